@@ -1,0 +1,128 @@
+"""Every error flowq raises on purpose, in one tree. Imports nothing.
+
+The type says whose move it is:
+
+    FlowqError
+    ├── InvalidFlow            the definition is wrong        (author; refused at submit)
+    ├── InvalidInput           a run input is wrong           (caller; refused at submit)
+    ├── FlowNotFound           nothing of that name or file   (caller)
+    ├── RunNotFound            no run of that id              (caller)
+    ├── StepError              an attempt of a step ends here
+    │   ├── InvalidOutput      not what its annotation says   (final: a retry gives the same)
+    │   ├── NotSerializable    no codec can store it          (final)
+    │   ├── StepTimeout        took longer than allowed       (retried)
+    │   └── LeaseLost          someone else holds the attempt (changes nothing)
+    ├── ResultMissing / ResultCorrupt                         the stored value is gone or differs
+    ├── RunFailed / RunCancelled / ResultTimeout              what `Run.result()` raises
+    ├── InvalidTransition      the table in `states` lacks it (a bug in flowq)
+    └── Unavailable            Redis, database or store cannot be used now (operator)
+        ├── RedisUnavailable   DatabaseUnavailable   StoreUnavailable
+        └── DatabaseNotMigrated   DatabaseTooNew   StoreAfterFork
+
+Each carries a `hint`: the next thing to type or change.
+"""
+
+
+class FlowqError(Exception):
+    """Base of all flowq errors.
+
+    Args:
+        message: What failed and why.
+        hint: What to do next, as a command or a change; printed on its own line.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+
+class InvalidFlow(FlowqError):
+    """The definition of a flow cannot run: a cycle, an unknown name, a wrong call of a step."""
+
+
+class InvalidInput(FlowqError):
+    """An input of a run is missing, unknown, too large or of the wrong type."""
+
+
+class FlowNotFound(FlowqError):
+    """No flow of that name is registered, or the file or module holds none."""
+
+
+class RunNotFound(FlowqError):
+    """No run of that id is recorded."""
+
+
+class StepError(FlowqError):
+    """An attempt of a step ends with this."""
+
+
+class InvalidOutput(StepError):
+    """A step returned what its annotation forbids. Never retried."""
+
+
+class NotSerializable(StepError):
+    """A value has no codec: it can not be stored between steps. Never retried."""
+
+
+class StepTimeout(StepError):
+    """An attempt took longer than the step's timeout."""
+
+
+class LeaseLost(StepError):
+    """The attempt's lease is gone: another worker has the step, or it was cancelled."""
+
+
+class ResultMissing(FlowqError):
+    """A result is recorded, but its object is gone from the store."""
+
+
+class ResultCorrupt(FlowqError):
+    """A stored result does not match the digest that was recorded with it."""
+
+
+class RunFailed(FlowqError):
+    """The run that was waited for has failed."""
+
+
+class RunCancelled(FlowqError):
+    """The run that was waited for was cancelled."""
+
+
+class ResultTimeout(FlowqError):
+    """The run did not end within the time the caller gave it; it goes on."""
+
+
+class InvalidTransition(FlowqError):
+    """A change of state that the table in `flowq.core.states` lacks."""
+
+
+class Unavailable(FlowqError):
+    """Something flowq stands on cannot be used now."""
+
+
+class RedisUnavailable(Unavailable):
+    """Redis does not answer."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+
+class DatabaseNotMigrated(Unavailable):
+    """The database has no flowq tables, or older ones than this code needs."""
+
+
+class DatabaseTooNew(Unavailable):
+    """The database was migrated by a newer flowq than this one."""
+
+
+class StoreUnavailable(Unavailable):
+    """The object store does not answer or refuses."""
+
+
+class StoreAfterFork(StoreUnavailable):
+    """The object store was used before this process was forked, so it would hang here."""

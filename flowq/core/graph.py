@@ -1,0 +1,80 @@
+"""Who waits for whom: the graph of a spec, checked once and then only read.
+
+A step depends on every step that its arguments, its mapped list, its condition or its `after` name. Two
+steps *gate the same* when the same steps wait for them; steps that become ready together and gate the
+same form a batch, which is why a batch can never delay a step that could have run.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Self
+
+from flowq.core.errors import InvalidFlow
+from flowq.core.references import references
+from flowq.core.spec import FlowSpec, StepSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The graph of a flow.
+
+    Attributes:
+        dependencies: From a step's key to the keys it waits for, in reading order.
+        dependents: From a step's key to the keys that wait for it, in the order of the spec.
+        order: The place of each key in the spec, from 1.
+    """
+
+    dependencies: Mapping[str, tuple[str, ...]]
+    dependents: Mapping[str, tuple[str, ...]]
+    order: Mapping[str, int]
+
+    @classmethod
+    def of(cls, spec: FlowSpec) -> Self:
+        """Build and check the graph of a spec.
+
+        Raises:
+            InvalidFlow: a key stands twice, a name is unknown, or steps wait for each other.
+        """
+        order = {step.key: place for place, step in enumerate(spec.steps, start=1)}
+        if len(order) != len(spec.steps):
+            keys = [step.key for step in spec.steps]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise InvalidFlow(f"flow {spec.name!r} has two steps with the key {twice!r}")
+        dependencies = {step.key: _dependencies(step) for step in spec.steps}
+        gates: dict[str, list[str]] = {key: [] for key in order}
+        for key, names in dependencies.items():
+            for name in names:
+                if name not in gates:
+                    raise InvalidFlow(
+                        f"step {key!r} of flow {spec.name!r} refers to {name!r}, "
+                        "which is no step of this flow",
+                        hint=f"steps are: {', '.join(order)}",
+                    )
+                gates[name].append(key)
+        for reference in references(spec.output):
+            if reference.step not in order:
+                raise InvalidFlow(
+                    f"the output of flow {spec.name!r} refers to {reference.step!r}, "
+                    "which is no step of this flow",
+                )
+        try:
+            TopologicalSorter(dependencies).prepare()
+        except CycleError as error:
+            # graphlib lists each key after one that it waits for, so the arrows read forwards.
+            path = " → ".join(error.args[1])
+            raise InvalidFlow(f"flow {spec.name!r} has a cycle: {path}") from error
+        return cls(dependencies, {key: tuple(names) for key, names in gates.items()}, order)
+
+    def batches(self, keys: Iterable[str]) -> list[tuple[str, ...]]:
+        """Split steps that became ready together into batches: same dependents, same batch."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for key in keys:
+            groups.setdefault(self.dependents[key], []).append(key)
+        return [tuple(group) for group in groups.values()]
+
+
+def _dependencies(step: StepSpec) -> tuple[str, ...]:
+    items = step.map.items if step.map else None
+    named = [ref.step for ref in references([step.arguments, items, step.when])]
+    return tuple(dict.fromkeys([*named, *step.after]))

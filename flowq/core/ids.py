@@ -1,0 +1,75 @@
+"""Identifiers, and how they are derived from one another.
+
+A run's id is given from outside (a UUIDv7, so that ids sort by time). All others are *derived* from it:
+a step run's from the run and the step's key, a child run's from the step that started it. So an id is
+known without asking, and whatever is started twice after a crash finds the first one. A batch is named after a step run in it, so one short string is all that a
+message needs.
+"""
+
+from enum import StrEnum
+from hashlib import sha256
+from typing import NewType
+from uuid import UUID
+
+RunId = NewType("RunId", UUID)
+StepRunId = NewType("StepRunId", UUID)
+LeaseToken = NewType("LeaseToken", UUID)
+
+#: Id of a batch and of its Celery group: what it holds, then the id of one step run that tells where.
+BatchId = NewType("BatchId", str)
+
+
+class BatchKind(StrEnum):
+    """What a batch id stands for."""
+
+    NODES = "n"  #: Nodes that were queued together.
+    ITEMS = "m"  #: The items of a map.
+    RUN = "r"  #: Whatever of a run waits for nothing; the sweeper's.
+
+
+def batch_of_nodes(lead: StepRunId) -> BatchId:
+    """Id of a batch of nodes, named after its first. A node is queued once, so no id comes twice."""
+    return BatchId(BatchKind.NODES + lead.hex)
+
+
+def batch_of_items(node: StepRunId) -> BatchId:
+    """Id of the batch that holds the items of a map, named after the map's own node."""
+    return BatchId(BatchKind.ITEMS + node.hex)
+
+
+def batch_of_run(run_id: RunId) -> BatchId:
+    """Id that asks to advance whatever of a run waits for nothing."""
+    return BatchId(BatchKind.RUN + run_id.hex)
+
+
+def parse_batch(batch: BatchId) -> tuple[BatchKind, UUID]:
+    """Return what a batch id stands for, and the id of its step run or run."""
+    return BatchKind(batch[0]), UUID(batch[1:])
+
+
+def node_id(run_id: RunId, key: str) -> StepRunId:
+    """Id of a node of a run."""
+    return StepRunId(_derived(run_id, f"node {key}"))
+
+
+def item_id(node: StepRunId, index: int) -> StepRunId:
+    """Id of one item of a map."""
+    return StepRunId(_derived(node, f"item {index}"))
+
+
+def child_run_id(step_run_id: StepRunId) -> RunId:
+    """Id of the child run that a step starts: the same however often it is started."""
+    return RunId(_derived(step_run_id, "child run"))
+
+
+def _derived(parent: UUID, name: str) -> UUID:
+    """Return a UUID that keeps its parent's time, so that ids of one run lie side by side."""
+    random = sha256(parent.bytes + name.encode()).digest()[:10]
+    number = int.from_bytes(parent.bytes[:6] + random, "big")
+    version, variant = 0xF << 76, 0x3 << 62
+    return UUID(int=number & ~version & ~variant | 7 << 76 | 2 << 62)
+
+
+def idempotency_key(step_run_id: StepRunId) -> str:
+    """Key that stays the same over all attempts of a step run; for outside APIs that accept one."""
+    return f"flowq-{step_run_id}"

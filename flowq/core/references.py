@@ -1,0 +1,141 @@
+"""Templates: JSON in which references stand in place of values that do not exist yet.
+
+A reference names a step of the same flow and a path into its result:
+
+    {"$ref": "fetch", "path": ["output", "title"]}
+    {"$literal": {"$ref": "just text"}}      user data that happens to look like one
+    {"$op": "==", "args": [ ..., 200]}       a condition, see `expressions`
+
+Templates are what a `FlowSpec` holds for the arguments of its steps. `resolve` turns one into plain
+values with the help of a lookup. A path runs over dicts, lists and objects alike, keys before
+attributes. A path into a skipped step gives None; one into a failure gives that failure.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowq.core.errors import StepError
+from flowq.core.failures import StepFailure
+
+REF: Final = "$ref"
+LITERAL: Final = "$literal"
+OP: Final = "$op"
+_MARKS: Final = frozenset({REF, LITERAL, OP})
+
+PathPart = str | int
+#: A template or a part of one: JSON data. Not narrower, because JSON nests.
+Template = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Names the result of a step, or a part of it."""
+
+    step: str
+    path: tuple[PathPart, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the template of this reference."""
+        return {REF: self.step, "path": list(self.path)} if self.path else {REF: self.step}
+
+    def __str__(self) -> str:
+        return self.step + "".join(
+            f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path
+        )
+
+
+class Skipped:
+    """The type of `SKIPPED`, what a lookup gives for a step that did not run."""
+
+
+SKIPPED: Final = Skipped()
+
+#: From a reference to its value, `SKIPPED` or a `StepFailure`. The lookup follows the path.
+Lookup = Callable[[Reference], Any]
+
+
+def as_reference(template: Template) -> Reference | None:
+    """Return the reference that a template is, or None when it is something else."""
+    if isinstance(template, Mapping) and REF in template:
+        return Reference(template[REF], tuple(template.get("path", ())))
+    return None
+
+
+def literal(value: Any) -> Template:
+    """Return the template of JSON data that holds no references, whatever its keys are."""
+    if isinstance(value, Mapping):
+        inner = {key: literal(item) for key, item in value.items()}
+        return {LITERAL: value} if not _MARKS.isdisjoint(value) else inner
+    if isinstance(value, list | tuple):
+        return [literal(item) for item in value]
+    return value
+
+
+def references(template: Template) -> Iterator[Reference]:
+    """Yield every reference in a template, in reading order."""
+    if isinstance(template, Mapping):
+        reference = as_reference(template)
+        if reference is not None:
+            yield reference
+        elif LITERAL not in template:
+            for item in template.values():
+                yield from references(item)
+    elif isinstance(template, list | tuple):
+        for item in template:
+            yield from references(item)
+
+
+def resolve(template: Template, lookup: Lookup) -> Any:
+    """Return the value of a template.
+
+    Raises:
+        StepError: a path names something that the value does not have.
+    """
+    if isinstance(template, Mapping):
+        reference = as_reference(template)
+        if reference is not None:
+            value = lookup(reference)
+            return None if value is SKIPPED else value
+        if LITERAL in template:
+            return template[LITERAL]
+        return {key: resolve(item, lookup) for key, item in template.items()}
+    if isinstance(template, list | tuple):
+        return [resolve(item, lookup) for item in template]
+    return template
+
+
+def follow(value: Any, path: tuple[PathPart, ...], whole: Reference) -> Any:
+    """Return the part of `value` that `path` leads to.
+
+    Args:
+        value: A result, `SKIPPED` or a `StepFailure`; the last two are returned as they are.
+        path: What is left to follow.
+        whole: The reference as the author wrote it, for the error.
+
+    Raises:
+        StepError: there is no such key, index or attribute.
+    """
+    for part in path:
+        if value is SKIPPED or isinstance(value, StepFailure):
+            return value
+        value = _part(value, part, whole)
+    return value
+
+
+def _part(value: Any, part: PathPart, whole: Reference) -> Any:
+    if isinstance(value, Mapping) and part in value:
+        return value[part]
+    if isinstance(part, int):
+        if isinstance(value, list | tuple | str) and -len(value) <= part < len(value):
+            return value[part]
+        size = f" of {len(value)}" if hasattr(value, "__len__") else ""
+        raise StepError(f"{whole} cannot be read: no item {part} in a {_kind(value)}{size}")
+    if not part.startswith("_") and not isinstance(value, Mapping) and hasattr(value, part):
+        return getattr(value, part)
+    names = f" (it has: {', '.join(map(str, list(value)[:8]))})" if isinstance(value, Mapping) else ""
+    raise StepError(f"{whole} cannot be read: no {part!r} in a {_kind(value)}{names}")
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

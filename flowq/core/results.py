@@ -1,0 +1,54 @@
+"""References to stored results. Between steps only these travel, never the values.
+
+A result is encoded once, by a codec; what then decides its place is the number of encoded bytes.
+The key of an object holds the lease token of the attempt that wrote it, so an attempt that has lost its
+lease can never overwrite what a later one wrote.
+"""
+
+from enum import StrEnum
+
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from flowq.core.ids import LeaseToken, RunId, StepRunId
+
+
+class Place(StrEnum):
+    """Where the bytes of a result lie."""
+
+    NOWHERE = "nowhere"  #: The result is None; there are no bytes.
+    ROW = "row"  #: In the step's row, with a copy in Redis while it lives.
+    OBJECT = "object"  #: In object storage.
+
+
+class ResultRef(BaseModel):
+    """Where a result lies and what it must look like when it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    place: Place
+    codec: str = "json"  #: Name of the codec that can read it.
+    key: str = ""  #: Key in Redis and, for large results, in the object store.
+    size: int = 0  #: Encoded bytes.
+    sha256: str = ""  #: Hex digest of the encoded bytes.
+    media_type: str = "application/json"
+    length: int | None = None  #: Number of items, when the value is a list.
+
+
+NO_RESULT = ResultRef(place=Place.NOWHERE)
+
+
+def row_key(step_id: StepRunId, token: LeaseToken) -> str:
+    """Key of a small result in the cache."""
+    return f"flowq:result:{step_id}:{token}"
+
+
+def object_key(run_id: RunId, step_id: StepRunId, token: LeaseToken) -> str:
+    """Key of a large result in the object store."""
+    return f"results/{run_id}/{step_id}/{token}"
+
+
+def step_of_key(key: str) -> UUID:
+    """Return the id of the step run whose row has the durable copy of a small result."""
+    return UUID(key.split(":")[2])

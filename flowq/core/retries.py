@@ -1,0 +1,61 @@
+"""When a failed attempt is followed by another: a pure function from facts to a decision.
+
+Exponential backoff with jitter; names follow Temporal's RetryPolicy, since many know them. The first
+delay is `initial_delay`, each further one `backoff` times longer, none longer than `max_delay`; jitter
+takes away up to its share, so that a thousand failed calls do not come back in the same second.
+"""
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RetryPolicy(BaseModel):
+    """How often, how fast and on what a step is tried again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_attempts: int = Field(default=1, ge=1)  #: Attempts in all, the first one included.
+    initial_delay: timedelta = timedelta(seconds=1)
+    backoff: float = Field(default=2.0, ge=1)
+    max_delay: timedelta = timedelta(minutes=5)
+    jitter: float = Field(default=0.2, ge=0, le=1)  #: Share of a delay that chance may take away.
+    #: Names of exception classes, also of base classes; empty means every exception.
+    retry_on: tuple[str, ...] = ()
+
+
+def retry_delay(
+    policy: RetryPolicy,
+    *,
+    attempt: int,
+    error_types: tuple[str, ...],
+    chance: float,
+) -> timedelta | None:
+    """Decide what follows a failed attempt.
+
+    Args:
+        policy: The step's policy.
+        attempt: The number of the attempt that failed, from 1.
+        error_types: Names of the error's class and of its bases, see `error_type_names`.
+        chance: A random number in [0, 1), which makes the jitter.
+
+    Returns:
+        How long to wait before the next attempt, or None when there is none.
+    """
+    if attempt >= policy.max_attempts:
+        return None
+    if policy.retry_on and not set(policy.retry_on) & set(error_types):
+        return None
+    # The exponent is bounded, since 2.0 ** 2000 overflows long after max_delay has decided.
+    grown = policy.initial_delay * min(policy.backoff ** min(attempt - 1, 64), 1e9)
+    return min(grown, policy.max_delay) * (1 - policy.jitter * chance)
+
+
+def error_type_names(error: BaseException) -> tuple[str, ...]:
+    """Return the names under which a policy may list an error: short and with its module."""
+    names: list[str] = []
+    for cls in type(error).__mro__:
+        if cls in (object, BaseException):
+            continue
+        names += [cls.__qualname__, f"{cls.__module__}.{cls.__qualname__}"]
+    return tuple(names)

@@ -1,0 +1,113 @@
+"""The definition of a flow as a frozen value that survives JSON: `FlowSpec` and `StepSpec`.
+
+Every way of writing a flow (Python, YAML, JSON) ends here and everything that happens to a run starts
+here. A spec is stored with its run, so a run goes on with the graph it began with whatever is deployed
+meanwhile. A spec holds templates (see `references`), never results and never code: a step is known by
+the name under which its callable is registered.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowq.core.references import Template
+from flowq.core.retries import RetryPolicy
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepKind(StrEnum):
+    """What a node runs."""
+
+    STEP = "step"
+    FLOW = "flow"  #: A child run of another flow.
+
+
+class FailurePolicy(StrEnum):
+    """What the failure of a step does to its run."""
+
+    FAIL_FAST = "fail_fast"  #: Nothing new begins; running steps end; the run fails.
+    CONTINUE = "continue"  #: Everything that does not depend on it still runs; then the run fails.
+
+
+class Tolerance(_Value):
+    """How many items of a map may fail before the map does. The default is none."""
+
+    count: int | None = Field(default=None, ge=0)
+    percent: float | None = Field(default=None, ge=0, le=100)
+
+    @classmethod
+    def parse(cls, value: int | str | None) -> Self:
+        """Read `3`, `"3"`, `"5%"` or None.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if value is None:
+            return cls()
+        text = str(value).strip()
+        return cls(percent=float(text[:-1])) if text.endswith("%") else cls(count=int(text))
+
+    def allows(self, *, failed: int, total: int) -> bool:
+        """Tell whether a map of `total` items is still good with `failed` of them failed."""
+        if self.percent is not None:
+            return failed * 100 <= self.percent * total
+        return failed <= (self.count or 0)
+
+
+class MapSpec(_Value):
+    """Makes a step run once per item of a list."""
+
+    parameter: str  #: The parameter that gets the item.
+    items: Template  #: A list, possibly with references in it, or a reference to one.
+    tolerance: Tolerance = Tolerance()
+
+
+class StepSpec(_Value):
+    """One node of a flow."""
+
+    key: str  #: Unique in the flow; what references name.
+    name: str  #: Registered name of the step type, or of the flow for a child run.
+    kind: StepKind = StepKind.STEP
+    arguments: dict[str, Template] = {}  #: By parameter; `*args` and `**kwargs` under their own name.
+    map: MapSpec | None = None
+    when: Template | None = None  #: Condition; false skips the step.
+    after: tuple[str, ...] = ()  #: Keys of steps that come before, without data.
+    accept_skipped: bool = False  #: Runs although some, not all, steps before it were skipped.
+    allow_failure: bool = False  #: When it fails, the run goes on and dependents get a StepFailure.
+    retry: RetryPolicy = RetryPolicy()
+    timeout: timedelta | None = None  #: For one attempt.
+    queue: str | None = None  #: None leaves it to Celery's `task_routes`.
+
+
+class FlowSpec(_Value):
+    """A named graph of steps."""
+
+    name: str
+    steps: tuple[StepSpec, ...]
+    output: Template = None  #: What the run returns.
+    on_failure: FailurePolicy = FailurePolicy.FAIL_FAST
+
+    def step(self, key: str) -> StepSpec:
+        """Return a step by its key.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self.by_key[key]
+
+    @property
+    def by_key(self) -> dict[str, StepSpec]:
+        """The steps by their keys; made once per spec."""
+        index: dict[str, StepSpec] | None = self.__dict__.get("_by_key")
+        if index is None:
+            index = self.__dict__["_by_key"] = {step.key: step for step in self.steps}
+        return index
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; defaults are left out, so that a stored spec stays small."""
+        return self.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,108 @@
+"""All states of runs and steps, and every transition between them.
+
+Two rules. What may follow what is decided here and nowhere else: a change that the tables below lack
+is an error. And a terminal state never changes: whoever comes later finds the work done.
+The records write each change as a guarded UPDATE built from `sources`, so the tables also hold
+between processes.
+"""
+
+from enum import StrEnum
+
+from flowq.core.errors import InvalidTransition
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    PENDING = "pending"  #: Accepted and recorded; nothing of it has been queued.
+    RUNNING = "running"  #: Its steps are being queued and run.
+    PAUSED = "paused"  #: Nothing new begins until someone resumes it.
+    CANCELLING = "cancelling"  #: Nothing new begins, by cancel or failure; running steps are ending.
+    COMPLETED = "completed"  #: Every step that had to run has completed. Terminal.
+    FAILED = "failed"  #: A step that mattered has failed. Terminal.
+    CANCELLED = "cancelled"  #: Someone cancelled it. Terminal.
+
+
+class StepState(StrEnum):
+    """Where a step run stands."""
+
+    PENDING = "pending"  #: Waits for the steps it depends on.
+    QUEUED = "queued"  #: Ready; a message is, or will be, on its way to a worker.
+    RUNNING = "running"  #: A worker holds its lease; for a map: its items are on their way.
+    RETRYING = "retrying"  #: An attempt failed; the next one begins at `wake_at`.
+    WAITING = "waiting"  #: Holds no worker; waits for its child run.
+    COMPLETED = "completed"  #: Its result is recorded. Terminal.
+    FAILED = "failed"  #: No attempt is left. Terminal.
+    SKIPPED = "skipped"  #: Its condition, or one before it, was false. Terminal.
+    CANCELLED = "cancelled"  #: It will not run: the run stopped, or a step before it failed. Terminal.
+
+
+_RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
+    RunState.PENDING: frozenset({RunState.RUNNING, RunState.CANCELLING}),
+    RunState.RUNNING: frozenset(
+        {RunState.PAUSED, RunState.CANCELLING, RunState.COMPLETED, RunState.FAILED},
+    ),
+    RunState.PAUSED: frozenset({RunState.RUNNING, RunState.CANCELLING}),
+    RunState.CANCELLING: frozenset({RunState.FAILED, RunState.CANCELLED}),
+    RunState.COMPLETED: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.CANCELLED: frozenset(),
+}
+
+_STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
+    StepState.PENDING: frozenset(
+        {
+            StepState.QUEUED,
+            StepState.RUNNING,  # a map that is expanded
+            StepState.COMPLETED,  # a map over nothing
+            StepState.FAILED,  # its condition or its list could not be read
+            StepState.SKIPPED,
+            StepState.CANCELLED,
+        },
+    ),
+    StepState.QUEUED: frozenset({StepState.RUNNING, StepState.CANCELLED}),
+    StepState.RUNNING: frozenset(
+        {
+            StepState.QUEUED,  # its lease lapsed
+            StepState.RETRYING,
+            StepState.WAITING,
+            StepState.COMPLETED,
+            StepState.FAILED,
+            StepState.CANCELLED,
+        },
+    ),
+    StepState.RETRYING: frozenset(
+        {StepState.QUEUED, StepState.RUNNING, StepState.CANCELLED},
+    ),
+    StepState.WAITING: frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED}),
+    StepState.COMPLETED: frozenset(),
+    StepState.FAILED: frozenset(),
+    StepState.SKIPPED: frozenset(),
+    StepState.CANCELLED: frozenset(),
+}
+
+TERMINAL_RUN_STATES = frozenset(state for state, to in _RUN_TRANSITIONS.items() if not to)
+TERMINAL_STEP_STATES = frozenset(state for state, to in _STEP_TRANSITIONS.items() if not to)
+ACTIVE_STEP_STATES = frozenset(StepState) - TERMINAL_STEP_STATES
+
+
+def run_sources(to: RunState) -> frozenset[RunState]:
+    """Return the states from which a run may go to `to`."""
+    return frozenset(state for state, targets in _RUN_TRANSITIONS.items() if to in targets)
+
+
+def step_sources(to: StepState) -> frozenset[StepState]:
+    """Return the states from which a step run may go to `to`."""
+    return frozenset(state for state, targets in _STEP_TRANSITIONS.items() if to in targets)
+
+
+def check_run_transition(before: RunState, to: RunState) -> None:
+    """Raise `InvalidTransition` unless the table has this change."""
+    if to not in _RUN_TRANSITIONS[before]:
+        raise InvalidTransition(f"a run cannot go from {before} to {to}")
+
+
+def check_step_transition(before: StepState, to: StepState) -> None:
+    """Raise `InvalidTransition` unless the table has this change."""
+    if to not in _STEP_TRANSITIONS[before]:
+        raise InvalidTransition(f"a step cannot go from {before} to {to}")
