@@ -1,0 +1,1 @@
+"""What happens to a run. Speaks to the world only through `ports`."""

@@ -1,0 +1,328 @@
+"""Advance: the one place where a run moves on.
+
+When steps have ended, their dependents are counted down, in the same transaction that records the end;
+whoever reaches zero is decided by the planner and queued, expanded, skipped or cancelled. Only what the
+ended steps touch is read, so the cost of a run is linear in its steps. A step whose condition or list
+must be read first stays pending at zero: its values are loaded outside the transaction, and the next
+one decides it. Everything is guarded in the rows, so any of this may be called at any time, by anyone,
+twice at once. Messages are sent after the commit; what is lost then, the sweeper sends again.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowq.core.errors import FlowqError, RedisUnavailable, StepError
+from flowq.core.expressions import evaluate
+from flowq.core.graph import Graph
+from flowq.core.ids import (
+    BatchId,
+    BatchKind,
+    RunId,
+    StepRunId,
+    batch_of_items,
+    batch_of_nodes,
+    item_id,
+    node_id,
+    parse_batch,
+)
+from flowq.core.planner import map_outcome, plan, stops_run
+from flowq.core.references import (
+    Reference,
+    Template,
+    as_reference,
+    literal,
+    references,
+    resolve,
+)
+from flowq.core.spec import StepSpec
+from flowq.core.states import StepState
+from flowq.engine.engine import Engine
+from flowq.engine.finish import finish_if_done
+from flowq.engine.ports import Batch, Definition, Message, NewStep, StepPlace, Transaction
+from flowq.engine.values import lookup
+
+logger = logging.getLogger(__name__)
+
+#: An item of a mapped list goes into its own row if it has no more JSON characters than this;
+#: otherwise the row refers to the list.
+_INLINE_ITEM = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What had to be read before a step could be decided."""
+
+    conditions: Mapping[str, bool] = field(default_factory=dict)
+    #: From a map's key to the templates of its items.
+    lists: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    #: From a step's key to why its condition or its list could not be read.
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one transaction of an advance has led to."""
+
+    batches: list[Batch] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+
+
+class Advance:
+    """One transaction's worth of advancing a run."""
+
+    def __init__(self, engine: Engine, tx: Transaction, definition: Definition, graph: Graph) -> None:
+        self._engine = engine
+        self._tx = tx
+        self._run_id = definition.run_id
+        self._spec = definition.spec
+        self._graph = graph
+        self._progress = Progress()
+
+    def ended(self, states: Mapping[str, StepState]) -> Progress:
+        """Go on after nodes that have ended and that this transaction has marked as advanced."""
+        while states:
+            counts = Counter(d for key in states for d in self._graph.dependents[key])
+            free = self._tx.steps.release(self._run_id, counts) if counts else []
+            states = self._decide(free, states, Facts())
+        return self._progress
+
+    def decide(self, keys: Iterable[str], facts: Facts) -> Progress:
+        """Decide about pending steps that wait for nothing."""
+        return self.ended(self._decide(list(keys), {}, facts))
+
+    def end_map(self, key: str) -> Progress:
+        """End a map if its items allow that."""
+        step = self._spec.step(key)
+        outcome = map_outcome(step, self._tx.steps.counts(self._run_id, key))
+        if outcome is None or not self._tx.steps.settle(
+            self._run_id, [key], outcome, reason=self._map_failure(key, outcome)
+        ):
+            return self._progress
+        if outcome is StepState.FAILED:
+            self._tx.steps.cancel_open(self._run_id, key)
+            self.failed(step)
+        return self.ended({key: outcome})
+
+    def failed(self, step: StepSpec, message: str | None = None) -> None:
+        """Stop the run if the failure of this step does that."""
+        if not stops_run(self._spec, step):
+            return
+        if message is None:
+            row = self._tx.steps.stored(self._run_id, [step.key])[0]
+            message = row.error_message or "failed"
+        if self._tx.runs.stop(self._run_id, error=f"step {step.key!r} failed: {message}"):
+            self._tx.steps.cancel_open(self._run_id)
+
+    def _decide(
+        self, ready: Sequence[str], known: Mapping[str, StepState], facts: Facts
+    ) -> dict[str, StepState]:
+        """Apply the planner's plan; returns the steps that it has ended at once."""
+        if not ready:
+            return {}
+        unknown = {d for key in ready for d in self._graph.dependencies[key]} - known.keys()
+        states = {**known, **(self._tx.steps.states(self._run_id, unknown) if unknown else {})}
+        broken = [key for key in ready if key in facts.errors]
+        decided = plan(
+            self._spec,
+            self._graph,
+            [key for key in ready if key not in facts.errors],
+            states,
+            facts.conditions,
+        )
+        for keys in decided.batches:
+            self._queue(keys)
+        ended: dict[str, StepState] = {}
+        for keys, state in ((decided.skip, StepState.SKIPPED), (decided.cancel, StepState.CANCELLED)):
+            if keys:
+                ended |= dict.fromkeys(self._tx.steps.settle(self._run_id, keys, state), state)
+        for key in broken:
+            if self._tx.steps.settle(
+                self._run_id, [key], StepState.FAILED, reason=facts.errors[key]
+            ):
+                ended[key] = StepState.FAILED
+                self.failed(self._spec.step(key), facts.errors[key])
+        for key in decided.expand:
+            items = facts.lists.get(key)
+            if items is None:
+                self._progress.undecided.append(key)
+            elif items:
+                self._expand(self._spec.step(key), items)
+            elif self._tx.steps.settle(self._run_id, [key], StepState.COMPLETED, map_size=0):
+                ended[key] = StepState.COMPLETED
+        self._progress.undecided += decided.evaluate
+        return ended
+
+    def _queue(self, keys: Sequence[str]) -> None:
+        batch = batch_of_nodes(node_id(self._run_id, keys[0]))
+        resend_after = self._engine.policies.resend_after
+        queued = set(self._tx.steps.queue(self._run_id, batch, keys, resend_after))
+        messages = tuple(
+            message(self._run_id, self._spec.step(key), None) for key in keys if key in queued
+        )
+        if messages:
+            self._progress.batches.append(Batch(batch, messages, joined=len(messages) > 1))
+
+    def _expand(self, step: StepSpec, items: Sequence[Any]) -> None:
+        assert step.map is not None
+        node = node_id(self._run_id, step.key)
+        order = self._graph.order[step.key]
+        rows = [
+            NewStep(
+                item_id(node, index), step.key, step.name, order, 0, {step.map.parameter: item}
+            )
+            for index, item in enumerate(items)
+        ]
+        batch = batch_of_items(node)
+        resend_after = self._engine.policies.resend_after
+        if self._tx.steps.expand(self._run_id, step.key, rows, batch, resend_after):
+            messages = tuple(message(self._run_id, step, index) for index in range(len(items)))
+            self._progress.batches.append(Batch(batch, messages, joined=len(messages) > 1))
+
+    def _map_failure(self, key: str, outcome: StepState) -> str | None:
+        if outcome is not StepState.FAILED:
+            return None
+        counts = self._tx.steps.counts(self._run_id, key)
+        first = self._tx.steps.first_failed_item(self._run_id, key)
+        why = f"; first: [{first.map_index}] {first.error_type}: {first.error_message}" if first else ""
+        return f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed{why}"
+
+
+def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
+    """Return the message for a node, or for one item of a map."""
+    node = node_id(run_id, step.key)
+    if index is None:
+        return Message(node, run_id, step.name, step.key, step.queue)
+    return Message(item_id(node, index), run_id, step.name, f"{step.key}[{index}]", step.queue)
+
+
+def advance(
+    engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], Progress]
+) -> None:
+    """Run `work` in a transaction, send what it queued, and go on until nothing is left to decide.
+
+    When nothing was queued the run may be at its end; then it is finished, and a run whose step has
+    waited for this one is advanced in turn.
+    """
+    definition, graph = engine.definitions.get(run_id)
+    progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
+    moved = bool(progress.batches)
+    send(engine, progress.batches)
+    while progress.undecided:
+        undecided = progress.undecided
+        facts = _facts(engine, definition, undecided)
+        progress = engine.records.write(
+            lambda tx: Advance(engine, tx, definition, graph).decide(undecided, facts)
+        )
+        moved = moved or bool(progress.batches)
+        send(engine, progress.batches)
+    if not moved:
+        parent = finish_if_done(engine, definition)
+        if parent is not None:
+            step_ended(engine, parent)
+
+
+def step_ended(engine: Engine, step_id: StepRunId) -> None:
+    """Go on after a step that has ended without advancing: its child run did, or its batch was lost."""
+    node = engine.records.single(lambda tx: tx.steps.node(step_id))
+    if node is not None:
+        advance(engine, node.run_id, lambda step, tx: _unadvanced(step, tx, node))
+
+
+def batch_ended(engine: Engine, batch: BatchId) -> None:
+    """Go on after a batch: the body, and the error callback, of its chord."""
+    kind, named = parse_batch(batch)
+    if kind is BatchKind.RUN:
+        run_ready(engine, RunId(named))
+        return
+    node = engine.records.single(lambda tx: tx.steps.node(StepRunId(named)))
+    if node is None:
+        logger.warning("batch %s belongs to no run; was the run deleted?", batch)
+    elif kind is BatchKind.ITEMS:
+        advance(engine, node.run_id, lambda step, _tx: step.end_map(node.key))
+    else:
+        advance(
+            engine, node.run_id, lambda step, tx: step.ended(tx.steps.advance(node.run_id, batch))
+        )
+
+
+def run_ready(engine: Engine, run_id: RunId) -> None:
+    """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
+    advance(
+        engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Facts())
+    )
+
+
+def send(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Send batches; when the broker is away they stay queued for the sweeper."""
+    if not batches:
+        return
+    try:
+        engine.dispatcher.send(batches)
+    except RedisUnavailable as error:
+        logger.warning(
+            "%d steps are queued but were not sent, the sweeper will: %s",
+            sum(len(batch.messages) for batch in batches),
+            error,
+            extra={"action": "send_failed"},
+        )
+
+
+def _unadvanced(step: Advance, tx: Transaction, node: StepPlace) -> Progress:
+    if node.map_index is not None:
+        return step.end_map(node.key)
+    return step.ended(tx.steps.advance(node.run_id, None, [node.key]))
+
+
+def _facts(engine: Engine, definition: Definition, keys: Sequence[str]) -> Facts:
+    """Read the conditions and lists of steps; an unreadable one is a fact too."""
+    conditions: dict[str, bool] = {}
+    lists: dict[str, Sequence[Any]] = {}
+    errors: dict[str, str] = {}
+    for key in keys:
+        step = definition.spec.step(key)
+        try:
+            if step.when is not None:
+                find = lookup(engine, definition.run_id, references(step.when))
+                conditions[key] = bool(evaluate(step.when, find))
+            if step.map is not None and conditions.get(key, True):
+                lists[key] = _items(engine, definition, step)
+        except FlowqError as error:
+            errors[key] = str(error)
+    return Facts(conditions, lists, errors)
+
+
+def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[Any]:
+    """Return the templates of a map's items."""
+    assert step.map is not None
+    items = step.map.items
+    source = as_reference(items)
+    if source is None:
+        return list(items)
+    run_id = definition.run_id
+    over_map = definition.spec.step(source.step).map is not None
+    if over_map and not source.path:
+        # The results of a map are rows of their own; each item refers to one and none is loaded.
+        row = engine.records.single(lambda tx: tx.steps.stored(run_id, [source.step]))[0]
+        return [Reference(source.step, (i,)).to_json() for i in range(row.map_size or 0)]
+    value = resolve(items, lookup(engine, run_id, [source]))
+    if not isinstance(value, list | tuple):
+        raise StepError(
+            f"{step.key} maps over {source}, which is {type(value).__name__}, not a list"
+        )
+    return [
+        _item(item, Reference(source.step, (*source.path, index)))
+        for index, item in enumerate(value)
+    ]
+
+
+def _item(value: Any, place: Reference) -> Template:
+    """Return the template of an item: the item itself when it is small JSON, else its place."""
+    try:
+        small = len(json.dumps(value)) <= _INLINE_ITEM
+    except (TypeError, ValueError):
+        small = False
+    return literal(value) if small else place.to_json()

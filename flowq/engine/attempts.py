@@ -1,0 +1,261 @@
+"""One attempt of a step: claim, load, run, store, complete.
+
+Claiming and completing are one guarded UPDATE each, and they are the only two commits on the way of a
+step that succeeds: the claim makes a duplicate of the message harmless, the token in the completion makes
+a worker harmless that lost its lease. The result is written before the row that names it. A step that
+was sent alone advances its run in the transaction that completes it; one that was sent in a joined batch
+leaves that to the batch's chord.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from inspect import BoundArguments
+from typing import Any
+
+from flowq.core.errors import (
+    FlowNotFound,
+    InvalidFlow,
+    InvalidInput,
+    InvalidOutput,
+    LeaseLost,
+    NotSerializable,
+)
+from flowq.core.ids import LeaseToken, StepRunId, child_run_id, idempotency_key
+from flowq.core.planner import map_outcome
+from flowq.core.references import references, resolve
+from flowq.core.retries import error_type_names, retry_delay
+from flowq.core.spec import StepKind, StepSpec
+from flowq.core.states import StepState
+from flowq.engine.advance import Advance, Progress, advance
+from flowq.engine.codecs import coerce
+from flowq.engine.context import StepContext
+from flowq.engine.engine import Engine
+from flowq.engine.execution import Attempt
+from flowq.engine.ports import Claim, Outcome, Transaction
+from flowq.engine.registry import StepType
+from flowq.engine.runs import submit
+from flowq.engine.values import lookup
+
+logger = logging.getLogger(__name__)
+
+#: Errors that another attempt cannot mend.
+_FINAL = (InvalidOutput, InvalidInput, InvalidFlow, NotSerializable)
+_MESSAGE_LIMIT = 4000
+_TRACEBACK_LIMIT = 8000
+
+
+class Ending(StrEnum):
+    """How an attempt ended, for the worker that has to tell Celery."""
+
+    NOT_CLAIMED = "not claimed"  #: A duplicate, or the run has stopped; nothing was done.
+    COMPLETED = "completed"
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of an attempt."""
+
+    how: Ending
+    error: Exception | None = None
+    delay: timedelta | None = None  #: Until the next attempt.
+
+
+def run_attempt(engine: Engine, step_id: StepRunId, *, joined: bool) -> Ended:
+    """Run one attempt of a step, if there is one to run.
+
+    Args:
+        engine: The engine.
+        step_id: The step run.
+        joined: Whether a chord advances the run when the whole batch has ended.
+    """
+    token = LeaseToken(engine.new_id())
+    claim = engine.records.single(
+        lambda tx: tx.steps.claim(
+            step_id, token=token, lease=engine.policies.lease, worker=engine.worker
+        )
+    )
+    if claim is None:
+        return Ended(Ending.NOT_CLAIMED)
+    started = time.monotonic()
+    attempt = Attempt()
+    inputs: dict[str, Any] = {}
+    with engine.leases.hold(token, attempt):
+        try:
+            definition, _ = engine.definitions.get(claim.run_id)
+            step = definition.spec.step(claim.key)
+            arguments = {**step.arguments, **(claim.inputs if claim.map_index is not None else {})}
+            find = lookup(engine, claim.run_id, references(arguments))
+            inputs = {name: resolve(value, find) for name, value in arguments.items()}
+            if step.kind is StepKind.FLOW:
+                return _start_child(engine, claim, step, inputs)
+            step_type = engine.registry.step(step.name)
+            value = _call(attempt, step_type, claim, step, inputs)
+            stored = engine.results.store(
+                value,
+                step_type.returns,
+                run_id=claim.run_id,
+                step_id=claim.id,
+                token=token,
+                where=claim.key,
+            )
+        except LeaseLost as error:
+            return Ended(Ending.LOST, error)
+        except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure
+            end = partial(_fail, engine, claim, error, inputs, started, joined=joined)
+        else:
+            outcome = Outcome(stored.ref, stored.copy, execution_time_ms=_since(started))
+            end = partial(_complete, engine, claim, outcome, joined=joined)
+        try:
+            # What goes wrong from here on is flowq's trouble, not the step's failure.
+            return end()
+        except LeaseLost as error:
+            logger.warning("%s: %s", claim.key, error, extra={"action": "lease_lost"})
+            return Ended(Ending.LOST, error)
+
+
+def _call(
+    attempt: Attempt, step_type: StepType, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]
+) -> Any:
+    """Call the user's function with inputs of the types it declares."""
+    values = {
+        name: coerce(value, step_type.parameters.get(name), where=f"{claim.key}({name})")
+        for name, value in inputs.items()
+    }
+    bound = BoundArguments(step_type.signature, values)  # type: ignore[arg-type]
+    extra = {"run_id": str(claim.run_id), "step": claim.key, "attempt": claim.attempt}
+    context = StepContext(
+        claim.run_id,
+        claim.id,
+        claim.key,
+        claim.map_index,
+        claim.attempt,
+        idempotency_key(claim.id),
+        logging.LoggerAdapter(logging.getLogger(step_type.name), extra),
+    )
+    call = attempt.call_async if step_type.is_async else attempt.call_sync
+    return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
+
+
+def _complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> Ended:
+    if joined:
+        if not engine.records.single(lambda tx: tx.steps.complete(claim, outcome, advanced=False)):
+            raise _lost(claim)
+        return Ended(Ending.COMPLETED)
+
+    def work(step: Advance, tx: Transaction) -> Progress:
+        if not tx.steps.complete(claim, outcome, advanced=True):
+            raise _lost(claim)
+        if claim.map_index is None:
+            return step.ended({claim.key: StepState.COMPLETED})
+        # Sent again on its own: the chord that should end this map may never fire.
+        return Progress() if tx.steps.has_open(claim.run_id, claim.key) else step.end_map(claim.key)
+
+    advance(engine, claim.run_id, work)
+    return Ended(Ending.COMPLETED)
+
+
+def _fail(
+    engine: Engine,
+    claim: Claim,
+    error: Exception,
+    inputs: Mapping[str, Any],
+    started: float,
+    *,
+    joined: bool,
+) -> Ended:
+    """Record a failed attempt: another one follows, or the step has failed."""
+    definition, _ = engine.definitions.get(claim.run_id)
+    step = definition.spec.step(claim.key)
+    metadata: dict[str, Any] = {"traceback": _traceback(error)}
+    if step.map is not None and _is_small(inputs.get(step.map.parameter)):
+        metadata["item"] = inputs[step.map.parameter]
+    outcome = Outcome(
+        execution_time_ms=_since(started),
+        error_type=type(error).__qualname__,
+        error_message=str(error)[:_MESSAGE_LIMIT],
+        metadata=metadata,
+    )
+    delay = None
+    if not isinstance(error, _FINAL):
+        delay = retry_delay(
+            step.retry,
+            attempt=claim.attempt - claim.recoveries,
+            error_types=error_type_names(error),
+            chance=engine.chance(),
+        )
+    if delay is not None:
+        if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay)):
+            raise _lost(claim)
+        return Ended(Ending.RETRYING, error, delay)
+
+    def work(transition: Advance, tx: Transaction) -> Progress:
+        if not tx.steps.fail(claim, outcome, advanced=not joined):
+            raise _lost(claim)
+        if claim.map_index is not None:
+            counts = tx.steps.counts(claim.run_id, claim.key)
+            ended = map_outcome(step, counts) is not None
+            return transition.end_map(claim.key) if ended else Progress()
+        transition.failed(step, outcome.error_message)
+        return Progress() if joined else transition.ended({claim.key: StepState.FAILED})
+
+    advance(engine, claim.run_id, work)
+    return Ended(Ending.FAILED, error)
+
+
+def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]) -> Ended:
+    """Start the child run of a step, which then waits for it without holding a worker."""
+    flow = engine.registry.flows.get(step.name)
+    if flow is None:
+        raise FlowNotFound(
+            f"flow {step.name!r} is not defined on this worker",
+            hint="start workers with the module that defines it",
+        )
+
+    def wait(tx: Transaction) -> None:
+        # In the transaction that inserts the child: one that ends at once finds its parent waiting,
+        # and a child that is refused leaves its parent running, to fail.
+        if not tx.steps.wait(claim):
+            raise _lost(claim)
+
+    submit(engine, flow, inputs, parent=claim.id, run_id=child_run_id(claim.id), before=wait)
+    return Ended(Ending.WAITING)
+
+
+def not_claimed(engine: Engine, step_id: StepRunId) -> None:
+    """Look after a run whose message found nothing to do: it may have stopped and be done."""
+    place = engine.records.single(lambda tx: tx.steps.node(step_id))
+    if place is not None:
+        advance(engine, place.run_id, lambda _step, _tx: Progress())
+
+
+def _lost(claim: Claim) -> LeaseLost:
+    return LeaseLost(f"attempt {claim.attempt} of {claim.key} no longer holds its lease")
+
+
+def _since(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 1000)
+
+
+def _traceback(error: Exception) -> str:
+    """Return the traceback without flowq's own frames, since those say nothing about the step."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/flowq/engine/" not in frame.filename.replace("\\", "/")
+    ]
+    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    return "".join(lines)[-_TRACEBACK_LIMIT:]

@@ -1,0 +1,146 @@
+"""Tables and arrays: pandas and polars as Parquet, pyarrow as Arrow IPC, numpy as `.npy`.
+
+None of these libraries is needed, and none is imported here before a value of it is met: a value's
+library is read off its class, and loading follows the codec's name in the reference. Arrays of
+Python objects are refused: they could only be pickled.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import Any, Final
+
+from flowq.core.errors import NotSerializable, StepError
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one class of one library is stored.
+
+    Attributes:
+        codec: Name of the codec, as references hold it.
+        library: Module that must be there to read it.
+        extra: What else must be installed.
+    """
+
+    codec: str
+    media_type: str
+    library: str
+    extra: str
+    dump: Callable[[Any], bytes]
+    load: Callable[[bytes], Any]
+
+
+def _dump_pandas(frame: Any) -> bytes:
+    data: bytes = frame.to_parquet()
+    return data
+
+
+def _load_pandas(data: bytes) -> Any:
+    return import_module("pandas").read_parquet(BytesIO(data))
+
+
+def _dump_polars(frame: Any) -> bytes:
+    buffer = BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _load_polars(data: bytes) -> Any:
+    return import_module("polars").read_parquet(BytesIO(data))
+
+
+def _dump_arrow(table: Any) -> bytes:
+    arrow, ipc = import_module("pyarrow"), import_module("pyarrow.ipc")
+    sink = arrow.BufferOutputStream()
+    with ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _load_arrow(data: bytes) -> Any:
+    return import_module("pyarrow.ipc").open_stream(data).read_all()
+
+
+def _dump_numpy(array: Any) -> bytes:
+    buffer = BytesIO()
+    import_module("numpy").save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _load_numpy(data: bytes) -> Any:
+    return import_module("numpy").load(BytesIO(data), allow_pickle=False)
+
+
+_PARQUET: Final = "application/vnd.apache.parquet"
+_ARROW: Final = "application/vnd.apache.arrow.stream"
+
+#: By the top module and the name of a class. Subclasses are left out: they would come back as less.
+_FORMATS: Final = {
+    ("pandas", "DataFrame"): Format(
+        "parquet-pandas", _PARQUET, "pandas", "pandas pyarrow", _dump_pandas, _load_pandas
+    ),
+    ("polars", "DataFrame"): Format(
+        "parquet-polars", _PARQUET, "polars", "polars", _dump_polars, _load_polars
+    ),
+    ("pyarrow", "Table"): Format("arrow", _ARROW, "pyarrow", "pyarrow", _dump_arrow, _load_arrow),
+    ("numpy", "ndarray"): Format(
+        "npy", "application/x-npy", "numpy", "numpy", _dump_numpy, _load_numpy
+    ),
+}
+_BY_CODEC: Final = {each.codec: each for each in _FORMATS.values()}
+
+
+def format_of(value: Any) -> Format | None:
+    """Return how a value is stored if it is a table or an array, else None."""
+    kind = type(value)
+    return _FORMATS.get((kind.__module__.partition(".")[0], kind.__qualname__))
+
+
+def rows(value: Any) -> int | None:
+    """Return the number of rows of a table, or of items of an array; None for a single number."""
+    shape = value.shape
+    return int(shape[0]) if shape else None
+
+
+def dump(value: Any, form: Format, *, where: str) -> bytes:
+    """Return the bytes of a table or an array.
+
+    Raises:
+        NotSerializable: it holds Python objects, or the library lacks a part that it needs.
+    """
+    try:
+        return form.dump(value)
+    except ImportError as error:
+        raise NotSerializable(
+            f"{where} returned a {form.library} value that cannot be stored: {error}",
+            hint=f"pip install {form.extra}",
+        ) from error
+    except Exception as error:  # Each library has errors of its own, which are not imported here.
+        raise NotSerializable(
+            f"{where} returned a {form.library} value that cannot be stored: {error}",
+            hint="give each column, or the array, one type; Python objects are never pickled",
+        ) from error
+
+
+def load(codec: str, data: bytes) -> Any:
+    """Return the table or array of a codec.
+
+    Raises:
+        StepError: no such codec, or its library is not installed here.
+    """
+    form = _BY_CODEC.get(codec)
+    if form is None:
+        raise StepError(
+            f"a result was written by the codec {codec!r}, which this flowq does not know",
+            hint="upgrade flowq on this worker to the version of the one that wrote it",
+        )
+    try:
+        return form.load(data)
+    except ImportError as error:
+        raise StepError(
+            f"a {form.library} result cannot be read here: {error}",
+            hint=f"pip install {form.extra}",
+        ) from error

@@ -1,0 +1,89 @@
+"""The engine: the ports it works through and what it needs to know, in one value.
+
+`bootstrap` builds one per process; tests build one from in-memory adapters. The functions of `runs`,
+`advance`, `attempts` and `sweeper` take it as their first argument and hold no state of their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import Lock
+from uuid import UUID
+
+from flowq.core.errors import RunNotFound
+from flowq.core.graph import Graph
+from flowq.core.ids import RunId
+from flowq.engine.leases import LeaseKeeper
+from flowq.engine.ports import Definition, Dispatcher, Records
+from flowq.engine.registry import Registry
+from flowq.engine.results import Results
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """Numbers of the operator's choice."""
+
+    lease: timedelta = timedelta(seconds=30)
+    resend_after: timedelta = timedelta(seconds=60)
+    max_recoveries: int = 5
+    input_limit_bytes: int = 1024 * 1024
+
+
+class Definitions:
+    """Definitions and graphs of the runs this process has touched last; they never change."""
+
+    def __init__(self, records: Records, size: int = 512) -> None:
+        self._records = records
+        self._size = size
+        self._lock = Lock()
+        self._known: dict[RunId, tuple[Definition, Graph]] = {}
+
+    def get(self, run_id: RunId) -> tuple[Definition, Graph]:
+        """Return the definition of a run and its graph.
+
+        Raises:
+            RunNotFound: there is no such run (any more).
+        """
+        with self._lock:
+            known = self._known.pop(run_id, None)
+            if known is not None:
+                self._known[run_id] = known  # the newest place again
+                return known
+        definition = self._records.single(lambda tx: tx.runs.definition(run_id))
+        if definition is None:
+            raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+        return self.add(definition)
+
+    def add(self, definition: Definition) -> tuple[Definition, Graph]:
+        """Remember a definition and drop the one that was not used for longest."""
+        entry = (definition, Graph.of(definition.spec))
+        with self._lock:
+            self._known[definition.run_id] = entry
+            if len(self._known) > self._size:
+                del self._known[next(iter(self._known))]
+        return entry
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """Everything the engine's functions need.
+
+    Attributes:
+        new_id: Makes a UUIDv7.
+        chance: Makes a random number in [0, 1).
+    """
+
+    records: Records
+    results: Results
+    dispatcher: Dispatcher
+    registry: Registry
+    new_id: Callable[[], UUID]
+    chance: Callable[[], float]
+    worker: str
+    policies: Policies = Policies()
+    definitions: Definitions = field(init=False)
+    leases: LeaseKeeper = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "definitions", Definitions(self.records))
+        object.__setattr__(self, "leases", LeaseKeeper(self.records, self.policies.lease))

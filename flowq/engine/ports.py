@@ -1,0 +1,482 @@
+"""All ports of the engine: what it asks of the world, in its own words.
+
+    Records       the rows: the truth about runs and steps        adapters/records
+    Cache         small results, for a while                      adapters/results/redis.py
+    ObjectStore   large results                                   adapters/results/objects.py
+    Dispatcher    sends batches to workers                        adapters/dispatch
+
+Each port has one contract suite under tests/contract that every adapter passes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
+from flowq.core.results import ResultRef
+from flowq.core.spec import FlowSpec
+from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
+
+T = TypeVar("T")
+
+
+# --- results ---------------------------------------------------------------------------------------
+
+
+class Cache(Protocol):
+    """Keeps small values for a limited time; may forget any of them at any moment."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`. Never raises for a cache that is away: the row has the value."""
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values in the order of `keys`; None for what is not there."""
+
+
+class ObjectStore(Protocol):
+    """Keeps large values under keys, durably."""
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write an object, streaming when `data` is a file.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer.
+        """
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole.
+
+        Raises:
+            ResultMissing: there is none.
+            StoreUnavailable: the store refuses or does not answer.
+        """
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object in parts of a few MiB; raises as `get`."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+
+    def check(self) -> None:
+        """Write, read and delete a small object; raises `StoreUnavailable`."""
+
+
+# --- dispatch --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One step run on its way to a worker: ids and routing, no data."""
+
+    id: StepRunId
+    run_id: RunId
+    name: str  #: Registered name of the step type: the Celery task's name.
+    label: str  #: What people see, e.g. `measure[17]`.
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages sent together.
+
+    When `joined`, completion of all of them calls `advance` with the batch id; otherwise each of them
+    advances by itself when it completes.
+    """
+
+    id: BatchId
+    messages: tuple[Message, ...]
+    joined: bool
+
+
+class Dispatcher(Protocol):
+    """Sends step runs to workers. May lose or double what it sends: the records are the truth."""
+
+    def send(self, batches: Sequence[Batch]) -> None:
+        """Send batches.
+
+        Raises:
+            RedisUnavailable: nothing, or not everything, was sent.
+        """
+
+    def send_advance(self, batches: Sequence[BatchId]) -> None:
+        """Ask a worker to advance these batches; raises as `send`."""
+
+
+# --- records ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A node of a run, to be inserted."""
+
+    id: StepRunId
+    key: str
+    name: str
+    order: int
+    pending: int  #: How many dependencies it has.
+    inputs: Any  #: Its arguments as templates.
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be inserted, with its steps, in state `pending`."""
+
+    id: RunId
+    flow_name: str
+    spec: FlowSpec
+    inputs: Mapping[str, Any]
+    steps: tuple[NewStep, ...]
+    user_id: str | None = None
+    parent: StepRunId | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What never changes about a run."""
+
+    run_id: RunId
+    flow_name: str
+    user_id: str | None
+    parent: StepRunId | None  #: The step that waits for this run, when it is a child run.
+    spec: FlowSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to one attempt, as the claim's UPDATE returned it."""
+
+    id: StepRunId
+    run_id: RunId
+    key: str
+    map_index: int | None
+    attempt: int
+    recoveries: int
+    token: LeaseToken
+    inputs: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt leaves in its row."""
+
+    result: ResultRef | None = None
+    copy: bytes | None = None  #: Encoded value, the durable copy of a small result.
+    usage: Usage = Usage()
+    execution_time_ms: int = 0
+    error_type: str | None = None
+    error_message: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlace:
+    """Where a step run stands."""
+
+    run_id: RunId
+    key: str
+    map_index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step's row as readers of results see it."""
+
+    key: str
+    map_index: int | None
+    status: StepState
+    attempt: int
+    result: ResultRef | None
+    map_size: int | None
+    error_type: str | None
+    error_message: str | None
+    metadata: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of a run as people see it; the items of a map are counted."""
+
+    key: str
+    name: str
+    order: int
+    status: StepState
+    map_size: int | None
+    counts: Mapping[StepState, int]
+    attempts: int  #: Of a map: the most that any item took.
+    recoveries: int
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    tokens: int
+    cost: Decimal
+    worker: str | None
+    error_type: str | None
+    error_message: str | None
+    metadata: Mapping[str, Any]
+    inputs: Any
+
+    @property
+    def total(self) -> int:
+        """How many step runs it stands for."""
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """How many of them are completed or skipped."""
+        return self.counts.get(StepState.COMPLETED, 0) + self.counts.get(StepState.SKIPPED, 0)
+
+    @property
+    def failed(self) -> int:
+        """How many of them have failed."""
+        return self.counts.get(StepState.FAILED, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as people see it."""
+
+    id: RunId
+    flow_name: str
+    status: RunState
+    user_id: str | None
+    parent: StepRunId | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    total: int
+    done: int
+    tokens: int
+    cost: Decimal
+    inputs: Any
+    outputs: Any
+    error: str | None
+    steps: tuple[StepView, ...] = ()
+
+
+class RunRows(Protocol):
+    """Guarded reads and writes of runs, within one transaction."""
+
+    def insert(self, run: NewRun) -> bool:
+        """Insert a run and its steps; False when a run of that id is there already."""
+
+    def definition(self, run_id: RunId) -> Definition | None:
+        """Read what never changes about a run."""
+
+    def status(self, run_id: RunId) -> RunState | None:
+        """Read the state of a run."""
+
+    def find(self, text: str) -> list[tuple[RunId, str]]:
+        """Runs whose id begins with `text`, a few at most, with the names of their flows."""
+
+    def view(self, run_id: RunId) -> RunView | None:
+        """A run with its steps as they stand now."""
+
+    def views(
+        self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50
+    ) -> list[RunView]:
+        """The newest runs, without their steps."""
+
+    def start(self, run_id: RunId) -> bool:
+        """`pending` → `running`."""
+
+    def stop(self, run_id: RunId, *, error: str | None = None, cancel: bool = False) -> bool:
+        """→ `cancelling`: nothing new begins. Keeps the first error."""
+
+    def close(
+        self,
+        run_id: RunId,
+        state: RunState,
+        *,
+        outputs: Any = None,
+        error: str | None = None,
+    ) -> bool:
+        """Close a run with its totals, progress and time; False when it is closed already."""
+
+    def roll_up(self, run_id: RunId) -> bool:
+        """Write progress and totals of a run that is going on."""
+
+    def cancel_requested(self, run_id: RunId) -> bool:
+        """Tell whether someone asked to cancel this run."""
+
+
+class StepRows(Protocol):
+    """Guarded reads and writes of step runs, within one transaction."""
+
+    def claim(
+        self,
+        step_id: StepRunId,
+        *,
+        token: LeaseToken,
+        lease: timedelta,
+        worker: str,
+    ) -> Claim | None:
+        """Take one attempt of a queued, or due retrying, step of a running run."""
+
+    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> set[LeaseToken]:
+        """Extend leases in one statement; returns those that still hold."""
+
+    def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `completed`, if the lease still holds."""
+
+    def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `failed`, if the lease still holds."""
+
+    def retry(self, claim: Claim, outcome: Outcome, delay: timedelta) -> bool:
+        """`running` → `retrying` until `delay` from now, if the lease still holds."""
+
+    def wait(self, claim: Claim) -> bool:
+        """`running` → `waiting` for a child run, if the lease still holds."""
+
+    def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
+        """`waiting` → `completed` or `failed`; False when it is not waiting."""
+
+    def settle(
+        self,
+        run_id: RunId,
+        keys: Sequence[str],
+        state: StepState,
+        *,
+        reason: str | None = None,
+        map_size: int | None = None,
+    ) -> list[str]:
+        """End nodes that need no attempt (skipped, cancelled, failed, completed maps).
+
+        They count as advanced: the caller goes on with their dependents in the same transaction.
+
+        Returns:
+            The keys that this call has ended.
+        """
+
+    def queue(
+        self,
+        run_id: RunId,
+        batch: BatchId,
+        keys: Sequence[str],
+        resend_after: timedelta,
+    ) -> list[str]:
+        """`pending` → `queued` for nodes without open dependencies; returns the keys it has queued."""
+
+    def node(self, step_id: StepRunId) -> StepPlace | None:
+        """Where a step run stands."""
+
+    def expand(
+        self,
+        run_id: RunId,
+        key: str,
+        items: Sequence[NewStep],
+        batch: BatchId,
+        resend_after: timedelta,
+    ) -> bool:
+        """Turn a pending map into `running` and insert its items as `queued`; False when done before."""
+
+    def advance(
+        self, run_id: RunId, batch: BatchId | None, keys: Sequence[str] | None = None
+    ) -> dict[str, StepState]:
+        """Mark ended nodes, of a batch or by key, as advanced; returns those this call has marked."""
+
+    def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
+        """Count ended dependencies down.
+
+        Args:
+            run_id: The run.
+            counts: From a step's key to how many of its dependencies have just ended.
+
+        Returns:
+            Keys of pending steps that now have no open dependency.
+        """
+
+    def ready(self, run_id: RunId) -> list[str]:
+        """Keys of all pending steps without open dependencies."""
+
+    def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
+        """States of nodes (for a map: of the map, not of its items)."""
+
+    def cancel_open(self, run_id: RunId, key: str | None = None) -> int:
+        """Cancel every step of a run, or every item of one map, that no worker holds."""
+
+    def has_open(self, run_id: RunId, key: str | None = None) -> bool:
+        """Tell whether any step of the run, or any item of one map, has not ended."""
+
+    def counts(self, run_id: RunId, key: str) -> dict[StepState, int]:
+        """How many items of a map are in each state."""
+
+    def failed(self, run_id: RunId) -> list[StoredStep]:
+        """The failed nodes of a run, first failure first."""
+
+    def first_failed_item(self, run_id: RunId, key: str) -> StoredStep | None:
+        """The item of a map that failed first."""
+
+    def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
+        """Nodes by key, as readers of results see them."""
+
+    def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
+        """One item of a map."""
+
+    def items(self, run_id: RunId, key: str) -> list[StoredStep]:
+        """All items of a map, in order."""
+
+    def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Durable copies of small results by their result keys, for those the cache has lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A step whose worker fell silent."""
+
+    place: StepPlace
+    batch: BatchId
+    failed: bool  #: It has been recovered too often and was failed instead of queued.
+
+
+class Sweeps(Protocol):
+    """What the sweeper asks and changes; rows that another sweeper holds are passed over."""
+
+    def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
+        """Put off queued rows nobody took and queue due retries; returns them, to be sent again."""
+
+    def lapsed(self, *, max_recoveries: int, limit: int) -> list[Lapsed]:
+        """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
+
+    def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
+        """Batches that have ended without anyone going on."""
+
+    def stalled(self, *, grace: timedelta, limit: int) -> list[RunId]:
+        """Open runs that have ready or no open steps, so nothing but an advance moves them."""
+
+    def stale(self, *, age: timedelta, limit: int) -> list[RunId]:
+        """Running runs whose progress was not written for `age`."""
+
+
+class Transaction(Protocol):
+    """Rows within one database transaction."""
+
+    @property
+    def runs(self) -> RunRows:
+        """The runs."""
+
+    @property
+    def steps(self) -> StepRows:
+        """The step runs."""
+
+    @property
+    def sweeps(self) -> Sweeps:
+        """What the sweeper asks."""
+
+
+class Records(Protocol):
+    """The database.
+
+    Both methods raise `DatabaseUnavailable`, `DatabaseNotMigrated` or `DatabaseTooNew`.
+    """
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in one transaction and commit; again from its start after a deadlock."""
+
+    def single(self, work: Callable[[Transaction], T]) -> T:
+        """Run one statement, or reads, without the round trips of a transaction."""

@@ -1,0 +1,110 @@
+"""From references to values: what a step gets as its inputs, what a condition and a run's output see.
+
+All references of one template are looked up together: one read of the rows they name, one read of the
+cache for all small results, one read of the store for each large one. A reference to a map is the list
+of its items' results in order; with an index it reads that one item and no other.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flowq.core.errors import StepError
+from flowq.core.failures import StepFailure
+from flowq.core.ids import RunId
+from flowq.core.references import SKIPPED, Lookup, Reference, follow
+from flowq.core.results import ResultRef
+from flowq.core.states import StepState
+from flowq.engine.engine import Engine
+from flowq.engine.ports import StoredStep, Transaction
+
+
+def lookup(engine: Engine, run_id: RunId, references: Iterable[Reference]) -> Lookup:
+    """Load what the references need and return the function that follows them.
+
+    Raises:
+        ResultMissing: a recorded result is gone from the store.
+        ResultCorrupt: a stored result is not what was recorded.
+    """
+    wanted = list(dict.fromkeys(references))
+    if not wanted:
+        return _nothing
+    rows = engine.records.single(lambda tx: _read(tx, run_id, wanted))
+    refs = list({row.result.key: row.result for row in _all(rows) if row.result}.values())
+    values = dict(zip([ref.key for ref in refs], load(engine, refs), strict=True))
+
+    def find(reference: Reference) -> Any:
+        found = rows[_place(reference)]
+        if isinstance(found, list):
+            value: Any = [_value(row, values) for row in found]
+            return follow(value, reference.path, reference)
+        rest = reference.path[1:] if found.map_index is not None else reference.path
+        return follow(_value(found, values), rest, reference)
+
+    return find
+
+
+def load(engine: Engine, refs: Sequence[ResultRef]) -> list[Any]:
+    """Load results; small ones that the cache has lost come from their rows."""
+    return engine.results.load_many(
+        refs, lambda keys: engine.records.single(lambda tx: tx.steps.copies(keys))
+    )
+
+
+def failure(row: StoredStep) -> StepFailure:
+    """Return what stands in place of the result of a failed step."""
+    return StepFailure(
+        step=row.key,
+        index=row.map_index,
+        item=(row.metadata or {}).get("item"),
+        error=row.error_type or "StepError",
+        message=row.error_message or "",
+        attempts=row.attempt,
+    )
+
+
+def _nothing(reference: Reference) -> Any:
+    raise StepError(f"{reference} was not loaded")
+
+
+_Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
+
+
+def _place(reference: Reference) -> tuple[str, int | None]:
+    first = reference.path[0] if reference.path else None
+    return reference.step, first if isinstance(first, int) else None
+
+
+def _read(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> _Rows:
+    nodes = {row.key: row for row in tx.steps.stored(run_id, list({ref.step for ref in wanted}))}
+    rows: _Rows = {}
+    for reference in wanted:
+        place = key, index = _place(reference)
+        node = nodes[key]
+        if place in rows:
+            continue
+        if node.map_size is None or node.status is not StepState.COMPLETED:
+            rows[place] = node
+        elif index is None:
+            rows[place] = tx.steps.items(run_id, key)
+        else:
+            item = tx.steps.item(run_id, key, index + node.map_size if index < 0 else index)
+            if item is None:
+                raise StepError(f"{reference} cannot be read: {key} has {node.map_size} items")
+            rows[place] = item
+    return rows
+
+
+def _all(rows: _Rows) -> Iterable[StoredStep]:
+    for found in rows.values():
+        if isinstance(found, list):
+            yield from found
+        else:
+            yield found
+
+
+def _value(row: StoredStep, values: dict[str, Any]) -> Any:
+    if row.status is StepState.COMPLETED:
+        return values[row.result.key] if row.result else None
+    if row.status is StepState.FAILED:
+        return failure(row)
+    return SKIPPED
