@@ -1,0 +1,1 @@
+"""We call the world: one folder per port, one file per vendor."""

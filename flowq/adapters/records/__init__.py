@@ -1,0 +1,1 @@
+"""The database: tables, repositories, migrations. The only place with SQL."""

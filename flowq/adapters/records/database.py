@@ -1,0 +1,190 @@
+"""The database behind the `Records` port: PostgreSQL (psycopg) or SQLite (WAL), through SQLAlchemy.
+
+`write` is a transaction; `single` is for one statement or for reads and runs in autocommit, which spares
+the round trips of BEGIN and COMMIT. A transaction that the database itself broke before the commit (a
+deadlock, a connection that died in the pool) is run again; one that failed in the commit is not, because
+it may have happened. Whatever the driver raises leaves here as one of flowq's errors, without a password.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from flowq.adapters.records.runs import FlowRunRepo
+from flowq.adapters.records.steps import FlowStepRunRepo
+from flowq.adapters.records.sweeps import SqlSweeps
+from flowq.adapters.records.types import dump_json
+from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable
+
+T = TypeVar("T")
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class SqlTransaction:
+    """The repositories over one session."""
+
+    session: Session
+
+    @cached_property
+    def runs(self) -> FlowRunRepo:
+        """The runs."""
+        return FlowRunRepo(self.session)
+
+    @cached_property
+    def steps(self) -> FlowStepRunRepo:
+        """The step runs."""
+        return FlowStepRunRepo(self.session)
+
+    @cached_property
+    def sweeps(self) -> SqlSweeps:
+        """What the sweeper asks."""
+        return SqlSweeps(self.session)
+
+
+class SqlRecords:
+    """Implements `flowq.engine.ports.Records`. Connects at first use.
+
+    Args:
+        url: SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite:///path`.
+        pool_size: Connections at most; callers wait for a free one.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = make_url(url)
+        self.engine = open_engine(url, pool_size=pool_size)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def write(self, work: Callable[[SqlTransaction], T]) -> T:
+        """Run `work` in one transaction and commit; again from its start after a deadlock."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                with Session(self.engine) as session:
+                    try:
+                        value = work(SqlTransaction(session))
+                        session.flush()
+                    except DBAPIError as error:
+                        if tries_left and _worth_another_try(error):
+                            session.rollback()
+                            continue
+                        raise
+                    session.commit()
+                    return value
+            except SQLAlchemyError as error:
+                raise self._translated(error) from error
+        raise AssertionError("unreachable")
+
+    def single(self, work: Callable[[SqlTransaction], T]) -> T:
+        """Run one statement, or reads, without the round trips of a transaction."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                with Session(self._autocommit) as session:
+                    return work(SqlTransaction(session))
+            except DBAPIError as error:
+                if not (tries_left and _never_ran(error)):
+                    raise self._translated(error) from error
+            except SQLAlchemyError as error:
+                raise self._translated(error) from error
+        raise AssertionError("unreachable")
+
+    def within(self, session: Session) -> SqlTransaction:
+        """Use the caller's own session; the caller commits."""
+        return SqlTransaction(session)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+    def _translated(self, error: SQLAlchemyError) -> Exception:
+        where = self.url.render_as_string(hide_password=True)
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+        text = cause[0] if cause else type(error).__name__
+        if "no such table" in text or "UndefinedTable" in type(getattr(error, "orig", None)).__name__:
+            return DatabaseNotMigrated(
+                f"the database {where} has no flowq tables", hint="run: flowq db upgrade"
+            )
+        if "no such column" in text or "UndefinedColumn" in type(error.__cause__).__name__:
+            return DatabaseNotMigrated(
+                f"the tables in {where} are older than this flowq", hint="run: flowq db upgrade"
+            )
+        if isinstance(error, DBAPIError) and not _unreachable(error):
+            return error
+        return DatabaseUnavailable(
+            f"the database {where} cannot be used: {text}",
+            hint="check FLOWQ_DATABASE_URL and that the server runs; then: flowq doctor",
+        )
+
+
+def open_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """Make an engine with flowq's settings for its dialect; connects at first use.
+
+    Raises:
+        DatabaseUnavailable: the URL cannot be read, or its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+        options: dict[str, Any] = {"json_serializer": dump_json}
+        if backend == "sqlite":
+            options["connect_args"] = {"timeout": 30, "check_same_thread": False}
+        else:
+            # Waiting for a connection is right; failing because 300 steps end at once is not.
+            options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
+            options |= {"pool_recycle": 1800, "connect_args": {"connect_timeout": 10}}
+        engine = create_engine(parsed, **options)
+    except (SQLAlchemyError, ImportError) as error:
+        raise DatabaseUnavailable(
+            f"FLOWQ_DATABASE_URL cannot be used: {error}",
+            hint="e.g. postgresql+psycopg://user@host/name, "
+            'after: pip install "flowq[postgres]"; or sqlite:///path/to/file.db',
+        ) from error
+    if backend == "sqlite":
+        _tune_sqlite(engine)
+    return engine
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """Let several processes write: WAL, and transactions that take the write lock at once."""
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        # The driver's own implicit BEGIN is off; ours below is explicit.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or "")
+
+
+def _worth_another_try(error: DBAPIError) -> bool:
+    """Tell whether the database undid the transaction for reasons that will pass."""
+    return _never_ran(error) or _sqlstate(error) in {"40P01", "40001"}
+
+
+def _never_ran(error: DBAPIError) -> bool:
+    """Tell whether the statement found a dead connection of the pool."""
+    return error.connection_invalidated and _sqlstate(error) in {"", "57P01"}
+
+
+def _unreachable(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    state = _sqlstate(error)
+    name = type(error.orig).__name__
+    # Class 08 is connection, 28 authorisation, 3D no such database, 53 resources, 57 shutdown.
+    return state[:2] in {"08", "28", "3D", "53", "57"} or (not state and name == "OperationalError")

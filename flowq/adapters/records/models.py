@@ -1,0 +1,177 @@
+"""The tables: `flow_runs`, `flow_step_runs`, `llm_requests`, as typed SQLAlchemy models.
+
+One row of `flow_step_runs` is one *node* of a run (`map_index` NULL) or one item of a map. A node's
+`pending_dependencies` counts the steps it still waits for; when a step ends, one UPDATE counts its
+dependents down, and `advanced` remembers that this has been done, so it is done once. `wake_at` is when
+the sweeper has to look at a queued or retrying row. The run's row is written when it starts, stops and
+ends, not per step: under a wide map it would be the one row everybody waits for.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, TextClause, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from flowq.adapters.records.types import Money, UtcDateTime
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Base of flowq's models; their tables may live in the user's own database."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this name
+        datetime: UtcDateTime,
+        Decimal: Money(),
+        Any: JSON(none_as_null=True),
+    }
+
+
+class FlowRun(Base):
+    """One execution of a flow with one input."""
+
+    __tablename__ = "flow_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[str | None] = mapped_column(String(200))
+    flow_name: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(20), default="pending")
+    execution_mode: Mapped[str] = mapped_column(String(20), default="async")
+    current_step: Mapped[str | None] = mapped_column(String(200))
+    step_progress: Mapped[int] = mapped_column(default=0)
+    total_steps: Mapped[int | None]
+    progress_percentage: Mapped[float] = mapped_column(default=0.0)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    last_heartbeat: Mapped[datetime | None]
+    total_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    total_cost: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    execution_time_ms: Mapped[int | None]
+    inputs: Mapped[Any]
+    outputs: Mapped[Any | None]
+    flow_metadata: Mapped[Any | None]
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+    spec: Mapped[Any]
+    parent_step_run_id: Mapped[UUID | None]
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    priority: Mapped[int] = mapped_column(default=0)
+    deadline: Mapped[datetime | None]
+    budget_usd: Mapped[Decimal | None]
+    budget_tokens: Mapped[int | None]
+    cancel_requested_at: Mapped[datetime | None]
+
+    steps: Mapped[list["FlowStepRun"]] = relationship(
+        back_populates="run",
+        cascade="all, delete-orphan",
+        passive_deletes=True,
+        order_by="(FlowStepRun.step_order, FlowStepRun.map_index)",
+    )
+
+    __table_args__ = (
+        Index(None, "user_id", "id"),
+        Index(None, "flow_name", "id"),
+        Index(None, "status", "id"),
+        Index(None, "parent_step_run_id"),
+        Index("uq_flow_runs_idempotency_key", "flow_name", "idempotency_key", unique=True),
+    )
+
+
+_OPEN = text("status IN ('pending', 'queued', 'running', 'retrying', 'waiting')")
+_UNADVANCED = text("NOT advanced AND status IN ('completed', 'failed', 'skipped', 'cancelled')")
+_SENT = text("status IN ('queued', 'retrying')")
+_LEASED = text("status = 'running' AND lease_expires_at IS NOT NULL")
+_HAS_REQUEST = text("llm_request_id IS NOT NULL")
+
+
+def _partial(name: str, *columns: str, where: TextClause) -> Index:
+    return Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
+
+class FlowStepRun(Base):
+    """One step within one run; one per item of a map."""
+
+    __tablename__ = "flow_step_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID] = mapped_column(ForeignKey("flow_runs.id", ondelete="CASCADE"))
+    llm_request_id: Mapped[UUID | None]
+    step_name: Mapped[str] = mapped_column(String(200))
+    step_order: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20), default="pending")
+    inputs: Mapped[Any | None]
+    outputs: Mapped[Any | None]
+    tokens_used: Mapped[int] = mapped_column(BigInteger, default=0)
+    cost_estimate: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    execution_time_ms: Mapped[int | None]
+    error_message: Mapped[str | None] = mapped_column(Text)
+    step_metadata: Mapped[Any | None]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+    step_key: Mapped[str] = mapped_column(String(200))
+    map_index: Mapped[int | None]
+    map_size: Mapped[int | None]
+    batch_id: Mapped[str | None] = mapped_column(String(64))
+    pending_dependencies: Mapped[int] = mapped_column(default=0)
+    advanced: Mapped[bool] = mapped_column(default=False)
+    started_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    recoveries: Mapped[int] = mapped_column(default=0)
+    lease_token: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    wake_at: Mapped[datetime | None]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    result: Mapped[Any | None]
+    error_type: Mapped[str | None] = mapped_column(String(200))
+
+    run: Mapped[FlowRun] = relationship(back_populates="steps")
+
+    __table_args__ = (
+        Index("ix_flow_step_runs_node", "flow_run_id", "step_key", "map_index"),
+        Index("ix_flow_step_runs_step_name", "step_name"),
+        _partial("ix_flow_step_runs_llm_request_id", "llm_request_id", where=_HAS_REQUEST),
+        # What the engine and the sweeper ask, over the few rows that can be an answer.
+        _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=_OPEN),
+        _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=_UNADVANCED),
+        _partial("ix_flow_step_runs_wake_at", "wake_at", where=_SENT),
+        _partial("ix_flow_step_runs_lease_expires_at", "lease_expires_at", where=_LEASED),
+    )
+
+
+class LlmRequest(Base):
+    """One call of a model. Failed calls too: they were paid for."""
+
+    __tablename__ = "llm_requests"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID | None]
+    flow_step_run_id: Mapped[UUID | None]
+    attempt: Mapped[int] = mapped_column(default=1)
+    provider: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(20))
+    input_tokens: Mapped[int] = mapped_column(default=0)
+    output_tokens: Mapped[int] = mapped_column(default=0)
+    cached_tokens: Mapped[int] = mapped_column(default=0)
+    cost: Mapped[Decimal | None]
+    cost_status: Mapped[str] = mapped_column(String(20), default="unknown")
+    latency_ms: Mapped[int | None]
+    error_message: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index(None, "flow_run_id"),
+        Index(None, "flow_step_run_id"),
+        Index(None, "created_at"),
+    )

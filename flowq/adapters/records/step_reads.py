@@ -1,0 +1,164 @@
+"""What the step runs repository reads, for people and for the engine."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import Text, cast, func, select
+from sqlalchemy.orm import Session
+
+from flowq.adapters.records.models import FlowStepRun
+from flowq.adapters.records.payloads import copy_from_text
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.results import ResultRef, step_of_key
+from flowq.core.states import ACTIVE_STEP_STATES, StepState
+from flowq.engine.ports import StepPlace, StoredStep
+
+_STEPS = FlowStepRun.__table__
+_C = _STEPS.c
+_NODE = _C.map_index.is_(None)
+_OPEN = tuple(ACTIVE_STEP_STATES)
+#: Rows asked for by id in one statement; SQLite takes 32,766 parameters at most.
+_CHUNK = 1000
+_STORED = (
+    _C.step_key,
+    _C.map_index,
+    _C.status,
+    _C.attempt,
+    _C.result,
+    _C.map_size,
+    _C.error_type,
+    _C.error_message,
+    _C.step_metadata,
+)
+
+
+class StepReads:
+    """The reading half of `FlowStepRunRepo`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    # --- for people ------------------------------------------------------------------------------
+
+    def by_id(self, step_id: UUID) -> FlowStepRun | None:
+        """Return a step run."""
+        return self._session.get(FlowStepRun, step_id)
+
+    def by_flow_run_id(
+        self, run_id: UUID, *, limit: int | None = None, offset: int = 0
+    ) -> Sequence[FlowStepRun]:
+        """Return a run's steps in step order; items of a map after its node, by index."""
+        query = (
+            select(FlowStepRun)
+            .where(FlowStepRun.flow_run_id == run_id)
+            .order_by(FlowStepRun.step_order, FlowStepRun.map_index.is_not(None), FlowStepRun.map_index)
+        )
+        return self._session.scalars(query.limit(limit).offset(offset)).all()
+
+    # --- for the engine --------------------------------------------------------------------------
+
+    def node(self, step_id: StepRunId) -> StepPlace | None:
+        """Return where a step run stands."""
+        query = select(_C.flow_run_id, _C.step_key, _C.map_index).where(_C.id == step_id)
+        row = self._session.execute(query).first()
+        return None if row is None else StepPlace(RunId(row[0]), row[1], row[2])
+
+    def ready(self, run_id: RunId) -> list[str]:
+        """Return the keys of all pending steps without open dependencies."""
+        query = select(_C.step_key).where(
+            _C.flow_run_id == run_id,
+            _C.status == StepState.PENDING,
+            _C.pending_dependencies == 0,
+            _NODE,
+        )
+        return [row[0] for row in self._session.execute(query)]
+
+    def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
+        """Return the states of nodes (for a map: of the map, not of its items)."""
+        query = select(_C.step_key, _C.status).where(*_nodes(run_id, keys))
+        return {row[0]: StepState(row[1]) for row in self._session.execute(query)}
+
+    def has_open(self, run_id: RunId, key: str | None = None) -> bool:
+        """Tell whether any step of the run, or any item of one map, has not ended."""
+        query = select(_C.id).where(_C.flow_run_id == run_id, _C.status.in_(_OPEN))
+        if key is not None:
+            query = query.where(_C.step_key == key, _C.map_index.is_not(None))
+        return self._session.execute(query.limit(1)).first() is not None
+
+    def counts(self, run_id: RunId, key: str) -> dict[StepState, int]:
+        """Return how many items of a map are in each state."""
+        query = (
+            select(_C.status, func.count())
+            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
+            .group_by(_C.status)
+        )
+        return {StepState(row[0]): row[1] for row in self._session.execute(query)}
+
+    def failed(self, run_id: RunId) -> list[StoredStep]:
+        """Return the failed nodes of a run, first failure first."""
+        query = (
+            select(*_STORED)
+            .where(_C.flow_run_id == run_id, _NODE, _C.status == StepState.FAILED)
+            .order_by(_C.completed_at)
+        )
+        return [_stored(row) for row in self._session.execute(query)]
+
+    def first_failed_item(self, run_id: RunId, key: str) -> StoredStep | None:
+        """Return the item of a map that failed first."""
+        query = (
+            select(*_STORED)
+            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
+            .where(_C.status == StepState.FAILED)
+            .order_by(_C.completed_at, _C.map_index)
+        )
+        row = self._session.execute(query.limit(1)).first()
+        return None if row is None else _stored(row)
+
+    def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
+        """Return nodes by key, as readers of results see them."""
+        query = select(*_STORED).where(*_nodes(run_id, keys))
+        return [_stored(row) for row in self._session.execute(query)]
+
+    def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
+        """Return one item of a map."""
+        query = select(*_STORED).where(
+            _C.flow_run_id == run_id, _C.step_key == key, _C.map_index == index
+        )
+        row = self._session.execute(query).first()
+        return None if row is None else _stored(row)
+
+    def items(self, run_id: RunId, key: str) -> list[StoredStep]:
+        """Return all items of a map, in order."""
+        query = (
+            select(*_STORED)
+            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
+            .order_by(_C.map_index)
+        )
+        return [_stored(row) for row in self._session.execute(query)]
+
+    def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return durable copies of small results by their result keys."""
+        wanted = {step_of_key(key): key for key in keys}
+        found: dict[str, bytes] = {}
+        ids = list(wanted)
+        for start in range(0, len(ids), _CHUNK):
+            query = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
+                _C.id.in_(ids[start : start + _CHUNK])
+            )
+            for step_id, result, text in self._session.execute(query):
+                ref = ResultRef.model_validate(result) if result else None
+                if text is not None and ref is not None and ref.key == wanted[step_id]:
+                    found[ref.key] = copy_from_text(ref.codec, text)
+        return found
+
+
+def _nodes(run_id: UUID, keys: Iterable[str]) -> tuple[object, ...]:
+    return _C.flow_run_id == run_id, _C.step_key.in_(list(keys)), _NODE
+
+
+def _stored(row: object) -> StoredStep:
+    key, index, status, attempt, result, size, error_type, message, metadata = row  # type: ignore[misc]
+    ref = None if result is None else ResultRef.model_validate(result)
+    return StoredStep(
+        key, index, StepState(status), attempt, ref, size, error_type, message, metadata
+    )

@@ -1,0 +1,114 @@
+"""Column types and clock functions that mean the same on PostgreSQL and SQLite.
+
+Times are aware UTC datetimes. Leases and timers are compared by the database's clock, since the clocks
+of workers differ; `DbNow` is that clock, plus an offset in seconds, in either dialect.
+"""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Float, Numeric, String, bindparam
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import TypeDecorator
+
+
+_NANO = Decimal(10**9)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite keeps it as sortable text."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Use text on SQLite, so that values and `DbNow` compare as strings."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(26))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse naive times; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: flowq stores aware UTC times")
+        utc = value.astimezone(UTC)
+        return utc.strftime("%Y-%m-%d %H:%M:%S.%f") if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return an aware UTC datetime."""
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return value.astimezone(UTC)  # type: ignore[no-any-return]
+
+
+class Money(TypeDecorator[Decimal]):
+    """USD as an exact Decimal with nine places; SQLite, which has none, counts nano-dollars."""
+
+    impl = Numeric(18, 9)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Use a whole number on SQLite, so that sums stay exact."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(BigInteger())
+        return dialect.type_descriptor(Numeric(18, 9))
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Scale for SQLite."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return int((value * _NANO).to_integral_value())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Return an exact Decimal."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return (Decimal(value) / _NANO).quantize(Decimal("1e-9"))
+
+
+class DbNow(GenericFunction[datetime]):
+    """The database's clock plus an offset in seconds: `DbNow(30.0)`."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+    name = "flowq_now"
+
+    def __init__(self, offset: float = 0.0) -> None:
+        super().__init__(bindparam(None, float(offset), type_=Float))
+
+
+@compiles(DbNow, "postgresql")
+def _postgres_now(element: DbNow, compiler: SQLCompiler, **kw: Any) -> str:
+    offset = compiler.process(element.clauses, **kw)
+    return f"(clock_timestamp() + make_interval(secs => {offset}))"
+
+
+@compiles(DbNow, "sqlite")
+def _sqlite_now(element: DbNow, compiler: SQLCompiler, **kw: Any) -> str:
+    # %f has milliseconds; the zeros make the text as long as the stored one.
+    offset = compiler.process(element.clauses, **kw)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {offset} || ' seconds') || '000')"
+
+
+class EncodedJson:
+    """JSON that is encoded already; goes into a JSON column as it is."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, data: bytes) -> None:
+        self.text = data.decode()
+
+
+def dump_json(value: Any) -> str:
+    """Serialise for a JSON column: compact, and without encoding twice."""
+    if isinstance(value, EncodedJson):
+        return value.text
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,115 @@
+"""Runs as people see them: one row per step, a map's items counted, not listed."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from flowq.adapters.records.models import FlowRun, FlowStepRun
+from flowq.core.ids import RunId
+from flowq.core.states import RunState, StepState
+from flowq.engine.ports import RunView, StepView
+
+_RUNS = FlowRun.__table__
+_C = FlowStepRun.__table__.c
+
+
+def view(session: Session, run_id: RunId) -> RunView | None:
+    """Return a run with its steps as they stand now."""
+    row = session.execute(select(_RUNS).where(_RUNS.c.id == run_id)).first()
+    return None if row is None else _run(row, _steps(session, run_id))
+
+
+def listed(rows: Sequence[FlowRun]) -> list[RunView]:
+    """Return runs without their steps, with the progress last written to their rows."""
+    return [_run(row, ()) for row in rows]
+
+
+def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
+    total = sum(step.total for step in steps) if steps else row.total_steps or 0
+    done = sum(step.done for step in steps) if steps else row.step_progress
+    return RunView(
+        id=RunId(row.id),
+        flow_name=row.flow_name,
+        status=RunState(row.status),
+        user_id=row.user_id,
+        parent=row.parent_step_run_id,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        execution_time_ms=row.execution_time_ms,
+        total=total,
+        done=done,
+        tokens=sum(step.tokens for step in steps) if steps else row.total_tokens,
+        cost=sum((step.cost for step in steps), Decimal(0)) if steps else row.total_cost,
+        inputs=row.inputs,
+        outputs=row.outputs,
+        error=row.error_message,
+        steps=steps,
+    )
+
+
+def _steps(session: Session, run_id: RunId) -> tuple[StepView, ...]:
+    counted = (
+        select(
+            _C.step_key,
+            _C.status,
+            func.count(),
+            func.max(_C.attempt),
+            func.sum(_C.tokens_used),
+            func.sum(_C.cost_estimate),
+        )
+        .where(_C.flow_run_id == run_id, _C.map_index.is_not(None))
+        .group_by(_C.step_key, _C.status)
+    )
+    items: dict[str, list[Any]] = {}
+    for row in session.execute(counted):
+        items.setdefault(row[0], []).append(row[1:])
+    nodes = select(
+        _C.step_key,
+        _C.step_name,
+        _C.step_order,
+        _C.status,
+        _C.map_size,
+        _C.attempt,
+        _C.recoveries,
+        _C.started_at,
+        _C.completed_at,
+        _C.execution_time_ms,
+        _C.tokens_used,
+        _C.cost_estimate,
+        _C.worker,
+        _C.error_type,
+        _C.error_message,
+        _C.step_metadata,
+        _C.inputs,
+    ).where(_C.flow_run_id == run_id, _C.map_index.is_(None))
+    rows = session.execute(nodes.order_by(_C.step_order)).all()
+    return tuple(_step(row, items.get(row.step_key, [])) for row in rows)
+
+
+def _step(row: Any, items: Sequence[Any]) -> StepView:
+    counts = {StepState(item[0]): item[1] for item in items}
+    one = {StepState(row.status): 1} if row.map_size is None else counts
+    return StepView(
+        key=row.step_key,
+        name=row.step_name,
+        order=row.step_order,
+        status=StepState(row.status),
+        map_size=row.map_size,
+        counts=one,
+        attempts=max([row.attempt, *(item[2] for item in items)]),
+        recoveries=row.recoveries,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        execution_time_ms=row.execution_time_ms,
+        tokens=row.tokens_used + sum(int(item[3]) for item in items),
+        cost=row.cost_estimate + sum((item[4] for item in items), Decimal(0)),
+        worker=row.worker,
+        error_type=row.error_type,
+        error_message=row.error_message,
+        metadata=row.step_metadata or {},
+        inputs=row.inputs,
+    )

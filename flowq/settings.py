@@ -1,0 +1,87 @@
+"""All settings: one frozen object, read once from `FLOWQ_*` variables (see docs/settings.md).
+
+Without any of them flowq keeps everything in the folder `.flowq` of the current directory: an embedded
+Valkey, a SQLite file and a folder for large results.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Each field is the variable `FLOWQ_` + its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="FLOWQ_", frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(
+        Path(".flowq"), description="Folder of the embedded Valkey, SQLite and results."
+    )
+    redis_url: str | None = Field(
+        None, description="Broker, chords and small results. None: the embedded Valkey."
+    )
+    database_url: str = Field(
+        "",
+        validate_default=True,
+        description="`postgresql+psycopg://…` or `sqlite:///…`. Default: a SQLite file in `home`.",
+    )
+    results_url: str = Field(
+        "",
+        validate_default=True,
+        description="Large results: `file:///…`, `memory://`, `s3://bucket/prefix`, `gs://…`, "
+        "`az://…`. Default: a folder in `home`.",
+    )
+    result_threshold_bytes: int = Field(
+        1024 * 1024, ge=0, description="Results of more encoded bytes than this are large."
+    )
+    result_ttl_seconds: int = Field(
+        24 * 3600, gt=0, description="How long Redis keeps a small result; the row keeps it for good."
+    )
+    input_limit_bytes: int = Field(
+        1024 * 1024, gt=0, description="Inputs of a run may have this many bytes as JSON."
+    )
+    lease_seconds: float = Field(
+        30.0, gt=0, description="A worker that is silent for this long has lost its steps."
+    )
+    resend_seconds: float = Field(
+        60.0, gt=0, description="A queued step that nobody took is sent again after this."
+    )
+    sweep_seconds: float = Field(5.0, gt=0, description="Pause between two passes of the sweeper.")
+    max_recoveries: int = Field(
+        5, ge=0, description="A step that lost its worker more often than this fails."
+    )
+    database_pool_size: int = Field(
+        10, gt=0, description="Database connections of one process, at most."
+    )
+    redis_pool_size: int = Field(
+        50, gt=0, description="Redis connections of one process, at most; further callers wait."
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, url: str, info: object) -> str:
+        home: Path = info.data["home"]  # type: ignore[attr-defined]
+        return url or f"sqlite:///{home / 'flowq.db'}"
+
+    @field_validator("results_url")
+    @classmethod
+    def _results(cls, url: str, info: object) -> str:
+        home: Path = info.data["home"]  # type: ignore[attr-defined]
+        return url or (home / "results").as_uri()
+
+    @property
+    def lease(self) -> timedelta:
+        """Length of a lease."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def resend_after(self) -> timedelta:
+        """How long a queued step may stay unclaimed before it is sent again."""
+        return timedelta(seconds=self.resend_seconds)
