@@ -1,0 +1,1 @@
+"""Sending step runs to workers."""

@@ -1,0 +1,51 @@
+"""The Celery app that flowq makes when the user has none, with the settings that make Celery safe.
+
+Each setting answers a way in which Celery loses work or time; the reasons stand beside them.
+"""
+
+from typing import Any
+
+from celery import Celery
+
+
+def make_app(name: str, broker_url: str) -> Celery:
+    """Return an app on Redis for both broker and chords. Connects at first use."""
+    app = Celery(name, broker=broker_url, backend=broker_url)
+    app.conf.update(celery_settings())
+    if not broker_url.startswith("redis+socket:"):
+        app.conf.redis_socket_keepalive = True  # a unix socket refuses the option
+    return app
+
+
+def celery_settings() -> dict[str, Any]:
+    """Return Celery settings recommended for any app that runs flowq."""
+    return {
+        # JSON only: a broker that anyone can write to must not be able to run code.
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        # The lease and the sweeper bring lost steps back, sooner and with their attempts counted.
+        "task_acks_late": False,
+        # A step waits in the queue, where any worker can take it, not in a busy worker.
+        "worker_prefetch_multiplier": 1,
+        # Nothing ever waits on a Celery result; chords work without those of their headers.
+        "task_ignore_result": True,
+        "result_expires": 24 * 3600,
+        # Redis may come later than the worker, and come back.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # A publish that cannot reach Redis fails soon: the sweeper sends it later.
+        "task_publish_retry": False,
+        "broker_transport_options": {
+            "health_check_interval": 10,
+            "socket_keepalive": True,
+            "socket_connect_timeout": 5,
+        },
+        "redis_backend_health_check_interval": 10,
+        # Flower sees every task.
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        # A step that was cancelled by a lost connection would only be run again.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+    }
+

@@ -1,0 +1,137 @@
+"""The composition root: the only file that names concrete adapters.
+
+It builds one `Engine` per process, at first use and never at import. A forked child builds its own:
+connections must not be shared across a fork. What the parent had is kept, unused, because closing a
+connection in the child would end it for the parent too.
+"""
+
+import os
+import random
+import socket
+from datetime import timedelta
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import uuid_utils.compat as uuids
+from celery import Celery
+from redis import BlockingConnectionPool, Redis
+
+from flowq.adapters.dispatch.app import make_app
+from flowq.adapters.dispatch.celery import CeleryDispatcher
+from flowq.adapters.embedded import EmbeddedValkey
+from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.results.objects import open_store
+from flowq.adapters.results.redis import RedisCache
+from flowq.engine.engine import Engine, Policies
+from flowq.engine.ports import ObjectStore
+from flowq.engine.registry import registry
+from flowq.engine.results import Results
+from flowq.settings import Settings
+
+
+class _Process:
+    """What this process has built so far."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.app: Celery | None = None
+        self.engine: Engine | None = None
+        self.kept: list[Any] = []
+
+
+_process = _Process()
+
+
+def _after_fork() -> None:
+    _process.lock = Lock()
+    _process.kept.append(_process.engine)
+    _process.engine = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return Settings()
+
+
+def embedded() -> EmbeddedValkey | None:
+    """Return the embedded Valkey, or None when FLOWQ_REDIS_URL names a server."""
+    return None if settings().redis_url else EmbeddedValkey(settings().home)
+
+
+def broker_url() -> str:
+    """Return the URL of Redis in Celery's form."""
+    own = embedded()
+    return own.url if own else str(settings().redis_url)
+
+
+def redis_client(**options: Any) -> Redis:
+    """Return a client for Redis with a bounded pool whose callers wait instead of failing."""
+    own = embedded()
+    url = own.redis_url if own else str(settings().redis_url)
+    if url.startswith("redis+socket://"):
+        url = "unix://" + url.removeprefix("redis+socket://")
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=settings().redis_pool_size,
+        timeout=30,
+        socket_connect_timeout=5,
+        health_check_interval=10,
+        **options,
+    )
+    return Redis(connection_pool=pool)
+
+
+def use_app(app: Celery) -> None:
+    """Send through this Celery app from now on; the newest one counts."""
+    with _process.lock:
+        if _process.app is not app:
+            _process.app = app
+            _process.engine = None
+
+
+def app() -> Celery:
+    """Return the Celery app of this process; one is made when the user has installed none."""
+    with _process.lock:
+        if _process.app is None:
+            _process.app = make_app("flowq", broker_url())
+        return _process.app
+
+
+def engine() -> Engine:
+    """Return the engine of this process."""
+    celery = app()
+    with _process.lock:
+        if _process.engine is None:
+            _process.engine = _build(celery, settings())
+        return _process.engine
+
+
+def _build(celery: Celery, chosen: Settings) -> Engine:
+    @cache
+    def objects() -> ObjectStore:
+        return open_store(chosen.results_url)
+
+    return Engine(
+        records=SqlRecords(chosen.database_url, pool_size=chosen.database_pool_size),
+        results=Results(
+            RedisCache(redis_client(), timedelta(seconds=chosen.result_ttl_seconds)),
+            objects,
+            chosen.result_threshold_bytes,
+        ),
+        dispatcher=CeleryDispatcher(celery),
+        registry=registry,
+        new_id=uuids.uuid7,
+        chance=random.random,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        policies=Policies(
+            lease=chosen.lease,
+            resend_after=chosen.resend_after,
+            max_recoveries=chosen.max_recoveries,
+            input_limit_bytes=chosen.input_limit_bytes,
+        ),
+    )

@@ -1,0 +1,139 @@
+"""The handle of a run: `enqueue` returns one, `Run.get` finds one again from anywhere.
+
+A handle holds an id and reads the rows when asked. It never waits on a Celery result: those are gone as
+soon as they are not needed, and polling them costs Redis one request per step.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from flowq import bootstrap
+from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
+from flowq.core.ids import RunId
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.engine import runs
+from flowq.engine.codecs import adapter_for, coerce
+from flowq.engine.finish import output
+from flowq.engine.ports import RunView
+from flowq.engine.registry import FlowType, registry
+
+R = TypeVar("R", covariant=True)
+
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class Run(Generic[R]):
+    """One execution of a flow.
+
+    Attributes:
+        id: Its id.
+        flow_name: The name of its flow.
+    """
+
+    id: RunId
+    flow_name: str
+
+    @classmethod
+    def get(cls, run_id: UUID | str) -> "Run[Any]":
+        """Find a run by its id, or by the first characters of it.
+
+        Raises:
+            RunNotFound: no run, or more than one, has an id like that.
+        """
+        found = bootstrap.engine().records.single(lambda tx: tx.runs.find(str(run_id)))
+        if len(found) == 1:
+            return Run(*found[0])
+        if found:
+            raise RunNotFound(
+                f"several runs have an id that begins with {run_id}",
+                hint=f"give more of it, e.g. {found[0][0]}",
+            )
+        raise RunNotFound(f"no run has the id {run_id}", hint="flowq runs ls")
+
+    @property
+    def status(self) -> RunState:
+        """The state of the run now."""
+        state = bootstrap.engine().records.single(lambda tx: tx.runs.status(self.id))
+        if state is None:
+            raise RunNotFound(f"run {self.id} is gone", hint="flowq runs ls")
+        return state
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that are done, from 0.0 to 1.0; a map grows when its list is known."""
+        view = self.view()
+        return view.done / view.total if view.total else 1.0
+
+    def view(self) -> RunView:
+        """Return the run and its steps as they stand now."""
+        view = bootstrap.engine().records.single(lambda tx: tx.runs.view(self.id))
+        if view is None:
+            raise RunNotFound(f"run {self.id} is gone", hint="flowq runs ls")
+        return view
+
+    def wait(self, timeout: float | None = None) -> RunState:
+        """Wait until the run has ended.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
+
+        Raises:
+            ResultTimeout: it did not end in time. The run goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = _FIRST_PAUSE
+        while (state := self.status) not in TERMINAL_RUN_STATES:
+            left = pause if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise ResultTimeout(
+                    f"run {self.id} is still {state} after {timeout:g} s",
+                    hint=f"it goes on; see: flowq runs show {self.id}",
+                )
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        return state
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the run and return what its flow returned, of the type its annotation says.
+
+        In a process that has not imported the flow it is returned as plain data.
+
+        Args:
+            timeout: Seconds; None waits as long as it takes.
+
+        Raises:
+            ResultTimeout: it did not end in time. The run goes on.
+            RunFailed: it failed; the message says which step and why.
+            RunCancelled: it was cancelled.
+            ResultMissing: it completed, but a large result is gone from the store.
+        """
+        state = self.wait(timeout)
+        if state is not RunState.COMPLETED:
+            error = self.view().error or "no reason was recorded"
+            kind = RunFailed if state is RunState.FAILED else RunCancelled
+            raise kind(f"run {self.id} {state}: {error}", hint=f"flowq runs show {self.id}")
+        engine = bootstrap.engine()
+        definition, _ = engine.definitions.get(self.id)
+        value = output(engine, definition)
+        flow = registry.flows.get(self.flow_name)
+        if flow is None:
+            return value  # type: ignore[no-any-return]
+        where = f"the output of {self.flow_name}"
+        return coerce(value, adapter_for(flow.returns), where=where)  # type: ignore[no-any-return]
+
+
+def submit(
+    flow: FlowType,
+    inputs: Mapping[str, Any],
+    *,
+    user_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Run[Any]:
+    """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
+    run_id = runs.submit(bootstrap.engine(), flow, inputs, user_id=user_id, metadata=metadata)
+    return Run(run_id, flow.name)

@@ -1,0 +1,1 @@
+"""The world calls us: workers and the command line."""

@@ -1,0 +1,131 @@
+"""flowq inside a Celery worker: the tasks, the heartbeat and the sweeper.
+
+Every step type is a Celery task under its own name, so `task_routes`, queues and Flower's filters work
+as they do for any task. The task's id is the step run's id and says all there is to say. `install` puts
+this on an app that exists and leaves the app's own tasks and settings alone.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, Task, bootsteps, signals
+from celery.exceptions import Reject, Retry
+
+from flowq import bootstrap
+from flowq.adapters.dispatch.app import make_app
+from flowq.adapters.dispatch.celery import ADVANCE
+from flowq.core.ids import BatchId, StepRunId
+from flowq.engine.advance import batch_ended
+from flowq.engine.attempts import Ended, Ending, not_claimed, run_attempt
+from flowq.engine.registry import registry
+from flowq.engine.sweeper import Sweeper
+
+logger = logging.getLogger(__name__)
+
+_installed: list[Celery] = []
+
+
+def celery_app(name: str = "flowq") -> Celery:
+    """Return a Celery app with flowq installed, on FLOWQ_REDIS_URL or the embedded Valkey.
+
+    Put `app = flowq.celery_app()` into the module of your flows, and `celery -A that.module worker`
+    finds it.
+    """
+    return install(make_app(name, bootstrap.broker_url()))
+
+
+def install(app: Celery) -> Celery:
+    """Put flowq on a Celery app: its steps become tasks, its workers sweep, runs are sent through it.
+
+    Settings of the app are left as they are; `docs/settings.md` lists those worth having. The app's
+    broker must be the Redis of FLOWQ_REDIS_URL, which is where small results are kept too.
+
+    Returns:
+        The same app.
+    """
+    if app in _installed:
+        return app
+    _installed.append(app)
+    bootstrap.use_app(app)
+    app.task(name=ADVANCE, ignore_result=True, shared=False)(_advance)
+    registry.on_name(lambda name: _add_task(app, name))
+    app.steps["worker"].add(SweeperStep)
+    return app
+
+
+def _add_task(app: Celery, name: str) -> None:
+    options = {"ignore_result": True, "acks_late": False, "max_retries": None}
+    app.task(name=name, bind=True, shared=False, **options)(_run_step)
+
+
+def _advance(batch: str) -> None:
+    """Move a run on, after a batch of it has ended."""
+    batch_ended(bootstrap.engine(), BatchId(batch))
+
+
+def _run_step(task: Task) -> None:
+    """Run one attempt of the step run whose id is this task's id."""
+    engine = bootstrap.engine()
+    step_id = StepRunId(UUID(task.request.id))
+    joined = task.request.group is not None
+    ended = run_attempt(engine, step_id, joined=joined)
+    if ended.how is Ending.NOT_CLAIMED and not joined:
+        not_claimed(engine, step_id)
+    elif ended.how is Ending.RETRYING:
+        _retry(task, ended)
+    elif ended.how is Ending.FAILED and ended.error is not None:
+        raise ended.error
+
+
+def _retry(task: Task, ended: Ended) -> None:
+    """Tell Celery, and Flower, that another attempt follows; the row knows already."""
+    assert ended.delay is not None
+    countdown = ended.delay.total_seconds()
+    try:
+        raise task.retry(exc=ended.error, countdown=countdown, max_retries=None)
+    except Reject as unsent:
+        # The broker is away. The row says when to wake, and the sweeper reads it.
+        logger.warning("a retry will be sent by the sweeper: %s", unsent)
+        raise Retry(exc=ended.error, when=countdown) from ended.error
+
+
+class SweeperStep(bootsteps.StartStopStep):
+    """Runs the sweeper for as long as the worker runs."""
+
+    requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery reads it from the class
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._sweeper: Sweeper | None = None
+
+    def start(self, parent: Any) -> None:
+        """Begin to sweep."""
+        interval = timedelta(seconds=bootstrap.settings().sweep_seconds)
+        self._sweeper = Sweeper(bootstrap.engine(), interval)
+        self._sweeper.start()
+
+    def stop(self, parent: Any) -> None:
+        """End."""
+        if self._sweeper is not None:
+            self._sweeper.stop()
+
+
+@signals.worker_init.connect
+def _start_embedded(**_: Any) -> None:
+    """Start the embedded Valkey, if that is what this worker is to use."""
+    own = bootstrap.embedded()
+    if own is not None:
+        own.ensure()
+
+
+@signals.task_unknown.connect
+def _defer_unknown(name: str, id: str, **_: Any) -> None:  # noqa: A002 - Celery's name
+    """Say what becomes of a step that this worker does not know."""
+    logger.warning(
+        "step %s is not defined on this worker; run step %s stays queued for one that knows it",
+        name,
+        id,
+        extra={"action": "defer"},
+    )
