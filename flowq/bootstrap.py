@@ -16,6 +16,8 @@ from typing import Any
 import uuid_utils.compat as uuids
 from celery import Celery
 from redis import BlockingConnectionPool, Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
@@ -80,6 +82,7 @@ def redis_client(**options: Any) -> Redis:
         max_connections=settings().redis_pool_size,
         timeout=30,
         socket_connect_timeout=5,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 2),
         health_check_interval=10,
         **options,
     )

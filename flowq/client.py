@@ -17,8 +17,8 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine import runs
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
-from flowq.engine.ports import RunView
 from flowq.engine.registry import FlowType, registry
+from flowq.engine.rows import RunView
 
 R = TypeVar("R", covariant=True)
 

@@ -42,7 +42,8 @@ from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.finish import finish_if_done
-from flowq.engine.ports import Batch, Definition, Message, NewStep, StepPlace, Transaction
+from flowq.engine.ports import Transaction
+from flowq.engine.rows import Batch, Definition, Message, NewStep, StepPlace
 from flowq.engine.values import lookup
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,9 @@ class Progress:
 class Advance:
     """One transaction's worth of advancing a run."""
 
-    def __init__(self, engine: Engine, tx: Transaction, definition: Definition, graph: Graph) -> None:
+    def __init__(
+        self, engine: Engine, tx: Transaction, definition: Definition, graph: Graph
+    ) -> None:
         self._engine = engine
         self._tx = tx
         self._run_id = definition.run_id
@@ -136,7 +139,10 @@ class Advance:
         for keys in decided.batches:
             self._queue(keys)
         ended: dict[str, StepState] = {}
-        for keys, state in ((decided.skip, StepState.SKIPPED), (decided.cancel, StepState.CANCELLED)):
+        for keys, state in (
+            (decided.skip, StepState.SKIPPED),
+            (decided.cancel, StepState.CANCELLED),
+        ):
             if keys:
                 ended |= dict.fromkeys(self._tx.steps.settle(self._run_id, keys, state), state)
         for key in broken:
@@ -171,9 +177,7 @@ class Advance:
         node = node_id(self._run_id, step.key)
         order = self._graph.order[step.key]
         rows = [
-            NewStep(
-                item_id(node, index), step.key, step.name, order, 0, {step.map.parameter: item}
-            )
+            NewStep(item_id(node, index), step.key, step.name, order, 0, {step.map.parameter: item})
             for index, item in enumerate(items)
         ]
         batch = batch_of_items(node)
@@ -187,7 +191,11 @@ class Advance:
             return None
         counts = self._tx.steps.counts(self._run_id, key)
         first = self._tx.steps.first_failed_item(self._run_id, key)
-        why = f"; first: [{first.map_index}] {first.error_type}: {first.error_message}" if first else ""
+        why = (
+            f"; first: [{first.map_index}] {first.error_type}: {first.error_message}"
+            if first
+            else ""
+        )
         return f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed{why}"
 
 
@@ -251,9 +259,7 @@ def batch_ended(engine: Engine, batch: BatchId) -> None:
 
 def run_ready(engine: Engine, run_id: RunId) -> None:
     """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
-    advance(
-        engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Facts())
-    )
+    advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Facts()))
 
 
 def send(engine: Engine, batches: Sequence[Batch]) -> None:

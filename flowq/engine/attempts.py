@@ -33,12 +33,13 @@ from flowq.core.retries import error_type_names, retry_delay
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance import Advance, Progress, advance
-from flowq.engine.codecs import coerce
+from flowq.engine.codecs import coerce, local_files
 from flowq.engine.context import StepContext
 from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
-from flowq.engine.ports import Claim, Outcome, Transaction
+from flowq.engine.ports import Transaction
 from flowq.engine.registry import StepType
+from flowq.engine.rows import Claim, Outcome
 from flowq.engine.runs import submit
 from flowq.engine.values import lookup
 
@@ -89,7 +90,7 @@ def run_attempt(engine: Engine, step_id: StepRunId, *, joined: bool) -> Ended:
     started = time.monotonic()
     attempt = Attempt()
     inputs: dict[str, Any] = {}
-    with engine.leases.hold(token, attempt):
+    with engine.leases.hold(token, attempt), local_files():
         try:
             definition, _ = engine.definitions.get(claim.run_id)
             step = definition.spec.step(claim.key)

@@ -14,9 +14,10 @@ from flowq.core.errors import RunNotFound
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId
 from flowq.engine.leases import LeaseKeeper
-from flowq.engine.ports import Definition, Dispatcher, Records
+from flowq.engine.ports import Dispatcher, Records
 from flowq.engine.registry import Registry
 from flowq.engine.results import Results
+from flowq.engine.rows import Definition
 
 
 @dataclass(frozen=True, slots=True)

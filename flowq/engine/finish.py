@@ -15,7 +15,8 @@ from flowq.core.references import as_reference, references, resolve
 from flowq.core.results import NO_RESULT
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.engine import Engine
-from flowq.engine.ports import Definition, Outcome, StoredStep, Transaction
+from flowq.engine.ports import Transaction
+from flowq.engine.rows import Definition, Outcome, StoredStep
 from flowq.engine.values import lookup
 
 
@@ -102,7 +103,9 @@ def _for_parent(
     """Return what the waiting step of the parent run gets: by reference where that is possible."""
     if state is not RunState.COMPLETED:
         why = error or state
-        return Outcome(error_type="RunFailed", error_message=f"run {definition.run_id} {state}: {why}")
+        return Outcome(
+            error_type="RunFailed", error_message=f"run {definition.run_id} {state}: {why}"
+        )
     template = definition.spec.output
     source = as_reference(template)
     if source is not None and not source.path:

@@ -17,8 +17,9 @@ from flowq.core.ids import RunId, StepRunId, node_id
 from flowq.core.spec import FlowSpec
 from flowq.engine.advance import Advance, Facts, Progress, advance
 from flowq.engine.engine import Engine
-from flowq.engine.ports import Definition, NewRun, NewStep, Transaction
+from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
+from flowq.engine.rows import Definition, NewRun, NewStep
 
 
 def submit(
@@ -55,7 +56,14 @@ def submit(
     graph = Graph.of(spec)
     run_id = run_id or RunId(engine.new_id())
     run = NewRun(
-        run_id, flow.name, spec, recorded, _nodes(run_id, spec, graph), user_id, parent, metadata or {}
+        run_id,
+        flow.name,
+        spec,
+        recorded,
+        _nodes(run_id, spec, graph),
+        user_id,
+        parent,
+        metadata or {},
     )
     engine.definitions.add(Definition(run_id, flow.name, user_id, parent, spec))
     roots = [key for key, names in graph.dependencies.items() if not names]

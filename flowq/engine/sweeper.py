@@ -15,7 +15,7 @@ from flowq.core.errors import RunNotFound, Unavailable
 from flowq.core.ids import BatchId, batch_of_items, batch_of_nodes, batch_of_run, node_id
 from flowq.engine.advance import message, send
 from flowq.engine.engine import Engine
-from flowq.engine.ports import Batch, StepPlace
+from flowq.engine.rows import Batch, StepPlace
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
             "; it has failed" if step.failed else "; it is queued again",
             extra={"action": "recover"},
         )
-    due = records.write(
-        lambda tx: tx.sweeps.due(resend_after=policies.resend_after, limit=_LIMIT)
-    )
+    due = records.write(lambda tx: tx.sweeps.due(resend_after=policies.resend_after, limit=_LIMIT))
     resend(engine, due)
     ended = [step.batch for step in lapsed if step.failed]
     ended += records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))

@@ -15,7 +15,8 @@ from flowq.core.references import SKIPPED, Lookup, Reference, follow
 from flowq.core.results import ResultRef
 from flowq.core.states import StepState
 from flowq.engine.engine import Engine
-from flowq.engine.ports import StoredStep, Transaction
+from flowq.engine.ports import Transaction
+from flowq.engine.rows import StoredStep
 
 
 def lookup(engine: Engine, run_id: RunId, references: Iterable[Reference]) -> Lookup:

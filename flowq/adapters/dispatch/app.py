@@ -48,4 +48,3 @@ def celery_settings() -> dict[str, Any]:
         # A step that was cancelled by a lost connection would only be run again.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
     }
-

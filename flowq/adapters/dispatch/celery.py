@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
-from flowq.engine.ports import Batch, Message
+from flowq.engine.rows import Batch, Message
 
 ADVANCE: Final = "flowq.advance"
 #: Redis commands that travel together.

@@ -104,7 +104,10 @@ class SqlRecords:
         where = self.url.render_as_string(hide_password=True)
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()
         text = cause[0] if cause else type(error).__name__
-        if "no such table" in text or "UndefinedTable" in type(getattr(error, "orig", None)).__name__:
+        if (
+            "no such table" in text
+            or "UndefinedTable" in type(getattr(error, "orig", None)).__name__
+        ):
             return DatabaseNotMigrated(
                 f"the database {where} has no flowq tables", hint="run: flowq db upgrade"
             )

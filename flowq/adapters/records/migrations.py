@@ -7,14 +7,13 @@ kept in a table of flowq's own name, because the tables may live in a database w
 
 from pathlib import Path
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
-
-import flowq
-from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from alembic import command
 from flowq.adapters.records.database import open_engine
 from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
 
@@ -23,7 +22,7 @@ VERSION_TABLE = "flowq_alembic_version"
 
 def scripts() -> Path:
     """Return the folder of the migration scripts: in the wheel, else beside the package."""
-    package = Path(flowq.__file__).parent
+    package = Path(__file__).parents[2]
     return next(
         folder
         for folder in (package / "alembic", package.parent / "alembic")

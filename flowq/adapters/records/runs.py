@@ -18,7 +18,7 @@ from flowq.adapters.records.views import listed, view
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState, run_sources
-from flowq.engine.ports import Definition, NewRun, RunView
+from flowq.engine.rows import Definition, NewRun, RunView
 
 _RUNS = FlowRun.__table__
 _STEPS = FlowStepRun.__table__
@@ -42,7 +42,9 @@ class FlowRunRepo:
         """Return a user's runs, newest first."""
         return self._newest(FlowRun.user_id == user_id, limit, offset)
 
-    def by_status(self, status: RunState, *, limit: int = 100, offset: int = 0) -> Sequence[FlowRun]:
+    def by_status(
+        self, status: RunState, *, limit: int = 100, offset: int = 0
+    ) -> Sequence[FlowRun]:
         """Return the runs in a state, newest first."""
         return self._newest(FlowRun.status == status, limit, offset)
 
@@ -225,4 +227,3 @@ class FlowRunRepo:
         query = update(_RUNS).where(_RUNS.c.id == run_id, _RUNS.c.status.in_(sources))
         result = self._session.execute(query.values(status=to, **values))
         return bool(result.rowcount)  # type: ignore[attr-defined]
-

@@ -11,7 +11,7 @@ from flowq.adapters.records.payloads import copy_from_text
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import ResultRef, step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
-from flowq.engine.ports import StepPlace, StoredStep
+from flowq.engine.rows import StepPlace, StoredStep
 
 _STEPS = FlowStepRun.__table__
 _C = _STEPS.c
@@ -51,7 +51,9 @@ class StepReads:
         query = (
             select(FlowStepRun)
             .where(FlowStepRun.flow_run_id == run_id)
-            .order_by(FlowStepRun.step_order, FlowStepRun.map_index.is_not(None), FlowStepRun.map_index)
+            .order_by(
+                FlowStepRun.step_order, FlowStepRun.map_index.is_not(None), FlowStepRun.map_index
+            )
         )
         return self._session.scalars(query.limit(limit).offset(offset)).all()
 

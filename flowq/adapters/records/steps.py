@@ -25,7 +25,7 @@ from flowq.core.states import (
     StepState,
     step_sources,
 )
-from flowq.engine.ports import Claim, NewStep, Outcome
+from flowq.engine.rows import Claim, NewStep, Outcome
 
 _RUNS = FlowRun.__table__
 _STEPS = FlowStepRun.__table__
@@ -136,9 +136,7 @@ class FlowStepRunRepo(StepReads):
         # A running node without a lease is an expanded map; one with a lease belongs to its worker.
         query = (
             update(_STEPS)
-            .where(
-                *_nodes(run_id, keys), _C.status.in_(sources), _C.lease_token.is_(None)
-            )
+            .where(*_nodes(run_id, keys), _C.status.in_(sources), _C.lease_token.is_(None))
             .values(status=state, completed_at=DbNow(), advanced=True)
             .returning(_C.step_key)
         )
@@ -276,7 +274,8 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     values: dict[str, Any] = {
         "execution_time_ms": outcome.execution_time_ms,
         "error_type": outcome.error_type,
-        "error_message": outcome.error_message and outcome.error_message.replace("\0", "\N{SYMBOL FOR NULL}"),
+        "error_message": outcome.error_message
+        and outcome.error_message.replace("\0", "\N{SYMBOL FOR NULL}"),
     }
     if outcome.usage.tokens or outcome.usage.cost:
         values["tokens_used"] = _C.tokens_used + outcome.usage.tokens

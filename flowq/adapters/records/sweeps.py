@@ -21,7 +21,7 @@ from flowq.core.states import (
     RunState,
     StepState,
 )
-from flowq.engine.ports import Lapsed, StepPlace
+from flowq.engine.rows import Lapsed, StepPlace
 
 _RUNS = FlowRun.__table__
 _STEPS = FlowStepRun.__table__
@@ -74,9 +74,7 @@ class SqlSweeps:
             .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.batch_id, _C.status)
         )
         return [
-            Lapsed(
-                StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED
-            )
+            Lapsed(StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED)
             for r in self._session.execute(query)
         ]
 
@@ -111,9 +109,7 @@ class SqlSweeps:
         """Return open runs that have ready or no open steps, so nothing but an advance moves them."""
         before = DbNow(-grace.total_seconds())
         here = _C.flow_run_id == _RUNS.c.id
-        ready = exists().where(
-            here, _C.status == StepState.PENDING, _C.pending_dependencies == 0
-        )
+        ready = exists().where(here, _C.status == StepState.PENDING, _C.pending_dependencies == 0)
         any_open = exists().where(here, _C.status.in_(tuple(ACTIVE_STEP_STATES)))
         leased = exists().where(here, _C.status.in_((StepState.RUNNING, StepState.WAITING)))
         stopping = and_(_RUNS.c.status == RunState.CANCELLING, ~leased)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from flowq.adapters.records.models import FlowRun, FlowStepRun
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.ports import RunView, StepView
+from flowq.engine.rows import RunView, StepView
 
 _RUNS = FlowRun.__table__
 _C = FlowStepRun.__table__.c

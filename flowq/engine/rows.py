@@ -1,0 +1,199 @@
+"""The values that cross the engine's ports: what is inserted, claimed, recorded, sent and shown.
+
+All are frozen. Rows of the database never leave the records; what leaves is one of these.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
+from flowq.core.results import ResultRef
+from flowq.core.spec import FlowSpec
+from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One step run on its way to a worker: ids and routing, no data."""
+
+    id: StepRunId
+    run_id: RunId
+    name: str  #: Registered name of the step type: the Celery task's name.
+    label: str  #: What people see, e.g. `measure[17]`.
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages sent together.
+
+    When `joined`, completion of all of them calls `advance` with the batch id; otherwise each of them
+    advances by itself when it completes.
+    """
+
+    id: BatchId
+    messages: tuple[Message, ...]
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A node of a run, to be inserted."""
+
+    id: StepRunId
+    key: str
+    name: str
+    order: int
+    pending: int  #: How many dependencies it has.
+    inputs: Any  #: Its arguments as templates.
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be inserted, with its steps, in state `pending`."""
+
+    id: RunId
+    flow_name: str
+    spec: FlowSpec
+    inputs: Mapping[str, Any]
+    steps: tuple[NewStep, ...]
+    user_id: str | None = None
+    parent: StepRunId | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What never changes about a run."""
+
+    run_id: RunId
+    flow_name: str
+    user_id: str | None
+    parent: StepRunId | None  #: The step that waits for this run, when it is a child run.
+    spec: FlowSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to one attempt, as the claim's UPDATE returned it."""
+
+    id: StepRunId
+    run_id: RunId
+    key: str
+    map_index: int | None
+    attempt: int
+    recoveries: int
+    token: LeaseToken
+    inputs: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt leaves in its row."""
+
+    result: ResultRef | None = None
+    copy: bytes | None = None  #: Encoded value, the durable copy of a small result.
+    usage: Usage = Usage()
+    execution_time_ms: int = 0
+    error_type: str | None = None
+    error_message: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlace:
+    """Where a step run stands."""
+
+    run_id: RunId
+    key: str
+    map_index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step's row as readers of results see it."""
+
+    key: str
+    map_index: int | None
+    status: StepState
+    attempt: int
+    result: ResultRef | None
+    map_size: int | None
+    error_type: str | None
+    error_message: str | None
+    metadata: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of a run as people see it; the items of a map are counted."""
+
+    key: str
+    name: str
+    order: int
+    status: StepState
+    map_size: int | None
+    counts: Mapping[StepState, int]
+    attempts: int  #: Of a map: the most that any item took.
+    recoveries: int
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    tokens: int
+    cost: Decimal
+    worker: str | None
+    error_type: str | None
+    error_message: str | None
+    metadata: Mapping[str, Any]
+    inputs: Any
+
+    @property
+    def total(self) -> int:
+        """How many step runs it stands for."""
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """How many of them are completed or skipped."""
+        return self.counts.get(StepState.COMPLETED, 0) + self.counts.get(StepState.SKIPPED, 0)
+
+    @property
+    def failed(self) -> int:
+        """How many of them have failed."""
+        return self.counts.get(StepState.FAILED, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as people see it."""
+
+    id: RunId
+    flow_name: str
+    status: RunState
+    user_id: str | None
+    parent: StepRunId | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    total: int
+    done: int
+    tokens: int
+    cost: Decimal
+    inputs: Any
+    outputs: Any
+    error: str | None
+    steps: tuple[StepView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A step whose worker fell silent."""
+
+    place: StepPlace
+    batch: BatchId
+    failed: bool  #: It has been recovered too often and was failed instead of queued.
