@@ -1,0 +1,1 @@
+"""Where results lie: Redis for small ones, an object store for large ones, memory for tests."""

@@ -1,0 +1,18 @@
+"""Keys of objects: what every store accepts, and nothing that could lead out of its folder."""
+
+import re
+from typing import Final
+
+_KEY: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._=-]+(?:/[A-Za-z0-9._=-]+)*")
+_LONGEST: Final = 800  #: S3 allows 1024 bytes, the prefix included.
+
+
+def checked_key(key: str) -> str:
+    """Return a key that is valid.
+
+    Raises:
+        ValueError: it is not: parts of letters, digits and `._=-`, joined by single slashes.
+    """
+    if len(key) > _LONGEST or not _KEY.fullmatch(key):
+        raise ValueError(f"{key[:80]!r} is no key of an object: use letters, digits, ._=- and /")
+    return key

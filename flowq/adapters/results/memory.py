@@ -1,0 +1,106 @@
+"""Results within one process: for tests, also users', and for flows that run where they are called.
+
+Both adapters keep what their contract says, threads included. Values end with the process.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Final
+from uuid import uuid4
+
+from flowq.adapters.results.keys import checked_key
+from flowq.core.errors import ResultMissing, StoreUnavailable
+
+_PART: Final = 4 * 1024 * 1024
+_MOST: Final = 256 * 1024 * 1024
+
+
+class MemoryCache:
+    """`Cache` in a dict that forgets what was used longest ago.
+
+    Args:
+        max_bytes: How much it keeps.
+    """
+
+    def __init__(self, max_bytes: int = _MOST) -> None:
+        self._max = max_bytes
+        self._size = 0
+        self._values: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`, and forget old values to make room."""
+        with self._lock:
+            self._size += len(data) - len(self._values.pop(key, b""))
+            self._values[key] = bytes(data)
+            while self._size > self._max:
+                _, forgotten = self._values.popitem(last=False)
+                self._size -= len(forgotten)
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values in the order of `keys`; None for what is not there."""
+        with self._lock:
+            for key in keys:
+                if key in self._values:
+                    self._values.move_to_end(key)
+            return [self._values.get(key) for key in keys]
+
+    def clear(self) -> None:
+        """Forget everything, as a Redis that was restarted."""
+        with self._lock:
+            self._values.clear()
+            self._size = 0
+
+
+class MemoryObjects:
+    """`ObjectStore` in a dict."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+        self._lock = Lock()
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write an object; raises `StoreUnavailable` when a file cannot be read."""
+        checked_key(key)
+        try:
+            content = data.read_bytes() if isinstance(data, Path) else bytes(data)
+        except OSError as error:
+            raise StoreUnavailable(f"{key} was not stored: {error}") from error
+        with self._lock:
+            self._objects[key] = content
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole; raises `ResultMissing`."""
+        with self._lock:
+            data = self._objects.get(checked_key(key))
+        if data is None:
+            raise ResultMissing(
+                f"there is no object {key}", hint="its step must run again: start the run again"
+            )
+        return data
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object in parts; raises `ResultMissing`."""
+        data = memoryview(self.get(key))
+        for start in range(0, len(data), _PART):
+            yield bytes(data[start : start + _PART])
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+        with self._lock:
+            for key in keys:
+                self._objects.pop(checked_key(key), None)
+
+    def check(self) -> None:
+        """Write, read and delete a small object."""
+        key = f"flowq-check/{uuid4().hex}"
+        self.put(key, b"flowq")
+        self.get(key)
+        self.delete([key])
+
+    def keys(self) -> list[str]:
+        """Return the keys of all objects, sorted; for tests."""
+        with self._lock:
+            return sorted(self._objects)

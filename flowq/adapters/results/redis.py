@@ -1,0 +1,69 @@
+"""Small results in Redis, with a time to live.
+
+The row has every value that is put here, so Redis may be away, full or emptied: a write is then
+dropped and a read finds nothing. Neither raises. An outage is logged once, and Redis left alone
+for a second after each failure, so that it costs an attempt at most one timeout.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+#: Keys that one MGET asks for: one reply must not hold the server, or memory, for long.
+_AT_ONCE: Final = 200
+_PAUSE: Final = 1.0  #: Seconds without a try after a failure.
+
+
+class RedisCache:
+    """`Cache` on Redis or Valkey.
+
+    Args:
+        client: A client that returns bytes (`decode_responses=False`), safe to share among threads.
+        ttl: How long a value is kept.
+    """
+
+    def __init__(self, client: Redis, ttl: timedelta) -> None:
+        self._client = client
+        self._ttl = ttl
+        self._away = False
+        self._not_before = 0.0
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key` for the time to live; drop it when Redis is away."""
+        self._try(partial(self._client.set, key, data, px=self._ttl), None)
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values in the order of `keys`; None for what is not there or unreadable."""
+        found: list[bytes | None] = []
+        for part in _parts(keys):
+            found += self._try(partial(self._client.mget, part), [None] * len(part))
+        return found
+
+    def _try(self, command: Callable[[], Any], otherwise: Any) -> Any:
+        if self._away and monotonic() < self._not_before:
+            return otherwise
+        try:
+            answer = command()
+        except (RedisError, OSError) as error:
+            self._not_before = monotonic() + _PAUSE
+            if not self._away:
+                self._away = True
+                logger.warning("results are read from the database: Redis is away (%s)", error)
+            return otherwise
+        if self._away:
+            self._away = False
+            logger.info("Redis is back: small results are kept there again")
+        return answer
+
+
+def _parts(keys: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(keys), _AT_ONCE):
+        yield list(keys[start : start + _AT_ONCE])
