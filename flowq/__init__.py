@@ -1,0 +1,69 @@
+"""flowq: durable flows of LLM and data work on the Celery you already run.
+
+The public names. Each is imported when it is first asked for, so that `import flowq` costs nothing
+and a module of steps never loads Celery, SQLAlchemy or Redis. Code inside the package imports from
+the modules themselves, never from here.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowq.authoring.flows import Flow, flow
+    from flowq.authoring.refs import Ref, length
+    from flowq.authoring.steps import Step, step
+    from flowq.client import Run
+    from flowq.core import errors
+    from flowq.core.failures import StepFailure
+    from flowq.core.retries import RetryPolicy
+    from flowq.entrypoints.worker import celery_app, install
+
+    __version__: str
+
+__all__ = [
+    "Flow",
+    "Ref",
+    "RetryPolicy",
+    "Run",
+    "Step",
+    "StepFailure",
+    "__version__",
+    "celery_app",
+    "errors",
+    "flow",
+    "install",
+    "length",
+    "step",
+]
+
+_HOMES = {
+    "Flow": "flowq.authoring.flows",
+    "Ref": "flowq.authoring.refs",
+    "RetryPolicy": "flowq.core.retries",
+    "Run": "flowq.client",
+    "Step": "flowq.authoring.steps",
+    "StepFailure": "flowq.core.failures",
+    "celery_app": "flowq.entrypoints.worker",
+    "flow": "flowq.authoring.flows",
+    "install": "flowq.entrypoints.worker",
+    "length": "flowq.authoring.refs",
+    "step": "flowq.authoring.steps",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("flowq")
+    elif name == "errors":
+        value = import_module("flowq.core.errors")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'flowq' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

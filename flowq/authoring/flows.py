@@ -1,0 +1,258 @@
+"""`@flow`: a `def` function whose calls of steps make the graph of a run.
+
+The function is traced when a run is submitted: it gets the checked inputs as real values, so `if`
+and `for` over them are plain Python, and Refs in place of results. What it has called, and what it
+returns, is the `FlowSpec` of that run.
+
+Called within the trace of another flow, a flow becomes one node of it: a child run. Called by
+itself it is plain Python, which is how a flow is tested.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from flowq.authoring.callee import Callee
+from flowq.authoring.inputs import Inputs
+from flowq.authoring.naming import registered_name
+from flowq.authoring.nodes import add_call, add_map
+from flowq.authoring.options import UNSET, Options, Unset, changed
+from flowq.authoring.plain import run_call, run_map
+from flowq.authoring.templates import Place, to_template
+from flowq.authoring.tracing import Trace, active, caller, during, source
+from flowq.core.errors import InvalidFlow
+from flowq.core.graph import Graph
+from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
+from flowq.engine.registry import FlowType, registry
+
+if TYPE_CHECKING:
+    from flowq.client import Run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Flow(Generic[P, R]):
+    """A graph of steps, written as a function; made by `@flow`.
+
+    Attributes:
+        type: The registered flow.
+    """
+
+    def __init__(
+        self,
+        flow_type: FlowType,
+        function: Callable[..., Any],
+        inputs: Inputs,
+        options: Options,
+        submission: Mapping[str, Any],
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.type = flow_type
+        self._function = function
+        self._inputs = inputs
+        self._options = options
+        self._submission = submission
+        self._callee = Callee(StepKind.FLOW, flow_type.name, function, inputs.signature)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]":
+        """Submit a run with these inputs and return at once.
+
+        Raises:
+            InvalidInput: an input is missing, unknown, too large or of the wrong type.
+            InvalidFlow: the flow's definition cannot run with them.
+            Unavailable: the database cannot be used now.
+        """
+        if isinstance(active(), Trace):
+            raise InvalidFlow(
+                f"flow {self.type.name!r} is enqueued while another flow is traced ({caller()})",
+                hint=f"call it, {self._callee.label}(…), for a child run; or enqueue it in a step",
+            )
+        # Here and not above: the client loads SQLAlchemy, which a module of steps does not need.
+        from flowq.client import submit  # noqa: PLC0415 - see above
+
+        return submit(self.type, self._inputs.bind(args, kwargs), **self._submission)
+
+    def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
+        """Return the graph of a run with these inputs, without running anything.
+
+        Raises:
+            InvalidInput: an input is missing, unknown or of the wrong type.
+            InvalidFlow: the flow's definition cannot run with them.
+            Exception: what the flow's function itself raises.
+        """
+        return self.type.trace(self.type.validate(self._inputs.bind(args, kwargs)))
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the flow: within the trace of another a child run, else plain Python.
+
+        Raises:
+            InvalidFlow: the inputs do not fit the function, or cannot be stored.
+        """
+        trace = active()
+        if isinstance(trace, Trace):
+            return cast(R, add_call(trace, self._callee, self._options, args, kwargs))
+        return cast(R, run_call(self._callee, self._options, args, kwargs))
+
+    def map(
+        self,
+        items: Iterable[Any],
+        /,
+        *,
+        tolerate: int | str | None = None,
+        **constants: Any,
+    ) -> list[R]:
+        """Start a child run for each item; arguments as in `Step.map`.
+
+        Raises:
+            InvalidFlow: the inputs do not fit the function, or cannot be stored.
+        """
+        constants, tolerate = self._callee.map_arguments(tolerate, constants)
+        options = self._options if tolerate is None else changed(self._options, tolerate=tolerate)
+        trace = active()
+        if isinstance(trace, Trace):
+            return cast(list[R], add_map(trace, self._callee, options, items, constants))
+        return cast(list[R], run_map(self._callee, options, items, constants))
+
+    def options(
+        self,
+        *,
+        user_id: str | Unset | None = UNSET,
+        metadata: Mapping[str, Any] | Unset | None = UNSET,
+        when: Any = UNSET,
+        after: Any = UNSET,
+        allow_failure: bool | Unset = UNSET,
+        accept_skipped: bool | Unset = UNSET,
+        tolerate: int | str | Unset | None = UNSET,
+        key: str | Unset | None = UNSET,
+    ) -> "Flow[P, R]":
+        """Return a copy of this flow for a call that needs something else.
+
+        Args:
+            user_id: For `enqueue`: whose run it is.
+            metadata: For `enqueue`: JSON data that is kept with the run.
+            when: For a child run, as are all that follow: false skips it; see `Step.options`.
+            after: Results of steps that have to end first, one or a list.
+            allow_failure: The run goes on when the child fails.
+            accept_skipped: Run although some of the steps before it were skipped.
+            tolerate: For `.map`: how many child runs may fail, `3` or `"5%"`.
+            key: The key of the node, instead of the function's name.
+
+        Raises:
+            InvalidFlow: a value makes no sense.
+        """
+        options = changed(
+            self._options,
+            when=when,
+            after=after,
+            allow_failure=allow_failure,
+            accept_skipped=accept_skipped,
+            tolerate=tolerate,
+            key=key,
+        )
+        given = {"user_id": user_id, "metadata": metadata}
+        submission = {name: value for name, value in given.items() if value is not UNSET}
+        merged = {**self._submission, **submission}
+        return Flow(self.type, self._function, self._inputs, options, merged)
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.type.name}>"
+
+
+class FlowMaker:
+    """What `@flow(...)` with options gives: a decorator."""
+
+    def __init__(self, name: str | None, on_failure: FailurePolicy) -> None:
+        self._name = name
+        self._on_failure = on_failure
+
+    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]:
+        """Make a function a flow.
+
+        Raises:
+            InvalidFlow: it cannot be one.
+        """
+        _check(function)
+        name = self._name or registered_name(function)
+        inputs = Inputs(name, getattr(function, "__name__", name), function)
+        flow_type = FlowType(
+            name=name,
+            trace=functools.partial(_trace, function, name, self._on_failure),
+            validate=inputs.check,
+            annotation=lambda: inputs.returns,
+        )
+        registry.add_flow(flow_type)
+        return Flow(flow_type, function, inputs, Options(), {})
+
+
+@overload
+def flow(function: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    on_failure: Literal["fail_fast", "continue"] = "fail_fast",
+) -> FlowMaker: ...
+def flow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    on_failure: Literal["fail_fast", "continue"] = "fail_fast",
+) -> Any:
+    """Make a function a flow.
+
+    Args:
+        function: A `def` function that calls steps.
+        name: Unique name; `{module}.{function}` when left out.
+        on_failure: After a failed step, `fail_fast` begins nothing new; `continue` runs everything
+            that does not depend on it. Either way the run fails, unless the step was allowed to.
+
+    Raises:
+        InvalidFlow: it cannot be a flow, or a value makes no sense.
+    """
+    try:
+        policy = FailurePolicy(on_failure)
+    except ValueError:
+        raise InvalidFlow(
+            f"on_failure is {on_failure!r} ({caller()})",
+            hint=f"one of: {', '.join(FailurePolicy)}",
+        ) from None
+    maker = FlowMaker(name, policy)
+    return maker if function is None else maker(function)
+
+
+def _check(function: Callable[..., Any]) -> None:
+    if not inspect.isfunction(function):
+        raise InvalidFlow(
+            f"@flow is given {function!r}, which is no function ({caller()})",
+            hint="put @flow above a `def`, once; steps are made with @step",
+        )
+    if inspect.iscoroutinefunction(function):
+        raise InvalidFlow(
+            f"flow {function.__qualname__!r} is an `async def` function ({caller()})",
+            hint="write a plain `def`: it only says what depends on what; steps may be async",
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidFlow(
+            f"flow {function.__qualname__!r} is a generator ({caller()})",
+            hint="return the results that the run shall return, instead of yielding them",
+        )
+
+
+def _trace(
+    function: Callable[..., Any],
+    name: str,
+    on_failure: FailurePolicy,
+    inputs: Mapping[str, Any],
+) -> FlowSpec:
+    """Run a flow's function on checked inputs and return the graph it describes."""
+    trace = Trace(name)
+    with during(trace):
+        returned = function(**inputs)
+    where = source(inspect.unwrap(function).__code__)
+    output = to_template(returned, Place(trace, "the return value", source=where))
+    spec = FlowSpec(name=name, steps=tuple(trace.steps), output=output, on_failure=on_failure)
+    Graph.of(spec)
+    return spec

@@ -1,0 +1,162 @@
+"""The inputs of a flow: its function's parameters, checked by pydantic before anything is recorded.
+
+All problems are told at once, each as field, expected and got, because whoever submits a run from a
+form or a command line would otherwise meet them one by one.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cached_property
+from inspect import Parameter
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+
+from flowq.authoring.refs import Ref
+from flowq.authoring.signatures import describe, describe_type
+from flowq.core.errors import InvalidFlow, InvalidInput
+
+_SHOWN = 80
+
+
+class Inputs:
+    """The declared inputs of one flow."""
+
+    def __init__(self, flow: str, label: str, function: Callable[..., Any]) -> None:
+        """Read the signature.
+
+        Args:
+            flow: Registered name, for messages.
+            label: The function's short name.
+            function: The flow's function.
+
+        Raises:
+            InvalidFlow: a parameter has no name that an input could have.
+        """
+        self._flow = flow
+        self._label = label
+        self._function = function
+        self.signature = inspect.signature(function)
+        for parameter in self.signature.parameters.values():
+            if parameter.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+                raise InvalidFlow(
+                    f"flow {flow!r} has the parameter `{parameter}`, but inputs are given by name",
+                    hint="name each input; for any number of them take one dict or list",
+                )
+
+    @cached_property
+    def returns(self) -> Any:
+        """The return annotation; `Any` when there is none."""
+        return self._hints.get("return", Any)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Give positional inputs their names.
+
+        Raises:
+            InvalidInput: there are too many, or one is given twice.
+        """
+        names = [
+            name
+            for name, parameter in self.signature.parameters.items()
+            if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+        ]
+        problems = [f"{name}: given twice" for name in names[: len(args)] if name in kwargs]
+        if len(args) > len(names):
+            problems.append(f"takes {len(names)} positional inputs, got {len(args)}")
+        if problems:
+            raise self._invalid(problems)
+        return {**dict(zip(names, args, strict=False)), **kwargs}
+
+    def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all inputs, defaults included, as values of their annotated types.
+
+        Raises:
+            InvalidInput: some are missing, unknown or of another type; names each of them.
+        """
+        checked: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, parameter in self.signature.parameters.items():
+            if name in raw:
+                try:
+                    checked[name] = self._check_one(name, raw[name])
+                except ValidationError as error:
+                    problems += _problems(name, self._expected(name), error)
+            elif parameter.default is Parameter.empty:
+                problems.append(f"{name}: expected {self._expected(name)}, got nothing")
+            else:
+                checked[name] = parameter.default
+        problems += self._unknown(raw)
+        if problems:
+            raise self._invalid(problems)
+        return checked
+
+    def _check_one(self, name: str, value: Any) -> Any:
+        if isinstance(value, Ref):
+            raise self._invalid([f"{name}: expected a value, got {value!r}"])
+        adapter = self._adapters.get(name)
+        return value if adapter is None else adapter.validate_python(value)
+
+    def _unknown(self, raw: Mapping[str, Any]) -> Iterator[str]:
+        for name in raw:
+            if name not in self.signature.parameters:
+                near = get_close_matches(name, self.signature.parameters, n=1)
+                yield f"{name}: no such input" + (f", did you mean {near[0]}?" if near else "")
+
+    def _invalid(self, problems: list[str]) -> InvalidInput:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        return InvalidInput(
+            f"flow {self._flow!r} refuses its inputs:{listed}",
+            hint=f"it is defined as {describe(self._label, self.signature)}",
+        )
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return get_type_hints(self._function, include_extras=True)
+        except NameError as error:
+            raise InvalidFlow(
+                f"an annotation of flow {self._flow!r} cannot be read: {error}",
+                hint="define or import that name in the flow's module, not only for type checkers",
+            ) from error
+
+    @cached_property
+    def _adapters(self) -> dict[str, TypeAdapter[Any]]:
+        adapters: dict[str, TypeAdapter[Any]] = {}
+        for name in self.signature.parameters:
+            if name not in self._hints:
+                continue
+            try:
+                adapters[name] = TypeAdapter(self._hints[name])
+            except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
+                raise InvalidFlow(
+                    f"input {name!r} of flow {self._flow!r} has the type "
+                    f"{self._expected(name)}, which cannot be read from JSON",
+                    hint="take text, numbers, lists, dicts or models, and build it in a step",
+                ) from error
+        return adapters
+
+    def _expected(self, name: str) -> str:
+        annotation = self.signature.parameters[name].annotation
+        return "a value" if annotation is Parameter.empty else describe_type(annotation)
+
+
+def _problems(name: str, declared: str, error: ValidationError) -> Iterator[str]:
+    """Yield each problem of one input as field, expected, got."""
+    for problem in error.errors(include_url=False):
+        field = ".".join(map(str, (name, *problem["loc"])))
+        if problem["type"] == "missing":
+            yield f"{field}: expected a value, got nothing"
+            continue
+        _, said, expected = problem["msg"].partition("Input should be ")
+        value = problem["input"]
+        shown = repr(value)
+        if len(shown) > _SHOWN:
+            shown = shown[:_SHOWN] + "…"
+        got = f"got {shown} ({type(value).__name__})"
+        if said:
+            yield f"{field}: expected {expected}, {got}"
+        else:
+            wanted = "another value" if problem["loc"] else declared
+            yield f"{field}: expected {wanted}, {got}: {problem['msg']}"

@@ -1,0 +1,107 @@
+"""Calls outside a trace: a step is an ordinary function, a flow a function that calls functions.
+
+So a flow can be tested with no broker and no database. A flow that runs like this follows the
+options that shape its result: `when`, and what failures leave. Retries, timeouts, queues and order
+have no meaning here, and a skipped step is None to those after it. A step that is called by itself,
+outside any flow, raises what its function raises.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowq.authoring.callee import Callee
+from flowq.authoring.options import UNSET, Options, tolerance
+from flowq.authoring.refs import Condition, Ref
+from flowq.authoring.tracing import PLAIN, active, caller, during
+from flowq.core.errors import InvalidFlow
+from flowq.core.failures import StepFailure
+from flowq.core.spec import StepKind
+
+
+def run_call(
+    callee: Callee,
+    options: Options,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Run a call.
+
+    Raises:
+        InvalidFlow: a Ref is passed, or a flow that runs as plain Python calls an async step.
+        Exception: whatever the function raises.
+    """
+    in_flow = _check(callee, options, [*args, *kwargs.values()])
+    if _skipped(options):
+        return None
+    try:
+        return _run(callee, args, kwargs)
+    except Exception as error:
+        if in_flow and options.allow_failure:
+            return _failure(callee, error)
+        raise
+
+
+def run_map(callee: Callee, options: Options, items: Any, constants: Mapping[str, Any]) -> Any:
+    """Run a map, one item after the other; raises as `run_call`."""
+    in_flow = _check(callee, options, [items, *constants.values()])
+    if _skipped(options):
+        return None
+    allowed = tolerance(options.tolerate)
+    parameter, bound = callee.bind_map(constants)
+    items, results, failed = list(items), [], 0
+    for index, item in enumerate(items):
+        bound.arguments[parameter] = item
+        try:
+            results.append(_run(callee, bound.args, bound.kwargs))
+        except Exception as error:
+            failed += 1
+            if not allowed.allows(failed=failed, total=len(items)):
+                if in_flow and options.allow_failure:
+                    return _failure(callee, error)
+                raise
+            results.append(_failure(callee, error, index, item))
+    return results
+
+
+def _run(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    # What a step's own function calls are no longer calls of the flow.
+    with during(PLAIN if callee.kind is StepKind.FLOW else None):
+        return callee.function(*args, **kwargs)
+
+
+def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
+    """Refuse what has no meaning here; tell whether a flow is running."""
+    for value in (*values, options.when):
+        if isinstance(value, Ref | Condition):
+            raise InvalidFlow(
+                f"{callee.kind} {callee.label!r} is given {value!r} at {caller()}, "
+                "outside the trace of a flow",
+                hint="use results of steps within the function of the flow that called them, "
+                "and not in threads that it starts",
+            )
+    in_flow = active() is PLAIN
+    if in_flow and callee.is_async:
+        raise InvalidFlow(
+            f"step {callee.label!r} is async: a flow that runs as plain Python cannot wait for it",
+            hint="enqueue the flow, or replace the step by a plain function in this test",
+        )
+    return in_flow
+
+
+def _skipped(options: Options) -> bool:
+    return options.when is not UNSET and not options.when
+
+
+def _failure(
+    callee: Callee,
+    error: Exception,
+    index: int | None = None,
+    item: Any = None,
+) -> StepFailure:
+    return StepFailure(
+        step=callee.label,
+        index=index,
+        item=item,
+        error=type(error).__name__,
+        message=str(error),
+    )

@@ -1,0 +1,255 @@
+"""`@step`: makes a Python function something that flows can call and workers can run.
+
+A `Step` looks to a type checker like the function it wraps: within a flow a call gives a `Ref`, yet
+it is typed as the result, because that is what `page.title` and the next step's argument will be.
+Calls of async steps are typed as Any: a `Ref` within a flow, a coroutine outside.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from flowq.authoring.callee import Callee
+from flowq.authoring.naming import registered_name
+from flowq.authoring.nodes import add_call, add_map
+from flowq.authoring.options import (
+    UNSET,
+    Duration,
+    ErrorType,
+    Options,
+    Unset,
+    changed,
+    retry_policy,
+)
+from flowq.authoring.plain import run_call, run_map
+from flowq.authoring.tracing import Trace, active, caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.retries import RetryPolicy
+from flowq.core.spec import StepKind
+from flowq.engine.context import StepContext, current
+from flowq.engine.registry import StepType, registry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Step(Generic[P, R]):
+    """A function that can be a step of a flow; made by `@step`.
+
+    Attributes:
+        type: The registered step type.
+    """
+
+    def __init__(self, step_type: StepType, options: Options) -> None:
+        functools.update_wrapper(self, step_type.function)
+        self.type = step_type
+        self._options = options
+        self._callee = Callee(
+            StepKind.STEP,
+            step_type.name,
+            step_type.function,
+            step_type.signature,
+        )
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the step: within the trace of a flow a node and its Ref, else simply the function.
+
+        Raises:
+            InvalidFlow: the arguments do not fit the function, or cannot be stored.
+        """
+        trace = active()
+        if isinstance(trace, Trace):
+            return cast(R, add_call(trace, self._callee, self._options, args, kwargs))
+        return cast(R, run_call(self._callee, self._options, args, kwargs))
+
+    def map(
+        self,
+        items: Iterable[Any],
+        /,
+        *,
+        tolerate: int | str | None = None,
+        **constants: Any,
+    ) -> list[R]:
+        """Run the step once for each item, all at once; the result is the list of results.
+
+        Args:
+            items: A list, or the result of a step that returns one. The item becomes the first
+                parameter that no constant names.
+            tolerate: How many items may fail, `3` or `"5%"`; each leaves a `StepFailure`. When the
+                step has a parameter of this name, it is that; then use `.options(tolerate=…)`.
+            constants: Arguments that are the same for all items.
+
+        Raises:
+            InvalidFlow: the arguments do not fit the function, or cannot be stored.
+        """
+        constants, tolerate = self._callee.map_arguments(tolerate, constants)
+        options = self._options if tolerate is None else changed(self._options, tolerate=tolerate)
+        trace = active()
+        if isinstance(trace, Trace):
+            return cast(list[R], add_map(trace, self._callee, options, items, constants))
+        return cast(list[R], run_map(self._callee, options, items, constants))
+
+    def options(
+        self,
+        *,
+        retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | Unset | None = UNSET,
+        queue: str | Unset | None = UNSET,
+        allow_failure: bool | Unset = UNSET,
+        when: Any = UNSET,
+        after: Any = UNSET,
+        accept_skipped: bool | Unset = UNSET,
+        tolerate: int | str | Unset | None = UNSET,
+        key: str | Unset | None = UNSET,
+    ) -> "Step[P, R]":
+        """Return a copy of this step for calls that need something else.
+
+        Args:
+            retries: Attempts after the first.
+            retry: A whole policy instead.
+            timeout: For one attempt, as a timedelta or in seconds.
+            queue: Celery queue.
+            allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
+            when: A Ref, a comparison of Refs or a plain value; false skips the step and what
+                needs it.
+            after: Results of steps that have to end first, one or a list.
+            accept_skipped: Run although some steps before it were skipped; their results are None.
+            tolerate: For `.map`: how many items may fail, `3` or `"5%"`.
+            key: The key of the node, instead of the function's name.
+
+        Raises:
+            InvalidFlow: a value makes no sense.
+        """
+        options = changed(
+            self._options,
+            retry=retry_policy(self._options.retry, retry=retry, retries=retries),
+            timeout=timeout,
+            queue=queue,
+            allow_failure=allow_failure,
+            when=when,
+            after=after,
+            accept_skipped=accept_skipped,
+            tolerate=tolerate,
+            key=key,
+        )
+        return Step(self.type, options)
+
+    def __repr__(self) -> str:
+        return f"<Step {self.type.name}>"
+
+
+class StepMaker(Protocol):
+    """What `@step(...)` with options gives: a decorator."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, Any]], /) -> Step[P, Any]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
+
+
+class StepDecorator:
+    """The type of `step`: `@step`, `@step(retries=2)` and `step.context()`."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, Any]], /) -> Step[P, Any]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
+    @overload
+    def __call__(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        retry_delay: Duration | None = None,
+        backoff: float | None = None,
+        retry_on: ErrorType | Iterable[ErrorType] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+        allow_failure: bool = False,
+    ) -> StepMaker: ...
+    def __call__(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        retry_delay: Duration | None = None,
+        backoff: float | None = None,
+        retry_on: ErrorType | Iterable[ErrorType] | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+        allow_failure: bool = False,
+    ) -> Any:
+        """Make a function a step.
+
+        Args:
+            function: A `def` or `async def` function.
+            name: Name of its Celery task; `{module}.{function}` when left out.
+            retries: Attempts after the first.
+            retry: A whole policy, instead of the other retry options.
+            retry_delay: Before the second attempt, as a timedelta or in seconds; 1 s when left out.
+            backoff: How many times longer each further delay is; 2 when left out.
+            retry_on: Exceptions that are worth another attempt; all, when left out.
+            timeout: For one attempt, as a timedelta or in seconds.
+            queue: Celery queue; when left out, `task_routes` decide.
+            allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
+
+        Raises:
+            InvalidFlow: it cannot be a step, or a value makes no sense.
+        """
+        options = changed(
+            Options(),
+            retry=retry_policy(
+                RetryPolicy(),
+                retry=retry,
+                retries=retries,
+                retry_delay=retry_delay,
+                backoff=backoff,
+                retry_on=retry_on,
+            ),
+            timeout=timeout,
+            queue=queue,
+            allow_failure=allow_failure,
+        )
+
+        def decorate(function: Callable[..., Any]) -> Step[..., Any]:
+            return _define(function, name, options)
+
+        return decorate if function is None else decorate(function)
+
+    @staticmethod
+    def context() -> StepContext:
+        """Return the attempt that is running: run id, step id, attempt, idempotency key, logger.
+
+        Raises:
+            FlowqError: no attempt is running here.
+        """
+        return current()
+
+
+def _define(function: Any, name: str | None, options: Options) -> Step[..., Any]:
+    if not callable(function) or isinstance(function, type | Step):
+        raise InvalidFlow(
+            f"@step is given {function!r}, which is no function ({caller()})",
+            hint="put @step above a `def` or `async def`, once",
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidFlow(
+            f"step {function.__qualname__!r} is a generator, "
+            f"whose result cannot be stored ({caller()})",
+            hint="return a list",
+        )
+    step_type = StepType(name or registered_name(function), function)
+    registry.add_step(step_type)
+    return Step(step_type, options)
+
+
+#: The decorator.
+step = StepDecorator()

@@ -1,0 +1,230 @@
+"""From what an author passes to a step to what a spec holds: JSON with references in it.
+
+First a value becomes plain JSON data in which each Ref is a `Reference`, with the path to every
+part at hand, so that what JSON cannot hold is named exactly (`options['client'][2]`). Then
+references become their markers, and user data that merely looks like a marker is wrapped as a
+literal.
+
+Constants are written as pydantic writes them (dates, paths, UUIDs, models by alias, dataclasses),
+and the step's annotations read them back on the worker. Bytes are refused, since JSON would turn
+them into text without a word.
+"""
+
+import math
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from flowq.authoring.refs import Condition, Ref, operation, owner, reference
+from flowq.authoring.tracing import Trace, caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.references import LITERAL, OP, REF, Reference, Template
+
+_MARKERS = frozenset({REF, LITERAL, OP})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands, for messages."""
+
+    trace: Trace
+    subject: str  #: e.g. `argument 'options' of step 'fetch'`.
+    path: str = ""  #: Within the value, e.g. `['client'][2]`.
+    source: str | None = None  #: `file:line`; the author's call that led here when None.
+
+    def inside(self, part: object) -> "Place":
+        """Return the place of one part of the value here."""
+        return replace(self, path=f"{self.path}[{part!r}]")
+
+    def error(self, problem: str, hint: str | None = None) -> InvalidFlow:
+        """Return the error that something is wrong here."""
+        inside = f", at {self.path}," if self.path else ""
+        return InvalidFlow(
+            f"flow {self.trace.flow!r}: {self.subject}{inside} {problem} "
+            f"({self.source or caller()})",
+            hint=hint,
+        )
+
+
+def to_template(value: Any, place: Place) -> Template:
+    """Return the template of a value that may hold Refs.
+
+    Raises:
+        InvalidFlow: a part is nothing that JSON can hold, or a Ref of another flow's trace.
+    """
+    try:
+        return _marked(_data(value, place), place)
+    except RecursionError:
+        raise place.error("contains itself, or nests too deep") from None
+
+
+def to_condition(value: Any, place: Place) -> Template:
+    """Return the template of a condition: of a Condition or a Ref, or the truth of a constant.
+
+    Raises:
+        InvalidFlow: as `to_template`.
+    """
+    if isinstance(value, Ref | Condition):
+        return _expression(value, place)
+    return bool(value)
+
+
+def to_reference(value: Ref, place: Place) -> Reference:
+    """Return what a Ref refers to.
+
+    Raises:
+        InvalidFlow: it belongs to another trace.
+    """
+    _check_owner(value, place)
+    return reference(value)
+
+
+def _expression(value: Any, place: Place) -> Template:
+    if not isinstance(value, Condition):
+        return to_template(value, place)
+    _check_owner(value, place)
+    name, operands = operation(value)
+    return {OP: name, "args": [_expression(operand, place) for operand in operands]}
+
+
+def _check_owner(value: Ref | Condition, place: Place) -> None:
+    if owner(value) is not place.trace:
+        raise place.error(
+            f"is {value!r}, which belongs to another trace: "
+            "a flow can only use results of its own steps",
+            "call the step inside this flow's function, or pass a value in as an input",
+        )
+
+
+def _data(value: Any, place: Place) -> Any:
+    """Return JSON data with `Reference`s in it."""
+    if value is None or type(value) in {bool, int}:
+        return value
+    if type(value) is str or isinstance(value, float):
+        return _scalar(value, place)
+    if isinstance(value, Ref):
+        return to_reference(value, place)
+    if isinstance(value, Mapping):
+        return _mapping(value, place)
+    if isinstance(value, list | tuple | AbstractSet):
+        return [_data(item, place.inside(index)) for index, item in enumerate(value)]
+    return _object(value, place)
+
+
+def _scalar(value: str | float, place: Place) -> str | float:
+    if isinstance(value, str):
+        return _text(value, place)
+    if not math.isfinite(value):
+        raise place.error(f"is {value}, which JSON cannot hold", "pass None, or make it in a step")
+    return float(value)  # numpy's float64 is a float too
+
+
+def _text(value: str, place: Place) -> str:
+    # A file name that is no valid UTF-8 has lone surrogates in Python, which no database stores.
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise place.error(f"is no valid text: {value!r}") from None
+    return value
+
+
+def _mapping(value: Mapping[Any, Any], place: Place) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, item in value.items():
+        if type(key) is str:
+            name = _text(key, place.inside(key))
+        elif key is None or isinstance(key, Ref | Condition | tuple | bytes):
+            raise place.error(f"has the key {key!r}, which JSON cannot hold", "use text as keys")
+        else:
+            (name,) = _jsonable({key: None}, place)
+        if name in data:
+            raise place.error(f"has two keys that are {name!r} in JSON", "use text as keys")
+        data[name] = _data(item, place.inside(key))
+    return data
+
+
+def _object(value: Any, place: Place) -> Any:
+    """Return the data of a value that is no JSON itself, like a model, a dataclass or a date."""
+    if isinstance(value, Condition):
+        raise place.error(
+            "is a condition, which is only decided in `when=`",
+            "pass what it compares, and compare inside the step",
+        )
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise place.error(
+            f"holds {type(value).__name__}, which JSON cannot hold",
+            "pass a path to a file, or base64 text",
+        )
+    if callable(value) and not isinstance(value, BaseModel):
+        raise place.error(
+            f"is {value!r}, which is code, not data",
+            "import it in the module of the step instead",
+        )
+    unknown: list[Any] = []
+    data = _jsonable(value, place, unknown)
+    if not unknown:
+        return _data(data, place)
+    if isinstance(value, BaseModel):
+        # It holds something that pydantic does not know: a Ref, or what has to be named.
+        names = {name: info.serialization_alias or name for name, info in _fields(value).items()}
+        return _data({names[name]: getattr(value, name) for name in names}, place)
+    if is_dataclass(value):
+        return _data({item.name: getattr(value, item.name) for item in fields(value)}, place)
+    raise _not_json(unknown[0], place)
+
+
+def _fields(model: BaseModel) -> Mapping[str, Any]:
+    return type(model).model_fields
+
+
+def _jsonable(value: Any, place: Place, unknown: list[Any] | None = None) -> Any:
+    """Return what pydantic makes of a value; what it does not know is added to `unknown`."""
+    found: list[Any] = [] if unknown is None else unknown
+    try:
+        data = to_jsonable_python(value, by_alias=True, round_trip=True, fallback=found.append)
+    except (PydanticSerializationError, ValueError) as error:
+        raise _not_json(value, place, str(error)) from error
+    if found and unknown is None:
+        raise _not_json(found[0], place)
+    return data
+
+
+def _not_json(value: Any, place: Place, why: str = "") -> InvalidFlow:
+    kind = type(value)
+    because = f": {why}" if why else ""
+    return place.error(
+        f"holds a {kind.__module__}.{kind.__qualname__}, which JSON cannot hold{because}",
+        "make it inside the step, from plain values (text, numbers, lists, dicts, pydantic models)",
+    )
+
+
+def _marked(data: Any, place: Place) -> Template:
+    """Return data with its references as markers and look-alikes of markers as literals."""
+    if isinstance(data, Reference):
+        return data.to_json()
+    if isinstance(data, dict):
+        if _MARKERS.isdisjoint(data):
+            return {key: _marked(item, place) for key, item in data.items()}
+        if _holds_reference(data):
+            key = next(key for key in data if key in _MARKERS)
+            raise place.error(
+                f"holds a Ref beside the key {key!r}, which flowq itself uses",
+                "pass the Ref as an argument of its own",
+            )
+        return {LITERAL: data}
+    if isinstance(data, list):
+        return [_marked(item, place) for item in data]
+    return data
+
+
+def _holds_reference(data: Any) -> bool:
+    if isinstance(data, dict):
+        data = list(data.values())
+    if isinstance(data, list):
+        return any(_holds_reference(item) for item in data)
+    return isinstance(data, Reference)

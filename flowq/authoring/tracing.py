@@ -1,0 +1,115 @@
+"""The trace of a flow: the nodes that its function has called so far.
+
+Three things can be going on where a step is called, and a ContextVar says which:
+
+    a Trace     the flow's function runs to find out its graph; a call adds a node
+    PLAIN       the flow's function runs as ordinary Python, say in a test; a call runs the step
+    nothing     the step is called by itself; it is an ordinary function
+
+A thread that a flow's function starts does not take part in its trace: the order of calls, and with
+it the keys of nodes, would differ from run to run.
+"""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from itertools import count
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Final
+
+from flowq.authoring.refs import Ref
+from flowq.core.errors import InvalidFlow
+from flowq.core.references import Reference
+from flowq.core.spec import StepSpec
+
+
+class Plain(Enum):
+    """The type of `PLAIN`: a flow runs as ordinary Python."""
+
+    PLAIN = "plain"
+
+
+PLAIN: Final = Plain.PLAIN
+
+
+class Trace:
+    """The nodes of one flow that is being traced."""
+
+    def __init__(self, flow: str) -> None:
+        self.flow = flow
+        self.steps: list[StepSpec] = []
+        self._keys: set[str] = set()
+        self._numbers: dict[str, Iterator[int]] = {}
+
+    def new_key(self, label: str, wanted: str | None) -> str:
+        """Return a key that no node has: the wanted one, or `label`, `label-2`, `label-3`.
+
+        Raises:
+            InvalidFlow: the wanted key is taken.
+        """
+        if wanted is not None:
+            if wanted in self._keys:
+                raise InvalidFlow(
+                    f"flow {self.flow!r} has two steps with the key {wanted!r} ({caller()})",
+                    hint='give one of them another: my_step.options(key="…")',
+                )
+            key = wanted
+        elif label not in self._keys:
+            key = label
+        else:
+            # The counter goes on from call to call: a thousand calls must stay a thousand looks.
+            numbers = self._numbers.setdefault(label, count(2))
+            keys = (f"{label}-{number}" for number in numbers)
+            key = next(key for key in keys if key not in self._keys)
+        self._keys.add(key)
+        return key
+
+    def add(self, step: StepSpec) -> Ref:
+        """Add a node, whose key came from `new_key`, and return the Ref to its result."""
+        self.steps.append(step)
+        return Ref(self, Reference(step.key))
+
+
+_active: ContextVar[Trace | Plain | None] = ContextVar("flowq_trace", default=None)
+
+
+def active() -> Trace | Plain | None:
+    """Return what is going on here: a trace, a flow that runs as plain Python, or nothing."""
+    return _active.get()
+
+
+@contextmanager
+def during(mode: Trace | Plain | None) -> Iterator[None]:
+    """Make `mode` the answer of `active` within the block."""
+    token = _active.set(mode)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def caller() -> str:
+    """Return `file:line` of the author's code that led here, for messages."""
+    frame = inspect.currentframe()
+    while frame and frame.f_back and _is_ours(frame):
+        frame = frame.f_back
+    assert frame is not None
+    return _shown(frame.f_code.co_filename, frame.f_lineno)
+
+
+def source(code: CodeType) -> str:
+    """Return `file:line` of a function's definition, for messages."""
+    return _shown(code.co_filename, code.co_firstlineno)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    module: str = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] == "flowq"
+
+
+def _shown(file: str, line: int) -> str:
+    path, here = Path(file), Path.cwd()
+    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{line}"

@@ -1,0 +1,89 @@
+"""Retries: a table from facts to delays."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
+
+STEADY = RetryPolicy(max_attempts=10, jitter=0)
+
+
+def seconds(delay: timedelta | None) -> float | None:
+    return None if delay is None else delay.total_seconds()
+
+
+@pytest.mark.parametrize(
+    "policy, attempt, delay",
+    [
+        (RetryPolicy(), 1, None),
+        (STEADY, 1, 1),
+        (STEADY, 2, 2),
+        (STEADY, 5, 16),
+        (STEADY, 9, 256),
+        (STEADY, 10, None),
+        (STEADY, 11, None),
+        (RetryPolicy(max_attempts=99, jitter=0), 10, 300),
+        (RetryPolicy(max_attempts=10**6, jitter=0), 10**5, 300),
+        (RetryPolicy(max_attempts=3, jitter=0, backoff=1), 2, 1),
+        (RetryPolicy(max_attempts=3, jitter=0, initial_delay=timedelta(0)), 2, 0),
+    ],
+)
+def test_delays_grow_to_the_limit(policy: RetryPolicy, attempt: int, delay: float | None) -> None:
+    """The first delay, then so many times longer, never past the limit, until attempts are used."""
+    found = retry_delay(policy, attempt=attempt, error_types=("OSError",), chance=0.5)
+
+    assert delay == seconds(found)
+
+
+@pytest.mark.parametrize(
+    "retry_on, retried",
+    [
+        ((), True),
+        (("ConnectionResetError",), True),
+        (("OSError",), True),
+        (("builtins.ConnectionError",), True),
+        (("ValueError",), False),
+        (("ValueError", "OSError"), True),
+    ],
+)
+def test_only_listed_errors_are_retried(retry_on: tuple[str, ...], *, retried: bool) -> None:
+    """By class or base class, with or without module; all when none is listed."""
+    policy = RetryPolicy(max_attempts=2, retry_on=retry_on)
+    names = error_type_names(ConnectionResetError())
+
+    assert retried == (retry_delay(policy, attempt=1, error_types=names, chance=0) is not None)
+
+
+@given(st.floats(0, 1, exclude_max=True), st.floats(0, 1), st.integers(1, 50))
+def test_jitter_takes_away_its_share_at_most(chance: float, jitter: float, attempt: int) -> None:
+    """Chance shortens a delay by up to the jitter, and never makes it longer."""
+    policy = RetryPolicy(max_attempts=100, jitter=jitter)
+    whole = retry_delay(
+        RetryPolicy(max_attempts=100, jitter=0), attempt=attempt, error_types=(), chance=0
+    )
+
+    delay = retry_delay(policy, attempt=attempt, error_types=(), chance=chance)
+
+    assert whole is not None
+    assert delay is not None
+    tick = timedelta(microseconds=1)
+    assert whole * (1 - jitter) - tick <= delay <= whole
+
+
+class Own(ValueError):
+    pass
+
+
+def test_error_names_go_from_class_to_base() -> None:
+    """Both names of each class, without the bases that every error has."""
+    assert (
+        "Own",
+        f"{__name__}.Own",
+        "ValueError",
+        "builtins.ValueError",
+        "Exception",
+        "builtins.Exception",
+    ) == error_type_names(Own())
