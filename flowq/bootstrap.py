@@ -22,6 +22,7 @@ from redis.retry import Retry
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.embedded import EmbeddedValkey
+from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
@@ -119,14 +120,16 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     def objects() -> ObjectStore:
         return open_store(chosen.results_url)
 
+    client = redis_client()
     return Engine(
         records=SqlRecords(chosen.database_url, pool_size=chosen.database_pool_size),
         results=Results(
-            RedisCache(redis_client(), timedelta(seconds=chosen.result_ttl_seconds)),
+            RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds)),
             objects,
             chosen.result_threshold_bytes,
         ),
         dispatcher=CeleryDispatcher(celery),
+        events=RedisEvents(client),
         registry=registry,
         new_id=uuids.uuid7,
         chance=random.random,

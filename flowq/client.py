@@ -22,8 +22,8 @@ from flowq.engine.rows import RunView
 
 R = TypeVar("R", covariant=True)
 
-_FIRST_PAUSE = 0.01
-_LONGEST_PAUSE = 0.5
+#: Seconds after which a waiter looks at the row although nobody has rung.
+_LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,15 @@ class Run(Generic[R]):
             ResultTimeout: it did not end in time. The run goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        pause = _FIRST_PAUSE
-        while (state := self.status) not in TERMINAL_RUN_STATES:
-            left = pause if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise ResultTimeout(
-                    f"run {self.id} is still {state} after {timeout:g} s",
-                    hint=f"it goes on; see: flowq runs show {self.id}",
-                )
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        with bootstrap.engine().events.listening(self.id) as wait:
+            while (state := self.status) not in TERMINAL_RUN_STATES:
+                left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    raise ResultTimeout(
+                        f"run {self.id} is still {state} after {timeout:g} s",
+                        hint=f"it goes on; see: flowq runs show {self.id}",
+                    )
+                wait(min(_LOOK_AGAIN, left))
         return state
 
     def result(self, timeout: float | None = None) -> R:

@@ -37,7 +37,9 @@ class Settings(BaseSettings):
         1024 * 1024, ge=0, description="Results of more encoded bytes than this are large."
     )
     result_ttl_seconds: int = Field(
-        24 * 3600, gt=0, description="How long Redis keeps a small result; the row keeps it for good."
+        24 * 3600,
+        gt=0,
+        description="How long Redis keeps a small result; the row keeps it for good.",
     )
     input_limit_bytes: int = Field(
         1024 * 1024, gt=0, description="Inputs of a run may have this many bytes as JSON."

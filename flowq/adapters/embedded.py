@@ -73,6 +73,15 @@ class EmbeddedValkey:
         recorded = self._recorded_pid()
         return recorded if recorded is not None and recorded == self._answering_pid() else None
 
+    @property
+    def program(self) -> str:
+        """The server program that is, or would be, started.
+
+        Raises:
+            RedisUnavailable: There is none.
+        """
+        return _server_program()
+
     def ensure(self) -> Literal["started", "adopted"]:
         """Return when a server answers on this folder, started now or found running.
 

@@ -14,6 +14,9 @@ from flowq.core.errors import InvalidFlow
 from flowq.core.references import references
 from flowq.core.spec import FlowSpec, StepSpec
 
+#: What the columns of the records can hold.
+LONGEST_NAME = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -34,8 +37,10 @@ class Graph:
         """Build and check the graph of a spec.
 
         Raises:
-            InvalidFlow: a key stands twice, a name is unknown, or steps wait for each other.
+            InvalidFlow: a key stands twice, a name is unknown or too long, or steps wait for each
+                other.
         """
+        _check_lengths(spec)
         order = {step.key: place for place, step in enumerate(spec.steps, start=1)}
         if len(order) != len(spec.steps):
             keys = [step.key for step in spec.steps]
@@ -72,6 +77,16 @@ class Graph:
         for key in keys:
             groups.setdefault(self.dependents[key], []).append(key)
         return [tuple(group) for group in groups.values()]
+
+
+def _check_lengths(spec: FlowSpec) -> None:
+    for name in (spec.name, *(name for step in spec.steps for name in (step.key, step.name))):
+        if len(name) > LONGEST_NAME:
+            raise InvalidFlow(
+                f"flow {spec.name[:LONGEST_NAME]!r} holds a name of {len(name)} characters, "
+                f"{LONGEST_NAME} are possible: {name!r}",
+                hint="give it a shorter one",
+            )
 
 
 def _dependencies(step: StepSpec) -> tuple[str, ...]:

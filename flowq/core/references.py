@@ -133,7 +133,9 @@ def _part(value: Any, part: PathPart, whole: Reference) -> Any:
         raise StepError(f"{whole} cannot be read: no item {part} in a {_kind(value)}{size}")
     if not part.startswith("_") and not isinstance(value, Mapping) and hasattr(value, part):
         return getattr(value, part)
-    names = f" (it has: {', '.join(map(str, list(value)[:8]))})" if isinstance(value, Mapping) else ""
+    names = (
+        f" (it has: {', '.join(map(str, list(value)[:8]))})" if isinstance(value, Mapping) else ""
+    )
     raise StepError(f"{whole} cannot be read: no {part!r} in a {_kind(value)}{names}")
 
 

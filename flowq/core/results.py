@@ -6,7 +6,6 @@ lease can never overwrite what a later one wrote.
 """
 
 from enum import StrEnum
-
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict

@@ -73,7 +73,9 @@ class StepSpec(_Value):
     key: str  #: Unique in the flow; what references name.
     name: str  #: Registered name of the step type, or of the flow for a child run.
     kind: StepKind = StepKind.STEP
-    arguments: dict[str, Template] = {}  #: By parameter; `*args` and `**kwargs` under their own name.
+    arguments: dict[
+        str, Template
+    ] = {}  #: By parameter; `*args` and `**kwargs` under their own name.
     map: MapSpec | None = None
     when: Template | None = None  #: Condition; false skips the step.
     after: tuple[str, ...] = ()  #: Keys of steps that come before, without data.

@@ -17,7 +17,9 @@ class RunState(StrEnum):
     PENDING = "pending"  #: Accepted and recorded; nothing of it has been queued.
     RUNNING = "running"  #: Its steps are being queued and run.
     PAUSED = "paused"  #: Nothing new begins until someone resumes it.
-    CANCELLING = "cancelling"  #: Nothing new begins, by cancel or failure; running steps are ending.
+    CANCELLING = (
+        "cancelling"  #: Nothing new begins, by cancel or failure; running steps are ending.
+    )
     COMPLETED = "completed"  #: Every step that had to run has completed. Terminal.
     FAILED = "failed"  #: A step that mattered has failed. Terminal.
     CANCELLED = "cancelled"  #: Someone cancelled it. Terminal.
@@ -34,7 +36,9 @@ class StepState(StrEnum):
     COMPLETED = "completed"  #: Its result is recorded. Terminal.
     FAILED = "failed"  #: No attempt is left. Terminal.
     SKIPPED = "skipped"  #: Its condition, or one before it, was false. Terminal.
-    CANCELLED = "cancelled"  #: It will not run: the run stopped, or a step before it failed. Terminal.
+    CANCELLED = (
+        "cancelled"  #: It will not run: the run stopped, or a step before it failed. Terminal.
+    )
 
 
 _RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowq.core.errors import FlowqError, RedisUnavailable, StepError
+from flowq.core.errors import FlowqError, LeaseLost, RedisUnavailable, StepError, Unavailable
 from flowq.core.expressions import evaluate
 from flowq.core.graph import Graph
 from flowq.core.ids import (
@@ -43,7 +43,7 @@ from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.finish import finish_if_done
 from flowq.engine.ports import Transaction
-from flowq.engine.rows import Batch, Definition, Message, NewStep, StepPlace
+from flowq.engine.rows import Batch, Claim, Definition, Message, NewStep, Outcome, StepPlace
 from flowq.engine.values import lookup
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Advance:
     ) -> None:
         self._engine = engine
         self._tx = tx
+        self._definition = definition
         self._run_id = definition.run_id
         self._spec = definition.spec
         self._graph = graph
@@ -88,10 +89,25 @@ class Advance:
     def ended(self, states: Mapping[str, StepState]) -> Progress:
         """Go on after nodes that have ended and that this transaction has marked as advanced."""
         while states:
+            for key, state in states.items():
+                if state is StepState.FAILED:
+                    self.failed(self._spec.step(key))
             counts = Counter(d for key in states for d in self._graph.dependents[key])
             free = self._tx.steps.release(self._run_id, counts) if counts else []
             states = self._decide(free, states, Facts())
         return self._progress
+
+    def _queue_at_once(self, counts: Counter[str], states: Mapping[str, StepState]) -> None:
+        """Queue steps that waited for nothing but what has just ended, and take them from `counts`.
+
+        Counting them down first would be a second write to the same rows.
+        """
+        at_once = [key for key in counts if counts[key] == len(self._graph.dependencies[key])]
+        for keys in plan(self._spec, self._graph, at_once, states, {}).batches:
+            if len({counts[key] for key in keys}) == 1:
+                self._queue(keys, ended=counts[keys[0]])
+                for key in keys:
+                    del counts[key]
 
     def decide(self, keys: Iterable[str], facts: Facts) -> Progress:
         """Decide about pending steps that wait for nothing."""
@@ -107,7 +123,6 @@ class Advance:
             return self._progress
         if outcome is StepState.FAILED:
             self._tx.steps.cancel_open(self._run_id, key)
-            self.failed(step)
         return self.ended({key: outcome})
 
     def failed(self, step: StepSpec, message: str | None = None) -> None:
@@ -150,7 +165,6 @@ class Advance:
                 self._run_id, [key], StepState.FAILED, reason=facts.errors[key]
             ):
                 ended[key] = StepState.FAILED
-                self.failed(self._spec.step(key), facts.errors[key])
         for key in decided.expand:
             items = facts.lists.get(key)
             if items is None:
@@ -162,15 +176,13 @@ class Advance:
         self._progress.undecided += decided.evaluate
         return ended
 
-    def _queue(self, keys: Sequence[str]) -> None:
+    def _queue(self, keys: Sequence[str], ended: int = 0) -> None:
         batch = batch_of_nodes(node_id(self._run_id, keys[0]))
         resend_after = self._engine.policies.resend_after
-        queued = set(self._tx.steps.queue(self._run_id, batch, keys, resend_after))
-        messages = tuple(
-            message(self._run_id, self._spec.step(key), None) for key in keys if key in queued
-        )
-        if messages:
-            self._progress.batches.append(Batch(batch, messages, joined=len(messages) > 1))
+        queued = self._tx.steps.queue(self._run_id, batch, keys, resend_after, ended=ended)
+        if queued:
+            ours = [key for key in keys if key in queued]
+            self._progress.batches.append(node_batch(self._definition, batch, ours))
 
     def _expand(self, step: StepSpec, items: Sequence[Any]) -> None:
         assert step.map is not None
@@ -205,6 +217,48 @@ def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
     if index is None:
         return Message(node, run_id, step.name, step.key, step.queue)
     return Message(item_id(node, index), run_id, step.name, f"{step.key}[{index}]", step.queue)
+
+
+def complete_alone(engine: Engine, claim: Claim, outcome: Outcome) -> bool:
+    """Complete a step on whose dependents nothing else has to be read or awaited, and send them.
+
+    Returns:
+        False, with nothing done, when its dependents are not as simple as that.
+
+    Raises:
+        LeaseLost: the attempt no longer holds its lease.
+    """
+    definition, graph = engine.definitions.get(claim.run_id)
+    dependents = graph.dependents[claim.key]
+    if any(len(graph.dependencies[key]) > 1 for key in dependents):
+        return False
+    decided = plan(
+        definition.spec, graph, dependents, {claim.key: StepState.COMPLETED}, conditions={}
+    )
+    if [set(batch) for batch in decided.batches] != [set(dependents)]:
+        return False
+    keys = decided.batches[0]
+    batch = batch_of_nodes(node_id(claim.run_id, keys[0]))
+    queued = engine.records.complete_and_queue(
+        claim, outcome, batch, keys, engine.policies.resend_after
+    )
+    if queued is None:
+        raise lost(claim)
+    if queued:
+        send(engine, [node_batch(definition, batch, [key for key in keys if key in queued])])
+    return True
+
+
+def lost(claim: Claim) -> LeaseLost:
+    """Return the error of an attempt that no longer holds its lease."""
+    return LeaseLost(f"attempt {claim.attempt} of {claim.key} no longer holds its lease")
+
+
+def node_batch(definition: Definition, batch: BatchId, keys: Iterable[str]) -> Batch:
+    """Return a batch of nodes."""
+    step = definition.spec.step
+    messages = tuple(message(definition.run_id, step(key), None) for key in keys)
+    return Batch(batch, messages, joined=len(messages) > 1)
 
 
 def advance(
@@ -296,8 +350,11 @@ def _facts(engine: Engine, definition: Definition, keys: Sequence[str]) -> Facts
                 conditions[key] = bool(evaluate(step.when, find))
             if step.map is not None and conditions.get(key, True):
                 lists[key] = _items(engine, definition, step)
-        except FlowqError as error:
-            errors[key] = str(error)
+        except Unavailable:
+            raise  # it says nothing about the step, which stays undecided for the sweeper
+        except Exception as error:  # noqa: BLE001 - comparing users' values runs users' code
+            known = isinstance(error, FlowqError)
+            errors[key] = str(error) if known else f"{type(error).__name__}: {error}"
     return Facts(conditions, lists, errors)
 
 
@@ -328,7 +385,7 @@ def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[A
 def _item(value: Any, place: Reference) -> Template:
     """Return the template of an item: the item itself when it is small JSON, else its place."""
     try:
-        small = len(json.dumps(value)) <= _INLINE_ITEM
+        small = len(json.dumps(value, allow_nan=False)) <= _INLINE_ITEM
     except (TypeError, ValueError):
         small = False
     return literal(value) if small else place.to_json()

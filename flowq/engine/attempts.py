@@ -8,6 +8,7 @@ leaves that to the batch's chord.
 """
 
 import logging
+import math
 import time
 import traceback
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from flowq.core.errors import (
     InvalidOutput,
     LeaseLost,
     NotSerializable,
+    StepError,
 )
 from flowq.core.ids import LeaseToken, StepRunId, child_run_id, idempotency_key
 from flowq.core.planner import map_outcome
@@ -32,7 +34,7 @@ from flowq.core.references import references, resolve
 from flowq.core.retries import error_type_names, retry_delay
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
-from flowq.engine.advance import Advance, Progress, advance
+from flowq.engine.advance import Advance, Progress, advance, complete_alone, lost
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.context import StepContext
 from flowq.engine.engine import Engine
@@ -47,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 #: Errors that another attempt cannot mend.
 _FINAL = (InvalidOutput, InvalidInput, InvalidFlow, NotSerializable)
+_TYPE_LIMIT = 200
 _MESSAGE_LIMIT = 4000
 _TRACEBACK_LIMIT = 8000
 
@@ -150,12 +153,14 @@ def _call(
 def _complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> Ended:
     if joined:
         if not engine.records.single(lambda tx: tx.steps.complete(claim, outcome, advanced=False)):
-            raise _lost(claim)
+            raise lost(claim)
+        return Ended(Ending.COMPLETED)
+    if claim.map_index is None and complete_alone(engine, claim, outcome):
         return Ended(Ending.COMPLETED)
 
     def work(step: Advance, tx: Transaction) -> Progress:
         if not tx.steps.complete(claim, outcome, advanced=True):
-            raise _lost(claim)
+            raise lost(claim)
         if claim.map_index is None:
             return step.ended({claim.key: StepState.COMPLETED})
         # Sent again on its own: the chord that should end this map may never fire.
@@ -182,12 +187,13 @@ def _fail(
         metadata["item"] = inputs[step.map.parameter]
     outcome = Outcome(
         execution_time_ms=_since(started),
-        error_type=type(error).__qualname__,
-        error_message=str(error)[:_MESSAGE_LIMIT],
+        error_type=type(error).__qualname__[:_TYPE_LIMIT],
+        error_message=_message(error),
         metadata=metadata,
     )
     delay = None
-    if not isinstance(error, _FINAL):
+    # A bare StepError is flowq's own: what the step was given does not fit it, nor will it later.
+    if not isinstance(error, _FINAL) and type(error) is not StepError:
         delay = retry_delay(
             step.retry,
             attempt=claim.attempt - claim.recoveries,
@@ -196,18 +202,20 @@ def _fail(
         )
     if delay is not None:
         if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay)):
-            raise _lost(claim)
+            raise lost(claim)
         return Ended(Ending.RETRYING, error, delay)
 
     def work(transition: Advance, tx: Transaction) -> Progress:
         if not tx.steps.fail(claim, outcome, advanced=not joined):
-            raise _lost(claim)
+            raise lost(claim)
         if claim.map_index is not None:
             counts = tx.steps.counts(claim.run_id, claim.key)
             ended = map_outcome(step, counts) is not None
             return transition.end_map(claim.key) if ended else Progress()
+        if not joined:
+            return transition.ended({claim.key: StepState.FAILED})
         transition.failed(step, outcome.error_message)
-        return Progress() if joined else transition.ended({claim.key: StepState.FAILED})
+        return Progress()
 
     advance(engine, claim.run_id, work)
     return Ended(Ending.FAILED, error)
@@ -226,7 +234,7 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
         # In the transaction that inserts the child: one that ends at once finds its parent waiting,
         # and a child that is refused leaves its parent running, to fail.
         if not tx.steps.wait(claim):
-            raise _lost(claim)
+            raise lost(claim)
 
     submit(engine, flow, inputs, parent=claim.id, run_id=child_run_id(claim.id), before=wait)
     return Ended(Ending.WAITING)
@@ -239,16 +247,27 @@ def not_claimed(engine: Engine, step_id: StepRunId) -> None:
         advance(engine, place.run_id, lambda _step, _tx: Progress())
 
 
-def _lost(claim: Claim) -> LeaseLost:
-    return LeaseLost(f"attempt {claim.attempt} of {claim.key} no longer holds its lease")
-
-
 def _since(started: float) -> int:
     return round((time.monotonic() - started) * 1000)
 
 
 def _is_small(value: Any) -> bool:
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 1000)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, bool | int) or (isinstance(value, str) and len(value) < 1000)
+
+
+def _message(error: Exception) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception of the user's, and its __str__ too
+        text = "its text cannot be read: __str__ raised"
+    return _storable(text)[:_MESSAGE_LIMIT]
+
+
+def _storable(text: str) -> str:
+    """Return text without what no database takes: halves of surrogate pairs, as in file names."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _traceback(error: Exception) -> str:
@@ -259,4 +278,4 @@ def _traceback(error: Exception) -> str:
         if "/flowq/engine/" not in frame.filename.replace("\\", "/")
     ]
     lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
-    return "".join(lines)[-_TRACEBACK_LIMIT:]
+    return _storable("".join(lines))[-_TRACEBACK_LIMIT:]

@@ -14,7 +14,7 @@ from flowq.core.errors import RunNotFound
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId
 from flowq.engine.leases import LeaseKeeper
-from flowq.engine.ports import Dispatcher, Records
+from flowq.engine.ports import Dispatcher, Events, Records
 from flowq.engine.registry import Registry
 from flowq.engine.results import Results
 from flowq.engine.rows import Definition
@@ -77,6 +77,7 @@ class Engine:
     records: Records
     results: Results
     dispatcher: Dispatcher
+    events: Events
     registry: Registry
     new_id: Callable[[], UUID]
     chance: Callable[[], float]

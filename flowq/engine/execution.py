@@ -22,7 +22,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any
 
-from flowq.core.errors import LeaseLost, StepTimeout
+from flowq.core.errors import LeaseLost, StepError, StepTimeout
 from flowq.engine.context import StepContext, enter
 
 
@@ -90,6 +90,9 @@ class Attempt:
                 if limit.expired():
                     raise _too_long(timeout) from None
                 raise
+            except SystemExit as error:
+                # It would end the thread of the loop, and with it every async step to come.
+                raise StepError(f"the step called sys.exit({error.code!r})") from error
 
         self._future = _loop.submit(body())
         if self._lost:  # between the claim and this line
@@ -156,7 +159,7 @@ def _beside(body: Callable[[], Any], timeout: timedelta) -> Any:
         return future.result(timeout.total_seconds())
     except TimeoutError:
         if future.done():
-            raise  # the step's own TimeoutError
+            return future.result()  # at the last moment, or it is the step's own TimeoutError
         raise _too_long(timeout) from None
 
 

@@ -8,7 +8,7 @@ guarded UPDATE, so if both ask, one closes.
 import json
 from typing import Any
 
-from flowq.core.errors import FlowqError
+from flowq.core.errors import FlowqError, Unavailable
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.core.planner import run_outcome
 from flowq.core.references import as_reference, references, resolve
@@ -16,7 +16,7 @@ from flowq.core.results import NO_RESULT
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
-from flowq.engine.rows import Definition, Outcome, StoredStep
+from flowq.engine.rows import Definition, Outcome
 from flowq.engine.values import lookup
 
 
@@ -26,47 +26,65 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
     Returns:
         The step that waited for this run and has now ended too, if there is one.
     """
-    run_id = definition.run_id
-
-    def read(tx: Transaction) -> tuple[RunState, list[StoredStep]] | None:
-        if tx.steps.has_open(run_id):
+    run_id, records = definition.run_id, engine.records
+    ending = records.single(lambda tx: tx.runs.ending(run_id))
+    if ending is None or ending.status in TERMINAL_RUN_STATES:
+        return None
+    if ending.has_open:
+        if ending.status is not RunState.CANCELLING:
             return None
-        failed = tx.steps.failed(run_id)
-        asked = tx.runs.cancel_requested(run_id)
-        keys = [row.key for row in failed]
-        return run_outcome(definition.spec, keys, cancel_requested=asked), failed
-
-    status = engine.records.single(lambda tx: tx.runs.status(run_id))
-    if status is None or status in TERMINAL_RUN_STATES:
-        return None
-    if status is RunState.CANCELLING:
         # Steps that were being queued while the run was stopped are found here, not run.
-        engine.records.write(lambda tx: tx.steps.cancel_open(run_id))
-    done = engine.records.single(read)
-    if done is None:
-        return None
-    state, failed = done
-    error, outputs = None, None
-    if state is RunState.FAILED:
+        if not records.single(lambda tx: tx.steps.cancel_open(run_id)):
+            return None
+        return finish_if_done(engine, definition)
+    failed = records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
+    state = run_outcome(
+        definition.spec, [row.key for row in failed], cancel_requested=ending.cancel_requested
+    )
+    error, outputs, outputs_of, outcome = None, None, None, None
+    if state is RunState.COMPLETED:
+        outputs, outputs_of = definition.spec.output, _recorded_as(definition)
+        try:
+            if outputs_of is None:
+                outputs = _readable_outputs(engine, definition)
+            if definition.parent is not None:
+                outcome = _for_parent(engine, definition, definition.parent)
+        except Unavailable:
+            raise  # the output is read later, by whoever comes next
+        except FlowqError as failure:
+            # The steps are done and recorded; what the flow makes of them cannot be read.
+            state, error = RunState.FAILED, f"the output cannot be read: {failure.message}"
+            outputs, outputs_of = None, None
+    elif state is RunState.FAILED:
         first = next(row for row in failed if not definition.spec.step(row.key).allow_failure)
         error = f"step {first.key!r} failed: {first.error_message}"
-    elif state is RunState.COMPLETED:
-        try:
-            outputs = _readable_outputs(engine, definition)
-        except FlowqError as failure:
-            # The steps are done and recorded; only what the flow makes of them cannot be read.
-            state, error = RunState.FAILED, f"the output cannot be read: {failure.message}"
-    outcome = _for_parent(engine, definition, state, error) if definition.parent else None
+    if outcome is None:
+        why = f"run {run_id} {state}" + (f": {error}" if error else "")
+        outcome = Outcome(error_type="RunFailed", error_message=why)
 
     def close(tx: Transaction) -> bool:
-        if not tx.runs.close(run_id, state, outputs=outputs, error=error):
+        if not tx.runs.close(run_id, state, outputs=outputs, outputs_of=outputs_of, error=error):
             return False
-        if definition.parent is None or outcome is None:
-            return False
+        if definition.parent is None:
+            return True
         ended = StepState.COMPLETED if state is RunState.COMPLETED else StepState.FAILED
         return tx.steps.end_waiting(definition.parent, ended, outcome)
 
-    return definition.parent if engine.records.write(close) else None
+    if definition.parent is None:
+        if records.single(close):
+            engine.events.run_ended(run_id)
+        return None
+    parent_ended = records.write(close)
+    engine.events.run_ended(run_id)
+    return definition.parent if parent_ended else None
+
+
+def _recorded_as(definition: Definition) -> str | None:
+    """Return the step whose recorded outputs are the run's, when the flow returns just that."""
+    source = as_reference(definition.spec.output)
+    if source is None or source.path or definition.spec.step(source.step).map is not None:
+        return None
+    return source.step
 
 
 def output(engine: Engine, definition: Definition) -> Any:
@@ -97,29 +115,21 @@ def _readable_outputs(engine: Engine, definition: Definition) -> Any:
     return value
 
 
-def _for_parent(
-    engine: Engine, definition: Definition, state: RunState, error: str | None
-) -> Outcome:
-    """Return what the waiting step of the parent run gets: by reference where that is possible."""
-    if state is not RunState.COMPLETED:
-        why = error or state
-        return Outcome(
-            error_type="RunFailed", error_message=f"run {definition.run_id} {state}: {why}"
-        )
-    template = definition.spec.output
-    source = as_reference(template)
-    if source is not None and not source.path:
-        row = engine.records.single(lambda tx: tx.steps.stored(definition.run_id, [source.step]))[0]
-        if row.map_size is None:
+def _for_parent(engine: Engine, definition: Definition, parent: StepRunId) -> Outcome:
+    """Return what the step that waits for a run gets: by reference where that is possible."""
+    key = _recorded_as(definition)
+    if key is not None:
+        row = engine.records.single(lambda tx: tx.steps.stored(definition.run_id, [key]))[0]
+        # One that failed, and was allowed to, has a StepFailure where a result would be.
+        if row.status is not StepState.FAILED:
             return Outcome(result=row.result or NO_RESULT)
-    assert definition.parent is not None
-    parent_run = engine.records.single(lambda tx: tx.steps.node(definition.parent))
-    assert parent_run is not None
+    place = engine.records.single(lambda tx: tx.steps.node(parent))
+    assert place is not None
     stored = engine.results.store(
         output(engine, definition),
-        Any,
-        run_id=parent_run.run_id,
-        step_id=definition.parent,
+        run_id=place.run_id,
+        step_id=parent,
         token=LeaseToken(definition.run_id),
+        where=f"flow {definition.flow_name}",
     )
     return Outcome(result=stored.ref, copy=stored.copy)

@@ -4,12 +4,14 @@
     Cache         small results, for a while                      adapters/results/redis.py
     ObjectStore   large results                                   adapters/results/objects.py
     Dispatcher    sends batches to workers                        adapters/dispatch
+    Events        tells those who wait for a run                  adapters/events
 
 Each port has one contract suite under tests/contract that every adapter passes. The values that go
 through them stand in `rows`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,6 +26,7 @@ from flowq.engine.rows import (
     NewRun,
     NewStep,
     Outcome,
+    RunEnding,
     RunView,
     StepPlace,
     StoredStep,
@@ -84,11 +87,26 @@ class Dispatcher(Protocol):
         """Ask a worker to advance these batches; raises as `send`."""
 
 
+class Events(Protocol):
+    """Wakes those who wait. May stay silent: the records are the truth."""
+
+    def run_ended(self, run_id: RunId) -> None:
+        """Wake whoever waits for a run; never raises."""
+
+    def listening(self, run_id: RunId) -> AbstractContextManager[Callable[[float], None]]:
+        """Give a function that waits for the end of a run, for so many seconds at most."""
+
+
 class RunRows(Protocol):
     """Guarded reads and writes of runs, within one transaction."""
 
-    def insert(self, run: NewRun) -> bool:
-        """Insert a run and its steps; False when a run of that id is there already."""
+    def insert(self, run: NewRun, resend_after: timedelta) -> bool:
+        """Insert a run and its steps; False when a run of that id is there already.
+
+        Args:
+            run: The run.
+            resend_after: When a step that is queued at once is due to be sent again.
+        """
 
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run."""
@@ -107,11 +125,11 @@ class RunRows(Protocol):
     ) -> list[RunView]:
         """The newest runs, without their steps."""
 
-    def start(self, run_id: RunId) -> bool:
-        """`pending` → `running`."""
-
     def stop(self, run_id: RunId, *, error: str | None = None, cancel: bool = False) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""
+
+    def ending(self, run_id: RunId) -> RunEnding | None:
+        """What decides whether, and how, a run is at its end."""
 
     def close(
         self,
@@ -119,15 +137,24 @@ class RunRows(Protocol):
         state: RunState,
         *,
         outputs: Any = None,
+        outputs_of: str | None = None,
         error: str | None = None,
     ) -> bool:
-        """Close a run with its totals, progress and time; False when it is closed already."""
+        """Close a run with its totals, progress and time, in one statement.
+
+        Args:
+            run_id: The run.
+            state: How it ended.
+            outputs: What it returned, for people to read.
+            outputs_of: Or the key of the step whose recorded outputs these are.
+            error: Why it failed; an error that is recorded already is kept.
+
+        Returns:
+            False when the run is closed already.
+        """
 
     def roll_up(self, run_id: RunId) -> bool:
         """Write progress and totals of a run that is going on."""
-
-    def cancel_requested(self, run_id: RunId) -> bool:
-        """Tell whether someone asked to cancel this run."""
 
 
 class StepRows(Protocol):
@@ -184,8 +211,14 @@ class StepRows(Protocol):
         batch: BatchId,
         keys: Sequence[str],
         resend_after: timedelta,
+        *,
+        ended: int = 0,
     ) -> list[str]:
-        """`pending` → `queued` for nodes without open dependencies; returns the keys it has queued."""
+        """`pending` → `queued` for nodes whose open dependencies are `ended` that just ended.
+
+        Returns:
+            The keys that this call has queued.
+        """
 
     def node(self, step_id: StepRunId) -> StepPlace | None:
         """Where a step run stands."""
@@ -296,3 +329,20 @@ class Records(Protocol):
 
     def single(self, work: Callable[[Transaction], T]) -> T:
         """Run one statement, or reads, without the round trips of a transaction."""
+
+    def complete_and_queue(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        batch: BatchId,
+        keys: Sequence[str],
+        resend_after: timedelta,
+    ) -> list[str] | None:
+        """Complete a step and queue steps that wait for nothing but it, both or neither.
+
+        This is the way of most steps, so it has a method of its own: a database that can do it in one
+        statement spares a transaction.
+
+        Returns:
+            The keys that it has queued; None when the lease is lost and nothing was changed.
+        """

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,6 +17,12 @@ from pydantic import TypeAdapter
 from flowq.core.errors import InvalidFlow
 from flowq.core.spec import FlowSpec
 from flowq.engine.codecs import adapter_for
+
+#: What a variadic parameter holds as a whole, from what one of its arguments is.
+_WHOLE: Mapping[Any, Callable[[Any], Any]] = {
+    Parameter.VAR_POSITIONAL: lambda one: list[one],
+    Parameter.VAR_KEYWORD: lambda one: dict[str, one],
+}
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,13 @@ class StepType:
 
     @cached_property
     def parameters(self) -> Mapping[str, TypeAdapter[Any]]:
-        """Validators of its annotated parameters."""
-        return {name: adapter_for(hint) for name, hint in self.hints.items() if name != "return"}
+        """Validators of its annotated parameters; of `*args: T` it is that of a list of T."""
+        kinds = {name: item.kind for name, item in self.signature.parameters.items()}
+        return {
+            name: adapter_for(_WHOLE.get(kinds[name], lambda one: one)(hint))
+            for name, hint in self.hints.items()
+            if name in kinds
+        }
 
     @property
     def returns(self) -> Any:

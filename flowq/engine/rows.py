@@ -50,11 +50,14 @@ class NewStep:
     order: int
     pending: int  #: How many dependencies it has.
     inputs: Any  #: Its arguments as templates.
+    batch: BatchId | None = (
+        None  #: The batch in which it is queued at once; None leaves it pending.
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be inserted, with its steps, in state `pending`."""
+    """A run to be inserted with its steps, as `running`."""
 
     id: RunId
     flow_name: str
@@ -64,6 +67,7 @@ class NewRun:
     user_id: str | None = None
     parent: StepRunId | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_new: bool = True  #: Its id was made just now, so no row can have it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,16 @@ class Definition:
     user_id: str | None
     parent: StepRunId | None  #: The step that waits for this run, when it is a child run.
     spec: FlowSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnding:
+    """What decides whether, and how, a run is at its end."""
+
+    status: RunState
+    has_open: bool  #: Some step has not ended.
+    has_failed: bool  #: Some step has failed.
+    cancel_requested: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flowq.core.errors import InvalidInput
 from flowq.core.graph import Graph
-from flowq.core.ids import RunId, StepRunId, node_id
+from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
+from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec
-from flowq.engine.advance import Advance, Facts, Progress, advance
+from flowq.engine.advance import Advance, Progress, advance, node_batch
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
@@ -54,33 +55,42 @@ def submit(
     recorded = _recorded(flow, checked, engine.policies.input_limit_bytes)
     spec = flow.trace(checked)
     graph = Graph.of(spec)
+    is_new = run_id is None
     run_id = run_id or RunId(engine.new_id())
+    roots = [key for key, names in graph.dependencies.items() if not names]
+    decided = plan(spec, graph, roots, {}, {})
+    batches = {batch_of_nodes(node_id(run_id, keys[0])): keys for keys in decided.batches}
     run = NewRun(
         run_id,
         flow.name,
         spec,
         recorded,
-        _nodes(run_id, spec, graph),
+        _nodes(run_id, spec, graph, batches),
         user_id,
         parent,
         metadata or {},
+        is_new=is_new,
     )
-    engine.definitions.add(Definition(run_id, flow.name, user_id, parent, spec))
-    roots = [key for key, names in graph.dependencies.items() if not names]
+    definition = Definition(run_id, flow.name, user_id, parent, spec)
+    engine.definitions.add(definition)
+    undecided = [*decided.evaluate, *decided.expand]
 
-    def begin(step: Advance, tx: Transaction) -> Progress:
+    def begin(_step: Advance, tx: Transaction) -> Progress:
         if before is not None:
             before(tx)
-        if not tx.runs.insert(run):
+        if not tx.runs.insert(run, engine.policies.resend_after):
             return Progress()
-        tx.runs.start(run_id)
-        return step.decide(roots, Facts())
+        queued = [node_batch(definition, batch, keys) for batch, keys in batches.items()]
+        return Progress(queued, undecided)
 
     advance(engine, run_id, begin)
     return run_id
 
 
-def _nodes(run_id: RunId, spec: FlowSpec, graph: Graph) -> tuple[NewStep, ...]:
+def _nodes(
+    run_id: RunId, spec: FlowSpec, graph: Graph, batches: Mapping[BatchId, tuple[str, ...]]
+) -> tuple[NewStep, ...]:
+    batch_of = {key: batch for batch, keys in batches.items() for key in keys}
     return tuple(
         NewStep(
             id=node_id(run_id, step.key),
@@ -89,6 +99,7 @@ def _nodes(run_id: RunId, spec: FlowSpec, graph: Graph) -> tuple[NewStep, ...]:
             order=graph.order[step.key],
             pending=len(graph.dependencies[step.key]),
             inputs=step.arguments,
+            batch=batch_of.get(step.key),
         )
         for step in spec.steps
     )

@@ -11,7 +11,7 @@ advances by itself: slower, same outcome.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from celery import Celery
@@ -42,7 +42,7 @@ class CeleryDispatcher:
         Raises:
             RedisUnavailable: nothing, or not everything, was sent.
         """
-        with self._producer() as producer:
+        with self._producer(sum(len(batch.messages) for batch in batches)) as producer:
             for batch in batches:
                 joined = batch.joined and isinstance(self._app.backend, RedisBackend)
                 if joined:
@@ -56,7 +56,7 @@ class CeleryDispatcher:
 
     def send_advance(self, batches: Sequence[BatchId]) -> None:
         """Ask a worker to advance these batches; raises as `send`."""
-        with self._producer() as producer:
+        with self._producer(len(batches)) as producer:
             for batch in batches:
                 headers = {"task": ADVANCE, "id": f"advance-{batch}", "ignore_result": True}
                 headers |= {"argsrepr": f"({batch!r},)", "kwargsrepr": "{}"}
@@ -81,10 +81,12 @@ class CeleryDispatcher:
         return str(getattr(queue, "name", queue) or self._app.conf.task_default_queue)
 
     @contextmanager
-    def _producer(self) -> Iterator[Producer]:
+    def _producer(self, messages: int) -> Iterator[Producer]:
         try:
-            with self._app.producer_or_acquire() as producer, producer.batch(max_size=_PIPELINE):
-                yield producer
+            with self._app.producer_or_acquire() as producer:
+                pipelined = producer.batch(max_size=_PIPELINE) if messages > 1 else nullcontext()
+                with pipelined:
+                    yield producer
         except (OperationalError, BatchPublishError, RedisError, OSError) as error:
             url = self._app.connection_for_write().as_uri()
             raise RedisUnavailable(

@@ -6,12 +6,13 @@ deadlock, a connection that died in the pool) is run again; one that failed in t
 it may have happened. Whatever the driver raises leaves here as one of flowq's errors, without a password.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -20,6 +21,8 @@ from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.types import dump_json
 from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable
+from flowq.core.ids import BatchId
+from flowq.engine.rows import Claim, Outcome
 
 T = TypeVar("T")
 _TRIES = 5
@@ -27,24 +30,24 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class SqlTransaction:
-    """The repositories over one session."""
+    """The repositories within one transaction."""
 
-    session: Session
+    within: Session | Connection
 
     @cached_property
     def runs(self) -> FlowRunRepo:
         """The runs."""
-        return FlowRunRepo(self.session)
+        return FlowRunRepo(self.within)
 
     @cached_property
     def steps(self) -> FlowStepRunRepo:
         """The step runs."""
-        return FlowStepRunRepo(self.session)
+        return FlowStepRunRepo(self.within)
 
     @cached_property
     def sweeps(self) -> SqlSweeps:
         """What the sweeper asks."""
-        return SqlSweeps(self.session)
+        return SqlSweeps(self.within)
 
 
 class SqlRecords:
@@ -57,23 +60,23 @@ class SqlRecords:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = make_url(url)
-        self.engine = open_engine(url, pool_size=pool_size)
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.engine = open_engine(url, pool_size=pool_size, autocommit=True)
+        self._begin = "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else "BEGIN"
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with Session(self.engine) as session:
+                with self.engine.connect() as connection:
                     try:
-                        value = work(SqlTransaction(session))
-                        session.flush()
-                    except DBAPIError as error:
-                        if tries_left and _worth_another_try(error):
-                            session.rollback()
+                        connection.exec_driver_sql(self._begin)
+                        value = work(SqlTransaction(connection))
+                    except BaseException as error:
+                        self._roll_back(connection)
+                        if isinstance(error, DBAPIError) and tries_left and _passes(error):
                             continue
                         raise
-                    session.commit()
+                    connection.exec_driver_sql("COMMIT")
                     return value
             except SQLAlchemyError as error:
                 raise self._translated(error) from error
@@ -83,14 +86,37 @@ class SqlRecords:
         """Run one statement, or reads, without the round trips of a transaction."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with Session(self._autocommit) as session:
-                    return work(SqlTransaction(session))
+                with self.engine.connect() as connection:
+                    return work(SqlTransaction(connection))
             except DBAPIError as error:
                 if not (tries_left and _never_ran(error)):
                     raise self._translated(error) from error
             except SQLAlchemyError as error:
                 raise self._translated(error) from error
         raise AssertionError("unreachable")
+
+    def complete_and_queue(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        batch: BatchId,
+        keys: Sequence[str],
+        resend_after: timedelta,
+    ) -> list[str] | None:
+        """Complete a step and queue those that waited for nothing else, in the cheapest safe way."""
+
+        def work(tx: SqlTransaction) -> list[str] | None:
+            return tx.steps.complete_and_queue(claim, outcome, batch, keys, resend_after)
+
+        one_statement = self.engine.dialect.name != "sqlite"
+        return self.single(work) if one_statement else self.write(work)
+
+    def _roll_back(self, connection: Connection) -> None:
+        """Undo, or throw the connection away: it must not go back to the pool in a transaction."""
+        try:
+            connection.exec_driver_sql("ROLLBACK")
+        except SQLAlchemyError:
+            connection.invalidate()
 
     def within(self, session: Session) -> SqlTransaction:
         """Use the caller's own session; the caller commits."""
@@ -123,8 +149,14 @@ class SqlRecords:
         )
 
 
-def open_engine(url: str, *, pool_size: int = 10) -> Engine:
+def open_engine(url: str, *, pool_size: int = 10, autocommit: bool = False) -> Engine:
     """Make an engine with flowq's settings for its dialect; connects at first use.
+
+    Args:
+        url: SQLAlchemy URL.
+        pool_size: Connections at most; callers wait for a free one.
+        autocommit: Leave transactions to whoever writes BEGIN. SQLAlchemy then neither begins nor
+            rolls back, which it otherwise does around every single statement.
 
     Raises:
         DatabaseUnavailable: the URL cannot be read, or its driver is not installed.
@@ -133,6 +165,8 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
         options: dict[str, Any] = {"json_serializer": dump_json}
+        if autocommit:
+            options |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
         if backend == "sqlite":
             options["connect_args"] = {"timeout": 30, "check_same_thread": False}
         else:
@@ -147,34 +181,24 @@ def open_engine(url: str, *, pool_size: int = 10) -> Engine:
             'after: pip install "flowq[postgres]"; or sqlite:///path/to/file.db',
         ) from error
     if backend == "sqlite":
-        _tune_sqlite(engine)
+        event.listen(engine, "connect", _tune_sqlite)
     return engine
 
 
-def _tune_sqlite(engine: Engine) -> None:
-    """Let several processes write: WAL, and transactions that take the write lock at once."""
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: Any) -> None:
-        # The driver's own implicit BEGIN is off; ours below is explicit.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _tune_sqlite(connection: Any, _record: Any) -> None:
+    """Let readers and one writer of several processes work side by side."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
 
 
 def _sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", None) or "")
 
 
-def _worth_another_try(error: DBAPIError) -> bool:
+def _passes(error: DBAPIError) -> bool:
     """Tell whether the database undid the transaction for reasons that will pass."""
     return _never_ran(error) or _sqlstate(error) in {"40P01", "40001"}
 

@@ -5,32 +5,126 @@ in `flowq.core.states`; a rowcount of zero means that someone else was there fir
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, and_, cast, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    Float,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
-from flowq.adapters.records.models import FlowRun, FlowStepRun
-from flowq.adapters.records.types import DbNow, EncodedJson
+from flowq.adapters.records.models import FlowRun
+from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.types import DbNow, ElapsedMs, EncodedJson
 from flowq.adapters.records.views import listed, view
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
-from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState, run_sources
-from flowq.engine.rows import Definition, NewRun, RunView
+from flowq.core.states import (
+    ACTIVE_STEP_STATES,
+    TERMINAL_RUN_STATES,
+    RunState,
+    StepState,
+    run_sources,
+)
+from flowq.engine.rows import Definition, NewRun, RunEnding, RunView
 
-_RUNS = FlowRun.__table__
-_STEPS = FlowStepRun.__table__
 _DIGITS = 32
 _DONE = (StepState.COMPLETED, StepState.SKIPPED)
 
 
-class FlowRunRepo:
-    """Reads and writes `flow_runs` within the session it is given; never commits."""
+_S = STEPS.c
+_THIS = RUNS.c.id == bindparam("p_run")
+_OF_THIS = _S.flow_run_id == bindparam("p_run")
+_NODE = _S.map_index.is_(None)
+_OPEN_RUN = RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES))
+_STATUS = select(RUNS.c.status).where(_THIS)
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+_INSERT_RUN = insert(RUNS).values(status=RunState.RUNNING, created_at=DbNow(), started_at=DbNow())
+_INSERT_STEPS = insert(STEPS).values(
+    created_at=DbNow(), wake_at=DbNow(bindparam("p_resend", type_=Float))
+)
+
+_ENDING = select(
+    RUNS.c.status,
+    exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES))),
+    exists().where(_OF_THIS, _S.status == StepState.FAILED, _NODE),
+    RUNS.c.cancel_requested_at,
+).where(_THIS)
+
+#: A run's rows, summed. The node of a map is no step of its own: its items are.
+_LEAF = _S.map_size.is_(None)
+_SUMS = (
+    select(
+        bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
+        func.count().filter(_LEAF).label("total"),
+        func.count().filter(_LEAF, _S.status.in_(_DONE)).label("done"),
+        func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
+        func.coalesce(func.sum(_S.cost_estimate), literal(Decimal(0), _S.cost_estimate.type)).label(
+            "cost"
+        ),
+    )
+    .where(_OF_THIS)
+    .subquery("sums")
+)
+_TOTALS = {
+    "total_steps": _SUMS.c.total,
+    "step_progress": _SUMS.c.done,
+    "progress_percentage": case(
+        (_SUMS.c.total == 0, 100.0),
+        else_=100.0 * cast(_SUMS.c.done, Float) / func.nullif(_SUMS.c.total, 0),
+    ),
+    "total_tokens": _SUMS.c.tokens,
+    "total_cost": _SUMS.c.cost,
+    "last_heartbeat": DbNow(),
+}
+_RECORDED = (
+    select(_S.outputs).where(_OF_THIS, _NODE, _S.step_key == bindparam("p_key")).scalar_subquery()
+)
+_CLOSE = (
+    update(RUNS)
+    .where(
+        _THIS,
+        _SUMS.c.run_id == RUNS.c.id,
+        RUNS.c.status.in_(bindparam("p_sources", expanding=True)),
+    )
+    .values(
+        status=bindparam("p_state"),
+        outputs=func.coalesce(_RECORDED, bindparam("p_outputs", type_=RUNS.c.outputs.type)),
+        error_message=func.coalesce(RUNS.c.error_message, bindparam("p_error")),
+        current_step=None,
+        completed_at=DbNow(),
+        execution_time_ms=ElapsedMs(RUNS.c.started_at),
+        **_TOTALS,
+    )
+)
+_CURRENT = (
+    select(_S.step_key)
+    .where(_OF_THIS, _S.status == StepState.RUNNING)
+    .order_by(_S.step_order)
+    .limit(1)
+    .scalar_subquery()
+)
+_ROLL_UP = (
+    update(RUNS)
+    .where(_THIS, _SUMS.c.run_id == RUNS.c.id, _OPEN_RUN)
+    .values(current_step=_CURRENT, **_TOTALS)
+)
+
+
+class FlowRunRepo(Repository):
+    """Reads and writes `flow_runs` within a session or a connection; never commits."""
 
     # --- for people ------------------------------------------------------------------------------
 
@@ -67,7 +161,7 @@ class FlowRunRepo:
 
     def view(self, run_id: RunId) -> RunView | None:
         """Return a run with its steps as they stand now."""
-        return view(self._session, run_id)
+        return view(self._connection, run_id)
 
     def views(
         self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50
@@ -84,48 +178,46 @@ class FlowRunRepo:
 
     # --- for the engine --------------------------------------------------------------------------
 
-    def insert(self, run: NewRun) -> bool:
+    def insert(self, run: NewRun, resend_after: timedelta) -> bool:
         """Insert a run and its steps; False when a run of that id is there already."""
-        there = select(_RUNS.c.id).where(_RUNS.c.id == run.id)
-        if self._session.execute(there).first() is not None:
+        if not run.is_new and self.status(run.id) is not None:
             return False
-        self._session.execute(
-            insert(_RUNS).values(
-                id=run.id,
-                flow_name=run.flow_name,
-                user_id=run.user_id,
-                status=RunState.PENDING,
-                created_at=DbNow(),
-                inputs=run.inputs,
-                flow_metadata=run.metadata or None,
-                spec=EncodedJson(run.spec.model_dump_json(exclude_defaults=True).encode()),
-                parent_step_run_id=run.parent,
-                total_steps=len(run.steps),
-            ),
-        )
-        if run.steps:
-            rows = [
-                {
-                    "id": step.id,
-                    "flow_run_id": run.id,
-                    "step_key": step.key,
-                    "step_name": step.name,
-                    "step_order": step.order,
-                    "pending_dependencies": step.pending,
-                    "inputs": step.inputs,
-                }
-                for step in run.steps
-            ]
-            self._session.execute(
-                insert(_STEPS).values(status=StepState.PENDING, created_at=DbNow()), rows
-            )
+        parameters = {
+            "id": run.id,
+            "flow_name": run.flow_name,
+            "user_id": run.user_id,
+            "inputs": run.inputs,
+            "flow_metadata": run.metadata or None,
+            "spec": EncodedJson(run.spec.model_dump_json(exclude_defaults=True).encode()),
+            "parent_step_run_id": run.parent,
+            "total_steps": len(run.steps),
+        }
+        self._run(_INSERT_RUN, parameters)
+        rows = [
+            {
+                "id": step.id,
+                "flow_run_id": run.id,
+                "step_key": step.key,
+                "step_name": step.name,
+                "step_order": step.order,
+                "pending_dependencies": step.pending,
+                "inputs": step.inputs,
+                "status": StepState.QUEUED if step.batch else StepState.PENDING,
+                "batch_id": step.batch,
+                # Looked at only while the step is queued.
+                "p_resend": resend_after.total_seconds(),
+            }
+            for step in run.steps
+        ]
+        if rows:
+            self._run(_INSERT_STEPS, rows)
         return True
 
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run; the engine keeps it, see `engine.definitions`."""
-        c = _RUNS.c
+        c = RUNS.c
         query = select(c.flow_name, c.user_id, c.parent_step_run_id, cast(c.spec, Text))
-        row = self._session.execute(query.where(c.id == run_id)).first()
+        row = self._run(query.where(c.id == run_id)).first()
         if row is None:
             return None
         parent = StepRunId(row[2]) if row[2] else None
@@ -133,12 +225,8 @@ class FlowRunRepo:
 
     def status(self, run_id: RunId) -> RunState | None:
         """Read the state of a run."""
-        state = self._session.execute(select(_RUNS.c.status).where(_RUNS.c.id == run_id)).scalar()
+        state = self._run(_STATUS, {"p_run": run_id}).scalar()
         return None if state is None else RunState(state)
-
-    def start(self, run_id: RunId) -> bool:
-        """`pending` → `running`."""
-        return self._change(run_id, RunState.RUNNING, (RunState.PENDING,), started_at=DbNow())
 
     def stop(self, run_id: RunId, *, error: str | None = None, cancel: bool = False) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""
@@ -149,81 +237,34 @@ class FlowRunRepo:
             run_id, RunState.CANCELLING, tuple(run_sources(RunState.CANCELLING)), **values
         )
 
+    def ending(self, run_id: RunId) -> RunEnding | None:
+        """Return what decides whether, and how, a run is at its end."""
+        row = self._run(_ENDING, {"p_run": run_id}).first()
+        if row is None:
+            return None
+        return RunEnding(RunState(row[0]), row[1], row[2], row[3] is not None)
+
     def close(
         self,
         run_id: RunId,
         state: RunState,
         *,
         outputs: Any = None,
+        outputs_of: str | None = None,
         error: str | None = None,
     ) -> bool:
-        """Close a run with its totals, progress and time; False when it is closed already."""
-        # The elapsed time is taken from the database's clock on both ends.
-        started, now = self._session.execute(
-            select(_RUNS.c.started_at, DbNow()).where(_RUNS.c.id == run_id)
-        ).one()
-        totals = self.totals(run_id)
-        return self._change(
-            run_id,
-            state,
-            tuple(run_sources(state)),
-            outputs=outputs,
-            completed_at=DbNow(),
-            last_heartbeat=DbNow(),
-            execution_time_ms=round((now - started).total_seconds() * 1000) if started else None,
-            **({"error_message": func.coalesce(_RUNS.c.error_message, error)} if error else {}),
-            **totals,
-        )
+        """Close a run with its totals, progress and time, in one statement."""
+        given = {"p_run": run_id, "p_state": state, "p_sources": list(run_sources(state))}
+        given |= {"p_outputs": outputs, "p_key": outputs_of, "p_error": error}
+        return self._changes(_CLOSE, given)
 
     def roll_up(self, run_id: RunId) -> bool:
         """Write progress and totals of a run that is going on, as its rows stand now."""
-        running = select(_STEPS.c.step_key).where(
-            _STEPS.c.flow_run_id == run_id, _STEPS.c.status == StepState.RUNNING
-        )
-        current = self._session.execute(running.order_by(_STEPS.c.step_order).limit(1)).scalar()
-        values = {**self.totals(run_id), "current_step": current, "last_heartbeat": DbNow()}
-        open_states = tuple(set(RunState) - TERMINAL_RUN_STATES)
-        query = update(_RUNS).where(_RUNS.c.id == run_id, _RUNS.c.status.in_(open_states))
-        return bool(self._session.execute(query.values(values)).rowcount)  # type: ignore[attr-defined]
-
-    def totals(self, run_id: RunId) -> dict[str, Any]:
-        """Sum a run's rows: steps, how many are done, tokens and cost.
-
-        The node of a map is no step of its own: its items are.
-        """
-        c = _STEPS.c
-        leaf = c.map_size.is_(None)
-        row = self._session.execute(
-            select(
-                func.count().filter(leaf),
-                func.count().filter(leaf, c.status.in_(_DONE)),
-                func.coalesce(func.sum(c.tokens_used), 0),
-                func.sum(c.cost_estimate),
-            ).where(c.flow_run_id == run_id)
-        ).one()
-        total, done = row[0], row[1]
-        return {
-            "total_steps": total,
-            "step_progress": done,
-            "progress_percentage": round(100.0 * done / total, 1) if total else 100.0,
-            "total_tokens": int(row[2]),
-            "total_cost": row[3] or Decimal(0),
-        }
-
-    def cancel_requested(self, run_id: RunId) -> bool:
-        """Tell whether someone asked to cancel this run."""
-        query = select(_RUNS.c.cancel_requested_at).where(_RUNS.c.id == run_id)
-        return self._session.execute(query).scalar() is not None
-
-    def open_ids(self, *, limit: int) -> list[RunId]:
-        """Ids of runs that have not ended, oldest first."""
-        open_states = tuple(set(RunState) - TERMINAL_RUN_STATES)
-        query = select(_RUNS.c.id).where(_RUNS.c.status.in_(open_states)).order_by(_RUNS.c.id)
-        return [RunId(row[0]) for row in self._session.execute(query.limit(limit))]
+        return self._changes(_ROLL_UP, {"p_run": run_id})
 
     def _change(
         self, run_id: RunId, to: RunState, sources: tuple[RunState, ...], **values: Any
     ) -> bool:
-        query = update(_RUNS).where(_RUNS.c.id == run_id, _RUNS.c.status.in_(sources))
-        result = self._session.execute(query.values(status=to, **values))
-        return bool(result.rowcount)  # type: ignore[attr-defined]
+        query = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status.in_(sources))
+        result = self._run(query.values(status=to, **values))
+        return bool(result.rowcount)

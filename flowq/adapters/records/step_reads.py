@@ -3,18 +3,17 @@
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import Text, cast, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Text, and_, bindparam, cast, func, select
 
 from flowq.adapters.records.models import FlowStepRun
 from flowq.adapters.records.payloads import copy_from_text
+from flowq.adapters.records.repository import STEPS, Repository
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import ResultRef, step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
 from flowq.engine.rows import StepPlace, StoredStep
 
-_STEPS = FlowStepRun.__table__
-_C = _STEPS.c
+_C = STEPS.c
 _NODE = _C.map_index.is_(None)
 _OPEN = tuple(ACTIVE_STEP_STATES)
 #: Rows asked for by id in one statement; SQLite takes 32,766 parameters at most.
@@ -32,11 +31,21 @@ _STORED = (
 )
 
 
-class StepReads:
-    """The reading half of `FlowStepRunRepo`."""
+_NODES = and_(
+    _C.flow_run_id == bindparam("p_run"),
+    _C.step_key.in_(bindparam("p_keys", expanding=True)),
+    _C.map_index.is_(None),
+)
+_RUN = _C.flow_run_id == bindparam("p_run")
+_PLACE = select(_C.flow_run_id, _C.step_key, _C.map_index).where(_C.id == bindparam("p_id"))
+_STATES = select(_C.step_key, _C.status).where(_NODES)
+_STORED_NODES = select(*_STORED).where(_NODES)
+_ANY_OPEN = select(_C.id).where(_RUN, _C.status.in_(_OPEN)).limit(1)
+_OPEN_ITEM = _ANY_OPEN.where(_C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+
+class StepReads(Repository):
+    """The reading part of `FlowStepRunRepo`."""
 
     # --- for people ------------------------------------------------------------------------------
 
@@ -61,8 +70,7 @@ class StepReads:
 
     def node(self, step_id: StepRunId) -> StepPlace | None:
         """Return where a step run stands."""
-        query = select(_C.flow_run_id, _C.step_key, _C.map_index).where(_C.id == step_id)
-        row = self._session.execute(query).first()
+        row = self._run(_PLACE, {"p_id": step_id}).first()
         return None if row is None else StepPlace(RunId(row[0]), row[1], row[2])
 
     def ready(self, run_id: RunId) -> list[str]:
@@ -73,19 +81,18 @@ class StepReads:
             _C.pending_dependencies == 0,
             _NODE,
         )
-        return [row[0] for row in self._session.execute(query)]
+        return [row[0] for row in self._run(query)]
 
     def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
         """Return the states of nodes (for a map: of the map, not of its items)."""
-        query = select(_C.step_key, _C.status).where(*_nodes(run_id, keys))
-        return {row[0]: StepState(row[1]) for row in self._session.execute(query)}
+        rows = self._run(_STATES, {"p_run": run_id, "p_keys": list(keys)})
+        return {row[0]: StepState(row[1]) for row in rows}
 
     def has_open(self, run_id: RunId, key: str | None = None) -> bool:
         """Tell whether any step of the run, or any item of one map, has not ended."""
-        query = select(_C.id).where(_C.flow_run_id == run_id, _C.status.in_(_OPEN))
-        if key is not None:
-            query = query.where(_C.step_key == key, _C.map_index.is_not(None))
-        return self._session.execute(query.limit(1)).first() is not None
+        if key is None:
+            return self._run(_ANY_OPEN, {"p_run": run_id}).first() is not None
+        return self._run(_OPEN_ITEM, {"p_run": run_id, "p_key": key}).first() is not None
 
     def counts(self, run_id: RunId, key: str) -> dict[StepState, int]:
         """Return how many items of a map are in each state."""
@@ -94,7 +101,7 @@ class StepReads:
             .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
             .group_by(_C.status)
         )
-        return {StepState(row[0]): row[1] for row in self._session.execute(query)}
+        return {StepState(row[0]): row[1] for row in self._run(query)}
 
     def failed(self, run_id: RunId) -> list[StoredStep]:
         """Return the failed nodes of a run, first failure first."""
@@ -103,7 +110,7 @@ class StepReads:
             .where(_C.flow_run_id == run_id, _NODE, _C.status == StepState.FAILED)
             .order_by(_C.completed_at)
         )
-        return [_stored(row) for row in self._session.execute(query)]
+        return [_stored(row) for row in self._run(query)]
 
     def first_failed_item(self, run_id: RunId, key: str) -> StoredStep | None:
         """Return the item of a map that failed first."""
@@ -113,20 +120,20 @@ class StepReads:
             .where(_C.status == StepState.FAILED)
             .order_by(_C.completed_at, _C.map_index)
         )
-        row = self._session.execute(query.limit(1)).first()
+        row = self._run(query.limit(1)).first()
         return None if row is None else _stored(row)
 
     def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
         """Return nodes by key, as readers of results see them."""
-        query = select(*_STORED).where(*_nodes(run_id, keys))
-        return [_stored(row) for row in self._session.execute(query)]
+        rows = self._run(_STORED_NODES, {"p_run": run_id, "p_keys": list(keys)})
+        return [_stored(row) for row in rows]
 
     def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
         """Return one item of a map."""
         query = select(*_STORED).where(
             _C.flow_run_id == run_id, _C.step_key == key, _C.map_index == index
         )
-        row = self._session.execute(query).first()
+        row = self._run(query).first()
         return None if row is None else _stored(row)
 
     def items(self, run_id: RunId, key: str) -> list[StoredStep]:
@@ -136,7 +143,7 @@ class StepReads:
             .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
             .order_by(_C.map_index)
         )
-        return [_stored(row) for row in self._session.execute(query)]
+        return [_stored(row) for row in self._run(query)]
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return durable copies of small results by their result keys."""
@@ -147,15 +154,11 @@ class StepReads:
             query = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
                 _C.id.in_(ids[start : start + _CHUNK])
             )
-            for step_id, result, text in self._session.execute(query):
+            for step_id, result, text in self._run(query):
                 ref = ResultRef.model_validate(result) if result else None
                 if text is not None and ref is not None and ref.key == wanted[step_id]:
                     found[ref.key] = copy_from_text(ref.codec, text)
         return found
-
-
-def _nodes(run_id: UUID, keys: Iterable[str]) -> tuple[object, ...]:
-    return _C.flow_run_id == run_id, _C.step_key.in_(list(keys)), _NODE
 
 
 def _stored(row: object) -> StoredStep:

@@ -9,9 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Select, and_, case, exists, or_, select, update
-from sqlalchemy.orm import Session
 
-from flowq.adapters.records.models import FlowRun, FlowStepRun
+from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import (
@@ -23,37 +22,32 @@ from flowq.core.states import (
 )
 from flowq.engine.rows import Lapsed, StepPlace
 
-_RUNS = FlowRun.__table__
-_STEPS = FlowStepRun.__table__
-_C = _STEPS.c
+_C = STEPS.c
 #: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to arrive.
 _RETRY_GRACE = 2.0
 
 
-class SqlSweeps:
-    """Implements `flowq.engine.ports.Sweeps` within the session it is given; never commits."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
+class SqlSweeps(Repository):
+    """Implements `flowq.engine.ports.Sweeps`; never commits."""
 
     def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
         """Put off queued rows nobody took and queue due retries; returns them, to be sent again."""
         unclaimed = and_(_C.status == StepState.QUEUED, _C.wake_at <= DbNow())
         retry = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(-_RETRY_GRACE))
         query = (
-            update(_STEPS)
+            update(STEPS)
             .where(_C.id.in_(_some(or_(unclaimed, retry), limit)), or_(unclaimed, retry))
             .values(status=StepState.QUEUED, wake_at=DbNow(resend_after.total_seconds()))
             .returning(_C.flow_run_id, _C.step_key, _C.map_index)
         )
-        return [StepPlace(RunId(r[0]), r[1], r[2]) for r in self._session.execute(query)]
+        return [StepPlace(RunId(r[0]), r[1], r[2]) for r in self._run(query)]
 
     def lapsed(self, *, max_recoveries: int, limit: int) -> list[Lapsed]:
         """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
         over = and_(_C.status == StepState.RUNNING, _C.lease_expires_at < DbNow())
         too_often = _C.recoveries >= max_recoveries
         query = (
-            update(_STEPS)
+            update(STEPS)
             .where(_C.id.in_(_some(over, limit)), over)
             .values(
                 status=case((too_often, StepState.FAILED), else_=StepState.QUEUED),
@@ -75,7 +69,7 @@ class SqlSweeps:
         )
         return [
             Lapsed(StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED)
-            for r in self._session.execute(query)
+            for r in self._run(query)
         ]
 
     def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
@@ -87,7 +81,7 @@ class SqlSweeps:
             _C.completed_at < before,
             _C.batch_id.is_not(None),
         )
-        item = _STEPS.alias()
+        item = STEPS.alias()
         open_item = exists().where(
             item.c.flow_run_id == _C.flow_run_id,
             item.c.step_key == _C.step_key,
@@ -102,32 +96,32 @@ class SqlSweeps:
         )
         found: dict[str, None] = {}
         for query in (nodes, maps):
-            found |= dict.fromkeys(row[0] for row in self._session.execute(query.limit(limit)))
+            found |= dict.fromkeys(row[0] for row in self._run(query.limit(limit)))
         return [BatchId(batch) for batch in found]
 
     def stalled(self, *, grace: timedelta, limit: int) -> list[RunId]:
         """Return open runs that have ready or no open steps, so nothing but an advance moves them."""
         before = DbNow(-grace.total_seconds())
-        here = _C.flow_run_id == _RUNS.c.id
+        here = _C.flow_run_id == RUNS.c.id
         ready = exists().where(here, _C.status == StepState.PENDING, _C.pending_dependencies == 0)
         any_open = exists().where(here, _C.status.in_(tuple(ACTIVE_STEP_STATES)))
         leased = exists().where(here, _C.status.in_((StepState.RUNNING, StepState.WAITING)))
-        stopping = and_(_RUNS.c.status == RunState.CANCELLING, ~leased)
-        query = select(_RUNS.c.id).where(
-            _RUNS.c.status.in_((RunState.RUNNING, RunState.CANCELLING)),
-            _RUNS.c.started_at < before,
+        stopping = and_(RUNS.c.status == RunState.CANCELLING, ~leased)
+        query = select(RUNS.c.id).where(
+            RUNS.c.status.in_((RunState.RUNNING, RunState.CANCELLING)),
+            RUNS.c.started_at < before,
             or_(ready, ~any_open, stopping),
         )
-        return [RunId(row[0]) for row in self._session.execute(query.limit(limit))]
+        return [RunId(row[0]) for row in self._run(query.limit(limit))]
 
     def stale(self, *, age: timedelta, limit: int) -> list[RunId]:
         """Return open runs whose progress was not written for `age`."""
         before = DbNow(-age.total_seconds())
-        query = select(_RUNS.c.id).where(
-            _RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES)),
-            or_(_RUNS.c.last_heartbeat.is_(None), _RUNS.c.last_heartbeat < before),
+        query = select(RUNS.c.id).where(
+            RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES)),
+            or_(RUNS.c.last_heartbeat.is_(None), RUNS.c.last_heartbeat < before),
         )
-        return [RunId(row[0]) for row in self._session.execute(query.limit(limit))]
+        return [RunId(row[0]) for row in self._run(query.limit(limit))]
 
 
 def _some(condition: Any, limit: int) -> Select[Any]:

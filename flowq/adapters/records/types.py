@@ -9,7 +9,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Float, Numeric, String, bindparam
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    DateTime,
+    Dialect,
+    Float,
+    Integer,
+    Numeric,
+    String,
+    bindparam,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
@@ -80,8 +90,9 @@ class DbNow(GenericFunction[datetime]):
     inherit_cache = True
     name = "flowq_now"
 
-    def __init__(self, offset: float = 0.0) -> None:
-        super().__init__(bindparam(None, float(offset), type_=Float))
+    def __init__(self, offset: float | BindParameter[float] = 0.0) -> None:
+        given = isinstance(offset, BindParameter)
+        super().__init__(offset if given else bindparam(None, float(offset), type_=Float))
 
 
 @compiles(DbNow, "postgresql")
@@ -95,6 +106,26 @@ def _sqlite_now(element: DbNow, compiler: SQLCompiler, **kw: Any) -> str:
     # %f has milliseconds; the zeros make the text as long as the stored one.
     offset = compiler.process(element.clauses, **kw)
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', {offset} || ' seconds') || '000')"
+
+
+class ElapsedMs(GenericFunction[int]):
+    """Whole milliseconds from a time until now, by the database's clock: `ElapsedMs(started_at)`."""
+
+    type = Integer()
+    inherit_cache = True
+    name = "flowq_elapsed_ms"
+
+
+@compiles(ElapsedMs, "postgresql")
+def _postgres_elapsed(element: ElapsedMs, compiler: SQLCompiler, **kw: Any) -> str:
+    since = compiler.process(element.clauses, **kw)
+    return f"CAST(extract(epoch FROM clock_timestamp() - {since}) * 1000 AS INTEGER)"
+
+
+@compiles(ElapsedMs, "sqlite")
+def _sqlite_elapsed(element: ElapsedMs, compiler: SQLCompiler, **kw: Any) -> str:
+    since = compiler.process(element.clauses, **kw)
+    return f"CAST(round((julianday('now') - julianday({since})) * 86400000) AS INTEGER)"
 
 
 class EncodedJson:

@@ -4,22 +4,21 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, func, select
 
-from flowq.adapters.records.models import FlowRun, FlowStepRun
+from flowq.adapters.records.models import FlowRun
+from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import RunView, StepView
 
-_RUNS = FlowRun.__table__
-_C = FlowStepRun.__table__.c
+_C = STEPS.c
 
 
-def view(session: Session, run_id: RunId) -> RunView | None:
+def view(connection: Connection, run_id: RunId) -> RunView | None:
     """Return a run with its steps as they stand now."""
-    row = session.execute(select(_RUNS).where(_RUNS.c.id == run_id)).first()
-    return None if row is None else _run(row, _steps(session, run_id))
+    row = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).first()
+    return None if row is None else _run(row, _steps(connection, run_id))
 
 
 def listed(rows: Sequence[FlowRun]) -> list[RunView]:
@@ -51,7 +50,7 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
     )
 
 
-def _steps(session: Session, run_id: RunId) -> tuple[StepView, ...]:
+def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:
     counted = (
         select(
             _C.step_key,
@@ -65,7 +64,7 @@ def _steps(session: Session, run_id: RunId) -> tuple[StepView, ...]:
         .group_by(_C.step_key, _C.status)
     )
     items: dict[str, list[Any]] = {}
-    for row in session.execute(counted):
+    for row in connection.execute(counted):
         items.setdefault(row[0], []).append(row[1:])
     nodes = select(
         _C.step_key,
@@ -86,7 +85,7 @@ def _steps(session: Session, run_id: RunId) -> tuple[StepView, ...]:
         _C.step_metadata,
         _C.inputs,
     ).where(_C.flow_run_id == run_id, _C.map_index.is_(None))
-    rows = session.execute(nodes.order_by(_C.step_order)).all()
+    rows = connection.execute(nodes.order_by(_C.step_order)).all()
     return tuple(_step(row, items.get(row.step_key, [])) for row in rows)
 
 

@@ -1,0 +1,165 @@
+"""Workers without Celery: what is sent is kept, and run in the calling thread when asked to.
+
+For tests, also users' own, and for simulations: a whole flow runs on SQLite with neither broker nor
+worker, and in any order of deliveries that a seed makes.
+
+    dispatcher = InProcessDispatcher()
+    engine = Engine(..., dispatcher=dispatcher)
+    run_id = submit(engine, my_flow.type, {"folder": "src"})
+    dispatcher.run(engine)
+
+It behaves as the Celery worker does: members of a joined batch leave advancing to the batch's end,
+which is a delivery of its own; a retry comes when it is due; a message that finds nothing to claim does
+nothing; a step that is not defined here is left for a worker that knows it.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flowq.core.ids import BatchId
+from flowq.engine.advance import batch_ended
+from flowq.engine.attempts import Ending, not_claimed, run_attempt
+from flowq.engine.engine import Engine
+from flowq.engine.rows import Batch, Message
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One thing for a worker to do: an attempt of a step, or the end of a batch.
+
+    Attributes:
+        batch: The batch it belongs to.
+        message: The step run; None when it is the batch's end.
+        joined: Whether the batch advances when all of it has ended.
+    """
+
+    batch: BatchId
+    message: Message | None = None
+    joined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    due: float
+    delivery: Delivery
+
+
+def _sleep(delay: timedelta) -> None:
+    time.sleep(delay.total_seconds())
+
+
+class InProcessDispatcher:
+    """Implements `flowq.engine.ports.Dispatcher` in a list.
+
+    Args:
+        pick: From a number of waiting deliveries, which of them is next, from 0; in order by default.
+            `random.Random(seed).randrange` gives an order that the seed repeats.
+        wait: What happens until a retry is due, when nothing else is to be done. The database's
+            clock decides about a retry, so a `wait` that returns early has to move that.
+    """
+
+    def __init__(
+        self,
+        *,
+        pick: Callable[[int], int] | None = None,
+        wait: Callable[[timedelta], None] = _sleep,
+    ) -> None:
+        self._pick = pick
+        self._wait = wait
+        self._ready: deque[Delivery] = deque()
+        self._later: list[_Later] = []
+        self._open: dict[BatchId, int] = {}  # members of joined batches that have not ended
+
+    def send(self, batches: Sequence[Batch]) -> None:
+        """Keep the messages of batches until they are run."""
+        for batch in batches:
+            if batch.joined:
+                self._open[batch.id] = len(batch.messages)
+            self._ready += [Delivery(batch.id, one, batch.joined) for one in batch.messages]
+
+    def send_advance(self, batches: Sequence[BatchId]) -> None:
+        """Keep the ends of batches until they are run."""
+        self._ready += [Delivery(batch) for batch in batches]
+
+    @property
+    def waiting(self) -> tuple[Delivery, ...]:
+        """What has been sent and not been run yet; retries that are not due are the last."""
+        return (*self._ready, *(later.delivery for later in self._later))
+
+    def run(self, engine: Engine, *, limit: int | None = None) -> int:
+        """Do what has been sent, and what that leads to, until nothing is left.
+
+        Args:
+            engine: The engine, whose dispatcher this is.
+            limit: Deliveries at most; None for no limit.
+
+        Returns:
+            How many deliveries were made.
+        """
+        done = 0
+        while (limit is None or done < limit) and (delivery := self._next()) is not None:
+            self.deliver(engine, delivery)
+            done += 1
+        return done
+
+    def clear(self) -> None:
+        """Lose everything that has been sent, as a broker that was emptied."""
+        self._ready.clear()
+        self._later.clear()
+        self._open.clear()
+
+    def deliver(self, engine: Engine, delivery: Delivery) -> None:
+        """Do one thing as a worker would, whether it stands in the queue or not."""
+        message = delivery.message
+        if message is None:
+            batch_ended(engine, delivery.batch)
+            return
+        if message.name not in engine.registry.steps and message.name not in engine.registry.flows:
+            logger.warning(
+                "%s is not defined here; it stays for a worker that knows it", message.name
+            )
+            self._ended(delivery)
+            return
+        ended = run_attempt(engine, message.id, joined=delivery.joined)
+        if ended.how is Ending.RETRYING:
+            assert ended.delay is not None
+            due = time.monotonic() + ended.delay.total_seconds()
+            self._later.append(_Later(due, delivery))
+            return
+        if ended.how is Ending.NOT_CLAIMED and not delivery.joined:
+            not_claimed(engine, message.id)
+        self._ended(delivery)
+
+    def _ended(self, delivery: Delivery) -> None:
+        """Count the members of a joined batch; the last one brings the batch's end."""
+        if not delivery.joined or delivery.batch not in self._open:
+            return
+        self._open[delivery.batch] -= 1
+        if not self._open[delivery.batch]:
+            del self._open[delivery.batch]
+            self._ready.append(Delivery(delivery.batch))
+
+    def _next(self) -> Delivery | None:
+        self._wake()
+        if not self._ready and self._later:
+            first = min(later.due for later in self._later)
+            self._wait(timedelta(seconds=max(0.0, first - time.monotonic())))
+            # A `wait` that did not take the whole time has its reasons.
+            self._wake(first)
+        if not self._ready:
+            return None
+        if self._pick is not None:
+            self._ready.rotate(-self._pick(len(self._ready)))
+        return self._ready.popleft()
+
+    def _wake(self, until: float = 0.0) -> None:
+        now = max(until, time.monotonic())
+        due = sorted((one for one in self._later if one.due <= now), key=lambda one: one.due)
+        self._later = [one for one in self._later if one.due > now]
+        self._ready += [one.delivery for one in due]

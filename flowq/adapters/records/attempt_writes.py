@@ -1,0 +1,189 @@
+"""The writes of an attempt: claim, renew, complete, fail, retry, wait.
+
+The WHERE of each UPDATE is its whole guard: the state it comes from and, once claimed, the lease token.
+So each may be sent by anyone, at any time, twice at once: one of them changes the row, the others see a
+rowcount of zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Float, Update, and_, bindparam, exists, or_, update
+
+from flowq.adapters.records.payloads import copy_to_json
+from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.types import DbNow
+from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.states import RunState, StepState
+from flowq.engine.rows import Claim, Outcome
+
+_C = STEPS.c
+#: A due message may be a moment early by the database's clock; it is not worth losing.
+_EARLY: Final = 1.0
+
+
+def _seconds(name: str) -> DbNow:
+    return DbNow(bindparam(name, type_=Float))
+
+
+_RUN_GOES_ON = exists().where(RUNS.c.id == _C.flow_run_id, RUNS.c.status == RunState.RUNNING)
+_DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
+
+_CLAIM = (
+    update(STEPS)
+    .where(_C.id == bindparam("p_id"), or_(_C.status == StepState.QUEUED, _DUE), _RUN_GOES_ON)
+    .values(
+        status=StepState.RUNNING,
+        attempt=_C.attempt + 1,
+        lease_token=bindparam("p_token"),
+        lease_expires_at=_seconds("p_lease"),
+        started_at=DbNow(),
+        wake_at=None,
+        worker=bindparam("p_worker"),
+    )
+    .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.attempt, _C.recoveries, _C.inputs)
+)
+
+_RENEW = (
+    update(STEPS)
+    .where(
+        _C.status == StepState.RUNNING,
+        _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
+    )
+    .values(lease_expires_at=_seconds("p_lease"))
+    .returning(_C.lease_token)
+)
+
+
+def _leaving(to: StepState, **values: Any) -> Update:
+    """Build the UPDATE of an attempt that ends, guarded by its lease."""
+    return (
+        update(STEPS)
+        .where(
+            _C.id == bindparam("p_id"),
+            _C.lease_token == bindparam("p_token"),
+            _C.status == StepState.RUNNING,
+        )
+        .values(status=to, lease_token=None, lease_expires_at=None, **values)
+    )
+
+
+#: What an attempt used is added to what the attempts before it used.
+_USED: Final = {
+    "execution_time_ms": bindparam("p_time"),
+    "tokens_used": _C.tokens_used + bindparam("p_tokens"),
+    "cost_estimate": _C.cost_estimate + bindparam("p_cost", type_=_C.cost_estimate.type),
+}
+_RESULT: Final = {
+    "result": bindparam("p_result", type_=_C.result.type),
+    "outputs": bindparam("p_outputs", type_=_C.outputs.type),
+    "error_type": None,
+    "error_message": None,
+    "completed_at": DbNow(),
+}
+_ERROR: Final = {
+    "error_type": bindparam("p_error_type"),
+    "error_message": bindparam("p_error"),
+    "step_metadata": bindparam("p_metadata", type_=_C.step_metadata.type),
+}
+_ADVANCED: Final = {"advanced": bindparam("p_advanced")}
+
+COMPLETE = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_ADVANCED)
+_FAIL = _leaving(StepState.FAILED, **_USED, **_ERROR, **_ADVANCED, completed_at=DbNow())
+_RETRY = _leaving(StepState.RETRYING, **_USED, **_ERROR, wake_at=_seconds("p_delay"))
+_WAIT = _leaving(StepState.WAITING)
+
+_WAITING = update(STEPS).where(_C.id == bindparam("p_id"), _C.status == StepState.WAITING)
+_END_WAITING = {
+    StepState.COMPLETED: _WAITING.values(status=StepState.COMPLETED, **_RESULT),
+    StepState.FAILED: _WAITING.values(status=StepState.FAILED, **_ERROR, completed_at=DbNow()),
+}
+
+
+class AttemptWrites(Repository):
+    """The attempts' part of `FlowStepRunRepo`."""
+
+    def claim(
+        self, step_id: StepRunId, *, token: LeaseToken, lease: timedelta, worker: str
+    ) -> Claim | None:
+        """Take one attempt of a queued, or due retrying, step of a running run."""
+        given = {
+            "p_id": step_id,
+            "p_token": token,
+            "p_lease": lease.total_seconds(),
+            "p_worker": worker,
+        }
+        row = self._run(_CLAIM, given).first()
+        if row is None:
+            return None
+        return Claim(step_id, RunId(row[0]), row[1], row[2], row[3], row[4], token, row[5])
+
+    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> set[LeaseToken]:
+        """Extend leases in one statement; returns those that still hold."""
+        rows = self._run(_RENEW, {"p_tokens": tokens, "p_lease": lease.total_seconds()})
+        return {LeaseToken(row[0]) for row in rows}
+
+    def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `completed`, if the lease still holds."""
+        return self._changes(COMPLETE, completion_parameters(claim, outcome, advanced=advanced))
+
+    def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `failed`, if the lease still holds."""
+        given = {**_lease(claim), **_used(outcome), **_error(outcome)}
+        return self._changes(_FAIL, {**given, "p_advanced": advanced or _is_item(claim)})
+
+    def retry(self, claim: Claim, outcome: Outcome, delay: timedelta) -> bool:
+        """`running` → `retrying` until `delay` from now, if the lease still holds."""
+        given = {**_lease(claim), **_used(outcome), **_error(outcome)}
+        return self._changes(_RETRY, {**given, "p_delay": delay.total_seconds()})
+
+    def wait(self, claim: Claim) -> bool:
+        """`running` → `waiting` for a child run, if the lease still holds."""
+        return self._changes(_WAIT, _lease(claim))
+
+    def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
+        """`waiting` → `completed` or `failed`; False when it is not waiting."""
+        values = _result(outcome) if state is StepState.COMPLETED else _error(outcome)
+        return self._changes(_END_WAITING[state], {"p_id": step_id, **values})
+
+
+def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:
+    """Return the parameters of `COMPLETE`."""
+    given = {**_lease(claim), **_used(outcome), **_result(outcome)}
+    return {**given, "p_advanced": advanced or _is_item(claim)}
+
+
+def _is_item(claim: Claim) -> bool:
+    """Tell whether a claim is for an item of a map, which gates nothing but its map."""
+    return claim.map_index is not None
+
+
+def _lease(claim: Claim) -> Mapping[str, Any]:
+    return {"p_id": claim.id, "p_token": claim.token}
+
+
+def _used(outcome: Outcome) -> Mapping[str, Any]:
+    return {
+        "p_time": outcome.execution_time_ms,
+        "p_tokens": outcome.usage.tokens,
+        "p_cost": outcome.usage.cost,
+    }
+
+
+def _result(outcome: Outcome) -> Mapping[str, Any]:
+    result, copy = outcome.result, outcome.copy
+    return {
+        "p_result": result.model_dump(mode="json", exclude_defaults=True) if result else None,
+        "p_outputs": copy_to_json(result.codec, copy) if result and copy is not None else None,
+    }
+
+
+def _error(outcome: Outcome) -> Mapping[str, Any]:
+    # PostgreSQL has no text with a NUL in it.
+    message = (outcome.error_message or "").replace("\0", "\N{SYMBOL FOR NULL}")
+    return {
+        "p_error_type": outcome.error_type,
+        "p_error": message,
+        "p_metadata": dict(outcome.metadata) if outcome.metadata else None,
+    }

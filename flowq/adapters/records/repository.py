@@ -1,0 +1,46 @@
+"""What both repositories stand on: statements run within whatever the caller has opened.
+
+The engine gives a `Connection`, since unit-of-work bookkeeping would only cost it time; people give
+their `Session`. Statements of the engine are built once, at import, with `bindparam`s: building one takes
+SQLAlchemy longer than PostgreSQL needs to run it.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Executable, Table
+from sqlalchemy.orm import Session
+
+from flowq.adapters.records.models import Base
+
+RUNS: Table = Base.metadata.tables["flow_runs"]
+STEPS: Table = Base.metadata.tables["flow_step_runs"]
+
+
+class Repository:
+    """Runs statements in the caller's transaction; never commits."""
+
+    def __init__(self, within: Session | Connection) -> None:
+        self._within = within
+
+    @cached_property
+    def _connection(self) -> Connection:
+        within = self._within
+        return within.connection() if isinstance(within, Session) else within
+
+    @cached_property
+    def _session(self) -> Session:
+        within = self._within
+        return within if isinstance(within, Session) else Session(within, autoflush=False)
+
+    def _run(
+        self,
+        statement: Executable,
+        parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+    def _changes(self, statement: Executable, parameters: Mapping[str, Any]) -> bool:
+        """Run a guarded UPDATE; tell whether it found its row."""
+        return self._run(statement, parameters).rowcount > 0
