@@ -1,0 +1,41 @@
+"""Databases for whole modules: their tests share one, since runs do not know of each other."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import URL
+
+from flowq.adapters.records.database import SqlRecords
+from tests import servers
+from tests.integration.playing import Stage
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def records(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SqlRecords]:
+    """The records on a migrated database of the module's own; each test runs on each kind."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        file = shutil.copy(template, tmp_path_factory.mktemp("records") / "flowq.db")
+        records = SqlRecords(f"sqlite:///{file}")
+        yield records
+        records.close()
+        return
+    server: URL = request.getfixturevalue("postgres_server")
+    template_name: str = request.getfixturevalue("postgres_template")
+    name = f"flowq_test_{uuid4().hex}"
+    servers.administer(server, "CREATE DATABASE {} TEMPLATE {}", name, template_name)
+    records = SqlRecords(servers.database(server, name))
+    yield records
+    records.close()
+    servers.administer(server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def stage(records: SqlRecords) -> Stage:
+    """An engine that runs steps in the test's own thread."""
+    return Stage.on(records)

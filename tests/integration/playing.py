@@ -1,0 +1,111 @@
+"""Runs whole flows in the test's own thread: the real engine and database, no broker, no worker."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import uuid_utils.compat as uuids
+
+from flowq.adapters.dispatch.inprocess import InProcessDispatcher
+from flowq.adapters.events.memory import MemoryEvents
+from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.results.memory import MemoryCache, MemoryObjects
+from flowq.authoring.flows import Flow
+from flowq.core.ids import RunId
+from flowq.core.states import RunState, StepState
+from flowq.engine import runs
+from flowq.engine.codecs import adapter_for, coerce
+from flowq.engine.engine import Engine, Policies
+from flowq.engine.finish import output
+from flowq.engine.rows import RunView, StepView
+from flowq.engine.registry import registry
+from flowq.engine.results import Results
+from flowq.engine.sweeper import sweep
+
+
+@dataclass(frozen=True)
+class Played:
+    """A run that has come to rest."""
+
+    stage: "Stage"
+    id: RunId
+    flow: Flow[..., Any]
+
+    @property
+    def view(self) -> RunView:
+        view = self.stage.engine.records.single(lambda tx: tx.runs.view(self.id))
+        assert view is not None
+        return view
+
+    @property
+    def status(self) -> RunState:
+        return self.view.status
+
+    @property
+    def error(self) -> str:
+        return self.view.error or ""
+
+    def step(self, key: str) -> StepView:
+        return next(step for step in self.view.steps if step.key == key)
+
+    def states(self) -> dict[str, StepState]:
+        return {step.key: step.status for step in self.view.steps}
+
+    def result(self) -> Any:
+        assert self.status is RunState.COMPLETED, self.error
+        definition, _ = self.stage.engine.definitions.get(self.id)
+        value = output(self.stage.engine, definition)
+        return coerce(value, adapter_for(self.flow.type.returns), where="the output")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An engine whose steps run here."""
+
+    engine: Engine
+    dispatcher: InProcessDispatcher
+    records: SqlRecords
+
+    @classmethod
+    def on(
+        cls,
+        records: SqlRecords,
+        *,
+        seed: int | None = None,
+        wait: Callable[[timedelta], None] | None = None,
+        threshold: int = 1024 * 1024,
+        policies: Policies | None = None,
+    ) -> "Stage":
+        """Make one; a seed makes the order of deliveries random."""
+        pick = None if seed is None else random.Random(seed).randrange
+        options: dict[str, Any] = {} if wait is None else {"wait": wait}
+        dispatcher = InProcessDispatcher(pick=pick, **options)
+        objects = MemoryObjects()
+        engine = Engine(
+            records=records,
+            results=Results(MemoryCache(), lambda: objects, threshold),
+            dispatcher=dispatcher,
+            events=MemoryEvents(),
+            registry=registry,
+            new_id=uuids.uuid7,
+            chance=lambda: 0.0,
+            worker="test",
+            policies=policies or Policies(),
+        )
+        return cls(engine, dispatcher, records)
+
+    def submit(self, flow: Flow[..., Any], inputs: Mapping[str, Any]) -> Played:
+        """Submit a run; none of its steps runs yet."""
+        return Played(self, runs.submit(self.engine, flow.type, inputs), flow)
+
+    def play(self, flow: Flow[..., Any], **inputs: Any) -> Played:
+        """Submit a run and do all that it leads to."""
+        played = self.submit(flow, inputs)
+        self.dispatcher.run(self.engine)
+        return played
+
+    def sweep(self, *, seconds_late: float = 0.0) -> int:
+        """Make one pass of the sweeper that takes everything for late."""
+        return sweep(self.engine, grace=timedelta(seconds=-1 - seconds_late))
