@@ -1,0 +1,196 @@
+"""Runs the benchmarks and prints one table.
+
+Each figure of flowq stands beside the same work as plain Celery canvas, measured right before it on the
+same Valkey, with the same pool and one worker each, while flowq records every step in PostgreSQL. The
+best of a few rounds counts for both, since other programs on the machine can only make a round slower.
+
+    make bench                 all of it
+    make bench ARGS="fan-out"  only rows whose name contains a word
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from celery.result import AsyncResult
+
+from benchmarks import servers
+
+ROUNDS = 3
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    work: str
+    raw: str
+    flowq: str
+    ratio: str
+    target: str
+
+
+ROWS: list[Row] = []
+
+
+def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Return the shortest time of a few rounds."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def wait_all(results: list[AsyncResult]) -> None:
+    """Wait for results by asking for each in turn."""
+    for result in results:
+        while not result.ready():
+            time.sleep(0.002)
+
+
+def report(work: str, raw: str, flowq: str, ratio: str, target: str) -> None:
+    """Add a row and print it at once."""
+    ROWS.append(Row(work, raw, flowq, ratio, target))
+    print(f"{work:<44} {raw:>16} {flowq:>16} {ratio:>10}   {target}", flush=True)
+
+
+def compared(name: str, steps: int, raw: Callable[[], object], ours: Callable[[], object], target: str) -> None:
+    """Measure work on both and report steps per second."""
+    with servers.worker("benchmarks.raw", "prefork", 2):
+        raw()
+        raw_seconds = seconds(raw)
+    with servers.worker("benchmarks.flows", "prefork", 2):
+        ours()
+        our_seconds = seconds(ours)
+    report(
+        name,
+        f"{steps / raw_seconds:.0f}/s",
+        f"{steps / our_seconds:.0f}/s",
+        f"{raw_seconds / our_seconds:.2f}x",
+        target,
+    )
+
+
+def throughput() -> None:
+    """Compare shapes of no-op steps."""
+    from benchmarks import flows, raw
+
+    compared(
+        "1 -> 1,000 no-op -> 1",
+        1000,
+        lambda: raw.fan_out(1000).apply_async().get(timeout=120),
+        lambda: flows.fan_out.enqueue(n=1000).result(timeout=120),
+        ">= 1.0x, aim 2x",
+    )
+    compared(
+        "chain of 100 no-op",
+        100,
+        lambda: raw.line(100).apply_async().get(timeout=120),
+        lambda: flows.chain.enqueue(n=100).result(timeout=120),
+        ">= 0.8x",
+    )
+    compared(
+        "200 diamonds of 5 together",
+        1000,
+        lambda: wait_all([raw.diamond(i).apply_async() for i in range(200)]),
+        lambda: [r.result(timeout=120) for r in [flows.diamond.enqueue(x=i) for i in range(200)]],
+        ">= 1.0x",
+    )
+
+
+def naps() -> None:
+    """Compare 500 waits of one second in one worker process."""
+    from benchmarks import flows, raw
+
+    with servers.worker("benchmarks.raw", "gevent", 500):
+        theirs = seconds(lambda: raw.naps(500).apply_async().get(timeout=60))
+    with servers.worker("benchmarks.flows", "threads", 500):
+        ours = seconds(lambda: flows.naps.enqueue(n=500).result(timeout=60))
+    report("500 async steps of 1 s, 1 process", f"{theirs:.2f} s", f"{ours:.2f} s", "", "<= 2.5 s")
+
+
+def growth() -> None:
+    """Compare large flows with small ones: the cost of a step must not grow."""
+    from benchmarks import flows
+
+    with servers.worker("benchmarks.flows", "prefork", 2) as pid:
+        flows.fan_out.enqueue(n=1000).result(timeout=120)
+        small = seconds(lambda: flows.fan_out.enqueue(n=1000).result(timeout=120)) / 1000
+        before = servers.memory_mib(pid)
+        large = seconds(lambda: flows.fan_out.enqueue(n=10_000).result(timeout=300), 1) / 10_000
+        memory = f"peak {servers.memory_mib(pid)} MiB a process, {before} before"
+        report(
+            "10,000-item map, per item, against 1,000",
+            f"{small * 1000:.2f} ms",
+            f"{large * 1000:.2f} ms",
+            f"{large / small:.2f}x",
+            f"<= 1.3x; {memory}",
+        )
+    with servers.worker("benchmarks.flows", "prefork", 2):
+        flows.chain.enqueue(n=100).result(timeout=120)
+        small = seconds(lambda: flows.chain.enqueue(n=100).result(timeout=120)) / 100
+        large = seconds(lambda: flows.chain.enqueue(n=2000).result(timeout=300), 1) / 2000
+        report(
+            "chain of 2,000, per step, against 100",
+            f"{small * 1000:.2f} ms",
+            f"{large * 1000:.2f} ms",
+            f"{large / small:.2f}x",
+            "<= 1.3x",
+        )
+
+
+def payloads() -> None:
+    """Pass 8 MB from step to step: neither Redis nor SQL may see it."""
+    from benchmarks import flows
+
+    client = servers.redis_client()
+    with servers.worker("benchmarks.flows", "prefork", 2):
+        client.config_resetstat()
+        before = client.info("memory")["used_memory"]
+        taken = seconds(lambda: flows.large.enqueue(n=50, size_each=8_000_000).result(timeout=300), 1)
+        after = client.info("memory")["used_memory"]
+        stats = client.info("stats")
+        moved = (stats["total_net_input_bytes"] + stats["total_net_output_bytes"]) / 1e6
+    report(
+        "50 steps passing 8 MB each",
+        "",
+        f"{taken:.2f} s",
+        f"{50 / taken:.0f}/s",
+        f"Redis: {moved:.1f} MB moved, {(after - before) / 1e6:+.1f} MB kept",
+    )
+
+
+def uneven() -> None:
+    """A level-by-level engine needs 1.9 s for a critical path of 1 s."""
+    from benchmarks import flows
+
+    with servers.worker("benchmarks.flows", "prefork", 2):
+        flows.uneven.enqueue().result(timeout=60)
+        taken = seconds(lambda: flows.uneven.enqueue().result(timeout=60))
+    report("ten of 0.1 s beside one of 1 s, joined", "", f"{taken:.2f} s", f"{taken:.2f}x", "<= 1.15x")
+
+
+def main() -> None:
+    """Run what was asked for."""
+    wanted = " ".join(sys.argv[1:])
+    parts = {
+        "throughput": throughput,
+        "naps": naps,
+        "growth": growth,
+        "payloads": payloads,
+        "uneven": uneven,
+    }
+    print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
+    with servers.infrastructure():
+        sys.path.insert(0, os.getcwd())
+        for name, part in parts.items():
+            if wanted in name:
+                part()
+
+
+if __name__ == "__main__":
+    main()

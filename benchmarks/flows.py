@@ -1,0 +1,117 @@
+"""What is measured of flowq: steps that do nothing, so that everything else is what costs."""
+
+import asyncio
+import time
+
+import flowq
+from flowq import flow, step
+
+app = flowq.celery_app()
+
+
+@step
+def noop(x: int) -> int:
+    """Return the input."""
+    return x
+
+
+@step
+def numbers(n: int) -> list[int]:
+    """Return a list to map over."""
+    return list(range(n))
+
+
+@step
+def count(xs: list[int]) -> int:
+    """Return how many there are."""
+    return len(xs)
+
+
+@step
+def last(a: int, b: int, c: int) -> int:
+    """Join three."""
+    return max(a, b, c)
+
+
+@step
+async def nap(x: int) -> int:
+    """Wait for a second, as for a model's answer."""
+    await asyncio.sleep(1)
+    return x
+
+
+@step
+def pause(seconds: float, before: float = 0.0) -> float:
+    """Take some time."""
+    time.sleep(seconds)
+    return before + seconds
+
+
+@step
+def block(size: int) -> bytes:
+    """Return many bytes."""
+    return bytes(size)
+
+
+@step
+def pass_on(data: bytes) -> bytes:
+    """Return the same bytes."""
+    return data
+
+
+@step
+def size(data: bytes) -> int:
+    """Return how many bytes there are."""
+    return len(data)
+
+
+@step
+def either(a: float, b: float) -> float:
+    """Join two."""
+    return max(a, b)
+
+
+@flow
+def fan_out(n: int) -> int:
+    """1 → n → 1."""
+    return count(noop.map(numbers(n)))
+
+
+@flow
+def chain(n: int) -> int:
+    """A chain of n."""
+    value = noop(0)
+    for _ in range(n - 1):
+        value = noop(value)
+    return value
+
+
+@flow
+def diamond(x: int) -> int:
+    """1 → 3 → 1."""
+    top = noop(x)
+    return last(noop(top), noop(top), noop(top))
+
+
+@flow
+def naps(n: int) -> int:
+    """N waits of a second at once."""
+    return count(nap.map(list(range(n))))
+
+
+@flow
+def large(n: int, size_each: int) -> int:
+    """A chain of n steps that pass many bytes on."""
+    data = block(size_each)
+    for _ in range(n - 1):
+        data = pass_on(data)
+    return size(data)
+
+
+@flow
+def uneven() -> float:
+    """Ten steps of 0.1 s in a row beside one of 1 s, joined: the critical path is 1 s."""
+    row = pause(0.1)
+    for _ in range(9):
+        row = pause(0.1, row)
+    return either(pause(1.0), row)
