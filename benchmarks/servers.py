@@ -40,7 +40,8 @@ def worker(module: str, pool: str, concurrency: int) -> Iterator[int]:
     name = f"{module.rpartition('.')[2]}-{pool}-{time.monotonic_ns()}@bench"
     command = [sys.executable, "-m", "celery", "-A", module, "worker", "-n", name]
     command += ["-P", pool, "-c", str(concurrency), "-l", "WARNING"]
-    command += ["--without-mingle", "--without-gossip"]
+    # Both send the events that Flower shows.
+    command += ["-E", "--without-mingle", "--without-gossip"]
     with log.open("wb") as output:
         running = subprocess.Popen(command, stdout=output, stderr=output)
         try:

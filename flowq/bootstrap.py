@@ -127,6 +127,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds)),
             objects,
             chosen.result_threshold_bytes,
+            chosen.result_inline_bytes,
         ),
         dispatcher=CeleryDispatcher(celery),
         events=RedisEvents(client),

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     result_threshold_bytes: int = Field(
         1024 * 1024, ge=0, description="Results of more encoded bytes than this are large."
     )
+    result_inline_bytes: int = Field(
+        1024,
+        ge=0,
+        description="Results of up to this many bytes are read with their row and not kept in Redis.",
+    )
     result_ttl_seconds: int = Field(
         24 * 3600,
         gt=0,

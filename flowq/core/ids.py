@@ -2,8 +2,8 @@
 
 A run's id is given from outside (a UUIDv7, so that ids sort by time). All others are *derived* from it:
 a step run's from the run and the step's key, a child run's from the step that started it. So an id is
-known without asking, and whatever is started twice after a crash finds the first one. A batch is named after a step run in it, so one short string is all that a
-message needs.
+known without asking, and whatever is started twice after a crash finds the first one. A batch's
+id says where it belongs, so one short string is all that a message needs.
 """
 
 from enum import StrEnum
@@ -15,7 +15,7 @@ RunId = NewType("RunId", UUID)
 StepRunId = NewType("StepRunId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
 
-#: Id of a batch and of its Celery group: what it holds, then the id of one step run that tells where.
+#: Id of a batch and of its Celery group: what it holds, then where.
 BatchId = NewType("BatchId", str)
 
 
@@ -27,9 +27,9 @@ class BatchKind(StrEnum):
     RUN = "r"  #: Whatever of a run waits for nothing; the sweeper's.
 
 
-def batch_of_nodes(lead: StepRunId) -> BatchId:
+def batch_of_nodes(run_id: RunId, lead: StepRunId) -> BatchId:
     """Id of a batch of nodes, named after its first. A node is queued once, so no id comes twice."""
-    return BatchId(BatchKind.NODES + lead.hex)
+    return BatchId(BatchKind.NODES + run_id.hex + lead.hex[-12:])
 
 
 def batch_of_items(node: StepRunId) -> BatchId:
@@ -43,8 +43,8 @@ def batch_of_run(run_id: RunId) -> BatchId:
 
 
 def parse_batch(batch: BatchId) -> tuple[BatchKind, UUID]:
-    """Return what a batch id stands for, and the id of its step run or run."""
-    return BatchKind(batch[0]), UUID(batch[1:])
+    """Return what a batch id stands for, and the id of its run, or of its map's node."""
+    return BatchKind(batch[0]), UUID(batch[1:33])
 
 
 def node_id(run_id: RunId, key: str) -> StepRunId:

@@ -17,7 +17,7 @@ class Place(StrEnum):
     """Where the bytes of a result lie."""
 
     NOWHERE = "nowhere"  #: The result is None; there are no bytes.
-    ROW = "row"  #: In the step's row, with a copy in Redis while it lives.
+    ROW = "row"  #: In the step's row; unless it is tiny, with a copy in Redis for a while.
     OBJECT = "object"  #: In object storage.
 
 
@@ -33,6 +33,8 @@ class ResultRef(BaseModel):
     sha256: str = ""  #: Hex digest of the encoded bytes.
     media_type: str = "application/json"
     length: int | None = None  #: Number of items, when the value is a list.
+    #: The encoded value itself, when it is text and so short that fetching it would cost more.
+    data: str | None = None
 
 
 NO_RESULT = ResultRef(place=Place.NOWHERE)

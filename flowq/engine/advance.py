@@ -177,7 +177,7 @@ class Advance:
         return ended
 
     def _queue(self, keys: Sequence[str], ended: int = 0) -> None:
-        batch = batch_of_nodes(node_id(self._run_id, keys[0]))
+        batch = batch_of_nodes(self._run_id, node_id(self._run_id, keys[0]))
         resend_after = self._engine.policies.resend_after
         queued = self._tx.steps.queue(self._run_id, batch, keys, resend_after, ended=ended)
         if queued:
@@ -238,7 +238,7 @@ def complete_alone(engine: Engine, claim: Claim, outcome: Outcome) -> bool:
     if [set(batch) for batch in decided.batches] != [set(dependents)]:
         return False
     keys = decided.batches[0]
-    batch = batch_of_nodes(node_id(claim.run_id, keys[0]))
+    batch = batch_of_nodes(claim.run_id, node_id(claim.run_id, keys[0]))
     queued = engine.records.complete_and_queue(
         claim, outcome, batch, keys, engine.policies.resend_after
     )
@@ -299,16 +299,15 @@ def batch_ended(engine: Engine, batch: BatchId) -> None:
     kind, named = parse_batch(batch)
     if kind is BatchKind.RUN:
         run_ready(engine, RunId(named))
-        return
-    node = engine.records.single(lambda tx: tx.steps.node(StepRunId(named)))
-    if node is None:
-        logger.warning("batch %s belongs to no run; was the run deleted?", batch)
-    elif kind is BatchKind.ITEMS:
-        advance(engine, node.run_id, lambda step, _tx: step.end_map(node.key))
+    elif kind is BatchKind.NODES:
+        run_id = RunId(named)
+        advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, batch)))
     else:
-        advance(
-            engine, node.run_id, lambda step, tx: step.ended(tx.steps.advance(node.run_id, batch))
-        )
+        node = engine.records.single(lambda tx: tx.steps.node(StepRunId(named)))
+        if node is None:
+            logger.warning("batch %s belongs to no run; was the run deleted?", batch)
+            return
+        advance(engine, node.run_id, lambda step, _tx: step.end_map(node.key))
 
 
 def run_ready(engine: Engine, run_id: RunId) -> None:

@@ -92,7 +92,7 @@ class Attempt:
                 raise
             except SystemExit as error:
                 # It would end the thread of the loop, and with it every async step to come.
-                raise StepError(f"the step called sys.exit({error.code!r})") from error
+                raise _left(error) from error
 
         self._future = _loop.submit(body())
         if self._lost:  # between the claim and this line
@@ -120,7 +120,12 @@ class Attempt:
 
         def body() -> Any:
             enter(context)
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except SystemExit as error:
+                if isinstance(error.code, int) and error.code < 0:
+                    raise  # a signal ends this process: the step goes to another worker
+                raise _left(error) from error
 
         here = contextvars.copy_context()
         if timeout is None:
@@ -161,6 +166,10 @@ def _beside(body: Callable[[], Any], timeout: timedelta) -> Any:
         if future.done():
             return future.result()  # at the last moment, or it is the step's own TimeoutError
         raise _too_long(timeout) from None
+
+
+def _left(error: SystemExit) -> StepError:
+    return StepError(f"the step called sys.exit({error.code!r})")
 
 
 def _too_long(timeout: timedelta | None) -> StepTimeout:

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from flowq.core.errors import ResultCorrupt, ResultMissing
 from flowq.core.ids import LeaseToken, RunId, StepRunId
-from flowq.core.results import NO_RESULT, Place, ResultRef
+from flowq.core.results import NO_RESULT, Place, ResultRef, object_key, row_key
 from flowq.engine.codecs import files
 from flowq.engine.codecs.encoding import FILE, NONE, Encoded, decode, encode
 from flowq.engine.ports import Cache, ObjectStore
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 #: From keys of small results to their durable copies; a key without one is left out.
 Copies = Callable[[Sequence[str]], Mapping[str, bytes]]
 
+#: Codecs whose bytes are UTF-8 text.
+_TEXTS: Final = frozenset({"json", "json-floats", "text"})
 _AGAIN: Final = "start the run again; `flowq doctor` checks the store that FLOWQ_RESULTS_URL names"
 
 
@@ -53,6 +55,7 @@ class Results:
         objects: Gives the store of large ones. Called when one is met, never before: a store must
             be opened by the process that uses it.
         threshold_bytes: The largest result that goes into a row.
+        inline_bytes: The largest result that rides in its reference and is not cached.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class Results:
         cache: Cache | None,
         objects: Callable[[], ObjectStore],
         threshold_bytes: int,
+        inline_bytes: int = 0,
     ) -> None:
         self._cache = cache
+        self._inline = min(inline_bytes, threshold_bytes)
         self._objects = objects
         self._threshold = threshold_bytes
 
@@ -99,12 +104,16 @@ class Results:
         if encoded.codec == NONE:
             return Stored(NO_RESULT)
         if encoded.size > self._threshold:
-            return self._store_object(encoded, f"results/{run_id}/{step_id}/{token}")
+            return self._store_object(encoded, object_key(run_id, step_id, token))
         data = encoded.data.read_bytes() if isinstance(encoded.data, Path) else encoded.data
-        key = f"flowq:result:{step_id}:{token}"
-        if self._cache is not None:
-            self._cache.put(key, data)
-        return Stored(_ref(encoded, Place.ROW, key, sha256(data).hexdigest(), len(data)), data)
+        ref = _ref(
+            encoded, Place.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data)
+        )
+        if len(data) <= self._inline and encoded.codec in _TEXTS:
+            ref = ref.model_copy(update={"data": data.decode()})
+        elif self._cache is not None:
+            self._cache.put(ref.key, data)
+        return Stored(ref, data)
 
     def _store_object(self, encoded: Encoded, key: str) -> Stored:
         data = encoded.data
@@ -176,11 +185,12 @@ class Results:
 
     def _small(self, refs: Sequence[ResultRef], copies: Copies) -> Iterator[tuple[str, bytes]]:
         """Yield keys and bytes of small results: from the cache, what it lacks from the rows."""
-        lost = list(refs)
-        if self._cache is not None and refs:
+        yield from ((ref.key, ref.data.encode()) for ref in refs if ref.data is not None)
+        lost = asked = [ref for ref in refs if ref.data is None]
+        if self._cache is not None and asked:
             lost = []
-            cached = self._cache.get_many([ref.key for ref in refs])
-            for ref, data in zip(refs, cached, strict=True):
+            cached = self._cache.get_many([ref.key for ref in asked])
+            for ref, data in zip(asked, cached, strict=True):
                 if data is not None and _fits(ref, data):
                     yield ref.key, data
                     continue

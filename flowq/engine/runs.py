@@ -59,7 +59,7 @@ def submit(
     run_id = run_id or RunId(engine.new_id())
     roots = [key for key, names in graph.dependencies.items() if not names]
     decided = plan(spec, graph, roots, {}, {})
-    batches = {batch_of_nodes(node_id(run_id, keys[0])): keys for keys in decided.batches}
+    batches = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
     run = NewRun(
         run_id,
         flow.name,

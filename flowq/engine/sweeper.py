@@ -74,7 +74,7 @@ def resend(engine: Engine, places: Sequence[StepPlace]) -> None:
 
 def _batch_of(place: StepPlace) -> BatchId:
     node = node_id(place.run_id, place.key)
-    return batch_of_nodes(node) if place.map_index is None else batch_of_items(node)
+    return batch_of_nodes(place.run_id, node) if place.map_index is None else batch_of_items(node)
 
 
 class Sweeper:

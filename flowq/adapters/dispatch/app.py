@@ -40,7 +40,10 @@ def celery_settings() -> dict[str, Any]:
             "health_check_interval": 10,
             "socket_keepalive": True,
             "socket_connect_timeout": 5,
+            "max_retries": 1,
+            "interval_start": 0.1,
         },
+        "result_backend_transport_options": {"retry_policy": {"max_retries": 1}},
         "redis_backend_health_check_interval": 10,
         # Flower sees every task.
         "worker_send_task_events": True,

@@ -59,8 +59,8 @@ class SqlRecords:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        self.url = make_url(url)
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True)
+        self.url = self.engine.url
         self._begin = "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else "BEGIN"
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
