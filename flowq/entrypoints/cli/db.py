@@ -1,0 +1,76 @@
+"""`flowq db`: migrations, which are shipped inside the package."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic.util import CommandError
+
+from flowq.adapters.records import migrations
+from flowq.core.errors import InvalidInput
+from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.cli import environment
+from flowq.entrypoints.cli.group import OK, UNAVAILABLE
+
+
+def upgrade(*, revision: str) -> int:
+    """Bring the database up."""
+    url = environment.settings().database_url
+    place = environment.database_place()
+    before = migrations.current(url) if _exists() else None
+    with _revision(revision):
+        migrations.upgrade(url, revision)
+    after = migrations.current(url)
+    if before == after:
+        looks.note(f"{place} is at revision {after} already")
+    else:
+        looks.note(f"{place} is at revision {after} now", f", before at {before}" if before else "")
+    return OK
+
+
+def current(*, as_json: bool) -> int:
+    """Say at which revision the database is."""
+    url = environment.settings().database_url
+    revision = migrations.current(url) if _exists() else None
+    head = migrations.head()
+    if as_json:
+        looks.print_json({"revision": revision, "head": head, "is_current": revision == head})
+    else:
+        looks.out().print(revision or "none: there are no flowq tables")
+    if revision != head:
+        migrations.check_not_newer(revision)
+        looks.note(f"this flowq needs {head}: flowq db upgrade")
+        return UNAVAILABLE
+    return OK
+
+
+def downgrade(*, revision: str) -> int:
+    """Take the database back."""
+    url = environment.settings().database_url
+    migrations.check_not_newer(migrations.current(url) if _exists() else None)
+    with _revision(revision):
+        migrations.downgrade(url, revision)
+    now = migrations.current(url)
+    looks.note(f"{environment.database_place()} is at revision {now or 'none'} now")
+    return OK
+
+
+def _exists() -> bool:
+    # Looking at a SQLite file that is not there would create it.
+    file = environment.database_file()
+    return file is None or file.exists()
+
+
+@contextmanager
+def _revision(revision: str) -> Iterator[None]:
+    """Turn what Alembic says of a revision into flowq's own words.
+
+    Raises:
+        InvalidInput: there is no such revision, or no way to it.
+    """
+    try:
+        yield
+    except CommandError as error:
+        raise InvalidInput(
+            f"the database cannot go to revision {revision!r}: {error}",
+            hint=f"the newest is {migrations.head()}; see: flowq db current",
+        ) from error

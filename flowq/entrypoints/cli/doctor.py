@@ -1,0 +1,229 @@
+"""`flowq doctor`: is everything there that flowq stands on, and if not, what to do.
+
+Each check asks one thing and says one line. It changes nothing: what flowq makes by itself at first
+use counts as well when it is not there yet. The results store is tried last, because a process that
+has used it must not fork.
+"""
+
+import os
+import platform
+import sqlite3
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from importlib.metadata import version as installed_version
+from typing import Final
+
+import click
+from redis import Redis, RedisError
+from rich.text import Text
+
+from flowq import bootstrap
+from flowq.adapters.records import migrations
+from flowq.adapters.records.database import open_engine
+from flowq.adapters.results.objects import open_store
+from flowq.core.errors import DatabaseNotMigrated, FlowqError
+from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.cli import environment
+from flowq.entrypoints.cli.group import OK, UNAVAILABLE
+from flowq.settings import Settings
+
+_OLDEST: Final = (3, 11)
+_POLICY: Final = "noeviction"
+#: Variables that only flowq's own test suite reads.
+_TESTS: Final = "FLOWQ_TEST_"
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"  #: It works; something is not as it should be.
+    PROBLEM = "problem"  #: It does not work.
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check has found."""
+
+    name: str
+    level: Level
+    text: str
+    hint: str | None = None
+
+
+def doctor(*, as_json: bool) -> int:
+    """Check everything and say what to do."""
+    findings = []
+    for name, check in CHECKS.items():
+        finding = _run(name, check)
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    good = all(finding.level is not Level.PROBLEM for finding in findings)
+    if as_json:
+        looks.print_json({"ok": good, "checks": [asdict(finding) for finding in findings]})
+    return OK if good else UNAVAILABLE
+
+
+def _run(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except FlowqError as error:
+        return Finding(name, Level.PROBLEM, error.message, error.hint)
+    except click.UsageError as error:
+        return Finding(name, Level.PROBLEM, error.message, "see docs/settings.md")
+    except Exception as error:  # noqa: BLE001 - a doctor must not fall ill itself
+        return Finding(name, Level.PROBLEM, f"{type(error).__name__}: {error}", "read what it says")
+
+
+def _print(finding: Finding) -> None:
+    console = looks.out()
+    words = (f" {finding.name:<11}", "bold"), finding.text
+    sign = looks.mark(finding.level, console)
+    console.print(Text.assemble(sign, *words), soft_wrap=True)
+    if finding.hint:
+        arrow = "→" if looks.unicode(console) else "->"
+        console.print(Text(f"  {'':<11}{arrow} {finding.hint}"), soft_wrap=True)
+
+
+# --- the checks -----------------------------------------------------------------------------------
+
+
+def _python() -> Finding:
+    text = f"{platform.python_version()}, {sys.executable}"
+    if sys.version_info < _OLDEST:
+        return Finding("Python", Level.PROBLEM, text, "flowq needs Python 3.11 or later")
+    return Finding("Python", Level.OK, text)
+
+
+def _packages() -> Finding:
+    names = ("celery", "kombu", "redis", "sqlalchemy", "flower")
+    versions = ", ".join(f"{name} {installed_version(name)}" for name in names)
+    return Finding("packages", Level.OK, f"flowq {environment.version()}, {versions}")
+
+
+def _settings() -> Finding:
+    environment.settings()
+    known = {f"FLOWQ_{name.upper()}" for name in Settings.model_fields}
+    given = {name for name in os.environ if name.startswith("FLOWQ_")}
+    unknown = sorted(name for name in given - known if not name.startswith(_TESTS))
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see docs/settings.md"
+        return Finding(
+            "settings", Level.WARNING, f"{', '.join(unknown)}: no such setting, ignored", hint
+        )
+    text = ", ".join(sorted(given & known)) or f"all defaults, home is {_home()}"
+    return Finding("settings", Level.OK, text)
+
+
+def _home() -> str:
+    return environment.relative(environment.settings().home)
+
+
+def _redis() -> Finding:
+    environment.settings()
+    own = bootstrap.embedded()
+    if own is not None and own.pid is None:
+        program = own.program
+        return Finding(
+            "Redis", Level.OK, f"embedded, not running; the first worker or run starts {program}"
+        )
+    with environment.redis_client() as client:
+        environment.ping(client)
+        server = _server(client)
+        where = f"embedded, pid {own.pid}" if own else f"at {environment.redis_place()}"
+        return _judged(client, f"{server}, {where}")
+
+
+def _server(client: Redis) -> str:
+    about = client.info("server")
+    if "valkey_version" in about:
+        return f"Valkey {about['valkey_version']}"
+    return f"Redis {about.get('redis_version', 'of unknown version')}"
+
+
+def _judged(client: Redis, text: str) -> Finding:
+    try:
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", _POLICY)
+    except RedisError:
+        policy = _POLICY  # a managed server that does not tell
+    if policy != _POLICY:
+        return Finding(
+            "Redis",
+            Level.WARNING,
+            f"{text}; when its memory is full it drops messages (maxmemory-policy {policy})",
+            f"set maxmemory-policy {_POLICY} on the server; until then lost steps are sent again",
+        )
+    return Finding("Redis", Level.OK, text)
+
+
+def _database() -> Finding:
+    file = environment.database_file()
+    place = environment.database_place()
+    if file is not None and not file.exists():
+        return Finding("database", *_no_file(place))
+    migrations.current(environment.settings().database_url)  # says so when it cannot be reached
+    engine = open_engine(environment.settings().database_url)
+    try:
+        with engine.connect() as connection:
+            numbers = connection.dialect.server_version_info or ()
+    finally:
+        engine.dispose()
+    if file is not None:
+        return Finding("database", Level.OK, f"SQLite {sqlite3.sqlite_version}, {place}")
+    server = f"{engine.dialect.name} {'.'.join(map(str, numbers[:2]))}"
+    return Finding("database", Level.OK, f"{server} at {place}")
+
+
+def _no_file(place: str) -> tuple[Level, str, str | None]:
+    if environment.owns_database():
+        return Level.OK, f"SQLite, {place} is made at first use", None
+    return Level.PROBLEM, f"there is no file {place}", "run: flowq db upgrade"
+
+
+def _migrations() -> Finding:
+    file = environment.database_file()
+    if file is not None and not file.exists() and environment.owns_database():
+        return Finding("migrations", Level.OK, f"will be at {migrations.head()}")
+    try:
+        migrations.check(environment.settings().database_url)
+    except DatabaseNotMigrated as error:
+        if environment.owns_database():
+            return Finding("migrations", Level.OK, f"{error.message}; done at first use")
+        raise
+    return Finding("migrations", Level.OK, f"at {migrations.head()}, the newest")
+
+
+def _workers() -> Finding:
+    environment.settings()
+    own = bootstrap.embedded()
+    if own is not None and own.pid is None:
+        return Finding("workers", Level.WARNING, "none is online", "flowq worker FILE")
+    with environment.redis_client() as client:
+        environment.ping(client)
+    answers = bootstrap.app().control.ping(timeout=1.0) or []
+    names = sorted(name for answer in answers for name in answer)
+    if not names:
+        return Finding("workers", Level.WARNING, "none is online", "flowq worker FILE")
+    return Finding("workers", Level.OK, f"{len(names)} online: {', '.join(names[:5])}")
+
+
+def _results() -> Finding:
+    open_store(environment.settings().results_url).check()
+    return Finding("results", Level.OK, f"{environment.results_place()} takes and gives")
+
+
+CHECKS: Final[dict[str, Callable[[], Finding]]] = {
+    "Python": _python,
+    "packages": _packages,
+    "settings": _settings,
+    "Redis": _redis,
+    "database": _database,
+    "migrations": _migrations,
+    "workers": _workers,
+    "results": _results,
+}

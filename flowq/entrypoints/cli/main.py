@@ -1,0 +1,211 @@
+"""The group `flowq`: every command with its arguments and options, and nothing of what they do.
+
+Each command hands its options by name to the function of the same name in its module (see `group`).
+"""
+
+from typing import Any
+
+import click
+
+from flowq.core.states import RunState
+from flowq.entrypoints.cli.group import FlowqGroup, work
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_PARAMETERS = click.option(
+    "-p",
+    "--param",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input of the flow: JSON, or text where it is none. May be repeated.",
+)
+_FILE = click.option(
+    "--params",
+    "file",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="Inputs as a JSON object in a file; - reads standard input. -p wins over it.",
+)
+_REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:  # noqa: FBT001
+    if asked:
+        click.echo(f"flowq {work('environment').version()}")
+        ctx.exit()
+
+
+@click.group(
+    cls=FlowqGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="New here? Type `flowq demo`. Something wrong? Type `flowq doctor`.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Print the version.",
+)
+def main() -> None:
+    """Durable flows on the Celery you already run."""
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+def demo(**options: Any) -> Any:
+    """Run a sample flow on a worker of its own.
+
+    Starts all that is missing (a Valkey, a SQLite file, a Celery worker), reports on the Python
+    code in FOLDER, by default the standard library, and stops what it has started.
+    """
+    return work("demo").demo(**options)
+
+
+@main.command()
+@click.argument("target", metavar="FILE[:FLOW]")
+@_PARAMETERS
+@_FILE
+@click.option("--wait", is_flag=True, help="Show progress until the run ends; print its result.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop waiting after this long; the run goes on. Implies --wait.",
+)
+@click.option("--user", metavar="ID", help="Whose run it is.")
+@_JSON
+def run(**options: Any) -> Any:
+    """Start a run of a flow.
+
+    FILE[:FLOW] is a Python file or a module, and the flow in it where there are several:
+    examples/codebase.py:codebase, or examples.codebase.
+    """
+    return work("run").run(**options)
+
+
+@main.group(cls=FlowqGroup)
+def runs() -> None:
+    """See runs: ls, show, watch, result.
+
+    An ID may be shortened to its first characters.
+    """
+
+
+@runs.command("ls")
+@click.option(
+    "--status", type=click.Choice([state.value for state in RunState]), help="In this state."
+)
+@click.option("--flow", "flow_name", metavar="NAME", help="Of this flow, by its registered name.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@_JSON
+def ls(**options: Any) -> Any:
+    """List the newest runs."""
+    return work("runs").ls(**options)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.option("--traceback", is_flag=True, help="Unfold the tracebacks of failed steps.")
+@_JSON
+def show(**options: Any) -> Any:
+    """Show a run: inputs, steps, cost, errors."""
+    return work("runs").show(**options)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@_JSON
+def watch(**options: Any) -> Any:
+    """Follow a run until it ends.
+
+    Exits with 0 when it has completed, and with 1 when it has failed or was cancelled.
+    """
+    return work("runs").watch(**options)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@_JSON
+def result(**options: Any) -> Any:
+    """Print what a completed run returned."""
+    return work("runs").result(**options)
+
+
+@main.command()
+@click.argument("target", metavar="FILE[:FLOW]")
+@_PARAMETERS
+@_FILE
+@click.option("--mermaid", is_flag=True, help="Print Mermaid text instead.")
+@_JSON
+def graph(**options: Any) -> Any:
+    """Show the steps of a flow without running it.
+
+    Needs neither Redis nor a database.
+    """
+    return work("graph").graph(**options)
+
+
+@main.command(context_settings=_REST, options_metavar="")
+@click.argument("target", metavar="FILE")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]...")
+def worker(**options: Any) -> Any:
+    """Start a Celery worker for the flows of a file or module.
+
+    Does what `celery -A MODULE worker --without-mingle --without-gossip` does, after it has seen
+    that the database is migrated; starts the embedded Valkey when FLOWQ_REDIS_URL is not set. All
+    further options are Celery's, see `celery worker --help`.
+    """
+    return work("worker").worker(**options)
+
+
+@main.command(context_settings=_REST, options_metavar="")
+@click.argument("target", metavar="FILE")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[FLOWER OPTIONS]...")
+def flower(**options: Any) -> Any:
+    """Start Flower for the flows of a file or module.
+
+    Does what `celery -A MODULE flower` does. All further options are Flower's.
+    """
+    return work("worker").flower(**options)
+
+
+@main.group(cls=FlowqGroup)
+def db() -> None:
+    """Migrate the database: upgrade, current, downgrade."""
+
+
+@db.command()
+@click.option("--revision", default="head", show_default=True, help="Up to this revision.")
+def upgrade(**options: Any) -> Any:
+    """Bring the database up to what this flowq needs."""
+    return work("db").upgrade(**options)
+
+
+@db.command()
+@_JSON
+def current(**options: Any) -> Any:
+    """Say at which revision the database is."""
+    return work("db").current(**options)
+
+
+@db.command()
+@click.argument("revision")
+@click.confirmation_option(prompt="This may delete recorded runs. Go on?")
+def downgrade(**options: Any) -> Any:
+    """Take the database back to a revision.
+
+    `base` removes all of flowq's tables.
+    """
+    return work("db").downgrade(**options)
+
+
+@main.command()
+@_JSON
+def doctor(**options: Any) -> Any:
+    """Check Python, Redis, database, results store and workers.
+
+    Each line says ok, warning or problem, and what to do. Exits with 3 when there is a problem.
+    """
+    return work("doctor").doctor(**options)

@@ -1,0 +1,179 @@
+"""`flowq runs`: what the records say about runs."""
+
+from decimal import Decimal
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from flowq import bootstrap
+from flowq.client import Run
+from flowq.core.states import RunState, StepState
+from flowq.engine.rows import RunView, StepView
+from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.cli import environment
+from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
+from flowq.entrypoints.cli.live import follow
+from flowq.entrypoints.cli.output import plain
+from flowq.entrypoints.cli.run import print_ended, print_failed, print_left
+from flowq.entrypoints.cli.show import Failure, print_run
+
+#: A UUIDv7 begins with its milliseconds, 13 characters, which child runs have in common with their
+#: parent; what follows is random.
+_SHORT = (18, 23)
+_MOST_FAILED_ITEMS = 5
+
+
+def ls(*, status: str | None, flow_name: str | None, limit: int, as_json: bool) -> int:
+    """List the newest runs."""
+    _prepare()
+    state = RunState(status) if status else None
+    views = bootstrap.engine().records.single(
+        lambda tx: tx.runs.views(status=state, flow_name=flow_name, limit=limit)
+    )
+    if as_json:
+        looks.print_json([_run_json(view) for view in views])
+    elif views:
+        looks.out().print(_table(views))
+    elif status or flow_name:
+        looks.note("No such run. All of them: flowq runs ls")
+    else:
+        looks.note("No runs yet. Start one: flowq demo")
+    return OK
+
+
+def show(*, run_id: str, traceback: bool, as_json: bool) -> int:
+    """Show a run."""
+    _prepare()
+    run = Run.get(run_id)
+    view = run.view()
+    failures = _failures(view)
+    definition, graph = bootstrap.engine().definitions.get(run.id)
+    if as_json:
+        steps = [_step_json(step, graph.dependencies[step.key]) for step in view.steps]
+        shown = [failure.as_json() for failure in failures]
+        looks.print_json({**_run_json(view), "steps": steps, "failures": shown})
+    else:
+        print_run(view, definition.spec, graph, failures, unfold=traceback)
+    return OK
+
+
+def watch(*, run_id: str, as_json: bool) -> int:
+    """Follow a run until it ends."""
+    _prepare()
+    run = Run.get(run_id)
+    try:
+        view = follow(run)
+    except KeyboardInterrupt:
+        print_left(run)
+        return INTERRUPTED
+    if as_json:
+        looks.print_json(_run_json(view))
+    if view.status is RunState.COMPLETED:
+        return OK
+    print_failed(view)
+    return FAILED
+
+
+def result(*, run_id: str, as_json: bool) -> int:
+    """Print what a run returned."""
+    _prepare()
+    run = Run.get(run_id)
+    view = run.view()
+    if view.completed_at is None and view.status is not RunState.COMPLETED:
+        looks.note(
+            f"Run {run.id} is {view.status}; it has no result yet: flowq runs watch {run.id}"
+        )
+        return FAILED
+    return print_ended(run, view, as_json=as_json)
+
+
+def _prepare() -> None:
+    environment.prepare_database()
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+def _table(views: list[RunView]) -> Table:
+    console = looks.out()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "id", "state", "flow", "steps", "created", "time", "tokens", "cost"):
+        right = name in {"steps", "time", "tokens", "cost"}
+        table.add_column(name, no_wrap=name != "flow", justify="right" if right else "left")
+    for view, short in zip(views, short_ids([str(view.id) for view in views]), strict=True):
+        table.add_row(
+            looks.mark(view.status, console),
+            short,
+            Text(view.status, style=looks.MARKS[view.status].style),
+            Text.assemble(view.flow_name, ("  child run" if view.parent else "", "dim")),
+            f"{looks.count(view.done)} of {looks.count(view.total)}",
+            looks.ago(view.created_at),
+            looks.duration(_took(view)),
+            looks.count(view.tokens),
+            looks.money(view.cost),
+        )
+    return table
+
+
+def short_ids(ids: list[str]) -> list[str]:
+    """Return the ids, shortened where that leaves them different."""
+    for length in _SHORT:
+        short = [one[:length] for one in ids]
+        if len(set(short)) == len(ids):
+            return short
+    return ids
+
+
+def _took(view: RunView) -> float | None:
+    if view.completed_at is None or view.started_at is None:
+        return None
+    return (view.completed_at - view.started_at).total_seconds()
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def _failures(view: RunView) -> list[Failure]:
+    """Return what has failed, the cause first: items stand for their map."""
+    failed = [step for step in view.steps if step.failed or step.status is StepState.FAILED]
+    failed.sort(key=lambda step: (step.completed_at is None, step.completed_at, step.order))
+    found: list[Failure] = []
+    for step in failed:
+        found += _failed_items(view, step) if step.map_size else [Failure.of_step(step)]
+    return found
+
+
+def _failed_items(view: RunView, step: StepView) -> list[Failure]:
+    stored = bootstrap.engine().records.single(lambda tx: tx.steps.items(view.id, step.key))
+    failed = [item for item in stored if item.status is StepState.FAILED]
+    found = [Failure.of_item(item) for item in failed[:_MOST_FAILED_ITEMS]]
+    if found and len(failed) > len(found):
+        found.append(Failure.of_rest(step.key, len(failed) - len(found)))
+    return found or [Failure.of_step(step)]
+
+
+def _run_json(view: RunView) -> dict[str, Any]:
+    names = (
+        "id flow_name status user_id created_at started_at completed_at execution_time_ms "
+        "total done tokens cost inputs outputs error"
+    )
+    return _facts(view, names)
+
+
+def _step_json(step: StepView, after: tuple[str, ...]) -> dict[str, Any]:
+    names = (
+        "key name order status map_size counts total done failed attempts recoveries started_at "
+        "completed_at execution_time_ms tokens cost worker error_type error_message metadata"
+    )
+    return {**_facts(step, names), "after": after}
+
+
+def _facts(view: object, names: str) -> dict[str, Any]:
+    values = {name: getattr(view, name) for name in names.split()}
+    money = {
+        name: f"{value.normalize():f}"
+        for name, value in values.items()
+        if isinstance(value, Decimal)
+    }
+    return {name: plain(value) for name, value in {**values, **money}.items()}

@@ -1,0 +1,185 @@
+"""A run on one page: what it was given, its steps as a tree, what went wrong, cause first."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flowq.core.graph import Graph
+from flowq.core.ids import child_run_id, node_id
+from flowq.core.spec import FlowSpec, StepKind
+from flowq.core.states import StepState
+from flowq.engine.rows import RunView, StepView, StoredStep
+from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.cli import tree
+from flowq.entrypoints.cli.live import elapsed, items
+
+_LONGEST_INPUT: Final = 100
+_LAST_PLACE: Final = re.compile(r'^  File "(.+)", line (\d+)(?:, in (.+))?$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A step, or one item of a map, that has failed."""
+
+    step: str
+    error: str | None
+    message: str | None
+    attempts: int | None = None
+    item: Any = None
+    traceback: str | None = None
+
+    @classmethod
+    def of_step(cls, step: StepView) -> Self:
+        """Describe a failed step."""
+        trace = step.metadata.get("traceback")
+        return cls(step.key, step.error_type, step.error_message, step.attempts, None, trace)
+
+    @classmethod
+    def of_item(cls, item: StoredStep) -> Self:
+        """Describe a failed item of a map."""
+        metadata = item.metadata or {}
+        return cls(
+            f"{item.key}[{item.map_index}]",
+            item.error_type,
+            item.error_message,
+            item.attempt,
+            metadata.get("item"),
+            metadata.get("traceback"),
+        )
+
+    @classmethod
+    def of_rest(cls, key: str, number: int) -> Self:
+        """Stand for failed items that are not listed."""
+        return cls(key, None, f"{number:,} more of its items have failed")
+
+    @property
+    def place(self) -> str | None:
+        """Where in the user's code it was raised."""
+        found = _LAST_PLACE.findall(self.traceback or "")
+        if not found:
+            return None
+        file, line, name = found[-1]
+        return f"{file}:{line}" + (f", in {name}" if name else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+
+def print_run(
+    view: RunView, spec: FlowSpec, graph: Graph, failures: Sequence[Failure], *, unfold: bool
+) -> None:
+    """Print a run."""
+    console = looks.out()
+    _print_header(console, view)
+    if view.steps:
+        console.print()
+        console.print(_steps(console, view, spec, graph))
+    _print_failures(console, view, failures, unfold=unfold)
+
+
+def _print_header(console: Console, view: RunView) -> None:
+    style = looks.MARKS[view.status].style
+    title = (looks.mark(view.status, console), " ", (view.flow_name, "bold"), "  ")
+    console.print(Text.assemble(*title, (view.status, style)), soft_wrap=True)
+    took = None
+    if view.started_at is not None:
+        took = ((view.completed_at or datetime.now(UTC)) - view.started_at).total_seconds()
+    created = view.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    facts = {
+        "run": str(view.id),
+        "created": f"{created}, {looks.ago(view.created_at)}",
+        "time": looks.duration(took),
+        "steps": f"{looks.count(view.done)} of {looks.count(view.total)} done",
+        "cost": f"{looks.money(view.cost)}, {looks.count(view.tokens)} tokens",
+        "user": view.user_id or "",
+    }
+    for name, value in facts.items():
+        if value:
+            console.print(Text.assemble((f"  {name:<9}", "dim"), value), soft_wrap=True)
+    for number, (name, value) in enumerate((view.inputs or {}).items()):
+        label = "inputs" if number == 0 else ""
+        console.print(
+            Text.assemble((f"  {label:<9}", "dim"), f"{name} = {_short(value)}"), soft_wrap=True
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
+
+
+def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("step", "state", "items", "attempts", "time", "tokens", "cost"):
+        right = title not in {"step", "state", "items"}
+        table.add_column(title, justify="right" if right else "left", no_wrap=title != "step")
+    by_key = {step.key: step for step in view.steps}
+    now = datetime.now(UTC)
+    for line in tree.lines(graph):
+        step = by_key[line.key]
+        name = Text.assemble(
+            (line.prefix, "dim"), looks.mark(step.status, console), " ", (step.key, "")
+        )
+        if spec.step(step.key).kind is StepKind.FLOW:
+            name.append(f"  {_child(view, step)}", style="dim")
+        if line.also:
+            name.append(f"  also after {', '.join(line.also)}", style="dim")
+        attempts = str(step.attempts or "")
+        if step.recoveries:
+            attempts += f" ({step.recoveries} recovered)"
+        table.add_row(
+            name,
+            Text(step.status, style=looks.MARKS[step.status].style),
+            items(step),
+            Text(attempts, style="yellow" if step.attempts > 1 else ""),
+            looks.duration(elapsed(step, now)),
+            looks.count(step.tokens),
+            looks.money(step.cost),
+        )
+    return table
+
+
+def _child(view: RunView, step: StepView) -> str:
+    """Say which run a step has started."""
+    if step.map_size is not None or not step.attempts:
+        return "child run"
+    return f"child run {child_run_id(node_id(view.id, step.key))}"
+
+
+def _print_failures(
+    console: Console, view: RunView, failures: Sequence[Failure], *, unfold: bool
+) -> None:
+    if view.error and not failures:
+        console.print()
+        console.print(Text.assemble(("Error: ", "bold red"), view.error), soft_wrap=True)
+    folded = False
+    for failure in failures:
+        console.print()
+        error = f"{failure.error}: " if failure.error else ""
+        sign = looks.mark(StepState.FAILED, console)
+        name = (failure.step, "bold")
+        console.print(Text.assemble(sign, " ", name, f"  {error}{failure.message}"), soft_wrap=True)
+        details = {
+            "item": "" if failure.item is None else _short(failure.item),
+            "attempts": str(failure.attempts or ""),
+            "at": failure.place or "",
+        }
+        for label, value in details.items():
+            if value:
+                console.print(Text.assemble((f"  {label:<9}", "dim"), value), soft_wrap=True)
+        if failure.traceback and unfold:
+            text = "".join(f"    {line}\n" for line in failure.traceback.splitlines())
+            console.print(Text(f"\n{text.rstrip()}"), soft_wrap=True)
+        folded = folded or bool(failure.traceback and not unfold)
+    if folded:
+        console.print()
+        hint = f"  → flowq runs show {view.id} --traceback"
+        console.print(Text(hint, style="dim"), soft_wrap=True)

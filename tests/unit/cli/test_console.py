@@ -1,0 +1,117 @@
+"""How times, sums and addresses are written, and what a result looks like."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.cli.output import print_result
+from flowq.entrypoints.cli.runs import short_ids
+from flowq.entrypoints.cli.show import Failure
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [
+        (None, ""),
+        (-1, "0 ms"),
+        (0.0312, "31 ms"),
+        (1, "1.0 s"),
+        (59.94, "59.9 s"),
+        (61, "1 min 01 s"),
+        (3_600, "1 h 00 min"),
+        (90_000, "25 h 00 min"),
+    ],
+)
+def test_length_of_time(seconds: float | None, text: str) -> None:
+    assert text == looks.duration(seconds)
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(3, "3 s ago"), (130, "2 min ago"), (7_300, "2 h ago"), (200_000, "2 d ago")]
+)
+def test_moment(seconds: float, text: str) -> None:
+    assert text == looks.ago(datetime.now(UTC) - timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    "cost, text", [("0", "$0"), ("0.00123", "$0.0012"), ("1234.5", "$1,234.50")]
+)
+def test_money(cost: str, text: str) -> None:
+    assert text == looks.money(Decimal(cost))
+
+
+@pytest.mark.parametrize(
+    "url, text",
+    [
+        ("redis://:secret@host:6379/0", "redis://host:6379/0"),
+        ("redis://user:se@cret@host", "redis://host"),
+        ("s3://bucket/prefix?key=secret", "s3://bucket/prefix"),
+        ("redis+socket:///run/redis.sock", "redis+socket:///run/redis.sock"),
+    ],
+)
+def test_address_loses_its_secrets(url: str, text: str) -> None:
+    assert text == looks.without_secrets(url)
+
+
+class Model(BaseModel):
+    name: str
+    size: Decimal
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, ""),
+        ("a [bold]text[/]", "a [bold]text[/]\n"),
+        (Path("a/b"), "a/b\n"),
+        (5, "5\n"),
+    ],
+)
+def test_plain_result_is_printed_as_it_is(
+    value: object, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_result(value)
+
+    assert text == capsys.readouterr().out
+
+
+def test_bytes_are_written_unchanged(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    print_result(b"\x00\xff")
+
+    assert b"\x00\xff" == capfdbinary.readouterr().out
+
+
+def test_model_is_printed_as_json_and_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe gets all of it."""
+    name = "ü" * 10_000
+
+    print_result([Model(name=name, size=Decimal("1.5"))])
+
+    assert [{"name": name, "size": "1.5"}] == json.loads(capsys.readouterr().out)
+
+
+def test_ids_are_shortened_while_they_differ() -> None:
+    same = "01a1fc49-0ee1-7425-88c1-4bfb25278e33"
+    later = "01a1fc49-0ee2-7425-88c1-4bfb25278e33"
+    same_millisecond = "01a1fc49-0ee1-7425-88c2-4bfb25278e33"
+
+    assert ["01a1fc49-0ee1-7425", "01a1fc49-0ee2-7425"] == short_ids([same, later])
+    assert ["01a1fc49-0ee1-7425-88c1", "01a1fc49-0ee1-7425-88c2"] == short_ids(
+        [same, same_millisecond]
+    )
+
+
+def test_place_of_a_failure_is_the_last_frame() -> None:
+    trace = (
+        "Traceback (most recent call last):\n"
+        '  File "/app/flows.py", line 3, in outer\n    inner()\n'
+        '  File "/app/flows.py", line 9, in inner\n    raise ValueError\nValueError\n'
+    )
+
+    assert "/app/flows.py:9, in inner" == Failure("s", "ValueError", "", traceback=trace).place
+    assert None is Failure("s", "ValueError", "").place
