@@ -1,0 +1,118 @@
+"""What the pages say is true as far as code can tell.
+
+Every Python block compiles; those that define steps or flows are run, and their flows traced,
+without any server. Parts that are made from code are as the code is now, and links lead somewhere.
+"""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+#: Runs one block as a module and traces its flows with inputs of the annotated types.
+TRACE = """
+import importlib.util, inspect, sys
+from flowq import Flow
+
+SAMPLES = {bool: True, float: 0.5, int: 3, str: "text", list[int]: [1, 2], list[str]: ["a", "b"]}
+spec = importlib.util.spec_from_file_location("block", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["block"] = module
+spec.loader.exec_module(module)
+flows = [value for value in vars(module).values() if isinstance(value, Flow)]
+for flow in flows:
+    parameters = inspect.signature(flow).parameters.values()
+    assert flow.spec(**{each.name: SAMPLES[each.annotation] for each in parameters}).steps
+print(len(flows))
+"""
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+@each_page
+def test_python_blocks_compile(page: Path) -> None:
+    """A block that is no Python is a slip of the pen."""
+    for block in blocks(page):
+        compile(block, page.name, "exec")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks(page))
+        if re.search(r"^@(step|flow)", block, re.MULTILINE)
+    ],
+)
+def test_flows_in_blocks_can_be_traced(block: str, tmp_path: Path) -> None:
+    """Each block runs by itself, in a process of its own, and its flows make graphs."""
+    file = tmp_path / "block.py"
+    file.write_text(block, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", TRACE, str(file)],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert 0 == done.returncode, done.stderr
+    assert block.count("@flow") == int(done.stdout)
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@each_page
+def test_generated_parts_are_current(page: Path) -> None:
+    """After a change of settings or states: python docs/generate.py."""
+    text = page.read_text(encoding="utf-8")
+    assert generator().render(text) == text
+
+
+def test_every_generated_part_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert set(generator().PARTS) == set(re.findall(r"<!-- generated: (\S+) -->", text))
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link within the repository names a file that is there, and a title that it has."""
+    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), anchor
+
+
+def test_the_readme_shows_what_the_quickstart_builds() -> None:
+    """The first flow that a newcomer reads is the same in both, but for empty lines."""
+    readme, quickstart = (
+        list(filter(None, blocks(page)[0].splitlines()))
+        for page in (ROOT / "README.md", ROOT / "docs" / "quickstart.md")
+    )
+    assert quickstart == readme
