@@ -58,7 +58,9 @@ def report(work: str, raw: str, flowq: str, ratio: str, target: str) -> None:
     print(f"{work:<44} {raw:>16} {flowq:>16} {ratio:>10}   {target}", flush=True)
 
 
-def compared(name: str, steps: int, raw: Callable[[], object], ours: Callable[[], object], target: str) -> None:
+def compared(
+    name: str, steps: int, raw: Callable[[], object], ours: Callable[[], object], target: str
+) -> None:
     """Measure work on both and report steps per second."""
     with servers.worker("benchmarks.raw", "prefork", 2):
         raw()
@@ -151,7 +153,9 @@ def payloads() -> None:
     with servers.worker("benchmarks.flows", "prefork", 2):
         client.config_resetstat()
         before = client.info("memory")["used_memory"]
-        taken = seconds(lambda: flows.large.enqueue(n=50, size_each=8_000_000).result(timeout=300), 1)
+        taken = seconds(
+            lambda: flows.large.enqueue(n=50, size_each=8_000_000).result(timeout=300), 1
+        )
         after = client.info("memory")["used_memory"]
         stats = client.info("stats")
         moved = (stats["total_net_input_bytes"] + stats["total_net_output_bytes"]) / 1e6
@@ -171,7 +175,9 @@ def uneven() -> None:
     with servers.worker("benchmarks.flows", "prefork", 2):
         flows.uneven.enqueue().result(timeout=60)
         taken = seconds(lambda: flows.uneven.enqueue().result(timeout=60))
-    report("ten of 0.1 s beside one of 1 s, joined", "", f"{taken:.2f} s", f"{taken:.2f}x", "<= 1.15x")
+    report(
+        "ten of 0.1 s beside one of 1 s, joined", "", f"{taken:.2f} s", f"{taken:.2f}x", "<= 1.15x"
+    )
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import flowq
 from flowq import flow, step
 
 app = flowq.celery_app()
+app.conf.worker_prefetch_multiplier = 4  # Celery's default, as the other side has it
 
 
 @step

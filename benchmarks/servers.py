@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
-from tests.servers import postgres, valkey
 
 from flowq.adapters.records import migrations
 from tests import servers
+from tests.servers import postgres, valkey
 
 
 @contextmanager

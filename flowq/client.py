@@ -117,7 +117,7 @@ class Run(Generic[R]):
             kind = RunFailed if state is RunState.FAILED else RunCancelled
             raise kind(f"run {self.id} {state}: {error}", hint=f"flowq runs show {self.id}")
         engine = bootstrap.engine()
-        definition, _ = engine.definitions.get(self.id)
+        definition = engine.definitions.get(self.id).definition
         value = output(engine, definition)
         flow = registry.flows.get(self.flow_name)
         if flow is None:

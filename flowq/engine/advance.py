@@ -228,7 +228,8 @@ def complete_alone(engine: Engine, claim: Claim, outcome: Outcome) -> bool:
     Raises:
         LeaseLost: the attempt no longer holds its lease.
     """
-    definition, graph = engine.definitions.get(claim.run_id)
+    known = engine.definitions.get(claim.run_id)
+    definition, graph = known.definition, known.graph
     dependents = graph.dependents[claim.key]
     if any(len(graph.dependencies[key]) > 1 for key in dependents):
         return False
@@ -269,7 +270,8 @@ def advance(
     When nothing was queued the run may be at its end; then it is finished, and a run whose step has
     waited for this one is advanced in turn.
     """
-    definition, graph = engine.definitions.get(run_id)
+    known = engine.definitions.get(run_id)
+    definition, graph = known.definition, known.graph
     progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
     moved = bool(progress.batches)
     send(engine, progress.batches)

@@ -26,9 +26,10 @@ from flowq.core.errors import (
     InvalidOutput,
     LeaseLost,
     NotSerializable,
+    RunNotFound,
     StepError,
 )
-from flowq.core.ids import LeaseToken, StepRunId, child_run_id, idempotency_key
+from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempotency_key
 from flowq.core.planner import map_outcome
 from flowq.core.references import references, resolve
 from flowq.core.retries import error_type_names, retry_delay
@@ -74,18 +75,25 @@ class Ended:
     delay: timedelta | None = None  #: Until the next attempt.
 
 
-def run_attempt(engine: Engine, step_id: StepRunId, *, joined: bool) -> Ended:
+def run_attempt(
+    engine: Engine, step_id: StepRunId, run_id: RunId | None = None, *, joined: bool
+) -> Ended:
     """Run one attempt of a step, if there is one to run.
 
     Args:
         engine: The engine.
         step_id: The step run.
+        run_id: Its run, when the message says so: then its inputs are read in the claim's round trip.
         joined: Whether a chord advances the run when the whole batch has ended.
     """
     token = LeaseToken(engine.new_id())
+    try:
+        reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
+    except RunNotFound:
+        return Ended(Ending.NOT_CLAIMED)  # deleted since it was sent
     claim = engine.records.single(
         lambda tx: tx.steps.claim(
-            step_id, token=token, lease=engine.policies.lease, worker=engine.worker
+            step_id, token=token, lease=engine.policies.lease, worker=engine.worker, reads=reads
         )
     )
     if claim is None:
@@ -95,10 +103,10 @@ def run_attempt(engine: Engine, step_id: StepRunId, *, joined: bool) -> Ended:
     inputs: dict[str, Any] = {}
     with engine.leases.hold(token, attempt), local_files():
         try:
-            definition, _ = engine.definitions.get(claim.run_id)
+            definition = engine.definitions.get(claim.run_id).definition
             step = definition.spec.step(claim.key)
             arguments = {**step.arguments, **(claim.inputs if claim.map_index is not None else {})}
-            find = lookup(engine, claim.run_id, references(arguments))
+            find = lookup(engine, claim.run_id, references(arguments), claim.rows)
             inputs = {name: resolve(value, find) for name, value in arguments.items()}
             if step.kind is StepKind.FLOW:
                 return _start_child(engine, claim, step, inputs)
@@ -180,7 +188,7 @@ def _fail(
     joined: bool,
 ) -> Ended:
     """Record a failed attempt: another one follows, or the step has failed."""
-    definition, _ = engine.definitions.get(claim.run_id)
+    definition = engine.definitions.get(claim.run_id).definition
     step = definition.spec.step(claim.key)
     metadata: dict[str, Any] = {"traceback": _traceback(error)}
     if step.map is not None and _is_small(inputs.get(step.map.parameter)):

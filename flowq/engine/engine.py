@@ -4,15 +4,17 @@
 `advance`, `attempts` and `sweeper` take it as their first argument and hold no state of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from threading import Lock
 from uuid import UUID
 
 from flowq.core.errors import RunNotFound
 from flowq.core.graph import Graph
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, StepRunId, node_id
+from flowq.core.references import references
 from flowq.engine.leases import LeaseKeeper
 from flowq.engine.ports import Dispatcher, Events, Records
 from flowq.engine.registry import Registry
@@ -30,6 +32,28 @@ class Policies:
     input_limit_bytes: int = 1024 * 1024
 
 
+class Known:
+    """A run's definition with what follows from it."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.graph = Graph.of(definition.spec)
+
+    @cached_property
+    def keys(self) -> Mapping[StepRunId, str]:
+        """From the id of a node to its key."""
+        run_id = self.definition.run_id
+        return {node_id(run_id, step.key): step.key for step in self.definition.spec.steps}
+
+    def reads(self, step_id: StepRunId) -> list[str]:
+        """Return the keys of the nodes whose results a node gets; none for an item of a map."""
+        key = self.keys.get(step_id)
+        if key is None:
+            return []
+        arguments = self.definition.spec.step(key).arguments
+        return list(dict.fromkeys(reference.step for reference in references(arguments)))
+
+
 class Definitions:
     """Definitions and graphs of the runs this process has touched last; they never change."""
 
@@ -37,10 +61,10 @@ class Definitions:
         self._records = records
         self._size = size
         self._lock = Lock()
-        self._known: dict[RunId, tuple[Definition, Graph]] = {}
+        self._known: dict[RunId, Known] = {}
 
-    def get(self, run_id: RunId) -> tuple[Definition, Graph]:
-        """Return the definition of a run and its graph.
+    def get(self, run_id: RunId) -> Known:
+        """Return the definition of a run.
 
         Raises:
             RunNotFound: there is no such run (any more).
@@ -55,14 +79,14 @@ class Definitions:
             raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
         return self.add(definition)
 
-    def add(self, definition: Definition) -> tuple[Definition, Graph]:
+    def add(self, definition: Definition) -> Known:
         """Remember a definition and drop the one that was not used for longest."""
-        entry = (definition, Graph.of(definition.spec))
+        known = Known(definition)
         with self._lock:
-            self._known[definition.run_id] = entry
+            self._known[definition.run_id] = known
             if len(self._known) > self._size:
                 del self._known[next(iter(self._known))]
-        return entry
+        return known
 
 
 @dataclass(frozen=True, eq=False)

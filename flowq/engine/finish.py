@@ -27,6 +27,14 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
         The step that waited for this run and has now ended too, if there is one.
     """
     run_id, records = definition.run_id, engine.records
+    plain = _recorded_as(definition)
+    if definition.parent is None and plain is not None:
+        # The ordinary end needs no question: one statement that closes the run if it may be closed.
+        if records.single(
+            lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
+        ):
+            engine.events.run_ended(run_id)
+            return None
     ending = records.single(lambda tx: tx.runs.ending(run_id))
     if ending is None or ending.status in TERMINAL_RUN_STATES:
         return None
@@ -43,7 +51,7 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
     )
     error, outputs, outputs_of, outcome = None, None, None, None
     if state is RunState.COMPLETED:
-        outputs, outputs_of = definition.spec.output, _recorded_as(definition)
+        outputs, outputs_of = definition.spec.output, plain
         try:
             if outputs_of is None:
                 outputs = _readable_outputs(engine, definition)

@@ -139,6 +139,7 @@ class RunRows(Protocol):
         outputs: Any = None,
         outputs_of: str | None = None,
         error: str | None = None,
+        if_clean: bool = False,
     ) -> bool:
         """Close a run with its totals, progress and time, in one statement.
 
@@ -148,6 +149,7 @@ class RunRows(Protocol):
             outputs: What it returned, for people to read.
             outputs_of: Or the key of the step whose recorded outputs these are.
             error: Why it failed; an error that is recorded already is kept.
+            if_clean: Only if all its steps have ended and none has failed.
 
         Returns:
             False when the run is closed already.
@@ -167,8 +169,17 @@ class StepRows(Protocol):
         token: LeaseToken,
         lease: timedelta,
         worker: str,
+        reads: Sequence[str] = (),
     ) -> Claim | None:
-        """Take one attempt of a queued, or due retrying, step of a running run."""
+        """Take one attempt of a queued, or due retrying, step of a running run.
+
+        Args:
+            step_id: The step run.
+            token: Token of the new lease.
+            lease: Length of the lease.
+            worker: Who takes it.
+            reads: Keys of nodes of the same run, to be returned in `Claim.rows`.
+        """
 
     def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> set[LeaseToken]:
         """Extend leases in one statement; returns those that still hold."""

@@ -106,9 +106,7 @@ class Results:
         if encoded.size > self._threshold:
             return self._store_object(encoded, object_key(run_id, step_id, token))
         data = encoded.data.read_bytes() if isinstance(encoded.data, Path) else encoded.data
-        ref = _ref(
-            encoded, Place.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data)
-        )
+        ref = _ref(encoded, Place.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data))
         if len(data) <= self._inline and encoded.codec in _TEXTS:
             ref = ref.model_copy(update={"data": data.decode()})
         elif self._cache is not None:

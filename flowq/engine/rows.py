@@ -92,6 +92,21 @@ class RunEnding:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step's row as readers of results see it."""
+
+    key: str
+    map_index: int | None
+    status: StepState
+    attempt: int
+    result: ResultRef | None
+    map_size: int | None
+    error_type: str | None
+    error_message: str | None
+    metadata: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The right to one attempt, as the claim's UPDATE returned it."""
 
@@ -103,6 +118,7 @@ class Claim:
     recoveries: int
     token: LeaseToken
     inputs: Any
+    rows: tuple[StoredStep, ...] = ()  #: The nodes that were to be read with it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +141,6 @@ class StepPlace:
     run_id: RunId
     key: str
     map_index: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredStep:
-    """A step's row as readers of results see it."""
-
-    key: str
-    map_index: int | None
-    status: StepState
-    attempt: int
-    result: ResultRef | None
-    map_size: int | None
-    error_type: str | None
-    error_message: str | None
-    metadata: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def resend(engine: Engine, places: Sequence[StepPlace]) -> None:
     batches: list[Batch] = []
     for place in places:
         try:
-            definition, _ = engine.definitions.get(place.run_id)
+            definition = engine.definitions.get(place.run_id).definition
         except RunNotFound:
             continue  # deleted meanwhile, with its steps
         one = message(place.run_id, definition.spec.step(place.key), place.map_index)

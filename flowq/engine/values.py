@@ -19,8 +19,19 @@ from flowq.engine.ports import Transaction
 from flowq.engine.rows import StoredStep
 
 
-def lookup(engine: Engine, run_id: RunId, references: Iterable[Reference]) -> Lookup:
+def lookup(
+    engine: Engine,
+    run_id: RunId,
+    references: Iterable[Reference],
+    nodes: Sequence[StoredStep] = (),
+) -> Lookup:
     """Load what the references need and return the function that follows them.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        references: What is going to be asked for.
+        nodes: Nodes that have been read already.
 
     Raises:
         ResultMissing: a recorded result is gone from the store.
@@ -29,7 +40,7 @@ def lookup(engine: Engine, run_id: RunId, references: Iterable[Reference]) -> Lo
     wanted = list(dict.fromkeys(references))
     if not wanted:
         return _nothing
-    rows = engine.records.single(lambda tx: _read(tx, run_id, wanted))
+    rows = _whole(wanted, nodes) or engine.records.single(lambda tx: _read(tx, run_id, wanted))
     refs = list({row.result.key: row.result for row in _all(rows) if row.result}.values())
     values = dict(zip([ref.key for ref in refs], load(engine, refs), strict=True))
 
@@ -73,6 +84,14 @@ _Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
 def _place(reference: Reference) -> tuple[str, int | None]:
     first = reference.path[0] if reference.path else None
     return reference.step, first if isinstance(first, int) else None
+
+
+def _whole(wanted: Sequence[Reference], nodes: Sequence[StoredStep]) -> _Rows | None:
+    """Return the rows of the references if `nodes` has all of them, and none is a map's."""
+    by_key = {node.key: node for node in nodes if node.map_size is None}
+    if any(reference.step not in by_key for reference in wanted):
+        return None
+    return {_place(reference): by_key[reference.step] for reference in wanted}
 
 
 def _read(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> _Rows:

@@ -16,7 +16,7 @@ from celery.exceptions import Reject, Retry
 from flowq import bootstrap
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import ADVANCE
-from flowq.core.ids import BatchId, StepRunId
+from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import Ended, Ending, not_claimed, run_attempt
 from flowq.engine.registry import registry
@@ -69,8 +69,10 @@ def _run_step(task: Task) -> None:
     """Run one attempt of the step run whose id is this task's id."""
     engine = bootstrap.engine()
     step_id = StepRunId(UUID(task.request.id))
+    root = task.request.root_id
+    run_id = RunId(UUID(root)) if root else None
     joined = task.request.group is not None
-    ended = run_attempt(engine, step_id, joined=joined)
+    ended = run_attempt(engine, step_id, run_id, joined=joined)
     if ended.how is Ending.NOT_CLAIMED and not joined:
         not_claimed(engine, step_id)
     elif ended.how is Ending.RETRYING:

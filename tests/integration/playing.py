@@ -55,7 +55,7 @@ class Played:
 
     def result(self) -> Any:
         assert self.status is RunState.COMPLETED, self.error
-        definition, _ = self.stage.engine.definitions.get(self.id)
+        definition = self.stage.engine.definitions.get(self.id).definition
         value = output(self.stage.engine, definition)
         return coerce(value, adapter_for(self.flow.type.returns), where="the output")
 

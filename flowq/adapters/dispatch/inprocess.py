@@ -126,7 +126,7 @@ class InProcessDispatcher:
             )
             self._ended(delivery)
             return
-        ended = run_attempt(engine, message.id, joined=delivery.joined)
+        ended = run_attempt(engine, message.id, message.run_id, joined=delivery.joined)
         if ended.how is Ending.RETRYING:
             assert ended.delay is not None
             due = time.monotonic() + ended.delay.total_seconds()

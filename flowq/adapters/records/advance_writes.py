@@ -11,17 +11,13 @@ from typing import Any
 from sqlalchemy import Float, Integer, and_, bindparam, insert, or_, update
 
 from flowq.adapters.records.repository import STEPS, Repository
+from flowq.adapters.records.stored import NODES
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import TERMINAL_STEP_STATES, StepState, step_sources
 from flowq.engine.rows import NewStep
 
 _C = STEPS.c
-_NODES = and_(
-    _C.flow_run_id == bindparam("p_run"),
-    _C.step_key.in_(bindparam("p_keys", expanding=True)),
-    _C.map_index.is_(None),
-)
 _PENDING = _C.status == StepState.PENDING
 _WAKE_AT = DbNow(bindparam("p_resend", type_=Float))
 #: A running node that nobody leases is a map whose items are on their way.
@@ -29,7 +25,7 @@ _EXPANDED = and_(_C.status == StepState.RUNNING, _C.lease_token.is_(None), _C.ma
 
 QUEUE = (
     update(STEPS)
-    .where(_NODES, _PENDING, _C.pending_dependencies == bindparam("p_open", type_=Integer))
+    .where(NODES, _PENDING, _C.pending_dependencies == bindparam("p_open", type_=Integer))
     .values(
         status=StepState.QUEUED,
         batch_id=bindparam("p_batch"),
@@ -41,14 +37,14 @@ QUEUE = (
 
 _RELEASE = (
     update(STEPS)
-    .where(_NODES)
+    .where(NODES)
     .values(pending_dependencies=_C.pending_dependencies - bindparam("p_count", type_=Integer))
     .returning(_C.step_key, _C.pending_dependencies, _C.status)
 )
 
 _EXPAND = (
     update(STEPS)
-    .where(_NODES, _PENDING)
+    .where(NODES, _PENDING)
     .values(
         status=StepState.RUNNING,
         map_size=bindparam("p_size"),
@@ -65,7 +61,7 @@ _ENDED_NODE = and_(
 )
 _MARK = update(STEPS).values(advanced=True).returning(_C.step_key, _C.status)
 _ADVANCE_BATCH = _MARK.where(_ENDED_NODE, _C.batch_id == bindparam("p_batch"))
-_ADVANCE_KEYS = _MARK.where(_ENDED_NODE, _NODES)
+_ADVANCE_KEYS = _MARK.where(_ENDED_NODE, NODES)
 
 _CANCEL = (
     update(STEPS)
@@ -91,13 +87,13 @@ class AdvanceWrites(Repository):
     ) -> list[str]:
         """End nodes that need no attempt; returns the keys that this call has ended."""
         unheld = or_(_PENDING, _EXPANDED) if StepState.RUNNING in step_sources(state) else _PENDING
-        query = update(STEPS).where(_NODES, unheld).returning(_C.step_key)
+        query = update(STEPS).where(NODES, unheld).returning(_C.step_key)
         query = query.values(status=state, completed_at=DbNow(), advanced=True)
         if reason is not None:
             query = query.values(error_type="StepError", error_message=reason)
         if map_size is not None:
             query = query.values(map_size=map_size)
-        return [row[0] for row in self._run(query, {"p_run": run_id, "p_keys": list(keys)})]
+        return [row[0] for row in self._run_parts(query, {"p_run": run_id}, keys)]
 
     def queue(
         self,
@@ -109,8 +105,8 @@ class AdvanceWrites(Repository):
         ended: int = 0,
     ) -> list[str]:
         """`pending` → `queued` for nodes whose open dependencies are the `ended` ones."""
-        given = queue_parameters(run_id, batch, keys, resend_after, ended=ended)
-        return [row[0] for row in self._run(QUEUE, given)]
+        given = queue_parameters(run_id, batch, resend_after, ended=ended)
+        return [row[0] for row in self._run_parts(QUEUE, given, keys)]
 
     def expand(
         self,
@@ -164,10 +160,10 @@ class AdvanceWrites(Repository):
             by_count.setdefault(count, []).append(key)
         free: list[str] = []
         for count, keys in sorted(by_count.items()):
-            given: dict[str, Any] = {"p_run": run_id, "p_keys": keys, "p_count": count}
+            given: dict[str, Any] = {"p_run": run_id, "p_count": count}
             free += [
                 row[0]
-                for row in self._run(_RELEASE, given)
+                for row in self._run_parts(_RELEASE, given, keys)
                 if row[1] == 0 and row[2] == StepState.PENDING
             ]
         return free
@@ -180,12 +176,11 @@ class AdvanceWrites(Repository):
 
 
 def queue_parameters(
-    run_id: RunId, batch: BatchId, keys: Sequence[str], resend_after: timedelta, *, ended: int
+    run_id: RunId, batch: BatchId, resend_after: timedelta, *, ended: int
 ) -> Mapping[str, Any]:
-    """Return the parameters of `QUEUE`."""
+    """Return the parameters of `QUEUE`, but for the keys."""
     return {
         "p_run": run_id,
-        "p_keys": list(keys),
         "p_batch": batch,
         "p_open": ended,
         "p_resend": resend_after.total_seconds(),

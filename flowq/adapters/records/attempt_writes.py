@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Float, Update, and_, bindparam, exists, or_, update
+from sqlalchemy import Float, Update, and_, bindparam, exists, or_, select, update
 
 from flowq.adapters.records.payloads import copy_to_json
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.stored import STORED_NODES, stored_columns, stored_step
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
@@ -101,23 +102,51 @@ _END_WAITING = {
 }
 
 
+_claimed = _CLAIM.cte("claimed")
+_read = STEPS.alias("read")
+_CLAIM_AND_READ = select(*_claimed.c, *stored_columns(_read)).select_from(
+    _claimed.outerjoin(
+        _read,
+        and_(
+            _read.c.flow_run_id == _claimed.c.flow_run_id,
+            _read.c.step_key.in_(bindparam("p_keys", expanding=True)),
+            _read.c.map_index.is_(None),
+        ),
+    )
+)
+
+
 class AttemptWrites(Repository):
     """The attempts' part of `FlowStepRunRepo`."""
 
     def claim(
-        self, step_id: StepRunId, *, token: LeaseToken, lease: timedelta, worker: str
+        self,
+        step_id: StepRunId,
+        *,
+        token: LeaseToken,
+        lease: timedelta,
+        worker: str,
+        reads: Sequence[str] = (),
     ) -> Claim | None:
-        """Take one attempt of a queued, or due retrying, step of a running run."""
+        """Take one attempt of a queued, or due retrying, step of a running run.
+
+        With `reads` it is one statement on PostgreSQL; on SQLite, where a round trip costs nothing
+        and no CTE may change rows, it is two.
+        """
         given = {
             "p_id": step_id,
             "p_token": token,
             "p_lease": lease.total_seconds(),
             "p_worker": worker,
         }
+        if reads and self._connection.dialect.name != "sqlite":
+            rows = self._run(_CLAIM_AND_READ, {**given, "p_keys": list(reads)}).all()
+            return _claim(step_id, token, rows[0], [row[6:] for row in rows]) if rows else None
         row = self._run(_CLAIM, given).first()
         if row is None:
             return None
-        return Claim(step_id, RunId(row[0]), row[1], row[2], row[3], row[4], token, row[5])
+        nodes = {"p_run": row[0], "p_keys": list(reads)}
+        return _claim(step_id, token, row, self._run(STORED_NODES, nodes).all() if reads else [])
 
     def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> set[LeaseToken]:
         """Extend leases in one statement; returns those that still hold."""
@@ -146,6 +175,13 @@ class AttemptWrites(Repository):
         """`waiting` → `completed` or `failed`; False when it is not waiting."""
         values = _result(outcome) if state is StepState.COMPLETED else _error(outcome)
         return self._changes(_END_WAITING[state], {"p_id": step_id, **values})
+
+
+def _claim(
+    step_id: StepRunId, token: LeaseToken, row: Sequence[Any], nodes: Sequence[Sequence[Any]]
+) -> Claim:
+    rows = tuple(stored_step(node) for node in nodes if node[0] is not None)
+    return Claim(step_id, RunId(row[0]), row[1], row[2], row[3], row[4], token, row[5], rows)
 
 
 def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:

@@ -5,17 +5,20 @@ their `Session`. Statements of the engine are built once, at import, with `bindp
 SQLAlchemy longer than PostgreSQL needs to run it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, Table
+from sqlalchemy import Connection, CursorResult, Executable, Row, Table
 from sqlalchemy.orm import Session
 
 from flowq.adapters.records.models import Base
 
 RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
+
+#: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
+_MOST_KEYS = 5000
 
 
 class Repository:
@@ -40,6 +43,14 @@ class Repository:
         parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> CursorResult[Any]:
         return self._connection.execute(statement, parameters)
+
+    def _run_parts(
+        self, statement: Executable, parameters: Mapping[str, Any], keys: Sequence[Any]
+    ) -> Iterator[Row[Any]]:
+        """Run a statement with an IN list `p_keys` in as many parts as a database can take."""
+        for start in range(0, len(keys), _MOST_KEYS):
+            part = {**parameters, "p_keys": list(keys[start : start + _MOST_KEYS])}
+            yield from self._run(statement, part).all()
 
     def _changes(self, statement: Executable, parameters: Mapping[str, Any]) -> bool:
         """Run a guarded UPDATE; tell whether it found its row."""

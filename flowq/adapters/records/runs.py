@@ -56,10 +56,12 @@ _INSERT_STEPS = insert(STEPS).values(
     created_at=DbNow(), wake_at=DbNow(bindparam("p_resend", type_=Float))
 )
 
+_HAS_OPEN = exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES)))
+_HAS_FAILED = exists().where(_OF_THIS, _S.status == StepState.FAILED, _NODE)
 _ENDING = select(
     RUNS.c.status,
-    exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES))),
-    exists().where(_OF_THIS, _S.status == StepState.FAILED, _NODE),
+    _HAS_OPEN,
+    _HAS_FAILED,
     RUNS.c.cancel_requested_at,
 ).where(_THIS)
 
@@ -108,6 +110,12 @@ _CLOSE = (
         execution_time_ms=ElapsedMs(RUNS.c.started_at),
         **_TOTALS,
     )
+)
+_CLOSE_IF_CLEAN = _CLOSE.where(
+    RUNS.c.status == RunState.RUNNING,
+    RUNS.c.cancel_requested_at.is_(None),
+    ~_HAS_OPEN,
+    ~_HAS_FAILED,
 )
 _CURRENT = (
     select(_S.step_key)
@@ -252,11 +260,12 @@ class FlowRunRepo(Repository):
         outputs: Any = None,
         outputs_of: str | None = None,
         error: str | None = None,
+        if_clean: bool = False,
     ) -> bool:
         """Close a run with its totals, progress and time, in one statement."""
         given = {"p_run": run_id, "p_state": state, "p_sources": list(run_sources(state))}
         given |= {"p_outputs": outputs, "p_key": outputs_of, "p_error": error}
-        return self._changes(_CLOSE, given)
+        return self._changes(_CLOSE_IF_CLEAN if if_clean else _CLOSE, given)
 
     def roll_up(self, run_id: RunId) -> bool:
         """Write progress and totals of a run that is going on, as its rows stand now."""

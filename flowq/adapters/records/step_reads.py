@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import Text, and_, bindparam, cast, func, select
+from sqlalchemy import Text, bindparam, cast, func, select
 
 from flowq.adapters.records.models import FlowStepRun
 from flowq.adapters.records.payloads import copy_from_text
 from flowq.adapters.records.repository import STEPS, Repository
+from flowq.adapters.records.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import ResultRef, step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
@@ -16,30 +17,13 @@ from flowq.engine.rows import StepPlace, StoredStep
 _C = STEPS.c
 _NODE = _C.map_index.is_(None)
 _OPEN = tuple(ACTIVE_STEP_STATES)
-#: Rows asked for by id in one statement; SQLite takes 32,766 parameters at most.
-_CHUNK = 1000
-_STORED = (
-    _C.step_key,
-    _C.map_index,
-    _C.status,
-    _C.attempt,
-    _C.result,
-    _C.map_size,
-    _C.error_type,
-    _C.error_message,
-    _C.step_metadata,
-)
-
-
-_NODES = and_(
-    _C.flow_run_id == bindparam("p_run"),
-    _C.step_key.in_(bindparam("p_keys", expanding=True)),
-    _C.map_index.is_(None),
-)
+_STORED = stored_columns(STEPS)
 _RUN = _C.flow_run_id == bindparam("p_run")
 _PLACE = select(_C.flow_run_id, _C.step_key, _C.map_index).where(_C.id == bindparam("p_id"))
-_STATES = select(_C.step_key, _C.status).where(_NODES)
-_STORED_NODES = select(*_STORED).where(_NODES)
+_STATES = select(_C.step_key, _C.status).where(NODES)
+_COPIES = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
+    _C.id.in_(bindparam("p_keys", expanding=True))
+)
 _ANY_OPEN = select(_C.id).where(_RUN, _C.status.in_(_OPEN)).limit(1)
 _OPEN_ITEM = _ANY_OPEN.where(_C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
 
@@ -85,7 +69,7 @@ class StepReads(Repository):
 
     def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
         """Return the states of nodes (for a map: of the map, not of its items)."""
-        rows = self._run(_STATES, {"p_run": run_id, "p_keys": list(keys)})
+        rows = self._run_parts(_STATES, {"p_run": run_id}, list(keys))
         return {row[0]: StepState(row[1]) for row in rows}
 
     def has_open(self, run_id: RunId, key: str | None = None) -> bool:
@@ -110,7 +94,7 @@ class StepReads(Repository):
             .where(_C.flow_run_id == run_id, _NODE, _C.status == StepState.FAILED)
             .order_by(_C.completed_at)
         )
-        return [_stored(row) for row in self._run(query)]
+        return [stored_step(row) for row in self._run(query)]
 
     def first_failed_item(self, run_id: RunId, key: str) -> StoredStep | None:
         """Return the item of a map that failed first."""
@@ -121,12 +105,12 @@ class StepReads(Repository):
             .order_by(_C.completed_at, _C.map_index)
         )
         row = self._run(query.limit(1)).first()
-        return None if row is None else _stored(row)
+        return None if row is None else stored_step(row)
 
     def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
         """Return nodes by key, as readers of results see them."""
-        rows = self._run(_STORED_NODES, {"p_run": run_id, "p_keys": list(keys)})
-        return [_stored(row) for row in rows]
+        rows = self._run_parts(STORED_NODES, {"p_run": run_id}, keys)
+        return [stored_step(row) for row in rows]
 
     def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
         """Return one item of a map."""
@@ -134,7 +118,7 @@ class StepReads(Repository):
             _C.flow_run_id == run_id, _C.step_key == key, _C.map_index == index
         )
         row = self._run(query).first()
-        return None if row is None else _stored(row)
+        return None if row is None else stored_step(row)
 
     def items(self, run_id: RunId, key: str) -> list[StoredStep]:
         """Return all items of a map, in order."""
@@ -143,27 +127,14 @@ class StepReads(Repository):
             .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
             .order_by(_C.map_index)
         )
-        return [_stored(row) for row in self._run(query)]
+        return [stored_step(row) for row in self._run(query)]
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return durable copies of small results by their result keys."""
         wanted = {step_of_key(key): key for key in keys}
         found: dict[str, bytes] = {}
-        ids = list(wanted)
-        for start in range(0, len(ids), _CHUNK):
-            query = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
-                _C.id.in_(ids[start : start + _CHUNK])
-            )
-            for step_id, result, text in self._run(query):
-                ref = ResultRef.model_validate(result) if result else None
-                if text is not None and ref is not None and ref.key == wanted[step_id]:
-                    found[ref.key] = copy_from_text(ref.codec, text)
+        for step_id, result, text in self._run_parts(_COPIES, {}, list(wanted)):
+            ref = ResultRef.model_validate(result) if result else None
+            if text is not None and ref is not None and ref.key == wanted[step_id]:
+                found[ref.key] = copy_from_text(ref.codec, text)
         return found
-
-
-def _stored(row: object) -> StoredStep:
-    key, index, status, attempt, result, size, error_type, message, metadata = row  # type: ignore[misc]
-    ref = None if result is None else ResultRef.model_validate(result)
-    return StoredStep(
-        key, index, StepState(status), attempt, ref, size, error_type, message, metadata
-    )

@@ -41,7 +41,8 @@ class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites):
             return self.queue(claim.run_id, batch, keys, resend_after, ended=1)
         given = {
             **completion_parameters(claim, outcome, advanced=True),
-            **queue_parameters(claim.run_id, batch, keys, resend_after, ended=1),
+            **queue_parameters(claim.run_id, batch, resend_after, ended=1),
+            "p_keys": list(keys),
         }
         rows = self._run(_COMPLETE_AND_QUEUE, given).all()
         return [row[0] for row in rows if row[0] is not None] if rows else None
