@@ -140,5 +140,6 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             resend_after=chosen.resend_after,
             max_recoveries=chosen.max_recoveries,
             input_limit_bytes=chosen.input_limit_bytes,
+            chord_from=chosen.chord_from,
         ),
     )

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     input_limit_bytes: int = Field(
         1024 * 1024, gt=0, description="Inputs of a run may have this many bytes as JSON."
     )
+    chord_from: int = Field(
+        8,
+        ge=2,
+        description="From this many steps on a batch is a chord. The steps of a smaller one are sent "
+        "as a group and advance the run by themselves: a chord would cost more than it spares.",
+    )
     lease_seconds: float = Field(
         30.0, gt=0, description="A worker that is silent for this long has lost its steps."
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowq.core.errors import FlowqError, LeaseLost, RedisUnavailable, StepError, Unavailable
+from flowq.core.errors import FlowqError, RedisUnavailable, StepError, Unavailable
 from flowq.core.expressions import evaluate
 from flowq.core.graph import Graph
 from flowq.core.ids import (
@@ -43,7 +43,7 @@ from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.finish import finish_if_done
 from flowq.engine.ports import Transaction
-from flowq.engine.rows import Batch, Claim, Definition, Message, NewStep, Outcome, StepPlace
+from flowq.engine.rows import Batch, Definition, Message, NewStep, StepPlace
 from flowq.engine.values import lookup
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ class Advance:
                 if state is StepState.FAILED:
                     self.failed(self._spec.step(key))
             counts = Counter(d for key in states for d in self._graph.dependents[key])
+            self._queue_at_once(counts, states)
             free = self._tx.steps.release(self._run_id, counts) if counts else []
             states = self._decide(free, states, Facts())
         return self._progress
@@ -182,7 +183,7 @@ class Advance:
         queued = self._tx.steps.queue(self._run_id, batch, keys, resend_after, ended=ended)
         if queued:
             ours = [key for key in keys if key in queued]
-            self._progress.batches.append(node_batch(self._definition, batch, ours))
+            self._progress.batches.append(node_batch(self._engine, self._definition, batch, ours))
 
     def _expand(self, step: StepSpec, items: Sequence[Any]) -> None:
         assert step.map is not None
@@ -196,7 +197,8 @@ class Advance:
         resend_after = self._engine.policies.resend_after
         if self._tx.steps.expand(self._run_id, step.key, rows, batch, resend_after):
             messages = tuple(message(self._run_id, step, index) for index in range(len(items)))
-            self._progress.batches.append(Batch(batch, messages, joined=len(messages) > 1))
+            joined = len(messages) >= self._engine.policies.chord_from
+            self._progress.batches.append(Batch(batch, messages, joined))
 
     def _map_failure(self, key: str, outcome: StepState) -> str | None:
         if outcome is not StepState.FAILED:
@@ -219,47 +221,13 @@ def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
     return Message(item_id(node, index), run_id, step.name, f"{step.key}[{index}]", step.queue)
 
 
-def complete_alone(engine: Engine, claim: Claim, outcome: Outcome) -> bool:
-    """Complete a step on whose dependents nothing else has to be read or awaited, and send them.
-
-    Returns:
-        False, with nothing done, when its dependents are not as simple as that.
-
-    Raises:
-        LeaseLost: the attempt no longer holds its lease.
-    """
-    known = engine.definitions.get(claim.run_id)
-    definition, graph = known.definition, known.graph
-    dependents = graph.dependents[claim.key]
-    if any(len(graph.dependencies[key]) > 1 for key in dependents):
-        return False
-    decided = plan(
-        definition.spec, graph, dependents, {claim.key: StepState.COMPLETED}, conditions={}
-    )
-    if [set(batch) for batch in decided.batches] != [set(dependents)]:
-        return False
-    keys = decided.batches[0]
-    batch = batch_of_nodes(claim.run_id, node_id(claim.run_id, keys[0]))
-    queued = engine.records.complete_and_queue(
-        claim, outcome, batch, keys, engine.policies.resend_after
-    )
-    if queued is None:
-        raise lost(claim)
-    if queued:
-        send(engine, [node_batch(definition, batch, [key for key in keys if key in queued])])
-    return True
-
-
-def lost(claim: Claim) -> LeaseLost:
-    """Return the error of an attempt that no longer holds its lease."""
-    return LeaseLost(f"attempt {claim.attempt} of {claim.key} no longer holds its lease")
-
-
-def node_batch(definition: Definition, batch: BatchId, keys: Iterable[str]) -> Batch:
+def node_batch(
+    engine: Engine, definition: Definition, batch: BatchId, keys: Iterable[str]
+) -> Batch:
     """Return a batch of nodes."""
     step = definition.spec.step
     messages = tuple(message(definition.run_id, step(key), None) for key in keys)
-    return Batch(batch, messages, joined=len(messages) > 1)
+    return Batch(batch, messages, joined=len(messages) >= engine.policies.chord_from)
 
 
 def advance(

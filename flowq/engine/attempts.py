@@ -30,13 +30,13 @@ from flowq.core.errors import (
     StepError,
 )
 from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempotency_key
-from flowq.core.planner import map_outcome
 from flowq.core.references import references, resolve
 from flowq.core.retries import error_type_names, retry_delay
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
-from flowq.engine.advance import Advance, Progress, advance, complete_alone, lost
+from flowq.engine.advance import Advance, Progress, advance
 from flowq.engine.codecs import coerce, local_files
+from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.context import StepContext
 from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
@@ -159,22 +159,7 @@ def _call(
 
 
 def _complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> Ended:
-    if joined:
-        if not engine.records.single(lambda tx: tx.steps.complete(claim, outcome, advanced=False)):
-            raise lost(claim)
-        return Ended(Ending.COMPLETED)
-    if claim.map_index is None and complete_alone(engine, claim, outcome):
-        return Ended(Ending.COMPLETED)
-
-    def work(step: Advance, tx: Transaction) -> Progress:
-        if not tx.steps.complete(claim, outcome, advanced=True):
-            raise lost(claim)
-        if claim.map_index is None:
-            return step.ended({claim.key: StepState.COMPLETED})
-        # Sent again on its own: the chord that should end this map may never fire.
-        return Progress() if tx.steps.has_open(claim.run_id, claim.key) else step.end_map(claim.key)
-
-    advance(engine, claim.run_id, work)
+    complete(engine, claim, outcome, joined=joined)
     return Ended(Ending.COMPLETED)
 
 
@@ -213,13 +198,15 @@ def _fail(
             raise lost(claim)
         return Ended(Ending.RETRYING, error, delay)
 
+    if claim.map_index is not None:
+        if not engine.records.single(lambda tx: tx.steps.fail(claim, outcome, advanced=True)):
+            raise lost(claim)
+        end_item(engine, claim)
+        return Ended(Ending.FAILED, error)
+
     def work(transition: Advance, tx: Transaction) -> Progress:
         if not tx.steps.fail(claim, outcome, advanced=not joined):
             raise lost(claim)
-        if claim.map_index is not None:
-            counts = tx.steps.counts(claim.run_id, claim.key)
-            ended = map_outcome(step, counts) is not None
-            return transition.end_map(claim.key) if ended else Progress()
         if not joined:
             return transition.ended({claim.key: StepState.FAILED})
         transition.failed(step, outcome.error_message)

@@ -30,6 +30,8 @@ class Policies:
     resend_after: timedelta = timedelta(seconds=60)
     max_recoveries: int = 5
     input_limit_bytes: int = 1024 * 1024
+    #: From this size on a batch is a chord; the members of a smaller one advance by themselves.
+    chord_from: int = 8
 
 
 class Known:

@@ -357,3 +357,12 @@ class Records(Protocol):
         Returns:
             The keys that it has queued; None when the lease is lost and nothing was changed.
         """
+
+    def complete_and_release(
+        self, claim: Claim, outcome: Outcome, dependents: Sequence[str]
+    ) -> dict[str, tuple[int, StepState]] | None:
+        """Complete a step and count its dependents down by one, both or neither.
+
+        Returns:
+            From each dependent to its open dependencies and its state; None when the lease is lost.
+        """

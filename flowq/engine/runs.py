@@ -80,7 +80,7 @@ def submit(
             before(tx)
         if not tx.runs.insert(run, engine.policies.resend_after):
             return Progress()
-        queued = [node_batch(definition, batch, keys) for batch, keys in batches.items()]
+        queued = [node_batch(engine, definition, batch, keys) for batch, keys in batches.items()]
         return Progress(queued, undecided)
 
     advance(engine, run_id, begin)

@@ -1,4 +1,4 @@
-"""Batches as Celery messages: a chord for two or more steps, a plain task for one.
+"""Batches as Celery messages: a chord for many steps, a group for few, a plain task for one.
 
 Messages are built here instead of by `apply_async`, which spends more than a millisecond on each; they
 go out pipelined, through kombu's `Producer.batch`. A message holds ids and nothing else, so its size does

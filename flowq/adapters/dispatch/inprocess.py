@@ -1,7 +1,7 @@
 """Workers without Celery: what is sent is kept, and run in the calling thread when asked to.
 
-For tests, also users' own, and for simulations: a whole flow runs on SQLite with neither broker nor
-worker, and in any order of deliveries that a seed makes.
+For tests, also users' own, and for simulations: a whole flow runs on SQLite with neither broker
+nor worker, and in any order of deliveries that a seed makes.
 
     dispatcher = InProcessDispatcher()
     engine = Engine(..., dispatcher=dispatcher)
@@ -9,8 +9,8 @@ worker, and in any order of deliveries that a seed makes.
     dispatcher.run(engine)
 
 It behaves as the Celery worker does: members of a joined batch leave advancing to the batch's end,
-which is a delivery of its own; a retry comes when it is due; a message that finds nothing to claim does
-nothing; a step that is not defined here is left for a worker that knows it.
+which is a delivery of its own; a retry comes when it is due; a message that finds nothing to claim
+does nothing; a step that is not defined here is left for a worker that knows it.
 """
 
 import logging
@@ -58,8 +58,8 @@ class InProcessDispatcher:
     """Implements `flowq.engine.ports.Dispatcher` in a list.
 
     Args:
-        pick: From a number of waiting deliveries, which of them is next, from 0; in order by default.
-            `random.Random(seed).randrange` gives an order that the seed repeats.
+        pick: From a number of waiting deliveries, which of them is next, from 0; by default the
+            first. `random.Random(seed).randrange` gives an order that the seed repeats.
         wait: What happens until a retry is due, when nothing else is to be done. The database's
             clock decides about a retry, so a `wait` that returns early has to move that.
     """

@@ -35,7 +35,7 @@ QUEUE = (
     .returning(_C.step_key)
 )
 
-_RELEASE = (
+RELEASE = (
     update(STEPS)
     .where(NODES)
     .values(pending_dependencies=_C.pending_dependencies - bindparam("p_count", type_=Integer))
@@ -163,7 +163,7 @@ class AdvanceWrites(Repository):
             given: dict[str, Any] = {"p_run": run_id, "p_count": count}
             free += [
                 row[0]
-                for row in self._run_parts(_RELEASE, given, keys)
+                for row in self._run_parts(RELEASE, given, keys)
                 if row[1] == 0 and row[2] == StepState.PENDING
             ]
         return free

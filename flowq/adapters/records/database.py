@@ -22,6 +22,7 @@ from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.types import dump_json
 from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable
 from flowq.core.ids import BatchId
+from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome
 
 T = TypeVar("T")
@@ -108,8 +109,19 @@ class SqlRecords:
         def work(tx: SqlTransaction) -> list[str] | None:
             return tx.steps.complete_and_queue(claim, outcome, batch, keys, resend_after)
 
-        one_statement = self.engine.dialect.name != "sqlite"
-        return self.single(work) if one_statement else self.write(work)
+        return self._atomically(work)
+
+    def complete_and_release(
+        self, claim: Claim, outcome: Outcome, dependents: Sequence[str]
+    ) -> dict[str, tuple[int, StepState]] | None:
+        """Complete a step and count its dependents down by one, in the cheapest safe way."""
+        return self._atomically(
+            lambda tx: tx.steps.complete_and_release(claim, outcome, dependents)
+        )
+
+    def _atomically(self, work: Callable[[SqlTransaction], T]) -> T:
+        """Run what is one statement on PostgreSQL and several on SQLite."""
+        return self.write(work) if self.engine.dialect.name == "sqlite" else self.single(work)
 
     def _roll_back(self, connection: Connection) -> None:
         """Undo, or throw the connection away: it must not go back to the pool in a transaction."""

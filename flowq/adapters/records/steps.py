@@ -5,11 +5,12 @@ from datetime import timedelta
 
 from sqlalchemy import exists, select, true
 
-from flowq.adapters.records.advance_writes import QUEUE, AdvanceWrites, queue_parameters
+from flowq.adapters.records.advance_writes import QUEUE, RELEASE, AdvanceWrites, queue_parameters
 from flowq.adapters.records.attempt_writes import COMPLETE, AttemptWrites, completion_parameters
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.step_reads import StepReads
 from flowq.core.ids import BatchId
+from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome
 
 # Both UPDATEs as one statement: either both happen or none, in one round trip and one commit.
@@ -18,6 +19,9 @@ _queued = QUEUE.where(exists(select(_done.c.id))).cte("queued")
 _COMPLETE_AND_QUEUE = select(_queued.c.step_key).select_from(
     _done.outerjoin(_queued, true()),
 )
+
+_released = RELEASE.where(exists(select(_done.c.id))).cte("released")
+_COMPLETE_AND_RELEASE = select(*_released.c).select_from(_done.outerjoin(_released, true()))
 
 
 class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites):
@@ -46,3 +50,19 @@ class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites):
         }
         rows = self._run(_COMPLETE_AND_QUEUE, given).all()
         return [row[0] for row in rows if row[0] is not None] if rows else None
+
+    def complete_and_release(
+        self, claim: Claim, outcome: Outcome, dependents: Sequence[str]
+    ) -> dict[str, tuple[int, StepState]] | None:
+        """Complete a step and count its dependents down by one; None if its lease is lost."""
+        counting = {"p_run": claim.run_id, "p_keys": list(dependents), "p_count": 1}
+        if self._connection.dialect.name == "sqlite":
+            if not self.complete(claim, outcome, advanced=True):
+                return None
+            rows = self._run(RELEASE, counting).all()
+        else:
+            given = {**completion_parameters(claim, outcome, advanced=True), **counting}
+            rows = self._run(_COMPLETE_AND_RELEASE, given).all()
+            if not rows:
+                return None
+        return {row[0]: (row[1], StepState(row[2])) for row in rows if row[0] is not None}

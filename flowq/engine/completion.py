@@ -1,0 +1,105 @@
+"""How a step that has completed hands over to what comes after it.
+
+A member of a chord only writes its row: the chord advances the run. A step that was sent alone, or in a
+small batch, advances the run itself, in as few round trips as its dependents allow:
+
+    nothing waits for it                     complete; perhaps the run is at its end
+    its dependents wait for nothing else     complete and queue them, one statement
+    some wait for others too                 complete and count them down, one statement; whoever
+                                             reaches zero is decided in a transaction of its own
+
+Should that second transaction never come, the step stands there, pending and waiting for nothing, which
+is what the sweeper looks for.
+"""
+
+from flowq.core.errors import LeaseLost
+from flowq.core.ids import batch_of_nodes, node_id
+from flowq.core.planner import plan
+from flowq.core.states import StepState
+from flowq.engine.advance import Facts, Progress, advance, node_batch, send
+from flowq.engine.engine import Engine
+from flowq.engine.rows import Claim, Outcome
+
+
+def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> None:
+    """Complete a step and go on with its run.
+
+    Raises:
+        LeaseLost: the attempt no longer holds its lease; nothing has changed.
+    """
+    known = engine.definitions.get(claim.run_id)
+    dependents = known.graph.dependents[claim.key]
+    is_item = claim.map_index is not None
+    if joined or is_item or not dependents:
+        advanced = not joined
+        if not engine.records.single(
+            lambda tx: tx.steps.complete(claim, outcome, advanced=advanced)
+        ):
+            raise lost(claim)
+        if not joined:
+            _after(engine, claim)
+    elif all(len(known.graph.dependencies[key]) == 1 for key in dependents):
+        _complete_and_queue(engine, claim, outcome)
+    else:
+        _complete_and_release(engine, claim, outcome)
+
+
+def lost(claim: Claim) -> LeaseLost:
+    """Return the error of an attempt that no longer holds its lease."""
+    return LeaseLost(f"attempt {claim.attempt} of {claim.key} no longer holds its lease")
+
+
+def end_item(engine: Engine, claim: Claim) -> None:
+    """End the map of an item that has just ended, if its other items allow that.
+
+    Asked after the commit: of two items that end at the same moment, the later one sees both.
+    """
+    advance(engine, claim.run_id, lambda step, _tx: step.end_map(claim.key))
+
+
+def _after(engine: Engine, claim: Claim) -> None:
+    if claim.map_index is None:
+        advance(engine, claim.run_id, lambda _step, _tx: Progress())
+    elif not engine.records.single(lambda tx: tx.steps.has_open(claim.run_id, claim.key)):
+        end_item(engine, claim)
+
+
+def _complete_and_queue(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+    known = engine.definitions.get(claim.run_id)
+    definition, graph = known.definition, known.graph
+    dependents = graph.dependents[claim.key]
+    decided = plan(
+        definition.spec, graph, dependents, {claim.key: StepState.COMPLETED}, conditions={}
+    )
+    if [set(batch) for batch in decided.batches] != [set(dependents)]:
+        # Some are maps or have conditions, or they make several batches.
+        _complete_and_release(engine, claim, outcome)
+        return
+    keys = decided.batches[0]
+    batch = batch_of_nodes(claim.run_id, node_id(claim.run_id, keys[0]))
+    queued = engine.records.complete_and_queue(
+        claim, outcome, batch, keys, engine.policies.resend_after
+    )
+    if queued is None:
+        raise lost(claim)
+    if queued:
+        ours = [key for key in keys if key in queued]
+        send(engine, [node_batch(engine, definition, batch, ours)])
+    else:
+        _after(engine, claim)  # the run has stopped
+
+
+def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+    dependents = engine.definitions.get(claim.run_id).graph.dependents[claim.key]
+    released = engine.records.complete_and_release(claim, outcome, dependents)
+    if released is None:
+        raise lost(claim)
+    free = [key for key, (open_count, state) in released.items() if _is_free(open_count, state)]
+    if free:
+        advance(engine, claim.run_id, lambda step, _tx: step.decide(free, Facts()))
+    elif all(state is StepState.CANCELLED for _, state in released.values()):
+        _after(engine, claim)  # the run has stopped
+
+
+def _is_free(open_count: int, state: StepState) -> bool:
+    return open_count == 0 and state is StepState.PENDING
