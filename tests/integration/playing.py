@@ -19,9 +19,9 @@ from flowq.engine import runs
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.finish import output
-from flowq.engine.rows import RunView, StepView
 from flowq.engine.registry import registry
 from flowq.engine.results import Results
+from flowq.engine.rows import RunView, StepView
 from flowq.engine.sweeper import sweep
 
 

@@ -79,7 +79,7 @@ def paths(title: str) -> dict[str, Any]:
         "title": page.title,
         "year": born(page.author),
         "tag": echo(page.tags[1]),
-        "last": echo(page["tags"][-1]),
+        "last": echo(page["tags"][-1]),  # type: ignore[index]
         "whole": page,
     }
 
@@ -94,7 +94,7 @@ def test_paths_lead_into_results(stage: Stage) -> None:
 
 @flow
 def wrong_path() -> Any:
-    return echo(fetch("x").subtitle)
+    return echo(fetch("x").subtitle)  # type: ignore[attr-defined]
 
 
 def test_path_that_leads_nowhere_fails_the_step_and_says_what_there_is(stage: Stage) -> None:
@@ -108,7 +108,9 @@ def test_path_that_leads_nowhere_fails_the_step_and_says_what_there_is(stage: St
 @flow
 def nested_arguments(n: int) -> Any:
     one = double(n)
-    return echo({"list": [one, 7, {"deep": one}], "when": datetime(2026, 1, 2, tzinfo=UTC), "$ref": 1})
+    return echo(
+        {"list": [one, 7, {"deep": one}], "when": datetime(2026, 1, 2, tzinfo=UTC), "$ref": 1}
+    )
 
 
 @flow
@@ -139,7 +141,9 @@ def test_data_that_looks_like_a_reference_stays_data(stage: Stage) -> None:
 
 @flow
 def look_alike_items() -> Any:
-    items = echo([{"$ref": "text"}, {"$op": "x"}, {"$literal": {"$ref": "y"}}, {"a": {"$ref": "z"}}])
+    items = echo(
+        [{"$ref": "text"}, {"$op": "x"}, {"$literal": {"$ref": "y"}}, {"a": {"$ref": "z"}}]
+    )
     return echo.map(items)
 
 
@@ -187,7 +191,7 @@ def test_flow_without_steps_completes_at_once(stage: Stage) -> None:
     assert played.view.total == 0
 
 
-# --- maps --------------------------------------------------------------------------------------------
+# --- maps ----------------------------------------------------------------------------------------
 
 
 @flow
@@ -350,7 +354,7 @@ def test_strange_values_come_through_as_arguments_and_as_items(stage: Stage) -> 
         assert found[2:] == ["\0", "ünï\u2028", 2**70, None, {"k\0": 1}]
 
 
-# --- order -------------------------------------------------------------------------------------------
+# --- order ---------------------------------------------------------------------------------------
 
 _log: list[str] = []
 
@@ -394,7 +398,7 @@ def test_after_a_map_waits_for_all_its_items(records: Any, seed: int) -> None:
     assert _log[-1] == "z"
 
 
-# --- child flows -------------------------------------------------------------------------------------
+# --- child flows ---------------------------------------------------------------------------------
 
 
 @flow
@@ -552,7 +556,7 @@ def test_failed_child_stops_a_run_that_fails_fast(stage: Stage) -> None:
     assert played.states()["two"] is CANCELLED
 
 
-# --- options and refusals ----------------------------------------------------------------------------
+# --- options and refusals ------------------------------------------------------------------------
 
 
 def test_inputs_of_the_wrong_type_are_refused_and_nothing_is_recorded(stage: Stage) -> None:

@@ -1,4 +1,6 @@
-"""What flows say about conditions and failures, and what is recorded of them, on the real engine."""
+"""What flows say about conditions and failures, and what is recorded, on the real engine."""
+
+# ruff: noqa: FBT001 - the inputs of a flow are its parameters
 
 import asyncio
 import threading
@@ -68,7 +70,7 @@ def check_closed(played: Played) -> None:
     assert (row.outputs is None) or view.status is RunState.COMPLETED
 
 
-# --- conditions --------------------------------------------------------------------------------------
+# --- conditions ----------------------------------------------------------------------------------
 
 
 @flow
@@ -173,7 +175,7 @@ def test_condition_that_cannot_be_read_fails_its_step(stage: Stage, which: Any, 
     check_closed(played)
 
 
-# --- failures ----------------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 
 
 @step
@@ -242,7 +244,7 @@ def test_allowed_failure_goes_on_with_a_step_failure(stage: Stage) -> None:
 @flow
 def allowed_condition() -> Any:
     failed = fail.options(allow_failure=True)("no")
-    return echo.options(key="plan_b", when=~failed)("plan b")
+    return echo.options(key="plan_b", when=~failed)("plan b")  # type: ignore[operator]
 
 
 def test_failure_is_false_in_a_condition(stage: Stage) -> None:
@@ -269,7 +271,12 @@ def test_fail_fast_begins_nothing_new(stage: Stage) -> None:
     played = stage.play(fast)
 
     assert played.status is RunState.FAILED
-    assert played.states() == {"fail": FAILED, "one": CANCELLED, "two": CANCELLED, "three": CANCELLED}
+    assert played.states() == {
+        "fail": FAILED,
+        "one": CANCELLED,
+        "two": CANCELLED,
+        "three": CANCELLED,
+    }
     assert (played.view.done, played.view.total) == (0, 4)
     check_closed(played)
 
@@ -374,7 +381,7 @@ def test_map_that_may_fail_leaves_one_failure(stage: Stage) -> None:
     check_closed(played)
 
 
-# --- retries -----------------------------------------------------------------------------------------
+# --- retries -------------------------------------------------------------------------------------
 
 _attempts: dict[str, int] = {}
 
@@ -469,7 +476,7 @@ def test_items_are_retried_each_on_its_own(
     check_closed(played)
 
 
-# --- timeouts ----------------------------------------------------------------------------------------
+# --- timeouts ------------------------------------------------------------------------------------
 
 
 @step
@@ -498,7 +505,7 @@ async def times_out_itself() -> None:
 
 @flow
 def too_long(which: str) -> None:
-    steps = {"blocks": blocks, "computes": computes, "sleeps": sleeps}
+    steps: dict[str, Any] = {"blocks": blocks, "computes": computes, "sleeps": sleeps}
     steps[which].options(timeout=0.1)()
 
 
@@ -558,7 +565,7 @@ def test_async_step_that_calls_exit_fails_alone(stage: Stage) -> None:
     assert "sys.exit(3)" in str(played.step("leaves").error_message)
 
 
-# --- outputs of runs ---------------------------------------------------------------------------------
+# --- outputs of runs -----------------------------------------------------------------------------
 
 
 @flow

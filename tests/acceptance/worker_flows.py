@@ -1,0 +1,186 @@
+"""Flows that the acceptance tests run on real workers; workers import them through `worker_app`."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from flowq import flow, step
+
+
+@step
+def echo(value: Any) -> Any:
+    return value
+
+
+@step
+def double(number: int) -> int:
+    return 2 * number
+
+
+@step
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step(retries=3, retry_delay=0.01)
+def flaky(fails: int) -> int:
+    attempt = step.context().attempt
+    if attempt <= fails:
+        raise ConnectionError(f"attempt {attempt} lost")
+    return attempt
+
+
+@step
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+@step
+def who(item: int = 0) -> dict[str, Any]:
+    here = step.context()
+    here.logger.warning("who says hello")
+    return {"run": str(here.run_id), "key": here.key, "index": here.index, "pid": os.getpid()}
+
+
+@step
+async def who_async(item: int = 0) -> dict[str, Any]:
+    await asyncio.sleep(0)
+    here = step.context()
+    return {"run": str(here.run_id), "key": here.key, "index": here.index, "pid": os.getpid()}
+
+
+@step
+async def nap(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@step
+def blocks(seconds: float) -> str:
+    time.sleep(seconds)
+    return "awake"
+
+
+@step
+def hold(folder: str) -> int:
+    """Say who holds it, and wait to be let go."""
+    place = Path(folder)
+    (place / f"holding-{os.getpid()}").touch()
+    deadline = time.monotonic() + 60
+    while not (place / "go").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@flow
+def fan(count: int) -> int:
+    """A step, a map, a chord of two that differ, a join."""
+    made = double.map(numbers(count))
+    left = total.options(key="left")(made)
+    right = total.options(key="right")(made)
+    return total.options(key="joined")([left, right, flaky(2)])
+
+
+@flow
+def failing(message: str) -> Any:
+    one = echo.options(key="before")(1)
+    failed = fail.options(after=one)(message)
+    return echo.options(key="after")(failed)
+
+
+@flow
+def half_failing(count: int) -> Any:
+    """A chord of which one member fails, joined by a step that can live with it."""
+    failed = fail.options(allow_failure=True)("half")
+    good = [double.options(key=f"good{i}")(i) for i in range(count)]
+    return echo.options(key="join")([failed, *good])
+
+
+@flow
+def flaky_map(count: int) -> Any:
+    return total(flaky.map([1] * count))
+
+
+@flow
+def contexts(count: int) -> Any:
+    return {"sync": who.map(list(range(count))), "async": who_async.map(list(range(count)))}
+
+
+@flow
+def naps(count: int, seconds: float) -> Any:
+    return total.options(key="count")(double.map(nap_count.map([seconds] * count)))
+
+
+@step
+async def nap_count(seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return 1
+
+
+@flow
+def too_slow(kind: str) -> Any:
+    if kind == "async":
+        return nap.options(timeout=0.3)(30)
+    return blocks.options(timeout=0.3)(30)
+
+
+@flow
+def holding(folder: str) -> int:
+    return double(echo(hold(folder)))
+
+
+@flow
+def parent(number: int) -> Any:
+    return echo([child(number), child.options(key="other")(number + 1)])
+
+
+@flow
+def child(number: int) -> int:
+    return double(double(number))
+
+
+@flow
+def large(count: int) -> Any:
+    return total(size.map(blob.map([2_000_000] * count)))
+
+
+@step
+def blob(size: int) -> str:
+    return "x" * size
+
+
+@step
+def size(text: str) -> int:
+    return len(text)
+
+
+@flow
+def secretive(secret: str) -> Any:
+    return echo.options(key="join")([echo(secret), echo(secret)])
+
+
+@flow
+def wide(count: int) -> Any:
+    return double.map(list(range(count)))
+
+
+@flow
+def wide_nodes(count: int) -> Any:
+    return total([double.options(key=f"examples.codebase.measure{i}")(i) for i in range(count)])
+
+
+@step
+def leave() -> None:
+    raise SystemExit(2)
+
+
+@flow
+def leaving() -> Any:
+    return echo(leave())

@@ -1,0 +1,806 @@
+"""What every database does for the engine: one suite, on SQLite and on PostgreSQL."""
+
+# ruff: noqa: B023 - what is given to a transaction is called at once
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from threading import Barrier
+from typing import Any
+from uuid import UUID
+
+import pytest
+import uuid_utils.compat as uuids
+from sqlalchemy import delete, text, update
+
+from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.models import FlowRun, FlowStepRun
+from flowq.adapters.records.types import DbNow
+from flowq.core import errors
+from flowq.core.ids import (
+    BatchId,
+    LeaseToken,
+    RunId,
+    StepRunId,
+    batch_of_items,
+    batch_of_nodes,
+    item_id,
+    node_id,
+)
+from flowq.core.results import Place, ResultRef, row_key
+from flowq.core.spec import FlowSpec, StepSpec
+from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
+from flowq.engine.rows import Claim, NewRun, NewStep, Outcome
+
+LEASE = timedelta(seconds=30)
+LATER = timedelta(seconds=60)
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def records(database_url: str) -> Iterator[SqlRecords]:
+    records = SqlRecords(database_url)
+    yield records
+    records.close()
+
+
+def new_run(
+    *keys: str, pending: dict[str, int] | None = None, queued: bool = False, **options: Any
+) -> NewRun:
+    run_id = options.pop("id", None) or RunId(uuids.uuid7())
+    batch = batch_of_nodes(run_id, node_id(run_id, keys[0])) if queued else None
+    steps = tuple(
+        NewStep(
+            node_id(run_id, key),
+            key,
+            f"steps.{key}",
+            i,
+            (pending or {}).get(key, 0),
+            {"a": i},
+            batch,
+        )
+        for i, key in enumerate(keys, start=1)
+    )
+    spec = FlowSpec(name="flow", steps=tuple(StepSpec(key=s.key, name=s.name) for s in steps))
+    name = options.pop("flow_name", "flow")
+    return NewRun(run_id, name, spec, {"x": 1}, steps, **options)
+
+
+def insert(records: SqlRecords, run: NewRun) -> RunId:
+    assert records.write(lambda tx: tx.runs.insert(run, LATER))
+    return run.id
+
+
+def token() -> LeaseToken:
+    return LeaseToken(uuids.uuid7())
+
+
+def claim(records: SqlRecords, step_id: StepRunId, lease: timedelta = LEASE) -> Claim | None:
+    return records.single(
+        lambda tx: tx.steps.claim(step_id, token=token(), lease=lease, worker="host:1")
+    )
+
+
+def claimed(records: SqlRecords, run_id: RunId, key: str = "a") -> Claim:
+    found = claim(records, node_id(run_id, key))
+    assert found is not None
+    return found
+
+
+def status(records: SqlRecords, run_id: RunId, key: str = "a") -> StepState:
+    return records.single(lambda tx: tx.steps.states(run_id, [key]))[key]
+
+
+def row(records: SqlRecords, step_id: UUID) -> FlowStepRun:
+    found = records.single(lambda tx: tx.steps.by_id(step_id))
+    assert found is not None
+    return found
+
+
+def stored(claim: Claim, data: bytes, codec: str = "json", **usage: Any) -> Outcome:
+    ref = ResultRef(
+        place=Place.ROW, codec=codec, key=row_key(claim.id, claim.token), size=len(data), sha256="x"
+    )
+    return Outcome(ref, data, Usage(**usage), execution_time_ms=7)
+
+
+def expanded(
+    records: SqlRecords, run_id: RunId, count: int, key: str = "a", order: int = 1
+) -> list[StepRunId]:
+    node, name = node_id(run_id, key), f"steps.{key}"
+    items = [NewStep(item_id(node, i), key, name, order, 0, {"n": i}) for i in range(count)]
+    assert records.write(
+        lambda tx: tx.steps.expand(run_id, key, items, batch_of_items(node), LATER)
+    )
+    return [item.id for item in items]
+
+
+def late(records: SqlRecords, column: str, seconds: float = 100) -> None:
+    """Make a time of all steps lie in the past."""
+    clock = getattr(FlowStepRun, column)
+    with records.engine.begin() as connection:
+        connection.execute(
+            update(FlowStepRun).where(clock.is_not(None)).values({column: DbNow(-seconds)})
+        )
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def test_run_is_inserted_once(records: SqlRecords) -> None:
+    run = new_run("a", "b", user_id="ada", metadata={"k": "v"}, parent=StepRunId(uuids.uuid7()))
+    insert(records, run)
+    again = new_run("a", "b", id=run.id, is_new=False)
+
+    assert not records.write(lambda tx: tx.runs.insert(again, LATER))
+
+    found = records.single(lambda tx: tx.runs.definition(run.id))
+    assert found is not None
+    assert (found.flow_name, found.user_id, found.parent) == ("flow", "ada", run.parent)
+    assert found.spec == run.spec
+    assert len(records.single(lambda tx: tx.steps.by_flow_run_id(run.id))) == 2
+
+
+def test_run_that_is_not_there_is_none(records: SqlRecords) -> None:
+    nobody = RunId(uuids.uuid7())
+
+    assert records.single(lambda tx: tx.runs.definition(nobody)) is None
+    assert records.single(lambda tx: tx.runs.status(nobody)) is None
+    assert records.single(lambda tx: tx.runs.view(nobody)) is None
+    assert records.single(lambda tx: tx.runs.by_id(nobody)) is None
+    assert not records.single(lambda tx: tx.runs.close(nobody, RunState.COMPLETED))
+
+
+def test_failed_transaction_leaves_nothing(records: SqlRecords) -> None:
+    run = new_run("a")
+
+    def work(tx: Any) -> None:
+        tx.runs.insert(run, LATER)
+        raise RuntimeError("after the insert")
+
+    with pytest.raises(RuntimeError, match="after the insert"):
+        records.write(work)
+
+    assert records.single(lambda tx: tx.runs.status(run.id)) is None
+
+
+def test_run_closes_once_with_its_totals(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", "c", queued=True))
+    for key, cost in (("a", "0.000000001"), ("b", "0.2"), ("c", "0.1")):
+        one = claimed(records, run_id, key)
+        done = stored(one, b"1", tokens=10, cost=Decimal(cost))
+        assert records.single(lambda tx: tx.steps.complete(one, done, advanced=True))
+
+    assert records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs={"a": [1]}))
+    assert not records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, error="late"))
+
+    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    assert run is not None
+    assert (run.status, run.outputs, run.error_message) == ("completed", {"a": [1]}, None)
+    assert (run.total_steps, run.step_progress, run.progress_percentage) == (3, 3, 100.0)
+    assert run.total_tokens == 30
+    assert run.total_cost == Decimal("0.300000001")
+    assert isinstance(run.total_cost, Decimal)
+    assert run.execution_time_ms is not None
+
+
+def test_stopped_run_keeps_its_first_error(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a"))
+
+    assert records.single(lambda tx: tx.runs.stop(run_id, error="first"))
+    assert not records.single(lambda tx: tx.runs.stop(run_id, error="second"))
+    assert not records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+    assert records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, error="third"))
+
+    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    assert run is not None
+    assert (run.status, run.error_message) == ("failed", "first")
+
+
+def test_run_without_steps_is_wholly_done(records: SqlRecords) -> None:
+    run_id = RunId(uuids.uuid7())
+    insert(records, NewRun(run_id, "empty", FlowSpec(name="empty", steps=()), {}, ()))
+
+    assert records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+
+    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    assert run is not None
+    assert (run.total_steps, run.progress_percentage, run.total_cost) == (0, 100.0, Decimal(0))
+
+
+def test_times_are_aware_and_utc(records: SqlRecords) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    run_id = insert(records, new_run("a", queued=True))
+    claimed(records, run_id)
+
+    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    assert run is not None
+    step = row(records, node_id(run_id, "a"))
+    for moment in (run.created_at, run.started_at, step.created_at, step.started_at):
+        assert moment is not None
+        assert moment.utcoffset() == timedelta(0)
+        assert before <= moment <= before + timedelta(minutes=1)
+    assert step.lease_expires_at is not None
+    assert step.started_at is not None
+    lease = step.lease_expires_at - step.started_at
+    assert lease.total_seconds() == pytest.approx(30, abs=0.1)
+
+
+# --- repositories for people ---------------------------------------------------------------------
+
+
+def test_runs_are_found_by_user_newest_first(records: SqlRecords) -> None:
+    ids = [insert(records, new_run("a", user_id="ada")) for _ in range(5)]
+    insert(records, new_run("a", user_id="bob"))
+
+    def page(**options: int) -> list[UUID]:
+        return [run.id for run in records.single(lambda tx: tx.runs.by_user_id("ada", **options))]
+
+    assert page() == ids[::-1]
+    assert page(limit=2) == ids[:2:-1]
+    assert page(limit=2, offset=2) == [ids[2], ids[1]]
+    assert page(offset=9) == []
+
+
+def test_runs_are_found_by_status_and_by_flow(records: SqlRecords) -> None:
+    one = insert(records, new_run("a", flow_name="one"))
+    two = insert(records, new_run("a", flow_name="two"))
+    records.single(lambda tx: tx.runs.close(one, RunState.COMPLETED))
+
+    running = records.single(lambda tx: tx.runs.by_status(RunState.RUNNING))
+    assert [run.id for run in running] == [two]
+    named = records.single(lambda tx: tx.runs.by_flow_name("one"))
+    assert [run.id for run in named] == [one]
+    assert [v.id for v in records.single(lambda tx: tx.runs.views())] == [two, one]
+    completed = records.single(lambda tx: tx.runs.views(status=RunState.COMPLETED, flow_name="one"))
+    assert [(v.id, v.total) for v in completed] == [(one, 1)]
+
+
+def test_run_is_found_by_the_beginning_of_its_id(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a"))
+    find: Any = lambda words: records.single(lambda tx: tx.runs.find(words))  # noqa: E731
+
+    for words in (str(run_id), run_id.hex, str(run_id)[:25], str(run_id).upper()[:20]):
+        assert find(words) == [(run_id, "flow")]
+    for words in ("", "-", "%", "no id", "0" * 33, str(run_id)[:-1] + "x"):
+        assert find(words) == []
+
+
+def test_steps_of_a_run_come_in_step_order_with_items_after_their_map(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("b", "a", "c"))
+    expanded(records, run_id, 12, "a", order=2)
+
+    rows = records.single(lambda tx: tx.steps.by_flow_run_id(run_id))
+    assert [(r.step_key, r.map_index) for r in rows] == [
+        ("b", None),
+        ("a", None),
+        *(("a", i) for i in range(12)),
+        ("c", None),
+    ]
+    second = records.single(lambda tx: tx.steps.by_flow_run_id(run_id, limit=2, offset=2))
+    assert [(r.step_key, r.map_index) for r in second] == [("a", 0), ("a", 1)]
+
+
+def test_deleted_run_takes_its_steps_with_it(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b"))
+    other = insert(records, new_run("a"))
+
+    with records.engine.begin() as connection:
+        connection.execute(delete(FlowRun).where(FlowRun.id == run_id))
+
+    assert records.single(lambda tx: tx.steps.by_flow_run_id(run_id)) == []
+    assert len(records.single(lambda tx: tx.steps.by_flow_run_id(other))) == 1
+
+
+# --- attempts ------------------------------------------------------------------------------------
+
+
+def test_queued_step_is_claimed_once(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+
+    first = claimed(records, run_id)
+
+    assert (first.run_id, first.key, first.map_index) == (run_id, "a", None)
+    assert (first.attempt, first.recoveries, first.inputs) == (1, 0, {"a": 1})
+    assert claim(records, first.id) is None
+    assert row(records, first.id).worker == "host:1"
+
+
+def test_of_many_claims_at_once_one_wins(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    start = Barrier(8)
+
+    def race(_: int) -> Claim | None:
+        start.wait(10)
+        return claim(records, node_id(run_id, "a"))
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [one for one in pool.map(race, range(8)) if one is not None]
+
+    assert len(won) == 1
+    assert row(records, won[0].id).lease_token == won[0].token
+
+
+def test_claim_is_refused_while_a_step_is_pending_or_its_run_stopped(records: SqlRecords) -> None:
+    pending = insert(records, new_run("a"))
+    stopped = insert(records, new_run("a", queued=True))
+    records.single(lambda tx: tx.runs.stop(stopped))
+
+    assert claim(records, node_id(pending, "a")) is None
+    assert claim(records, node_id(stopped, "a")) is None
+    assert claim(records, StepRunId(uuids.uuid7())) is None
+
+
+def test_retry_is_claimed_when_it_is_due(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    first = claimed(records, run_id)
+    failed = Outcome(error_type="E", error_message="why\0", metadata={"traceback": "t\0"})
+
+    assert records.single(lambda tx: tx.steps.retry(first, failed, timedelta(seconds=50)))
+
+    assert status(records, run_id) is StepState.RETRYING
+    assert claim(records, first.id) is None
+    late(records, "wake_at")
+    second = claimed(records, run_id)
+    assert second.attempt == 2
+    assert row(records, first.id).error_message == "why\N{SYMBOL FOR NULL}"
+
+
+@pytest.mark.parametrize("write", ["complete", "fail", "retry", "wait"])
+def test_write_of_an_attempt_that_lost_its_lease_changes_nothing(
+    records: SqlRecords, write: str
+) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    old = claimed(records, run_id)
+    late(records, "lease_expires_at")
+    records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, limit=10))
+    new = claimed(records, run_id)
+    writes: dict[str, Any] = {
+        "complete": lambda tx: tx.steps.complete(old, stored(old, b'"old"'), advanced=True),
+        "fail": lambda tx: tx.steps.fail(old, Outcome(error_message="old"), advanced=True),
+        "retry": lambda tx: tx.steps.retry(old, Outcome(), NOW),
+        "wait": lambda tx: tx.steps.wait(old),
+    }
+
+    assert not records.single(writes[write])
+
+    after = row(records, old.id)
+    assert (after.status, after.lease_token) == ("running", new.token)
+    assert (after.outputs, after.error_message, after.recoveries) == (None, None, 1)
+
+
+def test_second_completion_changes_nothing(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+
+    assert records.single(
+        lambda tx: tx.steps.complete(one, stored(one, b"1", tokens=5), advanced=False)
+    )
+    assert not records.single(lambda tx: tx.steps.complete(one, stored(one, b"2"), advanced=False))
+    assert not records.single(lambda tx: tx.steps.fail(one, Outcome(), advanced=False))
+
+    assert (row(records, one.id).outputs, row(records, one.id).tokens_used) == (1, 5)
+
+
+def test_usage_of_all_attempts_adds_up(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    for _ in range(10):
+        one = claimed(records, run_id)
+        spent = Outcome(usage=Usage(3, Decimal("0.1")))
+        assert records.single(lambda tx: tx.steps.retry(one, spent, NOW))
+    last = claimed(records, run_id)
+    records.single(lambda tx: tx.steps.complete(last, stored(last, b"1", tokens=1), advanced=True))
+
+    assert row(records, last.id).tokens_used == 31
+    assert row(records, last.id).cost_estimate == Decimal(1)
+    records.single(lambda tx: tx.runs.roll_up(run_id))
+    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    assert run is not None
+    assert run.total_cost == Decimal(1)
+
+
+def test_leases_are_renewed_together_and_lost_ones_are_told(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    one, two = claimed(records, run_id, "a"), claimed(records, run_id, "b")
+    records.single(lambda tx: tx.steps.complete(two, stored(two, b"1"), advanced=True))
+    late(records, "lease_expires_at")
+
+    alive = records.single(lambda tx: tx.steps.renew([one.token, two.token, token()], LEASE))
+
+    assert alive == {one.token}
+    assert records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, limit=10)) == []
+    assert records.single(lambda tx: tx.steps.renew([], LEASE)) == set()
+
+
+def test_waiting_step_ends_once(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+    assert not records.single(
+        lambda tx: tx.steps.end_waiting(one.id, StepState.COMPLETED, Outcome())
+    )
+    assert records.single(lambda tx: tx.steps.wait(one))
+    done = stored(one, b'{"a": 1}')
+
+    assert records.single(lambda tx: tx.steps.end_waiting(one.id, StepState.COMPLETED, done))
+    assert not records.single(lambda tx: tx.steps.end_waiting(one.id, StepState.FAILED, Outcome()))
+
+    assert (row(records, one.id).status, row(records, one.id).outputs) == ("completed", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "codec, data",
+    [
+        ("json", b'{"b": 1,  "a": [1.0, 1e3, "\\u0000", null]}'),
+        ("json", b"null"),
+        ("json", '"ünï\u2028"'.encode()),
+        ("text", 'text with "quotes" and \0 and ü'.encode()),
+        ("bytes", bytes(range(256))),
+        ("parquet", b""),
+    ],
+)
+def test_copies_come_back_byte_for_byte(records: SqlRecords, codec: str, data: bytes) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+    done = stored(one, data, codec)
+    records.single(lambda tx: tx.steps.complete(one, done, advanced=True))
+    key = row_key(one.id, one.token)
+
+    other = row_key(one.id, token())
+    assert records.single(lambda tx: tx.steps.copies([key])) == {key: data}
+    assert records.single(lambda tx: tx.steps.copies([other])) == {}
+    assert records.single(lambda tx: tx.steps.stored(run_id, ["a"]))[0].result == done.result
+
+
+# --- advance -------------------------------------------------------------------------------------
+
+
+def test_dependents_are_counted_down_exactly_once_each(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", "c", pending={"b": 2, "c": 1}))
+
+    assert records.write(lambda tx: tx.steps.release(run_id, {"b": 1, "c": 1})) == ["c"]
+    assert records.write(lambda tx: tx.steps.release(run_id, {"b": 1})) == ["b"]
+    assert sorted(records.single(lambda tx: tx.steps.ready(run_id))) == ["a", "b", "c"]
+
+
+def test_of_many_that_count_down_at_once_one_reaches_zero(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", pending={"a": 8}))
+    start = Barrier(8)
+
+    def release(_: int) -> list[str]:
+        start.wait(10)
+        return records.write(lambda tx: tx.steps.release(run_id, {"a": 1}))
+
+    with ThreadPoolExecutor(8) as pool:
+        freed = sorted(pool.map(release, range(8)))
+
+    assert freed == [[]] * 7 + [["a"]]
+
+
+def test_step_is_queued_only_at_zero_and_once(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", pending={"b": 1}))
+    batch = batch_of_nodes(run_id, node_id(run_id, "a"))
+    queue: Any = lambda: records.write(lambda tx: tx.steps.queue(run_id, batch, ["a", "b"], LATER))  # noqa: E731
+
+    assert queue() == ["a"]
+    assert queue() == []
+
+    found = row(records, node_id(run_id, "a"))
+    assert (found.status, found.batch_id) == ("queued", batch)
+
+
+def test_batch_is_advanced_once(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", "c", queued=True))
+    batch = batch_of_nodes(run_id, node_id(run_id, "a"))
+    for key in ("a", "b"):
+        one = claimed(records, run_id, key)
+        records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+
+    first = records.write(lambda tx: tx.steps.advance(run_id, batch))
+
+    assert first == {"a": StepState.COMPLETED, "b": StepState.COMPLETED}
+    assert records.write(lambda tx: tx.steps.advance(run_id, batch)) == {}
+    assert records.write(lambda tx: tx.steps.advance(run_id, None, ["a", "c"])) == {}
+
+
+def test_settled_steps_stay_as_they_are(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", "c"))
+    settle: Any = lambda keys, state, **o: records.write(  # noqa: E731
+        lambda tx: tx.steps.settle(run_id, keys, state, **o)
+    )
+
+    assert sorted(settle(["a", "b"], StepState.SKIPPED)) == ["a", "b"]
+    assert settle(["a"], StepState.CANCELLED) == []
+    assert settle(["c"], StepState.FAILED, reason="unreadable") == ["c"]
+
+    failed = records.single(lambda tx: tx.steps.failed(run_id))
+    assert [(one.key, one.error_message) for one in failed] == [("c", "unreadable")]
+    assert records.single(lambda tx: tx.steps.advance(run_id, None, ["a", "b", "c"])) == {}
+
+
+def test_step_that_a_worker_holds_is_not_settled(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    claimed(records, run_id)
+
+    assert records.write(lambda tx: tx.steps.settle(run_id, ["a"], StepState.CANCELLED)) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 2500])
+def test_map_is_expanded_once(records: SqlRecords, count: int) -> None:
+    run_id = insert(records, new_run("a", "b", pending={"b": 1}))
+    ids = expanded(records, run_id, count)
+
+    node = node_id(run_id, "a")
+    assert not records.write(
+        lambda tx: tx.steps.expand(run_id, "a", [], batch_of_items(node), LATER)
+    )
+
+    assert records.single(lambda tx: tx.steps.counts(run_id, "a")) == {StepState.QUEUED: count}
+    assert [i.map_index for i in records.single(lambda tx: tx.steps.items(run_id, "a"))] == list(
+        range(count)
+    )
+    one = claim(records, ids[-1])
+    assert one is not None
+    assert (one.map_index, one.inputs) == (count - 1, {"n": count - 1})
+    view = records.single(lambda tx: tx.runs.view(run_id))
+    assert view is not None
+    assert view.total == count + 1
+
+
+def test_map_over_nothing_is_settled(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a"))
+
+    records.write(lambda tx: tx.steps.settle(run_id, ["a"], StepState.COMPLETED, map_size=0))
+
+    view = records.single(lambda tx: tx.runs.view(run_id))
+    assert view is not None
+    assert (view.total, view.steps[0].map_size, view.steps[0].status) == (0, 0, StepState.COMPLETED)
+    assert records.single(lambda tx: tx.steps.items(run_id, "a")) == []
+
+
+def test_cancelling_leaves_what_workers_hold(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    ids = expanded(records, insert(records, new_run("a", "b")), 3)
+    held = claimed(records, run_id, "a")
+
+    assert records.write(lambda tx: tx.steps.cancel_open(run_id)) == 1
+
+    assert status(records, run_id, "a") is StepState.RUNNING
+    assert status(records, run_id, "b") is StepState.CANCELLED
+    assert row(records, ids[0]).status == "queued", "another run's"
+    assert records.single(lambda tx: tx.steps.has_open(run_id))
+    assert records.single(lambda tx: tx.steps.complete(held, Outcome(), advanced=True))
+    assert not records.single(lambda tx: tx.steps.has_open(run_id))
+
+
+def test_items_of_one_map_are_cancelled_alone(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b"))
+    ids = expanded(records, run_id, 3)
+    assert claim(records, ids[1]) is not None
+
+    assert records.write(lambda tx: tx.steps.cancel_open(run_id, "a")) == 2
+
+    counts = records.single(lambda tx: tx.steps.counts(run_id, "a"))
+    assert counts == {StepState.CANCELLED: 2, StepState.RUNNING: 1}
+    assert status(records, run_id, "b") is StepState.PENDING
+    assert status(records, run_id, "a") is StepState.RUNNING
+
+
+def test_first_failed_item_is_the_one_that_failed_first(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a"))
+    ids = expanded(records, run_id, 3)
+    for index in (2, 0):
+        one = claim(records, ids[index])
+        assert one is not None
+        why = Outcome(error_type="E", error_message=str(index), metadata={"item": index})
+        records.single(lambda tx: tx.steps.fail(one, why, advanced=True))
+
+    first = records.single(lambda tx: tx.steps.first_failed_item(run_id, "a"))
+
+    assert first is not None
+    assert first.error_message in {"2", "0"}
+    assert records.single(lambda tx: tx.steps.failed(run_id)) == []
+    item = records.single(lambda tx: tx.steps.item(run_id, "a", 2))
+    assert item is not None
+    assert (item.status, item.metadata) == (StepState.FAILED, {"item": 2})
+
+
+# --- sweeps --------------------------------------------------------------------------------------
+
+
+def test_queued_step_that_nobody_took_is_due_once_in_a_while(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    due: Any = lambda: records.write(lambda tx: tx.sweeps.due(resend_after=LATER, limit=10))  # noqa: E731
+
+    assert due() == []
+    late(records, "wake_at")
+    assert {place.key for place in due()} == {"a", "b"}
+    assert due() == []
+    assert claim(records, node_id(run_id, "a")) is not None
+
+
+def test_due_retry_becomes_queued(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+    records.single(lambda tx: tx.steps.retry(one, Outcome(), NOW))
+    due: Any = lambda: records.write(lambda tx: tx.sweeps.due(resend_after=LATER, limit=10))  # noqa: E731
+
+    assert due() == [], "its own message gets time to arrive"
+    late(records, "wake_at")
+    assert [place.key for place in due()] == ["a"]
+    assert status(records, run_id) is StepState.QUEUED
+
+
+def test_step_whose_lease_lapsed_is_queued_until_it_was_recovered_too_often(
+    records: SqlRecords,
+) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    lapsed: Any = lambda: records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=2, limit=10))  # noqa: E731
+    for count in (1, 2):
+        claimed(records, run_id)
+        assert lapsed() == []
+        late(records, "lease_expires_at")
+        (found,) = lapsed()
+        assert (found.failed, found.place.key) == (False, "a")
+        assert row(records, node_id(run_id, "a")).recoveries == count
+        assert lapsed() == []
+    claimed(records, run_id)
+    late(records, "lease_expires_at")
+
+    (found,) = lapsed()
+
+    assert found.failed
+    assert found.batch == batch_of_nodes(run_id, node_id(run_id, "a"))
+    after = row(records, node_id(run_id, "a"))
+    assert (after.status, after.error_type, after.lease_token) == ("failed", "WorkerLost", None)
+    assert after.completed_at is not None
+
+
+def test_many_sweepers_at_once_take_each_row_once(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a"))
+    expanded(records, run_id, 40)
+    late(records, "wake_at")
+    start = Barrier(6)
+
+    def sweep(_: int) -> list[Any]:
+        start.wait(10)
+        found: list[Any] = []
+        for _ in range(4):
+            found += records.write(lambda tx: tx.sweeps.due(resend_after=LATER, limit=10))
+        return found
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [place.map_index for part in pool.map(sweep, range(6)) for place in part]
+
+    assert sorted(taken) == list(range(40))
+
+
+def test_batches_that_ended_without_going_on_are_found(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    find: Any = lambda grace: records.single(  # noqa: E731
+        lambda tx: tx.sweeps.unadvanced(grace=grace, limit=10)
+    )
+    one = claimed(records, run_id)
+    records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+
+    assert find(LATER) == []
+    late(records, "completed_at")
+    assert find(LATER) == [batch_of_nodes(run_id, node_id(run_id, "a"))]
+    records.write(lambda tx: tx.steps.advance(run_id, BatchId(find(LATER)[0])))
+    assert find(LATER) == []
+
+
+def test_map_whose_items_have_all_ended_is_found(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a"))
+    ids = expanded(records, run_id, 2)
+    late(records, "started_at")
+    find: Any = lambda: records.single(lambda tx: tx.sweeps.unadvanced(grace=NOW, limit=10))  # noqa: E731
+
+    for step_id in ids:
+        assert find() == []
+        one = claim(records, step_id)
+        assert one is not None
+        records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+
+    assert find() == [batch_of_items(node_id(run_id, "a"))]
+
+
+def test_runs_that_only_an_advance_can_move_are_stalled(records: SqlRecords) -> None:
+    ready = insert(records, new_run("a"))
+    waiting = insert(records, new_run("a", pending={"a": 1}))
+    queued = insert(records, new_run("a", queued=True))
+    ended = insert(records, new_run("a"))
+    records.write(lambda tx: tx.steps.settle(ended, ["a"], StepState.SKIPPED))
+    stopping = insert(records, new_run("a", queued=True))
+    records.single(lambda tx: tx.runs.stop(stopping))
+    held = insert(records, new_run("a", queued=True))
+    claimed(records, held)
+    records.single(lambda tx: tx.runs.stop(held))
+
+    found = records.single(lambda tx: tx.sweeps.stalled(grace=-LATER, limit=10))
+
+    assert set(found) == {ready, ended, stopping}
+    assert not {waiting, queued, held} & set(found)
+    assert records.single(lambda tx: tx.sweeps.stalled(grace=LATER, limit=10)) == []
+
+
+def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    one = claimed(records, run_id)
+    records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+    claimed(records, run_id, "b")
+    stale: Any = lambda age: records.single(lambda tx: tx.sweeps.stale(age=age, limit=10))  # noqa: E731
+
+    assert stale(LATER) == [run_id]
+    assert records.single(lambda tx: tx.runs.roll_up(run_id))
+
+    assert stale(LATER) == []
+    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    assert run is not None
+    assert (run.step_progress, run.progress_percentage, run.current_step) == (1, 50.0, "b")
+    records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+    assert not records.single(lambda tx: tx.runs.roll_up(run_id))
+
+
+# --- the database itself -------------------------------------------------------------------------
+
+
+def test_killed_connections_of_the_pool_are_replaced(records: SqlRecords) -> None:
+    if records.url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite has no connections that anyone could kill")
+    run_id = insert(records, new_run("a", "b", queued=True))
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+
+    def kill_all() -> None:
+        killer = SqlRecords(records.url.render_as_string(hide_password=False))
+        with killer.engine.connect() as connection:
+            connection.execute(text(kill + " AND datname = current_database()"))
+        killer.close()
+
+    kill_all()
+    assert claim(records, node_id(run_id, "a")) is not None
+    kill_all()
+    assert records.write(lambda tx: tx.steps.settle(run_id, ["b"], StepState.SKIPPED)) == []
+    assert status(records, run_id, "b") is StepState.QUEUED
+
+
+def test_writers_at_once_wait_for_each_other(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", pending={"a": 200}))
+
+    def write(_: int) -> None:
+        records.write(lambda tx: tx.steps.release(run_id, {"a": 1}))
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(write, range(200)))
+
+    assert records.single(lambda tx: tx.steps.ready(run_id)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://ada:hunter2@127.0.0.1:1/flowq",
+        "postgresql+psycopg://ada:hunter2@/flowq?host=/nowhere",
+        "sqlite:////no/such/folder/flowq.db",
+    ],
+)
+def test_database_that_is_away_is_an_error_without_its_password(url: str) -> None:
+    records = SqlRecords(url)
+    try:
+        for call in (records.single, records.write):
+            with pytest.raises(errors.DatabaseUnavailable) as away:
+                call(lambda tx: tx.runs.status(RunId(uuids.uuid7())))
+            assert "hunter2" not in str(away.value)
+            assert away.value.hint
+    finally:
+        records.close()
+
+
+@pytest.mark.parametrize("url", ["no url with hunter2", "mysql+nothing://ada:hunter2@x/y", ""])
+def test_url_that_names_no_database_is_an_error_without_its_password(url: str) -> None:
+    with pytest.raises(errors.DatabaseUnavailable) as wrong:
+        SqlRecords(url)
+
+    assert "hunter2" not in str(wrong.value)
+    assert "postgresql+psycopg://" in str(wrong.value)

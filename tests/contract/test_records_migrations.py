@@ -1,0 +1,105 @@
+"""Models and migrations agree, both ways, on both databases."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uuid_utils.compat as uuids
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+
+from flowq.adapters.records import migrations
+from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.models import Base
+from flowq.core import errors
+from flowq.core.ids import RunId
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without a table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new folder' / 'flowq.db'}"
+    else:
+        yield request.getfixturevalue("empty_postgres_url")
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    try:
+        return set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def test_migrated_database_is_what_the_models_say(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        options = {"version_table": migrations.VERSION_TABLE, "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        differences = compare_metadata(context, Base.metadata)
+    engine.dispose()
+
+    assert differences == []
+
+
+def test_database_is_made_from_nothing_taken_back_and_made_again(empty_url: str) -> None:
+    ours = {"flow_runs", "flow_step_runs", "llm_requests"}
+    for _ in range(2):
+        migrations.upgrade(empty_url)
+        migrations.check(empty_url)
+        assert ours <= tables(empty_url)
+        migrations.upgrade(empty_url)
+        migrations.downgrade(empty_url, "base")
+        assert tables(empty_url) <= {migrations.VERSION_TABLE}
+        assert migrations.current(empty_url) is None
+
+
+def test_tables_of_others_are_left_alone(empty_url: str, tmp_path: Path) -> None:
+    (tmp_path / "new folder").mkdir()
+    engine = create_engine(empty_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('theirs')"))
+    engine.dispose()
+
+    migrations.upgrade(empty_url)
+    migrations.downgrade(empty_url, "base")
+
+    assert "alembic_version" in tables(empty_url)
+
+
+def test_database_of_a_newer_flowq_is_refused(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'"))
+    engine.dispose()
+
+    for call in (migrations.check, migrations.upgrade):
+        with pytest.raises(errors.DatabaseTooNew, match="9999") as newer:
+            call(database_url)
+        assert "pip install" in str(newer.value)
+
+
+def test_database_that_was_not_migrated_says_how(empty_url: str, tmp_path: Path) -> None:
+    (tmp_path / "new folder").mkdir()
+
+    with pytest.raises(errors.DatabaseNotMigrated, match="flowq db upgrade"):
+        migrations.check(empty_url)
+    records = SqlRecords(empty_url)
+    try:
+        for call in (records.single, records.write):
+            with pytest.raises(errors.DatabaseNotMigrated, match="flowq db upgrade"):
+                call(lambda tx: tx.runs.status(RunId(uuids.uuid7())))
+    finally:
+        records.close()
+
+
+def test_database_that_is_away_is_named_without_its_password() -> None:
+    url = "postgresql+psycopg://ada:hunter2@127.0.0.1:1/flowq"
+
+    for call in (migrations.current, migrations.check, migrations.upgrade):
+        with pytest.raises(errors.DatabaseUnavailable, match=r"127\.0\.0\.1:1/flowq") as away:
+            call(url)
+        assert "hunter2" not in str(away.value)
