@@ -5,7 +5,7 @@ soon as they are not needed, and polling them costs Redis one request per step.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -86,6 +86,8 @@ class Run(Generic[R]):
             ResultTimeout: it did not end in time. The run goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        if (state := self.status) in TERMINAL_RUN_STATES:
+            return state
         with bootstrap.engine().events.listening(self.id) as wait:
             while (state := self.status) not in TERMINAL_RUN_STATES:
                 left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
@@ -136,3 +138,15 @@ def submit(
     """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
     run_id = runs.submit(bootstrap.engine(), flow, inputs, user_id=user_id, metadata=metadata)
     return Run(run_id, flow.name)
+
+
+def submit_many(
+    flow: FlowType,
+    inputs: Iterable[Mapping[str, Any]],
+    *,
+    user_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> list[Run[Any]]:
+    """Start many runs and return their handles; raises what `runs.submit_many` raises."""
+    ids = runs.submit_many(bootstrap.engine(), flow, inputs, user_id=user_id, metadata=metadata)
+    return [Run(run_id, flow.name) for run_id in ids]

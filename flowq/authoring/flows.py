@@ -64,15 +64,34 @@ class Flow(Generic[P, R]):
             InvalidFlow: the flow's definition cannot run with them.
             Unavailable: the database cannot be used now.
         """
+        self._refuse_in_trace()
+        # Here and not above: the client loads SQLAlchemy, which a module of steps does not need.
+        from flowq.client import submit  # noqa: PLC0415 - see above
+
+        return submit(self.type, self._inputs.bind(args, kwargs), **self._submission)
+
+    def enqueue_many(self, inputs: "Iterable[Mapping[str, Any]]") -> "list[Run[R]]":
+        """Submit many runs at once: all are accepted or, when one is refused, none.
+
+        Args:
+            inputs: The inputs of each run, by parameter: `[{"x": 1}, {"x": 2}]`.
+
+        Raises:
+            InvalidInput: an input is missing, unknown, too large or of the wrong type.
+            InvalidFlow: the flow's definition cannot run with them.
+            Unavailable: the database cannot be used now.
+        """
+        self._refuse_in_trace()
+        from flowq.client import submit_many  # noqa: PLC0415 - as in `enqueue`
+
+        return submit_many(self.type, inputs, **self._submission)
+
+    def _refuse_in_trace(self) -> None:
         if isinstance(active(), Trace):
             raise InvalidFlow(
                 f"flow {self.type.name!r} is enqueued while another flow is traced ({caller()})",
                 hint=f"call it, {self._callee.label}(…), for a child run; or enqueue it in a step",
             )
-        # Here and not above: the client loads SQLAlchemy, which a module of steps does not need.
-        from flowq.client import submit  # noqa: PLC0415 - see above
-
-        return submit(self.type, self._inputs.bind(args, kwargs), **self._submission)
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
         """Return the graph of a run with these inputs, without running anything.

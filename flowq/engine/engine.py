@@ -90,6 +90,11 @@ class Definitions:
                 del self._known[next(iter(self._known))]
         return known
 
+    def forget(self, run_id: RunId) -> None:
+        """Drop what is remembered of a run."""
+        with self._lock:
+            self._known.pop(run_id, None)
+
 
 @dataclass(frozen=True, eq=False)
 class Engine:

@@ -100,11 +100,11 @@ class Events(Protocol):
 class RunRows(Protocol):
     """Guarded reads and writes of runs, within one transaction."""
 
-    def insert(self, run: NewRun, resend_after: timedelta) -> bool:
-        """Insert a run and its steps; False when a run of that id is there already.
+    def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> bool:
+        """Insert runs and their steps; False when one of them is there already.
 
         Args:
-            run: The run.
+            runs: The runs.
             resend_after: When a step that is queued at once is due to be sent again.
         """
 

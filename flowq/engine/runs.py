@@ -6,7 +6,8 @@ all the same.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -16,11 +17,28 @@ from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec
-from flowq.engine.advance import Advance, Progress, advance, node_batch
+from flowq.engine.advance import Advance, Progress, advance, node_batch, run_ready, send
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
-from flowq.engine.rows import Definition, NewRun, NewStep
+from flowq.engine.rows import Batch, Definition, NewRun, NewStep
+
+#: Runs of one `submit_many` that are recorded and sent together.
+_GROUP = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A run that is ready to be inserted, and what begins with it."""
+
+    run: NewRun
+    definition: Definition
+    queued: Mapping[BatchId, tuple[str, ...]]
+    undecided: list[str]
+
+    def batches(self, engine: Engine) -> list[Batch]:
+        """Return what is sent once the run is recorded."""
+        return [node_batch(engine, self.definition, *batch) for batch in self.queued.items()]
 
 
 def submit(
@@ -51,6 +69,66 @@ def submit(
         InvalidFlow: the flow cannot be made into a graph.
         DatabaseUnavailable: the run could not be recorded.
     """
+    start = _prepare(engine, flow, inputs, user_id, metadata, parent, run_id)
+    run_id = start.run.id
+    engine.definitions.add(start.definition)
+
+    def begin(_step: Advance, tx: Transaction) -> Progress:
+        if before is not None:
+            before(tx)
+        if not tx.runs.insert([start.run], engine.policies.resend_after):
+            engine.definitions.forget(run_id)  # the run that is there has a spec of its own
+            return Progress()
+        return Progress(start.batches(engine), start.undecided)
+
+    advance(engine, run_id, begin)
+    return run_id
+
+
+def submit_many(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Iterable[Mapping[str, Any]],
+    *,
+    user_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> list[RunId]:
+    """Start many runs of a flow, in a few transactions instead of one for each.
+
+    All are checked before the first is recorded. Then they are recorded and sent in groups, so that
+    workers begin on the first ones while the last ones are still being written.
+
+    Raises:
+        InvalidInput: an input of one of them is wrong; nothing was recorded.
+        InvalidFlow: one of them cannot be made into a graph; nothing was recorded.
+        DatabaseUnavailable: the runs, or the last groups of them, could not be recorded.
+    """
+    starts = [_prepare(engine, flow, one, user_id, metadata) for one in inputs]
+    for first in range(0, len(starts), _GROUP):
+        _begin_many(engine, starts[first : first + _GROUP])
+    return [start.run.id for start in starts]
+
+
+def _begin_many(engine: Engine, starts: Sequence[_Start]) -> None:
+    runs = [start.run for start in starts]
+    engine.records.write(lambda tx: tx.runs.insert(runs, engine.policies.resend_after))
+    for start in starts:
+        engine.definitions.add(start.definition)
+    send(engine, [batch for start in starts for batch in start.batches(engine)])
+    for start in starts:
+        if start.undecided or not start.run.steps:
+            run_ready(engine, start.run.id)
+
+
+def _prepare(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Mapping[str, Any],
+    user_id: str | None,
+    metadata: Mapping[str, Any] | None,
+    parent: StepRunId | None = None,
+    run_id: RunId | None = None,
+) -> _Start:
     checked = flow.validate(inputs)
     recorded = _recorded(flow, checked, engine.policies.input_limit_bytes)
     spec = flow.trace(checked)
@@ -59,32 +137,13 @@ def submit(
     run_id = run_id or RunId(engine.new_id())
     roots = [key for key, names in graph.dependencies.items() if not names]
     decided = plan(spec, graph, roots, {}, {})
-    batches = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
+    queued = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
+    steps = _nodes(run_id, spec, graph, queued)
     run = NewRun(
-        run_id,
-        flow.name,
-        spec,
-        recorded,
-        _nodes(run_id, spec, graph, batches),
-        user_id,
-        parent,
-        metadata or {},
-        is_new=is_new,
+        run_id, flow.name, spec, recorded, steps, user_id, parent, metadata or {}, is_new=is_new
     )
     definition = Definition(run_id, flow.name, user_id, parent, spec)
-    engine.definitions.add(definition)
-    undecided = [*decided.evaluate, *decided.expand]
-
-    def begin(_step: Advance, tx: Transaction) -> Progress:
-        if before is not None:
-            before(tx)
-        if not tx.runs.insert(run, engine.policies.resend_after):
-            return Progress()
-        queued = [node_batch(engine, definition, batch, keys) for batch, keys in batches.items()]
-        return Progress(queued, undecided)
-
-    advance(engine, run_id, begin)
-    return run_id
+    return _Start(run, definition, queued, [*decided.evaluate, *decided.expand])
 
 
 def _nodes(

@@ -10,11 +10,20 @@ import logging
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from flowq.core.errors import RunNotFound, Unavailable
-from flowq.core.ids import BatchId, batch_of_items, batch_of_nodes, batch_of_run, node_id
+from flowq.core.ids import (
+    BatchId,
+    RunId,
+    batch_of_items,
+    batch_of_nodes,
+    batch_of_run,
+    node_id,
+)
 from flowq.engine.advance import message, send
 from flowq.engine.engine import Engine
+from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, StepPlace
 
 logger = logging.getLogger(__name__)
@@ -53,8 +62,12 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     if ended:
         engine.dispatcher.send_advance(list(dict.fromkeys(ended)))
     for run_id in records.single(lambda tx: tx.sweeps.stale(age=grace, limit=_LIMIT)):
-        records.write(lambda tx, run_id=run_id: tx.runs.roll_up(run_id))  # type: ignore[misc]
+        records.single(partial(_roll_up, run_id=run_id))
     return len(lapsed) + len(due) + len(ended)
+
+
+def _roll_up(tx: Transaction, run_id: RunId) -> bool:
+    return tx.runs.roll_up(run_id)
 
 
 def resend(engine: Engine, places: Sequence[StepPlace]) -> None:

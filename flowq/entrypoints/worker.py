@@ -5,6 +5,7 @@ as they do for any task. The task's id is the step run's id and says all there i
 this on an app that exists and leaves the app's own tasks and settings alone.
 """
 
+import gc
 import logging
 from datetime import timedelta
 from typing import Any
@@ -120,6 +121,12 @@ def _start_embedded(**_: Any) -> None:
     own = bootstrap.embedded()
     if own is not None:
         own.ensure()
+
+
+@signals.worker_process_init.connect
+def _freeze(**_: Any) -> None:
+    """Keep the collector off what was loaded before the fork: it never becomes garbage."""
+    gc.freeze()
 
 
 @signals.task_unknown.connect

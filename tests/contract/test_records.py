@@ -69,7 +69,7 @@ def new_run(
 
 
 def insert(records: SqlRecords, run: NewRun) -> RunId:
-    assert records.write(lambda tx: tx.runs.insert(run, LATER))
+    assert records.write(lambda tx: tx.runs.insert([run], LATER))
     return run.id
 
 
@@ -134,7 +134,7 @@ def test_run_is_inserted_once(records: SqlRecords) -> None:
     insert(records, run)
     again = new_run("a", "b", id=run.id, is_new=False)
 
-    assert not records.write(lambda tx: tx.runs.insert(again, LATER))
+    assert not records.write(lambda tx: tx.runs.insert([again], LATER))
 
     found = records.single(lambda tx: tx.runs.definition(run.id))
     assert found is not None
@@ -157,7 +157,7 @@ def test_failed_transaction_leaves_nothing(records: SqlRecords) -> None:
     run = new_run("a")
 
     def work(tx: Any) -> None:
-        tx.runs.insert(run, LATER)
+        tx.runs.insert([run], LATER)
         raise RuntimeError("after the insert")
 
     with pytest.raises(RuntimeError, match="after the insert"):

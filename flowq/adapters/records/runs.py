@@ -4,7 +4,7 @@ Each change of state is one UPDATE whose WHERE lists the states it may come from
 in `flowq.core.states`; a rowcount of zero means that someone else was there first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -38,7 +38,7 @@ from flowq.core.states import (
     StepState,
     run_sources,
 )
-from flowq.engine.rows import Definition, NewRun, RunEnding, RunView
+from flowq.engine.rows import Definition, NewRun, NewStep, RunEnding, RunView
 
 _DIGITS = 32
 _DONE = (StepState.COMPLETED, StepState.SKIPPED)
@@ -186,39 +186,17 @@ class FlowRunRepo(Repository):
 
     # --- for the engine --------------------------------------------------------------------------
 
-    def insert(self, run: NewRun, resend_after: timedelta) -> bool:
-        """Insert a run and its steps; False when a run of that id is there already."""
-        if not run.is_new and self.status(run.id) is not None:
+    def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> bool:
+        """Insert runs and their steps; False when one of them is there already."""
+        if any(not run.is_new and self.status(run.id) is not None for run in runs):
             return False
-        parameters = {
-            "id": run.id,
-            "flow_name": run.flow_name,
-            "user_id": run.user_id,
-            "inputs": run.inputs,
-            "flow_metadata": run.metadata or None,
-            "spec": EncodedJson(run.spec.model_dump_json(exclude_defaults=True).encode()),
-            "parent_step_run_id": run.parent,
-            "total_steps": len(run.steps),
-        }
-        self._run(_INSERT_RUN, parameters)
-        rows = [
-            {
-                "id": step.id,
-                "flow_run_id": run.id,
-                "step_key": step.key,
-                "step_name": step.name,
-                "step_order": step.order,
-                "pending_dependencies": step.pending,
-                "inputs": step.inputs,
-                "status": StepState.QUEUED if step.batch else StepState.PENDING,
-                "batch_id": step.batch,
-                # Looked at only while the step is queued.
-                "p_resend": resend_after.total_seconds(),
-            }
-            for step in run.steps
-        ]
-        if rows:
-            self._run(_INSERT_STEPS, rows)
+        if runs:
+            self._run(_INSERT_RUN, [_run_row(run) for run in runs])
+        # When a step is due to be sent again is looked at only while it is queued.
+        resend = resend_after.total_seconds()
+        steps = [_step_row(run.id, step, resend) for run in runs for step in run.steps]
+        if steps:
+            self._run(_INSERT_STEPS, steps)
         return True
 
     def definition(self, run_id: RunId) -> Definition | None:
@@ -277,3 +255,31 @@ class FlowRunRepo(Repository):
         query = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status.in_(sources))
         result = self._run(query.values(status=to, **values))
         return bool(result.rowcount)
+
+
+def _run_row(run: NewRun) -> Mapping[str, Any]:
+    return {
+        "id": run.id,
+        "flow_name": run.flow_name,
+        "user_id": run.user_id,
+        "inputs": run.inputs,
+        "flow_metadata": run.metadata or None,
+        "spec": EncodedJson(run.spec.model_dump_json(exclude_defaults=True).encode()),
+        "parent_step_run_id": run.parent,
+        "total_steps": len(run.steps),
+    }
+
+
+def _step_row(run_id: RunId, step: NewStep, resend: float) -> Mapping[str, Any]:
+    return {
+        "id": step.id,
+        "flow_run_id": run_id,
+        "step_key": step.key,
+        "step_name": step.name,
+        "step_order": step.order,
+        "pending_dependencies": step.pending,
+        "inputs": step.inputs,
+        "status": StepState.QUEUED if step.batch else StepState.PENDING,
+        "batch_id": step.batch,
+        "p_resend": resend,
+    }

@@ -8,7 +8,7 @@ time is the rule anyway.
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, case, exists, or_, select, update
+from sqlalchemy import Select, and_, case, exists, func, or_, select, update
 
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
@@ -119,7 +119,7 @@ class SqlSweeps(Repository):
         before = DbNow(-age.total_seconds())
         query = select(RUNS.c.id).where(
             RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES)),
-            or_(RUNS.c.last_heartbeat.is_(None), RUNS.c.last_heartbeat < before),
+            func.coalesce(RUNS.c.last_heartbeat, RUNS.c.created_at) < before,
         )
         return [RunId(row[0]) for row in self._run(query.limit(limit))]
 
