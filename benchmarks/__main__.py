@@ -5,7 +5,8 @@ same Valkey, with the same pool and one worker each, while flowq records every s
 best of a few rounds counts for both, since other programs on the machine can only make a round slower.
 
     make bench                 all of it
-    make bench ARGS="fan-out"  only rows whose name contains a word
+    make bench ARGS=growth     one part of it: throughput, naps, growth, payloads, uneven
+    BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
 import os

@@ -4,10 +4,12 @@ import asyncio
 import time
 
 import flowq
+from benchmarks.servers import EVENTS
 from flowq import flow, step
 
 app = flowq.celery_app()
 app.conf.worker_prefetch_multiplier = 4  # Celery's default, as the other side has it
+app.conf.worker_send_task_events = EVENTS
 
 
 @step

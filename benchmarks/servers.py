@@ -1,5 +1,6 @@
 """Servers and workers for the benchmarks; the servers are those of the test suite."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import redis
 from flowq.adapters.records import migrations
 from tests import servers
 from tests.servers import postgres, valkey
+
+#: Whether the workers of both sides send the events that Flower shows: BENCH_EVENTS=0 turns them off.
+EVENTS = os.environ.get("BENCH_EVENTS", "1") != "0"
 
 
 @contextmanager
@@ -40,8 +44,7 @@ def worker(module: str, pool: str, concurrency: int) -> Iterator[int]:
     name = f"{module.rpartition('.')[2]}-{pool}-{time.monotonic_ns()}@bench"
     command = [sys.executable, "-m", "celery", "-A", module, "worker", "-n", name]
     command += ["-P", pool, "-c", str(concurrency), "-l", "WARNING"]
-    # Both send the events that Flower shows.
-    command += ["-E", "--without-mingle", "--without-gossip"]
+    command += ["--without-mingle", "--without-gossip", *(["-E"] if EVENTS else [])]
     with log.open("wb") as output:
         running = subprocess.Popen(command, stdout=output, stderr=output)
         try:
@@ -58,8 +61,6 @@ def worker(module: str, pool: str, concurrency: int) -> Iterator[int]:
 def _wait_until_ready(
     name: str, module: str, running: "subprocess.Popen[bytes]", log: Path
 ) -> None:
-    import importlib
-
     app = importlib.import_module(module).app
     deadline = time.monotonic() + 60
     while not app.control.ping([name], timeout=0.3):

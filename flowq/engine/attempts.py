@@ -21,6 +21,7 @@ from typing import Any
 
 from flowq.core.errors import (
     FlowNotFound,
+    FlowqError,
     InvalidFlow,
     InvalidInput,
     InvalidOutput,
@@ -254,7 +255,8 @@ def _is_small(value: Any) -> bool:
 
 def _message(error: Exception) -> str:
     try:
-        text = str(error)
+        # Without the hint: it is for whoever reads this error, not for each one that cites it.
+        text = error.message if isinstance(error, FlowqError) else str(error)
     except Exception:  # noqa: BLE001 - an exception of the user's, and its __str__ too
         text = "its text cannot be read: __str__ raised"
     return _storable(text)[:_MESSAGE_LIMIT]

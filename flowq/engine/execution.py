@@ -8,6 +8,9 @@ where a step runs (docs/concepts.md has the table):
     sync, in the main thread   (prefork, solo) SIGALRM interrupts it
     sync, elsewhere            (threads, gevent) it runs in a thread of its own, which is left behind:
                                the attempt ends on time, the code ends when it ends, unheard
+
+A step that ends after its timeout all the same, since it caught the exception or never awaited, has
+failed: what it returns too late counts for nothing.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ import contextvars
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -83,9 +87,11 @@ class Attempt:
 
         async def body() -> Any:
             enter(context)
+            started = time.monotonic()
             try:
                 async with asyncio.timeout(timeout.total_seconds() if timeout else None) as limit:
-                    return await function(*args, **kwargs)
+                    value = await function(*args, **kwargs)
+                return _in_time(value, started, timeout)
             except TimeoutError:
                 if limit.expired():
                     raise _too_long(timeout) from None
@@ -120,8 +126,9 @@ class Attempt:
 
         def body() -> Any:
             enter(context)
+            started = time.monotonic()
             try:
-                return function(*args, **kwargs)
+                return _in_time(function(*args, **kwargs), started, timeout)
             except SystemExit as error:
                 if isinstance(error.code, int) and error.code < 0:
                     raise  # a signal ends this process: the step goes to another worker
@@ -166,6 +173,13 @@ def _beside(body: Callable[[], Any], timeout: timedelta) -> Any:
         if future.done():
             return future.result()  # at the last moment, or it is the step's own TimeoutError
         raise _too_long(timeout) from None
+
+
+def _in_time(value: Any, started: float, timeout: timedelta | None) -> Any:
+    """Return a step's value, unless it swallowed its timeout, or computed past it without an await."""
+    if timeout is not None and time.monotonic() - started > timeout.total_seconds():
+        raise _too_long(timeout)
+    return value
 
 
 def _left(error: SystemExit) -> StepError:

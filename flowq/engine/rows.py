@@ -173,8 +173,9 @@ class StepView:
 
     @property
     def done(self) -> int:
-        """How many of them are completed or skipped."""
-        return self.counts.get(StepState.COMPLETED, 0) + self.counts.get(StepState.SKIPPED, 0)
+        """How many of them have come to their own end; cancelled ones have not."""
+        ended = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
+        return sum(self.counts.get(state, 0) for state in ended)
 
     @property
     def failed(self) -> int:

@@ -36,6 +36,7 @@ def celery_settings() -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # A publish that cannot reach Redis fails soon: the sweeper sends it later.
         "task_publish_retry": False,
+        # A half-open connection is noticed; one try to connect is enough, for the same reason.
         "broker_transport_options": {
             "health_check_interval": 10,
             "socket_keepalive": True,
@@ -44,6 +45,7 @@ def celery_settings() -> dict[str, Any]:
             "interval_start": 0.1,
         },
         "result_backend_transport_options": {"retry_policy": {"max_retries": 1}},
+        # Checked as often as the broker's connections.
         "redis_backend_health_check_interval": 10,
         # Flower sees every task.
         "worker_send_task_events": True,

@@ -88,10 +88,13 @@ class CeleryDispatcher:
                 with pipelined:
                     yield producer
         except (OperationalError, BatchPublishError, RedisError, OSError) as error:
-            url = self._app.connection_for_write().as_uri()
+            connection = self._app.connection_for_write()
+            own = connection.transport_cls == "redis+socket" or "socket" in connection.as_uri()
             raise RedisUnavailable(
-                f"the broker {url} does not take messages: {error}",
-                hint="check FLOWQ_REDIS_URL and that Redis runs; then: flowq doctor",
+                f"the broker {connection.as_uri()} does not take messages: {error}",
+                hint="start a worker, which starts the embedded Valkey; or set FLOWQ_REDIS_URL"
+                if own
+                else "check FLOWQ_REDIS_URL and that Redis runs; then: flowq doctor",
             ) from error
 
 

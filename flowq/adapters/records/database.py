@@ -16,11 +16,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.types import dump_json
-from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable
+from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
 from flowq.core.ids import BatchId
 from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome
@@ -62,13 +63,14 @@ class SqlRecords:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True)
         self.url = self.engine.url
+        self._checked = False
         self._begin = "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else "BEGIN"
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with self.engine.connect() as connection:
+                with self._connect() as connection:
                     try:
                         connection.exec_driver_sql(self._begin)
                         value = work(SqlTransaction(connection))
@@ -87,7 +89,7 @@ class SqlRecords:
         """Run one statement, or reads, without the round trips of a transaction."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with self.engine.connect() as connection:
+                with self._connect() as connection:
                     return work(SqlTransaction(connection))
             except DBAPIError as error:
                 if not (tries_left and _never_ran(error)):
@@ -123,6 +125,19 @@ class SqlRecords:
         """Run what is one statement on PostgreSQL and several on SQLite."""
         return self.write(work) if self.engine.dialect.name == "sqlite" else self.single(work)
 
+    def _connect(self) -> Connection:
+        """Return a connection; the first one looks whether the tables are those of this code."""
+        connection = self.engine.connect()
+        if not self._checked:
+            try:
+                row = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").first()
+                check_revision(None if row is None else row[0], str(self._where))
+                self._checked = True
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
     def _roll_back(self, connection: Connection) -> None:
         """Undo, or throw the connection away: it must not go back to the pool in a transaction."""
         try:
@@ -138,8 +153,13 @@ class SqlRecords:
         """Close the pooled connections."""
         self.engine.dispose()
 
+    @property
+    def _where(self) -> str:
+        """The URL as it may be shown; a query may hold a password too."""
+        return self.url.set(query={}).render_as_string(hide_password=True)
+
     def _translated(self, error: SQLAlchemyError) -> Exception:
-        where = self.url.render_as_string(hide_password=True)
+        where = self._where
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()
         text = cause[0] if cause else type(error).__name__
         if (
@@ -159,6 +179,29 @@ class SqlRecords:
             f"the database {where} cannot be used: {text}",
             hint="check FLOWQ_DATABASE_URL and that the server runs; then: flowq doctor",
         )
+
+
+def check_revision(revision: str | None, where: str) -> None:
+    """Raise unless a database is at the revision that this code needs.
+
+    Revisions are numbers, so that an older flowq can tell a newer database from an old one.
+
+    Raises:
+        DatabaseNotMigrated: it is behind.
+        DatabaseTooNew: it is ahead.
+    """
+    if revision == REVISION:
+        return
+    if revision is not None and revision > REVISION:
+        raise DatabaseTooNew(
+            f"the database {where} is at revision {revision}, this flowq knows {REVISION}: "
+            "it was migrated by a newer one",
+            hint="upgrade flowq on this machine: pip install -U flowq",
+        )
+    have = f"is at revision {revision}" if revision else "has no flowq tables"
+    raise DatabaseNotMigrated(
+        f"the database {where} {have}, this flowq needs {REVISION}", hint="run: flowq db upgrade"
+    )
 
 
 def open_engine(url: str, *, pool_size: int = 10, autocommit: bool = False) -> Engine:

@@ -10,14 +10,13 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from alembic import command
-from flowq.adapters.records.database import open_engine
-from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
-
-VERSION_TABLE = "flowq_alembic_version"
+from flowq.adapters.records.database import check_revision, open_engine
+from flowq.adapters.records.models import VERSION_TABLE
+from flowq.core.errors import DatabaseTooNew, DatabaseUnavailable
 
 
 def scripts() -> Path:
@@ -98,13 +97,7 @@ def check(url: str) -> None:
         DatabaseNotMigrated: it is behind.
         DatabaseTooNew: it is ahead.
     """
-    revision = current(url)
-    check_not_newer(revision)
-    if revision != head():
-        have = f"is at revision {revision}" if revision else "has no flowq tables"
-        raise DatabaseNotMigrated(
-            f"the database {have}, this flowq needs {head()}", hint="run: flowq db upgrade"
-        )
+    check_revision(current(url), make_url(url).set(query={}).render_as_string(hide_password=True))
 
 
 def check_not_newer(revision: str | None) -> None:

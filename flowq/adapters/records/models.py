@@ -17,6 +17,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from flowq.adapters.records.types import Money, UtcDateTime
 
+#: The Alembic revision that these models describe; a test holds it against the scripts.
+REVISION = "0001"
+#: Of flowq's own name, since the tables may lie in a database with migrations of its own.
+VERSION_TABLE = "flowq_alembic_version"
+
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",

@@ -41,7 +41,7 @@ from flowq.core.states import (
 from flowq.engine.rows import Definition, NewRun, NewStep, RunEnding, RunView
 
 _DIGITS = 32
-_DONE = (StepState.COMPLETED, StepState.SKIPPED)
+_DONE = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
 
 
 _S = STEPS.c
