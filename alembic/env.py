@@ -1,7 +1,7 @@
 """Runs flowq's migrations; called by `flowq.adapters.records.migrations`, or by the alembic command.
 
-The URL comes from FLOWQ_DATABASE_URL unless the caller gives one. Only flowq's own tables are looked
-at, so autogenerate is safe in a database that it shares with others.
+The URL comes from FLOWQ_DATABASE_URL unless the caller gives one. Only flowq's own tables are
+looked at, so autogenerate is safe in a database that it shares with others.
 """
 
 from alembic import context

@@ -1,10 +1,10 @@
 """One attempt of a step: claim, load, run, store, complete.
 
-Claiming and completing are one guarded UPDATE each, and they are the only two commits on the way of a
-step that succeeds: the claim makes a duplicate of the message harmless, the token in the completion makes
-a worker harmless that lost its lease. The result is written before the row that names it. A step that
-was sent alone advances its run in the transaction that completes it; one that was sent in a joined batch
-leaves that to the batch's chord.
+Claiming and completing are one guarded UPDATE each, and they are the only two commits on the way of
+a step that succeeds: the claim makes a duplicate of the message harmless, the token in the
+completion makes a worker harmless that lost its lease. The result is written before the row that
+names it. A step that was sent alone advances its run in the transaction that completes it; one that
+was sent in a joined batch leaves that to the batch's chord.
 """
 
 import logging
@@ -29,6 +29,7 @@ from flowq.core.errors import (
     NotSerializable,
     RunNotFound,
     StepError,
+    Unavailable,
 )
 from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempotency_key
 from flowq.core.references import references, resolve
@@ -82,10 +83,9 @@ def run_attempt(
     """Run one attempt of a step, if there is one to run.
 
     Args:
-        engine: The engine.
-        step_id: The step run.
-        run_id: Its run, when the message says so: then its inputs are read in the claim's round trip.
-        joined: Whether a chord advances the run when the whole batch has ended.
+        engine: The engine. step_id: The step run. run_id: Its run, when the message says so: then
+        its inputs are read in the claim's round trip. joined: Whether a chord advances the run when
+        the whole batch has ended.
     """
     token = LeaseToken(engine.new_id())
     try:
@@ -123,6 +123,8 @@ def run_attempt(
             )
         except LeaseLost as error:
             return Ended(Ending.LOST, error)
+        except Unavailable as error:
+            end = partial(_give_back, engine, claim, error, started, joined=joined)
         except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure
             end = partial(_fail, engine, claim, error, inputs, started, joined=joined)
         else:
@@ -215,6 +217,23 @@ def _fail(
 
     advance(engine, claim.run_id, work)
     return Ended(Ending.FAILED, error)
+
+
+def _give_back(
+    engine: Engine, claim: Claim, error: Unavailable, started: float, *, joined: bool
+) -> Ended:
+    """Give an attempt back because a store was away: no failure of the step, so none is counted."""
+    if claim.recoveries >= engine.policies.max_recoveries:
+        return _fail(engine, claim, error, {}, started, joined=joined)
+    outcome = Outcome(
+        execution_time_ms=_since(started),
+        error_type=type(error).__qualname__,
+        error_message=_message(error),
+    )
+    delay = timedelta(seconds=2**claim.recoveries)
+    if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
+        raise lost(claim)
+    return Ended(Ending.RETRYING, error, delay)
 
 
 def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]) -> Ended:

@@ -1,7 +1,8 @@
 """The engine: the ports it works through and what it needs to know, in one value.
 
-`bootstrap` builds one per process; tests build one from in-memory adapters. The functions of `runs`,
-`advance`, `attempts` and `sweeper` take it as their first argument and hold no state of their own.
+`bootstrap` builds one per process; tests build one from in-memory adapters. The functions of
+`runs`, `advance`, `attempts` and `sweeper` take it as their first argument and hold no state of
+their own.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from flowq.core.ids import RunId, StepRunId, node_id
 from flowq.core.references import references
 from flowq.engine.leases import LeaseKeeper
 from flowq.engine.ports import Dispatcher, Events, Records
+from flowq.engine.recent import RecentValues
 from flowq.engine.registry import Registry
 from flowq.engine.results import Results
 from flowq.engine.rows import Definition
@@ -116,6 +118,7 @@ class Engine:
     policies: Policies = Policies()
     definitions: Definitions = field(init=False)
     leases: LeaseKeeper = field(init=False)
+    recent: RecentValues = field(init=False, default_factory=RecentValues)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definitions", Definitions(self.records))

@@ -190,8 +190,13 @@ class StepRows(Protocol):
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `failed`, if the lease still holds."""
 
-    def retry(self, claim: Claim, outcome: Outcome, delay: timedelta) -> bool:
-        """`running` → `retrying` until `delay` from now, if the lease still holds."""
+    def retry(
+        self, claim: Claim, outcome: Outcome, delay: timedelta, *, recovered: bool = False
+    ) -> bool:
+        """`running` → `retrying` until `delay` from now, if the lease still holds.
+
+        When `recovered`, the attempt counts as a recovery and not as a failure of the step.
+        """
 
     def wait(self, claim: Claim) -> bool:
         """`running` → `waiting` for a child run, if the lease still holds."""
@@ -351,8 +356,8 @@ class Records(Protocol):
     ) -> list[str] | None:
         """Complete a step and queue steps that wait for nothing but it, both or neither.
 
-        This is the way of most steps, so it has a method of its own: a database that can do it in one
-        statement spares a transaction.
+        This is the way of most steps, so it has a method of its own: a database that can do it in
+        one statement spares a transaction.
 
         Returns:
             The keys that it has queued; None when the lease is lost and nothing was changed.

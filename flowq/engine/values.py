@@ -2,7 +2,8 @@
 
 All references of one template are looked up together: one read of the rows they name, one read of the
 cache for all small results, one read of the store for each large one. A reference to a map is the list
-of its items' results in order; with an index it reads that one item and no other.
+of its items' results in order; with an index it reads that one item and no other. Large values of which
+only parts are asked for are shared between the steps of a process, see `recent`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,11 @@ from flowq.core.results import ResultRef
 from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
+from flowq.engine.recent import own_copy
 from flowq.engine.rows import StoredStep
+
+#: Rows by step and, when one item of a map is asked for, its index.
+_Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
 
 
 def lookup(
@@ -41,8 +46,10 @@ def lookup(
     if not wanted:
         return _nothing
     rows = _whole(wanted, nodes) or engine.records.single(lambda tx: _read(tx, run_id, wanted))
-    refs = list({row.result.key: row.result for row in _all(rows) if row.result}.values())
-    values = dict(zip([ref.key for ref in refs], load(engine, refs), strict=True))
+    refs = {row.result.key: row.result for row in _all(rows) if row.result}
+    shared = _shared(engine, wanted, rows)
+    own = [ref for key, ref in refs.items() if key not in shared]
+    values = shared | dict(zip([ref.key for ref in own], load(engine, own), strict=True))
 
     def find(reference: Reference) -> Any:
         found = rows[_place(reference)]
@@ -50,9 +57,26 @@ def lookup(
             value: Any = [_value(row, values) for row in found]
             return follow(value, reference.path, reference)
         rest = reference.path[1:] if found.map_index is not None else reference.path
-        return follow(_value(found, values), rest, reference)
+        part = follow(_value(found, values), rest, reference)
+        return own_copy(part) if found.result and found.result.key in shared else part
 
     return find
+
+
+def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[str, Any]:
+    """Return the values of nodes of which only parts are asked for, loaded at most once a while."""
+    whole = {reference.step for reference in wanted if not reference.path}
+    shared: dict[str, Any] = {}
+    for row in _all(rows):
+        ref = row.result
+        if ref is None or ref.data is not None or row.map_index is not None or row.key in whole:
+            continue
+        known = engine.recent.get(ref)
+        if known is None:
+            known = (load(engine, [ref])[0],)
+            engine.recent.put(ref, known[0])
+        shared[ref.key] = known[0]
+    return shared
 
 
 def load(engine: Engine, refs: Sequence[ResultRef]) -> list[Any]:
@@ -76,9 +100,6 @@ def failure(row: StoredStep) -> StepFailure:
 
 def _nothing(reference: Reference) -> Any:
     raise StepError(f"{reference} was not loaded")
-
-
-_Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
 
 
 def _place(reference: Reference) -> tuple[str, int | None]:

@@ -1,8 +1,8 @@
 """The writes of an attempt: claim, renew, complete, fail, retry, wait.
 
-The WHERE of each UPDATE is its whole guard: the state it comes from and, once claimed, the lease token.
-So each may be sent by anyone, at any time, twice at once: one of them changes the row, the others see a
-rowcount of zero.
+The WHERE of each UPDATE is its whole guard: the state it comes from and, once claimed, the lease
+token. So each may be sent by anyone, at any time, twice at once: one of them changes the row, the
+others see a rowcount of zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,13 @@ _ADVANCED: Final = {"advanced": bindparam("p_advanced")}
 
 COMPLETE = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_ADVANCED)
 _FAIL = _leaving(StepState.FAILED, **_USED, **_ERROR, **_ADVANCED, completed_at=DbNow())
-_RETRY = _leaving(StepState.RETRYING, **_USED, **_ERROR, wake_at=_seconds("p_delay"))
+_RETRY = _leaving(
+    StepState.RETRYING,
+    **_USED,
+    **_ERROR,
+    recoveries=_C.recoveries + bindparam("p_recovered"),
+    wake_at=_seconds("p_delay"),
+)
 _WAIT = _leaving(StepState.WAITING)
 
 _WAITING = update(STEPS).where(_C.id == bindparam("p_id"), _C.status == StepState.WAITING)
@@ -162,10 +168,13 @@ class AttemptWrites(Repository):
         given = {**_lease(claim), **_used(outcome), **_error(outcome)}
         return self._changes(_FAIL, {**given, "p_advanced": advanced or _is_item(claim)})
 
-    def retry(self, claim: Claim, outcome: Outcome, delay: timedelta) -> bool:
+    def retry(
+        self, claim: Claim, outcome: Outcome, delay: timedelta, *, recovered: bool = False
+    ) -> bool:
         """`running` → `retrying` until `delay` from now, if the lease still holds."""
         given = {**_lease(claim), **_used(outcome), **_error(outcome)}
-        return self._changes(_RETRY, {**given, "p_delay": delay.total_seconds()})
+        given |= {"p_delay": delay.total_seconds(), "p_recovered": int(recovered)}
+        return self._changes(_RETRY, given)
 
     def wait(self, claim: Claim) -> bool:
         """`running` → `waiting` for a child run, if the lease still holds."""

@@ -1,0 +1,51 @@
+"""Values that were loaded last, for the steps that read only a part of them.
+
+Each item of a map over one large list refers to its place in that list. Without this, every item would
+load and parse the list again, and a map would cost the square of its length. Results never change, so
+what was loaded once stays right; it is kept within a bound on encoded bytes, the least recently used
+leave first. Only readers of parts share it, and they get copies: a step may change what it is given.
+"""
+
+from copy import deepcopy
+from threading import Lock
+from typing import Any, Final
+
+from flowq.core.results import ResultRef
+
+_MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+class RecentValues:
+    """A bounded, thread-safe store of decoded values by result key."""
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._most = most_bytes
+        self._lock = Lock()
+        self._values: dict[str, tuple[Any, int]] = {}
+        self._bytes = 0
+
+    def get(self, ref: ResultRef) -> tuple[Any] | None:
+        """Return the value of a reference, wrapped, or None when it is not here."""
+        with self._lock:
+            entry = self._values.pop(ref.key, None)
+            if entry is None:
+                return None
+            self._values[ref.key] = entry  # the newest place again
+            return (entry[0],)
+
+    def put(self, ref: ResultRef, value: Any) -> None:
+        """Keep a value, if it is JSON and not too large to keep."""
+        if ref.codec != "json" or ref.size > self._most // 2:
+            return
+        with self._lock:
+            if ref.key not in self._values:
+                self._values[ref.key] = (value, ref.size)
+                self._bytes += ref.size
+            while self._bytes > self._most:
+                oldest = next(iter(self._values))
+                self._bytes -= self._values.pop(oldest)[1]
+
+
+def own_copy(part: Any) -> Any:
+    """Return a part of a shared value that its reader may change."""
+    return deepcopy(part) if isinstance(part, dict | list) else part
