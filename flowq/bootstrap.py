@@ -26,6 +26,7 @@ from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
+from flowq.core.errors import RedisUnavailable
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import ObjectStore
 from flowq.engine.registry import registry
@@ -62,22 +63,39 @@ def settings() -> Settings:
 
 
 def embedded() -> EmbeddedValkey | None:
-    """Return the embedded Valkey, or None when FLOWQ_REDIS_URL names a server."""
-    return None if settings().redis_url else EmbeddedValkey(settings().home)
+    """Return the embedded Valkey, or None when a Redis server is named.
+
+    FLOWQ_REDIS_URL names one; so does the broker of an app that flowq was installed on.
+    """
+    own = EmbeddedValkey(settings().home)
+    return own if _named_redis() in (None, own.url) else None
 
 
 def broker_url() -> str:
     """Return the URL of Redis in Celery's form."""
-    own = embedded()
-    return own.url if own else str(settings().redis_url)
+    return _named_redis() or EmbeddedValkey(settings().home).url
+
+
+def _named_redis() -> str | None:
+    if settings().redis_url:
+        return settings().redis_url
+    return _process.app.conf.broker_url if _process.app is not None else None
 
 
 def redis_client(**options: Any) -> Redis:
-    """Return a client for Redis with a bounded pool whose callers wait instead of failing."""
-    own = embedded()
-    url = own.redis_url if own else str(settings().redis_url)
+    """Return a client for Redis with a bounded pool whose callers wait instead of failing.
+
+    Raises:
+        RedisUnavailable: the app's broker is something else, and FLOWQ_REDIS_URL names no Redis.
+    """
+    url = broker_url()
     if url.startswith("redis+socket://"):
         url = "unix://" + url.removeprefix("redis+socket://")
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise RedisUnavailable(
+            f"small results are kept in Redis, and the app's broker, {url.partition(':')[0]}, is none",
+            hint="set FLOWQ_REDIS_URL to a Redis server",
+        )
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=settings().redis_pool_size,

@@ -1,8 +1,8 @@
 """flowq inside a Celery worker: the tasks, the heartbeat and the sweeper.
 
-Every step type is a Celery task under its own name, so `task_routes`, queues and Flower's filters work
-as they do for any task. The task's id is the step run's id and says all there is to say. `install` puts
-this on an app that exists and leaves the app's own tasks and settings alone.
+Every step type is a Celery task under its own name, so `task_routes`, queues and Flower's filters
+work as they do for any task. The task's id is the step run's id and says all there is to say.
+`install` puts this on an app that exists and leaves the app's own tasks and settings alone.
 """
 
 import gc
@@ -25,6 +25,9 @@ from flowq.engine.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 
+#: Seconds. Celery keeps a message with a countdown in a worker's memory; the sweeper reads a row.
+_LONGEST_COUNTDOWN = 60.0
+
 _installed: list[Celery] = []
 
 
@@ -40,8 +43,8 @@ def celery_app(name: str = "flowq") -> Celery:
 def install(app: Celery) -> Celery:
     """Put flowq on a Celery app: its steps become tasks, its workers sweep, runs are sent through it.
 
-    Settings of the app are left as they are; `docs/settings.md` lists those worth having. The app's
-    broker must be the Redis of FLOWQ_REDIS_URL, which is where small results are kept too.
+    Settings of the app are left as they are; `docs/settings.md` lists those worth having. Small
+    results are kept in the app's own broker, unless FLOWQ_REDIS_URL names another Redis.
 
     Returns:
         The same app.
@@ -86,6 +89,8 @@ def _retry(task: Task, ended: Ended) -> None:
     """Tell Celery, and Flower, that another attempt follows; the row knows already."""
     assert ended.delay is not None
     countdown = ended.delay.total_seconds()
+    if countdown > _LONGEST_COUNTDOWN:
+        raise Retry(exc=ended.error, when=countdown) from ended.error
     try:
         raise task.retry(exc=ended.error, countdown=countdown, max_retries=None)
     except Reject as unsent:
