@@ -1,4 +1,4 @@
-"""Runs flowq's migrations; called by `flowq.adapters.records.migrations`, or by the alembic command.
+"""Runs flowq's migrations; called by `flowq.adapters.records.migrations` or by Alembic's command.
 
 The URL comes from FLOWQ_DATABASE_URL unless the caller gives one. Only flowq's own tables are
 looked at, so autogenerate is safe in a database that it shares with others.
@@ -10,7 +10,7 @@ from flowq.adapters.records.models import VERSION_TABLE, Base
 from flowq.settings import Settings
 
 
-def _is_ours(name: str | None, kind: str, parents: dict[str, str | None]) -> bool:
+def _is_ours(name: str | None, kind: str, _parents: dict[str, str | None]) -> bool:
     return kind != "table" or name in Base.metadata.tables
 
 

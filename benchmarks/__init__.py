@@ -1,1 +1,1 @@
-"""`make bench`: flowq beside plain Celery, on the same broker, pool and number of workers, in one run."""
+"""`make bench`: flowq beside plain Celery, in one run: same broker, pool and number of workers."""

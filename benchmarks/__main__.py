@@ -1,19 +1,21 @@
 """Runs the benchmarks and prints one table.
 
-Each figure of flowq stands beside the same work as plain Celery canvas, measured right before it on the
-same Valkey, with the same pool and one worker each, while flowq records every step in PostgreSQL. The
-best of a few rounds counts for both, since other programs on the machine can only make a round slower.
+Each figure of flowq stands beside the same work as plain Celery canvas, measured right before it on
+the same Valkey, with the same pool and one worker each, while flowq records every step in
+PostgreSQL. The best of a few rounds counts for both, since other programs on the machine can only
+make a round slower.
 
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, payloads, uneven
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from celery.result import AsyncResult
 
@@ -47,7 +49,7 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return min(times)
 
 
-def wait_all(results: list[AsyncResult]) -> None:
+def wait_all(results: "list[AsyncResult[Any]]") -> None:
     """Wait for results by asking for each in turn."""
     for result in results:
         while not result.ready():
@@ -194,7 +196,7 @@ def main() -> None:
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, str(Path.cwd()))
         for name, part in parts.items():
             if wanted in name:
                 part()

@@ -16,7 +16,7 @@ from flowq.adapters.records import migrations
 from tests import servers
 from tests.servers import postgres, valkey
 
-#: Whether the workers of both sides send the events that Flower shows: BENCH_EVENTS=0 turns them off.
+#: Whether the workers of both sides send the events that Flower shows; BENCH_EVENTS=0: they do not.
 EVENTS = os.environ.get("BENCH_EVENTS", "1") != "0"
 
 

@@ -93,7 +93,8 @@ def redis_client(**options: Any) -> Redis:
         url = "unix://" + url.removeprefix("redis+socket://")
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise RedisUnavailable(
-            f"small results are kept in Redis, and the app's broker, {url.partition(':')[0]}, is none",
+            "small results are kept in Redis, and the app's broker, "
+            f"{url.partition(':')[0]}, is none",
             hint="set FLOWQ_REDIS_URL to a Redis server",
         )
     pool = BlockingConnectionPool.from_url(

@@ -1,7 +1,7 @@
 """The handle of a run: `enqueue` returns one, `Run.get` finds one again from anywhere.
 
-A handle holds an id and reads the rows when asked. It never waits on a Celery result: those are gone as
-soon as they are not needed, and polling them costs Redis one request per step.
+A handle holds an id and reads the rows when asked. It never waits on a Celery result: those are
+gone as soon as they are not needed, and polling them costs Redis one request per step.
 """
 
 import time
@@ -20,14 +20,14 @@ from flowq.engine.finish import output
 from flowq.engine.registry import FlowType, registry
 from flowq.engine.rows import RunView
 
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 #: Seconds after which a waiter looks at the row although nobody has rung.
 _LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True)
-class Run(Generic[R]):
+class Run(Generic[R_co]):
     """One execution of a flow.
 
     Attributes:
@@ -99,7 +99,7 @@ class Run(Generic[R]):
                 wait(min(_LOOK_AGAIN, left))
         return state
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> R_co:
         """Wait for the run and return what its flow returned, of the type its annotation says.
 
         In a process that has not imported the flow it is returned as plain data.

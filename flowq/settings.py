@@ -1,7 +1,7 @@
 """All settings: one frozen object, read once from `FLOWQ_*` variables (see docs/settings.md).
 
-Without any of them flowq keeps everything in the folder `.flowq` of the current directory: an embedded
-Valkey, a SQLite file and a folder for large results.
+Without any of them flowq keeps everything in the folder `.flowq` of the current directory: an
+embedded Valkey, a SQLite file and a folder for large results.
 """
 
 from datetime import timedelta
@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     result_inline_bytes: int = Field(
         1024,
         ge=0,
-        description="Results of up to this many bytes are read with their row and not kept in Redis.",
+        description="Results of up to this many bytes are read with their row and not kept "
+        "in Redis.",
     )
     result_ttl_seconds: int = Field(
         24 * 3600,
@@ -52,8 +53,9 @@ class Settings(BaseSettings):
     chord_from: int = Field(
         8,
         ge=2,
-        description="From this many steps on a batch is a chord. The steps of a smaller one are sent "
-        "as a group and advance the run by themselves: a chord would cost more than it spares.",
+        description="From this many steps on a batch is a chord. The steps of a smaller one are "
+        "sent as a group and advance the run by themselves: a chord would cost more than it "
+        "spares.",
     )
     lease_seconds: float = Field(
         30.0, gt=0, description="A worker that is silent for this long has lost its steps."

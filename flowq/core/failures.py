@@ -1,8 +1,8 @@
 """What a failure looks like once it is a fact: recorded in rows, shown to people, handed to steps.
 
-A step that may fail (`allow_failure`, or one item of a map that tolerates some) leaves a `StepFailure`
-where its result would have been. It is false in a condition, so `[x for x in facts if x]` keeps
-the results; a step that wants to name what failed annotates `list[Facts | StepFailure]`.
+A step that may fail (`allow_failure`, or one item of a map that tolerates some) leaves a
+`StepFailure` where its result would have been. It is false in a condition, so `[x for x in facts if
+x]` keeps the results; a step that wants to name what failed annotates `list[Facts | StepFailure]`.
 """
 
 from typing import Any

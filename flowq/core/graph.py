@@ -1,8 +1,8 @@
 """Who waits for whom: the graph of a spec, checked once and then only read.
 
-A step depends on every step that its arguments, its mapped list, its condition or its `after` name. Two
-steps *gate the same* when the same steps wait for them; steps that become ready together and gate the
-same form a batch, which is why a batch can never delay a step that could have run.
+A step depends on every step that its arguments, its mapped list, its condition or its `after` name.
+Two steps *gate the same* when the same steps wait for them; steps that become ready together and
+gate the same form a batch, which is why a batch can never delay a step that could have run.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,9 +1,9 @@
 """Identifiers, and how they are derived from one another.
 
-A run's id is given from outside (a UUIDv7, so that ids sort by time). All others are *derived* from it:
-a step run's from the run and the step's key, a child run's from the step that started it. So an id is
-known without asking, and whatever is started twice after a crash finds the first one. A batch's
-id says where it belongs, so one short string is all that a message needs.
+A run's id is given from outside (a UUIDv7, so that ids sort by time). All others are *derived* from
+it: a step run's from the run and the step's key, a child run's from the step that started it. So an
+id is known without asking, and whatever is started twice after a crash finds the first one. A
+batch's id says where it belongs, so one short string is all that a message needs.
 """
 
 from enum import StrEnum
@@ -28,7 +28,7 @@ class BatchKind(StrEnum):
 
 
 def batch_of_nodes(run_id: RunId, lead: StepRunId) -> BatchId:
-    """Id of a batch of nodes, named after its first. A node is queued once, so no id comes twice."""
+    """Id of a batch of nodes, named after its first: each is queued once, so no id comes twice."""
     return BatchId(BatchKind.NODES + run_id.hex + lead.hex[-12:])
 
 

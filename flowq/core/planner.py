@@ -10,9 +10,9 @@ It is asked about steps whose dependencies have all ended, and answers for each 
     it is a map                                   → expand it into its items
     otherwise                                     → queue it, in a batch with its like
 
-Skipped and cancelled steps have ended too, so whoever applies a plan asks about their dependents next.
-The answer depends on nothing but the ended dependencies, so the order in which steps complete cannot
-change the outcome of a run.
+Skipped and cancelled steps have ended too, so whoever applies a plan asks about their dependents
+next. The answer depends on nothing but the ended dependencies, so the order in which steps complete
+cannot change the outcome of a run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -72,7 +72,7 @@ def plan(
     chosen: dict[Action, list[str]] = {action: [] for action in Action}
     for key in sorted(ready, key=graph.order.__getitem__):
         ended = {name: states[name] for name in graph.dependencies[key]}
-        chosen[_decide(spec, spec.step(key), ended, conditions.get(key))].append(key)
+        chosen[_decide(spec, spec.step(key), ended, condition=conditions.get(key))].append(key)
     return Plan(
         batches=tuple(graph.batches(chosen[Action.QUEUE])),
         expand=tuple(chosen[Action.EXPAND]),
@@ -86,6 +86,7 @@ def _decide(
     spec: FlowSpec,
     step: StepSpec,
     ended: Mapping[str, StepState],
+    *,
     condition: bool | None,
 ) -> Action:
     good = skipped = 0

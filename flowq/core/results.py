@@ -1,8 +1,8 @@
 """References to stored results. Between steps only these travel, never the values.
 
 A result is encoded once, by a codec; what then decides its place is the number of encoded bytes.
-The key of an object holds the lease token of the attempt that wrote it, so an attempt that has lost its
-lease can never overwrite what a later one wrote.
+The key of an object holds the lease token of the attempt that wrote it, so an attempt that has lost
+its lease can never overwrite what a later one wrote.
 """
 
 from enum import StrEnum

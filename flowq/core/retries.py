@@ -1,8 +1,9 @@
 """When a failed attempt is followed by another: a pure function from facts to a decision.
 
-Exponential backoff with jitter; names follow Temporal's RetryPolicy, since many know them. The first
-delay is `initial_delay`, each further one `backoff` times longer, none longer than `max_delay`; jitter
-takes away up to its share, so that a thousand failed calls do not come back in the same second.
+Exponential backoff with jitter; names follow Temporal's RetryPolicy, since many know them. The
+first delay is `initial_delay`, each further one `backoff` times longer, none longer than
+`max_delay`; jitter takes away up to its share, so that a thousand failed calls do not come back in
+the same second.
 """
 
 from datetime import timedelta

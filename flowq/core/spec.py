@@ -1,9 +1,9 @@
 """The definition of a flow as a frozen value that survives JSON: `FlowSpec` and `StepSpec`.
 
-Every way of writing a flow (Python, YAML, JSON) ends here and everything that happens to a run starts
-here. A spec is stored with its run, so a run goes on with the graph it began with whatever is deployed
-meanwhile. A spec holds templates (see `references`), never results and never code: a step is known by
-the name under which its callable is registered.
+Every way of writing a flow (Python, YAML, JSON) ends here and everything that happens to a run
+starts here. A spec is stored with its run, so a run goes on with the graph it began with whatever
+is deployed meanwhile. A spec holds templates (see `references`), never results and never code: a
+step is known by the name under which its callable is registered.
 """
 
 from datetime import timedelta

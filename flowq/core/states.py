@@ -1,9 +1,9 @@
 """All states of runs and steps, and every transition between them.
 
-Two rules. What may follow what is decided here and nowhere else: a change that the tables below lack
-is an error. And a terminal state never changes: whoever comes later finds the work done.
-The records write each change as a guarded UPDATE built from `sources`, so the tables also hold
-between processes.
+Two rules. What may follow what is decided here and nowhere else: a change that the tables below
+lack is an error. And a terminal state never changes: whoever comes later finds the work done. The
+records write each change as a guarded UPDATE built from `sources`, so the tables also hold between
+processes.
 """
 
 from enum import StrEnum

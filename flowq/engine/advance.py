@@ -1,11 +1,12 @@
 """Advance: the one place where a run moves on.
 
-When steps have ended, their dependents are counted down, in the same transaction that records the end;
-whoever reaches zero is decided by the planner and queued, expanded, skipped or cancelled. Only what the
-ended steps touch is read, so the cost of a run is linear in its steps. A step whose condition or list
-must be read first stays pending at zero: its values are loaded outside the transaction, and the next
-one decides it. Everything is guarded in the rows, so any of this may be called at any time, by anyone,
-twice at once. Messages are sent after the commit; what is lost then, the sweeper sends again.
+When steps have ended, their dependents are counted down, in the same transaction that records the
+end; whoever reaches zero is decided by the planner and queued, expanded, skipped or cancelled. Only
+what the ended steps touch is read, so the cost of a run is linear in its steps. A step whose
+condition or list must be read first stays pending at zero: its values are loaded outside the
+transaction, and the next one decides it. Everything is guarded in the rows, so any of this may be
+called at any time, by anyone, twice at once. Messages are sent after the commit; what is lost then,
+the sweeper sends again.
 """
 
 import json
@@ -13,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flowq.core.errors import FlowqError, RedisUnavailable, StepError, Unavailable
@@ -154,28 +156,34 @@ class Advance:
         )
         for keys in decided.batches:
             self._queue(keys)
-        ended: dict[str, StepState] = {}
-        for keys, state in (
-            (decided.skip, StepState.SKIPPED),
-            (decided.cancel, StepState.CANCELLED),
-        ):
-            if keys:
-                ended |= dict.fromkeys(self._tx.steps.settle(self._run_id, keys, state), state)
-        for key in broken:
-            if self._tx.steps.settle(
-                self._run_id, [key], StepState.FAILED, reason=facts.errors[key]
-            ):
-                ended[key] = StepState.FAILED
-        for key in decided.expand:
-            items = facts.lists.get(key)
-            if items is None:
-                self._progress.undecided.append(key)
-            elif items:
-                self._expand(self._spec.step(key), items)
-            elif self._tx.steps.settle(self._run_id, [key], StepState.COMPLETED, map_size=0):
-                ended[key] = StepState.COMPLETED
         self._progress.undecided += decided.evaluate
+        ended = {
+            **self._settle(decided.skip, StepState.SKIPPED),
+            **self._settle(decided.cancel, StepState.CANCELLED),
+        }
+        for key in broken:
+            ended |= self._settle([key], StepState.FAILED, reason=facts.errors[key])
+        for key in decided.expand:
+            ended |= self._begin_map(key, facts.lists.get(key))
         return ended
+
+    def _settle(
+        self, keys: Sequence[str], state: StepState, **options: Any
+    ) -> dict[str, StepState]:
+        """End nodes that need no attempt; returns those that this has ended."""
+        if not keys:
+            return {}
+        return dict.fromkeys(self._tx.steps.settle(self._run_id, keys, state, **options), state)
+
+    def _begin_map(self, key: str, items: Sequence[Any] | None) -> dict[str, StepState]:
+        """Expand a map whose list is known; one without items has ended at once."""
+        if items is None:
+            self._progress.undecided.append(key)
+        elif items:
+            self._expand(self._spec.step(key), items)
+        else:
+            return self._settle([key], StepState.COMPLETED, map_size=0)
+        return {}
 
     def _queue(self, keys: Sequence[str], ended: int = 0) -> None:
         batch = batch_of_nodes(self._run_id, node_id(self._run_id, keys[0]))
@@ -240,25 +248,30 @@ def advance(
     """
     known = engine.definitions.get(run_id)
     definition, graph = known.definition, known.graph
-    progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
-    moved = bool(progress.batches)
-    send(engine, progress.batches)
-    while progress.undecided:
-        undecided = progress.undecided
-        facts = _facts(engine, definition, undecided)
-        progress = engine.records.write(
-            lambda tx: Advance(engine, tx, definition, graph).decide(undecided, facts)
-        )
-        moved = moved or bool(progress.batches)
+
+    def once(work: Callable[[Advance, Transaction], Progress]) -> Progress:
+        progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
         send(engine, progress.batches)
+        return progress
+
+    progress = once(work)
+    moved = bool(progress.batches)
+    while undecided := progress.undecided:
+        facts = _facts(engine, definition, undecided)
+        progress = once(partial(_decide_with, keys=undecided, facts=facts))
+        moved = moved or bool(progress.batches)
     if not moved:
         parent = finish_if_done(engine, definition)
         if parent is not None:
             step_ended(engine, parent)
 
 
+def _decide_with(step: Advance, _tx: Transaction, *, keys: Sequence[str], facts: Facts) -> Progress:
+    return step.decide(keys, facts)
+
+
 def step_ended(engine: Engine, step_id: StepRunId) -> None:
-    """Go on after a step that has ended without advancing: its child run did, or its batch was lost."""
+    """Go on after a step that ended without advancing: its child run did, or its batch was lost."""
     node = engine.records.single(lambda tx: tx.steps.node(step_id))
     if node is not None:
         advance(engine, node.run_id, lambda step, tx: _unadvanced(step, tx, node))

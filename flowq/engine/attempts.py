@@ -83,9 +83,11 @@ def run_attempt(
     """Run one attempt of a step, if there is one to run.
 
     Args:
-        engine: The engine. step_id: The step run. run_id: Its run, when the message says so: then
-        its inputs are read in the claim's round trip. joined: Whether a chord advances the run when
-        the whole batch has ended.
+        engine: The engine.
+        step_id: The step run.
+        run_id: Its run, when the message says so: then its inputs are read in the claim's round
+            trip.
+        joined: Whether a chord advances the run when the whole batch has ended.
     """
     token = LeaseToken(engine.new_id())
     try:
@@ -146,7 +148,7 @@ def _call(
         name: coerce(value, step_type.parameters.get(name), where=f"{claim.key}({name})")
         for name, value in inputs.items()
     }
-    bound = BoundArguments(step_type.signature, values)  # type: ignore[arg-type]
+    bound = BoundArguments(step_type.signature, values)
     extra = {"run_id": str(claim.run_id), "step": claim.key, "attempt": claim.attempt}
     context = StepContext(
         claim.run_id,

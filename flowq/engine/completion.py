@@ -1,15 +1,15 @@
 """How a step that has completed hands over to what comes after it.
 
-A member of a chord only writes its row: the chord advances the run. A step that was sent alone, or in a
-small batch, advances the run itself, in as few round trips as its dependents allow:
+A member of a chord only writes its row: the chord advances the run. A step that was sent alone, or
+in a small batch, advances the run itself, in as few round trips as its dependents allow:
 
     nothing waits for it                     complete; perhaps the run is at its end
     its dependents wait for nothing else     complete and queue them, one statement
     some wait for others too                 complete and count them down, one statement; whoever
                                              reaches zero is decided in a transaction of its own
 
-Should that second transaction never come, the step stands there, pending and waiting for nothing, which
-is what the sweeper looks for.
+Should that second transaction never come, the step stands there, pending and waiting for nothing,
+which is what the sweeper looks for.
 """
 
 from flowq.core.errors import LeaseLost

@@ -1,13 +1,13 @@
 """Running the user's function: with its context, its timeout, and coroutines on one event loop.
 
-Async steps of a process share one event loop in one thread, so a pool of threads runs hundreds of them
-at once and libraries may keep their connection pools between steps. What a timeout can do depends on
-where a step runs (docs/concepts.md has the table):
+Async steps of a process share one event loop in one thread, so a pool of threads runs hundreds of
+them at once and libraries may keep their connection pools between steps. What a timeout can do
+depends on where a step runs (docs/concepts.md has the table):
 
     async                      the coroutine is cancelled at its next await
     sync, in the main thread   (prefork, solo) SIGALRM interrupts it
-    sync, elsewhere            (threads, gevent) it runs in a thread of its own, which is left behind:
-                               the attempt ends on time, the code ends when it ends, unheard
+    sync, elsewhere            (threads, gevent) it runs in a thread of its own, which is left
+                               behind: the attempt ends on time, the code when it ends, unheard
 
 A step that ends after its timeout all the same, since it caught the exception or never awaited, has
 failed: what it returns too late counts for nothing.
@@ -176,7 +176,7 @@ def _beside(body: Callable[[], Any], timeout: timedelta) -> Any:
 
 
 def _in_time(value: Any, started: float, timeout: timedelta | None) -> Any:
-    """Return a step's value, unless it swallowed its timeout, or computed past it without an await."""
+    """Return a step's value, unless it swallowed its timeout or computed past it."""
     if timeout is not None and time.monotonic() - started > timeout.total_seconds():
         raise _too_long(timeout)
     return value

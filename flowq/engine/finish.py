@@ -1,23 +1,35 @@
 """The end of a run: its outcome, its outputs, and the step of another run that waited for it.
 
 A run is at its end when none of its rows is open. That is asked after the commit of whatever ended
-last, so of two steps that end at the same moment at least one asks when both have ended; closing is one
-guarded UPDATE, so if both ask, one closes.
+last, so of two steps that end at the same moment at least one asks when both have ended; closing is
+one guarded UPDATE, so if both ask, one closes.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from flowq.core.errors import FlowqError, Unavailable
-from flowq.core.ids import LeaseToken, StepRunId
+from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.planner import run_outcome
 from flowq.core.references import as_reference, references, resolve
 from flowq.core.results import NO_RESULT
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
-from flowq.engine.rows import Definition, Outcome
+from flowq.engine.rows import Definition, Outcome, RunEnding
 from flowq.engine.values import lookup
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """How a run ends, and what it leaves behind."""
+
+    state: RunState
+    outputs: Any = None
+    outputs_of: str | None = None  #: The step whose recorded outputs these are, when there is one.
+    error: str | None = None
+    for_parent: Outcome | None = None  #: What a waiting step gets from a run that has completed.
 
 
 def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
@@ -27,64 +39,94 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
         The step that waited for this run and has now ended too, if there is one.
     """
     run_id, records = definition.run_id, engine.records
-    plain = _recorded_as(definition)
-    if definition.parent is None and plain is not None:
-        # The ordinary end needs no question: one statement that closes the run if it may be closed.
-        if records.single(
-            lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
-        ):
-            engine.events.run_ended(run_id)
-            return None
+    if _closed_at_once(engine, definition):
+        return None
     ending = records.single(lambda tx: tx.runs.ending(run_id))
     if ending is None or ending.status in TERMINAL_RUN_STATES:
         return None
-    if ending.has_open:
-        if ending.status is not RunState.CANCELLING:
-            return None
-        # Steps that were being queued while the run was stopped are found here, not run.
-        if not records.single(lambda tx: tx.steps.cancel_open(run_id)):
-            return None
+    if not ending.has_open:
+        return _close(engine, definition, _decision(engine, definition, ending))
+    # Steps that were being queued while the run was stopped are found here, not run.
+    stopping = ending.status is RunState.CANCELLING
+    if stopping and records.single(lambda tx: tx.steps.cancel_open(run_id)):
         return finish_if_done(engine, definition)
-    failed = records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
-    state = run_outcome(
-        definition.spec, [row.key for row in failed], cancel_requested=ending.cancel_requested
+    return None
+
+
+def _closed_at_once(engine: Engine, definition: Definition) -> bool:
+    """Close a run that ends in the ordinary way: one statement, which looks whether it may be."""
+    run_id, plain = definition.run_id, _recorded_as(definition)
+    if definition.parent is not None or plain is None:
+        return False
+    closed = engine.records.single(
+        lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
     )
-    error, outputs, outputs_of, outcome = None, None, None, None
+    if closed:
+        engine.events.run_ended(run_id)
+    return closed
+
+
+def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Decision:
+    """Decide how a run ends whose steps have all ended."""
+    run_id, spec = definition.run_id, definition.spec
+    failed = engine.records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
+    state = run_outcome(spec, [row.key for row in failed], cancel_requested=ending.cancel_requested)
     if state is RunState.COMPLETED:
-        outputs, outputs_of = definition.spec.output, plain
-        try:
-            if outputs_of is None:
-                outputs = _readable_outputs(engine, definition)
-            if definition.parent is not None:
-                outcome = _for_parent(engine, definition, definition.parent)
-        except Unavailable:
-            raise  # the output is read later, by whoever comes next
-        except FlowqError as failure:
-            # The steps are done and recorded; what the flow makes of them cannot be read.
-            state, error = RunState.FAILED, f"the output cannot be read: {failure.message}"
-            outputs, outputs_of = None, None
-    elif state is RunState.FAILED:
-        first = next(row for row in failed if not definition.spec.step(row.key).allow_failure)
-        error = f"step {first.key!r} failed: {first.error_message}"
-    if outcome is None:
-        why = f"run {run_id} {state}" + (f": {error}" if error else "")
-        outcome = Outcome(error_type="RunFailed", error_message=why)
+        return _completed(engine, definition)
+    if state is RunState.FAILED:
+        first = next(row for row in failed if not spec.step(row.key).allow_failure)
+        return _Decision(state, error=f"step {first.key!r} failed: {first.error_message}")
+    return _Decision(state)
+
+
+def _completed(engine: Engine, definition: Definition) -> _Decision:
+    """Read what a run returns; one whose output cannot be read has failed."""
+    plain, parent = _recorded_as(definition), definition.parent
+    try:
+        return _Decision(
+            RunState.COMPLETED,
+            outputs=_readable_outputs(engine, definition) if plain is None else None,
+            outputs_of=plain,
+            for_parent=_for_parent(engine, definition, parent) if parent is not None else None,
+        )
+    except Unavailable:
+        raise  # the output is read later, by whoever comes next
+    except FlowqError as failure:
+        # The steps are done and recorded; what the flow makes of them cannot be read.
+        error = f"the output cannot be read: {failure.message}"
+        return _Decision(RunState.FAILED, error=error)
+
+
+def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepRunId | None:
+    """Close a run and end the step that waits for it; returns that step if this call ended it."""
+    run_id, parent = definition.run_id, definition.parent
 
     def close(tx: Transaction) -> bool:
-        if not tx.runs.close(run_id, state, outputs=outputs, outputs_of=outputs_of, error=error):
-            return False
-        if definition.parent is None:
-            return True
-        ended = StepState.COMPLETED if state is RunState.COMPLETED else StepState.FAILED
-        return tx.steps.end_waiting(definition.parent, ended, outcome)
+        return tx.runs.close(
+            run_id,
+            decision.state,
+            outputs=decision.outputs,
+            outputs_of=decision.outputs_of,
+            error=decision.error,
+        )
 
-    if definition.parent is None:
-        if records.single(close):
+    if parent is None:
+        if engine.records.single(close):
             engine.events.run_ended(run_id)
         return None
-    parent_ended = records.write(close)
+    completed = decision.state is RunState.COMPLETED
+    ended = StepState.COMPLETED if completed else StepState.FAILED
+    outcome = decision.for_parent or _failure_for_parent(run_id, decision)
+    parent_ended = engine.records.write(
+        lambda tx: close(tx) and tx.steps.end_waiting(parent, ended, outcome)
+    )
     engine.events.run_ended(run_id)
-    return definition.parent if parent_ended else None
+    return parent if parent_ended else None
+
+
+def _failure_for_parent(run_id: RunId, decision: _Decision) -> Outcome:
+    why = f"run {run_id} {decision.state}" + (f": {decision.error}" if decision.error else "")
+    return Outcome(error_type="RunFailed", error_message=why)
 
 
 def _recorded_as(definition: Definition) -> str | None:

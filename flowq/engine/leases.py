@@ -1,9 +1,9 @@
 """The heartbeat: one thread per worker process keeps the leases of all its attempts alive.
 
-Every third of the lease it renews all tokens in one statement. A token that does not come back is lost:
-its attempt is told, and whatever it still writes finds the token gone. The thread lives in the process
-that runs the steps, so it dies with them, and it runs beside them, so a step that computes for
-minutes keeps its lease.
+Every third of the lease it renews all tokens in one statement. A token that does not come back is
+lost: its attempt is told, and whatever it still writes finds the token gone. The thread lives in
+the process that runs the steps, so it dies with them, and it runs beside them, so a step that
+computes for minutes keeps its lease.
 """
 
 import logging
@@ -48,19 +48,22 @@ class LeaseKeeper:
     def _beat(self) -> None:
         pause = threading.Event()
         while not pause.wait(self._lease.total_seconds() / 3):
-            with self._lock:
-                tokens = list(self._held)
-            if not tokens:
-                continue
-            try:
-                alive = self._records.single(lambda tx: tx.steps.renew(tokens, self._lease))
-            except Unavailable as error:
-                # Each lease lives on until it lapses; the next beat may reach the database again.
-                logger.warning("leases were not renewed: %s", error)
-                continue
-            for token in tokens:
-                if token not in alive:
-                    self._lose(token)
+            self._renew()
+
+    def _renew(self) -> None:
+        with self._lock:
+            tokens = list(self._held)
+        if not tokens:
+            return
+        try:
+            alive = self._records.single(lambda tx: tx.steps.renew(tokens, self._lease))
+        except Unavailable as error:
+            # Each lease lives on until it lapses; the next beat may reach the database again.
+            logger.warning("leases were not renewed: %s", error)
+            return
+        for token in tokens:
+            if token not in alive:
+                self._lose(token)
 
     def _lose(self, token: LeaseToken) -> None:
         with self._lock:

@@ -247,12 +247,12 @@ class StepRows(Protocol):
         batch: BatchId,
         resend_after: timedelta,
     ) -> bool:
-        """Turn a pending map into `running` and insert its items as `queued`; False when done before."""
+        """`pending` → `running` for a map, with its items as `queued`; False when done before."""
 
     def advance(
         self, run_id: RunId, batch: BatchId | None, keys: Sequence[str] | None = None
     ) -> dict[str, StepState]:
-        """Mark ended nodes, of a batch or by key, as advanced; returns those this call has marked."""
+        """Mark ended nodes, of a batch or by key, as advanced; returns those this call marked."""
 
     def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
         """Count ended dependencies down.

@@ -1,9 +1,10 @@
 """Values that were loaded last, for the steps that read only a part of them.
 
-Each item of a map over one large list refers to its place in that list. Without this, every item would
-load and parse the list again, and a map would cost the square of its length. Results never change, so
-what was loaded once stays right; it is kept within a bound on encoded bytes, the least recently used
-leave first. Only readers of parts share it, and they get copies: a step may change what it is given.
+Each item of a map over one large list refers to its place in that list. Without this, every item
+would load and parse the list again, and a map would cost the square of its length. Results never
+change, so what was loaded once stays right; it is kept within a bound on encoded bytes, the least
+recently used leave first. Only readers of parts share it, and they get copies: a step may change
+what it is given.
 """
 
 from copy import deepcopy

@@ -1,7 +1,7 @@
 """Step types and flows by name: what this process knows how to run.
 
-Authoring registers, workers look up. A name that is unknown here is not an error of the run: another
-worker may know it, so its step waits for that one.
+Authoring registers, workers look up. A name that is unknown here is not an error of the run:
+another worker may know it, so its step waits for that one.
 """
 
 import inspect
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import Parameter
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
@@ -20,8 +21,8 @@ from flowq.engine.codecs import adapter_for
 
 #: What a variadic parameter holds as a whole, from what one of its arguments is.
 _WHOLE: Mapping[Any, Callable[[Any], Any]] = {
-    Parameter.VAR_POSITIONAL: lambda one: list[one],
-    Parameter.VAR_KEYWORD: lambda one: dict[str, one],
+    Parameter.VAR_POSITIONAL: lambda one: GenericAlias(list, (one,)),
+    Parameter.VAR_KEYWORD: lambda one: GenericAlias(dict, (str, one)),
 }
 
 

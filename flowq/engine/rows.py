@@ -31,8 +31,8 @@ class Message:
 class Batch:
     """Messages sent together.
 
-    When `joined`, completion of all of them calls `advance` with the batch id; otherwise each of them
-    advances by itself when it completes.
+    When `joined`, completion of all of them calls `advance` with the batch id; otherwise each of
+    them advances by itself when it completes.
     """
 
     id: BatchId
@@ -127,7 +127,7 @@ class Outcome:
 
     result: ResultRef | None = None
     copy: bytes | None = None  #: Encoded value, the durable copy of a small result.
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     execution_time_ms: int = 0
     error_type: str | None = None
     error_message: str | None = None

@@ -1,8 +1,8 @@
 """The beginning of a run: inputs are checked, the flow becomes a spec, the rows are inserted.
 
-Nothing is recorded for a run that is refused. One transaction inserts the run with all its steps and
-queues the first of them; messages follow after the commit. When the broker is away the run is accepted
-all the same.
+Nothing is recorded for a run that is refused. One transaction inserts the run with all its steps
+and queues the first of them; messages follow after the commit. When the broker is away the run is
+accepted all the same.
 """
 
 import json
@@ -69,7 +69,9 @@ def submit(
         InvalidFlow: the flow cannot be made into a graph.
         DatabaseUnavailable: the run could not be recorded.
     """
-    start = _prepare(engine, flow, inputs, user_id, metadata, parent, run_id)
+    start = _prepare(
+        engine, flow, inputs, user_id=user_id, metadata=metadata, parent=parent, run_id=run_id
+    )
     run_id = start.run.id
     engine.definitions.add(start.definition)
 
@@ -103,7 +105,7 @@ def submit_many(
         InvalidFlow: one of them cannot be made into a graph; nothing was recorded.
         DatabaseUnavailable: the runs, or the last groups of them, could not be recorded.
     """
-    starts = [_prepare(engine, flow, one, user_id, metadata) for one in inputs]
+    starts = [_prepare(engine, flow, one, user_id=user_id, metadata=metadata) for one in inputs]
     for first in range(0, len(starts), _GROUP):
         _begin_many(engine, starts[first : first + _GROUP])
     return [start.run.id for start in starts]
@@ -124,6 +126,7 @@ def _prepare(
     engine: Engine,
     flow: FlowType,
     inputs: Mapping[str, Any],
+    *,
     user_id: str | None,
     metadata: Mapping[str, Any] | None,
     parent: StepRunId | None = None,

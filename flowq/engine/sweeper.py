@@ -2,8 +2,8 @@
 
 It runs in every worker and decides nothing itself: it changes rows by guarded UPDATEs and sends
 messages, so what it recovers goes through the queue like everything else and limits hold. It never
-touches results: in a prefork worker it lives in the parent process, where the object store must not be
-opened.
+touches results: in a prefork worker it lives in the parent process, where the object store must not
+be opened.
 """
 
 import logging

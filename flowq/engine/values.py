@@ -1,9 +1,9 @@
-"""From references to values: what a step gets as its inputs, what a condition and a run's output see.
+"""From references to values: what a step gets as inputs, what a condition and a run's output see.
 
-All references of one template are looked up together: one read of the rows they name, one read of the
-cache for all small results, one read of the store for each large one. A reference to a map is the list
-of its items' results in order; with an index it reads that one item and no other. Large values of which
-only parts are asked for are shared between the steps of a process, see `recent`.
+All references of one template are looked up together: one read of the rows they name, one read of
+the cache for all small results, one read of the store for each large one. A reference to a map is
+the list of its items' results in order; with an index it reads that one item and no other. Large
+values of which only parts are asked for are shared between the steps of a process, see `recent`.
 """
 
 from collections.abc import Iterable, Sequence

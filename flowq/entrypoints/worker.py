@@ -41,7 +41,7 @@ def celery_app(name: str = "flowq") -> Celery:
 
 
 def install(app: Celery) -> Celery:
-    """Put flowq on a Celery app: its steps become tasks, its workers sweep, runs are sent through it.
+    """Put flowq on a Celery app: steps become its tasks, its workers sweep, it sends the runs.
 
     Settings of the app are left as they are; `docs/settings.md` lists those worth having. Small
     results are kept in the app's own broker, unless FLOWQ_REDIS_URL names another Redis.
@@ -60,8 +60,15 @@ def install(app: Celery) -> Celery:
 
 
 def _add_task(app: Celery, name: str) -> None:
-    options = {"ignore_result": True, "acks_late": False, "max_retries": None}
-    app.task(name=name, bind=True, shared=False, **options)(_run_step)
+    task = app.task(
+        name=name,
+        bind=True,
+        shared=False,
+        ignore_result=True,
+        acks_late=False,
+        max_retries=None,
+    )
+    task(_run_step)
 
 
 def _advance(batch: str) -> None:
@@ -69,7 +76,7 @@ def _advance(batch: str) -> None:
     batch_ended(bootstrap.engine(), BatchId(batch))
 
 
-def _run_step(task: Task) -> None:
+def _run_step(task: "Task[Any, Any]") -> None:
     """Run one attempt of the step run whose id is this task's id."""
     engine = bootstrap.engine()
     step_id = StepRunId(UUID(task.request.id))
@@ -85,36 +92,37 @@ def _run_step(task: Task) -> None:
         raise ended.error
 
 
-def _retry(task: Task, ended: Ended) -> None:
+def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
     """Tell Celery, and Flower, that another attempt follows; the row knows already."""
     assert ended.delay is not None
     countdown = ended.delay.total_seconds()
+    later = Retry(exc=ended.error, when=countdown)  # type: ignore[arg-type]  # a float is a Real
     if countdown > _LONGEST_COUNTDOWN:
-        raise Retry(exc=ended.error, when=countdown) from ended.error
+        raise later from ended.error
     try:
         raise task.retry(exc=ended.error, countdown=countdown, max_retries=None)
     except Reject as unsent:
         # The broker is away. The row says when to wake, and the sweeper reads it.
         logger.warning("a retry will be sent by the sweeper: %s", unsent)
-        raise Retry(exc=ended.error, when=countdown) from ended.error
+        raise later from ended.error
 
 
 class SweeperStep(bootsteps.StartStopStep):
     """Runs the sweeper for as long as the worker runs."""
 
-    requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery reads it from the class
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._sweeper: Sweeper | None = None
 
-    def start(self, parent: Any) -> None:
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it
         """Begin to sweep."""
         interval = timedelta(seconds=bootstrap.settings().sweep_seconds)
         self._sweeper = Sweeper(bootstrap.engine(), interval)
         self._sweeper.start()
 
-    def stop(self, parent: Any) -> None:
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it
         """End."""
         if self._sweeper is not None:
             self._sweeper.stop()

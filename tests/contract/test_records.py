@@ -732,6 +732,9 @@ def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
     claimed(records, run_id, "b")
     stale: Any = lambda age: records.single(lambda tx: tx.sweeps.stale(age=age, limit=10))  # noqa: E731
 
+    assert stale(LATER) == []  # younger than that
+    with records.engine.begin() as connection:
+        connection.execute(update(FlowRun).values(created_at=DbNow(-2 * LATER.total_seconds())))
     assert stale(LATER) == [run_id]
     assert records.single(lambda tx: tx.runs.roll_up(run_id))
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from flowq.adapters.records import migrations
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import Base
+from flowq.adapters.records.models import VERSION_TABLE, Base
 from flowq.core import errors
 from flowq.core.ids import RunId
 
@@ -36,7 +36,7 @@ def tables(url: str) -> set[str]:
 def test_migrated_database_is_what_the_models_say(database_url: str) -> None:
     engine = create_engine(database_url)
     with engine.connect() as connection:
-        options = {"version_table": migrations.VERSION_TABLE, "compare_type": True}
+        options = {"version_table": VERSION_TABLE, "compare_type": True}
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, Base.metadata)
     engine.dispose()
@@ -52,7 +52,7 @@ def test_database_is_made_from_nothing_taken_back_and_made_again(empty_url: str)
         assert ours <= tables(empty_url)
         migrations.upgrade(empty_url)
         migrations.downgrade(empty_url, "base")
-        assert tables(empty_url) <= {migrations.VERSION_TABLE}
+        assert tables(empty_url) <= {VERSION_TABLE}
         assert migrations.current(empty_url) is None
 
 
@@ -73,7 +73,7 @@ def test_tables_of_others_are_left_alone(empty_url: str, tmp_path: Path) -> None
 def test_database_of_a_newer_flowq_is_refused(database_url: str) -> None:
     engine = create_engine(database_url)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'"))
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     engine.dispose()
 
     for call in (migrations.check, migrations.upgrade):

@@ -1,12 +1,12 @@
 """Batches as Celery messages: a chord for many steps, a group for few, a plain task for one.
 
-Messages are built here instead of by `apply_async`, which spends more than a millisecond on each; they
-go out pipelined, through kombu's `Producer.batch`. A message holds ids and nothing else, so its size does
-not depend on the flow: the task's id is the step run's, its root is the run, its group is the batch. The
-chord's body and its error callback are both `flowq.advance`.
+Messages are built here instead of by `apply_async`, which spends more than a millisecond on each;
+they go out pipelined, through kombu's `Producer.batch`. A message holds ids and nothing else, so
+its size does not depend on the flow: the task's id is the step run's, its root is the run, its
+group is the batch. The chord's body and its error callback are both `flowq.advance`.
 
-Chords need Celery's Redis result backend. With another one a batch is sent as plain tasks, each of which
-advances by itself: slower, same outcome.
+Chords need Celery's Redis result backend. With another one a batch is sent as plain tasks, each of
+which advances by itself: slower, same outcome.
 """
 
 import json
@@ -17,7 +17,9 @@ from typing import Any, Final
 from celery import Celery
 from celery.backends.redis import RedisBackend
 from kombu import Producer
-from kombu.exceptions import BatchPublishError, OperationalError
+
+# BatchPublishError is newer than the published types.
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from redis.exceptions import RedisError
 
 from flowq.core.errors import RedisUnavailable

@@ -1,7 +1,7 @@
 """The end of a run, rung on a Redis channel, so that who waits for it need not poll the database.
 
-Channels forget: a ring that nobody hears, or that a restart of Redis swallows, is gone. So a waiter looks
-at the row itself once it listens, and again from time to time.
+Channels forget: a ring that nobody hears, or that a restart of Redis swallows, is gone. So a waiter
+looks at the row itself once it listens, and again from time to time.
 """
 
 import logging
@@ -37,7 +37,7 @@ class RedisEvents:
     @contextmanager
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:
         """Give a function that waits for the end of a run, for so many seconds at most."""
-        with self._client.pubsub(ignore_subscribe_messages=False) as channel:
+        with self._client.pubsub() as channel:  # type: ignore[no-untyped-call]  # so in redis-py
             try:
                 channel.subscribe(_channel(run_id))
                 channel.get_message(timeout=1)  # the subscription holds from here on

@@ -1,7 +1,7 @@
 """The writes of an advance: queue, expand, settle, count down, cancel.
 
-They change nodes, which no attempt holds: a pending step, or the node of a map. Each is guarded by the
-state it comes from, like the writes of an attempt.
+They change nodes, which no attempt holds: a pending step, or the node of a map. Each is guarded by
+the state it comes from, like the writes of an attempt.
 """
 
 from collections.abc import Mapping, Sequence

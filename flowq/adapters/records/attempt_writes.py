@@ -88,7 +88,7 @@ _ERROR: Final = {
     "error_message": bindparam("p_error"),
     "step_metadata": bindparam("p_metadata", type_=_C.step_metadata.type),
 }
-_ADVANCED: Final = {"advanced": bindparam("p_advanced")}
+_ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
 
 COMPLETE = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_ADVANCED)
 _FAIL = _leaving(StepState.FAILED, **_USED, **_ERROR, **_ADVANCED, completed_at=DbNow())

@@ -1,9 +1,10 @@
 """The database behind the `Records` port: PostgreSQL (psycopg) or SQLite (WAL), through SQLAlchemy.
 
-`write` is a transaction; `single` is for one statement or for reads and runs in autocommit, which spares
-the round trips of BEGIN and COMMIT. A transaction that the database itself broke before the commit (a
-deadlock, a connection that died in the pool) is run again; one that failed in the commit is not, because
-it may have happened. Whatever the driver raises leaves here as one of flowq's errors, without a password.
+`write` is a transaction; `single` is for one statement or for reads and runs in autocommit, which
+spares the round trips of BEGIN and COMMIT. A transaction that the database itself broke before the
+commit (a deadlock, a connection that died in the pool) is run again; one that failed in the commit
+is not, because it may have happened. Whatever the driver raises leaves here as one of flowq's
+errors, without a password.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,17 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    column,
+    create_engine,
+    event,
+    make_url,
+    select,
+    table,
+)
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -28,6 +39,7 @@ from flowq.engine.rows import Claim, Outcome
 
 T = TypeVar("T")
 _TRIES = 5
+_VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
 
 
 @dataclass(frozen=True)
@@ -106,7 +118,7 @@ class SqlRecords:
         keys: Sequence[str],
         resend_after: timedelta,
     ) -> list[str] | None:
-        """Complete a step and queue those that waited for nothing else, in the cheapest safe way."""
+        """Complete a step and queue what waited for nothing else, in the cheapest safe way."""
 
         def work(tx: SqlTransaction) -> list[str] | None:
             return tx.steps.complete_and_queue(claim, outcome, batch, keys, resend_after)
@@ -130,7 +142,7 @@ class SqlRecords:
         connection = self.engine.connect()
         if not self._checked:
             try:
-                row = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").first()
+                row = connection.execute(_VERSION).first()
                 check_revision(None if row is None else row[0], str(self._where))
                 self._checked = True
             except BaseException:

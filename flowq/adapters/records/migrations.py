@@ -1,7 +1,7 @@
 """Alembic from inside the package: upgrade, and tell whether code and database agree.
 
-The scripts are shipped in the wheel, so `flowq db upgrade` works after `pip install`. The version is
-kept in a table of flowq's own name, because the tables may live in a database whose owner has an
+The scripts are shipped in the wheel, so `flowq db upgrade` works after `pip install`. The version
+is kept in a table of flowq's own name, because the tables may live in a database whose owner has an
 `alembic_version` already.
 """
 

@@ -2,9 +2,9 @@
 
 One row of `flow_step_runs` is one *node* of a run (`map_index` NULL) or one item of a map. A node's
 `pending_dependencies` counts the steps it still waits for; when a step ends, one UPDATE counts its
-dependents down, and `advanced` remembers that this has been done, so it is done once. `wake_at` is when
-the sweeper has to look at a queued or retrying row. The run's row is written when it starts, stops and
-ends, not per step: under a wide map it would be the one row everybody waits for.
+dependents down, and `advanced` remembers that this has been done, so it is done once. `wake_at` is
+when the sweeper has to look at a queued or retrying row. The run's row is written when it starts,
+stops and ends, not per step: under a wide map it would be the one row everybody waits for.
 """
 
 from datetime import datetime

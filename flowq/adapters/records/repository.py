@@ -1,8 +1,8 @@
 """What both repositories stand on: statements run within whatever the caller has opened.
 
 The engine gives a `Connection`, since unit-of-work bookkeeping would only cost it time; people give
-their `Session`. Statements of the engine are built once, at import, with `bindparam`s: building one takes
-SQLAlchemy longer than PostgreSQL needs to run it.
+their `Session`. Statements of the engine are built once, at import, with `bindparam`s: building one
+takes SQLAlchemy longer than PostgreSQL needs to run it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,12 +41,12 @@ class Repository:
         self,
         statement: Executable,
         parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    ) -> CursorResult[Any]:
+    ) -> CursorResult[*tuple[Any, ...]]:
         return self._connection.execute(statement, parameters)
 
     def _run_parts(
         self, statement: Executable, parameters: Mapping[str, Any], keys: Sequence[Any]
-    ) -> Iterator[Row[Any]]:
+    ) -> Iterator[Row[*tuple[Any, ...]]]:
         """Run a statement with an IN list `p_keys` in as many parts as a database can take."""
         for start in range(0, len(keys), _MOST_KEYS):
             part = {**parameters, "p_keys": list(keys[start : start + _MOST_KEYS])}

@@ -1,7 +1,7 @@
 """The runs repository: reads for people, guarded updates for the engine.
 
-Each change of state is one UPDATE whose WHERE lists the states it may come from, taken from the table
-in `flowq.core.states`; a rowcount of zero means that someone else was there first.
+Each change of state is one UPDATE whose WHERE lists the states it may come from, taken from the
+table in `flowq.core.states`; a rowcount of zero means that someone else was there first.
 """
 
 from collections.abc import Mapping, Sequence

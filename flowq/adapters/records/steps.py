@@ -1,4 +1,4 @@
-"""The step runs repository: reads, the writes of attempts and the writes of advances in one class."""
+"""The step runs repository: reads, writes of attempts and writes of advances in one class."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,8 +1,8 @@
 """What the sweeper asks the database, and the guarded changes it makes.
 
-Each query goes over a partial index that holds only rows that can be an answer. Rows are taken with SKIP
-LOCKED, so that many sweepers share the work instead of waiting for each other; on SQLite one writer at a
-time is the rule anyway.
+Each query goes over a partial index that holds only rows that can be an answer. Rows are taken with
+SKIP LOCKED, so that many sweepers share the work instead of waiting for each other; on SQLite one
+writer at a time is the rule anyway.
 """
 
 from datetime import timedelta
@@ -23,7 +23,8 @@ from flowq.core.states import (
 from flowq.engine.rows import Lapsed, StepPlace
 
 _C = STEPS.c
-#: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to arrive.
+#: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to
+#: arrive.
 _RETRY_GRACE = 2.0
 
 
@@ -100,7 +101,7 @@ class SqlSweeps(Repository):
         return [BatchId(batch) for batch in found]
 
     def stalled(self, *, grace: timedelta, limit: int) -> list[RunId]:
-        """Return open runs that have ready or no open steps, so nothing but an advance moves them."""
+        """Return open runs that only an advance moves: with ready steps, or without open ones."""
         before = DbNow(-grace.total_seconds())
         here = _C.flow_run_id == RUNS.c.id
         ready = exists().where(here, _C.status == StepState.PENDING, _C.pending_dependencies == 0)

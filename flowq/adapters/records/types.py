@@ -1,7 +1,7 @@
 """Column types and clock functions that mean the same on PostgreSQL and SQLite.
 
-Times are aware UTC datetimes. Leases and timers are compared by the database's clock, since the clocks
-of workers differ; `DbNow` is that clock, plus an offset in seconds, in either dialect.
+Times are aware UTC datetimes. Leases and timers are compared by the database's clock, since the
+clocks of workers differ; `DbNow` is that clock, plus an offset in seconds, in either dialect.
 """
 
 import json
@@ -49,7 +49,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         return utc.strftime("%Y-%m-%d %H:%M:%S.%f") if dialect.name == "sqlite" else utc
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(
+        self,
+        value: Any,
+        dialect: Dialect,  # noqa: ARG002 - part of the signature that SQLAlchemy calls
+    ) -> datetime | None:
         """Return an aware UTC datetime."""
         if value is None:
             return None
@@ -79,7 +83,8 @@ class Money(TypeDecorator[Decimal]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Return an exact Decimal."""
         if value is None or dialect.name != "sqlite":
-            return value
+            exact: Decimal | None = value
+            return exact
         return (Decimal(value) / _NANO).quantize(Decimal("1e-9"))
 
 
@@ -109,7 +114,7 @@ def _sqlite_now(element: DbNow, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class ElapsedMs(GenericFunction[int]):
-    """Whole milliseconds from a time until now, by the database's clock: `ElapsedMs(started_at)`."""
+    """Whole milliseconds since a time, by the database's clock: `ElapsedMs(started_at)`."""
 
     type = Integer()
     inherit_cache = True

@@ -48,13 +48,13 @@ def show(*, run_id: str, traceback: bool, as_json: bool) -> int:
     run = Run.get(run_id)
     view = run.view()
     failures = _failures(view)
-    definition, graph = bootstrap.engine().definitions.get(run.id)
+    known = bootstrap.engine().definitions.get(run.id)
     if as_json:
-        steps = [_step_json(step, graph.dependencies[step.key]) for step in view.steps]
+        steps = [_step_json(step, known.graph.dependencies[step.key]) for step in view.steps]
         shown = [failure.as_json() for failure in failures]
         looks.print_json({**_run_json(view), "steps": steps, "failures": shown})
     else:
-        print_run(view, definition.spec, graph, failures, unfold=traceback)
+        print_run(view, known.definition.spec, known.graph, failures, unfold=traceback)
     return OK
 
 

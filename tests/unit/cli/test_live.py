@@ -125,9 +125,9 @@ def test_table_shows_items_attempts_and_totals() -> None:
         table.update(view, None)
 
     text = file.getvalue()
-    assert "2 of 4, 1 failed" in text
+    assert "3 of 4, 1 failed" in text
     assert "report" in text
-    assert "running  2 of 5 steps" in text
+    assert "running  3 of 5 steps" in text
 
 
 @pytest.mark.parametrize("encoding, sign", [("utf-8", "✓"), ("ascii", "+")])

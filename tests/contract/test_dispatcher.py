@@ -1,0 +1,291 @@
+"""What every `Dispatcher` does: each step run of a batch goes out once, as ids and routing.
+
+Celery's messages are read from the broker as a worker would find them.
+"""
+
+import base64
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+import redis
+import uuid_utils.compat as uuids
+from celery import Celery
+
+from flowq.adapters.dispatch.app import make_app
+from flowq.adapters.dispatch.celery import ADVANCE, CeleryDispatcher
+from flowq.adapters.dispatch.inprocess import InProcessDispatcher
+from flowq.core.errors import RedisUnavailable
+from flowq.core.ids import BatchId, RunId, batch_of_items, batch_of_run, item_id, node_id
+from flowq.engine.ports import Dispatcher
+from flowq.engine.rows import Batch, Message
+
+DEFAULT = "celery"
+MOST_BYTES = 1024
+RUN = RunId(uuids.uuid7())
+NODE = node_id(RUN, "measure")
+BATCH = batch_of_items(NODE)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a worker finds, whatever it came through."""
+
+    name: str
+    id: UUID | None = None
+    root: UUID | None = None
+    label: str = ""
+    queue: str = DEFAULT
+    joined: BatchId | None = None
+    advances: BatchId | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A dispatcher, and what it has sent so far, first message first."""
+
+    dispatcher: Dispatcher
+    sent: Callable[[], list[Sent]]
+
+
+def in_process() -> Place:
+    dispatcher = InProcessDispatcher()
+
+    def sent() -> list[Sent]:
+        found = []
+        for one in dispatcher.waiting:
+            message = one.message
+            if message is None:
+                found.append(Sent(ADVANCE, advances=one.batch))
+                continue
+            queue = message.queue or DEFAULT
+            joined = one.batch if one.joined else None
+            found.append(
+                Sent(message.name, message.id, message.run_id, message.label, queue, joined)
+            )
+        return found
+
+    return Place(dispatcher, sent)
+
+
+def raw(client: redis.Redis, queue: str = DEFAULT) -> list[bytes]:
+    found = client.lrange(queue, 0, -1)
+    return cast("list[bytes]", found)[::-1]
+
+
+def decoded(data: bytes) -> tuple[dict[str, Any], list[Any]]:
+    """Return the headers of a message and its args, kwargs and embedded signatures."""
+    message = json.loads(data)
+    return message["headers"], json.loads(base64.b64decode(message["body"]))
+
+
+def on_celery(app: Celery, client: redis.Redis) -> Place:
+    def sent() -> list[Sent]:
+        found = []
+        for queue in (DEFAULT, "slow"):
+            for data in raw(client, queue):
+                headers, (args, kwargs, _embedded) = decoded(data)
+                assert kwargs == {}
+                if headers["task"] == ADVANCE:
+                    found.append(Sent(ADVANCE, queue=queue, advances=args[0]))
+                    continue
+                assert args == []
+                ids = (UUID(headers["id"]), UUID(headers["root_id"]))
+                name, label, joined = headers["task"], headers["argsrepr"], headers.get("group")
+                found.append(Sent(name, *ids, label, queue, joined))
+        return found
+
+    return Place(CeleryDispatcher(app), sent)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url.replace("redis+socket://", "unix://")) as client:
+        yield client
+
+
+@pytest.fixture
+def app(redis_url: str) -> Iterator[Celery]:
+    app = make_app("flowq-test", redis_url)
+    yield app
+    app.close()
+
+
+@pytest.fixture(params=["in process", "celery"])
+def place(request: pytest.FixtureRequest) -> Place:
+    if request.param == "in process":
+        return in_process()
+    return on_celery(request.getfixturevalue("app"), request.getfixturevalue("client"))
+
+
+def item(index: int, queue: str | None = None) -> Message:
+    return Message(item_id(NODE, index), RUN, "steps.measure", f"measure[{index}]", queue)
+
+
+def batch(size: int, *, joined: bool) -> Batch:
+    return Batch(BATCH, tuple(item(index) for index in range(size)), joined)
+
+
+def as_sent(index: int, joined: BatchId | None = None, queue: str = DEFAULT) -> Sent:
+    return Sent("steps.measure", item_id(NODE, index), RUN, f"measure[{index}]", queue, joined)
+
+
+# --- every dispatcher ----------------------------------------------------------------------------
+
+
+def test_one_step_is_a_plain_message(place: Place) -> None:
+    place.dispatcher.send([batch(1, joined=False)])
+
+    assert place.sent() == [as_sent(0)]
+
+
+def test_few_steps_are_messages_that_advance_by_themselves(place: Place) -> None:
+    place.dispatcher.send([batch(5, joined=False)])
+
+    assert place.sent() == [as_sent(index) for index in range(5)]
+
+
+@pytest.mark.parametrize("size", [2, 1200])
+def test_joined_steps_know_their_batch(place: Place, size: int) -> None:
+    """More than one pipeline of Redis commands, too: none is lost, none comes twice."""
+    place.dispatcher.send([batch(size, joined=True)])
+
+    assert place.sent() == [as_sent(index, BATCH) for index in range(size)]
+
+
+def test_batches_of_one_call_keep_to_themselves(place: Place) -> None:
+    node = node_id(RUN, "report")
+    alone = Message(node, RUN, "steps.report", "report")
+    place.dispatcher.send(
+        [batch(2, joined=True), Batch(batch_of_items(node), (alone,), joined=False)]
+    )
+
+    expected = [as_sent(0, BATCH), as_sent(1, BATCH), Sent("steps.report", node, RUN, "report")]
+    assert place.sent() == expected
+
+
+def test_a_step_goes_to_its_own_queue(place: Place) -> None:
+    place.dispatcher.send([Batch(BATCH, (item(0), item(1, "slow")), joined=False)])
+
+    assert place.sent() == [as_sent(0), as_sent(1, queue="slow")]
+
+
+def test_nothing_is_sent_for_nothing(place: Place) -> None:
+    place.dispatcher.send([])
+    place.dispatcher.send_advance([])
+
+    assert place.sent() == []
+
+
+def test_batches_are_asked_to_advance(place: Place) -> None:
+    batches = [BATCH, batch_of_run(RUN)]
+    place.dispatcher.send_advance(batches)
+
+    assert place.sent() == [Sent(ADVANCE, advances=one) for one in batches]
+
+
+def test_what_is_sent_twice_comes_twice(place: Place) -> None:
+    """The claim makes the second one harmless; a dispatcher must not be clever."""
+    place.dispatcher.send([batch(1, joined=False)])
+    place.dispatcher.send([batch(1, joined=False)])
+
+    assert place.sent() == [as_sent(0)] * 2
+
+
+# --- Celery alone --------------------------------------------------------------------------------
+
+
+def test_every_message_is_small_and_holds_nothing_but_ids(app: Celery, client: redis.Redis) -> None:
+    """However large the batch; the label is all that people see of a step in Flower."""
+    dispatcher = CeleryDispatcher(app)
+    many = tuple(item(index) for index in range(9_990, 10_000))
+    dispatcher.send([Batch(BATCH, many, joined=True), batch(1, joined=False)])
+    dispatcher.send_advance([BATCH])
+
+    messages = raw(client)
+    assert len(messages) == 12
+    assert max(map(len, messages)) <= MOST_BYTES
+    for data in messages[:-1]:
+        headers, (args, kwargs, _) = decoded(data)
+        assert (args, kwargs) == ([], {})
+        assert headers["ignore_result"] is True
+        assert headers.keys() <= {
+            *("task", "id", "root_id", "ignore_result", "argsrepr", "kwargsrepr"),
+            *("group", "group_index"),
+        }
+
+
+def test_a_chord_ends_in_advance_however_its_steps_end(app: Celery, client: redis.Redis) -> None:
+    CeleryDispatcher(app).send([batch(3, joined=True)])
+
+    for index, data in enumerate(raw(client)):
+        headers, (_, _, embedded) = decoded(data)
+        assert headers["group_index"] == index
+        body = embedded["chord"]
+        (failed,) = body["options"]["link_error"]
+        assert (body["task"], body["args"], body["immutable"]) == (ADVANCE, [BATCH], True)
+        assert (failed["task"], failed["args"], failed["immutable"]) == (ADVANCE, [BATCH], True)
+    backend: Any = app.backend
+    size = client.get(backend.get_key_for_group(BATCH, ".s"))
+    assert isinstance(size, bytes)
+    assert int(size) == 3
+
+
+def test_without_the_redis_backend_every_step_advances_by_itself(
+    redis_url: str, client: redis.Redis
+) -> None:
+    with Celery("no-backend", broker=redis_url) as app:
+        place = on_celery(app, client)
+        place.dispatcher.send([batch(3, joined=True)])
+
+        assert place.sent() == [as_sent(index) for index in range(3)]
+
+
+def test_task_routes_of_the_app_choose_the_queue(app: Celery, client: redis.Redis) -> None:
+    app.conf.task_routes = {"steps.measure": {"queue": "slow"}}
+    place = on_celery(app, client)
+
+    place.dispatcher.send([batch(1, joined=False)])
+
+    assert place.sent() == [as_sent(0, queue="slow")]
+
+
+@pytest.fixture
+def lonely_url() -> Iterator[str]:
+    """The address of a Redis that is away: nothing listens on its port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+
+SENDS: dict[str, Callable[[Dispatcher], None]] = {
+    "one step": lambda dispatcher: dispatcher.send([batch(1, joined=False)]),
+    "a group": lambda dispatcher: dispatcher.send([batch(3, joined=False)]),
+    "a chord": lambda dispatcher: dispatcher.send([batch(3, joined=True)]),
+    "an advance": lambda dispatcher: dispatcher.send_advance([BATCH]),
+}
+
+
+@pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
+def test_redis_away_is_said_soon(lonely_url: str, send: Callable[[Dispatcher], None]) -> None:
+    """Who submits waits for it: the run is recorded, and the sweeper sends it later."""
+    with make_app("flowq-test", lonely_url) as app:
+        started = time.monotonic()
+        with pytest.raises(RedisUnavailable, match="does not take messages") as caught:
+            send(CeleryDispatcher(app))
+
+    assert time.monotonic() - started < 5
+    assert "check FLOWQ_REDIS_URL" in (caught.value.hint or "")
+
+
+def test_redis_away_tells_no_password(lonely_url: str) -> None:
+    url = lonely_url.replace("redis://", "redis://:secret@")
+    with make_app("flowq-test", url) as app, pytest.raises(RedisUnavailable) as caught:
+        CeleryDispatcher(app).send([batch(1, joined=False)])
+
+    assert "secret" not in str(caught.value)

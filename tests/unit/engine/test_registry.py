@@ -1,0 +1,154 @@
+"""The registry knows steps and flows by name, and refuses two functions of one name."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from flowq.core.errors import InvalidFlow
+from flowq.core.spec import FlowSpec
+from flowq.engine.registry import FlowType, Registry, StepType
+
+
+def work(value: int, *rest: int, **named: float) -> str:
+    return f"{value} {rest} {named}"
+
+
+async def nap() -> None: ...
+
+
+def other(value: int) -> int:
+    return value
+
+
+def flow_type(name: str, **options: Any) -> FlowType:
+    spec = FlowSpec(name=name, steps=())
+    return FlowType(name, lambda _inputs: spec, lambda inputs: inputs, **options)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+def loaded(file: Path, name: str) -> ModuleType:
+    """Import a file under a name, as a script runs as `__main__` and is imported by its own."""
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_step_is_found_by_its_name(registry: Registry) -> None:
+    made = StepType("work", work)
+    registry.add_step(made)
+
+    assert made is registry.step("work")
+
+
+def test_unknown_step_says_what_to_do(registry: Registry) -> None:
+    with pytest.raises(InvalidFlow, match="'work' is not defined on this worker") as caught:
+        registry.step("work")
+
+    assert caught.value.hint == "start workers with the module that defines it"
+
+
+def test_two_functions_of_one_name_are_refused(registry: Registry) -> None:
+    registry.add_step(StepType("work", work))
+
+    with pytest.raises(InvalidFlow, match="two steps are named 'work'") as caught:
+        registry.add_step(StepType("work", other))
+
+    assert f"{__name__}.work and {__name__}.other" in str(caught.value)
+    assert registry.step("work").function is work
+
+
+def test_a_reload_replaces_the_function(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "steps.py"
+    file.write_text("def work(): ...\n")
+    first, again = loaded(file, "steps").work, loaded(file, "steps").work
+    registry.add_step(StepType("work", first))
+
+    registry.add_step(StepType("work", again))
+
+    assert registry.step("work").function is again
+
+
+def test_a_script_that_is_imported_too_defines_one_step(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "script.py"
+    file.write_text("def work(): ...\n")
+    main, imported = loaded(file, "as_main").work, loaded(file, "script").work
+    registry.add_step(StepType("work", main))
+
+    registry.add_step(StepType("work", imported))
+
+    assert registry.step("work").function is imported
+
+
+def test_same_name_in_another_file_is_another_function(registry: Registry, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("def work(): ...\n")
+    registry.add_step(StepType("work", loaded(tmp_path / "one.py", "one").work))
+
+    with pytest.raises(InvalidFlow, match=r"one\.work and two\.work"):
+        registry.add_step(StepType("work", loaded(tmp_path / "two.py", "two").work))
+
+
+def test_the_newest_flow_of_a_name_counts(registry: Registry) -> None:
+    registry.add_flow(flow_type("flow"))
+    newest = flow_type("flow")
+
+    registry.add_flow(newest)
+
+    assert registry.flows["flow"] is newest
+
+
+def test_listener_hears_every_name_known_or_to_come(registry: Registry) -> None:
+    """A Celery app makes a task of each, installed before they are defined or after."""
+    registry.add_step(StepType("work", work))
+    registry.add_flow(flow_type("flow"))
+    heard: list[str] = []
+
+    registry.on_name(heard.append)
+    registry.add_step(StepType("other", other))
+    registry.add_flow(flow_type("late"))
+
+    assert heard == ["work", "flow", "other", "late"]
+
+
+def test_step_type_knows_its_function() -> None:
+    made = StepType("work", work)
+
+    assert not made.is_async
+    assert StepType("nap", nap).is_async
+    assert made.returns is str
+    assert StepType("any", lambda: None).returns is Any
+    assert list(made.signature.parameters) == ["value", "rest", "named"]
+
+
+def test_variadic_parameters_are_checked_as_a_whole() -> None:
+    parameters = StepType("work", work).parameters
+
+    assert parameters["value"].validate_python("1") == 1
+    assert parameters["rest"].validate_python(["1", 2]) == [1, 2]
+    assert parameters["named"].validate_python({"x": "0.5"}) == {"x": 0.5}
+    assert "return" not in parameters
+
+
+def test_flow_looks_for_its_annotation_late() -> None:
+    """It may name a class that its module defines further down."""
+    asked: list[str] = []
+
+    def annotation() -> type[int]:
+        asked.append("now")
+        return int
+
+    made = flow_type("flow", annotation=annotation)
+
+    assert not asked
+    assert made.returns is int
+    assert flow_type("plain").returns is Any
