@@ -89,22 +89,13 @@ def run_attempt(
             trip.
         joined: Whether a chord advances the run when the whole batch has ended.
     """
-    token = LeaseToken(engine.new_id())
-    try:
-        reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
-    except RunNotFound:
-        return Ended(Ending.NOT_CLAIMED)  # deleted since it was sent
-    claim = engine.records.single(
-        lambda tx: tx.steps.claim(
-            step_id, token=token, lease=engine.policies.lease, worker=engine.worker, reads=reads
-        )
-    )
+    claim = _claim(engine, step_id, run_id)
     if claim is None:
         return Ended(Ending.NOT_CLAIMED)
     started = time.monotonic()
     attempt = Attempt()
     inputs: dict[str, Any] = {}
-    with engine.leases.hold(token, attempt), local_files():
+    with engine.leases.hold(claim.token, attempt), local_files():
         try:
             definition = engine.definitions.get(claim.run_id).definition
             step = definition.spec.step(claim.key)
@@ -120,7 +111,7 @@ def run_attempt(
                 step_type.returns,
                 run_id=claim.run_id,
                 step_id=claim.id,
-                token=token,
+                token=claim.token,
                 where=claim.key,
             )
         except LeaseLost as error:
@@ -138,6 +129,23 @@ def run_attempt(
         except LeaseLost as error:
             logger.warning("%s: %s", claim.key, error, extra={"action": "lease_lost"})
             return Ended(Ending.LOST, error)
+
+
+def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | None:
+    """Take an attempt of a step and read what it needs; None when there is none to take."""
+    try:
+        reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
+    except RunNotFound:
+        return None  # deleted since it was sent
+    return engine.records.single(
+        lambda tx: tx.steps.claim(
+            step_id,
+            token=LeaseToken(engine.new_id()),
+            lease=engine.policies.lease,
+            worker=engine.worker,
+            reads=reads,
+        )
+    )
 
 
 def _call(
