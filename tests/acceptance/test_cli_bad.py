@@ -151,7 +151,8 @@ def test_database_that_is_newer_than_the_code(
     done = shell.flowq(*command)
 
     assert 3 == done.code
-    assert "revision 9999, which this flowq does not know" in done.err
+    assert "is at revision 9999, " in done.err
+    assert "it was migrated by a newer one" in done.err
     assert "pip install -U flowq" in done.err
 
 

@@ -16,6 +16,7 @@ from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.stored import STORED_NODES, stored_columns, stored_step
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.results import Place
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Claim, Outcome
 
@@ -218,9 +219,14 @@ def _used(outcome: Outcome) -> Mapping[str, Any]:
 
 def _result(outcome: Outcome) -> Mapping[str, Any]:
     result, copy = outcome.result, outcome.copy
+    outputs: Any = None
+    if result is not None and copy is not None:
+        outputs = copy_to_json(result.codec, copy)
+    elif result is not None and result.place is Place.OBJECT:
+        outputs = {"$object": result.key, "size": result.size, "media_type": result.media_type}
     return {
         "p_result": result.model_dump(mode="json", exclude_defaults=True) if result else None,
-        "p_outputs": copy_to_json(result.codec, copy) if result and copy is not None else None,
+        "p_outputs": outputs,
     }
 
 
