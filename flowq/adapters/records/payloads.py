@@ -1,7 +1,8 @@
 """How the durable copy of a small result stands in a JSON column, and how it is read back.
 
 A JSON result stands there as it is, so people can query it; text as `{"content": …}`; any other
-bytes as `{"base64": …}`. Of a large result the column only says where it lies: `{"$object": …, "size": …}`.
+bytes as `{"base64": …}`. Of a large result the column only says where it lies:
+`{"$object": …, "size": …}`.
 """
 
 import base64
