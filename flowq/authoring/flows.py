@@ -71,7 +71,7 @@ class Flow(Generic[P, R]):
         return submit(self.type, self._inputs.bind(args, kwargs), **self._submission)
 
     def enqueue_many(self, inputs: "Iterable[Mapping[str, Any]]") -> "list[Run[R]]":
-        """Submit many runs at once: all are accepted or, when one is refused, none.
+        """Submit many runs at once: when one of them is refused, none is recorded.
 
         Args:
             inputs: The inputs of each run, by parameter: `[{"x": 1}, {"x": 2}]`.

@@ -100,7 +100,14 @@ def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
     if countdown > _LONGEST_COUNTDOWN:
         raise later from ended.error
     try:
-        raise task.retry(exc=ended.error, countdown=countdown, max_retries=None)
+        raise task.retry(
+            exc=ended.error,
+            countdown=countdown,
+            max_retries=None,
+            # What Flower shows; Celery would write its own from the arguments, which are none.
+            argsrepr=task.request.get("argsrepr"),
+            kwargsrepr=task.request.get("kwargsrepr"),
+        )
     except Reject as unsent:
         # The broker is away. The row says when to wake, and the sweeper reads it.
         logger.warning("a retry will be sent by the sweeper: %s", unsent)

@@ -181,7 +181,10 @@ class SqlRecords:
             return DatabaseNotMigrated(
                 f"the database {where} has no flowq tables", hint="run: flowq db upgrade"
             )
-        if "no such column" in text or "UndefinedColumn" in type(error.__cause__).__name__:
+        if (
+            "no such column" in text
+            or "UndefinedColumn" in type(getattr(error, "orig", None)).__name__
+        ):
             return DatabaseNotMigrated(
                 f"the tables in {where} are older than this flowq", hint="run: flowq db upgrade"
             )
