@@ -99,15 +99,10 @@ def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
     later = Retry(exc=ended.error, when=countdown)  # type: ignore[arg-type]  # a float is a Real
     if countdown > _LONGEST_COUNTDOWN:
         raise later from ended.error
+    # What Flower shows; Celery would write its own from the arguments, which are none.
+    shown: dict[str, Any] = {name: task.request.get(name) for name in ("argsrepr", "kwargsrepr")}
     try:
-        raise task.retry(
-            exc=ended.error,
-            countdown=countdown,
-            max_retries=None,
-            # What Flower shows; Celery would write its own from the arguments, which are none.
-            argsrepr=task.request.get("argsrepr"),
-            kwargsrepr=task.request.get("kwargsrepr"),
-        )
+        raise task.retry(exc=ended.error, countdown=countdown, max_retries=None, **shown)
     except Reject as unsent:
         # The broker is away. The row says when to wake, and the sweeper reads it.
         logger.warning("a retry will be sent by the sweeper: %s", unsent)
