@@ -261,9 +261,14 @@ def advance(
         progress = once(partial(_decide_with, keys=undecided, facts=facts))
         moved = moved or bool(progress.batches)
     if not moved:
-        parent = finish_if_done(engine, definition)
-        if parent is not None:
-            step_ended(engine, parent)
+        finish(engine, run_id)
+
+
+def finish(engine: Engine, run_id: RunId) -> None:
+    """Finish a run if all its steps have ended, and advance the run whose step waited for it."""
+    parent = finish_if_done(engine, engine.definitions.get(run_id).definition)
+    if parent is not None:
+        step_ended(engine, parent)
 
 
 def _decide_with(step: Advance, _tx: Transaction, *, keys: Sequence[str], facts: Facts) -> Progress:

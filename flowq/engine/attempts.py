@@ -36,7 +36,7 @@ from flowq.core.references import references, resolve
 from flowq.core.retries import error_type_names, retry_delay
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
-from flowq.engine.advance import Advance, Progress, advance
+from flowq.engine.advance import Advance, Progress, advance, finish
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.context import StepContext
@@ -269,7 +269,7 @@ def not_claimed(engine: Engine, step_id: StepRunId) -> None:
     """Look after a run whose message found nothing to do: it may have stopped and be done."""
     place = engine.records.single(lambda tx: tx.steps.node(step_id))
     if place is not None:
-        advance(engine, place.run_id, lambda _step, _tx: Progress())
+        finish(engine, place.run_id)
 
 
 def _since(started: float) -> int:

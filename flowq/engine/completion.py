@@ -16,7 +16,7 @@ from flowq.core.errors import LeaseLost
 from flowq.core.ids import batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.states import StepState
-from flowq.engine.advance import Facts, Progress, advance, node_batch, send
+from flowq.engine.advance import Facts, advance, finish, node_batch, send
 from flowq.engine.engine import Engine
 from flowq.engine.rows import Claim, Outcome
 
@@ -59,7 +59,7 @@ def end_item(engine: Engine, claim: Claim) -> None:
 
 def _after(engine: Engine, claim: Claim) -> None:
     if claim.map_index is None:
-        advance(engine, claim.run_id, lambda _step, _tx: Progress())
+        finish(engine, claim.run_id)
     elif not engine.records.single(lambda tx: tx.steps.has_open(claim.run_id, claim.key)):
         end_item(engine, claim)
 
