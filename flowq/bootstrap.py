@@ -19,6 +19,7 @@ from redis import BlockingConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from flowq.adapters import faults as injected_faults
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.embedded import EmbeddedValkey
@@ -27,6 +28,7 @@ from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
 from flowq.core.errors import RedisUnavailable
+from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import ObjectStore
 from flowq.engine.registry import registry
@@ -139,6 +141,10 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     def objects() -> ObjectStore:
         return open_store(chosen.results_url)
 
+    if chosen.faults:
+        faults.install(
+            injected_faults.hook(injected_faults.parse(chosen.faults), chosen.home / "faults")
+        )
     client = redis_client()
     return Engine(
         records=SqlRecords(chosen.database_url, pool_size=chosen.database_pool_size),

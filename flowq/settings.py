@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         50, gt=0, description="Redis connections of one process, at most; further callers wait."
     )
 
+    faults: str = Field(
+        "",
+        description="For tests of your own: what breaks in the workers, and where, "
+        "e.g. `after_claim:kill@2`.",
+    )
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:

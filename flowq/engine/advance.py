@@ -43,6 +43,7 @@ from flowq.core.references import (
 from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
 from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.finish import finish_if_done
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, Definition, Message, NewStep, StepPlace
@@ -250,7 +251,9 @@ def advance(
     definition, graph = known.definition, known.graph
 
     def once(work: Callable[[Advance, Transaction], Progress]) -> Progress:
+        reach(FaultPoint.BEFORE_ADVANCE)
         progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
+        reach(FaultPoint.AFTER_ADVANCE)
         send(engine, progress.batches)
         return progress
 
@@ -308,7 +311,9 @@ def send(engine: Engine, batches: Sequence[Batch]) -> None:
     if not batches:
         return
     try:
+        reach(FaultPoint.BEFORE_PUBLISH)
         engine.dispatcher.send(batches)
+        reach(FaultPoint.AFTER_PUBLISH)
     except RedisUnavailable as error:
         logger.warning(
             "%d steps are queued but were not sent, the sweeper will: %s",

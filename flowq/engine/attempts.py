@@ -42,6 +42,7 @@ from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.context import StepContext
 from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
+from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import StepType
 from flowq.engine.rows import Claim, Outcome
@@ -89,7 +90,9 @@ def run_attempt(
             trip.
         joined: Whether a chord advances the run when the whole batch has ended.
     """
+    reach(FaultPoint.BEFORE_CLAIM)
     claim = _claim(engine, step_id, run_id)
+    reach(FaultPoint.AFTER_CLAIM)
     if claim is None:
         return Ended(Ending.NOT_CLAIMED)
     started = time.monotonic()
@@ -105,7 +108,10 @@ def run_attempt(
             if step.kind is StepKind.FLOW:
                 return _start_child(engine, claim, step, inputs)
             step_type = engine.registry.step(step.name)
+            reach(FaultPoint.BEFORE_CODE)
             value = _call(attempt, step_type, claim, step, inputs)
+            reach(FaultPoint.AFTER_CODE)
+            reach(FaultPoint.BEFORE_RESULT)
             stored = engine.results.store(
                 value,
                 step_type.returns,
@@ -114,6 +120,7 @@ def run_attempt(
                 token=claim.token,
                 where=claim.key,
             )
+            reach(FaultPoint.AFTER_RESULT)
         except LeaseLost as error:
             return Ended(Ending.LOST, error)
         except Unavailable as error:
@@ -186,6 +193,7 @@ def _fail(
     joined: bool,
 ) -> Ended:
     """Record a failed attempt: another one follows, or the step has failed."""
+    reach(FaultPoint.BEFORE_FAIL)
     definition = engine.definitions.get(claim.run_id).definition
     step = definition.spec.step(claim.key)
     metadata: dict[str, Any] = {"traceback": _traceback(error)}
@@ -209,11 +217,13 @@ def _fail(
     if delay is not None:
         if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
+        reach(FaultPoint.AFTER_FAIL)
         return Ended(Ending.RETRYING, error, delay)
 
     if claim.map_index is not None:
         if not engine.records.single(lambda tx: tx.steps.fail(claim, outcome, advanced=True)):
             raise lost(claim)
+        reach(FaultPoint.AFTER_FAIL)
         end_item(engine, claim)
         return Ended(Ending.FAILED, error)
 
@@ -226,6 +236,7 @@ def _fail(
         return Progress()
 
     advance(engine, claim.run_id, work)
+    reach(FaultPoint.AFTER_FAIL)
     return Ended(Ending.FAILED, error)
 
 

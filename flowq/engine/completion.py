@@ -18,6 +18,7 @@ from flowq.core.planner import plan
 from flowq.core.states import StepState
 from flowq.engine.advance import Facts, advance, finish, node_batch, send
 from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.rows import Claim, Outcome
 
 
@@ -27,6 +28,7 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) ->
     Raises:
         LeaseLost: the attempt no longer holds its lease; nothing has changed.
     """
+    reach(FaultPoint.BEFORE_COMPLETE)
     known = engine.definitions.get(claim.run_id)
     dependents = known.graph.dependents[claim.key]
     is_item = claim.map_index is not None
@@ -36,6 +38,7 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) ->
             lambda tx: tx.steps.complete(claim, outcome, advanced=advanced)
         ):
             raise lost(claim)
+        reach(FaultPoint.AFTER_COMPLETE)
         if not joined:
             _after(engine, claim)
     elif all(len(known.graph.dependencies[key]) == 1 for key in dependents):
@@ -82,6 +85,7 @@ def _complete_and_queue(engine: Engine, claim: Claim, outcome: Outcome) -> None:
     )
     if queued is None:
         raise lost(claim)
+    reach(FaultPoint.AFTER_COMPLETE)
     if queued:
         ours = [key for key in keys if key in queued]
         send(engine, [node_batch(engine, definition, batch, ours)])
@@ -94,6 +98,7 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
     released = engine.records.complete_and_release(claim, outcome, dependents)
     if released is None:
         raise lost(claim)
+    reach(FaultPoint.AFTER_COMPLETE)
     free = [key for key, (open_count, state) in released.items() if _is_free(open_count, state)]
     if free:
         advance(engine, claim.run_id, lambda step, _tx: step.decide(free, Facts()))

@@ -16,6 +16,7 @@ from flowq.core.references import as_reference, references, resolve
 from flowq.core.results import NO_RESULT
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Definition, Outcome, RunEnding
 from flowq.engine.values import lookup
@@ -39,6 +40,7 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
         The step that waited for this run and has now ended too, if there is one.
     """
     run_id, records = definition.run_id, engine.records
+    reach(FaultPoint.BEFORE_FINISH)
     if _closed_at_once(engine, definition):
         return None
     ending = records.single(lambda tx: tx.runs.ending(run_id))
@@ -62,6 +64,7 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
         lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
     )
     if closed:
+        reach(FaultPoint.AFTER_FINISH)
         engine.events.run_ended(run_id)
     return closed
 
@@ -112,6 +115,7 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
 
     if parent is None:
         if engine.records.single(close):
+            reach(FaultPoint.AFTER_FINISH)
             engine.events.run_ended(run_id)
         return None
     completed = decision.state is RunState.COMPLETED
@@ -120,6 +124,7 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
     parent_ended = engine.records.write(
         lambda tx: close(tx) and tx.steps.end_waiting(parent, ended, outcome)
     )
+    reach(FaultPoint.AFTER_FINISH)
     engine.events.run_ended(run_id)
     return parent if parent_ended else None
 

@@ -16,6 +16,7 @@ from datetime import timedelta
 from flowq.core.errors import Unavailable
 from flowq.core.ids import LeaseToken
 from flowq.engine.execution import Attempt
+from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Records
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class LeaseKeeper:
         if not tokens:
             return
         try:
+            reach(FaultPoint.BEFORE_RENEW)
             alive = self._records.single(lambda tx: tx.steps.renew(tokens, self._lease))
         except Unavailable as error:
             # Each lease lives on until it lapses; the next beat may reach the database again.

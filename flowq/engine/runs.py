@@ -19,6 +19,7 @@ from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec
 from flowq.engine.advance import Advance, Progress, advance, node_batch, run_ready, send
 from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
 from flowq.engine.rows import Batch, Definition, NewRun, NewStep
@@ -73,6 +74,7 @@ def submit(
         engine, flow, inputs, user_id=user_id, metadata=metadata, parent=parent, run_id=run_id
     )
     run_id = start.run.id
+    reach(FaultPoint.BEFORE_SUBMIT)
     engine.definitions.add(start.definition)
 
     def begin(_step: Advance, tx: Transaction) -> Progress:

@@ -23,6 +23,7 @@ from flowq.core.ids import (
 )
 from flowq.engine.advance import message, send
 from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, StepPlace
 
@@ -41,6 +42,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     Returns:
         How many steps, batches and runs it has moved.
     """
+    reach(FaultPoint.BEFORE_SWEEP)
     records, policies = engine.records, engine.policies
     lapsed = records.write(
         lambda tx: tx.sweeps.lapsed(max_recoveries=policies.max_recoveries, limit=_LIMIT)

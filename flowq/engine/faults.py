@@ -1,0 +1,65 @@
+"""Fault points: named places on the way of a run where a test can break things.
+
+The engine calls `reach` with each point it passes. In production no hook is set, and that costs one
+comparison. A test sets a hook (`injected`), or gives whole worker processes one through
+FLOWQ_FAULTS (see `flowq.adapters.faults`). A hook may end the process, raise, or wait. A point
+named `after_…` is reached when the write has happened: raising there is the fault "done, but the
+caller was told otherwise".
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TypeAlias
+
+
+class FaultPoint(StrEnum):
+    """The places, in the order in which a run passes them."""
+
+    BEFORE_SUBMIT = "before_submit"  #: Inputs are checked; nothing is recorded.
+    BEFORE_CLAIM = "before_claim"  #: A message has arrived.
+    AFTER_CLAIM = "after_claim"  #: The lease is recorded; its answer has come.
+    BEFORE_CODE = "before_code"  #: Inputs are loaded; the user's code has not begun.
+    AFTER_CODE = "after_code"  #: The user's code has returned.
+    BEFORE_RESULT = "before_result"  #: The result is about to be written to its store.
+    AFTER_RESULT = "after_result"  #: It is written; no row names it.
+    BEFORE_COMPLETE = "before_complete"  #: The row is about to be completed.
+    AFTER_COMPLETE = "after_complete"  #: It is; what it queued was not sent.
+    BEFORE_FAIL = "before_fail"  #: A failed attempt is about to be recorded.
+    AFTER_FAIL = "after_fail"  #: It is, as a retry or as a failure.
+    BEFORE_ADVANCE = "before_advance"  #: A batch has ended, or steps are to be decided.
+    AFTER_ADVANCE = "after_advance"  #: That is committed; what it queued was not sent.
+    BEFORE_PUBLISH = "before_publish"  #: Messages are about to go to the broker.
+    AFTER_PUBLISH = "after_publish"  #: They have gone.
+    BEFORE_FINISH = "before_finish"  #: All steps may have ended; the run is open.
+    AFTER_FINISH = "after_finish"  #: The run is closed; nobody was told.
+    BEFORE_RENEW = "before_renew"  #: The heartbeat is about to renew the leases.
+    BEFORE_SWEEP = "before_sweep"  #: A pass of the sweeper begins.
+
+
+Hook: TypeAlias = Callable[[FaultPoint], None]
+
+_hook: Hook | None = None
+
+
+def reach(point: FaultPoint) -> None:
+    """Pass a point; whatever the hook raises is raised here."""
+    if _hook is not None:
+        _hook(point)
+
+
+def install(hook: Hook | None) -> None:
+    """Call `hook` at every point from now on; None ends that."""
+    global _hook  # noqa: PLW0603 - one process has one hook, and `reach` must stay this cheap
+    _hook = hook
+
+
+@contextmanager
+def injected(hook: Hook) -> Iterator[None]:
+    """Call `hook` at every point within the block."""
+    before = _hook
+    install(hook)
+    try:
+        yield
+    finally:
+        install(before)
