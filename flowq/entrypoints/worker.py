@@ -22,6 +22,7 @@ from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import Ended, Ending, not_claimed, run_attempt
 from flowq.engine.registry import registry
 from flowq.engine.sweeper import Sweeper
+from flowq.entrypoints.worker_events import EventBunches
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def install(app: Celery) -> Celery:
     app.task(name=ADVANCE, ignore_result=True, shared=False)(_advance)
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
+    app.steps["consumer"].add(EventBunches)
     return app
 
 
