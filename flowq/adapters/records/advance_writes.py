@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Float, Integer, and_, bindparam, insert, or_, update
 
+from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS, Repository
 from flowq.adapters.records.stored import NODES
 from flowq.adapters.records.types import DbNow
@@ -23,7 +24,7 @@ _WAKE_AT = DbNow(bindparam("p_resend", type_=Float))
 #: A running node that nobody leases is a map whose items are on their way.
 _EXPANDED = and_(_C.status == StepState.RUNNING, _C.lease_token.is_(None), _C.map_index.is_(None))
 
-QUEUE = (
+QUEUED = (
     update(STEPS)
     .where(NODES, _PENDING, _C.pending_dependencies == bindparam("p_open", type_=Integer))
     .values(
@@ -35,14 +36,17 @@ QUEUE = (
     .returning(_C.step_key)
 )
 
-RELEASE = (
+RELEASED = (
     update(STEPS)
     .where(NODES)
     .values(pending_dependencies=_C.pending_dependencies - bindparam("p_count", type_=Integer))
     .returning(_C.step_key, _C.pending_dependencies, _C.status)
 )
 
-_EXPAND = (
+_QUEUE = Prepared(QUEUED)
+RELEASE = Prepared(RELEASED)
+
+_EXPAND = Prepared(
     update(STEPS)
     .where(NODES, _PENDING)
     .values(
@@ -60,8 +64,8 @@ _ENDED_NODE = and_(
     _C.status.in_(tuple(TERMINAL_STEP_STATES)),
 )
 _MARK = update(STEPS).values(advanced=True).returning(_C.step_key, _C.status)
-_ADVANCE_BATCH = _MARK.where(_ENDED_NODE, _C.batch_id == bindparam("p_batch"))
-_ADVANCE_KEYS = _MARK.where(_ENDED_NODE, NODES)
+_ADVANCE_BATCH = Prepared(_MARK.where(_ENDED_NODE, _C.batch_id == bindparam("p_batch")))
+_ADVANCE_KEYS = Prepared(_MARK.where(_ENDED_NODE, NODES))
 
 _CANCEL = (
     update(STEPS)
@@ -106,7 +110,7 @@ class AdvanceWrites(Repository):
     ) -> list[str]:
         """`pending` → `queued` for nodes whose open dependencies are the `ended` ones."""
         given = queue_parameters(run_id, batch, resend_after, ended=ended)
-        return [row[0] for row in self._run_parts(QUEUE, given, keys)]
+        return [row[0] for row in self._run_parts(_QUEUE, given, keys)]
 
     def expand(
         self,
@@ -178,7 +182,7 @@ class AdvanceWrites(Repository):
 def queue_parameters(
     run_id: RunId, batch: BatchId, resend_after: timedelta, *, ended: int
 ) -> Mapping[str, Any]:
-    """Return the parameters of `QUEUE`, but for the keys."""
+    """Return the parameters of `QUEUED`, but for the keys."""
     return {
         "p_run": run_id,
         "p_batch": batch,

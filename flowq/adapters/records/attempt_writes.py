@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Float, Update, and_, bindparam, exists, or_, select, update
 
 from flowq.adapters.records.payloads import copy_to_json
+from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.stored import STORED_NODES, stored_columns, stored_step
 from flowq.adapters.records.types import DbNow
@@ -32,7 +33,7 @@ def _seconds(name: str) -> DbNow:
 _RUN_GOES_ON = exists().where(RUNS.c.id == _C.flow_run_id, RUNS.c.status == RunState.RUNNING)
 _DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
 
-_CLAIM = (
+_CLAIMED = (
     update(STEPS)
     .where(_C.id == bindparam("p_id"), or_(_C.status == StepState.QUEUED, _DUE), _RUN_GOES_ON)
     .values(
@@ -46,8 +47,9 @@ _CLAIM = (
     )
     .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.attempt, _C.recoveries, _C.inputs)
 )
+_CLAIM = Prepared(_CLAIMED)
 
-_RENEW = (
+_RENEW = Prepared(
     update(STEPS)
     .where(
         _C.status == StepState.RUNNING,
@@ -91,34 +93,41 @@ _ERROR: Final = {
 }
 _ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
 
-COMPLETE = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_ADVANCED)
-_FAIL = _leaving(StepState.FAILED, **_USED, **_ERROR, **_ADVANCED, completed_at=DbNow())
-_RETRY = _leaving(
-    StepState.RETRYING,
-    **_USED,
-    **_ERROR,
-    recoveries=_C.recoveries + bindparam("p_recovered"),
-    wake_at=_seconds("p_delay"),
+COMPLETED = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_ADVANCED)
+_COMPLETE = Prepared(COMPLETED)
+_FAIL = Prepared(_leaving(StepState.FAILED, **_USED, **_ERROR, **_ADVANCED, completed_at=DbNow()))
+_RETRY = Prepared(
+    _leaving(
+        StepState.RETRYING,
+        **_USED,
+        **_ERROR,
+        recoveries=_C.recoveries + bindparam("p_recovered"),
+        wake_at=_seconds("p_delay"),
+    )
 )
-_WAIT = _leaving(StepState.WAITING)
+_WAIT = Prepared(_leaving(StepState.WAITING))
 
 _WAITING = update(STEPS).where(_C.id == bindparam("p_id"), _C.status == StepState.WAITING)
 _END_WAITING = {
-    StepState.COMPLETED: _WAITING.values(status=StepState.COMPLETED, **_RESULT),
-    StepState.FAILED: _WAITING.values(status=StepState.FAILED, **_ERROR, completed_at=DbNow()),
+    StepState.COMPLETED: Prepared(_WAITING.values(status=StepState.COMPLETED, **_RESULT)),
+    StepState.FAILED: Prepared(
+        _WAITING.values(status=StepState.FAILED, **_ERROR, completed_at=DbNow())
+    ),
 }
 
 
-_claimed = _CLAIM.cte("claimed")
+_claimed = _CLAIMED.cte("claimed")
 _read = STEPS.alias("read")
-_CLAIM_AND_READ = select(*_claimed.c, *stored_columns(_read)).select_from(
-    _claimed.outerjoin(
-        _read,
-        and_(
-            _read.c.flow_run_id == _claimed.c.flow_run_id,
-            _read.c.step_key.in_(bindparam("p_keys", expanding=True)),
-            _read.c.map_index.is_(None),
-        ),
+_CLAIM_AND_READ = Prepared(
+    select(*_claimed.c, *stored_columns(_read)).select_from(
+        _claimed.outerjoin(
+            _read,
+            and_(
+                _read.c.flow_run_id == _claimed.c.flow_run_id,
+                _read.c.step_key.in_(bindparam("p_keys", expanding=True)),
+                _read.c.map_index.is_(None),
+            ),
+        )
     )
 )
 
@@ -157,12 +166,12 @@ class AttemptWrites(Repository):
 
     def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> set[LeaseToken]:
         """Extend leases in one statement; returns those that still hold."""
-        rows = self._run(_RENEW, {"p_tokens": tokens, "p_lease": lease.total_seconds()})
+        rows = self._run(_RENEW, {"p_tokens": list(tokens), "p_lease": lease.total_seconds()})
         return {LeaseToken(row[0]) for row in rows}
 
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""
-        return self._changes(COMPLETE, completion_parameters(claim, outcome, advanced=advanced))
+        return self._changes(_COMPLETE, completion_parameters(claim, outcome, advanced=advanced))
 
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `failed`, if the lease still holds."""
@@ -195,7 +204,7 @@ def _claim(
 
 
 def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:
-    """Return the parameters of `COMPLETE`."""
+    """Return the parameters of `COMPLETED`."""
     given = {**_lease(claim), **_used(outcome), **_result(outcome)}
     return {**given, "p_advanced": advanced or _is_item(claim)}
 

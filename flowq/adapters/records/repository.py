@@ -1,18 +1,19 @@
 """What both repositories stand on: statements run within whatever the caller has opened.
 
 The engine gives a `Connection`, since unit-of-work bookkeeping would only cost it time; people give
-their `Session`. Statements of the engine are built once, at import, with `bindparam`s: building one
-takes SQLAlchemy longer than PostgreSQL needs to run it.
+their `Session`. Statements of the engine are built once, at import, and take the short way to the
+driver (see `prepared`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
-from sqlalchemy import Connection, CursorResult, Executable, Row, Table
+from sqlalchemy import Connection, CursorResult, Executable, Table
 from sqlalchemy.orm import Session
 
 from flowq.adapters.records.models import Base
+from flowq.adapters.records.prepared import Answer, Prepared, Row
 
 RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
@@ -37,21 +38,29 @@ class Repository:
         within = self._within
         return within if isinstance(within, Session) else Session(within, autoflush=False)
 
+    @overload
+    def _run(self, statement: Prepared, parameters: Mapping[str, Any]) -> Answer: ...
+
+    @overload
     def _run(
         self,
         statement: Executable,
         parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    ) -> CursorResult[*tuple[Any, ...]]:
+    ) -> CursorResult[*tuple[Any, ...]]: ...
+
+    def _run(self, statement: Any, parameters: Any = None) -> Any:
+        if isinstance(statement, Prepared):
+            return statement.run(self._connection, parameters)
         return self._connection.execute(statement, parameters)
 
     def _run_parts(
-        self, statement: Executable, parameters: Mapping[str, Any], keys: Sequence[Any]
-    ) -> Iterator[Row[*tuple[Any, ...]]]:
+        self, statement: Prepared | Executable, parameters: Mapping[str, Any], keys: Sequence[Any]
+    ) -> Iterator[Row]:
         """Run a statement with an IN list `p_keys` in as many parts as a database can take."""
         for start in range(0, len(keys), _MOST_KEYS):
             part = {**parameters, "p_keys": list(keys[start : start + _MOST_KEYS])}
             yield from self._run(statement, part).all()
 
-    def _changes(self, statement: Executable, parameters: Mapping[str, Any]) -> bool:
+    def _changes(self, statement: Prepared | Executable, parameters: Mapping[str, Any]) -> bool:
         """Run a guarded UPDATE; tell whether it found its row."""
         return self._run(statement, parameters).rowcount > 0

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from flowq.adapters.records.models import FlowRun
+from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow, ElapsedMs, EncodedJson
 from flowq.adapters.records.views import listed, view
@@ -49,7 +50,12 @@ _THIS = RUNS.c.id == bindparam("p_run")
 _OF_THIS = _S.flow_run_id == bindparam("p_run")
 _NODE = _S.map_index.is_(None)
 _OPEN_RUN = RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES))
-_STATUS = select(RUNS.c.status).where(_THIS)
+_STATUS = Prepared(select(RUNS.c.status).where(_THIS))
+_DEFINITION = Prepared(
+    select(
+        RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id, cast(RUNS.c.spec, Text)
+    ).where(_THIS)
+)
 
 _INSERT_RUN = insert(RUNS).values(status=RunState.RUNNING, created_at=DbNow(), started_at=DbNow())
 _INSERT_STEPS = insert(STEPS).values(
@@ -58,12 +64,14 @@ _INSERT_STEPS = insert(STEPS).values(
 
 _HAS_OPEN = exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES)))
 _HAS_FAILED = exists().where(_OF_THIS, _S.status == StepState.FAILED, _NODE)
-_ENDING = select(
-    RUNS.c.status,
-    _HAS_OPEN,
-    _HAS_FAILED,
-    RUNS.c.cancel_requested_at,
-).where(_THIS)
+_ENDING = Prepared(
+    select(
+        RUNS.c.status,
+        _HAS_OPEN,
+        _HAS_FAILED,
+        RUNS.c.cancel_requested_at,
+    ).where(_THIS)
+)
 
 #: A run's rows, summed. The node of a map is no step of its own: its items are.
 _LEAF = _S.map_size.is_(None)
@@ -94,7 +102,7 @@ _TOTALS = {
 _RECORDED = (
     select(_S.outputs).where(_OF_THIS, _NODE, _S.step_key == bindparam("p_key")).scalar_subquery()
 )
-_CLOSE = (
+_CLOSED = (
     update(RUNS)
     .where(
         _THIS,
@@ -111,11 +119,14 @@ _CLOSE = (
         **_TOTALS,
     )
 )
-_CLOSE_IF_CLEAN = _CLOSE.where(
-    RUNS.c.status == RunState.RUNNING,
-    RUNS.c.cancel_requested_at.is_(None),
-    ~_HAS_OPEN,
-    ~_HAS_FAILED,
+_CLOSE = Prepared(_CLOSED)
+_CLOSE_IF_CLEAN = Prepared(
+    _CLOSED.where(
+        RUNS.c.status == RunState.RUNNING,
+        RUNS.c.cancel_requested_at.is_(None),
+        ~_HAS_OPEN,
+        ~_HAS_FAILED,
+    )
 )
 _CURRENT = (
     select(_S.step_key)
@@ -124,7 +135,7 @@ _CURRENT = (
     .limit(1)
     .scalar_subquery()
 )
-_ROLL_UP = (
+_ROLL_UP = Prepared(
     update(RUNS)
     .where(_THIS, _SUMS.c.run_id == RUNS.c.id, _OPEN_RUN)
     .values(current_step=_CURRENT, **_TOTALS)
@@ -201,9 +212,7 @@ class FlowRunRepo(Repository):
 
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run; the engine keeps it, see `engine.definitions`."""
-        c = RUNS.c
-        query = select(c.flow_name, c.user_id, c.parent_step_run_id, cast(c.spec, Text))
-        row = self._run(query.where(c.id == run_id)).first()
+        row = self._run(_DEFINITION, {"p_run": run_id}).first()
         if row is None:
             return None
         parent = StepRunId(row[2]) if row[2] else None

@@ -7,6 +7,7 @@ from sqlalchemy import Text, bindparam, cast, func, select
 
 from flowq.adapters.records.models import FlowStepRun
 from flowq.adapters.records.payloads import copy_from_text
+from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS, Repository
 from flowq.adapters.records.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import RunId, StepRunId
@@ -19,13 +20,18 @@ _NODE = _C.map_index.is_(None)
 _OPEN = tuple(ACTIVE_STEP_STATES)
 _STORED = stored_columns(STEPS)
 _RUN = _C.flow_run_id == bindparam("p_run")
-_PLACE = select(_C.flow_run_id, _C.step_key, _C.map_index).where(_C.id == bindparam("p_id"))
-_STATES = select(_C.step_key, _C.status).where(NODES)
+_PLACE = Prepared(
+    select(_C.flow_run_id, _C.step_key, _C.map_index).where(_C.id == bindparam("p_id"))
+)
+_STATES = Prepared(select(_C.step_key, _C.status).where(NODES))
 _COPIES = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
     _C.id.in_(bindparam("p_keys", expanding=True))
 )
-_ANY_OPEN = select(_C.id).where(_RUN, _C.status.in_(_OPEN)).limit(1)
-_OPEN_ITEM = _ANY_OPEN.where(_C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
+_OPEN_STEP = select(_C.id).where(_RUN, _C.status.in_(_OPEN)).limit(1)
+_ANY_OPEN = Prepared(_OPEN_STEP)
+_OPEN_ITEM = Prepared(
+    _OPEN_STEP.where(_C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
+)
 
 
 class StepReads(Repository):

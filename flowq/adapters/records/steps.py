@@ -5,8 +5,15 @@ from datetime import timedelta
 
 from sqlalchemy import exists, select, true
 
-from flowq.adapters.records.advance_writes import QUEUE, RELEASE, AdvanceWrites, queue_parameters
-from flowq.adapters.records.attempt_writes import COMPLETE, AttemptWrites, completion_parameters
+from flowq.adapters.records.advance_writes import (
+    QUEUED,
+    RELEASE,
+    RELEASED,
+    AdvanceWrites,
+    queue_parameters,
+)
+from flowq.adapters.records.attempt_writes import COMPLETED, AttemptWrites, completion_parameters
+from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.step_reads import StepReads
 from flowq.core.ids import BatchId
@@ -14,14 +21,16 @@ from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome
 
 # Both UPDATEs as one statement: either both happen or none, in one round trip and one commit.
-_done = COMPLETE.returning(STEPS.c.id).cte("done")
-_queued = QUEUE.where(exists(select(_done.c.id))).cte("queued")
-_COMPLETE_AND_QUEUE = select(_queued.c.step_key).select_from(
-    _done.outerjoin(_queued, true()),
+_done = COMPLETED.returning(STEPS.c.id).cte("done")
+_queued = QUEUED.where(exists(select(_done.c.id))).cte("queued")
+_COMPLETE_AND_QUEUE = Prepared(
+    select(_queued.c.step_key).select_from(_done.outerjoin(_queued, true()))
 )
 
-_released = RELEASE.where(exists(select(_done.c.id))).cte("released")
-_COMPLETE_AND_RELEASE = select(*_released.c).select_from(_done.outerjoin(_released, true()))
+_released = RELEASED.where(exists(select(_done.c.id))).cte("released")
+_COMPLETE_AND_RELEASE = Prepared(
+    select(*_released.c).select_from(_done.outerjoin(_released, true()))
+)
 
 
 class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites):

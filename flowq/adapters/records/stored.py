@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, select
 
+from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS
 from flowq.core.results import ResultRef
 from flowq.core.states import StepState
@@ -42,4 +43,4 @@ NODES = and_(
     STEPS.c.step_key.in_(bindparam("p_keys", expanding=True)),
     STEPS.c.map_index.is_(None),
 )
-STORED_NODES = select(*stored_columns(STEPS)).where(NODES)
+STORED_NODES = Prepared(select(*stored_columns(STEPS)).where(NODES))

@@ -1,0 +1,149 @@
+"""Statements of the hot path, run on the driver's own cursor.
+
+SQLAlchemy writes these statements, converts their values and keeps the connections; but between an
+`execute` and the driver it spends more time than PostgreSQL needs to answer. So each statement is
+compiled once for a dialect and for the lengths of its lists, and then goes straight to psycopg,
+which prepares it on the server after a few times. On SQLite, where nothing travels, SQLAlchemy runs
+it in the ordinary way. Errors leave as SQLAlchemy's own in both cases.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, Dialect, Select, UpdateBase
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Row: TypeAlias = Sequence[Any]
+_Convert: TypeAlias = Callable[[Any], Any]
+
+#: Lengths of lists for which a statement is kept.
+_MOST_FORMS: Final = 64
+
+
+class Answer(Sequence[Row]):
+    """The rows that a statement returned, read like those of SQLAlchemy's result.
+
+    Attributes:
+        rowcount: How many rows it returned or changed.
+    """
+
+    def __init__(self, rows: Sequence[Row], rowcount: int) -> None:
+        self._rows = rows
+        self.rowcount = rowcount
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def all(self) -> Sequence[Row]:
+        """Return the rows."""
+        return self._rows
+
+    def first(self) -> Row | None:
+        """Return the first row, or None."""
+        return self._rows[0] if self._rows else None
+
+    def scalar(self) -> Any:
+        """Return the first value of the first row, or None."""
+        return self._rows[0][0] if self._rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A statement for one dialect and one set of lengths of its lists."""
+
+    sql: str
+    constants: Mapping[str, Any]  #: Converted already.
+    conversions: Mapping[str, _Convert]  #: Of the values that are given.
+    lists: Mapping[str, Sequence[str]]  #: From a list's name to the names of its values.
+
+
+class Prepared:
+    """A statement with `bindparam`s that is compiled once."""
+
+    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
+        self.statement = statement
+        self._compiled: SQLCompiler | None = None
+        self._lists: Sequence[str] = ()
+        self._forms: dict[tuple[int, ...], _Form] = {}
+
+    def run(self, connection: Connection, given: Mapping[str, Any]) -> Answer:
+        """Run it.
+
+        Raises:
+            DBAPIError: as SQLAlchemy's `execute` would.
+        """
+        dialect = connection.dialect
+        if dialect.driver != "psycopg":
+            result = connection.execute(self.statement, given)
+            return Answer(result.all() if result.returns_rows else (), result.rowcount)
+        form = self._form(dialect, given)
+        values = _values(form, given)
+        proxied = connection.connection
+        cursor = proxied.cursor()
+        try:
+            cursor.execute(form.sql, values)
+            rows = cursor.fetchall() if cursor.description else ()
+            return Answer(rows, cursor.rowcount)
+        except dialect.loaded_dbapi.Error as error:
+            lost = dialect.is_disconnect(error, proxied.dbapi_connection, cursor)
+            if lost:
+                connection.invalidate(error)
+            raise DBAPIError.instance(
+                form.sql,
+                values,
+                error,
+                dialect.loaded_dbapi.Error,
+                connection_invalidated=lost,
+                dialect=dialect,
+            ) from error
+        finally:
+            cursor.close()
+
+    def _form(self, dialect: Dialect, given: Mapping[str, Any]) -> _Form:
+        if self._compiled is None:
+            compiled = self.statement.compile(dialect=dialect)
+            assert isinstance(compiled, SQLCompiler)
+            binds = compiled.binds.items()
+            self._lists = [name for name, bound in binds if bound.expanding and name in given]
+            self._compiled = compiled
+        lengths = tuple([len(given[name]) for name in self._lists])
+        form = self._forms.get(lengths)
+        if form is None:
+            if len(self._forms) == _MOST_FORMS:
+                self._forms.clear()
+            form = self._forms[lengths] = _expanded(self._compiled, dialect, given)
+        return form
+
+
+def _expanded(compiled: SQLCompiler, dialect: Dialect, given: Mapping[str, Any]) -> _Form:
+    """Compile the lists in; constants are converted here, once."""
+    state = compiled.construct_expanded_state(given)
+    lists = {name: names for name, names in state.parameter_expansion.items() if name in given}
+    changing = {*given, *(name for names in lists.values() for name in names)}
+    converters: dict[str, _Convert] = dict(state.processors)
+    for name, bound in compiled.binds.items():
+        convert = bound.type.dialect_impl(dialect).bind_processor(dialect)
+        if convert is not None and name not in state.parameter_expansion:
+            converters[name] = convert
+    constants = {
+        name: converters[name](value) if name in converters else value
+        for name, value in state.parameters.items()
+        if name not in changing
+    }
+    conversions = {name: one for name, one in converters.items() if name in changing}
+    return _Form(state.statement, constants, conversions, lists)
+
+
+def _values(form: _Form, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as the driver takes them."""
+    values = {**form.constants, **given}
+    for name, names in form.lists.items():
+        values.update(zip(names, values.pop(name), strict=True))
+    for name, convert in form.conversions.items():
+        values[name] = convert(values[name])
+    return values
