@@ -3,18 +3,16 @@
 A member of a chord only writes its row: the chord advances the run. A step that was sent alone, or
 in a small batch, advances the run itself, in as few round trips as its dependents allow:
 
-    nothing waits for it                     complete; perhaps the run is at its end
-    its dependents wait for nothing else     complete and queue them, one statement
-    some wait for others too                 complete and count them down, one statement; whoever
-                                             reaches zero is decided in a transaction of its own
+    nothing waits for it      complete; perhaps the run is at its end
+    its dependents are plain  complete, count them down and queue them at zero, one statement
+    they are not, or one of   complete and count them down, one statement; whoever reaches zero is
+    several was skipped       decided in a transaction of its own
 
 Should that second transaction never come, the step stands there, pending and waiting for nothing,
 which is what the sweeper looks for.
 """
 
 from flowq.core.errors import LeaseLost
-from flowq.core.ids import batch_of_nodes, node_id
-from flowq.core.planner import plan
 from flowq.core.states import StepState
 from flowq.engine.advance import Facts, advance, finish, node_batch, send
 from flowq.engine.engine import Engine
@@ -41,8 +39,6 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) ->
         reach(FaultPoint.AFTER_COMPLETE)
         if not joined:
             _after(engine, claim)
-    elif all(len(known.graph.dependencies[key]) == 1 for key in dependents):
-        _complete_and_queue(engine, claim, outcome)
     else:
         _complete_and_release(engine, claim, outcome)
 
@@ -67,42 +63,22 @@ def _after(engine: Engine, claim: Claim) -> None:
         end_item(engine, claim)
 
 
-def _complete_and_queue(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    known = engine.definitions.get(claim.run_id)
-    definition, graph = known.definition, known.graph
-    dependents = graph.dependents[claim.key]
-    decided = plan(
-        definition.spec, graph, dependents, {claim.key: StepState.COMPLETED}, conditions={}
-    )
-    if [set(batch) for batch in decided.batches] != [set(dependents)]:
-        # Some are maps or have conditions, or they make several batches.
-        _complete_and_release(engine, claim, outcome)
-        return
-    keys = decided.batches[0]
-    batch = batch_of_nodes(claim.run_id, node_id(claim.run_id, keys[0]))
-    queued = engine.records.complete_and_queue(
-        claim, outcome, batch, keys, engine.policies.resend_after
-    )
-    if queued is None:
-        raise lost(claim)
-    reach(FaultPoint.AFTER_COMPLETE)
-    if queued:
-        ours = [key for key in keys if key in queued]
-        send(engine, [node_batch(engine, definition, batch, ours)])
-    else:
-        _after(engine, claim)  # the run has stopped
-
-
 def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    dependents = engine.definitions.get(claim.run_id).graph.dependents[claim.key]
-    released = engine.records.complete_and_release(claim, outcome, dependents)
+    known = engine.definitions.get(claim.run_id)
+    dependents = known.graph.dependents[claim.key]
+    together = known.together(claim.key, engine.policies.resend_after)
+    released = engine.records.complete_and_release(claim, outcome, dependents, together)
     if released is None:
         raise lost(claim)
     reach(FaultPoint.AFTER_COMPLETE)
+    states = {key: state for key, (_, state) in released.items()}
     free = [key for key, (open_count, state) in released.items() if _is_free(open_count, state)]
-    if free:
+    queued = [key for key in dependents if states.get(key) is StepState.QUEUED]
+    if queued and together is not None:
+        send(engine, [node_batch(engine, known.definition, together.batch, queued)])
+    elif free:
         advance(engine, claim.run_id, lambda step, _tx: step.decide(free, Facts()))
-    elif all(state is StepState.CANCELLED for _, state in released.values()):
+    elif all(state is StepState.CANCELLED for state in states.values()):
         _after(engine, claim)  # the run has stopped
 
 

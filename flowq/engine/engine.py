@@ -14,14 +14,19 @@ from uuid import UUID
 
 from flowq.core.errors import RunNotFound
 from flowq.core.graph import Graph
-from flowq.core.ids import RunId, StepRunId, node_id
+from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
+from flowq.core.planner import plan
 from flowq.core.references import references
+from flowq.core.states import StepState
 from flowq.engine.leases import LeaseKeeper
 from flowq.engine.ports import Dispatcher, Events, Records
 from flowq.engine.recent import RecentValues
 from flowq.engine.registry import Registry
 from flowq.engine.results import Results
-from flowq.engine.rows import Definition
+from flowq.engine.rows import Definition, Together
+
+#: With more, a step that completes only counts its dependents down.
+_MOST_SIBLINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,26 @@ class Known:
             return []
         arguments = self.definition.spec.step(key).arguments
         return list(dict.fromkeys(reference.step for reference in references(arguments)))
+
+    def together(self, key: str, resend_after: timedelta) -> Together | None:
+        """Return how the dependents of a step are queued if it completes last, when that is plain.
+
+        It is when all of them have the same dependencies, and are one batch of steps that neither
+        have conditions nor are maps.
+        """
+        dependents = self.graph.dependents[key]
+        wait_for = self.graph.dependencies[dependents[0]]
+        if len(wait_for) > _MOST_SIBLINGS + 1:
+            return None  # to ask about all of them at each completion would cost their square
+        if any(set(self.graph.dependencies[one]) != set(wait_for) for one in dependents[1:]):
+            return None
+        completed = dict.fromkeys(wait_for, StepState.COMPLETED)
+        batches = plan(self.definition.spec, self.graph, dependents, completed, {}).batches
+        if len(batches) != 1 or set(batches[0]) != set(dependents):
+            return None
+        run_id = self.definition.run_id
+        batch = batch_of_nodes(run_id, node_id(run_id, batches[0][0]))
+        return Together(batch, tuple(one for one in wait_for if one != key), resend_after)
 
 
 class Definitions:

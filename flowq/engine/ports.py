@@ -30,6 +30,7 @@ from flowq.engine.rows import (
     RunView,
     StepPlace,
     StoredStep,
+    Together,
 )
 
 T = TypeVar("T")
@@ -346,28 +347,26 @@ class Records(Protocol):
     def single(self, work: Callable[[Transaction], T]) -> T:
         """Run one statement, or reads, without the round trips of a transaction."""
 
-    def complete_and_queue(
+    def complete_and_release(
         self,
         claim: Claim,
         outcome: Outcome,
-        batch: BatchId,
-        keys: Sequence[str],
-        resend_after: timedelta,
-    ) -> list[str] | None:
-        """Complete a step and queue steps that wait for nothing but it, both or neither.
+        dependents: Sequence[str],
+        together: Together | None = None,
+    ) -> dict[str, tuple[int, StepState]] | None:
+        """Complete a step and count its dependents down by one, both or neither.
 
         This is the way of most steps, so it has a method of its own: a database that can do it in
         one statement spares a transaction.
 
-        Returns:
-            The keys that it has queued; None when the lease is lost and nothing was changed.
-        """
-
-    def complete_and_release(
-        self, claim: Claim, outcome: Outcome, dependents: Sequence[str]
-    ) -> dict[str, tuple[int, StepState]] | None:
-        """Complete a step and count its dependents down by one, both or neither.
+        Args:
+            claim: The attempt.
+            outcome: What it leaves.
+            dependents: Keys of all that wait for it.
+            together: When those that reach zero can be queued by this statement, and as what. That
+                a sibling completed at the same moment may be missed: then they stay pending.
 
         Returns:
-            From each dependent to its open dependencies and its state; None when the lease is lost.
+            From each dependent to its open dependencies and its state; None when the lease is lost
+            and nothing was changed.
         """

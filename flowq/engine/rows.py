@@ -5,7 +5,7 @@ All are frozen. Rows of the database never leave the records; what leaves is one
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -119,6 +119,21 @@ class Claim:
     token: LeaseToken
     inputs: Any
     rows: tuple[StoredStep, ...] = ()  #: The nodes that were to be read with it.
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How the dependents of a step are queued if it is the last one that they wait for.
+
+    Attributes:
+        batch: Their batch: all of them have the same dependencies, and the same dependents.
+        siblings: What else they wait for; if all of these have completed they may be queued.
+        resend_after: When they are due to be sent again.
+    """
+
+    batch: BatchId
+    siblings: tuple[str, ...]
+    resend_after: timedelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _WAKE_AT = DbNow(bindparam("p_resend", type_=Float))
 #: A running node that nobody leases is a map whose items are on their way.
 _EXPANDED = and_(_C.status == StepState.RUNNING, _C.lease_token.is_(None), _C.map_index.is_(None))
 
-QUEUED = (
+_QUEUE = Prepared(
     update(STEPS)
     .where(NODES, _PENDING, _C.pending_dependencies == bindparam("p_open", type_=Integer))
     .values(
@@ -36,15 +36,12 @@ QUEUED = (
     .returning(_C.step_key)
 )
 
-RELEASED = (
+_RELEASE = Prepared(
     update(STEPS)
     .where(NODES)
     .values(pending_dependencies=_C.pending_dependencies - bindparam("p_count", type_=Integer))
     .returning(_C.step_key, _C.pending_dependencies, _C.status)
 )
-
-_QUEUE = Prepared(QUEUED)
-RELEASE = Prepared(RELEASED)
 
 _EXPAND = Prepared(
     update(STEPS)
@@ -109,7 +106,12 @@ class AdvanceWrites(Repository):
         ended: int = 0,
     ) -> list[str]:
         """`pending` → `queued` for nodes whose open dependencies are the `ended` ones."""
-        given = queue_parameters(run_id, batch, resend_after, ended=ended)
+        given = {
+            "p_run": run_id,
+            "p_batch": batch,
+            "p_open": ended,
+            "p_resend": resend_after.total_seconds(),
+        }
         return [row[0] for row in self._run_parts(_QUEUE, given, keys)]
 
     def expand(
@@ -167,7 +169,7 @@ class AdvanceWrites(Repository):
             given: dict[str, Any] = {"p_run": run_id, "p_count": count}
             free += [
                 row[0]
-                for row in self._run_parts(RELEASE, given, keys)
+                for row in self._run_parts(_RELEASE, given, keys)
                 if row[1] == 0 and row[2] == StepState.PENDING
             ]
         return free
@@ -177,15 +179,3 @@ class AdvanceWrites(Repository):
         if key is None:
             return self._run(_CANCEL_RUN, {"p_run": run_id}).rowcount
         return self._run(_CANCEL_ITEMS, {"p_run": run_id, "p_key": key}).rowcount
-
-
-def queue_parameters(
-    run_id: RunId, batch: BatchId, resend_after: timedelta, *, ended: int
-) -> Mapping[str, Any]:
-    """Return the parameters of `QUEUED`, but for the keys."""
-    return {
-        "p_run": run_id,
-        "p_batch": batch,
-        "p_open": ended,
-        "p_resend": resend_after.total_seconds(),
-    }

@@ -9,7 +9,6 @@ errors, without a password.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -33,9 +32,8 @@ from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.types import dump_json
 from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
-from flowq.core.ids import BatchId
 from flowq.core.states import StepState
-from flowq.engine.rows import Claim, Outcome
+from flowq.engine.rows import Claim, Outcome, Together
 
 T = TypeVar("T")
 _TRIES = 5
@@ -104,37 +102,25 @@ class SqlRecords:
                 with self._connect() as connection:
                     return work(SqlTransaction(connection))
             except DBAPIError as error:
-                if not (tries_left and _never_ran(error)):
+                if not (tries_left and _passes(error)):
                     raise self._translated(error) from error
             except SQLAlchemyError as error:
                 raise self._translated(error) from error
         raise AssertionError("unreachable")
 
-    def complete_and_queue(
+    def complete_and_release(
         self,
         claim: Claim,
         outcome: Outcome,
-        batch: BatchId,
-        keys: Sequence[str],
-        resend_after: timedelta,
-    ) -> list[str] | None:
-        """Complete a step and queue what waited for nothing else, in the cheapest safe way."""
-
-        def work(tx: SqlTransaction) -> list[str] | None:
-            return tx.steps.complete_and_queue(claim, outcome, batch, keys, resend_after)
-
-        return self._atomically(work)
-
-    def complete_and_release(
-        self, claim: Claim, outcome: Outcome, dependents: Sequence[str]
+        dependents: Sequence[str],
+        together: Together | None = None,
     ) -> dict[str, tuple[int, StepState]] | None:
         """Complete a step and count its dependents down by one, in the cheapest safe way."""
-        return self._atomically(
-            lambda tx: tx.steps.complete_and_release(claim, outcome, dependents)
-        )
 
-    def _atomically(self, work: Callable[[SqlTransaction], T]) -> T:
-        """Run what is one statement on PostgreSQL and several on SQLite."""
+        def work(tx: SqlTransaction) -> dict[str, tuple[int, StepState]] | None:
+            return tx.steps.complete_and_release(claim, outcome, dependents, together)
+
+        # One statement on PostgreSQL, several on SQLite.
         return self.write(work) if self.engine.dialect.name == "sqlite" else self.single(work)
 
     def _connect(self) -> Connection:

@@ -1,33 +1,52 @@
 """The step runs repository: reads, writes of attempts and writes of advances in one class."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import exists, select, true
+from sqlalchemy import Boolean, Float, and_, bindparam, case, exists, select, true, update
 
-from flowq.adapters.records.advance_writes import (
-    QUEUED,
-    RELEASE,
-    RELEASED,
-    AdvanceWrites,
-    queue_parameters,
-)
+from flowq.adapters.records.advance_writes import AdvanceWrites
 from flowq.adapters.records.attempt_writes import COMPLETED, AttemptWrites, completion_parameters
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.step_reads import StepReads
-from flowq.core.ids import BatchId
+from flowq.adapters.records.stored import NODES
+from flowq.adapters.records.types import DbNow
 from flowq.core.states import StepState
-from flowq.engine.rows import Claim, Outcome
+from flowq.engine.rows import Claim, Outcome, Together
+
+_C = STEPS.c
+_sibling = STEPS.alias("sibling")
+_SIBLING_NOT_COMPLETED = exists().where(
+    _sibling.c.flow_run_id == bindparam("p_run"),
+    _sibling.c.step_key.in_(bindparam("p_siblings", expanding=True)),
+    _sibling.c.map_index.is_(None),
+    _sibling.c.status != StepState.COMPLETED,
+)
+#: The count is that of the row as it stands when its lock is held, so of two siblings that complete
+#: at once one reaches zero; but each may see the other as running, and then the row stays pending.
+_FREE = and_(
+    bindparam("p_together", type_=Boolean),
+    _C.pending_dependencies == 1,
+    _C.status == StepState.PENDING,
+    ~_SIBLING_NOT_COMPLETED,
+)
+_RELEASED = (
+    update(STEPS)
+    .where(NODES)
+    .values(
+        pending_dependencies=_C.pending_dependencies - 1,
+        status=case((_FREE, StepState.QUEUED), else_=_C.status),
+        batch_id=case((_FREE, bindparam("p_batch")), else_=_C.batch_id),
+        wake_at=case((_FREE, DbNow(bindparam("p_resend", type_=Float))), else_=_C.wake_at),
+    )
+    .returning(_C.step_key, _C.pending_dependencies, _C.status)
+)
+_RELEASE = Prepared(_RELEASED)
 
 # Both UPDATEs as one statement: either both happen or none, in one round trip and one commit.
 _done = COMPLETED.returning(STEPS.c.id).cte("done")
-_queued = QUEUED.where(exists(select(_done.c.id))).cte("queued")
-_COMPLETE_AND_QUEUE = Prepared(
-    select(_queued.c.step_key).select_from(_done.outerjoin(_queued, true()))
-)
-
-_released = RELEASED.where(exists(select(_done.c.id))).cte("released")
+_released = _RELEASED.where(exists(select(_done.c.id))).cte("released")
 _COMPLETE_AND_RELEASE = Prepared(
     select(*_released.c).select_from(_done.outerjoin(_released, true()))
 )
@@ -36,39 +55,29 @@ _COMPLETE_AND_RELEASE = Prepared(
 class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites):
     """Reads and writes `flow_step_runs` within a session or a connection; never commits."""
 
-    def complete_and_queue(
+    def complete_and_release(
         self,
         claim: Claim,
         outcome: Outcome,
-        batch: BatchId,
-        keys: Sequence[str],
-        resend_after: timedelta,
-    ) -> list[str] | None:
-        """Complete a step and queue those that waited for nothing else; None if its lease is lost.
+        dependents: Sequence[str],
+        together: Together | None = None,
+    ) -> dict[str, tuple[int, StepState]] | None:
+        """Complete a step and count its dependents down by one; None if its lease is lost.
 
         One statement on PostgreSQL. SQLite changes rows in no CTE: there it needs a transaction.
         """
-        if self._connection.dialect.name == "sqlite":
-            if not self.complete(claim, outcome, advanced=True):
-                return None
-            return self.queue(claim.run_id, batch, keys, resend_after, ended=1)
-        given = {
-            **completion_parameters(claim, outcome, advanced=True),
-            **queue_parameters(claim.run_id, batch, resend_after, ended=1),
-            "p_keys": list(keys),
+        counting: dict[str, Any] = {
+            "p_run": claim.run_id,
+            "p_keys": list(dependents),
+            "p_together": together is not None,
+            "p_siblings": list(together.siblings) if together else [],
+            "p_batch": together.batch if together else None,
+            "p_resend": together.resend_after.total_seconds() if together else 0.0,
         }
-        rows = self._run(_COMPLETE_AND_QUEUE, given).all()
-        return [row[0] for row in rows if row[0] is not None] if rows else None
-
-    def complete_and_release(
-        self, claim: Claim, outcome: Outcome, dependents: Sequence[str]
-    ) -> dict[str, tuple[int, StepState]] | None:
-        """Complete a step and count its dependents down by one; None if its lease is lost."""
-        counting = {"p_run": claim.run_id, "p_keys": list(dependents), "p_count": 1}
         if self._connection.dialect.name == "sqlite":
             if not self.complete(claim, outcome, advanced=True):
                 return None
-            rows = self._run(RELEASE, counting).all()
+            rows = self._run(_RELEASE, counting).all()
         else:
             given = {**completion_parameters(claim, outcome, advanced=True), **counting}
             rows = self._run(_COMPLETE_AND_RELEASE, given).all()
