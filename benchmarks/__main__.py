@@ -39,6 +39,13 @@ class Row:
 ROWS: list[Row] = []
 
 
+def warm_seconds(module: str, pool: str, concurrency: int, work: Callable[[], object]) -> float:
+    """Return the shortest time of work on a worker that has done it once before."""
+    with servers.worker(module, pool, concurrency):
+        work()
+        return seconds(work)
+
+
 def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     """Return the shortest time of a few rounds."""
     times = []
@@ -66,12 +73,8 @@ def compared(
     name: str, steps: int, raw: Callable[[], object], ours: Callable[[], object], target: str
 ) -> None:
     """Measure work on both and report steps per second."""
-    with servers.worker("benchmarks.raw", "prefork", 2):
-        raw()
-        raw_seconds = seconds(raw)
-    with servers.worker("benchmarks.flows", "prefork", 2):
-        ours()
-        our_seconds = seconds(ours)
+    raw_seconds = warm_seconds("benchmarks.raw", "prefork", 2, raw)
+    our_seconds = warm_seconds("benchmarks.flows", "prefork", 2, ours)
     report(
         name,
         f"{steps / raw_seconds:.0f}/s",
@@ -112,10 +115,12 @@ def naps() -> None:
     """Compare 500 waits of one second in one worker process."""
     from benchmarks import flows, raw
 
-    with servers.worker("benchmarks.raw", "gevent", 500):
-        theirs = seconds(lambda: raw.naps(500).apply_async().get(timeout=60))
-    with servers.worker("benchmarks.flows", "threads", 500):
-        ours = seconds(lambda: flows.naps.enqueue(n=500).result(timeout=60))
+    theirs = warm_seconds(
+        "benchmarks.raw", "gevent", 500, lambda: raw.naps(500).apply_async().get(timeout=60)
+    )
+    ours = warm_seconds(
+        "benchmarks.flows", "threads", 500, lambda: flows.naps.enqueue(n=500).result(timeout=60)
+    )
     report("500 async steps of 1 s, 1 process", f"{theirs:.2f} s", f"{ours:.2f} s", "", "<= 2.5 s")
 
 
@@ -176,9 +181,9 @@ def uneven() -> None:
     """A level-by-level engine needs 1.9 s for a critical path of 1 s."""
     from benchmarks import flows
 
-    with servers.worker("benchmarks.flows", "prefork", 2):
-        flows.uneven.enqueue().result(timeout=60)
-        taken = seconds(lambda: flows.uneven.enqueue().result(timeout=60))
+    taken = warm_seconds(
+        "benchmarks.flows", "prefork", 2, lambda: flows.uneven.enqueue().result(timeout=60)
+    )
     report(
         "ten of 0.1 s beside one of 1 s, joined", "", f"{taken:.2f} s", f"{taken:.2f}x", "<= 1.15x"
     )
