@@ -50,6 +50,18 @@ def add(xs: list[int]) -> int:
 
 
 @step
+def greenlets() -> bool:
+    import socket
+
+    return socket.socket.__module__.startswith("gevent")
+
+
+@flow
+def green() -> bool:
+    return greenlets()
+
+
+@step
 def wait_for(file: str) -> str:
     while not Path(file).exists():
         time.sleep(0.01)

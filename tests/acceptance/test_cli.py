@@ -174,3 +174,24 @@ def test_flow_runs_against_ones_own_servers(
 def _code_and_out(shell: Shell, *arguments: str) -> tuple[int, str]:
     done = shell.flowq(*arguments)
     return done.code, done.out
+
+
+def test_worker_with_a_pool_of_greenlets_replaces_what_blocks(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    try:
+        with shell.worker("--pool=gevent"):
+            done = shell.flowq("run", "flows.py:green", "--wait", "--json")
+    finally:
+        shell.stop_server()
+
+    assert (done.code, done.json["result"]) == (0, True), done.out + done.err
+
+
+def test_pool_whose_library_is_missing_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "eventlet.py").write_text("raise ModuleNotFoundError(name='eventlet')")
+
+    done = Shell(tmp_path).flowq("worker", "flows.py", "--pool=eventlet", PYTHONPATH=str(tmp_path))
+
+    assert done.code == 2
+    assert "pip install eventlet" in done.err
+    assert "Traceback" not in done.err

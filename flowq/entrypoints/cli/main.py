@@ -157,6 +157,7 @@ def worker(**options: Any) -> Any:
     that the database is migrated; starts the embedded Valkey when FLOWQ_REDIS_URL is not set. All
     further options are Celery's, see `celery worker --help`.
     """
+    work("pools").prepare(options["options"])
     return work("worker").worker(**options)
 
 

@@ -1,0 +1,24 @@
+"""Pools of greenlets: what they replace has to be replaced before anything that blocks is imported.
+
+The `celery` command does this first of all; `flowq worker` must do it too, or `-P gevent` would run
+one step at a time.
+"""
+
+from collections.abc import Sequence
+
+import celery
+import click
+
+
+def prepare(options: Sequence[str]) -> None:
+    """Let the library of the chosen pool replace what blocks.
+
+    Raises:
+        UsageError: the pool needs a library that is not installed.
+    """
+    try:
+        celery.maybe_patch_concurrency(["celery", *options])
+    except ImportError as error:
+        raise click.UsageError(
+            f"this pool needs {error.name}, which is not installed: pip install {error.name}"
+        ) from error
