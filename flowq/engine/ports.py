@@ -22,15 +22,20 @@ from flowq.engine.rows import (
     Batch,
     Claim,
     Definition,
+    Invariant,
     Lapsed,
     NewRun,
     NewStep,
     Outcome,
+    PlacedRun,
     RunEnding,
     RunView,
     StepPlace,
+    StoredObject,
     StoredStep,
+    Suspect,
     Together,
+    Violation,
 )
 
 T = TypeVar("T")
@@ -69,6 +74,9 @@ class ObjectStore(Protocol):
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; one that is not there is no error."""
+
+    def size(self, key: str) -> int | None:
+        """Size of an object in bytes; None when there is none. Raises `StoreUnavailable`."""
 
     def check(self) -> None:
         """Write, read and delete a small object; raises `StoreUnavailable`."""
@@ -319,6 +327,31 @@ class Sweeps(Protocol):
         """Running runs whose progress was not written for `age`."""
 
 
+class Invariants(Protocol):
+    """Finds rows that must not be; changes nothing. Callers use `flowq.engine.invariants`."""
+
+    @property
+    def listed(self) -> Sequence[Invariant]:
+        """What `violations` checks."""
+
+    def violations(self, *, grace: timedelta, max_recoveries: int) -> list[Violation]:
+        """Rows at fault, all as of one moment.
+
+        Args:
+            grace: How long what is on its way may take; younger states are not reported.
+            max_recoveries: How often a step may be recovered.
+        """
+
+    def suspects(self) -> list[Suspect]:
+        """Steps whose failures only the spec of their run can allow."""
+
+    def placed(self, after: RunId | None = None) -> list[PlacedRun]:
+        """Some runs with their nodes, in the order of their ids; none when no more come `after`."""
+
+    def objects(self) -> list[StoredObject]:
+        """What rows say about objects."""
+
+
 class Transaction(Protocol):
     """Rows within one database transaction."""
 
@@ -333,6 +366,10 @@ class Transaction(Protocol):
     @property
     def sweeps(self) -> Sweeps:
         """What the sweeper asks."""
+
+    @property
+    def invariants(self) -> Invariants:
+        """What must hold between the rows."""
 
 
 class Records(Protocol):

@@ -173,6 +173,14 @@ class Results:
         else:
             yield self.read_bytes(ref, copies)
 
+    def stored_size(self, ref: ResultRef) -> int | None:
+        """Return how many bytes the object of a reference has; None when there is none.
+
+        Raises:
+            StoreUnavailable: the object store cannot be used.
+        """
+        return self._objects().size(ref.key)
+
     def _load_object(self, ref: ResultRef) -> Any:
         objects = self._objects()
         if ref.codec == FILE:

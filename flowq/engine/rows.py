@@ -228,3 +228,76 @@ class Lapsed:
     place: StepPlace
     batch: BatchId
     failed: bool  #: It has been recovered too often and was failed instead of queued.
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """Something that holds at every moment, or again after a short while."""
+
+    name: str
+    text: str  #: One sentence: what must hold.
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A row that breaks an invariant."""
+
+    invariant: str  #: Name of the invariant.
+    run_id: RunId
+    what: str  #: What is wrong with the row.
+    step_id: StepRunId | None = None  #: None when the row is the run's.
+    key: str | None = None
+    map_index: int | None = None
+
+    def __str__(self) -> str:
+        """Return the violation as one line."""
+        index = "" if self.map_index is None else f"[{self.map_index}]"
+        step = "" if self.key is None else f" {self.key}{index} ({self.step_id})"
+        return f"{self.invariant}: run {self.run_id}{step}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedNode:
+    """A node of a run, as far as its place in the graph is concerned."""
+
+    id: StepRunId
+    key: str
+    status: StepState
+    pending: int  #: How many dependencies it waits for.
+    advanced: bool
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRun:
+    """A run with all its nodes, read at one moment."""
+
+    id: RunId
+    status: RunState
+    started_at: datetime | None
+    read_at: datetime  #: By the database's clock.
+    nodes: tuple[PlacedNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A step that breaks an invariant unless the spec of its run allows it."""
+
+    run_id: RunId
+    step_id: StepRunId
+    key: str
+    map_index: int | None
+    failures: int  #: Attempts that were no recoveries.
+    has_failed: bool  #: It is a failed node of a completed run.
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that a row names."""
+
+    run_id: RunId
+    step_id: StepRunId
+    key: str
+    map_index: int | None
+    result: ResultRef

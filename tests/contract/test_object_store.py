@@ -62,6 +62,13 @@ def test_a_large_object_is_streamed_in_more_than_one_part(store: ObjectStore, ke
     assert max(sizes) <= 4 * MIB
 
 
+def test_an_object_has_the_size_of_what_was_written(store: ObjectStore, key: str) -> None:
+    assert store.size(key) is None
+    store.put(f"{key}/full", b"x" * (6 * MIB))
+    store.put(f"{key}/empty", b"")
+    assert (6 * MIB, 0) == (store.size(f"{key}/full"), store.size(f"{key}/empty"))
+
+
 def test_a_file_that_is_gone_is_told(store: ObjectStore, key: str, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="none"):
         store.put(key, tmp_path / "none")

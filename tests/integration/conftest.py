@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,6 +12,10 @@ from sqlalchemy import URL
 from flowq.adapters.records.database import SqlRecords
 from tests import servers
 from tests.integration.playing import Stage
+from tests.invariants import assert_invariants
+
+#: Some tests leave a run where it is; how it stands must be right all the same.
+LEFT = timedelta(0)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -33,6 +38,14 @@ def records(
     yield records
     records.close()
     servers.administer(server, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(autouse=True)
+def _invariants_hold(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test that has used the records, everything in them fits together."""
+    yield
+    if "records" in request.fixturenames:
+        assert_invariants(request.getfixturevalue("records"), grace=LEFT)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.steps import FlowStepRunRepo
@@ -60,6 +61,11 @@ class SqlTransaction:
     def sweeps(self) -> SqlSweeps:
         """What the sweeper asks."""
         return SqlSweeps(self.within)
+
+    @cached_property
+    def invariants(self) -> SqlInvariants:
+        """What must hold between the rows."""
+        return SqlInvariants(self.within)
 
 
 class SqlRecords:

@@ -55,7 +55,7 @@ class SqlSweeps(Repository):
                 recoveries=_C.recoveries + 1,
                 lease_token=None,
                 lease_expires_at=None,
-                wake_at=DbNow(),
+                wake_at=case((too_often, None), else_=DbNow()),
                 completed_at=case((too_often, DbNow())),
                 error_type=case((too_often, "WorkerLost"), else_=_C.error_type),
                 error_message=case(

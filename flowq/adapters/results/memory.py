@@ -93,6 +93,12 @@ class MemoryObjects:
             for key in keys:
                 self._objects.pop(checked_key(key), None)
 
+    def size(self, key: str) -> int | None:
+        """Return how many bytes an object has; None when there is none."""
+        with self._lock:
+            data = self._objects.get(checked_key(key))
+        return None if data is None else len(data)
+
     def check(self) -> None:
         """Write, read and delete a small object."""
         key = f"flowq-check/{uuid4().hex}"

@@ -120,6 +120,19 @@ class ObstoreObjects:
             with self._talking("delete", part[0]) as store:
                 _delete(store, part)
 
+    def size(self, key: str) -> int | None:
+        """Return how many bytes an object has; None when there is none.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer.
+        """
+        checked_key(key)
+        try:
+            with self._talking("read", key) as store:
+                return obstore.head(store, key)["size"]
+        except ResultMissing:
+            return None
+
     def check(self) -> None:
         """Write, read and delete a small object.
 
