@@ -249,11 +249,17 @@ class Violation:
     key: str | None = None
     map_index: int | None = None
 
+    @property
+    def where(self) -> str:
+        """The row, as people find it again."""
+        if self.step_id is None:
+            return f"run {self.run_id}"
+        index = "" if self.map_index is None else f"[{self.map_index}]"
+        return f"run {self.run_id}, step {self.key}{index} ({self.step_id})"
+
     def __str__(self) -> str:
         """Return the violation as one line."""
-        index = "" if self.map_index is None else f"[{self.map_index}]"
-        step = "" if self.key is None else f" {self.key}{index} ({self.step_id})"
-        return f"{self.invariant}: run {self.run_id}{step}: {self.what}"
+        return f"{self.invariant}: {self.where}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from flowq.core.errors import DatabaseNotMigrated, FlowqError
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.group import OK, UNAVAILABLE
+from flowq.entrypoints.cli.invariants import report
 from flowq.settings import Settings
 
 _OLDEST: Final = (3, 11)
@@ -54,8 +55,12 @@ class Finding:
     hint: str | None = None
 
 
-def doctor(*, as_json: bool) -> int:
-    """Check everything and say what to do."""
+def doctor(*, invariants: bool, grace: float, objects: bool, as_json: bool) -> int:
+    """Check everything and say what to do; or check the rows of all runs."""
+    if invariants:
+        return report(grace=grace, objects=objects, as_json=as_json)
+    if objects:
+        raise click.UsageError("--objects goes with --invariants")
     findings = []
     for name, check in CHECKS.items():
         finding = _run(name, check)

@@ -203,10 +203,29 @@ def downgrade(**options: Any) -> Any:
 
 
 @main.command()
+@click.option(
+    "--invariants", is_flag=True, help="Check instead that the rows of all runs fit together."
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --invariants: how long what is on its way may take.",
+)
+@click.option(
+    "--objects",
+    is_flag=True,
+    help="With --invariants: ask the results store for every object that a row names. Slow.",
+)
 @_JSON
 def doctor(**options: Any) -> Any:
     """Check Python, Redis, database, results store and workers.
 
     Each line says ok, warning or problem, and what to do. Exits with 3 when there is a problem.
+
+    With --invariants it reads the rows of all runs, changes nothing, and prints the rows that
+    contradict each other. Exits with 1 when there are any.
     """
     return work("doctor").doctor(**options)

@@ -1,0 +1,74 @@
+"""What checks of invariants are made of: a name, one sentence, and SELECTs of the rows at fault.
+
+Checks are written against the design and not against the code that writes the rows: they count and
+compare anew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+)
+from sqlalchemy.sql.selectable import FromClause
+
+from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.adapters.records.types import DbNow
+from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
+
+
+@dataclass(frozen=True)
+class Check:
+    """An invariant and what finds the rows for which it does not hold."""
+
+    name: str
+    text: str
+    queries: Sequence[Select[Any]]
+
+
+S, R = STEPS.c, RUNS.c
+
+#: What is older is no longer on its way: `p_before`, in seconds from now.
+LONG_AGO: Final = DbNow(bindparam("p_before", type_=Float))
+ENDED: Final = S.status.in_(tuple(TERMINAL_STEP_STATES))
+RUN_ENDED: Final = R.status.in_(tuple(TERMINAL_RUN_STATES))
+NODE: Final = S.map_index.is_(None)
+IS_MAP: Final = S.map_size.is_not(None)
+#: What a worker runs: a running map only waits for its items.
+LEASED: Final = and_(S.status == StepState.RUNNING, ~IS_MAP)
+
+
+def _text(value: Any) -> ColumnElement[str]:
+    return func.coalesce(cast(value, String), "none")
+
+
+def _what(*parts: Any) -> ColumnElement[str]:
+    """Join constants and columns to one text."""
+    whole: Any = literal("", String)
+    for part in parts:
+        whole = whole + (literal(part, String) if isinstance(part, str) else _text(part))
+    return whole  # type: ignore[no-any-return]
+
+
+def steps(where: Any, *what: Any, of: FromClause = STEPS) -> Select[Any]:
+    """Select steps at fault, and say what is wrong with each."""
+    columns = (S.flow_run_id, S.id, S.step_key, S.map_index, _what(*what))
+    return select(*columns).select_from(of).where(where)
+
+
+def runs(where: Any, *what: Any, of: FromClause = RUNS) -> Select[Any]:
+    """Select runs at fault, and say what is wrong with each."""
+    nobody = (cast(null(), S.id.type), cast(null(), String), cast(null(), Integer))
+    return select(R.id, *nobody, _what(*what)).select_from(of).where(where)
