@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     null,
     select,
 )
@@ -40,14 +41,25 @@ class Check:
 
 S, R = STEPS.c, RUNS.c
 
+
+def in_state(*states: StepState, of: Any = S) -> ColumnElement[bool]:
+    """Tell whether a step is in one of these states.
+
+    They are written out: with bound ones, SQLite prepares a statement anew each time it is run,
+    to see whether a partial index serves it now.
+    """
+    # Sorted, so that the statement is the same in every process.
+    return of.status.in_([literal_column(f"'{state}'") for state in sorted(states)])  # type: ignore[no-any-return]
+
+
 #: What is older is no longer on its way: `p_before`, in seconds from now.
 LONG_AGO: Final = DbNow(bindparam("p_before", type_=Float))
-ENDED: Final = S.status.in_(tuple(TERMINAL_STEP_STATES))
+ENDED: Final = in_state(*TERMINAL_STEP_STATES)
 RUN_ENDED: Final = R.status.in_(tuple(TERMINAL_RUN_STATES))
 NODE: Final = S.map_index.is_(None)
 IS_MAP: Final = S.map_size.is_not(None)
 #: What a worker runs: a running map only waits for its items.
-LEASED: Final = and_(S.status == StepState.RUNNING, ~IS_MAP)
+LEASED: Final = and_(in_state(StepState.RUNNING), ~IS_MAP)
 
 
 def _text(value: Any) -> ColumnElement[str]:

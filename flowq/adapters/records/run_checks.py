@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 
 from flowq.adapters.records.checks import (
     ENDED,
@@ -14,6 +14,7 @@ from flowq.adapters.records.checks import (
     Check,
     R,
     S,
+    in_state,
     runs,
     steps,
 )
@@ -33,13 +34,13 @@ _MOVES = case(
         R.status == RunState.RUNNING,
         _has(
             or_(
-                S.status.in_((StepState.QUEUED, StepState.RETRYING, StepState.WAITING)),
-                and_(S.status == StepState.PENDING, S.pending_dependencies == 0),
+                in_state(StepState.QUEUED, StepState.RETRYING, StepState.WAITING),
+                and_(in_state(StepState.PENDING), S.pending_dependencies == 0),
                 LEASED,
             )
         ),
     ),
-    else_=_has(or_(S.status == StepState.WAITING, LEASED)),
+    else_=_has(or_(in_state(StepState.WAITING), LEASED)),
 )
 _LAST = func.coalesce(
     select(func.max(S.completed_at)).where(S.flow_run_id == R.id).correlate(RUNS).scalar_subquery(),
@@ -82,7 +83,7 @@ _SUMS = (
         func.count()
         .filter(
             ~IS_MAP,
-            S.status.in_((StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)),
+            in_state(StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED),
         )
         .label("done"),
         func.sum(S.tokens_used).label("tokens"),
@@ -91,25 +92,31 @@ _SUMS = (
     .group_by(S.flow_run_id)
     .subquery("sums")
 )
-_SUMMED = RUNS.outerjoin(_SUMS, _SUMS.c.run_id == R.id)
 
-
-def _sum(column: ColumnElement[Any], name: str) -> Select[Any]:
-    total = func.coalesce(_SUMS.c[name], 0)
-    differs = column.is_distinct_from(total)
-    return runs(
-        and_(RUN_ENDED, differs),
-        f"{column.key} is ",
-        column,
-        ", its steps make ",
-        total,
-        of=_SUMMED,
-    )
+_WRITTEN: Final = {
+    "total": R.total_steps,
+    "done": R.step_progress,
+    "tokens": R.total_tokens,
+    "cost": R.total_cost,
+}
+_SUMMED = {name: func.coalesce(_SUMS.c[name], 0) for name in _WRITTEN}
+_TOTALS = runs(
+    and_(
+        RUN_ENDED,
+        or_(*(_WRITTEN[name].is_distinct_from(total) for name, total in _SUMMED.items())),
+    ),
+    *(
+        part
+        for name, total in _SUMMED.items()
+        for part in (f"{_WRITTEN[name].key} is ", _WRITTEN[name], ", its steps make ", total, "; ")
+    ),
+    of=RUNS.outerjoin(_SUMS, _SUMS.c.run_id == R.id),
+)
 
 
 _OUTCOME = [
     steps(
-        and_(NODE, R.status == RunState.COMPLETED, S.status == StepState.CANCELLED),
+        and_(NODE, R.status == RunState.COMPLETED, in_state(StepState.CANCELLED)),
         "the run is completed, this step cancelled",
         of=STEPS.join(RUNS),
     ),
@@ -128,7 +135,7 @@ _OPEN_CHILD = exists().where(
     _K.parent_step_run_id == S.id, _K.status.not_in(tuple(TERMINAL_RUN_STATES))
 )
 _CHILDLESS = steps(
-    and_(S.status == StepState.WAITING, ~_OPEN_CHILD), "it waits for no child run that is open"
+    and_(in_state(StepState.WAITING), ~_OPEN_CHILD), "it waits for no child run that is open"
 )
 _PARENT = RUNS.outerjoin(STEPS, S.id == R.parent_step_run_id)
 _ALONE = runs(
@@ -139,7 +146,7 @@ _ALONE = runs(
         or_(
             S.id.is_(None),
             and_(
-                S.status != StepState.WAITING,
+                ~in_state(StepState.WAITING),
                 or_(S.completed_at.is_(None), S.completed_at <= LONG_AGO),
             ),
         ),
@@ -160,12 +167,7 @@ RUN_CHECKS: Final = (
     Check(
         "run totals",
         "Totals and progress of a run that has ended are sums over its steps.",
-        [
-            _sum(R.total_steps, "total"),
-            _sum(R.step_progress, "done"),
-            _sum(R.total_tokens, "tokens"),
-            _sum(R.total_cost, "cost"),
-        ],
+        [_TOTALS],
     ),
     Check(
         "run outcome",

@@ -25,6 +25,7 @@ from flowq.adapters.records.checks import (
     Check,
     R,
     S,
+    in_state,
     steps,
 )
 from flowq.adapters.records.repository import RUNS, STEPS
@@ -77,11 +78,11 @@ _RECENT_ITEM = exists().where(
     _SAME,
     _O.map_index.is_not(None),
     or_(
-        _O.status.not_in(tuple(TERMINAL_STEP_STATES)),
+        ~in_state(*TERMINAL_STEP_STATES, of=_O),
         _O.completed_at > LONG_AGO,
     ),
 )
-_OPEN_MAP = and_(S.status == StepState.RUNNING, IS_MAP, NODE)
+_OPEN_MAP = and_(in_state(StepState.RUNNING), IS_MAP, NODE)
 
 _LEASE = steps(
     or_(
@@ -95,12 +96,12 @@ _LEASE = steps(
     ", lease_expires_at is ",
     S.lease_expires_at,
 )
-_SENT = S.status.in_((StepState.QUEUED, StepState.RETRYING))
+_SENT = in_state(StepState.QUEUED, StepState.RETRYING)
 _TIMER = steps(
     # What a pending step has there is not looked at before it is queued.
     or_(
         and_(_SENT, or_(S.wake_at.is_(None), S.batch_id.is_(None))),
-        and_(S.wake_at.is_not(None), or_(ENDED, LEASED, S.status == StepState.WAITING)),
+        and_(S.wake_at.is_not(None), or_(ENDED, LEASED, in_state(StepState.WAITING))),
     ),
     "it is ",
     S.status,
@@ -119,11 +120,11 @@ _END_TIME = steps(
 _ERROR = steps(
     or_(
         and_(
-            S.status == StepState.COMPLETED,
+            in_state(StepState.COMPLETED),
             or_(S.error_type.is_not(None), S.error_message.is_not(None)),
         ),
         and_(
-            S.status == StepState.FAILED,
+            in_state(StepState.FAILED),
             or_(S.error_type.is_(None), S.error_message.is_(None)),
         ),
     ),
@@ -138,13 +139,13 @@ _ERROR = steps(
 _HEX_ID = func.replace(cast(S.id, String), "-", "")
 _IS_ITS_OWN = func.replace(S.result["key"].as_string(), "-", "").contains(_HEX_ID)
 _NO_RESULT = steps(
-    and_(S.status == StepState.COMPLETED, ~IS_MAP, S.result.is_(null())),
+    and_(in_state(StepState.COMPLETED), ~IS_MAP, S.result.is_(null())),
     "it has completed without a result",
 )
 _NO_COPY = steps(
     # A step that waited for a child run may refer to a row of that.
     and_(
-        S.status == StepState.COMPLETED,
+        in_state(StepState.COMPLETED),
         S.result["place"].as_string() == Place.ROW,
         _IS_ITS_OWN,
         S.outputs.is_(null()),
@@ -157,7 +158,7 @@ _COUNTED = steps(
         S.pending_dependencies < 0,
         and_(
             S.pending_dependencies != 0,
-            S.status.not_in((StepState.PENDING, StepState.CANCELLED)),
+            ~in_state(StepState.PENDING, StepState.CANCELLED),
         ),
     ),
     "it is ",
