@@ -6,6 +6,8 @@
     Dispatcher    sends batches to workers                        adapters/dispatch
     Events        tells those who wait for a run                  adapters/events
 
+What finds rows that contradict each other is asked by one caller only: see `invariant_port`.
+
 Each port has one contract suite under tests/contract that every adapter passes. The values that go
 through them stand in `rows`.
 """
@@ -18,24 +20,20 @@ from typing import Any, Protocol, TypeVar
 
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
+from flowq.engine.invariant_port import Invariants
 from flowq.engine.rows import (
     Batch,
     Claim,
     Definition,
-    Invariant,
     Lapsed,
     NewRun,
     NewStep,
     Outcome,
-    PlacedRun,
     RunEnding,
     RunView,
     StepPlace,
-    StoredObject,
     StoredStep,
-    Suspect,
     Together,
-    Violation,
 )
 
 T = TypeVar("T")
@@ -325,31 +323,6 @@ class Sweeps(Protocol):
 
     def stale(self, *, age: timedelta, limit: int) -> list[RunId]:
         """Running runs whose progress was not written for `age`."""
-
-
-class Invariants(Protocol):
-    """Finds rows that must not be; changes nothing. Callers use `flowq.engine.invariants`."""
-
-    @property
-    def listed(self) -> Sequence[Invariant]:
-        """What `violations` checks."""
-
-    def violations(self, *, grace: timedelta, max_recoveries: int) -> list[Violation]:
-        """Rows at fault, all as of one moment.
-
-        Args:
-            grace: How long what is on its way may take; younger states are not reported.
-            max_recoveries: How often a step may be recovered.
-        """
-
-    def suspects(self) -> list[Suspect]:
-        """Steps whose failures only the spec of their run can allow."""
-
-    def placed(self, after: RunId | None = None) -> list[PlacedRun]:
-        """Some runs with their nodes, in the order of their ids; none when no more come `after`."""
-
-    def objects(self) -> list[StoredObject]:
-        """What rows say about objects."""
 
 
 class Transaction(Protocol):
