@@ -16,11 +16,11 @@ from flowq import RetryPolicy, flow, step
 from flowq.adapters.records.database import SqlRecords, SqlTransaction
 from flowq.adapters.records.models import Base
 from flowq.adapters.records.types import DbNow
-from flowq.core.ids import RunId, StepRunId, item_id, node_id
+from flowq.core.ids import LeaseToken, RunId, StepRunId, item_id, node_id
 from flowq.core.states import RunState, StepState
 from flowq.engine.invariants import check, invariants, missing_objects
 from flowq.engine.ports import Records
-from flowq.engine.rows import Violation
+from flowq.engine.rows import Outcome, Violation
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 
@@ -97,12 +97,39 @@ class Good:
         return node if index is None else item_id(node, index)
 
 
+def leave_open(stage: Stage) -> None:
+    """Leave runs in the middle: a step is running, one retries, one has lost its worker for good,
+    items of a map are queued.
+    """
+    claimed, retrying, lost = (stage.submit(failing, {"n": -1}) for _ in range(3))
+    stage.submit(mapped, {"values": [1, 2]})
+    stage.dispatcher.clear()
+    for played, lease in ((claimed, HOUR), (retrying, HOUR), (lost, -HOUR)):
+        token, place = LeaseToken(uuids.uuid7()), node_id(played.id, "bad")
+        claim = stage.records.single(
+            lambda tx: tx.steps.claim(place, token=token, lease=lease, worker="w")  # noqa: B023
+        )
+        assert claim is not None
+        if played is retrying:
+            why = Outcome(error_type="E", error_message="e")
+            assert stage.records.single(lambda tx: tx.steps.retry(claim, why, HOUR))  # noqa: B023
+    lapsed = stage.records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=0, limit=9))
+    assert [True] == [one.failed for one in lapsed]
+    stage.dispatcher.send_advance([one.batch for one in lapsed])
+    stage.dispatcher.run(stage.engine)
+    assert RunState.FAILED is lost.status
+    assert {StepState.RUNNING, StepState.RETRYING} == {
+        played.states()["bad"] for played in (claimed, retrying)
+    }
+
+
 @pytest.fixture(scope="module")
 def db(records: SqlRecords) -> Good:
     stage = Stage.on(records)
     waiting = stage.submit(parent, {"n": 1})
     stage.dispatcher.run(stage.engine, limit=1)
     stage.dispatcher.clear()
+    leave_open(stage)
     stopped = stage.submit(good, {"n": 1})
     records.write(lambda tx: tx.runs.stop(stopped.id, cancel=True))
     stage.dispatcher.run(stage.engine)
