@@ -212,7 +212,7 @@ def downgrade(**options: Any) -> Any:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="With --invariants: how long what is on its way may take.",
+    help="With --invariants: how long what is on its way may take; longer than the queue is.",
 )
 @click.option(
     "--objects",
