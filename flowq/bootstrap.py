@@ -166,5 +166,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             max_recoveries=chosen.max_recoveries,
             input_limit_bytes=chosen.input_limit_bytes,
             chord_from=chosen.chord_from,
+            cancel_every=chosen.cancel_every,
+            cancel_grace=chosen.cancel_grace,
         ),
     )

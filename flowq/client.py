@@ -14,7 +14,7 @@ from flowq import bootstrap
 from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import runs
+from flowq.engine import cancel, runs
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
 from flowq.engine.registry import FlowType, registry
@@ -99,6 +99,24 @@ class Run(Generic[R_co]):
                 wait(min(_LOOK_AGAIN, left))
         return state
 
+    def cancel(self, reason: str | None = None) -> RunState:
+        """Cancel the run and its child runs; what has ended stays as it ended.
+
+        Steps that do not run yet never will; running ones are asked to end, and after a while
+        stopped where that is possible (docs/concepts.md, Cancel).
+
+        Args:
+            reason: Who cancels it and why; `result()` says it to those who wait.
+
+        Returns:
+            The state of the run now: `cancelling` while a step still runs, `cancelled`, or the one
+            in which it had ended before, such as `completed`.
+
+        Raises:
+            RunNotFound: the run is gone.
+        """
+        return cancel.cancel(bootstrap.engine(), self.id, reason)
+
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the run and return what its flow returned, of the type its annotation says.
 
@@ -110,7 +128,7 @@ class Run(Generic[R_co]):
         Raises:
             ResultTimeout: it did not end in time. The run goes on.
             RunFailed: it failed; the message says which step and why.
-            RunCancelled: it was cancelled.
+            RunCancelled: it was cancelled; the message has the reason that was given.
             ResultMissing: it completed, but a large result is gone from the store.
         """
         state = self.wait(timeout)

@@ -67,6 +67,17 @@ class Settings(BaseSettings):
     max_recoveries: int = Field(
         5, ge=0, description="A step that lost its worker more often than this fails."
     )
+    cancel_seconds: float = Field(
+        2.0,
+        gt=0,
+        description="How often a worker asks whether the runs of its running steps were cancelled.",
+    )
+    cancel_grace_seconds: float = Field(
+        10.0,
+        ge=0,
+        description="How long a running step that was cancelled may go on before it is "
+        "interrupted; and then, in a prefork pool, before its process is ended.",
+    )
     database_pool_size: int = Field(
         10, gt=0, description="Database connections of one process, at most."
     )
@@ -101,6 +112,16 @@ class Settings(BaseSettings):
     def lease(self) -> timedelta:
         """Length of a lease."""
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def cancel_every(self) -> timedelta:
+        """How often running steps ask whether they were cancelled."""
+        return timedelta(seconds=self.cancel_seconds)
+
+    @property
+    def cancel_grace(self) -> timedelta:
+        """How long a cancelled step may go on by itself."""
+        return timedelta(seconds=self.cancel_grace_seconds)
 
     @property
     def resend_after(self) -> timedelta:

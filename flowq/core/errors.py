@@ -19,7 +19,8 @@ The type says whose move it is:
         ├── RedisUnavailable   DatabaseUnavailable   StoreUnavailable
         └── DatabaseNotMigrated   DatabaseTooNew   StoreAfterFork
 
-Each carries a `hint`: the next thing to type or change.
+Each carries a `hint`: the next thing to type or change. Apart from the tree stands `StepCancelled`,
+which ends the code of a step and is no `Exception`.
 """
 
 
@@ -74,6 +75,14 @@ class StepTimeout(StepError):
 
 class LeaseLost(StepError):
     """The attempt's lease is gone: another worker has the step, or it was cancelled."""
+
+
+class StepCancelled(BaseException):
+    """Ends the code of a step whose run was cancelled.
+
+    Like `asyncio.CancelledError` no `Exception`: code that catches those to go on must not catch
+    this one.
+    """
 
 
 class ResultMissing(FlowqError):

@@ -40,11 +40,12 @@ from flowq.core.references import (
     references,
     resolve,
 )
-from flowq.core.spec import StepSpec
+from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.finish import finish_if_done
+from flowq.engine.orphans import cancel_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, Definition, Message, NewStep, StepPlace
 from flowq.engine.values import lookup
@@ -73,6 +74,8 @@ class Progress:
 
     batches: list[Batch] = field(default_factory=list)
     undecided: list[str] = field(default_factory=list)
+    #: Whether it has cancelled steps, whose child runs nobody waits for any more.
+    cancelled: bool = False
 
 
 class Advance:
@@ -125,19 +128,22 @@ class Advance:
             self._run_id, [key], outcome, reason=self._map_failure(key, outcome)
         ):
             return self._progress
-        if outcome is StepState.FAILED:
-            self._tx.steps.cancel_open(self._run_id, key)
+        if outcome is StepState.FAILED and self._tx.steps.cancel_open(self._run_id, key):
+            self._progress.cancelled = True
         return self.ended({key: outcome})
 
-    def failed(self, step: StepSpec, message: str | None = None) -> None:
+    def failed(self, step: StepSpec, message: str | None = None) -> Progress:
         """Stop the run if the failure of this step does that."""
         if not stops_run(self._spec, step):
-            return
+            return self._progress
         if message is None:
             row = self._tx.steps.stored(self._run_id, [step.key])[0]
             message = row.error_message or "failed"
-        if self._tx.runs.stop(self._run_id, error=f"step {step.key!r} failed: {message}"):
-            self._tx.steps.cancel_open(self._run_id)
+        error = f"step {step.key!r} failed: {message}"
+        stopped = self._tx.runs.stop(self._run_id, error=error)
+        if stopped and self._tx.steps.cancel_open(self._run_id):
+            self._progress.cancelled = True
+        return self._progress
 
     def _decide(
         self, ready: Sequence[str], known: Mapping[str, StepState], facts: Facts
@@ -255,6 +261,8 @@ def advance(
         progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
         reach(FaultPoint.AFTER_ADVANCE)
         send(engine, progress.batches)
+        if progress.cancelled and any(step.kind is StepKind.FLOW for step in definition.spec.steps):
+            cancel_orphans(engine, run_id)
         return progress
 
     progress = once(work)

@@ -28,6 +28,7 @@ from flowq.core.errors import (
     LeaseLost,
     NotSerializable,
     RunNotFound,
+    StepCancelled,
     StepError,
     Unavailable,
 )
@@ -35,7 +36,7 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempoten
 from flowq.core.references import references, resolve
 from flowq.core.retries import error_type_names, retry_delay
 from flowq.core.spec import StepKind, StepSpec
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.advance import Advance, Progress, advance, finish
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import complete, end_item, lost
@@ -66,6 +67,7 @@ class Ending(StrEnum):
     WAITING = "waiting"
     RETRYING = "retrying"
     FAILED = "failed"
+    CANCELLED = "cancelled"  #: Its run was cancelled, or stopped before it could start a child run.
     LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
 
 
@@ -96,7 +98,7 @@ def run_attempt(
     if claim is None:
         return Ended(Ending.NOT_CLAIMED)
     started = time.monotonic()
-    attempt = Attempt()
+    attempt = Attempt(partial(_cancel, engine, claim, started))
     inputs: dict[str, Any] = {}
     with engine.leases.hold(claim.token, attempt), local_files():
         try:
@@ -121,8 +123,11 @@ def run_attempt(
                 where=claim.key,
             )
             reach(FaultPoint.AFTER_RESULT)
+            attempt.raise_if_cancelled()
         except LeaseLost as error:
-            return Ended(Ending.LOST, error)
+            return _lost(attempt, error)
+        except StepCancelled:
+            end = partial(_end_cancelled, engine, claim, started)
         except Unavailable as error:
             end = partial(_give_back, engine, claim, error, started, joined=joined)
         except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure
@@ -135,7 +140,13 @@ def run_attempt(
             return end()
         except LeaseLost as error:
             logger.warning("%s: %s", claim.key, error, extra={"action": "lease_lost"})
-            return Ended(Ending.LOST, error)
+            return _lost(attempt, error)
+
+
+def _lost(attempt: Attempt, error: LeaseLost) -> Ended:
+    """Tell how an attempt without a lease ended: the heartbeat may have cancelled it."""
+    seen = attempt.cancel_seen.is_set()
+    return Ended(Ending.CANCELLED if seen else Ending.LOST, error)
 
 
 def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | None:
@@ -173,6 +184,7 @@ def _call(
         claim.attempt,
         idempotency_key(claim.id),
         logging.LoggerAdapter(logging.getLogger(step_type.name), extra),
+        attempt.cancel_seen,
     )
     call = attempt.call_async if step_type.is_async else attempt.call_sync
     return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
@@ -218,7 +230,7 @@ def _fail(
         if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
         reach(FaultPoint.AFTER_FAIL)
-        return Ended(Ending.RETRYING, error, delay)
+        return _retrying(engine, claim, error, delay)
 
     if claim.map_index is not None:
         if not engine.records.single(lambda tx: tx.steps.fail(claim, outcome, advanced=True)):
@@ -232,8 +244,7 @@ def _fail(
             raise lost(claim)
         if not joined:
             return transition.ended({claim.key: StepState.FAILED})
-        transition.failed(step, outcome.error_message)
-        return Progress()
+        return transition.failed(step, outcome.error_message)
 
     advance(engine, claim.run_id, work)
     reach(FaultPoint.AFTER_FAIL)
@@ -254,7 +265,35 @@ def _give_back(
     delay = timedelta(seconds=2**claim.recoveries)
     if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
         raise lost(claim)
-    return Ended(Ending.RETRYING, error, delay)
+    return _retrying(engine, claim, error, delay)
+
+
+def _retrying(engine: Engine, claim: Claim, error: Exception, delay: timedelta) -> Ended:
+    """Tell that another attempt follows, unless the run was stopped while this one ran."""
+    state = engine.records.single(lambda tx: tx.runs.status(claim.run_id))
+    if state is not RunState.CANCELLING:
+        return Ended(Ending.RETRYING, error, delay)
+    finish(engine, claim.run_id)  # which cancels the step
+    return Ended(Ending.CANCELLED)
+
+
+def _cancel(engine: Engine, claim: Claim, started: float) -> bool:
+    """Record that a running step was cancelled; False when the attempt has lost its lease."""
+    outcome = Outcome(execution_time_ms=_since(started))
+    if not engine.records.single(lambda tx: tx.steps.cancel(claim, outcome)):
+        return False
+    logger.info("%s of run %s was cancelled", claim.key, claim.run_id, extra={"action": "cancel"})
+    try:
+        finish(engine, claim.run_id)
+    except Unavailable as error:
+        logger.warning("run %s is left to the sweeper: %s", claim.run_id, error)
+    return True
+
+
+def _end_cancelled(engine: Engine, claim: Claim, started: float) -> Ended:
+    if not _cancel(engine, claim, started):
+        raise lost(claim)
+    return Ended(Ending.CANCELLED)
 
 
 def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]) -> Ended:
@@ -268,7 +307,10 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
 
     def wait(tx: Transaction) -> None:
         # In the transaction that inserts the child: one that ends at once finds its parent waiting,
-        # and a child that is refused leaves its parent running, to fail.
+        # and a child that is refused leaves its parent running, to fail. The run is locked before
+        # the step, as a cancel does it.
+        if tx.runs.is_stopping(claim.run_id):
+            raise StepCancelled(f"{claim.key} starts no child run: its own run is stopping")
         if not tx.steps.wait(claim):
             raise lost(claim)
 

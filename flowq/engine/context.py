@@ -5,9 +5,10 @@ Kept in a ContextVar, so it is right in threads, in greenlets and in coroutines 
 
 import logging
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
-from flowq.core.errors import FlowqError
+from flowq.core.errors import FlowqError, StepCancelled
 from flowq.core.ids import RunId, StepRunId
 
 _current: ContextVar["StepContext"] = ContextVar("flowq_step_context")
@@ -24,6 +25,25 @@ class StepContext:
     attempt: int  #: From 1.
     idempotency_key: str  #: The same over all attempts; give it to outside APIs that take one.
     logger: logging.LoggerAdapter[logging.Logger]  #: Adds run, step and attempt to each record.
+    _cancelled: Event = field(default_factory=Event, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether someone has cancelled the run; looking costs nothing, so look often.
+
+        It is known a few seconds after the cancel (FLOWQ_CANCEL_SECONDS). What the step returns
+        from then on counts for nothing.
+        """
+        return self._cancelled.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """End the step here if someone has cancelled the run.
+
+        Raises:
+            StepCancelled: someone has. It is no `Exception`, so `except Exception` lets it through.
+        """
+        if self._cancelled.is_set():
+            raise StepCancelled(f"{self.key} was cancelled")
 
 
 def current() -> StepContext:

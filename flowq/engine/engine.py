@@ -39,6 +39,10 @@ class Policies:
     input_limit_bytes: int = 1024 * 1024
     #: From this size on a batch is a chord; the members of a smaller one advance by themselves.
     chord_from: int = 8
+    #: How often running attempts ask whether someone has cancelled their run.
+    cancel_every: timedelta = timedelta(seconds=2)
+    #: How long the code of a cancelled step has for each of the two ways of ending it.
+    cancel_grace: timedelta = timedelta(seconds=10)
 
 
 class Known:
@@ -147,4 +151,10 @@ class Engine:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definitions", Definitions(self.records))
-        object.__setattr__(self, "leases", LeaseKeeper(self.records, self.policies.lease))
+        leases = LeaseKeeper(
+            self.records,
+            self.policies.lease,
+            cancel_every=self.policies.cancel_every,
+            cancel_grace=self.policies.cancel_grace,
+        )
+        object.__setattr__(self, "leases", leases)

@@ -1,16 +1,16 @@
 """Running the user's function: with its context, its timeout, and coroutines on one event loop.
 
 Async steps of a process share one event loop in one thread, so a pool of threads runs hundreds of
-them at once and libraries may keep their connection pools between steps. What a timeout can do
-depends on where a step runs (docs/concepts.md has the table):
+them at once and libraries may keep their connection pools between steps. What a timeout, or a
+cancel after its grace period, can do depends on where a step runs (see docs/concepts.md):
 
     async                      the coroutine is cancelled at its next await
-    sync, in the main thread   (prefork, solo) SIGALRM interrupts it
+    sync, in the main thread   (prefork, solo) SIGALRM, or SIGURG for a cancel, interrupts it
     sync, elsewhere            (threads, gevent) it runs in a thread of its own, which is left
                                behind: the attempt ends on time, the code when it ends, unheard
 
 A step that ends after its timeout all the same, since it caught the exception or never awaited, has
-failed: what it returns too late counts for nothing.
+failed, and one that has seen its cancel is cancelled: what it returns counts for nothing.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 
-from flowq.core.errors import LeaseLost, StepError, StepTimeout
+from flowq.core.errors import LeaseLost, StepCancelled, StepError, StepTimeout
 from flowq.engine.context import StepContext, enter
 
 
@@ -57,11 +57,40 @@ _loop = EventLoop()
 os.register_at_fork(after_in_child=lambda: setattr(_loop, "_lock", threading.Lock()))
 
 
-class Attempt:
-    """One running call of a step, which losing its lease can stop."""
+class _MainThread:
+    """Whose code runs in the main thread of this process, where a signal can interrupt it.
 
-    def __init__(self) -> None:
+    The handler stays installed and looks at this, so a signal that comes too late hits nobody.
+    """
+
+    attempt: "Attempt | None" = None
+    thread: int = 0
+
+
+#: Not used by Celery or Python, and ignored by a process that knows nothing of it.
+_INTERRUPT = signal.SIGURG
+
+
+def _on_interrupt(_number: int, _frame: FrameType | None) -> None:
+    attempt = _MainThread.attempt
+    if attempt is not None and attempt.interrupted:
+        _MainThread.attempt = None
+        raise StepCancelled("the step was cancelled, and its grace period is over")
+
+
+class Attempt:
+    """One running call of a step, which a cancel or the loss of its lease can stop.
+
+    Args:
+        record_cancel: Writes that the attempt was cancelled; False when its lease is gone.
+    """
+
+    def __init__(self, record_cancel: Callable[[], bool] = lambda: False) -> None:
+        self.record_cancel = record_cancel
+        self.cancel_seen = threading.Event()
+        self.interrupted = False
         self._future: Future[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._lost = False
 
     def lose(self) -> None:
@@ -69,6 +98,30 @@ class Attempt:
         self._lost = True
         if self._future is not None:
             self._future.cancel()
+
+    def cancel(self) -> None:
+        """Ask it to end: an async step is cancelled at its next await, a sync one may look."""
+        self.cancel_seen.set()
+        task = self._task
+        if task is not None:
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def interrupt(self) -> bool:
+        """Raise `StepCancelled` in a sync step that runs in the main thread.
+
+        Returns:
+            False when the step is none, or not in its code.
+        """
+        if _MainThread.attempt is not self:
+            return False
+        self.interrupted = True
+        signal.pthread_kill(_MainThread.thread, _INTERRUPT)
+        return True
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `StepCancelled` if someone has asked for it."""
+        if self.cancel_seen.is_set():
+            raise StepCancelled("the step was cancelled")
 
     def call_async(
         self,
@@ -82,11 +135,14 @@ class Attempt:
 
         Raises:
             StepTimeout: it took longer than `timeout`.
+            StepCancelled: `cancel` was called meanwhile.
             LeaseLost: `lose` was called meanwhile.
         """
 
         async def body() -> Any:
             enter(context)
+            self._task = asyncio.current_task()
+            self.raise_if_cancelled()  # before this line nobody could cancel the task
             started = time.monotonic()
             try:
                 async with asyncio.timeout(timeout.total_seconds() if timeout else None) as limit:
@@ -103,12 +159,13 @@ class Attempt:
         self._future = _loop.submit(body())
         if self._lost:  # between the claim and this line
             self._future.cancel()
-        try:
-            return self._future.result()
-        except BaseException:
-            if self._lost:
-                raise LeaseLost("the lease was lost while the step ran") from None
-            raise
+        with self._cancellable():
+            try:
+                return self._future.result()
+            except BaseException:
+                if self._lost:
+                    raise LeaseLost("the lease was lost while the step ran") from None
+                raise
 
     def call_sync(
         self,
@@ -122,6 +179,7 @@ class Attempt:
 
         Raises:
             StepTimeout: it took longer than `timeout`.
+            StepCancelled: `cancel` was called meanwhile.
         """
 
         def body() -> Any:
@@ -135,12 +193,40 @@ class Attempt:
                 raise _left(error) from error
 
         here = contextvars.copy_context()
-        if timeout is None:
-            return here.run(body)
-        if threading.current_thread() is threading.main_thread():
-            with _alarm(timeout):
-                return here.run(body)
-        return _beside(lambda: here.run(body), timeout)
+        with self._cancellable():
+            if threading.current_thread() is threading.main_thread():
+                with _alarm(timeout) if timeout else nullcontext(), self._interruptible():
+                    return here.run(body)
+            return here.run(body) if timeout is None else _beside(lambda: here.run(body), timeout)
+
+    @contextmanager
+    def _cancellable(self) -> Iterator[None]:
+        """Let a step that was cancelled while it ran end as that, whatever it returns or raises."""
+        self.raise_if_cancelled()
+        try:
+            yield
+        except LeaseLost:
+            raise
+        except (Exception, StepCancelled) as error:
+            self.raise_if_cancelled()
+            if isinstance(error, StepCancelled):
+                raise StepError(
+                    "the step raised StepCancelled, and nobody has cancelled it"
+                ) from error
+            raise
+        self.raise_if_cancelled()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let `interrupt` reach the code that runs in the block, in the main thread."""
+        if signal.getsignal(_INTERRUPT) is not _on_interrupt:
+            signal.signal(_INTERRUPT, _on_interrupt)
+        _MainThread.thread = threading.get_ident()
+        _MainThread.attempt = self
+        try:
+            yield
+        finally:
+            _MainThread.attempt = None
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class FaultPoint(StrEnum):
     AFTER_PUBLISH = "after_publish"  #: They have gone.
     BEFORE_FINISH = "before_finish"  #: All steps may have ended; the run is open.
     AFTER_FINISH = "after_finish"  #: The run is closed; nobody was told.
+    BEFORE_CANCEL = "before_cancel"  #: Someone cancels a run; nothing is recorded.
+    AFTER_CANCEL = "after_cancel"  #: It is; child runs and running steps know nothing of it.
     BEFORE_RENEW = "before_renew"  #: The heartbeat is about to renew the leases.
     BEFORE_SWEEP = "before_sweep"  #: A pass of the sweeper begins.
 

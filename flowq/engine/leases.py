@@ -4,12 +4,22 @@ Every third of the lease it renews all tokens in one statement. A token that doe
 lost: its attempt is told, and whatever it still writes finds the token gone. The thread lives in
 the process that runs the steps, so it dies with them, and it runs beside them, so a step that
 computes for minutes keeps its lease.
+
+The same thread asks, more often, whether someone has cancelled the runs of its attempts, and stops
+their code in stages, each a grace period after the one before:
+
+    asked         an async step is cancelled at its next await, a sync one may look at its context
+    interrupted   a sync step in the main thread gets an exception
+    ended         its row becomes cancelled, by its lease; a process that holds nothing else (a
+                  child of a prefork pool) is ended, elsewhere the code goes on and is not heard
 """
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -21,14 +31,46 @@ from flowq.engine.ports import Records
 
 logger = logging.getLogger(__name__)
 
+#: The exit code of a process that was ended with the step it ran.
+EXIT_CANCELLED = 75
+
+
+class _Process:
+    """The pid of this process, if it may be ended with its step; a fork of it may not."""
+
+    expendable: int = 0
+
+
+def this_process_is_expendable() -> None:
+    """Say that this process runs one step at a time and is replaced when it ends."""
+    _Process.expendable = os.getpid()
+
 
 class LeaseKeeper:
-    """Renews the leases that are held in this process."""
+    """Renews the leases that are held in this process, and stops attempts that are cancelled.
 
-    def __init__(self, records: Records, lease: timedelta) -> None:
+    Args:
+        records: The database.
+        lease: Length of a lease.
+        cancel_every: How often to ask which attempts are cancelled.
+        cancel_grace: Length of each stage of stopping one.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        lease: timedelta,
+        *,
+        cancel_every: timedelta,
+        cancel_grace: timedelta,
+    ) -> None:
         self._records = records
         self._lease = lease
+        self._pause = min(lease / 3, cancel_every).total_seconds()
+        self._grace = cancel_grace.total_seconds()
         self._held: dict[LeaseToken, Attempt] = {}
+        self._stages: dict[LeaseToken, float] = {}  # when the next stage of a cancelled one begins
+        self._renew_at = 0.0
         self._lock = threading.Lock()
         self._pid = 0
 
@@ -39,6 +81,7 @@ class LeaseKeeper:
             self._held[token] = attempt
             if self._pid != os.getpid():
                 self._pid = os.getpid()
+                self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
                 threading.Thread(target=self._beat, name="flowq-leases", daemon=True).start()
         try:
             yield
@@ -48,10 +91,20 @@ class LeaseKeeper:
 
     def _beat(self) -> None:
         pause = threading.Event()
-        while not pause.wait(self._lease.total_seconds() / 3):
-            self._renew()
+        while not pause.wait(self._pause):
+            try:
+                # One statement: what is to be renewed before the next beat is renewed now.
+                if time.monotonic() + self._pause > self._renew_at:
+                    self._renew()
+                else:
+                    self._ask()
+                self._stop_cancelled()
+            except Exception:
+                # It must outlive any single fault: all leases of the process hang on it.
+                logger.exception("a beat of the heartbeat failed", extra={"action": "renew"})
 
     def _renew(self) -> None:
+        self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
         with self._lock:
             tokens = list(self._held)
         if not tokens:
@@ -66,6 +119,7 @@ class LeaseKeeper:
         for token in tokens:
             if token not in alive:
                 self._lose(token)
+        self._cancelled({token for token, cancelled in alive.items() if cancelled})
 
     def _lose(self, token: LeaseToken) -> None:
         with self._lock:
@@ -73,3 +127,52 @@ class LeaseKeeper:
         if attempt is not None:
             logger.warning("the lease of a running step was lost", extra={"action": "lease_lost"})
             attempt.lose()
+
+    # --- cancelled attempts ----------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Ask which attempts are cancelled, of those that have not been told so."""
+        with self._lock:
+            tokens = [token for token in self._held if token not in self._stages]
+        if not tokens:
+            return
+        try:
+            self._cancelled(self._records.single(lambda tx: tx.steps.cancel_asked(tokens)))
+        except Unavailable as error:
+            logger.warning("whether steps were cancelled is not known: %s", error)
+
+    def _cancelled(self, tokens: AbstractSet[LeaseToken]) -> None:
+        """Begin to stop attempts."""
+        first_stage_ends = time.monotonic() + self._grace
+        with self._lock:
+            new = [token for token in tokens if token in self._held and token not in self._stages]
+            self._stages |= dict.fromkeys(new, first_stage_ends)
+            attempts = [self._held[token] for token in new]
+        for attempt in attempts:
+            attempt.cancel()
+
+    def _stop_cancelled(self) -> None:
+        """Go on with the attempts whose grace period is over."""
+        now = time.monotonic()
+        with self._lock:
+            self._stages = {token: at for token, at in self._stages.items() if token in self._held}
+            due = [(token, self._held[token]) for token, at in self._stages.items() if at <= now]
+        for token, attempt in due:
+            if not attempt.interrupted and attempt.interrupt():
+                self._stages[token] = now + self._grace
+            else:
+                self._end(token, attempt)
+
+    def _end(self, token: LeaseToken, attempt: Attempt) -> None:
+        """Record that an attempt was cancelled whose code does not end."""
+        try:
+            recorded = attempt.record_cancel()
+        except Unavailable as error:
+            logger.warning("a cancelled step cannot be ended: %s", error)
+            return  # the next beat tries it again
+        with self._lock:
+            # While it holds the lock, the process cannot have gone on to another step.
+            if recorded and token in self._held and os.getpid() == _Process.expendable:
+                logger.warning("this process is ended, since a cancelled step did not")
+                os._exit(EXIT_CANCELLED)
+        self._lose(token)

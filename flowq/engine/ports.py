@@ -28,6 +28,7 @@ from flowq.engine.rows import (
     Lapsed,
     NewRun,
     NewStep,
+    Orphan,
     Outcome,
     RunEnding,
     RunView,
@@ -132,8 +133,21 @@ class RunRows(Protocol):
     ) -> list[RunView]:
         """The newest runs, without their steps."""
 
-    def stop(self, run_id: RunId, *, error: str | None = None, cancel: bool = False) -> bool:
+    def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""
+
+    def request_cancel(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+        """→ `cancelling`, because someone asked for it; also of a run that stops by itself.
+
+        Returns:
+            The runs that this call has asked: they were open, and nobody had asked them before.
+        """
+
+    def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
+        """Child runs of these runs whose waiting step has ended, and that nobody has cancelled."""
+
+    def is_stopping(self, run_id: RunId) -> bool:
+        """Tell whether a run is stopping or has ended, and keep that so until the commit."""
 
     def ending(self, run_id: RunId) -> RunEnding | None:
         """What decides whether, and how, a run is at its end."""
@@ -188,8 +202,18 @@ class StepRows(Protocol):
             reads: Keys of nodes of the same run, to be returned in `Claim.rows`.
         """
 
-    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> set[LeaseToken]:
-        """Extend leases in one statement; returns those that still hold."""
+    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
+        """Extend leases in one statement.
+
+        Returns:
+            From each lease that still holds to whether someone has cancelled its run.
+        """
+
+    def cancel_asked(self, tokens: Sequence[LeaseToken]) -> set[LeaseToken]:
+        """Those of the leases that still hold and whose run someone has cancelled."""
+
+    def cancel(self, claim: Claim, outcome: Outcome) -> bool:
+        """`running` → `cancelled`, if the lease still holds and the run is stopping."""
 
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""
@@ -320,6 +344,9 @@ class Sweeps(Protocol):
 
     def stalled(self, *, grace: timedelta, limit: int) -> list[RunId]:
         """Open runs that have ready or no open steps, so nothing but an advance moves them."""
+
+    def orphans(self, *, limit: int) -> list[Orphan]:
+        """Child runs whose waiting step has ended, and that nobody has cancelled."""
 
     def stale(self, *, age: timedelta, limit: int) -> list[RunId]:
         """Running runs whose progress was not written for `age`."""

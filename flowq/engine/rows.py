@@ -307,3 +307,13 @@ class StoredObject:
     key: str
     map_index: int | None
     result: ResultRef
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A child run that nobody waits for any more."""
+
+    run_id: RunId
+    key: str  #: The step that has waited for it,
+    parent: RunId  #: of this run,
+    state: StepState  #: and how that step has ended.

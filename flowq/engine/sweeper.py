@@ -24,6 +24,7 @@ from flowq.core.ids import (
 from flowq.engine.advance import message, send
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.orphans import stop_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, StepPlace
 
@@ -61,6 +62,10 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     ended += records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
     stalled = records.single(lambda tx: tx.sweeps.stalled(grace=grace, limit=_LIMIT))
     ended += [batch_of_run(run_id) for run_id in stalled]
+    orphans = records.single(lambda tx: tx.sweeps.orphans(limit=_LIMIT))
+    if orphans:
+        records.write(lambda tx: stop_orphans(tx, orphans))
+        ended += [batch_of_run(orphan.run_id) for orphan in orphans]
     if ended:
         engine.dispatcher.send_advance(list(dict.fromkeys(ended)))
     for run_id in records.single(lambda tx: tx.sweeps.stale(age=grace, limit=_LIMIT)):

@@ -7,12 +7,13 @@ work as they do for any task. The task's id is the step run's id and says all th
 
 import gc
 import logging
+import os
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from celery import Celery, Task, bootsteps, signals
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry
 
 from flowq import bootstrap
 from flowq.adapters.dispatch.app import make_app
@@ -20,6 +21,7 @@ from flowq.adapters.dispatch.celery import ADVANCE
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import Ended, Ending, not_claimed, run_attempt
+from flowq.engine.leases import this_process_is_expendable
 from flowq.engine.registry import registry
 from flowq.engine.sweeper import Sweeper
 from flowq.entrypoints.worker_events import EventBunches
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_COUNTDOWN = 60.0
 
 _installed: list[Celery] = []
+_main: list[int] = []
 
 
 def celery_app(name: str = "flowq") -> Celery:
@@ -92,6 +95,10 @@ def _run_step(task: "Task[Any, Any]") -> None:
         _retry(task, ended)
     elif ended.how is Ending.FAILED and ended.error is not None:
         raise ended.error
+    elif ended.how is Ending.CANCELLED:
+        # As Celery tells Flower of a task that it has revoked itself; then it says nothing more.
+        task.send_event("task-revoked", terminated=False, signum=None, expired=False)
+        raise Ignore(str(ended.error or "the run was cancelled"))
 
 
 def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
@@ -130,6 +137,19 @@ class SweeperStep(bootsteps.StartStopStep):
         """End."""
         if self._sweeper is not None:
             self._sweeper.stop()
+
+
+@signals.worker_init.connect
+def _remember_main(**_: Any) -> None:
+    """Remember the worker's own process, which in a solo pool runs the steps too."""
+    _main.append(os.getpid())
+
+
+@signals.worker_process_init.connect
+def _may_end(**_: Any) -> None:
+    """In a child of a prefork pool: it may be ended with a step that does not let itself cancel."""
+    if os.getpid() not in _main:
+        this_process_is_expendable()
 
 
 @signals.worker_init.connect

@@ -1,6 +1,7 @@
 """Flows that the acceptance tests run on real workers; workers import them through `worker_app`."""
 
 import asyncio
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -184,3 +185,77 @@ def leave() -> None:
 @flow
 def leaving() -> Any:
     return echo(leave())
+
+
+# --- steps that end only when they are made to --------------------------------------------------
+
+
+def _mark(folder: str, name: str) -> None:
+    (Path(folder) / f"{name}-{os.getpid()}").touch()
+
+
+@step
+def asks(folder: str) -> str:
+    """Look, as a step should that takes long."""
+    _mark(folder, "asks")
+    context = step.context()
+    while not context.cancelled:
+        time.sleep(0.01)
+    return "asked to end"
+
+
+@step
+def sleeps(folder: str) -> str:
+    _mark(folder, "sleeps")
+    time.sleep(60)
+    return "awake"
+
+
+@step
+async def awaits(folder: str) -> str:
+    _mark(folder, "awaits")
+    await asyncio.sleep(60)
+    return "awake"
+
+
+@step
+def computes(folder: str) -> str:
+    """Stay within one call of a C library that looks at no signal."""
+    _mark(folder, "computes")
+    return hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1).hex()
+
+
+@step
+def catches(folder: str) -> str:
+    """Catch everything, again and again."""
+    _mark(folder, "catches")
+    deadline = time.monotonic() + 60
+    while not (Path(folder) / "go").exists() and time.monotonic() < deadline:
+        try:
+            time.sleep(0.01)
+        except BaseException:  # noqa: BLE001 - careless code is what is tested
+            continue
+    (Path(folder) / "gone").touch()
+    return "done"
+
+
+@step
+async def spins_async(folder: str) -> str:
+    """Compute on the event loop, without an await."""
+    _mark(folder, "spins_async")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        pass
+    return "done"
+
+
+@flow
+def endless(kind: str, folder: str) -> Any:
+    steps = [asks, sleeps, awaits, computes, catches, spins_async]
+    chosen = next(one for one in steps if one.type.function.__name__ == kind)
+    return echo(chosen(folder))
+
+
+@flow
+def endless_parent(kind: str, folder: str) -> Any:
+    return echo(endless(kind, folder))

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
@@ -32,7 +33,7 @@ from flowq.core.results import Place, ResultRef, row_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
-from flowq.engine.rows import Claim, NewRun, NewStep, Outcome
+from flowq.engine.rows import Claim, NewRun, NewStep, Orphan, Outcome
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)
@@ -409,9 +410,9 @@ def test_leases_are_renewed_together_and_lost_ones_are_told(records: SqlRecords)
 
     alive = records.single(lambda tx: tx.steps.renew([one.token, two.token, token()], LEASE))
 
-    assert alive == {one.token}
+    assert alive == {one.token: False}
     assert records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, limit=10)) == []
-    assert records.single(lambda tx: tx.steps.renew([], LEASE)) == set()
+    assert records.single(lambda tx: tx.steps.renew([], LEASE)) == {}
 
 
 def test_waiting_step_ends_once(records: SqlRecords) -> None:
@@ -807,3 +808,115 @@ def test_url_that_names_no_database_is_an_error_without_its_password(url: str) -
 
     assert "hunter2" not in str(wrong.value)
     assert "postgresql+psycopg://" in str(wrong.value)
+
+
+# --- cancel --------------------------------------------------------------------------------------
+
+
+def test_run_is_asked_to_cancel_once_and_the_first_reason_is_kept(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    failing = insert(records, new_run("a", queued=True))
+    records.single(lambda tx: tx.runs.stop(failing, error="it broke"))
+    ended = insert(records, new_run("a", queued=True))
+    records.single(lambda tx: tx.runs.close(ended, RunState.COMPLETED))
+
+    def ask(reason: str) -> set[RunId]:
+        runs = [run_id, failing, ended]
+        return set(records.write(lambda tx: tx.runs.request_cancel(runs, reason)))
+
+    assert ask("first") == {run_id, failing}, "also one that stops by itself, but none that ended"
+    assert ask("second") == set()
+    for each, status, error in [
+        (run_id, "cancelling", "first"),
+        (failing, "cancelling", "it broke"),
+        (ended, "completed", None),
+    ]:
+        run = records.single(lambda tx: tx.runs.by_id(each))
+        assert run is not None
+        assert (run.status, run.error_message) == (status, error)
+
+
+def test_attempts_of_a_cancelled_run_are_told(records: SqlRecords) -> None:
+    cancelled, other = (insert(records, new_run("a", "b", queued=True)) for _ in range(2))
+    mine, ended, yours = (
+        claimed(records, run_id, key)
+        for run_id, key in [(cancelled, "a"), (cancelled, "b"), (other, "a")]
+    )
+    tokens = [mine.token, ended.token, yours.token]
+    assert records.single(lambda tx: tx.steps.cancel_asked(tokens)) == set()
+
+    records.write(lambda tx: tx.runs.request_cancel([cancelled], "why"))
+    records.single(lambda tx: tx.steps.complete(ended, stored(ended, b"1"), advanced=True))
+
+    assert records.single(lambda tx: tx.steps.cancel_asked(tokens)) == {mine.token}
+    renewed = records.single(lambda tx: tx.steps.renew(tokens, LEASE))
+    assert renewed == {mine.token: True, yours.token: False}
+
+
+def test_attempt_is_cancelled_by_its_lease_and_only_in_a_run_that_stops(
+    records: SqlRecords,
+) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    mine = claimed(records, run_id)
+    used = stored(mine, b"1", tokens=5, cost=Decimal("0.5"))
+    assert not records.single(lambda tx: tx.steps.cancel(mine, used)), "the run goes on"
+    records.write(lambda tx: tx.runs.request_cancel([run_id], "why"))
+    stranger = replace(mine, token=token())
+
+    assert not records.single(lambda tx: tx.steps.cancel(stranger, used))
+    assert records.single(lambda tx: tx.steps.cancel(mine, used))
+    assert not records.single(lambda tx: tx.steps.cancel(mine, used))
+    assert not records.single(lambda tx: tx.steps.complete(mine, used, advanced=True))
+
+    step = row(records, mine.id)
+    assert (step.status, step.lease_token, step.lease_expires_at) == ("cancelled", None, None)
+    assert (step.result, step.outputs, step.advanced) == (None, None, True)
+    assert (step.tokens_used, step.cost_estimate, step.execution_time_ms) == (5, Decimal("0.5"), 7)
+    assert step.completed_at is not None
+
+
+def test_child_run_is_an_orphan_once_its_step_has_ended(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    one, two = claimed(records, run_id, "a"), claimed(records, run_id, "b")
+    for waiting in (one, two):
+        assert records.single(lambda tx: tx.steps.wait(waiting))
+    child = insert(records, new_run("x", parent=one.id))
+    insert(records, new_run("x", parent=two.id))
+    ended = insert(records, new_run("x", parent=one.id))
+    records.single(lambda tx: tx.runs.close(ended, RunState.COMPLETED))
+    assert records.single(lambda tx: tx.runs.orphans([run_id])) == []
+
+    records.single(lambda tx: tx.steps.end_waiting(one.id, StepState.FAILED, Outcome()))
+
+    found = records.single(lambda tx: tx.runs.orphans([run_id]))
+    assert found == [Orphan(child, "a", run_id, StepState.FAILED)]
+    assert found == records.single(lambda tx: tx.sweeps.orphans(limit=10))
+    records.write(lambda tx: tx.runs.request_cancel([child], "why"))
+    assert records.single(lambda tx: tx.runs.orphans([run_id])) == []
+    assert records.single(lambda tx: tx.sweeps.orphans(limit=10)) == []
+
+
+def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords) -> None:
+    """Whoever looks and then inserts a child run has done so before the cancel goes on."""
+    run_id = insert(records, new_run("a", queued=True))
+    order: list[str] = []
+
+    def look(tx: Any) -> None:
+        assert not tx.runs.is_stopping(run_id)
+        asking.append(pool.submit(records.write, ask))
+        with pytest.raises(TimeoutError):
+            asking[0].result(0.3)  # it would be through by now, if nothing held it
+        order.append("looked")
+
+    def ask(tx: Any) -> None:
+        assert tx.runs.request_cancel([run_id], "why") == [run_id]
+        order.append("asked")
+
+    asking: list[Any] = []
+    with ThreadPoolExecutor(1) as pool:
+        records.write(look)
+        asking[0].result(10)
+
+    assert order == ["looked", "asked"]
+    assert records.write(lambda tx: tx.runs.is_stopping(run_id))
+    assert records.write(lambda tx: tx.runs.is_stopping(RunId(uuids.uuid7()))), "it is gone"

@@ -1,4 +1,4 @@
-"""The writes of an attempt: claim, renew, complete, fail, retry, wait.
+"""The writes of an attempt: claim, complete, fail, retry, wait.
 
 The WHERE of each UPDATE is its whole guard: the state it comes from and, once claimed, the lease
 token. So each may be sent by anyone, at any time, twice at once: one of them changes the row, the
@@ -48,16 +48,6 @@ _CLAIMED = (
     .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.attempt, _C.recoveries, _C.inputs)
 )
 _CLAIM = Prepared(_CLAIMED)
-
-_RENEW = Prepared(
-    update(STEPS)
-    .where(
-        _C.status == StepState.RUNNING,
-        _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
-    )
-    .values(lease_expires_at=_seconds("p_lease"))
-    .returning(_C.lease_token)
-)
 
 
 def _leaving(to: StepState, **values: Any) -> Update:
@@ -163,11 +153,6 @@ class AttemptWrites(Repository):
             return None
         nodes = {"p_run": row[0], "p_keys": list(reads)}
         return _claim(step_id, token, row, self._run(STORED_NODES, nodes).all() if reads else [])
-
-    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> set[LeaseToken]:
-        """Extend leases in one statement; returns those that still hold."""
-        rows = self._run(_RENEW, {"p_tokens": list(tokens), "p_lease": lease.total_seconds()})
-        return {LeaseToken(row[0]) for row in rows}
 
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""

@@ -25,9 +25,10 @@ from sqlalchemy import (
     update,
 )
 
+from flowq.adapters.records.cancel_writes import RunCancels
 from flowq.adapters.records.models import FlowRun
 from flowq.adapters.records.prepared import Prepared
-from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.types import DbNow, ElapsedMs, EncodedJson
 from flowq.adapters.records.views import listed, view
 from flowq.core.ids import RunId, StepRunId
@@ -142,7 +143,7 @@ _ROLL_UP = Prepared(
 )
 
 
-class FlowRunRepo(Repository):
+class FlowRunRepo(RunCancels):
     """Reads and writes `flow_runs` within a session or a connection; never commits."""
 
     # --- for people ------------------------------------------------------------------------------
@@ -223,11 +224,9 @@ class FlowRunRepo(Repository):
         state = self._run(_STATUS, {"p_run": run_id}).scalar()
         return None if state is None else RunState(state)
 
-    def stop(self, run_id: RunId, *, error: str | None = None, cancel: bool = False) -> bool:
+    def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""
         values: dict[str, Any] = {"error_message": error} if error else {}
-        if cancel:
-            values["cancel_requested_at"] = DbNow()
         return self._change(
             run_id, RunState.CANCELLING, tuple(run_sources(RunState.CANCELLING)), **values
         )

@@ -7,6 +7,7 @@ from sqlalchemy import Boolean, Float, and_, bindparam, case, exists, select, tr
 
 from flowq.adapters.records.advance_writes import AdvanceWrites
 from flowq.adapters.records.attempt_writes import COMPLETED, AttemptWrites, completion_parameters
+from flowq.adapters.records.cancel_writes import StepCancels
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.step_reads import StepReads
@@ -52,7 +53,7 @@ _COMPLETE_AND_RELEASE = Prepared(
 )
 
 
-class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites):
+class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites, StepCancels):
     """Reads and writes `flow_step_runs` within a session or a connection; never commits."""
 
     def complete_and_release(

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, case, exists, func, or_, select, update
 
+from flowq.adapters.records.cancel_writes import ORPHANS, orphan
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import BatchId, RunId
@@ -20,7 +21,7 @@ from flowq.core.states import (
     RunState,
     StepState,
 )
-from flowq.engine.rows import Lapsed, StepPlace
+from flowq.engine.rows import Lapsed, Orphan, StepPlace
 
 _C = STEPS.c
 #: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to
@@ -114,6 +115,10 @@ class SqlSweeps(Repository):
             or_(ready, ~any_open, stopping),
         )
         return [RunId(row[0]) for row in self._run(query.limit(limit))]
+
+    def orphans(self, *, limit: int) -> list[Orphan]:
+        """Return open child runs whose waiting step has ended."""
+        return [orphan(row) for row in self._run(ORPHANS.limit(limit))]
 
     def stale(self, *, age: timedelta, limit: int) -> list[RunId]:
         """Return open runs whose progress was not written for `age`."""

@@ -87,7 +87,7 @@ def run(**options: Any) -> Any:
 
 @main.group(cls=FlowqGroup)
 def runs() -> None:
-    """See runs: ls, show, watch, result.
+    """See and cancel runs: ls, show, watch, result, cancel.
 
     An ID may be shortened to its first characters.
     """
@@ -131,6 +131,20 @@ def watch(**options: Any) -> Any:
 def result(**options: Any) -> Any:
     """Print what a completed run returned."""
     return work("runs").result(**options)
+
+
+@runs.command()
+@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--reason", metavar="TEXT", help="Who cancels and why, for those who wait for it.")
+@click.option("--wait", is_flag=True, help="Wait until the runs have ended.")
+@_JSON
+def cancel(**options: Any) -> Any:
+    """Cancel runs and their child runs.
+
+    Running steps are asked to end, and stopped after a while where that is possible. Exits with 1
+    when one of the runs had ended before: it stays as it ended.
+    """
+    return work("runs").cancel(**options)
 
 
 @main.command()

@@ -1,5 +1,6 @@
-"""`flowq runs`: what the records say about runs."""
+"""`flowq runs`: what the records say about runs, and an end to those that should not go on."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -86,6 +87,36 @@ def result(*, run_id: str, as_json: bool) -> int:
         )
         return FAILED
     return print_ended(run, view, as_json=as_json)
+
+
+def cancel(*, run_ids: Sequence[str], reason: str | None, wait: bool, as_json: bool) -> int:
+    """Cancel runs."""
+    _prepare()
+    runs = [Run.get(run_id) for run_id in run_ids]  # all are found before the first is cancelled
+    runs = list(dict.fromkeys(runs))
+    at_once = {run: run.cancel(reason) for run in runs}
+    states = at_once
+    if wait:
+        try:
+            states = {run: run.wait() for run in runs}
+        except KeyboardInterrupt:
+            looks.note("\nYou left; the runs are being cancelled. ", ("flowq runs ls", "bold"))
+            return INTERRUPTED
+    if as_json:
+        looks.print_json([{"id": run.id, "status": state} for run, state in states.items()])
+    for run, state in states.items():
+        if state is RunState.CANCELLING:
+            looks.note(
+                f"Run {run.id} is cancelling: running steps are ending. ",
+                (f"flowq runs watch {run.id}", "bold"),
+            )
+        elif state is RunState.CANCELLED:
+            looks.note(f"Run {run.id} is cancelled.")
+        else:
+            before = "already " if at_once[run] is state else ""
+            looks.note(f"Run {run.id} has {before}{state}.")
+    stopped = {RunState.CANCELLING, RunState.CANCELLED}
+    return OK if stopped.issuperset(states.values()) else FAILED
 
 
 def _prepare() -> None:
