@@ -8,6 +8,7 @@ errors, without a password.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.runs import FlowRunRepo
@@ -37,6 +39,7 @@ from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome, Together
 
 T = TypeVar("T")
+_forks = ForkGuard()
 _TRIES = 5
 _VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
 
@@ -80,13 +83,15 @@ class SqlRecords:
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True)
         self.url = self.engine.url
         self._checked = False
-        self._begin = "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else "BEGIN"
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        self._begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
+        self._in_one_process = _forks.use if is_sqlite else nullcontext
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with self._connect() as connection:
+                with self._in_one_process(), self._connect() as connection:
                     try:
                         connection.exec_driver_sql(self._begin)
                         value = work(SqlTransaction(connection))
@@ -105,7 +110,7 @@ class SqlRecords:
         """Run one statement, or reads, without the round trips of a transaction."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with self._connect() as connection:
+                with self._in_one_process(), self._connect() as connection:
                     return work(SqlTransaction(connection))
             except DBAPIError as error:
                 if not (tries_left and _passes(error)):

@@ -1,0 +1,51 @@
+"""A process may fork while a thread of it writes to SQLite; the child can write too."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import os, sys, threading
+from flowq.adapters.records.database import SqlRecords
+from flowq.core.ids import RunId
+from uuid import uuid4
+
+def write(records):
+    # A transaction is open for as long as it takes to say so.
+    records.write(lambda tx: (tx.runs.stop(RunId(uuid4())), writing.set(), pause.wait(0.005)))
+
+url = sys.argv[1]
+records, writing, pause, over = SqlRecords(url), threading.Event(), threading.Event(), []
+
+def work():
+    while not over:
+        write(records)
+        pause.wait(0.01)  # the child should have its turn
+
+thread = threading.Thread(target=work)
+thread.start()
+for _ in range(10):
+    writing.clear()
+    writing.wait()
+    child = os.fork()
+    if child == 0:
+        threading.Timer(5, os._exit, [1]).start()
+        write(SqlRecords(url))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status))
+over.append(True)
+thread.join()
+print("done")
+"""
+
+
+def test_child_that_is_forked_while_a_thread_writes_can_write(sqlite_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, sqlite_url],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert done.stdout.split() == ["0"] * 10 + ["done"]
