@@ -37,7 +37,7 @@ class StepState(StrEnum):
     FAILED = "failed"  #: No attempt is left. Terminal.
     SKIPPED = "skipped"  #: Its condition, or one before it, was false. Terminal.
     CANCELLED = (
-        "cancelled"  #: It will not run: the run stopped, or a step before it failed. Terminal.
+        "cancelled"  #: The run stopped before it had ended, or a step before it failed. Terminal.
     )
 
 

