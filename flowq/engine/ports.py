@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
+from flowq.engine.cancel_port import RunCancels, StepCancels
 from flowq.engine.invariant_port import Invariants
 from flowq.engine.rows import (
     Batch,
@@ -105,7 +106,7 @@ class Events(Protocol):
         """Give a function that waits for the end of a run, for so many seconds at most."""
 
 
-class RunRows(Protocol):
+class RunRows(RunCancels, Protocol):
     """Guarded reads and writes of runs, within one transaction."""
 
     def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> bool:
@@ -135,19 +136,6 @@ class RunRows(Protocol):
 
     def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""
-
-    def request_cancel(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
-        """→ `cancelling`, because someone asked for it; also of a run that stops by itself.
-
-        Returns:
-            The runs that this call has asked: they were open, and nobody had asked them before.
-        """
-
-    def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
-        """Child runs of these runs whose waiting step has ended, and that nobody has cancelled."""
-
-    def is_stopping(self, run_id: RunId) -> bool:
-        """Tell whether a run is stopping or has ended, and keep that so until the commit."""
 
     def ending(self, run_id: RunId) -> RunEnding | None:
         """What decides whether, and how, a run is at its end."""
@@ -180,7 +168,7 @@ class RunRows(Protocol):
         """Write progress and totals of a run that is going on."""
 
 
-class StepRows(Protocol):
+class StepRows(StepCancels, Protocol):
     """Guarded reads and writes of step runs, within one transaction."""
 
     def claim(
@@ -201,19 +189,6 @@ class StepRows(Protocol):
             worker: Who takes it.
             reads: Keys of nodes of the same run, to be returned in `Claim.rows`.
         """
-
-    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
-        """Extend leases in one statement.
-
-        Returns:
-            From each lease that still holds to whether someone has cancelled its run.
-        """
-
-    def cancel_asked(self, tokens: Sequence[LeaseToken]) -> set[LeaseToken]:
-        """Those of the leases that still hold and whose run someone has cancelled."""
-
-    def cancel(self, claim: Claim, outcome: Outcome) -> bool:
-        """`running` → `cancelled`, if the lease still holds and the run is stopping."""
 
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""
