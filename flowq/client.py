@@ -7,7 +7,7 @@ gone as soon as they are not needed, and polling them costs Redis one request pe
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, Unpack
 from uuid import UUID
 
 from flowq import bootstrap
@@ -19,6 +19,7 @@ from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
 from flowq.engine.registry import FlowType, registry
 from flowq.engine.rows import RunView
+from flowq.engine.submission import SubmitOptions
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -60,7 +61,7 @@ class Run(Generic[R_co]):
         """The state of the run now."""
         state = bootstrap.engine().records.single(lambda tx: tx.runs.status(self.id))
         if state is None:
-            raise RunNotFound(f"run {self.id} is gone", hint="flowq runs ls")
+            raise self._not_there()
         return state
 
     @property
@@ -73,8 +74,14 @@ class Run(Generic[R_co]):
         """Return the run and its steps as they stand now."""
         view = bootstrap.engine().records.single(lambda tx: tx.runs.view(self.id))
         if view is None:
-            raise RunNotFound(f"run {self.id} is gone", hint="flowq runs ls")
+            raise self._not_there()
         return view
+
+    def _not_there(self) -> RunNotFound:
+        return RunNotFound(
+            f"there is no run {self.id}",
+            hint="it was deleted, or the transaction that enqueued it is not committed",
+        )
 
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait until the run has ended.
@@ -146,25 +153,20 @@ class Run(Generic[R_co]):
         return coerce(value, adapter_for(flow.returns), where=where)  # type: ignore[no-any-return]
 
 
-def submit(
-    flow: FlowType,
-    inputs: Mapping[str, Any],
-    *,
-    user_id: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> Run[Any]:
+def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:
     """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
-    run_id = runs.submit(bootstrap.engine(), flow, inputs, user_id=user_id, metadata=metadata)
-    return Run(run_id, flow.name)
+    return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)
 
 
 def submit_many(
     flow: FlowType,
     inputs: Iterable[Mapping[str, Any]],
     *,
-    user_id: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    idempotency_keys: Iterable[str] | None = None,
+    **options: Unpack[SubmitOptions],
 ) -> list[Run[Any]]:
     """Start many runs and return their handles; raises what `runs.submit_many` raises."""
-    ids = runs.submit_many(bootstrap.engine(), flow, inputs, user_id=user_id, metadata=metadata)
+    ids = runs.submit_many(
+        bootstrap.engine(), flow, inputs, idempotency_keys=idempotency_keys, **options
+    )
     return [Run(run_id, flow.name) for run_id in ids]

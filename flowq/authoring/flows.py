@@ -11,7 +11,19 @@ itself it is plain Python, which is how a flow is tested.
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from datetime import datetime, timedelta
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from flowq.authoring.callee import Callee
 from flowq.authoring.inputs import Inputs
@@ -25,12 +37,16 @@ from flowq.core.errors import InvalidFlow
 from flowq.core.graph import Graph
 from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
 from flowq.engine.registry import FlowType, registry
+from flowq.engine.submission import SubmitOptions
 
 if TYPE_CHECKING:
     from flowq.client import Run
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: What `enqueue` takes beside inputs.
+_SUBMISSION: Final = SubmitOptions.__annotations__
 
 
 class Flow(Generic[P, R]):
@@ -56,11 +72,26 @@ class Flow(Generic[P, R]):
         self._submission = submission
         self._callee = Callee(StepKind.FLOW, flow_type.name, function, inputs.signature)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]":
+    @overload
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]": ...
+    @overload
+    def enqueue(
+        self, *args: Any, idempotency_key: str, session: object = None, **inputs: Any
+    ) -> "Run[R]": ...
+    @overload
+    def enqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
+    @overload
+    def enqueue(self, *args: Any, deadline: datetime | timedelta, **inputs: Any) -> "Run[R]": ...
+    def enqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":
         """Submit a run with these inputs and return at once.
 
+        Beside the inputs it takes what `options` takes for a run: `idempotency_key`, `deadline`,
+        `session`, `user_id`, `metadata`. A parameter of the flow that has one of these names is an
+        input; then `flow.options(session=…).enqueue(…)` gives the other.
+
         Raises:
-            InvalidInput: an input is missing, unknown, too large or of the wrong type.
+            InvalidInput: an input is missing, unknown, too large or of the wrong type; a run with
+                other inputs has the idempotency key; the session is on another database.
             InvalidFlow: the flow's definition cannot run with them.
             Unavailable: the database cannot be used now.
         """
@@ -68,23 +99,36 @@ class Flow(Generic[P, R]):
         # Here and not above: the client loads SQLAlchemy, which a module of steps does not need.
         from flowq.client import submit  # noqa: PLC0415 - see above
 
-        return submit(self.type, self._inputs.bind(args, kwargs), **self._submission)
+        own = self._inputs.signature.parameters
+        given = {name: kwargs[name] for name in kwargs if name in _SUBMISSION and name not in own}
+        inputs = {name: value for name, value in kwargs.items() if name not in given}
+        options = cast(SubmitOptions, {**self._submission, **given})
+        return submit(self.type, self._inputs.bind(args, inputs), **options)
 
-    def enqueue_many(self, inputs: "Iterable[Mapping[str, Any]]") -> "list[Run[R]]":
+    def enqueue_many(
+        self,
+        inputs: "Iterable[Mapping[str, Any]]",
+        *,
+        idempotency_keys: Iterable[str] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> "list[Run[R]]":
         """Submit many runs at once: when one of them is refused, none is recorded.
 
         Args:
             inputs: The inputs of each run, by parameter: `[{"x": 1}, {"x": 2}]`.
+            idempotency_keys: The key of each run, in the same order.
+            options: `deadline`, `session`, `user_id`, `metadata`, the same for all of them.
 
         Raises:
-            InvalidInput: an input is missing, unknown, too large or of the wrong type.
+            InvalidInput: an input is missing, unknown, too large or of the wrong type; says which.
             InvalidFlow: the flow's definition cannot run with them.
             Unavailable: the database cannot be used now.
         """
         self._refuse_in_trace()
         from flowq.client import submit_many  # noqa: PLC0415 - as in `enqueue`
 
-        return submit_many(self.type, inputs, **self._submission)
+        merged = cast(SubmitOptions, {**self._submission, **options})
+        return submit_many(self.type, inputs, idempotency_keys=idempotency_keys, **merged)
 
     def _refuse_in_trace(self) -> None:
         if isinstance(active(), Trace):
@@ -139,6 +183,9 @@ class Flow(Generic[P, R]):
         *,
         user_id: str | Unset | None = UNSET,
         metadata: Mapping[str, Any] | Unset | None = UNSET,
+        idempotency_key: str | Unset | None = UNSET,
+        deadline: datetime | timedelta | Unset | None = UNSET,
+        session: object = UNSET,
         when: Any = UNSET,
         after: Any = UNSET,
         allow_failure: bool | Unset = UNSET,
@@ -151,6 +198,12 @@ class Flow(Generic[P, R]):
         Args:
             user_id: For `enqueue`: whose run it is.
             metadata: For `enqueue`: JSON data that is kept with the run.
+            idempotency_key: For `enqueue`: a run of this flow that was given this key before is
+                returned instead of a second one.
+            deadline: For `enqueue`: when the run has to be over, as an aware datetime or as a
+                timedelta from now on.
+            session: For `enqueue`: an SQLAlchemy session on flowq's database; the run begins if,
+                and when, its transaction is committed.
             when: For a child run, as are all that follow: false skips it; see `Step.options`.
             after: Results of steps that have to end first, one or a list.
             allow_failure: The run goes on when the child fails.
@@ -170,7 +223,13 @@ class Flow(Generic[P, R]):
             tolerate=tolerate,
             key=key,
         )
-        given = {"user_id": user_id, "metadata": metadata}
+        given = {
+            "user_id": user_id,
+            "metadata": metadata,
+            "idempotency_key": idempotency_key,
+            "deadline": deadline,
+            "session": session,
+        }
         submission = {name: value for name, value in given.items() if value is not UNSET}
         merged = {**self._submission, **submission}
         return Flow(self.type, self._function, self._inputs, options, merged)

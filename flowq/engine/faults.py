@@ -17,6 +17,7 @@ class FaultPoint(StrEnum):
     """The places, in the order in which a run passes them."""
 
     BEFORE_SUBMIT = "before_submit"  #: Inputs are checked; nothing is recorded.
+    AFTER_SUBMIT = "after_submit"  #: The run is committed; nothing of it was sent.
     BEFORE_CLAIM = "before_claim"  #: A message has arrived.
     AFTER_CLAIM = "after_claim"  #: The lease is recorded; its answer has come.
     BEFORE_CODE = "before_code"  #: Inputs are loaded; the user's code has not begun.

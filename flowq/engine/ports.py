@@ -109,13 +109,24 @@ class Events(Protocol):
 class RunRows(RunCancels, Protocol):
     """Guarded reads and writes of runs, within one transaction."""
 
-    def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> bool:
-        """Insert runs and their steps; False when one of them is there already.
+    def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
+        """Insert runs with their steps, but for those whose id or idempotency key is taken.
 
         Args:
             runs: The runs.
             resend_after: When a step that is queued at once is due to be sent again.
+
+        Returns:
+            The ids of those that were inserted.
         """
+
+    def with_keys(
+        self, flow_name: str, keys: Sequence[str]
+    ) -> dict[str, tuple[RunId, Mapping[str, Any]]]:
+        """From the idempotency keys that runs of a flow have to the run and its inputs."""
+
+    def among(self, run_ids: Sequence[RunId]) -> set[RunId]:
+        """Those of the ids that runs have."""
 
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run."""
@@ -359,6 +370,13 @@ class Records(Protocol):
     def single(self, work: Callable[[Transaction], T]) -> T:
         """Run one statement, or reads, without the round trips of a transaction."""
 
+    def joined(self, session: object) -> "Joined":
+        """Take part in a transaction of the caller's.
+
+        Raises:
+            InvalidInput: that is no session, or one on another database.
+        """
+
     def complete_and_release(
         self,
         claim: Claim,
@@ -382,3 +400,13 @@ class Records(Protocol):
             From each dependent to its open dependencies and its state; None when the lease is lost
             and nothing was changed.
         """
+
+
+class Joined(Protocol):
+    """A transaction of the caller's."""
+
+    def work(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` within it; raises as `Records.write`."""
+
+    def when_ended(self, then: Callable[[], None]) -> None:
+        """Call `then` once, when it was committed or rolled back as a whole."""

@@ -68,6 +68,8 @@ class NewRun:
     parent: StepRunId | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     is_new: bool = True  #: Its id was made just now, so no row can have it.
+    idempotency_key: str | None = None
+    deadline: datetime | timedelta | None = None  #: A timedelta counts by the database's clock.
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,26 +3,31 @@
 Nothing is recorded for a run that is refused. One transaction inserts the run with all its steps
 and queues the first of them; messages follow after the commit. When the broker is away the run is
 accepted all the same.
+
+With an idempotency key the insert is also the question whether the run is there already: of all who
+ask at once one inserts, and the others get its id. Within a transaction of the caller's the rows
+become true when the caller commits; then what is there is sent, and what is not was rolled back.
 """
 
-import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
-
-from flowq.core.errors import InvalidInput
+from flowq.core.errors import FlowqError, InvalidInput
 from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec
-from flowq.engine.advance import Advance, Progress, advance, node_batch, run_ready, send
+from flowq.engine.advance import node_batch, run_ready, send
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
 from flowq.engine.rows import Batch, Definition, NewRun, NewStep
+from flowq.engine.submission import Submission, SubmitOptions, as_json, same_json
+
+logger = logging.getLogger(__name__)
 
 #: Runs of one `submit_many` that are recorded and sent together.
 _GROUP = 25
@@ -47,11 +52,10 @@ def submit(
     flow: FlowType,
     inputs: Mapping[str, Any],
     *,
-    user_id: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
     parent: StepRunId | None = None,
     run_id: RunId | None = None,
     before: Callable[[Transaction], None] | None = None,
+    **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
 
@@ -59,34 +63,23 @@ def submit(
         engine: Where it is recorded and sent.
         flow: The flow.
         inputs: Raw inputs, by parameter.
-        user_id: Whose run it is.
-        metadata: JSON data to keep with the run.
         parent: The step that waits for this run, if it is a child run.
         run_id: Id to give it; with the id of an existing run nothing is inserted.
         before: Runs first, in the transaction that inserts the run.
+        options: Whose run it is, and more; see `SubmitOptions`.
+
+    Returns:
+        The id of the run; with an idempotency key, that of the first run that was given it.
 
     Raises:
-        InvalidInput: an input is missing, unknown, too large or of the wrong type.
+        InvalidInput: an input is missing, unknown, too large or of the wrong type; an option does
+            not fit; or a run with other inputs has the idempotency key.
         InvalidFlow: the flow cannot be made into a graph.
         DatabaseUnavailable: the run could not be recorded.
     """
-    start = _prepare(
-        engine, flow, inputs, user_id=user_id, metadata=metadata, parent=parent, run_id=run_id
-    )
-    run_id = start.run.id
-    reach(FaultPoint.BEFORE_SUBMIT)
-    engine.definitions.add(start.definition)
-
-    def begin(_step: Advance, tx: Transaction) -> Progress:
-        if before is not None:
-            before(tx)
-        if not tx.runs.insert([start.run], engine.policies.resend_after):
-            engine.definitions.forget(run_id)  # the run that is there has a spec of its own
-            return Progress()
-        return Progress(start.batches(engine), start.undecided)
-
-    advance(engine, run_id, begin)
-    return run_id
+    submission = Submission.of(options, _limit(engine))
+    start = _prepare(engine, flow, inputs, submission, parent=parent, run_id=run_id)
+    return _begin(engine, [start], options.get("session"), before)[0]
 
 
 def submit_many(
@@ -94,28 +87,70 @@ def submit_many(
     flow: FlowType,
     inputs: Iterable[Mapping[str, Any]],
     *,
-    user_id: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    idempotency_keys: Iterable[str] | None = None,
+    **options: Unpack[SubmitOptions],
 ) -> list[RunId]:
     """Start many runs of a flow, in a few transactions instead of one for each.
 
     All are checked before the first is recorded. Then they are recorded and sent in groups, so that
-    workers begin on the first ones while the last ones are still being written.
+    workers begin on the first ones while the last ones are still being written. Within a session
+    of the caller's there is one transaction, the caller's.
+
+    Args:
+        engine: Where they are recorded and sent.
+        flow: The flow.
+        inputs: Raw inputs of each run.
+        idempotency_keys: The key of each run, in the order of the inputs; each another.
+        options: What holds for all of them; see `SubmitOptions`.
 
     Raises:
-        InvalidInput: an input of one of them is wrong; nothing was recorded.
+        InvalidInput: an input of one of them is wrong, or its key belongs to a run with other
+            inputs; nothing was recorded.
         InvalidFlow: one of them cannot be made into a graph; nothing was recorded.
         DatabaseUnavailable: the runs, or the last groups of them, could not be recorded.
     """
-    starts = [_prepare(engine, flow, one, user_id=user_id, metadata=metadata) for one in inputs]
-    for first in range(0, len(starts), _GROUP):
-        _begin_many(engine, starts[first : first + _GROUP])
-    return [start.run.id for start in starts]
+    if options.get("idempotency_key") is not None:
+        raise InvalidInput(
+            "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"
+        )
+    starts = _prepare_many(engine, flow, list(inputs), idempotency_keys, options)
+    session = options.get("session")
+    if session is not None:
+        return _begin(engine, starts, session)
+    engine.records.single(lambda tx: _taken(tx, starts))  # refuses before the first is recorded
+    groups = [starts[first : first + _GROUP] for first in range(0, len(starts), _GROUP)]
+    return [run_id for group in groups for run_id in _begin(engine, group)]
 
 
-def _begin_many(engine: Engine, starts: Sequence[_Start]) -> None:
-    runs = [start.run for start in starts]
-    engine.records.write(lambda tx: tx.runs.insert(runs, engine.policies.resend_after))
+def _begin(
+    engine: Engine,
+    starts: Sequence[_Start],
+    session: object = None,
+    before: Callable[[Transaction], None] | None = None,
+) -> list[RunId]:
+    """Insert runs in one transaction and send them after it; returns the id of each."""
+
+    def insert(tx: Transaction) -> tuple[set[RunId], dict[RunId, RunId]]:
+        if before is not None:
+            before(tx)
+        inserted = tx.runs.insert([start.run for start in starts], engine.policies.resend_after)
+        return inserted, _taken(tx, [start for start in starts if start.run.id not in inserted])
+
+    reach(FaultPoint.BEFORE_SUBMIT)
+    if session is None:
+        inserted, others = engine.records.write(insert)
+        reach(FaultPoint.AFTER_SUBMIT)
+        _go_on(engine, [start for start in starts if start.run.id in inserted])
+    else:
+        joined = engine.records.joined(session)
+        inserted, others = joined.work(insert)
+        ours = [start for start in starts if start.run.id in inserted]
+        joined.when_ended(lambda: _go_on_if_there(engine, ours))
+    return [others.get(start.run.id, start.run.id) for start in starts]
+
+
+def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
+    """Send what begins at once, and decide what has to be decided first."""
     for start in starts:
         engine.definitions.add(start.definition)
     send(engine, [batch for start in starts for batch in start.batches(engine)])
@@ -124,18 +159,95 @@ def _begin_many(engine: Engine, starts: Sequence[_Start]) -> None:
             run_ready(engine, start.run.id)
 
 
+def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
+    """Go on with the runs that the caller has committed."""
+    try:
+        ids = [start.run.id for start in starts]
+        there = engine.records.single(lambda tx: tx.runs.among(ids))
+        _go_on(engine, [start for start in starts if start.run.id in there])
+    except Exception:
+        # The caller's commit has happened, so it must not look as if it had failed.
+        logger.exception(
+            "what was recorded of %d runs was not sent, the sweeper will do it",
+            len(starts),
+            extra={"action": "send_failed"},
+        )
+
+
+def _taken(tx: Transaction, starts: Sequence[_Start]) -> dict[RunId, RunId]:
+    """Find the runs that have the idempotency keys of these.
+
+    Returns:
+        From the id of each run whose key is taken to the id of the run that has it.
+
+    Raises:
+        InvalidInput: a run that has the key has other inputs.
+    """
+    runs = [start.run for start in starts]
+    keys = [run.idempotency_key for run in runs if run.idempotency_key is not None]
+    taken = tx.runs.with_keys(runs[0].flow_name, keys) if keys else {}
+    found: dict[RunId, RunId] = {}
+    for run in runs:
+        if run.idempotency_key in taken:
+            found[run.id], inputs = taken[run.idempotency_key]
+            if not same_json(inputs, run.inputs):
+                raise InvalidInput(
+                    f"the idempotency_key {run.idempotency_key!r} belongs to run {found[run.id]} "
+                    f"of {run.flow_name!r}, which has other inputs",
+                    hint=f"see them: flowq runs show {found[run.id]}; "
+                    "use another key for another run",
+                )
+    return found
+
+
+def _prepare_many(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Sequence[Mapping[str, Any]],
+    keys: Iterable[str] | None,
+    options: SubmitOptions,
+) -> list[_Start]:
+    """Check many runs; what refuses one of them says which."""
+    if options.get("idempotency_key") is not None:
+        raise InvalidInput(
+            "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"
+        )
+    each: list[str | None] = [None] * len(inputs) if keys is None else list(keys)
+    if len(each) != len(inputs) or len(set(each)) < len(each) > each.count(None):
+        raise InvalidInput(
+            f"{len(set(each))} different idempotency_keys are given for {len(inputs)} runs",
+            hint="give one for each, in the same order",
+        )
+    starts: list[_Start] = []
+    for index, (one, key) in enumerate(zip(inputs, each, strict=True)):
+        try:
+            own = Submission.of({**options, "idempotency_key": key}, _limit(engine))
+            starts.append(_prepare(engine, flow, one, own))
+        except FlowqError as error:
+            raise type(error)(f"inputs[{index}]: {error.message}", hint=error.hint) from error
+        except Exception as error:
+            error.add_note(f"raised by the flow's function for inputs[{index}]")
+            raise
+    return starts
+
+
 def _prepare(
     engine: Engine,
     flow: FlowType,
     inputs: Mapping[str, Any],
+    submission: Submission,
     *,
-    user_id: str | None,
-    metadata: Mapping[str, Any] | None,
     parent: StepRunId | None = None,
     run_id: RunId | None = None,
 ) -> _Start:
+    if not isinstance(inputs, Mapping):
+        raise InvalidInput(
+            f"the inputs of {flow.name!r} are {inputs!r} ({type(inputs).__name__}), not a dict",
+            hint='give them by parameter, e.g. {"x": 1}',
+        )
     checked = flow.validate(inputs)
-    recorded = _recorded(flow, checked, engine.policies.input_limit_bytes)
+    what = f"the inputs of {flow.name!r}"
+    recorded = as_json(checked, what, _limit(engine))
     spec = flow.trace(checked)
     graph = Graph.of(spec)
     is_new = run_id is None
@@ -143,11 +255,20 @@ def _prepare(
     roots = [key for key, names in graph.dependencies.items() if not names]
     decided = plan(spec, graph, roots, {}, {})
     queued = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
-    steps = _nodes(run_id, spec, graph, queued)
     run = NewRun(
-        run_id, flow.name, spec, recorded, steps, user_id, parent, metadata or {}, is_new=is_new
+        id=run_id,
+        flow_name=flow.name,
+        spec=spec,
+        inputs=recorded,
+        steps=_nodes(run_id, spec, graph, queued),
+        user_id=submission.user_id,
+        parent=parent,
+        metadata=submission.metadata,
+        is_new=is_new,
+        idempotency_key=submission.idempotency_key,
+        deadline=submission.deadline,
     )
-    definition = Definition(run_id, flow.name, user_id, parent, spec)
+    definition = Definition(run_id, flow.name, submission.user_id, parent, spec)
     return _Start(run, definition, queued, [*decided.evaluate, *decided.expand])
 
 
@@ -169,19 +290,5 @@ def _nodes(
     )
 
 
-def _recorded(flow: FlowType, checked: Mapping[str, Any], limit: int) -> Mapping[str, Any]:
-    """Return the inputs as JSON data for the run's row."""
-    try:
-        recorded: Mapping[str, Any] = to_jsonable_python(dict(checked))
-    except PydanticSerializationError as error:
-        raise InvalidInput(
-            f"the inputs of {flow.name!r} cannot be stored as JSON: {error}",
-            hint="pass plain data, pydantic models, dates or paths",
-        ) from error
-    size = len(json.dumps(recorded).encode())
-    if size > limit:
-        raise InvalidInput(
-            f"the inputs of {flow.name!r} have {size:,} bytes as JSON, the limit is {limit:,}",
-            hint="pass a path or a URL instead, or raise FLOWQ_INPUT_LIMIT_BYTES",
-        )
-    return recorded
+def _limit(engine: Engine) -> int:
+    return engine.policies.input_limit_bytes

@@ -135,7 +135,7 @@ def test_run_is_inserted_once(records: SqlRecords) -> None:
     insert(records, run)
     again = new_run("a", "b", id=run.id, is_new=False)
 
-    assert not records.write(lambda tx: tx.runs.insert([again], LATER))
+    assert records.write(lambda tx: tx.runs.insert([again], LATER)) == set()
 
     found = records.single(lambda tx: tx.runs.definition(run.id))
     assert found is not None

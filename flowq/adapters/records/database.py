@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.invariants import SqlInvariants
+from flowq.adapters.records.joined import CallersTransaction, caller_session
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.steps import FlowStepRunRepo
@@ -153,6 +154,15 @@ class SqlRecords:
             connection.exec_driver_sql("ROLLBACK")
         except SQLAlchemyError:
             connection.invalidate()
+
+    def joined(self, session: object) -> CallersTransaction:
+        """Take part in the transaction of the caller's session; the caller commits.
+
+        Raises:
+            InvalidInput: that is no session, or one on another database.
+        """
+        own = caller_session(session, self.url)
+        return CallersTransaction(own, SqlTransaction(own), self._translated)
 
     def within(self, session: Session) -> SqlTransaction:
         """Use the caller's own session; the caller commits."""

@@ -31,7 +31,10 @@ class Repository:
     @cached_property
     def _connection(self) -> Connection:
         within = self._within
-        return within.connection() if isinstance(within, Session) else within
+        if isinstance(within, Session):
+            # A session may have several databases; this is the one that has flowq's tables.
+            return within.connection(bind_arguments={"clause": RUNS})
+        return within
 
     @cached_property
     def _session(self) -> Session:

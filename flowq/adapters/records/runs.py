@@ -4,8 +4,7 @@ Each change of state is one UPDATE whose WHERE lists the states it may come from
 table in `flowq.core.states`; a rowcount of zero means that someone else was there first.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,6 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    insert,
     literal,
     select,
     update,
@@ -29,7 +27,8 @@ from flowq.adapters.records.cancel_writes import RunCancels
 from flowq.adapters.records.models import FlowRun
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS
-from flowq.adapters.records.types import DbNow, ElapsedMs, EncodedJson
+from flowq.adapters.records.run_inserts import RunInserts
+from flowq.adapters.records.types import DbNow, ElapsedMs
 from flowq.adapters.records.views import listed, view
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
@@ -40,7 +39,7 @@ from flowq.core.states import (
     StepState,
     run_sources,
 )
-from flowq.engine.rows import Definition, NewRun, NewStep, RunEnding, RunView
+from flowq.engine.rows import Definition, RunEnding, RunView
 
 _DIGITS = 32
 _DONE = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
@@ -56,11 +55,6 @@ _DEFINITION = Prepared(
     select(
         RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id, cast(RUNS.c.spec, Text)
     ).where(_THIS)
-)
-
-_INSERT_RUN = insert(RUNS).values(status=RunState.RUNNING, created_at=DbNow(), started_at=DbNow())
-_INSERT_STEPS = insert(STEPS).values(
-    created_at=DbNow(), wake_at=DbNow(bindparam("p_resend", type_=Float))
 )
 
 _HAS_OPEN = exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES)))
@@ -143,7 +137,7 @@ _ROLL_UP = Prepared(
 )
 
 
-class FlowRunRepo(RunCancels):
+class FlowRunRepo(RunInserts, RunCancels):
     """Reads and writes `flow_runs` within a session or a connection; never commits."""
 
     # --- for people ------------------------------------------------------------------------------
@@ -198,19 +192,6 @@ class FlowRunRepo(RunCancels):
 
     # --- for the engine --------------------------------------------------------------------------
 
-    def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> bool:
-        """Insert runs and their steps; False when one of them is there already."""
-        if any(not run.is_new and self.status(run.id) is not None for run in runs):
-            return False
-        if runs:
-            self._run(_INSERT_RUN, [_run_row(run) for run in runs])
-        # When a step is due to be sent again is looked at only while it is queued.
-        resend = resend_after.total_seconds()
-        steps = [_step_row(run.id, step, resend) for run in runs for step in run.steps]
-        if steps:
-            self._run(_INSERT_STEPS, steps)
-        return True
-
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run; the engine keeps it, see `engine.definitions`."""
         row = self._run(_DEFINITION, {"p_run": run_id}).first()
@@ -263,31 +244,3 @@ class FlowRunRepo(RunCancels):
         query = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status.in_(sources))
         result = self._run(query.values(status=to, **values))
         return bool(result.rowcount)
-
-
-def _run_row(run: NewRun) -> Mapping[str, Any]:
-    return {
-        "id": run.id,
-        "flow_name": run.flow_name,
-        "user_id": run.user_id,
-        "inputs": run.inputs,
-        "flow_metadata": run.metadata or None,
-        "spec": EncodedJson(run.spec.model_dump_json(exclude_defaults=True).encode()),
-        "parent_step_run_id": run.parent,
-        "total_steps": len(run.steps),
-    }
-
-
-def _step_row(run_id: RunId, step: NewStep, resend: float) -> Mapping[str, Any]:
-    return {
-        "id": step.id,
-        "flow_run_id": run_id,
-        "step_key": step.key,
-        "step_name": step.name,
-        "step_order": step.order,
-        "pending_dependencies": step.pending,
-        "inputs": step.inputs,
-        "status": StepState.QUEUED if step.batch else StepState.PENDING,
-        "batch_id": step.batch,
-        "p_resend": resend,
-    }

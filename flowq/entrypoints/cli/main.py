@@ -75,6 +75,18 @@ def demo(**options: Any) -> Any:
     help="Stop waiting after this long; the run goes on. Implies --wait.",
 )
 @click.option("--user", metavar="ID", help="Whose run it is.")
+@click.option(
+    "--idempotency-key",
+    "idempotency_key",
+    metavar="KEY",
+    help="Return the run of this flow that was given this key before, if there is one.",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="When the run has to be over, from now on.",
+)
 @_JSON
 def run(**options: Any) -> Any:
     """Start a run of a flow.

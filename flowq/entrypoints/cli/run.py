@@ -7,6 +7,7 @@ the database. A run that is recorded while Redis is away is sent later, and a pr
 
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TextIO
 
 from flowq import client
@@ -28,6 +29,8 @@ def run(
     wait: bool,
     timeout: float | None,
     user: str | None,
+    idempotency_key: str | None,
+    deadline: float | None,
     as_json: bool,
 ) -> int:
     """Start a run of a flow."""
@@ -38,7 +41,13 @@ def run(
     flow.type.validate(given)
     environment.prepare()
     with tracing(flow):
-        started = client.submit(flow.type, given, user_id=user)
+        started = client.submit(
+            flow.type,
+            given,
+            user_id=user,
+            idempotency_key=idempotency_key,
+            deadline=timedelta(seconds=deadline) if deadline else None,
+        )
     if not (wait or timeout):
         _print_started(started, loaded.file, as_json=as_json)
         return OK

@@ -1,0 +1,146 @@
+"""What is said about a run beside its inputs: whose it is, its key, its deadline, its notes.
+
+All of it lands in columns with limits, and a database says about a value that does not fit only
+that it does not fit. So it is checked here, before anything is traced or recorded.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from flowq.core.errors import InvalidInput
+from flowq.core.graph import LONGEST_NAME
+
+#: A deadline further away than this is a slip: databases cannot add much more to their clocks.
+_FURTHEST = timedelta(days=36_500)
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What may be given with the inputs of a run.
+
+    Attributes:
+        user_id: Whose run it is; 200 characters at most.
+        metadata: JSON data to keep with the run.
+        idempotency_key: A run of this flow that has this key is returned instead of a second one;
+            200 characters at most.
+        deadline: When the run has to be over: an aware datetime, or a timedelta from now on by the
+            database's clock.
+        session: A transaction of the caller's, for which the run begins if and when it commits.
+    """
+
+    user_id: str | None
+    metadata: Mapping[str, Any] | None
+    idempotency_key: str | None
+    deadline: datetime | timedelta | None
+    session: object
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """SubmitOptions that fit their columns."""
+
+    user_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    deadline: datetime | timedelta | None = None
+
+    @classmethod
+    def of(cls, options: SubmitOptions, limit: int) -> "Submission":
+        """Check what was given.
+
+        Args:
+            options: What was given.
+            limit: Bytes of metadata, as JSON, at most.
+
+        Raises:
+            InvalidInput: something does not fit.
+        """
+        return cls(
+            user_id=_text("user_id", options.get("user_id")),
+            metadata=_metadata(options.get("metadata"), limit),
+            idempotency_key=_text("idempotency_key", options.get("idempotency_key")),
+            deadline=_deadline(options.get("deadline")),
+        )
+
+
+def _text(name: str, value: Any) -> str | None:
+    """Return a text that a column of `LONGEST_NAME` characters takes in every database."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInput(
+            f"{name} is {value!r} ({type(value).__name__}), not text", hint=f"give {name}=str(…)"
+        )
+    shown = repr(value) if len(value) <= LONGEST_NAME else f"{value[:40]!r}…"
+    if not value:
+        raise InvalidInput(f"{name} is empty", hint=f"leave {name} out, or give None, for none")
+    if len(value) > LONGEST_NAME:
+        raise InvalidInput(
+            f"{name} {shown} has {len(value):,} characters, the limit is {LONGEST_NAME}",
+            hint="use a digest of it: hashlib.sha256(text.encode()).hexdigest()",
+        )
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidInput(f"{name} {shown} has characters that no database stores")
+    return value
+
+
+def _metadata(value: Any, limit: int) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            f"metadata is {value!r} ({type(value).__name__}), not a dict",
+            hint='give e.g. metadata={"order": 7}',
+        )
+    return as_json(value, "the metadata of a run", limit)
+
+
+def _deadline(value: Any) -> datetime | timedelta | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime | timedelta):
+        raise InvalidInput(
+            f"deadline is {value!r} ({type(value).__name__}), no time",
+            hint="give a timedelta, or a datetime with a time zone",
+        )
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise InvalidInput(
+            f"deadline {value!r} has no time zone", hint="e.g. datetime.now(UTC), or a timedelta"
+        )
+    if isinstance(value, timedelta) and not timedelta(0) < value <= _FURTHEST:
+        raise InvalidInput(
+            f"deadline {value!r} is not between now and 100 years from now",
+            hint="give a timedelta that is longer than nothing, or leave the deadline out",
+        )
+    return value
+
+
+def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]:
+    """Return data as the JSON values that a row keeps.
+
+    Raises:
+        InvalidInput: it cannot be JSON, or has more than `limit` bytes as such.
+    """
+    try:
+        recorded: Mapping[str, Any] = to_jsonable_python(dict(data))
+    except PydanticSerializationError as error:
+        raise InvalidInput(
+            f"{what} cannot be stored as JSON: {error}",
+            hint="pass plain data, pydantic models, dates or paths",
+        ) from error
+    size = len(json.dumps(recorded).encode())
+    if size > limit:
+        raise InvalidInput(
+            f"{what} have {size:,} bytes as JSON, the limit is {limit:,}",
+            hint="pass a path or a URL instead, or raise FLOWQ_INPUT_LIMIT_BYTES",
+        )
+    return recorded
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Tell whether two JSON values are the same; 1, 1.0 and true are not."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
