@@ -163,6 +163,9 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
         policies=Policies(
             lease=chosen.lease,
             resend_after=chosen.resend_after,
+            resend_longest=timedelta(seconds=chosen.resend_max_seconds),
+            retention=chosen.retention,
+            orphans_after=timedelta(hours=chosen.orphan_hours),
             max_recoveries=chosen.max_recoveries,
             input_limit_bytes=chosen.input_limit_bytes,
             chord_from=chosen.chord_from,

@@ -61,9 +61,19 @@ class Settings(BaseSettings):
         30.0, gt=0, description="A worker that is silent for this long has lost its steps."
     )
     resend_seconds: float = Field(
-        60.0, gt=0, description="A queued step that nobody took is sent again after this."
+        15.0,
+        gt=0,
+        description="A queued step that nobody took is sent again after this; the pause doubles "
+        "each time.",
     )
-    sweep_seconds: float = Field(5.0, gt=0, description="Pause between two passes of the sweeper.")
+    resend_max_seconds: float = Field(
+        300.0, gt=0, description="The longest pause before a step is sent again."
+    )
+    sweep_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="Pause between two passes of the sweeper; at most a quarter of the lease.",
+    )
     max_recoveries: int = Field(
         5, ge=0, description="A step that lost its worker more often than this fails."
     )
@@ -77,6 +87,18 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a running step that was cancelled may go on before it is "
         "interrupted; and then, in a prefork pool, before its process is ended.",
+    )
+    retention_days: float = Field(
+        0.0,
+        ge=0,
+        description="Ended runs are deleted after this many days, with their steps and results. "
+        "0 keeps them for ever.",
+    )
+    orphan_hours: float = Field(
+        24.0,
+        gt=0,
+        description="Large results that no step names, left behind by lost attempts and deleted "
+        "runs, are deleted after this many hours.",
     )
     database_pool_size: int = Field(
         10, gt=0, description="Database connections of one process, at most."
@@ -122,6 +144,16 @@ class Settings(BaseSettings):
     def cancel_grace(self) -> timedelta:
         """How long a cancelled step may go on by itself."""
         return timedelta(seconds=self.cancel_grace_seconds)
+
+    @property
+    def sweep_pause(self) -> timedelta:
+        """Pause between two passes: a lost worker's steps are back within 1.5 leases."""
+        return min(timedelta(seconds=self.sweep_seconds), self.lease / 4)
+
+    @property
+    def retention(self) -> timedelta | None:
+        """How long ended runs are kept; None for ever."""
+        return timedelta(days=self.retention_days) if self.retention_days else None
 
     @property
     def resend_after(self) -> timedelta:

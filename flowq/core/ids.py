@@ -6,6 +6,7 @@ id is known without asking, and whatever is started twice after a crash finds th
 batch's id says where it belongs, so one short string is all that a message needs.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import NewType
@@ -14,6 +15,10 @@ from uuid import UUID
 RunId = NewType("RunId", UUID)
 StepRunId = NewType("StepRunId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
+
+#: Before, and after, every other id.
+FIRST_ID = UUID(int=0)
+LAST_ID = UUID(int=2**128 - 1)
 
 #: Id of a batch and of its Celery group: what it holds, then where.
 BatchId = NewType("BatchId", str)
@@ -68,6 +73,11 @@ def _derived(parent: UUID, name: str) -> UUID:
     number = int.from_bytes(parent.bytes[:6] + random, "big")
     version, variant = 0xF << 76, 0x3 << 62
     return UUID(int=number & ~version & ~variant | 7 << 76 | 2 << 62)
+
+
+def earliest_id(moment: datetime) -> UUID:
+    """Return the least UUIDv7 of a moment: ids made before it are smaller."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def idempotency_key(step_run_id: StepRunId) -> str:

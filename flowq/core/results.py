@@ -45,9 +45,23 @@ def row_key(step_id: StepRunId, token: LeaseToken) -> str:
     return f"flowq:result:{step_id}:{token}"
 
 
+#: Begins the key of every object that is a result.
+OBJECTS = "results"
+
+
 def object_key(run_id: RunId, step_id: StepRunId, token: LeaseToken) -> str:
     """Key of a large result in the object store."""
-    return f"results/{run_id}/{step_id}/{token}"
+    return f"{OBJECTS}/{run_id}/{step_id}/{token}"
+
+
+def step_of_object(key: str) -> UUID | None:
+    """Return the id of the step run whose result an object is; None for an object of others."""
+    try:
+        kind, run_id, step_id, token = key.split("/")
+        UUID(run_id), UUID(token)
+        return UUID(step_id) if kind == OBJECTS else None
+    except ValueError:
+        return None
 
 
 def step_of_key(key: str) -> UUID:

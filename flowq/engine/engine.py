@@ -34,7 +34,13 @@ class Policies:
     """Numbers of the operator's choice."""
 
     lease: timedelta = timedelta(seconds=30)
-    resend_after: timedelta = timedelta(seconds=60)
+    resend_after: timedelta = timedelta(seconds=15)
+    #: The pause before a step is sent again doubles each time, up to this.
+    resend_longest: timedelta = timedelta(minutes=5)
+    #: Ended runs are deleted when they are older than this; None keeps them.
+    retention: timedelta | None = None
+    #: Objects that no row names are deleted when they are older than this.
+    orphans_after: timedelta = timedelta(days=1)
     max_recoveries: int = 5
     input_limit_bytes: int = 1024 * 1024
     #: From this size on a batch is a chord; the members of a smaller one advance by themselves.

@@ -38,6 +38,8 @@ class FaultPoint(StrEnum):
     AFTER_CANCEL = "after_cancel"  #: It is; child runs and running steps know nothing of it.
     BEFORE_RENEW = "before_renew"  #: The heartbeat is about to renew the leases.
     BEFORE_SWEEP = "before_sweep"  #: A pass of the sweeper begins.
+    BEFORE_COLLECT = "before_collect"  #: What is old is about to be deleted.
+    AFTER_DELETE = "after_delete"  #: The rows of an old run are gone; its objects are not.
 
 
 Hook: TypeAlias = Callable[[FaultPoint], None]

@@ -6,7 +6,8 @@
     Dispatcher    sends batches to workers                        adapters/dispatch
     Events        tells those who wait for a run                  adapters/events
 
-What finds rows that contradict each other is asked by one caller only: see `invariant_port`.
+Some have a file of their own: what finds rows that contradict each other, `invariant_port`, and
+what the sweeper asks, `sweep_port`.
 
 Each port has one contract suite under tests/contract that every adapter passes. The values that go
 through them stand in `rows`.
@@ -26,10 +27,10 @@ from flowq.engine.rows import (
     Batch,
     Claim,
     Definition,
-    Lapsed,
+    ListedObject,
+    Message,
     NewRun,
     NewStep,
-    Orphan,
     Outcome,
     RunEnding,
     RunView,
@@ -37,6 +38,7 @@ from flowq.engine.rows import (
     StoredStep,
     Together,
 )
+from flowq.engine.sweep_port import Sweeps
 
 T = TypeVar("T")
 
@@ -78,6 +80,17 @@ class ObjectStore(Protocol):
     def size(self, key: str) -> int | None:
         """Size of an object in bytes; None when there is none. Raises `StoreUnavailable`."""
 
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
+        """Give the objects under a prefix page by page, in the order of their keys.
+
+        Args:
+            prefix: Leading parts of keys, whole ones.
+            after: Begin behind this key.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer, between two pages too.
+        """
+
     def check(self) -> None:
         """Write, read and delete a small object; raises `StoreUnavailable`."""
 
@@ -94,6 +107,15 @@ class Dispatcher(Protocol):
 
     def send_advance(self, batches: Sequence[BatchId]) -> None:
         """Ask a worker to advance these batches; raises as `send`."""
+
+    def send_collect(self) -> None:
+        """Ask a worker to delete what is old; raises as `send`."""
+
+    def queue_of(self, message: Message) -> str:
+        """Name of the queue that a message goes to."""
+
+    def depth(self, queue: str) -> int:
+        """How many messages wait in a queue; raises as `send`."""
 
 
 class Events(Protocol):
@@ -314,28 +336,6 @@ class StepRows(StepCancels, Protocol):
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Durable copies of small results by their result keys, for those the cache has lost."""
-
-
-class Sweeps(Protocol):
-    """What the sweeper asks and changes; rows that another sweeper holds are passed over."""
-
-    def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
-        """Put off queued rows nobody took and queue due retries; returns them, to be sent again."""
-
-    def lapsed(self, *, max_recoveries: int, limit: int) -> list[Lapsed]:
-        """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
-
-    def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
-        """Batches that have ended without anyone going on."""
-
-    def stalled(self, *, grace: timedelta, limit: int) -> list[RunId]:
-        """Open runs that have ready or no open steps, so nothing but an advance moves them."""
-
-    def orphans(self, *, limit: int) -> list[Orphan]:
-        """Child runs whose waiting step has ended, and that nobody has cancelled."""
-
-    def stale(self, *, age: timedelta, limit: int) -> list[RunId]:
-        """Running runs whose progress was not written for `age`."""
 
 
 class Transaction(Protocol):

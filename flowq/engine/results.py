@@ -75,6 +75,11 @@ class Results:
         """The largest result that goes into a row."""
         return self._threshold
 
+    @property
+    def objects(self) -> ObjectStore:
+        """The store of large results, opened; for processes that run steps only."""
+        return self._objects()
+
     def store(
         self,
         value: Any,

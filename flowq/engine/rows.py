@@ -90,6 +90,7 @@ class RunEnding:
     status: RunState
     has_open: bool  #: Some step has not ended.
     has_failed: bool  #: Some step has failed.
+    error: str | None  #: Why it was stopped, if that was for an error.
     cancel_requested: bool
 
 
@@ -161,6 +162,15 @@ class StepPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """A queued step that nobody took in time."""
+
+    id: StepRunId
+    place: StepPlace
+    resends: int  #: How often it was found so since it was queued.
+
+
+@dataclass(frozen=True, slots=True)
 class StepView:
     """A step of a run as people see it; the items of a map are counted."""
 
@@ -221,6 +231,30 @@ class RunView:
     outputs: Any
     error: str | None
     steps: tuple[StepView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSlice:
+    """Some open runs, by their ids."""
+
+    after: RunId
+    to: RunId | None  #: None: up to the last.
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedTree:
+    """What was deleted with a run."""
+
+    runs: tuple[RunId, ...]  #: The run and its child runs, and theirs.
+    objects: tuple[str, ...]  #: Keys of the objects that their rows named.
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object in the store."""
+
+    key: str
+    age: timedelta  #: Since it was written.
 
 
 @dataclass(frozen=True, slots=True)

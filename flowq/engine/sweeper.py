@@ -3,7 +3,15 @@
 It runs in every worker and decides nothing itself: it changes rows by guarded UPDATEs and sends
 messages, so what it recovers goes through the queue like everything else and limits hold. It never
 touches results: in a prefork worker it lives in the parent process, where the object store must not
-be opened.
+be opened. What goes over all open runs is done by one sweeper at a time, in turns.
+
+A queued row that nobody took may have lost its message, or may wait behind 100,000 others; nothing
+tells which. So each row is looked at after 15 s, then after twice that, up to five minutes, and
+what was looked at is sent again only as far as its queue has room: up to `_FULL` messages. A long
+queue is not made longer, because what stands in it was not lost; one that was emptied is filled in
+a pass. Into a full queue go `_TRICKLE` messages a pass all the same, so that a lost message is not
+lost for as long as others queue up: two a second for each worker, and each costs one failed claim.
+Steps that were recovered and retries that are due have no message to wait for and are always sent.
 """
 
 import logging
@@ -11,9 +19,12 @@ import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Final
+from uuid import UUID
 
-from flowq.core.errors import RunNotFound, Unavailable
+from flowq.core.errors import RedisUnavailable, RunNotFound, Unavailable
 from flowq.core.ids import (
+    FIRST_ID,
     BatchId,
     RunId,
     batch_of_items,
@@ -22,6 +33,7 @@ from flowq.core.ids import (
     node_id,
 )
 from flowq.engine.advance import message, send
+from flowq.engine.collector import COLLECT, EVERY
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.orphans import stop_orphans
@@ -30,7 +42,18 @@ from flowq.engine.rows import Batch, StepPlace
 
 logger = logging.getLogger(__name__)
 
-_LIMIT = 500
+#: Rows that one question returns at most.
+_LIMIT: Final = 500
+#: Queued rows that one pass looks at, and messages that make a queue full.
+_FULL: Final = 1_000
+#: Messages that one pass sends again into a queue that is full.
+_TRICKLE: Final = 10
+
+#: The duty of going over the open runs; how many runs, and how many of them are rolled up, in one
+#: turn.
+_INSPECT: Final = "inspect"
+_SLICE: Final = 2_500
+_ROLLED_UP: Final = 100
 
 
 def sweep(engine: Engine, *, grace: timedelta) -> int:
@@ -44,9 +67,25 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
         How many steps, batches and runs it has moved.
     """
     reach(FaultPoint.BEFORE_SWEEP)
+    ended: list[BatchId] = []
+    moved = _recover(engine, ended)
+    moved += _resend_unclaimed(engine)
+    moved += _stop_overdue(engine, ended)
+    ended += engine.records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
+    _inspect(engine, grace, ended)
+    _advance(engine, ended)
+    _ask_to_collect(engine)
+    return moved + len(ended)
+
+
+def _recover(engine: Engine, ended: list[BatchId]) -> int:
+    """Queue steps whose worker fell silent, and retries whose time has come, and send them."""
     records, policies = engine.records, engine.policies
+    resend_after = policies.resend_after
     lapsed = records.write(
-        lambda tx: tx.sweeps.lapsed(max_recoveries=policies.max_recoveries, limit=_LIMIT)
+        lambda tx: tx.sweeps.lapsed(
+            max_recoveries=policies.max_recoveries, resend_after=resend_after, limit=_LIMIT
+        )
     )
     for step in lapsed:
         logger.warning(
@@ -54,31 +93,64 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
             step.place.key,
             step.place.run_id,
             "; it has failed" if step.failed else "; it is queued again",
-            extra={"action": "recover"},
+            extra={"action": "lose" if step.failed else "recover", **_named(step.place)},
         )
-    due = records.write(lambda tx: tx.sweeps.due(resend_after=policies.resend_after, limit=_LIMIT))
-    resend(engine, due)
-    ended = [step.batch for step in lapsed if step.failed]
-    ended += records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
-    stalled = records.single(lambda tx: tx.sweeps.stalled(grace=grace, limit=_LIMIT))
-    ended += [batch_of_run(run_id) for run_id in stalled]
-    orphans = records.single(lambda tx: tx.sweeps.orphans(limit=_LIMIT))
-    if orphans:
-        records.write(lambda tx: stop_orphans(tx, orphans))
-        ended += [batch_of_run(orphan.run_id) for orphan in orphans]
-    if ended:
-        engine.dispatcher.send_advance(list(dict.fromkeys(ended)))
-    for run_id in records.single(lambda tx: tx.sweeps.stale(age=grace, limit=_LIMIT)):
-        records.single(partial(_roll_up, run_id=run_id))
-    return len(lapsed) + len(due) + len(ended)
+    ended += [step.batch for step in lapsed if step.failed]
+    due = records.write(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
+    resend(engine, [*(step.place for step in lapsed if not step.failed), *due])
+    return len(lapsed) + len(due)
 
 
-def _roll_up(tx: Transaction, run_id: RunId) -> bool:
-    return tx.runs.roll_up(run_id)
+def _named(place: StepPlace) -> dict[str, object]:
+    return {"run_id": str(place.run_id), "step": place.key, "map_index": place.map_index}
+
+
+def _resend_unclaimed(engine: Engine) -> int:
+    """Send queued steps again that nobody took, as far as there is room in their queues."""
+    policies, records = engine.policies, engine.records
+    found = records.single(lambda tx: tx.sweeps.unclaimed(limit=_FULL))
+    batches = _batches(engine, [one.place for one in found])
+    try:
+        room = _room(engine, batches)
+    except RedisUnavailable as error:
+        # Nothing is put off: it goes out as soon as the broker is back.
+        logger.warning("nothing is sent again: %s", error, extra={"action": "resend"})
+        return 0
+    ours = records.write(
+        lambda tx: tx.sweeps.put_off(found, policies.resend_after, policies.resend_longest)
+    )
+    chosen: list[Batch] = []
+    for batch in batches:
+        queue = engine.dispatcher.queue_of(batch.messages[0])
+        if room[queue] > 0 and batch.messages[0].id in ours:
+            room[queue] -= 1
+            chosen.append(batch)
+    _send_again(engine, chosen)
+    return len(chosen)
+
+
+def _room(engine: Engine, batches: Sequence[Batch]) -> dict[str, int]:
+    """Return how many messages may be sent again into each of the queues they go to."""
+    dispatcher = engine.dispatcher
+    queues = {dispatcher.queue_of(batch.messages[0]) for batch in batches}
+    return {queue: max(_TRICKLE, _FULL - dispatcher.depth(queue)) for queue in queues}
 
 
 def resend(engine: Engine, places: Sequence[StepPlace]) -> None:
     """Send steps again, each on its own: it advances by itself, whatever became of its chord."""
+    _send_again(engine, _batches(engine, places))
+
+
+def _send_again(engine: Engine, batches: Sequence[Batch]) -> None:
+    if batches:
+        count = len(batches)
+        extra = {"action": "resend", "steps": count}
+        logger.info("sending %d steps again", count, extra=extra)
+    send(engine, batches)
+
+
+def _batches(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
+    """Return a batch of its own for each step."""
     batches: list[Batch] = []
     for place in places:
         try:
@@ -87,14 +159,70 @@ def resend(engine: Engine, places: Sequence[StepPlace]) -> None:
             continue  # deleted meanwhile, with its steps
         one = message(place.run_id, definition.spec.step(place.key), place.map_index)
         batches.append(Batch(_batch_of(place), (one,), joined=False))
-    if batches:
-        logger.info("sending %d steps again", len(batches), extra={"action": "resend"})
-    send(engine, batches)
+    return batches
 
 
 def _batch_of(place: StepPlace) -> BatchId:
     node = node_id(place.run_id, place.key)
     return batch_of_nodes(place.run_id, node) if place.map_index is None else batch_of_items(node)
+
+
+def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
+    """Stop runs whose deadline has passed, as a failure does."""
+    stopped = 0
+    overdue = engine.records.single(lambda tx: tx.sweeps.overdue(limit=_LIMIT))
+    for run_id, deadline in overdue:
+        error = f"deadline passed: it was {deadline.isoformat(timespec='seconds')}"
+
+        def stop(tx: Transaction, run_id: RunId = run_id, error: str = error) -> bool:
+            return tx.runs.stop(run_id, error=error) and tx.steps.cancel_open(run_id) >= 0
+
+        if engine.records.write(stop):
+            stopped += 1
+            extra = {"action": "deadline", "run_id": str(run_id)}
+            logger.warning("run %s is stopped: %s", run_id, error, extra=extra)
+            ended.append(batch_of_run(run_id))
+    return stopped
+
+
+def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
+    """Look through a slice of the open runs, if it is this sweeper's turn."""
+    records = engine.records
+    position = records.single(lambda tx: tx.sweeps.turn(_INSPECT, grace / 2))
+    if position is None:
+        return
+    after = RunId(UUID(position)) if position else RunId(FIRST_ID)
+    within = records.single(lambda tx: tx.sweeps.slice(after, limit=_SLICE))
+    stalled = records.single(lambda tx: tx.sweeps.stalled(within, grace=grace, limit=_SLICE))
+    ended += [batch_of_run(run_id) for run_id in stalled]
+    orphans = records.single(lambda tx: tx.sweeps.orphans(within, limit=_LIMIT))
+    if orphans:
+        records.write(lambda tx: stop_orphans(tx, orphans))
+        ended += [batch_of_run(orphan.run_id) for orphan in orphans]
+    for run_id in records.single(lambda tx: tx.sweeps.stale(within, age=grace, limit=_ROLLED_UP)):
+        records.single(partial(_roll_up, run_id=run_id))
+    following = within.to.hex if within.to is not None else ""
+    records.single(lambda tx: tx.sweeps.leave(_INSPECT, following))
+
+
+def _roll_up(tx: Transaction, run_id: RunId) -> bool:
+    return tx.runs.roll_up(run_id)
+
+
+def _advance(engine: Engine, ended: Sequence[BatchId]) -> None:
+    """Ask workers to go on after batches: that may read results, which is not done here."""
+    if not ended:
+        return
+    batches = list(dict.fromkeys(ended))
+    extra = {"action": "advance", "batches": len(batches)}
+    logger.info("advancing %d batches that had ended", len(batches), extra=extra)
+    engine.dispatcher.send_advance(batches)
+
+
+def _ask_to_collect(engine: Engine) -> None:
+    """Have what is old deleted by a process that runs steps, once an hour."""
+    if engine.records.single(lambda tx: tx.sweeps.turn(COLLECT, EVERY)) is not None:
+        engine.dispatcher.send_collect()
 
 
 class Sweeper:

@@ -8,7 +8,6 @@ work as they do for any task. The task's id is the step run's id and says all th
 import gc
 import logging
 import os
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +16,12 @@ from celery.exceptions import Ignore, Reject, Retry
 
 from flowq import bootstrap
 from flowq.adapters.dispatch.app import make_app
-from flowq.adapters.dispatch.celery import ADVANCE
+from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
+from flowq.core.errors import Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import Ended, Ending, not_claimed, run_attempt
+from flowq.engine.collector import collect
 from flowq.engine.leases import this_process_is_expendable
 from flowq.engine.registry import registry
 from flowq.engine.sweeper import Sweeper
@@ -58,6 +59,7 @@ def install(app: Celery) -> Celery:
     _installed.append(app)
     bootstrap.use_app(app)
     app.task(name=ADVANCE, ignore_result=True, shared=False)(_advance)
+    app.task(name=COLLECT, ignore_result=True, shared=False)(_collect)
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
     app.steps["consumer"].add(EventBunches)
@@ -79,6 +81,14 @@ def _add_task(app: Celery, name: str) -> None:
 def _advance(batch: str) -> None:
     """Move a run on, after a batch of it has ended."""
     batch_ended(bootstrap.engine(), BatchId(batch))
+
+
+def _collect() -> None:
+    """Delete what is old; the next turn goes on where a store that was away has stopped this."""
+    try:
+        collect(bootstrap.engine())
+    except Unavailable as error:
+        logger.warning("nothing more is deleted this time: %s", error, extra={"action": "collect"})
 
 
 def _run_step(task: "Task[Any, Any]") -> None:
@@ -129,8 +139,7 @@ class SweeperStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it
         """Begin to sweep."""
-        interval = timedelta(seconds=bootstrap.settings().sweep_seconds)
-        self._sweeper = Sweeper(bootstrap.engine(), interval)
+        self._sweeper = Sweeper(bootstrap.engine(), bootstrap.settings().sweep_pause)
         self._sweeper.start()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it

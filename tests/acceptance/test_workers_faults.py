@@ -103,6 +103,41 @@ def test_steps_of_a_killed_worker_are_run_by_another(cluster: Cluster, tmp_path:
     assert cluster.step(run_id, "echo").attempts == 1
 
 
+def test_steps_of_a_killed_worker_are_back_within_one_and_a_half_leases(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """However seldom the sweeper is told to look: it looks four times in a lease."""
+    lease = {"FLOWQ_LEASE_SECONDS": "4", "FLOWQ_SWEEP_SECONDS": "60"}
+    threads = "--pool=threads"
+    with cluster.worker(threads, name="first", environment=lease) as first:
+        run_id = cluster.submit(flows.holding, folder=str(tmp_path))
+        wait_until(lambda: list(tmp_path.glob("holding-*")), what="the step runs")
+        with cluster.worker(threads, name="second", environment=lease):
+            os.killpg(first.pid, signal.SIGKILL)
+            killed = time.monotonic()
+            wait_until(lambda: len(list(tmp_path.glob("holding-*"))) == 2, what="it runs again")
+            took = time.monotonic() - killed
+            (tmp_path / "go").touch()
+            cluster.result(run_id)
+
+    assert took <= 1.5 * 4
+
+
+def test_objects_without_a_step_are_deleted_by_a_process_that_may_open_the_store(
+    cluster: Cluster,
+) -> None:
+    """In prefork that is no process with a sweeper."""
+    run_id = cluster.submit(flows.large, count=1)
+    lost = cluster.folder / "results" / "results" / str(run_id) / str(run_id) / str(run_id)
+    lost.parent.mkdir(parents=True)
+    lost.write_bytes(b"lost")
+    at_once = {"FLOWQ_ORPHAN_HOURS": "0.000001"}
+
+    with cluster.worker("--pool=prefork", "--concurrency=2", environment=at_once):
+        wait_until(lambda: not lost.exists(), what="the object is deleted")
+        assert cluster.result(run_id) == 2_000_000
+
+
 def test_step_of_a_killed_child_process_is_run_again_by_its_worker(
     cluster: Cluster, tmp_path: Path
 ) -> None:

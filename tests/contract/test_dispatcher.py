@@ -18,7 +18,7 @@ import uuid_utils.compat as uuids
 from celery import Celery
 
 from flowq.adapters.dispatch.app import make_app
-from flowq.adapters.dispatch.celery import ADVANCE, CeleryDispatcher
+from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, CeleryDispatcher
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId, RunId, batch_of_items, batch_of_run, item_id, node_id
@@ -60,6 +60,9 @@ def in_process() -> Place:
         found = []
         for one in dispatcher.waiting:
             message = one.message
+            if one.batch is None:
+                found.append(Sent(COLLECT))
+                continue
             if message is None:
                 found.append(Sent(ADVANCE, advances=one.batch))
                 continue
@@ -95,6 +98,9 @@ def on_celery(app: Celery, client: redis.Redis) -> Place:
                     found.append(Sent(ADVANCE, queue=queue, advances=args[0]))
                     continue
                 assert args == []
+                if headers["task"] == COLLECT:
+                    found.append(Sent(COLLECT, queue=queue))
+                    continue
                 ids = (UUID(headers["id"]), UUID(headers["root_id"]))
                 name, label, joined = headers["task"], headers["argsrepr"], headers.get("group")
                 found.append(Sent(name, *ids, label, queue, joined))
@@ -197,6 +203,22 @@ def test_what_is_sent_twice_comes_twice(place: Place) -> None:
     assert place.sent() == [as_sent(0)] * 2
 
 
+def test_someone_is_asked_to_collect(place: Place) -> None:
+    place.dispatcher.send_collect()
+
+    assert place.sent() == [Sent(COLLECT)]
+
+
+def test_each_queue_has_its_own_depth(place: Place) -> None:
+    dispatcher = place.dispatcher
+    assert [dispatcher.queue_of(item(0)), dispatcher.queue_of(item(1, "slow"))] == [DEFAULT, "slow"]
+    assert dispatcher.depth(DEFAULT) == 0
+
+    dispatcher.send([batch(7, joined=True), Batch(BATCH, (item(8, "slow"),), joined=False)])
+
+    assert [dispatcher.depth(queue) for queue in (DEFAULT, "slow", "none")] == [7, 1, 0]
+
+
 # --- Celery alone --------------------------------------------------------------------------------
 
 
@@ -268,6 +290,8 @@ SENDS: dict[str, Callable[[Dispatcher], None]] = {
     "a group": lambda dispatcher: dispatcher.send([batch(3, joined=False)]),
     "a chord": lambda dispatcher: dispatcher.send([batch(3, joined=True)]),
     "an advance": lambda dispatcher: dispatcher.send_advance([BATCH]),
+    "a request to collect": lambda dispatcher: dispatcher.send_collect(),
+    "a question": lambda dispatcher: print(dispatcher.depth(DEFAULT)),
 }
 
 

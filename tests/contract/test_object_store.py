@@ -254,3 +254,56 @@ def test_a_server_that_does_not_answer_is_told_within_a_minute(silent_port: int,
 
 
 CREDENTIALS = {"access_key_id": "flowq-test", "secret_access_key": "flowq-test-secret"}
+
+
+# --- lists -------------------------------------------------------------------------------------
+
+
+def listed(store: ObjectStore, prefix: str, after: str = "") -> list[str]:
+    return [one.key for page in store.list(prefix, after=after) for one in page]
+
+
+def test_objects_are_listed_in_order_from_anywhere(store: ObjectStore, key: str) -> None:
+    names = ["a/1", "a/2", "a-b/1", "a.b/1", "b", "b-/1", "c/d/e/1", "c/d/f"]
+    keys = sorted(f"{key}/{name}" for name in names)
+    for one in [*keys, f"{key}x/1"]:
+        store.put(one, b"x")
+
+    assert listed(store, key) == keys
+    for start, one in enumerate(keys, start=1):
+        assert listed(store, key, after=one) == keys[start:]
+    assert listed(store, key, after=f"{key}/a/15") == keys[keys.index(f"{key}/a/1") + 1 :]
+    assert listed(store, f"{key}/none") == []
+
+
+def test_listed_objects_have_an_age(store: ObjectStore, key: str) -> None:
+    store.put(key, b"x")
+    ((found,),) = list(store.list(key.rpartition("/")[0]))
+
+    # S3 says when to the second.
+    assert -2 < found.age.total_seconds() < 60
+
+
+def test_a_long_list_comes_in_pages(store: ObjectStore, key: str) -> None:
+    for number in range(1_001):
+        store.put(f"{key}/{number:04}", b"")
+
+    assert [len(page) for page in store.list(key)] == [1_000, 1]
+
+
+def test_objects_may_go_while_they_are_listed(store: ObjectStore, key: str) -> None:
+    keys = [f"{key}/{number}/x" for number in range(5)]
+    for one in keys:
+        store.put(one, b"")
+    pages = store.list(key)
+    store.delete(keys[3:])
+
+    found = [one.key for page in pages for one in page]
+
+    assert found[:3] == keys[:3]
+
+
+def test_a_list_of_a_store_that_is_away_is_told(s3_url: str) -> None:
+    store = open_store(s3_url.replace("s3://", "s3://no-"))
+    with pytest.raises(StoreUnavailable, match="list"):
+        list(store.list("results"))

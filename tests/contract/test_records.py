@@ -13,13 +13,14 @@ from uuid import UUID
 
 import pytest
 import uuid_utils.compat as uuids
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, select, text, update
 
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import FlowRun, FlowStepRun
 from flowq.adapters.records.types import DbNow
 from flowq.core import errors
 from flowq.core.ids import (
+    FIRST_ID,
     BatchId,
     LeaseToken,
     RunId,
@@ -33,11 +34,12 @@ from flowq.core.results import Place, ResultRef, row_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
-from flowq.engine.rows import Claim, NewRun, NewStep, Orphan, Outcome
+from flowq.engine.rows import Claim, Lapsed, NewRun, NewStep, Orphan, Outcome, RunSlice, Unclaimed
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)
 NOW = timedelta(0)
+ALL = RunSlice(RunId(FIRST_ID), None)
 
 
 @pytest.fixture
@@ -356,7 +358,7 @@ def test_write_of_an_attempt_that_lost_its_lease_changes_nothing(
     run_id = insert(records, new_run("a", queued=True))
     old = claimed(records, run_id)
     late(records, "lease_expires_at")
-    records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, limit=10))
+    records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, resend_after=LATER, limit=10))
     new = claimed(records, run_id)
     writes: dict[str, Any] = {
         "complete": lambda tx: tx.steps.complete(old, stored(old, b'"old"'), advanced=True),
@@ -411,7 +413,10 @@ def test_leases_are_renewed_together_and_lost_ones_are_told(records: SqlRecords)
     alive = records.single(lambda tx: tx.steps.renew([one.token, two.token, token()], LEASE))
 
     assert alive == {one.token: False}
-    assert records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, limit=10)) == []
+    assert (
+        records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, resend_after=LATER, limit=10))
+        == []
+    )
     assert records.single(lambda tx: tx.steps.renew([], LEASE)) == {}
 
 
@@ -610,15 +615,65 @@ def test_first_failed_item_is_the_one_that_failed_first(records: SqlRecords) -> 
 # --- sweeps --------------------------------------------------------------------------------------
 
 
-def test_queued_step_that_nobody_took_is_due_once_in_a_while(records: SqlRecords) -> None:
-    run_id = insert(records, new_run("a", "b", queued=True))
-    due: Any = lambda: records.write(lambda tx: tx.sweeps.due(resend_after=LATER, limit=10))  # noqa: E731
+def unclaimed(records: SqlRecords, limit: int = 100) -> list[Unclaimed]:
+    return records.single(lambda tx: tx.sweeps.unclaimed(limit=limit))
 
-    assert due() == []
+
+def put_off(records: SqlRecords, found: list[Unclaimed], longest: timedelta) -> set[StepRunId]:
+    return records.write(lambda tx: tx.sweeps.put_off(found, LATER, longest))
+
+
+def seconds_to_wait(records: SqlRecords, step_id: UUID) -> float:
+    """How long a row is left alone, by the database's clock."""
+    with records.engine.connect() as connection:
+        query = select(FlowStepRun.wake_at, DbNow()).where(FlowStepRun.id == step_id)
+        wake_at, now = connection.execute(query).one()
+    assert wake_at is not None
+    return (wake_at - now).total_seconds()
+
+
+def test_queued_step_that_nobody_took_is_left_alone_for_longer_each_time(
+    records: SqlRecords,
+) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    step_id = node_id(run_id, "a")
+    assert unclaimed(records) == []
+    assert seconds_to_wait(records, step_id) == pytest.approx(60, abs=5)
+
+    waits = []
+    for count in range(5):
+        late(records, "wake_at")
+        (found,) = unclaimed(records)
+        assert (found.id, found.place.key, found.resends) == (step_id, "a", count)
+        assert put_off(records, [found], timedelta(seconds=600)) == {step_id}
+        assert unclaimed(records) == []
+        waits.append(round(seconds_to_wait(records, step_id), -1))
+
+    assert waits == [120, 240, 480, 600, 600]
+    claimed(records, run_id)
+    assert row(records, step_id).resends == 0
+
+
+def test_most_overdue_steps_are_found_first(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a"))
+    ids = expanded(records, run_id, 4)
+    with records.engine.begin() as connection:
+        for age, index in enumerate((2, 0, 3, 1)):
+            query = update(FlowStepRun).where(FlowStepRun.id == ids[index])
+            connection.execute(query.values(wake_at=DbNow(-100 + age)))
+
+    assert [one.place.map_index for one in unclaimed(records, limit=3)] == [2, 0, 3]
+
+
+def test_step_that_was_claimed_meanwhile_is_not_put_off(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
     late(records, "wake_at")
-    assert {place.key for place in due()} == {"a", "b"}
-    assert due() == []
-    assert claim(records, node_id(run_id, "a")) is not None
+    found = unclaimed(records)
+    claimed(records, run_id, "a")
+
+    assert put_off(records, found, LATER) == {node_id(run_id, "b")}
+    assert put_off(records, found, LATER) == set()
+    assert row(records, node_id(run_id, "a")).wake_at is None
 
 
 def test_due_retry_becomes_queued(records: SqlRecords) -> None:
@@ -630,6 +685,7 @@ def test_due_retry_becomes_queued(records: SqlRecords) -> None:
     assert due() == [], "its own message gets time to arrive"
     late(records, "wake_at")
     assert [place.key for place in due()] == ["a"]
+    assert due() == []
     assert status(records, run_id) is StepState.QUEUED
 
 
@@ -637,7 +693,12 @@ def test_step_whose_lease_lapsed_is_queued_until_it_was_recovered_too_often(
     records: SqlRecords,
 ) -> None:
     run_id = insert(records, new_run("a", queued=True))
-    lapsed: Any = lambda: records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=2, limit=10))  # noqa: E731
+
+    def lapsed() -> list[Lapsed]:
+        return records.write(
+            lambda tx: tx.sweeps.lapsed(max_recoveries=2, resend_after=LATER, limit=10)
+        )
+
     for count in (1, 2):
         claimed(records, run_id)
         assert lapsed() == []
@@ -655,26 +716,29 @@ def test_step_whose_lease_lapsed_is_queued_until_it_was_recovered_too_often(
     assert found.batch == batch_of_nodes(run_id, node_id(run_id, "a"))
     after = row(records, node_id(run_id, "a"))
     assert (after.status, after.error_type, after.lease_token) == ("failed", "WorkerLost", None)
-    assert after.completed_at is not None
+    assert after.error_message is not None
+    assert "the last one was host:1" in after.error_message
+    assert "recovered 2 times" in after.error_message
+    assert (after.completed_at is not None, after.wake_at) == (True, None)
 
 
 def test_many_sweepers_at_once_take_each_row_once(records: SqlRecords) -> None:
-    run_id = insert(records, new_run("a"))
-    expanded(records, run_id, 40)
+    ids = expanded(records, insert(records, new_run("a")), 40)
     late(records, "wake_at")
     start = Barrier(6)
 
     def sweep(_: int) -> list[Any]:
         start.wait(10)
         found: list[Any] = []
-        for _ in range(4):
-            found += records.write(lambda tx: tx.sweeps.due(resend_after=LATER, limit=10))
+        for _ in range(8):
+            some = unclaimed(records, limit=10)
+            found += put_off(records, some, LATER)
         return found
 
     with ThreadPoolExecutor(6) as pool:
-        taken = [place.map_index for part in pool.map(sweep, range(6)) for place in part]
+        taken = [step_id for part in pool.map(sweep, range(6)) for step_id in part]
 
-    assert sorted(taken) == list(range(40))
+    assert sorted(taken) == sorted(ids)
 
 
 def test_batches_that_ended_without_going_on_are_found(records: SqlRecords) -> None:
@@ -682,14 +746,27 @@ def test_batches_that_ended_without_going_on_are_found(records: SqlRecords) -> N
     find: Any = lambda grace: records.single(  # noqa: E731
         lambda tx: tx.sweeps.unadvanced(grace=grace, limit=10)
     )
-    one = claimed(records, run_id)
-    records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+    for key in ("a", "b"):
+        assert find(-LATER) == [], "others of the batch have not ended"
+        one = claimed(records, run_id, key)
+        records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
 
-    assert find(LATER) == []
+    assert find(LATER) == [], "its chord gets time to arrive"
     late(records, "completed_at")
     assert find(LATER) == [batch_of_nodes(run_id, node_id(run_id, "a"))]
     records.write(lambda tx: tx.steps.advance(run_id, BatchId(find(LATER)[0])))
     assert find(LATER) == []
+
+
+def test_batch_with_a_failure_is_found_before_all_of_it_has_ended(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    one = claimed(records, run_id)
+    records.single(lambda tx: tx.steps.fail(one, Outcome(), advanced=False))
+    late(records, "completed_at")
+
+    found = records.single(lambda tx: tx.sweeps.unadvanced(grace=LATER, limit=10))
+
+    assert found == [batch_of_nodes(run_id, node_id(run_id, "a"))]
 
 
 def test_map_whose_items_have_all_ended_is_found(records: SqlRecords) -> None:
@@ -719,11 +796,11 @@ def test_runs_that_only_an_advance_can_move_are_stalled(records: SqlRecords) -> 
     claimed(records, held)
     records.single(lambda tx: tx.runs.stop(held))
 
-    found = records.single(lambda tx: tx.sweeps.stalled(grace=-LATER, limit=10))
+    found = records.single(lambda tx: tx.sweeps.stalled(ALL, grace=-LATER, limit=10))
 
     assert set(found) == {ready, ended, stopping}
     assert not {waiting, queued, held} & set(found)
-    assert records.single(lambda tx: tx.sweeps.stalled(grace=LATER, limit=10)) == []
+    assert records.single(lambda tx: tx.sweeps.stalled(ALL, grace=LATER, limit=10)) == []
 
 
 def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
@@ -731,7 +808,7 @@ def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
     one = claimed(records, run_id)
     records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
     claimed(records, run_id, "b")
-    stale: Any = lambda age: records.single(lambda tx: tx.sweeps.stale(age=age, limit=10))  # noqa: E731
+    stale: Any = lambda age: records.single(lambda tx: tx.sweeps.stale(ALL, age=age, limit=10))  # noqa: E731
 
     assert stale(LATER) == []  # younger than that
     with records.engine.begin() as connection:
@@ -890,10 +967,10 @@ def test_child_run_is_an_orphan_once_its_step_has_ended(records: SqlRecords) -> 
 
     found = records.single(lambda tx: tx.runs.orphans([run_id]))
     assert found == [Orphan(child, "a", run_id, StepState.FAILED)]
-    assert found == records.single(lambda tx: tx.sweeps.orphans(limit=10))
+    assert found == records.single(lambda tx: tx.sweeps.orphans(ALL, limit=10))
     records.write(lambda tx: tx.runs.request_cancel([child], "why"))
     assert records.single(lambda tx: tx.runs.orphans([run_id])) == []
-    assert records.single(lambda tx: tx.sweeps.orphans(limit=10)) == []
+    assert records.single(lambda tx: tx.sweeps.orphans(ALL, limit=10)) == []
 
 
 def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords) -> None:

@@ -113,7 +113,9 @@ def leave_open(stage: Stage) -> None:
         if played is retrying:
             why = Outcome(error_type="E", error_message="e")
             assert stage.records.single(lambda tx: tx.steps.retry(claim, why, HOUR))  # noqa: B023
-    lapsed = stage.records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=0, limit=9))
+    lapsed = stage.records.write(
+        lambda tx: tx.sweeps.lapsed(max_recoveries=0, resend_after=HOUR, limit=9)
+    )
     assert [True] == [one.failed for one in lapsed]
     stage.dispatcher.send_advance([one.batch for one in lapsed])
     stage.dispatcher.run(stage.engine)

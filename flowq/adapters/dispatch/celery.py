@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from celery import Celery
 from celery.backends.redis import RedisBackend
+from celery.utils import uuid
 from kombu import Producer
 
 # BatchPublishError is newer than the published types.
@@ -27,6 +28,7 @@ from flowq.core.ids import BatchId
 from flowq.engine.rows import Batch, Message
 
 ADVANCE: Final = "flowq.advance"
+COLLECT: Final = "flowq.collect"
 #: Redis commands that travel together.
 _PIPELINE: Final = 500
 _ALONE: Final = json.dumps([[], {}, {}], separators=(",", ":"))
@@ -63,6 +65,28 @@ class CeleryDispatcher:
                 headers = {"task": ADVANCE, "id": f"advance-{batch}", "ignore_result": True}
                 headers |= {"argsrepr": f"({batch!r},)", "kwargsrepr": "{}"}
                 self._publish(producer, ADVANCE, None, headers, _body([batch]))
+
+    def send_collect(self) -> None:
+        """Ask a worker to delete what is old; raises as `send`."""
+        with self._producer(1) as producer:
+            headers = {"task": COLLECT, "id": uuid(), "ignore_result": True}
+            headers |= {"argsrepr": "()", "kwargsrepr": "{}"}
+            self._publish(producer, COLLECT, None, headers, _body([]))
+
+    def queue_of(self, message: Message) -> str:
+        """Return the name of the queue that a message goes to."""
+        return message.queue or self._queue(message.name)
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue; raises as `send`."""
+        with self._producer(1) as producer:
+            connection: Any = producer.connection
+            try:
+                # A channel of its own: some brokers close it when there is no such queue.
+                with connection.channel() as channel:
+                    return int(channel.queue_declare(queue=queue, passive=True).message_count)
+            except connection.channel_errors:
+                return 0
 
     def _publish(
         self, producer: Producer, name: str, queue: str | None, headers: dict[str, Any], body: str

@@ -23,6 +23,7 @@ from datetime import timedelta
 from flowq.core.ids import BatchId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import Ending, not_claimed, run_attempt
+from flowq.engine.collector import collect
 from flowq.engine.engine import Engine
 from flowq.engine.rows import Batch, Message
 
@@ -31,15 +32,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One thing for a worker to do: an attempt of a step, or the end of a batch.
+    """One thing for a worker to do: an attempt of a step, the end of a batch, or to collect.
 
     Attributes:
-        batch: The batch it belongs to.
+        batch: The batch it belongs to; None when what is old is to be deleted.
         message: The step run; None when it is the batch's end.
         joined: Whether the batch advances when all of it has ended.
     """
 
-    batch: BatchId
+    batch: BatchId | None
     message: Message | None = None
     joined: bool = False
 
@@ -87,6 +88,19 @@ class InProcessDispatcher:
         """Keep the ends of batches until they are run."""
         self._ready += [Delivery(batch) for batch in batches]
 
+    def send_collect(self) -> None:
+        """Keep the request to delete what is old until it is run."""
+        self._ready.append(Delivery(None))
+
+    def queue_of(self, message: Message) -> str:
+        """Return the name of the queue that a message goes to."""
+        return message.queue or "celery"
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
+        waiting = [one.message for one in self._ready if one.message is not None]
+        return sum(self.queue_of(message) == queue for message in waiting)
+
     @property
     def waiting(self) -> tuple[Delivery, ...]:
         """What has been sent and not been run yet; retries that are not due are the last."""
@@ -117,6 +131,9 @@ class InProcessDispatcher:
     def deliver(self, engine: Engine, delivery: Delivery) -> None:
         """Do one thing as a worker would, whether it stands in the queue or not."""
         message = delivery.message
+        if delivery.batch is None:
+            collect(engine)
+            return
         if message is None:
             batch_ended(engine, delivery.batch)
             return
@@ -138,7 +155,7 @@ class InProcessDispatcher:
 
     def _ended(self, delivery: Delivery) -> None:
         """Count the members of a joined batch; the last one brings the batch's end."""
-        if not delivery.joined or delivery.batch not in self._open:
+        if not delivery.joined or delivery.batch is None or delivery.batch not in self._open:
             return
         self._open[delivery.batch] -= 1
         if not self._open[delivery.batch]:

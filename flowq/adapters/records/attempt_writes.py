@@ -43,6 +43,7 @@ _CLAIMED = (
         lease_expires_at=_seconds("p_lease"),
         started_at=DbNow(),
         wake_at=None,
+        resends=0,
         worker=bindparam("p_worker"),
     )
     .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.attempt, _C.recoveries, _C.inputs)

@@ -1,9 +1,10 @@
-"""The tables: `flow_runs`, `flow_step_runs`, `llm_requests`, as typed SQLAlchemy models.
+"""The tables, as typed SQLAlchemy models.
 
 One row of `flow_step_runs` is one *node* of a run (`map_index` NULL) or one item of a map. A node's
 `pending_dependencies` counts the steps it still waits for; when a step ends, one UPDATE counts its
 dependents down, and `advanced` remembers that this has been done, so it is done once. `wake_at` is
-when the sweeper has to look at a queued or retrying row. The run's row is written when it starts,
+when the sweeper has to look at a queued or retrying row, `resends` how often it found a queued one
+that nobody had taken. The run's row is written when it starts,
 stops and ends, not per step: under a wide map it would be the one row everybody waits for.
 """
 
@@ -18,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0001"
+REVISION = "0002"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -39,6 +40,16 @@ class Base(DeclarativeBase):
         Decimal: Money(),
         Any: JSON(none_as_null=True),
     }
+
+
+# The conditions of partial indexes. Queries contain them word by word: a database takes such an
+# index only if the statement itself, without its parameters, says that the index has all the rows.
+OPEN_RUN = text("status IN ('pending', 'running', 'paused', 'cancelling')")
+HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
+
+
+def _partial(name: str, *columns: str, where: TextClause) -> Index:
+    return Index(name, *columns, postgresql_where=where, sqlite_where=where)
 
 
 class FlowRun(Base):
@@ -89,18 +100,18 @@ class FlowRun(Base):
         Index(None, "status", "id"),
         Index(None, "parent_step_run_id"),
         Index("uq_flow_runs_idempotency_key", "flow_name", "idempotency_key", unique=True),
+        _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
+        _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
     )
 
 
-_OPEN = text("status IN ('pending', 'queued', 'running', 'retrying', 'waiting')")
-_UNADVANCED = text("NOT advanced AND status IN ('completed', 'failed', 'skipped', 'cancelled')")
-_SENT = text("status IN ('queued', 'retrying')")
-_LEASED = text("status = 'running' AND lease_expires_at IS NOT NULL")
+OPEN = text("status IN ('pending', 'queued', 'running', 'retrying', 'waiting')")
+UNADVANCED = text("NOT advanced AND status IN ('completed', 'failed', 'skipped', 'cancelled')")
+QUEUED = text("status = 'queued'")
+RETRYING = text("status = 'retrying'")
+EXPANDED = text("status = 'running' AND map_size IS NOT NULL")
+LEASED = text("status = 'running' AND lease_expires_at IS NOT NULL")
 _HAS_REQUEST = text("llm_request_id IS NOT NULL")
-
-
-def _partial(name: str, *columns: str, where: TextClause) -> Index:
-    return Index(name, *columns, postgresql_where=where, sqlite_where=where)
 
 
 class FlowStepRun(Base):
@@ -136,6 +147,7 @@ class FlowStepRun(Base):
     lease_token: Mapped[UUID | None]
     lease_expires_at: Mapped[datetime | None]
     wake_at: Mapped[datetime | None]
+    resends: Mapped[int] = mapped_column(default=0, server_default="0")
     worker: Mapped[str | None] = mapped_column(String(200))
     result: Mapped[Any | None]
     error_type: Mapped[str | None] = mapped_column(String(200))
@@ -147,10 +159,12 @@ class FlowStepRun(Base):
         Index("ix_flow_step_runs_step_name", "step_name"),
         _partial("ix_flow_step_runs_llm_request_id", "llm_request_id", where=_HAS_REQUEST),
         # What the engine and the sweeper ask, over the few rows that can be an answer.
-        _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=_OPEN),
-        _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=_UNADVANCED),
-        _partial("ix_flow_step_runs_wake_at", "wake_at", where=_SENT),
-        _partial("ix_flow_step_runs_lease_expires_at", "lease_expires_at", where=_LEASED),
+        _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=OPEN),
+        _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=UNADVANCED),
+        _partial("ix_flow_step_runs_queued", "wake_at", where=QUEUED),
+        _partial("ix_flow_step_runs_retrying", "wake_at", where=RETRYING),
+        _partial("ix_flow_step_runs_expanded", "started_at", where=EXPANDED),
+        _partial("ix_flow_step_runs_lease_expires_at", "lease_expires_at", where=LEASED),
     )
 
 
@@ -180,3 +194,13 @@ class LlmRequest(Base):
         Index(None, "flow_step_run_id"),
         Index(None, "created_at"),
     )
+
+
+class FlowDuty(Base):
+    """What one sweeper at a time does: whoever moves `due_at` on has the turn."""
+
+    __tablename__ = "flow_duties"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    due_at: Mapped[datetime]
+    position: Mapped[str] = mapped_column(Text, default="")

@@ -17,6 +17,8 @@ from flowq.adapters.records.prepared import Answer, Prepared, Row
 
 RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
+DUTIES: Table = Base.metadata.tables["flow_duties"]
+REQUESTS: Table = Base.metadata.tables["llm_requests"]
 
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
 _MOST_KEYS = 5000

@@ -64,6 +64,7 @@ _ENDING = Prepared(
         RUNS.c.status,
         _HAS_OPEN,
         _HAS_FAILED,
+        RUNS.c.error_message,
         RUNS.c.cancel_requested_at,
     ).where(_THIS)
 )
@@ -217,7 +218,7 @@ class FlowRunRepo(RunInserts, RunCancels):
         row = self._run(_ENDING, {"p_run": run_id}).first()
         if row is None:
             return None
-        return RunEnding(RunState(row[0]), row[1], row[2], row[3] is not None)
+        return RunEnding(RunState(row[0]), row[1], row[2], row[3], row[4] is not None)
 
     def close(
         self,

@@ -30,7 +30,7 @@ from flowq.adapters.records.checks import (
 )
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.core.results import Place
-from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
+from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, RunState, StepState
 
 _O = STEPS.alias("other").c
 
@@ -166,8 +166,14 @@ _COUNTED = steps(
     ", but pending_dependencies is ",
     S.pending_dependencies,
 )
+#: A batch is gone on after as a whole.
+_OPEN_MEMBER = exists().where(
+    _O.flow_run_id == S.flow_run_id,
+    _O.batch_id == S.batch_id,
+    in_state(*ACTIVE_STEP_STATES, of=_O),
+)
 _UNADVANCED = steps(
-    and_(ENDED, S.advanced.is_(False), S.completed_at <= LONG_AGO),
+    and_(ENDED, S.advanced.is_(False), S.completed_at <= LONG_AGO, ~_OPEN_MEMBER),
     "it is ",
     S.status,
     " since ",
@@ -239,6 +245,6 @@ STEP_CHECKS: Final = (
         [_NO_RESULT, _NO_COPY],
     ),
     Check("step waits", "Only a step that is pending, or cancelled, waits for others.", [_COUNTED]),
-    Check("step advanced", "After each step that has ended someone went on.", [_UNADVANCED]),
+    Check("step advanced", "After each batch that has ended someone went on.", [_UNADVANCED]),
     Check("recoveries", "No step was recovered more often than allowed.", [_RECOVERIES]),
 )

@@ -1,134 +1,172 @@
-"""What the sweeper asks the database, and the guarded changes it makes.
+"""What the sweeper asks the database about steps, and the guarded changes it makes.
 
 Each query goes over a partial index that holds only rows that can be an answer. Rows are taken with
 SKIP LOCKED, so that many sweepers share the work instead of waiting for each other; on SQLite one
 writer at a time is the rule anyway.
 """
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Select, and_, case, exists, func, or_, select, update
-
-from flowq.adapters.records.cancel_writes import ORPHANS, orphan
-from flowq.adapters.records.repository import RUNS, STEPS, Repository
-from flowq.adapters.records.types import DbNow
-from flowq.core.ids import BatchId, RunId
-from flowq.core.states import (
-    ACTIVE_STEP_STATES,
-    TERMINAL_RUN_STATES,
-    TERMINAL_STEP_STATES,
-    RunState,
-    StepState,
+from sqlalchemy import (
+    Float,
+    Integer,
+    String,
+    Update,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
 )
-from flowq.engine.rows import Lapsed, Orphan, StepPlace
+
+from flowq.adapters.records.collecting import Collecting
+from flowq.adapters.records.models import (
+    EXPANDED,
+    LEASED,
+    OPEN,
+    QUEUED,
+    RETRYING,
+    UNADVANCED,
+)
+from flowq.adapters.records.repository import STEPS
+from flowq.adapters.records.run_sweeps import RunSweeps
+from flowq.adapters.records.types import DbNow
+from flowq.core.ids import BatchId, RunId, StepRunId
+from flowq.core.states import StepState
+from flowq.engine.rows import Lapsed, StepPlace, Unclaimed
 
 _C = STEPS.c
 #: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to
 #: arrive.
-_RETRY_GRACE = 2.0
+_RETRY_GRACE: Final = 2.0
+#: The exponent of a backoff, so that no power overflows.
+_MOST_DOUBLINGS: Final = 20
+
+_LIMIT = bindparam("p_limit", type_=Integer)
+_BEFORE = DbNow(bindparam("p_before", type_=Float))
+_AGAIN = DbNow(bindparam("p_again", type_=Float))
+_PLACE = (_C.flow_run_id, _C.step_key, _C.map_index)
 
 
-class SqlSweeps(Repository):
+def _taking(condition: Any, oldest: Any) -> Update:
+    """Build an UPDATE of the oldest rows that meet a condition and that nobody else has locked."""
+    some = select(_C.id).where(condition).order_by(oldest).limit(_LIMIT)
+    return update(STEPS).where(_C.id.in_(some.with_for_update(skip_locked=True)), condition)
+
+
+_DUE = (
+    _taking(and_(RETRYING, _C.wake_at <= _BEFORE), _C.wake_at)
+    .values(status=StepState.QUEUED, wake_at=_AGAIN)
+    .returning(*_PLACE)
+)
+
+_OVERDUE = and_(QUEUED, _C.wake_at <= DbNow())
+_UNCLAIMED = select(_C.id, *_PLACE, _C.resends).where(_OVERDUE).order_by(_C.wake_at).limit(_LIMIT)
+_PUT_OFF = (
+    _taking(and_(_C.id.in_(bindparam("p_keys", expanding=True)), _OVERDUE), _C.id)
+    .values(resends=bindparam("p_resends", type_=Integer), wake_at=_AGAIN)
+    .returning(_C.id)
+)
+
+_TOO_OFTEN = _C.recoveries >= bindparam("p_most", type_=Integer)
+_LOST = (
+    literal("its worker died or fell silent while it ran (the last one was ", String)
+    + func.coalesce(_C.worker, "unknown")
+    + literal("), and it had been recovered ", String)
+    + cast(_C.recoveries, String)
+    + literal(" times, all that FLOWQ_MAX_RECOVERIES allows", String)
+)
+_LAPSED = (
+    _taking(and_(LEASED, _C.lease_expires_at < DbNow()), _C.lease_expires_at)
+    .values(
+        status=case((_TOO_OFTEN, StepState.FAILED), else_=StepState.QUEUED),
+        recoveries=_C.recoveries + 1,
+        lease_token=None,
+        lease_expires_at=None,
+        wake_at=case((_TOO_OFTEN, None), else_=_AGAIN),
+        completed_at=case((_TOO_OFTEN, DbNow())),
+        error_type=case((_TOO_OFTEN, "WorkerLost"), else_=_C.error_type),
+        error_message=case((_TOO_OFTEN, _LOST), else_=_C.error_message),
+    )
+    .returning(*_PLACE, _C.batch_id, _C.status, _C.error_message)
+)
+
+_member = STEPS.alias()
+_OPEN_MEMBER = exists().where(
+    _member.c.flow_run_id == _C.flow_run_id,
+    _member.c.batch_id == _C.batch_id,
+    OPEN,
+)
+_ENDED_NODES = select(_C.batch_id).where(
+    UNADVANCED,
+    _C.completed_at < _BEFORE,
+    _C.batch_id.is_not(None),
+    # One that failed may have to stop the run while others of its batch are running.
+    or_(_C.status == StepState.FAILED, ~_OPEN_MEMBER),
+)
+_item = STEPS.alias()
+_OPEN_ITEM = exists().where(
+    _item.c.flow_run_id == _C.flow_run_id,
+    _item.c.step_key == _C.step_key,
+    _item.c.map_index.is_not(None),
+    OPEN,
+)
+_ENDED_MAPS = select(_C.batch_id).where(EXPANDED, _C.started_at < _BEFORE, ~_OPEN_ITEM)
+
+
+class SqlSweeps(RunSweeps, Collecting):
     """Implements `flowq.engine.ports.Sweeps`; never commits."""
 
     def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
-        """Put off queued rows nobody took and queue due retries; returns them, to be sent again."""
-        unclaimed = and_(_C.status == StepState.QUEUED, _C.wake_at <= DbNow())
-        retry = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(-_RETRY_GRACE))
-        query = (
-            update(STEPS)
-            .where(_C.id.in_(_some(or_(unclaimed, retry), limit)), or_(unclaimed, retry))
-            .values(status=StepState.QUEUED, wake_at=DbNow(resend_after.total_seconds()))
-            .returning(_C.flow_run_id, _C.step_key, _C.map_index)
-        )
-        return [StepPlace(RunId(r[0]), r[1], r[2]) for r in self._run(query)]
+        """Queue retries whose time has come; returns them, to be sent."""
+        given = {"p_before": -_RETRY_GRACE, "p_again": resend_after.total_seconds()}
+        return _places(self._run(_DUE, {**given, "p_limit": limit}))
 
-    def lapsed(self, *, max_recoveries: int, limit: int) -> list[Lapsed]:
+    def unclaimed(self, *, limit: int) -> list[Unclaimed]:
+        """Return queued rows that nobody took in time, the most overdue first."""
+        rows = self._run(_UNCLAIMED, {"p_limit": limit})
+        return [Unclaimed(StepRunId(r[0]), StepPlace(RunId(r[1]), r[2], r[3]), r[4]) for r in rows]
+
+    def put_off(
+        self, found: Sequence[Unclaimed], resend_after: timedelta, longest: timedelta
+    ) -> set[StepRunId]:
+        """Leave unclaimed rows alone for twice as long as the last time; returns those it has."""
+        by_count: dict[int, list[StepRunId]] = {}
+        for one in found:
+            by_count.setdefault(one.resends, []).append(one.id)
+        ours: set[StepRunId] = set()
+        for count, ids in by_count.items():
+            pause = min(resend_after * 2 ** min(count + 1, _MOST_DOUBLINGS), longest)
+            given = {"p_resends": count + 1, "p_again": pause.total_seconds(), "p_limit": len(ids)}
+            ours |= {StepRunId(row[0]) for row in self._run(_PUT_OFF, {**given, "p_keys": ids})}
+        return ours
+
+    def lapsed(self, *, max_recoveries: int, resend_after: timedelta, limit: int) -> list[Lapsed]:
         """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
-        over = and_(_C.status == StepState.RUNNING, _C.lease_expires_at < DbNow())
-        too_often = _C.recoveries >= max_recoveries
-        query = (
-            update(STEPS)
-            .where(_C.id.in_(_some(over, limit)), over)
-            .values(
-                status=case((too_often, StepState.FAILED), else_=StepState.QUEUED),
-                recoveries=_C.recoveries + 1,
-                lease_token=None,
-                lease_expires_at=None,
-                wake_at=case((too_often, None), else_=DbNow()),
-                completed_at=case((too_often, DbNow())),
-                error_type=case((too_often, "WorkerLost"), else_=_C.error_type),
-                error_message=case(
-                    (
-                        too_often,
-                        f"its worker was lost more than {max_recoveries} times while it ran",
-                    ),
-                    else_=_C.error_message,
-                ),
-            )
-            .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.batch_id, _C.status)
-        )
+        given = {"p_most": max_recoveries, "p_limit": limit}
+        rows = self._run(_LAPSED, {**given, "p_again": resend_after.total_seconds()})
         return [
             Lapsed(StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED)
-            for r in self._run(query)
+            for r in rows
         ]
 
     def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
         """Return batches that have ended without anyone going on."""
-        before = DbNow(-grace.total_seconds())
-        nodes = select(_C.batch_id).where(
-            _C.advanced.is_(False),
-            _C.status.in_(tuple(TERMINAL_STEP_STATES)),
-            _C.completed_at < before,
-            _C.batch_id.is_not(None),
-        )
-        item = STEPS.alias()
-        open_item = exists().where(
-            item.c.flow_run_id == _C.flow_run_id,
-            item.c.step_key == _C.step_key,
-            item.c.map_index.is_not(None),
-            item.c.status.in_(tuple(ACTIVE_STEP_STATES)),
-        )
-        maps = select(_C.batch_id).where(
-            _C.status == StepState.RUNNING,
-            _C.map_size.is_not(None),
-            _C.started_at < before,
-            ~open_item,
-        )
+        given = {"p_before": -grace.total_seconds(), "p_limit": limit}
         found: dict[str, None] = {}
-        for query in (nodes, maps):
-            found |= dict.fromkeys(row[0] for row in self._run(query.limit(limit)))
+        for query in (_ENDED_NODES, _ENDED_MAPS):
+            found |= dict.fromkeys(
+                row[0] for row in self._run(query.distinct().limit(_LIMIT), given)
+            )
         return [BatchId(batch) for batch in found]
 
-    def stalled(self, *, grace: timedelta, limit: int) -> list[RunId]:
-        """Return open runs that only an advance moves: with ready steps, or without open ones."""
-        before = DbNow(-grace.total_seconds())
-        here = _C.flow_run_id == RUNS.c.id
-        ready = exists().where(here, _C.status == StepState.PENDING, _C.pending_dependencies == 0)
-        any_open = exists().where(here, _C.status.in_(tuple(ACTIVE_STEP_STATES)))
-        leased = exists().where(here, _C.status.in_((StepState.RUNNING, StepState.WAITING)))
-        stopping = and_(RUNS.c.status == RunState.CANCELLING, ~leased)
-        query = select(RUNS.c.id).where(
-            RUNS.c.status.in_((RunState.RUNNING, RunState.CANCELLING)),
-            RUNS.c.started_at < before,
-            or_(ready, ~any_open, stopping),
-        )
-        return [RunId(row[0]) for row in self._run(query.limit(limit))]
 
-    def orphans(self, *, limit: int) -> list[Orphan]:
-        """Return open child runs whose waiting step has ended."""
-        return [orphan(row) for row in self._run(ORPHANS.limit(limit))]
-
-    def stale(self, *, age: timedelta, limit: int) -> list[RunId]:
-        """Return open runs whose progress was not written for `age`."""
-        before = DbNow(-age.total_seconds())
-        query = select(RUNS.c.id).where(
-            RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES)),
-            func.coalesce(RUNS.c.last_heartbeat, RUNS.c.created_at) < before,
-        )
-        return [RunId(row[0]) for row in self._run(query.limit(limit))]
-
-
-def _some(condition: Any, limit: int) -> Select[Any]:
-    return select(_C.id).where(condition).limit(limit).with_for_update(skip_locked=True)
+def _places(rows: Iterable[Sequence[Any]]) -> list[StepPlace]:
+    return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]

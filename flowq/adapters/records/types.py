@@ -1,7 +1,8 @@
 """Column types and clock functions that mean the same on PostgreSQL and SQLite.
 
 Times are aware UTC datetimes. Leases and timers are compared by the database's clock, since the
-clocks of workers differ; `DbNow` is that clock, plus an offset in seconds, in either dialect.
+clocks of workers differ; `DbNow` is that clock, plus an offset in seconds, in either dialect. It
+stands still during a statement: only a time that does can be looked up in an index.
 """
 
 import json
@@ -103,7 +104,7 @@ class DbNow(GenericFunction[datetime]):
 @compiles(DbNow, "postgresql")
 def _postgres_now(element: DbNow, compiler: SQLCompiler, **kw: Any) -> str:
     offset = compiler.process(element.clauses, **kw)
-    return f"(clock_timestamp() + make_interval(secs => {offset}))"
+    return f"(statement_timestamp() + make_interval(secs => {offset}))"
 
 
 @compiles(DbNow, "sqlite")

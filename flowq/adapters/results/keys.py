@@ -7,12 +7,17 @@ _KEY: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._=-]+(?:/[A-Za-
 _LONGEST: Final = 800  #: S3 allows 1024 bytes, the prefix included.
 
 
+def is_key(text: str) -> bool:
+    """Tell whether a text can be a key."""
+    return len(text) <= _LONGEST and _KEY.fullmatch(text) is not None
+
+
 def checked_key(key: str) -> str:
     """Return a key that is valid.
 
     Raises:
         ValueError: it is not: parts of letters, digits and `._=-`, joined by single slashes.
     """
-    if len(key) > _LONGEST or not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError(f"{key[:80]!r} is no key of an object: use letters, digits, ._=- and /")
     return key

@@ -5,15 +5,19 @@ Both adapters keep what their contract says, threads included. Values end with t
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 from typing import Final
 from uuid import uuid4
 
 from flowq.adapters.results.keys import checked_key
 from flowq.core.errors import ResultMissing, StoreUnavailable
+from flowq.engine.rows import ListedObject
 
 _PART: Final = 4 * 1024 * 1024
+_PAGE: Final = 1_000
 _MOST: Final = 256 * 1024 * 1024
 
 
@@ -59,6 +63,7 @@ class MemoryObjects:
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
+        self._written: dict[str, float] = {}
         self._lock = Lock()
 
     def put(self, key: str, data: bytes | Path) -> None:
@@ -70,6 +75,7 @@ class MemoryObjects:
             raise StoreUnavailable(f"{key} was not stored: {error}") from error
         with self._lock:
             self._objects[key] = content
+            self._written[key] = monotonic()
 
     def get(self, key: str) -> bytes:
         """Read an object whole; raises `ResultMissing`."""
@@ -99,6 +105,19 @@ class MemoryObjects:
             data = self._objects.get(checked_key(key))
         return None if data is None else len(data)
 
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
+        """Give the objects under a prefix page by page, in the order of their keys."""
+        under = f"{checked_key(prefix)}/"
+        with self._lock:
+            now = monotonic()
+            found = [
+                ListedObject(key, timedelta(seconds=now - self._written[key]))
+                for key in sorted(self._objects)
+                if key.startswith(under) and key > after
+            ]
+        for start in range(0, len(found), _PAGE):
+            yield found[start : start + _PAGE]
+
     def check(self) -> None:
         """Write, read and delete a small object."""
         key = f"flowq-check/{uuid4().hex}"
@@ -106,7 +125,7 @@ class MemoryObjects:
         self.get(key)
         self.delete([key])
 
-    def keys(self) -> list[str]:
+    def keys(self) -> Sequence[str]:
         """Return the keys of all objects, sorted; for tests."""
         with self._lock:
             return sorted(self._objects)

@@ -15,7 +15,9 @@ never uses a store, so its prefork children may.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -24,9 +26,10 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from flowq.adapters.results.keys import checked_key
+from flowq.adapters.results.keys import checked_key, is_key
 from flowq.adapters.results.urls import StoreUrl, parse
 from flowq.core.errors import ResultMissing, StoreAfterFork, StoreUnavailable
+from flowq.engine.rows import ListedObject
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Store  # Not there at run time.
@@ -37,6 +40,7 @@ _MOST_PARTS: Final = 9_000  #: S3 takes 10,000.
 _CONCURRENCY: Final = 4  #: Parts under way at once: bounds memory.
 _PART: Final = 4 * MIB  #: The most that a reader gets at once.
 _DELETED_AT_ONCE: Final = 1_000
+_PAGE: Final = 1_000  #: Objects that are listed at once.
 
 #: The process that used a store first; forked children inherit the number, and with it the trouble.
 _used_by: int | None = None
@@ -132,6 +136,25 @@ class ObstoreObjects:
                 return obstore.head(store, key)["size"]
         except ResultMissing:
             return None
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
+        """Give the objects under a prefix in pages of 1,000, in the order of their keys.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer, between two pages too.
+        """
+        checked_key(prefix)
+        with self._talking("list", prefix) as store:
+            if isinstance(store, LocalStore):
+                pages = _in_folder(self._url.folder, prefix, after)
+            else:
+                pages = _listed(store, prefix, after)
+        while True:
+            with self._talking("list", prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
 
     def check(self) -> None:
         """Write, read and delete a small object.
@@ -230,3 +253,35 @@ def _delete(store: "Store", keys: Sequence[str]) -> None:
                 obstore.delete(store, key)
             except FileNotFoundError:
                 continue
+
+
+def _listed(store: "Store", prefix: str, after: str) -> Iterator[Sequence[ListedObject]]:
+    now = datetime.now(UTC)
+    for page in obstore.list(store, prefix, offset=after or None, chunk_size=_PAGE):
+        yield [ListedObject(one["path"], now - one["last_modified"]) for one in page]
+
+
+def _in_folder(folder: Path, prefix: str, after: str) -> Iterator[Sequence[ListedObject]]:
+    files = _walk(folder / prefix, f"{prefix}/", after)
+    while page := list(islice(files, _PAGE)):
+        yield page
+
+
+def _walk(folder: Path, prefix: str, after: str) -> Iterator[ListedObject]:
+    """Yield the objects in a folder by their keys, and pass over folders that lie before `after`.
+
+    obstore gives the files of a folder in no order, so nobody could go on later where he stopped.
+    """
+    try:
+        entries = [f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir()]
+    except FileNotFoundError:
+        return  # nothing was ever stored there, or the folder has become empty meanwhile
+    for name in sorted(entries):
+        key, last = prefix + name, prefix + name + "\U0010ffff"
+        if name.endswith("/"):
+            if last > after:
+                yield from _walk(folder / name, key, after)
+        elif key > after and is_key(key):
+            with suppress(FileNotFoundError):
+                written = datetime.fromtimestamp((folder / name).stat().st_mtime, UTC)
+                yield ListedObject(key, datetime.now(UTC) - written)

@@ -157,7 +157,8 @@ def _child(view: RunView, step: StepView) -> str:
 def _print_failures(
     console: Console, view: RunView, failures: Sequence[Failure], *, unfold: bool
 ) -> None:
-    if view.error and not failures:
+    # A step's own error is told below; a deadline, say, is no step's.
+    if view.error and not (failures and view.error.startswith("step ")):
         console.print()
         console.print(Text.assemble(("Error: ", "bold red"), view.error), soft_wrap=True)
     folded = False

@@ -1,0 +1,109 @@
+"""Deletes what is old: runs past their retention, and objects that no row names.
+
+The sweeper asks for it once an hour, and a process that runs steps does it, since only that may
+open the object store. One turn does a bounded part and leaves word where the next one begins.
+
+A run goes with all the runs that its steps have started. Its rows are deleted first, then the
+objects that they named: a crash in between leaves objects that no row names, and such are found
+here too. An object is looked at only when it is older than a grace, and it is deleted only if its
+step's row is gone or has ended with another result: then nothing can come to name it. So two turns
+at once, or one of a worker that had stood still, delete nothing that is needed.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from flowq.core.ids import FIRST_ID, RunId
+from flowq.core.results import OBJECTS
+from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.ports import Transaction
+
+logger = logging.getLogger(__name__)
+
+#: The duty in the records, and how often it is done.
+COLLECT: Final = "collect"
+EVERY: Final = timedelta(hours=1)
+
+#: Runs, with what they have started, and pages of objects of one turn.
+_MOST_RUNS: Final = 200
+_MOST_PAGES: Final = 20
+
+
+def collect(engine: Engine) -> int:
+    """Do one turn.
+
+    Returns:
+        How many runs and unnamed objects it has deleted.
+
+    Raises:
+        Unavailable: the database or the object store is away.
+    """
+    reach(FaultPoint.BEFORE_COLLECT)
+    runs, more = _delete_expired(engine)
+    objects, position = _delete_unnamed(engine)
+    # Runs that are left over are not left for an hour.
+    engine.records.single(lambda tx: tx.sweeps.leave(COLLECT, position, again=more))
+    if runs or objects:
+        logger.info(
+            "deleted %d old runs and %d objects that no row names",
+            runs,
+            objects,
+            extra={"action": "collect", "runs": runs, "objects": objects},
+        )
+    return runs + objects
+
+
+def _delete_expired(engine: Engine) -> tuple[int, bool]:
+    """Delete runs past their retention; returns how many, and whether there are more."""
+    retention, records = engine.policies.retention, engine.records
+    after, deleted = RunId(FIRST_ID), 0
+    while retention is not None:
+        part = _MOST_RUNS - deleted
+        roots = records.single(partial(_expired, age=retention, after=after, limit=part))
+        for root in roots:
+            deleted += _delete(engine, root)
+        if len(roots) < part:
+            break
+        if deleted >= _MOST_RUNS:
+            return deleted, True
+        after = roots[-1]
+    return deleted, False
+
+
+def _expired(tx: Transaction, *, age: timedelta, after: RunId, limit: int) -> list[RunId]:
+    return tx.sweeps.expired(age, after=after, limit=limit)
+
+
+def _delete(engine: Engine, root: RunId) -> int:
+    """Delete a run with all that its steps have started, unless some of that is open."""
+    tree = engine.records.write(lambda tx: tx.sweeps.delete_tree(root))
+    if tree is None:
+        return 0
+    reach(FaultPoint.AFTER_DELETE)
+    if tree.objects:
+        engine.results.objects.delete(tree.objects)
+    for run_id in tree.runs:
+        engine.definitions.forget(run_id)
+    return len(tree.runs)
+
+
+def _delete_unnamed(engine: Engine) -> tuple[int, str]:
+    """Delete objects that no row names; returns how many, and where the next turn begins."""
+    position = engine.records.single(lambda tx: tx.sweeps.position(COLLECT))
+    store, grace, deleted, pages = engine.results.objects, engine.policies.orphans_after, 0, 0
+    for page in islice(store.list(OBJECTS, after=position), _MOST_PAGES):
+        old = [one.key for one in page if one.age >= grace]
+        unnamed = engine.records.single(partial(_unnamed, keys=old))
+        if unnamed:
+            store.delete(unnamed)
+        deleted, pages, position = deleted + len(unnamed), pages + 1, page[-1].key
+    return deleted, position if pages == _MOST_PAGES else ""
+
+
+def _unnamed(tx: Transaction, *, keys: Sequence[str]) -> list[str]:
+    return tx.sweeps.unnamed(keys)
