@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from flowq.adapters.records.models import REVISION
 from tests import servers
 from tests.acceptance.commands import Shell, interrupt
 from tests.waiting import wait_until
@@ -162,7 +163,7 @@ def test_flow_runs_against_ones_own_servers(
 
     assert 3 == shell.flowq("db", "current").code
     assert 0 == shell.flowq("db", "upgrade").code
-    assert {"revision": "0001", "head": "0001", "is_current": True} == shell.flowq(
+    assert {"revision": REVISION, "head": REVISION, "is_current": True} == shell.flowq(
         "db", "current", "--json"
     ).json
     with shell.worker():
