@@ -74,8 +74,8 @@ def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Dec
     run_id, spec = definition.run_id, definition.spec
     failed = engine.records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
     state = run_outcome(spec, [row.key for row in failed], cancel_requested=ending.cancel_requested)
-    if state is not RunState.FAILED and ending.error is not None:
-        # It was stopped for a reason that is no step's failure, such as its deadline.
+    if state is RunState.COMPLETED and ending.error is not None:
+        # It was stopped for a reason that is neither a step's failure nor a cancel: its deadline.
         return _Decision(RunState.FAILED, error=ending.error)
     if state is RunState.COMPLETED:
         return _completed(engine, definition)

@@ -60,13 +60,13 @@ class Sweeps(Protocol):
     def slice(self, after: RunId, *, limit: int) -> RunSlice:
         """The next open runs."""
 
-    def stalled(self, within: RunSlice, *, grace: timedelta, limit: int) -> list[RunId]:
+    def stalled(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[RunId]:
         """Open runs that have ready or no open steps, so nothing but an advance moves them."""
 
-    def orphans(self, within: RunSlice, *, limit: int) -> list[Orphan]:
+    def orphans(self, *, within: RunSlice, limit: int) -> list[Orphan]:
         """Child runs whose waiting step has ended, and that nobody has cancelled."""
 
-    def stale(self, within: RunSlice, *, age: timedelta, limit: int) -> list[RunId]:
+    def stale(self, *, within: RunSlice, age: timedelta, limit: int) -> list[RunId]:
         """Open runs whose progress was not written for `age`, the oldest first."""
 
     def expired(self, age: timedelta, *, after: RunId, limit: int) -> list[RunId]:

@@ -97,7 +97,8 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
         )
     ended += [step.batch for step in lapsed if step.failed]
     due = records.write(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
-    resend(engine, [*(step.place for step in lapsed if not step.failed), *due])
+    queued = [*(step.place for step in lapsed if not step.failed), *due]
+    resend(engine, _batches(engine, queued))
     return len(lapsed) + len(due)
 
 
@@ -125,7 +126,7 @@ def _resend_unclaimed(engine: Engine) -> int:
         if room[queue] > 0 and batch.messages[0].id in ours:
             room[queue] -= 1
             chosen.append(batch)
-    _send_again(engine, chosen)
+    resend(engine, chosen)
     return len(chosen)
 
 
@@ -136,12 +137,8 @@ def _room(engine: Engine, batches: Sequence[Batch]) -> dict[str, int]:
     return {queue: max(_TRICKLE, _FULL - dispatcher.depth(queue)) for queue in queues}
 
 
-def resend(engine: Engine, places: Sequence[StepPlace]) -> None:
+def resend(engine: Engine, batches: Sequence[Batch]) -> None:
     """Send steps again, each on its own: it advances by itself, whatever became of its chord."""
-    _send_again(engine, _batches(engine, places))
-
-
-def _send_again(engine: Engine, batches: Sequence[Batch]) -> None:
     if batches:
         count = len(batches)
         extra = {"action": "resend", "steps": count}
@@ -193,13 +190,15 @@ def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
         return
     after = RunId(UUID(position)) if position else RunId(FIRST_ID)
     within = records.single(lambda tx: tx.sweeps.slice(after, limit=_SLICE))
-    stalled = records.single(lambda tx: tx.sweeps.stalled(within, grace=grace, limit=_SLICE))
+    stalled = records.single(lambda tx: tx.sweeps.stalled(within=within, grace=grace, limit=_SLICE))
     ended += [batch_of_run(run_id) for run_id in stalled]
-    orphans = records.single(lambda tx: tx.sweeps.orphans(within, limit=_LIMIT))
+    orphans = records.single(lambda tx: tx.sweeps.orphans(within=within, limit=_LIMIT))
     if orphans:
         records.write(lambda tx: stop_orphans(tx, orphans))
         ended += [batch_of_run(orphan.run_id) for orphan in orphans]
-    for run_id in records.single(lambda tx: tx.sweeps.stale(within, age=grace, limit=_ROLLED_UP)):
+    for run_id in records.single(
+        lambda tx: tx.sweeps.stale(within=within, age=grace, limit=_ROLLED_UP)
+    ):
         records.single(partial(_roll_up, run_id=run_id))
     following = within.to.hex if within.to is not None else ""
     records.single(lambda tx: tx.sweeps.leave(_INSPECT, following))

@@ -796,11 +796,11 @@ def test_runs_that_only_an_advance_can_move_are_stalled(records: SqlRecords) -> 
     claimed(records, held)
     records.single(lambda tx: tx.runs.stop(held))
 
-    found = records.single(lambda tx: tx.sweeps.stalled(ALL, grace=-LATER, limit=10))
+    found = records.single(lambda tx: tx.sweeps.stalled(within=ALL, grace=-LATER, limit=10))
 
     assert set(found) == {ready, ended, stopping}
     assert not {waiting, queued, held} & set(found)
-    assert records.single(lambda tx: tx.sweeps.stalled(ALL, grace=LATER, limit=10)) == []
+    assert records.single(lambda tx: tx.sweeps.stalled(within=ALL, grace=LATER, limit=10)) == []
 
 
 def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
@@ -808,7 +808,9 @@ def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
     one = claimed(records, run_id)
     records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
     claimed(records, run_id, "b")
-    stale: Any = lambda age: records.single(lambda tx: tx.sweeps.stale(ALL, age=age, limit=10))  # noqa: E731
+    stale: Any = lambda age: records.single(  # noqa: E731
+        lambda tx: tx.sweeps.stale(within=ALL, age=age, limit=10)
+    )
 
     assert stale(LATER) == []  # younger than that
     with records.engine.begin() as connection:
@@ -967,10 +969,10 @@ def test_child_run_is_an_orphan_once_its_step_has_ended(records: SqlRecords) -> 
 
     found = records.single(lambda tx: tx.runs.orphans([run_id]))
     assert found == [Orphan(child, "a", run_id, StepState.FAILED)]
-    assert found == records.single(lambda tx: tx.sweeps.orphans(ALL, limit=10))
+    assert found == records.single(lambda tx: tx.sweeps.orphans(within=ALL, limit=10))
     records.write(lambda tx: tx.runs.request_cancel([child], "why"))
     assert records.single(lambda tx: tx.runs.orphans([run_id])) == []
-    assert records.single(lambda tx: tx.sweeps.orphans(ALL, limit=10)) == []
+    assert records.single(lambda tx: tx.sweeps.orphans(within=ALL, limit=10)) == []
 
 
 def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords) -> None:

@@ -128,7 +128,7 @@ def test_open_runs_are_gone_through_in_slices(records: SqlRecords) -> None:
     while True:
         part = records.single(lambda tx, after=after: tx.sweeps.slice(after, limit=2))  # type: ignore[misc]
         seen += records.single(
-            lambda tx, part=part: tx.sweeps.stalled(part, grace=-LATER, limit=10)  # type: ignore[misc]
+            lambda tx, part=part: tx.sweeps.stalled(within=part, grace=-LATER, limit=10)  # type: ignore[misc]
         )
         bounds.append(part.to)
         if part.to is None:
@@ -145,7 +145,9 @@ def test_progress_that_is_oldest_is_written_first(records: SqlRecords) -> None:
         seen = update(FlowRun).where(FlowRun.id == ids[index])
         change(records, seen.values(last_heartbeat=DbNow(-100 + age)))
 
-    found = records.single(lambda tx: tx.sweeps.stale(RunSlice(FIRST, None), age=LATER, limit=2))
+    found = records.single(
+        lambda tx: tx.sweeps.stale(within=RunSlice(FIRST, None), age=LATER, limit=2)
+    )
 
     assert found == [ids[1], ids[2]]
 

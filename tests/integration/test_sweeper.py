@@ -305,6 +305,19 @@ def test_parent_of_a_run_past_its_deadline_fails_with_it(records: SqlRecords) ->
     assert "deadline passed" in played.error
 
 
+def test_reason_of_a_cancel_is_no_failure(records: SqlRecords) -> None:
+    stage = Stage.on(records)
+    played = stage.submit(three, {"count": 1})
+    asked = {"status": "cancelling", "cancel_requested_at": DbNow(), "error_message": "by ada"}
+    change(records, update(FlowRun).values(**asked))
+    pass_deadline(played, three.type.name)
+
+    stage.sweep()
+    stage.dispatcher.run(stage.engine)
+
+    assert (played.status, played.error) == (RunState.CANCELLED, "by ada")
+
+
 def test_run_that_ends_in_time_is_left_alone(records: SqlRecords) -> None:
     stage = Stage.on(records)
     played = stage.play(three, count=2)

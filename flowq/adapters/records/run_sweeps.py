@@ -118,16 +118,16 @@ class RunSweeps(Repository):
         row = self._run(_BOUNDARY, {"p_after": after, "p_limit": limit}).first()
         return RunSlice(after, RunId(row[0]) if row else None)
 
-    def stalled(self, within: RunSlice, *, grace: timedelta, limit: int) -> list[RunId]:
+    def stalled(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[RunId]:
         """Return open runs that only an advance moves: with ready steps, or without open ones."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALLED, given)]
 
-    def orphans(self, within: RunSlice, *, limit: int) -> list[Orphan]:
+    def orphans(self, *, within: RunSlice, limit: int) -> list[Orphan]:
         """Return open child runs whose waiting step has ended, and that nobody has cancelled."""
         return [orphan(row) for row in self._run(_ORPHANS.limit(limit), _bounds(within))]
 
-    def stale(self, within: RunSlice, *, age: timedelta, limit: int) -> list[RunId]:
+    def stale(self, *, within: RunSlice, age: timedelta, limit: int) -> list[RunId]:
         """Return open runs whose progress was not written for `age`, the oldest first."""
         given = _bounds(within) | {"p_before": -age.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALE, given)]
