@@ -76,7 +76,7 @@ _STALLED = (
     .limit(_LIMIT)
 )
 
-_ORPHANS = ORPHANS.where(_IN_SLICE)
+_ORPHANS = ORPHANS.where(_R.id > _AFTER, _R.id <= _TO)
 
 _SEEN_AT = func.coalesce(_R.last_heartbeat, _R.created_at)
 _STALE = select(_R.id).where(_IN_SLICE, _SEEN_AT < _BEFORE).order_by(_SEEN_AT).limit(_LIMIT)
