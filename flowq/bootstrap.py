@@ -167,6 +167,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             retention=chosen.retention,
             orphans_after=timedelta(hours=chosen.orphan_hours),
             max_recoveries=chosen.max_recoveries,
+            outage_wait=timedelta(seconds=chosen.outage_wait_seconds),
             input_limit_bytes=chosen.input_limit_bytes,
             chord_from=chosen.chord_from,
             cancel_every=chosen.cancel_every,

@@ -100,6 +100,17 @@ class Settings(BaseSettings):
         description="Large results that no step names, left behind by lost attempts and deleted "
         "runs, are deleted after this many hours.",
     )
+    outage_wait_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="A step that has finished, or that is about to begin, waits so long for a "
+        "database or a store that is away.",
+    )
+    stop_grace_seconds: float = Field(
+        25.0,
+        ge=0,
+        description="A worker that has to end lets its steps run so long, then gives them back.",
+    )
     database_pool_size: int = Field(
         10, gt=0, description="Database connections of one process, at most."
     )

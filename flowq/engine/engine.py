@@ -42,6 +42,8 @@ class Policies:
     #: Objects that no row names are deleted when they are older than this.
     orphans_after: timedelta = timedelta(days=1)
     max_recoveries: int = 5
+    #: How long a worker waits for a database or a store that is away before it gives up.
+    outage_wait: timedelta = timedelta(0)
     input_limit_bytes: int = 1024 * 1024
     #: From this size on a batch is a chord; the members of a smaller one advance by themselves.
     chord_from: int = 8

@@ -1,9 +1,11 @@
 """The heartbeat: one thread per worker process keeps the leases of all its attempts alive.
 
 Every third of the lease it renews all tokens in one statement. A token that does not come back is
-lost: its attempt is told, and whatever it still writes finds the token gone. The thread lives in
-the process that runs the steps, so it dies with them, and it runs beside them, so a step that
-computes for minutes keeps its lease.
+lost: its attempt is told, and whatever it still writes finds the token gone. While the database is
+away it is asked again at every beat; an attempt whose lease has ended meanwhile is told too,
+since another worker may have it by now, but its token is still renewed: if nobody has, it holds.
+The thread lives in the process that runs the steps, so it dies with them, and it runs beside them,
+so a step that computes for minutes keeps its lease.
 
 The same thread asks, more often, whether someone has cancelled the runs of its attempts, and stops
 their code in stages, each a grace period after the one before:
@@ -21,6 +23,7 @@ import time
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from flowq.core.errors import Unavailable
@@ -46,6 +49,20 @@ def this_process_is_expendable() -> None:
     _Process.expendable = os.getpid()
 
 
+@dataclass(slots=True)
+class _Held:
+    attempt: Attempt
+    ends: float  #: When the lease ends unless it is renewed, by `time.monotonic`.
+    ours: bool = True  #: False once the lease was lost or given back.
+    told: bool = False  #: Whether the attempt knows.
+
+    def tell(self, why: str) -> None:
+        if not self.told:
+            self.told = True
+            logger.warning(why, extra={"action": "lease_lost"})
+            self.attempt.lose()
+
+
 class LeaseKeeper:
     """Renews the leases that are held in this process, and stops attempts that are cancelled.
 
@@ -54,6 +71,9 @@ class LeaseKeeper:
         lease: Length of a lease.
         cancel_every: How often to ask which attempts are cancelled.
         cancel_grace: Length of each stage of stopping one.
+
+    Attributes:
+        stopping: Whether this process is to end, so that nothing new may begin in it.
     """
 
     def __init__(
@@ -64,11 +84,12 @@ class LeaseKeeper:
         cancel_every: timedelta,
         cancel_grace: timedelta,
     ) -> None:
+        self.stopping = False
         self._records = records
         self._lease = lease
         self._pause = min(lease / 3, cancel_every).total_seconds()
         self._grace = cancel_grace.total_seconds()
-        self._held: dict[LeaseToken, Attempt] = {}
+        self._held: dict[LeaseToken, _Held] = {}
         self._stages: dict[LeaseToken, float] = {}  # when the next stage of a cancelled one begins
         self._renew_at = 0.0
         self._lock = threading.Lock()
@@ -78,7 +99,7 @@ class LeaseKeeper:
     def hold(self, token: LeaseToken, attempt: Attempt) -> Iterator[None]:
         """Keep a lease alive for the duration of the block."""
         with self._lock:
-            self._held[token] = attempt
+            self._held[token] = _Held(attempt, time.monotonic() + self._lease.total_seconds())
             if self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
@@ -88,6 +109,28 @@ class LeaseKeeper:
         finally:
             with self._lock:
                 self._held.pop(token, None)
+
+    @property
+    def running(self) -> int:
+        """How many attempts run in this process, also those whose lease is gone."""
+        return len(self._held)
+
+    def let_go(self) -> list[LeaseToken]:
+        """Renew nothing any more; returns the tokens that were held."""
+        with self._lock:
+            held = self._ours()
+            for one in held.values():
+                one.ours = False
+        return list(held)
+
+    def tell_all(self) -> None:
+        """Tell every attempt that its lease is gone."""
+        for held in list(self._held.values()):
+            held.attempt.lose()
+
+    def _ours(self) -> dict[LeaseToken, _Held]:
+        """Return what is neither lost nor given back; the caller holds the lock."""
+        return {token: held for token, held in self._held.items() if held.ours}
 
     def _beat(self) -> None:
         pause = threading.Event()
@@ -106,34 +149,41 @@ class LeaseKeeper:
     def _renew(self) -> None:
         self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
         with self._lock:
-            tokens = list(self._held)
-        if not tokens:
+            asked = self._ours()
+        if not asked:
             return
+        now = time.monotonic()
         try:
             reach(FaultPoint.BEFORE_RENEW)
-            alive = self._records.single(lambda tx: tx.steps.renew(tokens, self._lease))
+            alive = self._records.single(lambda tx: tx.steps.renew(list(asked), self._lease))
         except Unavailable as error:
-            # Each lease lives on until it lapses; the next beat may reach the database again.
-            logger.warning("leases were not renewed: %s", error)
+            logger.warning("leases were not renewed: %s", error, extra={"action": "renew"})
+            self._renew_at = 0.0
+            for held in asked.values():
+                if held.ends < time.monotonic():
+                    held.tell("the lease of a running step has ended, and the database is away")
             return
-        for token in tokens:
-            if token not in alive:
+        for token, held in asked.items():
+            if token in alive:
+                held.ends = now + self._lease.total_seconds()
+            else:
                 self._lose(token)
         self._cancelled({token for token, cancelled in alive.items() if cancelled})
 
     def _lose(self, token: LeaseToken) -> None:
         with self._lock:
-            attempt = self._held.pop(token, None)
-        if attempt is not None:
-            logger.warning("the lease of a running step was lost", extra={"action": "lease_lost"})
-            attempt.lose()
+            held = self._ours().get(token)
+            if held is None:
+                return
+            held.ours = False
+        held.tell("the lease of a running step was lost")
 
     # --- cancelled attempts ----------------------------------------------------------------------
 
     def _ask(self) -> None:
         """Ask which attempts are cancelled, of those that have not been told so."""
         with self._lock:
-            tokens = [token for token in self._held if token not in self._stages]
+            tokens = [token for token in self._ours() if token not in self._stages]
         if not tokens:
             return
         try:
@@ -145,9 +195,10 @@ class LeaseKeeper:
         """Begin to stop attempts."""
         first_stage_ends = time.monotonic() + self._grace
         with self._lock:
-            new = [token for token in tokens if token in self._held and token not in self._stages]
+            ours = self._ours()
+            new = [token for token in tokens if token in ours and token not in self._stages]
             self._stages |= dict.fromkeys(new, first_stage_ends)
-            attempts = [self._held[token] for token in new]
+            attempts = [ours[token].attempt for token in new]
         for attempt in attempts:
             attempt.cancel()
 
@@ -155,8 +206,9 @@ class LeaseKeeper:
         """Go on with the attempts whose grace period is over."""
         now = time.monotonic()
         with self._lock:
-            self._stages = {token: at for token, at in self._stages.items() if token in self._held}
-            due = [(token, self._held[token]) for token, at in self._stages.items() if at <= now]
+            ours = self._ours()
+            self._stages = {token: at for token, at in self._stages.items() if token in ours}
+            due = [(token, ours[token].attempt) for token, at in self._stages.items() if at <= now]
         for token, attempt in due:
             if not attempt.interrupted and attempt.interrupt():
                 self._stages[token] = now + self._grace

@@ -240,6 +240,21 @@ class StepRows(StepCancels, Protocol):
     def wait(self, claim: Claim) -> bool:
         """`running` → `waiting` for a child run, if the lease still holds."""
 
+    def give_back(self, tokens: Sequence[LeaseToken]) -> list[StepPlace]:
+        """`running` → `queued` without counting the attempt, due to be sent again at once.
+
+        Returns:
+            The steps that this call has changed.
+        """
+
+    def ended(self, claim: Claim, worker: str) -> StepState | None:
+        """The state in which an attempt has left its row; None if it holds it, or never did that.
+
+        Args:
+            claim: The attempt.
+            worker: Who claimed it.
+        """
+
     def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
         """`waiting` → `completed` or `failed`; False when it is not waiting."""
 

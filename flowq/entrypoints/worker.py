@@ -8,6 +8,9 @@ work as they do for any task. The task's id is the step run's id and says all th
 import gc
 import logging
 import os
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +23,16 @@ from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
 from flowq.core.errors import Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance import batch_ended
-from flowq.engine.attempts import Ended, Ending, not_claimed, run_attempt
+from flowq.engine.attempts import not_claimed, run_attempt
 from flowq.engine.collector import collect
+from flowq.engine.endings import Ended, Ending
+from flowq.engine.engine import Engine
 from flowq.engine.leases import this_process_is_expendable
+from flowq.engine.outages import wait_out
 from flowq.engine.registry import registry
+from flowq.engine.stopping import pass_on
 from flowq.engine.sweeper import Sweeper
+from flowq.entrypoints.stopping import Bell, Watch, leave_child, leave_main, requeue
 from flowq.entrypoints.worker_events import EventBunches
 
 logger = logging.getLogger(__name__)
@@ -80,7 +88,8 @@ def _add_task(app: Celery, name: str) -> None:
 
 def _advance(batch: str) -> None:
     """Move a run on, after a batch of it has ended."""
-    batch_ended(bootstrap.engine(), BatchId(batch))
+    engine = bootstrap.engine()
+    wait_out(engine, lambda _: batch_ended(engine, BatchId(batch)), stop=True)
 
 
 def _collect() -> None:
@@ -94,13 +103,24 @@ def _collect() -> None:
 def _run_step(task: "Task[Any, Any]") -> None:
     """Run one attempt of the step run whose id is this task's id."""
     engine = bootstrap.engine()
+    with _process.watch(engine):
+        _run_watched(task, engine)
+
+
+def _run_watched(task: "Task[Any, Any]", engine: Engine) -> None:
     step_id = StepRunId(UUID(task.request.id))
     root = task.request.root_id
     run_id = RunId(UUID(root)) if root else None
     joined = task.request.group is not None
+    if engine.leases.stopping:
+        pass_on(engine, step_id)
+        _runs_elsewhere(joined=joined)
+        return
     ended = run_attempt(engine, step_id, run_id, joined=joined)
     if ended.how is Ending.NOT_CLAIMED and not joined:
-        not_claimed(engine, step_id)
+        wait_out(engine, lambda _: not_claimed(engine, step_id), stop=True)
+    elif ended.how is Ending.GIVEN_BACK:
+        _runs_elsewhere(joined=joined)
     elif ended.how is Ending.RETRYING:
         _retry(task, ended)
     elif ended.how is Ending.FAILED and ended.error is not None:
@@ -109,6 +129,15 @@ def _run_step(task: "Task[Any, Any]") -> None:
         # As Celery tells Flower of a task that it has revoked itself; then it says nothing more.
         task.send_event("task-revoked", terminated=False, signum=None, expired=False)
         raise Ignore(str(ended.error or "the run was cancelled"))
+
+
+def _runs_elsewhere(*, joined: bool) -> None:
+    """Tell Celery, and Flower, that another worker runs the step.
+
+    Not for a member of a chord: its part would be missing, and the chord never call its body.
+    """
+    if not joined:
+        raise Retry("this worker has to end", when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
 def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
@@ -128,8 +157,58 @@ def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
         raise later from ended.error
 
 
+class _Process:
+    """What this process does when the worker has to end."""
+
+    def __init__(self) -> None:
+        self._bell: Bell | None = None
+        self._main = 0
+        self._watched = 0
+        self._watch: Watch | None = None
+
+    def start(self) -> None:
+        """Make a bell, in the main process and before it forks; not for a worker in a thread."""
+        if threading.current_thread() is threading.main_thread():
+            self._bell, self._main, self._watch = Bell(), os.getpid(), None
+
+    def ring(self) -> None:
+        """Ring it."""
+        if self._bell is not None:
+            self._bell.ring()
+
+    def watch(self, engine: Engine) -> AbstractContextManager[object]:
+        """Wait for the bell from now on; the block that is given back must not be cut off.
+
+        A spawned child has no bell: what it runs at the end comes back when its lease lapses.
+        """
+        if self._bell is None:
+            return nullcontext()
+        if self._watch is None or self._watched != os.getpid():
+            self._watched = os.getpid()
+            grace = bootstrap.settings().stop_grace_seconds
+            if self._watched == self._main:
+                leave = partial(leave_main, names=_names)
+                self._watch = Watch(engine, self._bell, grace, leave)
+            else:
+                self._watch = Watch(engine, self._bell, grace, leave_child)
+                self._watch.answer_sigterm()
+            self._watch.start()
+        return self._watch.busy()
+
+
+_process = _Process()
+
+
+def _names() -> frozenset[str]:
+    """Return the names of the tasks that are flowq's."""
+    return frozenset({*registry.steps, *registry.flows, ADVANCE, COLLECT})
+
+
 class SweeperStep(bootsteps.StartStopStep):
-    """Runs the sweeper for as long as the worker runs."""
+    """Runs the sweeper for as long as the worker runs.
+
+    At the end it is stopped after the consumer and before the pool.
+    """
 
     requires = ("celery.worker.components:Pool",)
 
@@ -139,13 +218,25 @@ class SweeperStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it
         """Begin to sweep."""
-        self._sweeper = Sweeper(bootstrap.engine(), bootstrap.settings().sweep_pause)
+        engine = bootstrap.engine()
+        _process.watch(engine)
+        self._sweeper = Sweeper(engine, bootstrap.settings().sweep_pause)
         self._sweeper.start()
 
-    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it
-        """End."""
+    def stop(self, parent: Any) -> None:
+        """End, and give back what was fetched and not begun."""
         if self._sweeper is not None:
             self._sweeper.stop()
+        _process.ring()
+        consumer = parent.consumer.task_consumer if parent.consumer else None
+        if consumer is not None:
+            requeue(consumer.channel, _names())
+
+
+@signals.worker_shutting_down.connect
+def _ring(**_: Any) -> None:
+    """Tell all processes of this worker; Celery calls this in a signal handler."""
+    _process.ring()
 
 
 @signals.worker_init.connect
@@ -162,8 +253,9 @@ def _may_end(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _start_embedded(**_: Any) -> None:
+def _prepare(**_: Any) -> None:
     """Start the embedded Valkey, if that is what this worker is to use."""
+    _process.start()
     own = bootstrap.embedded()
     if own is not None:
         own.ensure()

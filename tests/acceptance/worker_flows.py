@@ -80,6 +80,33 @@ def hold(folder: str) -> int:
     return os.getpid()
 
 
+@step
+async def hold_async(folder: str) -> int:
+    """As `hold`, on the event loop; says so when it is cancelled."""
+    place = Path(folder)
+    (place / f"holding-{os.getpid()}").touch()
+    try:
+        while not (place / "go").exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.01)
+    except asyncio.CancelledError:
+        (place / "cancelled").touch()
+        raise
+    return os.getpid()
+
+
+@step
+def hold_on(folder: str) -> int:
+    """As `hold`, and deaf to whatever is raised in it."""
+    place = Path(folder)
+    (place / f"holding-{os.getpid()}").touch()
+    while not (place / "go").exists():
+        try:
+            time.sleep(0.01)
+        except BaseException:  # noqa: BLE001 - as some people's code does
+            (place / "deaf").touch()
+    return os.getpid()
+
+
 @flow
 def fan(count: int) -> int:
     """A step, a map, a chord of two that differ, a join."""
@@ -135,6 +162,16 @@ def too_slow(kind: str) -> Any:
 @flow
 def holding(folder: str) -> int:
     return double(echo(hold(folder)))
+
+
+@flow
+def holding_async(folder: str) -> int:
+    return double(echo(hold_async(folder)))
+
+
+@flow
+def holding_on(folder: str) -> int:
+    return double(echo(hold_on(folder)))
 
 
 @flow

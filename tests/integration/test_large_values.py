@@ -77,7 +77,7 @@ def test_items_of_a_large_list_load_it_once_in_a_process(records: SqlRecords) ->
 
 
 def test_store_that_is_away_for_a_while_is_no_failure_of_the_step(records: SqlRecords) -> None:
-    """The step has no retries; the attempt is given back and counts as a recovery."""
+    """The step has no retries; the attempt is put off and counts as a recovery."""
     delays: list[timedelta] = []
 
     def wait(delay: timedelta) -> None:
@@ -88,7 +88,7 @@ def test_store_that_is_away_for_a_while_is_no_failure_of_the_step(records: SqlRe
     played = stage_with(records, CountingObjects(failures=2), wait).play(one_long_text)
 
     assert RunState.COMPLETED is played.status
-    assert [1, 2] == [round(delay.total_seconds()) for delay in delays]
+    assert [15, 60] == [round(delay.total_seconds()) for delay in delays]
     assert 3 == played.step("long_texts").attempts
     assert 2 == played.step("long_texts").recoveries
 

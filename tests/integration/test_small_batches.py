@@ -13,7 +13,8 @@ from flowq import errors, flow, step
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine import runs
-from flowq.engine.attempts import Ending, run_attempt
+from flowq.engine.attempts import run_attempt
+from flowq.engine.endings import Ending
 from flowq.engine.engine import Policies
 from flowq.engine.rows import RunView
 from tests.integration.playing import Stage

@@ -22,8 +22,9 @@ from datetime import timedelta
 
 from flowq.core.ids import BatchId
 from flowq.engine.advance import batch_ended
-from flowq.engine.attempts import Ending, not_claimed, run_attempt
+from flowq.engine.attempts import not_claimed, run_attempt
 from flowq.engine.collector import collect
+from flowq.engine.endings import Ending
 from flowq.engine.engine import Engine
 from flowq.engine.rows import Batch, Message
 

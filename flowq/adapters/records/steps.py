@@ -10,6 +10,7 @@ from flowq.adapters.records.attempt_writes import COMPLETED, AttemptWrites, comp
 from flowq.adapters.records.cancel_writes import StepCancels
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS
+from flowq.adapters.records.returns import Returns
 from flowq.adapters.records.step_reads import StepReads
 from flowq.adapters.records.stored import NODES
 from flowq.adapters.records.types import DbNow
@@ -53,7 +54,7 @@ _COMPLETE_AND_RELEASE = Prepared(
 )
 
 
-class FlowStepRunRepo(StepReads, AttemptWrites, AdvanceWrites, StepCancels):
+class FlowStepRunRepo(StepReads, AttemptWrites, Returns, AdvanceWrites, StepCancels):
     """Reads and writes `flow_step_runs` within a session or a connection; never commits."""
 
     def complete_and_release(

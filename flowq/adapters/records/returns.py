@@ -1,0 +1,59 @@
+"""Attempts that are given back, and attempts that do not know how they ended.
+
+A worker that has to end gives its attempts back: they are queued again as if they had not begun, so
+neither an attempt nor a recovery is counted. And whoever was told that a write failed, though it
+may have happened, asks here what the row says of its attempt.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, select, update
+
+from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.repository import STEPS, Repository
+from flowq.adapters.records.types import DbNow
+from flowq.core.ids import LeaseToken, RunId
+from flowq.core.states import StepState
+from flowq.engine.rows import Claim, StepPlace
+
+_C = STEPS.c
+
+_GIVE_BACK = Prepared(
+    update(STEPS)
+    .where(
+        _C.status == StepState.RUNNING,
+        _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
+    )
+    .values(
+        status=StepState.QUEUED,
+        attempt=_C.attempt - 1,
+        lease_token=None,
+        lease_expires_at=None,
+        wake_at=DbNow(),
+    )
+    .returning(_C.flow_run_id, _C.step_key, _C.map_index)
+)
+
+_ENDED = Prepared(
+    select(_C.status).where(
+        _C.id == bindparam("p_id"),
+        _C.attempt == bindparam("p_attempt"),
+        _C.worker == bindparam("p_worker"),
+        _C.lease_token.is_(None),
+    )
+)
+
+
+class Returns(Repository):
+    """The part of `FlowStepRunRepo` that gives back and looks again."""
+
+    def give_back(self, tokens: Sequence[LeaseToken]) -> list[StepPlace]:
+        """`running` → `queued` without counting the attempt; returns the steps it has changed."""
+        rows = self._run(_GIVE_BACK, {"p_tokens": list(tokens)})
+        return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]
+
+    def ended(self, claim: Claim, worker: str) -> StepState | None:
+        """Return the state in which an attempt has left its row; None if it was another's doing."""
+        given = {"p_id": claim.id, "p_attempt": claim.attempt, "p_worker": worker}
+        row = self._run(_ENDED, given).first()
+        return None if row is None else StepState(row[0])

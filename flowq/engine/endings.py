@@ -1,0 +1,240 @@
+"""How an attempt ends: completed, failed, tried again, or put off because a store was away.
+
+Each end is a guarded write by the attempt's token, with what follows from it. The database may be
+away when a step has finished; then its end waits (see `outages`), and what it has made is kept.
+"""
+
+import logging
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from flowq.core.errors import (
+    FlowqError,
+    InvalidFlow,
+    InvalidInput,
+    InvalidOutput,
+    LeaseLost,
+    NotSerializable,
+    StepError,
+    Unavailable,
+)
+from flowq.core.retries import error_type_names, retry_delay
+from flowq.core.states import RunState, StepState
+from flowq.engine.advance import Advance, Progress, advance, finish
+from flowq.engine.completion import complete, end_item, lost
+from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.outages import has_ended, wait_out
+from flowq.engine.ports import Transaction
+from flowq.engine.rows import Claim, Outcome
+
+logger = logging.getLogger(__name__)
+
+#: Errors that another attempt cannot mend.
+_FINAL = (InvalidOutput, InvalidInput, InvalidFlow, NotSerializable)
+#: After an outage; each further one is four times as long.
+_FIRST_DELAY = timedelta(seconds=15)
+_LONGEST_DELAY = timedelta(minutes=10)
+_TYPE_LIMIT = 200
+_MESSAGE_LIMIT = 4000
+_TRACEBACK_LIMIT = 8000
+
+
+class Ending(StrEnum):
+    """How an attempt ended, for the worker that has to tell Celery."""
+
+    NOT_CLAIMED = "not claimed"  #: A duplicate, or the run has stopped; nothing was done.
+    COMPLETED = "completed"
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  #: Its run was cancelled, or stopped before it could start a child run.
+    GIVEN_BACK = "given back"  #: This process has to end; another worker runs the step.
+    LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of an attempt."""
+
+    how: Ending
+    error: Exception | None = None
+    delay: timedelta | None = None  #: Until the next attempt.
+
+
+def end_attempt(
+    engine: Engine,
+    claim: Claim,
+    end: Callable[[], Ended],
+    cause: Exception | None,
+    *,
+    joined: bool,
+) -> Ended:
+    """End an attempt, though the database may be away for a while."""
+
+    def work(tries: int) -> Ended:
+        try:
+            return end()
+        except LeaseLost:
+            state = has_ended(engine, claim, joined=joined) if tries else None
+            if state is None:
+                raise
+            # When a retry is due stands in the row; a message that comes too early does nothing.
+            delay = timedelta(0) if state is StepState.RETRYING else None
+            return Ended(Ending(state), cause, delay)
+
+    return wait_out(engine, work)
+
+
+def completed(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> Ended:
+    """Complete a step and go on with its run; raises `LeaseLost`."""
+    complete(engine, claim, outcome, joined=joined)
+    return Ended(Ending.COMPLETED)
+
+
+def failed(
+    engine: Engine,
+    claim: Claim,
+    error: Exception,
+    inputs: Mapping[str, Any],
+    started: float,
+    *,
+    joined: bool,
+) -> Ended:
+    """Record a failed attempt: another one follows, or the step has failed."""
+    reach(FaultPoint.BEFORE_FAIL)
+    definition = engine.definitions.get(claim.run_id).definition
+    step = definition.spec.step(claim.key)
+    metadata: dict[str, Any] = {"traceback": _traceback(error)}
+    if step.map is not None and _is_small(inputs.get(step.map.parameter)):
+        metadata["item"] = inputs[step.map.parameter]
+    outcome = Outcome(
+        execution_time_ms=since(started),
+        error_type=type(error).__qualname__[:_TYPE_LIMIT],
+        error_message=_message(error),
+        metadata=metadata,
+    )
+    delay = None
+    # A bare StepError is flowq's own: what the step was given does not fit it, nor will it later.
+    if not isinstance(error, _FINAL) and type(error) is not StepError:
+        delay = retry_delay(
+            step.retry,
+            attempt=claim.attempt - claim.recoveries,
+            error_types=error_type_names(error),
+            chance=engine.chance(),
+        )
+    if delay is not None:
+        if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay)):
+            raise lost(claim)
+        reach(FaultPoint.AFTER_FAIL)
+        return _retrying(engine, claim, error, delay)
+
+    if claim.map_index is not None:
+        if not engine.records.single(lambda tx: tx.steps.fail(claim, outcome, advanced=True)):
+            raise lost(claim)
+        reach(FaultPoint.AFTER_FAIL)
+        end_item(engine, claim)
+        return Ended(Ending.FAILED, error)
+
+    def work(transition: Advance, tx: Transaction) -> Progress:
+        if not tx.steps.fail(claim, outcome, advanced=not joined):
+            raise lost(claim)
+        if not joined:
+            return transition.ended({claim.key: StepState.FAILED})
+        return transition.failed(step, outcome.error_message)
+
+    advance(engine, claim.run_id, work)
+    reach(FaultPoint.AFTER_FAIL)
+    return Ended(Ending.FAILED, error)
+
+
+def put_off(
+    engine: Engine, claim: Claim, error: Unavailable, started: float, *, joined: bool
+) -> Ended:
+    """Put an attempt off, since what it needs was away for longer than it could wait.
+
+    That is no failure of the step. But its code may run again, and with it whatever that costs, so
+    it counts as a recovery; the delays make the last one come about half an hour after the first.
+    """
+    if claim.recoveries >= engine.policies.max_recoveries:
+        return failed(engine, claim, error, {}, started, joined=joined)
+    outcome = Outcome(
+        execution_time_ms=since(started),
+        error_type=type(error).__qualname__,
+        error_message=_message(error),
+    )
+    delay = min(_FIRST_DELAY * 4**claim.recoveries, _LONGEST_DELAY)
+    if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
+        raise lost(claim)
+    return _retrying(engine, claim, error, delay)
+
+
+def _retrying(engine: Engine, claim: Claim, error: Exception, delay: timedelta) -> Ended:
+    """Tell that another attempt follows, unless the run was stopped while this one ran."""
+    state = engine.records.single(lambda tx: tx.runs.status(claim.run_id))
+    if state is not RunState.CANCELLING:
+        return Ended(Ending.RETRYING, error, delay)
+    finish(engine, claim.run_id)  # which cancels the step
+    return Ended(Ending.CANCELLED)
+
+
+def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
+    """Record that a running step was cancelled; False when the attempt has lost its lease."""
+    outcome = Outcome(execution_time_ms=since(started))
+    if not engine.records.single(lambda tx: tx.steps.cancel(claim, outcome)):
+        return False
+    logger.info("%s of run %s was cancelled", claim.key, claim.run_id, extra={"action": "cancel"})
+    try:
+        finish(engine, claim.run_id)
+    except Unavailable as error:
+        logger.warning("run %s is left to the sweeper: %s", claim.run_id, error)
+    return True
+
+
+def end_cancelled(engine: Engine, claim: Claim, started: float) -> Ended:
+    """End an attempt as cancelled; raises `LeaseLost`."""
+    if not cancelled(engine, claim, started):
+        raise lost(claim)
+    return Ended(Ending.CANCELLED)
+
+
+def since(started: float) -> int:
+    """Return whole milliseconds since a time of `time.monotonic`."""
+    return round((time.monotonic() - started) * 1000)
+
+
+def _is_small(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, bool | int) or (isinstance(value, str) and len(value) < 1000)
+
+
+def _message(error: Exception) -> str:
+    try:
+        # Without the hint: it is for whoever reads this error, not for each one that cites it.
+        text = error.message if isinstance(error, FlowqError) else str(error)
+    except Exception:  # noqa: BLE001 - an exception of the user's, and its __str__ too
+        text = "its text cannot be read: __str__ raised"
+    return _storable(text)[:_MESSAGE_LIMIT]
+
+
+def _storable(text: str) -> str:
+    """Return text without what no database takes: halves of surrogate pairs, as in file names."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _traceback(error: Exception) -> str:
+    """Return the traceback without flowq's own frames, since those say nothing about the step."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/flowq/engine/" not in frame.filename.replace("\\", "/")
+    ]
+    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
+    return _storable("".join(lines))[-_TRACEBACK_LIMIT:]

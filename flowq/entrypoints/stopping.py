@@ -1,0 +1,206 @@
+"""The end of a worker: how each of its processes hears of it, and what it does then.
+
+Celery tells only the main process (`worker_shutting_down`), and waits for running tasks for as long
+as they take. The steps run in this process or, in a prefork pool, in its children. So the main
+process makes a pipe before it forks, the bell: one byte in it, which nobody reads, wakes a thread
+in each process. That thread stops new steps, waits for the grace period, gives back what still runs
+(`flowq.engine.stopping`), and sees to it that the process can end: in a prefork child `Stopped` is
+raised inside the step; a thread that cannot be interrupted ends with its process.
+
+Service managers signal whole process groups. A child that runs a step and gets a SIGTERM therefore
+waits for the bell; if that does not ring, it was Celery which wants this child to end, and it does.
+A child that hears a second SIGTERM gives its step back at once.
+"""
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty
+from types import FrameType
+from typing import Any, Final
+
+from celery.worker import state as celery_state
+from kombu.transport.redis import Channel
+
+from flowq.engine.engine import Engine
+from flowq.engine.stopping import Stopped, give_back_all
+
+logger = logging.getLogger(__name__)
+
+#: Seconds. One signal to a process group reaches all its processes within this time.
+_TOGETHER: Final = 2.0
+#: Seconds that steps get to unwind after they were told.
+_UNWINDING: Final = 3.0
+_TICK: Final = 0.05
+
+
+class Bell:
+    """A pipe that wakes whoever waits for it, in this process and in those forked from it."""
+
+    def __init__(self) -> None:
+        self._out, self._in = os.pipe()
+        os.set_blocking(self._in, False)
+
+    def ring(self) -> None:
+        """Ring; may be called in a signal handler, and more than once."""
+        try:
+            os.write(self._in, b".")
+        except BlockingIOError:
+            logger.debug("the bell has rung often enough")
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it rings; tell whether it has."""
+        waiting = select.poll()
+        waiting.register(self._out, select.POLLIN)
+        return bool(waiting.poll(None if seconds is None else 1000 * seconds))
+
+
+class Watch:
+    """Waits for the bell in one process and ends its part of the worker.
+
+    Args:
+        engine: The engine of this process.
+        bell: Rings when the worker has to end.
+        grace: Seconds that running steps get.
+        leave: What to do about attempts that go on all the same.
+    """
+
+    def __init__(
+        self, engine: Engine, bell: Bell, grace: float, leave: Callable[["Watch"], None]
+    ) -> None:
+        self._engine = engine
+        self._bell = bell
+        self._grace = grace
+        self._leave = leave
+        self._signal = Bell()
+        self._rung_at: float | None = None
+        self._hurry = threading.Event()
+        self._given_back = False
+        self._busy = False  # means something in a child only, which does one thing at a time
+        self._otherwise: Any = signal.SIG_DFL
+
+    def start(self) -> None:
+        """Begin to wait, in a thread."""
+        self._engine.leases.stopping = self._bell.wait(0)
+        threading.Thread(target=self._run, name="flowq-stop", daemon=True).start()
+
+    def answer_sigterm(self) -> None:
+        """Answer SIGTERM from now on; to be called in a child's main thread."""
+        self._otherwise = signal.signal(signal.SIGTERM, self._on_sigterm)
+        threading.Thread(target=self._tell_apart, name="flowq-sigterm", daemon=True).start()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Say that a step has come, even if it is not claimed yet."""
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    @property
+    def running(self) -> int:
+        """How many attempts run in this process."""
+        return self._engine.leases.running
+
+    def unwound(self) -> bool:
+        """Wait a moment for the attempts of this process to end; tell whether they have."""
+        deadline = time.monotonic() + _UNWINDING
+        while self.running and time.monotonic() < deadline:
+            time.sleep(_TICK)
+        return not self.running
+
+    def _run(self) -> None:
+        self._bell.wait()
+        self._rung_at = time.monotonic()
+        self._engine.leases.stopping = True
+        self._hurry.wait(self._grace)
+        if self.running:
+            give_back_all(self._engine)
+        self._given_back = True
+        self._leave(self)
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        if self._given_back and self.running:
+            raise Stopped
+        rung_at = self._rung_at
+        if not self._busy or self._signal.wait(0):
+            self._go(number, frame)
+        elif rung_at is None:
+            self._signal.ring()
+        elif time.monotonic() - rung_at > _TOGETHER:
+            self._hurry.set()
+
+    def _tell_apart(self) -> None:
+        """After a SIGTERM: unless the bell rings too, it was meant for this process alone."""
+        self._signal.wait()
+        if not self._bell.wait(_TOGETHER):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _go(self, number: int, frame: FrameType | None) -> None:
+        if callable(self._otherwise):
+            self._otherwise(number, frame)
+        else:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave_child(watch: Watch) -> None:
+    """End a child of a prefork pool, whose step is interrupted wherever it stands."""
+    if watch.running:
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not watch.unwound():
+            _exit("a step does not react")
+
+
+def leave_main(watch: Watch, names: Callable[[], frozenset[str]]) -> None:
+    """End the main process, when nothing runs any more that Celery should wait for."""
+    if watch.unwound():
+        _kill_children(names())
+        return
+    while any(request.name not in names() for request in tuple(celery_state.active_requests)):
+        time.sleep(_TICK)
+    _exit("steps run in threads, which cannot be interrupted")
+
+
+def _kill_children(names: frozenset[str]) -> None:
+    """Kill children that did not leave by themselves: one that is held up in C code cannot."""
+    time.sleep(2 * _UNWINDING)
+    for request in tuple(celery_state.active_requests):
+        if request.name in names and request.worker_pid not in (None, os.getpid()):
+            logger.warning("killing %s, which does not react", request.worker_pid)
+            os.kill(request.worker_pid, signal.SIGKILL)
+
+
+def _exit(why: str) -> None:
+    logger.warning("ending process %d at once: %s", os.getpid(), why, extra={"action": "stop"})
+    logging.shutdown()
+    os._exit(0)
+
+
+def requeue(channel: Any, names: frozenset[str]) -> None:
+    """Put messages of flowq back that this worker has fetched and not begun.
+
+    Celery would do so once all running tasks have ended. Tasks that are not flowq's are left to it,
+    and so are brokers other than Redis.
+    """
+    if not isinstance(channel, Channel):
+        return
+    redis: Any = channel  # what is needed of it is not public
+    try:
+        if redis._in_poll:  # noqa: SLF001
+            # The BRPOP that is under way would take the first of them; kombu ends it likewise.
+            with suppress(Empty):
+                redis._brpop_read()  # noqa: SLF001
+        begun = {request.message.delivery_tag for request in tuple(celery_state.active_requests)}
+        for tag, message in list((redis.qos._delivered or {}).items()):  # noqa: SLF001
+            if tag not in begun and message.headers.get("task") in names:
+                redis.basic_reject(tag, requeue=True)
+    except redis.connection_errors as error:
+        # Their steps are queued, so the sweeper sends them again.
+        logger.warning("fetched messages were not put back: %s", error, extra={"action": "stop"})
