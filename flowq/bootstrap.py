@@ -17,6 +17,7 @@ import uuid_utils.compat as uuids
 from celery import Celery
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from flowq.adapters import faults as injected_faults
@@ -84,8 +85,11 @@ def _named_redis() -> str | None:
     return _process.app.conf.broker_url if _process.app is not None else None
 
 
-def redis_client(**options: Any) -> Redis:
+def redis_client() -> Redis:
     """Return a client for Redis with a bounded pool whose callers wait instead of failing.
+
+    None of its commands holds a step for more than a few seconds, also when a connection is dead
+    and nobody has said so: a command is not sent twice after a timeout.
 
     Raises:
         RedisUnavailable: the app's broker is something else, and FLOWQ_REDIS_URL names no Redis.
@@ -102,11 +106,11 @@ def redis_client(**options: Any) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=settings().redis_pool_size,
-        timeout=30,
-        socket_connect_timeout=5,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 2),
+        timeout=5,
+        socket_connect_timeout=3,
+        socket_timeout=3,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 2, (RedisConnectionError,)),
         health_check_interval=10,
-        **options,
     )
     return Redis(connection_pool=pool)
 

@@ -36,17 +36,21 @@ def celery_settings() -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # A publish that cannot reach Redis fails soon: the sweeper sends it later.
         "task_publish_retry": False,
-        # A half-open connection is noticed; one try to connect is enough, for the same reason.
+        # A connection that is dead, though nobody has said so, is noticed: by a worker after about
+        # 11 s, by whoever sends after 5 s. One try to connect is enough, for the same reason.
         "broker_transport_options": {
-            "health_check_interval": 10,
+            "health_check_interval": 5,
             "socket_keepalive": True,
+            "socket_timeout": 5,
             "socket_connect_timeout": 5,
             "max_retries": 1,
             "interval_start": 0.1,
         },
         "result_backend_transport_options": {"retry_policy": {"max_retries": 1}},
-        # Checked as often as the broker's connections.
-        "redis_backend_health_check_interval": 10,
+        # The chords' connections are checked likewise.
+        "redis_backend_health_check_interval": 5,
+        "redis_socket_timeout": 5.0,
+        "redis_socket_connect_timeout": 5.0,
         # Flower sees every task.
         "worker_send_task_events": True,
         "task_send_sent_event": True,

@@ -23,6 +23,7 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from redis.exceptions import RedisError
 
+from flowq.adapters.breaker import Breaker
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
 from flowq.engine.rows import Batch, Message
@@ -39,6 +40,7 @@ class CeleryDispatcher:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._breaker = Breaker(patience=10)
 
     def send(self, batches: Sequence[Batch]) -> None:
         """Send batches.
@@ -108,12 +110,19 @@ class CeleryDispatcher:
 
     @contextmanager
     def _producer(self, messages: int) -> Iterator[Producer]:
+        if not self._breaker.allows():
+            raise RedisUnavailable(
+                "the broker did not take messages a moment ago, and is not asked again at once",
+                hint="flowq doctor",
+            )
         try:
             with self._app.producer_or_acquire() as producer:
                 pipelined = producer.batch(max_size=_PIPELINE) if messages > 1 else nullcontext()
                 with pipelined:
                     yield producer
+            self._breaker.worked()
         except (OperationalError, BatchPublishError, RedisError, OSError) as error:
+            self._breaker.failed()
             connection = self._app.connection_for_write()
             own = connection.transport_cls == "redis+socket" or "socket" in connection.as_uri()
             raise RedisUnavailable(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from redis import Redis
 from redis.exceptions import RedisError
 
+from flowq.adapters.breaker import Breaker
 from flowq.core.ids import RunId
 
 logger = logging.getLogger(__name__)
@@ -26,13 +27,19 @@ class RedisEvents:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._breaker = Breaker(patience=5)
 
     def run_ended(self, run_id: RunId) -> None:
         """Wake whoever waits for a run. Never raises: waiters look at the row from time to time."""
+        if not self._breaker.allows():
+            return
         try:
             self._client.publish(_channel(run_id), b"ended")
         except (RedisError, OSError) as error:
-            logger.warning("the end of run %s was not announced: %s", run_id, error)
+            if self._breaker.failed():
+                logger.warning("ends of runs are not announced, the first is %s: %s", run_id, error)
+        else:
+            self._breaker.worked()
 
     @contextmanager
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:

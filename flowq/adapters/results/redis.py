@@ -1,25 +1,25 @@
 """Small results in Redis, with a time to live.
 
 The row has every value that is put here, so Redis may be away, full or emptied: a write is then
-dropped and a read finds nothing. Neither raises. An outage is logged once, and Redis left alone
-for a second after each failure, so that it costs an attempt at most one timeout.
+dropped and a read finds nothing. Neither raises. An outage is logged once, and costs an attempt at
+most one timeout.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
-from time import monotonic
 from typing import Any, Final
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from flowq.adapters.breaker import Breaker
+
 logger = logging.getLogger(__name__)
 
 #: Keys that one MGET asks for: one reply must not hold the server, or memory, for long.
 _AT_ONCE: Final = 200
-_PAUSE: Final = 1.0  #: Seconds without a try after a failure.
 
 
 class RedisCache:
@@ -33,8 +33,7 @@ class RedisCache:
     def __init__(self, client: Redis, ttl: timedelta) -> None:
         self._client = client
         self._ttl = ttl
-        self._away = False
-        self._not_before = 0.0
+        self._breaker = Breaker(patience=5)
 
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` under `key` for the time to live; drop it when Redis is away."""
@@ -48,18 +47,15 @@ class RedisCache:
         return found
 
     def _try(self, command: Callable[[], Any], otherwise: Any) -> Any:
-        if self._away and monotonic() < self._not_before:
+        if not self._breaker.allows():
             return otherwise
         try:
             answer = command()
         except (RedisError, OSError) as error:
-            self._not_before = monotonic() + _PAUSE
-            if not self._away:
-                self._away = True
+            if self._breaker.failed():
                 logger.warning("results are read from the database: Redis is away (%s)", error)
             return otherwise
-        if self._away:
-            self._away = False
+        if self._breaker.worked():
             logger.info("Redis is back: small results are kept there again")
         return answer
 

@@ -85,7 +85,7 @@ def redis_client() -> Redis:
         RedisUnavailable: the address cannot be read.
     """
     try:
-        return bootstrap.redis_client(socket_timeout=5)
+        return bootstrap.redis_client()
     except ValueError as error:
         raise RedisUnavailable(
             f"FLOWQ_REDIS_URL cannot be read: {error}",
