@@ -42,6 +42,14 @@ from flowq.engine.rows import Claim, Outcome, Together
 T = TypeVar("T")
 _forks = ForkGuard()
 _TRIES = 5
+#: A server that has gone without a word is noticed within 20 s; the URL may say otherwise.
+_DEAD_AFTER: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 _VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
 
 
@@ -249,7 +257,8 @@ def open_engine(url: str, *, pool_size: int = 10, autocommit: bool = False) -> E
         else:
             # Waiting for a connection is right; failing because 300 steps end at once is not.
             options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
-            options |= {"pool_recycle": 1800, "connect_args": {"connect_timeout": 10}}
+            dead_after = {k: v for k, v in _DEAD_AFTER.items() if k not in parsed.query}
+            options |= {"pool_recycle": 1800, "connect_args": dead_after}
         engine = create_engine(parsed, **options)
     except (SQLAlchemyError, ImportError) as error:
         raise DatabaseUnavailable(
