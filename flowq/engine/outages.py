@@ -24,7 +24,7 @@ from flowq.engine.advance import run_ready
 from flowq.engine.completion import end_item
 from flowq.engine.engine import Engine
 from flowq.engine.rows import Claim, StepPlace
-from flowq.engine.sweeper import resend
+from flowq.engine.sweeper import alone, resend
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _go_on(engine: Engine, claim: Claim) -> None:
     if dependents:
         states = engine.records.single(lambda tx: tx.steps.states(run_id, dependents))
         queued = [key for key, state in states.items() if state is StepState.QUEUED]
-        resend(engine, [StepPlace(run_id, key, None) for key in queued])
+        resend(engine, alone(engine, [StepPlace(run_id, key, None) for key in queued]))
     run_ready(engine, run_id)
 
 

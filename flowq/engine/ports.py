@@ -23,6 +23,7 @@ from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.cancel_port import RunCancels, StepCancels
 from flowq.engine.invariant_port import Invariants
+from flowq.engine.return_port import StepReturns
 from flowq.engine.rows import (
     Batch,
     Claim,
@@ -201,7 +202,7 @@ class RunRows(RunCancels, Protocol):
         """Write progress and totals of a run that is going on."""
 
 
-class StepRows(StepCancels, Protocol):
+class StepRows(StepCancels, StepReturns, Protocol):
     """Guarded reads and writes of step runs, within one transaction."""
 
     def claim(
@@ -239,21 +240,6 @@ class StepRows(StepCancels, Protocol):
 
     def wait(self, claim: Claim) -> bool:
         """`running` → `waiting` for a child run, if the lease still holds."""
-
-    def give_back(self, tokens: Sequence[LeaseToken]) -> list[StepPlace]:
-        """`running` → `queued` without counting the attempt, due to be sent again at once.
-
-        Returns:
-            The steps that this call has changed.
-        """
-
-    def ended(self, claim: Claim, worker: str) -> StepState | None:
-        """The state in which an attempt has left its row; None if it holds it, or never did that.
-
-        Args:
-            claim: The attempt.
-            worker: Who claimed it.
-        """
 
     def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
         """`waiting` → `completed` or `failed`; False when it is not waiting."""

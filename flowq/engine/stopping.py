@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from flowq.core.errors import Unavailable
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.engine.engine import Engine
-from flowq.engine.sweeper import resend
+from flowq.engine.sweeper import alone, resend
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def pass_on(engine: Engine, step_id: StepRunId) -> None:
     """Send a step to another worker, whose message has come to one that begins nothing more."""
     place = engine.records.single(lambda tx: tx.steps.node(step_id))
     if place is not None:
-        resend(engine, [place])
+        resend(engine, alone(engine, [place]))
 
 
 def give_back(engine: Engine, tokens: Sequence[LeaseToken]) -> int:
@@ -44,7 +44,7 @@ def give_back(engine: Engine, tokens: Sequence[LeaseToken]) -> int:
     places = engine.records.single(lambda tx: tx.steps.give_back(tokens)) if tokens else []
     if places:
         logger.info("%d steps are given back", len(places), extra={"action": "give_back"})
-        resend(engine, places)
+        resend(engine, alone(engine, places))
     return len(places)
 
 

@@ -98,7 +98,7 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
     ended += [step.batch for step in lapsed if step.failed]
     due = records.write(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
     queued = [*(step.place for step in lapsed if not step.failed), *due]
-    resend(engine, _batches(engine, queued))
+    resend(engine, alone(engine, queued))
     return len(lapsed) + len(due)
 
 
@@ -110,7 +110,7 @@ def _resend_unclaimed(engine: Engine) -> int:
     """Send queued steps again that nobody took, as far as there is room in their queues."""
     policies, records = engine.policies, engine.records
     found = records.single(lambda tx: tx.sweeps.unclaimed(limit=_FULL))
-    batches = _batches(engine, [one.place for one in found])
+    batches = alone(engine, [one.place for one in found])
     try:
         room = _room(engine, batches)
     except RedisUnavailable as error:
@@ -146,7 +146,7 @@ def resend(engine: Engine, batches: Sequence[Batch]) -> None:
     send(engine, batches)
 
 
-def _batches(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
+def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
     """Return a batch of its own for each step."""
     batches: list[Batch] = []
     for place in places:
