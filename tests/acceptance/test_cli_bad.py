@@ -36,7 +36,7 @@ def refused(done: Done, code: int, *words: str) -> None:
     [
         ("flow.py:good", ["there is no file flow.py", "did you mean flows.py?"]),
         ("nowhere", ["there is no module 'nowhere'"]),
-        ("flows.py", ["flows.py has 3 flows", "flows.py:good", "flows.py:bad"]),
+        ("flows.py", ["flows.py has 4 flows", "flows.py:good", "flows.py:bad"]),
         ("flows.py:god", ["has no flow 'god'", "did you mean flows.py:good?"]),
         ("flows.py:add", ["'add' in flows.py is no flow"]),
     ],

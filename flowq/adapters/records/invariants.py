@@ -69,7 +69,7 @@ _PLACED = (
 
 
 class SqlInvariants(Repository):
-    """Implements `flowq.engine.invariant_port.Invariants`; only reads."""
+    """Implements `flowq.engine.ports.Invariants`; only reads."""
 
     @property
     def listed(self) -> Sequence[Invariant]:

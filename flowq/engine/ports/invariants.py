@@ -1,4 +1,4 @@
-"""What the check of the invariants asks of the records; the rest of it is in `invariants`."""
+"""What the check of the invariants asks of the records; see `flowq.engine.invariants`."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,0 +1,33 @@
+"""All ports of the engine: what it asks of the world, in its own words.
+
+    Records       the rows: the truth about runs and steps        adapters/records
+    Cache         small results, for a while                      adapters/results/redis.py
+    ObjectStore   large results                                   adapters/results/objects.py
+    Dispatcher    sends batches to workers                        adapters/dispatch
+    Events        tells those who wait for a run                  adapters/events
+
+Each port has one contract suite under tests/contract that every adapter passes. The values that go
+through them stand in `rows`.
+"""
+
+from flowq.engine.ports.invariants import Invariants
+from flowq.engine.ports.messaging import Dispatcher, Events
+from flowq.engine.ports.records import Joined, Records, Transaction
+from flowq.engine.ports.runs import RunRows
+from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.stores import Cache, ObjectStore
+from flowq.engine.ports.sweeps import Sweeps
+
+__all__ = [
+    "Cache",
+    "Dispatcher",
+    "Events",
+    "Invariants",
+    "Joined",
+    "ObjectStore",
+    "Records",
+    "RunRows",
+    "StepRows",
+    "Sweeps",
+    "Transaction",
+]

@@ -1,0 +1,103 @@
+"""The runs, as the engine reads and changes them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+from flowq.core.ids import RunId
+from flowq.core.states import RunState
+from flowq.engine.rows import (
+    Definition,
+    NewRun,
+    Orphan,
+    RunEnding,
+    RunView,
+)
+
+
+class RunRows(Protocol):
+    """Guarded reads and writes of runs, within one transaction."""
+
+    def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
+        """Insert runs with their steps, but for those whose id or idempotency key is taken.
+
+        Args:
+            runs: The runs.
+            resend_after: When a step that is queued at once is due to be sent again.
+
+        Returns:
+            The ids of those that were inserted.
+        """
+
+    def with_keys(
+        self, flow_name: str, keys: Sequence[str]
+    ) -> dict[str, tuple[RunId, Mapping[str, Any]]]:
+        """From the idempotency keys that runs of a flow have to the run and its inputs."""
+
+    def among(self, run_ids: Sequence[RunId]) -> set[RunId]:
+        """Those of the ids that runs have."""
+
+    def definition(self, run_id: RunId) -> Definition | None:
+        """Read what never changes about a run."""
+
+    def status(self, run_id: RunId) -> RunState | None:
+        """Read the state of a run."""
+
+    def find(self, text: str) -> list[tuple[RunId, str]]:
+        """Runs whose id begins with `text`, a few at most, with the names of their flows."""
+
+    def view(self, run_id: RunId) -> RunView | None:
+        """A run with its steps as they stand now."""
+
+    def views(
+        self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50
+    ) -> list[RunView]:
+        """The newest runs, without their steps."""
+
+    def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
+        """→ `cancelling`: nothing new begins. Keeps the first error."""
+
+    def ending(self, run_id: RunId) -> RunEnding | None:
+        """What decides whether, and how, a run is at its end."""
+
+    def close(
+        self,
+        run_id: RunId,
+        state: RunState,
+        *,
+        outputs: Any = None,
+        outputs_of: str | None = None,
+        error: str | None = None,
+        if_clean: bool = False,
+    ) -> bool:
+        """Close a run with its totals, progress and time, in one statement.
+
+        Args:
+            run_id: The run.
+            state: How it ended.
+            outputs: What it returned, for people to read.
+            outputs_of: Or the key of the step whose recorded outputs these are.
+            error: Why it failed; an error that is recorded already is kept.
+            if_clean: Only if all its steps have ended and none has failed.
+
+        Returns:
+            False when the run is closed already.
+        """
+
+    def roll_up(self, run_id: RunId) -> bool:
+        """Write progress and totals of a run that is going on."""
+
+    # --- cancel ----------------------------------------------------------------------------------
+
+    def request_cancel(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+        """→ `cancelling`, because someone asked for it; also of a run that stops by itself.
+
+        Returns:
+            The runs that this call has asked: they were open, and nobody had asked them before.
+        """
+
+    def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
+        """Child runs of these runs whose waiting step has ended, and that nobody has cancelled."""
+
+    def is_stopping(self, run_id: RunId) -> bool:
+        """Tell whether a run is stopping or has ended, and keep that so until the commit."""

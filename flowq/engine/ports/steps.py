@@ -1,0 +1,182 @@
+"""The step runs, as the engine reads and changes them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
+from flowq.core.states import StepState
+from flowq.engine.rows import (
+    Claim,
+    NewStep,
+    Outcome,
+    StepPlace,
+    StoredStep,
+)
+
+
+class StepRows(Protocol):
+    """Guarded reads and writes of step runs, within one transaction."""
+
+    def claim(
+        self,
+        step_id: StepRunId,
+        *,
+        token: LeaseToken,
+        lease: timedelta,
+        worker: str,
+        reads: Sequence[str] = (),
+    ) -> Claim | None:
+        """Take one attempt of a queued, or due retrying, step of a running run.
+
+        Args:
+            step_id: The step run.
+            token: Token of the new lease.
+            lease: Length of the lease.
+            worker: Who takes it.
+            reads: Keys of nodes of the same run, to be returned in `Claim.rows`.
+        """
+
+    def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `completed`, if the lease still holds."""
+
+    def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `failed`, if the lease still holds."""
+
+    def retry(
+        self, claim: Claim, outcome: Outcome, delay: timedelta, *, recovered: bool = False
+    ) -> bool:
+        """`running` → `retrying` until `delay` from now, if the lease still holds.
+
+        When `recovered`, the attempt counts as a recovery and not as a failure of the step.
+        """
+
+    def wait(self, claim: Claim) -> bool:
+        """`running` → `waiting` for a child run, if the lease still holds."""
+
+    def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
+        """`waiting` → `completed` or `failed`; False when it is not waiting."""
+
+    def settle(
+        self,
+        run_id: RunId,
+        keys: Sequence[str],
+        state: StepState,
+        *,
+        reason: str | None = None,
+        map_size: int | None = None,
+    ) -> list[str]:
+        """End nodes that need no attempt (skipped, cancelled, failed, completed maps).
+
+        They count as advanced: the caller goes on with their dependents in the same transaction.
+
+        Returns:
+            The keys that this call has ended.
+        """
+
+    def queue(
+        self,
+        run_id: RunId,
+        batch: BatchId,
+        keys: Sequence[str],
+        resend_after: timedelta,
+        *,
+        ended: int = 0,
+    ) -> list[str]:
+        """`pending` → `queued` for nodes whose open dependencies are `ended` that just ended.
+
+        Returns:
+            The keys that this call has queued.
+        """
+
+    def node(self, step_id: StepRunId) -> StepPlace | None:
+        """Where a step run stands."""
+
+    def expand(
+        self,
+        run_id: RunId,
+        key: str,
+        items: Sequence[NewStep],
+        batch: BatchId,
+        resend_after: timedelta,
+    ) -> bool:
+        """`pending` → `running` for a map, with its items as `queued`; False when done before."""
+
+    def advance(
+        self, run_id: RunId, batch: BatchId | None, keys: Sequence[str] | None = None
+    ) -> dict[str, StepState]:
+        """Mark ended nodes, of a batch or by key, as advanced; returns those this call marked."""
+
+    def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
+        """Count ended dependencies down.
+
+        Args:
+            run_id: The run.
+            counts: From a step's key to how many of its dependencies have just ended.
+
+        Returns:
+            Keys of pending steps that now have no open dependency.
+        """
+
+    def ready(self, run_id: RunId) -> list[str]:
+        """Keys of all pending steps without open dependencies."""
+
+    def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
+        """States of nodes (for a map: of the map, not of its items)."""
+
+    def cancel_open(self, run_id: RunId, key: str | None = None) -> int:
+        """Cancel every step of a run, or every item of one map, that no worker holds."""
+
+    def has_open(self, run_id: RunId, key: str | None = None) -> bool:
+        """Tell whether any step of the run, or any item of one map, has not ended."""
+
+    def counts(self, run_id: RunId, key: str) -> dict[StepState, int]:
+        """How many items of a map are in each state."""
+
+    def failed(self, run_id: RunId) -> list[StoredStep]:
+        """The failed nodes of a run, first failure first."""
+
+    def first_failed_item(self, run_id: RunId, key: str) -> StoredStep | None:
+        """The item of a map that failed first."""
+
+    def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
+        """Nodes by key, as readers of results see them."""
+
+    def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
+        """One item of a map."""
+
+    def items(self, run_id: RunId, key: str) -> list[StoredStep]:
+        """All items of a map, in order."""
+
+    def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Durable copies of small results by their result keys, for those the cache has lost."""
+
+    # --- leases, cancel, giving back --------------------------------------------------------------
+
+    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
+        """Extend leases in one statement.
+
+        Returns:
+            From each lease that still holds to whether someone has cancelled its run.
+        """
+
+    def cancel_asked(self, tokens: Sequence[LeaseToken]) -> set[LeaseToken]:
+        """Those of the leases that still hold and whose run someone has cancelled."""
+
+    def cancel(self, claim: Claim, outcome: Outcome) -> bool:
+        """`running` → `cancelled`, if the lease still holds and the run is stopping."""
+
+    def give_back(self, tokens: Sequence[LeaseToken]) -> list[StepPlace]:
+        """`running` → `queued` without counting the attempt, due to be sent again at once.
+
+        Returns:
+            The steps that this call has changed.
+        """
+
+    def ended(self, claim: Claim, worker: str) -> StepState | None:
+        """The state in which an attempt has left its row; None if it holds it, or never did that.
+
+        Args:
+            claim: The attempt.
+            worker: Who claimed it.
+        """

@@ -1,0 +1,61 @@
+"""Where results lie: small ones in a cache that may forget, large ones in an object store."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from flowq.engine.rows import (
+    ListedObject,
+)
+
+
+class Cache(Protocol):
+    """Keeps small values for a limited time; may forget any of them at any moment."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data` under `key`. Never raises for a cache that is away: the row has the value."""
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the values in the order of `keys`; None for what is not there."""
+
+
+class ObjectStore(Protocol):
+    """Keeps large values under keys, durably."""
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Write an object, streaming when `data` is a file.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer.
+        """
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole.
+
+        Raises:
+            ResultMissing: there is none.
+            StoreUnavailable: the store refuses or does not answer.
+        """
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Read an object in parts of a few MiB; raises as `get`."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+
+    def size(self, key: str) -> int | None:
+        """Size of an object in bytes; None when there is none. Raises `StoreUnavailable`."""
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
+        """Give the objects under a prefix page by page, in the order of their keys.
+
+        Args:
+            prefix: Leading parts of keys, whole ones.
+            after: Begin behind this key.
+
+        Raises:
+            StoreUnavailable: the store refuses or does not answer, between two pages too.
+        """
+
+    def check(self) -> None:
+        """Write, read and delete a small object; raises `StoreUnavailable`."""
