@@ -6,10 +6,12 @@ that it does not fit. So it is checked here, before anything is traced or record
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from dataclasses import fields as fields_of
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
+from pydantic import BaseModel, RootModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flowq.core.errors import InvalidInput
@@ -126,7 +128,7 @@ def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]
         InvalidInput: it cannot be JSON, or has more than `limit` bytes as such.
     """
     try:
-        recorded: Mapping[str, Any] = to_jsonable_python(dict(data))
+        recorded: Mapping[str, Any] = _sets_sorted(dict(data), to_jsonable_python(dict(data)))
     except PydanticSerializationError as error:
         raise InvalidInput(
             f"{what} cannot be stored as JSON: {error}",
@@ -141,6 +143,49 @@ def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]
     return recorded
 
 
+def _sets_sorted(value: Any, recorded: Any) -> Any:
+    """Return the JSON of a value with what stands for its sets in order.
+
+    Processes go through one and the same set in different orders; by their rows, two requests with
+    one idempotency key would then have different inputs.
+    """
+    if isinstance(value, RootModel):
+        return _sets_sorted(value.root, recorded)
+    if isinstance(recorded, list) and isinstance(value, list | tuple | set | frozenset):
+        if len(value) != len(recorded):  # a serialiser of the user's own made something else of it
+            return recorded
+        parts = [_sets_sorted(*pair) for pair in zip(value, recorded, strict=True)]
+        return sorted(parts, key=_text_of) if isinstance(value, set | frozenset) else parts
+    if isinstance(recorded, dict):
+        parts_of = _parts(value, recorded)
+        return {
+            name: _sets_sorted(parts_of[name], part) if name in parts_of else part
+            for name, part in recorded.items()
+        }
+    return recorded
+
+
+def _parts(value: Any, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parts of a value by their names in its JSON."""
+    if isinstance(value, Mapping):
+        # Keys become text, in their order; 1 and "1" become one, and then nothing is known.
+        same = len(value) == len(recorded)
+        return dict(zip(recorded, value.values(), strict=True)) if same else {}
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields.items()
+        named = {field.serialization_alias or name: name for name, field in fields}
+        return {key: getattr(value, name) for key, name in named.items()} | (
+            value.model_extra or {}
+        )
+    if is_dataclass(value):
+        return {one.name: getattr(value, one.name) for one in fields_of(value)}
+    return {}
+
+
+def _text_of(recorded: Any) -> str:
+    return json.dumps(recorded, sort_keys=True)
+
+
 def same_json(one: Any, other: Any) -> bool:
     """Tell whether two JSON values are the same; 1, 1.0 and true are not."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return _text_of(one) == _text_of(other)

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
@@ -27,6 +28,10 @@ from tests.integration.playing import Stage
 
 ROOT = Path(__file__).parents[2]
 SOON = timedelta(minutes=5)
+
+
+class Labels(BaseModel):
+    names: set[int]
 
 
 @step
@@ -47,6 +52,11 @@ def other(value: int) -> int:
 @flow
 def mapped(values: list[int]) -> list[int]:
     return double.map(values)
+
+
+@flow
+def grouped(groups: set[frozenset[int]], labels: Labels) -> None:
+    double(len(groups) + len(labels.names))
 
 
 @flow
@@ -103,6 +113,31 @@ def test_key_of_a_run_with_other_inputs_is_refused_and_names_it(stage: Stage) ->
         submit(stage, 2, idempotency_key="changed")
 
     assert len(stage.dispatcher.waiting) == 1
+
+
+def test_same_sets_in_another_order_are_the_same_inputs(stage: Stage) -> None:
+    # These fall on one place of a set's table, so that the first to come stands first.
+    one, other = [0, 8], [8, 0]
+    assert list(set(one)) != list(set(other))
+
+    ids = {
+        runs.submit(
+            stage.engine,
+            grouped.type,
+            {"groups": {frozenset(order), frozenset([3])}, "labels": {"names": order}},
+            idempotency_key="sets",
+        )
+        for order in (one, other)
+    }
+
+    assert len(ids) == 1
+    with pytest.raises(errors.InvalidInput, match="other inputs"):
+        runs.submit(
+            stage.engine,
+            grouped.type,
+            {"groups": {frozenset(one), frozenset([3])}, "labels": {"names": [0, 9]}},
+            idempotency_key="sets",
+        )
 
 
 def test_of_many_that_ask_at_once_one_inserts(stage: Stage, records: SqlRecords) -> None:
