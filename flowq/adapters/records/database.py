@@ -29,8 +29,9 @@ from sqlalchemy.orm import Session
 
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.invariants import SqlInvariants
-from flowq.adapters.records.joined import CallersTransaction, caller_session
+from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
+from flowq.adapters.records.places import Place, place_of, shown
 from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
@@ -92,6 +93,7 @@ class SqlRecords:
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True)
         self.url = self.engine.url
         self._checked = False
+        self._place: Place | None = None
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
         self._in_one_process = _forks.use if is_sqlite else nullcontext
@@ -149,7 +151,7 @@ class SqlRecords:
         if not self._checked:
             try:
                 row = connection.execute(_VERSION).first()
-                check_revision(None if row is None else row[0], str(self._where))
+                check_revision(None if row is None else row[0], self._where)
                 self._checked = True
             except BaseException:
                 connection.close()
@@ -167,10 +169,21 @@ class SqlRecords:
         """Take part in the transaction of the caller's session; the caller commits.
 
         Raises:
-            InvalidInput: that is no session, or one on another database.
+            InvalidInput: that is no session, or one on another database or in autocommit.
         """
         own = caller_session(session, self.url)
+        try:
+            check_connection(own, self.url, self._place_beside)
+        except DBAPIError as error:
+            raise self._translated(error) from error
         return CallersTransaction(own, SqlTransaction(own), self._translated)
+
+    def _place_beside(self, other: Place) -> Place:
+        """Return the own place; asked anew when it differs, as a server may have been restarted."""
+        if self._place is None or self._place != other:
+            dialect = self.engine.dialect.name
+            self._place = self.single(lambda tx: place_of(tx.within, dialect))
+        return self._place
 
     def within(self, session: Session) -> SqlTransaction:
         """Use the caller's own session; the caller commits."""
@@ -182,8 +195,7 @@ class SqlRecords:
 
     @property
     def _where(self) -> str:
-        """The URL as it may be shown; a query may hold a password too."""
-        return self.url.set(query={}).render_as_string(hide_password=True)
+        return shown(self.url)
 
     def _translated(self, error: SQLAlchemyError) -> Exception:
         where = self._where

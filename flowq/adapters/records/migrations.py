@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from alembic import command
 from flowq.adapters.records.database import check_revision, open_engine
 from flowq.adapters.records.models import VERSION_TABLE
+from flowq.adapters.records.places import shown
 from flowq.core.errors import DatabaseTooNew, DatabaseUnavailable
 
 
@@ -57,10 +58,9 @@ def current(url: str) -> str | None:
             context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
             return context.get_current_revision()
     except SQLAlchemyError as error:
-        where = engine.url.render_as_string(hide_password=True)
         cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise DatabaseUnavailable(
-            f"the database {where} cannot be reached: {cause}",
+            f"the database {shown(engine.url)} cannot be reached: {cause}",
             hint="check FLOWQ_DATABASE_URL and that the server runs",
         ) from error
     finally:
@@ -97,7 +97,7 @@ def check(url: str) -> None:
         DatabaseNotMigrated: it is behind.
         DatabaseTooNew: it is ahead.
     """
-    check_revision(current(url), make_url(url).set(query={}).render_as_string(hide_password=True))
+    check_revision(current(url), shown(make_url(url)))
 
 
 def check_not_newer(revision: str | None) -> None:

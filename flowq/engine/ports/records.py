@@ -53,7 +53,7 @@ class Records(Protocol):
         """Take part in a transaction of the caller's.
 
         Raises:
-            InvalidInput: that is no session, or one on another database.
+            InvalidInput: that is no session, or one on another database or in autocommit.
         """
 
     def complete_and_release(

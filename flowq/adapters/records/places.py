@@ -1,0 +1,61 @@
+"""Which database a connection is on, asked of the database itself.
+
+A URL does not tell: one database has several addresses, and databases on two servers may have one
+name. Of PostgreSQL the moment when the server started tells servers apart, copies of one too, and
+any role may ask for it; it changes with a restart, so only fresh answers differ for good. A SQLite
+database is its file; one in memory belongs to its connection and is the same as no other.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.orm import Session
+
+_ASK_POSTGRES: Final = text(
+    """
+    SELECT extract(epoch FROM pg_postmaster_start_time())::text || ' '
+             || (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()),
+           (SELECT relnamespace::regnamespace::text FROM pg_catalog.pg_class
+             WHERE oid = to_regclass('flow_runs'))
+    """
+)
+_ASK_SQLITE: Final = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+
+#: What of a URL's query says where the database is; the rest may be a secret.
+_WHERE: Final = {"host", "port", "dbname", "service"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a connection writes.
+
+    Attributes:
+        database: What this database has in common with no other.
+        schema: The schema in which it finds flowq's tables, if any.
+    """
+
+    database: str
+    schema: str | None = "main"
+
+
+def place_of(within: Session | Connection, dialect: str) -> Place:
+    """Ask the database of a connection which one it is.
+
+    Args:
+        within: The connection.
+        dialect: `postgresql` or `sqlite`.
+    """
+    if dialect == "sqlite":
+        file = within.execute(_ASK_SQLITE).scalar()
+        return Place(str(Path(file).resolve()) if file else f"memory {uuid4()}")
+    database, schema = within.execute(_ASK_POSTGRES).one()
+    return Place(database, schema)
+
+
+def shown(url: URL) -> str:
+    """Return a URL as it may be shown: its query may hold a password too."""
+    query = {name: value for name, value in url.query.items() if name in _WHERE}
+    return url.set(query=query).render_as_string(hide_password=True)
