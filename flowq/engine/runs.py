@@ -133,6 +133,8 @@ def _begin(
     def insert(tx: Transaction) -> tuple[set[RunId], dict[RunId, RunId]]:
         if before is not None:
             before(tx)
+        if session is not None:
+            _taken(tx, starts)  # who catches the refusal may still commit: insert nothing before it
         inserted = tx.runs.insert([start.run for start in starts], engine.policies.resend_after)
         return inserted, _taken(tx, [start for start in starts if start.run.id not in inserted])
 
@@ -143,9 +145,9 @@ def _begin(
         _go_on(engine, [start for start in starts if start.run.id in inserted])
     else:
         joined = engine.records.joined(session)
-        inserted, others = joined.work(insert)
-        ours = [start for start in starts if start.run.id in inserted]
-        joined.when_ended(lambda: _go_on_if_there(engine, ours))
+        # Before the insert: what one that broke off has left may be committed all the same.
+        joined.when_ended(lambda: _go_on_if_there(engine, starts))
+        _, others = joined.work(insert)
     return [others.get(start.run.id, start.run.id) for start in starts]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from flowq import errors
 from flowq.adapters.records.database import SqlRecords
+from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.engine import runs
 from tests import servers
@@ -35,6 +36,13 @@ def engine(records: SqlRecords) -> Iterator[Engine]:
     engine = create_engine(records.url)
     yield engine
     engine.dispose()
+
+
+def submit_keyed(stage: Stage, values: list[int], keys: list[str], session: Session) -> list[RunId]:
+    inputs: list[dict[str, Any]] = [{"value": value} for value in values]
+    return runs.submit_many(
+        stage.engine, doubled.type, inputs, idempotency_keys=keys, session=session
+    )
 
 
 def count(records: SqlRecords) -> int:
@@ -83,6 +91,44 @@ def test_sqlite_engine_that_leaves_begin_to_an_event_is_taken(stage: Stage, engi
 
     assert sent(stage) == {kept}
     assert status(stage, undone) is None
+
+
+def test_conflicting_key_among_many_is_found_before_anything_is_inserted(
+    stage: Stage, records: SqlRecords, engine: Engine
+) -> None:
+    submit(stage, 1, idempotency_key="conflict")
+    before, waiting = count(records), stage.dispatcher.waiting
+
+    with Session(engine) as session:
+        with pytest.raises(errors.InvalidInput, match="other inputs"):
+            submit_keyed(stage, [5, 2, 6], ["fresh-1", "conflict", "fresh-2"], session)
+        session.commit()
+
+    assert count(records) == before
+    assert stage.dispatcher.waiting == waiting
+
+
+def test_what_an_insert_that_broke_off_has_left_is_sent_when_it_is_committed(
+    stage: Stage, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Between the check and the insert somebody else takes the key: found only after the insert.
+    taken = runs._taken
+    calls: list[object] = []
+
+    def late(tx: Any, starts: Any) -> dict[RunId, RunId]:
+        calls.append(starts)
+        if len(calls) == 2:
+            raise errors.InvalidInput("a run has the key, with other inputs")
+        return taken(tx, starts)
+
+    monkeypatch.setattr(runs, "_taken", late)
+    with Session(engine) as session:
+        with pytest.raises(errors.InvalidInput):
+            submit_keyed(stage, [1, 2], ["broke-1", "broke-2"], session)
+        session.commit()
+
+    assert len(sent(stage)) == 2
+    assert [status(stage, one) for one in sent(stage)] == [RunState.RUNNING] * 2
 
 
 @pytest.mark.parametrize("whose", ["session", "flowq"])
