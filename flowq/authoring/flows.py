@@ -74,14 +74,21 @@ class Flow(Generic[P, R]):
 
     @overload
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]": ...
+    # No type says "these parameters and those": with an option, inputs are checked at the call.
+    @overload
+    def enqueue(self, *args: Any, idempotency_key: str | None, **inputs: Any) -> "Run[R]": ...
     @overload
     def enqueue(
-        self, *args: Any, idempotency_key: str, session: object = None, **inputs: Any
+        self, *args: Any, deadline: datetime | timedelta | None, **inputs: Any
+    ) -> "Run[R]": ...
+    @overload
+    def enqueue(self, *args: Any, user_id: str | None, **inputs: Any) -> "Run[R]": ...
+    @overload
+    def enqueue(
+        self, *args: Any, metadata: Mapping[str, Any] | None, **inputs: Any
     ) -> "Run[R]": ...
     @overload
     def enqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
-    @overload
-    def enqueue(self, *args: Any, deadline: datetime | timedelta, **inputs: Any) -> "Run[R]": ...
     def enqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":
         """Submit a run with these inputs and return at once.
 

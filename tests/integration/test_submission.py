@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import Any, assert_type
 from uuid import UUID
 
 import pytest
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from flowq import bootstrap, errors, flow, step
+from flowq import Run, bootstrap, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.repository import RUNS
 from flowq.core.ids import RunId
@@ -382,6 +382,30 @@ def test_options_stand_beside_the_inputs(engine_of_the_process: Stage, session: 
     third = doubled.options(idempotency_key="beside").enqueue(value=7)
 
     assert first.id == again.id == third.id
+
+
+def test_types_of_options_and_inputs_are_known(
+    engine_of_the_process: Stage, session: Session
+) -> None:
+    # mypy reads this too: an `ignore` that nothing needs is an error to it.
+    assert_type(doubled.enqueue(1), Run[int])
+    run = assert_type(doubled.enqueue(1, user_id="anna", metadata={"order": 17}), Run[int])
+    assert_type(doubled.enqueue(value=1, metadata={"order": 17}), Run[int])
+    assert_type(doubled.enqueue(1, idempotency_key=None, deadline=SOON), Run[int])
+    assert_type(doubled.enqueue(1, deadline=SOON), Run[int])
+    assert_type(doubled.enqueue(1, session=session, user_id=None), Run[int])
+    session.rollback()
+
+    assert run.view().inputs == {"value": 1}
+    assert run.view().user_id == "anna"
+    with pytest.raises(errors.InvalidInput):
+        doubled.enqueue("one")  # type: ignore[call-overload]
+    with pytest.raises(errors.InvalidInput):
+        doubled.enqueue(wrong=1)  # type: ignore[call-overload]
+    with pytest.raises(errors.InvalidInput):
+        doubled.enqueue(1, user_id=7)  # type: ignore[call-overload]
+    with pytest.raises(errors.InvalidInput):
+        doubled.options(user_id="anna").enqueue("one")  # type: ignore[call-overload]
 
 
 def test_input_of_the_flow_wins_over_an_option_of_its_name(
