@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -115,31 +116,62 @@ def valkey() -> Iterator[str]:
             server.stop()
 
 
+@dataclass(frozen=True)
+class PostgresFiles:
+    """A PostgreSQL cluster on disk, which can be started, ended and started again.
+
+    Attributes:
+        address: Of its maintenance database, through a Unix socket.
+    """
+
+    folder: Path
+    command: list[str]
+    user: int | None
+    address: URL
+
+    @property
+    def socket(self) -> Path:
+        """Where the server listens."""
+        return self.folder / ".s.PGSQL.5432"
+
+    @contextmanager
+    def running(self, stop: signal.Signals = signal.SIGINT) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the server; SIGINT is its "fast" stop, which does not wait for clients to leave."""
+        log = self.folder / "log"
+        with process(self.command, cwd=self.folder, log=log, stop=stop, user=self.user) as server:
+            wait_until(lambda: _accepts(self.address), timeout=30, what="PostgreSQL accepts")
+            yield server
+
+
 @contextmanager
-def postgres() -> Iterator[URL]:
-    """Run PostgreSQL on a Unix socket; give the address of its maintenance database."""
+def postgres_files(**options: str) -> Iterator[PostgresFiles]:
+    """Make a PostgreSQL cluster on a Unix socket; `options` are server settings."""
     user = NOBODY if os.geteuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="flowq-pg-") as name:
         folder = Path(name)
         if user is not None:
             os.chown(folder, user, user)
         programs = _postgres_programs(folder, user)
-        data, log = folder / "data", folder / "log"
+        data = folder / "data"
         initdb = [programs / "initdb", "-D", data, "-U", "flowq", "-A", "trust", "-N"]
         initdb += ["--locale=C", "--encoding=UTF8"]
         _run_as(user, [str(part) for part in initdb], folder)
-        options = {"listen_addresses": "", "unix_socket_directories": name, "max_connections": 200}
+        given = {"listen_addresses": "", "unix_socket_directories": name, "max_connections": "200"}
         # Nothing here has to survive a power cut.
-        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-        settings = [part for item in options.items() for part in ("-c", "{}={}".format(*item))]
+        given |= {"fsync": "off", "full_page_writes": "off", **options}
+        settings = [part for item in given.items() for part in ("-c", "{}={}".format(*item))]
+        address = URL.create(
+            "postgresql+psycopg", username="flowq", database="postgres", query={"host": name}
+        )
         command = [str(programs / "postgres"), "-D", str(data), *settings]
-        # SIGINT is PostgreSQL's "fast" stop: it does not wait for clients to leave.
-        with process(command, cwd=folder, log=log, stop=signal.SIGINT, user=user):
-            address = URL.create(
-                "postgresql+psycopg", username="flowq", database="postgres", query={"host": name}
-            )
-            wait_until(lambda: _accepts(address), timeout=30, what="PostgreSQL accepts connections")
-            yield address
+        yield PostgresFiles(folder, command, user, address)
+
+
+@contextmanager
+def postgres() -> Iterator[URL]:
+    """Run PostgreSQL on a Unix socket; give the address of its maintenance database."""
+    with postgres_files(synchronous_commit="off") as files, files.running():
+        yield files.address
 
 
 def _postgres_programs(folder: Path, user: int | None) -> Path:

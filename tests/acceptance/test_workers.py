@@ -12,7 +12,7 @@ import pytest
 from flowq.core.states import RunState, StepState
 from tests import servers
 from tests.acceptance import worker_flows as flows
-from tests.acceptance.conftest import Cluster, cluster_on
+from tests.cluster import Cluster, cluster_on
 from tests.waiting import wait_until
 
 POOLS = {

@@ -13,7 +13,7 @@ from flowq.adapters.embedded import EmbeddedValkey
 from flowq.core.states import RunState, StepState
 from tests import servers
 from tests.acceptance import worker_flows as flows
-from tests.acceptance.conftest import ROOT, Cluster
+from tests.cluster import ROOT, Cluster
 from tests.waiting import wait_until
 
 LIMIT = 1024
