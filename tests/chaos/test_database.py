@@ -1,0 +1,78 @@
+"""F4 and F6: a PostgreSQL that stops at once, ends its connections, or commits and does not say."""
+
+import pytest
+
+from flowq.engine.faults import FaultPoint
+from tests.chaos import flows
+from tests.chaos.breakable import Database
+from tests.chaos.harness import Play
+from tests.chaos.proxy import Proxy
+from tests.chaos.test_broker import submit_some, wait_for_effects
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_postgres_that_stops_and_starts_again_and_again(
+    play: Play, database: Database, pool: str
+) -> None:
+    with play(database.url, FLOWQ_MAX_RECOVERIES="50") as chaos:
+        worker = chaos.worker(pool=pool, slots=2)
+        submit_some(chaos, runs=10, pause=0.3)
+        wait_for_effects(chaos, 10)
+
+        for _ in range(4):
+            with chaos.outage():
+                database.stop()
+                chaos.pause(chaos.random.uniform(0.1, 2))
+                database.start()
+            chaos.pause(chaos.random.uniform(1, 3))
+
+        chaos.check()
+        assert worker.poll() is None
+
+
+def test_postgres_that_ends_all_connections(play: Play, database: Database) -> None:
+    with play(database.url, FLOWQ_MAX_RECOVERIES="50") as chaos:
+        worker = chaos.worker(slots=2)
+        submit_some(chaos, pause=0.2)
+
+        for done in (5, 15, 25, 35):
+            wait_for_effects(chaos, done)
+            with chaos.outage():
+                assert database.end_connections() > 0
+
+        chaos.check()
+        assert worker.poll() is None
+
+
+@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.chaos)])
+def test_commits_whose_replies_are_lost(play: Play, database: Database, pool: str) -> None:
+    with (
+        play(database.url, FLOWQ_MAX_RECOVERIES="50") as chaos,
+        Proxy(database.socket) as proxy,
+    ):
+        through = f"postgresql+psycopg://flowq@127.0.0.1:{proxy.port}/postgres"
+        worker = chaos.worker(pool=pool, slots=2, FLOWQ_DATABASE_URL=through)
+        proxy.lose_commits(times=25, chance=lambda: chaos.random.random() < 0.25)
+
+        submit_some(chaos, runs=4)
+
+        chaos.check()
+        assert proxy.lost_commits >= 10
+        assert worker.poll() is None
+
+
+@pytest.mark.chaos
+def test_outage_at_every_fault_point(play: Play, database_url: str) -> None:
+    """Before a write: it did not happen. After one: it did, and the worker was told otherwise."""
+    faults = ";".join(f"{point}:raise*2@2" for point in FaultPoint)
+    with play(database_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos:
+        worker = chaos.worker(slots=2)
+        for count in (9, 12, 3):
+            chaos.submit(flows.mixed, flows.mixed_result(count), count=count, pause=0.8)
+            chaos.submit(flows.nested, flows.nested_result(count), count=count)
+
+        chaos.check()
+
+        assert set(chaos.faults()) == set(FaultPoint)
+        assert worker.poll() is None

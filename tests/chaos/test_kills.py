@@ -1,0 +1,135 @@
+"""F1 and F2: processes that are killed, or stopped for longer than their lease."""
+
+import pytest
+
+from flowq.engine.faults import FaultPoint
+from tests.chaos import flows
+from tests.chaos.breakable import children
+from tests.chaos.harness import LEASE, Play
+from tests.waiting import wait_until
+
+
+def test_steps_of_a_killed_worker_are_recovered_within_a_lease_and_a_half(
+    play: Play, database_url: str
+) -> None:
+    with play(database_url) as chaos:
+        folder = str(chaos.folder)
+        first = chaos.worker("first", slots=2)
+        chaos.submit(flows.held, ["held a", "held b"], folder=folder, names=["a", "b"])
+        for name in "ab":
+            chaos.wait_for_file(f"{name}.1.*")
+        chaos.worker("second", slots=2)
+
+        chaos.kill(first)
+
+        for name in "ab":
+            chaos.wait_for_file(f"{name}.2.*")
+        (chaos.folder / "go").touch()
+        chaos.check()
+        assert chaos.figures.recovery is not None
+        assert chaos.figures.recovery <= 1.5 * LEASE
+
+
+def test_step_of_a_killed_child_is_recovered_by_its_own_worker(play: Play, sqlite_url: str) -> None:
+    with play(sqlite_url) as chaos:
+        chaos.worker(slots=2)
+        chaos.submit(flows.held, ["held a"], folder=str(chaos.folder), names=["a"])
+        child = int(chaos.wait_for_file("a.1.*").name.rpartition(".")[2])
+
+        chaos.kill_child(child)
+
+        chaos.wait_for_file("a.2.*")
+        (chaos.folder / "go").touch()
+        chaos.check()
+        assert chaos.figures.recovery is not None
+        assert chaos.figures.recovery <= 1.5 * LEASE
+
+
+def test_step_of_an_orphan_is_recorded_once(play: Play, sqlite_url: str) -> None:
+    with play(sqlite_url) as chaos:
+        first = chaos.worker("first", slots=1)
+        chaos.submit(flows.held, ["held a"], folder=str(chaos.folder), names=["a"])
+        chaos.wait_for_file("a.1.*")
+
+        chaos.kill_main(first)
+
+        chaos.worker("second", slots=1)
+        (chaos.folder / "go").touch()
+        chaos.check()
+
+
+@pytest.mark.chaos
+def test_random_kills_of_children_and_workers(play: Play, database_url: str) -> None:
+    with (
+        play(database_url, FLOWQ_MAX_RECOVERIES="50") as chaos,
+        chaos.kept_alive(["one", "two"], slots=2) as alive,
+    ):
+        for count in range(10, 20):
+            chaos.submit(flows.mixed, flows.mixed_result(count), count=count, pause=0.2)
+            chaos.submit(flows.nested, flows.nested_result(count), count=count)
+
+        def kill() -> None:
+            worker = chaos.random.choice(list(alive.values()))
+            if worker.poll() is not None:
+                return
+            kind = chaos.random.choice(["child", "child", "main", "all"])
+            if kind == "all":
+                chaos.kill(worker)
+            elif kind == "main":
+                chaos.kill_main(worker)
+            elif pids := children(worker.pid):
+                chaos.kill_child(chaos.random.choice(pids))
+
+        with chaos.monkey(kill, every=(0.5, 2.5)):
+            wait_until(
+                lambda: chaos.figures.kills >= 8 or not chaos.open_runs(),
+                timeout=40,
+                what="eight kills",
+            )
+        chaos.check()
+        assert chaos.figures.kills >= 4
+
+
+@pytest.mark.chaos
+def test_kill_at_every_fault_point(play: Play, postgres_url: str) -> None:
+    faults = ";".join(f"{point}:kill@2" for point in FaultPoint)
+    with (
+        play(postgres_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos,
+        chaos.kept_alive(["one", "two"], slots=2),
+    ):
+        for count in (9, 12, 3):
+            chaos.submit(flows.mixed, flows.mixed_result(count), count=count, pause=0.8)
+            chaos.submit(flows.nested, flows.nested_result(count), count=count)
+
+        chaos.check()
+
+        chaos.figures.kills = len(chaos.faults())
+        assert set(chaos.faults()) == set(FaultPoint)
+
+
+def test_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing(
+    play: Play, database_url: str
+) -> None:
+    with play(database_url) as chaos:
+        zombie = chaos.worker("zombie", slots=1)
+        size = 2**21
+        run_id = chaos.submit(flows.large, size, size=size, folder=str(chaos.folder))
+        chaos.wait_for_file("blob.1.*")
+
+        chaos.freeze(zombie)
+        chaos.worker("heir", slots=1)
+        chaos.wait_for_file("blob.2.*")
+        (chaos.folder / "go").touch()
+        chaos.cluster.wait(run_id)
+        chaos.thaw(zombie)
+
+        log = chaos.cluster.folder / "zombie.log"
+        wait_until(
+            lambda: "no longer holds its lease" in log.read_text(),
+            what="the zombie was refused",
+        )
+        chaos.check()
+        assert chaos.cluster.step(run_id, "blob").attempts == 2
+        # Its object lies under a key of its own, which no row names.
+        stored = [one for one in (chaos.cluster.folder / "results").rglob("*") if one.is_file()]
+        assert len(stored) == 2
