@@ -15,12 +15,13 @@ from typing import Any
 from uuid import UUID
 
 from celery import Celery, Task, bootsteps, signals
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, TaskPredicate
 
 from flowq import bootstrap
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
-from flowq.core.errors import Unavailable
+from flowq.adapters.dispatch.mended import mend_kombu
+from flowq.core.errors import StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import not_claimed, run_attempt
@@ -65,6 +66,7 @@ def install(app: Celery) -> Celery:
     if app in _installed:
         return app
     _installed.append(app)
+    mend_kombu()
     bootstrap.use_app(app)
     app.task(name=ADVANCE, ignore_result=True, shared=False)(_advance)
     app.task(name=COLLECT, ignore_result=True, shared=False)(_collect)
@@ -124,7 +126,7 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> None:
     elif ended.how is Ending.RETRYING:
         _retry(task, ended)
     elif ended.how is Ending.FAILED and ended.error is not None:
-        raise ended.error
+        raise _plain(ended.error)
     elif ended.how is Ending.CANCELLED:
         # As Celery tells Flower of a task that it has revoked itself; then it says nothing more.
         task.send_event("task-revoked", terminated=False, signum=None, expired=False)
@@ -138,6 +140,17 @@ def _runs_elsewhere(*, joined: bool) -> None:
     """
     if not joined:
         raise Retry("this worker has to end", when=0)  # type: ignore[arg-type]  # an int is a Real
+
+
+def _plain(error: Exception) -> Exception:
+    """Return a step's error as one that says nothing else to Celery than that the step failed.
+
+    A MemoryError ends the whole worker, since Celery takes it for its own; `Reject` and its like
+    would leave the members of a chord uncounted.
+    """
+    if not isinstance(error, MemoryError | TaskPredicate):
+        return error
+    return StepError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
 
 
 def _retry(task: "Task[Any, Any]", ended: Ended) -> None:

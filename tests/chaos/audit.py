@@ -127,8 +127,8 @@ def recoveries(changes: Sequence[Change], deaths: Mapping[int, float]) -> list[f
         if change.kind == "step" and change.after == StepState.RUNNING:
             by_step[change.row].append(change)
     return [
-        later.at - deaths[first.pid]
+        later.at - deaths[pid]
         for claims in by_step.values()
         for first, later in pairwise(claims)
-        if first.pid in deaths and deaths[first.pid] > first.at - 0.5
+        if (pid := first.pid) is not None and deaths.get(pid, 0) > first.at - 0.5
     ]

@@ -19,7 +19,7 @@ from subprocess import Popen
 from threading import Event, Thread
 from typing import Any, TypeAlias
 
-from sqlalchemy import text
+from sqlalchemy import NullPool, create_engine, text
 
 from flowq.authoring.flows import Flow
 from flowq.core.ids import RunId
@@ -93,7 +93,9 @@ class Scenario:
         self.random = Random(self.seed)
         self.folder = self.cluster.folder / "scenario"
         self.folder.mkdir()
-        audit.install(self.cluster.records.engine)
+        # Without a pool: a scenario may end every connection there is.
+        self.engine = create_engine(self.cluster.database_url, poolclass=NullPool)
+        audit.install(self.engine)
 
     @property
     def ledger(self) -> Path:
@@ -231,12 +233,12 @@ class Scenario:
                 assert accepted(found), (found, expected)
             else:
                 assert expected.error in str(view.error)
-        assert audit.recorded_twice(audit.read(self.cluster.records.engine)) == []
+        assert audit.recorded_twice(audit.read(self.engine)) == []
         self._check_ledger()
 
     def open_runs(self) -> list[RunId]:
         """Return the runs that have not ended."""
-        with self.cluster.records.engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows = connection.execute(text("SELECT id, status FROM flow_runs")).all()
         ended = {str(row[0]).replace("-", "") for row in rows if row[1] in TERMINAL_RUN_STATES}
         return [run_id for run_id in self.runs if run_id.hex not in ended]
@@ -256,14 +258,14 @@ class Scenario:
             " AND map_size IS NULL AND id NOT IN"
             " (SELECT parent_step_run_id FROM flow_runs WHERE parent_step_run_id IS NOT NULL)"
         )
-        with self.cluster.records.engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows = connection.execute(query).all()
         had = {one["step"] for one in effects}
         without = [tuple(row) for row in rows if str(row[0]).replace("-", "") not in had]
         assert without == [], "completed without having run"
 
     def _measure(self) -> None:
-        changes = audit.read(self.cluster.records.engine)
+        changes = audit.read(self.engine)
         effects = self.effects()
         self.figures.lost = len(self.open_runs())
         self.figures.doubled = len(audit.recorded_twice(changes))

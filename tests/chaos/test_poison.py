@@ -16,7 +16,7 @@ GOOD = sum(n * n for n in range(SIBLINGS))
 
 def failed_with(words: str) -> Expected:
     def accepts(output: Any) -> bool:
-        return output["good"] == GOOD and words in output["bad"]["message"]
+        return output["good"] == GOOD and words in output["bad"].message
 
     return Expected(accepts=accepts)
 
