@@ -14,7 +14,7 @@ from flowq.authoring.flows import Flow
 from flowq.core.ids import RunId
 from flowq.core.states import StepState
 from tests.acceptance import worker_flows as flows
-from tests.acceptance.conftest import Cluster
+from tests.cluster import Cluster
 from tests.waiting import wait_until
 
 POOLS = {

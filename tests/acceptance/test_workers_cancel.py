@@ -12,7 +12,7 @@ from flowq.core.ids import RunId, child_run_id, node_id
 from flowq.core.states import RunState, StepState
 from flowq.engine.cancel import cancel
 from tests.acceptance import worker_flows as flows
-from tests.acceptance.conftest import Cluster
+from tests.cluster import Cluster
 from tests.waiting import wait_until
 
 GRACE = 1.0

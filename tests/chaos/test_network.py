@@ -1,11 +1,14 @@
 """F5: what a network does between a worker and its servers."""
 
+import os
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from flowq.adapters.records.database import SqlRecords
 from tests.chaos.breakable import Broker, Database
 from tests.chaos.harness import Play
 from tests.chaos.proxy import Proxy, Way
@@ -64,5 +67,24 @@ def test_connections_to_redis_that_stay_silent_for_ever(
             chaos.pause(1)
             proxy.restore(reset=False)
 
-        chaos.check(timeout=60)
+        chaos.check(timeout=50)
         assert worker.poll() is None
+
+
+def test_kernel_notices_that_postgres_is_gone_without_a_word(database: Database) -> None:
+    """The proxy cannot play this one: its kernel acknowledges what it swallows."""
+    with Proxy(database.socket) as proxy:
+        records = SqlRecords(f"postgresql+psycopg://flowq@127.0.0.1:{proxy.port}/postgres")
+        with records.engine.connect() as connection:
+            file = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]
+            with socket.socket(fileno=os.dup(file)) as client:
+                assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                options = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT]
+                idle, interval, count = (
+                    client.getsockopt(socket.IPPROTO_TCP, option) for option in options
+                )
+                sent = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) / 1000
+        records.close()
+
+    assert idle + interval * count <= 30
+    assert 0 < sent <= 30
