@@ -52,8 +52,8 @@ def test_flush_in_the_middle_of_a_hundred_runs_costs_one_resend_interval(
             began = time.monotonic()
             done = len(chaos.effects())
             for _ in range(100):
-                chaos.submit(flows.mixed, flows.mixed_result(3), count=3)
-            wait_for_effects(chaos, done + 300)
+                chaos.submit(flows.chain, flows.chain_result(4), length=4)
+            wait_for_effects(chaos, done + 200)
             disturb()
             chaos.check()
             return time.monotonic() - began

@@ -34,6 +34,8 @@ def celery_settings() -> dict[str, Any]:
         # Redis may come later than the worker, and come back.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A Redis that is full, or read-only while it fails over, must not end its workers.
+        "broker_channel_error_retry": True,
         # A publish that cannot reach Redis fails soon: the sweeper sends it later.
         "task_publish_retry": False,
         # A connection that is dead, though nobody has said so, is noticed: by a worker after about
