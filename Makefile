@@ -14,7 +14,7 @@ DEV := $(VENV)/.dev-$(VERSION)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-lowest check lint format bench clean
+.PHONY: help demo test test-lowest chaos check lint format bench clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | \
@@ -28,6 +28,9 @@ test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
 
 test-lowest: ## Run the suite on the oldest libraries that are promised
 	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1
+
+chaos: $(DEV) ## Break whatever can break, and show what it cost
+	@FLOWQ_SEEDS=$${FLOWQ_SEEDS:-50000} $(BIN)/python -m pytest -m "" tests/chaos $(ARGS)
 
 check: lint test ## Run all that CI runs, fastest first
 

@@ -1,0 +1,55 @@
+"""F13: an object store that fails, is slow, or has lost an object."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from flowq.core.states import RunState
+from tests import servers
+from tests.chaos import flows
+from tests.chaos.harness import Expected, Play
+from tests.chaos.http_faults import HttpFaults
+
+SIZE = 2**21
+
+
+@pytest.fixture
+def store(moto_server: str) -> Iterator[HttpFaults]:
+    with HttpFaults(moto_server).running() as faults:
+        yield faults
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("fault", ["fails", "slow"])
+def test_object_store_that_does_not_answer_well(
+    play: Play, sqlite_url: str, s3_url: str, store: HttpFaults, fault: str
+) -> None:
+    s3 = {**servers.s3_environment(store.url), "FLOWQ_RESULTS_URL": s3_url}
+    with play(sqlite_url) as chaos:
+        worker = chaos.worker(slots=2, **s3)
+        store.failing, store.slow = fault == "fails", 2.0 if fault == "slow" else 0.0
+        for _ in range(2):
+            chaos.submit(flows.many_large, 3 * SIZE, size=SIZE, count=3)
+        with chaos.outage():
+            chaos.pause(4)
+            store.failing, store.slow = False, 0.0
+
+        chaos.check()
+        assert store.hurt > 0
+        assert worker.poll() is None
+
+
+@pytest.mark.chaos
+def test_object_that_is_gone_fails_the_step_that_reads_it(
+    play: Play, sqlite_url: str, s3_url: str, store: HttpFaults
+) -> None:
+    s3 = {**servers.s3_environment(store.url), "FLOWQ_RESULTS_URL": s3_url}
+    with play(sqlite_url) as chaos:
+        store.missing = True
+        chaos.worker(slots=2, **s3)
+        failed = Expected(status=RunState.FAILED, error="step 'length' failed")
+        run_id = chaos.submit(flows.large, failed, size=SIZE)
+
+        chaos.check(timeout=20)
+
+        assert chaos.cluster.step(run_id, "length").error_type == "ResultMissing"
