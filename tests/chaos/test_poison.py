@@ -21,12 +21,14 @@ def failed_with(words: str) -> Expected:
     return Expected(accepts=accepts)
 
 
-@pytest.mark.parametrize("kind", ["exit", pytest.param("segfault", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    "kind, slots", [("exit", 1), pytest.param("segfault", 2, marks=pytest.mark.chaos)]
+)
 def test_poison_step_fails_after_its_cap_and_says_why(
-    play: Play, sqlite_url: str, kind: str
+    play: Play, sqlite_url: str, kind: str, slots: int
 ) -> None:
     with play(sqlite_url, FLOWQ_MAX_RECOVERIES="1") as chaos:
-        worker = chaos.worker(slots=2)
+        worker = chaos.worker(slots=slots)
         why = "its worker was lost more than 1 times while it ran"
         run_id = chaos.submit(flows.poisoned, failed_with(why), kind=kind, siblings=SIBLINGS)
 
