@@ -38,6 +38,13 @@ def _name(test: str) -> str:
     return f"{words[:60]} [{parameters}" if parameters else words[:60]
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.chaos)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of the test's own; on PostgreSQL it takes `make chaos`."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
 @pytest.fixture
 def broker() -> Iterator[Broker]:
     """A Redis of the test's own, without persistence."""

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from subprocess import Popen
@@ -25,6 +26,7 @@ from flowq.authoring.flows import Flow
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.finish import output
+from flowq.engine.invariants import check as invariants
 from tests.chaos import audit
 from tests.chaos.breakable import children
 from tests.chaos.flows import LEDGER
@@ -234,6 +236,9 @@ class Scenario:
             else:
                 assert expected.error in str(view.error)
         assert audit.recorded_twice(audit.read(self.engine)) == []
+        caps = int(self.cluster.environment.get("FLOWQ_MAX_RECOVERIES", "5"))
+        broken = invariants(self.cluster.records, grace=timedelta(0), max_recoveries=caps)
+        assert broken == []
         self._check_ledger()
 
     def open_runs(self) -> list[RunId]:

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 PROGRAM = """
 import os, sys, threading
@@ -49,3 +52,38 @@ def test_child_that_is_forked_while_a_thread_writes_can_write(sqlite_url: str) -
     )
 
     assert done.stdout.split() == ["0"] * 10 + ["done"]
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+from flowq.adapters.records.database import SqlRecords
+
+url = sys.argv[1]
+file = url.removeprefix("sqlite:///")
+records = SqlRecords(url)
+records.single(lambda tx: tx.runs.status(RUN))
+
+def is_open():
+    return any(os.path.realpath(one).startswith(file) for one in Path("/proc/self/fd").iterdir())
+
+assert is_open()
+if os.fork() == 0:
+    print("child", is_open(), flush=True)
+    os._exit(0)
+os.wait()
+print("parent", records.single(lambda tx: tx.runs.status(RUN)))
+""".replace("RUN", "__import__('uuid').uuid4()")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not tell")
+def test_child_inherits_no_open_file(sqlite_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CLOSED, sqlite_url],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.stdout.splitlines() == ["child False", "parent None"]

@@ -97,6 +97,8 @@ class SqlRecords:
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
         self._in_one_process = _forks.use if is_sqlite else nullcontext
+        if is_sqlite:
+            _forks.close_before(self.engine)
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""

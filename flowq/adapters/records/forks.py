@@ -4,12 +4,18 @@ SQLite remembers per process which locks the process holds on a file, and a fork
 that memory: if a thread of the parent was writing at the moment of the fork, the file is locked in
 the child for ever, although nobody holds a lock. The parent of a prefork pool sweeps in a thread
 and forks whenever a child has to be replaced, so there a fork waits until no statement runs.
+
+Files are closed before it, too. The child would believe that it shares the lock which an open file
+has, and not take it: whoever closes the file last elsewhere would remove the log under its feet.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, local
+from weakref import WeakSet
+
+from sqlalchemy import Engine, QueuePool
 
 
 class ForkGuard:
@@ -17,6 +23,7 @@ class ForkGuard:
 
     def __init__(self) -> None:
         self._mine = local()
+        self._engines: WeakSet[Engine] = WeakSet()
         self.reset()
         os.register_at_fork(
             before=self._before, after_in_parent=self._after, after_in_child=self.reset
@@ -40,6 +47,11 @@ class ForkGuard:
                 self._users -= 1
                 self._changed.notify_all()
 
+    def close_before(self, engine: Engine) -> None:
+        """Close the pooled connections of an engine before each fork."""
+        if isinstance(engine.pool, QueuePool):  # a database in memory would end with its connection
+            self._engines.add(engine)
+
     def reset(self) -> None:
         """Begin anew: a forked child has neither the other threads nor what they held."""
         self._changed = Condition()
@@ -56,6 +68,8 @@ class ForkGuard:
         with self._changed:
             self._forking += 1
             self._changed.wait_for(lambda: self._users == own)
+        for engine in list(self._engines):
+            engine.dispose()
 
     def _after(self) -> None:
         with self._changed:
