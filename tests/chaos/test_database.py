@@ -2,10 +2,9 @@
 
 import pytest
 
-from flowq.engine.faults import FaultPoint
 from tests.chaos import flows
 from tests.chaos.breakable import Database
-from tests.chaos.harness import Play
+from tests.chaos.harness import POINTS, Play
 from tests.chaos.proxy import Proxy
 from tests.chaos.test_broker import submit_some, wait_for_effects
 
@@ -65,7 +64,7 @@ def test_commits_whose_replies_are_lost(play: Play, database: Database, pool: st
 @pytest.mark.chaos
 def test_outage_at_every_fault_point(play: Play, database_url: str) -> None:
     """Before a write: it did not happen. After one: it did, and the worker was told otherwise."""
-    faults = ";".join(f"{point}:raise*2@2" for point in FaultPoint)
+    faults = ";".join(f"{point}:raise*2@2" for point in POINTS)
     with play(database_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos:
         worker = chaos.worker(slots=2)
         for count in (9, 12, 3):
@@ -74,5 +73,5 @@ def test_outage_at_every_fault_point(play: Play, database_url: str) -> None:
 
         chaos.check()
 
-        assert set(chaos.faults()) == set(FaultPoint)
+        assert set(chaos.faults()) == set(POINTS)
         assert worker.poll() is None

@@ -2,10 +2,9 @@
 
 import pytest
 
-from flowq.engine.faults import FaultPoint
 from tests.chaos import flows
 from tests.chaos.breakable import children
-from tests.chaos.harness import LEASE, Play
+from tests.chaos.harness import LEASE, POINTS, Play
 from tests.waiting import wait_until
 
 
@@ -92,7 +91,7 @@ def test_random_kills_of_children_and_workers(play: Play, database_url: str) -> 
 
 @pytest.mark.chaos
 def test_kill_at_every_fault_point(play: Play, postgres_url: str) -> None:
-    faults = ";".join(f"{point}:kill@2" for point in FaultPoint)
+    faults = ";".join(f"{point}:kill@2" for point in POINTS)
     with (
         play(postgres_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos,
         chaos.kept_alive(["one", "two"], slots=2),
@@ -104,7 +103,7 @@ def test_kill_at_every_fault_point(play: Play, postgres_url: str) -> None:
         chaos.check()
 
         chaos.figures.kills = len(chaos.faults())
-        assert set(chaos.faults()) == set(FaultPoint)
+        assert set(chaos.faults()) == set(POINTS)
 
 
 def test_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing(
