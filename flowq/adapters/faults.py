@@ -104,8 +104,12 @@ def hook(faults: list[Fault], folder: Path) -> Hook:
         by_point.setdefault(fault.point, []).append((fault, counter))
 
     def reached(point: FaultPoint) -> None:
-        for fault, next_number in by_point.get(point, ()):
-            if fault.first <= next_number() < fault.first + fault.times:
+        for faulty in list(by_point.get(point, ())):
+            fault, next_number = faulty
+            number = next_number()
+            if number >= fault.first + fault.times - 1:
+                by_point[point].remove(faulty)  # its last time; counting on would only cost
+            if fault.first <= number < fault.first + fault.times:
                 fault.happen()
 
     return reached
