@@ -104,11 +104,12 @@ def hook(faults: list[Fault], folder: Path) -> Hook:
         by_point.setdefault(fault.point, []).append((fault, counter))
 
     def reached(point: FaultPoint) -> None:
-        for faulty in list(by_point.get(point, ())):
+        for faulty in by_point.get(point, ()):
             fault, next_number = faulty
             number = next_number()
             if number >= fault.first + fault.times - 1:
-                by_point[point].remove(faulty)  # its last time; counting on would only cost
+                # That was its last time; to go on counting would only cost.
+                by_point[point] = [one for one in by_point[point] if one is not faulty]
             if fault.first <= number < fault.first + fault.times:
                 fault.happen()
 
