@@ -84,6 +84,8 @@ class CeleryDispatcher:
         with self._producer(1) as producer:
             connection: Any = producer.connection
             try:
+                if not connection.connected:
+                    connection.connect()  # it was closed after an error, and stays in the pool
                 # A channel of its own: some brokers close it when there is no such queue.
                 with connection.channel() as channel:
                     return int(channel.queue_declare(queue=queue, passive=True).message_count)
