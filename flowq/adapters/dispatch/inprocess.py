@@ -64,6 +64,7 @@ class InProcessDispatcher:
             first. `random.Random(seed).randrange` gives an order that the seed repeats.
         wait: What happens until a retry is due, when nothing else is to be done. The database's
             clock decides about a retry, so a `wait` that returns early has to move that.
+        clock: Seconds by which retries are due.
     """
 
     def __init__(
@@ -71,9 +72,11 @@ class InProcessDispatcher:
         *,
         pick: Callable[[int], int] | None = None,
         wait: Callable[[timedelta], None] = _sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pick = pick
         self._wait = wait
+        self._clock = clock
         self._ready: deque[Delivery] = deque()
         self._later: list[_Later] = []
         self._open: dict[BatchId, int] = {}  # members of joined batches that have not ended
@@ -144,10 +147,14 @@ class InProcessDispatcher:
             )
             self._ended(delivery)
             return
-        ended = run_attempt(engine, message.id, message.run_id, joined=delivery.joined)
+        try:
+            ended = run_attempt(engine, message.id, message.run_id, joined=delivery.joined)
+        except Exception:
+            self._ended(delivery)  # a task that failed, so its chord does not wait for it
+            raise
         if ended.how is Ending.RETRYING:
             assert ended.delay is not None
-            due = time.monotonic() + ended.delay.total_seconds()
+            due = self._clock() + ended.delay.total_seconds()
             self._later.append(_Later(due, delivery))
             return
         if ended.how is Ending.NOT_CLAIMED and not delivery.joined:
@@ -167,7 +174,7 @@ class InProcessDispatcher:
         self._wake()
         if not self._ready and self._later:
             first = min(later.due for later in self._later)
-            self._wait(timedelta(seconds=max(0.0, first - time.monotonic())))
+            self._wait(timedelta(seconds=max(0.0, first - self._clock())))
             # A `wait` that did not take the whole time has its reasons.
             self._wake(first)
         if not self._ready:
@@ -177,7 +184,7 @@ class InProcessDispatcher:
         return self._ready.popleft()
 
     def _wake(self, until: float = 0.0) -> None:
-        now = max(until, time.monotonic())
+        now = max(until, self._clock())
         due = sorted((one for one in self._later if one.due <= now), key=lambda one: one.due)
         self._later = [one for one in self._later if one.due > now]
         self._ready += [one.delivery for one in due]
