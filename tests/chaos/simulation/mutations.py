@@ -1,0 +1,179 @@
+"""Engines that are broken on purpose, each in one way, to show that the simulation finds it.
+
+Each function here takes a guard, a mark or a message away, as a careless change would. It patches
+methods of the ports and functions of the engine, not their SQL, so that it stays true to its name
+while that is rewritten.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+import pytest
+from sqlalchemy import select, update
+
+from flowq.adapters.records.repository import STEPS
+from flowq.adapters.records.runs import FlowRunRepo
+from flowq.adapters.records.steps import FlowStepRunRepo
+from flowq.adapters.records.sweeps import SqlSweeps
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
+from flowq.core.states import TERMINAL_STEP_STATES, StepState
+from flowq.engine.engine import Engine
+from flowq.engine.rows import RunEnding
+from flowq.engine.runs import submit
+
+Patch: TypeAlias = pytest.MonkeyPatch
+_C = STEPS.c
+
+
+def tokens_are_used_again(patch: Patch) -> None:
+    """Every lease of a step has the same token: whoever once held it may write."""
+    claim = FlowStepRunRepo.claim
+
+    def broken(repo: FlowStepRunRepo, step_id: StepRunId, **given: Any) -> Any:
+        return claim(repo, step_id, **{**given, "token": LeaseToken(step_id)})
+
+    patch.setattr(FlowStepRunRepo, "claim", broken)
+
+
+def running_steps_are_claimed(patch: Patch) -> None:
+    """The claim takes a step that another worker runs: a duplicate runs it again."""
+    claim = FlowStepRunRepo.claim
+
+    def broken(repo: FlowStepRunRepo, step_id: StepRunId, **given: Any) -> Any:
+        running = update(STEPS).where(_C.id == step_id, _C.status == StepState.RUNNING)
+        repo._run(running.values(status=StepState.QUEUED, lease_token=None, lease_expires_at=None))
+        return claim(repo, step_id, **given)
+
+    patch.setattr(FlowStepRunRepo, "claim", broken)
+
+
+def lost_leases_are_ignored(patch: Patch) -> None:
+    """An attempt that has lost its lease goes on as if its completion had been recorded."""
+    complete = FlowStepRunRepo.complete
+
+    def broken(repo: FlowStepRunRepo, *args: Any, **given: Any) -> bool:
+        complete(repo, *args, **given)
+        return True
+
+    patch.setattr(FlowStepRunRepo, "complete", broken)
+
+
+def completed_steps_are_not_marked(patch: Patch) -> None:
+    """A step that has counted its dependents down does not say so: the sweeper does it again."""
+    complete = FlowStepRunRepo.complete
+
+    def broken(repo: FlowStepRunRepo, claim: Any, outcome: Any, **_given: Any) -> bool:
+        return complete(repo, claim, outcome, advanced=False)
+
+    patch.setattr(FlowStepRunRepo, "complete", broken)
+
+
+def batches_advance_twice(patch: Patch) -> None:
+    """The end of a batch counts its dependents down each time that it is delivered."""
+    advance = FlowStepRunRepo.advance
+
+    def broken(
+        repo: FlowStepRunRepo, run_id: RunId, batch: BatchId | None, keys: Any = None
+    ) -> dict[str, StepState]:
+        advance(repo, run_id, batch, keys)
+        where = [_C.flow_run_id == run_id, _C.map_index.is_(None)]
+        where.append(_C.batch_id == batch if keys is None else _C.step_key.in_(keys))
+        ended = select(_C.step_key, _C.status).where(
+            *where, _C.status.in_(tuple(TERMINAL_STEP_STATES))
+        )
+        return {row[0]: StepState(row[1]) for row in repo._run(ended)}
+
+    patch.setattr(FlowStepRunRepo, "advance", broken)
+
+
+def runs_close_with_open_steps(patch: Patch) -> None:
+    """Nobody looks whether all steps have ended before a run is closed."""
+    ending = FlowRunRepo.ending
+
+    def broken(repo: FlowRunRepo, run_id: RunId) -> RunEnding | None:
+        found = ending(repo, run_id)
+        return None if found is None else replace(found, has_open=False)
+
+    patch.setattr(FlowRunRepo, "ending", broken)
+
+
+def lost_messages_stay_lost(patch: Patch) -> None:
+    """The sweeper does not send again what was lost."""
+
+    def broken(_engine: Engine, _batches: Sequence[Any]) -> None:
+        return None
+
+    patch.setattr("flowq.engine.sweeper.send", broken)
+
+
+def _finds_nothing(patch: Patch, question: str) -> None:
+    def broken(_sweeps: SqlSweeps, *_args: Any, **_given: Any) -> list[Any]:
+        return []
+
+    patch.setattr(SqlSweeps, question, broken)
+
+
+def lapsed_leases_stay(patch: Patch) -> None:
+    """The sweeper does not look for steps whose worker is gone."""
+    _finds_nothing(patch, "lapsed")
+
+
+def ended_batches_stay(patch: Patch) -> None:
+    """The sweeper does not look for batches that have ended without anyone going on."""
+    _finds_nothing(patch, "unadvanced")
+
+
+def stalled_runs_stay(patch: Patch) -> None:
+    """The sweeper does not look for runs that only an advance can move."""
+    _finds_nothing(patch, "stalled")
+
+
+def recoveries_count_as_failures(patch: Patch) -> None:
+    """A step that lost its worker has one attempt of its own less."""
+    lapsed = SqlSweeps.lapsed
+
+    def broken(sweeps: SqlSweeps, **given: Any) -> Any:
+        found = lapsed(sweeps, **given)
+        for one in found:
+            index = one.place.map_index
+            sweeps._run(
+                update(STEPS)
+                .where(
+                    _C.flow_run_id == one.place.run_id,
+                    _C.step_key == one.place.key,
+                    _C.map_index.is_(None) if index is None else _C.map_index == index,
+                )
+                .values(recoveries=0)
+            )
+        return found
+
+    patch.setattr(SqlSweeps, "lapsed", broken)
+
+
+def children_begin_apart(patch: Patch) -> None:
+    """A step waits in one transaction, and the child run that it waits for begins in another."""
+
+    def broken(engine: Engine, *args: Any, before: Callable[[Any], Any], **given: Any) -> RunId:
+        engine.records.write(before)
+        return submit(engine, *args, **given)
+
+    patch.setattr("flowq.engine.attempts.submit", broken)
+
+
+Mutation: TypeAlias = Callable[[Patch], None]
+
+MUTATIONS: Final[Sequence[Mutation]] = (
+    tokens_are_used_again,
+    running_steps_are_claimed,
+    lost_leases_are_ignored,
+    completed_steps_are_not_marked,
+    batches_advance_twice,
+    runs_close_with_open_steps,
+    lost_messages_stay_lost,
+    lapsed_leases_stay,
+    ended_batches_stay,
+    stalled_runs_stay,
+    recoveries_count_as_failures,
+    children_begin_apart,
+)

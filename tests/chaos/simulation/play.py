@@ -1,0 +1,331 @@
+"""One seed: what happens in its world, event by event, and what must have come of it.
+
+First chance rules: messages are delivered in any order, lost and doubled, workers die or sleep past
+their leases, stores do not answer, time passes. Then faults end, and whatever was accepted has to
+come to rest within `LONGEST_REST` of virtual time, by messages, sweeps and the clock alone. At rest
+each run is what `tests.expected.evaluate` says, and nothing moves any more.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from unittest import mock
+from uuid import UUID
+
+from flowq.core.ids import RunId, StepRunId
+from flowq.engine import faults, outages, runs
+from flowq.engine.cancel import cancel
+from flowq.engine.sweeper import sweep
+from tests import programs
+from tests.chaos.simulation.broker import label_of
+from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
+from tests.chaos.simulation.database import Database, each_statement, seconds_of
+from tests.chaos.simulation.rates import random_rates
+from tests.chaos.simulation.report import Report
+from tests.chaos.simulation.world import Worker, World
+from tests.expected import differences, evaluate
+from tests.invariants import assert_invariants
+
+#: Virtual seconds from the last fault until all runs have ended.
+LONGEST_REST: Final = 900.0
+_MOST_EVENTS: Final = 50_000
+_SWEEP_EVERY: Final = 5.0
+#: Longer than a seed, so that nothing counts as late.
+_NOT_LATE: Final = timedelta(days=1)
+_GRACE: Final = timedelta(seconds=_SWEEP_EVERY)
+
+
+@dataclass
+class Job:
+    """A run that a client wants."""
+
+    run_id: RunId
+    program: programs.Program
+    accepted: bool = False
+
+
+class Play:
+    """One seed, played."""
+
+    def __init__(self, database: Database, seed: int) -> None:
+        database.reset()
+        self._seed = seed
+        self._chance = random.Random(seed)
+        self._world = World(database, self._chance, random_rates(self._chance))
+        self._reader = self._world.worker("reader").engine
+        self._watch = Watch(database)
+        self._world.look = self._look
+        self._jobs = [
+            Job(
+                RunId(self._world.new_id()),
+                programs.random_program(self._chance, size=self._chance.choice([3, 6])),
+            )
+            for _ in range(self._chance.choice([1, 1, 2]))
+        ]
+        self._events = self._chance.randint(20, 120)
+        self._cancelled: set[RunId] = set()
+        self._troubled = True
+        self._swept = 0  #: How much the last pass of a sweeper has moved.
+        self._changes = 0  #: How many changes of state there were.
+        self._thorough = seed % 100 == 0
+        self._rest = 0.0
+
+    def run(self) -> Report:
+        """Play it to its end."""
+        failure: str | None = None
+        world = self._world
+        with (
+            faults.injected(world.reach),
+            programs.witnessed(world.begin),
+            each_statement(world.before_statement),
+            # What waits there for an outage to pass waits in the simulation's time.
+            mock.patch.object(outages, "time", world),
+        ):
+            try:
+                self._trouble()
+                self._come_to_rest()
+                self._compare()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the seed has found it
+                failure = f"{type(error).__name__}: {error}"
+                self._failed_with = error
+            finally:
+                world.close()
+        return Report(self._seed, self._lines(), world.counts, self._rest, failure)
+
+    # --- events ------------------------------------------------------------------------------
+
+    def _trouble(self) -> None:
+        for _ in range(self._events):
+            self._world.clock.seconds += 0.001
+            self._event()
+            if not self._wanted() and not self._world.busy and not self._open_runs():
+                return
+
+    def _event(self) -> None:
+        world, chance = self._world, self._chance
+        tasks, ready = world.tasks, world.broker.ready()
+        choices: dict[Callable[[], None], float] = {
+            self._deliver: 4.0 if ready and self._free() else 0.0,
+            self._go_on: 6.0 if tasks else 0.0,
+            self._submit: 2.0 if self._wanted() else 0.0,
+        }
+        for name, weight in world.rates.weights.items():
+            choices[getattr(self, f"_{name}")] = weight
+        chance.choices(list(choices), list(choices.values()))[0]()
+
+    def _free(self) -> list[Worker]:
+        now = self._world.clock.seconds
+        return [w for w in self._world.workers if len(w.tasks) < 2 and w.asleep_until <= now]
+
+    def _wanted(self) -> list[Job]:
+        return [job for job in self._jobs if not job.accepted]
+
+    def _submit(self) -> None:
+        world = self._world
+        if world.client.tasks:
+            return
+        job, client = self._chance.choice(self._wanted()), world.client
+
+        def work() -> None:
+            flow, inputs = programs.flow_of(job.program), programs.inputs_of(job.program)
+            runs.submit(client.engine, flow.type, inputs, run_id=job.run_id)
+            job.accepted = True
+
+        world.start(client, "submit", work)
+
+    def _deliver(self) -> None:
+        broker = self._world.broker
+        index = self._chance.randrange(broker.ready())
+        # The ends of batches are few, and what they count must be counted once.
+        is_end = broker.waiting[index].message is None
+        doubles = self._troubled and self._world.rates.weights["double"] > 0
+        self._hand_over(index, again=is_end and doubles and self._chance.random() < 0.5)
+
+    def _hand_over(self, index: int, *, again: bool = False) -> None:
+        """Give a delivery of the queue to a worker; with `again` it stays there as well."""
+        world = self._world
+        delivery = world.broker.take(index, leave=again)
+        world.counts["doubled"] += again
+        worker = self._chance.choice(self._free())
+        world.start(
+            worker, label_of(delivery), lambda: world.broker.deliver(worker.engine, delivery)
+        )
+
+    def _go_on(self) -> None:
+        self._world.go_on(self._chance.choice(self._world.tasks))
+
+    def _lose(self) -> None:
+        waiting = len(self._world.broker.waiting)
+        if waiting:
+            delivery = self._world.broker.lose(self._chance.randrange(waiting))
+            self._world.counts["lost"] += 1
+            self._world.say("broker", f"loses {label_of(delivery)}")
+
+    def _double(self) -> None:
+        ready = self._world.broker.ready()
+        if ready and self._free():
+            self._hand_over(self._chance.randrange(ready), again=True)
+
+    def _cancel(self) -> None:
+        """A client cancels a run, or a child run by itself."""
+        world, client = self._world, self._world.client
+        found = world.database.query("SELECT id FROM flow_runs")
+        if client.tasks or not found:
+            return
+        run_id = RunId(UUID(self._chance.choice(found)[0]))
+        world.counts["cancels"] += 1
+        self._cancelled.add(run_id)
+        world.start(client, f"cancel {run_id}", lambda: cancel(client.engine, run_id))
+
+    def _empty(self) -> None:
+        self._world.counts["emptied"] += 1
+        self._world.say("broker", "loses everything")
+        self._world.broker.clear()
+
+    def _forget(self) -> None:
+        self._world.say("cache", "loses everything")
+        self._world.cache.clear()
+
+    def _crash(self) -> None:
+        busy = [worker for worker in self._world.workers if worker.tasks]
+        if busy:
+            self._world.counts["crash"] += 1
+            self._world.crash(self._chance.choice(busy))
+
+    def _sleep(self) -> None:
+        worker = self._chance.choice(self._world.workers)
+        seconds = self._chance.choice([1.0, 20.0, 45.0, 100.0])
+        worker.asleep_until = self._world.clock.seconds + seconds
+        self._world.counts["slept"] += 1
+        self._world.say(worker.name, f"sleeps for {seconds:g} s")
+
+    def _zombie(self) -> None:
+        """A worker sleeps past its lease; it wakes when another one has begun its step again."""
+        world = self._world
+        busy = [worker for worker in self._free() if worker.tasks]
+        if not busy:
+            return
+        worker, seconds = self._chance.choice(busy), world.policies.lease.total_seconds() + 1
+        worker.asleep_until = world.clock.seconds + seconds + self._chance.random() * 0.02
+        world.counts["zombies"] += 1
+        world.say(worker.name, f"sleeps for {seconds:g} s")
+        world.pass_time(seconds)
+        self._sweep()
+        while sweeping := [task for task in world.tasks if task.label == "sweep"]:
+            world.go_on(sweeping[0])
+        if world.broker.ready() and self._free():
+            self._hand_over(world.broker.ready() - 1)
+
+    def _sweep(self) -> None:
+        free = self._free()
+        if free:
+            worker = self._chance.choice(free)
+
+            def work() -> None:
+                self._swept = sweep(worker.engine, grace=_GRACE)
+
+            self._world.start(worker, "sweep", work)
+
+    def _time(self) -> None:
+        seconds = self._chance.choice([0.05, 0.5, 2.0, 2.0, 6.0, 11.0, 31.0, 61.0])
+        self._world.say("clock", f"{seconds:g} s pass")
+        self._world.pass_time(seconds)
+
+    # --- rest --------------------------------------------------------------------------------
+
+    def _come_to_rest(self) -> None:
+        world = self._world
+        world.faults_left = 0
+        self._troubled = False
+        began = world.clock.seconds
+        world.wake_all()
+        world.say("chance", "from here on nothing breaks")
+        quiet = False
+        events = 0
+        while not quiet:
+            events += 1
+            if events > _MOST_EVENTS:
+                raise Broken(f"not at rest after {_MOST_EVENTS} events without faults")
+            if world.clock.seconds - began > LONGEST_REST:
+                raise Broken(f"not at rest after {LONGEST_REST:g} s without faults")
+            world.clock.seconds += 0.001
+            if world.tasks:
+                self._go_on()
+            elif world.broker.ready():
+                self._deliver()
+            elif self._wanted():
+                self._submit()
+            else:
+                quiet = self._is_quiet()
+        self._rest = world.clock.seconds - began
+
+    def _is_quiet(self) -> bool:
+        """Let the time pass until something is due, and sweep; tell whether nothing is left."""
+        world, now = self._world, self._world.clock.seconds
+        times = world.database.query(
+            "SELECT wake_at FROM flow_step_runs WHERE status IN ('queued', 'retrying') UNION ALL "
+            "SELECT lease_expires_at FROM flow_step_runs WHERE lease_token IS NOT NULL"
+        )
+        due = [*world.broker.next_due(), *(seconds_of(row[0]) for row in times)]
+        at_rest = not due and not self._open_runs()
+        first = min([one for one in due if one > now], default=now)
+        world.pass_time(max(first - now, 0) + _SWEEP_EVERY)
+        changes = self._changes
+        self._swept = -1
+        self._sweep()
+        while world.tasks:
+            self._go_on()
+        # What the sweeper finds at rest, it would find for ever.
+        return (
+            at_rest and self._swept == 0 and not world.broker.waiting and self._changes == changes
+        )
+
+    def _open_runs(self) -> int:
+        found: int = self._world.database.query(
+            "SELECT count(*) FROM flow_runs "
+            "WHERE status NOT IN ('completed', 'failed', 'cancelled')"
+        )[0][0]
+        return found
+
+    def _look(self, began: Mapping[str, int]) -> None:
+        """See what has changed, and whether it may: after each thing that has gone on."""
+        for text in self._watch.changes(began):
+            self._changes += 1
+            self._world.say("", text)
+        self._watch.rows()
+        if self._thorough:
+            self._invariants(_NOT_LATE)
+
+    def _compare(self) -> None:
+        world = self._world
+        engine, most = self._reader, world.policies.max_recoveries
+        self._invariants(timedelta(0))
+        lost = lost_steps(world.database, most, self._cancelled)
+        world.counts["lost steps"] += len(lost)
+        attempts: dict[StepRunId, int] = {}
+        for job in self._jobs:
+            expected = evaluate(job.program, job.run_id, lost=lost)
+            found = differences(engine, job.run_id, expected, self._cancelled)
+            if found:
+                raise Broken("\n".join(found))
+            attempts |= planned_attempts(expected, job.run_id)
+            world.counts[f"runs {expected.state}"] += 1
+        check_counts(self._watch, attempts, world.effects, most)
+
+    def _invariants(self, grace: timedelta) -> None:
+        """Ask what `flowq doctor --invariants` asks."""
+        assert_invariants(
+            self._world.database.records,
+            grace=grace,
+            max_recoveries=self._world.policies.max_recoveries,
+            definitions=self._reader.definitions,
+        )
+
+    def _lines(self) -> list[str]:
+        lines = []
+        for seconds, who, what in self._world.history:
+            words = [self._watch.name(word) for word in what.split(" ")]
+            lines.append(f"{seconds:10.3f}  {who:9}  {' '.join(words)}")
+        return lines
