@@ -151,7 +151,11 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
         )
     client = redis_client()
     return Engine(
-        records=SqlRecords(chosen.database_url, pool_size=chosen.database_pool_size),
+        records=SqlRecords(
+            chosen.database_url,
+            pool_size=chosen.database_pool_size,
+            timeout=chosen.database_timeout_seconds,
+        ),
         results=Results(
             RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds)),
             objects,

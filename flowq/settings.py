@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(
         10, gt=0, description="Database connections of one process, at most."
     )
+    database_timeout_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="After this a statement or transaction of flowq's is given up, since the "
+        "database does not answer. Not on SQLite.",
+    )
     redis_pool_size: int = Field(
         50, gt=0, description="Redis connections of one process, at most; further callers wait."
     )

@@ -71,6 +71,23 @@ def test_connections_to_redis_that_stay_silent_for_ever(
         assert worker.poll() is None
 
 
+@pytest.mark.chaos
+def test_connections_to_postgres_that_stay_silent_for_ever(play: Play, database: Database) -> None:
+    with Proxy(database.socket) as proxy, play(database.url, FLOWQ_MAX_RECOVERIES="50") as chaos:
+        url = f"postgresql+psycopg://flowq@127.0.0.1:{proxy.port}/postgres"
+        worker = chaos.worker(slots=2, FLOWQ_DATABASE_URL=url, FLOWQ_DATABASE_TIMEOUT_SECONDS="3")
+        submit_some(chaos)
+        wait_for_effects(chaos, 10)
+
+        with chaos.outage():
+            proxy.go_silent()
+            chaos.pause(1)
+            proxy.restore(reset=False)
+
+        chaos.check(timeout=50)
+        assert worker.poll() is None
+
+
 def test_kernel_notices_that_postgres_is_gone_without_a_word(database: Database) -> None:
     """The proxy cannot play this one: its kernel acknowledges what it swallows."""
     with Proxy(database.socket) as proxy:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: B023 - what is given to a transaction is called at once
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import uuid_utils.compat as uuids
 from sqlalchemy import delete, select, text, update
 
-from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.database import SqlRecords, SqlTransaction
 from flowq.adapters.records.models import FlowRun, FlowStepRun
 from flowq.adapters.records.types import DbNow
 from flowq.core import errors
@@ -846,6 +847,48 @@ def test_killed_connections_of_the_pool_are_replaced(records: SqlRecords) -> Non
     kill_all()
     assert records.write(lambda tx: tx.steps.settle(run_id, ["b"], StepState.SKIPPED)) == []
     assert status(records, run_id, "b") is StepState.QUEUED
+
+
+def test_statement_whose_answer_was_lost_is_repeated_unless_it_is_to_be_sent_once(
+    records: SqlRecords,
+) -> None:
+    if records.url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite has no connections that could be lost")
+    run_id = insert(records, new_run("a", "b", queued=True))
+    asked: list[str] = []
+
+    def claim_and_die(tx: SqlTransaction, key: str) -> object:
+        asked.append(key)
+        node = node_id(run_id, key)
+        claimed = tx.steps.claim(node, token=token(), lease=LEASE, worker="w")
+        if asked.count(key) == 1:
+            tx.steps._run(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return claimed
+
+    assert records.single(lambda tx: claim_and_die(tx, "a")) is None
+    with pytest.raises(errors.DatabaseUnavailable):
+        records.single(lambda tx: claim_and_die(tx, "b"), once=True)
+
+    assert asked == ["a", "a", "b"]
+    assert status(records, run_id, "b") is StepState.RUNNING
+
+
+def test_database_that_does_not_answer_is_given_up(records: SqlRecords) -> None:
+    if records.url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite answers or is locked, which has a timeout of its own")
+    url = records.url.render_as_string(hide_password=False)
+    impatient = SqlRecords(url, timeout=0.3)
+    impatient.single(lambda tx: tx.steps.node(StepRunId(uuid4())))
+    began = time.monotonic()
+
+    with pytest.raises(errors.DatabaseUnavailable, match=r"not answered for 0\.3 s"):
+        impatient.single(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
+    with pytest.raises(errors.DatabaseUnavailable, match=r"not answered for 0\.3 s"):
+        impatient.write(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
+
+    assert time.monotonic() - began < 5
+    assert impatient.single(lambda tx: tx.steps.node(StepRunId(uuid4()))) is None
+    impatient.close()
 
 
 def test_writers_at_once_wait_for_each_other(records: SqlRecords) -> None:

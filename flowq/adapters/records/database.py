@@ -3,12 +3,13 @@
 `write` is a transaction; `single` is for one statement or for reads and runs in autocommit, which
 spares the round trips of BEGIN and COMMIT. A transaction that the database itself broke before the
 commit (a deadlock, a connection that died in the pool) is run again; one that failed in the commit
-is not, because it may have happened. Whatever the driver raises leaves here as one of flowq's
+is not, because it may have happened; nor is a `single` that says `once`. A connection that does not
+answer at all is given up (see `watchdog`). Whatever the driver raises leaves here as one of flowq's
 errors, without a password.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.types import dump_json
+from flowq.adapters.records.watchdog import Watchdog
 from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
 from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome, Together
@@ -87,9 +89,10 @@ class SqlRecords:
     Args:
         url: SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite:///path`.
         pool_size: Connections at most; callers wait for a free one.
+        timeout: Seconds after which a statement or transaction is given up; not on SQLite.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, timeout: float = 60.0) -> None:
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True)
         self.url = self.engine.url
         self._checked = False
@@ -97,6 +100,7 @@ class SqlRecords:
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
         self._in_one_process = _forks.use if is_sqlite else nullcontext
+        self._watch = _unwatched if is_sqlite else Watchdog(timeout).watch
         if is_sqlite:
             _forks.close_before(self.engine)
 
@@ -104,7 +108,7 @@ class SqlRecords:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with self._in_one_process(), self._connect() as connection:
+                with self._in_one_process(), self._connected() as connection:
                     try:
                         connection.exec_driver_sql(self._begin)
                         value = work(SqlTransaction(connection))
@@ -119,14 +123,15 @@ class SqlRecords:
                 raise self._translated(error) from error
         raise AssertionError("unreachable")
 
-    def single(self, work: Callable[[SqlTransaction], T]) -> T:
+    def single(self, work: Callable[[SqlTransaction], T], *, once: bool = False) -> T:
         """Run one statement, or reads, without the round trips of a transaction."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                with self._in_one_process(), self._connect() as connection:
+                with self._in_one_process(), self._connected() as connection:
                     return work(SqlTransaction(connection))
             except DBAPIError as error:
-                if not (tries_left and _passes(error)):
+                passes = _undone(error) if once else _passes(error)
+                if not (tries_left and passes):
                     raise self._translated(error) from error
             except SQLAlchemyError as error:
                 raise self._translated(error) from error
@@ -145,20 +150,19 @@ class SqlRecords:
             return tx.steps.complete_and_release(claim, outcome, dependents, together)
 
         # One statement on PostgreSQL, several on SQLite.
-        return self.write(work) if self.engine.dialect.name == "sqlite" else self.single(work)
+        if self.engine.dialect.name == "sqlite":
+            return self.write(work)
+        return self.single(work, once=True)
 
-    def _connect(self) -> Connection:
-        """Return a connection; the first one looks whether the tables are those of this code."""
-        connection = self.engine.connect()
-        if not self._checked:
-            try:
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Give a connection; the first one looks whether the tables are those of this code."""
+        with self.engine.connect() as connection, self._watch(connection):
+            if not self._checked:
                 row = connection.execute(_VERSION).first()
                 check_revision(None if row is None else row[0], self._where)
                 self._checked = True
-            except BaseException:
-                connection.close()
-                raise
-        return connection
+            yield connection
 
     def _roll_back(self, connection: Connection) -> None:
         """Undo, or throw the connection away: it must not go back to the pool in a transaction."""
@@ -223,6 +227,10 @@ class SqlRecords:
             f"the database {where} cannot be used: {text}",
             hint="check FLOWQ_DATABASE_URL and that the server runs; then: flowq doctor",
         )
+
+
+def _unwatched(_connection: Connection) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def check_revision(revision: str | None, where: str) -> None:
@@ -299,13 +307,18 @@ def _sqlstate(error: DBAPIError) -> str:
 
 
 def _passes(error: DBAPIError) -> bool:
-    """Tell whether the database undid the transaction for reasons that will pass."""
-    return _never_ran(error) or _sqlstate(error) in {"40P01", "40001"}
+    """Tell whether the same may succeed at once: after a deadlock, or on another connection.
+
+    A dead connection of the pool and one that died before the answer came look the same. Within a
+    transaction both mean that nothing was committed; a single statement may have happened.
+    """
+    lost = error.connection_invalidated and _sqlstate(error) in {"", "57P01"}
+    return lost or _undone(error)
 
 
-def _never_ran(error: DBAPIError) -> bool:
-    """Tell whether the statement found a dead connection of the pool."""
-    return error.connection_invalidated and _sqlstate(error) in {"", "57P01"}
+def _undone(error: DBAPIError) -> bool:
+    """Tell whether the database undid the statement for reasons that will pass."""
+    return _sqlstate(error) in {"40P01", "40001"}
 
 
 def _unreachable(error: DBAPIError) -> bool:

@@ -92,7 +92,9 @@ class Prepared:
         except dialect.loaded_dbapi.Error as error:
             lost = dialect.is_disconnect(error, proxied.dbapi_connection, cursor)
             if lost:
+                # The others of the pool were lost with it, as SQLAlchemy would take it too.
                 connection.invalidate(error)
+                connection.engine.dispose()
             raise DBAPIError.instance(
                 form.sql,
                 values,

@@ -1,0 +1,94 @@
+"""Gives up on a database that never answers.
+
+TCP notices a machine that is gone; it does not notice a server, or a proxy before it, that takes
+what it is sent and says nothing. The driver would wait for the answer for ever, and with it a step,
+the heartbeat, or the end of a worker. So whoever uses a connection is watched, and one that takes
+longer than the limit has its socket shut down: the driver then reports a lost connection, which is
+an outage like any other. What may have happened in the database is as uncertain as after any.
+"""
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from flowq.core.errors import DatabaseUnavailable
+
+_GIVEN_UP: Final = math.inf
+
+logger = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """Watches the connections of one engine, in a thread that starts with the first of them.
+
+    Args:
+        limit: Seconds that one statement or transaction may take.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._watched: dict[object, tuple[float, int]] = {}  # until when, and the socket
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watch(self, connection: Connection) -> Iterator[None]:
+        """Shut the socket of a connection down if the block takes too long.
+
+        Raises:
+            DatabaseUnavailable: that was done, and what the block did has failed of it.
+        """
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        key = object()
+        with self._lock:
+            self._watched[key] = (time.monotonic() + self._limit, driver.fileno())
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="flowq-sql", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        except DBAPIError as error:
+            if self._watched[key][0] != _GIVEN_UP:
+                raise
+            raise DatabaseUnavailable(
+                f"the database has not answered for {self._limit:g} s",
+                hint="look at its load and its locks, or raise FLOWQ_DATABASE_TIMEOUT_SECONDS",
+            ) from error
+        finally:
+            # Before the connection can be closed, and its number go to another file.
+            with self._lock:
+                del self._watched[key]
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._limit / 10):
+            now = time.monotonic()
+            with self._lock:
+                for key, (until, number) in self._watched.items():
+                    if until < now:
+                        logger.warning(
+                            "the database has not answered for %g s, its connection is closed",
+                            self._limit,
+                            extra={"action": "give_up"},
+                        )
+                        _shut_down(number)
+                        self._watched[key] = (_GIVEN_UP, number)
+
+
+def _shut_down(number: int) -> None:
+    """Shut a socket down that belongs to the driver, which closes it."""
+    with socket.socket(fileno=os.dup(number)) as shared:
+        try:
+            shared.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            logger.debug("the connection was closed already: %s", error)
