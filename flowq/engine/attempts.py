@@ -167,7 +167,8 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
                 lease=engine.policies.lease,
                 worker=engine.worker,
                 reads=reads,
-            )
+            ),
+            once=True,
         )
         reach(FaultPoint.AFTER_CLAIM)
         return claim

@@ -33,7 +33,7 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) ->
     if joined or is_item or not dependents:
         advanced = not joined
         if not engine.records.single(
-            lambda tx: tx.steps.complete(claim, outcome, advanced=advanced)
+            lambda tx: tx.steps.complete(claim, outcome, advanced=advanced), once=True
         ):
             raise lost(claim)
         reach(FaultPoint.AFTER_COMPLETE)

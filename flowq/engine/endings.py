@@ -130,13 +130,15 @@ def failed(
             chance=engine.chance(),
         )
     if delay is not None:
-        if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay)):
+        if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay), once=True):
             raise lost(claim)
         reach(FaultPoint.AFTER_FAIL)
         return _retrying(engine, claim, error, delay)
 
     if claim.map_index is not None:
-        if not engine.records.single(lambda tx: tx.steps.fail(claim, outcome, advanced=True)):
+        if not engine.records.single(
+            lambda tx: tx.steps.fail(claim, outcome, advanced=True), once=True
+        ):
             raise lost(claim)
         reach(FaultPoint.AFTER_FAIL)
         end_item(engine, claim)
@@ -170,7 +172,9 @@ def put_off(
         error_message=_message(error),
     )
     delay = min(_FIRST_DELAY * 4**claim.recoveries, _LONGEST_DELAY)
-    if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
+    if not engine.records.single(
+        lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True), once=True
+    ):
         raise lost(claim)
     return _retrying(engine, claim, error, delay)
 
@@ -187,7 +191,7 @@ def _retrying(engine: Engine, claim: Claim, error: Exception, delay: timedelta) 
 def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
     """Record that a running step was cancelled; False when the attempt has lost its lease."""
     outcome = Outcome(execution_time_ms=since(started))
-    if not engine.records.single(lambda tx: tx.steps.cancel(claim, outcome)):
+    if not engine.records.single(lambda tx: tx.steps.cancel(claim, outcome), once=True):
         return False
     logger.info("%s of run %s was cancelled", claim.key, claim.run_id, extra={"action": "cancel"})
     try:

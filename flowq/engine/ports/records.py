@@ -46,8 +46,13 @@ class Records(Protocol):
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
 
-    def single(self, work: Callable[[Transaction], T]) -> T:
-        """Run one statement, or reads, without the round trips of a transaction."""
+    def single(self, work: Callable[[Transaction], T], *, once: bool = False) -> T:
+        """Run one statement, or reads, without the round trips of a transaction.
+
+        Args:
+            work: What to run. After the loss of a connection it is run again.
+            once: Not after that: it may have happened, and would not know itself again.
+        """
 
     def joined(self, session: object) -> "Joined":
         """Take part in a transaction of the caller's.
