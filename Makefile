@@ -23,8 +23,9 @@ help: ## Say what can be made
 demo: $(DEMO) ## Run a sample flow on a worker, with nothing to install
 	@$(BIN)/flowq demo
 
+# Most of the time is spent waiting for processes, so a few files at a time are tested.
 test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 test-lowest: ## Run the suite on the oldest libraries that are promised
 	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1

@@ -106,7 +106,12 @@ class Shell:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("FLOWQ_")}
+        # How wide a terminal is does not matter where there is none; some runners set it.
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("FLOWQ_") and name != "COLUMNS"
+        }
         self.environment = own | {"PYTHONPATH": str(ROOT), **self.environment}
         (self.folder / "flows.py").write_text(FLOWS)
 

@@ -114,7 +114,7 @@ def test_redis_away_loses_the_ring_and_says_so(
     with caplog.at_level(logging.WARNING, "flowq"):
         RedisEvents(lonely_client).run_ended(run_id)
 
-    assert [f"the end of run {run_id} was not announced"] == [
+    assert [f"ends of runs are not announced, the first is {run_id}"] == [
         record.getMessage().partition(":")[0] for record in caplog.records
     ]
 

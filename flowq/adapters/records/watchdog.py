@@ -58,7 +58,9 @@ class Watchdog:
         try:
             yield
         except DBAPIError as error:
-            if self._watched[key][0] != _GIVEN_UP:
+            with self._lock:
+                until = self._watched[key][0]
+            if until != _GIVEN_UP:
                 raise
             raise DatabaseUnavailable(
                 f"the database has not answered for {self._limit:g} s",
@@ -81,8 +83,8 @@ class Watchdog:
                             self._limit,
                             extra={"action": "give_up"},
                         )
-                        _shut_down(number)
                         self._watched[key] = (_GIVEN_UP, number)
+                        _shut_down(number)
 
 
 def _shut_down(number: int) -> None:
