@@ -1,7 +1,8 @@
-"""Closing a lost connection to Redis, as a Celery worker does."""
+"""What is mended in kombu: closing a lost connection, and a Redis client for each command."""
 
 import socket
 from contextlib import suppress
+from typing import Any
 
 from kombu import Connection, Consumer, Message, Queue
 
@@ -34,3 +35,15 @@ def test_lost_connection_with_an_unacknowledged_message_can_be_closed() -> None:
 
         assert not connection.connected
         broker.start()
+
+
+def test_channel_keeps_its_client_for_as_long_as_its_pool(valkey_url: str) -> None:
+    mend_kombu()
+    with Connection(valkey_url) as connection:
+        channel: Any = connection.default_channel
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+            assert second.ping()
+        other: Any = connection.channel()
+        with other.conn_or_acquire() as own:
+            assert own.connection_pool is other.pool

@@ -1,9 +1,13 @@
-"""What has to be mended in kombu 5.7 so that a worker outlives its Redis.
+"""What has to be mended in kombu 5.7: a worker that ends with its Redis, and a client per command.
 
 When the connection is lost, Celery closes it twice. The first time a channel reads the answer of
 its pending BRPOP, which raises, so neither it nor the channels after it are closed; the second time
 one of those gives back the messages that were not acknowledged, through a transport that is gone by
 then, and that AttributeError ends the worker. It takes a message in hand at that moment.
+
+And for each command a channel makes a Redis client, which fills a table of hundreds of callbacks: a
+tenth of the time of a busy worker's main process. A client only borrows connections from the
+channel's pool, so one for each pool does.
 """
 
 from queue import Empty
@@ -12,11 +16,14 @@ from typing import Any
 from kombu.transport import redis
 
 _close = redis.Channel.close
+_Channel: Any = redis.Channel  # what is mended is not public
+_create_client = _Channel._create_client  # noqa: SLF001
 
 
 def mend_kombu() -> None:
-    """Let channels close at once, also when their connection is lost; may be called twice."""
+    """Let channels close at once, and keep their clients; may be called twice."""
     redis.Channel.close = _close_at_once  # type: ignore[assignment, method-assign]
+    _Channel._create_client = _kept_client  # noqa: SLF001
 
 
 def _close_at_once(channel: Any) -> None:
@@ -27,3 +34,12 @@ def _close_at_once(channel: Any) -> None:
             # Nobody waits for this answer any more.
             channel._in_poll = None  # noqa: SLF001
     _close(channel)
+
+
+def _kept_client(channel: Any, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's
+    if asynchronous:  # kept by kombu itself
+        return _create_client(channel, asynchronous=True)
+    client = channel.__dict__.get("_flowq_client")
+    if client is None or client.connection_pool is not channel.pool:
+        client = channel.__dict__["_flowq_client"] = _create_client(channel)
+    return client

@@ -69,6 +69,7 @@ class Prepared:
         self.statement = statement
         self._compiled: SQLCompiler | None = None
         self._lists: Sequence[str] = ()
+        self._has_rows: bool | None = None
         self._forms: dict[tuple[int, ...], _Form] = {}
 
     def run(self, connection: Connection, given: Mapping[str, Any]) -> Answer:
@@ -87,8 +88,9 @@ class Prepared:
         cursor = proxied.cursor()
         try:
             cursor.execute(form.sql, values)
-            rows = cursor.fetchall() if cursor.description else ()
-            return Answer(rows, cursor.rowcount)
+            if self._has_rows is None:  # to ask each time would describe each column each time
+                self._has_rows = cursor.description is not None
+            return Answer(cursor.fetchall() if self._has_rows else (), cursor.rowcount)
         except dialect.loaded_dbapi.Error as error:
             lost = dialect.is_disconnect(error, proxied.dbapi_connection, cursor)
             if lost:
