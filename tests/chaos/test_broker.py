@@ -21,14 +21,19 @@ def wait_for_effects(chaos: Scenario, count: int) -> None:
     wait_until(lambda: len(chaos.effects()) >= count, timeout=20, what=f"{count} steps have run")
 
 
+def begin_some(chaos: Scenario) -> None:
+    """Submit some runs and wait until they are under way."""
+    submit_some(chaos)
+    wait_for_effects(chaos, 10)
+
+
 @pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.chaos)])
 def test_redis_that_restarts_empty_costs_time_only(
     play: Play, sqlite_url: str, broker: Broker, pool: str
 ) -> None:
     with play(sqlite_url) as chaos:
         worker = chaos.worker(pool=pool, slots=2)
-        submit_some(chaos)
-        wait_for_effects(chaos, 10)
+        begin_some(chaos)
 
         with chaos.outage():
             broker.stop()
@@ -74,8 +79,7 @@ def test_redis_that_hangs_for_ten_seconds(
 ) -> None:
     with play(sqlite_url) as chaos:
         worker = chaos.worker(pool=pool, slots=2)
-        submit_some(chaos)
-        wait_for_effects(chaos, 10)
+        begin_some(chaos)
 
         with chaos.outage():
             broker.pause()
@@ -91,8 +95,7 @@ def test_redis_that_hangs_for_ten_seconds(
 def test_redis_that_takes_no_writes(play: Play, sqlite_url: str, broker: Broker, how: str) -> None:
     with play(sqlite_url) as chaos:
         worker = chaos.worker(slots=2)
-        submit_some(chaos)
-        wait_for_effects(chaos, 10)
+        begin_some(chaos)
         nobody = servers.free_port()
 
         with chaos.outage():

@@ -4,15 +4,16 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
+from subprocess import Popen
 from typing import Any
 
 import pytest
 
 from flowq.adapters.records.database import SqlRecords
 from tests.chaos.breakable import Broker, Database
-from tests.chaos.harness import Play
+from tests.chaos.harness import Play, Scenario
 from tests.chaos.proxy import Proxy, Way
-from tests.chaos.test_broker import submit_some, wait_for_effects
+from tests.chaos.test_broker import begin_some
 
 FAULTS: dict[str, Callable[[Proxy], Any]] = {
     "cut": lambda proxy: proxy.cut(),
@@ -40,8 +41,7 @@ def test_network_fault(
             worker = chaos.worker(slots=2, FLOWQ_DATABASE_URL=url)
         else:
             worker = chaos.worker(slots=2, FLOWQ_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
-        submit_some(chaos)
-        wait_for_effects(chaos, 10)
+        begin_some(chaos)
 
         with chaos.outage():
             FAULTS[fault](proxy)
@@ -53,22 +53,26 @@ def test_network_fault(
         assert worker.poll() is None
 
 
+def check_silence_for_ever(chaos: Scenario, proxy: Proxy, worker: Popen[bytes]) -> None:
+    """Let the connections of a worker fall silent for good, and see everything end all the same."""
+    begin_some(chaos)
+
+    with chaos.outage():
+        proxy.go_silent()
+        chaos.pause(1)
+        proxy.restore(reset=False)
+
+    chaos.check(timeout=50)
+    assert worker.poll() is None
+
+
 @pytest.mark.chaos
 def test_connections_to_redis_that_stay_silent_for_ever(
     play: Play, broker: Broker, sqlite_url: str
 ) -> None:
     with Proxy(("127.0.0.1", broker.port)) as proxy, play(sqlite_url) as chaos:
         worker = chaos.worker(slots=2, FLOWQ_REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
-        submit_some(chaos)
-        wait_for_effects(chaos, 10)
-
-        with chaos.outage():
-            proxy.go_silent()
-            chaos.pause(1)
-            proxy.restore(reset=False)
-
-        chaos.check(timeout=50)
-        assert worker.poll() is None
+        check_silence_for_ever(chaos, proxy, worker)
 
 
 @pytest.mark.chaos
@@ -76,16 +80,7 @@ def test_connections_to_postgres_that_stay_silent_for_ever(play: Play, database:
     with Proxy(database.socket) as proxy, play(database.url, FLOWQ_MAX_RECOVERIES="50") as chaos:
         url = f"postgresql+psycopg://flowq@127.0.0.1:{proxy.port}/postgres"
         worker = chaos.worker(slots=2, FLOWQ_DATABASE_URL=url, FLOWQ_DATABASE_TIMEOUT_SECONDS="3")
-        submit_some(chaos)
-        wait_for_effects(chaos, 10)
-
-        with chaos.outage():
-            proxy.go_silent()
-            chaos.pause(1)
-            proxy.restore(reset=False)
-
-        chaos.check(timeout=50)
-        assert worker.poll() is None
+        check_silence_for_ever(chaos, proxy, worker)
 
 
 def test_kernel_notices_that_postgres_is_gone_without_a_word(database: Database) -> None:
