@@ -156,10 +156,8 @@ class Proxy:
             self._break(link)
 
     async def _finish(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=5)  # each ends with its connection
 
     def _break(self, link: _Link) -> None:
         self.broken += 1
@@ -182,6 +180,7 @@ class Proxy:
             self._pump(link, Way.UP, reader, link.server), self._pump(link, Way.DOWN, up[0], writer)
         )
         self._links.discard(link)
+        link.reset()  # a silent connection whose sides have both gone
 
     async def _pump(
         self, link: _Link, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
