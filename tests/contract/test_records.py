@@ -891,6 +891,26 @@ def test_database_that_does_not_answer_is_given_up(records: SqlRecords) -> None:
     impatient.close()
 
 
+def test_locks_of_a_client_that_has_gone_without_a_word_end(records: SqlRecords) -> None:
+    if records.url.get_backend_name() == "sqlite":
+        pytest.skip("the locks of SQLite end with their process")
+    run_id = insert(records, new_run("a", queued=True))
+    node = node_id(run_id, "a")
+    gone = SqlRecords(records.url.render_as_string(hide_password=False), timeout=0.5)
+
+    def claim(tx: SqlTransaction) -> object:
+        return tx.steps.claim(node, token=token(), lease=LEASE, worker="w")
+
+    with gone.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN")
+        assert claim(SqlTransaction(connection)) is not None
+        began = time.monotonic()
+        assert records.write(claim) is not None  # once the other's transaction is undone
+        assert time.monotonic() - began < 10
+        connection.invalidate()
+    gone.close()
+
+
 def test_writers_at_once_wait_for_each_other(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", pending={"a": 200}))
 

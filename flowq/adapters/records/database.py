@@ -11,7 +11,7 @@ errors, without a password.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -53,6 +53,7 @@ _DEAD_AFTER: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+_KEEPALIVES = ("keepalives_idle", "keepalives_interval", "keepalives_count")
 _VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
 
 
@@ -103,6 +104,8 @@ class SqlRecords:
         self._watch = _unwatched if is_sqlite else Watchdog(timeout).watch
         if is_sqlite:
             _forks.close_before(self.engine)
+        else:
+            event.listen(self.engine, "connect", partial(_tune_postgres, timeout))
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
@@ -299,6 +302,25 @@ def _tune_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _tune_postgres(seconds: float, connection: Any, _record: Any) -> None:
+    """Let the server end a transaction whose client has gone without a word, with its locks.
+
+    Nobody else can: the next owner of the step would wait for those locks until the server's TCP
+    gives up, two hours by default. One timeout covers a client that went between statements; one
+    that went in the middle of sending is covered by the other, which PostgreSQL 17 has brought, and
+    by TCP before.
+    """
+    limit = f"{max(1, round(seconds * 1000))}ms"
+    settings = {f"tcp_{name}": str(_DEAD_AFTER[name]) for name in _KEEPALIVES}
+    settings["idle_in_transaction_session_timeout"] = limit
+    if connection.info.server_version >= 170000:
+        settings["transaction_timeout"] = limit
+    cursor = connection.cursor()
+    for name, value in settings.items():
+        cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
     cursor.close()
 
 
