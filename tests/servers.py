@@ -98,10 +98,24 @@ def _end(running: subprocess.Popen[bytes], stop: signal.Signals) -> None:
     try:
         running.send_signal(stop)
         running.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(
+            f"{running.args!r} did not end within 15 s of {stop.name}:\n{_stacks(running.pid)}"
+        ) from None
     finally:
         with suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
         running.wait()
+
+
+def _stacks(pid: int) -> str:
+    """Return where a Python process and its children stand, as far as that can be seen."""
+    spy = Path(sys.executable).parent / "py-spy"
+    if not spy.exists():
+        return "(py-spy would say where it stands)"
+    command = [str(spy), "dump", "--subprocesses", "--pid", str(pid)]
+    seen = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=30, check=False)
+    return seen.stdout + seen.stderr
 
 
 @contextmanager
