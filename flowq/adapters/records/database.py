@@ -311,9 +311,9 @@ def _tune_postgres(seconds: float, connection: Any, _record: Any) -> None:
     Nobody else can: the next owner of the step would wait for those locks until the server's TCP
     gives up, two hours by default. One timeout covers a client that went between statements; one
     that went in the middle of sending is covered by the other, which PostgreSQL 17 has brought, and
-    by TCP before.
+    by TCP before. A client that is there has given up before (see `watchdog`), and says why.
     """
-    limit = f"{max(1, round(seconds * 1000))}ms"
+    limit = f"{max(1, round(2 * seconds * 1000))}ms"
     settings = {f"tcp_{name}": str(_DEAD_AFTER[name]) for name in _KEEPALIVES}
     settings["idle_in_transaction_session_timeout"] = limit
     if connection.info.server_version >= 170000:
