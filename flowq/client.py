@@ -14,7 +14,7 @@ from flowq import bootstrap
 from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import cancel, runs
+from flowq.engine import cancel, pause, runs
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
 from flowq.engine.registry import FlowType, registry
@@ -101,7 +101,9 @@ class Run(Generic[R_co]):
                 if left <= 0:
                     raise ResultTimeout(
                         f"run {self.id} is still {state} after {timeout:g} s",
-                        hint=f"it goes on; see: flowq runs show {self.id}",
+                        hint=f"it waits for: flowq runs resume {self.id}"
+                        if state is RunState.PAUSED
+                        else f"it goes on; see: flowq runs show {self.id}",
                     )
                 wait(min(_LOOK_AGAIN, left))
         return state
@@ -123,6 +125,34 @@ class Run(Generic[R_co]):
             RunNotFound: the run is gone.
         """
         return cancel.cancel(bootstrap.engine(), self.id, reason)
+
+    def pause(self, reason: str | None = None) -> RunState:
+        """Pause the run and its child runs: nothing of them begins until they are resumed.
+
+        Steps that run go on to their end. The run's deadline passes all the same.
+
+        Args:
+            reason: Who pauses it and why; `flowq runs show` says it.
+
+        Returns:
+            The state of the run now: `paused`, or the one it has if it is stopping or has ended.
+
+        Raises:
+            RunNotFound: the run is gone.
+        """
+        return pause.pause(bootstrap.engine(), self.id, reason)
+
+    def resume(self) -> RunState:
+        """Let the run go on where it was paused, with its paused child runs.
+
+        Returns:
+            The state of the run now: `running`; or another one if it is stopping or has ended, as
+            it does at once if all its steps had.
+
+        Raises:
+            RunNotFound: the run is gone.
+        """
+        return pause.resume(bootstrap.engine(), self.id)
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the run and return what its flow returned, of the type its annotation says.

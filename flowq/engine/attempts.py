@@ -24,6 +24,7 @@ from flowq.core.errors import (
 from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempotency_key
 from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
+from flowq.core.states import RunState
 from flowq.engine.advance import finish
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import lost
@@ -52,6 +53,10 @@ from flowq.engine.stopping import Stopped, give_back
 from flowq.engine.values import lookup
 
 logger = logging.getLogger(__name__)
+
+
+class _Paused(BaseException):
+    """A step finds its run paused when it is about to start a child run."""
 
 
 def run_attempt(
@@ -215,13 +220,21 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
     def wait(tx: Transaction) -> None:
         # In the transaction that inserts the child: one that ends at once finds its parent waiting,
         # and a child that is refused leaves its parent running, to fail. The run is locked before
-        # the step, as a cancel does it.
-        if tx.runs.is_stopping(claim.run_id):
+        # the step, as a cancel and a pause do it.
+        state = tx.runs.status_kept(claim.run_id)
+        if state is RunState.PAUSED:
+            raise _Paused
+        if state is not RunState.RUNNING:
             raise StepCancelled(f"{claim.key} starts no child run: its own run is stopping")
         if not tx.steps.wait(claim):
             raise lost(claim)
 
-    submit(engine, flow, inputs, parent=claim.id, run_id=child_run_id(claim.id), before=wait)
+    try:
+        submit(engine, flow, inputs, parent=claim.id, run_id=child_run_id(claim.id), before=wait)
+    except _Paused:
+        # Queued again as if it had not begun, and sent when the run is resumed.
+        engine.records.single(lambda tx: tx.steps.give_back([claim.token]))
+        return Ended(Ending.GIVEN_BACK)
     return Ended(Ending.WAITING)
 
 

@@ -42,9 +42,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
         RunNotFound: there is no such run.
         DatabaseUnavailable: it could not be recorded, or not be read back.
     """
-    # PostgreSQL has no text with a NUL in it.
-    text = (reason or "").strip().replace("\0", "\N{SYMBOL FOR NULL}")[:_REASON_LIMIT] or NO_REASON
-    text = text.encode(errors="backslashreplace").decode()
+    text = storable_reason(reason)
 
     def ask(tx: Transaction) -> RunState | None:
         if tx.runs.request_cancel([run_id], text):
@@ -59,6 +57,13 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
     cancel_orphans(engine, run_id)
     finish(engine, run_id)
     return _found(run_id, engine.records.single(lambda tx: tx.runs.status(run_id)))
+
+
+def storable_reason(reason: str | None) -> str:
+    """Return a reason as every database takes it, or that none was given."""
+    # PostgreSQL has no text with a NUL in it.
+    text = (reason or "").strip().replace("\0", "\N{SYMBOL FOR NULL}")[:_REASON_LIMIT] or NO_REASON
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _found(run_id: RunId, state: RunState | None) -> RunState:

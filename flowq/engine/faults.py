@@ -36,6 +36,10 @@ class FaultPoint(StrEnum):
     AFTER_FINISH = "after_finish"  #: The run is closed; nobody was told.
     BEFORE_CANCEL = "before_cancel"  #: Someone cancels a run; nothing is recorded.
     AFTER_CANCEL = "after_cancel"  #: It is; child runs and running steps know nothing of it.
+    BEFORE_PAUSE = "before_pause"  #: Someone pauses a run; nothing is recorded.
+    AFTER_PAUSE = "after_pause"  #: It and its child runs are paused.
+    BEFORE_RESUME = "before_resume"  #: Someone resumes a run; nothing is recorded.
+    AFTER_RESUME = "after_resume"  #: They go on; what was queued is not sent.
     BEFORE_RENEW = "before_renew"  #: The heartbeat is about to renew the leases.
     BEFORE_SWEEP = "before_sweep"  #: A pass of the sweeper begins.
     BEFORE_COLLECT = "before_collect"  #: What is old is about to be deleted.

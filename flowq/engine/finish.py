@@ -44,7 +44,7 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
     if _closed_at_once(engine, definition):
         return None
     ending = records.single(lambda tx: tx.runs.ending(run_id))
-    if ending is None or ending.status in TERMINAL_RUN_STATES:
+    if ending is None or ending.status in TERMINAL_RUN_STATES | {RunState.PAUSED}:
         return None
     if not ending.has_open:
         return _close(engine, definition, _decision(engine, definition, ending))

@@ -230,6 +230,28 @@ def test_cancel_ends_runs_and_says_who_and_why(shell: Shell) -> None:
         assert "the run was cancelled: ann: enough" in result.err
 
 
+def test_pause_holds_a_run_until_it_is_resumed(shell: Shell) -> None:
+    file = shell.folder / "go-on"
+    run_id = shell.flowq("run", "flows:patient", "-p", f"file={file}").out.strip()
+    done = shell.flowq("runs", "pause", run_id, "--reason", "ann: wait", "--json")
+    assert (0, [{"id": run_id, "status": "paused"}]) == (done.code, done.json)
+    assert f"Run {run_id} is paused." in done.err
+    file.touch()
+    assert "Paused: ann: wait" in shell.flowq("runs", "show", run_id).out
+    assert run_id[:8] in shell.flowq("runs", "ls", "--status", "paused").out
+
+    resumed = shell.flowq("runs", "resume", run_id)
+    assert 0 == resumed.code
+    # Completed, if its step was running all the time.
+    assert resumed.err in {f"Run {run_id} {state}.\n" for state in ("is running", "has completed")}
+
+    assert 0 == shell.flowq("runs", "watch", run_id).code
+    assert (0, "it came\n") == _code_and_out(shell, "runs", "result", run_id)
+    again = shell.flowq("runs", "pause", run_id)
+    assert (1, "") == (again.code, again.out)
+    assert f"Run {run_id} has already completed." in again.err
+
+
 def test_cancel_leaves_a_run_that_has_ended_as_it_ended(shell: Shell) -> None:
     run_id = shell.flowq("run", "flows:good", "-p", "n=2", "--wait", "--json").json["id"]
 

@@ -38,10 +38,13 @@ from tests.waiting import wait_until
 LEASE = 2.0
 RESEND = 2.0
 SWEEP = 0.3
-#: The points that every worker passes; a cancel comes from elsewhere, and nothing is deleted here.
+#: The points that every worker passes; cancels and pauses come from elsewhere, and nothing is
+#: deleted here.
 POINTS = sorted(
     set(FaultPoint)
     - {FaultPoint.BEFORE_CANCEL, FaultPoint.AFTER_CANCEL}
+    - {FaultPoint.BEFORE_PAUSE, FaultPoint.AFTER_PAUSE}
+    - {FaultPoint.BEFORE_RESUME, FaultPoint.AFTER_RESUME}
     - {FaultPoint.AFTER_DELETE, FaultPoint.BEFORE_COLLECT}
 )
 #: What a scenario sets lower than anyone should in production.

@@ -35,7 +35,18 @@ from flowq.core.results import Place, ResultRef, row_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
-from flowq.engine.rows import Claim, Lapsed, NewRun, NewStep, Orphan, Outcome, RunSlice, Unclaimed
+from flowq.engine.rows import (
+    Claim,
+    Lapsed,
+    NewRun,
+    NewStep,
+    Orphan,
+    Outcome,
+    RunEnding,
+    RunSlice,
+    StepPlace,
+    Unclaimed,
+)
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)
@@ -99,6 +110,12 @@ def status(records: SqlRecords, run_id: RunId, key: str = "a") -> StepState:
 
 def row(records: SqlRecords, step_id: UUID) -> FlowStepRun:
     found = records.single(lambda tx: tx.steps.by_id(step_id))
+    assert found is not None
+    return found
+
+
+def ending(records: SqlRecords, run_id: RunId) -> RunEnding:
+    found = records.single(lambda tx: tx.runs.ending(run_id))
     assert found is not None
     return found
 
@@ -1044,7 +1061,7 @@ def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords)
     order: list[str] = []
 
     def look(tx: Any) -> None:
-        assert not tx.runs.is_stopping(run_id)
+        assert tx.runs.status_kept(run_id) is RunState.RUNNING
         asking.append(pool.submit(records.write, ask))
         with pytest.raises(TimeoutError):
             asking[0].result(0.3)  # it would be through by now, if nothing held it
@@ -1060,5 +1077,78 @@ def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords)
         asking[0].result(10)
 
     assert order == ["looked", "asked"]
-    assert records.write(lambda tx: tx.runs.is_stopping(run_id))
-    assert records.write(lambda tx: tx.runs.is_stopping(RunId(uuids.uuid7()))), "it is gone"
+    assert records.write(lambda tx: tx.runs.status_kept(run_id)) is RunState.CANCELLING
+    assert records.write(lambda tx: tx.runs.status_kept(RunId(uuids.uuid7()))) is None, "it is gone"
+
+
+# --- pause ---------------------------------------------------------------------------------------
+
+
+def test_paused_run_has_no_step_to_claim(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+
+    assert records.write(lambda tx: tx.runs.pause([run_id], "why")) == [run_id]
+    assert records.write(lambda tx: tx.runs.pause([run_id], "again")) == []
+
+    assert claim(records, node_id(run_id, "a")) is None
+    assert records.single(lambda tx: tx.runs.status(run_id)) is RunState.PAUSED
+    assert ending(records, run_id).error == "why"
+    assert records.write(lambda tx: tx.runs.resume([run_id])) == [run_id]
+    assert records.write(lambda tx: tx.runs.resume([run_id])) == []
+    assert ending(records, run_id).error is None
+    assert claim(records, node_id(run_id, "a")) is not None
+
+
+def test_parked_step_is_out_of_the_sweepers_sight(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    other = insert(records, new_run("a", queued=True))
+    records.write(lambda tx: tx.runs.pause([run_id], "why"))
+
+    assert records.write(lambda tx: tx.steps.park([run_id])) == 2
+
+    assert records.single(lambda tx: tx.sweeps.unclaimed(limit=10)) == []
+    unparked = records.write(lambda tx: tx.steps.unpark([run_id], NOW))
+    assert {StepPlace(run_id, "a", None), StepPlace(run_id, "b", None)} == set(unparked)
+    found = records.single(lambda tx: tx.sweeps.unclaimed(limit=10))
+    assert {one.id for one in found} == {node_id(run_id, "a"), node_id(run_id, "b")}
+    assert status(records, other) is StepState.QUEUED
+
+
+def test_overdue_step_of_a_paused_run_is_parked_and_not_sent(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    other = insert(records, new_run("a", queued=True))
+    records.write(lambda tx: tx.runs.pause([run_id], "why"))
+    late(records, "wake_at")
+    found = records.single(lambda tx: tx.sweeps.unclaimed(limit=10))
+    assert len(found) == 2
+
+    assert records.write(lambda tx: tx.sweeps.put_off(found, NOW, NOW)) == {node_id(other, "a")}
+
+    left = records.single(lambda tx: tx.sweeps.unclaimed(limit=10))
+    assert [one.id for one in left] == [node_id(other, "a")]
+    wake_at = row(records, node_id(run_id, "a")).wake_at
+    assert wake_at is not None
+    assert wake_at > datetime.now(UTC) + timedelta(days=36_000)
+
+
+def test_child_runs_are_those_that_a_step_waits_for(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+    records.single(lambda tx: tx.steps.wait(one))
+    child = insert(records, new_run("x", parent=one.id))
+    insert(records, new_run("x"))
+
+    assert records.single(lambda tx: tx.runs.children([run_id], RunState.RUNNING)) == [child]
+    assert records.single(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == []
+    records.write(lambda tx: tx.runs.pause([child], "why"))
+    assert records.single(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == [child]
+
+
+def test_reason_of_a_pause_gives_way_to_that_of_a_cancel(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    records.write(lambda tx: tx.runs.pause([run_id], "a pause"))
+
+    records.write(lambda tx: tx.runs.request_cancel([run_id], "a cancel"))
+
+    ended = ending(records, run_id)
+    assert (ended.status, ended.error) == (RunState.CANCELLING, "a cancel")

@@ -47,7 +47,10 @@ _REQUEST = (
         status=RunState.CANCELLING,
         cancel_requested_at=DbNow(),
         # Of a run that was failing already, the failure is the reason.
-        error_message=func.coalesce(_R.error_message, bindparam("p_reason")),
+        error_message=case(
+            (_R.status == RunState.PAUSED, bindparam("p_reason")),  # what is there is why it paused
+            else_=func.coalesce(_R.error_message, bindparam("p_reason")),
+        ),
     )
     .returning(_R.id)
 )
@@ -60,8 +63,6 @@ ORPHANS = (
     .order_by(_R.id)
 )
 _ORPHANS_OF = ORPHANS.where(_C.flow_run_id.in_(bindparam("p_keys", expanding=True)))
-
-_STATUS_LOCKED = select(_R.status).where(_R.id == bindparam("p_run")).with_for_update(read=True)
 
 # The state is written out, so that the index of the leased rows serves on any plan.
 _LEASED = and_(
@@ -111,11 +112,6 @@ class RunCancels(Repository):
     def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
         """Return the open child runs of these runs whose waiting step has ended."""
         return [orphan(row) for row in self._run_parts(_ORPHANS_OF, {}, run_ids)]
-
-    def is_stopping(self, run_id: RunId) -> bool:
-        """Tell whether a run is stopping or has ended, and keep that so until the commit."""
-        state = self._run(_STATUS_LOCKED, {"p_run": run_id}).scalar()
-        return state is None or state in TERMINAL_RUN_STATES | {RunState.CANCELLING}
 
 
 class StepCancels(Repository):

@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from flowq.adapters.records.cancel_writes import RunCancels
 from flowq.adapters.records.models import FlowRun
+from flowq.adapters.records.pause_writes import RunPauses
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.run_inserts import RunInserts
@@ -138,7 +139,7 @@ _ROLL_UP = Prepared(
 )
 
 
-class FlowRunRepo(RunInserts, RunCancels):
+class FlowRunRepo(RunInserts, RunCancels, RunPauses):
     """Reads and writes `flow_runs` within a session or a connection; never commits."""
 
     # --- for people ------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from flowq.adapters.records.checks import (
     steps,
 )
 from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.adapters.records.types import DbNow
 from flowq.core.results import Place
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, RunState, StepState
 
@@ -193,7 +194,7 @@ _RECOVERIES = steps(
 )
 _OVERDUE = steps(
     and_(
-        R.status.in_((RunState.RUNNING, RunState.CANCELLING)),
+        R.status.in_((RunState.RUNNING, RunState.PAUSED, RunState.CANCELLING)),
         or_(
             and_(R.status == RunState.RUNNING, _SENT, S.wake_at <= LONG_AGO),
             and_(LEASED, S.lease_expires_at <= LONG_AGO),
@@ -203,6 +204,18 @@ _OVERDUE = steps(
     S.status,
     ", due at ",
     func.coalesce(S.wake_at, S.lease_expires_at),
+    of=STEPS.join(RUNS),
+)
+
+#: A step is parked for a hundred years; no other is looked at so late.
+_PARKED = steps(
+    and_(
+        R.status == RunState.RUNNING,
+        in_state(StepState.QUEUED),
+        S.wake_at > DbNow(365 * 86_400.0),
+    ),
+    "it is queued and looked at not before ",
+    S.wake_at,
     of=STEPS.join(RUNS),
 )
 
@@ -237,6 +250,7 @@ STEP_CHECKS: Final = (
         "No lease has lapsed, and no queued or retrying step was due, without a sweeper acting.",
         [_OVERDUE],
     ),
+    Check("parked step", "A step is put out of sight only while its run is paused.", [_PARKED]),
     Check("step ends", "Exactly the steps that have ended have an end time.", [_END_TIME]),
     Check("step error", "A failed step has an error, a completed one has none.", [_ERROR]),
     Check(

@@ -8,6 +8,7 @@ from sqlalchemy import Boolean, Float, and_, bindparam, case, exists, select, tr
 from flowq.adapters.records.advance_writes import AdvanceWrites
 from flowq.adapters.records.attempt_writes import COMPLETED, AttemptWrites, completion_parameters
 from flowq.adapters.records.cancel_writes import StepCancels
+from flowq.adapters.records.pause_writes import StepPauses
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.returns import Returns
@@ -54,7 +55,7 @@ _COMPLETE_AND_RELEASE = Prepared(
 )
 
 
-class FlowStepRunRepo(StepReads, AttemptWrites, Returns, AdvanceWrites, StepCancels):
+class FlowStepRunRepo(StepReads, AttemptWrites, Returns, AdvanceWrites, StepCancels, StepPauses):
     """Reads and writes `flow_step_runs` within a session or a connection; never commits."""
 
     def complete_and_release(

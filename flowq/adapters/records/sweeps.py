@@ -35,6 +35,7 @@ from flowq.adapters.records.models import (
     RETRYING,
     UNADVANCED,
 )
+from flowq.adapters.records.pause_writes import IS_PAUSED, unless_paused
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.run_sweeps import RunSweeps
 from flowq.adapters.records.types import DbNow
@@ -71,8 +72,8 @@ _OVERDUE = and_(QUEUED, _C.wake_at <= DbNow())
 _UNCLAIMED = select(_C.id, *_PLACE, _C.resends).where(_OVERDUE).order_by(_C.wake_at).limit(_LIMIT)
 _PUT_OFF = (
     _taking(and_(_C.id.in_(bindparam("p_keys", expanding=True)), _OVERDUE), _C.id)
-    .values(resends=bindparam("p_resends", type_=Integer), wake_at=_AGAIN)
-    .returning(_C.id)
+    .values(resends=bindparam("p_resends", type_=Integer), wake_at=unless_paused(_AGAIN))
+    .returning(_C.id, case((IS_PAUSED, 1), else_=0))
 )
 
 _TOO_OFTEN = _C.recoveries >= bindparam("p_most", type_=Integer)
@@ -137,7 +138,10 @@ class SqlSweeps(RunSweeps, Collecting):
     def put_off(
         self, found: Sequence[Unclaimed], resend_after: timedelta, longest: timedelta
     ) -> set[StepRunId]:
-        """Leave unclaimed rows alone for twice as long as the last time; returns those it has."""
+        """Leave unclaimed rows alone for twice as long as the last time; returns those it has.
+
+        Those of paused runs are parked, and are not returned.
+        """
         by_count: dict[int, list[StepRunId]] = {}
         for one in found:
             by_count.setdefault(one.resends, []).append(one.id)
@@ -145,7 +149,8 @@ class SqlSweeps(RunSweeps, Collecting):
         for count, ids in by_count.items():
             pause = min(resend_after * 2 ** min(count + 1, _MOST_DOUBLINGS), longest)
             given = {"p_resends": count + 1, "p_again": pause.total_seconds(), "p_limit": len(ids)}
-            ours |= {StepRunId(row[0]) for row in self._run(_PUT_OFF, {**given, "p_keys": ids})}
+            rows = self._run(_PUT_OFF, {**given, "p_keys": ids})
+            ours |= {StepRunId(row[0]) for row in rows if not row[1]}
         return ours
 
     def lapsed(self, *, max_recoveries: int, resend_after: timedelta, limit: int) -> list[Lapsed]:

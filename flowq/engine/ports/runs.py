@@ -99,5 +99,16 @@ class RunRows(Protocol):
     def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
         """Child runs of these runs whose waiting step has ended, and that nobody has cancelled."""
 
-    def is_stopping(self, run_id: RunId) -> bool:
-        """Tell whether a run is stopping or has ended, and keep that so until the commit."""
+    def status_kept(self, run_id: RunId) -> RunState | None:
+        """Read the state of a run, and keep it until the commit."""
+
+    # --- pause -----------------------------------------------------------------------------------
+
+    def pause(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+        """`running` → `paused`; returns the runs that this call has paused."""
+
+    def resume(self, run_ids: Sequence[RunId]) -> list[RunId]:
+        """`paused` → `running`; returns the runs that this call has resumed."""
+
+    def children(self, run_ids: Sequence[RunId], state: RunState) -> list[RunId]:
+        """Child runs in a state that steps of these runs wait for."""

@@ -173,6 +173,12 @@ class StepRows(Protocol):
             The steps that this call has changed.
         """
 
+    def park(self, run_ids: Sequence[RunId]) -> int:
+        """Put the queued steps of paused runs out of the sweeper's sight; returns how many."""
+
+    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepPlace]:
+        """Put the queued steps of runs into its sight again; returns them, to be sent."""
+
     def ended(self, claim: Claim, worker: str) -> StepState | None:
         """The state in which an attempt has left its row; None if it holds it, or never did that.
 

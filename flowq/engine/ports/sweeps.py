@@ -32,7 +32,8 @@ class Sweeps(Protocol):
             longest: How long at most.
 
         Returns:
-            Those that this call has put off: others were claimed, or put off by another sweeper.
+            Those that this call has put off and that may be sent. Others were claimed, or put off
+            by another sweeper, or are parked since their run is paused.
         """
 
     def lapsed(self, *, max_recoveries: int, resend_after: timedelta, limit: int) -> list[Lapsed]:

@@ -99,7 +99,7 @@ def run(**options: Any) -> Any:
 
 @main.group(cls=FlowqGroup)
 def runs() -> None:
-    """See and cancel runs: ls, show, watch, result, cancel.
+    """See, pause and cancel runs: ls, show, watch, result, pause, resume, cancel.
 
     An ID may be shortened to its first characters.
     """
@@ -157,6 +157,27 @@ def cancel(**options: Any) -> Any:
     when one of the runs had ended before: it stays as it ended.
     """
     return work("runs").cancel(**options)
+
+
+@runs.command()
+@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--reason", metavar="TEXT", help="Who pauses and why, for those who look at it.")
+@_JSON
+def pause(**options: Any) -> Any:
+    """Pause runs and their child runs.
+
+    Running steps end as ever, and nothing else begins until `flowq runs resume`. Exits with 1 when
+    one of the runs is stopping or had ended before.
+    """
+    return work("runs").pause(**options)
+
+
+@runs.command()
+@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+@_JSON
+def resume(**options: Any) -> Any:
+    """Let paused runs and their child runs go on."""
+    return work("runs").resume(**options)
 
 
 @main.command()

@@ -1,6 +1,6 @@
 """`flowq runs`: what the records say about runs, and an end to those that should not go on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -117,6 +117,37 @@ def cancel(*, run_ids: Sequence[str], reason: str | None, wait: bool, as_json: b
             looks.note(f"Run {run.id} has {before}{state}.")
     stopped = {RunState.CANCELLING, RunState.CANCELLED}
     return OK if stopped.issuperset(states.values()) else FAILED
+
+
+def pause(*, run_ids: Sequence[str], reason: str | None, as_json: bool) -> int:
+    """Pause runs."""
+    return _turn(run_ids, lambda run: run.pause(reason), {RunState.PAUSED}, as_json=as_json)
+
+
+def resume(*, run_ids: Sequence[str], as_json: bool) -> int:
+    """Resume runs."""
+    going = {RunState.RUNNING, RunState.COMPLETED}
+    return _turn(run_ids, Run.resume, going, as_json=as_json)
+
+
+def _turn(
+    run_ids: Sequence[str],
+    turn: Callable[[Run[Any]], RunState],
+    wanted: Collection[RunState],
+    *,
+    as_json: bool,
+) -> int:
+    """Change the state of runs and say in which each is now."""
+    _prepare()
+    runs = dict.fromkeys([Run.get(run_id) for run_id in run_ids])  # all, before the first is turned
+    states = {run: turn(run) for run in runs}
+    if as_json:
+        looks.print_json([{"id": run.id, "status": state} for run, state in states.items()])
+    for run, state in states.items():
+        ended = "has" if state in wanted else "has already"
+        has = ended if state in {RunState.COMPLETED, RunState.FAILED} else "is"
+        looks.note(f"Run {run.id} {has} {state}.")
+    return OK if set(wanted).issuperset(states.values()) else FAILED
 
 
 def _prepare() -> None:

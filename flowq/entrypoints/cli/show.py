@@ -14,7 +14,7 @@ from rich.text import Text
 from flowq.core.graph import Graph
 from flowq.core.ids import child_run_id, node_id
 from flowq.core.spec import FlowSpec, StepKind
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.rows import RunView, StepView, StoredStep
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import tree
@@ -160,7 +160,9 @@ def _print_failures(
     # A step's own error is told below; a deadline, say, is no step's.
     if view.error and not (failures and view.error.startswith("step ")):
         console.print()
-        console.print(Text.assemble(("Error: ", "bold red"), view.error), soft_wrap=True)
+        paused = view.status is RunState.PAUSED
+        title = ("Paused: ", "bold yellow") if paused else ("Error: ", "bold red")
+        console.print(Text.assemble(title, view.error), soft_wrap=True)
     folded = False
     for failure in failures:
         console.print()

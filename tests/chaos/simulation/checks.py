@@ -71,6 +71,9 @@ _INVARIANTS: Final = {
     "a run that was cancelled does not complete": """
         SELECT r.id FROM flow_runs r
         WHERE r.status = 'completed' AND r.cancel_requested_at IS NOT NULL""",
+    "a run begins no child run while it is paused": """
+        SELECT r.id FROM flow_runs r JOIN flow_step_runs s ON s.id = r.parent_step_run_id
+        JOIN begun b ON b.run = r.id WHERE b.paused""",
     "attempts are counted": """
         SELECT s.id FROM flow_step_runs s WHERE s.attempt < s.recoveries""",
 }

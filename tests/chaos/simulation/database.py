@@ -44,6 +44,11 @@ WHEN OLD.status <> NEW.status BEGIN
     ('step', NEW.id, NEW.flow_run_id, NEW.step_key, NEW.map_index, OLD.status, NEW.status,
     NEW.attempt);
 END;
+CREATE TEMP TRIGGER paused_step_begins BEFORE UPDATE OF status ON flow_step_runs
+WHEN OLD.lease_token IS NULL AND NEW.lease_token IS NOT NULL
+AND (SELECT status FROM flow_runs WHERE id = NEW.flow_run_id) = 'paused' BEGIN
+    SELECT RAISE(ABORT, 'a step of a paused run begins');
+END;
 CREATE TEMP TRIGGER record_changes AFTER UPDATE ON flow_step_runs
 WHEN OLD.status IN ({_TERMINAL})
 AND ({", ".join(f"OLD.{name}" for name in _RECORD)})
@@ -51,6 +56,12 @@ IS NOT ({", ".join(f"NEW.{name}" for name in _RECORD)}) BEGIN
     INSERT INTO changes VALUES
     ('record', NEW.id, NEW.flow_run_id, NEW.step_key, NEW.map_index, OLD.status, NEW.status,
     NEW.attempt);
+END;
+CREATE TEMP TABLE begun (run TEXT, paused INTEGER);
+CREATE TEMP TRIGGER child_begins AFTER INSERT ON flow_runs
+WHEN NEW.parent_step_run_id IS NOT NULL BEGIN
+    INSERT INTO begun SELECT NEW.id, r.status = 'paused' FROM flow_runs r
+    JOIN flow_step_runs s ON s.flow_run_id = r.id WHERE s.id = NEW.parent_step_run_id;
 END;
 CREATE TEMP TRIGGER run_begins AFTER INSERT ON flow_runs BEGIN
     INSERT INTO changes VALUES
@@ -134,7 +145,7 @@ class Database:
     def reset(self) -> None:
         """Forget all runs, and begin at the first second again."""
         self.clock.seconds = 0.0
-        for table in ("changes", "edges", *reversed(self._first_rows)):
+        for table in ("changes", "edges", "begun", *reversed(self._first_rows)):
             self.connection.execute(f"DELETE FROM {table}")
         for table, rows in self._first_rows.items():
             if rows:

@@ -17,7 +17,7 @@ from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
-from flowq.core.states import TERMINAL_STEP_STATES, StepState
+from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.rows import RunEnding
 from flowq.engine.runs import submit
@@ -161,6 +161,29 @@ def children_begin_apart(patch: Patch) -> None:
     patch.setattr("flowq.engine.attempts.submit", broken)
 
 
+def resumed_steps_stay_out_of_sight(patch: Patch) -> None:
+    """A resume sends the steps that were queued, but the sweeper does not ask about them again."""
+    unpark = FlowStepRunRepo.unpark
+
+    def broken(repo: FlowStepRunRepo, run_ids: Sequence[RunId], resend_after: Any) -> Any:
+        found = unpark(repo, run_ids, resend_after)
+        repo.park(run_ids)
+        return found
+
+    patch.setattr(FlowStepRunRepo, "unpark", broken)
+
+
+def children_of_paused_runs_begin(patch: Patch) -> None:
+    """A step starts its child run without looking whether its own run is paused."""
+    kept = FlowRunRepo.status_kept
+
+    def broken(repo: FlowRunRepo, run_id: RunId) -> RunState | None:
+        state = kept(repo, run_id)
+        return RunState.RUNNING if state is RunState.PAUSED else state
+
+    patch.setattr(FlowRunRepo, "status_kept", broken)
+
+
 Mutation: TypeAlias = Callable[[Patch], None]
 
 MUTATIONS: Final[Sequence[Mutation]] = (
@@ -176,4 +199,6 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     stalled_runs_stay,
     recoveries_count_as_failures,
     children_begin_apart,
+    resumed_steps_stay_out_of_sight,
+    children_of_paused_runs_begin,
 )

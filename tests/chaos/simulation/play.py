@@ -17,6 +17,7 @@ from uuid import UUID
 from flowq.core.ids import RunId, StepRunId
 from flowq.engine import faults, outages, runs
 from flowq.engine.cancel import cancel
+from flowq.engine.pause import pause, resume
 from flowq.engine.sweeper import sweep
 from tests import programs
 from tests.chaos.simulation.broker import label_of
@@ -168,6 +169,28 @@ class Play:
         if ready and self._free():
             self._hand_over(self._chance.randrange(ready), again=True)
 
+    def _pause(self) -> None:
+        """A client pauses a run, or a child run by itself."""
+        world, client = self._world, self._world.client
+        found = world.database.query("SELECT id FROM flow_runs WHERE status = 'running'")
+        if client.tasks or not found:
+            return
+        run_id = RunId(UUID(self._chance.choice(found)[0]))
+        world.counts["pauses"] += 1
+        world.start(client, f"pause {run_id}", lambda: pause(client.engine, run_id))
+
+    def _paused(self) -> list[RunId]:
+        rows = self._world.database.query("SELECT id FROM flow_runs WHERE status = 'paused'")
+        return [RunId(UUID(row[0])) for row in rows]
+
+    def _resume(self) -> None:
+        """A client resumes a run, or a child run by itself."""
+        client, found = self._world.client, self._paused()
+        if client.tasks or not found:
+            return
+        run_id = self._chance.choice(found)
+        self._world.start(client, f"resume {run_id}", lambda: resume(client.engine, run_id))
+
     def _cancel(self) -> None:
         """A client cancels a run, or a child run by itself."""
         world, client = self._world, self._world.client
@@ -257,6 +280,8 @@ class Play:
                 self._deliver()
             elif self._wanted():
                 self._submit()
+            elif self._paused():
+                self._resume()
             else:
                 quiet = self._is_quiet()
         self._rest = world.clock.seconds - began
