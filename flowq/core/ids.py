@@ -30,6 +30,9 @@ class BatchKind(StrEnum):
     NODES = "n"  #: Nodes that were queued together.
     ITEMS = "m"  #: The items of a map.
     RUN = "r"  #: Whatever of a run waits for nothing; the sweeper's.
+    CALL = "c"  #: What a program has called and awaits by itself.
+    CALLS = "g"  #: What a program has called together, and awaits as a whole.
+    TIMER = "t"  #: No batch: a timer of a program is due.
 
 
 def batch_of_nodes(run_id: RunId, lead: StepRunId) -> BatchId:
@@ -40,6 +43,17 @@ def batch_of_nodes(run_id: RunId, lead: StepRunId) -> BatchId:
 def batch_of_items(node: StepRunId) -> BatchId:
     """Id of the batch that holds the items of a map, named after the map's own node."""
     return BatchId(BatchKind.ITEMS + node.hex)
+
+
+def batch_of_calls(run_id: RunId, lead: StepRunId, members: int) -> BatchId:
+    """Id of what a program has called together, named after the first; may be one."""
+    kind = BatchKind.CALL if members == 1 else BatchKind.CALLS
+    return BatchId(kind + run_id.hex + lead.hex[-12:])
+
+
+def batch_of_timer(run_id: RunId, timer: StepRunId) -> BatchId:
+    """Id that asks to end the timers of a program that are due, named after one of them."""
+    return BatchId(BatchKind.TIMER + run_id.hex + timer.hex[-12:])
 
 
 def batch_of_run(run_id: RunId) -> BatchId:

@@ -32,7 +32,7 @@ class StepState(StrEnum):
     QUEUED = "queued"  #: Ready; a message is, or will be, on its way to a worker.
     RUNNING = "running"  #: A worker holds its lease; for a map: its items are on their way.
     RETRYING = "retrying"  #: An attempt failed; the next one begins at `wake_at`.
-    WAITING = "waiting"  #: Holds no worker; waits for its child run.
+    WAITING = "waiting"  #: Holds no worker: a child run, a called step, a time or a signal is due.
     COMPLETED = "completed"  #: Its result is recorded. Terminal.
     FAILED = "failed"  #: No attempt is left. Terminal.
     SKIPPED = "skipped"  #: Its condition, or one before it, was false. Terminal.
@@ -78,7 +78,14 @@ _STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
     StepState.RETRYING: frozenset(
         {StepState.QUEUED, StepState.RUNNING, StepState.CANCELLED},
     ),
-    StepState.WAITING: frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED}),
+    StepState.WAITING: frozenset(
+        {
+            StepState.QUEUED,  # a program; what it has awaited has ended
+            StepState.COMPLETED,
+            StepState.FAILED,
+            StepState.CANCELLED,
+        },
+    ),
     StepState.COMPLETED: frozenset(),
     StepState.FAILED: frozenset(),
     StepState.SKIPPED: frozenset(),

@@ -6,6 +6,11 @@ dependents down, and `advanced` remembers that this has been done, so it is done
 when the sweeper has to look at a queued or retrying row, `resends` how often it found a queued one
 that nobody had taken. The run's row is written when it starts,
 stops and ends, not per step: under a wide map it would be the one row everybody waits for.
+
+What a program has called are rows of its run, too: they hold their own `spec`, and `observed` is
+their place in the order in which the program has seen them end. The program's own row has no spec;
+its `observed` counts what it has seen. `shielded_until` lets a row run on while its run is
+stopping, so that a cancelled program may clean up.
 """
 
 from datetime import datetime
@@ -19,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0002"
+REVISION = "0003"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -111,6 +116,8 @@ QUEUED = text("status = 'queued'")
 RETRYING = text("status = 'retrying'")
 EXPANDED = text("status = 'running' AND map_size IS NOT NULL")
 LEASED = text("status = 'running' AND lease_expires_at IS NOT NULL")
+TIMED = text("status = 'waiting' AND wake_at IS NOT NULL")
+CALLED = text("spec IS NOT NULL")
 _HAS_REQUEST = text("llm_request_id IS NOT NULL")
 
 
@@ -151,6 +158,9 @@ class FlowStepRun(Base):
     worker: Mapped[str | None] = mapped_column(String(200))
     result: Mapped[Any | None]
     error_type: Mapped[str | None] = mapped_column(String(200))
+    spec: Mapped[Any | None]
+    observed: Mapped[int | None]
+    shielded_until: Mapped[datetime | None]
 
     run: Mapped[FlowRun] = relationship(back_populates="steps")
 
@@ -165,6 +175,8 @@ class FlowStepRun(Base):
         _partial("ix_flow_step_runs_retrying", "wake_at", where=RETRYING),
         _partial("ix_flow_step_runs_expanded", "started_at", where=EXPANDED),
         _partial("ix_flow_step_runs_lease_expires_at", "lease_expires_at", where=LEASED),
+        _partial("ix_flow_step_runs_timed", "wake_at", where=TIMED),
+        _partial("ix_flow_step_runs_called", "flow_run_id", "observed", where=CALLED),
     )
 
 
