@@ -11,7 +11,10 @@ The type says whose move it is:
     │   ├── InvalidOutput      not what its annotation says   (final: a retry gives the same)
     │   ├── NotSerializable    no codec can store it          (final)
     │   ├── StepTimeout        took longer than allowed       (retried)
-    │   └── LeaseLost          someone else holds the attempt (changes nothing)
+    │   ├── LeaseLost          someone else holds the attempt (changes nothing)
+    │   └── NondeterminismError  a program differs from its record (final; the code is to be mended)
+    ├── StepFailed             what a program awaited has failed (the program may go on)
+    ├── SignalTimeout          a signal did not come in time  (also a TimeoutError)
     ├── ResultMissing / ResultCorrupt                         the stored value is gone or differs
     ├── RunFailed / RunCancelled / ResultTimeout              what `Run.result()` raises
     ├── InvalidTransition      the table in `states` lacks it (a bug in flowq)
@@ -75,6 +78,43 @@ class StepTimeout(StepError):
 
 class LeaseLost(StepError):
     """The attempt's lease is gone: another worker has the step, or it was cancelled."""
+
+
+class NondeterminismError(StepError):
+    """The code of a program does something else than what its run has recorded."""
+
+
+class StepFailed(FlowqError):
+    """A step, or a child run, that a program awaited has failed for good.
+
+    Args:
+        message: All of it, for people.
+        step: Key of the call.
+        error: Name of the exception's class, as the step raised it.
+        reason: Its text.
+        attempts: How many attempts were made.
+        hint: As of every flowq error.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str = "",
+        error: str = "StepError",
+        reason: str = "",
+        attempts: int = 1,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+        self.error = error
+        self.reason = reason
+        self.attempts = attempts
+
+
+class SignalTimeout(FlowqError, TimeoutError):
+    """The signal that a program waited for did not come in time."""
 
 
 class StepCancelled(BaseException):

@@ -25,6 +25,9 @@ class StepKind(StrEnum):
 
     STEP = "step"
     FLOW = "flow"  #: A child run of another flow.
+    PROGRAM = "program"  #: The code of an `async def` flow itself; it calls all that follow.
+    TIMER = "timer"  #: A wait of a program.
+    SIGNAL = "signal"  #: A message from outside that a program waits for.
 
 
 class FailurePolicy(StrEnum):

@@ -5,7 +5,7 @@ another worker may know it, so its step waits for that one.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import Parameter
@@ -79,12 +79,15 @@ class FlowType:
         validate: From raw inputs to checked ones; raises `InvalidInput`.
         annotation: Finds its return annotation; asked late, since it may name a class that the
             module defines further down.
+        program: Of an `async def` flow: the coroutine function, called with checked inputs by
+            parameter. None for a `def` flow.
     """
 
     name: str
     trace: Callable[[Mapping[str, Any]], FlowSpec]
     validate: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     annotation: Callable[[], Any] = lambda: Any
+    program: Callable[..., Coroutine[Any, Any, Any]] | None = None
 
     @cached_property
     def returns(self) -> Any:

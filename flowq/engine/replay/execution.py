@@ -1,0 +1,409 @@
+"""One program at work: fed with what has ended, it says what is to be recorded, or how it ended.
+
+An `Execution` holds the live coroutine. It is rebuilt at any time from the rows: the same inputs,
+and the same ends in the order in which they were first observed, lead to the same calls with the
+same keys. So whoever has one may throw it away; that costs a replay and nothing else. Nothing here
+waits, reads a clock or talks to anyone: `feed` runs the program in the calling thread until it
+waits.
+
+    execution = Execution(function, inputs, run_id=…, started_at=…, recorded=rows)
+    execution.replay(observed)       what it has observed before: must meet the record exactly
+    execution.feed(fresh)            what it has not: their order is from now on the order
+    progress = execution.run()       new calls, or the end
+
+The record is checked as far as it goes: a call at the place of another, one more or one less than
+recorded, stops the program with a `NondeterminismError`, which its own code never sees.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Context, ContextVar
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from flowq.core.errors import NondeterminismError, SignalTimeout, StepError, StepFailed
+from flowq.core.failures import StepFailure
+from flowq.core.ids import RunId
+from flowq.core.spec import StepKind, StepSpec
+from flowq.core.states import StepState
+from flowq.engine.replay.control import ContinueAsNew
+from flowq.engine.replay.loop import ProgramLoop
+from flowq.engine.replay.scopes import key_of, path_of
+from flowq.engine.replay.values import (
+    Call,
+    Cancelled,
+    Continued,
+    End,
+    Ended,
+    Observation,
+    Progress,
+    Raised,
+    Recorded,
+    Returned,
+)
+from flowq.engine.replay.waiting import Awaited, CallFuture, ProgramTask
+
+_current: ContextVar["Execution | None"] = ContextVar("flowq_program", default=None)
+
+
+def current() -> "Execution | None":
+    """Return the program that runs here, or None."""
+    return _current.get()
+
+
+class Execution:
+    """A program at work.
+
+    Args:
+        function: The coroutine function.
+        inputs: Its checked inputs, by parameter.
+        run_id: The run; ids and random numbers of the program derive from it.
+        started_at: When the run began; the program's clock begins there.
+        recorded: Every call that has a row.
+        flow: The flow's name, for messages.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        inputs: Mapping[str, Any],
+        *,
+        run_id: RunId,
+        started_at: datetime,
+        recorded: Sequence[Recorded] = (),
+        flow: str = "",
+    ) -> None:
+        self.flow = flow or getattr(function, "__qualname__", "program")
+        self.run_id = run_id
+        self._function = function
+        self._inputs = inputs
+        self._started_at = started_at
+        self._recorded = {path_of(one.key): one for one in recorded}
+        self._unmet = set(self._recorded)  # recorded calls that the code has not made yet
+        self._futures: dict[str, CallFuture] = {}  # every call made, by key
+        self._new: dict[str, Call] = {}  # calls that no `run` has told yet
+        self._timers: dict[asyncio.TimerHandle, CallFuture] = {}
+        self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that were told in a group
+        self._given_up: list[str] = []
+        self._cancelled = False
+        self._checked = False
+        self._loop = ProgramLoop(self._start_timer, self._drop_timer)
+        self._context = Context()
+        self._context.run(_current.set, self)
+        self._root: ProgramTask | None = None
+        self._end: End | None = None
+
+    # --- for the host ------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """The time by the last thing that the program has observed."""
+        return self._started_at + timedelta(seconds=self._loop.time())
+
+    @property
+    def calls(self) -> int:
+        """How many calls it has made."""
+        return len(self._futures)
+
+    def replay(self, history: Sequence[Observation]) -> None:
+        """Go through what was observed before; afterwards all that is called must be recorded.
+
+        Raises:
+            NondeterminismError: the code does something else than what was recorded.
+        """
+        self.feed(history)
+        if not (history or self._recorded):
+            return
+        for key in self._new:
+            self._break(
+                f"{key} is called ({_shown(self._new[key].spec)}), and the record of the run, "
+                "which is further, lacks it"
+            )
+        self._raise_if_broken()
+
+    def feed(self, observations: Sequence[Observation]) -> None:
+        """Tell the program what has happened, one after the other; it runs after each.
+
+        Raises:
+            NondeterminismError: the code does something else than what was recorded.
+            Exception: a value could not be loaded; the execution is of no use any more.
+        """
+        self._start()
+        for one in observations:
+            self._loop.move_to((one.at - self._started_at).total_seconds())
+            if isinstance(one, Cancelled):
+                self._cancel(one.reason)
+            else:
+                self._deliver(one)
+            self._run_until_idle()
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the program now: `asyncio.CancelledError` at the place where it waits."""
+        self.feed([Cancelled(reason, self.now)])
+
+    def run(self) -> Progress:
+        """Return what has happened since the last time.
+
+        Raises:
+            NondeterminismError: a recorded call is no longer made.
+        """
+        self._start()
+        if not self._checked:
+            self._checked = True
+            for path in sorted(self._unmet):
+                gone = self._recorded[path]
+                self._break(
+                    f"{gone.key} is recorded ({_shown(gone.spec)}), and the code no longer calls it"
+                )
+            self._raise_if_broken()
+        calls = tuple(self._new.values())
+        self._new.clear()
+        given_up, self._given_up = tuple(self._given_up), []
+        groups = self._groups(calls)
+        return Progress(calls, groups, self._alone(), given_up, self._end)
+
+    def close(self) -> None:
+        """Throw the program away; what it would wait for while it is thrown away is refused."""
+        self._loop.closed = True
+        for task in self._loop.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - asyncio's own way
+            coroutine = task.get_coro()
+            if coroutine is None:
+                continue
+            for _ in range(_CLOSES):
+                try:
+                    self._context.run(coroutine.close)
+                except RuntimeError:
+                    continue  # it waits for something in a `finally`; that wait ends now
+                except BaseException:  # noqa: BLE001 - raised by code that is being thrown away
+                    break
+                else:
+                    break
+
+    # --- for calls in the program ----------------------------------------------------------------
+
+    def new_key(self, label: str) -> str:
+        """Return the key of the call that is being made; each takes one place.
+
+        Raises:
+            InvalidFlow: it is made in a thread that the program has started.
+        """
+        self._loop._check_open()  # noqa: SLF001 - the two are one thing in two files
+        return key_of(label, self._loop.scope().next_call())
+
+    def add(self, spec: StepSpec, delay: timedelta | None = None) -> Awaited[Any]:
+        """Make a call, whose key came from `new_key`, and return what the program awaits."""
+        return Awaited(self._make(spec, delay))
+
+    def draw(self) -> bytes:
+        """Return 32 bytes that look random and are the same in every replay."""
+        return sha256(self.run_id.bytes + self._loop.scope().next_draw().encode()).digest()
+
+    def _make(self, spec: StepSpec, delay: timedelta | None) -> CallFuture:
+        call = Call(spec.key, spec, delay, after_cancel=self._cancelled)
+        future = CallFuture(call, self._loop, self._abandoned)
+        self._futures[call.key] = future
+        path = path_of(call.key)
+        known = self._recorded.get(path)
+        if known is None:
+            self._new[call.key] = call
+        else:
+            self._unmet.discard(path)
+            self._compare(known, spec)
+        return future
+
+    def _compare(self, known: Recorded, spec: StepSpec) -> None:
+        old = known.spec
+        if (known.key, old.kind, old.name) != (spec.key, spec.kind, spec.name):
+            self._break(
+                f"at {path_of(spec.key)} the code calls {_shown(spec)}, "
+                f"and {_shown(old)} is recorded"
+            )
+        elif old.arguments != spec.arguments or old.map != spec.map:
+            self._break(
+                f"{spec.key} is called with {_inputs(spec)}, and {_inputs(old)} is recorded"
+            )
+
+    # --- time --------------------------------------------------------------------------------
+
+    def _start_timer(self, seconds: float, handle: asyncio.TimerHandle, label: str) -> None:
+        spec = StepSpec(key=self.new_key(label), name=label, kind=StepKind.TIMER)
+        future = self._make(spec, timedelta(seconds=seconds))
+        self._timers[handle] = future
+        future.add_done_callback(lambda _: self._ring(handle))
+
+    def _ring(self, handle: asyncio.TimerHandle) -> None:
+        if self._timers.pop(handle, None) is not None:
+            self._loop.wake(handle)
+
+    def _drop_timer(self, handle: asyncio.TimerHandle) -> None:
+        future = self._timers.pop(handle, None)
+        if future is not None:
+            future.cancel()
+
+    # --- what happens --------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._root is not None:
+            return
+        coroutine = self._context.run(self._function, **self._inputs)
+        self._root = self._loop.create_root(coroutine, self._context)
+        self._run_until_idle()
+
+    def _run_until_idle(self) -> None:
+        try:
+            self._loop.run_ready()
+            if self._root is not None and self._root.done():
+                # As `asyncio.run` does: what the program has left behind is cancelled, and may end.
+                for task in self._loop.tasks:
+                    task.cancel()
+                self._loop.run_ready()
+        except StepError as error:
+            self._end = Raised(error)
+        self._raise_if_broken()
+        if self._end is None:
+            self._end = self._ending()
+            if self._end is not None:
+                self._give_up_the_rest()
+
+    def _ending(self) -> End | None:
+        assert self._root is not None
+        if self._root.done() and not self._loop.tasks:
+            return self._outcome(self._root)
+        if all(future.done() for future in self._futures.values()):
+            return Raised(
+                StepError(
+                    "the program waits for something that can never come: no call of it is open",
+                    hint="an event that nobody sets, an empty queue, or a lock that is held?",
+                )
+            )
+        return None
+
+    def _outcome(self, root: ProgramTask) -> End:
+        if root.cancelled():
+            return Raised(asyncio.CancelledError())
+        error = root.exception()
+        if isinstance(error, ContinueAsNew):
+            return Continued(error.inputs)
+        if error is not None:
+            return Raised(error)
+        for future in self._futures.values():
+            if future.handle is not None and not (future.handle.is_awaited or future.cancelled()):
+                return Raised(
+                    StepError(
+                        f"{future.call.key} was called and never awaited",
+                        hint=f"await it, or what a task or gather makes of it: "
+                        f"await {future.call.spec.name.rpartition('.')[2]}(…)",
+                    )
+                )
+        return Returned(root.result())
+
+    def _give_up_the_rest(self) -> None:
+        self._timers.clear()
+        for future in list(self._futures.values()):
+            future.cancel()
+
+    def _abandoned(self, future: CallFuture) -> None:
+        """Take back a call that nobody knows yet; tell the host about any other."""
+        if self._new.pop(future.call.key, None) is None and not self._loop.closed:
+            self._given_up.append(future.call.key)
+
+    def _cancel(self, reason: str) -> None:
+        self._cancelled = True
+        assert self._root is not None
+        self._root.cancel(reason)
+
+    def _deliver(self, ended: Ended) -> None:
+        future = self._futures.get(ended.key)
+        if future is None:
+            self._break(f"{ended.key} is recorded, and the code no longer calls it by then")
+            self._raise_if_broken()
+            return
+        self._grouped.pop(ended.key, None)
+        if future.done():
+            return
+        if ended.state is StepState.COMPLETED:
+            future.set_result(ended.load() if ended.load else ended.value)
+        elif ended.state is StepState.SKIPPED:
+            future.set_result(None)
+        elif future.call.spec.allow_failure:
+            future.set_result(_failure(ended))
+        else:
+            future.set_exception(_error(future.call, ended))
+
+    # --- groups --------------------------------------------------------------------------------
+
+    def _groups(self, calls: Sequence[Call]) -> tuple[tuple[str, ...], ...]:
+        joined: dict[Callable[..., Any], list[str]] = {}
+        for call in calls:
+            by = self._futures[call.key].joined_by()
+            if by is not None:
+                joined.setdefault(by, []).append(call.key)
+        groups = {by: keys for by, keys in joined.items() if len(keys) > 1}
+        self._grouped |= {key: by for by, keys in groups.items() for key in keys}
+        return tuple(tuple(keys) for keys in groups.values())
+
+    def _alone(self) -> tuple[str, ...]:
+        """Return the open calls of groups that the program now waits for in another way."""
+        alone = [
+            key
+            for key, by in self._grouped.items()
+            if not self._futures[key].done() and self._futures[key].joined_by() != by
+        ]
+        for key in alone:
+            del self._grouped[key]
+        return tuple(alone)
+
+    # --- nondeterminism ------------------------------------------------------------------------
+
+    def _break(self, difference: str) -> None:
+        if self._loop.broken is None:
+            self._loop.broken = NondeterminismError(
+                f"program {self.flow!r} does something else than its record says: {difference}",
+                hint="the code was changed under a run that waits, or does not do the same each "
+                "time: bring the old code back, or cancel the run",
+            )
+
+    def _raise_if_broken(self) -> None:
+        if self._loop.broken is not None:
+            raise self._loop.broken
+
+
+#: How many awaits a `finally` of a program may try while the program is thrown away.
+_CLOSES: Final = 100
+
+
+def _shown(spec: StepSpec) -> str:
+    return f"{spec.kind} {spec.name!r}"
+
+
+def _inputs(spec: StepSpec) -> str:
+    given = dict(spec.arguments)
+    if spec.map is not None:
+        given[spec.map.parameter] = f"each of {spec.map.items!r}"
+    shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return f"({shown})" if len(shown) <= 200 else f"({shown[:200]}…)"
+
+
+def _failure(ended: Ended) -> StepFailure:
+    return StepFailure(
+        step=ended.key,
+        error=ended.error_type or "StepError",
+        message=ended.error_message or "",
+        attempts=ended.attempts,
+    )
+
+
+def _error(call: Call, ended: Ended) -> Exception:
+    if call.spec.kind is StepKind.SIGNAL:
+        return SignalTimeout(f"the signal {call.spec.name!r} did not come within {call.delay}")
+    how = "was cancelled" if ended.state is StepState.CANCELLED else "failed"
+    said = ": ".join(part for part in (ended.error_type, ended.error_message) if part)
+    return StepFailed(
+        f"{ended.key} {how}" + (f": {said}" if said else ""),
+        step=ended.key,
+        error=ended.error_type or ("StepCancelled" if how == "was cancelled" else "StepError"),
+        reason=ended.error_message or "",
+        attempts=ended.attempts,
+    )

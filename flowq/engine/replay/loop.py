@@ -1,0 +1,252 @@
+"""An event loop that runs one program, in the calling thread, until nothing is left to do now.
+
+Nothing in it depends on the world: callbacks run in the order in which they were scheduled, the
+time is what the program's host says it is, and a timer is a call of the program like any other. So
+`asyncio.gather`, `TaskGroup`, `wait`, `wait_for`, `timeout`, `Queue` and the locks work, and do the
+same in every replay. What would touch the world (sockets, processes, threads, signals) is refused.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any, Final, NoReturn
+from weakref import WeakKeyDictionary
+
+from flowq.core.errors import InvalidFlow, StepError
+from flowq.engine.replay.scopes import Scope
+from flowq.engine.replay.waiting import ProgramTask
+
+logger = logging.getLogger(__name__)
+
+#: Callbacks without any wait between them after which a program counts as one that spins.
+_MOST_CALLBACKS: Final = 1_000_000
+
+
+class ProgramLoop(AbstractEventLoop):
+    """The event loop of one program.
+
+    Args:
+        start_timer: Makes a timer a call: from the seconds, and what to do then.
+        drop_timer: Told when a timer was cancelled.
+    """
+
+    def __init__(
+        self,
+        start_timer: Callable[[float, asyncio.TimerHandle, str], None],
+        drop_timer: Callable[[asyncio.TimerHandle], None],
+    ) -> None:
+        self._start_timer = start_timer
+        self._drop_timer = drop_timer
+        self._ready: deque[asyncio.Handle] = deque()
+        self._now = 0.0
+        self._thread = 0
+        self._root: Scope | None = Scope("")
+        self._callbacks = Scope("c")
+        self._others: WeakKeyDictionary[asyncio.Task[Any], Scope] = WeakKeyDictionary()
+        # Kept, so that none is finalised when the garbage collector happens to come by.
+        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self.tasks: list[ProgramTask] = []  #: Those that may not be done.
+        self.broken: BaseException | None = None  #: Why nothing of the program runs any more.
+        self.closed = False
+
+    # --- for the execution -----------------------------------------------------------------------
+
+    def run_ready(self) -> None:
+        """Run whatever can run now.
+
+        Raises:
+            StepError: it does not come to an end.
+        """
+        left = _MOST_CALLBACKS
+        with self._running():
+            while self._ready and self.broken is None:
+                handle = self._ready.popleft()
+                if not handle.cancelled():
+                    handle._run()  # noqa: SLF001 - what every event loop does with a handle
+                left -= 1
+                if not left:
+                    raise StepError(
+                        "the program spins: it has run a million callbacks without waiting for "
+                        "anything that takes time",
+                        hint="wait with flowq.sleep(…), or for a step, in the loop that spins",
+                    )
+        self.tasks = [task for task in self.tasks if not task.done()]
+
+    def move_to(self, now: float) -> None:
+        """Set the time, which never goes back."""
+        self._now = max(self._now, now)
+
+    def scope(self) -> Scope:
+        """Return the scope of what runs now.
+
+        Raises:
+            InvalidFlow: it runs in another thread than the program.
+        """
+        self._check_thread("calls something")
+        task = asyncio.current_task(self)
+        if isinstance(task, ProgramTask):
+            return task.scope
+        if task is None:
+            return self._callbacks
+        return self._others.setdefault(task, self._callbacks.next_task())
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        before = asyncio._get_running_loop()  # noqa: SLF001 - documented for makers of loops
+        hooks = sys.get_asyncgen_hooks()
+        self._thread = threading.get_ident()
+        asyncio._set_running_loop(self)  # noqa: SLF001 - as above
+        sys.set_asyncgen_hooks(self._generators.append, lambda _: None)
+        try:
+            yield
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio._set_running_loop(before)  # noqa: SLF001 - as above
+
+    def _check_thread(self, what: str) -> None:
+        if self._thread != threading.get_ident():
+            raise InvalidFlow(
+                f"a thread {what} in a program: its order would differ from replay to replay",
+                hint="start threads in a step",
+            )
+
+    def _check_open(self) -> None:
+        if self.closed:
+            # No `Exception`: what a `finally` of the program wants to wait for is not to happen.
+            raise GeneratorExit("the program is put away until it goes on elsewhere")
+
+    # --- what asyncio asks of a loop ----------------------------------------------------------------
+
+    def time(self) -> float:
+        """Seconds since the program began, by the last thing that it has observed."""
+        return self._now
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        self._check_thread("reports back")
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self._check_open()
+        handle = asyncio.TimerHandle(self._now + delay, callback, args, self, context)
+        if delay <= 0:
+            self._ready.append(handle)
+        else:
+            sleeps = getattr(callback, "__name__", "") == "_set_result_unless_cancelled"
+            self._start_timer(delay, handle, "sleep" if sleeps else "timer")
+        return handle
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_later(when - self._now, callback, *args, context=context)
+
+    def wake(self, handle: asyncio.Handle) -> None:
+        """Run a timer's callback with the next ones."""
+        self._ready.append(handle)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self._drop_timer(handle)
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        self._check_open()
+        return asyncio.Future(loop=self)
+
+    # Typed as a whole, since what asyncio passes on differs from version to version.
+    def create_task(self, coro: Any, **options: Any) -> Any:
+        self._check_open()
+        return self._task(coro, self.scope().next_task(), **options)
+
+    def create_root(self, coro: Coroutine[Any, Any, Any], context: Context) -> ProgramTask:
+        """Make the task of the program's own function."""
+        self._thread = threading.get_ident()
+        return self._task(coro, Scope(""), context=context)
+
+    def _task(self, coro: Any, scope: Scope, **options: Any) -> ProgramTask:
+        task = ProgramTask(coro, scope, loop=self, **options)
+        self.tasks.append(task)
+        return task
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Log what nobody has asked for, like the exception of a task that nobody awaits."""
+        if not self.closed:
+            logger.warning(
+                "in a program: %s",
+                context.get("message"),
+                exc_info=context.get("exception"),
+                extra={"action": "program_exception"},
+            )
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return not self.closed
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+
+def _refused(name: str) -> Callable[..., NoReturn]:
+    def refuse(_self: ProgramLoop, *_: object, **__: object) -> NoReturn:
+        raise InvalidFlow(
+            f"a program wants to use {_USES.get(name, f'asyncio ({name})')}, "
+            "which a replay could not repeat",
+            hint="put it into a step, and await that",
+        )
+
+    return refuse
+
+
+#: What people know these methods of a loop by.
+_USES: Final = {
+    "run_in_executor": "a thread (asyncio.to_thread, run_in_executor)",
+    "create_connection": "the network (create_connection)",
+    "create_datagram_endpoint": "the network (create_datagram_endpoint)",
+    "create_unix_connection": "a socket (create_unix_connection)",
+    "create_server": "the network (create_server)",
+    "getaddrinfo": "the network (getaddrinfo)",
+    "subprocess_exec": "another process (create_subprocess_exec)",
+    "subprocess_shell": "another process (create_subprocess_shell)",
+    "add_reader": "a file or socket (add_reader)",
+    "add_writer": "a file or socket (add_writer)",
+    "add_signal_handler": "signals of the process (add_signal_handler)",
+}
+
+for _name in dir(AbstractEventLoop):
+    if not _name.startswith("__") and _name not in vars(ProgramLoop):
+        setattr(ProgramLoop, _name, _refused(_name))
+ProgramLoop.__abstractmethods__ = frozenset()

@@ -1,0 +1,97 @@
+"""The values that go into and come out of a replay: what was recorded, what ended, what is new."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flowq.core.spec import StepSpec
+from flowq.core.states import StepState
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something that a program has called and that is to be recorded."""
+
+    key: str  #: `{label}#{path}`; the path is the scope and the ordinal: `3`, `t1.2`, `t1.t4.1`.
+    spec: StepSpec  #: Its `key` is the call's.
+    delay: timedelta | None = None  #: Of a timer: how long; of a signal: its timeout.
+    after_cancel: bool = False  #: Called after the cancel: it compensates, so it still may run.
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A call as its row has it."""
+
+    key: str
+    spec: StepSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call has ended, as its row says."""
+
+    key: str
+    state: StepState
+    at: datetime  #: When it ended, by the database's clock; the program's own clock follows it.
+    value: Any = None  #: Of a completed one: as its annotation wants it.
+    load: Callable[[], Any] | None = None  #: Loads the value if the program still wants it.
+    error_type: str | None = None
+    error_message: str | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The run was cancelled, at this place between the ends of calls."""
+
+    reason: str
+    at: datetime
+
+
+#: What a program observes, in the order in which it was first observed.
+Observation = Ended | Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The program returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An exception left the program; after a cancel that may be `asyncio.CancelledError`."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The program goes on as a new run with these inputs."""
+
+    inputs: Mapping[str, Any]
+
+
+End = Returned | Raised | Continued
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What has happened in a program since it was last asked.
+
+    Attributes:
+        calls: New calls, in the order in which they were made.
+        groups: Keys of new calls, two or more, that only one gather or task group waits for: the
+            program need not be woken before all of a group have ended, or one has failed.
+        alone: Keys of calls of earlier groups whose end the program now waits for by itself.
+        cancelled: Keys of recorded calls that nobody waits for any more.
+        end: How the program has ended; None while it waits.
+    """
+
+    calls: tuple[Call, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
+    alone: tuple[str, ...] = ()
+    cancelled: tuple[str, ...] = ()
+    end: End | None = None

@@ -1,0 +1,138 @@
+"""What a program gets from a call: a coroutine, backed by a future that knows who waits for it.
+
+A call begins when it is made, not when it is awaited, as a task does. Who waits is known from the
+callbacks: if that is one gather, or one task group, and nobody else, then the program need not run
+again before the whole of it has ended.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, TypeVar
+
+from flowq.engine.replay.scopes import Scope
+from flowq.engine.replay.values import Call
+
+T = TypeVar("T")
+
+
+class _Watched(asyncio.Future[Any]):
+    """A future, or by `ProgramTask` a task, that keeps the callbacks it was given."""
+
+    watchers: list[Callable[..., Any]]
+
+    def add_done_callback(
+        self, fn: Callable[..., Any], /, *, context: Context | None = None
+    ) -> None:
+        self.watchers.append(fn)
+        super().add_done_callback(fn, context=context)
+
+    def remove_done_callback(self, fn: Callable[..., Any], /) -> int:
+        self.watchers = [one for one in self.watchers if one != fn]
+        return super().remove_done_callback(fn)
+
+
+class CallFuture(_Watched):
+    """The end of a call, as the program waits for it.
+
+    Args:
+        call: The call.
+        loop: The program's loop.
+        abandoned: Told when the program cancels it.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        loop: asyncio.AbstractEventLoop,
+        abandoned: Callable[["CallFuture"], None],
+    ) -> None:
+        super().__init__(loop=loop)
+        self.call = call
+        self.watchers = []
+        self.handle: Awaited[Any] | None = None
+        self._abandoned = abandoned
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel it: nobody waits for the call any more."""
+        if not super().cancel(msg):
+            return False
+        self._abandoned(self)
+        return True
+
+    def joined_by(self) -> Callable[..., Any] | None:
+        """Return the gather or the task group that alone waits for the call, if one does.
+
+        All that a gather waits for have the same callback, as has what a task group waits for, so
+        equal callbacks mean one group.
+        """
+        task = self.handle.task if self.handle else None
+        if task is None or len(self.watchers) != 1 or len(task.watchers) != 1:
+            return None
+        (watcher,) = task.watchers
+        name = getattr(watcher, "__qualname__", "")
+        return watcher if name in {_GATHER, _TASK_GROUP} else None
+
+
+#: The callbacks by which asyncio joins; by another name a call only counts as awaited alone.
+_GATHER = "gather.<locals>._done_callback"
+_TASK_GROUP = "TaskGroup._on_task_done"
+
+
+class Awaited(Coroutine[Any, Any, T]):
+    """What calling a step in a program returns."""
+
+    def __init__(self, future: "asyncio.Future[T]") -> None:
+        self._future = future
+        self._steps: Generator[Any, None, T] | None = None
+        self.task: ProgramTask | None = None  #: The task that was made of it, and of nothing else.
+        if isinstance(future, CallFuture):
+            future.handle = self
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody has awaited it, or made a task of it."""
+        return self._steps is not None or self.task is not None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._begin()
+
+    def _begin(self) -> Generator[Any, None, T]:
+        if self._steps is not None:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        self._steps = self._wait()
+        return self._steps
+
+    def _wait(self) -> Generator[Any, None, T]:
+        return (yield from self._future.__await__())
+
+    def send(self, value: Any, /) -> Any:
+        """Go on; for asyncio."""
+        return (self._steps or self._begin()).send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise in it; for asyncio. Before the first await that gives the call up."""
+        if self._steps is None:
+            self._future.cancel()
+        return (self._steps or self._begin()).throw(*error)
+
+    def close(self) -> None:
+        """Give the call up."""
+        self._future.cancel()
+        if self._steps is not None:
+            self._steps.close()
+
+    def __repr__(self) -> str:
+        key = self._future.call.key if isinstance(self._future, CallFuture) else self._future
+        return f"<call {key}>"
+
+
+class ProgramTask(asyncio.Task[Any], _Watched):
+    """A task of a program, with the scope of its calls."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], scope: Scope, **options: Any) -> None:
+        self.watchers = []
+        self.scope = scope
+        super().__init__(coroutine, **options)
+        if isinstance(coroutine, Awaited):
+            coroutine.task = self
