@@ -89,6 +89,12 @@ class StepSpec(_Value):
     queue: str | None = None  #: None leaves it to Celery's `task_routes`.
 
 
+class CallSpec(StepSpec):
+    """What a program has called: a step of its run that no graph knows, so its row holds this."""
+
+    group: int = 1  #: How many calls the program waits for together; 1 for one by itself.
+
+
 class FlowSpec(_Value):
     """A named graph of steps."""
 
@@ -104,6 +110,12 @@ class FlowSpec(_Value):
             KeyError: there is none.
         """
         return self.by_key[key]
+
+    @property
+    def program(self) -> StepSpec | None:
+        """The one node of a flow that is a program; None of a graph."""
+        only = self.steps[0] if len(self.steps) == 1 else None
+        return only if only is not None and only.kind is StepKind.PROGRAM else None
 
     @property
     def by_key(self) -> dict[str, StepSpec]:

@@ -18,7 +18,7 @@ from flowq.core.errors import FlowqError, InvalidInput
 from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
-from flowq.core.spec import FlowSpec
+from flowq.core.spec import FlowSpec, StepKind
 from flowq.engine.advance import node_batch, run_ready, send
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
@@ -287,6 +287,7 @@ def _nodes(
             pending=len(graph.dependencies[step.key]),
             inputs=step.arguments,
             batch=batch_of.get(step.key),
+            observed=0 if step.kind is StepKind.PROGRAM else None,
         )
         for step in spec.steps
     )

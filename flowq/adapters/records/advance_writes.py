@@ -70,7 +70,9 @@ _CANCEL = (
     .values(status=StepState.CANCELLED, completed_at=DbNow(), wake_at=None, advanced=True)
 )
 _UNHELD = _C.status.in_(tuple(step_sources(StepState.CANCELLED) - {StepState.RUNNING}))
-_CANCEL_RUN = _CANCEL.where(or_(_UNHELD, _EXPANDED))
+#: A cancelled program, and what it has called to clean up, have some time for that.
+_SHIELD_IS_OVER = or_(_C.shielded_until.is_(None), _C.shielded_until <= DbNow())
+_CANCEL_RUN = _CANCEL.where(or_(_UNHELD, _EXPANDED), _SHIELD_IS_OVER)
 _CANCEL_ITEMS = _CANCEL.where(_UNHELD, _C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
 
 

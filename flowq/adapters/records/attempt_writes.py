@@ -13,6 +13,7 @@ from sqlalchemy import Float, Update, and_, bindparam, exists, or_, select, upda
 
 from flowq.adapters.records.payloads import copy_to_json
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.program_reads import call_spec
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.stored import STORED_NODES, stored_columns, stored_step
 from flowq.adapters.records.types import DbNow
@@ -30,7 +31,14 @@ def _seconds(name: str) -> DbNow:
     return DbNow(bindparam(name, type_=Float))
 
 
-_RUN_GOES_ON = exists().where(RUNS.c.id == _C.flow_run_id, RUNS.c.status == RunState.RUNNING)
+_RUN_GOES_ON = exists().where(
+    RUNS.c.id == _C.flow_run_id,
+    or_(
+        RUNS.c.status == RunState.RUNNING,
+        # A program that was cancelled, and what it calls to clean up.
+        and_(_C.shielded_until > DbNow(), RUNS.c.status == RunState.CANCELLING),
+    ),
+)
 _DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
 
 _CLAIMED = (
@@ -46,8 +54,17 @@ _CLAIMED = (
         resends=0,
         worker=bindparam("p_worker"),
     )
-    .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.attempt, _C.recoveries, _C.inputs)
+    .returning(
+        _C.flow_run_id,
+        _C.step_key,
+        _C.map_index,
+        _C.attempt,
+        _C.recoveries,
+        _C.inputs,
+        _C.spec,
+    )
 )
+_CLAIM_COLUMNS: Final = 7
 _CLAIM = Prepared(_CLAIMED)
 
 
@@ -148,7 +165,11 @@ class AttemptWrites(Repository):
         }
         if reads and self._connection.dialect.name != "sqlite":
             rows = self._run(_CLAIM_AND_READ, {**given, "p_keys": list(reads)}).all()
-            return _claim(step_id, token, rows[0], [row[6:] for row in rows]) if rows else None
+            return (
+                _claim(step_id, token, rows[0], [row[_CLAIM_COLUMNS:] for row in rows])
+                if rows
+                else None
+            )
         row = self._run(_CLAIM, given).first()
         if row is None:
             return None
@@ -186,7 +207,9 @@ def _claim(
     step_id: StepRunId, token: LeaseToken, row: Sequence[Any], nodes: Sequence[Sequence[Any]]
 ) -> Claim:
     rows = tuple(stored_step(node) for node in nodes if node[0] is not None)
-    return Claim(step_id, RunId(row[0]), row[1], row[2], row[3], row[4], token, row[5], rows)
+    spec = None if row[6] is None else call_spec(row[6], row[5])
+    run_id = RunId(row[0])
+    return Claim(step_id, run_id, row[1], row[2], row[3], row[4], token, row[5], rows, spec)
 
 
 def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -70,7 +71,8 @@ _LEASED = and_(
     _C.lease_expires_at.is_not(None),
     _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
 )
-_OF_CANCELLED = exists().where(_R.id == _C.flow_run_id, _ASKED)
+_SHIELD_IS_OVER = or_(_C.shielded_until.is_(None), _C.shielded_until <= DbNow())
+_OF_CANCELLED = and_(exists().where(_R.id == _C.flow_run_id, _ASKED), _SHIELD_IS_OVER)
 _ASKED_TOKENS = Prepared(select(_C.lease_token).where(_LEASED, _OF_CANCELLED))
 _RENEW = Prepared(
     update(STEPS)

@@ -120,6 +120,7 @@ def _step_row(run_id: RunId, step: NewStep, resend: float) -> Mapping[str, Any]:
         "step_order": step.order,
         "pending_dependencies": step.pending,
         "inputs": step.inputs,
+        "observed": step.observed,
         "status": StepState.QUEUED if step.batch else StepState.PENDING,
         "batch_id": step.batch,
         "p_resend": resend,

@@ -10,6 +10,8 @@ from flowq.adapters.records.attempt_writes import COMPLETED, AttemptWrites, comp
 from flowq.adapters.records.cancel_writes import StepCancels
 from flowq.adapters.records.pause_writes import StepPauses
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.program_reads import ProgramReads
+from flowq.adapters.records.program_writes import ProgramWrites
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.returns import Returns
 from flowq.adapters.records.step_reads import StepReads
@@ -55,7 +57,16 @@ _COMPLETE_AND_RELEASE = Prepared(
 )
 
 
-class FlowStepRunRepo(StepReads, AttemptWrites, Returns, AdvanceWrites, StepCancels, StepPauses):
+class FlowStepRunRepo(
+    StepReads,
+    AttemptWrites,
+    Returns,
+    AdvanceWrites,
+    StepCancels,
+    StepPauses,
+    ProgramReads,
+    ProgramWrites,
+):
     """Reads and writes `flow_step_runs` within a session or a connection; never commits."""
 
     def complete_and_release(

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import StepState
+from flowq.engine.ports.programs import ProgramRows
 from flowq.engine.rows import (
     Claim,
     NewStep,
@@ -15,7 +16,7 @@ from flowq.engine.rows import (
 )
 
 
-class StepRows(Protocol):
+class StepRows(ProgramRows, Protocol):
     """Guarded reads and writes of step runs, within one transaction."""
 
     def claim(

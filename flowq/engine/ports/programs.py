@@ -1,0 +1,68 @@
+"""The rows of programs, as the engine reads and changes them; a part of `StepRows`."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from flowq.core.ids import BatchId, RunId, StepRunId
+from flowq.core.spec import CallSpec
+from flowq.core.states import StepState
+from flowq.engine.rows import CalledRow, Claim, Outcome, ProgramState, StepPlace, Suspension
+
+
+class ProgramRows(Protocol):
+    """Guarded reads and writes of programs and of what they have called, in one transaction."""
+
+    def program(self, program: StepRunId, *, after: int) -> ProgramState | None:
+        """Read a program, and what has ended that it saw after a place, or has not seen."""
+
+    def called(self, run_id: RunId, keys: Sequence[str] | None = None) -> list[CalledRow]:
+        """Read what a program has called, all of it or some, in the order of the calls."""
+
+    def call_spec(self, run_id: RunId, key: str) -> CallSpec | None:
+        """Read the spec of one call."""
+
+    def suspend(self, claim: Claim, suspension: Suspension) -> StepState | None:
+        """`running` → `waiting`, if the lease still holds, with all that was called.
+
+        What has ended meanwhile, or a run that is stopping, queues the program again at once.
+
+        Returns:
+            `waiting`, `queued`, or None when the lease is lost.
+        """
+
+    def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:
+        """Queue a program that waits, if a batch of its calls has ended, or a member has failed.
+
+        To be called after the commit of what has ended.
+
+        Returns:
+            Whether this call has queued it.
+        """
+
+    def complete_call(self, claim: Claim, outcome: Outcome) -> BatchId | None:
+        """`running` → `completed` for a member of a group; its batch, or None: the lease is lost."""
+
+    def complete_and_wake(
+        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
+    ) -> bool | None:
+        """Complete a call that is awaited by itself and queue its program, if that waits.
+
+        Returns:
+            Whether this has queued it; None when the lease is lost.
+        """
+
+    def end_timers(self, run_id: RunId) -> list[BatchId]:
+        """End the timers of a run that are due; returns their batches."""
+
+    def next_timer(self, run_id: RunId) -> timedelta | None:
+        """How long until the next timer of a run is due."""
+
+    def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepPlace | None:
+        """Let the program of a stopping run go on for a while, so that it may see the cancel.
+
+        One that has never begun is cancelled.
+
+        Returns:
+            The program, if this call has shielded it: it is queued, or running.
+        """
