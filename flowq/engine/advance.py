@@ -13,11 +13,11 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from flowq.core.errors import FlowqError, RedisUnavailable, StepError, Unavailable
+from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.expressions import evaluate
 from flowq.core.graph import Graph
 from flowq.core.ids import (
@@ -42,12 +42,14 @@ from flowq.core.references import (
 )
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
+from flowq.engine.calls import end_called_map, map_failure, timers_due, wake, wake_after
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.finish import finish_if_done
 from flowq.engine.orphans import cancel_orphans
 from flowq.engine.ports import Transaction
-from flowq.engine.rows import Batch, Definition, Message, NewStep, StepPlace
+from flowq.engine.rows import Batch, Definition, NewStep, StepPlace
+from flowq.engine.sending import message, node_batch, send
 from flowq.engine.values import lookup
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ logger = logging.getLogger(__name__)
 #: An item of a mapped list goes into its own row if it has no more JSON characters than this;
 #: otherwise the row refers to the list.
 _INLINE_ITEM = 8192
+#: What may have started child runs.
+_WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class Advance:
         step = self._spec.step(key)
         outcome = map_outcome(step, self._tx.steps.counts(self._run_id, key))
         if outcome is None or not self._tx.steps.settle(
-            self._run_id, [key], outcome, reason=self._map_failure(key, outcome)
+            self._run_id, [key], outcome, reason=map_failure(self._tx, self._run_id, key, outcome)
         ):
             return self._progress
         if outcome is StepState.FAILED and self._tx.steps.cancel_open(self._run_id, key):
@@ -215,35 +219,6 @@ class Advance:
             joined = len(messages) >= self._engine.policies.chord_from
             self._progress.batches.append(Batch(batch, messages, joined))
 
-    def _map_failure(self, key: str, outcome: StepState) -> str | None:
-        if outcome is not StepState.FAILED:
-            return None
-        counts = self._tx.steps.counts(self._run_id, key)
-        first = self._tx.steps.first_failed_item(self._run_id, key)
-        why = (
-            f"; first: [{first.map_index}] {first.error_type}: {first.error_message}"
-            if first
-            else ""
-        )
-        return f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed{why}"
-
-
-def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
-    """Return the message for a node, or for one item of a map."""
-    node = node_id(run_id, step.key)
-    if index is None:
-        return Message(node, run_id, step.name, step.key, step.queue)
-    return Message(item_id(node, index), run_id, step.name, f"{step.key}[{index}]", step.queue)
-
-
-def node_batch(
-    engine: Engine, definition: Definition, batch: BatchId, keys: Iterable[str]
-) -> Batch:
-    """Return a batch of nodes."""
-    step = definition.spec.step
-    messages = tuple(message(definition.run_id, step(key), None) for key in keys)
-    return Batch(batch, messages, joined=len(messages) >= engine.policies.chord_from)
-
 
 def advance(
     engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], Progress]
@@ -261,7 +236,9 @@ def advance(
         progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
         reach(FaultPoint.AFTER_ADVANCE)
         send(engine, progress.batches)
-        if progress.cancelled and any(step.kind is StepKind.FLOW for step in definition.spec.steps):
+        if progress.cancelled and any(
+            step.kind in _WITH_CHILDREN for step in definition.spec.steps
+        ):
             cancel_orphans(engine, run_id)
         return progress
 
@@ -289,8 +266,19 @@ def _decide_with(step: Advance, _tx: Transaction, *, keys: Sequence[str], facts:
 def step_ended(engine: Engine, step_id: StepRunId) -> None:
     """Go on after a step that ended without advancing: its child run did, or its batch was lost."""
     node = engine.records.single(lambda tx: tx.steps.node(step_id))
-    if node is not None:
+    if node is None:
+        return
+    if engine.definitions.get(node.run_id).is_called(node.key):
+        call_ended(engine, node)
+    else:
         advance(engine, node.run_id, lambda step, tx: _unadvanced(step, tx, node))
+
+
+def call_ended(engine: Engine, place: StepPlace) -> None:
+    """Go on after a row that a program has called: it is woken, or its run may be at its end."""
+    ended = wake_after if place.map_index is None else end_called_map
+    if not ended(engine, place.run_id, place.key):
+        finish(engine, place.run_id)
 
 
 def batch_ended(engine: Engine, batch: BatchId) -> None:
@@ -298,6 +286,11 @@ def batch_ended(engine: Engine, batch: BatchId) -> None:
     kind, named = parse_batch(batch)
     if kind is BatchKind.RUN:
         run_ready(engine, RunId(named))
+    elif kind in (BatchKind.CALL, BatchKind.CALLS):
+        if not wake(engine, RunId(named), batch):
+            finish(engine, RunId(named))
+    elif kind is BatchKind.TIMER:
+        timers_due(engine, RunId(named))
     elif kind is BatchKind.NODES:
         run_id = RunId(named)
         advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, batch)))
@@ -306,29 +299,15 @@ def batch_ended(engine: Engine, batch: BatchId) -> None:
         if node is None:
             logger.warning("batch %s belongs to no run; was the run deleted?", batch)
             return
+        if engine.definitions.get(node.run_id).is_called(node.key):
+            call_ended(engine, replace(node, map_index=0))
+            return
         advance(engine, node.run_id, lambda step, _tx: step.end_map(node.key))
 
 
 def run_ready(engine: Engine, run_id: RunId) -> None:
     """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
     advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Facts()))
-
-
-def send(engine: Engine, batches: Sequence[Batch]) -> None:
-    """Send batches; when the broker is away they stay queued for the sweeper."""
-    if not batches:
-        return
-    try:
-        reach(FaultPoint.BEFORE_PUBLISH)
-        engine.dispatcher.send(batches)
-        reach(FaultPoint.AFTER_PUBLISH)
-    except RedisUnavailable as error:
-        logger.warning(
-            "%d steps are queued but were not sent, the sweeper will: %s",
-            sum(len(batch.messages) for batch in batches),
-            error,
-            extra={"action": "send_failed"},
-        )
 
 
 def _unadvanced(step: Advance, tx: Transaction, node: StepPlace) -> Progress:

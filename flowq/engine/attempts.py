@@ -45,6 +45,7 @@ from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.outages import wait_out
 from flowq.engine.ports import Transaction
+from flowq.engine.programs import run_program
 from flowq.engine.registry import StepType
 from flowq.engine.results import Stored
 from flowq.engine.rows import Claim, Outcome
@@ -105,6 +106,11 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
             return Ended(Ending.GIVEN_BACK)
         if step.kind is StepKind.FLOW:
             return _start_child(engine, claim, step, inputs)
+        if step.kind is StepKind.PROGRAM:
+            finished = run_program(engine, claim, step, started)
+            if isinstance(finished, Ended):
+                return finished
+            return end_attempt(engine, claim, finished.end, None, joined=joined)
         step_type = engine.registry.step(step.name)
         reach(FaultPoint.BEFORE_CODE)
         value = _call(attempt, step_type, claim, step, inputs)
@@ -132,7 +138,7 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
 
 def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:
     """Return a step and what it is called with."""
-    step = engine.definitions.get(claim.run_id).definition.spec.step(claim.key)
+    step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     arguments = {**step.arguments, **(claim.inputs if claim.map_index is not None else {})}
     find = lookup(engine, claim.run_id, references(arguments), claim.rows)
     return step, {name: resolve(value, find) for name, value in arguments.items()}

@@ -8,6 +8,7 @@ queued, retrying, waiting, and maps with their items. What is left is running so
     a running step                       its heartbeat asks, see `leases`; what becomes of its code
                                          depends on where it runs, see `execution`
     a child run                          is cancelled in turn, see `orphans`
+    a program that has begun             is queued, sees the cancel and may clean up, see `programs`
 
 The last of them closes the run as cancelled. A run that had ended before stays as it ended.
 """
@@ -18,8 +19,10 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance import finish
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.orphans import cancel_orphans
+from flowq.engine.orphans import SHIELD, cancel_orphans
 from flowq.engine.ports import Transaction
+from flowq.engine.rows import StepPlace
+from flowq.engine.sending import program_batch, send
 
 #: What is recorded when no reason is given.
 NO_REASON = "no reason was given"
@@ -44,8 +47,13 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
     """
     text = storable_reason(reason)
 
+    shielded: list[StepPlace] = []
+
     def ask(tx: Transaction) -> RunState | None:
+        shielded.clear()
         if tx.runs.request_cancel([run_id], text):
+            program = tx.steps.shield(run_id, SHIELD, engine.policies.resend_after)
+            shielded.extend([program] if program is not None else [])
             tx.steps.cancel_open(run_id)
         return tx.runs.status(run_id)
 
@@ -54,6 +62,8 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
     reach(FaultPoint.AFTER_CANCEL)
     if state in TERMINAL_RUN_STATES:
         return state
+    if shielded:
+        send(engine, [program_batch(engine, run_id)])
     cancel_orphans(engine, run_id)
     finish(engine, run_id)
     return _found(run_id, engine.records.single(lambda tx: tx.runs.status(run_id)))

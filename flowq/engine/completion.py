@@ -13,11 +13,14 @@ which is what the sweeper looks for.
 """
 
 from flowq.core.errors import LeaseLost
+from flowq.core.ids import BatchKind, parse_batch
 from flowq.core.states import StepState
-from flowq.engine.advance import Facts, advance, finish, node_batch, send
+from flowq.engine.advance import Facts, advance, call_ended, finish
+from flowq.engine.calls import program_of, wake, woken
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.rows import Claim, Outcome
+from flowq.engine.rows import Claim, Outcome, StepPlace
+from flowq.engine.sending import node_batch, send
 
 
 def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> None:
@@ -27,8 +30,11 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) ->
         LeaseLost: the attempt no longer holds its lease; nothing has changed.
     """
     reach(FaultPoint.BEFORE_COMPLETE)
+    if claim.spec is not None:
+        _complete_call(engine, claim, outcome, joined=joined)
+        return
     known = engine.definitions.get(claim.run_id)
-    dependents = known.graph.dependents[claim.key]
+    dependents = known.graph.dependents.get(claim.key)  # none of an item of a program's map
     is_item = claim.map_index is not None
     if joined or is_item or not dependents:
         advanced = not joined
@@ -53,7 +59,10 @@ def end_item(engine: Engine, claim: Claim) -> None:
 
     Asked after the commit: of two items that end at the same moment, the later one sees both.
     """
-    advance(engine, claim.run_id, lambda step, _tx: step.end_map(claim.key))
+    if engine.definitions.get(claim.run_id).is_called(claim.key):
+        call_ended(engine, StepPlace(claim.run_id, claim.key, claim.map_index))
+    else:
+        advance(engine, claim.run_id, lambda step, _tx: step.end_map(claim.key))
 
 
 def _after(engine: Engine, claim: Claim) -> None:
@@ -61,6 +70,30 @@ def _after(engine: Engine, claim: Claim) -> None:
         finish(engine, claim.run_id)
     elif not engine.records.single(lambda tx: tx.steps.has_open(claim.run_id, claim.key)):
         end_item(engine, claim)
+
+
+def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> None:
+    """Complete what a program has called, and wake it if it awaits nothing else with this."""
+    assert claim.spec is not None
+    run_id, resend_after = claim.run_id, engine.policies.resend_after
+    if claim.spec.group == 1:
+        program = program_of(engine, run_id)
+        queued = engine.records.complete_and_wake(claim, outcome, program, resend_after)
+        if queued is None:
+            raise lost(claim)
+        reach(FaultPoint.AFTER_COMPLETE)
+        woken(engine, run_id, queued=queued)
+    else:
+        batch = engine.records.single(lambda tx: tx.steps.complete_call(claim, outcome), once=True)
+        if batch is None:
+            raise lost(claim)
+        reach(FaultPoint.AFTER_COMPLETE)
+        # Its program may have come to await it by itself meanwhile.
+        if joined and parse_batch(batch)[0] is BatchKind.CALLS:
+            return
+        queued = wake(engine, run_id, batch)
+    if not queued:
+        finish(engine, run_id)
 
 
 def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> None:

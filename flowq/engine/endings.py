@@ -26,13 +26,13 @@ from flowq.core.errors import (
 )
 from flowq.core.retries import error_type_names, retry_delay
 from flowq.core.states import RunState, StepState
-from flowq.engine.advance import Advance, Progress, advance, finish
+from flowq.engine.advance import Advance, Progress, advance, call_ended, finish
 from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.outages import has_ended, wait_out
 from flowq.engine.ports import Transaction
-from flowq.engine.rows import Claim, Outcome
+from flowq.engine.rows import Claim, Outcome, StepPlace
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +109,7 @@ def failed(
 ) -> Ended:
     """Record a failed attempt: another one follows, or the step has failed."""
     reach(FaultPoint.BEFORE_FAIL)
-    definition = engine.definitions.get(claim.run_id).definition
-    step = definition.spec.step(claim.key)
+    step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     metadata: dict[str, Any] = {"traceback": _traceback(error)}
     if step.map is not None and _is_small(inputs.get(step.map.parameter)):
         metadata["item"] = inputs[step.map.parameter]
@@ -142,6 +141,14 @@ def failed(
             raise lost(claim)
         reach(FaultPoint.AFTER_FAIL)
         end_item(engine, claim)
+        return Ended(Ending.FAILED, error)
+    if claim.spec is not None:
+        if not engine.records.single(
+            lambda tx: tx.steps.fail(claim, outcome, advanced=False), once=True
+        ):
+            raise lost(claim)
+        reach(FaultPoint.AFTER_FAIL)
+        call_ended(engine, StepPlace(claim.run_id, claim.key, None))
         return Ended(Ending.FAILED, error)
 
     def work(transition: Advance, tx: Transaction) -> Progress:
@@ -195,7 +202,10 @@ def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
         return False
     logger.info("%s of run %s was cancelled", claim.key, claim.run_id, extra={"action": "cancel"})
     try:
-        finish(engine, claim.run_id)
+        if claim.spec is not None:
+            call_ended(engine, StepPlace(claim.run_id, claim.key, None))
+        else:
+            finish(engine, claim.run_id)
     except Unavailable as error:
         logger.warning("run %s is left to the sweeper: %s", claim.run_id, error)
     return True

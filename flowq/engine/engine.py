@@ -17,8 +17,10 @@ from flowq.core.graph import Graph
 from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.references import references
+from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
 from flowq.engine.leases import LeaseKeeper
+from flowq.engine.live import LivePrograms
 from flowq.engine.ports import Dispatcher, Events, Records
 from flowq.engine.recent import RecentValues
 from flowq.engine.registry import Registry
@@ -27,6 +29,8 @@ from flowq.engine.rows import Definition, Together
 
 #: With more, a step that completes only counts its dependents down.
 _MOST_SIBLINGS = 16
+#: Specs of called steps that are remembered for a run.
+_MOST_CALLED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,46 @@ class Policies:
     cancel_every: timedelta = timedelta(seconds=2)
     #: How long the code of a cancelled step has for each of the two ways of ending it.
     cancel_grace: timedelta = timedelta(seconds=10)
+    #: How long a cancelled program may go on after it has seen the cancel.
+    cleanup: timedelta = timedelta(seconds=60)
+    #: Calls of one program, at most.
+    most_calls: int = 10_000
+    #: Programs that are kept alive in this process while they wait.
+    live_programs: int = 500
 
 
 class Known:
     """A run's definition with what follows from it."""
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, records: Records) -> None:
         self.definition = definition
+        self._records = records
+        self._called: dict[str, StepSpec] = {}
         self.graph = Graph.of(definition.spec)
+
+    def is_called(self, key: str) -> bool:
+        """Tell whether a step is none of the graph's, so its program has called it."""
+        return key not in self.definition.spec.by_key
+
+    def step(self, key: str) -> StepSpec:
+        """Return a step of the run; what its program has called is read, and remembered.
+
+        Raises:
+            RunNotFound: it is neither, so the run was deleted.
+        """
+        known = self.definition.spec.by_key.get(key) or self._called.get(key)
+        if known is not None:
+            return known
+        run_id = self.definition.run_id
+        found = self._records.single(lambda tx: tx.steps.call_spec(run_id, key))
+        if found is None:
+            raise RunNotFound(f"run {run_id} has no step {key!r}", hint="flowq runs ls")
+        if found.map is not None:
+            found = found.model_copy(update={"map": found.map.model_copy(update={"items": []})})
+        if len(self._called) >= _MOST_CALLED:
+            self._called.clear()
+        self._called[key] = found
+        return found
 
     @cached_property
     def keys(self) -> Mapping[StepRunId, str]:
@@ -122,7 +158,7 @@ class Definitions:
 
     def add(self, definition: Definition) -> Known:
         """Remember a definition and drop the one that was not used for longest."""
-        known = Known(definition)
+        known = Known(definition, self._records)
         with self._lock:
             self._known[definition.run_id] = known
             if len(self._known) > self._size:
@@ -156,6 +192,7 @@ class Engine:
     definitions: Definitions = field(init=False)
     leases: LeaseKeeper = field(init=False)
     recent: RecentValues = field(init=False, default_factory=RecentValues)
+    live: LivePrograms = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definitions", Definitions(self.records))
@@ -166,3 +203,4 @@ class Engine:
             cancel_grace=self.policies.cancel_grace,
         )
         object.__setattr__(self, "leases", leases)
+        object.__setattr__(self, "live", LivePrograms(self.policies.live_programs))

@@ -30,6 +30,10 @@ class FaultPoint(StrEnum):
     AFTER_FAIL = "after_fail"  #: It is, as a retry or as a failure.
     BEFORE_ADVANCE = "before_advance"  #: A batch has ended, or steps are to be decided.
     AFTER_ADVANCE = "after_advance"  #: That is committed; what it queued was not sent.
+    BEFORE_SUSPEND = "before_suspend"  #: A program waits; what it has called is not recorded.
+    AFTER_SUSPEND = "after_suspend"  #: It is; nothing of it was sent.
+    BEFORE_WAKE = "before_wake"  #: What a program has called has ended; it sleeps.
+    AFTER_WAKE = "after_wake"  #: It is queued, if that was all; it was not sent.
     BEFORE_PUBLISH = "before_publish"  #: Messages are about to go to the broker.
     AFTER_PUBLISH = "after_publish"  #: They have gone.
     BEFORE_FINISH = "before_finish"  #: All steps may have ended; the run is open.

@@ -7,6 +7,7 @@ one guarded UPDATE, so if both ask, one closes.
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from flowq.core.errors import FlowqError, Unavailable
@@ -50,6 +51,9 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
         return _close(engine, definition, _decision(engine, definition, ending))
     # Steps that were being queued while the run was stopped are found here, not run.
     stopping = ending.status is RunState.CANCELLING
+    if stopping and definition.spec.program is not None:
+        # It was being claimed, perhaps, while the run was stopped.
+        records.single(lambda tx: tx.steps.shield(run_id, engine.policies.cleanup, timedelta(0)))
     if stopping and records.single(lambda tx: tx.steps.cancel_open(run_id)):
         return finish_if_done(engine, definition)
     return None
@@ -72,7 +76,8 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
 def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Decision:
     """Decide how a run ends whose steps have all ended."""
     run_id, spec = definition.run_id, definition.spec
-    failed = engine.records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
+    rows = engine.records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
+    failed = [row for row in rows if row.key in spec.by_key]  # what a program called, it has judged
     state = run_outcome(spec, [row.key for row in failed], cancel_requested=ending.cancel_requested)
     if state is RunState.COMPLETED and ending.error is not None:
         # It was stopped for a reason that is neither a step's failure nor a cancel: its deadline.

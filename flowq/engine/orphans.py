@@ -9,6 +9,7 @@ dies in between is made up for by the sweeper, which asks the same question abou
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 
 from flowq.core.errors import RedisUnavailable
@@ -20,6 +21,8 @@ from flowq.engine.rows import Orphan
 
 logger = logging.getLogger(__name__)
 
+#: So long a program of a stopping run may wait for a worker, to see that it is stopping.
+SHIELD = timedelta(hours=1)
 #: Runs that are cancelled in one transaction.
 _GROUP = 100
 #: Runs that are closed by whoever has cancelled them; the rest is left to workers.
@@ -51,6 +54,7 @@ def stop_orphans(tx: Transaction, orphans: Sequence[Orphan]) -> None:
     for orphan in orphans:
         reason = f"step {orphan.key!r} of run {orphan.parent}, which waited for it, {orphan.state}"
         if tx.runs.request_cancel([orphan.run_id], reason):
+            tx.steps.shield(orphan.run_id, SHIELD, timedelta(0))  # the sweeper sends it
             tx.steps.cancel_open(orphan.run_id)
 
 

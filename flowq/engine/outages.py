@@ -20,7 +20,7 @@ from flowq.core.errors import (
     Unavailable,
 )
 from flowq.core.states import StepState
-from flowq.engine.advance import run_ready
+from flowq.engine.advance import call_ended, run_ready
 from flowq.engine.completion import end_item
 from flowq.engine.engine import Engine
 from flowq.engine.rows import Claim, StepPlace
@@ -79,6 +79,8 @@ def has_ended(engine: Engine, claim: Claim, *, joined: bool) -> StepState | None
     if claim.map_index is not None:
         if not joined or state is StepState.FAILED:
             end_item(engine, claim)
+    elif claim.spec is not None:
+        call_ended(engine, StepPlace(claim.run_id, claim.key, None))
     elif not joined:
         _go_on(engine, claim)
     return state

@@ -19,12 +19,13 @@ from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec, StepKind
-from flowq.engine.advance import node_batch, run_ready, send
+from flowq.engine.advance import run_ready
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
 from flowq.engine.rows import Batch, Definition, NewRun, NewStep
+from flowq.engine.sending import node_batch, send
 from flowq.engine.submission import Submission, SubmitOptions, as_json, same_json
 
 logger = logging.getLogger(__name__)

@@ -32,13 +32,13 @@ from flowq.core.ids import (
     batch_of_run,
     node_id,
 )
-from flowq.engine.advance import message, send
 from flowq.engine.collector import COLLECT, EVERY
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.orphans import stop_orphans
+from flowq.engine.orphans import SHIELD, stop_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, StepPlace
+from flowq.engine.sending import message, send
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,11 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
         )
     ended += [step.batch for step in lapsed if step.failed]
     due = records.write(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
+    timed = records.write(lambda tx: tx.sweeps.timed(limit=_LIMIT))
+    ended += timed
     queued = [*(step.place for step in lapsed if not step.failed), *due]
     resend(engine, alone(engine, queued))
-    return len(lapsed) + len(due)
+    return len(lapsed) + len(due) + len(timed)
 
 
 def _named(place: StepPlace) -> dict[str, object]:
@@ -151,10 +153,10 @@ def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
     batches: list[Batch] = []
     for place in places:
         try:
-            definition = engine.definitions.get(place.run_id).definition
+            step = engine.definitions.get(place.run_id).step(place.key)
         except RunNotFound:
             continue  # deleted meanwhile, with its steps
-        one = message(place.run_id, definition.spec.step(place.key), place.map_index)
+        one = message(place.run_id, step, place.map_index)
         batches.append(Batch(_batch_of(place), (one,), joined=False))
     return batches
 
@@ -172,7 +174,10 @@ def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
         error = f"deadline passed: it was {deadline.isoformat(timespec='seconds')}"
 
         def stop(tx: Transaction, run_id: RunId = run_id, error: str = error) -> bool:
-            return tx.runs.stop(run_id, error=error) and tx.steps.cancel_open(run_id) >= 0
+            if not tx.runs.stop(run_id, error=error):
+                return False
+            tx.steps.shield(run_id, SHIELD, timedelta(0))
+            return tx.steps.cancel_open(run_id) >= 0
 
         if engine.records.write(stop):
             stopped += 1
@@ -192,6 +197,7 @@ def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
     within = records.single(lambda tx: tx.sweeps.slice(after, limit=_SLICE))
     stalled = records.single(lambda tx: tx.sweeps.stalled(within=within, grace=grace, limit=_SLICE))
     ended += [batch_of_run(run_id) for run_id in stalled]
+    ended += records.single(lambda tx: tx.sweeps.unseen(within=within, grace=grace, limit=_LIMIT))
     orphans = records.single(lambda tx: tx.sweeps.orphans(within=within, limit=_LIMIT))
     if orphans:
         records.write(lambda tx: stop_orphans(tx, orphans))

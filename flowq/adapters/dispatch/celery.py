@@ -12,6 +12,7 @@ which advances by itself: slower, same outcome.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from celery import Celery
@@ -60,12 +61,14 @@ class CeleryDispatcher:
                         headers |= {"group": batch.id, "group_index": index}
                     self._publish(producer, message.name, message.queue, headers, body)
 
-    def send_advance(self, batches: Sequence[BatchId]) -> None:
-        """Ask a worker to advance these batches; raises as `send`."""
+    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+        """Ask a worker to advance these batches, perhaps after a while; raises as `send`."""
+        due = None if delay is None else (datetime.now(UTC) + delay).isoformat()
         with self._producer(len(batches)) as producer:
             for batch in batches:
                 headers = {"task": ADVANCE, "id": f"advance-{batch}", "ignore_result": True}
                 headers |= {"argsrepr": f"({batch!r},)", "kwargsrepr": "{}"}
+                headers |= {"eta": due} if due is not None else {}
                 self._publish(producer, ADVANCE, None, headers, _body([batch]))
 
     def send_collect(self) -> None:

@@ -88,9 +88,13 @@ class InProcessDispatcher:
                 self._open[batch.id] = len(batch.messages)
             self._ready += [Delivery(batch.id, one, batch.joined) for one in batch.messages]
 
-    def send_advance(self, batches: Sequence[BatchId]) -> None:
+    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
         """Keep the ends of batches until they are run."""
-        self._ready += [Delivery(batch) for batch in batches]
+        if delay is None:
+            self._ready += [Delivery(batch) for batch in batches]
+        else:
+            due = self._clock() + delay.total_seconds()
+            self._later += [_Later(due, Delivery(batch)) for batch in batches]
 
     def send_collect(self) -> None:
         """Keep the request to delete what is old until it is run."""

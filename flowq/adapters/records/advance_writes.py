@@ -87,11 +87,12 @@ class AdvanceWrites(Repository):
         *,
         reason: str | None = None,
         map_size: int | None = None,
+        advanced: bool = True,
     ) -> list[str]:
         """End nodes that need no attempt; returns the keys that this call has ended."""
         unheld = or_(_PENDING, _EXPANDED) if StepState.RUNNING in step_sources(state) else _PENDING
         query = update(STEPS).where(NODES, unheld).returning(_C.step_key)
-        query = query.values(status=state, completed_at=DbNow(), wake_at=None, advanced=True)
+        query = query.values(status=state, completed_at=DbNow(), wake_at=None, advanced=advanced)
         if reason is not None:
             query = query.values(error_type="StepError", error_message=reason)
         if map_size is not None:

@@ -11,6 +11,7 @@ errors, without a password.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.types import dump_json
 from flowq.adapters.records.watchdog import Watchdog
 from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
+from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome, Together
 
@@ -153,6 +155,18 @@ class SqlRecords:
             return tx.steps.complete_and_release(claim, outcome, dependents, together)
 
         # One statement on PostgreSQL, several on SQLite.
+        if self.engine.dialect.name == "sqlite":
+            return self.write(work)
+        return self.single(work, once=True)
+
+    def complete_and_wake(
+        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
+    ) -> bool | None:
+        """Complete a call and queue its program, in the cheapest safe way."""
+
+        def work(tx: SqlTransaction) -> bool | None:
+            return tx.steps.complete_and_wake(claim, outcome, program, resend_after)
+
         if self.engine.dialect.name == "sqlite":
             return self.write(work)
         return self.single(work, once=True)

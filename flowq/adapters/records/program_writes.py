@@ -8,11 +8,12 @@ program's row before the rows of calls that have ended, so they do not wait for 
 circle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Float,
     and_,
     bindparam,
@@ -136,27 +137,27 @@ _one = STEPS.alias("one")
 _member = STEPS.alias("member")
 
 
-_OPEN_MEMBER = literal_column(
+_OPEN_MEMBER: ColumnElement[bool] = literal_column(
     "member.status IN (" + ", ".join(f"'{s}'" for s in sorted(ACTIVE_STEP_STATES)) + ")"
 )
 
 
-def _batch_has_ended(row: Any) -> Any:
-    """Tell of an ended row whether its program may be woken: with its group, or by a failure."""
+def has_ended(row: Any) -> Any:
+    """Tell of a call whether its program may be woken: by its end and its group's, or a failure."""
     open_member = exists().where(
         _member.c.flow_run_id == row.c.flow_run_id,
         _member.c.batch_id == row.c.batch_id,
         _OPEN_MEMBER,
     )
-    return or_(row.c.status == StepState.FAILED, ~open_member)
+    ended: ColumnElement[bool] = literal_column(f"{row.name}.status IN ({_ENDED})")
+    return and_(ended, or_(row.c.status == StepState.FAILED, ~open_member))
 
 
 #: A call that has ended and that its program has not seen, though it may.
 _UNSEEN = and_(
     literal_column("one.spec IS NOT NULL"),
     _one.c.observed.is_(None),
-    literal_column(f"one.status IN ({_ENDED})"),
-    _batch_has_ended(_one),
+    has_ended(_one),
 )
 _QUEUED: Final = {"status": StepState.QUEUED, "wake_at": _RESEND}
 _QUEUE_IF_ENDED = Prepared(
@@ -178,11 +179,7 @@ _QUEUE_STOPPED = Prepared(
 )
 
 _OF_BATCH = and_(_one.c.flow_run_id == bindparam("p_run"), _one.c.batch_id == bindparam("p_batch"))
-_READY = Prepared(
-    select(_one.c.id)
-    .where(_OF_BATCH, literal_column(f"one.status IN ({_ENDED})"), _batch_has_ended(_one))
-    .limit(1)
-)
+_READY = Prepared(select(_one.c.id).where(_OF_BATCH, has_ended(_one)).limit(1))
 #: Its lock is taken also while it runs: then it sees what has ended when it suspends.
 _TO_WAKE = and_(_C.id == bindparam("p_program"), _C.status.in_((_WAITING, StepState.RUNNING)))
 _WAKING = (
@@ -346,6 +343,11 @@ class ProgramWrites(Repository):
         row = self._run(_NEXT_TIMER, {"p_run": run_id}).first()
         return None if row is None or row[0] is None else row[0] - row[1]
 
+    def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
+        """Cancel what an ended program has left behind, if no worker holds it."""
+        for row in rows:
+            self._give_up(run_id, row, None)
+
     def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepPlace | None:
         """Let the program of a stopping run go on, unless it has never begun."""
         given = {"p_run": run_id, "p_limit": limit.total_seconds()}
@@ -364,7 +366,7 @@ class ProgramWrites(Repository):
         elif rows:
             self._run(_SEE, rows)
 
-    def _give_up(self, run_id: RunId, row_id: StepRunId, place: int) -> None:
+    def _give_up(self, run_id: RunId, row_id: StepRunId, place: int | None) -> None:
         row = self._run(_GIVE_UP, {"p_id": row_id, "p_place": place}).first()
         if row is not None and row[1] is not None:
             self._run(_GIVE_UP_ITEMS, {"p_run": run_id, "p_key": row[0]})

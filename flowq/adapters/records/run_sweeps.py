@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -23,9 +24,10 @@ from sqlalchemy import (
 
 from flowq.adapters.records.cancel_writes import ORPHANS, orphan
 from flowq.adapters.records.models import HAS_DEADLINE, OPEN, OPEN_RUN
+from flowq.adapters.records.program_writes import has_ended
 from flowq.adapters.records.repository import DUTIES, RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
-from flowq.core.ids import LAST_ID, RunId
+from flowq.core.ids import LAST_ID, BatchId, RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Orphan, RunSlice
 
@@ -54,7 +56,15 @@ _COUNTS = (
         func.count()
         .filter(_S.status == StepState.PENDING, _S.pending_dependencies == 0)
         .label("ready"),
-        func.count().filter(_S.status.in_((StepState.RUNNING, StepState.WAITING))).label("leased"),
+        func.count()
+        .filter(
+            or_(
+                _S.status == StepState.RUNNING,
+                and_(_S.status == StepState.WAITING, _S.shielded_until.is_(None)),
+                _S.shielded_until > DbNow(),
+            )
+        )
+        .label("moving"),
     )
     .where(OPEN, _S.flow_run_id > _AFTER, _S.flow_run_id <= _TO)
     .group_by(_S.flow_run_id)
@@ -70,8 +80,35 @@ _STALLED = (
         or_(
             _COUNTS.c.flow_run_id.is_(None),
             _COUNTS.c.ready > 0,
-            and_(_R.status == RunState.CANCELLING, _COUNTS.c.leased == 0),
+            and_(_R.status == RunState.CANCELLING, _COUNTS.c.moving == 0),
         ),
+    )
+    .limit(_LIMIT)
+)
+
+_program = STEPS.alias("program")
+_call = STEPS.alias("call")
+_UNSEEN = (
+    select(_call.c.batch_id)
+    .distinct()
+    .select_from(
+        _program.join(
+            _call,
+            and_(
+                _call.c.flow_run_id == _program.c.flow_run_id,
+                literal_column("call.spec IS NOT NULL"),
+                _call.c.observed.is_(None),
+            ),
+        )
+    )
+    .where(
+        _program.c.flow_run_id > _AFTER,
+        _program.c.flow_run_id <= _TO,
+        literal_column("program.status = 'waiting'"),
+        _program.c.spec.is_(None),
+        _program.c.observed.is_not(None),
+        _call.c.completed_at < _BEFORE,
+        has_ended(_call),
     )
     .limit(_LIMIT)
 )
@@ -126,6 +163,11 @@ class RunSweeps(Repository):
     def orphans(self, *, within: RunSlice, limit: int) -> list[Orphan]:
         """Return open child runs whose waiting step has ended, and that nobody has cancelled."""
         return [orphan(row) for row in self._run(_ORPHANS.limit(limit), _bounds(within))]
+
+    def unseen(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[BatchId]:
+        """Return batches of calls that have ended, unseen by a program that waits."""
+        given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
+        return [BatchId(row[0]) for row in self._run(_UNSEEN, given)]
 
     def stale(self, *, within: RunSlice, age: timedelta, limit: int) -> list[RunId]:
         """Return open runs whose progress was not written for `age`, the oldest first."""

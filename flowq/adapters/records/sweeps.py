@@ -33,9 +33,11 @@ from flowq.adapters.records.models import (
     OPEN,
     QUEUED,
     RETRYING,
+    TIMED,
     UNADVANCED,
 )
 from flowq.adapters.records.pause_writes import IS_PAUSED, unless_paused
+from flowq.adapters.records.program_writes import ENDINGS, of_kind
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.run_sweeps import RunSweeps
 from flowq.adapters.records.types import DbNow
@@ -67,6 +69,13 @@ _DUE = (
     .values(status=StepState.QUEUED, wake_at=_AGAIN)
     .returning(*_PLACE)
 )
+
+_TIMED = [
+    _taking(and_(TIMED, _C.wake_at <= DbNow(), of_kind(kind)), _C.wake_at)
+    .values(**values)
+    .returning(_C.batch_id)
+    for kind, values in ENDINGS.items()
+]
 
 _OVERDUE = and_(QUEUED, _C.wake_at <= DbNow())
 _UNCLAIMED = select(_C.id, *_PLACE, _C.resends).where(_OVERDUE).order_by(_C.wake_at).limit(_LIMIT)
@@ -129,6 +138,14 @@ class SqlSweeps(RunSweeps, Collecting):
         """Queue retries whose time has come; returns them, to be sent."""
         given = {"p_before": -_RETRY_GRACE, "p_again": resend_after.total_seconds()}
         return _places(self._run(_DUE, {**given, "p_limit": limit}))
+
+    def timed(self, *, limit: int) -> list[BatchId]:
+        """End timers, and waits for signals, whose time has come; returns their batches."""
+        return [
+            BatchId(row[0])
+            for statement in _TIMED
+            for row in self._run(statement, {"p_limit": limit})
+        ]
 
     def unclaimed(self, *, limit: int) -> list[Unclaimed]:
         """Return queued rows that nobody took in time, the most overdue first."""

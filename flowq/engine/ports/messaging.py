@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Protocol
 
 from flowq.core.ids import BatchId, RunId
@@ -21,8 +22,8 @@ class Dispatcher(Protocol):
             RedisUnavailable: nothing, or not everything, was sent.
         """
 
-    def send_advance(self, batches: Sequence[BatchId]) -> None:
-        """Ask a worker to advance these batches; raises as `send`."""
+    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+        """Ask a worker to advance these batches, perhaps after a while; raises as `send`."""
 
     def send_collect(self) -> None:
         """Ask a worker to delete what is old; raises as `send`."""

@@ -58,6 +58,9 @@ class ProgramRows(Protocol):
     def next_timer(self, run_id: RunId) -> timedelta | None:
         """How long until the next timer of a run is due."""
 
+    def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
+        """Cancel what an ended program has left behind, if no worker holds it."""
+
     def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepPlace | None:
         """Let the program of a stopping run go on for a while, so that it may see the cancel.
 

@@ -1,8 +1,10 @@
 """The database: transactions, and what is worth a statement of its own."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
+from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.runs import RunRows
@@ -53,6 +55,11 @@ class Records(Protocol):
             work: What to run. After the loss of a connection it is run again.
             once: Not after that: it may have happened, and would not know itself again.
         """
+
+    def complete_and_wake(
+        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
+    ) -> bool | None:
+        """Complete a call and queue its program, both or neither; see `ProgramRows`."""
 
     def joined(self, session: object) -> "Joined":
         """Take part in a transaction of the caller's.

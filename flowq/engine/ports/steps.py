@@ -66,10 +66,12 @@ class StepRows(ProgramRows, Protocol):
         *,
         reason: str | None = None,
         map_size: int | None = None,
+        advanced: bool = True,
     ) -> list[str]:
         """End nodes that need no attempt (skipped, cancelled, failed, completed maps).
 
-        They count as advanced: the caller goes on with their dependents in the same transaction.
+        They count as advanced unless the caller says otherwise: it goes on with their dependents in
+        the same transaction.
 
         Returns:
             The keys that this call has ended.

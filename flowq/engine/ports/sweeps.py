@@ -18,6 +18,12 @@ class Sweeps(Protocol):
     def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
         """Queue retries whose time has come; returns them, to be sent."""
 
+    def timed(self, *, limit: int) -> list[BatchId]:
+        """End timers, and waits for signals, whose time has come; returns their batches."""
+
+    def unseen(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[BatchId]:
+        """Batches of calls that have ended, while their program waits and has not seen it."""
+
     def unclaimed(self, *, limit: int) -> list[Unclaimed]:
         """Queued rows that nobody took in time, the most overdue first."""
 

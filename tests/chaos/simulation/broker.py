@@ -1,6 +1,7 @@
 """The broker of a simulation: one queue for all workers, that nobody can trust."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from flowq.adapters.dispatch.inprocess import Delivery, InProcessDispatcher
 from flowq.core.ids import BatchId
@@ -15,10 +16,10 @@ class Broker(InProcessDispatcher):
         super().__init__(clock=lambda: clock.seconds)
         self._reach = reach
 
-    def send_advance(self, batches: Sequence[BatchId]) -> None:
+    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
         """Keep the ends of batches; the place before and after is not one of the engine's."""
         self._reach(FaultPoint.BEFORE_PUBLISH)
-        super().send_advance(batches)
+        super().send_advance(batches, delay)
         self._reach(FaultPoint.AFTER_PUBLISH)
 
     def ready(self) -> int:

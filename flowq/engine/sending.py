@@ -1,0 +1,68 @@
+"""What is sent to workers: a message for a step, batches of them, and a try to send them.
+
+Messages follow a commit. When the broker is away what they are about stays in the rows, and the
+sweeper sends it later.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from flowq.core.errors import RedisUnavailable
+from flowq.core.ids import BatchId, RunId, batch_of_nodes, item_id, node_id
+from flowq.core.spec import StepSpec
+from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.rows import Batch, Definition, Message
+
+logger = logging.getLogger(__name__)
+
+
+def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
+    """Return the message for a node, or for one item of a map."""
+    node = node_id(run_id, step.key)
+    if index is None:
+        return Message(node, run_id, step.name, step.key, step.queue)
+    return Message(item_id(node, index), run_id, step.name, f"{step.key}[{index}]", step.queue)
+
+
+def node_batch(
+    engine: Engine, definition: Definition, batch: BatchId, keys: Iterable[str]
+) -> Batch:
+    """Return a batch of nodes."""
+    step = definition.spec.step
+    messages = tuple(message(definition.run_id, step(key), None) for key in keys)
+    return Batch(batch, messages, joined=len(messages) >= engine.policies.chord_from)
+
+
+def program_batch(engine: Engine, run_id: RunId) -> Batch:
+    """Return the message that makes a program go on."""
+    program = engine.definitions.get(run_id).definition.spec.program
+    assert program is not None
+    lead = node_id(run_id, program.key)
+    return Batch(batch_of_nodes(run_id, lead), (message(run_id, program, None),), joined=False)
+
+
+def send(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Send batches; when the broker is away they stay queued for the sweeper."""
+    if not batches:
+        return
+    try:
+        reach(FaultPoint.BEFORE_PUBLISH)
+        engine.dispatcher.send(batches)
+        reach(FaultPoint.AFTER_PUBLISH)
+    except RedisUnavailable as error:
+        logger.warning(
+            "%d steps are queued but were not sent, the sweeper will: %s",
+            sum(len(batch.messages) for batch in batches),
+            error,
+            extra={"action": "send_failed"},
+        )
+
+
+def send_later(engine: Engine, batch: BatchId, delay: timedelta) -> None:
+    """Ask for an advance after a while; when the broker is away the sweeper sees to it."""
+    try:
+        engine.dispatcher.send_advance([batch], delay)
+    except RedisUnavailable as error:
+        logger.warning("a timer is left to the sweeper: %s", error, extra={"action": "send_failed"})
