@@ -79,20 +79,24 @@ class Execution:
         self._function = function
         self._inputs = inputs
         self._started_at = started_at
-        self._recorded = {path_of(one.key): one for one in recorded}
-        self._unmet = set(self._recorded)  # recorded calls that the code has not made yet
-        self._futures: dict[str, CallFuture] = {}  # every call made, by key
+        self._recorded: dict[str, Recorded] = {}  # by their places
+        self._unmet: set[str] = set()  # places of those that the code has not called yet
+        self._made: set[str] = set()  # keys of all calls
+        self._open: dict[str, CallFuture] = {}  # those that have neither ended nor been given up
+        self._unheard: dict[str, Awaited[Any]] = {}  # those of steps that nobody may have awaited
         self._new: dict[str, Call] = {}  # calls that no `run` has told yet
         self._timers: dict[asyncio.TimerHandle, CallFuture] = {}
         self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that were told in a group
         self._given_up: list[str] = []
         self._cancelled = False
-        self._checked = False
-        self._loop = ProgramLoop(self._start_timer, self._drop_timer)
+        # asyncio's base class has many more methods, which are refused and so not written down.
+        self._loop = ProgramLoop(self._start_timer, self._drop_timer)  # type: ignore[abstract]
         self._context = Context()
         self._context.run(_current.set, self)
         self._root: ProgramTask | None = None
         self._end: End | None = None
+        for one in recorded:
+            self._know(one)
 
     # --- for the host ------------------------------------------------------------------------
 
@@ -104,17 +108,23 @@ class Execution:
     @property
     def calls(self) -> int:
         """How many calls it has made."""
-        return len(self._futures)
+        return len(self._made)
 
-    def replay(self, history: Sequence[Observation]) -> None:
+    def replay(self, history: Sequence[Observation], recorded: Sequence[Recorded] = ()) -> None:
         """Go through what was observed before; afterwards all that is called must be recorded.
+
+        Args:
+            history: What was observed, in that order.
+            recorded: Calls that have a row by now, if `__init__` did not get all of them.
 
         Raises:
             NondeterminismError: the code does something else than what was recorded.
         """
+        for one in recorded:
+            self._know(one)
         self.feed(history)
         if not (history or self._recorded):
-            return
+            return  # nothing was ever recorded: all calls are new
         for key in self._new:
             self._break(
                 f"{key} is called ({_shown(self._new[key].spec)}), and the record of the run, "
@@ -149,25 +159,24 @@ class Execution:
             NondeterminismError: a recorded call is no longer made.
         """
         self._start()
-        if not self._checked:
-            self._checked = True
-            for path in sorted(self._unmet):
-                gone = self._recorded[path]
-                self._break(
-                    f"{gone.key} is recorded ({_shown(gone.spec)}), and the code no longer calls it"
-                )
-            self._raise_if_broken()
+        for path in sorted(self._unmet):
+            gone = self._recorded[path]
+            self._break(
+                f"{gone.key} is recorded ({_shown(gone.spec)}), and the code no longer calls it"
+            )
+        self._raise_if_broken()
         calls = tuple(self._new.values())
         self._new.clear()
         given_up, self._given_up = tuple(self._given_up), []
         groups = self._groups(calls)
-        return Progress(calls, groups, self._alone(), given_up, self._end)
+        return Progress(calls, groups, self._alone(), given_up, tuple(self._open), self._end)
 
     def close(self) -> None:
         """Throw the program away; what it would wait for while it is thrown away is refused."""
         self._loop.closed = True
-        for task in self._loop.tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - asyncio's own way
+        for task in self._loop.open_tasks():
+            # asyncio would log that it is thrown away unfinished.
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
             coroutine = task.get_coro()
             if coroutine is None:
                 continue
@@ -194,7 +203,9 @@ class Execution:
 
     def add(self, spec: StepSpec, delay: timedelta | None = None) -> Awaited[Any]:
         """Make a call, whose key came from `new_key`, and return what the program awaits."""
-        return Awaited(self._make(spec, delay))
+        awaited = Awaited(self._make(spec, delay))
+        self._unheard[spec.key] = awaited
+        return awaited
 
     def draw(self) -> bytes:
         """Return 32 bytes that look random and are the same in every replay."""
@@ -203,7 +214,8 @@ class Execution:
     def _make(self, spec: StepSpec, delay: timedelta | None) -> CallFuture:
         call = Call(spec.key, spec, delay, after_cancel=self._cancelled)
         future = CallFuture(call, self._loop, self._abandoned)
-        self._futures[call.key] = future
+        self._made.add(call.key)
+        self._open[call.key] = future
         path = path_of(call.key)
         known = self._recorded.get(path)
         if known is None:
@@ -212,6 +224,18 @@ class Execution:
             self._unmet.discard(path)
             self._compare(known, spec)
         return future
+
+    def _know(self, recorded: Recorded) -> None:
+        path = path_of(recorded.key)
+        if path in self._recorded:
+            return
+        self._recorded[path] = recorded
+        if recorded.key in self._made:
+            call = self._new.pop(recorded.key, None)
+            if call is not None:  # else it was given up
+                self._compare(recorded, call.spec)
+        else:
+            self._unmet.add(path)
 
     def _compare(self, known: Recorded, spec: StepSpec) -> None:
         old = known.spec
@@ -256,22 +280,22 @@ class Execution:
             self._loop.run_ready()
             if self._root is not None and self._root.done():
                 # As `asyncio.run` does: what the program has left behind is cancelled, and may end.
-                for task in self._loop.tasks:
+                for task in self._loop.open_tasks():
                     task.cancel()
                 self._loop.run_ready()
+            end = self._ending()
         except StepError as error:
-            self._end = Raised(error)
+            end = Raised(error)
         self._raise_if_broken()
-        if self._end is None:
-            self._end = self._ending()
-            if self._end is not None:
-                self._give_up_the_rest()
+        if end is not None and self._end is None:
+            self._end = end
+            self._give_up_the_rest()
 
     def _ending(self) -> End | None:
         assert self._root is not None
-        if self._root.done() and not self._loop.tasks:
+        if self._root.done() and not self._loop.open_tasks():
             return self._outcome(self._root)
-        if all(future.done() for future in self._futures.values()):
+        if not self._open:
             return Raised(
                 StepError(
                     "the program waits for something that can never come: no call of it is open",
@@ -286,26 +310,30 @@ class Execution:
         error = root.exception()
         if isinstance(error, ContinueAsNew):
             return Continued(error.inputs)
+        if isinstance(error, SystemExit):
+            return Raised(StepError(f"the program called sys.exit({error.code!r})"))
         if error is not None:
             return Raised(error)
-        for future in self._futures.values():
-            if future.handle is not None and not (future.handle.is_awaited or future.cancelled()):
+        for key, awaited in self._unheard.items():
+            if not awaited.is_awaited:
                 return Raised(
                     StepError(
-                        f"{future.call.key} was called and never awaited",
-                        hint=f"await it, or what a task or gather makes of it: "
-                        f"await {future.call.spec.name.rpartition('.')[2]}(…)",
+                        f"{key} was called and never awaited",
+                        hint="await it, or give it to asyncio.gather or asyncio.create_task",
                     )
                 )
         return Returned(root.result())
 
     def _give_up_the_rest(self) -> None:
         self._timers.clear()
-        for future in list(self._futures.values()):
+        for future in list(self._open.values()):
             future.cancel()
 
     def _abandoned(self, future: CallFuture) -> None:
         """Take back a call that nobody knows yet; tell the host about any other."""
+        del self._open[future.call.key]
+        self._unheard.pop(future.call.key, None)
+        self._grouped.pop(future.call.key, None)
         if self._new.pop(future.call.key, None) is None and not self._loop.closed:
             self._given_up.append(future.call.key)
 
@@ -315,14 +343,12 @@ class Execution:
         self._root.cancel(reason)
 
     def _deliver(self, ended: Ended) -> None:
-        future = self._futures.get(ended.key)
-        if future is None:
+        if ended.key not in self._made:
             self._break(f"{ended.key} is recorded, and the code no longer calls it by then")
             self._raise_if_broken()
-            return
-        self._grouped.pop(ended.key, None)
-        if future.done():
-            return
+        future = self._open.get(ended.key)
+        if future is None:
+            return  # given up, or told before
         if ended.state is StepState.COMPLETED:
             future.set_result(ended.load() if ended.load else ended.value)
         elif ended.state is StepState.SKIPPED:
@@ -331,13 +357,18 @@ class Execution:
             future.set_result(_failure(ended))
         else:
             future.set_exception(_error(future.call, ended))
+        del self._open[ended.key]
+        self._grouped.pop(ended.key, None)
+        if ended.key in self._unheard and self._unheard[ended.key].is_awaited:
+            del self._unheard[ended.key]  # and its value with it
 
     # --- groups --------------------------------------------------------------------------------
 
     def _groups(self, calls: Sequence[Call]) -> tuple[tuple[str, ...], ...]:
         joined: dict[Callable[..., Any], list[str]] = {}
         for call in calls:
-            by = self._futures[call.key].joined_by()
+            future = self._open.get(call.key)
+            by = future.joined_by() if future else None
             if by is not None:
                 joined.setdefault(by, []).append(call.key)
         groups = {by: keys for by, keys in joined.items() if len(keys) > 1}
@@ -346,11 +377,7 @@ class Execution:
 
     def _alone(self) -> tuple[str, ...]:
         """Return the open calls of groups that the program now waits for in another way."""
-        alone = [
-            key
-            for key, by in self._grouped.items()
-            if not self._futures[key].done() and self._futures[key].joined_by() != by
-        ]
+        alone = [key for key, by in self._grouped.items() if self._open[key].joined_by() != by]
         for key in alone:
             del self._grouped[key]
         return tuple(alone)

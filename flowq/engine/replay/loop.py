@@ -15,12 +15,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
 from flowq.core.errors import InvalidFlow, StepError
 from flowq.engine.replay.scopes import Scope
 from flowq.engine.replay.waiting import ProgramTask
+
+_Args = TypeVarTuple("_Args")
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +48,12 @@ class ProgramLoop(AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._now = 0.0
         self._thread = 0
-        self._root: Scope | None = Scope("")
         self._callbacks = Scope("c")
         self._others: WeakKeyDictionary[asyncio.Task[Any], Scope] = WeakKeyDictionary()
         # Kept, so that none is finalised when the garbage collector happens to come by.
         self._generators: list[AsyncGenerator[Any, Any]] = []
-        self.tasks: list[ProgramTask] = []  #: Those that may not be done.
+        self._tasks: list[ProgramTask] = []  # some of them are done
+        self._sweep_at = 64  # how many of them make it worth to look for those
         self.broken: BaseException | None = None  #: Why nothing of the program runs any more.
         self.closed = False
 
@@ -68,7 +70,7 @@ class ProgramLoop(AbstractEventLoop):
             while self._ready and self.broken is None:
                 handle = self._ready.popleft()
                 if not handle.cancelled():
-                    handle._run()  # noqa: SLF001 - what every event loop does with a handle
+                    self._run_one(handle)
                 left -= 1
                 if not left:
                     raise StepError(
@@ -76,7 +78,19 @@ class ProgramLoop(AbstractEventLoop):
                         "anything that takes time",
                         hint="wait with flowq.sleep(…), or for a step, in the loop that spins",
                     )
-        self.tasks = [task for task in self.tasks if not task.done()]
+
+    def _run_one(self, handle: asyncio.Handle) -> None:
+        try:
+            handle._run()  # noqa: SLF001 - what every event loop does with a handle
+        except SystemExit as error:
+            if isinstance(error.code, int) and error.code < 0:
+                raise  # a signal ends this process; else it stands in the task that raised it
+
+    def open_tasks(self) -> list[ProgramTask]:
+        """Return the tasks that are not done."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._sweep_at = max(64, 2 * len(self._tasks))
+        return self._tasks
 
     def move_to(self, now: float) -> None:
         """Set the time, which never goes back."""
@@ -94,7 +108,9 @@ class ProgramLoop(AbstractEventLoop):
             return task.scope
         if task is None:
             return self._callbacks
-        return self._others.setdefault(task, self._callbacks.next_task())
+        if task not in self._others:
+            self._others[task] = self._callbacks.next_task()
+        return self._others[task]
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -121,32 +137,41 @@ class ProgramLoop(AbstractEventLoop):
             # No `Exception`: what a `finally` of the program wants to wait for is not to happen.
             raise GeneratorExit("the program is put away until it goes on elsewhere")
 
-    # --- what asyncio asks of a loop ----------------------------------------------------------------
+    # --- what asyncio asks of a loop ---------------------------------------------------------
 
     def time(self) -> float:
         """Seconds since the program began, by the last thing that it has observed."""
         return self._now
 
     def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        callback: Callable[[Unpack[_Args]], object],
+        *args: Unpack[_Args],
+        context: Context | None = None,
     ) -> asyncio.Handle:
+        """Run a callback with the next ones."""
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        callback: Callable[[Unpack[_Args]], object],
+        *args: Unpack[_Args],
+        context: Context | None = None,
     ) -> asyncio.Handle:
+        """Run a callback with the next ones; refused to other threads."""
         self._check_thread("reports back")
         return self.call_soon(callback, *args, context=context)
 
     def call_later(
         self,
         delay: float,
-        callback: Callable[..., Any],
-        *args: Any,
+        callback: Callable[[Unpack[_Args]], object],
+        *args: Unpack[_Args],
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
+        """Make a timer, which is a call of the program."""
         self._check_open()
         handle = asyncio.TimerHandle(self._now + delay, callback, args, self, context)
         if delay <= 0:
@@ -159,10 +184,11 @@ class ProgramLoop(AbstractEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., Any],
-        *args: Any,
+        callback: Callable[[Unpack[_Args]], object],
+        *args: Unpack[_Args],
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
+        """Make a timer for a moment of the program's clock."""
         return self.call_later(when - self._now, callback, *args, context=context)
 
     def wake(self, handle: asyncio.Handle) -> None:
@@ -173,11 +199,13 @@ class ProgramLoop(AbstractEventLoop):
         self._drop_timer(handle)
 
     def create_future(self) -> "asyncio.Future[Any]":
+        """Make a future of this loop."""
         self._check_open()
         return asyncio.Future(loop=self)
 
     # Typed as a whole, since what asyncio passes on differs from version to version.
     def create_task(self, coro: Any, **options: Any) -> Any:
+        """Make a task with a scope of its own."""
         self._check_open()
         return self._task(coro, self.scope().next_task(), **options)
 
@@ -188,14 +216,16 @@ class ProgramLoop(AbstractEventLoop):
 
     def _task(self, coro: Any, scope: Scope, **options: Any) -> ProgramTask:
         task = ProgramTask(coro, scope, loop=self, **options)
-        self.tasks.append(task)
+        self._tasks.append(task)
+        if len(self._tasks) > self._sweep_at:
+            self.open_tasks()
         return task
 
     def get_task_factory(self) -> None:
-        return None
+        """Return None: tasks are made here."""
 
     def get_exception_handler(self) -> None:
-        return None
+        """Return None: there is no other."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Log what nobody has asked for, like the exception of a task that nobody awaits."""
@@ -208,15 +238,19 @@ class ProgramLoop(AbstractEventLoop):
             )
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Log it."""
         self.call_exception_handler(context)
 
     def get_debug(self) -> bool:
+        """Return False: debugging shows times, which no replay repeats."""
         return False
 
     def is_running(self) -> bool:
+        """Tell whether the program may go on."""
         return not self.closed
 
     def is_closed(self) -> bool:
+        """Tell whether the program was thrown away."""
         return self.closed
 
 
@@ -249,4 +283,3 @@ _USES: Final = {
 for _name in dir(AbstractEventLoop):
     if not _name.startswith("__") and _name not in vars(ProgramLoop):
         setattr(ProgramLoop, _name, _refused(_name))
-ProgramLoop.__abstractmethods__ = frozenset()

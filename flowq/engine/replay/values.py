@@ -87,6 +87,7 @@ class Progress:
             program need not be woken before all of a group have ended, or one has failed.
         alone: Keys of calls of earlier groups whose end the program now waits for by itself.
         cancelled: Keys of recorded calls that nobody waits for any more.
+        waiting: Keys of all calls that are open: neither ended nor given up.
         end: How the program has ended; None while it waits.
     """
 
@@ -94,4 +95,5 @@ class Progress:
     groups: tuple[tuple[str, ...], ...] = ()
     alone: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
     end: End | None = None
