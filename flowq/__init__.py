@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowq.authoring.flows import Flow, flow
+    from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
+    from flowq.authoring.flows import AsyncFlow, Flow, flow
     from flowq.authoring.refs import Ref, length
     from flowq.authoring.steps import Step, step
     from flowq.client import Run
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AsyncFlow",
     "Flow",
     "Ref",
     "RetryPolicy",
@@ -29,14 +31,21 @@ __all__ = [
     "StepFailure",
     "__version__",
     "celery_app",
+    "continue_as_new",
     "errors",
     "flow",
     "install",
     "length",
+    "now",
+    "random",
+    "signal",
+    "sleep",
     "step",
+    "uuid",
 ]
 
 _HOMES = {
+    "AsyncFlow": "flowq.authoring.flows",
     "Flow": "flowq.authoring.flows",
     "Ref": "flowq.authoring.refs",
     "RetryPolicy": "flowq.core.retries",
@@ -44,10 +53,16 @@ _HOMES = {
     "Step": "flowq.authoring.steps",
     "StepFailure": "flowq.core.failures",
     "celery_app": "flowq.entrypoints.worker",
+    "continue_as_new": "flowq.authoring.durable",
     "flow": "flowq.authoring.flows",
     "install": "flowq.entrypoints.worker",
     "length": "flowq.authoring.refs",
+    "now": "flowq.authoring.durable",
+    "random": "flowq.authoring.durable",
+    "signal": "flowq.authoring.durable",
+    "sleep": "flowq.authoring.durable",
     "step": "flowq.authoring.steps",
+    "uuid": "flowq.authoring.durable",
 }
 
 

@@ -14,7 +14,9 @@ from flowq.authoring.signatures import describe
 from flowq.authoring.tracing import Trace, active, caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.spec import StepKind
+from flowq.engine.replay import Execution
 
+_ANY_NAME = Parameter.VAR_KEYWORD
 _NAMED = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
@@ -26,6 +28,7 @@ class Callee:
     name: str  #: Registered name.
     function: Callable[..., Any]
     signature: Signature
+    check: Callable[[Mapping[str, Any]], object] | None = None  #: Of a flow: checks its inputs.
 
     @property
     def label(self) -> str:
@@ -77,9 +80,22 @@ class Callee:
             return {**constants, "tolerate": tolerate}, None
         return constants, tolerate
 
+    def flat(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arguments by the names that a row has: those of a flow are its inputs.
+
+        Only a `BaseFlow` without `Inputs` takes inputs of any name, as `**inputs`.
+        """
+        if self.kind is not StepKind.FLOW:
+            return dict(arguments)
+        variadic = next(
+            (one.name for one in self.signature.parameters.values() if one.kind is _ANY_NAME), None
+        )
+        rest = {name: value for name, value in arguments.items() if name != variadic}
+        return {**rest, **arguments.get(variadic, {})} if variadic else rest
+
     def _wrong_call(self, problem: str) -> InvalidFlow:
-        trace = active()
-        flow = f"flow {trace.flow!r}: " if isinstance(trace, Trace) else ""
+        mode = active()
+        flow = f"flow {mode.flow!r}: " if isinstance(mode, Trace | Execution) else ""
         return InvalidFlow(
             f"{flow}{self.kind} {self.label!r} is called wrongly at {caller()}: {problem}",
             hint=f"it is defined as {describe(self.label, self.signature)}",

@@ -1,16 +1,20 @@
-"""`@flow`: a `def` function whose calls of steps make the graph of a run.
+"""`@flow`: a function whose calls of steps make a run; a graph, or a durable program.
 
-The function is traced when a run is submitted: it gets the checked inputs as real values, so `if`
-and `for` over them are plain Python, and Refs in place of results. What it has called, and what it
-returns, is the `FlowSpec` of that run.
+A `def` function is traced when a run is submitted: it gets the checked inputs as real values, so
+`if` and `for` over them are plain Python, and Refs in place of results. What it has called, and
+what it returns, is the `FlowSpec` of that run.
 
-Called within the trace of another flow, a flow becomes one node of it: a child run. Called by
-itself it is plain Python, which is how a flow is tested.
+An `async def` function is run, on the workers, over real values. Where it waits it is put away, and
+replayed over what its run has recorded (see `flowq.engine.replay`); its `FlowSpec` has one node,
+the program itself.
+
+Called within another flow, a flow is a child run of it. Called by itself it is plain Python, which
+is one way to test it.
 """
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
@@ -19,6 +23,7 @@ from typing import (
     Generic,
     Literal,
     ParamSpec,
+    Self,
     TypeVar,
     Unpack,
     cast,
@@ -26,13 +31,13 @@ from typing import (
 )
 
 from flowq.authoring.callee import Callee
+from flowq.authoring.calls import call, call_map, refuse_in_flow
 from flowq.authoring.inputs import Inputs
 from flowq.authoring.naming import registered_name
-from flowq.authoring.nodes import add_call, add_map
 from flowq.authoring.options import UNSET, Options, Unset, changed
-from flowq.authoring.plain import run_call, run_map
+from flowq.authoring.programs import program_spec
 from flowq.authoring.templates import Place, to_template
-from flowq.authoring.tracing import Trace, active, caller, during, source
+from flowq.authoring.tracing import Trace, caller, during, source
 from flowq.core.errors import InvalidFlow
 from flowq.core.graph import Graph
 from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
@@ -70,7 +75,9 @@ class Flow(Generic[P, R]):
         self._inputs = inputs
         self._options = options
         self._submission = submission
-        self._callee = Callee(StepKind.FLOW, flow_type.name, function, inputs.signature)
+        self._callee = Callee(
+            StepKind.FLOW, flow_type.name, function, inputs.signature, self._check_arguments
+        )
 
     @overload
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]": ...
@@ -138,11 +145,7 @@ class Flow(Generic[P, R]):
         return submit_many(self.type, inputs, idempotency_keys=idempotency_keys, **merged)
 
     def _refuse_in_trace(self) -> None:
-        if isinstance(active(), Trace):
-            raise InvalidFlow(
-                f"flow {self.type.name!r} is enqueued while another flow is traced ({caller()})",
-                hint=f"call it, {self._callee.label}(…), for a child run; or enqueue it in a step",
-            )
+        refuse_in_flow(self.type.name, self._callee.label)
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
         """Return the graph of a run with these inputs, without running anything.
@@ -155,15 +158,16 @@ class Flow(Generic[P, R]):
         return self.type.trace(self.type.validate(self._inputs.bind(args, kwargs)))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the flow: within the trace of another a child run, else plain Python.
+        """Call the flow: within another a child run, else plain Python.
 
         Raises:
             InvalidFlow: the inputs do not fit the function, or cannot be stored.
+            InvalidInput: in an `async def` flow: an input is of the wrong type.
         """
-        trace = active()
-        if isinstance(trace, Trace):
-            return cast(R, add_call(trace, self._callee, self._options, args, kwargs))
-        return cast(R, run_call(self._callee, self._options, args, kwargs))
+        return cast(R, call(self._callee, self._options, args, kwargs))
+
+    def _check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        self.type.validate(self._callee.flat(arguments))
 
     def map(
         self,
@@ -180,10 +184,7 @@ class Flow(Generic[P, R]):
         """
         constants, tolerate = self._callee.map_arguments(tolerate, constants)
         options = self._options if tolerate is None else changed(self._options, tolerate=tolerate)
-        trace = active()
-        if isinstance(trace, Trace):
-            return cast(list[R], add_map(trace, self._callee, options, items, constants))
-        return cast(list[R], run_map(self._callee, options, items, constants))
+        return cast(list[R], call_map(self._callee, options, items, constants))
 
     def options(
         self,
@@ -199,7 +200,7 @@ class Flow(Generic[P, R]):
         accept_skipped: bool | Unset = UNSET,
         tolerate: int | str | Unset | None = UNSET,
         key: str | Unset | None = UNSET,
-    ) -> "Flow[P, R]":
+    ) -> Self:
         """Return a copy of this flow for a call that needs something else.
 
         Args:
@@ -239,10 +240,26 @@ class Flow(Generic[P, R]):
         }
         submission = {name: value for name, value in given.items() if value is not UNSET}
         merged = {**self._submission, **submission}
-        return Flow(self.type, self._function, self._inputs, options, merged)
+        return type(self)(self.type, self._function, self._inputs, options, merged)
 
     def __repr__(self) -> str:
         return f"<Flow {self.type.name}>"
+
+
+class AsyncFlow(Flow[P, R]):
+    """A durable program, written as an `async def` function; made by `@flow`."""
+
+    # A run of it has the value; a call of it, as of every coroutine function, has to be awaited.
+    def __call__(  # type: ignore[override]
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]:
+        """Call the flow: within another a child run, else plain Python; to be awaited.
+
+        Raises:
+            InvalidFlow: the inputs do not fit the function, or cannot be stored.
+            InvalidInput: in an `async def` flow: an input is of the wrong type.
+        """
+        return cast(Coroutine[Any, Any, R], super().__call__(*args, **kwargs))
 
 
 class FlowMaker:
@@ -252,7 +269,11 @@ class FlowMaker:
         self._name = name
         self._on_failure = on_failure
 
-    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]:
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFlow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Flow[..., Any]:
         """Make a function a flow.
 
         Raises:
@@ -261,16 +282,29 @@ class FlowMaker:
         _check(function)
         name = self._name or registered_name(function)
         inputs = Inputs(name, getattr(function, "__name__", name), function)
+        is_program = inspect.iscoroutinefunction(function)
+        if is_program and self._on_failure is not FailurePolicy.FAIL_FAST:
+            raise InvalidFlow(
+                f"flow {name!r} is an `async def` function and has on_failure= ({caller()})",
+                hint="it decides itself: catch flowq.errors.StepFailed where a step is awaited",
+            )
+        label = getattr(function, "__name__", name)
         flow_type = FlowType(
             name=name,
-            trace=functools.partial(_trace, function, name, self._on_failure),
+            trace=functools.partial(program_spec, name, label)
+            if is_program
+            else functools.partial(_trace, function, name, self._on_failure),
             validate=inputs.check,
             annotation=lambda: inputs.returns,
+            program=function if is_program else None,
         )
         registry.add_flow(flow_type)
-        return Flow(flow_type, function, inputs, Options(), {})
+        kind = AsyncFlow if is_program else Flow
+        return kind(flow_type, function, inputs, Options(), {})
 
 
+@overload
+def flow(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFlow[P, R]: ...
 @overload
 def flow(function: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
@@ -289,10 +323,11 @@ def flow(
     """Make a function a flow.
 
     Args:
-        function: A `def` function that calls steps.
+        function: A `def` function that calls steps, or an `async def` function that awaits them.
         name: Unique name; `{module}.{function}` when left out.
-        on_failure: After a failed step, `fail_fast` begins nothing new; `continue` runs everything
-            that does not depend on it. Either way the run fails, unless the step was allowed to.
+        on_failure: Of a `def` flow. After a failed step, `fail_fast` begins nothing new; `continue`
+            runs everything that does not depend on it. Either way the run fails, unless the step
+            was allowed to.
 
     Raises:
         InvalidFlow: it cannot be a flow, or a value makes no sense.
@@ -313,11 +348,6 @@ def _check(function: Callable[..., Any]) -> None:
         raise InvalidFlow(
             f"@flow is given {function!r}, which is no function ({caller()})",
             hint="put @flow above a `def`, once; steps are made with @step",
-        )
-    if inspect.iscoroutinefunction(function):
-        raise InvalidFlow(
-            f"flow {function.__qualname__!r} is an `async def` function ({caller()})",
-            hint="write a plain `def`: it only says what depends on what; steps may be async",
         )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidFlow(

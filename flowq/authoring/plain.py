@@ -1,4 +1,4 @@
-"""Calls outside a trace: a step is an ordinary function, a flow a function that calls functions.
+"""Calls outside a trace and outside a program: a step is an ordinary function, a flow a function that calls functions.
 
 So a flow can be tested with no broker and no database. A flow that runs like this follows the
 options that shape its result: `when`, and what failures leave. Retries, timeouts, queues and order
@@ -6,14 +6,22 @@ have no meaning here, and a skipped step is None to those after it. A step that 
 outside any flow, raises what its function raises.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from flowq.authoring.callee import Callee
 from flowq.authoring.options import UNSET, Options, tolerance
 from flowq.authoring.refs import Condition, Ref
-from flowq.authoring.tracing import PLAIN, active, caller, during
-from flowq.core.errors import InvalidFlow
+from flowq.authoring.tracing import (
+    PLAIN,
+    active,
+    as_no_flow,
+    as_plain_program,
+    caller,
+    during,
+)
+from flowq.core.errors import InvalidFlow, StepFailed
 from flowq.core.failures import StepFailure
 from flowq.core.spec import StepKind
 
@@ -24,13 +32,15 @@ def run_call(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """Run a call.
+    """Run a call; that of an `async def` flow is to be awaited.
 
     Raises:
         InvalidFlow: a Ref is passed, or a flow that runs as plain Python calls an async step.
         Exception: whatever the function raises.
     """
     in_flow = _check(callee, options, [*args, *kwargs.values()])
+    if callee.kind is StepKind.FLOW and callee.is_async:
+        return as_plain_program(callee.function(*args, **kwargs))
     if _skipped(options):
         return None
     try:
@@ -63,6 +73,68 @@ def run_map(callee: Callee, options: Options, items: Any, constants: Mapping[str
     return results
 
 
+async def await_call(
+    callee: Callee,
+    options: Options,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Run a call of an `async def` flow that runs as plain Python.
+
+    Raises:
+        StepFailed: the function raised something, as when the flow runs on workers.
+    """
+    _check(callee, options, [*args, *kwargs.values()])
+    if _skipped(options):
+        return None
+    try:
+        return await _awaited(callee, args, kwargs)
+    except Exception as error:
+        if options.allow_failure:
+            return _failure(callee, error)
+        raise _failed(callee, error) from error
+
+
+async def await_map(
+    callee: Callee, options: Options, items: Any, constants: Mapping[str, Any]
+) -> Any:
+    """Run a map of an `async def` flow that runs as plain Python; raises as `await_call`."""
+    _check(callee, options, [items, *constants.values()])
+    if _skipped(options):
+        return None
+    allowed = tolerance(options.tolerate)
+    parameter, bound = callee.bind_map(constants)
+    items, results, failed = list(items), [], 0
+    for index, item in enumerate(items):
+        bound.arguments[parameter] = item
+        try:
+            results.append(await _awaited(callee, bound.args, bound.kwargs))
+        except Exception as error:
+            failed += 1
+            if not allowed.allows(failed=failed, total=len(items)):
+                if options.allow_failure:
+                    return _failure(callee, error)
+                raise _failed(callee, error) from error
+            results.append(_failure(callee, error, index, item))
+    return results
+
+
+async def _awaited(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    if callee.kind is StepKind.FLOW and callee.is_async:
+        return await as_plain_program(callee.function(*args, **kwargs))
+    value = _run(callee, args, kwargs)
+    return await as_no_flow(value) if inspect.isawaitable(value) else value
+
+
+def _failed(callee: Callee, error: Exception) -> StepFailed:
+    return StepFailed(
+        f"{callee.label} failed: {type(error).__name__}: {error}",
+        step=callee.label,
+        error=type(error).__name__,
+        reason=str(error),
+    )
+
+
 def _run(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     # What a step's own function calls are no longer calls of the flow.
     with during(PLAIN if callee.kind is StepKind.FLOW else None):
@@ -82,7 +154,8 @@ def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
     in_flow = active() is PLAIN
     if in_flow and callee.is_async:
         raise InvalidFlow(
-            f"step {callee.label!r} is async: a flow that runs as plain Python cannot wait for it",
+            f"{callee.kind} {callee.label!r} is async: a `def` flow that runs as plain Python "
+            "cannot wait for it",
             hint="enqueue the flow, or replace the step by a plain function in this test",
         )
     return in_flow

@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from flowq.authoring.callee import Callee
+from flowq.authoring.calls import call, call_map
 from flowq.authoring.naming import registered_name
-from flowq.authoring.nodes import add_call, add_map
 from flowq.authoring.options import (
     UNSET,
     Duration,
@@ -22,8 +22,7 @@ from flowq.authoring.options import (
     changed,
     retry_policy,
 )
-from flowq.authoring.plain import run_call, run_map
-from flowq.authoring.tracing import Trace, active, caller
+from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.retries import RetryPolicy
 from flowq.core.spec import StepKind
@@ -53,15 +52,12 @@ class Step(Generic[P, R]):
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the step: within the trace of a flow a node and its Ref, else simply the function.
+        """Call the step: in a flow a node and its Ref, or to be awaited; else simply the function.
 
         Raises:
             InvalidFlow: the arguments do not fit the function, or cannot be stored.
         """
-        trace = active()
-        if isinstance(trace, Trace):
-            return cast(R, add_call(trace, self._callee, self._options, args, kwargs))
-        return cast(R, run_call(self._callee, self._options, args, kwargs))
+        return cast(R, call(self._callee, self._options, args, kwargs))
 
     def map(
         self,
@@ -85,10 +81,7 @@ class Step(Generic[P, R]):
         """
         constants, tolerate = self._callee.map_arguments(tolerate, constants)
         options = self._options if tolerate is None else changed(self._options, tolerate=tolerate)
-        trace = active()
-        if isinstance(trace, Trace):
-            return cast(list[R], add_map(trace, self._callee, options, items, constants))
-        return cast(list[R], run_map(self._callee, options, items, constants))
+        return cast(list[R], call_map(self._callee, options, items, constants))
 
     def options(
         self,

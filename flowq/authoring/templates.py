@@ -11,27 +11,37 @@ them into text without a word.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flowq.authoring.refs import Condition, Ref, operation, owner, reference
-from flowq.authoring.tracing import Trace, caller
+from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import LITERAL, OP, REF, Reference, Template
 
 _MARKERS = frozenset({REF, LITERAL, OP})
 
 
+class Owner(Protocol):
+    """The trace, or the program, for which a template is made."""
+
+    flow: str
+
+    def reference_of(self, value: object, /) -> Reference | None:
+        """Return what stands for a value instead of a copy of it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a value stands, for messages."""
 
-    trace: Trace
+    trace: Owner
     subject: str  #: e.g. `argument 'options' of step 'fetch'`.
     path: str = ""  #: Within the value, e.g. `['client'][2]`.
     source: str | None = None  #: `file:line`; the author's call that led here when None.
@@ -104,15 +114,24 @@ def _data(value: Any, place: Place) -> Any:
     """Return JSON data with `Reference`s in it."""
     if value is None or type(value) in {bool, int}:
         return value
+    known = (
+        to_reference(value, place) if isinstance(value, Ref) else place.trace.reference_of(value)
+    )
+    if known is not None:
+        return known
     if type(value) is str or isinstance(value, float):
         return _scalar(value, place)
-    if isinstance(value, Ref):
-        return to_reference(value, place)
     if isinstance(value, Mapping):
         return _mapping(value, place)
     if isinstance(value, list | tuple | AbstractSet):
-        return [_data(item, place.inside(index)) for index, item in enumerate(value)]
+        return _items(value, place)
     return _object(value, place)
+
+
+def _items(value: Iterable[Any], place: Place) -> list[Any]:
+    data = [_data(item, place.inside(index)) for index, item in enumerate(value)]
+    # Each process goes through a set in an order of its own, and what is recorded must not.
+    return sorted(data, key=repr) if isinstance(value, AbstractSet) else data
 
 
 def _scalar(value: str | float, place: Place) -> str | float:

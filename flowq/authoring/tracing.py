@@ -1,38 +1,45 @@
 """The trace of a flow: the nodes that its function has called so far.
 
-Three things can be going on where a step is called, and a ContextVar says which:
+Several things can be going on where a step is called, and ContextVars say which:
 
-    a Trace     the flow's function runs to find out its graph; a call adds a node
-    PLAIN       the flow's function runs as ordinary Python, say in a test; a call runs the step
-    nothing     the step is called by itself; it is an ordinary function
+    a Trace         a `def` flow's function runs to find out its graph; a call adds a node
+    an Execution    an `async def` flow runs; a call is recorded and awaited
+    PLAIN           a `def` flow's function runs as ordinary Python, say in a test
+    PLAIN_PROGRAM   an `async def` flow's function does
+    nothing         the step is called by itself; it is an ordinary function
 
 A thread that a flow's function starts does not take part in its trace: the order of calls, and with
 it the keys of nodes, would differ from run to run.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from itertools import count
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 from flowq.authoring.refs import Ref
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import Reference
 from flowq.core.spec import StepSpec
+from flowq.engine.replay import Execution, current
+
+T = TypeVar("T")
 
 
 class Plain(Enum):
-    """The type of `PLAIN`: a flow runs as ordinary Python."""
+    """The type of `PLAIN` and `PLAIN_PROGRAM`: a flow runs as ordinary Python."""
 
     PLAIN = "plain"
+    PLAIN_PROGRAM = "plain program"
 
 
 PLAIN: Final = Plain.PLAIN
+PLAIN_PROGRAM: Final = Plain.PLAIN_PROGRAM
 
 
 class Trace:
@@ -67,6 +74,9 @@ class Trace:
         self._keys.add(key)
         return key
 
+    def reference_of(self, _value: object) -> None:
+        """Return None: what stands for a result is a Ref."""
+
     def add(self, step: StepSpec) -> Ref:
         """Add a node, whose key came from `new_key`, and return the Ref to its result."""
         self.steps.append(step)
@@ -76,9 +86,30 @@ class Trace:
 _active: ContextVar[Trace | Plain | None] = ContextVar("flowq_trace", default=None)
 
 
-def active() -> Trace | Plain | None:
-    """Return what is going on here: a trace, a flow that runs as plain Python, or nothing."""
-    return _active.get()
+def active() -> Trace | Execution | Plain | None:
+    """Return what is going on here: a trace, a program, a flow as plain Python, or nothing."""
+    mode = _active.get()
+    return current() if mode is None else mode
+
+
+async def as_plain_program(coroutine: Awaitable[T]) -> T:
+    """Run the coroutine of an `async def` flow as plain Python."""
+    return await _as(PLAIN_PROGRAM, coroutine)
+
+
+async def as_no_flow(coroutine: Awaitable[T]) -> T:
+    """Run the coroutine of a step: what it calls are no calls of a flow."""
+    return await _as(None, coroutine)
+
+
+async def _as(mode: Plain | None, coroutine: Awaitable[T]) -> T:
+    before = _active.get()
+    # Without a token: a coroutine that is thrown away may end in another context than it began.
+    _active.set(mode)
+    try:
+        return await coroutine
+    finally:
+        _active.set(before)
 
 
 @contextmanager

@@ -18,13 +18,17 @@ recorded, stops the program with a `NondeterminismError`, which its own code nev
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, ContextVar
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from enum import Enum
 from hashlib import sha256
 from typing import Any, Final
+
+from pydantic import BaseModel
 
 from flowq.core.errors import NondeterminismError, SignalTimeout, StepError, StepFailed
 from flowq.core.failures import StepFailure
 from flowq.core.ids import RunId
+from flowq.core.references import Reference
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.replay.control import ContinueAsNew
@@ -87,6 +91,7 @@ class Execution:
         self._new: dict[str, Call] = {}  # calls that no `run` has told yet
         self._timers: dict[asyncio.TimerHandle, CallFuture] = {}
         self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that were told in a group
+        self._results: dict[int, tuple[str, object]] = {}  # passed on by reference, by their ids
         self._given_up: list[str] = []
         self._cancelled = False
         # asyncio's base class has many more methods, which are refused and so not written down.
@@ -192,6 +197,11 @@ class Execution:
 
     # --- for calls in the program ----------------------------------------------------------------
 
+    @property
+    def in_root(self) -> bool:
+        """Whether the program's own function runs now, and none of its tasks."""
+        return asyncio.current_task(self._loop) is self._root
+
     def new_key(self, label: str) -> str:
         """Return the key of the call that is being made; each takes one place.
 
@@ -201,11 +211,27 @@ class Execution:
         self._loop._check_open()  # noqa: SLF001 - the two are one thing in two files
         return key_of(label, self._loop.scope().next_call())
 
-    def add(self, spec: StepSpec, delay: timedelta | None = None) -> Awaited[Any]:
-        """Make a call, whose key came from `new_key`, and return what the program awaits."""
-        awaited = Awaited(self._make(spec, delay))
+    def add(
+        self,
+        spec: StepSpec,
+        delay: timedelta | None = None,
+        convert: Callable[[Any], Any] | None = None,
+    ) -> Awaited[Any]:
+        """Make a call, whose key came from `new_key`, and return what the program awaits.
+
+        Args:
+            spec: What is called.
+            delay: Of a timer: how long; of a signal: its timeout.
+            convert: Makes of the value what the program gets.
+        """
+        awaited = Awaited(self._make(spec, delay), convert)
         self._unheard[spec.key] = awaited
         return awaited
+
+    def reference_of(self, value: object, /) -> Reference | None:
+        """Return a reference to the result that this very object is, if it is not to be copied."""
+        known = self._results.get(id(value))
+        return Reference(known[0]) if known else None
 
     def draw(self) -> bytes:
         """Return 32 bytes that look random and are the same in every replay."""
@@ -350,7 +376,11 @@ class Execution:
         if future is None:
             return  # given up, or told before
         if ended.state is StepState.COMPLETED:
-            future.set_result(ended.load() if ended.load else ended.value)
+            value = ended.load() if ended.load else ended.value
+            if not _is_copied(value):
+                # The object is kept, so that its id stays its own.
+                self._results[id(value)] = (ended.key, value)
+            future.set_result(value)
         elif ended.state is StepState.SKIPPED:
             future.set_result(None)
         elif future.call.spec.allow_failure:
@@ -399,6 +429,17 @@ class Execution:
 
 #: How many awaits a `finally` of a program may try while the program is thrown away.
 _CLOSES: Final = 100
+
+
+#: Types of results that are recorded as values where they are passed on. Others have no JSON form.
+_COPIED: Final = (bool, int, float, list, dict, tuple, set, BaseModel, Enum, date, time, timedelta)
+_LONG_TEXT: Final = 1024
+
+
+def _is_copied(value: object) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None or len(value) < _LONG_TEXT
+    return isinstance(value, _COPIED)
 
 
 def _shown(spec: StepSpec) -> str:

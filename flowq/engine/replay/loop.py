@@ -146,7 +146,7 @@ class ProgramLoop(AbstractEventLoop):
     def call_soon(
         self,
         callback: Callable[[Unpack[_Args]], object],
-        *args: Unpack[_Args],
+        *args: *_Args,
         context: Context | None = None,
     ) -> asyncio.Handle:
         """Run a callback with the next ones."""
@@ -157,7 +157,7 @@ class ProgramLoop(AbstractEventLoop):
     def call_soon_threadsafe(
         self,
         callback: Callable[[Unpack[_Args]], object],
-        *args: Unpack[_Args],
+        *args: *_Args,
         context: Context | None = None,
     ) -> asyncio.Handle:
         """Run a callback with the next ones; refused to other threads."""
@@ -168,7 +168,7 @@ class ProgramLoop(AbstractEventLoop):
         self,
         delay: float,
         callback: Callable[[Unpack[_Args]], object],
-        *args: Unpack[_Args],
+        *args: *_Args,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Make a timer, which is a call of the program."""
@@ -185,7 +185,7 @@ class ProgramLoop(AbstractEventLoop):
         self,
         when: float,
         callback: Callable[[Unpack[_Args]], object],
-        *args: Unpack[_Args],
+        *args: *_Args,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Make a timer for a moment of the program's clock."""

@@ -80,14 +80,19 @@ _TASK_GROUP = "TaskGroup._on_task_done"
 
 
 class Awaited(Coroutine[Any, Any, T]):
-    """What calling a step in a program returns."""
+    """What calling a step in a program returns.
 
-    def __init__(self, future: "asyncio.Future[T]") -> None:
+    Args:
+        future: The end of the call.
+        convert: Makes of its value what the program gets.
+    """
+
+    def __init__(self, future: CallFuture, convert: Callable[[Any], T] | None = None) -> None:
         self._future = future
+        self._convert = convert
         self._steps: Generator[Any, None, T] | None = None
         self.task: ProgramTask | None = None  #: The task that was made of it, and of nothing else.
-        if isinstance(future, CallFuture):
-            future.handle = self
+        future.handle = self
 
     @property
     def is_awaited(self) -> bool:
@@ -104,7 +109,8 @@ class Awaited(Coroutine[Any, Any, T]):
         return self._steps
 
     def _wait(self) -> Generator[Any, None, T]:
-        return (yield from self._future.__await__())
+        value = yield from self._future.__await__()
+        return self._convert(value) if self._convert else value
 
     def send(self, value: Any, /) -> Any:
         """Go on; for asyncio."""
@@ -123,8 +129,7 @@ class Awaited(Coroutine[Any, Any, T]):
             self._steps.close()
 
     def __repr__(self) -> str:
-        key = self._future.call.key if isinstance(self._future, CallFuture) else self._future
-        return f"<call {key}>"
+        return f"<call {self._future.call.key}>"
 
 
 class ProgramTask(asyncio.Task[Any], _Watched):

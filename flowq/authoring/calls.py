@@ -1,0 +1,63 @@
+"""What calling a step or a flow does, which depends on where it is called.
+
+in a `def` flow that is traced      adds a node and gives a Ref          (see `nodes`)
+in an `async def` flow that runs    records a call and gives an awaitable (see `programs`)
+in a flow that runs as plain Python runs the function, see `plain`
+anywhere else                       runs the function
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowq.authoring.callee import Callee
+from flowq.authoring.nodes import add_call, add_map
+from flowq.authoring.options import Options
+from flowq.authoring.plain import await_call, await_map, run_call, run_map
+from flowq.authoring.programs import program_call, program_map
+from flowq.authoring.tracing import PLAIN_PROGRAM, Trace, active, caller
+from flowq.core.errors import InvalidFlow
+from flowq.engine.replay import Execution
+
+
+def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Call a step or a flow.
+
+    Raises:
+        InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
+        Exception: run as plain Python, whatever the function raises.
+    """
+    mode = active()
+    if isinstance(mode, Trace):
+        return add_call(mode, callee, options, args, kwargs)
+    if isinstance(mode, Execution):
+        return program_call(mode, callee, options, args, kwargs)
+    if mode is PLAIN_PROGRAM:
+        return await_call(callee, options, args, kwargs)
+    return run_call(callee, options, args, kwargs)
+
+
+def call_map(callee: Callee, options: Options, items: Any, constants: Mapping[str, Any]) -> Any:
+    """Call a step or a flow once for each item; raises as `call`."""
+    mode = active()
+    if isinstance(mode, Trace):
+        return add_map(mode, callee, options, items, constants)
+    if isinstance(mode, Execution):
+        return program_map(mode, callee, options, items, constants)
+    if mode is PLAIN_PROGRAM:
+        return await_map(callee, options, items, constants)
+    return run_map(callee, options, items, constants)
+
+
+def refuse_in_flow(flow: str, label: str) -> None:
+    """Refuse to enqueue a run where a flow's own function runs.
+
+    Raises:
+        InvalidFlow: it is traced, or a program, which would do it again in every replay.
+    """
+    mode = active()
+    if isinstance(mode, Trace | Execution):
+        doing = "is traced" if isinstance(mode, Trace) else "runs, and would be in each replay"
+        raise InvalidFlow(
+            f"flow {flow!r} is enqueued while another flow {doing} ({caller()})",
+            hint=f"call it, {label}(…), for a child run; or enqueue it in a step",
+        )

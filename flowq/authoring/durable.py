@@ -1,0 +1,164 @@
+"""What an `async def` flow uses instead of what differs from replay to replay.
+
+    datetime.now()      flowq.now()       the time by the last thing that the flow has observed
+    uuid4()             flowq.uuid()
+    random.random()     flowq.random()
+    asyncio.sleep(…)    flowq.sleep(…)    seconds or weeks, holding no worker; both do the same
+
+The first three cost nothing: they derive from the run and from the place of the call. In a flow
+that runs as plain Python they are the real ones.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any, NoReturn, TypeVar, overload
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from flowq.adapters import world
+from flowq.authoring.options import Duration, duration, timeout_of
+from flowq.authoring.tracing import PLAIN_PROGRAM, active, caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.spec import StepKind, StepSpec
+from flowq.engine.codecs import adapter_for, coerce
+from flowq.engine.replay import ContinueAsNew, Execution
+
+T = TypeVar("T")
+
+
+def now() -> datetime:
+    """Return the time in UTC: that of the last thing that the flow has observed.
+
+    It stands still while the flow runs, and moves when a step, a sleep or a signal that it waits
+    for has ended.
+
+    Raises:
+        InvalidFlow: no `async def` flow runs here.
+    """
+    program = _program("now")
+    return program.now if program else world.now()
+
+
+def uuid() -> UUID:
+    """Return a UUID, of version 4 by its form, that is the same in every replay.
+
+    Raises:
+        InvalidFlow: no `async def` flow runs here.
+    """
+    program = _program("uuid")
+    return UUID(bytes=program.draw()[:16], version=4) if program else world.uuid()
+
+
+def random() -> float:
+    """Return a random number from 0 up to, but not, 1, that is the same in every replay.
+
+    For a generator of one's own: `random.Random(flowq.random())`.
+
+    Raises:
+        InvalidFlow: no `async def` flow runs here.
+    """
+    program = _program("random")
+    return (int.from_bytes(program.draw()[:8], "big") >> 11) / 2**53 if program else world.chance()
+
+
+def sleep(time: Duration) -> Coroutine[Any, Any, None]:
+    """Wait, for seconds or for weeks; the flow holds no worker meanwhile.
+
+    Args:
+        time: A timedelta, or seconds.
+
+    Raises:
+        InvalidFlow: it is negative or no time, or no `async def` flow runs here.
+    """
+    delay = duration(time, "the time to sleep")
+    program = _program("sleep")
+    if program is None:
+        return asyncio.sleep(delay.total_seconds())
+    key = program.new_key("sleep")
+    return program.add(StepSpec(key=key, name="sleep", kind=StepKind.TIMER), delay)
+
+
+@overload
+def signal(
+    name: str, model: type[T], *, timeout: Duration | None = None
+) -> Coroutine[Any, Any, T]: ...
+@overload
+def signal(
+    name: str, model: Any = Any, *, timeout: Duration | None = None
+) -> Coroutine[Any, Any, Any]: ...
+def signal(
+    name: str, model: Any = Any, *, timeout: Duration | None = None
+) -> Coroutine[Any, Any, Any]:
+    """Wait for a message from outside (`run.send_signal`), and return it.
+
+    Signals of one name are received in the order in which they were sent, each once; one that came
+    before anybody waited is kept.
+
+    Args:
+        name: Which signal.
+        model: What it has to be: a pydantic model, a class, or any annotation. A sender whose
+            message is something else gets an error, and the flow goes on waiting.
+        timeout: How long to wait, as a timedelta or in seconds; None waits as long as it takes.
+
+    Raises:
+        SignalTimeout: when awaited, that it did not come in time; it is a `TimeoutError` too.
+        InvalidFlow: the name or the timeout makes no sense, or no `async def` flow runs here.
+    """
+    if not name:
+        raise InvalidFlow(f"the name of a signal is {name!r} ({caller()})", hint="give text")
+    limit = timeout_of(timeout)
+    program = _program("signal")
+    if program is None:
+        raise InvalidFlow(
+            f"the flow waits for the signal {name!r} and runs as plain Python ({caller()})",
+            hint="test it with flowq.testing, which can send signals",
+        )
+    adapter = adapter_for(model)
+    key = program.new_key(name)
+    spec = StepSpec(key=key, name=name, kind=StepKind.SIGNAL, arguments=_wanted(adapter))
+    where = f"the signal {name!r}"
+    return program.add(spec, limit, lambda value: coerce(value, adapter, where=where))
+
+
+def _wanted(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return what the row says about the message, by which senders check theirs."""
+    schema = adapter.json_schema()
+    return {"schema": {"$literal": schema}} if schema else {}
+
+
+def continue_as_new(*args: Any, **inputs: Any) -> NoReturn:
+    """End this run here and go on as a new run of the same flow, with an empty record.
+
+    For loops without end: a run has a limit of calls, and each replay goes through all of them.
+    Whoever waits for the run gets the result of the last one. It raises, so nothing after it runs;
+    steps that are still open are cancelled.
+
+    Args:
+        args: One dict of inputs, for a `BaseFlow`; nothing for others.
+        inputs: The inputs of the new run, by parameter.
+
+    Raises:
+        InvalidFlow: no `async def` flow runs here, or a task of it calls this.
+    """
+    program = _program("continue_as_new")
+    if program is not None and not program.in_root:
+        raise InvalidFlow(
+            f"continue_as_new is called in a task that the flow has started ({caller()})",
+            hint="call it in the flow's own function, once its tasks have ended",
+        )
+    raise ContinueAsNew({**(args[0] if args else {}), **inputs})
+
+
+def _program(name: str) -> Execution | None:
+    """Return the program that runs here, or None when it runs as plain Python."""
+    mode = active()
+    if isinstance(mode, Execution):
+        return mode
+    if mode is PLAIN_PROGRAM:
+        return None
+    raise InvalidFlow(
+        f"flowq.{name}() is called outside an `async def` flow ({caller()})",
+        hint="it belongs into the flow itself; in a step use what Python has",
+    )

@@ -1,0 +1,145 @@
+"""Calls in an `async def` flow that runs: each is recorded, and gives what the program awaits.
+
+The arguments are real values. What JSON can hold is recorded as it is at the call, so changing a
+list afterwards changes nothing. The result of a call that JSON cannot hold (bytes, a file, a
+table), or a long text, is recorded as a reference to that call and never copied.
+"""
+
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
+
+from flowq.authoring.callee import Callee
+from flowq.authoring.options import UNSET, Options, tolerance
+from flowq.authoring.templates import Place, to_template
+from flowq.authoring.tracing import caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.references import Template
+from flowq.core.spec import FlowSpec, MapSpec, StepKind, StepSpec
+from flowq.engine.replay import Execution
+
+T = TypeVar("T")
+
+
+class _Literals:
+    """The owner of the inputs of a run, in which nothing can refer to anything."""
+
+    def __init__(self, flow: str) -> None:
+        self.flow = flow
+
+    def reference_of(self, _value: object) -> None:
+        """Return None: there are no results yet."""
+
+
+def program_spec(flow: str, label: str, inputs: Mapping[str, Any]) -> FlowSpec:
+    """Return the spec of a run of an `async def` flow: one node, the program itself.
+
+    Raises:
+        InvalidFlow: an input cannot be stored.
+    """
+    owner = _Literals(flow)
+    node = StepSpec(
+        key=label,
+        name=flow,
+        kind=StepKind.PROGRAM,
+        arguments={
+            name: to_template(value, Place(owner, f"input {name!r}"))
+            for name, value in inputs.items()
+        },
+    )
+    return FlowSpec(name=flow, steps=(node,), output={"$ref": label})
+
+
+def program_call(
+    program: Execution,
+    callee: Callee,
+    options: Options,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Coroutine[Any, Any, Any]:
+    """Record a call.
+
+    Raises:
+        InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
+        InvalidInput: the inputs of a flow are not what it takes.
+    """
+    if options.tolerate is not None:
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, which is for maps",
+            hint=f"write {callee.label}.map(…), or allow_failure=True for a single call",
+        )
+    arguments = callee.bind(args, kwargs).arguments
+    if callee.check is not None:
+        callee.check(arguments)
+    return _record(program, callee, options, arguments, None)
+
+
+def program_map(
+    program: Execution,
+    callee: Callee,
+    options: Options,
+    items: Any,
+    constants: Mapping[str, Any],
+) -> Coroutine[Any, Any, Any]:
+    """Record the call of a map.
+
+    Raises:
+        InvalidFlow: as `program_call`, or `items` is no list.
+    """
+    parameter, bound = callee.bind_map(constants)
+    arguments = {name: value for name, value in bound.arguments.items() if name != parameter}
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} is mapped over a {type(items).__name__} ({caller()})",
+            hint="give a list",
+        )
+    return _record(program, callee, options, arguments, (parameter, list(items)))
+
+
+def _record(
+    program: Execution,
+    callee: Callee,
+    options: Options,
+    arguments: Mapping[str, Any],
+    mapped: tuple[str, list[Any]] | None,
+) -> Coroutine[Any, Any, Any]:
+    _refuse_order(callee, options)
+    key = program.new_key(options.key or callee.label)
+    if options.when is not UNSET and not options.when:
+        return _skipped()
+
+    def template(subject: str, value: Any) -> Template:
+        return to_template(value, Place(program, f"{subject} of {callee.kind} {key!r}"))
+
+    spec = StepSpec(
+        key=key,
+        name=callee.name,
+        kind=callee.kind,
+        arguments={
+            name: template(f"argument {name!r}", value)
+            for name, value in callee.flat(arguments).items()
+        },
+        map=MapSpec(
+            parameter=mapped[0],
+            items=template("the list", mapped[1]),
+            tolerance=tolerance(options.tolerate),
+        )
+        if mapped
+        else None,
+        allow_failure=options.allow_failure,
+        retry=options.retry,
+        timeout=options.timeout,
+        queue=options.queue,
+    )
+    return program.add(spec)
+
+
+def _refuse_order(callee: Callee, options: Options) -> None:
+    if options.after:
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} has after= in an `async def` flow ({caller()})",
+            hint="await what comes before it",
+        )
+
+
+async def _skipped() -> None:
+    """Give None, as a step whose condition was false."""
