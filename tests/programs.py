@@ -125,7 +125,8 @@ def strict(nodes: list[dict[str, Any]], outputs: int | list[int], given: Any) ->
 
 def flow_of(program: Program) -> Flow[..., Any]:
     """Return the flow that runs a program."""
-    return strict if program["strict"] else patient
+    chosen: Flow[..., Any] = strict if program["strict"] else patient
+    return chosen
 
 
 def inputs_of(program: Program) -> dict[str, Any]:

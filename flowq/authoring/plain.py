@@ -1,4 +1,4 @@
-"""Calls outside a trace and outside a program: a step is an ordinary function, a flow a function that calls functions.
+"""Calls outside traces and programs: a step is an ordinary function, a flow one that calls those.
 
 So a flow can be tested with no broker and no database. A flow that runs like this follows the
 options that shape its result: `when`, and what failures leave. Retries, timeouts, queues and order

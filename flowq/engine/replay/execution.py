@@ -18,22 +18,19 @@ recorded, stops the program with a `NondeterminismError`, which its own code nev
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, ContextVar
-from datetime import date, datetime, time, timedelta
-from enum import Enum
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from pydantic import BaseModel
-
-from flowq.core.errors import NondeterminismError, SignalTimeout, StepError, StepFailed
-from flowq.core.failures import StepFailure
+from flowq.core.errors import StepError
 from flowq.core.ids import RunId
 from flowq.core.references import Reference
 from flowq.core.spec import StepKind, StepSpec
-from flowq.core.states import StepState
 from flowq.engine.replay.control import ContinueAsNew
+from flowq.engine.replay.ends import Results, settle
 from flowq.engine.replay.loop import ProgramLoop
-from flowq.engine.replay.scopes import key_of, path_of
+from flowq.engine.replay.record import Record
+from flowq.engine.replay.scopes import key_of
 from flowq.engine.replay.values import (
     Call,
     Cancelled,
@@ -83,15 +80,14 @@ class Execution:
         self._function = function
         self._inputs = inputs
         self._started_at = started_at
-        self._recorded: dict[str, Recorded] = {}  # by their places
-        self._unmet: set[str] = set()  # places of those that the code has not called yet
+        self._record = Record(self.flow)
         self._made: set[str] = set()  # keys of all calls
         self._open: dict[str, CallFuture] = {}  # those that have neither ended nor been given up
         self._unheard: dict[str, Awaited[Any]] = {}  # those of steps that nobody may have awaited
         self._new: dict[str, Call] = {}  # calls that no `run` has told yet
         self._timers: dict[asyncio.TimerHandle, CallFuture] = {}
         self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that were told in a group
-        self._results: dict[int, tuple[str, object]] = {}  # passed on by reference, by their ids
+        self._results = Results()
         self._given_up: list[str] = []
         self._cancelled = False
         # asyncio's base class has many more methods, which are refused and so not written down.
@@ -128,14 +124,9 @@ class Execution:
         for one in recorded:
             self._know(one)
         self.feed(history)
-        if not (history or self._recorded):
-            return  # nothing was ever recorded: all calls are new
-        for key in self._new:
-            self._break(
-                f"{key} is called ({_shown(self._new[key].spec)}), and the record of the run, "
-                "which is further, lacks it"
-            )
-        self._raise_if_broken()
+        if history or self._record:  # else nothing was ever recorded, and all calls are new
+            self._record.check_nothing_new(tuple(self._new.values()))
+            self._raise_if_broken()
 
     def feed(self, observations: Sequence[Observation]) -> None:
         """Tell the program what has happened, one after the other; it runs after each.
@@ -164,11 +155,7 @@ class Execution:
             NondeterminismError: a recorded call is no longer made.
         """
         self._start()
-        for path in sorted(self._unmet):
-            gone = self._recorded[path]
-            self._break(
-                f"{gone.key} is recorded ({_shown(gone.spec)}), and the code no longer calls it"
-            )
+        self._record.check_met()
         self._raise_if_broken()
         calls = tuple(self._new.values())
         self._new.clear()
@@ -230,8 +217,7 @@ class Execution:
 
     def reference_of(self, value: object, /) -> Reference | None:
         """Return a reference to the result that this very object is, if it is not to be copied."""
-        known = self._results.get(id(value))
-        return Reference(known[0]) if known else None
+        return self._results.reference_of(value)
 
     def draw(self) -> bytes:
         """Return 32 bytes that look random and are the same in every replay."""
@@ -239,41 +225,17 @@ class Execution:
 
     def _make(self, spec: StepSpec, delay: timedelta | None) -> CallFuture:
         call = Call(spec.key, spec, delay, after_cancel=self._cancelled)
-        future = CallFuture(call, self._loop, self._abandoned)
+        future = CallFuture(call, len(self._made), self._loop, self._abandoned)
         self._made.add(call.key)
         self._open[call.key] = future
-        path = path_of(call.key)
-        known = self._recorded.get(path)
-        if known is None:
+        if not self._record.has(spec):
             self._new[call.key] = call
-        else:
-            self._unmet.discard(path)
-            self._compare(known, spec)
+        self._loop.stopped = self._record.broken is not None
         return future
 
     def _know(self, recorded: Recorded) -> None:
-        path = path_of(recorded.key)
-        if path in self._recorded:
-            return
-        self._recorded[path] = recorded
-        if recorded.key in self._made:
-            call = self._new.pop(recorded.key, None)
-            if call is not None:  # else it was given up
-                self._compare(recorded, call.spec)
-        else:
-            self._unmet.add(path)
-
-    def _compare(self, known: Recorded, spec: StepSpec) -> None:
-        old = known.spec
-        if (known.key, old.kind, old.name) != (spec.key, spec.kind, spec.name):
-            self._break(
-                f"at {path_of(spec.key)} the code calls {_shown(spec)}, "
-                f"and {_shown(old)} is recorded"
-            )
-        elif old.arguments != spec.arguments or old.map != spec.map:
-            self._break(
-                f"{spec.key} is called with {_inputs(spec)}, and {_inputs(old)} is recorded"
-            )
+        key = recorded.key
+        self._record.add(recorded, made=key in self._made, new=self._new.pop(key, None))
 
     # --- time --------------------------------------------------------------------------------
 
@@ -370,23 +332,12 @@ class Execution:
 
     def _deliver(self, ended: Ended) -> None:
         if ended.key not in self._made:
-            self._break(f"{ended.key} is recorded, and the code no longer calls it by then")
+            self._record.check_observed(ended.key)
             self._raise_if_broken()
         future = self._open.get(ended.key)
         if future is None:
             return  # given up, or told before
-        if ended.state is StepState.COMPLETED:
-            value = ended.load() if ended.load else ended.value
-            if not _is_copied(value):
-                # The object is kept, so that its id stays its own.
-                self._results[id(value)] = (ended.key, value)
-            future.set_result(value)
-        elif ended.state is StepState.SKIPPED:
-            future.set_result(None)
-        elif future.call.spec.allow_failure:
-            future.set_result(_failure(ended))
-        else:
-            future.set_exception(_error(future.call, ended))
+        settle(future, ended, self._results)
         del self._open[ended.key]
         self._grouped.pop(ended.key, None)
         if ended.key in self._unheard and self._unheard[ended.key].is_awaited:
@@ -412,66 +363,10 @@ class Execution:
             del self._grouped[key]
         return tuple(alone)
 
-    # --- nondeterminism ------------------------------------------------------------------------
-
-    def _break(self, difference: str) -> None:
-        if self._loop.broken is None:
-            self._loop.broken = NondeterminismError(
-                f"program {self.flow!r} does something else than its record says: {difference}",
-                hint="the code was changed under a run that waits, or does not do the same each "
-                "time: bring the old code back, or cancel the run",
-            )
-
     def _raise_if_broken(self) -> None:
-        if self._loop.broken is not None:
-            raise self._loop.broken
+        if self._record.broken is not None:
+            raise self._record.broken
 
 
 #: How many awaits a `finally` of a program may try while the program is thrown away.
 _CLOSES: Final = 100
-
-
-#: Types of results that are recorded as values where they are passed on. Others have no JSON form.
-_COPIED: Final = (bool, int, float, list, dict, tuple, set, BaseModel, Enum, date, time, timedelta)
-_LONG_TEXT: Final = 1024
-
-
-def _is_copied(value: object) -> bool:
-    if value is None or isinstance(value, str):
-        return value is None or len(value) < _LONG_TEXT
-    return isinstance(value, _COPIED)
-
-
-def _shown(spec: StepSpec) -> str:
-    return f"{spec.kind} {spec.name!r}"
-
-
-def _inputs(spec: StepSpec) -> str:
-    given = dict(spec.arguments)
-    if spec.map is not None:
-        given[spec.map.parameter] = f"each of {spec.map.items!r}"
-    shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    return f"({shown})" if len(shown) <= 200 else f"({shown[:200]}…)"
-
-
-def _failure(ended: Ended) -> StepFailure:
-    return StepFailure(
-        step=ended.key,
-        error=ended.error_type or "StepError",
-        message=ended.error_message or "",
-        attempts=ended.attempts,
-    )
-
-
-def _error(call: Call, ended: Ended) -> Exception:
-    if call.spec.kind is StepKind.SIGNAL:
-        return SignalTimeout(f"the signal {call.spec.name!r} did not come within {call.delay}")
-    how = "was cancelled" if ended.state is StepState.CANCELLED else "failed"
-    said = ": ".join(part for part in (ended.error_type, ended.error_message) if part)
-    return StepFailed(
-        f"{ended.key} {how}" + (f": {said}" if said else ""),
-        step=ended.key,
-        error=ended.error_type or ("StepCancelled" if how == "was cancelled" else "StepError"),
-        reason=ended.error_message or "",
-        attempts=ended.attempts,
-    )

@@ -15,12 +15,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context
+from itertools import count
 from typing import Any, Final, NoReturn, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
 from flowq.core.errors import InvalidFlow, StepError
 from flowq.engine.replay.scopes import Scope
-from flowq.engine.replay.waiting import ProgramTask
+from flowq.engine.replay.waiting import Awaited, ProgramFuture, ProgramTask
 
 _Args = TypeVarTuple("_Args")
 
@@ -49,12 +50,13 @@ class ProgramLoop(AbstractEventLoop):
         self._now = 0.0
         self._thread = 0
         self._callbacks = Scope("c")
+        self._numbers = count()
         self._others: WeakKeyDictionary[asyncio.Task[Any], Scope] = WeakKeyDictionary()
         # Kept, so that none is finalised when the garbage collector happens to come by.
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._tasks: list[ProgramTask] = []  # some of them are done
         self._sweep_at = 64  # how many of them make it worth to look for those
-        self.broken: BaseException | None = None  #: Why nothing of the program runs any more.
+        self.stopped = False  #: Nothing of the program runs any more.
         self.closed = False
 
     # --- for the execution -----------------------------------------------------------------------
@@ -67,7 +69,7 @@ class ProgramLoop(AbstractEventLoop):
         """
         left = _MOST_CALLBACKS
         with self._running():
-            while self._ready and self.broken is None:
+            while self._ready and not self.stopped:
                 handle = self._ready.popleft()
                 if not handle.cancelled():
                     self._run_one(handle)
@@ -201,12 +203,14 @@ class ProgramLoop(AbstractEventLoop):
     def create_future(self) -> "asyncio.Future[Any]":
         """Make a future of this loop."""
         self._check_open()
-        return asyncio.Future(loop=self)
+        return ProgramFuture(next(self._numbers), self)
 
     # Typed as a whole, since what asyncio passes on differs from version to version.
     def create_task(self, coro: Any, **options: Any) -> Any:
         """Make a task with a scope of its own."""
         self._check_open()
+        if not isinstance(coro, Awaited):
+            _refuse_random_order()
         return self._task(coro, self.scope().next_task(), **options)
 
     def create_root(self, coro: Coroutine[Any, Any, Any], context: Context) -> ProgramTask:
@@ -215,7 +219,7 @@ class ProgramLoop(AbstractEventLoop):
         return self._task(coro, Scope(""), context=context)
 
     def _task(self, coro: Any, scope: Scope, **options: Any) -> ProgramTask:
-        task = ProgramTask(coro, scope, loop=self, **options)
+        task = ProgramTask(coro, next(self._numbers), scope, loop=self, **options)
         self._tasks.append(task)
         if len(self._tasks) > self._sweep_at:
             self.open_tasks()
@@ -252,6 +256,21 @@ class ProgramLoop(AbstractEventLoop):
     def is_closed(self) -> bool:
         """Tell whether the program was thrown away."""
         return self.closed
+
+
+def _refuse_random_order() -> None:
+    """Refuse to make tasks for `asyncio.as_completed`, which goes through its coroutines as a set.
+
+    Their order there is that of their addresses, and with it the order of tasks.
+    """
+    frame = sys._getframe(2)  # noqa: SLF001 - `inspect` does the same, for every frame at once
+    while frame.f_code.co_filename == asyncio.tasks.__file__ and frame.f_back is not None:
+        if frame.f_code.co_qualname.startswith(("as_completed", "_AsCompleted")):
+            raise InvalidFlow(
+                "asyncio.as_completed is given coroutines, which it starts in random order",
+                hint="give it tasks: asyncio.as_completed([asyncio.create_task(one) for one in …])",
+            )
+        frame = frame.f_back
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:

@@ -3,6 +3,9 @@
 A call begins when it is made, not when it is awaited, as a task does. Who waits is known from the
 callbacks: if that is one gather, or one task group, and nobody else, then the program need not run
 again before the whole of it has ended.
+
+Futures, tasks and calls are hashed by the order in which they were made. asyncio keeps them in
+sets, and by their addresses the order in those would be another in each replay.
 """
 
 import asyncio
@@ -16,7 +19,27 @@ from flowq.engine.replay.values import Call
 T = TypeVar("T")
 
 
-class _Watched(asyncio.Future[Any]):
+class _Numbered:
+    """Something that is hashed by its number."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class ProgramFuture(_Numbered, asyncio.Future[Any]):
+    """A future of a program."""
+
+    def __init__(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.number = number
+        super().__init__(loop=loop)
+
+
+class _Watched(_Numbered, asyncio.Future[Any]):
     """A future, or by `ProgramTask` a task, that keeps the callbacks it was given."""
 
     watchers: list[Callable[..., Any]]
@@ -37,6 +60,7 @@ class CallFuture(_Watched):
 
     Args:
         call: The call.
+        number: Which call of the program it is.
         loop: The program's loop.
         abandoned: Told when the program cancels it.
     """
@@ -44,9 +68,11 @@ class CallFuture(_Watched):
     def __init__(
         self,
         call: Call,
+        number: int,
         loop: asyncio.AbstractEventLoop,
         abandoned: Callable[["CallFuture"], None],
     ) -> None:
+        self.number = number
         super().__init__(loop=loop)
         self.call = call
         self.watchers = []
@@ -79,7 +105,7 @@ _GATHER = "gather.<locals>._done_callback"
 _TASK_GROUP = "TaskGroup._on_task_done"
 
 
-class Awaited(Coroutine[Any, Any, T]):
+class Awaited(_Numbered, Coroutine[Any, Any, T]):
     """What calling a step in a program returns.
 
     Args:
@@ -92,6 +118,7 @@ class Awaited(Coroutine[Any, Any, T]):
         self._convert = convert
         self._steps: Generator[Any, None, T] | None = None
         self.task: ProgramTask | None = None  #: The task that was made of it, and of nothing else.
+        self.number = future.number
         future.handle = self
 
     @property
@@ -132,12 +159,15 @@ class Awaited(Coroutine[Any, Any, T]):
         return f"<call {self._future.call.key}>"
 
 
-class ProgramTask(asyncio.Task[Any], _Watched):
+class ProgramTask(_Watched, asyncio.Task[Any]):
     """A task of a program, with the scope of its calls."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], scope: Scope, **options: Any) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], number: int, scope: Scope, **options: Any
+    ) -> None:
+        self.number = number
         self.watchers = []
         self.scope = scope
-        super().__init__(coroutine, **options)
+        asyncio.Task.__init__(self, coroutine, **options)
         if isinstance(coroutine, Awaited):
             coroutine.task = self

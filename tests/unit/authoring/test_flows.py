@@ -427,9 +427,6 @@ def test_spec_survives_json() -> None:
     assert spec == FlowSpec.model_validate(spec.to_json())
 
 
-async def _async() -> None: ...
-
-
 def _generator() -> Any:
     yield 1
 
@@ -437,7 +434,6 @@ def _generator() -> Any:
 @pytest.mark.parametrize(
     "function, hint",
     [
-        (_async, "plain `def`"),
         (_generator, "return the results"),
         (fetch, "made with @step"),
         (child, "once"),

@@ -194,9 +194,9 @@ def test_chained_errors_lose_the_machinery_too(here: Path) -> None:
 
 
 def test_definition_that_flowq_refuses_keeps_its_own_words(here: Path) -> None:
-    name = module(here, "from flowq import flow\n@flow\nasync def f(): ...\n")
+    name = module(here, "from flowq import flow\n@flow\ndef f(): yield\n")
 
-    with pytest.raises(InvalidFlow, match=r"async def.*flows_\w+\.py:2"):
+    with pytest.raises(InvalidFlow, match=r"generator.*flows_\w+\.py:2"):
         load_module(f"{name}.py")
 
 

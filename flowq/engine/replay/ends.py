@@ -1,0 +1,84 @@
+"""From how a call has ended to what the program gets where it awaits it."""
+
+from datetime import date, time, timedelta
+from enum import Enum
+from typing import Final
+
+from pydantic import BaseModel
+
+from flowq.core.errors import SignalTimeout, StepFailed
+from flowq.core.failures import StepFailure
+from flowq.core.references import Reference
+from flowq.core.spec import StepKind
+from flowq.core.states import StepState
+from flowq.engine.replay.values import Call, Ended
+from flowq.engine.replay.waiting import CallFuture
+
+#: Types of results that are recorded as values where they are passed on. Others have no JSON form.
+_COPIED: Final = (bool, int, float, list, dict, tuple, set, BaseModel, Enum, date, time, timedelta)
+_LONG_TEXT: Final = 1024
+
+
+class Results:
+    """The results that a program passes on by reference instead of by value."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, object]] = {}
+
+    def add(self, key: str, value: object) -> None:
+        """Remember whose result this very object is, unless it is one to be copied."""
+        if not _is_copied(value):
+            # The object is kept, so that its id stays its own.
+            self._known[id(value)] = (key, value)
+
+    def reference_of(self, value: object) -> Reference | None:
+        """Return a reference to the call whose result this very object is."""
+        known = self._known.get(id(value))
+        return Reference(known[0]) if known else None
+
+
+def _is_copied(value: object) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None or len(value) < _LONG_TEXT
+    return isinstance(value, _COPIED)
+
+
+def settle(future: CallFuture, ended: Ended, results: Results) -> None:
+    """Give a program the end of a call that it waits for.
+
+    Raises:
+        Exception: the value could not be loaded.
+    """
+    if ended.state is StepState.COMPLETED:
+        value = ended.load() if ended.load else ended.value
+        results.add(ended.key, value)
+        future.set_result(value)
+    elif ended.state is StepState.SKIPPED:
+        future.set_result(None)
+    elif future.call.spec.allow_failure:
+        future.set_result(_failure(ended))
+    else:
+        future.set_exception(_error(future.call, ended))
+
+
+def _failure(ended: Ended) -> StepFailure:
+    return StepFailure(
+        step=ended.key,
+        error=ended.error_type or "StepError",
+        message=ended.error_message or "",
+        attempts=ended.attempts,
+    )
+
+
+def _error(call: Call, ended: Ended) -> Exception:
+    cancelled = ended.state is StepState.CANCELLED
+    if call.spec.kind is StepKind.SIGNAL and not cancelled:
+        return SignalTimeout(f"the signal {call.spec.name!r} did not come within {call.delay}")
+    said = ": ".join(part for part in (ended.error_type, ended.error_message) if part)
+    return StepFailed(
+        f"{ended.key} {'was cancelled' if cancelled else 'failed'}" + (f": {said}" if said else ""),
+        step=ended.key,
+        error=ended.error_type or ("StepCancelled" if cancelled else "StepError"),
+        reason=ended.error_message or "",
+        attempts=ended.attempts,
+    )
