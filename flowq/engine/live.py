@@ -38,6 +38,14 @@ class LivePrograms:
         with self._lock:
             return self._kept.pop(run_id, None)
 
+    def clear(self) -> None:
+        """Throw all of them away."""
+        with self._lock:
+            dropped = list(self._kept.values())
+            self._kept.clear()
+        for one in dropped:
+            one.execution.close()
+
     def put(self, run_id: RunId, live: Live) -> None:
         """Keep a program, unless one is kept that has seen more."""
         dropped: list[Live] = []

@@ -58,6 +58,9 @@ ENDED: Final = in_state(*TERMINAL_STEP_STATES)
 RUN_ENDED: Final = R.status.in_(tuple(TERMINAL_RUN_STATES))
 NODE: Final = S.map_index.is_(None)
 IS_MAP: Final = S.map_size.is_not(None)
+#: What a program has called; and programs themselves.
+CALLED: Final = S.spec.is_not(null())
+IS_PROGRAM: Final = and_(S.observed.is_not(None), S.spec.is_(null()))
 #: What a worker runs: a running map only waits for its items.
 LEASED: Final = and_(in_state(StepState.RUNNING), ~IS_MAP)
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from sqlalchemy import String, and_, bindparam, literal, or_, select, union_all
 
-from flowq.adapters.records.checks import NODE, R, S
+from flowq.adapters.records.checks import CALLED, NODE, R, S
+from flowq.adapters.records.program_checks import PROGRAM_CHECKS
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.run_checks import RUN_CHECKS
 from flowq.adapters.records.step_checks import STEP_CHECKS
@@ -22,7 +23,7 @@ from flowq.core.results import Place, ResultRef
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Invariant, PlacedNode, PlacedRun, StoredObject, Suspect, Violation
 
-_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS)
+_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS)
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
 
 _ALL = union_all(
@@ -62,7 +63,7 @@ _PLACED = (
         S.started_at,
         S.completed_at,
     )
-    .select_from(RUNS.outerjoin(STEPS, and_(S.flow_run_id == R.id, NODE)))
+    .select_from(RUNS.outerjoin(STEPS, and_(S.flow_run_id == R.id, NODE, ~CALLED)))
     .where(R.id.in_(bindparam("p_runs", expanding=True)))
     .order_by(R.id, S.step_order)
 )

@@ -5,8 +5,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 
 from flowq.adapters.records.checks import (
+    CALLED,
     ENDED,
     IS_MAP,
+    IS_PROGRAM,
     LEASED,
     LONG_AGO,
     NODE,
@@ -19,6 +21,7 @@ from flowq.adapters.records.checks import (
     steps,
 )
 from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 
 _K = RUNS.alias("child").c
@@ -40,7 +43,7 @@ _MOVES = case(
             )
         ),
     ),
-    else_=_has(or_(in_state(StepState.WAITING), LEASED)),
+    else_=_has(or_(in_state(StepState.WAITING), LEASED, and_(~ENDED, S.shielded_until > LONG_AGO))),
 )
 _LAST = func.coalesce(
     select(func.max(S.completed_at)).where(S.flow_run_id == R.id).correlate(RUNS).scalar_subquery(),
@@ -116,7 +119,7 @@ _TOTALS = runs(
 
 _OUTCOME = [
     steps(
-        and_(NODE, R.status == RunState.COMPLETED, in_state(StepState.CANCELLED)),
+        and_(NODE, ~CALLED, R.status == RunState.COMPLETED, in_state(StepState.CANCELLED)),
         "the run is completed, this step cancelled",
         of=STEPS.join(RUNS),
     ),
@@ -134,8 +137,12 @@ _OUTCOME = [
 _OPEN_CHILD = exists().where(
     _K.parent_step_run_id == S.id, _K.status.not_in(tuple(TERMINAL_RUN_STATES))
 )
+_OF_FLOW = or_(
+    and_(~CALLED, ~IS_PROGRAM), and_(CALLED, S.spec["kind"].as_string() == StepKind.FLOW)
+)
 _CHILDLESS = steps(
-    and_(in_state(StepState.WAITING), ~_OPEN_CHILD), "it waits for no child run that is open"
+    and_(in_state(StepState.WAITING), _OF_FLOW, ~_OPEN_CHILD),
+    "it waits for no child run that is open",
 )
 _PARENT = RUNS.outerjoin(STEPS, S.id == R.parent_step_run_id)
 _ALONE = runs(

@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 
 from flowq.adapters.records.checks import (
+    CALLED,
     ENDED,
     IS_MAP,
     LEASED,
@@ -102,7 +103,9 @@ _TIMER = steps(
     # What a pending step has there is not looked at before it is queued.
     or_(
         and_(_SENT, or_(S.wake_at.is_(None), S.batch_id.is_(None))),
-        and_(S.wake_at.is_not(None), or_(ENDED, LEASED, in_state(StepState.WAITING))),
+        and_(
+            S.wake_at.is_not(None), or_(ENDED, LEASED, and_(in_state(StepState.WAITING), ~CALLED))
+        ),
     ),
     "it is ",
     S.status,
@@ -198,6 +201,7 @@ _OVERDUE = steps(
         or_(
             and_(R.status == RunState.RUNNING, _SENT, S.wake_at <= LONG_AGO),
             and_(LEASED, S.lease_expires_at <= LONG_AGO),
+            and_(R.status == RunState.RUNNING, in_state(StepState.WAITING), S.wake_at <= LONG_AGO),
         ),
     ),
     "it is ",
@@ -247,7 +251,8 @@ STEP_CHECKS: Final = (
     ),
     Check(
         "on time",
-        "No lease has lapsed, and no queued or retrying step was due, without a sweeper acting.",
+        "No lease has lapsed, and no queued or retrying step or timer was due, "
+        "without a sweeper acting.",
         [_OVERDUE],
     ),
     Check("parked step", "A step is put out of sight only while its run is paused.", [_PARKED]),

@@ -86,6 +86,7 @@ def run_program(engine: Engine, claim: Claim, step: StepSpec, started: float) ->
     end = at.progress.end
     if end is None:
         return _suspend(engine, claim, at)
+    at.execution.close()
     if at.told:
         if not (isinstance(end, Raised) and isinstance(end.error, asyncio.CancelledError)):
             logger.info("%s of run %s has ended after its cancel: %s", claim.key, claim.run_id, end)
