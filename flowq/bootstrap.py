@@ -180,5 +180,8 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             chord_from=chosen.chord_from,
             cancel_every=chosen.cancel_every,
             cancel_grace=chosen.cancel_grace,
+            cleanup=chosen.cleanup,
+            most_calls=chosen.program_calls,
+            live_programs=chosen.live_programs,
         ),
     )

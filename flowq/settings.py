@@ -88,6 +88,22 @@ class Settings(BaseSettings):
         description="How long a running step that was cancelled may go on before it is "
         "interrupted; and then, in a prefork pool, before its process is ended.",
     )
+    cleanup_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="How long a cancelled program may clean up in its `finally` blocks.",
+    )
+    program_calls: int = Field(
+        10_000,
+        gt=0,
+        description="What a program may call in one run, at most; a longer loop goes on with "
+        "`flowq.continue_as_new`.",
+    )
+    live_programs: int = Field(
+        500,
+        ge=0,
+        description="Waiting programs that a process keeps in its memory; others are replayed.",
+    )
     retention_days: float = Field(
         0.0,
         ge=0,
@@ -161,6 +177,11 @@ class Settings(BaseSettings):
     def cancel_grace(self) -> timedelta:
         """How long a cancelled step may go on by itself."""
         return timedelta(seconds=self.cancel_grace_seconds)
+
+    @property
+    def cleanup(self) -> timedelta:
+        """How long a cancelled program may clean up."""
+        return timedelta(seconds=self.cleanup_seconds)
 
     @property
     def sweep_pause(self) -> timedelta:

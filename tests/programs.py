@@ -33,7 +33,8 @@ def witnessed(begin: Callable[[StepContext], int]) -> Iterator[None]:
         _begin = before
 
 
-def _attempt(fails: int) -> None:
+def attempt(fails: int) -> None:
+    """Let an attempt of a step begin, and fail if its plan says so."""
     here = step.context()
     if _begin(here) <= fails:
         raise ValueError(f"{here.key} fails")
@@ -41,7 +42,7 @@ def _attempt(fails: int) -> None:
 
 @step
 def combine(number: int, inputs: list[Any], fails: int) -> int:
-    _attempt(fails)
+    attempt(fails)
     return number + sum(flatten(inputs))
 
 
@@ -49,13 +50,13 @@ def combine(number: int, inputs: list[Any], fails: int) -> int:
 def each(item: Any, number: int, fails: list[int]) -> int:
     index = step.context().index
     assert index is not None
-    _attempt(planned(fails, index))
+    attempt(planned(fails, index))
     return number + sum(flatten(item))
 
 
 @step
 def spread(number: int, inputs: list[Any]) -> list[int]:
-    _attempt(0)
+    attempt(0)
     return list(range((number + sum(flatten(inputs))) % 5))
 
 

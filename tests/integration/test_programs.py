@@ -107,7 +107,9 @@ async def mending(x: int) -> str:
 
 @flow
 async def mixed(n: int) -> list[str]:
-    got = await asyncio.gather(*(boom(i) if i % 2 else add(i) for i in range(n)), return_exceptions=True)
+    got = await asyncio.gather(
+        *(boom(i) if i % 2 else add(i) for i in range(n)), return_exceptions=True
+    )
     return [type(one).__name__ if isinstance(one, Exception) else str(one) for one in got]
 
 
@@ -352,7 +354,9 @@ def test_what_a_program_leaves_behind_is_cancelled(stage: Stage) -> None:
     run = stage.play(leaving)
 
     assert run.result() == 2
-    assert run.step("napping#t1.1" if "napping#t1.1" in keys(run) else "napping#1").status is CANCELLED
+    assert (
+        run.step("napping#t1.1" if "napping#t1.1" in keys(run) else "napping#1").status is CANCELLED
+    )
 
 
 def test_error_of_the_program_fails_the_run(stage: Stage) -> None:
@@ -454,7 +458,9 @@ def test_cleaning_up_has_an_end(stage: Stage) -> None:
 
     for _ in range(300):
         short.sweep()
-        waiting = [one for one in short.dispatcher.waiting if one.batch is None or one.batch[0] != "t"]
+        waiting = [
+            one for one in short.dispatcher.waiting if one.batch is None or one.batch[0] != "t"
+        ]
         short.dispatcher.run(short.engine, limit=len(waiting))
         if run.status is RunState.CANCELLED:
             break

@@ -43,10 +43,14 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     """
     kept = engine.live.take(claim.run_id)
     if kept is not None:
-        opened = _go_on(engine, claim, kept)
+        opened = None
+        try:
+            opened = _go_on(engine, claim, kept)
+        finally:
+            if opened is None:
+                kept.execution.close()
         if opened is not None:
             return opened
-        kept.execution.close()
     return _replay(engine, claim, step)
 
 
@@ -106,7 +110,14 @@ def observe(engine: Engine, claim: Claim, rows: Sequence[CalledRow]) -> list[End
     refs = [row.stored.result for row in rows if row.stored.status is StepState.COMPLETED]
     small = [ref for ref in refs if ref is not None and ref.place is Place.ROW]
     values = dict(zip([ref.key for ref in small], load(engine, small), strict=True))
-    return [_ended(engine, claim, row, values) for row in rows]
+    maps = [Reference(row.spec.key) for row in rows if _is_done_map(row)]
+    find = lookup(engine, claim.run_id, maps)
+    lists = {one.step: find(one) for one in maps}
+    return [_ended(engine, row, values, lists) for row in rows]
+
+
+def _is_done_map(row: CalledRow) -> bool:
+    return row.stored.status is StepState.COMPLETED and row.stored.map_size is not None
 
 
 def _state(engine: Engine, claim: Claim, after: int) -> ProgramState:
@@ -144,7 +155,9 @@ def cancelled(seen: SeenCancel) -> Cancelled:
     return Cancelled(seen.reason, seen.at)
 
 
-def _ended(engine: Engine, claim: Claim, row: CalledRow, values: Mapping[str, Any]) -> Ended:
+def _ended(
+    engine: Engine, row: CalledRow, values: Mapping[str, Any], lists: Mapping[str, Any]
+) -> Ended:
     stored = row.stored
     assert row.completed_at is not None
     ended = partial(
@@ -158,18 +171,17 @@ def _ended(engine: Engine, claim: Claim, row: CalledRow, values: Mapping[str, An
     )
     if stored.status is not StepState.COMPLETED or row.spec.kind is StepKind.TIMER:
         return ended()
-    return ended(load=_loader(engine, claim, row, values))
+    return ended(load=_loader(engine, row, values, lists))
 
 
 def _loader(
-    engine: Engine, claim: Claim, row: CalledRow, values: Mapping[str, Any]
+    engine: Engine, row: CalledRow, values: Mapping[str, Any], lists: Mapping[str, Any]
 ) -> Callable[[], Any]:
     def value() -> Any:
         key, ref = row.spec.key, row.stored.result
-        if row.stored.map_size is not None:
-            whole = Reference(key)
-            items = lookup(engine, claim.run_id, [whole])(whole)
-            return [_typed(engine, row.spec, item, f"{key}[{i}]") for i, item in enumerate(items)]
+        if key in lists:
+            items = enumerate(lists[key])
+            return [_typed(engine, row.spec, item, f"{key}[{i}]") for i, item in items]
         found = None
         if ref is not None:
             found = values[ref.key] if ref.key in values else load(engine, [ref])[0]

@@ -27,6 +27,14 @@ from tests.expected import End, Expected
 #: What an attempt writes when its code has run.
 _WRITTEN: Final = {StepState.COMPLETED, StepState.FAILED, StepState.RETRYING}
 _FIRST_STEP_STATES: Final = {StepState.PENDING, StepState.QUEUED}
+#: Of what a program has called: timers wait, maps have their items, and a stopped run wants none.
+_FIRST_CALL_STATES: Final = {
+    StepState.QUEUED,
+    StepState.WAITING,
+    StepState.RUNNING,
+    StepState.COMPLETED,
+    StepState.CANCELLED,
+}
 _OPEN: Final = ", ".join(f"'{state}'" for state in sorted(ACTIVE_STEP_STATES))
 _ENDED_RUN: Final = ", ".join(f"'{state}'" for state in sorted(TERMINAL_RUN_STATES))
 
@@ -55,12 +63,24 @@ _INVARIANTS: Final = {
         SELECT s.id FROM flow_step_runs s JOIN flow_runs r ON r.id = s.flow_run_id
         WHERE r.status IN ({_ENDED_RUN}) AND s.status IN ({_OPEN})""",
     "a step waits for a child run that goes on": f"""
-        SELECT s.id FROM flow_step_runs s WHERE s.status = 'waiting' AND NOT EXISTS (
+        SELECT s.id FROM flow_step_runs s WHERE s.status = 'waiting'
+        AND CASE WHEN s.spec IS NULL THEN s.observed IS NULL
+        ELSE coalesce(json_extract(s.spec, '$.kind'), 'step') = 'flow' END AND NOT EXISTS (
             SELECT 1 FROM flow_runs r
             WHERE r.parent_step_run_id = s.id AND r.status NOT IN ({_ENDED_RUN}))""",
     "a child run that goes on has a step that waits, or was cancelled": f"""
         SELECT r.id FROM flow_runs r JOIN flow_step_runs s ON s.id = r.parent_step_run_id
         WHERE r.status NOT IN ({_ENDED_RUN}) AND s.status NOT IN ('waiting', 'cancelled')""",
+    "a program that waits has a call that is open": """
+        SELECT s.id FROM flow_step_runs s JOIN flow_runs r ON r.id = s.flow_run_id
+        WHERE s.status = 'waiting' AND s.spec IS NULL AND s.observed IS NOT NULL
+        AND r.status = 'running' AND NOT EXISTS (
+            SELECT 1 FROM flow_step_runs c WHERE c.flow_run_id = s.flow_run_id
+            AND c.spec IS NOT NULL AND (c.observed IS NULL OR c.status NOT IN
+            ('completed', 'failed', 'cancelled')))""",
+    "what a program has seen has ended": """
+        SELECT s.id FROM flow_step_runs s WHERE s.spec IS NOT NULL AND s.observed IS NOT NULL
+        AND s.status NOT IN ('completed', 'failed', 'skipped', 'cancelled')""",
     "a step that has completed has a result": """
         SELECT s.id FROM flow_step_runs s
         WHERE s.status = 'completed' AND (s.result IS NULL) <> (s.map_size IS NOT NULL)""",
@@ -144,7 +164,9 @@ class Watch:
                 check_run_transition(RunState(change.before), RunState(change.after))
             elif change.before is not None:
                 check_step_transition(StepState(change.before), StepState(change.after))
-            elif change.kind == "step" and change.after not in _FIRST_STEP_STATES:
+            elif change.kind == "step" and change.after not in (
+                _FIRST_CALL_STATES if "#" in change.key else _FIRST_STEP_STATES
+            ):
                 raise Broken(f"{name} began as {change.after}")
         except InvalidTransition as error:
             raise Broken(f"{text}: {error}") from None
@@ -215,7 +237,10 @@ def check_counts(
         Broken: one did not.
     """
     rows = watch.database.query(
-        "SELECT s.id, s.status, s.attempt, s.recoveries, s.map_size, r.id "
+        "SELECT s.id, s.status, s.attempt, s.recoveries, s.map_size, "
+        # Neither a program nor a timer has an attempt with users' code that would be counted.
+        "coalesce(r.id, CASE WHEN s.observed IS NOT NULL AND s.spec IS NULL "
+        "OR json_extract(s.spec, '$.kind') = 'timer' THEN s.id END) "
         "FROM flow_step_runs s LEFT JOIN flow_runs r ON r.parent_step_run_id = s.id"
     )
     for row_id, status, attempt, recoveries, map_size, child in rows:

@@ -15,11 +15,13 @@ from unittest import mock
 from uuid import UUID
 
 from flowq.core.ids import RunId, StepRunId
+from flowq.core.states import RunState
 from flowq.engine import faults, outages, runs
 from flowq.engine.cancel import cancel
 from flowq.engine.pause import pause, resume
+from flowq.engine.finish import output
 from flowq.engine.sweeper import sweep
-from tests import programs
+from tests import async_programs, programs
 from tests.chaos.simulation.broker import label_of
 from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
 from tests.chaos.simulation.database import Database, each_statement, seconds_of
@@ -33,6 +35,8 @@ from tests.invariants import assert_invariants
 LONGEST_REST: Final = 900.0
 _MOST_EVENTS: Final = 50_000
 _SWEEP_EVERY: Final = 5.0
+#: Share of the runs that are programs instead of graphs.
+_ASYNC: Final = 0.4
 #: Longer than a seed, so that nothing counts as late.
 _NOT_LATE: Final = timedelta(days=1)
 _GRACE: Final = timedelta(seconds=_SWEEP_EVERY)
@@ -45,6 +49,11 @@ class Job:
     run_id: RunId
     program: programs.Program
     accepted: bool = False
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is an `async def` flow."""
+        return "body" in self.program
 
 
 class Play:
@@ -61,10 +70,14 @@ class Play:
         self._jobs = [
             Job(
                 RunId(self._world.new_id()),
-                programs.random_program(self._chance, size=self._chance.choice([3, 6])),
+                async_programs.random_program(self._chance)
+                if self._chance.random() < _ASYNC
+                else programs.random_program(self._chance, size=self._chance.choice([3, 6])),
             )
             for _ in range(self._chance.choice([1, 1, 2]))
         ]
+        if any(job.is_async for job in self._jobs):
+            self._world.never_lost()
         self._events = self._chance.randint(20, 120)
         self._cancelled: set[RunId] = set()
         self._troubled = True
@@ -130,7 +143,8 @@ class Play:
         job, client = self._chance.choice(self._wanted()), world.client
 
         def work() -> None:
-            flow, inputs = programs.flow_of(job.program), programs.inputs_of(job.program)
+            module = async_programs if job.is_async else programs
+            flow, inputs = module.flow_of(job.program), module.inputs_of(job.program)
             runs.submit(client.engine, flow.type, inputs, run_id=job.run_id)
             job.accepted = True
 
@@ -290,7 +304,11 @@ class Play:
         """Let the time pass until something is due, and sweep; tell whether nothing is left."""
         world, now = self._world, self._world.clock.seconds
         times = world.database.query(
-            "SELECT wake_at FROM flow_step_runs WHERE status IN ('queued', 'retrying') UNION ALL "
+            "SELECT wake_at FROM flow_step_runs WHERE status IN ('queued', 'retrying', 'waiting') "
+            "AND wake_at IS NOT NULL UNION ALL "
+            "SELECT s.shielded_until FROM flow_step_runs s JOIN flow_runs r ON r.id = s.flow_run_id"
+            " WHERE s.status = 'waiting' AND r.status = 'cancelling' "
+            "AND s.shielded_until IS NOT NULL UNION ALL "
             "SELECT lease_expires_at FROM flow_step_runs WHERE lease_token IS NOT NULL"
         )
         due = [*world.broker.next_due(), *(seconds_of(row[0]) for row in times)]
@@ -331,6 +349,9 @@ class Play:
         world.counts["lost steps"] += len(lost)
         attempts: dict[StepRunId, int] = {}
         for job in self._jobs:
+            if job.is_async:
+                self._compare_async(job)
+                continue
             expected = evaluate(job.program, job.run_id, lost=lost)
             found = differences(engine, job.run_id, expected, self._cancelled)
             if found:
@@ -338,6 +359,21 @@ class Play:
             attempts |= planned_attempts(expected, job.run_id)
             world.counts[f"runs {expected.state}"] += 1
         check_counts(self._watch, attempts, world.effects, most)
+
+    def _compare_async(self, job: Job) -> None:
+        engine = self._reader
+        view = engine.records.single(lambda tx: tx.runs.view(job.run_id))
+        assert view is not None
+        self._world.counts[f"programs {view.status}"] += 1
+        if self._cancelled:
+            return  # what a cancel of a child run leads to is not foreseen
+        state, value = async_programs.evaluate(job.program)
+        if view.status is not state:
+            raise Broken(f"run {job.run_id} is {view.status}, expected {state}: {view.error}")
+        if state is RunState.COMPLETED:
+            found = output(engine, engine.definitions.get(job.run_id).definition)
+            if found != value:
+                raise Broken(f"run {job.run_id} returned {found!r}, expected {value!r}")
 
     def _invariants(self, grace: timedelta) -> None:
         """Ask what `flowq doctor --invariants` asks."""

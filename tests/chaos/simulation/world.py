@@ -13,7 +13,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, cast
 from uuid import UUID
@@ -144,6 +144,12 @@ class World:
         self.client = self.worker("client")
         self.workers = [self.worker() for _ in range(chance.randint(1, 4))]
 
+    def never_lost(self) -> None:
+        """Let no step be recovered too often: what a program makes of that, nobody foresees."""
+        self.policies = replace(self.policies, max_recoveries=1000)
+        for worker in (self.client, *self.workers):
+            object.__setattr__(worker.engine, "policies", self.policies)
+
     # --- processes ---------------------------------------------------------------------------
 
     def worker(self, kind: str = "worker") -> Worker:
@@ -191,6 +197,7 @@ class World:
         for task in worker.tasks:
             task.die()
         worker.tasks.clear()
+        worker.engine.live.clear()
         if worker is self.client:
             self.client = self.worker("client")
         else:
@@ -223,6 +230,7 @@ class World:
         for worker in (self.client, *self.workers):
             for task in worker.tasks:
                 task.die()
+            worker.engine.live.clear()
 
     # --- time --------------------------------------------------------------------------------
 
