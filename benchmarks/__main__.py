@@ -6,7 +6,7 @@ PostgreSQL. The best of a few rounds counts for both, since other programs on th
 make a round slower.
 
     make bench                 all of it
-    make bench ARGS=growth     one part of it: throughput, naps, growth, payloads, uneven
+    make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads, uneven
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -154,6 +154,24 @@ def growth() -> None:
         )
 
 
+def programs() -> None:
+    """Compare 1,000 steps that a program awaits with a chain of as many."""
+    from benchmarks import flows
+
+    with servers.worker("benchmarks.flows", "prefork", 2):
+        flows.chain.enqueue(n=1000).result(timeout=120)
+        chain = seconds(lambda: flows.chain.enqueue(n=1000).result(timeout=120)) / 1000
+        flows.program.enqueue(n=100).result(timeout=120)
+        awaited = seconds(lambda: flows.program.enqueue(n=1000).result(timeout=300)) / 1000
+    report(
+        "1,000 awaited steps, per step, against a chain",
+        f"{chain * 1000:.2f} ms",
+        f"{awaited * 1000:.2f} ms",
+        f"{awaited / chain:.2f}x",
+        "<= 3x",
+    )
+
+
 def payloads() -> None:
     """Pass 8 MB from step to step: neither Redis nor SQL may see it."""
     from benchmarks import flows
@@ -196,6 +214,7 @@ def main() -> None:
         "throughput": throughput,
         "naps": naps,
         "growth": growth,
+        "programs": programs,
         "payloads": payloads,
         "uneven": uneven,
     }

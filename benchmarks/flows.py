@@ -90,6 +90,15 @@ def chain(n: int) -> int:
 
 
 @flow
+async def program(n: int) -> int:
+    """A chain of n, awaited one after the other."""
+    value = 0
+    for _ in range(n):
+        value = await noop(value)
+    return value
+
+
+@flow
 def diamond(x: int) -> int:
     """1 → 3 → 1."""
     top = noop(x)

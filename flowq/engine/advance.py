@@ -42,7 +42,14 @@ from flowq.core.references import (
 )
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
-from flowq.engine.calls import end_called_map, map_failure, timers_due, wake, wake_after
+from flowq.engine.calls import (
+    end_called_map,
+    end_called_maps,
+    map_failure,
+    timers_due,
+    wake,
+    wake_after,
+)
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.finish import finish_if_done
@@ -287,7 +294,9 @@ def batch_ended(engine: Engine, batch: BatchId) -> None:
     if kind is BatchKind.RUN:
         run_ready(engine, RunId(named))
     elif kind in (BatchKind.CALL, BatchKind.CALLS):
-        if not wake(engine, RunId(named), batch):
+        if not any(
+            [*end_called_maps(engine, RunId(named), batch), wake(engine, RunId(named), batch)]
+        ):
             finish(engine, RunId(named))
     elif kind is BatchKind.TIMER:
         timers_due(engine, RunId(named))

@@ -74,6 +74,12 @@ def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
     return engine.records.write(end) is not None and wake_after(engine, run_id, key)
 
 
+def end_called_maps(engine: Engine, run_id: RunId, batch: BatchId) -> list[bool]:
+    """End the maps of a batch of calls whose items have ended unnoticed."""
+    keys = engine.records.single(lambda tx: tx.steps.expanded(run_id, batch))
+    return [end_called_map(engine, run_id, key) for key in keys]
+
+
 def map_failure(tx: Transaction, run_id: RunId, key: str, outcome: StepState) -> str | None:
     """Say why a map has failed."""
     if outcome is not StepState.FAILED:

@@ -22,7 +22,7 @@ _O = STEPS.alias("other").c
 _M = STEPS.alias("member").c
 
 _OF_ITS_RUN = and_(_O.flow_run_id == S.flow_run_id, _O.spec.is_not(null()))
-_OPEN_CALL = exists().where(_OF_ITS_RUN, in_state(*ACTIVE_STEP_STATES, of=_O))
+_UNSEEN_CALL = exists().where(_OF_ITS_RUN, _O.observed.is_(None))
 _OPEN_MEMBER = exists().where(
     _M.flow_run_id == _O.flow_run_id,
     _M.batch_id == _O.batch_id,
@@ -52,8 +52,8 @@ PROGRAM_CHECKS: Final = (
         "A program that waits has a call that is open, and none that has ended without its notice.",
         [
             steps(
-                and_(_WAITS, ~_OPEN_CALL, R.status == RunState.RUNNING, ~_UNSEEN),
-                "no call of it is open",
+                and_(_WAITS, ~_UNSEEN_CALL, R.status == RunState.RUNNING),
+                "it has seen all of its calls end",
                 of=STEPS.join(RUNS),
             ),
             steps(

@@ -12,7 +12,7 @@ from flowq.adapters.records.stored import stored_columns, stored_step
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
-from flowq.core.states import TERMINAL_STEP_STATES, RunState
+from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.rows import CalledRow, ProgramState, SeenCancel
 
 _program = STEPS.alias("program")
@@ -56,6 +56,14 @@ _HEAD: Final = 6
 _OF_RUN = select(*_columns(_call)).where(
     _call.c.flow_run_id == bindparam("p_run"), literal_column("call.spec IS NOT NULL")
 )
+_EXPANDED = Prepared(
+    select(_call.c.step_key).where(
+        _call.c.flow_run_id == bindparam("p_run"),
+        _call.c.batch_id == bindparam("p_batch"),
+        _call.c.status == StepState.RUNNING,
+        _call.c.map_size.is_not(None),
+    )
+)
 _CALLED = Prepared(_OF_RUN.order_by(_call.c.step_order))
 _SOME = Prepared(_OF_RUN.where(_call.c.step_key.in_(bindparam("p_keys", expanding=True))))
 
@@ -85,6 +93,10 @@ class ProgramReads(Repository):
         if keys is None:
             return [called_row(row) for row in self._run(_CALLED, {"p_run": run_id})]
         return [called_row(row) for row in self._run_parts(_SOME, {"p_run": run_id}, keys)]
+
+    def expanded(self, run_id: RunId, batch: BatchId) -> list[str]:
+        """Return the keys of the maps of a batch of calls that wait for their items."""
+        return [row[0] for row in self._run(_EXPANDED, {"p_run": run_id, "p_batch": batch})]
 
     def call_spec(self, run_id: RunId, key: str) -> CallSpec | None:
         """Return the spec of one call."""

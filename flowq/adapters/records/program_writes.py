@@ -280,7 +280,10 @@ class ProgramWrites(Repository):
         row = self._run(_SUSPEND, {**given, "p_observed": suspension.observed}).first()
         if row is None:
             return None
-        shield, stopping = row[0], row[1] != RunState.RUNNING and row[1] != RunState.PAUSED
+        # The run is read as it was when this statement began; a cancel that it has waited for since
+        # has left its mark in the row.
+        shield = row[0]
+        stopping = shield is not None or row[1] not in (RunState.RUNNING, RunState.PAUSED)
         if suspension.cancel is not None:
             seen = suspension.cancel
             said = {"place": seen.place, "reason": seen.reason, "at": seen.at.isoformat()}

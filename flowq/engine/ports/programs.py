@@ -58,6 +58,9 @@ class ProgramRows(Protocol):
     def next_timer(self, run_id: RunId) -> timedelta | None:
         """How long until the next timer of a run is due."""
 
+    def expanded(self, run_id: RunId, batch: BatchId) -> list[str]:
+        """Keys of the maps of a batch of calls that wait for their items."""
+
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
         """Cancel what an ended program has left behind, if no worker holds it."""
 
