@@ -4,6 +4,7 @@ The ledger is a file outside any transaction: what stands in it has happened, wh
 attempt that did it.
 """
 
+import asyncio
 import ctypes
 import json
 import os
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import flowq
 from flowq import flow, step
 
 LEDGER = "CHAOS_LEDGER"
@@ -97,6 +99,25 @@ def nested(count: int) -> int:
 
 def nested_result(count: int) -> int:
     return mixed_result(count) + chain_result(count)
+
+
+@flow
+async def program(count: int, pause: float = 0.0) -> int:
+    """Gathered steps (a chord from 8 on), a map, a retry, a child run, a sleep, and a loop."""
+    squares = await asyncio.gather(*(work(number, pause) for number in range(count)))
+    again, once, child = await asyncio.gather(
+        work.map(range(3), pause=pause), flaky(count), mixed(count)
+    )
+    value = sum(squares) + sum(again) + once + child
+    await flowq.sleep(0.2)
+    for number in range(count):
+        value = await add(value, number)
+    return value
+
+
+def program_result(count: int) -> int:
+    squares = sum(n * n for n in range(count))
+    return squares + 5 + count + mixed_result(count) + sum(range(count))
 
 
 @step

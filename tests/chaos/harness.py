@@ -275,7 +275,8 @@ class Scenario:
         assert [one for one, count in attempts.items() if count > 1] == [], "an attempt ran twice"
         query = text(
             "SELECT id, step_key, map_index FROM flow_step_runs WHERE status = 'completed'"
-            " AND map_size IS NULL AND id NOT IN"
+            " AND map_size IS NULL AND (observed IS NULL OR spec IS NOT NULL)"  # no program
+            " AND coalesce(CAST(spec AS TEXT), '') NOT LIKE '%\"timer\"%' AND id NOT IN"
             " (SELECT parent_step_run_id FROM flow_runs WHERE parent_step_run_id IS NOT NULL)"
         )
         with self.engine.connect() as connection:

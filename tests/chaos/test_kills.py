@@ -89,6 +89,27 @@ def test_random_kills_of_children_and_workers(play: Play, database_url: str) -> 
         assert chaos.figures.kills >= 3
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize(
+    "point", ["before_suspend", "after_suspend", "before_wake", "after_wake"]
+)
+def test_program_survives_a_kill_where_it_waits_and_wakes(
+    play: Play, database_url: str, point: str, pool: str
+) -> None:
+    faults = f"{point}:kill@2;{point}:kill@7"
+    with (
+        play(database_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos,
+        chaos.kept_alive(["one", "two"], slots=2, pool=pool),
+    ):
+        for count in (3, 9):
+            chaos.submit(flows.program, flows.program_result(count), count=count)
+
+        chaos.check()
+
+        chaos.figures.kills = len(chaos.faults())
+        assert set(chaos.faults()) == {point}
+
+
 @pytest.mark.chaos
 def test_kill_at_every_fault_point(play: Play, postgres_url: str) -> None:
     faults = ";".join(f"{point}:kill@2" for point in POINTS)
@@ -99,6 +120,7 @@ def test_kill_at_every_fault_point(play: Play, postgres_url: str) -> None:
         for count in (9, 12, 3):
             chaos.submit(flows.mixed, flows.mixed_result(count), count=count, pause=0.8)
             chaos.submit(flows.nested, flows.nested_result(count), count=count)
+            chaos.submit(flows.program, flows.program_result(count), count=count, pause=0.3)
 
         chaos.check()
 
