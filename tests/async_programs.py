@@ -13,6 +13,9 @@ A body is a list of statements, each of which changes one number:
     guard   a body with a `finally` that awaits a step
 """
 
+# A `def` step is typed as what it returns; a program awaits it all the same.
+# mypy: disable-error-code="misc, no-any-return, call-overload, arg-type, list-item"
+
 import asyncio
 import random
 from typing import Any, Final
@@ -164,7 +167,7 @@ def _evaluate(body: list[Statement], number: int) -> int:
     return number
 
 
-def _evaluate_one(one: Statement, number: int) -> int:
+def _evaluate_one(one: Statement, number: int) -> int:  # noqa: C901, PLR0911 - a case for each
     op = one["op"]
     if op == "step":
         if one["fails"] < one["tries"]:

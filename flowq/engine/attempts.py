@@ -17,6 +17,7 @@ from typing import Any
 from flowq.core.errors import (
     FlowNotFound,
     LeaseLost,
+    NondeterminismError,
     RunNotFound,
     StepCancelled,
     Unavailable,
@@ -44,6 +45,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.outages import wait_out
+from flowq.engine.pause import pause
 from flowq.engine.ports import Transaction
 from flowq.engine.programs import run_program
 from flowq.engine.registry import StepType
@@ -99,6 +101,7 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
     """
     inputs: dict[str, Any] = {}
     end: Callable[[], Ended]
+    cause: Exception | None = None
     try:
         step, inputs = wait_out(engine, lambda _: _load(engine, claim))
         if engine.leases.stopping:
@@ -110,30 +113,59 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
             finished = run_program(engine, claim, step, started)
             if isinstance(finished, Ended):
                 return finished
-            return end_attempt(engine, claim, finished.end, None, joined=joined)
-        step_type = engine.registry.step(step.name)
-        reach(FaultPoint.BEFORE_CODE)
-        value = _call(attempt, step_type, claim, step, inputs)
-        reach(FaultPoint.AFTER_CODE)
-        stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
-        attempt.raise_if_cancelled()
+            end = finished.end
+        else:
+            stored = _run_step(engine, claim, attempt, step, inputs)
+            outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
+            end = partial(completed, engine, claim, outcome, joined=joined)
     except LeaseLost:
         raise
     except StepCancelled:
-        cause: Exception | None = None
         end = partial(end_cancelled, engine, claim, started)
-    except Unavailable as error:
-        cause = error
-        end = partial(put_off, engine, claim, error, started, joined=joined)
     except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure
         cause = error
-        end = partial(failed, engine, claim, error, inputs, started, joined=joined)
-    else:
-        cause = None
-        outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
-        end = partial(completed, engine, claim, outcome, joined=joined)
+        end = _after_error(engine, claim, error, inputs, started, joined=joined)
     # What goes wrong from here on is flowq's trouble, not the step's failure.
     return end_attempt(engine, claim, end, cause, joined=joined)
+
+
+def _run_step(
+    engine: Engine, claim: Claim, attempt: Attempt, step: StepSpec, inputs: Mapping[str, Any]
+) -> Stored:
+    """Run the user's code and store what it returns."""
+    step_type = engine.registry.step(step.name)
+    reach(FaultPoint.BEFORE_CODE)
+    value = _call(attempt, step_type, claim, step, inputs)
+    reach(FaultPoint.AFTER_CODE)
+    stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
+    attempt.raise_if_cancelled()
+    return stored
+
+
+def _after_error(
+    engine: Engine,
+    claim: Claim,
+    error: Exception,
+    inputs: Mapping[str, Any],
+    started: float,
+    *,
+    joined: bool,
+) -> Callable[[], Ended]:
+    """Return what records that an attempt has come to an error."""
+    if isinstance(error, NondeterminismError):
+        return partial(_parked, engine, claim, error, started)
+    if isinstance(error, Unavailable):
+        return partial(put_off, engine, claim, error, started, joined=joined)
+    return partial(failed, engine, claim, error, inputs, started, joined=joined)
+
+
+def _parked(engine: Engine, claim: Claim, error: NondeterminismError, started: float) -> Ended:
+    """Pause the run of a program that does not fit its record: with the old code it goes on."""
+    if pause(engine, claim.run_id, error.message) is not RunState.PAUSED:
+        return failed(engine, claim, error, {}, started, joined=False)
+    if not engine.records.single(lambda tx: tx.steps.give_back([claim.token])):
+        raise lost(claim)
+    return Ended(Ending.WAITING)
 
 
 def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:

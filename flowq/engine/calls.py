@@ -99,4 +99,5 @@ def timers_due(engine: Engine, run_id: RunId) -> bool:
             # The message came too early by the database's clock.
             send_later(engine, batch_of_timer(run_id, program_of(engine, run_id)), left)
         return False
-    return any([wake(engine, run_id, batch) for batch in ended])
+    woke = [wake(engine, run_id, batch) for batch in ended]  # each of them
+    return any(woke)

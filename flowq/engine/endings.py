@@ -134,22 +134,8 @@ def failed(
         reach(FaultPoint.AFTER_FAIL)
         return _retrying(engine, claim, error, delay)
 
-    if claim.map_index is not None:
-        if not engine.records.single(
-            lambda tx: tx.steps.fail(claim, outcome, advanced=True), once=True
-        ):
-            raise lost(claim)
-        reach(FaultPoint.AFTER_FAIL)
-        end_item(engine, claim)
-        return Ended(Ending.FAILED, error)
-    if claim.spec is not None:
-        if not engine.records.single(
-            lambda tx: tx.steps.fail(claim, outcome, advanced=False), once=True
-        ):
-            raise lost(claim)
-        reach(FaultPoint.AFTER_FAIL)
-        call_ended(engine, StepPlace(claim.run_id, claim.key, None))
-        return Ended(Ending.FAILED, error)
+    if claim.map_index is not None or claim.spec is not None:
+        return _failed_apart(engine, claim, error, outcome)
 
     def work(transition: Advance, tx: Transaction) -> Progress:
         if not tx.steps.fail(claim, outcome, advanced=not joined):
@@ -160,6 +146,21 @@ def failed(
 
     advance(engine, claim.run_id, work)
     reach(FaultPoint.AFTER_FAIL)
+    return Ended(Ending.FAILED, error)
+
+
+def _failed_apart(engine: Engine, claim: Claim, error: Exception, outcome: Outcome) -> Ended:
+    """Fail a step that stops no run by itself: its map decides, or the program that called it."""
+    is_item = claim.map_index is not None
+    if not engine.records.single(
+        lambda tx: tx.steps.fail(claim, outcome, advanced=is_item), once=True
+    ):
+        raise lost(claim)
+    reach(FaultPoint.AFTER_FAIL)
+    if is_item:
+        end_item(engine, claim)
+    else:
+        call_ended(engine, StepPlace(claim.run_id, claim.key, None))
     return Ended(Ending.FAILED, error)
 
 

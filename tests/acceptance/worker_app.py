@@ -1,7 +1,7 @@
 """What `celery -A tests.acceptance.worker_app` finds: flowq on an app of its own."""
 
 import flowq
-from tests.acceptance import worker_flows
+from tests.acceptance import program_flows, worker_flows
 
 app = flowq.celery_app()
-flows = worker_flows
+flows, programs = worker_flows, program_flows

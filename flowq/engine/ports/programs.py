@@ -41,7 +41,7 @@ class ProgramRows(Protocol):
         """
 
     def complete_call(self, claim: Claim, outcome: Outcome) -> BatchId | None:
-        """`running` → `completed` for a member of a group; its batch, or None: the lease is lost."""
+        """`running` → `completed` for a member of a group; its batch, None when it is lost."""
 
     def complete_and_wake(
         self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta

@@ -118,8 +118,8 @@ def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Step:
         seen = dict(zip([row.id for row in opened.fresh], places, strict=True))
         execution.feed(events)
         progress = execution.run()
-        if progress.end is None and execution.calls > engine.policies.most_calls:
-            raise _too_long(claim, engine.policies.most_calls)
+        if progress.end is None:
+            _check_length(claim, execution, engine.policies.most_calls)
     except BaseException:
         execution.close()
         raise
@@ -140,11 +140,12 @@ def _as_failure(error: BaseException) -> Exception:
     return failure
 
 
-def _too_long(claim: Claim, most: int) -> StepError:
-    return StepError(
-        f"{claim.key} has called more than {most:,} steps, all that FLOWQ_PROGRAM_CALLS allows",
-        hint="let an endless loop go on in a new run now and then: flowq.continue_as_new(…)",
-    )
+def _check_length(claim: Claim, execution: Execution, most: int) -> None:
+    if execution.calls > most:
+        raise StepError(
+            f"{claim.key} has called more than {most:,} steps, all that FLOWQ_PROGRAM_CALLS allows",
+            hint="let an endless loop go on in a new run now and then: flowq.continue_as_new(…)",
+        )
 
 
 def _store(engine: Engine, claim: Claim, step: StepSpec, value: object) -> Stored:
