@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flowq.core.states import RunState, StepState
+from flowq.core.ids import RunId
+from flowq.core.states import RunState
 from flowq.engine.cancel import cancel
 from tests.acceptance import program_flows as flows
 from tests.cluster import Cluster
@@ -17,6 +18,10 @@ POOLS = {
     "prefork": ("--pool=prefork", "--concurrency=2"),
     "threads": ("--pool=threads", "--concurrency=4"),
 }
+
+
+def is_asleep(cluster: Cluster, run_id: RunId) -> bool:
+    return any(step.name == "sleep" for step in cluster.view(run_id).steps)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -43,13 +48,7 @@ def test_processes_take_turns_with_one_program(cluster: Cluster) -> None:
 def test_sleeping_program_holds_no_worker(cluster: Cluster, tmp_path: Path) -> None:
     with cluster.worker("--pool=threads", "--concurrency=1"):
         sleeping = cluster.submit(flows.tidy, folder=str(tmp_path))
-        wait_until(
-            lambda: (
-                cluster.step(sleeping, "tidy").status is StepState.WAITING
-                and (tmp_path / "begun").exists()
-            ),
-            what="it sleeps",
-        )
+        wait_until(lambda: is_asleep(cluster, sleeping), what="it sleeps")
 
         assert cluster.run(flows.quartered, number=8) == 2
 
@@ -58,7 +57,7 @@ def test_sleeping_program_holds_no_worker(cluster: Cluster, tmp_path: Path) -> N
 def test_cancelled_program_cleans_up(cluster: Cluster, tmp_path: Path, pool: str) -> None:
     with cluster.worker(*POOLS[pool]):
         run_id = cluster.submit(flows.tidy, folder=str(tmp_path))
-        wait_until((tmp_path / "begun").exists, what="it has begun")
+        wait_until(lambda: is_asleep(cluster, run_id), what="it sleeps")
         began = time.monotonic()
 
         cancel(cluster.engine, run_id, "enough")

@@ -387,7 +387,7 @@ def test_no_wake_up_is_lost_when_all_of_a_group_end_at_once(records: SqlRecords)
             assert batch is not None
             return records.write(lambda tx: tx.steps.wake(program, batch, LATER))
 
-        woken = at_once(*[lambda claim=claim: end(claim) for claim in claims])  # type: ignore[misc]
+        woken = at_once(*[lambda claim=claim: end(claim) for claim in claims])
 
         assert state(records, run_id) is QUEUED
         assert woken.count(True) == 1

@@ -115,4 +115,4 @@ def test_place_that_no_program_has_given_is_found(stage: Stage, place: int) -> N
 
     found = broken(stage.records, set_row(at(run, "one#2"), observed=place))
 
-    assert names(found, run) == {"calls"}
+    assert "calls" in names(found, run)

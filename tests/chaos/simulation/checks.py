@@ -165,7 +165,7 @@ class Watch:
             elif change.before is not None:
                 check_step_transition(StepState(change.before), StepState(change.after))
             elif change.kind == "step" and change.after not in (
-                _FIRST_CALL_STATES if "#" in change.key else _FIRST_STEP_STATES
+                _FIRST_CALL_STATES if "#" in (change.key or "") else _FIRST_STEP_STATES
             ):
                 raise Broken(f"{name} began as {change.after}")
         except InvalidTransition as error:
