@@ -30,15 +30,8 @@ from flowq.core.ids import (
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.core.states import RunState, StepState
-from flowq.engine.rows import (
-    Claim,
-    NewCall,
-    NewRun,
-    NewStep,
-    Outcome,
-    SeenCancel,
-    Suspension,
-)
+from flowq.engine.program_rows import NewCall, SeenCancel, Suspension
+from flowq.engine.rows import Claim, NewRun, NewStep, Outcome
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)

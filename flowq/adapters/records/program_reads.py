@@ -13,7 +13,7 @@ from flowq.adapters.records.types import DbNow
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
-from flowq.engine.rows import CalledRow, ProgramState, SeenCancel
+from flowq.engine.program_rows import CalledRow, ProgramState, SeenCancel
 
 _program = STEPS.alias("program")
 _call = STEPS.alias("call")

@@ -9,34 +9,29 @@ circle.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
-    ColumnElement,
     Float,
     and_,
     bindparam,
-    case,
     exists,
     func,
     insert,
     literal_column,
     or_,
     select,
-    true,
     update,
 )
 
-from flowq.adapters.records.attempt_writes import COMPLETED, completion_parameters
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.program_wakes import has_ended
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
-from flowq.core.ids import BatchId, RunId, StepRunId, parse_batch
-from flowq.core.results import NO_RESULT
-from flowq.core.spec import StepKind
-from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, RunState, StepState
-from flowq.engine.rows import Claim, NewCall, NewStep, Outcome, StepPlace, Suspension
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
+from flowq.engine.program_rows import NewCall, Suspension
+from flowq.engine.rows import Claim, NewStep
 
 _C = STEPS.c
 _WAITING = StepState.WAITING
@@ -134,25 +129,6 @@ _NEW = insert(STEPS).values(
 _NEW_ONE = Prepared(_NEW)
 
 _one = STEPS.alias("one")
-_member = STEPS.alias("member")
-
-
-_OPEN_MEMBER: ColumnElement[bool] = literal_column(
-    "member.status IN (" + ", ".join(f"'{s}'" for s in sorted(ACTIVE_STEP_STATES)) + ")"
-)
-
-
-def has_ended(row: Any) -> Any:
-    """Tell of a call whether its program may be woken: by its end and its group's, or a failure."""
-    open_member = exists().where(
-        _member.c.flow_run_id == row.c.flow_run_id,
-        _member.c.batch_id == row.c.batch_id,
-        _OPEN_MEMBER,
-    )
-    ended: ColumnElement[bool] = literal_column(f"{row.name}.status IN ({_ENDED})")
-    return and_(ended, or_(row.c.status == StepState.FAILED, ~open_member))
-
-
 #: A call that has ended and that its program has not seen, though it may.
 _UNSEEN = and_(
     literal_column("one.spec IS NOT NULL"),
@@ -176,98 +152,6 @@ _QUEUE_STOPPED = Prepared(
         **_QUEUED,
         shielded_until=func.coalesce(_C.shielded_until, DbNow(bindparam("p_cleanup", type_=Float))),
     )
-)
-
-_OF_BATCH = and_(_one.c.flow_run_id == bindparam("p_run"), _one.c.batch_id == bindparam("p_batch"))
-_READY = Prepared(select(_one.c.id).where(_OF_BATCH, has_ended(_one)).limit(1))
-#: Its lock is taken also while it runs: then it sees what has ended when it suspends.
-_TO_WAKE = and_(_C.id == bindparam("p_program"), _C.status.in_((_WAITING, StepState.RUNNING)))
-_WAKING = (
-    update(STEPS)
-    .where(_TO_WAKE)
-    .values(
-        status=case((_C.status == _WAITING, StepState.QUEUED), else_=_C.status),
-        wake_at=case((_C.status == _WAITING, _RESEND), else_=_C.wake_at),
-    )
-    .returning(_C.status)
-)
-_WAKE = Prepared(_WAKING)
-_GO_ON = Prepared(
-    update(STEPS)
-    .where(
-        _C.flow_run_id == bindparam("p_run"),
-        _C.batch_id == bindparam("p_batch"),
-        _C.advanced.is_(False),
-        _C.status.in_(tuple(TERMINAL_STEP_STATES)),
-    )
-    .values(advanced=True)
-)
-
-_COMPLETE_CALL = Prepared(COMPLETED.returning(_C.batch_id))
-_done = COMPLETED.returning(_C.id).cte("done")
-_woken = _WAKING.where(exists(select(_done.c.id))).cte("woken")
-_COMPLETE_AND_WAKE = Prepared(
-    select(_done.c.id, _woken.c.status).select_from(_done.outerjoin(_woken, true()))
-)
-_COMPLETE = Prepared(COMPLETED)
-
-#: A message may come a moment before its time by the database's clock.
-_EARLY: Final = 0.02
-
-
-def of_kind(kind: StepKind) -> Any:
-    """Tell whether a call is of a kind."""
-    return _C.spec["kind"].as_string() == kind
-
-
-#: How what waits for a time ends when it has come: by its kind.
-ENDINGS: Final[Mapping[StepKind, Mapping[str, Any]]] = {
-    StepKind.TIMER: {
-        "status": StepState.COMPLETED,
-        "result": NO_RESULT.model_dump(mode="json", exclude_defaults=True),
-        "completed_at": DbNow(),
-        "wake_at": None,
-    },
-    StepKind.SIGNAL: {
-        "status": StepState.FAILED,
-        "error_type": "SignalTimeout",
-        "error_message": "the signal did not come in time",
-        "completed_at": DbNow(),
-        "wake_at": None,
-    },
-}
-_TIMED = and_(_C.flow_run_id == bindparam("p_run"), _C.status == _WAITING, _C.wake_at.is_not(None))
-_END_TIMERS = [
-    update(STEPS)
-    .where(_TIMED, _C.wake_at <= DbNow(_EARLY), of_kind(kind))
-    .values(**values)
-    .returning(_C.batch_id)
-    for kind, values in ENDINGS.items()
-]
-_NEXT_TIMER = select(func.min(_C.wake_at), DbNow()).where(_TIMED)
-
-_NEVER_BEGUN = _C.started_at.is_(None)
-_SLEEPS = _C.status.in_((_WAITING, StepState.RETRYING))
-_SHIELD = Prepared(
-    update(STEPS)
-    .where(
-        _C.flow_run_id == bindparam("p_run"),
-        _C.map_index.is_(None),
-        _C.spec.is_(None),
-        _C.observed.is_not(None),
-        _C.shielded_until.is_(None),
-        _C.status.in_(tuple(ACTIVE_STEP_STATES)),
-    )
-    .values(
-        status=case(
-            (_NEVER_BEGUN, StepState.CANCELLED), (_SLEEPS, StepState.QUEUED), else_=_C.status
-        ),
-        shielded_until=case((_NEVER_BEGUN, None), else_=DbNow(bindparam("p_limit", type_=Float))),
-        wake_at=case((_NEVER_BEGUN, None), (_SLEEPS, _RESEND), else_=_C.wake_at),
-        completed_at=case((_NEVER_BEGUN, DbNow())),
-        advanced=case((_NEVER_BEGUN, True), else_=_C.advanced),
-    )
-    .returning(_C.step_key, _C.status)
 )
 
 
@@ -304,61 +188,10 @@ class ProgramWrites(Repository):
         asking = {"p_id": claim.id, "p_run": claim.run_id, "p_resend": resend}
         return StepState.QUEUED if self._changes(_QUEUE_IF_ENDED, asking) else _WAITING
 
-    def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:
-        """Queue a program that waits, if a batch of its calls has ended, or a member failed."""
-        run = {"p_run": parse_batch(batch)[1], "p_batch": batch}
-        if self._run(_READY, run).first() is None:
-            return False
-        given = {"p_program": program, "p_resend": resend_after.total_seconds()}
-        state = self._run(_WAKE, given).scalar()
-        self._run(_GO_ON, run)
-        return bool(state == StepState.QUEUED)
-
-    def complete_call(self, claim: Claim, outcome: Outcome) -> BatchId | None:
-        """`running` → `completed`; the batch of the row, or None when the lease is lost."""
-        given = completion_parameters(claim, outcome, advanced=False)
-        batch = self._run(_COMPLETE_CALL, given).scalar()
-        return None if batch is None else BatchId(batch)
-
-    def complete_and_wake(
-        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
-    ) -> bool | None:
-        """Complete a call and queue its program; one statement on PostgreSQL."""
-        given = completion_parameters(claim, outcome, advanced=True)
-        waking = {"p_program": program, "p_resend": resend_after.total_seconds()}
-        if self._connection.dialect.name == "sqlite":
-            if not self._changes(_COMPLETE, given):
-                return None
-            return bool(self._run(_WAKE, waking).scalar() == StepState.QUEUED)
-        row = self._run(_COMPLETE_AND_WAKE, {**given, **waking}).first()
-        return None if row is None else bool(row[1] == StepState.QUEUED)
-
-    def end_timers(self, run_id: RunId) -> list[BatchId]:
-        """End the timers of a run that are due; returns their batches."""
-        return [
-            BatchId(row[0])
-            for statement in _END_TIMERS
-            for row in self._run(statement, {"p_run": run_id})
-        ]
-
-    def next_timer(self, run_id: RunId) -> timedelta | None:
-        """Return how long it is until the next timer of a run is due."""
-        row = self._run(_NEXT_TIMER, {"p_run": run_id}).first()
-        return None if row is None or row[0] is None else row[0] - row[1]
-
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
         """Cancel what an ended program has left behind, if no worker holds it."""
         for row in rows:
             self._give_up(run_id, row, None)
-
-    def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepPlace | None:
-        """Let the program of a stopping run go on, unless it has never begun."""
-        given = {"p_run": run_id, "p_limit": limit.total_seconds()}
-        given["p_resend"] = resend_after.total_seconds()
-        row = self._run(_SHIELD, given).first()
-        if row is None or row[1] == StepState.CANCELLED:
-            return None
-        return StepPlace(run_id, row[0], None)
 
     # --- parts of a suspension -------------------------------------------------------------------
 

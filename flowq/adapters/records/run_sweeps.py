@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from flowq.adapters.records.cancel_writes import ORPHANS, orphan
 from flowq.adapters.records.models import HAS_DEADLINE, OPEN, OPEN_RUN
-from flowq.adapters.records.program_writes import has_ended
+from flowq.adapters.records.program_wakes import has_ended
 from flowq.adapters.records.repository import DUTIES, RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LAST_ID, BatchId, RunId

@@ -11,6 +11,7 @@ from flowq.adapters.records.cancel_writes import StepCancels
 from flowq.adapters.records.pause_writes import StepPauses
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.program_reads import ProgramReads
+from flowq.adapters.records.program_wakes import ProgramWakes
 from flowq.adapters.records.program_writes import ProgramWrites
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.returns import Returns
@@ -66,6 +67,7 @@ class FlowStepRunRepo(
     StepPauses,
     ProgramReads,
     ProgramWrites,
+    ProgramWakes,
 ):
     """Reads and writes `flow_step_runs` within a session or a connection; never commits."""
 

@@ -37,7 +37,7 @@ from flowq.adapters.records.models import (
     UNADVANCED,
 )
 from flowq.adapters.records.pause_writes import IS_PAUSED, unless_paused
-from flowq.adapters.records.program_writes import ENDINGS, of_kind
+from flowq.adapters.records.program_wakes import ENDINGS, of_kind
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.run_sweeps import RunSweeps
 from flowq.adapters.records.types import DbNow

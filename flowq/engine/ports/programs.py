@@ -7,7 +7,8 @@ from typing import Protocol
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import StepState
-from flowq.engine.rows import CalledRow, Claim, Outcome, ProgramState, StepPlace, Suspension
+from flowq.engine.program_rows import CalledRow, ProgramState, Suspension
+from flowq.engine.rows import Claim, Outcome, StepPlace
 
 
 class ProgramRows(Protocol):

@@ -37,10 +37,11 @@ from flowq.engine.live import Live
 from flowq.engine.orphans import cancel_orphans
 from flowq.engine.outages import wait_out
 from flowq.engine.ports import Transaction
+from flowq.engine.program_rows import NewCall, SeenCancel, Suspension
 from flowq.engine.programs.history import cancelled, flow_of, observe, open_program
 from flowq.engine.replay import Call, Continued, Execution, Observation, Progress, Raised
 from flowq.engine.results import Stored
-from flowq.engine.rows import Batch, Claim, NewCall, NewStep, Outcome, SeenCancel, Suspension
+from flowq.engine.rows import Batch, Claim, NewStep, Outcome
 from flowq.engine.sending import message, program_batch, send, send_later
 
 logger = logging.getLogger(__name__)

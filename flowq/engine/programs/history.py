@@ -19,9 +19,10 @@ from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.engine import Engine
 from flowq.engine.live import Live
 from flowq.engine.ports import Transaction
+from flowq.engine.program_rows import CalledRow, ProgramState, SeenCancel
 from flowq.engine.registry import FlowType
 from flowq.engine.replay import Cancelled, Ended, Execution, Observation, Recorded
-from flowq.engine.rows import CalledRow, Claim, ProgramState, SeenCancel
+from flowq.engine.rows import Claim
 from flowq.engine.values import load, lookup
 
 
