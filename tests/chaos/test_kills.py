@@ -90,9 +90,7 @@ def test_random_kills_of_children_and_workers(play: Play, database_url: str) -> 
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-@pytest.mark.parametrize(
-    "point", ["before_suspend", "after_suspend", "before_wake", "after_wake"]
-)
+@pytest.mark.parametrize("point", ["before_suspend", "after_suspend", "before_wake", "after_wake"])
 def test_program_survives_a_kill_where_it_waits_and_wakes(
     play: Play, database_url: str, point: str, pool: str
 ) -> None:

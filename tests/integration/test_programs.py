@@ -19,6 +19,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.live import LivePrograms
+from flowq.engine.pause import pause, resume
 from tests.integration.playing import Played, Stage
 
 COMPLETED, FAILED, CANCELLED = StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED
@@ -507,3 +508,57 @@ def test_deadline_is_a_cancel_for_the_program(stage: Stage) -> None:
     assert view.status is RunState.FAILED
     assert "deadline" in (view.error or "")
     assert RAN == ["add 4"]
+
+
+# --- code that has changed -----------------------------------------------------------------------
+
+OTHER = {"step": False}
+
+
+@flow
+async def changing(x: int) -> int:
+    first = await add(x)
+    second = await (page("other") if OTHER["step"] else add(first, 10))
+    return await add(first if OTHER["step"] else second)
+
+
+def test_run_of_a_changed_program_is_paused_and_goes_on_with_the_old_code(stage: Stage) -> None:
+    run = started(stage, changing, x=1)
+    stage.dispatcher.run(stage.engine, limit=3)  # the second step is called
+    stage.engine.live.clear()
+    OTHER["step"] = True
+    try:
+        stage.dispatcher.run(stage.engine)
+    finally:
+        OTHER["step"] = False
+
+    assert run.status is RunState.PAUSED
+    assert "tests.integration.test_programs.page" in run.error
+    assert "tests.integration.test_programs.add" in run.error
+    assert resume(stage.engine, run.id) is RunState.RUNNING
+    stage.dispatcher.run(stage.engine)
+    assert run.result() == 13
+
+
+def test_paused_program_goes_on_after_the_resume(stage: Stage) -> None:
+    run = started(stage, row, n=3)
+    pause(stage.engine, run.id)
+    stage.dispatcher.run(stage.engine)
+    assert run.status is RunState.PAUSED
+
+    resume(stage.engine, run.id)
+    stage.dispatcher.run(stage.engine)
+
+    assert run.result() == 3
+
+
+def test_program_that_is_paused_can_be_cancelled(stage: Stage) -> None:
+    run = started(stage, tidy, x=5)
+    pause(stage.engine, run.id)
+    stage.sweep()
+
+    cancel(stage.engine, run.id)
+    stage.dispatcher.run(stage.engine)
+
+    assert run.status is RunState.CANCELLED
+    assert RAN == ["add 5"]

@@ -18,8 +18,8 @@ from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import RunState
 from flowq.engine import faults, outages, runs
 from flowq.engine.cancel import cancel
-from flowq.engine.pause import pause, resume
 from flowq.engine.finish import output
+from flowq.engine.pause import pause, resume
 from flowq.engine.sweeper import sweep
 from tests import async_programs, programs
 from tests.chaos.simulation.broker import label_of
