@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, ContextVar
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
 from flowq.core.errors import StepError
 from flowq.core.ids import RunId
@@ -165,22 +165,7 @@ class Execution:
 
     def close(self) -> None:
         """Throw the program away; what it would wait for while it is thrown away is refused."""
-        self._loop.closed = True
-        for task in self._loop.open_tasks():
-            # asyncio would log that it is thrown away unfinished.
-            task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
-            coroutine = task.get_coro()
-            if coroutine is None:
-                continue
-            for _ in range(_CLOSES):
-                try:
-                    self._context.run(coroutine.close)
-                except RuntimeError:
-                    continue  # it waits for something in a `finally`; that wait ends now
-                except BaseException:  # noqa: BLE001 - raised by code that is being thrown away
-                    break
-                else:
-                    break
+        self._loop.throw_away(self._context)
 
     # --- for calls in the program ----------------------------------------------------------------
 
@@ -195,7 +180,9 @@ class Execution:
         Raises:
             InvalidFlow: it is made in a thread that the program has started.
         """
-        self._loop._check_open()  # noqa: SLF001 - the two are one thing in two files
+        if self._loop.closed:
+            # No `Exception`: what a `finally` of the program wants to call is not to happen.
+            raise GeneratorExit("the program is put away until it goes on elsewhere")
         return key_of(label, self._loop.scope().next_call())
 
     def add(
@@ -366,7 +353,3 @@ class Execution:
     def _raise_if_broken(self) -> None:
         if self._record.broken is not None:
             raise self._record.broken
-
-
-#: How many awaits a `finally` of a program may try while the program is thrown away.
-_CLOSES: Final = 100

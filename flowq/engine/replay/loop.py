@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Callbacks without any wait between them after which a program counts as one that spins.
 _MOST_CALLBACKS: Final = 1_000_000
+#: How often a program that is thrown away may wait for something in spite of it.
+_MOST_CLOSES: Final = 100
 
 
 class ProgramLoop(AbstractEventLoop):
@@ -94,6 +96,17 @@ class ProgramLoop(AbstractEventLoop):
         self._sweep_at = max(64, 2 * len(self._tasks))
         return self._tasks
 
+    def throw_away(self, context: Context) -> None:
+        """Throw all tasks away. Their `finally` blocks run, up to where they wait for something."""
+        self.closed = True
+        with self._running():
+            while tasks := self.open_tasks():
+                self._tasks = []  # what they start meanwhile comes next, and never runs
+                for task in tasks:
+                    # asyncio would log that it is thrown away unfinished.
+                    task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
+                    _close(task, context)
+
     def move_to(self, now: float) -> None:
         """Set the time, which never goes back."""
         self._now = max(self._now, now)
@@ -134,11 +147,6 @@ class ProgramLoop(AbstractEventLoop):
                 hint="start threads in a step",
             )
 
-    def _check_open(self) -> None:
-        if self.closed:
-            # No `Exception`: what a `finally` of the program wants to wait for is not to happen.
-            raise GeneratorExit("the program is put away until it goes on elsewhere")
-
     # --- what asyncio asks of a loop ---------------------------------------------------------
 
     def time(self) -> float:
@@ -174,7 +182,6 @@ class ProgramLoop(AbstractEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Make a timer, which is a call of the program."""
-        self._check_open()
         handle = asyncio.TimerHandle(self._now + delay, callback, args, self, context)
         if delay <= 0:
             self._ready.append(handle)
@@ -202,16 +209,15 @@ class ProgramLoop(AbstractEventLoop):
 
     def create_future(self) -> "asyncio.Future[Any]":
         """Make a future of this loop."""
-        self._check_open()
         return ProgramFuture(next(self._numbers), self)
 
     # Typed as a whole, since what asyncio passes on differs from version to version.
     def create_task(self, coro: Any, **options: Any) -> Any:
         """Make a task with a scope of its own."""
-        self._check_open()
         if not isinstance(coro, Awaited):
             _refuse_random_order()
-        return self._task(coro, self.scope().next_task(), **options)
+        scope = self._callbacks if self.closed else self.scope()
+        return self._task(coro, scope.next_task(), **options)
 
     def create_root(self, coro: Coroutine[Any, Any, Any], context: Context) -> ProgramTask:
         """Make the task of the program's own function."""
@@ -256,6 +262,18 @@ class ProgramLoop(AbstractEventLoop):
     def is_closed(self) -> bool:
         """Tell whether the program was thrown away."""
         return self.closed
+
+
+def _close(task: ProgramTask, context: Context) -> None:
+    coroutine: Any = task.get_coro()
+    for _ in range(_MOST_CLOSES if coroutine is not None else 0):
+        try:
+            context.run(coroutine.close)
+        except RuntimeError:
+            continue  # it waits for something in a `finally`, whose end is next
+        except BaseException:  # raised by code that is being thrown away
+            logger.debug("a program that is put away raised something", exc_info=True)
+        return
 
 
 def _refuse_random_order() -> None:
