@@ -185,7 +185,7 @@ class ProgramLoop(AbstractEventLoop):
         handle = asyncio.TimerHandle(self._now + delay, callback, args, self, context)
         if delay <= 0:
             self._ready.append(handle)
-        else:
+        elif not self.closed:
             sleeps = getattr(callback, "__name__", "") == "_set_result_unless_cancelled"
             self._start_timer(delay, handle, "sleep" if sleeps else "timer")
         return handle
