@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowq.authoring.base_flow import BaseFlow
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
     from flowq.authoring.flows import AsyncFlow, Flow, flow
     from flowq.authoring.refs import Ref, length
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncFlow",
+    "BaseFlow",
     "Flow",
     "Ref",
     "RetryPolicy",
@@ -46,6 +48,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncFlow": "flowq.authoring.flows",
+    "BaseFlow": "flowq.authoring.base_flow",
     "Flow": "flowq.authoring.flows",
     "Ref": "flowq.authoring.refs",
     "RetryPolicy": "flowq.core.retries",

@@ -8,10 +8,11 @@ connection in the child would end it for the parent too.
 import os
 import random
 import socket
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import uuid_utils.compat as uuids
 from celery import Celery
@@ -23,6 +24,7 @@ from redis.retry import Retry
 from flowq.adapters import faults as injected_faults
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
+from flowq.adapters.dispatch.threads import ThreadDispatcher
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
@@ -34,7 +36,11 @@ from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import ObjectStore
 from flowq.engine.registry import registry
 from flowq.engine.results import Results
+from flowq.engine.sweeper import Sweeper
 from flowq.settings import Settings
+
+#: Steps that run at once for `execute`; most of them wait for something.
+_THREADS: Final = 32
 
 
 class _Process:
@@ -44,6 +50,7 @@ class _Process:
         self.lock = Lock()
         self.app: Celery | None = None
         self.engine: Engine | None = None
+        self.here: tuple[Engine, ThreadDispatcher] | None = None
         self.kept: list[Any] = []
 
 
@@ -52,8 +59,8 @@ _process = _Process()
 
 def _after_fork() -> None:
     _process.lock = Lock()
-    _process.kept.append(_process.engine)
-    _process.engine = None
+    _process.kept += [_process.engine, _process.here]
+    _process.engine = _process.here = None
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -120,7 +127,7 @@ def use_app(app: Celery) -> None:
     with _process.lock:
         if _process.app is not app:
             _process.app = app
-            _process.engine = None
+            _process.engine = _process.here = None
 
 
 def app() -> Celery:
@@ -138,6 +145,20 @@ def engine() -> Engine:
         if _process.engine is None:
             _process.engine = _build(celery, settings())
         return _process.engine
+
+
+def engine_here() -> tuple[Engine, ThreadDispatcher]:
+    """Return the engine whose steps run in threads of this process; they begin with the first."""
+    sent_away = engine()
+    with _process.lock:
+        if _process.here is None:
+            dispatcher = ThreadDispatcher(_THREADS)
+            here = replace(sent_away, dispatcher=dispatcher)
+            dispatcher.start(here)
+            # Long timers and retries are the sweeper's, and there need not be any worker.
+            Sweeper(here, settings().sweep_pause).start()
+            _process.here = here, dispatcher
+        return _process.here
 
 
 def _build(celery: Celery, chosen: Settings) -> Engine:

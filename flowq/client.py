@@ -188,6 +188,30 @@ def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOp
     return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)
 
 
+def execute(flow: FlowType, inputs: Mapping[str, Any]) -> Any:
+    """Carry out a run in threads of this process, with records as of any other; wait for it.
+
+    Raises:
+        InvalidInput: the inputs are wrong; nothing was recorded.
+        RunCancelled: someone has cancelled the run.
+        Exception: what the flow's own code has raised.
+    """
+    engine, dispatcher = bootstrap.engine_here()
+    run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
+    with dispatcher.watching(run.id) as watch:
+        runs.submit(engine, flow, inputs, run_id=run.id, mode="sync")
+        while run.status not in TERMINAL_RUN_STATES:
+            # Others may go on with it, too.
+            watch.moved.wait(_LOOK_AGAIN)
+            watch.moved.clear()
+        try:
+            return run.result()
+        except RunFailed as failure:
+            if watch.error is None:
+                raise
+            raise watch.error from failure
+
+
 def submit_many(
     flow: FlowType,
     inputs: Iterable[Mapping[str, Any]],

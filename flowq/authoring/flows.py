@@ -59,6 +59,8 @@ class Flow(Generic[P, R]):
 
     Attributes:
         type: The registered flow.
+        callee: The flow as something that is called.
+        call_options: What is said about such a call.
     """
 
     def __init__(
@@ -73,9 +75,9 @@ class Flow(Generic[P, R]):
         self.type = flow_type
         self._function = function
         self._inputs = inputs
-        self._options = options
+        self.call_options = options
         self._submission = submission
-        self._callee = Callee(
+        self.callee = Callee(
             StepKind.FLOW, flow_type.name, function, inputs.signature, self._check_arguments
         )
 
@@ -145,7 +147,7 @@ class Flow(Generic[P, R]):
         return submit_many(self.type, inputs, idempotency_keys=idempotency_keys, **merged)
 
     def _refuse_in_trace(self) -> None:
-        refuse_in_flow(self.type.name, self._callee.label)
+        refuse_in_flow(self.type.name, self.callee.label)
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
         """Return the graph of a run with these inputs, without running anything.
@@ -164,10 +166,10 @@ class Flow(Generic[P, R]):
             InvalidFlow: the inputs do not fit the function, or cannot be stored.
             InvalidInput: in an `async def` flow: an input is of the wrong type.
         """
-        return cast(R, call(self._callee, self._options, args, kwargs))
+        return cast(R, call(self.callee, self.call_options, args, kwargs))
 
     def _check_arguments(self, arguments: Mapping[str, Any]) -> None:
-        self.type.validate(self._callee.flat(arguments))
+        self.type.validate(self.callee.flat(arguments))
 
     def map(
         self,
@@ -182,9 +184,11 @@ class Flow(Generic[P, R]):
         Raises:
             InvalidFlow: the inputs do not fit the function, or cannot be stored.
         """
-        constants, tolerate = self._callee.map_arguments(tolerate, constants)
-        options = self._options if tolerate is None else changed(self._options, tolerate=tolerate)
-        return cast(list[R], call_map(self._callee, options, items, constants))
+        constants, tolerate = self.callee.map_arguments(tolerate, constants)
+        options = (
+            self.call_options if tolerate is None else changed(self.call_options, tolerate=tolerate)
+        )
+        return cast(list[R], call_map(self.callee, options, items, constants))
 
     def options(
         self,
@@ -223,7 +227,7 @@ class Flow(Generic[P, R]):
             InvalidFlow: a value makes no sense.
         """
         options = changed(
-            self._options,
+            self.call_options,
             when=when,
             after=after,
             allow_failure=allow_failure,

@@ -11,7 +11,7 @@ from functools import cached_property
 from inspect import Parameter
 from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
 from flowq.authoring.refs import Ref
@@ -142,10 +142,72 @@ class Inputs:
         return "a value" if annotation is Parameter.empty else describe_type(annotation)
 
 
+class ModelInputs(Inputs):
+    """The inputs of a flow that one pydantic model describes."""
+
+    def __init__(self, flow: str, label: str, model: type[BaseModel]) -> None:
+        """Read the fields.
+
+        Args:
+            flow: Registered name, for messages.
+            label: The short name of the flow.
+            model: The model.
+        """
+        self._flow = flow
+        self._label = label
+        self._model = model
+        self.signature = inspect.Signature(
+            [
+                Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    annotation=field.annotation,
+                    default=Parameter.empty if field.is_required() else field.get_default(),
+                )
+                for name, field in model.model_fields.items()
+            ]
+        )
+
+    def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all inputs, defaults included, as plain data of the model's types.
+
+        Raises:
+            InvalidInput: some are missing or of another type, or the model refuses them together.
+        """
+        for name, value in raw.items():
+            if isinstance(value, Ref):
+                raise self._invalid([f"{name}: expected a value, got {value!r}"])
+        try:
+            checked = self._model.model_validate(dict(raw), by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise self._invalid(list(_problems("", "a value", error))) from None
+        return checked.model_dump()
+
+
+class AnyInputs(Inputs):
+    """The inputs of a flow that takes any."""
+
+    def __init__(self, flow: str, label: str) -> None:
+        """Describe them.
+
+        Args:
+            flow: Registered name, for messages.
+            label: The short name of the flow.
+        """
+        self._flow = flow
+        self._label = label
+        self.signature = inspect.Signature([Parameter("inputs", Parameter.VAR_KEYWORD)])
+
+    def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs as they are."""
+        return dict(raw)
+
+
 def _problems(name: str, declared: str, error: ValidationError) -> Iterator[str]:
     """Yield each problem of one input as field, expected, got."""
     for problem in error.errors(include_url=False):
-        field = ".".join(map(str, (name, *problem["loc"])))
+        path = (name, *problem["loc"]) if name else problem["loc"]
+        field = ".".join(map(str, path)) or "the inputs"
         if problem["type"] == "missing":
             yield f"{field}: expected a value, got nothing"
             continue

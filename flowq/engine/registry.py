@@ -81,6 +81,7 @@ class FlowType:
             module defines further down.
         program: Of an `async def` flow: the coroutine function, called with checked inputs by
             parameter. None for a `def` flow.
+        owner: The class that it is written as; two of them must not have one name.
     """
 
     name: str
@@ -88,6 +89,7 @@ class FlowType:
     validate: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     annotation: Callable[[], Any] = lambda: Any
     program: Callable[..., Coroutine[Any, Any, Any]] | None = None
+    owner: type | None = None
 
     @cached_property
     def returns(self) -> Any:
@@ -140,7 +142,20 @@ class Registry:
         self._announce(step.name)
 
     def add_flow(self, flow: FlowType) -> None:
-        """Register a flow; the newest definition of a name counts."""
+        """Register a flow; the newest definition of a name counts.
+
+        Raises:
+            InvalidFlow: a flow that is written as a class has this name, or is to get it.
+        """
+        known = self.flows.get(flow.name)
+        if known is not None and (known.owner or flow.owner) is not None:
+            one, other = known.owner or known.program, flow.owner or flow.program
+            if one is None or other is None or not _same(one, other):
+                taken = f" by {_where(one)}" if one is not None else ""
+                raise InvalidFlow(
+                    f"the flow_name {flow.name!r} is taken{taken}",
+                    hint="names of flows are unique: give one of them another",
+                )
         self.flows[flow.name] = flow
         self._announce(flow.name)
 

@@ -71,6 +71,7 @@ class NewRun:
     is_new: bool = True  #: Its id was made just now, so no row can have it.
     idempotency_key: str | None = None
     deadline: datetime | timedelta | None = None  #: A timedelta counts by the database's clock.
+    mode: str = "async"  #: How it was started: `async` on workers, `sync` here and now.
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def submit(
     parent: StepRunId | None = None,
     run_id: RunId | None = None,
     before: Callable[[Transaction], None] | None = None,
+    mode: str = "async",
     **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
@@ -67,6 +68,7 @@ def submit(
         parent: The step that waits for this run, if it is a child run.
         run_id: Id to give it; with the id of an existing run nothing is inserted.
         before: Runs first, in the transaction that inserts the run.
+        mode: How it is started: `async` on workers, `sync` here and now.
         options: Whose run it is, and more; see `SubmitOptions`.
 
     Returns:
@@ -79,7 +81,7 @@ def submit(
         DatabaseUnavailable: the run could not be recorded.
     """
     submission = Submission.of(options, _limit(engine))
-    start = _prepare(engine, flow, inputs, submission, parent=parent, run_id=run_id)
+    start = _prepare(engine, flow, inputs, submission, parent=parent, run_id=run_id, mode=mode)
     return _begin(engine, [start], options.get("session"), before)[0]
 
 
@@ -242,6 +244,7 @@ def _prepare(
     *,
     parent: StepRunId | None = None,
     run_id: RunId | None = None,
+    mode: str = "async",
 ) -> _Start:
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
@@ -270,6 +273,7 @@ def _prepare(
         is_new=is_new,
         idempotency_key=submission.idempotency_key,
         deadline=submission.deadline,
+        mode=mode,
     )
     definition = Definition(run_id, flow.name, submission.user_id, parent, spec)
     return _Start(run, definition, queued, [*decided.evaluate, *decided.expand])

@@ -16,7 +16,7 @@ does nothing; a step that is not defined here is left for a worker that knows it
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ from flowq.core.ids import BatchId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import not_claimed, run_attempt
 from flowq.engine.collector import collect
-from flowq.engine.endings import Ending
+from flowq.engine.endings import Ended, Ending
 from flowq.engine.engine import Engine
 from flowq.engine.rows import Batch, Message
 
@@ -86,19 +86,16 @@ class InProcessDispatcher:
         for batch in batches:
             if batch.joined:
                 self._open[batch.id] = len(batch.messages)
-            self._ready += [Delivery(batch.id, one, batch.joined) for one in batch.messages]
+            self._put(Delivery(batch.id, one, batch.joined) for one in batch.messages)
 
     def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
         """Keep the ends of batches until they are run."""
-        if delay is None:
-            self._ready += [Delivery(batch) for batch in batches]
-        else:
-            due = self._clock() + delay.total_seconds()
-            self._later += [_Later(due, Delivery(batch)) for batch in batches]
+        due = None if delay is None else self._clock() + delay.total_seconds()
+        self._put((Delivery(batch) for batch in batches), due)
 
     def send_collect(self) -> None:
         """Keep the request to delete what is old until it is run."""
-        self._ready.append(Delivery(None))
+        self._put([Delivery(None)])
 
     def queue_of(self, message: Message) -> str:
         """Return the name of the queue that a message goes to."""
@@ -156,10 +153,10 @@ class InProcessDispatcher:
         except Exception:
             self._ended(delivery)  # a task that failed, so its chord does not wait for it
             raise
+        self._seen(message, ended)
         if ended.how is Ending.RETRYING:
             assert ended.delay is not None
-            due = self._clock() + ended.delay.total_seconds()
-            self._later.append(_Later(due, delivery))
+            self._put([delivery], self._clock() + ended.delay.total_seconds())
             return
         if ended.how is Ending.NOT_CLAIMED and not delivery.joined:
             not_claimed(engine, message.id)
@@ -172,7 +169,17 @@ class InProcessDispatcher:
         self._open[delivery.batch] -= 1
         if not self._open[delivery.batch]:
             del self._open[delivery.batch]
-            self._ready.append(Delivery(delivery.batch))
+            self._put([Delivery(delivery.batch)])
+
+    def _seen(self, message: Message, ended: Ended) -> None:
+        """Look at the end of an attempt."""
+
+    def _put(self, deliveries: Iterable[Delivery], due: float | None = None) -> None:
+        """Keep something to do, now or later."""
+        if due is None:
+            self._ready += deliveries
+        else:
+            self._later += [_Later(due, one) for one in deliveries]
 
     def _next(self) -> Delivery | None:
         self._wake()

@@ -98,6 +98,7 @@ class RunInserts(Repository):
             "id": run.id,
             "flow_name": run.flow_name,
             "user_id": run.user_id,
+            "execution_mode": run.mode,
             "inputs": run.inputs,
             "flow_metadata": run.metadata or None,
             "spec": spec,

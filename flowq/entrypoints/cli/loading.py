@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, Final
 
 import flowq
+from flowq.authoring.base_flow import BaseFlow
 from flowq.authoring.flows import Flow
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidFlow
 
@@ -119,7 +120,8 @@ def _see(folder: Path) -> None:
 
 def flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
     """Return the flows of a module by their names in it; its own when it has any."""
-    every = {name: value for name, value in vars(module).items() if isinstance(value, Flow)}
+    found = {name: _flow_in(value) for name, value in vars(module).items()}
+    every = {name: value for name, value in found.items() if value is not None}
     own = {
         name: value
         for name, value in every.items()
@@ -128,13 +130,20 @@ def flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
     return own or every
 
 
+def _flow_in(value: object) -> Flow[..., Any] | None:
+    """Return the flow that a value of a module is, or that is written as that class."""
+    if isinstance(value, type) and issubclass(value, BaseFlow):
+        value = vars(value).get("flow")
+    return value if isinstance(value, Flow) else None
+
+
 def _choose(module: ModuleType, file: str, name: str) -> Flow[..., Any]:
     flows = flows_of(module)
     if not name and len(flows) == 1:
         return next(iter(flows.values()))
     if name:
-        named = vars(module).get(name)
-        if isinstance(named, Flow):
+        named = _flow_in(vars(module).get(name))
+        if named is not None:
             return named
         registered = [flow for flow in flows.values() if flow.type.name == name]
         if registered:
@@ -145,7 +154,7 @@ def _choose(module: ModuleType, file: str, name: str) -> Flow[..., Any]:
 def _not_chosen(file: str, name: str, flows: list[str], found: object) -> FlowNotFound:
     listed = "\n".join(f"  {file}:{one}" for one in flows)
     if not flows:
-        return FlowNotFound(f"{file} has no flow", hint="put @flow above a `def`")
+        return FlowNotFound(f"{file} has no flow", hint="put @flow above a function")
     if not name:
         return FlowNotFound(
             f"{file} has {len(flows)} flows:\n{listed}", hint=f"name one, e.g. {file}:{flows[0]}"

@@ -1,0 +1,170 @@
+"""`BaseFlow`: a durable program as a class, with a dict of inputs and a dict of outputs.
+
+    class Articles(BaseFlow):
+        flow_name = "articles"
+
+        class Inputs(BaseModel):
+            url: str
+
+        async def _execute_flow_logic(self, inputs: dict) -> dict: …
+
+`await Articles().execute({"url": …})` does the same everywhere: within another flow it is a child
+run; anywhere else it is a run that is carried out here and now, by the engine and with records like
+all others. `Articles.enqueue({"url": …})` runs it on the workers.
+
+The class is registered when it is defined. The engine makes a new instance for each replay, so what
+an instance keeps in attributes is not part of the run.
+"""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+
+from pydantic import BaseModel
+
+from flowq.authoring.calls import call, refuse_in_flow
+from flowq.authoring.flows import AsyncFlow
+from flowq.authoring.inputs import AnyInputs, Inputs, ModelInputs
+from flowq.authoring.options import Options
+from flowq.authoring.programs import program_spec
+from flowq.authoring.tracing import active, caller
+from flowq.core.errors import InvalidFlow, InvalidInput
+from flowq.engine.registry import FlowType, registry
+from flowq.engine.submission import SubmitOptions
+
+if TYPE_CHECKING:
+    from flowq.client import Run
+
+
+class BaseFlow:
+    """Base of flows that are written as classes.
+
+    Attributes:
+        flow_name: The flow's unique name; required.
+        Inputs: What the inputs have to be; without it any dict is taken as it is.
+        flow: The flow as `@flow` would have made it, for `options`, `map` and `enqueue_many`.
+    """
+
+    flow_name: ClassVar[str]
+    Inputs: ClassVar[type[BaseModel]]
+    flow: ClassVar[AsyncFlow[..., dict[str, Any]]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Register a flow; a class without logic is a base of others."""
+        super().__init_subclass__(**kwargs)
+        logic = cls._execute_flow_logic
+        if logic is BaseFlow._execute_flow_logic:
+            if "flow_name" in cls.__dict__:
+                raise _wrong(cls, "has no _execute_flow_logic", _WRITE)
+            return
+        if not inspect.iscoroutinefunction(logic):
+            raise _wrong(cls, "has a _execute_flow_logic that is no `async def`", _WRITE)
+        cls.flow = _define(cls, _name_of(cls))
+
+    async def _execute_flow_logic(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Do what the flow does; written by its author."""
+        raise NotImplementedError
+
+    def execute(self, inputs: Mapping[str, Any] | None = None) -> Awaitable[dict[str, Any]]:
+        """Run the flow and return its outputs: in another flow as a child run, else here and now.
+
+        Args:
+            inputs: Its inputs, by name.
+
+        Raises:
+            InvalidInput: they are not what `Inputs` says; nothing was recorded.
+            RunCancelled: someone has cancelled the run.
+            StepFailed: in another flow: the child run has failed.
+            Exception: here and now: what the flow's logic has raised.
+        """
+        given = _as_dict(type(self), inputs)
+        if active() is not None:
+            result: Awaitable[dict[str, Any]] = call(
+                self.flow.callee, self.flow.call_options, (), given
+            )
+            return result
+        # Here and not above: the client loads SQLAlchemy, which a module of flows does not need.
+        from flowq.client import execute  # noqa: PLC0415 - see above
+
+        checked = self.flow.type.validate(given)
+        return asyncio.to_thread(execute, self.flow.type, checked)
+
+    @classmethod
+    def enqueue(
+        cls, inputs: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> "Run[dict[str, Any]]":
+        """Submit a run for the workers and return at once.
+
+        Args:
+            inputs: Its inputs, by name.
+            options: `idempotency_key`, `deadline`, `session`, `user_id`, `metadata`.
+
+        Raises:
+            InvalidInput: the inputs are not what `Inputs` says, or an option does not fit.
+            Unavailable: the database cannot be used now.
+        """
+        refuse_in_flow(cls.flow_name, cls.__name__)
+        from flowq.client import submit  # noqa: PLC0415 - as in `execute`
+
+        return submit(cls.flow.type, _as_dict(cls, inputs), **options)
+
+
+_WRITE = "write: async def _execute_flow_logic(self, inputs: dict) -> dict"
+
+
+def _name_of(cls: type[BaseFlow]) -> str:
+    name = getattr(cls, "flow_name", None)
+    if name is None:
+        raise _wrong(cls, "has no flow_name", 'give it one: flow_name = "…"')
+    if not isinstance(name, str) or not name:
+        raise _wrong(cls, f"has the flow_name {name!r}", "give it text")
+    for base in cls.__mro__[1:]:
+        if "flow" in vars(base) and getattr(base, "flow_name", None) == name:
+            raise _wrong(cls, f"has the flow_name of {base.__qualname__}", "give it one of its own")
+    return name
+
+
+def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
+    inputs = _inputs_of(cls, name)
+
+    async def program(**given: Any) -> dict[str, Any]:
+        return await cls()._execute_flow_logic(given)  # noqa: SLF001 - of this very class
+
+    program.__module__, program.__doc__ = cls.__module__, cls.__doc__
+    program.__name__, program.__qualname__ = cls.__name__, cls.__qualname__
+    flow_type = FlowType(
+        name=name,
+        trace=functools.partial(program_spec, name, cls.__name__),
+        validate=inputs.check,
+        annotation=lambda: dict[str, Any],
+        program=program,
+        owner=cls,
+    )
+    registry.add_flow(flow_type)
+    return AsyncFlow(flow_type, program, inputs, Options(), {})
+
+
+def _inputs_of(cls: type[BaseFlow], name: str) -> Inputs:
+    model = getattr(cls, "Inputs", None)
+    if model is None:
+        return AnyInputs(name, cls.__name__)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise _wrong(cls, "has Inputs that are no pydantic model", "class Inputs(BaseModel): …")
+    return ModelInputs(name, cls.__name__, model)
+
+
+def _as_dict(cls: type[BaseFlow], inputs: Any) -> dict[str, Any]:
+    if isinstance(inputs, BaseModel):
+        return dict(inputs)
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise InvalidInput(
+            f"flow {cls.flow_name!r} is given {type(inputs).__name__} as its inputs",
+            hint="give a dict: {name: value}",
+        )
+    return {str(name): value for name, value in (inputs or {}).items()}
+
+
+def _wrong(cls: type, problem: str, hint: str) -> InvalidFlow:
+    return InvalidFlow(f"flow class {cls.__qualname__} {problem} ({caller()})", hint=hint)
