@@ -14,7 +14,7 @@ from flowq import bootstrap
 from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import cancel, pause, runs
+from flowq.engine import cancel, pause, runs, signals
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
 from flowq.engine.registry import FlowType, registry
@@ -83,8 +83,13 @@ class Run(Generic[R_co]):
             hint="it was deleted, or the transaction that enqueued it is not committed",
         )
 
+    @property
+    def newest(self) -> "Run[R_co]":
+        """The run as which this one has gone on (`flowq.continue_as_new`), or this one itself."""
+        return Run(signals.newest(bootstrap.engine(), self.id), self.flow_name)
+
     def wait(self, timeout: float | None = None) -> RunState:
-        """Wait until the run has ended.
+        """Wait until the run has ended; if it has gone on as a new one, until that one has.
 
         Args:
             timeout: Seconds; None waits as long as it takes.
@@ -92,7 +97,18 @@ class Run(Generic[R_co]):
         Raises:
             ResultTimeout: it did not end in time. The run goes on.
         """
+        return self._follow(timeout)[1]
+
+    def _follow(self, timeout: float | None) -> "tuple[Run[R_co], RunState]":
+        """Wait for the last run as which this one goes on; return that, and its state."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        last, state = self, self._wait(timeout, deadline)
+        while state is RunState.COMPLETED and (following := last.newest) != last:
+            last = following
+            state = last._wait(timeout, deadline)
+        return last, state
+
+    def _wait(self, timeout: float | None, deadline: float | None) -> RunState:
         if (state := self.status) in TERMINAL_RUN_STATES:
             return state
         with bootstrap.engine().events.listening(self.id) as wait:
@@ -124,7 +140,27 @@ class Run(Generic[R_co]):
         Raises:
             RunNotFound: the run is gone.
         """
-        return cancel.cancel(bootstrap.engine(), self.id, reason)
+        return cancel.cancel(bootstrap.engine(), self.newest.id, reason)
+
+    def send_signal(self, name: str, payload: Any = None, *, session: object = None) -> None:
+        """Send the run a signal, which its flow receives with `flowq.signal(name)`.
+
+        It is kept until the flow waits for it; signals of one name arrive in the order in which
+        they were sent. A run that has gone on as a new one passes it on.
+
+        Args:
+            name: Which signal.
+            payload: What it says: JSON data, or a pydantic model.
+            session: An SQLAlchemy session on flowq's database; the signal is sent if, and when,
+                its transaction is committed.
+
+        Raises:
+            InvalidInput: it is not what the flow waits for, or cannot be stored; nothing was sent.
+            SignalRefused: the run has ended, or is of a `def` flow.
+            RunNotFound: the run is gone.
+            Unavailable: the database cannot be used now.
+        """
+        signals.send_signal(bootstrap.engine(), self.id, name, payload, session=session)
 
     def pause(self, reason: str | None = None) -> RunState:
         """Pause the run and its child runs: nothing of them begins until they are resumed.
@@ -157,7 +193,7 @@ class Run(Generic[R_co]):
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the run and return what its flow returned, of the type its annotation says.
 
-        In a process that has not imported the flow it is returned as plain data.
+        Of a run that has gone on as a new one that is what the last of them has returned. In a process that has not imported the flow it is returned as plain data.
 
         Args:
             timeout: Seconds; None waits as long as it takes.
@@ -168,13 +204,13 @@ class Run(Generic[R_co]):
             RunCancelled: it was cancelled; the message has the reason that was given.
             ResultMissing: it completed, but a large result is gone from the store.
         """
-        state = self.wait(timeout)
+        last, state = self._follow(timeout)
         if state is not RunState.COMPLETED:
-            error = self.view().error or "no reason was recorded"
+            error = last.view().error or "no reason was recorded"
             kind = RunFailed if state is RunState.FAILED else RunCancelled
-            raise kind(f"run {self.id} {state}: {error}", hint=f"flowq runs show {self.id}")
+            raise kind(f"run {last.id} {state}: {error}", hint=f"flowq runs show {last.id}")
         engine = bootstrap.engine()
-        definition = engine.definitions.get(self.id).definition
+        definition = engine.definitions.get(last.id).definition
         value = output(engine, definition)
         flow = registry.flows.get(self.flow_name)
         if flow is None:
@@ -200,7 +236,7 @@ def execute(flow: FlowType, inputs: Mapping[str, Any]) -> Any:
     run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
     with dispatcher.watching(run.id) as watch:
         runs.submit(engine, flow, inputs, run_id=run.id, mode="sync")
-        while run.status not in TERMINAL_RUN_STATES:
+        while run.newest.status not in TERMINAL_RUN_STATES:
             # Others may go on with it, too.
             watch.moved.wait(_LOOK_AGAIN)
             watch.moved.clear()

@@ -10,8 +10,9 @@ that runs as plain Python they are the real ones.
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar, overload
 from uuid import UUID
 
@@ -20,10 +21,12 @@ from pydantic import TypeAdapter
 from flowq.adapters import world
 from flowq.authoring.options import Duration, duration, timeout_of
 from flowq.authoring.tracing import PLAIN_PROGRAM, active, caller
-from flowq.core.errors import InvalidFlow
+from flowq.core.errors import InvalidFlow, StepError
 from flowq.core.spec import StepKind, StepSpec
 from flowq.engine.codecs import adapter_for, coerce
-from flowq.engine.replay import ContinueAsNew, Execution
+from flowq.engine.replay import Awaited, ContinueAsNew, Execution
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -115,11 +118,28 @@ def signal(
             f"the flow waits for the signal {name!r} and runs as plain Python ({caller()})",
             hint="test it with flowq.testing, which can send signals",
         )
-    adapter = adapter_for(model)
+    return _wait_for(program, name, adapter_for(model), limit)
+
+
+def _wait_for(
+    program: Execution, name: str, adapter: TypeAdapter[Any], limit: timedelta | None
+) -> Awaited[Any]:
+    began = program.now
+
+    def received(value: Any) -> Any:
+        try:
+            return coerce(value, adapter, where=f"the signal {name!r}")
+        except StepError as error:
+            # It came before anybody waited, so that its sender could not be told.
+            logger.warning("passed over: %s", error, extra={"action": "signal"})
+        if limit is None:
+            return _wait_for(program, name, adapter, None)
+        left = began + limit - program.now
+        return _wait_for(program, name, adapter, max(left, timedelta(milliseconds=1)))
+
     key = program.new_key(name)
     spec = StepSpec(key=key, name=name, kind=StepKind.SIGNAL, arguments=_wanted(adapter))
-    where = f"the signal {name!r}"
-    return program.add(spec, limit, lambda value: coerce(value, adapter, where=where))
+    return program.add(spec, limit, received)
 
 
 def _wanted(adapter: TypeAdapter[Any]) -> dict[str, Any]:

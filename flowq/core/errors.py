@@ -15,6 +15,7 @@ The type says whose move it is:
     │   └── NondeterminismError  a program differs from its record (final; the code is to be mended)
     ├── StepFailed             what a program awaited has failed (the program may go on)
     ├── SignalTimeout          a signal did not come in time  (also a TimeoutError)
+    ├── SignalRefused          nobody will ever take the signal   (sender)
     ├── ResultMissing / ResultCorrupt                         the stored value is gone or differs
     ├── RunFailed / RunCancelled / ResultTimeout              what `Run.result()` raises
     ├── InvalidTransition      the table in `states` lacks it (a bug in flowq)
@@ -115,6 +116,10 @@ class StepFailed(FlowqError):
 
 class SignalTimeout(FlowqError, TimeoutError):
     """The signal that a program waited for did not come in time."""
+
+
+class SignalRefused(FlowqError):
+    """The run has ended, or is of a flow that takes no signals."""
 
 
 class StepCancelled(BaseException):

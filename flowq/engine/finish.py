@@ -6,7 +6,7 @@ one guarded UPDATE, so if both ask, one closes.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +48,8 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
     if ending is None or ending.status in TERMINAL_RUN_STATES | {RunState.PAUSED}:
         return None
     if not ending.has_open:
+        if ending.continued:
+            definition = replace(definition, parent=None)  # it waits for the next run now
         return _close(engine, definition, _decision(engine, definition, ending))
     # Steps that were being queued while the run was stopped are found here, not run.
     stopping = ending.status is RunState.CANCELLING

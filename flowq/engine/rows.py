@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.results import ResultRef
@@ -75,6 +76,16 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSignal:
+    """A message for a program, to be stored."""
+
+    id: UUID
+    run_id: RunId
+    name: str
+    payload: Any  #: JSON data.
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """What never changes about a run."""
 
@@ -94,6 +105,7 @@ class RunEnding:
     has_failed: bool  #: Some step has failed.
     error: str | None  #: Why it was stopped, if that was for an error.
     cancel_requested: bool
+    continued: bool = False  #: It goes on as another run, which its parent waits for now.
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +246,7 @@ class RunView:
     outputs: Any
     error: str | None
     steps: tuple[StepView, ...] = ()
+    continued_as: RunId | None = None  #: The run as which it went on.
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,25 @@ class _Start:
         return [node_batch(engine, self.definition, *batch) for batch in self.queued.items()]
 
 
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A run that is ready to take the place of another."""
+
+    old: RunId
+    start: _Start
+
+    def insert(self, engine: Engine, tx: Transaction) -> None:
+        """Insert it and link the other with it, in the transaction that ends that one's program."""
+        new = self.start.run.id
+        tx.runs.insert([self.start.run], engine.policies.resend_after)
+        tx.runs.continue_as(self.old, new)
+        tx.signals.move(self.old, new)
+
+    def send(self, engine: Engine) -> None:
+        """Begin with it, after the commit."""
+        _go_on(engine, [self.start])
+
+
 def submit(
     engine: Engine,
     flow: FlowType,
@@ -83,6 +102,21 @@ def submit(
     submission = Submission.of(options, _limit(engine))
     start = _prepare(engine, flow, inputs, submission, parent=parent, run_id=run_id, mode=mode)
     return _begin(engine, [start], options.get("session"), before)[0]
+
+
+def continue_as_new(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Mapping[str, Any],
+    old: Definition,
+) -> "Continuation":
+    """Prepare the run as which another goes on; what was said about that one holds for it too.
+
+    Raises:
+        InvalidInput: an input is missing, unknown, too large or of the wrong type.
+    """
+    options = Submission(user_id=old.user_id)
+    return Continuation(old.run_id, _prepare(engine, flow, inputs, options, parent=old.parent))
 
 
 def submit_many(

@@ -134,13 +134,23 @@ def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]
             f"{what} cannot be stored as JSON: {error}",
             hint="pass plain data, pydantic models, dates or paths",
         ) from error
+    size_of(recorded, what, limit)
+    return recorded
+
+
+def size_of(recorded: Any, what: str, limit: int) -> int:
+    """Return how many bytes data has as JSON.
+
+    Raises:
+        InvalidInput: more than `limit`.
+    """
     size = len(json.dumps(recorded).encode())
     if size > limit:
         raise InvalidInput(
             f"{what} have {size:,} bytes as JSON, the limit is {limit:,}",
             hint="pass a path or a URL instead, or raise FLOWQ_INPUT_LIMIT_BYTES",
         )
-    return recorded
+    return size
 
 
 def _sets_sorted(value: Any, recorded: Any) -> Any:

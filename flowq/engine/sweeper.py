@@ -39,6 +39,7 @@ from flowq.engine.orphans import SHIELD, stop_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, StepPlace
 from flowq.engine.sending import message, send
+from flowq.engine.signals import deliver
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
     due = records.write(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
     timed = records.write(lambda tx: tx.sweeps.timed(limit=_LIMIT))
     ended += timed
+    for run_id in records.single(lambda tx: tx.signals.undelivered(limit=_LIMIT)):
+        deliver(engine, run_id)
     queued = [*(step.place for step in lapsed if not step.failed), *due]
     resend(engine, alone(engine, queued))
     return len(lapsed) + len(due) + len(timed)

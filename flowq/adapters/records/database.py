@@ -35,6 +35,7 @@ from flowq.adapters.records.joined import CallersTransaction, caller_session, ch
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.places import Place, place_of, shown
 from flowq.adapters.records.runs import FlowRunRepo
+from flowq.adapters.records.signals import SqlSignals
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.types import dump_json
@@ -74,6 +75,11 @@ class SqlTransaction:
     def steps(self) -> FlowStepRunRepo:
         """The step runs."""
         return FlowStepRunRepo(self.within)
+
+    @cached_property
+    def signals(self) -> SqlSignals:
+        """The signals."""
+        return SqlSignals(self.within)
 
     @cached_property
     def sweeps(self) -> SqlSweeps:

@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0003"
+REVISION = "0004"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -91,6 +91,7 @@ class FlowRun(Base):
     budget_usd: Mapped[Decimal | None]
     budget_tokens: Mapped[int | None]
     cancel_requested_at: Mapped[datetime | None]
+    continued_as: Mapped[UUID | None]
 
     steps: Mapped[list["FlowStepRun"]] = relationship(
         back_populates="run",
@@ -118,6 +119,7 @@ EXPANDED = text("status = 'running' AND map_size IS NOT NULL")
 LEASED = text("status = 'running' AND lease_expires_at IS NOT NULL")
 TIMED = text("status = 'waiting' AND wake_at IS NOT NULL")
 CALLED = text("spec IS NOT NULL")
+UNCONSUMED = text("consumed_by IS NULL")
 _HAS_REQUEST = text("llm_request_id IS NOT NULL")
 
 
@@ -205,6 +207,25 @@ class LlmRequest(Base):
         Index(None, "flow_run_id"),
         Index(None, "flow_step_run_id"),
         Index(None, "created_at"),
+    )
+
+
+class FlowSignal(Base):
+    """A message from outside for a program; `consumed_by` is the row of the wait that got it."""
+
+    __tablename__ = "flow_signals"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID] = mapped_column(ForeignKey("flow_runs.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200))
+    payload: Mapped[Any | None] = mapped_column(JSON())
+    created_at: Mapped[datetime]
+    consumed_at: Mapped[datetime | None]
+    consumed_by: Mapped[UUID | None]
+
+    __table_args__ = (
+        Index(None, "flow_run_id"),
+        _partial("ix_flow_signals_open", "flow_run_id", "name", where=UNCONSUMED),
     )
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.program_wakes import has_ended
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.signals import SqlSignals
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
@@ -181,6 +182,8 @@ class ProgramWrites(Repository):
             self._give_up(claim.run_id, row_id, place)
         unheard = stopping and not suspension.told
         self._insert_calls(claim.run_id, suspension, shield, refused=unheard)
+        if not unheard and any(call.spec.kind is StepKind.SIGNAL for call in suspension.calls):
+            SqlSignals(self._within).match(claim.run_id, advanced=True)
         resend = suspension.resend_after.total_seconds()
         if unheard:
             self._run(_QUEUE_STOPPED, {"p_id": claim.id, "p_resend": resend, "p_cleanup": _LONG})

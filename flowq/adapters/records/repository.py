@@ -18,6 +18,7 @@ from flowq.adapters.records.prepared import Answer, Prepared, Row
 RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
 DUTIES: Table = Base.metadata.tables["flow_duties"]
+SIGNALS: Table = Base.metadata.tables["flow_signals"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.

@@ -67,6 +67,7 @@ _ENDING = Prepared(
         _HAS_FAILED,
         RUNS.c.error_message,
         RUNS.c.cancel_requested_at,
+        RUNS.c.continued_as,
     ).where(_THIS)
 )
 
@@ -139,6 +140,23 @@ _ROLL_UP = Prepared(
 )
 
 
+_CONTINUED = Prepared(select(RUNS.c.continued_as).where(_THIS))
+_LINK = update(RUNS).where(_THIS).values(continued_as=bindparam("p_new"), parent_step_run_id=None)
+_old = RUNS.alias("old")
+#: What a run that goes on as a new one passes on.
+_INHERITED = ("execution_mode", "flow_metadata", "deadline", "priority", "parent_step_run_id")
+_INHERIT = (
+    update(RUNS)
+    .where(RUNS.c.id == bindparam("p_new"))
+    .values(
+        {
+            name: select(_old.c[name]).where(_old.c.id == bindparam("p_run")).scalar_subquery()
+            for name in _INHERITED
+        }
+    )
+)
+
+
 class FlowRunRepo(RunInserts, RunCancels, RunPauses):
     """Reads and writes `flow_runs` within a session or a connection; never commits."""
 
@@ -207,6 +225,16 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         state = self._run(_STATUS, {"p_run": run_id}).scalar()
         return None if state is None else RunState(state)
 
+    def continued_as(self, run_id: RunId) -> RunId | None:
+        """Read as which run a run has gone on."""
+        row = self._run(_CONTINUED, {"p_run": run_id}).first()
+        return None if row is None or row[0] is None else RunId(row[0])
+
+    def continue_as(self, run_id: RunId, new: RunId) -> None:
+        """Link a run with the one as which it goes on, which takes over what was said about it."""
+        self._run(_INHERIT, {"p_run": run_id, "p_new": new})
+        self._run(_LINK, {"p_run": run_id, "p_new": new})
+
     def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""
         values: dict[str, Any] = {"error_message": error} if error else {}
@@ -219,7 +247,8 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         row = self._run(_ENDING, {"p_run": run_id}).first()
         if row is None:
             return None
-        return RunEnding(RunState(row[0]), row[1], row[2], row[3], row[4] is not None)
+        asked, continued = row[4] is not None, row[5] is not None
+        return RunEnding(RunState(row[0]), row[1], row[2], row[3], asked, continued)
 
     def close(
         self,

@@ -47,6 +47,7 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
         outputs=row.outputs,
         error=row.error_message,
         steps=steps,
+        continued_as=row.continued_as,
     )
 
 

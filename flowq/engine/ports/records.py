@@ -8,6 +8,7 @@ from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.runs import RunRows
+from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.sweeps import Sweeps
 from flowq.engine.rows import (
@@ -29,6 +30,10 @@ class Transaction(Protocol):
     @property
     def steps(self) -> StepRows:
         """The step runs."""
+
+    @property
+    def signals(self) -> SignalRows:
+        """The signals."""
 
     @property
     def sweeps(self) -> Sweeps:

@@ -84,6 +84,12 @@ class RunRows(Protocol):
             False when the run is closed already.
         """
 
+    def continued_as(self, run_id: RunId) -> RunId | None:
+        """Read as which run a run has gone on."""
+
+    def continue_as(self, run_id: RunId, new: RunId) -> None:
+        """Link a run with the one as which it goes on: its parent waits for that one now."""
+
     def roll_up(self, run_id: RunId) -> bool:
         """Write progress and totals of a run that is going on."""
 

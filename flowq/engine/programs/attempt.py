@@ -25,6 +25,7 @@ from flowq.core.ids import (
     item_id,
     node_id,
 )
+from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance import finish
@@ -42,6 +43,7 @@ from flowq.engine.programs.history import cancelled, flow_of, observe, open_prog
 from flowq.engine.replay import Call, Continued, Execution, Observation, Progress, Raised
 from flowq.engine.results import Stored
 from flowq.engine.rows import Batch, Claim, NewStep, Outcome
+from flowq.engine.runs import Continuation, continue_as_new
 from flowq.engine.sending import message, program_batch, send, send_later
 
 logger = logging.getLogger(__name__)
@@ -93,7 +95,9 @@ def run_program(engine: Engine, claim: Claim, step: StepSpec, started: float) ->
             logger.info("%s of run %s has ended after its cancel: %s", claim.key, claim.run_id, end)
         return Finished(partial(_cancelled, engine, claim, at, started))
     if isinstance(end, Continued):
-        raise StepError("flowq.continue_as_new is not possible yet")
+        old = engine.definitions.get(claim.run_id).definition
+        following = continue_as_new(engine, flow_of(engine, step), end.inputs, old)
+        return Finished(partial(_continued, engine, claim, at, started, following))
     if isinstance(end, Raised):
         raise _as_failure(end.error)
     value = end.value
@@ -172,13 +176,43 @@ def _completed(engine: Engine, claim: Claim, at: _Step, outcome: Outcome) -> End
     return Ended(Ending.COMPLETED)
 
 
+def _continued(
+    engine: Engine, claim: Claim, at: _Step, started: float, following: Continuation
+) -> Ended:
+    """Complete a program that goes on in a new run, which begins in the same transaction."""
+    outcome = Outcome(result=NO_RESULT, execution_time_ms=since(started))
+
+    def write(tx: Transaction) -> bool:
+        if tx.runs.is_stopping(claim.run_id):
+            raise StepCancelled(f"{claim.key} goes on in no new run: its own is stopping")
+        if not tx.steps.complete(claim, outcome, advanced=True):
+            return False
+        following.insert(engine, tx)
+        return True
+
+    reach(FaultPoint.BEFORE_COMPLETE)
+    try:
+        _end(engine, claim, at, write, is_single=False)
+    except StepCancelled:
+        return _cancelled(engine, claim, at, started)
+    following.send(engine)
+    return Ended(Ending.COMPLETED)
+
+
 def _cancelled(engine: Engine, claim: Claim, at: _Step, started: float) -> Ended:
     outcome = Outcome(execution_time_ms=since(started))
     _end(engine, claim, at, lambda tx: tx.steps.cancel(claim, outcome))
     return Ended(Ending.CANCELLED)
 
 
-def _end(engine: Engine, claim: Claim, at: _Step, write: Callable[[Transaction], bool]) -> None:
+def _end(
+    engine: Engine,
+    claim: Claim,
+    at: _Step,
+    write: Callable[[Transaction], bool],
+    *,
+    is_single: bool = True,
+) -> None:
     """End a program's row, and with it whatever nobody awaits any more."""
     rows = list(at.given_up)
 
@@ -188,7 +222,8 @@ def _end(engine: Engine, claim: Claim, at: _Step, write: Callable[[Transaction],
             tx.steps.give_up(claim.run_id, rows)
         return ended
 
-    once = engine.records.single(write, once=True) if not rows else engine.records.write(work)
+    alone = is_single and not rows
+    once = engine.records.single(write, once=True) if alone else engine.records.write(work)
     if not once:
         raise lost(claim)
     reach(FaultPoint.AFTER_COMPLETE)

@@ -198,7 +198,7 @@ class Execution:
             delay: Of a timer: how long; of a signal: its timeout.
             convert: Makes of the value what the program gets.
         """
-        awaited = Awaited(self._make(spec, delay), convert)
+        awaited: Awaited[Any] = Awaited(self._make(spec, delay), convert)
         self._unheard[spec.key] = awaited
         return awaited
 

@@ -110,10 +110,10 @@ class Awaited(_Numbered, Coroutine[Any, Any, T]):
 
     Args:
         future: The end of the call.
-        convert: Makes of its value what the program gets.
+        convert: Makes of its value what the program gets; another call instead is awaited in turn.
     """
 
-    def __init__(self, future: CallFuture, convert: Callable[[Any], T] | None = None) -> None:
+    def __init__(self, future: CallFuture, convert: Callable[[Any], Any] | None = None) -> None:
         self._future = future
         self._convert = convert
         self._steps: Generator[Any, None, T] | None = None
@@ -136,8 +136,13 @@ class Awaited(_Numbered, Coroutine[Any, Any, T]):
         return self._steps
 
     def _wait(self) -> Generator[Any, None, T]:
-        value = yield from self._future.__await__()
-        return self._convert(value) if self._convert else value
+        value: Any = yield from self._future.__await__()
+        if self._convert is not None:
+            value = self._convert(value)
+        if isinstance(value, Awaited):
+            value = yield from value.__await__()
+        result: T = value
+        return result
 
     def send(self, value: Any, /) -> Any:
         """Go on; for asyncio."""
