@@ -102,27 +102,11 @@ class Run(Generic[R_co]):
     def _follow(self, timeout: float | None) -> "tuple[Run[R_co], RunState]":
         """Wait for the last run as which this one goes on; return that, and its state."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        last, state = self, self._wait(timeout, deadline)
+        last, state = self, _wait(self, timeout, deadline)
         while state is RunState.COMPLETED and (following := last.newest) != last:
             last = following
-            state = last._wait(timeout, deadline)
+            state = _wait(last, timeout, deadline)
         return last, state
-
-    def _wait(self, timeout: float | None, deadline: float | None) -> RunState:
-        if (state := self.status) in TERMINAL_RUN_STATES:
-            return state
-        with bootstrap.engine().events.listening(self.id) as wait:
-            while (state := self.status) not in TERMINAL_RUN_STATES:
-                left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
-                if left <= 0:
-                    raise ResultTimeout(
-                        f"run {self.id} is still {state} after {timeout:g} s",
-                        hint=f"it waits for: flowq runs resume {self.id}"
-                        if state is RunState.PAUSED
-                        else f"it goes on; see: flowq runs show {self.id}",
-                    )
-                wait(min(_LOOK_AGAIN, left))
-        return state
 
     def cancel(self, reason: str | None = None) -> RunState:
         """Cancel the run and its child runs; what has ended stays as it ended.
@@ -193,7 +177,8 @@ class Run(Generic[R_co]):
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the run and return what its flow returned, of the type its annotation says.
 
-        Of a run that has gone on as a new one that is what the last of them has returned. In a process that has not imported the flow it is returned as plain data.
+        Of a run that has gone on as a new one that is what the last of them has returned. In a
+        process that has not imported the flow it is returned as plain data.
 
         Args:
             timeout: Seconds; None waits as long as it takes.
@@ -217,6 +202,23 @@ class Run(Generic[R_co]):
             return value  # type: ignore[no-any-return]
         where = f"the output of {self.flow_name}"
         return coerce(value, adapter_for(flow.returns), where=where)  # type: ignore[no-any-return]
+
+
+def _wait(run: Run[Any], timeout: float | None, deadline: float | None) -> RunState:
+    if (state := run.status) in TERMINAL_RUN_STATES:
+        return state
+    with bootstrap.engine().events.listening(run.id) as wait:
+        while (state := run.status) not in TERMINAL_RUN_STATES:
+            left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise ResultTimeout(
+                    f"run {run.id} is still {state} after {timeout:g} s",
+                    hint=f"it waits for: flowq runs resume {run.id}"
+                    if state is RunState.PAUSED
+                    else f"it goes on; see: flowq runs show {run.id}",
+                )
+            wait(min(_LOOK_AGAIN, left))
+    return state
 
 
 def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.results import ResultRef
-from flowq.core.spec import CallSpec, FlowSpec
+from flowq.core.spec import CallSpec, FlowSpec, StepKind
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 
@@ -207,6 +207,7 @@ class StepView:
     error_message: str | None
     metadata: Mapping[str, Any]
     inputs: Any
+    called: StepKind | None = None  #: Of a row that a program has called: what kind of call.
 
     @property
     def total(self) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 from flowq.adapters.records.models import FlowRun
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.core.ids import RunId
+from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import RunView, StepView
 
@@ -85,6 +86,8 @@ def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:
         _C.error_message,
         _C.step_metadata,
         _C.inputs,
+        _C.spec.is_not(None).label("is_called"),
+        _C.spec["kind"].as_string().label("kind"),
     ).where(_C.flow_run_id == run_id, _C.map_index.is_(None))
     rows = connection.execute(nodes.order_by(_C.step_order)).all()
     return tuple(_step(row, items.get(row.step_key, [])) for row in rows)
@@ -112,4 +115,5 @@ def _step(row: Any, items: Sequence[Any]) -> StepView:
         error_message=row.error_message,
         metadata=row.step_metadata or {},
         inputs=row.inputs,
+        called=StepKind(row.kind or StepKind.STEP) if row.is_called else None,
     )

@@ -99,7 +99,7 @@ def run(**options: Any) -> Any:
 
 @main.group(cls=FlowqGroup)
 def runs() -> None:
-    """See, pause and cancel runs: ls, show, watch, result, pause, resume, cancel.
+    """See and steer runs: ls, show, watch, result, pause, resume, cancel, signal.
 
     An ID may be shortened to its first characters.
     """
@@ -178,6 +178,20 @@ def pause(**options: Any) -> Any:
 def resume(**options: Any) -> Any:
     """Let paused runs and their child runs go on."""
     return work("runs").resume(**options)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.argument("name", metavar="NAME")
+@click.argument("payload", metavar="[JSON]", required=False)
+@_JSON
+def signal(**options: Any) -> Any:
+    """Send a signal to a run, which waits for it or will.
+
+    \b
+    flowq runs signal 0199b1c2 approve '{"ok": true}'
+    """
+    return work("runs").signal(**options)
 
 
 @main.command()

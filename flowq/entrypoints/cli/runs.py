@@ -1,9 +1,11 @@
 """`flowq runs`: what the records say about runs, and an end to those that should not go on."""
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
+import click
 from rich.table import Table
 from rich.text import Text
 
@@ -51,7 +53,8 @@ def show(*, run_id: str, traceback: bool, as_json: bool) -> int:
     failures = _failures(view)
     known = bootstrap.engine().definitions.get(run.id)
     if as_json:
-        steps = [_step_json(step, known.graph.dependencies[step.key]) for step in view.steps]
+        before = known.graph.dependencies
+        steps = [_step_json(step, before.get(step.key, ())) for step in view.steps]
         shown = [failure.as_json() for failure in failures]
         looks.print_json({**_run_json(view), "steps": steps, "failures": shown})
     else:
@@ -150,6 +153,27 @@ def _turn(
     return OK if set(wanted).issuperset(states.values()) else FAILED
 
 
+def signal(*, run_id: str, name: str, payload: str | None, as_json: bool) -> int:
+    """Send a signal to a run."""
+    data = _data(payload)
+    _prepare()
+    run = Run.get(run_id)
+    run.send_signal(name, data)
+    if as_json:
+        looks.print_json({"id": run.id, "signal": name})
+    looks.note(f"Signal {name!r} is sent. ", (f"flowq runs watch {run.id}", "bold"))
+    return OK
+
+
+def _data(payload: str | None) -> Any:
+    try:
+        return None if payload is None else json.loads(payload)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{payload!r} is not JSON: {error}; text is written '\"…\"'", param_hint="JSON"
+        ) from None
+
+
 def _prepare() -> None:
     environment.prepare_database()
 
@@ -218,7 +242,7 @@ def _failed_items(view: RunView, step: StepView) -> list[Failure]:
 def _run_json(view: RunView) -> dict[str, Any]:
     names = (
         "id flow_name status user_id created_at started_at completed_at execution_time_ms "
-        "total done tokens cost inputs outputs error"
+        "total done tokens cost inputs outputs error continued_as"
     )
     return _facts(view, names)
 

@@ -73,6 +73,10 @@ class Failure:
         return asdict(self)
 
 
+#: What stands before what a program has called, below it.
+_CALLED: Final = "╰─ "
+
+
 def print_run(
     view: RunView, spec: FlowSpec, graph: Graph, failures: Sequence[Failure], *, unfold: bool
 ) -> None:
@@ -100,6 +104,7 @@ def _print_header(console: Console, view: RunView) -> None:
         "steps": f"{looks.count(view.done)} of {looks.count(view.total)} done",
         "cost": f"{looks.money(view.cost)}, {looks.count(view.tokens)} tokens",
         "user": view.user_id or "",
+        "next run": str(view.continued_as or ""),
     }
     for name, value in facts.items():
         if value:
@@ -123,12 +128,13 @@ def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Tab
         table.add_column(title, justify="right" if right else "left", no_wrap=title != "step")
     by_key = {step.key: step for step in view.steps}
     now = datetime.now(UTC)
-    for line in tree.lines(graph):
+    calls = [tree.Line(step.key, _CALLED, ()) for step in view.steps if step.called is not None]
+    for line in [*tree.lines(graph), *calls]:
         step = by_key[line.key]
         name = Text.assemble(
             (line.prefix, "dim"), looks.mark(step.status, console), " ", (step.key, "")
         )
-        if spec.step(step.key).kind is StepKind.FLOW:
+        if (step.called or spec.step(step.key).kind) is StepKind.FLOW:
             name.append(f"  {_child(view, step)}", style="dim")
         if line.also:
             name.append(f"  also after {', '.join(line.also)}", style="dim")
