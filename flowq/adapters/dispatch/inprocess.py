@@ -111,6 +111,11 @@ class InProcessDispatcher:
         """What has been sent and not been run yet; retries that are not due are the last."""
         return (*self._ready, *(later.delivery for later in self._later))
 
+    @property
+    def ready(self) -> tuple[Delivery, ...]:
+        """What has been sent, and could be run now."""
+        return tuple(self._ready)
+
     def run(self, engine: Engine, *, limit: int | None = None) -> int:
         """Do what has been sent, and what that leads to, until nothing is left.
 
@@ -126,6 +131,23 @@ class InProcessDispatcher:
             self.deliver(engine, delivery)
             done += 1
         return done
+
+    def run_due(self, engine: Engine) -> int:
+        """Do what has been sent and is due, and what that leads to; returns how much that was."""
+        done = 0
+        while True:
+            self._wake()
+            if not self._ready:
+                return done
+            delivery = self._next()
+            assert delivery is not None
+            self.deliver(engine, delivery)
+            done += 1
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next delivery is due that was sent for later."""
+        return min((later.due for later in self._later), default=None)
 
     def clear(self) -> None:
         """Lose everything that has been sent, as a broker that was emptied."""

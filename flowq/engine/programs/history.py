@@ -11,6 +11,7 @@ from typing import Any
 
 from flowq.core.errors import FlowNotFound
 from flowq.core.failures import StepFailure
+from flowq.core.ids import FIRST_ID, LeaseToken, RunId, node_id
 from flowq.core.references import Reference, resolve
 from flowq.core.results import Place
 from flowq.core.spec import CallSpec, StepKind, StepSpec
@@ -209,3 +210,48 @@ def _same(call: StepSpec, recorded: StepSpec) -> bool:
         recorded.arguments,
         recorded.map,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """All that a run has recorded of its program.
+
+    Attributes:
+        calls: What it has called.
+        history: What it has observed, in that order.
+        execution: Makes the program anew, with these calls recorded.
+    """
+
+    calls: tuple[Recorded, ...]
+    history: tuple[Observation, ...]
+    execution: Callable[[Sequence[Recorded]], Execution]
+
+
+def recording(engine: Engine, run_id: RunId) -> Recording:
+    """Return what a run has recorded of its program, to replay it outside of any attempt."""
+    step = engine.definitions.get(run_id).definition.spec.program
+    assert step is not None
+    claim = Claim(
+        node_id(run_id, step.key), run_id, step.key, None, 0, 0, LeaseToken(FIRST_ID), None
+    )
+    rows, state = engine.records.single(partial(_read, claim=claim))
+    flow = flow_of(engine, step)
+    inputs = resolve(step.arguments, lookup(engine, run_id, []))
+
+    def execution(recorded: Sequence[Recorded]) -> Execution:
+        assert flow.program is not None
+        return Execution(
+            flow.program,
+            flow.validate(inputs),
+            run_id=run_id,
+            started_at=state.started_at,
+            recorded=recorded,
+            flow=flow.name,
+        )
+
+    calls = tuple(Recorded(row.spec.key, row.spec) for row in rows)
+    history = _observations(engine, claim, state, after=0)
+    # What a program saw in its last attempt has no place; what it gave up then it never saw.
+    last = sorted(_fresh(state), key=lambda row: row.stored.status is StepState.CANCELLED)
+    history += observe(engine, claim, last)
+    return Recording(calls, tuple(history), execution)

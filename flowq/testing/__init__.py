@@ -1,0 +1,22 @@
+"""Tests of flows: with neither broker nor worker nor database, and with time that flies.
+
+    from flowq import testing
+
+    def test_reminds_three_times():
+        assert 3 == testing.run(remind, {"user": "ann"})     # its three months take milliseconds
+
+    def test_waits_for_an_answer():
+        run = testing.start(order, {"id": 7})
+        run.send_signal("approve", {"ok": True})
+        assert "shipped" == run.result()
+
+    def test_is_deterministic():
+        testing.assert_deterministic(remind, {"user": "ann"})
+
+The real engine runs in the test's own thread, on tables in memory.
+"""
+
+from flowq.testing.determinism import assert_deterministic
+from flowq.testing.runs import StartedRun, run, start
+
+__all__ = ["StartedRun", "assert_deterministic", "run", "start"]

@@ -1,0 +1,147 @@
+"""`assert_deterministic`: a run is replayed from every prefix of its history.
+
+On workers a program is thrown away and replayed at any moment, so whatever it does must follow from
+what its run has recorded. Here that is tried at every moment there is: with the first k things that
+it has observed replayed and the others told one by one, for each k, it must make the same calls and
+come to the same end. What differs between processes only (the order of a set of texts, which
+depends on the process's hash seed; the environment) is not found like this.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from flowq.core.errors import FlowqError, NondeterminismError
+from flowq.core.ids import RunId
+from flowq.core.spec import StepSpec
+from flowq.engine.codecs.encoding import encode
+from flowq.engine.engine import Engine
+from flowq.engine.programs.history import Recording, recording
+from flowq.engine.replay import Call, Continued, End, Raised, Recorded, Returned
+from flowq.testing.runs import AnyFlow, Fakes, start
+
+
+def assert_deterministic(
+    flow: AnyFlow,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    signals: Sequence[tuple[str, Any]] = (),
+    fakes: Fakes | None = None,
+) -> None:
+    """Run an `async def` flow, and replay it from every prefix of its history.
+
+    Args:
+        flow: The flow, or a `BaseFlow` class.
+        inputs: Its inputs, by name.
+        signals: Names and payloads of the signals that it waits for, in that order.
+        fakes: Functions that run instead of steps: `{fetch: lambda url: "…"}`.
+
+    Raises:
+        AssertionError: a replay has called something else, or come to another end.
+        InvalidInput: the inputs are wrong.
+        ResultTimeout: the run waits for a signal that is not among the given ones.
+    """
+    with start(flow, inputs, fakes=fakes) as started:
+        for name, payload in signals:
+            started.send_signal(name, payload)
+        started.finish()
+        engine = started.stage.engine
+        run_id: RunId | None = started.id
+        while run_id is not None:
+            spec = engine.definitions.get(run_id).definition.spec
+            if spec.program is None:
+                raise AssertionError(f"{flow!r} is a `def` flow: its graph is recorded as a whole")
+            _check(recording(engine, run_id))
+            run_id = _next(engine, run_id)
+
+
+def _next(engine: Engine, run_id: RunId) -> RunId | None:
+    return engine.records.single(lambda tx: tx.runs.continued_as(run_id))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a program has done: its calls, how many of them after each observation, its end."""
+
+    calls: tuple[Call, ...]
+    counts: tuple[int, ...]
+    end: End | None
+
+
+def _check(run: Recording) -> None:
+    first = _replayed(run, (), 0)
+    _compare_rows(run, first.calls)
+    for cut in range(len(run.history) + 1):
+        again = _replayed(run, first.calls[: first.counts[cut]], cut)
+        where = f"replayed from {cut} of {len(run.history)} recorded ends"
+        _compare(first.calls, again.calls, where)
+        if _shown(first.end) != _shown(again.end):
+            raise AssertionError(
+                f"the program is not deterministic: {where} it ends with {_shown(again.end)}, "
+                f"and before it ended with {_shown(first.end)}"
+            )
+
+
+def _replayed(run: Recording, known: Sequence[Call], cut: int) -> _Told:
+    recorded = [Recorded(call.key, call.spec) for call in known]
+    execution = run.execution(recorded)
+    with closing(execution):
+        try:
+            execution.replay(run.history[:cut])
+            progress = execution.run()
+            calls, counts = [*known, *progress.calls], [len(known) + len(progress.calls)]
+            for observation in run.history[cut:]:
+                execution.feed([observation])
+                progress = execution.run()
+                calls += progress.calls
+                counts.append(len(calls))
+        except NondeterminismError as error:
+            raise AssertionError(f"the program is not deterministic: {error.message}") from error
+        return _Told(tuple(calls), tuple(counts), progress.end)
+
+
+def _compare_rows(run: Recording, calls: Sequence[Call]) -> None:
+    """Compare what the run itself has called, which others may have called differently since."""
+    made = {call.key: call for call in calls}
+    for row in run.calls:
+        call = made.get(row.key)
+        if call is None or _facts(call.spec) != _facts(row.spec):
+            raise AssertionError(
+                f"the program is not deterministic: the run has called {_call(row.spec)} at "
+                f"{row.key}, and replayed it calls {_call(call.spec) if call else 'nothing there'}"
+            )
+
+
+def _compare(first: Sequence[Call], again: Sequence[Call], where: str) -> None:
+    for one, other in zip_longest(first, again):
+        if one is None or other is None or one.key != other.key:
+            keys = [call.key if call else "nothing more" for call in (one, other)]
+            raise AssertionError(
+                f"the program is not deterministic: {where} it calls {keys[1]}, "
+                f"and before it called {keys[0]}"
+            )
+
+
+def _facts(spec: StepSpec) -> tuple[Any, ...]:
+    return spec.kind, spec.name, spec.arguments, spec.map
+
+
+def _call(spec: StepSpec) -> str:
+    return f"{spec.kind} {spec.name!r} with {spec.arguments!r}"
+
+
+def _shown(end: End | None) -> str:
+    if isinstance(end, Raised):
+        return f"{type(end.error).__name__}: {end.error}"
+    if isinstance(end, Returned):
+        return f"the result {_json(end.value)}"
+    return f"new inputs {_json(end.inputs)}" if isinstance(end, Continued) else "a wait"
+
+
+def _json(value: Any) -> str:
+    try:
+        return encode(value).data.decode()  # type: ignore[union-attr]  # a small value is bytes
+    except (FlowqError, UnicodeDecodeError, AttributeError):
+        return repr(value)
