@@ -67,8 +67,10 @@ def program_call(
             f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, which is for maps",
             hint=f"write {callee.label}.map(…), or allow_failure=True for a single call",
         )
+    if callee.check is not None and not args:
+        callee.check(kwargs)  # tells all that is wrong, which `bind` does not
     arguments = callee.bind(args, kwargs).arguments
-    if callee.check is not None:
+    if callee.check is not None and args:
         callee.check(arguments)
     return _record(program, callee, options, arguments, None)
 

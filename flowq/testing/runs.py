@@ -7,7 +7,7 @@ sees the run wait; `result` lets it, up to the end of the run.
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import uuid_utils.compat as uuids
 
@@ -204,7 +204,7 @@ class StartedRun:
         """Forget the run."""
         self.stage.close()
 
-    def __enter__(self) -> "StartedRun":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -237,19 +237,20 @@ class _Stage:
             pass
 
     def _swept(self) -> bool:
-        """Let the sweeper look for what no message announces; tell whether it has sent something."""
+        """Let the sweeper look for what no message announces; tell whether it sent something."""
         sweep(self.engine, grace=timedelta(0))
         return any(delivery.batch is not None for delivery in self._dispatcher.ready)
 
     def jump(self, until: datetime | None) -> bool:
         """Let time go by until the next thing is due, and do it; False when nothing is by then."""
-        later = self._dispatcher.next_due
-        times = [self._records.next_due()]
-        times += [None if later is None else datetime.fromtimestamp(later, UTC)]
+        later, times = self._dispatcher.next_due, [self._records.next_due()]
+        if later is not None:
+            # What is due in seconds may be a little later than what a datetime makes of it.
+            times.append(datetime.fromtimestamp(later, UTC) + timedelta(microseconds=1))
         due = min((time for time in times if time is not None), default=None)
         if due is None or (until is not None and due > until):
             return False
-        self.clock.now = max(due + timedelta(milliseconds=1), self.clock.now)
+        self.clock.now = max(due, self.clock.now)
         self.play()
         return True
 

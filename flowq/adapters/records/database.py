@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.invariants import SqlInvariants
@@ -299,6 +300,8 @@ def open_engine(url: str, *, pool_size: int = 10, autocommit: bool = False) -> E
             options |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
         if backend == "sqlite":
             options["connect_args"] = {"timeout": 30, "check_same_thread": False}
+            # Also for a database in memory: several connections share it, see `virtual`.
+            options |= {"poolclass": QueuePool} if "mode" in parsed.query else {}
         else:
             # Waiting for a connection is right; failing because 300 steps end at once is not.
             options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
