@@ -171,7 +171,7 @@ def test_logic_that_cannot_be_awaited_is_refused() -> None:
         class Plain(BaseFlow):
             flow_name = "tests.plain"
 
-            def _execute_flow_logic(self, inputs: Any) -> Any:  # type: ignore[override]
+            def _execute_flow_logic(self, inputs: Any) -> Any:
                 return inputs
 
 
