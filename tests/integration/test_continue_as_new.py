@@ -8,6 +8,7 @@ from flowq.core.errors import StepFailed
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.cancel import cancel
+from flowq.engine.pause import pause, resume
 from flowq.engine.signals import newest, send_signal
 from tests.integration.playing import Played, Stage
 
@@ -134,3 +135,17 @@ def test_what_was_said_about_the_run_holds_for_the_next(stage: Stage) -> None:
     row = stage.records.single(lambda tx: tx.runs.by_id(with_new))
     assert row is not None
     assert ("ann", {"order": 7}) == (row.user_id, row.flow_metadata)
+
+
+def test_paused_run_goes_on_when_it_is_resumed(stage: Stage) -> None:
+    played = stage.submit(counted, {"left": 1})
+    stage.dispatcher.run(stage.engine, limit=2)  # the program, and its step
+    pause(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+    assert RunState.PAUSED is played.status
+    assert played.view.continued_as is None
+
+    resume(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+
+    assert 1 == last(played).result()

@@ -1,7 +1,7 @@
 """What the pages say is true as far as code can tell.
 
-Every Python block compiles; those that define steps or flows are run, and their flows traced,
-without any server. Parts that are made from code are as the code is now, and links lead somewhere.
+Every Python block compiles; those that define steps or flows are run, their flows traced, and their
+tests run, without any server. Parts that are made from code are as the code is now, and links lead somewhere.
 """
 
 import importlib.util
@@ -34,6 +34,9 @@ flows = [value for value in vars(module).values() if isinstance(value, Flow)]
 for flow in flows:
     parameters = inspect.signature(flow).parameters.values()
     assert flow.spec(**{each.name: SAMPLES[each.annotation] for each in parameters}).steps
+for name, value in list(vars(module).items()):
+    if name.startswith("test_"):
+        value()
 print(len(flows))
 """
 

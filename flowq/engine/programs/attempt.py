@@ -27,7 +27,7 @@ from flowq.core.ids import (
 )
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, StepKind, StepSpec
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.advance import finish
 from flowq.engine.calls import NEAR
 from flowq.engine.completion import lost
@@ -176,6 +176,10 @@ def _completed(engine: Engine, claim: Claim, at: _Step, outcome: Outcome) -> End
     return Ended(Ending.COMPLETED)
 
 
+class _Paused(Exception):
+    """The run was paused."""
+
+
 def _continued(
     engine: Engine, claim: Claim, at: _Step, started: float, following: Continuation
 ) -> Ended:
@@ -183,7 +187,10 @@ def _continued(
     outcome = Outcome(result=NO_RESULT, execution_time_ms=since(started))
 
     def write(tx: Transaction) -> bool:
-        if tx.runs.is_stopping(claim.run_id):
+        state = tx.runs.status_kept(claim.run_id)
+        if state is RunState.PAUSED:
+            raise _Paused
+        if state is not RunState.RUNNING:
             raise StepCancelled(f"{claim.key} goes on in no new run: its own is stopping")
         if not tx.steps.complete(claim, outcome, advanced=True):
             return False
@@ -195,6 +202,10 @@ def _continued(
         _end(engine, claim, at, write, is_single=False)
     except StepCancelled:
         return _cancelled(engine, claim, at, started)
+    except _Paused:
+        # Queued again, and replayed up to here when the run is resumed.
+        engine.records.single(lambda tx: tx.steps.give_back([claim.token]))
+        return Ended(Ending.GIVEN_BACK)
     following.send(engine)
     return Ended(Ending.COMPLETED)
 
