@@ -1,6 +1,7 @@
 """Signals: stored before any wait, in order, checked while the sender can be told."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -283,3 +284,33 @@ def test_timeout_after_a_message_that_was_passed_over_goes_on(stage: Stage) -> N
 
     assert "too late: SignalTimeout" == played.result()
     assert timedelta(seconds=5) > timedelta(milliseconds=played.view.execution_time_ms or 0)
+
+
+def test_no_signal_is_lost_or_given_twice_while_senders_and_the_program_race(
+    stage: Stage,
+) -> None:
+    """Each of many signals meets a program that begins to wait, waits, or runs at that moment."""
+    number = 40
+    played = stage.submit(chat, {"n": number})
+    failed: list[BaseException] = []
+
+    def send_half(first: int) -> None:
+        try:
+            for each in range(first, number, 2):
+                send_signal(stage.engine, played.id, "say", each)
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    senders = [threading.Thread(target=send_half, args=(first,)) for first in (0, 1)]
+    for sender in senders:
+        sender.start()
+    while any(sender.is_alive() for sender in senders):
+        stage.dispatcher.run(stage.engine)
+    stage.dispatcher.run(stage.engine)
+
+    assert [] == failed
+    got = played.result()
+    assert list(range(number)) == sorted(got)
+    for first in (0, 1):
+        mine = [each for each in got if each % 2 == first]
+        assert sorted(mine) == mine, "the signals of one sender keep their order"
