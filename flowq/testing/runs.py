@@ -239,11 +239,11 @@ class _Stage:
     def _swept(self) -> bool:
         """Let the sweeper look for what no message announces; tell whether it sent something."""
         sweep(self.engine, grace=timedelta(0))
-        return any(delivery.batch is not None for delivery in self._dispatcher.ready)
+        return any(delivery.batch is not None for delivery in self._dispatcher.due_now)
 
     def jump(self, until: datetime | None) -> bool:
         """Let time go by until the next thing is due, and do it; False when nothing is by then."""
-        later, times = self._dispatcher.next_due, [self._records.next_due()]
+        later, times = self._dispatcher.next_later, [self._records.next_due()]
         if later is not None:
             # What is due in seconds may be a little later than what a datetime makes of it.
             times.append(datetime.fromtimestamp(later, UTC) + timedelta(microseconds=1))

@@ -1,7 +1,8 @@
 """What the pages say is true as far as code can tell.
 
 Every Python block compiles; those that define steps or flows are run, their flows traced, and their
-tests run, without any server. Parts that are made from code are as the code is now, and links lead somewhere.
+tests run, without any server. Parts that are made from code are as the code is now, and links lead
+somewhere.
 """
 
 import importlib.util

@@ -112,7 +112,7 @@ class InProcessDispatcher:
         return (*self._ready, *(later.delivery for later in self._later))
 
     @property
-    def ready(self) -> tuple[Delivery, ...]:
+    def due_now(self) -> tuple[Delivery, ...]:
         """What has been sent, and could be run now."""
         return tuple(self._ready)
 
@@ -145,7 +145,7 @@ class InProcessDispatcher:
             done += 1
 
     @property
-    def next_due(self) -> float | None:
+    def next_later(self) -> float | None:
         """When the next delivery is due that was sent for later."""
         return min((later.due for later in self._later), default=None)
 

@@ -30,6 +30,7 @@ from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.signals import SqlSignals
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import RunId, StepRunId
+from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.program_rows import NewCall, Suspension
 from flowq.engine.rows import Claim, NewStep

@@ -96,7 +96,7 @@ class Record:
             self.broken = NondeterminismError(
                 f"program {self._flow!r} does something else than its record says: {difference}",
                 hint="the code was changed under a run that waits, or does not do the same each "
-                "time: bring the old code back, or cancel the run",
+                "time: bring the old code back and resume the run, or cancel it",
             )
 
 

@@ -186,7 +186,7 @@ def resume(**options: Any) -> Any:
 @click.argument("payload", metavar="[JSON]", required=False)
 @_JSON
 def signal(**options: Any) -> Any:
-    """Send a signal to a run, which waits for it or will.
+    r"""Send a signal to a run, which waits for it or will.
 
     \b
     flowq runs signal 0199b1c2 approve '{"ok": true}'
