@@ -19,7 +19,6 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
-    or_,
     select,
     update,
 )
@@ -71,14 +70,18 @@ _LEASED = and_(
     _C.lease_expires_at.is_not(None),
     _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
 )
-_SHIELD_IS_OVER = or_(_C.shielded_until.is_(None), _C.shielded_until <= DbNow())
-_OF_CANCELLED = and_(exists().where(_R.id == _C.flow_run_id, _ASKED), _SHIELD_IS_OVER)
-_ASKED_TOKENS = Prepared(select(_C.lease_token).where(_LEASED, _OF_CANCELLED))
+# Not by IS NULL: SQLite 3.40 takes a column for NOT NULL in the RETURNING of an UPDATE.
+_IS_CANCELLED = case(
+    (_C.shielded_until > DbNow(), 0),
+    (exists().where(_R.id == _C.flow_run_id, _ASKED), 1),
+    else_=0,
+)
+_ASKED_TOKENS = Prepared(select(_C.lease_token).where(_LEASED, _IS_CANCELLED == 1))
 _RENEW = Prepared(
     update(STEPS)
     .where(_LEASED)
     .values(lease_expires_at=DbNow(bindparam("p_lease", type_=Float)))
-    .returning(_C.lease_token, case((_OF_CANCELLED, 1), else_=0))
+    .returning(_C.lease_token, _IS_CANCELLED)
 )
 
 _CANCEL_ATTEMPT: Final = (
