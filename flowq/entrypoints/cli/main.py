@@ -233,6 +233,25 @@ def flower(**options: Any) -> Any:
     return work("worker").flower(**options)
 
 
+@main.command("fake-llm")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8399, show_default=True)
+@click.option(
+    "--latency",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Before each answer.",
+)
+def fake_llm(**options: Any) -> Any:
+    """Serve an OpenAI-compatible API without a model.
+
+    For tests and trials without a key: text, tools, JSON schemas, streaming and images, always the
+    same for the same request. The model's name chooses faults: fake-429x2, fake-3s, fake-cut.
+    """
+    return work("fake_llm").fake_llm(**options)
+
+
 @main.group(cls=FlowqGroup)
 def db() -> None:
     """Migrate the database: upgrade, current, downgrade."""

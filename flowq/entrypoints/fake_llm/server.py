@@ -1,0 +1,299 @@
+"""The server: chat completions, images, models and statistics.
+
+A call counts as *answered* when its whole answer, or its error, was written to a client that was
+still there: what `GET /stats` says then was paid for, as a provider would see it.
+"""
+
+import asyncio
+import base64
+import json
+import threading
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from flowq.entrypoints.fake_llm.answers import Answer, answer, chunks, completion, conversation, tokens
+from flowq.entrypoints.fake_llm.faults import Behaviour, Fault, behaviour
+from flowq.entrypoints.fake_llm.pictures import png
+
+#: What an image costs in tokens, whatever its size.
+_IMAGE_TOKENS = 1000
+
+
+@dataclass
+class Stats:
+    """What was asked of the server since it began."""
+
+    calls: int = 0  #: Requests that have come in.
+    under_way: int = 0
+    most_at_once: int = 0  #: The most that were under way at one moment.
+    answered: int = 0  #: Calls whose answer, no error, has reached its client.
+    input_tokens: int = 0  #: Of the answered ones.
+    output_tokens: int = 0
+    models: Counter[str] = field(default_factory=Counter)  #: Calls by model.
+    faults: Counter[str] = field(default_factory=Counter)  #: Faults by kind.
+    gone: int = 0  #: Calls whose client has left before the answer.
+
+
+class _Handler(RequestHandler):
+    """What all handlers share."""
+
+    def initialize(self, stats: Stats, latency: float, earlier: Counter[tuple[str, str]]) -> None:
+        """Take what the server knows; tornado calls this."""
+        self._stats = stats
+        self._latency = latency
+        self._earlier = earlier
+        self._gone = asyncio.Event()
+
+    def on_connection_close(self) -> None:
+        """Remember that the client has left."""
+        self._gone.set()
+
+    def set_default_headers(self) -> None:
+        """Say JSON; an error says it too."""
+        self.set_header("Content-Type", "application/json")
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        """Say errors as the API does."""
+        self.finish(_error(status_code, self._reason))
+
+
+class _Call(_Handler):
+    """A call of a model: counted, slowed down and broken as its model's name says."""
+
+    async def post(self) -> None:
+        """Answer a call."""
+        request = json.loads(self.request.body)
+        model = str(request.get("model", ""))
+        stats = self._stats
+        stats.calls += 1
+        stats.models[model] += 1
+        stats.under_way += 1
+        stats.most_at_once = max(stats.most_at_once, stats.under_way)
+        try:
+            if not await self._respond(model, request):
+                stats.gone += 1
+        except StreamClosedError:
+            stats.gone += 1
+        finally:
+            stats.under_way -= 1
+
+    async def _respond(self, model: str, request: dict[str, Any]) -> bool:
+        how = behaviour(model)
+        place = (model, conversation(request))
+        fault = how.fault(self._earlier[place])
+        self._earlier[place] += 1
+        if fault is not None:
+            self._stats.faults[fault.kind] += 1
+        if how.seconds or self._latency:
+            await self._sleep(how.seconds or self._latency)
+        if self._gone.is_set():
+            return False
+        if fault is not None and fault.status:
+            self._refuse(fault.status, how)
+            return True
+        return await self._send(model, request, how, fault)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._gone.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _refuse(self, status: int, how: Behaviour) -> None:
+        if status == 429:
+            self.set_header("Retry-After", str(how.retry_after))
+        self.set_status(status)
+        self.finish(_error(status, "this model is made to fail like this"))
+
+    async def _send(
+        self, model: str, request: dict[str, Any], how: Behaviour, fault: Fault | None
+    ) -> bool:
+        raise NotImplementedError
+
+    async def _body(self, body: str, fault: Fault | None) -> bool:
+        """Write a whole body, or what the fault leaves of it; tell whether it was whole."""
+        kind = fault.kind if fault else ""
+        if kind == "badjson":
+            body = body[: len(body) // 2] + " this is no JSON"
+        if kind == "cut":
+            self.set_header("Content-Length", len(body.encode()))
+            self.write(body[: len(body) // 2])
+            await self.flush()
+            self._hang_up()
+            return True
+        await self.finish(body)
+        return True
+
+    def _hang_up(self) -> None:
+        stream = self.detach()
+        stream.close()
+
+    def _paid(self, input_tokens: int, output_tokens: int) -> None:
+        self._stats.answered += 1
+        self._stats.input_tokens += input_tokens
+        self._stats.output_tokens += output_tokens
+
+
+class _Chat(_Call):
+    """`POST /v1/chat/completions`."""
+
+    async def _send(
+        self, model: str, request: dict[str, Any], how: Behaviour, fault: Fault | None
+    ) -> bool:
+        kind = fault.kind if fault else ""
+        said = answer(
+            request, wrong=kind == "wrong", empty=kind == "empty", output=how.output_tokens
+        )
+        if request.get("stream"):
+            whole = await self._stream(model, request, said, fault)
+        else:
+            whole = await self._body(json.dumps(completion(model, said)), fault)
+        if whole and kind not in {"cut", "badjson"}:
+            self._paid(said.input_tokens, said.output_tokens)
+        return whole
+
+    async def _stream(
+        self, model: str, request: dict[str, Any], said: Answer, fault: Fault | None
+    ) -> bool:
+        self.set_header("Content-Type", "text/event-stream")
+        usage = bool((request.get("stream_options") or {}).get("include_usage"))
+        parts = list(chunks(model, said, usage=usage))
+        kind = fault.kind if fault else ""
+        for number, part in enumerate(parts):
+            if number == len(parts) // 2 and kind == "cut":
+                self._hang_up()
+                return True
+            text = "{ this is no JSON" if kind == "badjson" and number == 1 else json.dumps(part)
+            self.write(f"data: {text}\n\n")
+            await self.flush()
+            if self._gone.is_set():
+                return False
+        await self.finish("data: [DONE]\n\n")
+        return True
+
+
+class _Images(_Call):
+    """`POST /v1/images/generations`."""
+
+    async def _send(
+        self,
+        model: str,  # noqa: ARG002 - as of all calls
+        request: dict[str, Any],
+        how: Behaviour,
+        fault: Fault | None,
+    ) -> bool:
+        prompt = str(request.get("prompt", ""))
+        size = str(request.get("size", "auto"))
+        picture = base64.b64encode(png(prompt, size)).decode()
+        images = [{"b64_json": picture, "revised_prompt": f"A fake picture of: {prompt}"}]
+        read, made = tokens(prompt), how.output_tokens or _IMAGE_TOKENS
+        usage = {
+            "input_tokens": read,
+            "output_tokens": made,
+            "total_tokens": read + made,
+            "input_tokens_details": {"text_tokens": read, "image_tokens": 0},
+        }
+        body = json.dumps({"created": 0, "data": images, "usage": usage})
+        whole = await self._body(body, fault)
+        if fault is None:
+            self._paid(read, made)
+        return whole
+
+
+class _Models(_Handler):
+    """`GET /v1/models`."""
+
+    def get(self) -> None:
+        """List one model; any other name is answered too."""
+        self.finish({"object": "list", "data": [{"id": "fake", "object": "model"}]})
+
+
+class _Stats(_Handler):
+    """`GET /stats`, and `DELETE /stats` to begin anew."""
+
+    def get(self) -> None:
+        """Say what was asked so far."""
+        self.finish(asdict(self._stats))
+
+    def delete(self) -> None:
+        """Forget what was asked so far."""
+        under_way = self._stats.under_way
+        self._stats.__init__()  # type: ignore[misc]
+        self._stats.under_way = self._stats.most_at_once = under_way
+        self._earlier.clear()
+        self.finish({})
+
+
+def _error(status: int, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "fake", "code": status}}
+
+
+class FakeLlm:
+    """The server, in a thread of this process: `with FakeLlm() as server: server.url`.
+
+    Args:
+        port: Where it listens; 0 takes any free port.
+        host: On which interface.
+        latency: Seconds before each answer, unless the model's name says another number.
+    """
+
+    def __init__(self, port: int = 0, *, host: str = "127.0.0.1", latency: float = 0.0) -> None:
+        self.stats = Stats()
+        given: dict[str, Any] = {"stats": self.stats, "latency": latency, "earlier": Counter()}
+        routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
+            ("/v1/chat/completions", _Chat, given),
+            ("/v1/images/generations", _Images, given),
+            ("/v1/models", _Models, given),
+            ("/stats", _Stats, given),
+        ]
+        self._application = Application(routes, log_function=lambda _: None)
+        self._sockets = bind_sockets(port, host, backlog=1024)
+        self.port: int = self._sockets[0].getsockname()[1]
+        self.url = f"http://{host}:{self.port}/v1"
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="fake-llm", daemon=True)
+
+    def run(self) -> None:
+        """Serve in this thread, until `stop` or an interrupt."""
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = HTTPServer(self._application)
+        server.add_sockets(self._sockets)
+        self._ready.set()
+        try:
+            await self._stop.wait()
+        finally:
+            server.stop()
+            closing: Awaitable[None] = server.close_all_connections()
+            await closing
+
+    def stop(self) -> None:
+        """End the server, from any thread."""
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait(10)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._thread.join(10)
