@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowq.authoring.base_flow import BaseFlow
+    from flowq.authoring.base_steps import BaseStep
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
     from flowq.authoring.flows import AsyncFlow, Flow, flow
+    from flowq.authoring.llm_steps import ImageStep, NewsStep, StructuredStep, UnstructuredStep
     from flowq.authoring.refs import Ref, length
     from flowq.authoring.steps import Step, step
     from flowq.client import Run
@@ -19,18 +21,27 @@ if TYPE_CHECKING:
     from flowq.core.failures import StepFailure
     from flowq.core.retries import RetryPolicy
     from flowq.entrypoints.worker import celery_app, install
+    from flowq.llm.results import NewsItem, StepResult, StepType
 
     __version__: str
 
 __all__ = [
     "AsyncFlow",
     "BaseFlow",
+    "BaseStep",
     "Flow",
+    "ImageStep",
+    "NewsItem",
+    "NewsStep",
     "Ref",
     "RetryPolicy",
     "Run",
     "Step",
     "StepFailure",
+    "StepResult",
+    "StepType",
+    "StructuredStep",
+    "UnstructuredStep",
     "__version__",
     "celery_app",
     "continue_as_new",
@@ -49,12 +60,20 @@ __all__ = [
 _HOMES = {
     "AsyncFlow": "flowq.authoring.flows",
     "BaseFlow": "flowq.authoring.base_flow",
+    "BaseStep": "flowq.authoring.base_steps",
     "Flow": "flowq.authoring.flows",
+    "ImageStep": "flowq.authoring.llm_steps",
+    "NewsItem": "flowq.llm.results",
+    "NewsStep": "flowq.authoring.llm_steps",
     "Ref": "flowq.authoring.refs",
     "RetryPolicy": "flowq.core.retries",
     "Run": "flowq.client",
     "Step": "flowq.authoring.steps",
     "StepFailure": "flowq.core.failures",
+    "StepResult": "flowq.llm.results",
+    "StepType": "flowq.llm.results",
+    "StructuredStep": "flowq.authoring.llm_steps",
+    "UnstructuredStep": "flowq.authoring.llm_steps",
     "celery_app": "flowq.entrypoints.worker",
     "continue_as_new": "flowq.authoring.durable",
     "flow": "flowq.authoring.flows",

@@ -10,11 +10,15 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flowq.core.prices import Price
+
 
 class Settings(BaseSettings):
     """Settings of one process. Each field is the variable `FLOWQ_` + its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="FLOWQ_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWQ_", frozen=True, env_ignore_empty=True, protected_namespaces=()
+    )
 
     home: Path = Field(
         Path(".flowq"), description="Folder of the embedded Valkey, SQLite and results."
@@ -138,6 +142,34 @@ class Settings(BaseSettings):
     )
     redis_pool_size: int = Field(
         50, gt=0, description="Redis connections of one process, at most; further callers wait."
+    )
+
+    model: str | None = Field(
+        None,
+        description="Model of the LLM steps that name none, e.g. `openai:gpt-5-mini`; `test` "
+        "answers without any provider.",
+    )
+    image_model: str | None = Field(
+        None, description="Model of the image steps that name none, e.g. `openai:gpt-image-1-mini`."
+    )
+    openai_base_url: str | None = Field(
+        None,
+        description="Where `openai:` models are: any server that speaks OpenAI's chat completions. "
+        "None: OpenAI.",
+    )
+    prompts: Path | None = Field(
+        None,
+        description="Folder of prompt files. None: `prompts` beside the module that defines the "
+        "step.",
+    )
+    prices: dict[str, Price] = Field(
+        {},
+        description="Prices that come before the known ones, in USD per million tokens, as JSON: "
+        '`{"openai:my-model": {"input": 0.5, "output": 2}}`; also `cached`, and `call` for each '
+        "call.",
+    )
+    image_url_hours: float = Field(
+        24.0 * 7, gt=0, le=24 * 7, description="How long the signed URL of an image is good."
     )
 
     faults: str = Field(

@@ -4,6 +4,7 @@ A server of one's own is used instead when `FLOWQ_TEST_REDIS_URL` or `FLOWQ_TEST
 names it (the Redis database is emptied; on PostgreSQL new databases are made and dropped).
 """
 
+import json
 import os
 import shutil
 import urllib.request
@@ -15,8 +16,17 @@ import pytest
 import redis
 from sqlalchemy import URL
 
+from flowq import bootstrap
 from flowq.adapters.records import migrations
+from flowq.entrypoints.fake_llm import FakeLlm
 from tests import servers
+
+#: What the names of priced models may say; see `flowq.entrypoints.fake_llm.faults`.
+FAULTS = (
+    *("-image", "-429", "-429x1", "-429x2", "-429x1-retry7s", "-500", "-500x1", "-400", "-401"),
+    *("-cut", "-cutx1", "-badjson", "-badjsonx1", "-wrong", "-wrongx1", "-wrongx2", "-empty"),
+    *("-30s", "-1s", "-0.2s"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -115,3 +125,31 @@ def s3_url(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in servers.s3_environment(moto_server).items():
         monkeypatch.setenv(name, value)
     return f"s3://{bucket}/results"
+
+
+@pytest.fixture(scope="session")
+def fake_llm_server() -> Iterator[FakeLlm]:
+    """A server that answers as a model would."""
+    with FakeLlm() as server:
+        yield server
+
+
+@pytest.fixture
+def fake_llm(fake_llm_server: FakeLlm, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeLlm]:
+    """The same, counting from nought, as the place of all `openai:` models of this process.
+
+    The model `fake` and those whose names begin so cost USD 1 per thousand tokens read, and USD 2
+    per thousand written; `free` has no price.
+    """
+    fake_llm_server.reset()
+    price = {"input": 1000, "output": 2000}
+    names = [f"fake{name}" for name in ("", *FAULTS)]
+    monkeypatch.setenv("FLOWQ_MODEL", "openai:fake")
+    monkeypatch.setenv("FLOWQ_IMAGE_MODEL", "openai:fake-image")
+    monkeypatch.setenv("FLOWQ_OPENAI_BASE_URL", fake_llm_server.url)
+    monkeypatch.setenv("FLOWQ_PRICES", json.dumps(dict.fromkeys(names, price)))
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    bootstrap.settings.cache_clear()
+    yield fake_llm_server
+    bootstrap.settings.cache_clear()

@@ -1,9 +1,10 @@
-"""Every error flowq raises on purpose, in one tree. Imports nothing.
+"""Every error flowq raises on purpose, in one tree. Imports nothing of flowq.
 
 The type says whose move it is:
 
     FlowqError
     ├── InvalidFlow            the definition is wrong        (author; refused at submit)
+    │   └── IncompleteStep     PromptNotFound     InvalidPrompt      (refused at import)
     ├── InvalidInput           a run input is wrong           (caller; refused at submit)
     ├── FlowNotFound           nothing of that name or file   (caller)
     ├── RunNotFound            no run of that id              (caller)
@@ -11,6 +12,9 @@ The type says whose move it is:
     │   ├── InvalidOutput      not what its annotation says   (final: a retry gives the same)
     │   ├── NotSerializable    no codec can store it          (final)
     │   ├── StepTimeout        took longer than allowed       (retried)
+    │   ├── ModelUnavailable   429, 5xx, no connection        (retried, not before its retry_after)
+    │   ├── ModelRefused       no key, or any other 4xx       (final)
+    │   ├── InvalidAnswer      a model's answer fits no schema, corrections included  (final)
     │   ├── LeaseLost          someone else holds the attempt (changes nothing)
     │   └── NondeterminismError  a program differs from its record (final; the code is to be mended)
     ├── StepFailed             what a program awaited has failed (the program may go on)
@@ -26,6 +30,8 @@ The type says whose move it is:
 Each carries a `hint`: the next thing to type or change. Apart from the tree stands `StepCancelled`,
 which ends the code of a step and is no `Exception`.
 """
+
+from datetime import timedelta
 
 
 class FlowqError(Exception):
@@ -49,6 +55,18 @@ class InvalidFlow(FlowqError):
     """The definition of a flow cannot run: a cycle, an unknown name, a wrong call of a step."""
 
 
+class IncompleteStep(InvalidFlow, NotImplementedError):
+    """A class of a step lacks what its kind needs, say `Inputs` or `Outputs`."""
+
+
+class PromptNotFound(InvalidFlow, FileNotFoundError):
+    """The prompt file of a step is not there."""
+
+
+class InvalidPrompt(InvalidFlow, ValueError):
+    """The prompt of a step is no template, or uses what the step's `Inputs` lack."""
+
+
 class InvalidInput(FlowqError):
     """An input of a run is missing, unknown, too large or of the wrong type."""
 
@@ -62,7 +80,17 @@ class RunNotFound(FlowqError):
 
 
 class StepError(FlowqError):
-    """An attempt of a step ends with this."""
+    """An attempt of a step ends with this.
+
+    Attributes:
+        details: JSON data that is kept in the metadata of the step's row, beside the traceback.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, details: dict[str, object] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.details = details or {}
 
 
 class InvalidOutput(StepError):
@@ -75,6 +103,31 @@ class NotSerializable(StepError):
 
 class StepTimeout(StepError):
     """An attempt took longer than the step's timeout."""
+
+
+class ModelUnavailable(StepError):
+    """A model cannot be asked now: too many requests, an error of its server, no connection.
+
+    Attributes:
+        retry_after: What its provider asks for before the next attempt, if it does.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ModelRefused(StepError):
+    """A provider will not answer this call, now or later: no key, no such model. Never retried."""
+
+
+class InvalidAnswer(StepError):
+    """A model's last answer does not fit the step's schema, after its corrections. Never retried.
+
+    What it has answered is kept in `details["last_answer"]`, cut off where it is long.
+    """
 
 
 class LeaseLost(StepError):

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.ids import FIRST_ID, LeaseToken, RunId, StepRunId
 
 
 class Place(StrEnum):
@@ -54,14 +54,26 @@ def object_key(run_id: RunId, step_id: StepRunId, token: LeaseToken) -> str:
     return f"{OBJECTS}/{run_id}/{step_id}/{token}"
 
 
+def image_key(
+    run_id: RunId | None, step_id: StepRunId | None, request_id: UUID, suffix: str
+) -> str:
+    """Key of an image; the row of the model's call names it."""
+    return f"{OBJECTS}/{run_id or FIRST_ID}/{step_id or FIRST_ID}/{request_id}.{suffix}"
+
+
 def step_of_object(key: str) -> UUID | None:
     """Return the id of the step run whose result an object is; None for an object of others."""
     try:
-        kind, run_id, step_id, token = key.split("/")
-        UUID(run_id), UUID(token)
+        kind, run_id, step_id, name = key.split("/")
+        UUID(run_id), UUID(name.partition(".")[0])
         return UUID(step_id) if kind == OBJECTS else None
     except ValueError:
         return None
+
+
+def maker_of_object(key: str) -> UUID:
+    """Return the last id in the key of an object: the lease, or the model's call, that made it."""
+    return UUID(key.rpartition("/")[2].partition(".")[0])
 
 
 def step_of_key(key: str) -> UUID:

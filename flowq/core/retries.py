@@ -7,8 +7,12 @@ the same second.
 """
 
 from datetime import timedelta
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: Nobody waits for longer because a server asks for it.
+_LONGEST_ASKED: Final = timedelta(days=1)
 
 
 class RetryPolicy(BaseModel):
@@ -31,6 +35,7 @@ def retry_delay(
     attempt: int,
     error_types: tuple[str, ...],
     chance: float,
+    at_least: timedelta | None = None,
 ) -> timedelta | None:
     """Decide what follows a failed attempt.
 
@@ -39,6 +44,8 @@ def retry_delay(
         attempt: The number of the attempt that failed, from 1.
         error_types: Names of the error's class and of its bases, see `error_type_names`.
         chance: A random number in [0, 1), which makes the jitter.
+        at_least: What the failed attempt was asked to wait, by a `Retry-After` say. It comes before
+            `max_delay`, up to a day; jitter is added to it, since many were asked the same.
 
     Returns:
         How long to wait before the next attempt, or None when there is none.
@@ -49,7 +56,10 @@ def retry_delay(
         return None
     # The exponent is bounded, since 2.0 ** 2000 overflows long after max_delay has decided.
     grown = policy.initial_delay * min(policy.backoff ** min(attempt - 1, 64), 1e9)
-    return min(grown, policy.max_delay) * (1 - policy.jitter * chance)
+    delay = min(grown, policy.max_delay)
+    if at_least is not None and at_least > delay * (1 - policy.jitter):
+        return min(at_least, _LONGEST_ASKED) + delay * policy.jitter * chance
+    return delay * (1 - policy.jitter * chance)
 
 
 def error_type_names(error: BaseException) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +14,44 @@ class Usage:
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(self.tokens + other.tokens, self.cost + other.cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of one call of a model, as its provider counts them."""
+
+    input: int = 0  #: Cached ones included.
+    output: int = 0
+    cached: int = 0  #: Those of the input that the provider read from its cache.
+
+    @property
+    def total(self) -> int:
+        """Input and output."""
+        return self.input + self.output
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(
+            self.input + other.input, self.output + other.output, self.cached + other.cached
+        )
+
+
+class CostStatus(StrEnum):
+    """What is known about the cost of a call."""
+
+    KNOWN = "known"  #: The provider's usage times a price.
+    UNBILLED = "unbilled"  #: The provider refused the call with an error, which costs nothing.
+    UNKNOWN = "unknown"  #: No price for this model, or no word of what was used; never 0.
+
+
+class RequestStatus(StrEnum):
+    """How far a call of a model has come."""
+
+    STARTED = "started"  #: It is about to be made, or under way.
+    COMPLETED = "completed"  #: The model has answered.
+    FAILED = "failed"  #: The provider refused it, or its answer never came, or not whole.
+    CANCELLED = "cancelled"  #: Nobody waits for its answer any more: a timeout, or a cancel.
+    LOST = "lost"  #: The worker that made it is gone; a later attempt has found it.
+
+
+#: Recorded calls whose end may still be written.
+OPEN_REQUESTS = (RequestStatus.STARTED, RequestStatus.LOST)

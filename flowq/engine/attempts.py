@@ -44,11 +44,13 @@ from flowq.engine.endings import (
 from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model_calls import ModelCalls
 from flowq.engine.outages import wait_out
 from flowq.engine.pause import pause
 from flowq.engine.ports import Transaction
 from flowq.engine.programs import run_program
 from flowq.engine.registry import StepType
+from flowq.engine.requests import Caller
 from flowq.engine.results import Stored
 from flowq.engine.rows import Claim, Outcome
 from flowq.engine.runs import submit
@@ -135,7 +137,8 @@ def _run_step(
     """Run the user's code and store what it returns."""
     step_type = engine.registry.step(step.name)
     reach(FaultPoint.BEFORE_CODE)
-    value = _call(attempt, step_type, claim, step, inputs)
+    calls = _model_calls(engine, claim, step)
+    value = _call(attempt, step_type, claim, step, inputs, calls=calls)
     reach(FaultPoint.AFTER_CODE)
     stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
@@ -223,7 +226,13 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
 
 
 def _call(
-    attempt: Attempt, step_type: StepType, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]
+    attempt: Attempt,
+    step_type: StepType,
+    claim: Claim,
+    step: StepSpec,
+    inputs: Mapping[str, Any],
+    *,
+    calls: ModelCalls,
 ) -> Any:
     """Call the user's function with inputs of the types it declares."""
     values = {
@@ -241,9 +250,25 @@ def _call(
         idempotency_key(claim.id),
         logging.LoggerAdapter(logging.getLogger(step_type.name), extra),
         attempt.cancel_seen,
+        calls,
     )
     call = attempt.call_async if step_type.is_async else attempt.call_sync
     return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
+
+
+def _model_calls(engine: Engine, claim: Claim, step: StepSpec) -> ModelCalls:
+    """Return what records the calls of models that an attempt makes."""
+    run = engine.definitions.get(claim.run_id).definition
+    caller = Caller(
+        claim.run_id, claim.id, claim.token, claim.attempt, step.name, run.flow_name, run.user_id
+    )
+    return ModelCalls(
+        engine.requests,
+        engine.new_id,
+        caller,
+        engine.model_guards,
+        lambda: engine.results.objects,
+    )
 
 
 def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]) -> Ended:

@@ -10,6 +10,7 @@ from threading import Event
 
 from flowq.core.errors import FlowqError, StepCancelled
 from flowq.core.ids import RunId, StepRunId
+from flowq.engine.model_calls import ModelCalls
 
 _current: ContextVar["StepContext"] = ContextVar("flowq_step_context")
 
@@ -26,6 +27,7 @@ class StepContext:
     idempotency_key: str  #: The same over all attempts; give it to outside APIs that take one.
     logger: logging.LoggerAdapter[logging.Logger]  #: Adds run, step and attempt to each record.
     _cancelled: Event = field(default_factory=Event, repr=False)
+    model_calls: ModelCalls | None = field(default=None, repr=False)  #: Records calls of models.
 
     @property
     def cancelled(self) -> bool:
@@ -44,6 +46,20 @@ class StepContext:
         """
         if self._cancelled.is_set():
             raise StepCancelled(f"{self.key} was cancelled")
+
+    def before_model_call(self, provider: str, model: str) -> None:
+        """Ask whether a model may be called now; code that calls one by itself may ask too.
+
+        Raises:
+            FlowqError: a budget, say, refuses it.
+        """
+        if self.model_calls is not None:
+            self.model_calls.check(provider, model)
+
+
+def current_or_none() -> StepContext | None:
+    """Return the context of the running attempt; None when no attempt is running here."""
+    return _current.get(None)
 
 
 def current() -> StepContext:

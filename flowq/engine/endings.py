@@ -16,15 +16,18 @@ from typing import Any
 
 from flowq.core.errors import (
     FlowqError,
+    InvalidAnswer,
     InvalidFlow,
     InvalidInput,
     InvalidOutput,
     LeaseLost,
+    ModelRefused,
+    ModelUnavailable,
     NotSerializable,
     StepError,
     Unavailable,
 )
-from flowq.core.retries import error_type_names, retry_delay
+from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
 from flowq.core.states import RunState, StepState
 from flowq.engine.advance import Advance, Progress, advance, call_ended, finish
 from flowq.engine.completion import complete, end_item, lost
@@ -37,7 +40,10 @@ from flowq.engine.rows import Claim, Outcome, StepPlace
 logger = logging.getLogger(__name__)
 
 #: Errors that another attempt cannot mend.
-_FINAL = (InvalidOutput, InvalidInput, InvalidFlow, NotSerializable)
+_FINAL = (
+    *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
+    *(InvalidAnswer, ModelRefused),
+)
 #: After an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)
 _LONGEST_DELAY = timedelta(minutes=10)
@@ -111,6 +117,8 @@ def failed(
     reach(FaultPoint.BEFORE_FAIL)
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     metadata: dict[str, Any] = {"traceback": _traceback(error)}
+    if isinstance(error, StepError):
+        metadata |= error.details
     if step.map is not None and _is_small(inputs.get(step.map.parameter)):
         metadata["item"] = inputs[step.map.parameter]
     outcome = Outcome(
@@ -119,15 +127,7 @@ def failed(
         error_message=_message(error),
         metadata=metadata,
     )
-    delay = None
-    # A bare StepError is flowq's own: what the step was given does not fit it, nor will it later.
-    if not isinstance(error, _FINAL) and type(error) is not StepError:
-        delay = retry_delay(
-            step.retry,
-            attempt=claim.attempt - claim.recoveries,
-            error_types=error_type_names(error),
-            chance=engine.chance(),
-        )
+    delay = _retry_delay(engine, claim, step.retry, error)
     if delay is not None:
         if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay), once=True):
             raise lost(claim)
@@ -162,6 +162,22 @@ def _failed_apart(engine: Engine, claim: Claim, error: Exception, outcome: Outco
     else:
         call_ended(engine, StepPlace(claim.run_id, claim.key, None))
     return Ended(Ending.FAILED, error)
+
+
+def _retry_delay(
+    engine: Engine, claim: Claim, policy: RetryPolicy, error: Exception
+) -> timedelta | None:
+    """Return when a failed attempt is followed by another; None when it is not."""
+    # A bare StepError is flowq's own: what the step was given does not fit it, nor will it later.
+    if isinstance(error, _FINAL) or type(error) is StepError:
+        return None
+    return retry_delay(
+        policy,
+        attempt=claim.attempt - claim.recoveries,
+        error_types=error_type_names(error),
+        chance=engine.chance(),
+        at_least=error.retry_after if isinstance(error, ModelUnavailable) else None,
+    )
 
 
 def put_off(

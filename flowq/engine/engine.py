@@ -21,9 +21,11 @@ from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
 from flowq.engine.leases import LeaseKeeper
 from flowq.engine.live import LivePrograms
+from flowq.engine.model_calls import Guard
 from flowq.engine.ports import Dispatcher, Events, Records
 from flowq.engine.recent import RecentValues
 from flowq.engine.registry import Registry
+from flowq.engine.request_log import RequestLog
 from flowq.engine.results import Results
 from flowq.engine.rows import Definition, Together
 
@@ -193,6 +195,9 @@ class Engine:
     leases: LeaseKeeper = field(init=False)
     recent: RecentValues = field(init=False, default_factory=RecentValues)
     live: LivePrograms = field(init=False)
+    requests: RequestLog = field(init=False)
+    #: Asked before each call of a model; budgets are such guards.
+    model_guards: list[Guard] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definitions", Definitions(self.records))
@@ -204,3 +209,5 @@ class Engine:
         )
         object.__setattr__(self, "leases", leases)
         object.__setattr__(self, "live", LivePrograms(self.policies.live_programs))
+        requests = RequestLog(self.records, self.policies.outage_wait)
+        object.__setattr__(self, "requests", requests)

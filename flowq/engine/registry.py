@@ -5,6 +5,7 @@ another worker may know it, so its step waits for that one.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -171,8 +172,13 @@ def _same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
 
 
 def _file(function: Callable[..., Any]) -> str | None:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return str(Path(code.co_filename).resolve()) if code else None
+    inner = inspect.unwrap(function)
+    code = getattr(inner, "__code__", None)
+    # A step that is a class has no code of its own, but a module.
+    file = (
+        code.co_filename if code else getattr(sys.modules.get(inner.__module__), "__file__", None)
+    )
+    return str(Path(file).resolve()) if file else None
 
 
 def _where(function: Callable[..., Any]) -> str:

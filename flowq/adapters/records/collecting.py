@@ -20,7 +20,7 @@ from flowq.adapters.records.repository import (
 )
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import RunId, earliest_id
-from flowq.core.results import Place, step_of_object
+from flowq.core.results import Place, maker_of_object, step_of_object
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.rows import DeletedTree
 
@@ -54,9 +54,10 @@ _NAMED = select(_S.result["key"].as_string()).where(
     _S.flow_run_id.in_(_KEYS), _S.result["place"].as_string() == Place.OBJECT
 )
 _DELETE_REQUESTS = (
-    delete(REQUESTS).where(REQUESTS.c.flow_run_id.in_(_KEYS)).returning(REQUESTS.c.id)
+    delete(REQUESTS).where(REQUESTS.c.flow_run_id.in_(_KEYS)).returning(REQUESTS.c.object_key)
 )
 _DELETE_RUNS = delete(RUNS).where(_R.id.in_(_KEYS)).returning(_R.id)
+_MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
 _OWNERS = select(_S.id, _S.status, _S.result["key"].as_string()).where(_S.id.in_(_KEYS))
 
 
@@ -82,8 +83,8 @@ class Collecting(Repository):
         ids = [row[0] for row in rows]
         objects = tuple(row[0] for row in self._run_parts(_NAMED, {}, ids))
         deleted = tuple(RunId(row[0]) for row in self._run_parts(_DELETE_RUNS, {}, ids))
-        list(self._run_parts(_DELETE_REQUESTS, {}, ids))
-        return DeletedTree(deleted, objects)
+        made = self._run_parts(_DELETE_REQUESTS, {}, ids)
+        return DeletedTree(deleted, objects + tuple(row[0] for row in made if row[0]))
 
     def unnamed(self, keys: Sequence[str]) -> list[str]:
         """Return the keys of results whose step's row is gone, or has ended with another result."""
@@ -95,4 +96,8 @@ class Collecting(Repository):
             state, named = found.get(owners[key], (StepState.CANCELLED, None))
             return state in TERMINAL_STEP_STATES and named != key
 
-        return [key for key in owners if is_unnamed(key)]
+        unnamed = [key for key in owners if is_unnamed(key)]
+        # Images are named by the calls that have made them.
+        makers = [maker_of_object(key) for key in unnamed]
+        made = {row[0] for row in self._run_parts(_MADE, {}, makers)}
+        return [key for key in unnamed if key not in made]

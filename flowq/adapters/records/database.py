@@ -33,6 +33,7 @@ from sqlalchemy.pool import QueuePool
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
+from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.places import Place, place_of, shown
 from flowq.adapters.records.runs import FlowRunRepo
@@ -81,6 +82,11 @@ class SqlTransaction:
     def signals(self) -> SqlSignals:
         """The signals."""
         return SqlSignals(self.within)
+
+    @cached_property
+    def llm_requests(self) -> LlmRequestRepo:
+        """The calls of models."""
+        return LlmRequestRepo(self.within)
 
     @cached_property
     def sweeps(self) -> SqlSweeps:

@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0004"
+REVISION = "0005"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -191,6 +191,10 @@ class LlmRequest(Base):
     flow_run_id: Mapped[UUID | None]
     flow_step_run_id: Mapped[UUID | None]
     attempt: Mapped[int] = mapped_column(default=1)
+    # Of the run, so that costs are summed from one table, also those of calls outside any run.
+    flow_name: Mapped[str | None] = mapped_column(String(200))
+    user_id: Mapped[str | None] = mapped_column(String(200))
+    step_name: Mapped[str | None] = mapped_column(String(200))
     provider: Mapped[str] = mapped_column(String(100))
     model: Mapped[str] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(20))
@@ -201,7 +205,9 @@ class LlmRequest(Base):
     cost_status: Mapped[str] = mapped_column(String(20), default="unknown")
     latency_ms: Mapped[int | None]
     error_message: Mapped[str | None] = mapped_column(Text)
+    object_key: Mapped[str | None] = mapped_column(String(300))
     created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index(None, "flow_run_id"),

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Float,
+    Subquery,
     Text,
     and_,
     bindparam,
@@ -73,19 +74,25 @@ _ENDING = Prepared(
 
 #: A run's rows, summed. The node of a map is no step of its own: its items are.
 _LEAF = _S.map_size.is_(None)
-_SUMS = (
-    select(
-        bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
-        func.count().filter(_LEAF).label("total"),
-        func.count().filter(_LEAF, _S.status.in_(_DONE)).label("done"),
-        func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
-        func.coalesce(func.sum(_S.cost_estimate), literal(Decimal(0), _S.cost_estimate.type)).label(
-            "cost"
-        ),
+
+
+def sums() -> Subquery:
+    """Return what the rows of the run `p_run` amount to."""
+    cost = func.coalesce(func.sum(_S.cost_estimate), literal(Decimal(0), _S.cost_estimate.type))
+    return (
+        select(
+            bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
+            func.count().filter(_LEAF).label("total"),
+            func.count().filter(_LEAF, _S.status.in_(_DONE)).label("done"),
+            func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
+            cost.label("cost"),
+        )
+        .where(_OF_THIS)
+        .subquery("sums")
     )
-    .where(_OF_THIS)
-    .subquery("sums")
-)
+
+
+_SUMS = sums()
 _TOTALS = {
     "total_steps": _SUMS.c.total,
     "step_progress": _SUMS.c.done,

@@ -134,6 +134,25 @@ def _sqlite_elapsed(element: ElapsedMs, compiler: SQLCompiler, **kw: Any) -> str
     return f"CAST(round((julianday('now') - julianday({since})) * 86400000) AS INTEGER)"
 
 
+class UtcDay(GenericFunction[str]):
+    """The UTC day of a time as `2026-01-31`: `UtcDay(created_at)`."""
+
+    type = String()
+    inherit_cache = True
+    name = "flowq_utc_day"
+
+
+@compiles(UtcDay, "postgresql")
+def _postgres_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:
+    time = compiler.process(element.clauses, **kw)
+    return f"to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+
+@compiles(UtcDay, "sqlite")
+def _sqlite_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"substr({compiler.process(element.clauses, **kw)}, 1, 10)"
+
+
 class EncodedJson:
     """JSON that is encoded already; goes into a JSON column as it is."""
 

@@ -16,7 +16,7 @@ never uses a store, so its prefork children may.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -155,6 +155,21 @@ class ObstoreObjects:
             if page is None:
                 return
             yield page
+
+    def url(self, key: str, expires: timedelta) -> str:
+        """Return the address of an object: of a file, or one that is signed until it expires.
+
+        Raises:
+            StoreUnavailable: the store has no keys to sign with.
+        """
+        checked_key(key)
+        with self._talking("sign", key) as store:
+            if isinstance(store, LocalStore):
+                return (self._url.folder / key).as_uri()
+            if isinstance(store, MemoryStore):
+                return f"memory:///{key}"
+            signing: Any = store
+            return str(obstore.sign(signing, "GET", key, expires))
 
     def check(self) -> None:
         """Write, read and delete a small object.

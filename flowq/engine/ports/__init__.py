@@ -11,6 +11,7 @@ through them stand in `rows`.
 """
 
 from flowq.engine.ports.invariants import Invariants
+from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.messaging import Dispatcher, Events
 from flowq.engine.ports.records import Joined, Records, Transaction
 from flowq.engine.ports.runs import RunRows
@@ -24,6 +25,7 @@ __all__ = [
     "Events",
     "Invariants",
     "Joined",
+    "LlmRequests",
     "ObjectStore",
     "Records",
     "RunRows",

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
 from flowq.engine.ports.invariants import Invariants
+from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
@@ -34,6 +35,10 @@ class Transaction(Protocol):
     @property
     def signals(self) -> SignalRows:
         """The signals."""
+
+    @property
+    def llm_requests(self) -> LlmRequests:
+        """The calls of models."""
 
     @property
     def sweeps(self) -> Sweeps:

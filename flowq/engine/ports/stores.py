@@ -1,6 +1,7 @@
 """Where results lie: small ones in a cache that may forget, large ones in an object store."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +56,13 @@ class ObjectStore(Protocol):
 
         Raises:
             StoreUnavailable: the store refuses or does not answer, between two pages too.
+        """
+
+    def url(self, key: str, expires: timedelta) -> str:
+        """Address of an object; signed, and good until then, where the store can do that.
+
+        Raises:
+            StoreUnavailable: the store has no keys to sign with.
         """
 
     def check(self) -> None:

@@ -1,8 +1,8 @@
 """What the server answers, as plain data: the same for the same request, always.
 
 A request that offers tools is answered by calls of them, each once and in their order; one that
-asks for a JSON schema by a value that fits it; any other by a sentence that quotes the prompt. Usage
-counts four characters as a token.
+asks for a JSON schema by a value that fits it; any other by a sentence that quotes the prompt.
+Usage counts four characters as a token.
 """
 
 import hashlib
@@ -70,8 +70,8 @@ def answer(request: Mapping[str, Any], *, wrong: bool, empty: bool, output: int 
 
 def conversation(request: Mapping[str, Any]) -> str:
     """Return what tells a conversation from others: its first message of a user, or its prompt."""
-    first = next((each for each in request.get("messages", []) if each.get("role") == "user"), {})
-    return _content(first) or str(request.get("prompt", ""))
+    said = (_content(each) for each in request.get("messages", []) if each.get("role") == "user")
+    return next(said, "") or str(request.get("prompt", ""))
 
 
 def completion(model: str, answer: Answer) -> dict[str, Any]:
@@ -113,9 +113,7 @@ def chunks(model: str, answer: Answer, *, usage: bool) -> Iterator[dict[str, Any
         yield {**head, "choices": [], "usage": answer.usage}
 
 
-def _tool(
-    request: Mapping[str, Any], messages: list[Any], prompt: str
-) -> tuple[str, str] | None:
+def _tool(request: Mapping[str, Any], messages: list[Any], prompt: str) -> tuple[str, str] | None:
     """Return the tool to be called now, if any."""
     offered = [each["function"] for each in request.get("tools", ()) if "function" in each]
     choice = request.get("tool_choice", "auto")

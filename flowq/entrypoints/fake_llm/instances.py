@@ -21,14 +21,15 @@ def instance(schema: Mapping[str, Any], prompt: str) -> Any:
     return _value(schema, schema, " ".join(prompt.split())[:40], "value", 0)
 
 
-def _value(schema: Mapping[str, Any], root: Mapping[str, Any], prompt: str, name: str, deep: int) -> Any:
+def _value(
+    schema: Mapping[str, Any], root: Mapping[str, Any], prompt: str, name: str, deep: int
+) -> Any:
     if "$ref" in schema:
         schema = _resolved(schema["$ref"], root)
         deep += 1
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
+    fixed = [schema["const"]] if "const" in schema else schema.get("enum")
+    if fixed:
+        return fixed[0]
     for several in ("anyOf", "oneOf", "allOf"):
         if schema.get(several):
             return _value(_simplest(schema[several], deep), root, prompt, name, deep + 1)
@@ -39,9 +40,9 @@ def _value(schema: Mapping[str, Any], root: Mapping[str, Any], prompt: str, name
         return _object(schema, root, prompt, deep)
     if kind == "array":
         return _array(schema, root, prompt, name, deep)
-    if kind == "string":
-        return _text(schema, prompt, name)
-    return _number(schema, kind) if kind in {"integer", "number"} else {"boolean": True}.get(kind)
+    if kind in {"integer", "number"}:
+        return _number(schema, kind)
+    return _text(schema, prompt, name) if kind == "string" else {"boolean": True}.get(kind)
 
 
 def _simplest(options: list[Mapping[str, Any]], deep: int) -> Mapping[str, Any]:

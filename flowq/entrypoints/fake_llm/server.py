@@ -19,7 +19,14 @@ from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from flowq.entrypoints.fake_llm.answers import Answer, answer, chunks, completion, conversation, tokens
+from flowq.entrypoints.fake_llm.answers import (
+    Answer,
+    answer,
+    chunks,
+    completion,
+    conversation,
+    tokens,
+)
 from flowq.entrypoints.fake_llm.faults import Behaviour, Fault, behaviour
 from flowq.entrypoints.fake_llm.pictures import png
 
@@ -40,6 +47,11 @@ class Stats:
     models: Counter[str] = field(default_factory=Counter)  #: Calls by model.
     faults: Counter[str] = field(default_factory=Counter)  #: Faults by kind.
     gone: int = 0  #: Calls whose client has left before the answer.
+
+    def reset(self) -> None:
+        """Begin anew; what is under way stays so."""
+        fresh = Stats(under_way=self.under_way, most_at_once=self.under_way)
+        vars(self).update(vars(fresh))
 
 
 class _Handler(RequestHandler):
@@ -225,9 +237,7 @@ class _Stats(_Handler):
 
     def delete(self) -> None:
         """Forget what was asked so far."""
-        under_way = self._stats.under_way
-        self._stats.__init__()  # type: ignore[misc]
-        self._stats.under_way = self._stats.most_at_once = under_way
+        self._stats.reset()
         self._earlier.clear()
         self.finish({})
 
@@ -247,7 +257,8 @@ class FakeLlm:
 
     def __init__(self, port: int = 0, *, host: str = "127.0.0.1", latency: float = 0.0) -> None:
         self.stats = Stats()
-        given: dict[str, Any] = {"stats": self.stats, "latency": latency, "earlier": Counter()}
+        self._earlier: Counter[tuple[str, str]] = Counter()
+        given = {"stats": self.stats, "latency": latency, "earlier": self._earlier}
         routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
             ("/v1/chat/completions", _Chat, given),
             ("/v1/images/generations", _Images, given),
@@ -278,6 +289,11 @@ class FakeLlm:
             server.stop()
             closing: Awaitable[None] = server.close_all_connections()
             await closing
+
+    def reset(self) -> None:
+        """Count anew."""
+        self.stats.reset()
+        self._earlier.clear()
 
     def stop(self) -> None:
         """End the server, from any thread."""

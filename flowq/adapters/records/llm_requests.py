@@ -1,0 +1,254 @@
+"""The calls of models: `llm_requests`, and what they add to step runs and ended runs.
+
+What a call used is added to its step's row by the transaction that ends the call, and a call is
+ended once: the row is locked and must still be open. A run that has ended has written its totals;
+if a call ends after that (its attempt had lost its lease, say), they are summed anew. That happens
+in a transaction of its own, which first locks the run: an ending that is on its way at that moment
+does not see the call yet, so it has to be waited for.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import and_, bindparam, case, func, insert, literal, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from flowq.adapters.records.repository import REQUESTS, RUNS, STEPS, Repository
+from flowq.adapters.records.runs import sums
+from flowq.adapters.records.types import DbNow, UtcDay
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.states import TERMINAL_RUN_STATES, StepState
+from flowq.core.usage import OPEN_REQUESTS, CostStatus, RequestStatus, Tokens
+from flowq.engine.requests import (
+    CostBy,
+    CostLine,
+    EndedRequest,
+    RequestView,
+    StartedRequest,
+)
+
+_Q = REQUESTS.c
+_S = STEPS.c
+_KEYS: Any = bindparam("p_keys", expanding=True)
+
+_START = insert(REQUESTS).values(status=RequestStatus.STARTED, created_at=DbNow())
+_LOSE = (
+    update(REQUESTS)
+    .where(
+        _Q.flow_step_run_id == bindparam("p_step", type_=_Q.flow_step_run_id.type),
+        _Q.attempt < bindparam("p_attempt"),
+        _Q.status == RequestStatus.STARTED,
+    )
+    .values(status=RequestStatus.LOST)
+)
+_OPEN = select(_Q.id).where(_Q.id.in_(_KEYS), _Q.status.in_(OPEN_REQUESTS)).with_for_update()
+_END = (
+    update(REQUESTS)
+    .where(_Q.id == bindparam("p_id", type_=_Q.id.type))
+    .values(
+        status=bindparam("p_status"),
+        input_tokens=bindparam("p_input"),
+        output_tokens=bindparam("p_output"),
+        cached_tokens=bindparam("p_cached"),
+        cost=bindparam("p_cost", type_=_Q.cost.type),
+        cost_status=bindparam("p_cost_status"),
+        latency_ms=bindparam("p_latency"),
+        error_message=bindparam("p_error"),
+        object_key=bindparam("p_object"),
+        completed_at=DbNow(),
+    )
+)
+_ADD = (
+    update(STEPS)
+    .where(_S.id == bindparam("p_step", type_=_S.id.type))
+    .values(
+        tokens_used=_S.tokens_used + bindparam("p_tokens"),
+        cost_estimate=_S.cost_estimate + bindparam("p_cost", type_=_S.cost_estimate.type),
+        llm_request_id=bindparam("p_request", type_=_S.llm_request_id.type),
+    )
+)
+_STATES = select(_S.id, _S.flow_run_id, _S.status, _S.lease_token).where(_S.id.in_(_KEYS))
+_LOCK = select(RUNS.c.id).where(RUNS.c.id == bindparam("p_run")).with_for_update()
+_SUMS = sums()
+_SETTLE = (
+    update(RUNS)
+    .where(
+        RUNS.c.id == bindparam("p_run"),
+        _SUMS.c.run_id == RUNS.c.id,
+        RUNS.c.status.in_(tuple(TERMINAL_RUN_STATES)),
+    )
+    .values(total_tokens=_SUMS.c.tokens, total_cost=_SUMS.c.cost)
+)
+_GROUPS: Mapping[CostBy, ColumnElement[Any]] = {
+    CostBy.FLOW: _Q.flow_name,
+    CostBy.MODEL: _Q.provider + ":" + _Q.model,
+    CostBy.USER: _Q.user_id,
+    CostBy.DAY: UtcDay(_Q.created_at),
+}
+_ENDED_WELL = (RequestStatus.STARTED, RequestStatus.COMPLETED)
+_COST = func.coalesce(func.sum(_Q.cost), literal(Decimal(0), _Q.cost.type))
+
+
+class LlmRequestRepo(Repository):
+    """Reads and writes `llm_requests` within a session or a connection; never commits."""
+
+    def start(self, requests: Sequence[StartedRequest]) -> None:
+        """Insert calls that are about to be made; earlier attempts' open ones are lost."""
+        again = [
+            {"p_step": one.caller.step_id, "p_attempt": one.caller.attempt}
+            for one in requests
+            if one.caller.step_id is not None and one.caller.attempt > 1
+        ]
+        if again:
+            self._run(_LOSE, again)
+        rows = [
+            {
+                "id": one.id,
+                "flow_run_id": one.caller.run_id,
+                "flow_step_run_id": one.caller.step_id,
+                "attempt": one.caller.attempt,
+                "step_name": one.caller.step_name,
+                "flow_name": one.caller.flow_name,
+                "user_id": one.caller.user_id,
+                "provider": one.provider,
+                "model": one.model,
+                "input_tokens": 0,
+                "output_tokens": 0,
+                "cached_tokens": 0,
+                "cost_status": CostStatus.UNKNOWN,
+            }
+            for one in requests
+        ]
+        self._run(_START, rows)
+
+    def end(self, requests: Sequence[EndedRequest]) -> list[RunId]:
+        """End calls and add what they used to their steps; returns runs that are to be settled."""
+        ids = [one.id for one in requests]
+        is_open = {row[0] for row in self._run_parts(_OPEN, {}, ids)}
+        ending = [one for one in requests if one.id in is_open]
+        if not ending:
+            return []
+        self._run(_END, [_ended(one) for one in ending])
+        # In the order of their ids, so that two processes that add to the same steps do not
+        # wait for each other crosswise.
+        steps = sorted((one for one in ending if one.caller.step_id), key=_step_id)
+        if not steps:
+            return []
+        self._run(_ADD, [_added(one) for one in steps])
+        tokens = {one.caller.step_id: one.caller.token for one in steps}
+        rows = self._run_parts(_STATES, {}, list(tokens))
+        late = {
+            RunId(row[1])
+            for row in rows
+            if row[2] != StepState.RUNNING or row[3] != tokens[StepRunId(row[0])]
+        }
+        return sorted(late)
+
+    def settle(self, runs: Sequence[RunId]) -> None:
+        """Sum the totals of runs that have ended anew."""
+        for run_id in sorted(runs):
+            self._run(_LOCK, {"p_run": run_id})
+            self._run(_SETTLE, {"p_run": run_id})
+
+    def of_run(self, run_id: RunId) -> list[RequestView]:
+        """Return the calls of a run, in their order."""
+        query = select(REQUESTS).where(_Q.flow_run_id == run_id).order_by(_Q.id)
+        return [_view(row) for row in self._run(query)]
+
+    def costs(
+        self,
+        by: CostBy,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        flow_name: str | None = None,
+        user_id: str | None = None,
+        run_id: RunId | None = None,
+    ) -> list[CostLine]:
+        """Return sums over calls, the most expensive group first; by day, the newest first."""
+        name = _GROUPS[by].label("name")
+        where = [
+            None if since is None else _Q.created_at >= since,
+            None if until is None else _Q.created_at < until,
+            None if flow_name is None else _Q.flow_name == flow_name,
+            None if user_id is None else _Q.user_id == user_id,
+            None if run_id is None else _Q.flow_run_id == run_id,
+        ]
+        query = (
+            select(
+                name,
+                func.count(),
+                func.sum(case((_Q.status.in_(_ENDED_WELL), 0), else_=1)),
+                func.sum(case((_Q.cost_status == CostStatus.UNKNOWN, 1), else_=0)),
+                func.sum(_Q.input_tokens),
+                func.sum(_Q.output_tokens),
+                func.sum(_Q.cached_tokens),
+                _COST.label("cost"),
+            )
+            .where(and_(True, *(one for one in where if one is not None)))
+            .group_by(name)
+        )
+        if by is CostBy.DAY:
+            query = query.order_by(name.desc())
+        else:
+            query = query.order_by(_COST.desc(), func.sum(_Q.input_tokens).desc(), name)
+        return [_line(row) for row in self._run(query)]
+
+
+def _step_id(one: EndedRequest) -> StepRunId:
+    assert one.caller.step_id is not None
+    return one.caller.step_id
+
+
+def _ended(one: EndedRequest) -> dict[str, Any]:
+    return {
+        "p_id": one.id,
+        "p_status": one.status,
+        "p_input": one.tokens.input,
+        "p_output": one.tokens.output,
+        "p_cached": one.tokens.cached,
+        "p_cost": one.cost,
+        "p_cost_status": one.cost_status,
+        "p_latency": one.latency_ms,
+        "p_error": one.error,
+        "p_object": one.object_key,
+    }
+
+
+def _added(one: EndedRequest) -> dict[str, Any]:
+    return {
+        "p_step": one.caller.step_id,
+        "p_tokens": one.tokens.total,
+        "p_cost": one.cost or Decimal(0),
+        "p_request": one.id,
+    }
+
+
+def _view(row: Any) -> RequestView:
+    return RequestView(
+        id=row.id,
+        step_id=row.flow_step_run_id,
+        attempt=row.attempt,
+        provider=row.provider,
+        model=row.model,
+        status=RequestStatus(row.status),
+        tokens=Tokens(row.input_tokens, row.output_tokens, row.cached_tokens),
+        cost=row.cost,
+        cost_status=CostStatus(row.cost_status),
+        latency_ms=row.latency_ms,
+        error=row.error_message,
+        created_at=row.created_at,
+    )
+
+
+def _line(row: Any) -> CostLine:
+    return CostLine(
+        name=row[0],
+        calls=row[1],
+        failed=int(row[2]),
+        unknown=int(row[3]),
+        tokens=Tokens(int(row[4]), int(row[5]), int(row[6])),
+        cost=row[7],
+    )

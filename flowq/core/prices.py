@@ -1,0 +1,34 @@
+"""Prices of models, as a setting says them."""
+
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowq.core.usage import Tokens
+
+_MILLION = Decimal(1_000_000)
+
+
+class Price(BaseModel):
+    """What a model costs, in USD per million tokens.
+
+    Attributes:
+        input: Tokens that it reads.
+        output: Tokens that it writes.
+        cached: Tokens that it reads from the provider's cache; as `input` when left out.
+        call: USD for each call, an image say.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Decimal = Field(default=Decimal(0), ge=0)
+    output: Decimal = Field(default=Decimal(0), ge=0)
+    cached: Decimal | None = Field(default=None, ge=0)
+    call: Decimal = Field(default=Decimal(0), ge=0)
+
+    def of(self, tokens: Tokens) -> Decimal:
+        """Return the cost of a call."""
+        cached = self.input if self.cached is None else self.cached
+        fresh = max(tokens.input - tokens.cached, 0)
+        used = self.input * fresh + cached * tokens.cached + self.output * tokens.output
+        return used / _MILLION + self.call

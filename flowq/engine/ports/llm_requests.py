@@ -1,0 +1,50 @@
+"""The calls of models: each is one row, written before the call and ended after it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from flowq.core.ids import RunId
+from flowq.engine.requests import (
+    CostBy,
+    CostLine,
+    EndedRequest,
+    RequestView,
+    StartedRequest,
+)
+
+
+class LlmRequests(Protocol):
+    """The rows of `llm_requests`, within one transaction."""
+
+    def start(self, requests: Sequence[StartedRequest]) -> None:
+        """Insert calls that are about to be made.
+
+        Calls of earlier attempts of the same steps that have not ended are lost, and marked so.
+        """
+
+    def end(self, requests: Sequence[EndedRequest]) -> list[RunId]:
+        """End calls, and add what they used to the rows of their steps; each once only.
+
+        Returns:
+            Runs in which a step had ended before its call: their totals may have been written.
+            Give them to `settle` in a transaction of its own.
+        """
+
+    def settle(self, runs: Sequence[RunId]) -> None:
+        """Sum the totals of runs that have ended anew."""
+
+    def of_run(self, run_id: RunId) -> list[RequestView]:
+        """The calls of a run, in their order."""
+
+    def costs(
+        self,
+        by: CostBy,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        flow_name: str | None = None,
+        user_id: str | None = None,
+        run_id: RunId | None = None,
+    ) -> list[CostLine]:
+        """Sums over calls, the most expensive group first; by day, the newest first."""

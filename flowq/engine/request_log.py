@@ -1,0 +1,128 @@
+"""Writes the calls of models of all steps of a process, in few transactions.
+
+A call is recorded before it is made and ended after it, and both have to be committed before the
+step goes on. Hundreds of steps do this at once on one event loop, which must not wait for a
+database. So one thread writes for all: whatever has come in while it wrote is its next transaction.
+A lone call waits for one commit; three hundred at once share a handful.
+
+While the database is away it waits, as long as steps that have finished do; then what it could not
+write is an error of those who wanted it written.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar
+
+from flowq.core.errors import DatabaseUnavailable
+from flowq.core.ids import RunId
+from flowq.engine.ports import Records, Transaction
+from flowq.engine.requests import EndedRequest, StartedRequest
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MOST_AT_ONCE: Final = 500
+_PAUSE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    request: StartedRequest | EndedRequest
+    written: Future[None] = field(default_factory=Future)
+
+
+class RequestLog:
+    """The writer of one process; its thread starts at first use, anew in a forked child.
+
+    Args:
+        records: The database.
+        outage_wait: How long it waits for a database that is away.
+    """
+
+    def __init__(self, records: Records, outage_wait: timedelta) -> None:
+        self._records = records
+        self._outage_wait = outage_wait.total_seconds()
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[_Entry] = SimpleQueue()
+        self._pid = 0
+
+    def write(self, request: StartedRequest | EndedRequest) -> Future[None]:
+        """Write one call; the future is done once it is committed.
+
+        Its error is `DatabaseUnavailable` when the database was away for too long.
+        """
+        entry = _Entry(request)
+        entry.written.set_running_or_notify_cancel()  # it is written, whoever waits for it
+        if self._pid != os.getpid():
+            self._start()
+        self._queue.put(entry)
+        return entry.written
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            # What a parent had put into it before a fork is the parent's to write.
+            self._queue = SimpleQueue()
+            self._pid = os.getpid()
+            threading.Thread(
+                target=self._run, args=(self._queue,), name="flowq-request-log", daemon=True
+            ).start()
+
+    def _run(self, queue: "SimpleQueue[_Entry]") -> None:
+        while True:
+            entries = [queue.get()]
+            try:
+                while len(entries) < _MOST_AT_ONCE:
+                    entries.append(queue.get_nowait())
+            except Empty:
+                pass
+            self._write(entries)
+
+    def _write(self, entries: Sequence[_Entry]) -> None:
+        try:
+            self._commit([entry.request for entry in entries])
+        except Exception as error:  # noqa: BLE001 - told to those who wait for it
+            if len(entries) > 1 and not isinstance(error, DatabaseUnavailable):
+                # One of them cannot be written; the others can.
+                for entry in entries:
+                    self._write([entry])
+                return
+            for entry in entries:
+                entry.written.set_exception(error)
+            logger.warning("%d calls of models are not recorded: %s", len(entries), error)
+            return
+        for entry in entries:
+            entry.written.set_result(None)
+
+    def _commit(self, requests: "Sequence[StartedRequest | EndedRequest]") -> None:
+        started = [one for one in requests if isinstance(one, StartedRequest)]
+        ended = [one for one in requests if isinstance(one, EndedRequest)]
+
+        def work(tx: Transaction) -> list[RunId]:
+            if started:
+                tx.llm_requests.start(started)
+            return tx.llm_requests.end(ended) if ended else []
+
+        late = self._waiting(lambda: self._records.write(work))
+        if late:
+            self._waiting(lambda: self._records.write(lambda tx: tx.llm_requests.settle(late)))
+
+    def _waiting(self, work: Callable[[], T]) -> T:
+        """Do what is safe to do twice, again and again while the database is away."""
+        deadline = time.monotonic() + self._outage_wait
+        while True:
+            try:
+                return work()
+            except DatabaseUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_PAUSE)

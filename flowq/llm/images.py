@@ -1,0 +1,72 @@
+"""An image from a model: its bytes go into the results store, its address into the result."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from flowq.core.errors import StepError
+from flowq.core.results import image_key
+from flowq.llm import world
+from flowq.llm.models import image_model
+from flowq.llm.recording import Spending, calling
+from flowq.llm.results import ImageFacts
+
+#: The classic names of qualities; the models of today have others.
+_QUALITIES = {"standard": "auto", "hd": "high"}
+
+
+async def image(
+    prompt: str,
+    *,
+    size: str,
+    quality: str,
+    model: Any,
+    settings: dict[str, Any],
+    spent: Spending,
+) -> tuple[str, ImageFacts]:
+    """Ask a model for an image; return its URL and what is known about it.
+
+    Args:
+        prompt: What it shall show.
+        size: Pixels as `1024x1024`, or `auto`.
+        quality: `standard`, `hd`, or a name of the model's own.
+        model: Its name, or an instance.
+        settings: More, by pydantic-ai's names.
+        spent: The execution that asks.
+
+    Raises:
+        ModelUnavailable: it cannot be asked now.
+        ModelRefused: it cannot be asked at all.
+        StoreUnavailable: the bytes cannot be stored.
+    """
+    found = image_model(model)
+    asked: Any = {**_options(found.system, size, quality), **settings}
+    store = spent.calls.objects
+    if store is None:
+        raise StepError("there is no store for images here", hint="set FLOWQ_RESULTS_URL")
+    async with calling(found.system, found.model_name) as call:
+        answer = await found.generate(prompt, settings=asked)
+        call.used = answer.usage
+        data, media_type = answer.image.data, answer.image.media_type
+        suffix = media_type.rpartition("/")[2]
+        caller = spent.calls.caller
+        key = image_key(caller.run_id, caller.step_id, call.recorded.id, suffix)
+        # Before the row that names it is written, as with all results.
+        await asyncio.to_thread(lambda: store().put(key, data))
+        call.object_key = key
+    expires = timedelta(hours=world.settings().image_url_hours)
+    url = await asyncio.to_thread(lambda: store().url(key, expires))
+    revised = answer.images[0].revised_prompt
+    facts = ImageFacts(
+        key=key, media_type=media_type, size=size, size_bytes=len(data), revised_prompt=revised
+    )
+    return url, facts
+
+
+def _options(provider: str, size: str, quality: str) -> dict[str, Any]:
+    if provider == "openai":
+        return {"openai_size": size, "openai_quality": _QUALITIES.get(quality, quality)}
+    wide, _, high = size.partition("x")
+    if wide.isdigit() and high.isdigit():
+        return {"dimensions": (int(wide), int(high))}
+    return {}

@@ -1,0 +1,51 @@
+"""A model of pydantic-ai's whose calls are recorded, for agents: they call it by themselves."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings
+
+from flowq.llm.recording import calling, recorded
+
+
+class RecordedModel(WrapperModel):
+    """Records each call of the model that it wraps."""
+
+    def __init__(self, wrapped: Model) -> None:
+        super().__init__(wrapped)
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        """Ask the model."""
+        return await recorded(
+            self.wrapped.system,
+            self.wrapped.model_name,
+            lambda: self.wrapped.request(messages, model_settings, model_request_parameters),
+            lambda answer: answer.usage,
+        )
+
+    @asynccontextmanager
+    async def request_stream(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+        run_context: Any = None,
+    ) -> AsyncGenerator[StreamedResponse]:
+        """Ask the model for its answer as it comes."""
+        async with (
+            calling(self.wrapped.system, self.wrapped.model_name) as call,
+            self.wrapped.request_stream(
+                messages, model_settings, model_request_parameters, run_context
+            ) as stream,
+        ):
+            yield stream
+            call.used = stream.usage

@@ -1,0 +1,144 @@
+"""Each call of a model is a row, written before the call and ended after it.
+
+`Spending` is what one execution of a step has called so far. It is kept in a ContextVar, because
+the agent of a structured step calls its model by itself, once for each correction: `Recorded` is
+the model that it is given, and records each of its calls.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID
+
+from flowq.core.errors import FlowqError
+from flowq.core.usage import CostStatus, RequestStatus, Tokens
+from flowq.engine.model_calls import ModelCall, ModelCalls
+from flowq.llm import world
+from flowq.llm.failures import failure, is_foreign
+from flowq.llm.prices import cost_of
+
+T = TypeVar("T")
+
+
+@dataclass
+class Spending:
+    """What one execution of a step has called.
+
+    Attributes:
+        cost: USD; None once the cost of a call is unknown.
+    """
+
+    calls: ModelCalls
+    provider: str = ""
+    model: str = ""
+    count: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+    cost: Decimal | None = Decimal(0)
+    last: UUID | None = None
+
+    def add(self, call: ModelCall, tokens: Tokens, cost: Decimal | None) -> None:
+        """Add a call that was answered."""
+        self.count += 1
+        self.last = call.id
+        self.tokens += tokens
+        self.cost = None if self.cost is None or cost is None else self.cost + cost
+
+
+_spending: ContextVar[Spending] = ContextVar("flowq_spending")
+
+
+@contextmanager
+def spending(calls: ModelCalls) -> Iterator[Spending]:
+    """Collect what is called within the block."""
+    spent = Spending(calls)
+    token = _spending.set(spent)
+    try:
+        yield spent
+    finally:
+        _spending.reset(token)
+
+
+@dataclass
+class Call:
+    """A call that is under way."""
+
+    recorded: ModelCall
+    used: Any = None  #: The library's usage, once the model has answered.
+    object_key: str | None = None  #: What it has made, in the object store.
+
+
+@asynccontextmanager
+async def calling(provider: str, model: str) -> AsyncIterator[Call]:
+    """Record the call that is made in the block; the block says what it used.
+
+    Raises:
+        FlowqError: a guard refuses the call, or it has failed.
+    """
+    spent = _spending.get()
+    spent.provider, spent.model = provider, model
+    if spent.calls.guards:
+        await asyncio.to_thread(spent.calls.check, provider, model)
+    recorded = spent.calls.start(provider, model)
+    call = Call(recorded)
+    try:
+        await asyncio.shield(asyncio.wrap_future(recorded.recorded))
+        yield call
+    except Exception as error:
+        known, cost_status = _failure(error, provider, model)
+        await _end(call, spent, RequestStatus.FAILED, cost_status, known)
+        if known is error:
+            raise
+        raise known from error
+    except BaseException:
+        # A cancel, or the end of the process: written in passing, nobody waits here any more.
+        recorded.end(RequestStatus.CANCELLED)
+        raise
+    await _end(call, spent, RequestStatus.COMPLETED)
+
+
+def _failure(error: Exception, provider: str, model: str) -> tuple[Exception, CostStatus]:
+    """Return what a failed call means; an error that is not the call's stays as it is."""
+    if isinstance(error, FlowqError) or not is_foreign(error):
+        return error, CostStatus.UNKNOWN
+    return failure(error, provider, model)
+
+
+async def _end(
+    call: Call,
+    spent: Spending,
+    status: RequestStatus,
+    cost_status: CostStatus = CostStatus.UNKNOWN,
+    error: Exception | None = None,
+) -> None:
+    """Record a call that is over, with what it used and cost."""
+    tokens = Tokens()
+    cost = Decimal(0) if cost_status is CostStatus.UNBILLED else None
+    if call.used is not None:  # also when something failed after the answer: it was paid for
+        used = call.used
+        tokens = Tokens(used.input_tokens, used.output_tokens, used.cache_read_tokens)
+        prices = world.settings().prices
+        cost, cost_status = cost_of(spent.provider, spent.model, tokens, used, prices=prices)
+    spent.add(call.recorded, tokens, cost)
+    ended = call.recorded.end(
+        status,
+        tokens=tokens,
+        cost=cost,
+        cost_status=cost_status,
+        error=None if error is None else getattr(error, "message", None) or repr(error),
+        object_key=call.object_key,
+    )
+    await asyncio.shield(asyncio.wrap_future(ended))
+
+
+async def recorded(
+    provider: str, model: str, ask: Callable[[], Awaitable[T]], used: Callable[[T], Any]
+) -> T:
+    """Make a call and record it; raises as `calling`."""
+    async with calling(provider, model) as call:
+        answer = await ask()
+        call.used = used(answer)
+    return answer

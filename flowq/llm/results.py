@@ -1,0 +1,115 @@
+"""What a step of these kinds returns: its content, with what it used and cost.
+
+Plain pydantic models, so that results go through the codecs like any other: later steps read
+`result.output_content.title`, in a `def` flow as a path of a Ref.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowq.core.usage import CostStatus
+
+Content = TypeVar("Content")
+
+
+class StepType(StrEnum):
+    """The kinds of steps that are classes."""
+
+    UNSTRUCTURED_LLM = "unstructured_llm"  #: A model's answer as text.
+    STRUCTURED_LLM = "structured_llm"  #: A model's answer as an instance of `Outputs`.
+    IMAGE_GENERATION = "image_generation"  #: An image, in the results store.
+    NEWS_GATHERING = "news_gathering"  #: Items of RSS and Atom feeds.
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ImageFacts(_Value):
+    """An image that lies in the results store.
+
+    Attributes:
+        key: Its key in the store; a signed URL expires, the key does not.
+        media_type: `image/png` or the like.
+        size: What was asked for, e.g. `1024x1024`.
+        size_bytes: Of the stored bytes.
+        revised_prompt: The prompt as the model has changed it, if it has.
+    """
+
+    key: str
+    media_type: str
+    size: str
+    size_bytes: int
+    revised_prompt: str | None = None
+
+
+class FailedFeed(_Value):
+    """A feed that could not be read."""
+
+    url: str
+    error: str
+
+
+class NewsItem(_Value):
+    """An entry of a feed."""
+
+    title: str
+    link: str
+    summary: str = ""
+    published: datetime | None = None  #: None when the feed does not say.
+    authors: list[str] = Field(default_factory=list)
+    tags: list[str] = Field(default_factory=list)
+    source: str = ""  #: Title of the feed, or its address.
+    feed: str = ""  #: Address of the feed.
+    guid: str = ""
+
+
+class StepMetadata(_Value):
+    """What a step used, and where it is recorded.
+
+    Attributes:
+        tokens_used: Input and output, of all calls that this attempt has made.
+        cost_estimate: USD; None when the cost of any call is unknown, never 0 instead.
+        calls: How many calls of the model that were; corrections are calls.
+        attempt: From 1.
+    """
+
+    tokens_used: int = 0
+    cost_estimate: float | None = 0.0
+    execution_time_ms: int = 0
+    provider: str = ""
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_status: CostStatus = CostStatus.KNOWN
+    calls: int = 0
+    step_type: StepType = StepType.UNSTRUCTURED_LLM
+    prompt_file: str | None = None
+    attempt: int = 1
+    run_id: UUID | None = None
+    step_run_id: UUID | None = None
+    llm_request_id: UUID | None = None
+    image: ImageFacts | None = None
+    failed_feeds: list[FailedFeed] = Field(default_factory=list)
+
+
+class StepResult(BaseModel, Generic[Content]):
+    """What a step returns.
+
+    Attributes:
+        step_name: Name of the step.
+        output_content: Text, an instance of the step's `Outputs`, the URL of an image, or a list
+            of news items.
+        metadata: What it used.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step_name: str
+    output_content: Content
+    metadata: StepMetadata = Field(default_factory=StepMetadata)

@@ -1,0 +1,89 @@
+"""Text from a model, whole or as it comes.
+
+No agent is needed for one question and one answer, and without one a call costs a third of its CPU
+time here: that counts when hundreds of steps share a process.
+"""
+
+from typing import Any
+
+from flowq.core.errors import InvalidAnswer
+from flowq.llm.models import text_model
+from flowq.llm.recording import calling, recorded
+from flowq.llm.streams import told
+
+
+async def text(
+    prompt: str,
+    *,
+    model: Any,
+    instructions: str | None,
+    settings: dict[str, Any],
+    stream: bool,
+    where: str,
+) -> str:
+    """Ask a model and return its text.
+
+    Args:
+        prompt: What it is asked.
+        model: Its name, or an instance.
+        instructions: What it is told beforehand.
+        settings: Temperature and the like, by pydantic-ai's names.
+        stream: Whether those who watch the run see the text as it comes.
+        where: Names the step, for errors.
+
+    Raises:
+        ModelUnavailable: it cannot be asked now.
+        ModelRefused: it cannot be asked at all.
+        InvalidAnswer: it has answered without any text.
+    """
+    found = text_model(model)
+    from pydantic_ai.direct import model_request  # noqa: PLC0415 - see the package
+    from pydantic_ai.messages import ModelRequest, UserPromptPart  # noqa: PLC0415
+
+    messages = [ModelRequest(parts=[UserPromptPart(prompt)], instructions=instructions)]
+    asked: Any = {"max_retries": 0, **settings}
+    if stream:
+        answer = await _streamed(found, messages, asked)
+    else:
+        answer = await recorded(
+            found.system,
+            found.model_name,
+            lambda: model_request(found, messages, model_settings=asked),
+            lambda answer: answer.usage,
+        )
+    said = answer.text
+    if not said:
+        raise InvalidAnswer(
+            f"{where}: {found.system}:{found.model_name} answered without text"
+            f" (finish reason: {answer.finish_reason or 'not said'})",
+            hint="it may have refused, or max_tokens may be too small",
+        )
+    return str(said)
+
+
+async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
+    from pydantic_ai.direct import model_request_stream  # noqa: PLC0415 - see the package
+    from pydantic_ai.messages import (  # noqa: PLC0415
+        PartDeltaEvent,
+        PartStartEvent,
+        TextPart,
+        TextPartDelta,
+    )
+
+    with told() as tell:
+        async with (
+            calling(model.system, model.model_name) as call,
+            model_request_stream(model, messages, model_settings=settings) as stream,
+        ):
+            async for event in stream:
+                if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
+                    part = event.part.content
+                elif isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
+                    part = event.delta.content_delta
+                else:
+                    continue
+                if part:
+                    tell(part)
+            answer = stream.get()
+            call.used = answer.usage
+    return answer
