@@ -152,10 +152,11 @@ def test_a_provider_is_given_the_time_it_asks_for(stage: Stage) -> None:
     pauses, wait = waited()
     other = Stage.on(stage.records, wait=wait)
     played = other.play(asked_to_wait)
+    assert played.step("tests_ask").attempts == 1
 
     # Nobody has waited, so the second attempt is not made yet.
     assert StepState.RETRYING is played.step("tests_ask").status
-    assert timedelta(seconds=7) == pauses[0]
+    assert timedelta(seconds=6) < pauses[0] <= timedelta(seconds=7)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_a_provider_is_given_the_time_it_asks_for(stage: Stage) -> None:
         ("openai:fake-400", "status 400"),
         ("openai:fake-401", "check the key"),
         ("nobody:fake", "'nobody:fake' is not known"),
-        ("anthropic:claude-haiku-4-5", "ModelRefused"),
+        ("anthropic:claude-haiku-4-5", "pydantic-ai-slim[anthropic]"),
     ],
 )
 def test_what_does_not_pass_is_not_tried_again(stage: Stage, model: str, said: str) -> None:
