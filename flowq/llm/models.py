@@ -73,6 +73,16 @@ def image_model(model: Any) -> "ImageGenerationModel":
     return found
 
 
+def once(model: Any, settings: dict[str, Any]) -> Any:
+    """Return a call's settings, by which its client makes the call once, whatever comes back.
+
+    A client that repeats nothing by itself is not told so: pydantic-ai would make a copy of it for
+    each call, which costs more than the call.
+    """
+    client = getattr(model, "client", None)
+    return settings if getattr(client, "max_retries", None) == 0 else {"max_retries": 0, **settings}
+
+
 def _place() -> tuple[str | None, ...]:
     """Return what else decides whom a name reaches."""
     names = ("OPENAI_API_KEY", "OPENAI_BASE_URL")

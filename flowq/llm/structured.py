@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from flowq.core.errors import InvalidAnswer
-from flowq.llm.models import kept, text_model
+from flowq.llm.models import kept, once, text_model
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -59,7 +59,7 @@ async def structured(
     agent = kept(("agent", outputs, id(found), instructions, mode, corrections), make)
     with capture_run_messages() as messages:
         try:
-            result = await agent.run(prompt, model_settings={"max_retries": 0, **settings})
+            result = await agent.run(prompt, model_settings=once(found, settings))
         except UnexpectedModelBehavior as error:
             raise InvalidAnswer(
                 f"{where}: the answer of {found.system}:{found.model_name} does not fit its "

@@ -7,7 +7,7 @@ time here: that counts when hundreds of steps share a process.
 from typing import Any
 
 from flowq.core.errors import InvalidAnswer
-from flowq.llm.models import text_model
+from flowq.llm.models import once, text_model
 from flowq.llm.recording import calling, recorded
 from flowq.llm.streams import told
 
@@ -41,7 +41,7 @@ async def text(
     from pydantic_ai.messages import ModelRequest, UserPromptPart  # noqa: PLC0415
 
     messages = [ModelRequest(parts=[UserPromptPart(prompt)], instructions=instructions)]
-    asked: Any = {"max_retries": 0, **settings}
+    asked = once(found, settings)
     if stream:
         answer = await _streamed(found, messages, asked)
     else:

@@ -10,7 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Awaitable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -233,7 +233,7 @@ class _Stats(_Handler):
 
     def get(self) -> None:
         """Say what was asked so far."""
-        self.finish(asdict(self._stats))
+        self.finish(vars(self._stats))
 
     def delete(self) -> None:
         """Forget what was asked so far."""
