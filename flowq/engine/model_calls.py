@@ -6,13 +6,13 @@
     call.recorded                          wait for it, then make the call
     call.end(…)                            recorded with what it used, once
 
-Both futures are done when the database has committed. What a call used is added to its step's row
+All this is called from coroutines, and both futures are done when the database has committed. What a call used is added to its step's row
 by the transaction that ends it, whoever has the step's lease by then: it was paid for.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
@@ -35,7 +35,7 @@ class ModelCall:
     """A call of a model that is recorded as started."""
 
     id: UUID
-    recorded: Future[None]  #: Done once it is; its error says why it is not.
+    recorded: "asyncio.Future[None]"  #: Done once it is; its error says why it is not.
     _caller: Caller
     _log: RequestLog | None
     _began: float = field(default_factory=time.monotonic)
@@ -49,7 +49,7 @@ class ModelCall:
         cost_status: CostStatus = CostStatus.UNKNOWN,
         error: str | None = None,
         object_key: str | None = None,
-    ) -> Future[None]:
+    ) -> "asyncio.Future[None]":
         """Record how the call has ended."""
         if self._log is None:
             return _done()
@@ -105,7 +105,7 @@ class ModelCalls:
         return ModelCall(started.id, recorded, self.caller, self.log)
 
 
-def _done() -> Future[None]:
-    done: Future[None] = Future()
+def _done() -> "asyncio.Future[None]":
+    done = asyncio.get_running_loop().create_future()
     done.set_result(None)
     return done

@@ -9,13 +9,13 @@ While the database is away it waits, as long as steps that have finished do; the
 write is an error of those who wanted it written.
 """
 
+import asyncio
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
@@ -28,6 +28,8 @@ from flowq.engine.requests import EndedRequest, StartedRequest
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+#: A call to be written.
+Request = StartedRequest | EndedRequest
 
 _MOST_AT_ONCE: Final = 500
 _PAUSE: Final = 0.5
@@ -35,8 +37,9 @@ _PAUSE: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    request: StartedRequest | EndedRequest
-    written: Future[None] = field(default_factory=Future)
+    request: Request
+    loop: asyncio.AbstractEventLoop
+    written: "asyncio.Future[None]"
 
 
 class RequestLog:
@@ -54,13 +57,14 @@ class RequestLog:
         self._queue: SimpleQueue[_Entry] = SimpleQueue()
         self._pid = 0
 
-    def write(self, request: StartedRequest | EndedRequest) -> Future[None]:
-        """Write one call; the future is done once it is committed.
+    def write(self, request: Request) -> "asyncio.Future[None]":
+        """Write one call, from a coroutine; what is given back is done once it is committed.
 
-        Its error is `DatabaseUnavailable` when the database was away for too long.
+        It is written also if nobody waits for that. Its error is `DatabaseUnavailable` when the
+        database was away for too long.
         """
-        entry = _Entry(request)
-        entry.written.set_running_or_notify_cancel()  # it is written, whoever waits for it
+        loop = asyncio.get_running_loop()
+        entry = _Entry(request, loop, loop.create_future())
         if self._pid != os.getpid():
             self._start()
         self._queue.put(entry)
@@ -96,14 +100,12 @@ class RequestLog:
                 for entry in entries:
                     self._write([entry])
                 return
-            for entry in entries:
-                entry.written.set_exception(error)
             logger.warning("%d calls of models are not recorded: %s", len(entries), error)
-            return
-        for entry in entries:
-            entry.written.set_result(None)
+            _tell(entries, error)
+        else:
+            _tell(entries, None)
 
-    def _commit(self, requests: "Sequence[StartedRequest | EndedRequest]") -> None:
+    def _commit(self, requests: Sequence[Request]) -> None:
         started = [one for one in requests if isinstance(one, StartedRequest)]
         ended = [one for one in requests if isinstance(one, EndedRequest)]
 
@@ -126,3 +128,23 @@ class RequestLog:
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(_PAUSE)
+
+
+def _tell(entries: Sequence[_Entry], error: Exception | None) -> None:
+    """Tell those who wait. One call wakes a loop for all of its entries: a wake-up is dear."""
+    for loop in {entry.loop for entry in entries}:
+        waiting = [entry.written for entry in entries if entry.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_resolve, waiting, error)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            logger.debug("nobody waits for %d recorded calls", len(waiting))
+
+
+def _resolve(waiting: "Iterable[asyncio.Future[None]]", error: Exception | None) -> None:
+    for one in waiting:
+        if one.done():
+            continue
+        if error is None:
+            one.set_result(None)
+        else:
+            one.set_exception(error)

@@ -85,7 +85,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[Call]:
     recorded = spent.calls.start(provider, model)
     call = Call(recorded)
     try:
-        await asyncio.shield(asyncio.wrap_future(recorded.recorded))
+        await recorded.recorded
         yield call
     except Exception as error:
         known, cost_status = _failure(error, provider, model)
@@ -123,7 +123,7 @@ async def _end(
         prices = world.settings().prices
         cost, cost_status = cost_of(spent.provider, spent.model, tokens, used, prices=prices)
     spent.add(call.recorded, tokens, cost)
-    ended = call.recorded.end(
+    await call.recorded.end(
         status,
         tokens=tokens,
         cost=cost,
@@ -131,7 +131,6 @@ async def _end(
         error=None if error is None else getattr(error, "message", None) or repr(error),
         object_key=call.object_key,
     )
-    await asyncio.shield(asyncio.wrap_future(ended))
 
 
 async def recorded(

@@ -265,8 +265,8 @@ def test_a_stream_gives_the_same_text_and_usage(stage: Stage, fake_llm: FakeLlm)
     assert text_of("why is it so") == played.result()["output_content"]
     [request] = requests(played)
     assert fake_llm.stats.input_tokens == request.tokens.input
-    assert fake_llm.stats.output_tokens == request.tokens.output == tokens_of(
-        text_of("why is it so")
+    assert (
+        fake_llm.stats.output_tokens == request.tokens.output == tokens_of(text_of("why is it so"))
     )
 
 
