@@ -6,8 +6,9 @@
     call.recorded                          wait for it, then make the call
     call.end(…)                            recorded with what it used, once
 
-All this is called from coroutines, and both futures are done when the database has committed. What a call used is added to its step's row
-by the transaction that ends it, whoever has the step's lease by then: it was paid for.
+All this is called from coroutines, and both futures are done when the database has committed. What
+a call used is added to its step's row by the transaction that ends it, whoever has the step's lease
+by then: it was paid for.
 """
 
 import asyncio

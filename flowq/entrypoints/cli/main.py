@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from flowq.core.states import RunState
+from flowq.engine.requests import CostBy
 from flowq.entrypoints.cli.group import FlowqGroup, work
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -99,7 +100,7 @@ def run(**options: Any) -> Any:
 
 @main.group(cls=FlowqGroup)
 def runs() -> None:
-    """See and steer runs: ls, show, watch, result, pause, resume, cancel, signal.
+    """See and steer runs: ls, show, watch, result, pause, resume, cancel, signal, cost.
 
     An ID may be shortened to its first characters.
     """
@@ -192,6 +193,27 @@ def signal(**options: Any) -> Any:
     flowq runs signal 0199b1c2 approve '{"ok": true}'
     """
     return work("runs").signal(**options)
+
+
+@runs.command()
+@click.option(
+    "--by",
+    type=click.Choice([each.value for each in CostBy]),
+    default=CostBy.FLOW.value,
+    show_default=True,
+    help="What the costs are summed by.",
+)
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Of the last days only.")
+@click.option("--flow", "flow_name", metavar="NAME", help="Of this flow, by its registered name.")
+@click.option("--user", "user_id", metavar="ID", help="Of this user's runs.")
+@click.option("--run", "run_id", metavar="ID", help="Of this run, without its child runs.")
+@_JSON
+def cost(**options: Any) -> Any:
+    """Sum what calls of models have cost.
+
+    Calls whose price nobody knows are counted apart: FLOWQ_PRICES sets prices.
+    """
+    return work("cost").cost(**options)
 
 
 @main.command()

@@ -1,0 +1,110 @@
+"""`flowq runs cost`: what calls of models have used and cost, by flow, model, user or day."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from flowq import bootstrap
+from flowq.client import Run
+from flowq.core.usage import Tokens
+from flowq.engine.requests import CostBy, CostLine
+from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.cli import environment
+from flowq.entrypoints.cli.group import OK
+
+#: What stands for calls that have no such name.
+_NAMELESS: Final = {
+    CostBy.FLOW: "(outside any run)",
+    CostBy.USER: "(no user)",
+}
+
+
+def cost(
+    *,
+    by: str,
+    days: float | None,
+    flow_name: str | None,
+    user_id: str | None,
+    run_id: str | None,
+    as_json: bool,
+) -> int:
+    """Print sums over calls of models."""
+    environment.prepare_database()
+    since = datetime.now(UTC) - timedelta(days=days) if days else None
+    run = Run.get(run_id).id if run_id else None
+    group = CostBy(by)
+    lines = bootstrap.engine().records.single(
+        lambda tx: tx.llm_requests.costs(
+            group, since=since, flow_name=flow_name, user_id=user_id, run_id=run
+        )
+    )
+    if as_json:
+        looks.print_json([_json(line) for line in lines])
+    elif lines:
+        looks.out().print(_table(group, lines))
+        _warn(lines)
+    else:
+        looks.note("No calls of models.")
+    return OK
+
+
+def _table(by: CostBy, lines: list[CostLine]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(by.value)
+    for name in ("calls", "failed", "input", "cached", "output", "cost", "unknown"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(Text(line.name or _NAMELESS.get(by, "")), *_cells(line))
+    if len(lines) > 1:
+        table.add_section()
+        table.add_row("total", *_cells(_total(lines)), style="bold")
+    return table
+
+
+def _cells(line: CostLine) -> list[str]:
+    return [
+        looks.count(line.calls),
+        looks.count(line.failed) if line.failed else "",
+        looks.count(line.tokens.input),
+        looks.count(line.tokens.cached) if line.tokens.cached else "",
+        looks.count(line.tokens.output),
+        looks.money(line.cost),
+        looks.count(line.unknown) if line.unknown else "",
+    ]
+
+
+def _total(lines: list[CostLine]) -> CostLine:
+    return CostLine(
+        name=None,
+        calls=sum(line.calls for line in lines),
+        failed=sum(line.failed for line in lines),
+        unknown=sum(line.unknown for line in lines),
+        tokens=sum((line.tokens for line in lines), Tokens()),
+        cost=sum((line.cost for line in lines), Decimal(0)),
+    )
+
+
+def _warn(lines: list[CostLine]) -> None:
+    unknown = sum(line.unknown for line in lines)
+    if unknown:
+        calls = "1 call" if unknown == 1 else f"{unknown:,} calls"
+        looks.note(
+            f"The cost of {calls} is unknown and not in the sums: no price, or no answer. "
+            "FLOWQ_PRICES sets prices."
+        )
+
+
+def _json(line: CostLine) -> dict[str, Any]:
+    return {
+        "name": line.name,
+        "calls": line.calls,
+        "failed": line.failed,
+        "unknown": line.unknown,
+        "input_tokens": line.tokens.input,
+        "cached_tokens": line.tokens.cached,
+        "output_tokens": line.tokens.output,
+        "cost": f"{line.cost.normalize():f}",
+    }
