@@ -97,9 +97,9 @@ class BaseStep:
         if "step_name" not in cls.__dict__ or not cls.step_name:
             return
         cls._complete()
-        registered = Registered(cls.step_name, _function(cls))
+        registered, options = Registered(cls.step_name, _function(cls)), _options(cls)
         registry.add_step(registered)
-        cls._step = Step(registered, _options(cls))
+        cls._step = Step(registered, options)
 
     @classmethod
     def _complete(cls) -> None:

@@ -90,8 +90,8 @@ def _parse(url: str, body: bytes) -> list[NewsItem]:
 
     feed = feedparser.parse(body, response_headers={"content-location": url})
     # Many feeds are slightly broken and still readable; one of no known kind is none.
-    if not feed.version:
-        why = getattr(feed, "bozo_exception", None)
+    if not feed.get("version"):
+        why = feed.get("bozo_exception")
         raise ValueError(f"it is no feed: {why}" if why else "it is no feed")
     source = feed.feed.get("title") or url
     return [_item(entry, source, url) for entry in feed.entries]

@@ -59,7 +59,8 @@ class Prompt:
             StepError: a part of a value is missing, or the template fails otherwise.
         """
         try:
-            return self._template.render(values)
+            # Of a file that is included the last newline counts, of the whole it does not.
+            return self._template.render(values).removesuffix("\n")
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             kind = "misses a value" if isinstance(error, UndefinedError) else "fails"
             raise StepError(f"{self._where}: its prompt {self.file} {kind}: {error}") from error
@@ -86,7 +87,7 @@ def _environment(folder: Path) -> Environment:
         loader=FileSystemLoader(folder, encoding="utf-8"),
         undefined=StrictUndefined,
         finalize=_text,
-        keep_trailing_newline=False,
+        keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,

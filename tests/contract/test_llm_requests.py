@@ -239,9 +239,10 @@ def test_costs_are_summed_by_what_is_asked(records: SqlRecords) -> None:
 
     assert [("two", 3, 1, 2, Decimal(2)), ("one", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.FLOW)
     assert [("bob", 3, 1, 2, Decimal(2)), ("ada", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.USER)
-    assert [("openai:gpt", 4, 1, 2, Decimal("2.25")), ("openai:other", 1, 0, 0, Decimal("0.25"))] == (
-        costs(CostBy.MODEL)
-    )
+    assert [
+        ("openai:gpt", 4, 1, 2, Decimal("2.25")),
+        ("openai:other", 1, 0, 0, Decimal("0.25")),
+    ] == (costs(CostBy.MODEL))
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     assert [(today, 5, 1, 2, Decimal("2.5"))] == costs(CostBy.DAY)
     assert [("one", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.FLOW, user_id="ada")

@@ -145,10 +145,16 @@ def ago(then: datetime | None) -> str:
     return f"{int(seconds)} s ago"
 
 
+#: Less than this is shown as that.
+_LEAST = Decimal("0.0001")
+
+
 def money(cost: Decimal) -> str:
     """Return dollars, with as many digits as a small sum needs."""
     if not cost:
         return "$0"
+    if cost < _LEAST:
+        return f"<${_LEAST}"
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
 
 

@@ -42,7 +42,7 @@ def cost(
         )
     )
     if as_json:
-        looks.print_json([_json(line) for line in lines])
+        looks.print_json([line_json(line) for line in lines])
     elif lines:
         looks.out().print(_table(group, lines))
         _warn(lines)
@@ -97,7 +97,8 @@ def _warn(lines: list[CostLine]) -> None:
         )
 
 
-def _json(line: CostLine) -> dict[str, Any]:
+def line_json(line: CostLine) -> dict[str, Any]:
+    """Return a sum as plain data."""
     return {
         "name": line.name,
         "calls": line.calls,

@@ -12,9 +12,11 @@ from rich.text import Text
 from flowq import bootstrap
 from flowq.client import Run
 from flowq.core.states import RunState, StepState
+from flowq.engine.requests import CostBy
 from flowq.engine.rows import RunView, StepView
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
+from flowq.entrypoints.cli.cost import line_json
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.live import follow
 from flowq.entrypoints.cli.output import plain
@@ -52,13 +54,18 @@ def show(*, run_id: str, traceback: bool, as_json: bool) -> int:
     view = run.view()
     failures = _failures(view)
     known = bootstrap.engine().definitions.get(run.id)
+    calls = bootstrap.engine().records.single(
+        lambda tx: tx.llm_requests.costs(CostBy.MODEL, run_id=run.id)
+    )
     if as_json:
         before = known.graph.dependencies
         steps = [_step_json(step, before.get(step.key, ())) for step in view.steps]
         shown = [failure.as_json() for failure in failures]
-        looks.print_json({**_run_json(view), "steps": steps, "failures": shown})
+        models = [line_json(line) for line in calls]
+        looks.print_json({**_run_json(view), "steps": steps, "failures": shown, "models": models})
     else:
-        print_run(view, known.definition.spec, known.graph, failures, unfold=traceback)
+        spec = known.definition.spec
+        print_run(view, spec, known.graph, failures, calls=calls, unfold=traceback)
     return OK
 
 

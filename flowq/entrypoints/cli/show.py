@@ -15,6 +15,7 @@ from flowq.core.graph import Graph
 from flowq.core.ids import child_run_id, node_id
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.states import RunState, StepState
+from flowq.engine.requests import CostLine
 from flowq.engine.rows import RunView, StepView, StoredStep
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import tree
@@ -78,18 +79,24 @@ _CALLED: Final = "╰─ "
 
 
 def print_run(
-    view: RunView, spec: FlowSpec, graph: Graph, failures: Sequence[Failure], *, unfold: bool
+    view: RunView,
+    spec: FlowSpec,
+    graph: Graph,
+    failures: Sequence[Failure],
+    *,
+    calls: Sequence[CostLine] = (),
+    unfold: bool,
 ) -> None:
-    """Print a run."""
+    """Print a run; `calls` are those of models, by model."""
     console = looks.out()
-    _print_header(console, view)
+    _print_header(console, view, calls)
     if view.steps:
         console.print()
         console.print(_steps(console, view, spec, graph))
     _print_failures(console, view, failures, unfold=unfold)
 
 
-def _print_header(console: Console, view: RunView) -> None:
+def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) -> None:
     style = looks.MARKS[view.status].style
     title = (looks.mark(view.status, console), " ", (view.flow_name, "bold"), "  ")
     console.print(Text.assemble(*title, (view.status, style)), soft_wrap=True)
@@ -103,6 +110,7 @@ def _print_header(console: Console, view: RunView) -> None:
         "time": looks.duration(took),
         "steps": f"{looks.count(view.done)} of {looks.count(view.total)} done",
         "cost": f"{looks.money(view.cost)}, {looks.count(view.tokens)} tokens",
+        "models": ", ".join(_calls(line) for line in calls),
         "user": view.user_id or "",
         "next run": str(view.continued_as or ""),
     }
@@ -114,6 +122,12 @@ def _print_header(console: Console, view: RunView) -> None:
         console.print(
             Text.assemble((f"  {label:<9}", "dim"), f"{name} = {_short(value)}"), soft_wrap=True
         )
+
+
+def _calls(line: CostLine) -> str:
+    unknown = f", {looks.count(line.unknown)} of unknown cost" if line.unknown else ""
+    failed = f", {looks.count(line.failed)} failed" if line.failed else ""
+    return f"{line.name} ({looks.count(line.calls)} calls{failed}{unknown})"
 
 
 def _short(value: Any) -> str:

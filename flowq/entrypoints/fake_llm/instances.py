@@ -73,6 +73,8 @@ def _array(
 ) -> list[Any]:
     least, most = schema.get("minItems", 0), schema.get("maxItems", 3)
     count = 0 if deep >= _DEEP else min(2, most)
+    if schema.get("prefixItems"):
+        return [_value(one, root, prompt, name, deep + 1) for one in schema["prefixItems"]]
     items = schema.get("items") or {}
     return [
         _value(items, root, prompt, f"{name} {number}", deep + 1)
