@@ -143,7 +143,7 @@ class BaseStep:
         self._model_settings = dict(model_settings or {})
         self._called: Step[..., Any] = step
 
-    def execute(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
+    def execute(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, StepResult[Any]]:
         """Run the step; in a flow it is a step of it.
 
         Args:
@@ -156,7 +156,7 @@ class BaseStep:
             InvalidInput: the inputs do not validate.
             InvalidFlow: in a flow, they have other names than `Inputs` has.
         """
-        return cast(Coroutine[Any, Any, Any], self(**inputs))
+        return cast(Coroutine[Any, Any, StepResult[Any]], self(**inputs))
 
     def __call__(self, **inputs: Any) -> Any:
         """Run the step with these inputs; as `execute`."""

@@ -1,4 +1,4 @@
-"""Steps that call models outside any flow: they just run, and are recorded where that is possible."""
+"""Steps that call models outside any flow: they just run, recorded where that is possible."""
 
 import asyncio
 import warnings

@@ -41,7 +41,7 @@ def headline(title: str, article: StepResult[Article.Outputs]) -> str:
 @flow(name="tests.llm.publish")
 def publish(text: str) -> Any:
     summary = Summarise()(text=text)
-    article = Article().execute({"text": summary.output_content})
+    article: Any = Article().execute({"text": summary.output_content})
     return {
         "headline": headline(article.output_content.title, article),
         "words": article.output_content.words,

@@ -167,7 +167,7 @@ def test_calls_are_nodes_of_a_flow() -> None:
     @flow(name="tests.llm.traced")
     def traced(text: str) -> Any:
         said = Summarise()(text=text)
-        article = Article(model="openai:big").execute({"text": said.output_content})
+        article: Any = Article(model="openai:big").execute({"text": said.output_content})
         asked = Ask().options(retries=5, key="ask-again").map(article.output_content.points)
         return asked, Picture()(prompt=article.output_content.title)
 
@@ -253,7 +253,7 @@ class Many(BaseModel):
 
 
 def test_defaults_of_inputs_are_filled_in() -> None:
-    (made := define(UnstructuredStep, prompt_file="summarise.txt", Inputs=Text))
+    made = define(UnstructuredStep, prompt_file="summarise.txt", Inputs=Text)
     step_type = registry.steps["tests_defined"]
     assert ["text", "call_options"] == list(step_type.signature.parameters)
     assert made.Inputs is Text

@@ -33,7 +33,7 @@ ATOM = """<?xml version="1.0"?>
 <entry><title>The same new thing</title><link href="http://www.A.example/new/?id=7&amp;fbclid=x"/>
  <id>urn:b:1</id><updated>2026-03-04T10:00:00Z</updated></entry>
 <entry><title>Only here</title><id>urn:b:2</id><updated>2026-03-04T09:00:00Z</updated></entry>
-<entry><title>Only here, again</title><id>urn:b:2</id><updated>2026-03-04T08:00:00Z</updated></entry>
+<entry><title>Again</title><id>urn:b:2</id><updated>2026-03-04T08:00:00Z</updated></entry>
 </feed>"""
 
 

@@ -86,7 +86,7 @@ def test_slip_of_syntax_is_told_with_its_line(tmp_path: Path) -> None:
 def test_missing_part_of_a_value_is_told(tmp_path: Path) -> None:
     made = prompt(tmp_path, "{{ page.author }}", "page")
 
-    with pytest.raises(StepError, match="prompt main.txt misses a value: .*author"):
+    with pytest.raises(StepError, match=r"prompt main.txt misses a value: .*author"):
         made.render({"page": Page(title="x")})
 
 
