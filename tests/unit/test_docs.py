@@ -17,6 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: A file beside the module of a page's blocks: its name stands where the language stands.
+FILE = re.compile(r"^```jinja (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -54,16 +56,19 @@ def test_python_blocks_compile(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "block",
+    "page, block",
     [
-        pytest.param(block, id=f"{page.stem}-{number}")
+        pytest.param(page, block, id=f"{page.stem}-{number}")
         for page in PAGES
         for number, block in enumerate(blocks(page))
         if re.search(r"^@(step|flow)", block, re.MULTILINE)
     ],
 )
-def test_flows_in_blocks_can_be_traced(block: str, tmp_path: Path) -> None:
+def test_flows_in_blocks_can_be_traced(page: Path, block: str, tmp_path: Path) -> None:
     """Each block runs by itself, in a process of its own, and its flows make graphs."""
+    for name, text in FILE.findall(page.read_text(encoding="utf-8")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
     file = tmp_path / "block.py"
     file.write_text(block, encoding="utf-8")
     done = subprocess.run(
