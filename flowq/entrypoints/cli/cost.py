@@ -1,19 +1,14 @@
-"""`flowq runs cost`: what calls of models have used and cost, by flow, model, user or day."""
+"""Sums over calls of models, as a table: by flow, model, user or day."""
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
 
-from flowq import bootstrap
-from flowq.client import Run
 from flowq.core.usage import Tokens
 from flowq.engine.requests import CostBy, CostLine
 from flowq.entrypoints.cli import console as looks
-from flowq.entrypoints.cli import environment
-from flowq.entrypoints.cli.group import OK
 
 #: What stands for calls that have no such name.
 _NAMELESS: Final = {
@@ -22,33 +17,15 @@ _NAMELESS: Final = {
 }
 
 
-def cost(
-    *,
-    by: str,
-    days: float | None,
-    flow_name: str | None,
-    user_id: str | None,
-    run_id: str | None,
-    as_json: bool,
-) -> int:
+def print_costs(lines: list[CostLine], by: CostBy, *, as_json: bool) -> None:
     """Print sums over calls of models."""
-    environment.prepare_database()
-    since = datetime.now(UTC) - timedelta(days=days) if days else None
-    run = Run.get(run_id).id if run_id else None
-    group = CostBy(by)
-    lines = bootstrap.engine().records.single(
-        lambda tx: tx.llm_requests.costs(
-            group, since=since, flow_name=flow_name, user_id=user_id, run_id=run
-        )
-    )
     if as_json:
         looks.print_json([line_json(line) for line in lines])
     elif lines:
-        looks.out().print(_table(group, lines))
+        looks.out().print(_table(by, lines))
         _warn(lines)
     else:
         looks.note("No calls of models.")
-    return OK
 
 
 def _table(by: CostBy, lines: list[CostLine]) -> Table:

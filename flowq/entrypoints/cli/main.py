@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from flowq.core.states import RunState
-from flowq.engine.requests import CostBy
 from flowq.entrypoints.cli.group import FlowqGroup, work
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -198,8 +197,9 @@ def signal(**options: Any) -> Any:
 @runs.command()
 @click.option(
     "--by",
-    type=click.Choice([each.value for each in CostBy]),
-    default=CostBy.FLOW.value,
+    # Those of `CostBy`, which would load what help does not need.
+    type=click.Choice(["flow", "model", "user", "day"]),
+    default="flow",
     show_default=True,
     help="What the costs are summed by.",
 )
@@ -213,7 +213,7 @@ def cost(**options: Any) -> Any:
 
     Calls whose price nobody knows are counted apart: FLOWQ_PRICES sets prices.
     """
-    return work("cost").cost(**options)
+    return work("runs").cost(**options)
 
 
 @main.command()

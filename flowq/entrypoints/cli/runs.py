@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,7 @@ from flowq.engine.requests import CostBy
 from flowq.engine.rows import RunView, StepView
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
-from flowq.entrypoints.cli.cost import line_json
+from flowq.entrypoints.cli.cost import line_json, print_costs
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.live import follow
 from flowq.entrypoints.cli.output import plain
@@ -97,6 +98,28 @@ def result(*, run_id: str, as_json: bool) -> int:
         )
         return FAILED
     return print_ended(run, view, as_json=as_json)
+
+
+def cost(
+    *,
+    by: str,
+    days: float | None,
+    flow_name: str | None,
+    user_id: str | None,
+    run_id: str | None,
+    as_json: bool,
+) -> int:
+    """Print what calls of models have cost."""
+    _prepare()
+    since = datetime.now(UTC) - timedelta(days=days) if days else None
+    run = Run.get(run_id).id if run_id else None
+    lines = bootstrap.engine().records.single(
+        lambda tx: tx.llm_requests.costs(
+            CostBy(by), since=since, flow_name=flow_name, user_id=user_id, run_id=run
+        )
+    )
+    print_costs(lines, CostBy(by), as_json=as_json)
+    return OK
 
 
 def cancel(*, run_ids: Sequence[str], reason: str | None, wait: bool, as_json: bool) -> int:

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from flowq.core import errors
+from flowq.engine.requests import CostBy
 from flowq.entrypoints.cli import group
-from flowq.entrypoints.cli.main import main
+from flowq.entrypoints.cli.main import main, runs
 
 HEAVY = {"alembic", "celery", "kombu", "obstore", "pydantic", "redis", "rich", "sqlalchemy"}
 
@@ -68,6 +69,14 @@ def test_options_are_what_the_function_takes(module: str, command: click.Command
     }
 
     assert set(inspect.signature(does).parameters) == taken
+
+
+def test_costs_can_be_asked_for_by_all_there_is() -> None:
+    """The choices are written out, since help must not load where they come from."""
+    [by] = [option for option in runs.commands["cost"].params if option.name == "by"]
+
+    assert isinstance(by.type, click.Choice)
+    assert list(CostBy) == list(by.type.choices)
 
 
 @pytest.mark.parametrize("module, command", [*commands()], ids=str)
