@@ -87,3 +87,44 @@ def test_error_names_go_from_class_to_base() -> None:
         "Exception",
         "builtins.Exception",
     ) == error_type_names(Own())
+
+
+@pytest.mark.parametrize(
+    "attempt, asked, delay",
+    [
+        (1, 0, 1),
+        (1, 1, 1),
+        (1, 7, 7),
+        (5, 7, 16),
+        (1, 3600, 3600),
+        (1, 10**7, 86_400),
+        (10, 7, None),
+    ],
+)
+def test_a_provider_is_given_the_time_it_asks_for(
+    attempt: int, asked: float, delay: float | None
+) -> None:
+    """It comes before the policy's limit, up to a day; it does not make one more attempt."""
+    at_least = timedelta(seconds=asked)
+
+    found = retry_delay(STEADY, attempt=attempt, error_types=(), chance=0.5, at_least=at_least)
+
+    assert delay == seconds(found)
+
+
+@given(
+    chance=st.floats(0, 1, exclude_max=True),
+    jitter=st.floats(0, 1),
+    attempt=st.integers(1, 8),
+    asked=st.floats(0, 10_000),
+)
+def test_chance_never_shortens_what_was_asked_for(
+    chance: float, jitter: float, attempt: int, asked: float
+) -> None:
+    policy = RetryPolicy(max_attempts=10, jitter=jitter)
+    at_least = timedelta(seconds=asked)
+
+    found = retry_delay(policy, attempt=attempt, error_types=(), chance=chance, at_least=at_least)
+
+    assert found is not None
+    assert found >= at_least - timedelta(microseconds=1)
