@@ -3,7 +3,9 @@
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -307,3 +309,16 @@ def test_a_list_of_a_store_that_is_away_is_told(s3_url: str) -> None:
     store = open_store(s3_url.replace("s3://", "s3://no-"))
     with pytest.raises(StoreUnavailable, match="list"):
         list(store.list("results"))
+
+
+def test_an_object_has_an_address_that_others_can_read(store: ObjectStore, key: str) -> None:
+    """A file's, or one that is signed; only memory stays with its process."""
+    store.put(f"{key}.png", b"picture")
+
+    url = store.url(f"{key}.png", timedelta(minutes=5))
+
+    if url.startswith("memory:///"):
+        assert f"memory:///{key}.png" == url
+        return
+    with urllib.request.urlopen(url, timeout=10) as response:
+        assert b"picture" == response.read()
