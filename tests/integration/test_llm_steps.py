@@ -1,5 +1,6 @@
 """Steps that call models, in flows: results, records, totals, retries."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowq import StepResult, flow, step
+from flowq.core.errors import StepFailed
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.engine import Policies
@@ -337,3 +339,24 @@ def test_a_timeout_ends_the_call(records: Any, fake_llm: FakeLlm) -> None:
     )
     assert request.cost is None
     wait_until(lambda: 1 == fake_llm.stats.gone, what="the server sees that nobody waits")
+
+
+def test_programs_await_steps_that_call_models(stage: Stage, fake_llm: FakeLlm) -> None:
+    @flow(name="tests.llm.program")
+    async def program(texts: list[str]) -> Any:
+        said = await asyncio.gather(*(Summarise().execute({"text": text}) for text in texts))
+        article = await Article().execute({"text": said[0].output_content})
+        try:
+            await Ask(model="openai:fake-400").execute({"question": "why"})
+        except StepFailed:
+            return [article.output_content.words, len(said), said[0].metadata.tokens_used]
+
+    played = stage.play(program, texts=["a", "b", "c"])
+
+    prompt = "Summarise this: a"
+    assert [0, 3, tokens_of(prompt, text_of(prompt))] == played.result()
+    made = requests(played)
+    assert 4 == fake_llm.stats.answered
+    assert 5 == fake_llm.stats.calls == len(made)
+    assert fake_llm.stats.input_tokens + fake_llm.stats.output_tokens == played.view.tokens
+    assert sum(one.cost or 0 for one in made) == played.view.cost > 0
