@@ -5,6 +5,7 @@ connections must not be shared across a fork. What the parent had is kept, unuse
 connection in the child would end it for the parent too.
 """
 
+import atexit
 import os
 import random
 import socket
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import uuid_utils.compat as uuids
 from celery import Celery
-from redis import BlockingConnectionPool, Redis
+from redis import BlockingConnectionPool, ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
@@ -161,6 +162,12 @@ def engine_here() -> tuple[Engine, ThreadDispatcher]:
         return _process.here
 
 
+def flush_events() -> None:
+    """Send what this process still has to tell; before it ends."""
+    if _process.engine is not None:
+        _process.engine.events.flush()
+
+
 def _build(celery: Celery, chosen: Settings) -> Engine:
     @cache
     def objects() -> ObjectStore:
@@ -184,7 +191,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             chosen.result_inline_bytes,
         ),
         dispatcher=CeleryDispatcher(celery),
-        events=RedisEvents(client),
+        events=_events(client, chosen),
         registry=registry,
         new_id=uuids.uuid7,
         chance=random.random,
@@ -204,5 +211,21 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             cleanup=chosen.cleanup,
             most_calls=chosen.program_calls,
             live_programs=chosen.live_programs,
+            events=chosen.events,
         ),
     )
+
+
+def _events(client: Redis, chosen: Settings) -> RedisEvents:
+    # Who reads holds a connection while it waits: those of the pool are for the others.
+    options = client.connection_pool.connection_kwargs
+    connection_class = client.connection_pool.connection_class
+    readers = Redis(connection_pool=ConnectionPool(connection_class=connection_class, **options))
+    events = RedisEvents(
+        client,
+        readers,
+        max_entries=chosen.events_max_entries,
+        ttl=timedelta(seconds=chosen.events_ttl_seconds),
+    )
+    atexit.register(events.flush)
+    return events

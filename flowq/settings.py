@@ -140,6 +140,23 @@ class Settings(BaseSettings):
         description="After this a statement or transaction of flowq's is given up, since the "
         "database does not answer. Not on SQLite.",
     )
+    events: bool = Field(
+        True,
+        description="Whether runs tell what happens in them while it happens: `run.events()`, "
+        "live pages, text of LLM steps as it comes. 0 leaves only the end of each run.",
+    )
+    events_ttl_seconds: int = Field(
+        24 * 3600,
+        gt=0,
+        description="How long Redis keeps the events of a run after the last of them. What is "
+        "gone is made from the rows when someone reads it, but for streamed text.",
+    )
+    events_max_entries: int = Field(
+        10_000,
+        gt=0,
+        description="About how many entries Redis keeps of one run; an entry holds what one "
+        "process had to tell at one moment.",
+    )
     redis_pool_size: int = Field(
         50, gt=0, description="Redis connections of one process, at most; further callers wait."
     )

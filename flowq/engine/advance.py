@@ -9,7 +9,6 @@ called at any time, by anyone, twice at once. Messages are sent after the commit
 the sweeper sends again.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,8 +16,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from flowq.core.errors import FlowqError, StepError, Unavailable
-from flowq.core.expressions import evaluate
 from flowq.core.graph import Graph
 from flowq.core.ids import (
     BatchId,
@@ -32,16 +29,9 @@ from flowq.core.ids import (
     parse_batch,
 )
 from flowq.core.planner import map_outcome, plan, stops_run
-from flowq.core.references import (
-    Reference,
-    Template,
-    as_reference,
-    literal,
-    references,
-    resolve,
-)
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
+from flowq.engine import news
 from flowq.engine.calls import (
     end_called_map,
     end_called_maps,
@@ -51,32 +41,18 @@ from flowq.engine.calls import (
     wake_after,
 )
 from flowq.engine.engine import Engine
+from flowq.engine.facts import Facts, read_facts
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.finish import finish_if_done
 from flowq.engine.orphans import cancel_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, Definition, NewStep, StepPlace
 from flowq.engine.sending import message, node_batch, send
-from flowq.engine.values import lookup
 
 logger = logging.getLogger(__name__)
 
-#: An item of a mapped list goes into its own row if it has no more JSON characters than this;
-#: otherwise the row refers to the list.
-_INLINE_ITEM = 8192
 #: What may have started child runs.
 _WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What had to be read before a step could be decided."""
-
-    conditions: Mapping[str, bool] = field(default_factory=dict)
-    #: From a map's key to the templates of its items.
-    lists: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    #: From a step's key to why its condition or its list could not be read.
-    errors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -87,6 +63,8 @@ class Progress:
     undecided: list[str] = field(default_factory=list)
     #: Whether it has cancelled steps, whose child runs nobody waits for any more.
     cancelled: bool = False
+    #: What there is to tell once it is committed.
+    news: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Advance:
@@ -102,6 +80,10 @@ class Advance:
         self._spec = definition.spec
         self._graph = graph
         self._progress = Progress()
+
+    def when_committed(self, tell: Callable[[], None]) -> None:
+        """Tell something once this transaction is committed."""
+        self._progress.news.append(tell)
 
     def ended(self, states: Mapping[str, StepState]) -> Progress:
         """Go on after nodes that have ended and that this transaction has marked as advanced."""
@@ -134,10 +116,12 @@ class Advance:
     def end_map(self, key: str) -> Progress:
         """End a map if its items allow that."""
         step = self._spec.step(key)
-        outcome = map_outcome(step, self._tx.steps.counts(self._run_id, key))
-        if outcome is None or not self._tx.steps.settle(
-            self._run_id, [key], outcome, reason=map_failure(self._tx, self._run_id, key, outcome)
-        ):
+        counts = self._tx.steps.counts(self._run_id, key)
+        outcome = map_outcome(step, counts)
+        if outcome is None:
+            return self._progress
+        reason = map_failure(self._tx, self._run_id, key, outcome)
+        if not self._settle([key], outcome, reason=reason, items=sum(counts.values())):
             return self._progress
         if outcome is StepState.FAILED and self._tx.steps.cancel_open(self._run_id, key):
             self._progress.cancelled = True
@@ -186,12 +170,22 @@ class Advance:
         return ended
 
     def _settle(
-        self, keys: Sequence[str], state: StepState, **options: Any
+        self,
+        keys: Sequence[str],
+        state: StepState,
+        *,
+        reason: str | None = None,
+        items: int | None = None,
+        map_size: int | None = None,
     ) -> dict[str, StepState]:
         """End nodes that need no attempt; returns those that this has ended."""
         if not keys:
             return {}
-        return dict.fromkeys(self._tx.steps.settle(self._run_id, keys, state, **options), state)
+        ended = self._tx.steps.settle(self._run_id, keys, state, reason=reason, map_size=map_size)
+        told = partial(news.node_ended, self._engine, self._run_id, error=reason, items=items)
+        for key in ended:
+            self.when_committed(partial(told, key=key, state=state))
+        return dict.fromkeys(ended, state)
 
     def _begin_map(self, key: str, items: Sequence[Any] | None) -> dict[str, StepState]:
         """Expand a map whose list is known; one without items has ended at once."""
@@ -200,7 +194,7 @@ class Advance:
         elif items:
             self._expand(self._spec.step(key), items)
         else:
-            return self._settle([key], StepState.COMPLETED, map_size=0)
+            return self._settle([key], StepState.COMPLETED, items=0, map_size=0)
         return {}
 
     def _queue(self, keys: Sequence[str], ended: int = 0) -> None:
@@ -242,6 +236,8 @@ def advance(
         reach(FaultPoint.BEFORE_ADVANCE)
         progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
         reach(FaultPoint.AFTER_ADVANCE)
+        for tell in progress.news:
+            tell()
         send(engine, progress.batches)
         if progress.cancelled and any(
             step.kind in _WITH_CHILDREN for step in definition.spec.steps
@@ -252,7 +248,7 @@ def advance(
     progress = once(work)
     moved = bool(progress.batches)
     while undecided := progress.undecided:
-        facts = _facts(engine, definition, undecided)
+        facts = read_facts(engine, definition, undecided)
         progress = once(partial(_decide_with, keys=undecided, facts=facts))
         moved = moved or bool(progress.batches)
     if not moved:
@@ -323,57 +319,3 @@ def _unadvanced(step: Advance, tx: Transaction, node: StepPlace) -> Progress:
     if node.map_index is not None:
         return step.end_map(node.key)
     return step.ended(tx.steps.advance(node.run_id, None, [node.key]))
-
-
-def _facts(engine: Engine, definition: Definition, keys: Sequence[str]) -> Facts:
-    """Read the conditions and lists of steps; an unreadable one is a fact too."""
-    conditions: dict[str, bool] = {}
-    lists: dict[str, Sequence[Any]] = {}
-    errors: dict[str, str] = {}
-    for key in keys:
-        step = definition.spec.step(key)
-        try:
-            if step.when is not None:
-                find = lookup(engine, definition.run_id, references(step.when))
-                conditions[key] = bool(evaluate(step.when, find))
-            if step.map is not None and conditions.get(key, True):
-                lists[key] = _items(engine, definition, step)
-        except Unavailable:
-            raise  # it says nothing about the step, which stays undecided for the sweeper
-        except Exception as error:  # noqa: BLE001 - comparing users' values runs users' code
-            known = isinstance(error, FlowqError)
-            errors[key] = str(error) if known else f"{type(error).__name__}: {error}"
-    return Facts(conditions, lists, errors)
-
-
-def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[Any]:
-    """Return the templates of a map's items."""
-    assert step.map is not None
-    items = step.map.items
-    source = as_reference(items)
-    if source is None:
-        return list(items)
-    run_id = definition.run_id
-    over_map = definition.spec.step(source.step).map is not None
-    if over_map and not source.path:
-        # The results of a map are rows of their own; each item refers to one and none is loaded.
-        row = engine.records.single(lambda tx: tx.steps.stored(run_id, [source.step]))[0]
-        return [Reference(source.step, (i,)).to_json() for i in range(row.map_size or 0)]
-    value = resolve(items, lookup(engine, run_id, [source]))
-    if not isinstance(value, list | tuple):
-        raise StepError(
-            f"{step.key} maps over {source}, which is {type(value).__name__}, not a list"
-        )
-    return [
-        _item(item, Reference(source.step, (*source.path, index)))
-        for index, item in enumerate(value)
-    ]
-
-
-def _item(value: Any, place: Reference) -> Template:
-    """Return the template of an item: the item itself when it is small JSON, else its place."""
-    try:
-        small = len(json.dumps(value, allow_nan=False)) <= _INLINE_ITEM
-    except (TypeError, ValueError):
-        small = False
-    return literal(value) if small else place.to_json()

@@ -26,6 +26,7 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempoten
 from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState
+from flowq.engine import news
 from flowq.engine.advance import finish
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import lost
@@ -80,6 +81,7 @@ def run_attempt(
     if claim is None:
         return Ended(Ending.NOT_CLAIMED)
     started = time.monotonic()
+    news.step_started(engine, claim)
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
         with engine.leases.hold(claim.token, attempt), local_files():
@@ -137,8 +139,8 @@ def _run_step(
     """Run the user's code and store what it returns."""
     step_type = engine.registry.step(step.name)
     reach(FaultPoint.BEFORE_CODE)
-    calls = _model_calls(engine, claim, step)
-    value = _call(attempt, step_type, claim, step, inputs, calls=calls)
+    context = _context(engine, attempt, step_type, claim, _model_calls(engine, claim, step))
+    value = _call(attempt, step_type, context, step, inputs)
     reach(FaultPoint.AFTER_CODE)
     stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
@@ -228,20 +230,25 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
 def _call(
     attempt: Attempt,
     step_type: StepType,
-    claim: Claim,
+    context: StepContext,
     step: StepSpec,
     inputs: Mapping[str, Any],
-    *,
-    calls: ModelCalls,
 ) -> Any:
     """Call the user's function with inputs of the types it declares."""
     values = {
-        name: coerce(value, step_type.parameters.get(name), where=f"{claim.key}({name})")
+        name: coerce(value, step_type.parameters.get(name), where=f"{context.key}({name})")
         for name, value in inputs.items()
     }
     bound = BoundArguments(step_type.signature, values)
+    call = attempt.call_async if step_type.is_async else attempt.call_sync
+    return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
+
+
+def _context(
+    engine: Engine, attempt: Attempt, step_type: StepType, claim: Claim, calls: ModelCalls
+) -> StepContext:
     extra = {"run_id": str(claim.run_id), "step": claim.key, "attempt": claim.attempt}
-    context = StepContext(
+    return StepContext(
         claim.run_id,
         claim.id,
         claim.key,
@@ -251,9 +258,8 @@ def _call(
         logging.LoggerAdapter(logging.getLogger(step_type.name), extra),
         attempt.cancel_seen,
         calls,
+        news.streams(engine, claim),
     )
-    call = attempt.call_async if step_type.is_async else attempt.call_sync
-    return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
 
 
 def _model_calls(engine: Engine, claim: Claim, step: StepSpec) -> ModelCalls:

@@ -13,10 +13,11 @@ from typing import Final
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_timer, node_id
 from flowq.core.planner import map_outcome
 from flowq.core.states import StepState
+from flowq.engine import news
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
-from flowq.engine.sending import program_batch, send, send_later
+from flowq.engine.sending import program_batch, send_again, send_later
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def woken(engine: Engine, run_id: RunId, *, queued: bool) -> None:
     """Send a program that was queued."""
     reach(FaultPoint.AFTER_WAKE)
     if queued:
-        send(engine, [program_batch(engine, run_id)])
+        send_again(engine, [program_batch(engine, run_id)])
 
 
 def wake_after(engine: Engine, run_id: RunId, key: str) -> bool:
@@ -61,17 +62,23 @@ def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
     """End a map that a program has called, if its items allow that; tell whether that woke it."""
     step = engine.definitions.get(run_id).step(key)
 
-    def end(tx: Transaction) -> StepState | None:
-        outcome = map_outcome(step, tx.steps.counts(run_id, key))
+    def end(tx: Transaction) -> tuple[StepState, str | None, int] | None:
+        counts = tx.steps.counts(run_id, key)
+        outcome = map_outcome(step, counts)
         if outcome is None:
             return None
         reason = map_failure(tx, run_id, key, outcome)
         tx.steps.settle(run_id, [key], outcome, reason=reason, advanced=False)
         if outcome is StepState.FAILED:
             tx.steps.cancel_open(run_id, key)
-        return outcome
+        return outcome, reason, sum(counts.values())
 
-    return engine.records.write(end) is not None and wake_after(engine, run_id, key)
+    ended = engine.records.write(end)
+    if ended is None:
+        return False
+    outcome, reason, items = ended
+    news.node_ended(engine, run_id, key, outcome, error=reason, items=items)
+    return wake_after(engine, run_id, key)
 
 
 def end_called_maps(engine: Engine, run_id: RunId, batch: BatchId) -> list[bool]:

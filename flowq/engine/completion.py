@@ -15,9 +15,11 @@ which is what the sweeper looks for.
 from flowq.core.errors import LeaseLost
 from flowq.core.ids import BatchKind, parse_batch
 from flowq.core.states import StepState
-from flowq.engine.advance import Facts, advance, call_ended, finish
+from flowq.engine import news
+from flowq.engine.advance import advance, call_ended, finish
 from flowq.engine.calls import program_of, wake, woken
 from flowq.engine.engine import Engine
+from flowq.engine.facts import Facts
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.rows import Claim, Outcome, StepPlace
 from flowq.engine.sending import node_batch, send
@@ -43,6 +45,7 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) ->
         ):
             raise lost(claim)
         reach(FaultPoint.AFTER_COMPLETE)
+        news.step_completed(engine, claim, outcome)
         if not joined:
             _after(engine, claim)
     else:
@@ -82,12 +85,14 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bo
         if queued is None:
             raise lost(claim)
         reach(FaultPoint.AFTER_COMPLETE)
+        news.step_completed(engine, claim, outcome)
         woken(engine, run_id, queued=queued)
     else:
         batch = engine.records.single(lambda tx: tx.steps.complete_call(claim, outcome), once=True)
         if batch is None:
             raise lost(claim)
         reach(FaultPoint.AFTER_COMPLETE)
+        news.step_completed(engine, claim, outcome)
         # Its program may have come to await it by itself meanwhile.
         if joined and parse_batch(batch)[0] is BatchKind.CALLS:
             return
@@ -104,6 +109,7 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
     if released is None:
         raise lost(claim)
     reach(FaultPoint.AFTER_COMPLETE)
+    news.step_completed(engine, claim, outcome)
     states = {key: state for key, (_, state) in released.items()}
     free = [key for key, (open_count, state) in released.items() if _is_free(open_count, state)]
     queued = [key for key in dependents if states.get(key) is StepState.QUEUED]

@@ -11,6 +11,7 @@ from threading import Event
 from flowq.core.errors import FlowqError, StepCancelled
 from flowq.core.ids import RunId, StepRunId
 from flowq.engine.model_calls import ModelCalls
+from flowq.engine.streams import Streams
 
 _current: ContextVar["StepContext"] = ContextVar("flowq_step_context")
 
@@ -28,6 +29,8 @@ class StepContext:
     logger: logging.LoggerAdapter[logging.Logger]  #: Adds run, step and attempt to each record.
     _cancelled: Event = field(default_factory=Event, repr=False)
     model_calls: ModelCalls | None = field(default=None, repr=False)  #: Records calls of models.
+    #: Text for those who look on while the step runs, e.g. a model's answer as it comes.
+    stream: Streams = field(default_factory=Streams, repr=False)
 
     @property
     def cancelled(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from flowq.core.errors import (
@@ -29,6 +30,7 @@ from flowq.core.errors import (
 )
 from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
 from flowq.core.states import RunState, StepState
+from flowq.engine import news
 from flowq.engine.advance import Advance, Progress, advance, call_ended, finish
 from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.engine import Engine
@@ -132,7 +134,7 @@ def failed(
         if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay), once=True):
             raise lost(claim)
         reach(FaultPoint.AFTER_FAIL)
-        return _retrying(engine, claim, error, delay)
+        return _retrying(engine, claim, outcome, error, delay)
 
     if claim.map_index is not None or claim.spec is not None:
         return _failed_apart(engine, claim, error, outcome)
@@ -140,6 +142,7 @@ def failed(
     def work(transition: Advance, tx: Transaction) -> Progress:
         if not tx.steps.fail(claim, outcome, advanced=not joined):
             raise lost(claim)
+        transition.when_committed(partial(news.step_failed, engine, claim, outcome))
         if not joined:
             return transition.ended({claim.key: StepState.FAILED})
         return transition.failed(step, outcome.error_message)
@@ -157,6 +160,7 @@ def _failed_apart(engine: Engine, claim: Claim, error: Exception, outcome: Outco
     ):
         raise lost(claim)
     reach(FaultPoint.AFTER_FAIL)
+    news.step_failed(engine, claim, outcome)
     if is_item:
         end_item(engine, claim)
     else:
@@ -200,13 +204,16 @@ def put_off(
         lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True), once=True
     ):
         raise lost(claim)
-    return _retrying(engine, claim, error, delay)
+    return _retrying(engine, claim, outcome, error, delay)
 
 
-def _retrying(engine: Engine, claim: Claim, error: Exception, delay: timedelta) -> Ended:
+def _retrying(
+    engine: Engine, claim: Claim, outcome: Outcome, error: Exception, delay: timedelta
+) -> Ended:
     """Tell that another attempt follows, unless the run was stopped while this one ran."""
     state = engine.records.single(lambda tx: tx.runs.status(claim.run_id))
     if state is not RunState.CANCELLING:
+        news.step_retrying(engine, claim, outcome, delay)
         return Ended(Ending.RETRYING, error, delay)
     finish(engine, claim.run_id)  # which cancels the step
     return Ended(Ending.CANCELLED)

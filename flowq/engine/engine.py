@@ -63,6 +63,8 @@ class Policies:
     most_calls: int = 10_000
     #: Programs that are kept alive in this process while they wait.
     live_programs: int = 500
+    #: Whether there are events beside the end of each run.
+    events: bool = True
 
 
 class Known:

@@ -16,6 +16,7 @@ from flowq.core.planner import run_outcome
 from flowq.core.references import as_reference, references, resolve
 from flowq.core.results import NO_RESULT
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.engine import news
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
@@ -71,7 +72,7 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
     )
     if closed:
         reach(FaultPoint.AFTER_FINISH)
-        engine.events.run_ended(run_id)
+        news.run_ended(engine, definition, RunState.COMPLETED)
     return closed
 
 
@@ -126,7 +127,7 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
     if parent is None:
         if engine.records.single(close):
             reach(FaultPoint.AFTER_FINISH)
-            engine.events.run_ended(run_id)
+            news.run_ended(engine, definition, decision.state)
         return None
     completed = decision.state is RunState.COMPLETED
     ended = StepState.COMPLETED if completed else StepState.FAILED
@@ -135,8 +136,11 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
         lambda tx: close(tx) and tx.steps.end_waiting(parent, ended, outcome)
     )
     reach(FaultPoint.AFTER_FINISH)
-    engine.events.run_ended(run_id)
-    return parent if parent_ended else None
+    news.run_ended(engine, definition, decision.state)
+    if not parent_ended:
+        return None
+    news.parent_ended(engine, parent, ended, outcome)
+    return parent
 
 
 def _failure_for_parent(run_id: RunId, decision: _Decision) -> Outcome:

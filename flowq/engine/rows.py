@@ -251,6 +251,28 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True)
+class StepMark:
+    """How far a step run has come: what its events are made from."""
+
+    key: str
+    order: int
+    map_index: int | None
+    map_size: int | None
+    batch: BatchId | None
+    status: StepState
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    tokens: int
+    cost: Decimal
+    worker: str | None
+    error_type: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunSlice:
     """Some open runs, by their ids."""
 
@@ -281,6 +303,7 @@ class Lapsed:
     place: StepPlace
     batch: BatchId
     failed: bool  #: It has been recovered too often and was failed instead of queued.
+    attempt: int  #: The one that was lost.
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec, StepKind
+from flowq.engine import news
 from flowq.engine.advance import run_ready
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
@@ -192,6 +193,7 @@ def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
     """Send what begins at once, and decide what has to be decided first."""
     for start in starts:
         engine.definitions.add(start.definition)
+        news.run_started(engine, start.definition)
     send(engine, [batch for start in starts for batch in start.batches(engine)])
     for start in starts:
         if start.undecided or not start.run.steps:

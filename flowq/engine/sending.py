@@ -11,6 +11,7 @@ from datetime import timedelta
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId, RunId, batch_of_nodes, item_id, node_id
 from flowq.core.spec import StepSpec
+from flowq.engine import news
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.rows import Batch, Definition, Message
@@ -44,7 +45,13 @@ def program_batch(engine: Engine, run_id: RunId) -> Batch:
 
 
 def send(engine: Engine, batches: Sequence[Batch]) -> None:
-    """Send batches; when the broker is away they stay queued for the sweeper."""
+    """Send batches for the first time; when the broker is away they stay queued for the sweeper."""
+    news.batches_started(engine, batches)
+    send_again(engine, batches)
+
+
+def send_again(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Send batches that nobody needs to be told of."""
     if not batches:
         return
     try:

@@ -32,13 +32,14 @@ from flowq.core.ids import (
     batch_of_run,
     node_id,
 )
+from flowq.engine import news
 from flowq.engine.collector import COLLECT, EVERY
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.orphans import SHIELD, stop_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, StepPlace
-from flowq.engine.sending import message, send
+from flowq.engine.sending import message, send_again
 from flowq.engine.signals import deliver
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
         )
     )
     for step in lapsed:
+        news.worker_lost(engine, step)
         logger.warning(
             "%s of run %s lost its worker%s",
             step.place.key,
@@ -148,7 +150,7 @@ def resend(engine: Engine, batches: Sequence[Batch]) -> None:
         count = len(batches)
         extra = {"action": "resend", "steps": count}
         logger.info("sending %d steps again", count, extra=extra)
-    send(engine, batches)
+    send_again(engine, batches)
 
 
 def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:

@@ -274,6 +274,12 @@ def _prepare(**_: Any) -> None:
         own.ensure()
 
 
+@signals.worker_process_shutdown.connect
+def _tell_the_rest(**_: Any) -> None:
+    """Send the last events of a child of a prefork pool: it ends without `atexit`."""
+    bootstrap.flush_events()
+
+
 @signals.worker_process_init.connect
 def _freeze(**_: Any) -> None:
     """Keep the collector off what was loaded before the fork: it never becomes garbage."""

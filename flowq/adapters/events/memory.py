@@ -2,30 +2,97 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from threading import Condition
+from typing import Any
 
+from flowq.core.events import NAMES, EndEvent, Event, from_fields
 from flowq.core.ids import RunId
+from flowq.engine.ports import Entry, Page
+
+#: Runs whose streams are kept; then that goes which was begun first.
+_KEPT = 1_000
 
 
 class MemoryEvents:
-    """Implements `flowq.engine.ports.Events`."""
+    """Implements `flowq.engine.ports.Events`.
 
-    def __init__(self) -> None:
-        self._ended: set[RunId] = set()
+    Args:
+        now: Its clock.
+        max_entries: How many entries a stream keeps.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        max_entries: int = 100_000,
+    ) -> None:
+        self._now = now
+        self._max_entries = max_entries
+        self._streams: dict[RunId, list[Entry]] = {}
+        self._count = 0
         self._rung = Condition()
 
-    def run_ended(self, run_id: RunId) -> None:
-        """Wake whoever waits for a run."""
+    def now(self) -> datetime:
+        """Return the time that an event of now has."""
+        return self._now()
+
+    def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
+        """Add an event to the stream of its run."""
+        known = {"event_type": NAMES[kind], "run_id": run_id, "timestamp": self._now()}
+        event = from_fields({**known, **fields})
         with self._rung:
-            self._ended.add(run_id)
+            self._count += 1
+            entries = self._streams.setdefault(run_id, [])
+            entries.append(Entry(f"{self._count}-0", (event,)))
+            del entries[: -self._max_entries]
+            if len(self._streams) > _KEPT:
+                del self._streams[next(iter(self._streams))]
             self._rung.notify_all()
+
+    def flush(self) -> None:
+        """Do nothing: what is published is there."""
+
+    def forget(self) -> None:
+        """Lose all streams, as a Redis does that comes back empty."""
+        with self._rung:
+            self._streams.clear()
+            self._rung.notify_all()
+
+    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> Page:
+        """Read the stream of a run; see the port."""
+        with self._rung:
+            self._rung.wait_for(lambda: self._changed(run_id, after), wait)
+            ids = [entry.id for entry in self._entries(run_id)]
+            whole = after is None or after in ids
+            return Page(tuple(self._after(run_id, after)), whole)
 
     @contextmanager
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:
         """Give a function that waits for the end of a run, for so many seconds at most."""
+        heard = len(self._entries(run_id))
+
+        def has_ended() -> bool:
+            late = self._entries(run_id)[heard:]
+            return any(isinstance(event, EndEvent) for entry in late for event in entry.events)
 
         def wait(seconds: float) -> None:
             with self._rung:
-                self._rung.wait_for(lambda: run_id in self._ended, seconds)
+                self._rung.wait_for(has_ended, seconds)
 
         yield wait
+
+    def _entries(self, run_id: RunId) -> list[Entry]:
+        return self._streams.get(run_id, [])
+
+    def _after(self, run_id: RunId, after: str | None) -> list[Entry]:
+        place = _place(after)
+        return [entry for entry in self._entries(run_id) if _place(entry.id) > place]
+
+    def _changed(self, run_id: RunId, after: str | None) -> bool:
+        ids = [entry.id for entry in self._entries(run_id)]
+        return bool(self._after(run_id, after)) or (after is not None and after not in ids)
+
+
+def _place(entry: str | None) -> int:
+    return int(entry.partition("-")[0]) if entry else 0

@@ -1,21 +1,47 @@
-"""The end of a run, rung on a Redis channel, so that who waits for it need not poll the database.
+"""The events of each run in a Redis stream of its own.
 
-Channels forget: a ring that nobody hears, or that a restart of Redis swallows, is gone. So a waiter
-looks at the row itself once it listens, and again from time to time.
+An entry holds what one process had to tell of the run at one moment, as a JSON array: so events
+cost few commands, and a reader few replies. The end of a run is marked in a field of its own, which
+is all that those look at who wait for it. Streams are cut to a length, and forgotten some time
+after the last event; what is gone is made from the rows by whoever reads (see `engine.following`).
+
+Nothing here ever costs a run more than its events: while Redis is away they are dropped, counted,
+and the next entry of the run says that some are missing.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias, get_args
 
+from pydantic import ValidationError
+from pydantic_core import to_json
 from redis import Redis
 from redis.exceptions import RedisError
 
 from flowq.adapters.breaker import Breaker
+from flowq.adapters.events.outbox import INTERVAL, Fact, Outbox
+from flowq.core.errors import RedisUnavailable
+from flowq.core.events import NAMES, EndEvent, Event, from_fields
 from flowq.core.ids import RunId
+from flowq.engine.ports import Entry, Page
 
 logger = logging.getLogger(__name__)
+
+#: Entries that one command reads at most.
+_PAGE: Final = 500
+#: Seconds that one command waits at most; clients give up a server that is silent for longer.
+_BLOCK: Final = 1.0
+#: Runs whose time to live this process remembers to have set.
+_REMEMBERED: Final = 4_096
+_EVENTS, _END, _LOST = b"events", b"end", b"lost"
+_ENDS: Final = frozenset(NAMES[kind] for kind in get_args(EndEvent))
+
+_Entries: TypeAlias = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 class RedisEvents:
@@ -23,43 +49,181 @@ class RedisEvents:
 
     Args:
         client: A client, safe to share among threads.
+        readers: A client whose connections may be held for seconds, by each reader one.
+        max_entries: About how many entries a stream keeps.
+        ttl: How long a stream is kept after its last event.
+        interval: Seconds that events wait for others to leave with.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        readers: Redis | None = None,
+        *,
+        max_entries: int = 10_000,
+        ttl: timedelta = timedelta(days=1),
+        interval: float = INTERVAL,
+    ) -> None:
         self._client = client
+        self._readers = readers or client
+        self._max_entries = max_entries
+        self._ttl = max(1, round(ttl.total_seconds()))
+        self._kept_until: dict[RunId, float] = {}
         self._breaker = Breaker(patience=5)
+        self._outbox = Outbox(self._send, interval)
 
-    def run_ended(self, run_id: RunId) -> None:
-        """Wake whoever waits for a run. Never raises: waiters look at the row from time to time."""
+    @property
+    def dropped(self) -> int:
+        """How many events this process could not tell."""
+        return self._outbox.dropped
+
+    def now(self) -> datetime:
+        """Return the time that an event of now has."""
+        return datetime.now(UTC)
+
+    # --- out -------------------------------------------------------------------------------------
+
+    def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
+        """Let an event go out soon; neither raises nor waits."""
+        fields["event_type"] = name = NAMES[kind]
+        fields["timestamp"] = time.time()
+        self._outbox.put(run_id, fields, urgent=name in _ENDS)
+
+    def flush(self) -> None:
+        """Send what has not gone out yet. Never raises."""
+        self._outbox.flush()
+
+    def _send(
+        self, grouped: dict[RunId, list[Fact]], missing: AbstractSet[RunId]
+    ) -> AbstractSet[RunId]:
+        """Send events; returns the runs whose events, or notice of missing ones, did not go out."""
+        everything = grouped.keys() | missing
         if not self._breaker.allows():
-            return
+            return everything
+        pipeline = self._client.pipeline(transaction=False)
+        for run_id, facts in grouped.items():
+            self._add(pipeline, run_id, facts, lost=run_id in missing)
         try:
-            self._client.publish(_channel(run_id), b"ended")
+            replies = pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
-            if self._breaker.failed():
-                logger.warning("ends of runs are not announced, the first is %s: %s", run_id, error)
-        else:
-            self._breaker.worked()
+            self._failed(error)
+            return everything
+        refused = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if refused is not None:  # e.g. its memory is full
+            self._failed(refused)
+            return everything
+        self._breaker.worked()
+        return missing - grouped.keys()
+
+    def _failed(self, error: Exception) -> None:
+        self._kept_until.clear()
+        if self._breaker.failed():
+            logger.warning(
+                "events are dropped, runs go on without: %s", error, extra={"action": "events"}
+            )
+
+    def _add(self, pipeline: Any, run_id: RunId, facts: list[Fact], *, lost: bool) -> None:
+        key = _key(run_id)
+        fields: list[Any] = [_EVENTS, to_json(facts, exclude_none=True)]
+        ends = any(fact["event_type"] in _ENDS for fact in facts)
+        fields += [_END, 1] if ends else []
+        fields += [_LOST, 1] if lost else []
+        pipeline.execute_command("XADD", key, "MAXLEN", "~", self._max_entries, "*", *fields)
+        now = time.monotonic()
+        if ends or self._kept_until.get(run_id, 0.0) < now:
+            pipeline.execute_command("EXPIRE", key, self._ttl)
+            self._kept_until.pop(run_id, None)
+            if not ends:
+                # Refreshed now and then, so that what is left is never much shorter than it was.
+                self._kept_until[run_id] = now + self._ttl / 10
+                if len(self._kept_until) > _REMEMBERED:
+                    del self._kept_until[next(iter(self._kept_until))]
+
+    # --- in --------------------------------------------------------------------------------------
+
+    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> Page:
+        """Read the stream of a run.
+
+        Args:
+            run_id: The run.
+            after: Id of the entry after which to read; None reads from the first.
+            wait: Seconds to wait for an entry if there is none yet.
+
+        Raises:
+            RedisUnavailable: it cannot be read now.
+        """
+        deadline = time.monotonic() + wait
+        while True:
+            entries, whole = self._read(run_id, after, deadline - time.monotonic())
+            if entries or not whole or time.monotonic() >= deadline:
+                return Page(tuple(_entry(run_id, *entry) for entry in entries), whole)
+
+    def _read(self, run_id: RunId, after: str | None, wait: float) -> tuple[_Entries, bool]:
+        key = _key(run_id)
+        pipeline = self._readers.pipeline(transaction=False)
+        pipeline.xread({key: after or "0"}, count=_PAGE, block=_block(wait))
+        if after is not None:
+            # Answered after the waiting: what came is whole only if its predecessor is still there.
+            pipeline.xrange(key, after, after)
+        try:
+            found, *there = pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise RedisUnavailable(
+                f"the events of run {run_id} cannot be read: {error}", hint="flowq doctor"
+            ) from error
+        return _entries(found), not there or bool(there[0])
 
     @contextmanager
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:
         """Give a function that waits for the end of a run, for so many seconds at most."""
-        with self._client.pubsub() as channel:  # type: ignore[no-untyped-call]  # so in redis-py
-            try:
-                channel.subscribe(_channel(run_id))
-                channel.get_message(timeout=1)  # the subscription holds from here on
-            except (RedisError, OSError):
-                yield time.sleep
-                return
+        key, last = _key(run_id), b"0"
+        try:
+            newest: Any = self._readers.xrevrange(key, count=1)
+            last = newest[0][0] if newest else last
+        except (RedisError, OSError) as error:
+            logger.debug("the end of run %s will not be heard: %s", run_id, error)
 
-            def wait(seconds: float) -> None:
+        def wait(seconds: float) -> None:
+            nonlocal last
+            deadline = time.monotonic() + seconds
+            while (left := deadline - time.monotonic()) > 0:
                 try:
-                    channel.get_message(timeout=seconds)
+                    found = self._readers.xread({key: last}, block=_block(left))
                 except (RedisError, OSError):
-                    time.sleep(min(seconds, 0.1))
+                    time.sleep(min(left, 0.1))
+                    continue
+                for last, fields in _entries(found):  # noqa: B007 - the last one is kept
+                    if _END in fields:
+                        return
 
-            yield wait
+        yield wait
 
 
-def _channel(run_id: RunId) -> str:
-    return f"flowq:run:{run_id}:ended"
+def _key(run_id: RunId) -> str:
+    return f"flowq:run:{run_id}:events"
+
+
+def _block(seconds: float) -> int | None:
+    """Return for how many milliseconds a command may wait; 0 would be for ever."""
+    return max(1, round(min(seconds, _BLOCK) * 1000)) if seconds > 0 else None
+
+
+def _entries(found: Any) -> _Entries:
+    """Return the entries of one stream, as XREAD answers in either protocol."""
+    if not found:
+        return []
+    if isinstance(found, dict):
+        return list(next(iter(found.values()))[0])
+    return list(found[0][1])
+
+
+def _entry(run_id: RunId, entry: bytes, fields: dict[bytes, bytes]) -> Entry:
+    """Return an entry; what a newer flowq has written, and this one does not know, is left out."""
+    name = entry.decode()
+    events: list[Event] = []
+    for raw in json.loads(fields.get(_EVENTS, b"[]")):
+        try:
+            events.append(from_fields({**raw, "run_id": run_id}))
+        except ValidationError as error:
+            logger.debug("an event in %s of run %s is not known: %s", name, run_id, error)
+    return Entry(name, tuple(events), lost=_LOST in fields)

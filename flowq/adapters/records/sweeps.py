@@ -105,7 +105,7 @@ _LAPSED = (
         error_type=case((_TOO_OFTEN, "WorkerLost"), else_=_C.error_type),
         error_message=case((_TOO_OFTEN, _LOST), else_=_C.error_message),
     )
-    .returning(*_PLACE, _C.batch_id, _C.status, _C.error_message)
+    .returning(*_PLACE, _C.batch_id, _C.status, _C.attempt)
 )
 
 _member = STEPS.alias()
@@ -175,7 +175,9 @@ class SqlSweeps(RunSweeps, Collecting):
         given = {"p_most": max_recoveries, "p_limit": limit}
         rows = self._run(_LAPSED, {**given, "p_again": resend_after.total_seconds()})
         return [
-            Lapsed(StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED)
+            Lapsed(
+                StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED, r[5]
+            )
             for r in rows
         ]
 

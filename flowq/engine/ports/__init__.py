@@ -4,7 +4,7 @@
     Cache         small results, for a while                      adapters/results/redis.py
     ObjectStore   large results                                   adapters/results/objects.py
     Dispatcher    sends batches to workers                        adapters/dispatch
-    Events        tells those who wait for a run                  adapters/events
+    Events        a stream for each run, for those who look on    adapters/events
 
 Each port has one contract suite under tests/contract that every adapter passes. The values that go
 through them stand in `rows`.
@@ -12,7 +12,7 @@ through them stand in `rows`.
 
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.llm_requests import LlmRequests
-from flowq.engine.ports.messaging import Dispatcher, Events
+from flowq.engine.ports.messaging import Dispatcher, Entry, Events, Page
 from flowq.engine.ports.records import Joined, Records, Transaction
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
@@ -22,11 +22,13 @@ from flowq.engine.ports.sweeps import Sweeps
 __all__ = [
     "Cache",
     "Dispatcher",
+    "Entry",
     "Events",
     "Invariants",
     "Joined",
     "LlmRequests",
     "ObjectStore",
+    "Page",
     "Records",
     "RunRows",
     "StepRows",

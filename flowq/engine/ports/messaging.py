@@ -1,10 +1,12 @@
-"""What goes out: step runs to workers, and the news that a run has ended."""
+"""What goes out: step runs to workers, and the events of runs to those who look on."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import timedelta
-from typing import Protocol
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
+from flowq.core.events import Event
 from flowq.core.ids import BatchId, RunId
 from flowq.engine.rows import (
     Batch,
@@ -35,11 +37,58 @@ class Dispatcher(Protocol):
         """How many messages wait in a queue; raises as `send`."""
 
 
-class Events(Protocol):
-    """Wakes those who wait. May stay silent: the records are the truth."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Events that went out together."""
 
-    def run_ended(self, run_id: RunId) -> None:
-        """Wake whoever waits for a run; never raises."""
+    id: str  #: Its place in the stream of its run.
+    events: tuple[Event, ...]
+    lost: bool = False  #: Events that were published before it are not in the stream.
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was read of a run's stream."""
+
+    entries: tuple[Entry, ...]
+    whole: bool = True  #: Whether the entry after which it was read is still there.
+
+
+class Events(Protocol):
+    """One stream of events for each run. May lose any of them: the records are the truth."""
+
+    def now(self) -> datetime:
+        """Return the time that an event has which is published now; it is for people."""
+
+    def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
+        """Let an event go out soon; neither raises nor waits. The run's end goes out at once.
+
+        It gets the time of now. What publishes pays next to nothing: whether an event is right is
+        seen when it is read, and one that is not is left out.
+
+        Args:
+            kind: Its class.
+            run_id: Its run.
+            fields: Its own fields.
+        """
+
+    def flush(self) -> None:
+        """Send what has not gone out yet; before a process ends. Never raises."""
+
+    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> Page:
+        """Read the stream of a run.
+
+        Args:
+            run_id: The run.
+            after: Id of the entry after which to read; None reads from the first.
+            wait: Seconds to wait for an entry if there is none yet.
+
+        Raises:
+            RedisUnavailable: it cannot be read now.
+        """
 
     def listening(self, run_id: RunId) -> AbstractContextManager[Callable[[float], None]]:
-        """Give a function that waits for the end of a run, for so many seconds at most."""
+        """Give a function that waits for the end of a run, for so many seconds at most.
+
+        It may return too early, and never raises: look at the row after it.
+        """

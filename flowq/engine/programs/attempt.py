@@ -28,6 +28,7 @@ from flowq.core.ids import (
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import RunState, StepState
+from flowq.engine import news
 from flowq.engine.advance import finish
 from flowq.engine.calls import NEAR
 from flowq.engine.completion import lost
@@ -44,7 +45,7 @@ from flowq.engine.replay import Call, Continued, Execution, Observation, Progres
 from flowq.engine.results import Stored
 from flowq.engine.rows import Batch, Claim, NewStep, Outcome
 from flowq.engine.runs import Continuation, continue_as_new
-from flowq.engine.sending import message, program_batch, send, send_later
+from flowq.engine.sending import message, program_batch, send_again, send_later
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,15 @@ def run_program(engine: Engine, claim: Claim, step: StepSpec, started: float) ->
 def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Step:
     """Let a program see what it has not seen, and run until it waits."""
     opened = open_program(engine, claim, step)
+    for row in opened.fresh:
+        if row.spec.kind in (StepKind.TIMER, StepKind.SIGNAL):
+            news.node_ended(
+                engine,
+                claim.run_id,
+                row.spec.key,
+                row.stored.status,
+                error=row.stored.error_message,
+            )
     execution, state = opened.live.execution, opened.state
     try:
         observed = state.observed
@@ -172,7 +182,13 @@ def _store(engine: Engine, claim: Claim, step: StepSpec, value: object) -> Store
 
 def _completed(engine: Engine, claim: Claim, at: _Step, outcome: Outcome) -> Ended:
     reach(FaultPoint.BEFORE_COMPLETE)
-    _end(engine, claim, at, lambda tx: tx.steps.complete(claim, outcome, advanced=True))
+    _end(
+        engine,
+        claim,
+        at,
+        lambda tx: tx.steps.complete(claim, outcome, advanced=True),
+        tell=partial(news.step_completed, engine, claim, outcome),
+    )
     return Ended(Ending.COMPLETED)
 
 
@@ -199,7 +215,8 @@ def _continued(
 
     reach(FaultPoint.BEFORE_COMPLETE)
     try:
-        _end(engine, claim, at, write, is_single=False)
+        tell = partial(news.step_completed, engine, claim, outcome)
+        _end(engine, claim, at, write, is_single=False, tell=tell)
     except StepCancelled:
         return _cancelled(engine, claim, at, started)
     except _Paused:
@@ -223,6 +240,7 @@ def _end(
     write: Callable[[Transaction], bool],
     *,
     is_single: bool = True,
+    tell: Callable[[], None] = lambda: None,
 ) -> None:
     """End a program's row, and with it whatever nobody awaits any more."""
     rows = list(at.given_up)
@@ -238,6 +256,7 @@ def _end(
     if not once:
         raise lost(claim)
     reach(FaultPoint.AFTER_COMPLETE)
+    tell()
     if rows:
         cancel_orphans(engine, claim.run_id)
     finish(engine, claim.run_id)
@@ -283,7 +302,8 @@ def _suspend(engine: Engine, claim: Claim, at: _Step) -> Ended:
         cancel_orphans(engine, run_id)
     if state is StepState.QUEUED:
         batches.append(program_batch(engine, run_id))
-    send(engine, batches)
+    news.calls_started(engine, run_id, calls)
+    send_again(engine, batches)
     for call in calls:
         if call.delay is not None and call.delay <= NEAR:
             send_later(engine, batch_of_timer(run_id, call.id), call.delay)
