@@ -4,25 +4,32 @@ A handle holds an id and reads the rows when asked. It never waits on a Celery r
 gone as soon as they are not needed, and polling them costs Redis one request per step.
 """
 
+import asyncio
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Unpack
 from uuid import UUID
 
 from flowq import bootstrap
 from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
+from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine import cancel, pause, runs, signals
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
+from flowq.engine.following import follow
 from flowq.engine.registry import FlowType, registry
 from flowq.engine.rows import RunView
 from flowq.engine.submission import SubmitOptions
 
 R_co = TypeVar("R_co", covariant=True)
 
+#: Events that a thread reads ahead of async code.
+_AHEAD = 1_000
 #: Seconds after which a waiter looks at the row although nobody has rung.
 _LOOK_AGAIN = 1.0
 
@@ -107,6 +114,27 @@ class Run(Generic[R_co]):
             last = following
             state = _wait(last, timeout, deadline)
         return last, state
+
+    def events(
+        self, after: str | None = None, *, timeout: float | None = None, wait: bool = True
+    ) -> "RunEvents":
+        """Follow what happens in the run, from its first event to its last.
+
+        Use it with `for`, or with `async for` in async code. Whatever becomes of Redis meanwhile,
+        it goes on by itself, and tells no event twice.
+
+        Args:
+            after: Id of an event to go on after, in this process or another. If what came after it
+                is not known any more, all is told again, from WORKFLOW_STARTED on.
+            timeout: Seconds; None follows as long as it takes.
+            wait: False ends with what has happened up to now.
+
+        Raises:
+            ResultTimeout: while it is used: the run did not end in time. It goes on.
+            InvalidInput: while it is used: `after` is no id of an event.
+            RunNotFound: while it is used: the run is gone.
+        """
+        return RunEvents(self.id, after, timeout, wait=wait)
 
     def cancel(self, reason: str | None = None) -> RunState:
         """Cancel the run and its child runs; what has ended stays as it ended.
@@ -219,6 +247,75 @@ def _wait(run: Run[Any], timeout: float | None, deadline: float | None) -> RunSt
                 )
             wait(min(_LOOK_AGAIN, left))
     return state
+
+
+class RunEvents:
+    """The events of a run; each `for` and `async for` begins where it was told to.
+
+    In async code a thread of its own reads them, for as long as the loop lasts.
+    """
+
+    def __init__(
+        self, run_id: RunId, after: str | None, timeout: float | None, *, wait: bool
+    ) -> None:
+        self._run_id = run_id
+        self._after = after
+        self._timeout = timeout
+        self._wait = wait
+
+    def __iter__(self) -> Iterator[Event]:
+        return self._follow(lambda: False)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        left = threading.Event()
+        events = in_thread(lambda: self._follow(left.is_set))
+        try:
+            async for event in events:
+                yield event
+        finally:
+            left.set()
+
+    def _follow(self, stopped: Callable[[], bool]) -> Iterator[Event]:
+        return follow(
+            bootstrap.engine(),
+            self._run_id,
+            after=self._after,
+            timeout=self._timeout,
+            wait=self._wait,
+            stopped=stopped,
+        )
+
+
+async def in_thread(make: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
+    """Go through an iterator in a thread, a bounded number of events ahead."""
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+    room = threading.Semaphore(_AHEAD)
+
+    def put(what: Event | BaseException | None) -> None:
+        # The loop may have ended while the thread was waiting: then nobody listens.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(arrived.put_nowait, what)
+
+    def run() -> None:
+        try:
+            for event in make():
+                room.acquire()
+                put(event)
+        except BaseException as error:  # noqa: BLE001 - it is raised again by the reader
+            put(error)
+        else:
+            put(None)
+
+    threading.Thread(target=run, name="flowq-reader", daemon=True).start()
+    try:
+        while (what := await arrived.get()) is not None:
+            if isinstance(what, BaseException):
+                raise what
+            room.release()
+            yield what
+    finally:
+        room.release(_AHEAD * 2)  # lets the thread see that it is to leave
 
 
 def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:

@@ -31,7 +31,7 @@ from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.run_inserts import RunInserts
 from flowq.adapters.records.types import DbNow, ElapsedMs
-from flowq.adapters.records.views import listed, view
+from flowq.adapters.records.views import head, listed, view
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import (
@@ -203,6 +203,10 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
     def view(self, run_id: RunId) -> RunView | None:
         """Return a run with its steps as they stand now."""
         return view(self._connection, run_id)
+
+    def head(self, run_id: RunId) -> RunView | None:
+        """Return a run without its steps."""
+        return head(self._connection, run_id)
 
     def views(
         self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50

@@ -13,11 +13,29 @@ from flowq.adapters.records.stored import NODES, STORED_NODES, stored_columns, s
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import ResultRef, step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
-from flowq.engine.rows import StepPlace, StoredStep
+from flowq.engine.rows import StepMark, StepPlace, StoredStep
 
 _C = STEPS.c
 _NODE = _C.map_index.is_(None)
 _OPEN = tuple(ACTIVE_STEP_STATES)
+_MARK = (
+    _C.step_key,
+    _C.step_order,
+    _C.map_index,
+    _C.map_size,
+    _C.batch_id,
+    _C.status,
+    _C.attempt,
+    _C.created_at,
+    _C.started_at,
+    _C.completed_at,
+    _C.execution_time_ms,
+    _C.tokens_used,
+    _C.cost_estimate,
+    _C.worker,
+    _C.error_type,
+    _C.error_message,
+)
 _STORED = stored_columns(STEPS)
 _RUN = _C.flow_run_id == bindparam("p_run")
 _PLACE = Prepared(
@@ -134,6 +152,15 @@ class StepReads(Repository):
             .order_by(_C.map_index)
         )
         return [stored_step(row) for row in self._run(query)]
+
+    def marks(self, run_id: RunId) -> list[StepMark]:
+        """Return how far each step run of a run has come."""
+        query = select(*_MARK).where(_C.flow_run_id == run_id)
+        rows = self._run(query.order_by(_C.step_order, _C.map_index.is_not(None), _C.map_index))
+        return [
+            StepMark(row[0], row[1], row[2], row[3], row[4], StepState(row[5]), *row[6:])
+            for row in rows
+        ]
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return durable copies of small results by their result keys."""

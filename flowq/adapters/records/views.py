@@ -22,6 +22,12 @@ def view(connection: Connection, run_id: RunId) -> RunView | None:
     return None if row is None else _run(row, _steps(connection, run_id))
 
 
+def head(connection: Connection, run_id: RunId) -> RunView | None:
+    """Return a run without its steps."""
+    row = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).first()
+    return None if row is None else _run(row, ())
+
+
 def listed(rows: Sequence[FlowRun]) -> list[RunView]:
     """Return runs without their steps, with the progress last written to their rows."""
     return [_run(row, ()) for row in rows]

@@ -49,6 +49,9 @@ class RunRows(Protocol):
     def view(self, run_id: RunId) -> RunView | None:
         """A run with its steps as they stand now."""
 
+    def head(self, run_id: RunId) -> RunView | None:
+        """A run without its steps; totals and progress as last written to its row."""
+
     def views(
         self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50
     ) -> list[RunView]:

@@ -11,6 +11,7 @@ from flowq.engine.rows import (
     Claim,
     NewStep,
     Outcome,
+    StepMark,
     StepPlace,
     StoredStep,
 )
@@ -150,6 +151,9 @@ class StepRows(ProgramRows, Protocol):
 
     def items(self, run_id: RunId, key: str) -> list[StoredStep]:
         """All items of a map, in order."""
+
+    def marks(self, run_id: RunId) -> list[StepMark]:
+        """How far each step run of a run has come, in step order, items after their map."""
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Durable copies of small results by their result keys, for those the cache has lost."""

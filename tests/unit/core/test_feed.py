@@ -1,0 +1,160 @@
+"""Each event is told once, whatever comes twice or late, and what needs counting is counted."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowq.core.events import (
+    BatchCompleted,
+    BatchStarted,
+    Event,
+    StepCompleted,
+    StepFailed,
+    StepRetrying,
+    StepSkipped,
+    StepStarted,
+    StreamChunk,
+    StreamEnded,
+    StreamStarted,
+    WorkflowCompleted,
+    WorkflowStarted,
+)
+from flowq.core.feed import Feed
+from flowq.core.ids import BatchId, RunId
+
+RUN = RunId(UUID(int=7))
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def made(kind: Any, **fields: Any) -> Any:
+    return kind(run_id=RUN, timestamp=NOW, **fields)
+
+
+def batch(name: str, *steps: str, items: int | None = None) -> Event:
+    return made(BatchStarted, batch=BatchId(name), steps=steps, items=items)  # type: ignore[no-any-return]
+
+
+def step(kind: Any, key: str, index: int | None = None, attempt: int = 1, **fields: Any) -> Event:
+    return made(kind, step=key, index=index, attempt=attempt, **fields)  # type: ignore[no-any-return]
+
+
+#: A run of two steps together, one that is put off once, a map of two, and one that is skipped.
+RUN_EVENTS: list[Event] = [
+    batch("n1", "a", "b"),
+    step(StepStarted, "a"),
+    step(StepStarted, "b"),
+    step(StepRetrying, "b"),
+    step(StepCompleted, "a"),
+    step(StepStarted, "b", attempt=2),
+    step(StepFailed, "b", attempt=2),
+    batch("m1", "c", items=2),
+    step(StepStarted, "c", 0),
+    step(StepStarted, "c", 1),
+    step(StepCompleted, "c", 0),
+    step(StepFailed, "c", 1),
+    step(StepCompleted, "c", None, 0, items=2),
+    step(StepSkipped, "d", None, 0),
+]
+
+
+def tell(events: list[Event]) -> tuple[list[Event], Feed]:
+    feed = Feed(RUN, {"a", "b", "c", "d"})
+    return [told for event in events for told in feed.take(event)], feed
+
+
+@given(st.lists(st.sampled_from(RUN_EVENTS), max_size=20), st.permutations(RUN_EVENTS))
+def test_all_is_told_once_in_any_order(twice: list[Event], order: list[Event]) -> None:
+    told, feed = tell([*twice, *order])
+
+    published = [event for event in told if not isinstance(event, BatchCompleted)]
+    assert sorted(map(repr, published)) == sorted(map(repr, RUN_EVENTS))
+    batches = {one.batch: one.steps for one in told if isinstance(one, BatchCompleted)}
+    assert batches == {"n1": ("a", "b"), "m1": ("c",)}
+    assert len([one for one in told if isinstance(one, BatchCompleted)]) == 2
+    assert (feed.done, feed.total) == (5, 5)
+
+
+def test_a_batch_says_how_many_have_failed() -> None:
+    told, _ = tell(RUN_EVENTS)
+
+    failed = {one.batch: one.failed for one in told if isinstance(one, BatchCompleted)}
+    assert failed == {"n1": 1, "m1": 1}
+
+
+def test_a_batch_follows_the_last_of_its_steps() -> None:
+    told, _ = tell(RUN_EVENTS)
+
+    place = next(n for n, one in enumerate(told) if isinstance(one, BatchCompleted))
+    assert told[place - 1] == step(StepFailed, "b", attempt=2)
+
+
+def test_a_map_that_ends_early_ends_its_batch() -> None:
+    """What is left of its items was cancelled, and cancelled steps tell nothing."""
+    events = [
+        batch("m1", "c", items=3),
+        step(StepFailed, "c", 0),
+        step(StepFailed, "c", None, 0, items=3),
+    ]
+    told, feed = tell(events)
+
+    assert [type(one) for one in told] == [BatchStarted, StepFailed, StepFailed, BatchCompleted]
+    assert (feed.done, feed.total) == (1, 6)
+
+
+def test_a_map_without_items_is_no_step_run() -> None:
+    _, feed = tell([step(StepCompleted, "c", None, 0, items=0)])
+
+    assert (feed.done, feed.total) == (0, 3)
+
+
+def test_progress_is_told_when_there_is_some() -> None:
+    feed = Feed(RUN, {"a", "b", "c", "d"})
+    assert feed.progress(NOW) is None
+
+    feed.take(step(StepCompleted, "a"))
+    progress = feed.progress(NOW)
+    assert progress is not None
+    assert (progress.done, progress.total, progress.percentage) == (1, 4, 25.0)
+    assert feed.progress(NOW) is None
+
+
+def test_the_runs_own_events_are_the_readers_business() -> None:
+    first = made(WorkflowStarted, flow_name="x", total_steps=4)
+    assert tell([first, made(WorkflowCompleted, flow_name="x")])[0] == []
+
+
+def text(kind: Any, attempt: int = 1, **fields: Any) -> Event:
+    return step(kind, "a", attempt=attempt, stream=0, **fields)
+
+
+def test_text_is_told_once() -> None:
+    events = [
+        text(StreamStarted),
+        text(StreamChunk, offset=0, text="one"),
+        text(StreamChunk, offset=3, text="two"),
+        text(StreamEnded, length=6),
+        text(StreamStarted, attempt=2),
+        text(StreamChunk, attempt=2, offset=0, text="again"),
+    ]
+
+    assert tell([*events, *events])[0] == events
+
+
+def test_what_a_program_calls_is_counted() -> None:
+    """It stands in no graph; a map's node never counts, a call that is awaited anew not twice."""
+    events = [
+        batch("c1", "work#1", "flowq.sleep#2"),
+        batch("m2", "work#3", items=2),
+        step(StepCompleted, "work#1"),
+        batch("c3", "flowq.sleep#2"),
+        step(StepCompleted, "flowq.sleep#2", attempt=0),
+        step(StepCompleted, "work#4", None, 0, items=0),
+    ]
+    told, feed = tell(events)
+
+    assert (feed.done, feed.total) == (2, 8)
+    assert [one.batch for one in told if isinstance(one, BatchStarted)] == ["c1", "m2"]
+    assert [one.batch for one in told if isinstance(one, BatchCompleted)] == ["c1"]
