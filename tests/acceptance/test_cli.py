@@ -1,5 +1,6 @@
 """What a person does from the command line, with real servers and a real worker."""
 
+import json
 import re
 import subprocess
 import sys
@@ -96,6 +97,36 @@ def test_show_has_the_steps_with_states_attempts_tokens_and_cost(shell: Shell) -
     assert ("completed", {"n": 3}, 5, "0") == tuple(
         data[name] for name in ("status", "inputs", "done", "cost")
     )
+
+
+def test_events_are_printed_a_line_each(shell: Shell) -> None:
+    run_id = shell.flowq("run", "flows.py:good", "-p", "n=2", "--wait", "--json").json["id"]
+
+    text = shell.flowq("runs", "events", run_id)
+    data = shell.flowq("runs", "events", run_id, "--json")
+    events = [json.loads(line) for line in data.out.splitlines()]
+
+    assert (0, 0) == (text.code, data.code)
+    assert len(events) == len(text.out.splitlines())
+    assert ["WORKFLOW_STARTED", "WORKFLOW_COMPLETED"] == [
+        events[place]["event_type"] for place in (0, -1)
+    ]
+    assert re.search(r"STEP_RETRYING +double\[1\]  OSError: not yet", text.out)
+    assert re.search(r"BATCH_STARTED +double, 2 items", text.out)
+    assert re.search(r"PROGRESS_UPDATE +4 of 4, 100 %", text.out)
+    after = shell.flowq("runs", "events", run_id, "--after", events[-2]["id"], "--json")
+    assert ["WORKFLOW_COMPLETED"] == [json.loads(after.out)["event_type"]]
+
+
+def test_following_events_ends_as_the_run_does(shell: Shell) -> None:
+    bad = shell.flowq("run", "flows.py:bad", "--json").json["id"]
+    followed = shell.flowq("runs", "events", bad, "--follow")
+
+    assert 1 == followed.code
+    assert "ValueError: 2 is not for me" in followed.out.splitlines()[-1]
+    assert 0 == shell.flowq("runs", "events", bad).code
+    refused = shell.flowq("runs", "events", bad, "--after", "yesterday")
+    assert (2, True) == (refused.code, "is not the id of an event" in refused.err)
 
 
 def test_list_shows_the_newest_first_and_can_choose(shell: Shell) -> None:

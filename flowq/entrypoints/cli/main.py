@@ -99,7 +99,9 @@ def run(**options: Any) -> Any:
 
 @main.group(cls=FlowqGroup)
 def runs() -> None:
-    """See and steer runs: ls, show, watch, result, pause, resume, cancel, signal, cost.
+    """See and steer runs.
+
+    ls, show, watch, events, result, pause, resume, cancel, signal, cost.
 
     An ID may be shortened to its first characters.
     """
@@ -135,6 +137,20 @@ def watch(**options: Any) -> Any:
     Exits with 0 when it has completed, and with 1 when it has failed or was cancelled.
     """
     return work("runs").watch(**options)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.option("--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("--after", metavar="EVENT", help="Go on after the event with this id.")
+@_JSON
+def events(**options: Any) -> Any:
+    """Print what has happened in a run, a line for each event.
+
+    With --json each line is a JSON object. With --follow it exits with 0 when the run has
+    completed, and with 1 when it has failed or was cancelled.
+    """
+    return work("events").events(**options)
 
 
 @runs.command()
