@@ -93,7 +93,7 @@ class LeaseKeeper:
         self._stages: dict[LeaseToken, float] = {}  # when the next stage of a cancelled one begins
         self._renew_at = 0.0
         self._lock = threading.Lock()
-        self._pid = 0
+        self._pid = 0  # of the process in which the heartbeat runs
 
     @contextmanager
     def hold(self, token: LeaseToken, attempt: Attempt) -> Iterator[None]:
@@ -135,6 +135,10 @@ class LeaseKeeper:
     def _beat(self) -> None:
         pause = threading.Event()
         while not pause.wait(self._pause):
+            with self._lock:
+                if not self._held:
+                    self._pid = 0  # the next lease starts another
+                    return
             try:
                 # One statement: what is to be renewed before the next beat is renewed now.
                 if time.monotonic() + self._pause > self._renew_at:

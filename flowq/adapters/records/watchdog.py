@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Watches the connections of one engine, in a thread that starts with the first of them.
+    """Watches the connections of one engine, in a thread that lives while there is any in use.
 
     Args:
         limit: Seconds that one statement or transaction may take.
@@ -38,7 +38,7 @@ class Watchdog:
         self._limit = limit
         self._lock = threading.Lock()
         self._watched: dict[object, tuple[float, int]] = {}  # until when, and the socket
-        self._thread: threading.Thread | None = None
+        self._pid = 0  # of the process in which the thread runs
 
     @contextmanager
     def watch(self, connection: Connection) -> Iterator[None]:
@@ -52,9 +52,9 @@ class Watchdog:
         key = object()
         with self._lock:
             self._watched[key] = (time.monotonic() + self._limit, driver.fileno())
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="flowq-sql", daemon=True)
-                self._thread.start()
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                threading.Thread(target=self._run, name="flowq-sql", daemon=True).start()
         try:
             yield
         except DBAPIError as error:
@@ -76,6 +76,9 @@ class Watchdog:
         while not pause.wait(self._limit / 10):
             now = time.monotonic()
             with self._lock:
+                if not self._watched:
+                    self._pid = 0  # the next connection starts another
+                    return
                 for key, (until, number) in self._watched.items():
                     if until < now:
                         logger.warning(
