@@ -325,6 +325,13 @@ STEP_FAULTS: dict[str, tuple[str, str, str, int | None, dict[str, Any]]] = {
             "lease_expires_at": DbNow(-60),
         },
     ),
+    "out of sight though its run goes on": (
+        "parked step",
+        "fresh",
+        "first",
+        None,
+        {"wake_at": DbNow(36_500 * 86_400)},
+    ),
     "no end time": ("step ends", "items", "map", 1, {"completed_at": None}),
     "an end time": ("step ends", "fresh", "first", None, {"completed_at": DbNow()}),
     "completed with an error": ("step error", "done", "first", None, {"error_type": "E"}),

@@ -456,12 +456,3 @@ def test_resume_whose_messages_are_lost_is_made_up_for(stage: Stage) -> None:
     rest(played)
 
     assert played.result() == [0, 1, 2]
-
-
-def test_invariants_find_a_step_that_was_left_out_of_sight(stage: Stage) -> None:
-    played = stage.submit(line, {})
-    stage.records.write(lambda tx: tx.steps.park([played.id]))
-
-    with pytest.raises(AssertionError, match="parked step"):
-        assert_invariants(stage.records, grace=timedelta(hours=1))
-    cancel(stage.engine, played.id)
