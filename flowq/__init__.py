@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowq.authoring.base_flow import BaseFlow
     from flowq.authoring.base_steps import BaseStep
+    from flowq.authoring.caching import Cache
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
     from flowq.authoring.flows import AsyncFlow, Flow, flow
     from flowq.authoring.llm_steps import ImageStep, NewsStep, StructuredStep, UnstructuredStep
@@ -29,6 +30,7 @@ __all__ = [
     "AsyncFlow",
     "BaseFlow",
     "BaseStep",
+    "Cache",
     "Flow",
     "ImageStep",
     "NewsItem",
@@ -61,6 +63,7 @@ _HOMES = {
     "AsyncFlow": "flowq.authoring.flows",
     "BaseFlow": "flowq.authoring.base_flow",
     "BaseStep": "flowq.authoring.base_steps",
+    "Cache": "flowq.authoring.caching",
     "Flow": "flowq.authoring.flows",
     "ImageStep": "flowq.authoring.llm_steps",
     "NewsItem": "flowq.llm.results",

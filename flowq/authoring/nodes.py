@@ -79,6 +79,7 @@ def _add(
         retry=options.retry,
         timeout=options.timeout,
         queue=options.queue,
+        cache=options.cache,
     )
     return trace.add(step)
 

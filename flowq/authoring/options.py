@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.retries import RetryPolicy
-from flowq.core.spec import Tolerance
+from flowq.core.spec import CacheSpec, Tolerance
 
 
 class Unset:
@@ -43,6 +43,7 @@ class Options:
         retry: When a failed attempt is followed by another.
         timeout: For one attempt.
         queue: Celery queue; None leaves it to `task_routes`.
+        cache: Whose results it may take; None runs it always.
         allow_failure: Whether the run goes on when it fails.
         when: A Ref, a Condition or a plain value; false skips the node.
         after: Refs of nodes that come before, without data.
@@ -54,6 +55,7 @@ class Options:
     retry: RetryPolicy = ONE_ATTEMPT
     timeout: timedelta | None = None
     queue: str | None = None
+    cache: CacheSpec | None = None
     allow_failure: bool = False
     when: Any = UNSET
     after: tuple[Any, ...] = ()

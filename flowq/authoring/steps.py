@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+from flowq.authoring.caching import CacheOption, cache_of
 from flowq.authoring.callee import Callee
 from flowq.authoring.calls import call, call_map
 from flowq.authoring.naming import registered_name
@@ -25,7 +26,7 @@ from flowq.authoring.options import (
 from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.retries import RetryPolicy
-from flowq.core.spec import StepKind
+from flowq.core.spec import CacheSpec, StepKind
 from flowq.engine.context import StepContext, current
 from flowq.engine.registry import StepType, registry
 
@@ -90,6 +91,7 @@ class Step(Generic[P, R]):
         retry: RetryPolicy | None = None,
         timeout: Duration | Unset | None = UNSET,
         queue: str | Unset | None = UNSET,
+        cache: CacheOption | Unset = UNSET,
         allow_failure: bool | Unset = UNSET,
         when: Any = UNSET,
         after: Any = UNSET,
@@ -104,6 +106,8 @@ class Step(Generic[P, R]):
             retry: A whole policy instead.
             timeout: For one attempt, as a timedelta or in seconds.
             queue: Celery queue.
+            cache: Whose results it may take, and for how long; as for `@step`, but for the key
+                function, which only `@step` takes.
             allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
             when: A Ref, a comparison of Refs or a plain value; false skips the step and what
                 needs it.
@@ -120,6 +124,7 @@ class Step(Generic[P, R]):
             retry=retry_policy(self._options.retry, retry=retry, retries=retries),
             timeout=timeout,
             queue=queue,
+            cache=_cache_of_call(cache),
             allow_failure=allow_failure,
             when=when,
             after=after,
@@ -163,6 +168,7 @@ class StepDecorator:
         retry_on: ErrorType | Iterable[ErrorType] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        cache: CacheOption = None,
         allow_failure: bool = False,
     ) -> StepMaker: ...
     def __call__(
@@ -178,6 +184,7 @@ class StepDecorator:
         retry_on: ErrorType | Iterable[ErrorType] | None = None,
         timeout: Duration | None = None,
         queue: str | None = None,
+        cache: CacheOption = None,
         allow_failure: bool = False,
     ) -> Any:
         """Make a function a step.
@@ -192,11 +199,14 @@ class StepDecorator:
             retry_on: Exceptions that are worth another attempt; all, when left out.
             timeout: For one attempt, as a timedelta or in seconds.
             queue: Celery queue; when left out, `task_routes` decide.
+            cache: Take the result of an earlier call with the same inputs that is no older than
+                this: a time, True for a day, or a `Cache`.
             allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
 
         Raises:
             InvalidFlow: it cannot be a step, or a value makes no sense.
         """
+        cached, cache_key = cache_of(cache)
         options = changed(
             Options(),
             retry=retry_policy(
@@ -209,11 +219,12 @@ class StepDecorator:
             ),
             timeout=timeout,
             queue=queue,
+            cache=cached,
             allow_failure=allow_failure,
         )
 
         def decorate(function: Callable[..., Any]) -> Step[..., Any]:
-            return _define(function, name, options)
+            return _define(function, name, options, cache_key)
 
         return decorate if function is None else decorate(function)
 
@@ -227,7 +238,26 @@ class StepDecorator:
         return current()
 
 
-def _define(function: Any, name: str | None, options: Options) -> Step[..., Any]:
+def _cache_of_call(value: CacheOption | Unset) -> CacheSpec | Unset | None:
+    """Return what the options of a call say of a cache.
+
+    Raises:
+        InvalidFlow: a value makes no sense, or there is a key function.
+    """
+    if isinstance(value, Unset):
+        return UNSET
+    spec, key = cache_of(value)
+    if key is not None:
+        raise InvalidFlow(
+            f"options(cache=…) has a key function ({caller()})",
+            hint="give it to @step(cache=…), so that workers know it",
+        )
+    return spec
+
+
+def _define(
+    function: Any, name: str | None, options: Options, cache_key: Callable[..., Any] | None
+) -> Step[..., Any]:
     if not callable(function) or isinstance(function, type | Step):
         raise InvalidFlow(
             f"@step is given {function!r}, which is no function ({caller()})",
@@ -239,7 +269,7 @@ def _define(function: Any, name: str | None, options: Options) -> Step[..., Any]
             f"whose result cannot be stored ({caller()})",
             hint="return a list",
         )
-    step_type = StepType(name or registered_name(function), function)
+    step_type = StepType(name or registered_name(function), function, cache_key)
     registry.add_step(step_type)
     return Step(step_type, options)
 

@@ -70,6 +70,14 @@ class MapSpec(_Value):
     tolerance: Tolerance = Tolerance()
 
 
+class CacheSpec(_Value):
+    """A step whose result others may take, and that may take theirs."""
+
+    ttl: timedelta
+    version: str = "1"
+    shared: bool = False  #: By all flows, not only by runs of the same one.
+
+
 class StepSpec(_Value):
     """One node of a flow."""
 
@@ -87,6 +95,7 @@ class StepSpec(_Value):
     retry: RetryPolicy = RetryPolicy()
     timeout: timedelta | None = None  #: For one attempt.
     queue: str | None = None  #: None leaves it to Celery's `task_routes`.
+    cache: CacheSpec | None = None
 
 
 class CallSpec(StepSpec):

@@ -28,6 +28,7 @@ from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState
 from flowq.engine import news
 from flowq.engine.advance import finish
+from flowq.engine.caching import cache_key, keep, look_up
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import lost
 from flowq.engine.context import StepContext
@@ -119,8 +120,7 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
                 return finished
             end = finished.end
         else:
-            stored = _run_step(engine, claim, attempt, step, inputs)
-            outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
+            outcome = _outcome(engine, claim, attempt, step, inputs=inputs, started=started)
             end = partial(completed, engine, claim, outcome, joined=joined)
     except LeaseLost:
         raise
@@ -133,18 +133,35 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
     return end_attempt(engine, claim, end, cause, joined=joined)
 
 
-def _run_step(
-    engine: Engine, claim: Claim, attempt: Attempt, step: StepSpec, inputs: Mapping[str, Any]
-) -> Stored:
-    """Run the user's code and store what it returns."""
+def _outcome(
+    engine: Engine,
+    claim: Claim,
+    attempt: Attempt,
+    step: StepSpec,
+    *,
+    inputs: Mapping[str, Any],
+    started: float,
+) -> Outcome:
+    """Return what an attempt leaves: the result of its code, or the cached one of another step."""
     step_type = engine.registry.step(step.name)
+    bound = _bind(claim, step_type, inputs)
+    flow_name = engine.definitions.get(claim.run_id).definition.flow_name
+    key = cache_key(step, step_type, flow_name, inputs, bound)
+    if key is not None:
+        hit = wait_out(engine, lambda _: look_up(engine, claim, key))
+        if hit is not None:
+            found, stored = hit
+            return Outcome(stored.ref, stored.copy, execution_time_ms=since(started), hit=found)
     reach(FaultPoint.BEFORE_CODE)
     context = _context(engine, attempt, step_type, claim, _model_calls(engine, claim, step))
-    value = _call(attempt, step_type, context, step, inputs)
+    value = _call(attempt, step_type, context, step, bound)
     reach(FaultPoint.AFTER_CODE)
     stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
-    return stored
+    outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
+    if key is not None:
+        keep(engine, claim, key, step, outcome)
+    return outcome
 
 
 def _after_error(
@@ -227,19 +244,23 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
         return None  # deleted since it was sent
 
 
+def _bind(claim: Claim, step_type: StepType, inputs: Mapping[str, Any]) -> BoundArguments:
+    """Return inputs as arguments of the types that the user's function declares."""
+    values = {
+        name: coerce(value, step_type.parameters.get(name), where=f"{claim.key}({name})")
+        for name, value in inputs.items()
+    }
+    return BoundArguments(step_type.signature, values)
+
+
 def _call(
     attempt: Attempt,
     step_type: StepType,
     context: StepContext,
     step: StepSpec,
-    inputs: Mapping[str, Any],
+    bound: BoundArguments,
 ) -> Any:
-    """Call the user's function with inputs of the types it declares."""
-    values = {
-        name: coerce(value, step_type.parameters.get(name), where=f"{context.key}({name})")
-        for name, value in inputs.items()
-    }
-    bound = BoundArguments(step_type.signature, values)
+    """Call the user's function."""
     call = attempt.call_async if step_type.is_async else attempt.call_sync
     return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
 

@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 COLLECT: Final = "collect"
 EVERY: Final = timedelta(hours=1)
 
+#: A cached result that has expired is kept for this long: a step that has found it just before may
+#: not have recorded yet that it has taken it.
+_KEPT_EXPIRED: Final = timedelta(hours=1)
+
 #: Runs, with what they have started, and pages of objects of one turn.
 _MOST_RUNS: Final = 200
 _MOST_PAGES: Final = 20
@@ -44,6 +48,7 @@ def collect(engine: Engine) -> int:
         Unavailable: the database or the object store is away.
     """
     reach(FaultPoint.BEFORE_COLLECT)
+    engine.records.single(lambda tx: tx.cached.purge(_KEPT_EXPIRED))
     runs, more = _delete_expired(engine)
     objects, position = _delete_unnamed(engine)
     # Runs that are left over are not left for an hour.

@@ -34,10 +34,12 @@ class StepType:
     Attributes:
         name: Name of its Celery task.
         function: The callable; a coroutine function makes it an async step.
+        cache_key: From its arguments to what tells calls apart whose results may be the same.
     """
 
     name: str
     function: Callable[..., Any]
+    cache_key: Callable[..., Any] | None = None
 
     @cached_property
     def signature(self) -> inspect.Signature:

@@ -118,6 +118,17 @@ class Results:
             self._cache.put(ref.key, data)
         return Stored(ref, data)
 
+    def adopt(
+        self, ref: ResultRef, copy: bytes | None, *, step_id: StepRunId, token: LeaseToken
+    ) -> Stored:
+        """Make a small result that another step has made, or None, that of an attempt too."""
+        if ref.place is not Place.ROW or copy is None:
+            return Stored(ref)
+        own = ref.model_copy(update={"key": row_key(step_id, token)})
+        if ref.data is None and self._cache is not None and _fits(ref, copy):
+            self._cache.put(own.key, copy)
+        return Stored(own, copy)
+
     def _store_object(self, encoded: Encoded, key: str) -> Stored:
         data = encoded.data
         if isinstance(data, Path):

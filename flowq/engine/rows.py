@@ -155,6 +155,16 @@ class Together:
 
 
 @dataclass(frozen=True, slots=True)
+class CachedResult:
+    """A result that was kept for other steps."""
+
+    step_id: StepRunId  #: The step that has made it.
+    ref: ResultRef
+    copy: bytes | None  #: The encoded value of a small one.
+    usage: Usage  #: What it had cost.
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What an attempt leaves in its row."""
 
@@ -165,6 +175,7 @@ class Outcome:
     error_type: str | None = None
     error_message: str | None = None
     metadata: Mapping[str, Any] | None = None
+    hit: CachedResult | None = None  #: Whose result it is, if it was taken from the cache.
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +219,9 @@ class StepView:
     metadata: Mapping[str, Any]
     inputs: Any
     called: StepKind | None = None  #: Of a row that a program has called: what kind of call.
+    hits: int = 0  #: How many of its results were taken from the cache,
+    saved_tokens: int = 0  #: and what they had cost when they were made.
+    saved_cost: Decimal = Decimal(0)
 
     @property
     def total(self) -> int:
@@ -248,6 +262,19 @@ class RunView:
     error: str | None
     steps: tuple[StepView, ...] = ()
     continued_as: RunId | None = None  #: The run as which it went on.
+
+    @property
+    def hits(self) -> int:
+        """How many results were taken from the cache, as far as its steps were read."""
+        return sum(step.hits for step in self.steps)
+
+    @property
+    def saved(self) -> Usage:
+        """What those had cost when they were made."""
+        return Usage(
+            sum(step.saved_tokens for step in self.steps),
+            sum((step.saved_cost for step in self.steps), Decimal(0)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,12 @@ from flowq.core.ids import (
     item_id,
     node_id,
 )
-from flowq.core.results import Place, ResultRef, row_key
+from flowq.core.results import NO_RESULT, Place, ResultRef, row_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.rows import (
+    CachedResult,
     Claim,
     Lapsed,
     NewRun,
@@ -1079,6 +1080,54 @@ def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords)
     assert order == ["looked", "asked"]
     assert records.write(lambda tx: tx.runs.status_kept(run_id)) is RunState.CANCELLING
     assert records.write(lambda tx: tx.runs.status_kept(RunId(uuids.uuid7()))) is None, "it is gone"
+
+
+# --- cached results ------------------------------------------------------------------------------
+
+
+def test_cached_result_is_found_until_it_expires(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+    outcome = stored(one, b'{"b": [1, 2]}')
+    assert records.single(lambda tx: tx.cached.find("k")) is None
+
+    assert records.single(lambda tx: tx.cached.put("k", one, outcome, LATER))
+
+    found = records.single(lambda tx: tx.cached.find("k"))
+    assert found is not None
+    assert (one.id, outcome.result, outcome.copy) == (found.step_id, found.ref, found.copy)
+    assert records.single(lambda tx: tx.cached.put("k", one, outcome, -LATER)), "it is replaced"
+    assert records.single(lambda tx: tx.cached.find("k")) is None
+    assert records.single(lambda tx: tx.cached.purge(2 * LATER)) == 0
+    assert records.single(lambda tx: tx.cached.purge(NOW)) == 1
+
+
+def test_attempt_that_lost_its_lease_caches_nothing(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+    loser = replace(one, token=token())
+
+    assert not records.single(lambda tx: tx.cached.put("k", loser, stored(one, b"1"), LATER))
+    assert records.single(lambda tx: tx.cached.find("k")) is None
+
+
+def test_hit_says_whose_result_it_is_and_what_it_saved(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", "b", queued=True))
+    one, two = claimed(records, run_id), claimed(records, run_id, "b")
+    usage = Usage(tokens=7, cost=Decimal("0.000000001"))
+    hit = CachedResult(one.id, stored(one, b"1").result or NO_RESULT, b"1", usage)
+
+    records.single(
+        lambda tx: tx.steps.complete(two, replace(stored(two, b"1"), hit=hit), advanced=True)
+    )
+
+    found = row(records, two.id)
+    assert (one.id, 7, usage.cost) == (found.cached_from, found.saved_tokens, found.saved_cost)
+    assert not found.tokens_used
+    assert not found.cost_estimate
+    view = records.single(lambda tx: tx.runs.view(run_id))
+    assert view is not None
+    assert (1, usage) == (view.hits, view.saved)
 
 
 # --- pause ---------------------------------------------------------------------------------------

@@ -94,6 +94,12 @@ _RESULT: Final = {
     "error_message": None,
     "completed_at": DbNow(),
 }
+#: Whose result it is, when it was taken from the cache.
+_HIT: Final = {
+    "cached_from": bindparam("p_cached_from", type_=_C.cached_from.type),
+    "saved_tokens": bindparam("p_saved_tokens", type_=_C.saved_tokens.type),
+    "saved_cost": bindparam("p_saved_cost", type_=_C.saved_cost.type),
+}
 _ERROR: Final = {
     "error_type": bindparam("p_error_type"),
     "error_message": bindparam("p_error"),
@@ -101,7 +107,7 @@ _ERROR: Final = {
 }
 _ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
 
-COMPLETED = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_ADVANCED)
+COMPLETED = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_HIT, **_ADVANCED)
 _COMPLETE = Prepared(COMPLETED)
 _FAIL = Prepared(_leaving(StepState.FAILED, **_USED, **_ERROR, **_ADVANCED, completed_at=DbNow()))
 _RETRY = Prepared(
@@ -199,7 +205,7 @@ class AttemptWrites(Repository):
 
     def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
         """`waiting` → `completed` or `failed`; False when it is not waiting."""
-        values = _result(outcome) if state is StepState.COMPLETED else _error(outcome)
+        values = result_columns(outcome) if state is StepState.COMPLETED else _error(outcome)
         return self._changes(_END_WAITING[state], {"p_id": step_id, **values})
 
 
@@ -214,7 +220,7 @@ def _claim(
 
 def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:
     """Return the parameters of `COMPLETED`."""
-    given = {**_lease(claim), **_used(outcome), **_result(outcome)}
+    given = {**_lease(claim), **_used(outcome), **result_columns(outcome), **_hit(outcome)}
     return {**given, "p_advanced": advanced or _is_item(claim)}
 
 
@@ -235,7 +241,17 @@ def _used(outcome: Outcome) -> Mapping[str, Any]:
     }
 
 
-def _result(outcome: Outcome) -> Mapping[str, Any]:
+def _hit(outcome: Outcome) -> Mapping[str, Any]:
+    hit = outcome.hit
+    return {
+        "p_cached_from": hit.step_id if hit else None,
+        "p_saved_tokens": hit.usage.tokens if hit else None,
+        "p_saved_cost": hit.usage.cost if hit else None,
+    }
+
+
+def result_columns(outcome: Outcome) -> Mapping[str, Any]:
+    """Return what the columns of a result hold, as parameters."""
     result, copy = outcome.result, outcome.copy
     outputs: Any = None
     if result is not None and copy is not None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Integer, bindparam, delete, exists, select
 
+from flowq.adapters.records.cached import SharedObjects
 from flowq.adapters.records.repository import (
     DUTIES,
     REQUESTS,
     RUNS,
     STEPS,
-    Repository,
 )
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import RunId, earliest_id
@@ -61,7 +61,7 @@ _MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
 _OWNERS = select(_S.id, _S.status, _S.result["key"].as_string()).where(_S.id.in_(_KEYS))
 
 
-class Collecting(Repository):
+class Collecting(SharedObjects):
     """The deleting part of `SqlSweeps`."""
 
     def position(self, duty: str) -> str:
@@ -81,13 +81,18 @@ class Collecting(Repository):
         if not all(row[1] for row in rows):
             return None
         ids = [row[0] for row in rows]
-        objects = tuple(row[0] for row in self._run_parts(_NAMED, {}, ids))
+        named = {row[0] for row in self._run_parts(_NAMED, {}, ids)}
         deleted = tuple(RunId(row[0]) for row in self._run_parts(_DELETE_RUNS, {}, ids))
-        made = self._run_parts(_DELETE_REQUESTS, {}, ids)
-        return DeletedTree(deleted, objects + tuple(row[0] for row in made if row[0]))
+        made = [row[0] for row in self._run_parts(_DELETE_REQUESTS, {}, ids) if row[0]]
+        # What was cached outlives the run that has made it; what was taken, the one that took it.
+        objects = sorted(named - self._shared(named, owners=True))
+        return DeletedTree(deleted, (*objects, *made))
 
     def unnamed(self, keys: Sequence[str]) -> list[str]:
-        """Return the keys of results whose step's row is gone, or has ended with another result."""
+        """Return the keys of results of steps that are gone, or have ended with another one.
+
+        What is cached, or was taken from the cache, is named by others.
+        """
         owners = {key: owner for key in keys if (owner := step_of_object(key)) is not None}
         rows = self._run_parts(_OWNERS, {}, list(set(owners.values())))
         found = {row[0]: (StepState(row[1]), row[2]) for row in rows}
@@ -97,7 +102,8 @@ class Collecting(Repository):
             return state in TERMINAL_STEP_STATES and named != key
 
         unnamed = [key for key in owners if is_unnamed(key)]
+        shared = self._shared(unnamed) if unnamed else set()
         # Images are named by the calls that have made them.
         makers = [maker_of_object(key) for key in unnamed]
         made = {row[0] for row in self._run_parts(_MADE, {}, makers)}
-        return [key for key in unnamed if key not in made]
+        return [key for key in unnamed if key not in made | shared]

@@ -30,6 +30,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
+from flowq.adapters.records.cached import SqlCachedResults
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
@@ -92,6 +93,11 @@ class SqlTransaction:
     def sweeps(self) -> SqlSweeps:
         """What the sweeper asks."""
         return SqlSweeps(self.within)
+
+    @cached_property
+    def cached(self) -> SqlCachedResults:
+        """Results that other steps may take."""
+        return SqlCachedResults(self.within)
 
     @cached_property
     def invariants(self) -> SqlInvariants:

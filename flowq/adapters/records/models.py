@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0005"
+REVISION = "0006"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -90,6 +90,7 @@ class FlowRun(Base):
     deadline: Mapped[datetime | None]
     budget_usd: Mapped[Decimal | None]
     budget_tokens: Mapped[int | None]
+    budget_action: Mapped[str | None] = mapped_column(String(10))
     cancel_requested_at: Mapped[datetime | None]
     continued_as: Mapped[UUID | None]
 
@@ -121,6 +122,7 @@ TIMED = text("status = 'waiting' AND wake_at IS NOT NULL")
 CALLED = text("spec IS NOT NULL")
 UNCONSUMED = text("consumed_by IS NULL")
 _HAS_REQUEST = text("llm_request_id IS NOT NULL")
+_IS_HIT = text("cached_from IS NOT NULL")
 
 
 class FlowStepRun(Base):
@@ -163,6 +165,10 @@ class FlowStepRun(Base):
     spec: Mapped[Any | None]
     observed: Mapped[int | None]
     shielded_until: Mapped[datetime | None]
+    # Of a hit: the step whose result it has, and what that had cost.
+    cached_from: Mapped[UUID | None]
+    saved_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    saved_cost: Mapped[Decimal | None]
 
     run: Mapped[FlowRun] = relationship(back_populates="steps")
 
@@ -170,6 +176,7 @@ class FlowStepRun(Base):
         Index("ix_flow_step_runs_node", "flow_run_id", "step_key", "map_index"),
         Index("ix_flow_step_runs_step_name", "step_name"),
         _partial("ix_flow_step_runs_llm_request_id", "llm_request_id", where=_HAS_REQUEST),
+        _partial("ix_flow_step_runs_cached_from", "cached_from", where=_IS_HIT),
         # What the engine and the sweeper ask, over the few rows that can be an answer.
         _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=OPEN),
         _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=UNADVANCED),
@@ -243,3 +250,60 @@ class FlowDuty(Base):
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
     due_at: Mapped[datetime]
     position: Mapped[str] = mapped_column(Text, default="")
+
+
+class CachedResult(Base):
+    """A result that other steps may take, until it expires; of the step that has made it."""
+
+    __tablename__ = "flow_cached_results"
+
+    step_run_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64))
+    step_name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    result: Mapped[Any]
+    outputs: Mapped[Any | None]
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[Decimal]
+
+    __table_args__ = (Index(None, "key", "expires_at"), Index(None, "expires_at"))
+
+
+class Slot(Base):
+    """One of the places that a limit has: held by a lease, promised to a step, or free."""
+
+    __tablename__ = "flow_slots"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    step_run_id: Mapped[UUID | None]
+    token: Mapped[UUID | None]
+    free_at: Mapped[datetime]
+
+
+class Wait(Base):
+    """A queued step that waits for a slot."""
+
+    __tablename__ = "flow_waits"
+
+    step_run_id: Mapped[UUID] = mapped_column(
+        ForeignKey("flow_step_runs.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(200))
+    slots: Mapped[int]
+    since: Mapped[datetime]
+
+    __table_args__ = (Index(None, "key", "since"),)
+
+
+class Meter(Base):
+    """What was used under a key: tokens of a rate's window, or all that a budget counts."""
+
+    __tablename__ = "flow_meters"
+
+    key: Mapped[str] = mapped_column(String(250), primary_key=True)
+    began_at: Mapped[datetime]
+    used: Mapped[int] = mapped_column(BigInteger)
+    used_before: Mapped[int] = mapped_column(BigInteger, default=0)
+    cost: Mapped[Decimal] = mapped_column(default=Decimal(0))

@@ -19,6 +19,10 @@ RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
 DUTIES: Table = Base.metadata.tables["flow_duties"]
 SIGNALS: Table = Base.metadata.tables["flow_signals"]
+CACHED: Table = Base.metadata.tables["flow_cached_results"]
+SLOTS: Table = Base.metadata.tables["flow_slots"]
+WAITS: Table = Base.metadata.tables["flow_waits"]
+METERS: Table = Base.metadata.tables["flow_meters"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.

@@ -14,6 +14,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.rows import RunView, StepView
 
 _C = STEPS.c
+_SAVED = (func.count(_C.cached_from), func.sum(_C.saved_tokens), func.sum(_C.saved_cost))
 
 
 def view(connection: Connection, run_id: RunId) -> RunView | None:
@@ -67,6 +68,7 @@ def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:
             func.max(_C.attempt),
             func.sum(_C.tokens_used),
             func.sum(_C.cost_estimate),
+            *_SAVED,
         )
         .where(_C.flow_run_id == run_id, _C.map_index.is_not(None))
         .group_by(_C.step_key, _C.status)
@@ -94,6 +96,9 @@ def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:
         _C.inputs,
         _C.spec.is_not(None).label("is_called"),
         _C.spec["kind"].as_string().label("kind"),
+        _C.cached_from,
+        _C.saved_tokens,
+        _C.saved_cost,
     ).where(_C.flow_run_id == run_id, _C.map_index.is_(None))
     rows = connection.execute(nodes.order_by(_C.step_order)).all()
     return tuple(_step(row, items.get(row.step_key, [])) for row in rows)
@@ -116,6 +121,9 @@ def _step(row: Any, items: Sequence[Any]) -> StepView:
         execution_time_ms=row.execution_time_ms,
         tokens=row.tokens_used + sum(int(item[3]) for item in items),
         cost=row.cost_estimate + sum((item[4] for item in items), Decimal(0)),
+        hits=int(row.cached_from is not None) + sum(item[5] for item in items),
+        saved_tokens=(row.saved_tokens or 0) + sum(int(item[6] or 0) for item in items),
+        saved_cost=sum((item[7] or Decimal(0) for item in items), row.saved_cost or Decimal(0)),
         worker=row.worker,
         error_type=row.error_type,
         error_message=row.error_message,

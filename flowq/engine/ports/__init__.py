@@ -10,6 +10,7 @@ Each port has one contract suite under tests/contract that every adapter passes.
 through them stand in `rows`.
 """
 
+from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.messaging import Dispatcher, Entry, Events, Page
@@ -21,6 +22,7 @@ from flowq.engine.ports.sweeps import Sweeps
 
 __all__ = [
     "Cache",
+    "CachedResults",
     "Dispatcher",
     "Entry",
     "Events",

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
+from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.runs import RunRows
@@ -43,6 +44,10 @@ class Transaction(Protocol):
     @property
     def sweeps(self) -> Sweeps:
         """What the sweeper asks."""
+
+    @property
+    def cached(self) -> CachedResults:
+        """Results that other steps may take."""
 
     @property
     def invariants(self) -> Invariants:

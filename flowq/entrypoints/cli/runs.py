@@ -280,7 +280,8 @@ def _run_json(view: RunView) -> dict[str, Any]:
 def _step_json(step: StepView, after: tuple[str, ...]) -> dict[str, Any]:
     names = (
         "key name order status map_size counts total done failed attempts recoveries started_at "
-        "completed_at execution_time_ms tokens cost worker error_type error_message metadata"
+        "completed_at execution_time_ms tokens cost hits saved_tokens saved_cost worker error_type "
+        "error_message metadata"
     )
     return {**_facts(step, names), "after": after}
 

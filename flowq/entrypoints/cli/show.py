@@ -111,6 +111,7 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
         "steps": f"{looks.count(view.done)} of {looks.count(view.total)} done",
         "cost": f"{looks.money(view.cost)}, {looks.count(view.tokens)} tokens",
         "models": ", ".join(_calls(line) for line in calls),
+        "saved": _saved(view),
         "user": view.user_id or "",
         "next run": str(view.continued_as or ""),
     }
@@ -128,6 +129,15 @@ def _calls(line: CostLine) -> str:
     unknown = f", {looks.count(line.unknown)} of unknown cost" if line.unknown else ""
     failed = f", {looks.count(line.failed)} failed" if line.failed else ""
     return f"{line.name} ({looks.count(line.calls)} calls{failed}{unknown})"
+
+
+def _saved(view: RunView) -> str:
+    """Say what the cache has spared."""
+    if not view.hits:
+        return ""
+    saved = view.saved
+    results = "1 cached result" if view.hits == 1 else f"{looks.count(view.hits)} cached results"
+    return f"{looks.money(saved.cost)}, {looks.count(saved.tokens)} tokens by {results}"
 
 
 def _short(value: Any) -> str:
@@ -150,6 +160,8 @@ def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Tab
         )
         if (step.called or spec.step(step.key).kind) is StepKind.FLOW:
             name.append(f"  {_child(view, step)}", style="dim")
+        if step.hits:
+            name.append("  cached" if step.map_size is None else f"  {step.hits} cached", "dim")
         if line.also:
             name.append(f"  also after {', '.join(line.also)}", style="dim")
         attempts = str(step.attempts or "")

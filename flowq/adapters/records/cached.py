@@ -1,0 +1,117 @@
+"""Results that other steps may take, and which objects they keep from being deleted.
+
+An entry belongs to the step that has made the result. It is found by its key until it expires, and
+kept for a while after that: whoever has found it just before may still be writing its own row. A
+step that has taken a result names the object of another step; its row says so in `cached_from`.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Float, Text, bindparam, cast, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from flowq.adapters.records.attempt_writes import result_columns
+from flowq.adapters.records.payloads import copy_from_text
+from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.repository import CACHED, STEPS, Repository
+from flowq.adapters.records.types import DbNow
+from flowq.core.ids import StepRunId
+from flowq.core.results import Place, ResultRef, step_of_object
+from flowq.core.states import StepState
+from flowq.core.usage import Usage
+from flowq.engine.rows import CachedResult, Claim, Outcome
+
+_E, _C = CACHED.c, STEPS.c
+_KEYS: Any = bindparam("p_keys", expanding=True)
+
+_FIND = Prepared(
+    select(_E.step_run_id, _E.result, cast(_E.outputs, Text), _E.tokens, _E.cost)
+    .where(_E.key == bindparam("p_key"), _E.expires_at > DbNow())
+    .order_by(_E.expires_at.desc())
+    .limit(1)
+)
+
+_COLUMNS: Final = (
+    "step_run_id",
+    "key",
+    "step_name",
+    "created_at",
+    "expires_at",
+    "result",
+    "outputs",
+    "tokens",
+    "cost",
+)
+#: Only while the attempt holds its lease: what a loser has made is no step's result.
+_MADE = select(
+    _C.id,
+    bindparam("p_key", type_=_E.key.type),
+    _C.step_name,
+    DbNow(),
+    DbNow(bindparam("p_ttl", type_=Float)),
+    bindparam("p_result", type_=_E.result.type),
+    bindparam("p_outputs", type_=_E.outputs.type),
+    _C.tokens_used,
+    _C.cost_estimate,
+).where(
+    _C.id == bindparam("p_id"),
+    _C.lease_token == bindparam("p_token"),
+    _C.status == StepState.RUNNING,
+)
+
+
+def _upsert(insert: Any) -> Any:
+    put = insert.from_select(_COLUMNS, _MADE)
+    changed = {name: put.excluded[name] for name in _COLUMNS[1:]}
+    return put.on_conflict_do_update(index_elements=["step_run_id"], set_=changed)
+
+
+_PUT: Final = {
+    "postgresql": Prepared(_upsert(postgresql.insert(CACHED))),
+    "sqlite": Prepared(_upsert(sqlite.insert(CACHED))),
+}
+_PURGE = delete(CACHED).where(_E.expires_at < DbNow(bindparam("p_before", type_=Float)))
+
+_IN_ENTRIES = select(_E.result["key"].as_string()).where(_E.step_run_id.in_(_KEYS))
+_IN_HITS = select(_C.result["key"].as_string()).where(
+    _C.cached_from.in_(_KEYS), _C.cached_from.is_not(None)
+)
+_IN_OWNERS = select(_C.result["key"].as_string()).where(_C.id.in_(_KEYS))
+
+
+class SqlCachedResults(Repository):
+    """Implements `flowq.engine.ports.CachedResults`."""
+
+    def find(self, key: str) -> CachedResult | None:
+        """Return the result under a key that expires last."""
+        row = self._run(_FIND, {"p_key": key}).first()
+        if row is None:
+            return None
+        ref = ResultRef.model_validate(row[1])
+        copy = None if row[2] is None or ref.place is not Place.ROW else row[2]
+        data = None if copy is None else copy_from_text(ref.codec, copy)
+        return CachedResult(StepRunId(row[0]), ref, data, Usage(int(row[3]), row[4]))
+
+    def put(self, key: str, claim: Claim, outcome: Outcome, ttl: timedelta) -> bool:
+        """Let others take what an attempt has made; False if it has lost its lease."""
+        given = {"p_key": key, "p_id": claim.id, "p_token": claim.token}
+        given |= {"p_ttl": ttl.total_seconds(), **result_columns(outcome)}
+        return self._changes(_PUT[self._connection.dialect.name], given)
+
+    def purge(self, age: timedelta) -> int:
+        """Delete the entries that expired so long ago."""
+        return self._run(_PURGE, {"p_before": -age.total_seconds()}).rowcount
+
+
+class SharedObjects(Repository):
+    """Which objects are named by others than the row that is asked about."""
+
+    def _shared(self, keys: Iterable[str], *, owners: bool = False) -> set[str]:
+        """Return those of the keys that an entry or a hit names; with `owners`, or their step."""
+        wanted = {key: owner for key in keys if (owner := step_of_object(key)) is not None}
+        steps: Sequence[Any] = list(set(wanted.values()))
+        queries = (_IN_ENTRIES, _IN_HITS, *((_IN_OWNERS,) if owners else ()))
+        named = {row[0] for query in queries for row in self._run_parts(query, {}, steps)}
+        return wanted.keys() & named
