@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowq.authoring.caching import Cache
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
     from flowq.authoring.flows import AsyncFlow, Flow, flow
+    from flowq.authoring.limiting import Concurrency, Rate
     from flowq.authoring.llm_steps import ImageStep, NewsStep, StructuredStep, UnstructuredStep
     from flowq.authoring.refs import Ref, length
     from flowq.authoring.steps import Step, step
@@ -31,10 +32,12 @@ __all__ = [
     "BaseFlow",
     "BaseStep",
     "Cache",
+    "Concurrency",
     "Flow",
     "ImageStep",
     "NewsItem",
     "NewsStep",
+    "Rate",
     "Ref",
     "RetryPolicy",
     "Run",
@@ -64,10 +67,12 @@ _HOMES = {
     "BaseFlow": "flowq.authoring.base_flow",
     "BaseStep": "flowq.authoring.base_steps",
     "Cache": "flowq.authoring.caching",
+    "Concurrency": "flowq.authoring.limiting",
     "Flow": "flowq.authoring.flows",
     "ImageStep": "flowq.authoring.llm_steps",
     "NewsItem": "flowq.llm.results",
     "NewsStep": "flowq.authoring.llm_steps",
+    "Rate": "flowq.authoring.limiting",
     "Ref": "flowq.authoring.refs",
     "RetryPolicy": "flowq.core.retries",
     "Run": "flowq.client",

@@ -52,13 +52,18 @@ def upgrade() -> None:
         sa.Column("step_run_id", sa.Uuid(), nullable=True),
         sa.Column("token", sa.Uuid(), nullable=True),
         sa.Column("free_at", UtcDateTime(), nullable=False),
+        sa.Column("used_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("key", "number", name="pk_flow_slots"),
     )
+    op.create_index("ix_flow_slots_key_free_at", "flow_slots", ["key", "free_at"])
     op.create_table(
         "flow_waits",
         sa.Column("step_run_id", sa.Uuid(), nullable=False),
         sa.Column("key", sa.String(length=200), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
+        sa.Column("per_seconds", sa.Double(), nullable=True),
+        sa.Column("number", sa.Integer(), nullable=True),
+        sa.Column("turn_at", UtcDateTime(), nullable=True),
         sa.Column("since", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["step_run_id"],

@@ -80,6 +80,7 @@ def _add(
         timeout=options.timeout,
         queue=options.queue,
         cache=options.cache,
+        limits=options.concurrency + options.rate,
     )
     return trace.add(step)
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
+from flowq.core.limits import LimitSpec
 from flowq.core.retries import RetryPolicy
 from flowq.core.spec import CacheSpec, Tolerance
 
@@ -44,6 +45,8 @@ class Options:
         timeout: For one attempt.
         queue: Celery queue; None leaves it to `task_routes`.
         cache: Whose results it may take; None runs it always.
+        concurrency: How many may be under way at once.
+        rate: How many may begin within a time.
         allow_failure: Whether the run goes on when it fails.
         when: A Ref, a Condition or a plain value; false skips the node.
         after: Refs of nodes that come before, without data.
@@ -56,6 +59,8 @@ class Options:
     timeout: timedelta | None = None
     queue: str | None = None
     cache: CacheSpec | None = None
+    concurrency: tuple[LimitSpec, ...] = ()
+    rate: tuple[LimitSpec, ...] = ()
     allow_failure: bool = False
     when: Any = UNSET
     after: tuple[Any, ...] = ()

@@ -13,6 +13,12 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from flowq.authoring.caching import CacheOption, cache_of
 from flowq.authoring.callee import Callee
 from flowq.authoring.calls import call, call_map
+from flowq.authoring.limiting import (
+    ConcurrencyOption,
+    RateOption,
+    concurrency_of,
+    rates_of,
+)
 from flowq.authoring.naming import registered_name
 from flowq.authoring.options import (
     UNSET,
@@ -92,6 +98,8 @@ class Step(Generic[P, R]):
         timeout: Duration | Unset | None = UNSET,
         queue: str | Unset | None = UNSET,
         cache: CacheOption | Unset = UNSET,
+        concurrency: ConcurrencyOption | Unset = UNSET,
+        rate: RateOption | Unset = UNSET,
         allow_failure: bool | Unset = UNSET,
         when: Any = UNSET,
         after: Any = UNSET,
@@ -108,6 +116,8 @@ class Step(Generic[P, R]):
             queue: Celery queue.
             cache: Whose results it may take, and for how long; as for `@step`, but for the key
                 function, which only `@step` takes.
+            concurrency: How many may be under way at once; as for `@step`.
+            rate: How many may begin within a time; as for `@step`.
             allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
             when: A Ref, a comparison of Refs or a plain value; false skips the step and what
                 needs it.
@@ -125,6 +135,12 @@ class Step(Generic[P, R]):
             timeout=timeout,
             queue=queue,
             cache=_cache_of_call(cache),
+            concurrency=UNSET
+            if isinstance(concurrency, Unset)
+            else concurrency_of(concurrency, self.type.name, self.type.signature),
+            rate=UNSET
+            if isinstance(rate, Unset)
+            else rates_of(rate, self.type.name, self.type.signature),
             allow_failure=allow_failure,
             when=when,
             after=after,
@@ -169,6 +185,8 @@ class StepDecorator:
         timeout: Duration | None = None,
         queue: str | None = None,
         cache: CacheOption = None,
+        concurrency: ConcurrencyOption = None,
+        rate: RateOption = None,
         allow_failure: bool = False,
     ) -> StepMaker: ...
     def __call__(
@@ -185,6 +203,8 @@ class StepDecorator:
         timeout: Duration | None = None,
         queue: str | None = None,
         cache: CacheOption = None,
+        concurrency: ConcurrencyOption = None,
+        rate: RateOption = None,
         allow_failure: bool = False,
     ) -> Any:
         """Make a function a step.
@@ -201,6 +221,10 @@ class StepDecorator:
             queue: Celery queue; when left out, `task_routes` decide.
             cache: Take the result of an earlier call with the same inputs that is no older than
                 this: a time, True for a day, or a `Cache`.
+            concurrency: How many may be under way at once over all workers: a number, or a
+                `Concurrency` with a key of its own.
+            rate: How many may begin within a time over all workers: `"60/minute"`, a `Rate`, or
+                several.
             allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
 
         Raises:
@@ -224,7 +248,9 @@ class StepDecorator:
         )
 
         def decorate(function: Callable[..., Any]) -> Step[..., Any]:
-            return _define(function, name, options, cache_key)
+            defined = _define(function, name, options, cache_key)
+            limited = concurrency is not None or rate is not None
+            return defined.options(concurrency=concurrency, rate=rate) if limited else defined
 
         return decorate if function is None else decorate(function)
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flowq.core.limits import LimitSpec
 from flowq.core.references import Template
 from flowq.core.retries import RetryPolicy
 
@@ -96,6 +97,7 @@ class StepSpec(_Value):
     timeout: timedelta | None = None  #: For one attempt.
     queue: str | None = None  #: None leaves it to Celery's `task_routes`.
     cache: CacheSpec | None = None
+    limits: tuple[LimitSpec, ...] = ()
 
 
 class CallSpec(StepSpec):

@@ -46,6 +46,7 @@ from flowq.engine.endings import (
 from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.limits import Denied, limits_of, put_back, within
 from flowq.engine.model_calls import ModelCalls
 from flowq.engine.outages import wait_out
 from flowq.engine.pause import pause
@@ -82,7 +83,6 @@ def run_attempt(
     if claim is None:
         return Ended(Ending.NOT_CLAIMED)
     started = time.monotonic()
-    news.step_started(engine, claim)
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
         with engine.leases.hold(claim.token, attempt), local_files():
@@ -109,6 +109,8 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
     cause: Exception | None = None
     try:
         step, inputs = wait_out(engine, lambda _: _load(engine, claim))
+        if not step.limits:  # else it may have to wait
+            news.step_started(engine, claim)
         if engine.leases.stopping:
             give_back(engine, [claim.token])
             return Ended(Ending.GIVEN_BACK)
@@ -124,6 +126,8 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
             end = partial(completed, engine, claim, outcome, joined=joined)
     except LeaseLost:
         raise
+    except Denied as denied:
+        end = partial(put_back, engine, claim, denied)
     except StepCancelled:
         end = partial(end_cancelled, engine, claim, started)
     except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure
@@ -152,10 +156,13 @@ def _outcome(
         if hit is not None:
             found, stored = hit
             return Outcome(stored.ref, stored.copy, execution_time_ms=since(started), hit=found)
-    reach(FaultPoint.BEFORE_CODE)
-    context = _context(engine, attempt, step_type, claim, _model_calls(engine, claim, step))
-    value = _call(attempt, step_type, context, step, bound)
-    reach(FaultPoint.AFTER_CODE)
+    with within(engine, claim, limits_of(step, bound)):
+        if step.limits:
+            news.step_started(engine, claim)
+        reach(FaultPoint.BEFORE_CODE)
+        context = _context(engine, attempt, step_type, claim, _model_calls(engine, claim, step))
+        value = _call(attempt, step_type, context, step, bound)
+        reach(FaultPoint.AFTER_CODE)
     stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
     outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))

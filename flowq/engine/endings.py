@@ -64,6 +64,7 @@ class Ending(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"  #: Its run was cancelled, or stopped before it could start a child run.
     GIVEN_BACK = "given back"  #: This process has to end; another worker runs the step.
+    DENIED = "denied"  #: A limit is reached: it is queued again, and nothing was counted.
     LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
 
 

@@ -23,8 +23,8 @@ from flowq.core.states import StepState
 from flowq.engine.advance import call_ended, run_ready
 from flowq.engine.completion import end_item
 from flowq.engine.engine import Engine
+from flowq.engine.resending import alone, resend
 from flowq.engine.rows import Claim, StepPlace
-from flowq.engine.sweeper import alone, resend
 
 logger = logging.getLogger(__name__)
 

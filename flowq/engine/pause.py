@@ -27,8 +27,8 @@ from flowq.engine.cancel import storable_reason
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
+from flowq.engine.resending import alone, resend
 from flowq.engine.rows import StepPlace
-from flowq.engine.sweeper import alone, resend
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from flowq.core.errors import Unavailable
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.engine.engine import Engine
-from flowq.engine.sweeper import alone, resend
+from flowq.engine.resending import alone, resend
 
 logger = logging.getLogger(__name__)
 

@@ -22,24 +22,22 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from flowq.core.errors import RedisUnavailable, RunNotFound, Unavailable
+from flowq.core.errors import RedisUnavailable, Unavailable
 from flowq.core.ids import (
     FIRST_ID,
     BatchId,
     RunId,
-    batch_of_items,
-    batch_of_nodes,
     batch_of_run,
-    node_id,
 )
 from flowq.engine import news
 from flowq.engine.collector import COLLECT, EVERY
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.limits import sweep_limits
 from flowq.engine.orphans import SHIELD, stop_orphans
 from flowq.engine.ports import Transaction
+from flowq.engine.resending import alone, resend
 from flowq.engine.rows import Batch, StepPlace
-from flowq.engine.sending import message, send_again
 from flowq.engine.signals import deliver
 
 logger = logging.getLogger(__name__)
@@ -72,6 +70,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     ended: list[BatchId] = []
     moved = _recover(engine, ended)
     moved += _resend_unclaimed(engine)
+    moved += sweep_limits(engine)
     moved += _stop_overdue(engine, ended)
     ended += engine.records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
     _inspect(engine, grace, ended)
@@ -142,33 +141,6 @@ def _room(engine: Engine, batches: Sequence[Batch]) -> dict[str, int]:
     dispatcher = engine.dispatcher
     queues = {dispatcher.queue_of(batch.messages[0]) for batch in batches}
     return {queue: max(_TRICKLE, _FULL - dispatcher.depth(queue)) for queue in queues}
-
-
-def resend(engine: Engine, batches: Sequence[Batch]) -> None:
-    """Send steps again, each on its own: it advances by itself, whatever became of its chord."""
-    if batches:
-        count = len(batches)
-        extra = {"action": "resend", "steps": count}
-        logger.info("sending %d steps again", count, extra=extra)
-    send_again(engine, batches)
-
-
-def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
-    """Return a batch of its own for each step."""
-    batches: list[Batch] = []
-    for place in places:
-        try:
-            step = engine.definitions.get(place.run_id).step(place.key)
-        except RunNotFound:
-            continue  # deleted meanwhile, with its steps
-        one = message(place.run_id, step, place.map_index)
-        batches.append(Batch(_batch_of(place), (one,), joined=False))
-    return batches
-
-
-def _batch_of(place: StepPlace) -> BatchId:
-    node = node_id(place.run_id, place.key)
-    return batch_of_nodes(place.run_id, node) if place.map_index is None else batch_of_items(node)
 
 
 def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:

@@ -123,8 +123,10 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> None:
         wait_out(engine, lambda _: not_claimed(engine, step_id), stop=True)
     elif ended.how is Ending.GIVEN_BACK:
         _runs_elsewhere(joined=joined)
-    elif ended.how is Ending.RETRYING:
+    elif ended.how is Ending.RETRYING or (ended.how is Ending.DENIED and ended.delay is not None):
         _retry(task, ended)
+    elif ended.how is Ending.DENIED:
+        _waits(joined=joined)
     elif ended.how is Ending.FAILED and ended.error is not None:
         raise _plain(ended.error)
     elif ended.how is Ending.CANCELLED:
@@ -140,6 +142,12 @@ def _runs_elsewhere(*, joined: bool) -> None:
     """
     if not joined:
         raise Retry("this worker has to end", when=0)  # type: ignore[arg-type]  # an int is a Real
+
+
+def _waits(*, joined: bool) -> None:
+    """Tell Celery, and Flower, that a step waits for a limit; as `_runs_elsewhere` does."""
+    if not joined:
+        raise Retry("a limit is reached", when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
 def _plain(error: Exception) -> Exception:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flowq import flow, step
+from flowq import Rate, flow, step
 
 
 @step
@@ -296,3 +296,60 @@ def endless(kind: str, folder: str) -> Any:
 @flow
 def endless_parent(kind: str, folder: str) -> Any:
     return echo(endless(kind, folder))
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+def _span(folder: str, item: int, began: float) -> None:
+    (Path(folder) / f"{item}-{os.getpid()}").write_text(f"{began} {time.time()}")
+
+
+@step(concurrency=50)
+async def second_long(item: int, folder: str) -> int:
+    began = time.time()
+    await asyncio.sleep(1)
+    _span(folder, item, began)
+    return item
+
+
+@flow
+def fifty_at_once(count: int, folder: str) -> Any:
+    return total(second_long.map(list(range(count)), folder=folder))
+
+
+@step(concurrency=2)
+def held(item: int, folder: str) -> int:
+    began = time.time()
+    time.sleep(0.2)
+    _span(folder, item, began)
+    return item
+
+
+@flow
+def two_at_once(count: int, folder: str) -> Any:
+    return total(held.map(list(range(count)), folder=folder))
+
+
+@step(rate=Rate(5, per=1))
+def hurried(item: int, folder: str) -> int:
+    _span(folder, item, time.time())
+    return item
+
+
+@flow
+def five_a_second(count: int, folder: str) -> Any:
+    return total(hurried.map(list(range(count)), folder=folder))
+
+
+@step(concurrency=1)
+def stuck(file: str) -> str:
+    Path(file).write_text("began")
+    if not Path(f"{file}-go").exists():
+        time.sleep(60)
+    return "went"
+
+
+@flow
+def stuck_once(file: str) -> str:
+    return stuck(file)

@@ -176,7 +176,7 @@ class InProcessDispatcher:
             self._ended(delivery)  # a task that failed, so its chord does not wait for it
             raise
         self._seen(message, ended)
-        if ended.how is Ending.RETRYING:
+        if ended.how is Ending.RETRYING or (ended.how is Ending.DENIED and ended.delay is not None):
             assert ended.delay is not None
             self._put([delivery], self._clock() + ended.delay.total_seconds())
             return

@@ -34,6 +34,7 @@ from flowq.adapters.records.cached import SqlCachedResults
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
+from flowq.adapters.records.limits import SqlLimits
 from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.places import Place, place_of, shown
@@ -98,6 +99,11 @@ class SqlTransaction:
     def cached(self) -> SqlCachedResults:
         """Results that other steps may take."""
         return SqlCachedResults(self.within)
+
+    @cached_property
+    def limits(self) -> SqlLimits:
+        """The slots of limits."""
+        return SqlLimits(self.within)
 
     @cached_property
     def invariants(self) -> SqlInvariants:

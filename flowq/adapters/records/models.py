@@ -18,7 +18,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, TextClause, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TextClause,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from flowq.adapters.records.types import Money, UtcDateTime
@@ -280,6 +291,9 @@ class Slot(Base):
     step_run_id: Mapped[UUID | None]
     token: Mapped[UUID | None]
     free_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "key", "free_at"),)
 
 
 class Wait(Base):
@@ -292,6 +306,9 @@ class Wait(Base):
     )
     key: Mapped[str] = mapped_column(String(200))
     slots: Mapped[int]
+    per_seconds: Mapped[float | None] = mapped_column(Double)
+    number: Mapped[int | None]
+    turn_at: Mapped[datetime | None]
     since: Mapped[datetime]
 
     __table_args__ = (Index(None, "key", "since"),)

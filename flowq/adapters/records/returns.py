@@ -6,14 +6,16 @@ may have happened, asks here what the row says of its attempt.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Float, bindparam, select, update
 
+from flowq.adapters.records.pause_writes import PARKED
 from flowq.adapters.records.prepared import Prepared
-from flowq.adapters.records.repository import STEPS, Repository
+from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LeaseToken, RunId
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Claim, StepPlace
 
 _C = STEPS.c
@@ -34,6 +36,21 @@ _GIVE_BACK = Prepared(
     .returning(_C.flow_run_id, _C.step_key, _C.map_index)
 )
 
+_PUT_BACK = (
+    update(STEPS)
+    .where(
+        _C.id == bindparam("p_id"),
+        _C.lease_token == bindparam("p_token"),
+        _C.status == StepState.RUNNING,
+    )
+    .values(
+        status=StepState.QUEUED, attempt=_C.attempt - 1, lease_token=None, lease_expires_at=None
+    )
+    .returning(select(RUNS.c.status).where(RUNS.c.id == _C.flow_run_id).scalar_subquery())
+)
+_PUT_BACK_FOR = Prepared(_PUT_BACK.values(wake_at=DbNow(bindparam("p_delay", type_=Float))))
+_PUT_AWAY = Prepared(_PUT_BACK.values(wake_at=PARKED))
+
 _ENDED = Prepared(
     select(_C.status).where(
         _C.id == bindparam("p_id"),
@@ -51,6 +68,15 @@ class Returns(Repository):
         """`running` → `queued` without counting the attempt; returns the steps it has changed."""
         rows = self._run(_GIVE_BACK, {"p_tokens": list(tokens)})
         return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]
+
+    def put_back(self, claim: Claim, delay: timedelta | None) -> RunState | None:
+        """`running` → `queued` without counting the attempt, if the lease still holds."""
+        given = {"p_id": claim.id, "p_token": claim.token}
+        if delay is None:
+            state = self._run(_PUT_AWAY, given).scalar()
+        else:
+            state = self._run(_PUT_BACK_FOR, {**given, "p_delay": delay.total_seconds()}).scalar()
+        return None if state is None else RunState(state)
 
     def ended(self, claim: Claim, worker: str) -> StepState | None:
         """Return the state in which an attempt has left its row; None if it was another's doing."""

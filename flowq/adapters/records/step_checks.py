@@ -29,7 +29,7 @@ from flowq.adapters.records.checks import (
     in_state,
     steps,
 )
-from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.adapters.records.repository import RUNS, STEPS, WAITS
 from flowq.adapters.records.types import DbNow
 from flowq.core.results import Place
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, RunState, StepState
@@ -217,6 +217,7 @@ _PARKED = steps(
         R.status == RunState.RUNNING,
         in_state(StepState.QUEUED),
         S.wake_at > DbNow(365 * 86_400.0),
+        ~exists().where(WAITS.c.step_run_id == S.id),
     ),
     "it is queued and looked at not before ",
     S.wake_at,
@@ -255,7 +256,11 @@ STEP_CHECKS: Final = (
         "without a sweeper acting.",
         [_OVERDUE],
     ),
-    Check("parked step", "A step is put out of sight only while its run is paused.", [_PARKED]),
+    Check(
+        "parked step",
+        "A step is out of sight only if its run is paused or it waits for a slot.",
+        [_PARKED],
+    ),
     Check("step ends", "Exactly the steps that have ended have an end time.", [_END_TIME]),
     Check("step error", "A failed step has an error, a completed one has none.", [_ERROR]),
     Check(

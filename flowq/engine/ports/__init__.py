@@ -12,6 +12,7 @@ through them stand in `rows`.
 
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
+from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.messaging import Dispatcher, Entry, Events, Page
 from flowq.engine.ports.records import Joined, Records, Transaction
@@ -28,6 +29,7 @@ __all__ = [
     "Events",
     "Invariants",
     "Joined",
+    "Limits",
     "LlmRequests",
     "ObjectStore",
     "Page",

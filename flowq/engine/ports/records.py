@@ -8,6 +8,7 @@ from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
+from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
@@ -48,6 +49,10 @@ class Transaction(Protocol):
     @property
     def cached(self) -> CachedResults:
         """Results that other steps may take."""
+
+    @property
+    def limits(self) -> Limits:
+        """The slots of limits."""
 
     @property
     def invariants(self) -> Invariants:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.ports.programs import ProgramRows
 from flowq.engine.rows import (
     Claim,
@@ -185,6 +185,17 @@ class StepRows(ProgramRows, Protocol):
 
     def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepPlace]:
         """Put the queued steps of runs into its sight again; returns them, to be sent."""
+
+    def put_back(self, claim: Claim, delay: timedelta | None) -> RunState | None:
+        """`running` → `queued` without counting the attempt, if the lease still holds.
+
+        Args:
+            claim: The attempt.
+            delay: When it is due to be sent again; None puts it out of the sweeper's sight.
+
+        Returns:
+            The state of its run; None when the lease is lost.
+        """
 
     def ended(self, claim: Claim, worker: str) -> StepState | None:
         """The state in which an attempt has left its row; None if it holds it, or never did that.

@@ -104,7 +104,7 @@ def lost_messages_stay_lost(patch: Patch) -> None:
     def broken(_engine: Engine, _batches: Sequence[Any]) -> None:
         return None
 
-    patch.setattr("flowq.engine.sweeper.send", broken)
+    patch.setattr("flowq.engine.resending.send_again", broken)
 
 
 def _finds_nothing(patch: Patch, question: str) -> None:

@@ -1,0 +1,88 @@
+"""What a limit is: so many at once, or so many within a time. Pure.
+
+Both are *slots*. Of a limit on what is under way a slot is held while code runs, and then given to
+the next. Of a rate a slot is used for a moment and rests for the rate's time: since a rate of 60 a
+minute has 60 slots, no minute, wherever it begins, sees more than 60 starts.
+
+A key says what is limited together; it may name parameters of the step: `customer {customer}`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from string import Formatter
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_SLOTS: Final = 100_000
+LONGEST_TIME: Final = timedelta(days=31)
+_LONGEST_KEY: Final = 180
+_RATE: Final = re.compile(r"\s*(\d+)\s*(?:/|per)\s*(\w+)\s*")
+_UNITS: Final[Mapping[str, timedelta]] = {
+    name: time
+    for names, time in (
+        (("s", "sec", "second"), timedelta(seconds=1)),
+        (("m", "min", "minute"), timedelta(minutes=1)),
+        (("h", "hour"), timedelta(hours=1)),
+        (("d", "day"), timedelta(days=1)),
+    )
+    for name in names
+}
+
+
+class LimitSpec(BaseModel):
+    """A limit as the spec of a step holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str  #: With the names of parameters in braces.
+    slots: int = Field(ge=1, le=MOST_SLOTS)
+    per: timedelta | None = None  #: The time of a rate; None limits what is under way.
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit as one attempt meets it."""
+
+    key: str  #: Unique among all limits, of 200 characters at most.
+    slots: int
+    per: timedelta | None
+
+
+def limit_of(spec: LimitSpec, arguments: Mapping[str, Any]) -> Limit:
+    """Return the limit that an attempt with these arguments meets."""
+    kind = "at-once" if spec.per is None else "rate"
+    text = spec.key.format_map(arguments)
+    if len(text) > _LONGEST_KEY or "\0" in text or not text.isprintable():
+        text = "sha256:" + sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return Limit(f"{kind}:{text}", spec.slots, spec.per)
+
+
+def names_in(key: str) -> set[str]:
+    """Return the parameters that a key names.
+
+    Raises:
+        ValueError: its braces do not fit together, or are empty.
+    """
+    fields = [field for _, field, _, _ in Formatter().parse(key) if field is not None]
+    names = {re.split(r"[.\[]", field)[0] for field in fields}
+    if not all(name.isidentifier() for name in names):
+        raise ValueError("its braces must hold the names of parameters")
+    return names
+
+
+def parse_rate(text: str) -> tuple[int, timedelta]:
+    """Read `60/minute`, `10 per second`, `1000/h`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    found = _RATE.fullmatch(text)
+    unit = found[2].lower() if found else ""
+    time = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
+    if found is None or time is None:
+        raise ValueError(f"{text!r} is no rate like '60/minute'")
+    return int(found[1]), time

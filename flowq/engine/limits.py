@@ -1,0 +1,187 @@
+"""Limits: how many attempts of a key may be under way at once, or begin within a time.
+
+They are asked between the claim and the user's code, when the inputs are known that a key may name.
+An attempt that may not begin is undone: its step is queued again as if it had never been claimed,
+without a lease and out of the sweeper's sight, and waits in a line; it holds no worker, and no
+message goes round for it.
+
+    at once   whoever gives a slot back promises it to the first in the line, and sends that
+    a rate    a step that has to wait gets a turn, at a time that is known, if that is near; its
+              message comes back by then, or the sweeper's. The others wait in a line, from which
+              the sweeper gives turns.
+
+A slot is tied to the lease of its attempt. So one whose worker has died is free as soon as that
+lease has lapsed and a sweeper has come by, which then also sends the next in the line. A line and a
+slot could miss each other when a step begins to wait while the last slot is freed: so each of the
+two looks for the other after its own commit.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from inspect import BoundArguments
+from typing import Final
+
+from flowq.core.errors import Unavailable
+from flowq.core.limits import Limit, limit_of
+from flowq.core.spec import StepSpec
+from flowq.core.states import RunState
+from flowq.engine.advance import finish
+from flowq.engine.completion import lost
+from flowq.engine.endings import Ended, Ending
+from flowq.engine.engine import Engine
+from flowq.engine.outages import wait_out
+from flowq.engine.ports import Transaction
+from flowq.engine.resending import alone
+from flowq.engine.rows import Claim, StepPlace
+from flowq.engine.sending import send_again
+
+logger = logging.getLogger(__name__)
+
+#: Turns of rates are given away so far ahead: a cancelled step wastes no more than that.
+_HORIZON: Final = timedelta(seconds=60)
+#: A message with a turn is sent, or kept in a worker's memory, so long before.
+_MOST_TURNS: Final = 1_000
+_MOST_PROMISES: Final = 1_000
+#: A slot that was taken a moment ago may belong to a lease that a sweeper has not seen yet.
+_RECLAIM_AFTER: Final = timedelta(seconds=10)
+_FORGET: Final = 1_000
+
+
+class Denied(BaseException):
+    """An attempt may not begin now."""
+
+    def __init__(self, limit: Limit, taken: Sequence[Limit], *, undone: bool) -> None:
+        super().__init__(limit.key)
+        self.limit = limit
+        self.taken = taken  #: Of these it had a slot for a moment.
+        self.undone = undone  #: Whether all was undone that it has written.
+
+
+def limits_of(step: StepSpec, bound: BoundArguments) -> list[Limit]:
+    """Return the limits that an attempt meets."""
+    if not step.limits:
+        return []
+    whole = BoundArguments(bound.signature, dict(bound.arguments))
+    whole.apply_defaults()
+    arguments: Mapping[str, object] = whole.arguments
+    return [limit_of(spec, arguments) for spec in step.limits]
+
+
+@contextmanager
+def within(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> Iterator[None]:
+    """Hold a slot of each limit during the block.
+
+    Raises:
+        Denied: one of them has none.
+        DatabaseUnavailable: they could not be asked for.
+    """
+    if not limits:
+        yield
+        return
+
+    def work(tx: Transaction) -> None:
+        for number, limit in enumerate(limits):
+            if not tx.limits.take(limit, claim.id, claim.token):
+                raise Denied(limit, limits[:number], undone=not at_once)
+
+    at_once = len(limits) == 1 and limits[0].per is None  # then it is one statement
+    run = engine.records.single if at_once else engine.records.write
+    wait_out(engine, lambda _: run(work))
+    try:
+        yield
+    finally:
+        for limit in limits:
+            if limit.per is None:
+                _give_on(engine, claim, limit)
+
+
+def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
+    """Give a slot to the next in the line."""
+    promised_for = engine.policies.resend_after
+    try:
+        place = engine.records.write(
+            lambda tx: tx.limits.hand_over(limit, claim.token, promised_for)
+        )
+        if place is not None:
+            _send(engine, [place])
+        elif engine.records.single(lambda tx: tx.limits.is_waited_for(limit)):
+            _promise(engine, limit)
+    except Unavailable as error:
+        # The attempt's lease goes with its end, and then the slot is the sweeper's to free.
+        logger.warning("a slot of %s is left to the sweeper: %s", limit.key, error)
+
+
+def put_back(engine: Engine, claim: Claim, denied: Denied) -> Ended:
+    """Undo an attempt that may not begin, and let its step wait.
+
+    Raises:
+        LeaseLost: the attempt holds its lease no longer.
+    """
+    limit = denied.limit
+
+    def work(tx: Transaction) -> tuple[timedelta | None, RunState]:
+        if denied.undone:
+            tx.limits.make(limit)
+        delay = tx.limits.wait(limit, claim.id, _HORIZON)
+        late = None if delay is None else delay + engine.policies.resend_after
+        state = tx.steps.put_back(claim, late)
+        if state is None:
+            raise lost(claim)
+        return delay, state
+
+    delay, state = engine.records.write(work)
+    for each in (limit, *denied.taken):
+        if each.per is None and engine.records.single(partial(_has_free, limit=each)):
+            _promise(engine, each)
+    if state is RunState.CANCELLING:
+        finish(engine, claim.run_id)  # which cancels the step
+        return Ended(Ending.CANCELLED)
+    return Ended(Ending.DENIED, delay=delay)
+
+
+def _has_free(tx: Transaction, limit: Limit) -> bool:
+    return tx.limits.has_free(limit)
+
+
+def _promise(engine: Engine, limit: Limit, most: int = 1) -> int:
+    """Promise free slots to those that wait, and send them; returns how many."""
+    places: list[StepPlace] = []
+    promised_for = engine.policies.resend_after
+    while len(places) < most:
+        place = engine.records.write(lambda tx: tx.limits.promise(limit, promised_for))
+        if place is None:
+            break
+        places.append(place)
+    _send(engine, places)
+    return len(places)
+
+
+def _send(engine: Engine, places: Sequence[StepPlace]) -> None:
+    if places:
+        send_again(engine, alone(engine, places))
+
+
+def sweep_limits(engine: Engine) -> int:
+    """Free the slots of lost attempts, and send those that could begin; the sweeper's part.
+
+    Returns:
+        How many slots and steps it has moved.
+    """
+    records = engine.records
+    moved = records.single(lambda tx: tx.limits.reclaim(_RECLAIM_AFTER))
+    for limit in records.single(lambda tx: tx.limits.waited_for()):
+        if limit.per is None:
+            moved += _promise(engine, limit, _MOST_PROMISES)
+        else:
+            moved += _give_turns(engine, limit)
+    records.single(lambda tx: tx.limits.forget_ended(_FORGET))
+    return moved
+
+
+def _give_turns(engine: Engine, limit: Limit) -> int:
+    places = engine.records.write(lambda tx: tx.limits.turns(limit, _HORIZON, _MOST_TURNS))
+    _send(engine, places)
+    return len(places)

@@ -1,0 +1,58 @@
+"""The slots of limits: taken with a lease, promised to a step that waits, or free."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from flowq.core.ids import LeaseToken, StepRunId
+from flowq.core.limits import Limit
+from flowq.engine.rows import StepPlace
+
+
+class Limits(Protocol):
+    """Slots, and the steps that wait for one, within one transaction."""
+
+    def take(self, limit: Limit, step_id: StepRunId, token: LeaseToken) -> bool:
+        """Take a slot for an attempt: one promised to its step, or a free one."""
+
+    def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
+        """Let a step wait for a slot, behind all that wait already.
+
+        Returns:
+            How long it is until its turn, if that is known: of a rate, and within `horizon`.
+        """
+
+    def hand_over(
+        self, limit: Limit, token: LeaseToken, promised_for: timedelta
+    ) -> StepPlace | None:
+        """Free the slot that an attempt holds, or promise it to the next that waits.
+
+        Returns:
+            The step that it was promised to, to be sent.
+        """
+
+    def promise(self, limit: Limit, promised_for: timedelta) -> StepPlace | None:
+        """Promise a free slot to the next that waits; returns that step, to be sent."""
+
+    def has_free(self, limit: Limit) -> bool:
+        """Tell whether a slot is free."""
+
+    def make(self, limit: Limit) -> None:
+        """Make the slots of a limit that are not there."""
+
+    def is_waited_for(self, limit: Limit) -> bool:
+        """Tell whether any step waits for a slot of this limit."""
+
+    # --- the sweeper's ---------------------------------------------------------------------------
+
+    def reclaim(self, age: timedelta) -> int:
+        """Free the slots, held for at least `age`, whose lease is gone; returns how many."""
+
+    def waited_for(self) -> Sequence[Limit]:
+        """The limits that steps wait for without knowing their turn."""
+
+    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepPlace]:
+        """Give turns of a rate to those that wait longest; returns them, to be sent."""
+
+    def forget_ended(self, most: int) -> int:
+        """Forget that steps wait which have ended; returns how many."""
