@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowq.authoring.steps import Step, step
     from flowq.client import Run
     from flowq.core import errors
+    from flowq.core.budgets import Budget
     from flowq.core.failures import StepFailure
     from flowq.core.retries import RetryPolicy
     from flowq.entrypoints.worker import celery_app, install
@@ -31,6 +32,7 @@ __all__ = [
     "AsyncFlow",
     "BaseFlow",
     "BaseStep",
+    "Budget",
     "Cache",
     "Concurrency",
     "Flow",
@@ -66,6 +68,7 @@ _HOMES = {
     "AsyncFlow": "flowq.authoring.flows",
     "BaseFlow": "flowq.authoring.base_flow",
     "BaseStep": "flowq.authoring.base_steps",
+    "Budget": "flowq.core.budgets",
     "Cache": "flowq.authoring.caching",
     "Concurrency": "flowq.authoring.limiting",
     "Flow": "flowq.authoring.flows",

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Generic, TypeVar, Unpack
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFoun
 from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import cancel, pause, runs, signals
+from flowq.engine import budgets, cancel, pause, runs, signals
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
 from flowq.engine.following import follow
@@ -201,6 +202,24 @@ class Run(Generic[R_co]):
             RunNotFound: the run is gone.
         """
         return pause.resume(bootstrap.engine(), self.id)
+
+    def raise_budget(
+        self, *, usd: Decimal | float | str | None = None, tokens: int | None = None
+    ) -> RunState:
+        """Let the run spend more, and resume it if it was paused since its budget was spent.
+
+        Args:
+            usd: What it may cost in all; None leaves it as it is.
+            tokens: Likewise, in tokens.
+
+        Returns:
+            The state of the run now.
+
+        Raises:
+            RunNotFound: the run is gone.
+            InvalidInput: it has no such budget, or one as large; or it has ended.
+        """
+        return budgets.raise_budget(bootstrap.engine(), self.id, usd=usd, tokens=tokens)
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for the run and return what its flow returned, of the type its annotation says.

@@ -5,11 +5,13 @@ embedded Valkey, a SQLite file and a folder for large results.
 """
 
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.prices import Price
 
 
@@ -189,6 +191,26 @@ class Settings(BaseSettings):
         24.0 * 7, gt=0, le=24 * 7, description="How long the signed URL of an image is good."
     )
 
+    run_budget_usd: Decimal | None = Field(
+        None, gt=0, description="What calls of models may cost in a run that has no other budget."
+    )
+    run_budget_tokens: int | None = Field(None, gt=0, description="Likewise, in tokens.")
+    flow_monthly_usd: Decimal | None = Field(
+        None,
+        gt=0,
+        description="What they may cost in all runs of a flow in a month, unless the flow says.",
+    )
+    flow_monthly_tokens: int | None = Field(None, gt=0, description="Likewise, in tokens.")
+    user_monthly_usd: Decimal | None = Field(
+        None, gt=0, description="What they may cost in all runs of a `user_id` in a month."
+    )
+    user_monthly_tokens: int | None = Field(None, gt=0, description="Likewise, in tokens.")
+    budget_action: BudgetAction = Field(
+        BudgetAction.FAIL,
+        description="What happens when one of these is spent: `fail` fails the step, `pause` "
+        "pauses the run.",
+    )
+
     faults: str = Field(
         "",
         description="For tests of your own: what breaks in the workers, and where, "
@@ -216,6 +238,26 @@ class Settings(BaseSettings):
     def lease(self) -> timedelta:
         """Length of a lease."""
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def run_budget(self) -> BudgetSpec | None:
+        """What a run may spend that has no other budget."""
+        return self._budget(self.run_budget_usd, self.run_budget_tokens)
+
+    @property
+    def flow_budget(self) -> BudgetSpec | None:
+        """What a flow may spend in a month that says nothing itself."""
+        return self._budget(self.flow_monthly_usd, self.flow_monthly_tokens)
+
+    @property
+    def user_budget(self) -> BudgetSpec | None:
+        """What a user may spend in a month."""
+        return self._budget(self.user_monthly_usd, self.user_monthly_tokens)
+
+    def _budget(self, usd: Decimal | None, tokens: int | None) -> BudgetSpec | None:
+        if usd is None and tokens is None:
+            return None
+        return BudgetSpec(usd=usd, tokens=tokens, action=self.budget_action)
 
     @property
     def cancel_every(self) -> timedelta:

@@ -38,6 +38,7 @@ from flowq.authoring.options import UNSET, Options, Unset, changed
 from flowq.authoring.programs import program_spec
 from flowq.authoring.templates import Place, to_template
 from flowq.authoring.tracing import Trace, caller, during, source
+from flowq.core.budgets import Budget, budget_of
 from flowq.core.errors import InvalidFlow
 from flowq.core.graph import Graph
 from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
@@ -97,12 +98,14 @@ class Flow(Generic[P, R]):
         self, *args: Any, metadata: Mapping[str, Any] | None, **inputs: Any
     ) -> "Run[R]": ...
     @overload
+    def enqueue(self, *args: Any, budget: Budget | None, **inputs: Any) -> "Run[R]": ...
+    @overload
     def enqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
     def enqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":
         """Submit a run with these inputs and return at once.
 
         Beside the inputs it takes what `options` takes for a run: `idempotency_key`, `deadline`,
-        `session`, `user_id`, `metadata`. A parameter of the flow that has one of these names is an
+        `session`, `user_id`, `metadata`, `budget`. A parameter of the flow that has one of these names is an
         input; then `flow.options(session=…).enqueue(…)` gives the other.
 
         Raises:
@@ -197,6 +200,7 @@ class Flow(Generic[P, R]):
         metadata: Mapping[str, Any] | Unset | None = UNSET,
         idempotency_key: str | Unset | None = UNSET,
         deadline: datetime | timedelta | Unset | None = UNSET,
+        budget: Budget | Unset | None = UNSET,
         session: object = UNSET,
         when: Any = UNSET,
         after: Any = UNSET,
@@ -214,6 +218,7 @@ class Flow(Generic[P, R]):
                 returned instead of a second one.
             deadline: For `enqueue`: when the run has to be over, as an aware datetime or as a
                 timedelta from now on.
+            budget: For `enqueue`: what calls of models may cost in the run.
             session: For `enqueue`: an SQLAlchemy session on flowq's database; the run begins if,
                 and when, its transaction is committed.
             when: For a child run, as are all that follow: false skips it; see `Step.options`.
@@ -240,6 +245,7 @@ class Flow(Generic[P, R]):
             "metadata": metadata,
             "idempotency_key": idempotency_key,
             "deadline": deadline,
+            "budget": budget,
             "session": session,
         }
         submission = {name: value for name, value in given.items() if value is not UNSET}
@@ -269,9 +275,9 @@ class AsyncFlow(Flow[P, R]):
 class FlowMaker:
     """What `@flow(...)` with options gives: a decorator."""
 
-    def __init__(self, name: str | None, on_failure: FailurePolicy) -> None:
+    def __init__(self, name: str | None, **facts: Any) -> None:
         self._name = name
-        self._on_failure = on_failure
+        self._facts = facts
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFlow[P, R]: ...
@@ -287,7 +293,7 @@ class FlowMaker:
         name = self._name or registered_name(function)
         inputs = Inputs(name, getattr(function, "__name__", name), function)
         is_program = inspect.iscoroutinefunction(function)
-        if is_program and self._on_failure is not FailurePolicy.FAIL_FAST:
+        if is_program and self._facts["on_failure"] is not FailurePolicy.FAIL_FAST:
             raise InvalidFlow(
                 f"flow {name!r} is an `async def` function and has on_failure= ({caller()})",
                 hint="it decides itself: catch flowq.errors.StepFailed where a step is awaited",
@@ -295,9 +301,9 @@ class FlowMaker:
         label = getattr(function, "__name__", name)
         flow_type = FlowType(
             name=name,
-            trace=functools.partial(program_spec, name, label)
+            trace=functools.partial(_program, name, label, self._facts)
             if is_program
-            else functools.partial(_trace, function, name, self._on_failure),
+            else functools.partial(_trace, function, name, self._facts),
             validate=inputs.check,
             annotation=lambda: inputs.returns,
             program=function if is_program else None,
@@ -316,6 +322,8 @@ def flow(
     *,
     name: str | None = None,
     on_failure: Literal["fail_fast", "continue"] = "fail_fast",
+    budget: Budget | None = None,
+    monthly_budget: Budget | None = None,
 ) -> FlowMaker: ...
 def flow(
     function: Callable[..., Any] | None = None,
@@ -323,6 +331,8 @@ def flow(
     *,
     name: str | None = None,
     on_failure: Literal["fail_fast", "continue"] = "fail_fast",
+    budget: Budget | None = None,
+    monthly_budget: Budget | None = None,
 ) -> Any:
     """Make a function a flow.
 
@@ -332,8 +342,11 @@ def flow(
         on_failure: Of a `def` flow. After a failed step, `fail_fast` begins nothing new; `continue`
             runs everything that does not depend on it. Either way the run fails, unless the step
             was allowed to.
+        budget: What calls of models may cost in each run, with its child runs.
+        monthly_budget: What they may cost in all runs of this flow in a month (UTC).
 
     Raises:
+        InvalidInput: a budget is not more than nothing.
         InvalidFlow: it cannot be a flow, or a value makes no sense.
     """
     try:
@@ -343,7 +356,9 @@ def flow(
             f"on_failure is {on_failure!r} ({caller()})",
             hint=f"one of: {', '.join(FailurePolicy)}",
         ) from None
-    maker = FlowMaker(name, policy)
+    maker = FlowMaker(
+        name, on_failure=policy, budget=budget_of(budget), monthly_budget=budget_of(monthly_budget)
+    )
     return maker if function is None else maker(function)
 
 
@@ -360,10 +375,19 @@ def _check(function: Callable[..., Any]) -> None:
         )
 
 
+def _program(
+    name: str, label: str, facts: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> FlowSpec:
+    """Return the spec of a program, with its budgets."""
+    spec = program_spec(name, label, inputs)
+    budgets = {key: facts[key] for key in ("budget", "monthly_budget") if facts[key] is not None}
+    return spec.model_copy(update=budgets) if budgets else spec
+
+
 def _trace(
     function: Callable[..., Any],
     name: str,
-    on_failure: FailurePolicy,
+    facts: Mapping[str, Any],
     inputs: Mapping[str, Any],
 ) -> FlowSpec:
     """Run a flow's function on checked inputs and return the graph it describes."""
@@ -372,6 +396,6 @@ def _trace(
         returned = function(**inputs)
     where = source(inspect.unwrap(function).__code__)
     output = to_template(returned, Place(trace, "the return value", source=where))
-    spec = FlowSpec(name=name, steps=tuple(trace.steps), output=output, on_failure=on_failure)
+    spec = FlowSpec(name=name, steps=tuple(trace.steps), output=output, **facts)
     Graph.of(spec)
     return spec

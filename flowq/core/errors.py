@@ -11,6 +11,7 @@ The type says whose move it is:
     ├── StepError              an attempt of a step ends here
     │   ├── InvalidOutput      not what its annotation says   (final: a retry gives the same)
     │   ├── NotSerializable    no codec can store it          (final)
+    │   ├── BudgetExceeded     what it may spend is spent     (final)
     │   ├── StepTimeout        took longer than allowed       (retried)
     │   ├── ModelUnavailable   429, 5xx, no connection        (retried, not before its retry_after)
     │   ├── ModelRefused       no key, or any other 4xx       (final)
@@ -99,6 +100,10 @@ class InvalidOutput(StepError):
 
 class NotSerializable(StepError):
     """A value has no codec: it can not be stored between steps. Never retried."""
+
+
+class BudgetExceeded(StepError):
+    """A step wants to call a model, and what may be spent is spent. Never retried."""
 
 
 class StepTimeout(StepError):

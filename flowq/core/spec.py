@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flowq.core.budgets import BudgetSpec
 from flowq.core.limits import LimitSpec
 from flowq.core.references import Template
 from flowq.core.retries import RetryPolicy
@@ -113,6 +114,8 @@ class FlowSpec(_Value):
     steps: tuple[StepSpec, ...]
     output: Template = None  #: What the run returns.
     on_failure: FailurePolicy = FailurePolicy.FAIL_FAST
+    budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has it as it is now.
+    monthly_budget: BudgetSpec | None = None  #: Of all runs of the flow in a month.
 
     def step(self, key: str) -> StepSpec:
         """Return a step by its key.

@@ -28,6 +28,7 @@ from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState
 from flowq.engine import news
 from flowq.engine.advance import finish
+from flowq.engine.budgets import Held, guards_of, hold, meters_of
 from flowq.engine.caching import cache_key, keep, look_up
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import lost
@@ -128,6 +129,8 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
         raise
     except Denied as denied:
         end = partial(put_back, engine, claim, denied)
+    except Held:
+        end = partial(hold, engine, claim)
     except StepCancelled:
         end = partial(end_cancelled, engine, claim, started)
     except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure
@@ -293,14 +296,22 @@ def _context(
 def _model_calls(engine: Engine, claim: Claim, step: StepSpec) -> ModelCalls:
     """Return what records the calls of models that an attempt makes."""
     run = engine.definitions.get(claim.run_id).definition
+    meters = meters_of(engine, claim.run_id)
     caller = Caller(
-        claim.run_id, claim.id, claim.token, claim.attempt, step.name, run.flow_name, run.user_id
+        claim.run_id,
+        claim.id,
+        claim.token,
+        claim.attempt,
+        step.name,
+        run.flow_name,
+        run.user_id,
+        meters,
     )
     return ModelCalls(
         engine.requests,
         engine.new_id,
         caller,
-        engine.model_guards,
+        guards_of(engine, meters),
         lambda: engine.results.objects,
     )
 
@@ -327,7 +338,10 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
             raise lost(claim)
 
     try:
-        submit(engine, flow, inputs, parent=claim.id, run_id=child_run_id(claim.id), before=wait)
+        # The user of a run is that of its child runs, whose budget they spend.
+        user_id = engine.definitions.get(claim.run_id).definition.user_id
+        ids: dict[str, Any] = {"parent": claim.id, "run_id": child_run_id(claim.id)}
+        submit(engine, flow, inputs, before=wait, user_id=user_id, **ids)
     except _Paused:
         # Queued again as if it had not begun, and sent when the run is resumed.
         engine.records.single(lambda tx: tx.steps.give_back([claim.token]))

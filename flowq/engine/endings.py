@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from flowq.core.errors import (
+    BudgetExceeded,
     FlowqError,
     InvalidAnswer,
     InvalidFlow,
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 #: Errors that another attempt cannot mend.
 _FINAL = (
+    BudgetExceeded,
     *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
     *(InvalidAnswer, ModelRefused),
 )

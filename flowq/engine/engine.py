@@ -12,6 +12,7 @@ from functools import cached_property
 from threading import Lock
 from uuid import UUID
 
+from flowq.core.budgets import BudgetSpec
 from flowq.core.errors import RunNotFound
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
@@ -55,6 +56,10 @@ class Policies:
     chord_from: int = 8
     #: How often running attempts ask whether someone has cancelled their run.
     cancel_every: timedelta = timedelta(seconds=2)
+    #: What each run, each flow in a month, and each user in a month may spend.
+    run_budget: BudgetSpec | None = None
+    flow_budget: BudgetSpec | None = None
+    user_budget: BudgetSpec | None = None
     #: How long the code of a cancelled step has for each of the two ways of ending it.
     cancel_grace: timedelta = timedelta(seconds=10)
     #: How long a cancelled program may go on after it has seen the cancel.

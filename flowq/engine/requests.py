@@ -21,6 +21,7 @@ class Caller:
     step_name: str | None = None
     flow_name: str | None = None
     user_id: str | None = None
+    meters: tuple[str, ...] = ()  #: What its calls are charged to, see `engine.ports.Meters`.
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from flowq.core.budgets import BudgetSpec
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.results import ResultRef
 from flowq.core.spec import CallSpec, FlowSpec, StepKind
@@ -72,6 +73,7 @@ class NewRun:
     is_new: bool = True  #: Its id was made just now, so no row can have it.
     idempotency_key: str | None = None
     deadline: datetime | timedelta | None = None  #: A timedelta counts by the database's clock.
+    budget: BudgetSpec | None = None
     mode: str = "async"  #: How it was started: `async` on workers, `sync` here and now.
 
 
@@ -261,6 +263,7 @@ class RunView:
     outputs: Any
     error: str | None
     steps: tuple[StepView, ...] = ()
+    budget: BudgetSpec | None = None
     continued_as: RunId | None = None  #: The run as which it went on.
 
     @property

@@ -291,6 +291,10 @@ def _prepare(
     what = f"the inputs of {flow.name!r}"
     recorded = as_json(checked, what, _limit(engine))
     spec = flow.trace(checked)
+    budget = submission.budget or spec.budget
+    if budget is None and parent is None:
+        budget = engine.policies.run_budget
+    spec = spec.model_copy(update={"budget": budget})
     graph = Graph.of(spec)
     is_new = run_id is None
     run_id = run_id or RunId(engine.new_id())
@@ -310,6 +314,7 @@ def _prepare(
         idempotency_key=submission.idempotency_key,
         deadline=submission.deadline,
         mode=mode,
+        budget=budget,
     )
     definition = Definition(run_id, flow.name, submission.user_id, parent, spec)
     return _Start(run, definition, queued, [*decided.evaluate, *decided.expand])

@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from pydantic import BaseModel, RootModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from flowq.core.budgets import Budget, BudgetSpec, budget_of
 from flowq.core.errors import InvalidInput
 from flowq.core.graph import LONGEST_NAME
 
@@ -31,6 +32,8 @@ class SubmitOptions(TypedDict, total=False):
             200 characters at most.
         deadline: When the run has to be over: an aware datetime, or a timedelta from now on by the
             database's clock.
+        budget: What calls of models may cost in this run and its child runs, instead of what the
+            flow says.
         session: A transaction of the caller's, for which the run begins if and when it commits.
     """
 
@@ -38,6 +41,7 @@ class SubmitOptions(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     idempotency_key: str | None
     deadline: datetime | timedelta | None
+    budget: Budget | None
     session: object
 
 
@@ -49,6 +53,7 @@ class Submission:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
     deadline: datetime | timedelta | None = None
+    budget: BudgetSpec | None = None
 
     @classmethod
     def of(cls, options: SubmitOptions, limit: int) -> "Submission":
@@ -66,6 +71,7 @@ class Submission:
             metadata=_metadata(options.get("metadata"), limit),
             idempotency_key=_text("idempotency_key", options.get("idempotency_key")),
             deadline=_deadline(options.get("deadline")),
+            budget=budget_of(options.get("budget")),
         )
 
 

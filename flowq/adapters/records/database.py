@@ -36,6 +36,7 @@ from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
 from flowq.adapters.records.limits import SqlLimits
 from flowq.adapters.records.llm_requests import LlmRequestRepo
+from flowq.adapters.records.meters import SqlMeters
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.places import Place, place_of, shown
 from flowq.adapters.records.runs import FlowRunRepo
@@ -99,6 +100,11 @@ class SqlTransaction:
     def cached(self) -> SqlCachedResults:
         """Results that other steps may take."""
         return SqlCachedResults(self.within)
+
+    @cached_property
+    def meters(self) -> SqlMeters:
+        """What was spent."""
+        return SqlMeters(self.within)
 
     @cached_property
     def limits(self) -> SqlLimits:

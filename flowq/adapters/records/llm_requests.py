@@ -15,12 +15,13 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, func, insert, literal, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from flowq.adapters.records.meters import SqlMeters
 from flowq.adapters.records.repository import REQUESTS, RUNS, STEPS, Repository
 from flowq.adapters.records.runs import sums
 from flowq.adapters.records.types import DbNow, UtcDay
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
-from flowq.core.usage import OPEN_REQUESTS, CostStatus, RequestStatus, Tokens
+from flowq.core.usage import OPEN_REQUESTS, CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.requests import (
     CostBy,
     CostLine,
@@ -131,6 +132,7 @@ class LlmRequestRepo(Repository):
         if not ending:
             return []
         self._run(_END, [_ended(one) for one in ending])
+        self._charge(ending)
         # In the order of their ids, so that two processes that add to the same steps do not
         # wait for each other crosswise.
         steps = sorted((one for one in ending if one.caller.step_id), key=_step_id)
@@ -145,6 +147,16 @@ class LlmRequestRepo(Repository):
             if row[2] != StepState.RUNNING or row[3] != tokens[StepRunId(row[0])]
         }
         return sorted(late)
+
+    def _charge(self, ending: Sequence[EndedRequest]) -> None:
+        """Add what calls used to the meters of the budgets they are under."""
+        charges: dict[str, Usage] = {}
+        for one in ending:
+            for meter in one.caller.meters:
+                used = Usage(one.tokens.total, one.cost or Decimal(0))
+                charges[meter] = charges.get(meter, Usage()) + used
+        if charges:
+            SqlMeters(self._within).charge(charges)
 
     def settle(self, runs: Sequence[RunId]) -> None:
         """Sum the totals of runs that have ended anew."""

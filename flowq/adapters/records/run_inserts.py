@@ -105,6 +105,9 @@ class RunInserts(Repository):
             "parent_step_run_id": run.parent,
             "total_steps": len(run.steps),
             "idempotency_key": run.idempotency_key,
+            "budget_usd": run.budget.usd if run.budget else None,
+            "budget_tokens": run.budget.tokens if run.budget else None,
+            "budget_action": run.budget.action if run.budget else None,
             "p_deadline": run.deadline if isinstance(run.deadline, datetime) else None,
             "p_deadline_in": run.deadline.total_seconds()
             if isinstance(run.deadline, timedelta)

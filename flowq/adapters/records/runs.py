@@ -31,7 +31,8 @@ from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.run_inserts import RunInserts
 from flowq.adapters.records.types import DbNow, ElapsedMs
-from flowq.adapters.records.views import head, listed, view
+from flowq.adapters.records.views import budget_of_row, head, listed, view
+from flowq.core.budgets import BudgetSpec
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import (
@@ -57,6 +58,12 @@ _DEFINITION = Prepared(
     select(
         RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id, cast(RUNS.c.spec, Text)
     ).where(_THIS)
+)
+
+_BUDGETS = Prepared(
+    select(RUNS.c.id, RUNS.c.budget_usd, RUNS.c.budget_tokens, RUNS.c.budget_action).where(
+        RUNS.c.id.in_(bindparam("p_keys", expanding=True)), RUNS.c.budget_action.is_not(None)
+    )
 )
 
 _HAS_OPEN = exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES)))
@@ -245,6 +252,17 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         """Link a run with the one as which it goes on, which takes over what was said about it."""
         self._run(_INHERIT, {"p_run": run_id, "p_new": new})
         self._run(_LINK, {"p_run": run_id, "p_new": new})
+
+    def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
+        """Read what runs may spend as it is now; those without a budget are left out."""
+        rows = self._run(_BUDGETS, {"p_keys": list(run_ids)})
+        return {RunId(row[0]): budget_of_row(*row[1:]) for row in rows}
+
+    def raise_budget(self, run_id: RunId, *, usd: Decimal | None, tokens: int | None) -> None:
+        """Let a run spend so much in all."""
+        values = {"budget_usd": usd, "budget_tokens": tokens}
+        given = {name: value for name, value in values.items() if value is not None}
+        self._run(update(RUNS).where(RUNS.c.id == run_id).values(**given))
 
     def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from flowq.adapters.records.models import FlowRun
 from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
@@ -56,7 +57,15 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
         error=row.error_message,
         steps=steps,
         continued_as=row.continued_as,
+        budget=budget_of_row(row.budget_usd, row.budget_tokens, row.budget_action),
     )
+
+
+def budget_of_row(usd: Decimal | None, tokens: int | None, action: str | None) -> Any:
+    """Return what a run may spend; None if it has no budget."""
+    if action is None:
+        return None
+    return BudgetSpec(usd=usd, tokens=tokens, action=BudgetAction(action))
 
 
 def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:

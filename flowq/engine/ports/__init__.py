@@ -15,6 +15,7 @@ from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.messaging import Dispatcher, Entry, Events, Page
+from flowq.engine.ports.meters import Meters
 from flowq.engine.ports.records import Joined, Records, Transaction
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
@@ -31,6 +32,7 @@ __all__ = [
     "Joined",
     "Limits",
     "LlmRequests",
+    "Meters",
     "ObjectStore",
     "Page",
     "Records",

@@ -10,6 +10,7 @@ from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
+from flowq.engine.ports.meters import Meters
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
@@ -49,6 +50,10 @@ class Transaction(Protocol):
     @property
     def cached(self) -> CachedResults:
         """Results that other steps may take."""
+
+    @property
+    def meters(self) -> Meters:
+        """What was spent."""
 
     @property
     def limits(self) -> Limits:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Protocol
 
+from flowq.core.budgets import BudgetSpec
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.engine.rows import (
@@ -56,6 +58,12 @@ class RunRows(Protocol):
         self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50
     ) -> list[RunView]:
         """The newest runs, without their steps."""
+
+    def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
+        """What runs may spend as it is now; those without a budget are left out."""
+
+    def raise_budget(self, run_id: RunId, *, usd: Decimal | None, tokens: int | None) -> None:
+        """Let a run spend so much in all."""
 
     def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
         """→ `cancelling`: nothing new begins. Keeps the first error."""

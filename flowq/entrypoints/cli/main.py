@@ -188,6 +188,16 @@ def pause(**options: Any) -> Any:
     return work("runs").pause(**options)
 
 
+@runs.command("raise-budget")
+@click.argument("run_id", metavar="ID")
+@click.option("--usd", metavar="AMOUNT", help="What the run may cost in all.")
+@click.option("--tokens", type=int, help="How many tokens it may use in all.")
+@_JSON
+def raise_budget(**options: Any) -> Any:
+    """Let a run spend more, and resume it if its budget was spent."""
+    return work("runs").raise_budget(**options)
+
+
 @runs.command()
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
 @_JSON

@@ -163,6 +163,14 @@ def resume(*, run_ids: Sequence[str], as_json: bool) -> int:
     return _turn(run_ids, Run.resume, going, as_json=as_json)
 
 
+def raise_budget(*, run_id: str, usd: str | None, tokens: int | None, as_json: bool) -> int:
+    """Raise the budget of a run."""
+    going = set(RunState) - {RunState.FAILED, RunState.CANCELLED}
+    return _turn(
+        [run_id], lambda run: run.raise_budget(usd=usd, tokens=tokens), going, as_json=as_json
+    )
+
+
 def _turn(
     run_ids: Sequence[str],
     turn: Callable[[Run[Any]], RunState],

@@ -111,6 +111,7 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
         "steps": f"{looks.count(view.done)} of {looks.count(view.total)} done",
         "cost": f"{looks.money(view.cost)}, {looks.count(view.tokens)} tokens",
         "models": ", ".join(_calls(line) for line in calls),
+        "budget": _budget(view),
         "saved": _saved(view),
         "user": view.user_id or "",
         "next run": str(view.continued_as or ""),
@@ -129,6 +130,16 @@ def _calls(line: CostLine) -> str:
     unknown = f", {looks.count(line.unknown)} of unknown cost" if line.unknown else ""
     failed = f", {looks.count(line.failed)} failed" if line.failed else ""
     return f"{line.name} ({looks.count(line.calls)} calls{failed}{unknown})"
+
+
+def _budget(view: RunView) -> str:
+    """Say what a run may spend, and what happens then."""
+    budget = view.budget
+    if budget is None:
+        return ""
+    usd = [] if budget.usd is None else [looks.money(budget.usd)]
+    tokens = [] if budget.tokens is None else [f"{looks.count(budget.tokens)} tokens"]
+    return f"{', '.join(usd + tokens)}, then {budget.action}"
 
 
 def _saved(view: RunView) -> str:

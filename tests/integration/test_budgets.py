@@ -1,0 +1,310 @@
+"""What calls of models may cost: refused or paused when it is spent, and not by a call more."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import uuid_utils.compat as uuids
+
+from flowq import Budget, errors, flow, step
+from flowq.adapters.records.database import SqlRecords
+from flowq.authoring.flows import Flow
+from flowq.core.budgets import BudgetAction, BudgetSpec
+from flowq.core.ids import RunId, child_run_id, node_id
+from flowq.core.states import RunState, StepState
+from flowq.core.usage import CostStatus, RequestStatus, Tokens
+from flowq.engine import runs
+from flowq.engine.budgets import raise_budget
+from flowq.engine.engine import Policies
+from flowq.engine.pause import pause
+from tests.integration.playing import Played, Stage
+from tests.invariants import assert_invariants
+
+#: What each call uses.
+TOKENS = Tokens(600, 400)
+COST = Decimal("0.10")
+calls: Counter[str] = Counter()
+lock = threading.Lock()
+
+
+@pytest.fixture(autouse=True)
+def none_called() -> Iterator[None]:
+    calls.clear()
+    yield
+    calls.clear()
+
+
+async def model_call(name: str, seconds: float = 0.0) -> None:
+    """Call a model as steps that call models do."""
+    made = step.context().model_calls
+    assert made is not None
+    await asyncio.to_thread(made.check, "fake", "model")
+    with lock:
+        calls[name] += 1
+    call = made.start("fake", "model")
+    await call.recorded
+    await asyncio.sleep(seconds)
+    await call.end(RequestStatus.COMPLETED, tokens=TOKENS, cost=COST, cost_status=CostStatus.KNOWN)
+
+
+@step(retries=2, retry_delay=0)
+async def ask(number: int, after: Any = None) -> int:
+    await model_call("ask")
+    return number
+
+
+@step
+async def ask_slowly(number: int) -> int:
+    await model_call("ask", 0.02)
+    return number
+
+
+@flow
+def chain(count: int) -> Any:
+    last: Any = None
+    for number in range(count):
+        last = ask.options(key=f"n{number}")(number, last)
+    return last
+
+
+@flow
+def wide(count: int) -> Any:
+    return ask_slowly.map(list(range(count)))
+
+
+@flow
+def family(count: int) -> Any:
+    return [chain.options(key="first")(count), chain.options(key="second")(count)]
+
+
+@flow(budget=Budget(tokens=2000))
+def limited(count: int) -> Any:
+    return chain(count)
+
+
+@flow(monthly_budget=Budget(usd="0.25"))
+def monthly(count: int) -> Any:
+    last: Any = None
+    for number in range(count):
+        last = ask.options(key=f"n{number}")(number, last)
+    return last
+
+
+@pytest.fixture
+def stage(records: SqlRecords) -> Stage:
+    return on(records)
+
+
+def on(records: SqlRecords, **policies: Any) -> Stage:
+    with records.engine.begin() as connection:  # tests of a module share a database
+        connection.exec_driver_sql("DELETE FROM flow_meters")
+        connection.exec_driver_sql("DELETE FROM llm_requests")
+    return Stage.on(records, policies=replace(Policies(resend_after=timedelta(0)), **policies))
+
+
+def play(stage: Stage, flow_: Flow[..., Any], count: int, **options: Any) -> Played:
+    played = Played(
+        stage, runs.submit(stage.engine, flow_.type, {"count": count}, **options), flow_
+    )
+    stage.dispatcher.run(stage.engine)
+    return played
+
+
+# --- fail ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "budget", [Budget(usd="0.25"), Budget(tokens=2001), Budget(usd=100, tokens=2500)], ids=str
+)
+def test_step_that_wants_more_than_the_budget_fails_without_a_retry(
+    stage: Stage, budget: Budget
+) -> None:
+    played = play(stage, chain, 6, budget=budget)
+
+    assert played.status is RunState.FAILED
+    assert calls["ask"] == 3
+    assert played.step("n3").error_type == "BudgetExceeded"
+    assert played.step("n3").attempts == 1
+    assert "budget is spent: " in played.error
+    assert (played.view.tokens, played.view.cost) == (3000, Decimal("0.30"))
+    assert_invariants(stage.records)
+
+
+def test_budget_that_is_not_spent_stops_nothing(stage: Stage) -> None:
+    assert play(stage, chain, 3, budget=Budget(usd="0.30", tokens=3000)).result() == 2
+
+
+def test_flow_has_a_budget_for_each_run_and_child_runs_spend_it(stage: Stage) -> None:
+    played = play(stage, limited, 6)
+
+    assert played.status is RunState.FAILED
+    assert calls["ask"] == 2
+    inner = Played(stage, child_run_id(node_id(played.id, "chain")), chain)
+    assert "budget is spent: 2,000 of 2,000 tokens of run" in inner.error
+    play(stage, limited, 6)
+    assert calls["ask"] == 4
+
+
+def test_budget_given_at_enqueue_comes_before_that_of_the_flow(stage: Stage) -> None:
+    assert play(stage, limited, 4, budget=Budget(tokens=9000)).result() == 3
+
+
+def test_budget_by_setting_holds_for_runs_without_another(records: SqlRecords) -> None:
+    stage = on(records, run_budget=BudgetSpec(tokens=1000))
+
+    assert play(stage, chain, 3).status is RunState.FAILED
+    assert play(stage, chain, 3, budget=Budget(tokens=9000)).result() == 2
+
+
+def test_month_of_a_flow_is_shared_by_its_runs(stage: Stage) -> None:
+    assert play(stage, monthly, 2).result() == 1
+    second = play(stage, monthly, 2)
+
+    assert second.status is RunState.FAILED
+    assert calls["ask"] == 3
+    assert "of flow 'tests.integration.test_budgets.monthly' in this month" in second.error
+
+
+def test_month_of_a_user_is_shared_by_flows_and_child_runs(records: SqlRecords) -> None:
+    stage = on(records, user_budget=BudgetSpec(tokens=4000))
+
+    assert play(stage, family, 1, user_id="ada").result() == [0, 0]
+    assert play(stage, chain, 3, user_id="ada").status is RunState.FAILED
+    assert calls["ask"] == 4
+    assert play(stage, chain, 3, user_id="bob").result() == 2
+    assert play(stage, chain, 3).result() == 2
+
+
+def test_month_begins_with_what_was_spent_before_there_was_a_budget(records: SqlRecords) -> None:
+    assert play(on(records), chain, 3, user_id="ada").result() == 2
+    stage = Stage.on(records, policies=Policies(user_budget=BudgetSpec(tokens=3000)))
+
+    assert play(stage, chain, 1, user_id="ada").status is RunState.FAILED
+
+
+# --- pause ---------------------------------------------------------------------------------------
+
+
+def test_run_is_paused_and_goes_on_where_it_stood_when_the_budget_is_raised(stage: Stage) -> None:
+    played = play(stage, chain, 5, budget=Budget(tokens=2000, on_exceeded="pause"))
+
+    assert (played.status, calls["ask"]) == (RunState.PAUSED, 2)
+    assert played.error.startswith("budget is spent: 2,000 of 2,000 tokens of run")
+    assert (played.step("n2").status, played.step("n2").attempts) == (StepState.QUEUED, 0)
+    stage.sweep()
+    stage.dispatcher.run(stage.engine)
+    assert played.status is RunState.PAUSED
+
+    assert raise_budget(stage.engine, played.id, tokens=10_000) is RunState.RUNNING
+
+    stage.dispatcher.run(stage.engine)
+    assert (played.result(), calls["ask"]) == (4, 5)
+    assert played.view.tokens == 5000
+    assert_invariants(stage.records)
+
+
+def test_budget_of_a_parent_pauses_the_whole_family(stage: Stage) -> None:
+    played = play(stage, family, 3, budget=Budget(usd="0.20", on_exceeded="pause"))
+    assert (played.status, calls["ask"]) == (RunState.PAUSED, 2)
+
+    raise_budget(stage.engine, played.id, usd="1.00")
+    stage.dispatcher.run(stage.engine)
+
+    assert (played.result(), calls["ask"]) == ([2, 2], 6)
+
+
+def test_run_that_was_paused_for_another_reason_stays_paused(stage: Stage) -> None:
+    run_id = runs.submit(stage.engine, chain.type, {"count": 1}, budget=Budget(tokens=10))
+    pause(stage.engine, run_id, "ann: wait")
+
+    assert raise_budget(stage.engine, run_id, tokens=20) is RunState.PAUSED
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({}, "neither"),
+        ({"usd": 5}, "no budget in usd"),
+        ({"tokens": 500}, "already"),
+        ({"tokens": 1000}, "already"),
+        ({"tokens": 0}, "0 tokens"),
+        ({"usd": -1}, "-1 USD"),
+    ],
+)
+def test_raise_that_is_none_is_refused(stage: Stage, given: dict[str, Any], what: str) -> None:
+    run_id = runs.submit(stage.engine, chain.type, {"count": 1}, budget=Budget(tokens=1000))
+
+    with pytest.raises(errors.InvalidInput, match=what):
+        raise_budget(stage.engine, run_id, **given)
+    with pytest.raises(errors.RunNotFound):
+        raise_budget(stage.engine, RunId(uuids.uuid7()), tokens=5)
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", list(BudgetAction))
+def test_concurrent_steps_overshoot_by_no_more_than_the_calls_under_way(
+    records: SqlRecords, action: BudgetAction
+) -> None:
+    """A hundred steps want a thousand tokens each, ten at a time."""
+    stage = on(records)
+    at_once, allowed = 10, 40
+    budget = Budget(tokens=allowed * TOKENS.total, on_exceeded=action.value)
+    run_id = runs.submit(stage.engine, wide.type, {"count": 100}, budget=budget)
+    played, take = Played(stage, run_id, wide), threading.Lock()
+    ended = {RunState.PAUSED, RunState.FAILED}
+
+    def work() -> None:
+        while played.status not in ended or stage.dispatcher._ready:
+            with take:
+                delivery = stage.dispatcher._next() if stage.dispatcher._ready else None
+            if delivery is None:
+                time.sleep(0.002)
+                continue
+            stage.dispatcher.deliver(stage.engine, delivery)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        for future in [pool.submit(copy_context().run, work) for _ in range(at_once)]:
+            future.result(60)
+
+    assert played.status is (RunState.PAUSED if action is BudgetAction.PAUSE else RunState.FAILED)
+    assert allowed <= calls["ask"] < allowed + at_once
+    assert played.view.tokens == calls["ask"] * TOKENS.total
+    spent = stage.records.single(lambda tx: tx.meters.spent([f"run:{run_id}"]))
+    assert spent[f"run:{run_id}"].tokens == played.view.tokens
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(),
+        Budget(usd=0),
+        Budget(usd="-0.01"),
+        Budget(usd="NaN"),
+        Budget(usd="much"),
+        Budget(tokens=0),
+        Budget(tokens=-5),
+        Budget(tokens=True),
+        Budget(usd=5, on_exceeded="ignore"),  # type: ignore[arg-type]
+        5,
+    ],
+    ids=str,
+)
+def test_budget_that_is_none_is_refused(stage: Stage, budget: Any) -> None:
+    with pytest.raises(errors.InvalidInput, match="budget"):
+        runs.submit(stage.engine, chain.type, {"count": 1}, budget=budget)
+    with pytest.raises(errors.InvalidInput, match="budget"):
+        flow(budget=budget)
