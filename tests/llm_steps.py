@@ -77,3 +77,22 @@ def tokens_of(*texts: str) -> int:
 def content(result: Any) -> Any:
     """The content of a result, from an instance or from plain data."""
     return result["output_content"] if isinstance(result, dict) else result.output_content
+
+
+class Cached(UnstructuredStep):
+    step_name = "tests_cached"
+    prompt_file = "ask.txt"
+    cache = 3600
+
+    class Inputs(BaseModel):
+        question: str
+
+
+class Picky(UnstructuredStep):
+    step_name = "tests_picky"
+    prompt_file = "ask.txt"
+    model = "openai:fake"
+    concurrency = 1
+
+    class Inputs(BaseModel):
+        question: str

@@ -18,7 +18,7 @@ functions with `@step` do; the class adds what is checked when it is defined: `I
 
 import inspect
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
@@ -26,6 +26,13 @@ from typing import Any, ClassVar, Final, cast
 
 from pydantic import BaseModel, ValidationError
 
+from flowq.authoring.caching import CacheOption, cache_of
+from flowq.authoring.limiting import (
+    ConcurrencyOption,
+    RateOption,
+    concurrency_of,
+    rates_of,
+)
 from flowq.authoring.naming import module_name
 from flowq.authoring.options import Duration, ErrorType, Options, changed, retry_policy
 from flowq.authoring.refs import Condition, Ref
@@ -63,6 +70,9 @@ class BaseStep:
         retry: A whole policy instead, as for `@step`.
         timeout: For one attempt.
         queue: Celery queue.
+        cache: Whose results it may take, as for `@step`; the model and the prompt count as inputs.
+        concurrency: How many may be under way at once, as for `@step`.
+        rate: How many may begin within a time, as for `@step`.
         allow_failure: The run goes on when it fails.
     """
 
@@ -77,6 +87,9 @@ class BaseStep:
     retry_on: ClassVar[ErrorType | Iterable[ErrorType]] = _RETRIED
     timeout: ClassVar[Duration | None] = None
     queue: ClassVar[str | None] = None
+    cache: ClassVar[CacheOption] = None
+    concurrency: ClassVar[ConcurrencyOption] = None
+    rate: ClassVar[RateOption] = None
     allow_failure: ClassVar[bool] = False
 
     Inputs: ClassVar[type[BaseModel]]
@@ -97,7 +110,15 @@ class BaseStep:
         if "step_name" not in cls.__dict__ or not cls.step_name:
             return
         cls._complete()
-        registered, options = Registered(cls.step_name, _function(cls)), _options(cls)
+        cached, key = cache_of(cls.cache)
+        by = None if cached is None else partial(_cache_subject, cls, key)
+        registered = Registered(cls.step_name, _function(cls), by)
+        options = changed(
+            _options(cls),
+            cache=cached,
+            concurrency=concurrency_of(cls.concurrency, cls.step_name, registered.signature),
+            rate=rates_of(cls.rate, cls.step_name, registered.signature),
+        )
         registry.add_step(registered)
         cls._step = Step(registered, options)
 
@@ -283,6 +304,33 @@ async def _execute(step: BaseStep, inputs: BaseModel, returns: Any) -> StepResul
         step_name=step.step_name, output_content=content, metadata=metadata
     )
     return result
+
+
+def _cache_subject(
+    cls: type[BaseStep], own: Callable[..., Any] | None, **arguments: Any
+) -> Mapping[str, Any] | None:
+    """Return what tells calls of a step apart whose results are kept: also whom it asks, and what.
+
+    Args:
+        cls: The step.
+        own: Its key function, if it has one.
+        arguments: What it is called with.
+    """
+    options = arguments.pop(CALL_OPTIONS, None) or {}
+    subject = arguments if own is None else own(**arguments)
+    if subject is None:
+        return None
+    settings = Settings()
+    image = cls.step_type is StepType.IMAGE_GENERATION
+    model = options.get("model") or cls.model
+    model = model or (settings.image_model if image else settings.model)
+    return {
+        "of": subject,
+        "model": str(model),
+        "settings": {**cls.model_settings, **(options.get("model_settings") or {})},
+        "prompt": cls._prompt.text if cls._prompt is not None else None,
+        "instructions": getattr(cls, "instructions", None),
+    }
 
 
 def _options(cls: type[BaseStep]) -> Options:

@@ -105,8 +105,8 @@ class Flow(Generic[P, R]):
         """Submit a run with these inputs and return at once.
 
         Beside the inputs it takes what `options` takes for a run: `idempotency_key`, `deadline`,
-        `session`, `user_id`, `metadata`, `budget`. A parameter of the flow that has one of these names is an
-        input; then `flow.options(session=…).enqueue(…)` gives the other.
+        `session`, `user_id`, `metadata`, `budget`. A parameter of the flow that has one of these
+        names is an input; then `flow.options(session=…).enqueue(…)` gives the other.
 
         Raises:
             InvalidInput: an input is missing, unknown, too large or of the wrong type; a run with

@@ -100,9 +100,8 @@ def dollars(value: Any) -> Decimal | None:
     if value is None:
         return None
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        amount = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
+        # A float as it is written; True is no amount.
+        amount = Decimal(str(value) if isinstance(value, float | bool) else value)
     except (InvalidOperation, TypeError, ValueError):
         amount = Decimal("NaN")
     if not (amount.is_finite() and 0 < amount <= _MOST_USD):

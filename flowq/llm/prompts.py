@@ -51,6 +51,8 @@ class Prompt:
                 hint=f"Inputs has: {', '.join(variables) or 'no fields'}",
             )
         self._template: Template = environment.get_template(file)
+        #: As it is written; what it includes is not part of it.
+        self.text = (folder / file).read_text(encoding="utf-8")
 
     def render(self, values: Mapping[str, Any]) -> str:
         """Return the prompt with these values in it.

@@ -32,6 +32,7 @@ from tests.invariants import assert_invariants
 #: What each call uses.
 TOKENS = Tokens(600, 400)
 COST = Decimal("0.10")
+LARGE = Tokens(6_000, 4_000)
 calls: Counter[str] = Counter()
 lock = threading.Lock()
 
@@ -43,7 +44,7 @@ def none_called() -> Iterator[None]:
     calls.clear()
 
 
-async def model_call(name: str, seconds: float = 0.0) -> None:
+async def model_call(name: str, seconds: float = 0.0, tokens: Tokens = TOKENS) -> None:
     """Call a model as steps that call models do."""
     made = step.context().model_calls
     assert made is not None
@@ -53,7 +54,7 @@ async def model_call(name: str, seconds: float = 0.0) -> None:
     call = made.start("fake", "model")
     await call.recorded
     await asyncio.sleep(seconds)
-    await call.end(RequestStatus.COMPLETED, tokens=TOKENS, cost=COST, cost_status=CostStatus.KNOWN)
+    await call.end(RequestStatus.COMPLETED, tokens=tokens, cost=COST, cost_status=CostStatus.KNOWN)
 
 
 @step(retries=2, retry_delay=0)
@@ -64,7 +65,7 @@ async def ask(number: int, after: Any = None) -> int:
 
 @step
 async def ask_slowly(number: int) -> int:
-    await model_call("ask", 0.02)
+    await model_call("ask", 0.1, LARGE)
     return number
 
 
@@ -230,7 +231,7 @@ def test_run_that_was_paused_for_another_reason_stays_paused(stage: Stage) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "what"),
+    "given,what",
     [
         ({}, "neither"),
         ({"usd": 5}, "no budget in usd"),
@@ -256,11 +257,11 @@ def test_raise_that_is_none_is_refused(stage: Stage, given: dict[str, Any], what
 def test_concurrent_steps_overshoot_by_no_more_than_the_calls_under_way(
     records: SqlRecords, action: BudgetAction
 ) -> None:
-    """A hundred steps want a thousand tokens each, ten at a time."""
+    """Of a million tokens, each call uses ten thousand, and a hundred are under way at once."""
     stage = on(records)
-    at_once, allowed = 10, 40
-    budget = Budget(tokens=allowed * TOKENS.total, on_exceeded=action.value)
-    run_id = runs.submit(stage.engine, wide.type, {"count": 100}, budget=budget)
+    at_once, allowed = 100, 100
+    budget = Budget(tokens=allowed * LARGE.total, on_exceeded=action.value)
+    run_id = runs.submit(stage.engine, wide.type, {"count": 300}, budget=budget)
     played, take = Played(stage, run_id, wide), threading.Lock()
     ended = {RunState.PAUSED, RunState.FAILED}
 
@@ -279,7 +280,8 @@ def test_concurrent_steps_overshoot_by_no_more_than_the_calls_under_way(
 
     assert played.status is (RunState.PAUSED if action is BudgetAction.PAUSE else RunState.FAILED)
     assert allowed <= calls["ask"] < allowed + at_once
-    assert played.view.tokens == calls["ask"] * TOKENS.total
+    print(f"{calls['ask'] * LARGE.total:,} tokens were used of {budget.tokens:,}")
+    assert played.view.tokens == calls["ask"] * LARGE.total
     spent = stage.records.single(lambda tx: tx.meters.spent([f"run:{run_id}"]))
     assert spent[f"run:{run_id}"].tokens == played.view.tokens
 

@@ -1,7 +1,7 @@
 """What was spent under each budget: one row, charged by the transaction that ends a call.
 
-Only what has a budget is charged. A meter is made when it is first read; that of a month begins with
-the sum of the calls that were made in it before.
+Only what has a budget is charged. A meter is made when it is first read; that of a month begins
+with the sum of the calls that were made in it before.
 """
 
 from collections.abc import Mapping, Sequence
