@@ -116,6 +116,7 @@ class FlowSpec(_Value):
     on_failure: FailurePolicy = FailurePolicy.FAIL_FAST
     budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has it as it is now.
     monthly_budget: BudgetSpec | None = None  #: Of all runs of the flow in a month.
+    charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of the runs above that have one.
 
     def step(self, key: str) -> StepSpec:
         """Return a step by its key.

@@ -28,7 +28,7 @@ from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState
 from flowq.engine import news
 from flowq.engine.advance import finish
-from flowq.engine.budgets import Held, guards_of, hold, meters_of
+from flowq.engine.budgets import Held, guards_of, hold, meters_of, meters_of_runs
 from flowq.engine.caching import cache_key, keep, look_up
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import lost
@@ -338,10 +338,18 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
             raise lost(claim)
 
     try:
-        # The user of a run is that of its child runs, whose budget they spend.
-        user_id = engine.definitions.get(claim.run_id).definition.user_id
-        ids: dict[str, Any] = {"parent": claim.id, "run_id": child_run_id(claim.id)}
-        submit(engine, flow, inputs, before=wait, user_id=user_id, **ids)
+        # Child runs have the user of their parent, and spend what it may spend.
+        own = engine.definitions.get(claim.run_id).definition
+        submit(
+            engine,
+            flow,
+            inputs,
+            parent=claim.id,
+            run_id=child_run_id(claim.id),
+            before=wait,
+            charged_to=tuple(meters_of_runs(own)),
+            user_id=own.user_id,
+        )
     except _Paused:
         # Queued again as if it had not begun, and sent when the run is resumed.
         engine.records.single(lambda tx: tx.steps.give_back([claim.token]))

@@ -44,13 +44,18 @@ class Held(BaseException):
 def meters_of(engine: Engine, run_id: RunId) -> tuple[str, ...]:
     """Return what the calls of a run are charged to; nothing, if nothing has a budget."""
     policies, own = engine.policies, engine.definitions.get(run_id).definition
-    line = [own, *_ancestors(engine, own)]
-    found = [f"run:{one.run_id}" for one in line if one.spec.budget is not None]
+    found = meters_of_runs(own)
     if _of_flow(engine, own) is not None:
         found.append(f"flow:{own.flow_name}")
     if policies.user_budget is not None and own.user_id is not None:
         found.append(f"user:{own.user_id}")
     return tuple(found)
+
+
+def meters_of_runs(definition: Definition) -> list[str]:
+    """Return those of the run and of the runs above it; a child run that it starts has them too."""
+    own = [] if definition.spec.budget is None else [f"run:{definition.run_id}"]
+    return [*own, *definition.spec.charged_to]
 
 
 def _ancestors(engine: Engine, definition: Definition) -> list[Definition]:

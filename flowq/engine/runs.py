@@ -77,6 +77,7 @@ def submit(
     run_id: RunId | None = None,
     before: Callable[[Transaction], None] | None = None,
     mode: str = "async",
+    charged_to: tuple[str, ...] = (),
     **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
@@ -89,6 +90,7 @@ def submit(
         run_id: Id to give it; with the id of an existing run nothing is inserted.
         before: Runs first, in the transaction that inserts the run.
         mode: How it is started: `async` on workers, `sync` here and now.
+        charged_to: Meters of the runs above a child run whose budget it spends.
         options: Whose run it is, and more; see `SubmitOptions`.
 
     Returns:
@@ -101,7 +103,16 @@ def submit(
         DatabaseUnavailable: the run could not be recorded.
     """
     submission = Submission.of(options, _limit(engine))
-    start = _prepare(engine, flow, inputs, submission, parent=parent, run_id=run_id, mode=mode)
+    start = _prepare(
+        engine,
+        flow,
+        inputs,
+        submission,
+        parent=parent,
+        run_id=run_id,
+        mode=mode,
+        charged_to=charged_to,
+    )
     return _begin(engine, [start], options.get("session"), before)[0]
 
 
@@ -281,6 +292,7 @@ def _prepare(
     parent: StepRunId | None = None,
     run_id: RunId | None = None,
     mode: str = "async",
+    charged_to: tuple[str, ...] = (),
 ) -> _Start:
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
@@ -294,7 +306,8 @@ def _prepare(
     budget = submission.budget or spec.budget
     if budget is None and parent is None:
         budget = engine.policies.run_budget
-    spec = spec.model_copy(update={"budget": budget})
+    if budget is not None or charged_to:
+        spec = spec.model_copy(update={"budget": budget, "charged_to": charged_to})
     graph = Graph.of(spec)
     is_new = run_id is None
     run_id = run_id or RunId(engine.new_id())

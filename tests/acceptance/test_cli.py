@@ -283,6 +283,35 @@ def test_pause_holds_a_run_until_it_is_resumed(shell: Shell) -> None:
     assert f"Run {run_id} has already completed." in again.err
 
 
+def test_budget_of_a_run_is_raised_and_shown(shell: Shell) -> None:
+    file = shell.folder / "never-raised"
+    script = f"""
+import flowq, flows
+print(flows.patient.enqueue({str(file)!r}, budget=flowq.Budget(usd="0.5", tokens=10)).id)
+"""
+    started = subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        cwd=shell.folder,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    run_id = started.stdout.strip()
+    assert "$0.5000, 10 tokens, then fail" in shell.flowq("runs", "show", run_id).out
+
+    done = shell.flowq("runs", "raise-budget", run_id, "--usd", "5", "--tokens", "20", "--json")
+
+    assert (0, run_id) == (done.code, done.json[0]["id"])
+    assert "$5.00, 20 tokens, then fail" in shell.flowq("runs", "show", run_id).out
+    for wrong in (["--usd", "1"], ["--usd", "0"], []):
+        refused = shell.flowq("runs", "raise-budget", run_id, *wrong)
+        assert (2, "") == (refused.code, refused.out)
+        assert "budget" in refused.err or "neither" in refused.err
+    shell.flowq("runs", "cancel", run_id)
+
+
 def test_cancel_leaves_a_run_that_has_ended_as_it_ended(shell: Shell) -> None:
     run_id = shell.flowq("run", "flows:good", "-p", "n=2", "--wait", "--json").json["id"]
 

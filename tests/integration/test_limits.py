@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import uuid_utils.compat as uuids
+from sqlalchemy import event
 
 from flowq import Concurrency, Rate, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
@@ -387,6 +388,43 @@ def test_turns_beyond_the_horizon_are_given_by_the_sweeper(
 
     assert played.result() == list(range(7))
     assert most_within(Now.began, 0.39) <= 3
+
+
+# --- the hot path --------------------------------------------------------------------------------
+
+
+@step
+def plain(value: Any) -> Any:
+    return value
+
+
+@flow
+def plain_child(value: Any) -> Any:
+    return plain(plain(value))
+
+
+@flow
+def plain_parent() -> Any:
+    return [plain_child(1), plain.map([1, 2, 3])]
+
+
+def test_steps_without_options_ask_no_table_of_limits(stage: Stage) -> None:
+    if stage.records.url.get_backend_name() != "sqlite":
+        pytest.skip("prepared statements do not pass SQLAlchemy's events")
+    asked: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    event.listen(stage.records.engine, "before_cursor_execute", note)
+    try:
+        assert stage.play(plain_parent).result() == [1, [1, 2, 3]]
+    finally:
+        event.remove(stage.records.engine, "before_cursor_execute", note)
+
+    tables = ("flow_slots", "flow_waits", "flow_meters", "flow_cached_results", "llm_requests")
+    assert asked
+    assert [] == [one for one in asked if any(table in one for table in tables)]
 
 
 # --- bad input -----------------------------------------------------------------------------------
