@@ -230,27 +230,21 @@ class StepDecorator:
         Raises:
             InvalidFlow: it cannot be a step, or a value makes no sense.
         """
-        cached, cache_key = cache_of(cache)
-        options = changed(
-            Options(),
-            retry=retry_policy(
-                RetryPolicy(),
-                retry=retry,
-                retries=retries,
-                retry_delay=retry_delay,
-                backoff=backoff,
-                retry_on=retry_on,
-            ),
-            timeout=timeout,
-            queue=queue,
-            cache=cached,
-            allow_failure=allow_failure,
+        policy = retry_policy(
+            RetryPolicy(),
+            retry=retry,
+            retries=retries,
+            retry_delay=retry_delay,
+            backoff=backoff,
+            retry_on=retry_on,
         )
+        cached, cache_key = cache_of(cache)
+        given = {"timeout": timeout, "queue": queue, "allow_failure": allow_failure}
+        options = changed(Options(), retry=policy, cache=cached, **given)
 
         def decorate(function: Callable[..., Any]) -> Step[..., Any]:
             defined = _define(function, name, options, cache_key)
-            limited = concurrency is not None or rate is not None
-            return defined.options(concurrency=concurrency, rate=rate) if limited else defined
+            return defined.options(concurrency=concurrency, rate=rate)
 
         return decorate if function is None else decorate(function)
 
