@@ -28,7 +28,7 @@ from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState
 from flowq.engine import news
 from flowq.engine.advance import finish
-from flowq.engine.budgets import Held, guards_of, hold, meters_of, meters_of_runs
+from flowq.engine.budgets import guards_of, meters_of, meters_of_runs
 from flowq.engine.caching import cache_key, keep, look_up
 from flowq.engine.codecs import coerce, local_files
 from flowq.engine.completion import lost
@@ -36,6 +36,7 @@ from flowq.engine.context import StepContext
 from flowq.engine.endings import (
     Ended,
     Ending,
+    NotNow,
     cancelled,
     completed,
     end_attempt,
@@ -47,7 +48,7 @@ from flowq.engine.endings import (
 from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.limits import Denied, limits_of, put_back, within
+from flowq.engine.limits import limits_of, within
 from flowq.engine.model_calls import ModelCalls
 from flowq.engine.outages import wait_out
 from flowq.engine.pause import pause
@@ -127,10 +128,8 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
             end = partial(completed, engine, claim, outcome, joined=joined)
     except LeaseLost:
         raise
-    except Denied as denied:
-        end = partial(put_back, engine, claim, denied)
-    except Held:
-        end = partial(hold, engine, claim)
+    except NotNow as reason:
+        end = partial(reason.undo, engine, claim)
     except StepCancelled:
         end = partial(end_cancelled, engine, claim, started)
     except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure

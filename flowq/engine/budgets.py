@@ -23,7 +23,7 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.core.usage import Usage
 from flowq.engine.advance import finish
 from flowq.engine.completion import lost
-from flowq.engine.endings import Ended, Ending
+from flowq.engine.endings import Ended, Ending, NotNow
 from flowq.engine.engine import Engine
 from flowq.engine.model_calls import Guard
 from flowq.engine.pause import pause, resume
@@ -37,8 +37,20 @@ logger = logging.getLogger(__name__)
 _SPENT: Final = "budget is spent"
 
 
-class Held(BaseException):
+class Held(NotNow):
     """An attempt ends here, since its run was paused: no failure, and no error to catch."""
+
+    def undo(self, engine: Engine, claim: Claim) -> Ended:
+        """Queue the step again; raises `LeaseLost`."""
+        # Like any other: whoever finds it overdue parks it, or sends it if the run was resumed.
+        delay = engine.policies.resend_after
+        state = engine.records.single(lambda tx: tx.steps.put_back(claim, delay))
+        if state is None:
+            raise lost(claim)
+        if state is RunState.CANCELLING:
+            finish(engine, claim.run_id)
+            return Ended(Ending.CANCELLED)
+        return Ended(Ending.DENIED)
 
 
 def meters_of(engine: Engine, run_id: RunId) -> tuple[str, ...]:
@@ -137,19 +149,6 @@ def _hint(meter: str, run_id: RunId) -> str:
     if kind == "run":
         return f"give more when it is enqueued; on_exceeded='pause' lets you raise it: {name}"
     return f"raise the monthly budget of the {kind}; the run is {run_id}"
-
-
-def hold(engine: Engine, claim: Claim) -> Ended:
-    """Undo an attempt whose run was paused; raises `LeaseLost`."""
-    # Queued like any other: whoever finds it overdue parks it, or sends it if the run was resumed.
-    delay = engine.policies.resend_after
-    state = engine.records.single(lambda tx: tx.steps.put_back(claim, delay))
-    if state is None:
-        raise lost(claim)
-    if state is RunState.CANCELLING:
-        finish(engine, claim.run_id)
-        return Ended(Ending.CANCELLED)
-    return Ended(Ending.DENIED)
 
 
 def raise_budget(

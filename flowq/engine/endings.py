@@ -70,6 +70,17 @@ class Ending(StrEnum):
     LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
 
 
+class NotNow(BaseException):
+    """An attempt may not begin now, or go on: it is undone, and its step waits.
+
+    No `Exception`, so that a step that catches those does not go on.
+    """
+
+    def undo(self, engine: Engine, claim: Claim) -> "Ended":
+        """Undo the attempt; raises `LeaseLost`."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The end of an attempt."""

@@ -30,7 +30,7 @@ from flowq.core.spec import StepSpec
 from flowq.core.states import RunState
 from flowq.engine.advance import finish
 from flowq.engine.completion import lost
-from flowq.engine.endings import Ended, Ending
+from flowq.engine.endings import Ended, Ending, NotNow
 from flowq.engine.engine import Engine
 from flowq.engine.outages import wait_out
 from flowq.engine.ports import Transaction
@@ -50,7 +50,7 @@ _RECLAIM_AFTER: Final = timedelta(seconds=10)
 _FORGET: Final = 1_000
 
 
-class Denied(BaseException):
+class Denied(NotNow):
     """An attempt may not begin now."""
 
     def __init__(self, limit: Limit, taken: Sequence[Limit], *, undone: bool) -> None:
@@ -58,6 +58,10 @@ class Denied(BaseException):
         self.limit = limit
         self.taken = taken  #: Of these it had a slot for a moment.
         self.undone = undone  #: Whether all was undone that it has written.
+
+    def undo(self, engine: Engine, claim: Claim) -> Ended:
+        """Queue the step again, and let it wait; raises `LeaseLost`."""
+        return _put_back(engine, claim, self)
 
 
 def limits_of(step: StepSpec, bound: BoundArguments) -> list[Limit]:
@@ -114,12 +118,7 @@ def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
         logger.warning("a slot of %s is left to the sweeper: %s", limit.key, error)
 
 
-def put_back(engine: Engine, claim: Claim, denied: Denied) -> Ended:
-    """Undo an attempt that may not begin, and let its step wait.
-
-    Raises:
-        LeaseLost: the attempt holds its lease no longer.
-    """
+def _put_back(engine: Engine, claim: Claim, denied: "Denied") -> Ended:
     limit = denied.limit
 
     def work(tx: Transaction) -> tuple[timedelta | None, RunState]:

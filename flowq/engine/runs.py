@@ -127,8 +127,10 @@ def continue_as_new(
     Raises:
         InvalidInput: an input is missing, unknown, too large or of the wrong type.
     """
-    options = Submission(user_id=old.user_id)
-    return Continuation(old.run_id, _prepare(engine, flow, inputs, options, parent=old.parent))
+    options = Submission(user_id=old.user_id, budget=old.spec.budget)
+    charged_to = old.spec.charged_to
+    start = _prepare(engine, flow, inputs, options, parent=old.parent, charged_to=charged_to)
+    return Continuation(old.run_id, start)
 
 
 def submit_many(

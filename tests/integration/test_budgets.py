@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uuid_utils.compat as uuids
 
-from flowq import Budget, errors, flow, step
+from flowq import Budget, continue_as_new, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.authoring.flows import Flow
 from flowq.core.budgets import BudgetAction, BudgetSpec
@@ -310,3 +310,37 @@ def test_budget_that_is_none_is_refused(stage: Stage, budget: Any) -> None:
         runs.submit(stage.engine, chain.type, {"count": 1}, budget=budget)
     with pytest.raises(errors.InvalidInput, match="budget"):
         flow(budget=budget)
+
+
+# --- programs ------------------------------------------------------------------------------------
+
+
+@flow(name="tests.budgets.endless", budget=Budget(tokens=3000, on_exceeded="pause"))
+async def endless(count: int) -> int:
+    await ask(count)
+    return continue_as_new(count=count + 1)
+
+
+@flow(name="tests.budgets.caught", budget=Budget(tokens=1000))
+async def caught(count: int) -> str:
+    await ask(count)
+    try:
+        await ask(count + 1)
+    except errors.StepFailed as error:
+        return str(error.message)
+    return "never"
+
+
+def test_program_may_catch_that_its_budget_is_spent(stage: Stage) -> None:
+    assert "budget is spent" in play(stage, caught, 1).result()
+
+
+def test_loop_that_goes_on_in_new_runs_keeps_its_budget(stage: Stage) -> None:
+    play(stage, endless, 1)
+
+    assert calls["ask"] == 3
+    found = stage.records.single(lambda tx: tx.runs.views(status=RunState.PAUSED, limit=1))
+    assert found[0].flow_name == "tests.budgets.endless"
+    raise_budget(stage.engine, found[0].id, tokens=5000)
+    stage.dispatcher.run(stage.engine)
+    assert calls["ask"] == 5

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, literal, select, update
+from sqlalchemy import bindparam, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flowq.adapters.records.prepared import Prepared
@@ -56,6 +56,12 @@ class SqlMeters(Repository):
         for meter, usage in sorted(charges.items(), key=lambda one: one[0]):
             given = {"p_key": _key(meter, month), "p_tokens": usage.tokens}
             self._run(_CHARGE, {**given, "p_cost": usage.cost})
+
+    def go_on(self, old: str, new: str) -> None:
+        """Let a meter begin with what another has, if that is there."""
+        begun = select(literal(new), _M.began_at, _M.used, _M.used_before, _M.cost)
+        names = ["key", "began_at", "used", "used_before", "cost"]
+        self._run(insert(METERS).from_select(names, begun.where(_M.key == old)))
 
     def _read(self, keys: Any) -> dict[str, Usage]:
         rows = self._run_parts(_READ, {}, list(keys))

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from flowq.adapters.records.cancel_writes import RunCancels
+from flowq.adapters.records.meters import SqlMeters
 from flowq.adapters.records.models import FlowRun
 from flowq.adapters.records.pause_writes import RunPauses
 from flowq.adapters.records.prepared import Prepared
@@ -158,7 +159,16 @@ _CONTINUED = Prepared(select(RUNS.c.continued_as).where(_THIS))
 _LINK = update(RUNS).where(_THIS).values(continued_as=bindparam("p_new"), parent_step_run_id=None)
 _old = RUNS.alias("old")
 #: What a run that goes on as a new one passes on.
-_INHERITED = ("execution_mode", "flow_metadata", "deadline", "priority", "parent_step_run_id")
+_INHERITED = (
+    "execution_mode",
+    "flow_metadata",
+    "deadline",
+    "priority",
+    "parent_step_run_id",
+    "budget_usd",
+    "budget_tokens",
+    "budget_action",
+)
 _INHERIT = (
     update(RUNS)
     .where(RUNS.c.id == bindparam("p_new"))
@@ -252,6 +262,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         """Link a run with the one as which it goes on, which takes over what was said about it."""
         self._run(_INHERIT, {"p_run": run_id, "p_new": new})
         self._run(_LINK, {"p_run": run_id, "p_new": new})
+        SqlMeters(self._within).go_on(f"run:{run_id}", f"run:{new}")
 
     def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
         """Read what runs may spend as it is now; those without a budget are left out."""
