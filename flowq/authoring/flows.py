@@ -35,7 +35,7 @@ from flowq.authoring.calls import call, call_map, refuse_in_flow
 from flowq.authoring.inputs import Inputs
 from flowq.authoring.naming import registered_name
 from flowq.authoring.options import UNSET, Options, Unset, changed
-from flowq.authoring.programs import program_spec
+from flowq.authoring.programs import budgeted_program
 from flowq.authoring.templates import Place, to_template
 from flowq.authoring.tracing import Trace, caller, during, source
 from flowq.core.budgets import Budget, budget_of
@@ -301,7 +301,7 @@ class FlowMaker:
         label = getattr(function, "__name__", name)
         flow_type = FlowType(
             name=name,
-            trace=functools.partial(_program, name, label, self._facts)
+            trace=functools.partial(budgeted_program, name, label, self._facts)
             if is_program
             else functools.partial(_trace, function, name, self._facts),
             validate=inputs.check,
@@ -373,15 +373,6 @@ def _check(function: Callable[..., Any]) -> None:
             f"flow {function.__qualname__!r} is a generator ({caller()})",
             hint="return the results that the run shall return, instead of yielding them",
         )
-
-
-def _program(
-    name: str, label: str, facts: Mapping[str, Any], inputs: Mapping[str, Any]
-) -> FlowSpec:
-    """Return the spec of a program, with its budgets."""
-    spec = program_spec(name, label, inputs)
-    budgets = {key: facts[key] for key in ("budget", "monthly_budget") if facts[key] is not None}
-    return spec.model_copy(update=budgets) if budgets else spec
 
 
 def _trace(

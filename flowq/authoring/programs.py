@@ -30,6 +30,15 @@ class _Literals:
         """Return None: there are no results yet."""
 
 
+def budgeted_program(
+    flow: str, label: str, facts: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> FlowSpec:
+    """Return the spec of a run of an `async def` flow, with the budgets that the flow has."""
+    spec = program_spec(flow, label, inputs)
+    budgets = {key: facts[key] for key in ("budget", "monthly_budget") if facts[key] is not None}
+    return spec.model_copy(update=budgets) if budgets else spec
+
+
 def program_spec(flow: str, label: str, inputs: Mapping[str, Any]) -> FlowSpec:
     """Return the spec of a run of an `async def` flow: one node, the program itself.
 

@@ -29,8 +29,9 @@ from flowq.core.ids import BatchId, BatchKind, RunId, StepRunId, batch_of_items,
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.program_rows import NewCall
-from flowq.engine.rows import Batch, Claim, Definition, Lapsed, Outcome
+from flowq.engine.rows import Batch, Claim, Definition, Outcome
 from flowq.engine.streams import Streams
+from flowq.engine.sweep_rows import Lapsed
 
 _ENDS: Final[Mapping[RunState, type[EndEvent]]] = {
     RunState.COMPLETED: WorkflowCompleted,

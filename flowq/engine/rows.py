@@ -190,15 +190,6 @@ class StepPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class Unclaimed:
-    """A queued step that nobody took in time."""
-
-    id: StepRunId
-    place: StepPlace
-    resends: int  #: How often it was found so since it was queued.
-
-
-@dataclass(frozen=True, slots=True)
 class StepView:
     """A step of a run as people see it; the items of a map are counted."""
 
@@ -303,37 +294,11 @@ class StepMark:
 
 
 @dataclass(frozen=True, slots=True)
-class RunSlice:
-    """Some open runs, by their ids."""
-
-    after: RunId
-    to: RunId | None  #: None: up to the last.
-
-
-@dataclass(frozen=True, slots=True)
-class DeletedTree:
-    """What was deleted with a run."""
-
-    runs: tuple[RunId, ...]  #: The run and its child runs, and theirs.
-    objects: tuple[str, ...]  #: Keys of the objects that their rows named.
-
-
-@dataclass(frozen=True, slots=True)
 class ListedObject:
     """An object in the store."""
 
     key: str
     age: timedelta  #: Since it was written.
-
-
-@dataclass(frozen=True, slots=True)
-class Lapsed:
-    """A step whose worker fell silent."""
-
-    place: StepPlace
-    batch: BatchId
-    failed: bool  #: It has been recovered too often and was failed instead of queued.
-    attempt: int  #: The one that was lost.
 
 
 @dataclass(frozen=True, slots=True)

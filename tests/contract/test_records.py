@@ -38,16 +38,14 @@ from flowq.core.usage import Usage
 from flowq.engine.rows import (
     CachedResult,
     Claim,
-    Lapsed,
     NewRun,
     NewStep,
     Orphan,
     Outcome,
     RunEnding,
-    RunSlice,
     StepPlace,
-    Unclaimed,
 )
+from flowq.engine.sweep_rows import Lapsed, RunSlice, Unclaimed
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)

@@ -22,7 +22,8 @@ from flowq.core.ids import FIRST_ID, LeaseToken, RunId, StepRunId, child_run_id,
 from flowq.core.results import Place, ResultRef, object_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState
-from flowq.engine.rows import Claim, NewRun, NewStep, Outcome, RunSlice
+from flowq.engine.rows import Claim, NewRun, NewStep, Outcome
+from flowq.engine.sweep_rows import RunSlice
 
 LATER = timedelta(seconds=60)
 WEEK = timedelta(days=7)

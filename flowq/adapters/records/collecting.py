@@ -22,7 +22,7 @@ from flowq.adapters.records.types import DbNow
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.results import Place, maker_of_object, step_of_object
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
-from flowq.engine.rows import DeletedTree
+from flowq.engine.sweep_rows import DeletedTree
 
 _R = RUNS.c
 _S = STEPS.c

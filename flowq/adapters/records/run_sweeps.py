@@ -29,7 +29,8 @@ from flowq.adapters.records.repository import DUTIES, RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LAST_ID, BatchId, RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.rows import Orphan, RunSlice
+from flowq.engine.rows import Orphan
+from flowq.engine.sweep_rows import RunSlice
 
 _R = RUNS.c
 _S = STEPS.c

@@ -43,7 +43,8 @@ from flowq.adapters.records.run_sweeps import RunSweeps
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import StepState
-from flowq.engine.rows import Lapsed, StepPlace, Unclaimed
+from flowq.engine.rows import StepPlace
+from flowq.engine.sweep_rows import Lapsed, Unclaimed
 
 _C = STEPS.c
 #: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from flowq.core.ids import BatchId, RunId, StepRunId
-from flowq.engine.rows import DeletedTree, Lapsed, Orphan, RunSlice, StepPlace, Unclaimed
+from flowq.engine.rows import Orphan, StepPlace
+from flowq.engine.sweep_rows import DeletedTree, Lapsed, RunSlice, Unclaimed
 
 
 class Sweeps(Protocol):
