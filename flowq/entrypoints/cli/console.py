@@ -1,4 +1,4 @@
-"""The two streams, and how states, times and numbers look on them.
+"""The two streams of a command, and what is printed on them.
 
 Progress and messages go to stderr, results to stdout, so that a pipe gets the result alone. Colours
 and live tables are for terminals; rich leaves them out elsewhere, and with NO_COLOR.
@@ -7,10 +7,6 @@ and live tables are for terminals; rich leaves them out elsewhere, and with NO_C
 import json
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,37 +18,10 @@ from rich.console import Console
 from rich.text import Text
 
 from flowq.core.errors import FlowqError
-from flowq.core.states import RunState, StepState
+from flowq.entrypoints import shown
 
 #: Off a terminal nothing is gained by wrapping: readers have their own ways.
 _WIDE: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How a state looks."""
-
-    sign: str
-    plain: str  #: The sign for terminals without Unicode.
-    style: str
-
-
-MARKS: Final[Mapping[str, Mark]] = {
-    StepState.PENDING: Mark("·", ".", "dim"),
-    StepState.QUEUED: Mark("○", "o", "dim"),
-    StepState.RUNNING: Mark("●", "*", "cyan"),
-    StepState.RETRYING: Mark("↻", "r", "yellow"),
-    StepState.WAITING: Mark("◌", "w", "cyan"),
-    StepState.COMPLETED: Mark("✓", "+", "green"),
-    StepState.FAILED: Mark("✗", "x", "red"),
-    StepState.SKIPPED: Mark("-", "-", "dim"),
-    StepState.CANCELLED: Mark("⊘", "/", "dim"),
-    RunState.PAUSED: Mark("‖", "=", "yellow"),
-    RunState.CANCELLING: Mark("⊘", "/", "yellow"),
-    "ok": Mark("✓", "+", "green"),
-    "warning": Mark("!", "!", "yellow"),
-    "problem": Mark("✗", "x", "red"),
-}
 
 
 def out() -> Console:
@@ -78,7 +47,7 @@ def unicode(console: Console) -> bool:
 
 def mark(state: str, console: Console) -> Text:
     """Return the sign of a state."""
-    known = MARKS[state]
+    known = shown.MARKS[state]
     return Text(known.sign if unicode(console) else known.plain, style=known.style)
 
 
@@ -115,60 +84,6 @@ def program() -> str:
         here = Path.cwd()
         return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
     return f"{Path(sys.executable).name} -m flowq.entrypoints.cli"
-
-
-# --- numbers --------------------------------------------------------------------------------------
-
-
-def duration(seconds: float | None) -> str:
-    """Return a length of time as people say it."""
-    if seconds is None:
-        return ""
-    seconds = max(seconds, 0.0)
-    if seconds < 1:
-        return f"{round(seconds * 1000)} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def ago(then: datetime | None) -> str:
-    """Return how long ago something was."""
-    if then is None:
-        return ""
-    seconds = max((datetime.now(UTC) - then).total_seconds(), 0.0)
-    for length, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{int(seconds // length)} {name} ago"
-    return f"{int(seconds)} s ago"
-
-
-#: Less than this is shown as that.
-_LEAST = Decimal("0.0001")
-
-
-def money(cost: Decimal) -> str:
-    """Return dollars, with as many digits as a small sum needs."""
-    if not cost:
-        return "$0"
-    if cost < _LEAST:
-        return f"<${_LEAST}"
-    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
-
-
-def count(number: int) -> str:
-    """Return a whole number."""
-    return f"{number:,}"
-
-
-def size(number: int) -> str:
-    """Return a number of bytes."""
-    for length, name in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
-        if number >= length:
-            return f"{number / length:.1f} {name}"
-    return f"{number} bytes"
 
 
 def without_secrets(url: str) -> str:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from flowq.core.usage import Tokens
 from flowq.engine.requests import CostBy, CostLine
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 
 #: What stands for calls that have no such name.
@@ -43,13 +44,13 @@ def _table(by: CostBy, lines: list[CostLine]) -> Table:
 
 def _cells(line: CostLine) -> list[str]:
     return [
-        looks.count(line.calls),
-        looks.count(line.failed) if line.failed else "",
-        looks.count(line.tokens.input),
-        looks.count(line.tokens.cached) if line.tokens.cached else "",
-        looks.count(line.tokens.output),
-        looks.money(line.cost),
-        looks.count(line.unknown) if line.unknown else "",
+        shown.count(line.calls),
+        shown.count(line.failed) if line.failed else "",
+        shown.count(line.tokens.input),
+        shown.count(line.tokens.cached) if line.tokens.cached else "",
+        shown.count(line.tokens.output),
+        shown.money(line.cost),
+        shown.count(line.unknown) if line.unknown else "",
     ]
 
 

@@ -26,6 +26,7 @@ from flowq.client import Run
 from flowq.core.errors import FlowNotFound, InvalidInput
 from flowq.core.states import RunState
 from flowq.engine.rows import RunView
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.demo_worker import DemoWorker
@@ -246,8 +247,8 @@ def _print_result(run: Run[Any]) -> None:
     else:
         console.print(Text("\n".join(head)), soft_wrap=True)
     rest = f"… {len(lines) - len(head)} more lines, and" if len(lines) > len(head) else "… and"
-    table = looks.size(len(report.definitions.encode()))
-    count = looks.count(report.definitions.count("\n"))
+    table = shown.size(len(report.definitions.encode()))
+    count = shown.count(report.definitions.count("\n"))
     looks.note("")
     looks.note((f"{rest} a table of {count} lines, {table}", "dim"))
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from flowq import bootstrap
 from flowq.engine.invariants import check, invariants, missing_objects
 from flowq.engine.rows import Invariant, Violation
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.group import FAILED, OK
@@ -68,4 +69,4 @@ def _print(invariant: Invariant, rows: Sequence[Violation]) -> None:
     for row in rows[:_MOST]:
         console.print(Text(f"    {row.where}: {row.what}"), soft_wrap=True)
     if len(rows) > _MOST:
-        console.print(Text(f"    and {looks.count(len(rows) - _MOST)} more"))
+        console.print(Text(f"    and {shown.count(len(rows) - _MOST)} more"))

@@ -23,6 +23,7 @@ from flowq.client import Run
 from flowq.core.errors import ResultTimeout
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.rows import RunView, StepView
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 
 _PAUSE: Final = 0.2
@@ -158,11 +159,11 @@ class Redrawn:
         return [
             sign,
             Text(step.key, style=quiet),
-            Text(step.status, style=looks.MARKS[step.status].style),
+            Text(step.status, style=shown.MARKS[step.status].style),
             items(step),
             bar,
             Text(str(step.attempts or ""), style="yellow" if step.attempts > 1 else ""),
-            looks.duration(elapsed(step, now)),
+            shown.duration(elapsed(step, now)),
         ]
 
 
@@ -176,12 +177,12 @@ def summary(view: RunView, console: Console) -> Text:
     text = Text.assemble(
         looks.mark(view.status, console),
         " ",
-        (view.status, looks.MARKS[view.status].style),
-        f"  {looks.count(view.done)} of {looks.count(view.total)} steps",
-        f"  {looks.duration(took)}",
+        (view.status, shown.MARKS[view.status].style),
+        f"  {shown.count(view.done)} of {shown.count(view.total)} steps",
+        f"  {shown.duration(took)}",
     )
     if view.tokens or view.cost:
-        text.append(f"  {looks.count(view.tokens)} tokens  {looks.money(view.cost)}")
+        text.append(f"  {shown.count(view.tokens)} tokens  {shown.money(view.cost)}")
     return text
 
 
@@ -189,9 +190,9 @@ def items(step: StepView) -> Text:
     """Return how many items of a map are done, of all."""
     if step.map_size is None:
         return Text("")
-    text = Text(f"{looks.count(step.done)} of {looks.count(step.total)}")
+    text = Text(f"{shown.count(step.done)} of {shown.count(step.total)}")
     if step.failed:
-        text.append(f", {looks.count(step.failed)} failed", style="red")
+        text.append(f", {shown.count(step.failed)} failed", style="red")
     return text
 
 
@@ -274,7 +275,7 @@ class Lines:
         parts = [items(step).plain]
         if step.attempts > 1:
             parts.append(f"attempt {step.attempts}")
-        parts.append(looks.duration(elapsed(step, now)))
+        parts.append(shown.duration(elapsed(step, now)))
         if step.error_message and step.status in {StepState.FAILED, StepState.RETRYING}:
             parts.append(f"{step.error_type}: {step.error_message.splitlines()[0]}")
         facts = "  ".join(filter(None, parts))

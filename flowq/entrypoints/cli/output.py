@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 from pydantic_core import to_jsonable_python
 
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 
 _LONGEST_TEXT: Final = 400
@@ -38,7 +39,7 @@ def plain(value: Any) -> Any:
 
 def _print_bytes(data: bytes) -> None:
     if sys.stdout.isatty():
-        click.echo(f"{looks.size(len(data))} of binary data; send them to a file: … > result")
+        click.echo(f"{shown.size(len(data))} of binary data; send them to a file: … > result")
     else:
         click.echo(data, nl=False)
 

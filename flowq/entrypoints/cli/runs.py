@@ -15,6 +15,7 @@ from flowq.client import Run
 from flowq.core.states import RunState, StepState
 from flowq.engine.requests import CostBy
 from flowq.engine.rows import RunView, StepView
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.cost import line_json, print_costs
@@ -229,13 +230,13 @@ def _table(views: list[RunView]) -> Table:
         table.add_row(
             looks.mark(view.status, console),
             short,
-            Text(view.status, style=looks.MARKS[view.status].style),
+            Text(view.status, style=shown.MARKS[view.status].style),
             Text.assemble(view.flow_name, ("  child run" if view.parent else "", "dim")),
-            f"{looks.count(view.done)} of {looks.count(view.total)}",
-            looks.ago(view.created_at),
-            looks.duration(_took(view)),
-            looks.count(view.tokens),
-            looks.money(view.cost),
+            f"{shown.count(view.done)} of {shown.count(view.total)}",
+            shown.ago(view.created_at),
+            shown.duration(_took(view)),
+            shown.count(view.tokens),
+            shown.money(view.cost),
         )
     return table
 

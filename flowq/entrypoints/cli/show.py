@@ -17,6 +17,7 @@ from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.requests import CostLine
 from flowq.engine.rows import RunView, StepView, StoredStep
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import tree
 from flowq.entrypoints.cli.live import elapsed, items
@@ -97,7 +98,7 @@ def print_run(
 
 
 def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) -> None:
-    style = looks.MARKS[view.status].style
+    style = shown.MARKS[view.status].style
     title = (looks.mark(view.status, console), " ", (view.flow_name, "bold"), "  ")
     console.print(Text.assemble(*title, (view.status, style)), soft_wrap=True)
     took = None
@@ -106,10 +107,10 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
     created = view.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     facts = {
         "run": str(view.id),
-        "created": f"{created}, {looks.ago(view.created_at)}",
-        "time": looks.duration(took),
-        "steps": f"{looks.count(view.done)} of {looks.count(view.total)} done",
-        "cost": f"{looks.money(view.cost)}, {looks.count(view.tokens)} tokens",
+        "created": f"{created}, {shown.ago(view.created_at)}",
+        "time": shown.duration(took),
+        "steps": f"{shown.count(view.done)} of {shown.count(view.total)} done",
+        "cost": f"{shown.money(view.cost)}, {shown.count(view.tokens)} tokens",
         "models": ", ".join(_calls(line) for line in calls),
         "budget": _budget(view),
         "saved": _saved(view),
@@ -127,9 +128,9 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
 
 
 def _calls(line: CostLine) -> str:
-    unknown = f", {looks.count(line.unknown)} of unknown cost" if line.unknown else ""
-    failed = f", {looks.count(line.failed)} failed" if line.failed else ""
-    return f"{line.name} ({looks.count(line.calls)} calls{failed}{unknown})"
+    unknown = f", {shown.count(line.unknown)} of unknown cost" if line.unknown else ""
+    failed = f", {shown.count(line.failed)} failed" if line.failed else ""
+    return f"{line.name} ({shown.count(line.calls)} calls{failed}{unknown})"
 
 
 def _budget(view: RunView) -> str:
@@ -137,8 +138,8 @@ def _budget(view: RunView) -> str:
     budget = view.budget
     if budget is None:
         return ""
-    usd = [] if budget.usd is None else [looks.money(budget.usd)]
-    tokens = [] if budget.tokens is None else [f"{looks.count(budget.tokens)} tokens"]
+    usd = [] if budget.usd is None else [shown.money(budget.usd)]
+    tokens = [] if budget.tokens is None else [f"{shown.count(budget.tokens)} tokens"]
     return f"{', '.join(usd + tokens)}, then {budget.action}"
 
 
@@ -147,8 +148,8 @@ def _saved(view: RunView) -> str:
     if not view.hits:
         return ""
     saved = view.saved
-    results = "1 cached result" if view.hits == 1 else f"{looks.count(view.hits)} cached results"
-    return f"{looks.money(saved.cost)}, {looks.count(saved.tokens)} tokens by {results}"
+    results = "1 cached result" if view.hits == 1 else f"{shown.count(view.hits)} cached results"
+    return f"{shown.money(saved.cost)}, {shown.count(saved.tokens)} tokens by {results}"
 
 
 def _short(value: Any) -> str:
@@ -180,12 +181,12 @@ def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Tab
             attempts += f" ({step.recoveries} recovered)"
         table.add_row(
             name,
-            Text(step.status, style=looks.MARKS[step.status].style),
+            Text(step.status, style=shown.MARKS[step.status].style),
             items(step),
             Text(attempts, style="yellow" if step.attempts > 1 else ""),
-            looks.duration(elapsed(step, now)),
-            looks.count(step.tokens),
-            looks.money(step.cost),
+            shown.duration(elapsed(step, now)),
+            shown.count(step.tokens),
+            shown.money(step.cost),
         )
     return table
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli.output import print_result
 from flowq.entrypoints.cli.runs import short_ids
@@ -28,21 +29,21 @@ from flowq.entrypoints.cli.show import Failure
     ],
 )
 def test_length_of_time(seconds: float | None, text: str) -> None:
-    assert text == looks.duration(seconds)
+    assert text == shown.duration(seconds)
 
 
 @pytest.mark.parametrize(
     "seconds, text", [(3, "3 s ago"), (130, "2 min ago"), (7_300, "2 h ago"), (200_000, "2 d ago")]
 )
 def test_moment(seconds: float, text: str) -> None:
-    assert text == looks.ago(datetime.now(UTC) - timedelta(seconds=seconds))
+    assert text == shown.ago(datetime.now(UTC) - timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize(
     "cost, text", [("0", "$0"), ("0.00123", "$0.0012"), ("1234.5", "$1,234.50")]
 )
 def test_money(cost: str, text: str) -> None:
-    assert text == looks.money(Decimal(cost))
+    assert text == shown.money(Decimal(cost))
 
 
 @pytest.mark.parametrize(
