@@ -147,6 +147,10 @@ class Settings(BaseSettings):
         description="Whether runs tell what happens in them while it happens: `run.events()`, "
         "live pages, text of LLM steps as it comes. 0 leaves only the end of each run.",
     )
+    show_content: bool = Field(
+        False,
+        description="Whether the pages in Flower show prompts, answers, inputs and outputs.",
+    )
     events_ttl_seconds: int = Field(
         24 * 3600,
         gt=0,

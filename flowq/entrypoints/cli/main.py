@@ -274,9 +274,9 @@ def worker(**options: Any) -> Any:
 @click.argument("target", metavar="FILE")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[FLOWER OPTIONS]...")
 def flower(**options: Any) -> Any:
-    """Start Flower for the flows of a file or module.
+    """Start Flower, with a tab for flows, for the flows of a file or module.
 
-    Does what `celery -A MODULE flower` does. All further options are Flower's.
+    Does what `celery -A MODULE dashboard` does. All further options are Flower's.
     """
     return work("worker").flower(**options)
 

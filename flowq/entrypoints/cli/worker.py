@@ -26,8 +26,8 @@ def worker(*, target: str, options: Sequence[str]) -> int:
 
 
 def flower(*, target: str, options: Sequence[str]) -> int:
-    """Start Flower; returns when it has ended."""
-    return _start(target, ["flower", *options])
+    """Start Flower with the Flows tab; returns when it has ended."""
+    return _start(target, ["dashboard", *options])
 
 
 def _start(target: str, arguments: list[str]) -> int:

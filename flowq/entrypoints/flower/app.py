@@ -1,0 +1,40 @@
+"""Flower with the Flows tab: its application, and the hook for a Flower that is started plainly."""
+
+from typing import Any
+
+from flower import urls
+from flower.app import Flower, rewrite_handler
+from tornado.routing import URLSpec
+
+from flowq.entrypoints.flower.handlers import STATIC, Static
+from flowq.entrypoints.flower.lists import FlowsPage
+from flowq.entrypoints.flower.templates import FlowsLoader
+
+#: The addresses of the tab, most particular first; names are for `reverse_url`.
+RULES: list[URLSpec] = [
+    URLSpec(r"/flows/static/(.+)", Static, {"path": str(STATIC)}, name="flows-static"),
+    URLSpec(r"/flows", FlowsPage, name="flows"),
+]
+
+
+class FlowqFlower(Flower):  # type: ignore[misc]  # Flower has no types
+    """Flower with the Flows tab."""
+
+    def __init__(self, *, options: Any, **settings: Any) -> None:
+        settings["template_loader"] = FlowsLoader()
+        super().__init__(options=options, **settings)
+        prefix = options.url_prefix
+        self.add_handlers(
+            r".*", [rewrite_handler(rule, prefix) for rule in RULES] if prefix else RULES
+        )
+
+
+def install() -> None:
+    """Put the tab into a Flower that is about to be made; for `flowerconfig.py`.
+
+    Flower runs that file before it makes its application, and has its rules and settings in two
+    objects of a module: this changes them. Safe to call twice.
+    """
+    if RULES[0] not in urls.handlers:
+        urls.handlers[-1:-1] = RULES  # before the one that says "not found" to all that is left
+        urls.settings["template_loader"] = FlowsLoader()

@@ -1,0 +1,47 @@
+"""Flower's templates with a Flows tab, and flowq's own beside them.
+
+A name that begins with `flowq/` is a file of this package; every other one is Flower's own. Its
+navbar is given one more item, its page of a task a link back to the run. Where a newer Flower has
+moved the place, its file is left as it is: the pages are still there, by their address.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import flower
+from tornado.template import Loader, Template
+
+#: Where Flower's own templates are.
+FLOWERS: Final = Path(flower.__file__).parent / "templates"
+_OWN: Final = Path(__file__).parent / "templates"
+
+_NAVBAR: Final = '<ul class="app-nav navbar-nav">\n'
+_TAB: Final = """\
+        <li class="nav-item">
+          <a class="nav-link{% if active_tab == 'flows' %} active{% end %}"
+            href="{{ reverse_url('flows') }}"
+            {% if active_tab == 'flows' %}aria-current="page"{% end %}>Flows</a>
+        </li>
+"""
+
+#: Template -> (a place in it, what is put after that).
+INSERTED: Final = {"navbar.html": (_NAVBAR, _TAB)}
+
+
+class FlowsLoader(Loader):
+    """Loads Flower's templates, with what flowq adds to them, and flowq's."""
+
+    def __init__(self) -> None:
+        super().__init__(str(FLOWERS))
+
+    def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002
+        """Return the name as it is: all of them count from the root."""
+        return name
+
+    def _create_template(self, name: str) -> Template:
+        folder = _OWN if name.startswith("flowq/") else FLOWERS
+        text = (folder / name).read_text(encoding="utf-8")
+        if name in INSERTED:
+            place, added = INSERTED[name]
+            text = text.replace(place, place + added, 1)
+        return Template(text, name=name, loader=self)
