@@ -274,7 +274,7 @@ def worker(**options: Any) -> Any:
 @click.argument("target", metavar="FILE")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[FLOWER OPTIONS]...")
 def flower(**options: Any) -> Any:
-    """Start Flower, with a tab for flows, for the flows of a file or module.
+    """Start Flower with its Flows tab, for a file or module of flows.
 
     Does what `celery -A MODULE dashboard` does. All further options are Flower's.
     """
