@@ -90,7 +90,7 @@ async def main():
 out = asyncio.run(main())
 rows = bootstrap.engine().records.single(
     lambda tx: [(run.flow_name, run.execution_mode, run.status, run.error_message)
-                for run in reversed(tx.runs.newest(limit=4, offset=20))])
+                for run in sorted(tx.runs.newest(), key=lambda run: run.created_at)[:4]])
 print(json.dumps({**out, "rows": rows}))
 """
 
