@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from flowq.adapters.embedded import EmbeddedValkey
 from tests import servers
 from tests.waiting import wait_until
@@ -166,6 +168,33 @@ class Shell:
 
             wait_until(is_ready, timeout=60, what="the worker is ready")
             yield log
+
+    @contextmanager
+    def flower(self, *options: str, target: str = "flows.py") -> Iterator[str]:
+        """Have a Flower with the Flows tab; gives its address."""
+        with self.flower_of([*FLOWQ, "flower", target], *options) as address:
+            yield address
+
+    @contextmanager
+    def flower_of(self, command: list[str], *options: str) -> Iterator[str]:
+        """Have a Flower that a command starts; gives its address, with its prefix."""
+        port, log = servers.free_port(), self.folder / "flower.log"
+        prefix = "".join(
+            "/" + option.partition("=")[2] for option in options if "url_prefix" in option
+        )
+        address = f"http://127.0.0.1:{port}{prefix}"
+        command = [*command, f"--port={port}", "--address=127.0.0.1", *options]
+        with servers.process(command, cwd=self.folder, env=self.environment, log=log) as process:
+
+            def answers() -> bool:
+                assert process.poll() is None, log.read_text()
+                try:
+                    return 200 == httpx2.get(f"{address}/healthcheck").status_code
+                except httpx2.TransportError:
+                    return False
+
+            wait_until(answers, timeout=60, what="Flower answers")
+            yield address
 
     def stop_server(self) -> None:
         """End the embedded server of this folder, if there is one."""
