@@ -28,7 +28,9 @@ test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-lowest: ## Run the suite on the oldest libraries that are promised
-	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1
+	@# Types are checked against the newest libraries only: old ones tell less of theirs.
+	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1 \
+	    ARGS='--deselect "tests/unit/test_architecture.py::test_tool_finds_nothing[types]" $(ARGS)'
 
 chaos: $(DEV) ## Break whatever can break, and show what it cost
 	@FLOWQ_SEEDS=$${FLOWQ_SEEDS:-50000} $(BIN)/python -m pytest -m "" tests/chaos $(ARGS)
