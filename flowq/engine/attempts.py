@@ -14,6 +14,7 @@ from functools import partial
 from inspect import BoundArguments
 from typing import Any
 
+from flowq.core.attempts import AttemptEnd
 from flowq.core.errors import (
     FlowNotFound,
     LeaseLost,
@@ -194,7 +195,7 @@ def _parked(engine: Engine, claim: Claim, error: NondeterminismError, started: f
     """Pause the run of a program that does not fit its record: with the old code it goes on."""
     if pause(engine, claim.run_id, error.message) is not RunState.PAUSED:
         return failed(engine, claim, error, {}, started, joined=False)
-    if not engine.records.single(lambda tx: tx.steps.give_back([claim.token])):
+    if not engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED)):
         raise lost(claim)
     return Ended(Ending.WAITING)
 
@@ -231,7 +232,7 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
     def work(tries: int) -> Claim | None:
         if tries:
             # The claim whose answer was lost may have been made, and nobody would know of it.
-            engine.records.single(lambda tx: tx.steps.give_back([token]))
+            engine.records.write(lambda tx: tx.steps.give_back([token]))
         reach(FaultPoint.BEFORE_CLAIM)
         reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
         claim = engine.records.single(
@@ -351,7 +352,7 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
         )
     except _Paused:
         # Queued again as if it had not begun, and sent when the run is resumed.
-        engine.records.single(lambda tx: tx.steps.give_back([claim.token]))
+        engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))
         return Ended(Ending.GIVEN_BACK)
     return Ended(Ending.WAITING)
 

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from flowq.core.attempts import AttemptEnd
 from flowq.core.budgets import BudgetAction, BudgetSpec, dollars, plain, whole_tokens
 from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound
 from flowq.core.ids import RunId
@@ -44,7 +45,7 @@ class Held(NotNow):
         """Queue the step again; raises `LeaseLost`."""
         # Like any other: whoever finds it overdue parks it, or sends it if the run was resumed.
         delay = engine.policies.resend_after
-        state = engine.records.single(lambda tx: tx.steps.put_back(claim, delay))
+        state = engine.records.write(lambda tx: tx.steps.put_back(claim, delay, AttemptEnd.PAUSED))
         if state is None:
             raise lost(claim)
         if state is RunState.CANCELLING:

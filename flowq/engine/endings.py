@@ -145,7 +145,7 @@ def failed(
     )
     delay = _retry_delay(engine, claim, step.retry, error)
     if delay is not None:
-        if not engine.records.single(lambda tx: tx.steps.retry(claim, outcome, delay), once=True):
+        if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
         reach(FaultPoint.AFTER_FAIL)
         return _retrying(engine, claim, outcome, error, delay)
@@ -214,9 +214,7 @@ def put_off(
         error_message=_message(error),
     )
     delay = min(_FIRST_DELAY * 4**claim.recoveries, _LONGEST_DELAY)
-    if not engine.records.single(
-        lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True), once=True
-    ):
+    if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
         raise lost(claim)
     return _retrying(engine, claim, outcome, error, delay)
 

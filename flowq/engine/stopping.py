@@ -41,7 +41,7 @@ def give_back(engine: Engine, tokens: Sequence[LeaseToken]) -> int:
     Raises:
         DatabaseUnavailable: then their leases lapse, which takes longer and counts as a recovery.
     """
-    places = engine.records.single(lambda tx: tx.steps.give_back(tokens)) if tokens else []
+    places = engine.records.write(lambda tx: tx.steps.give_back(tokens)) if tokens else []
     if places:
         logger.info("%d steps are given back", len(places), extra={"action": "give_back"})
         resend(engine, alone(engine, places))

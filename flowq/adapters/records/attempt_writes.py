@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from sqlalchemy import Float, Update, and_, bindparam, exists, or_, select, update
 
+from flowq.adapters.records.past_attempts import PastAttempts
 from flowq.adapters.records.payloads import copy_to_json
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.program_reads import call_spec
-from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.stored import STORED_NODES, stored_columns, stored_step
 from flowq.adapters.records.types import DbNow
+from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import Place
 from flowq.core.states import RunState, StepState
@@ -146,7 +148,7 @@ _CLAIM_AND_READ = Prepared(
 )
 
 
-class AttemptWrites(Repository):
+class AttemptWrites(PastAttempts):
     """The attempts' part of `FlowStepRunRepo`."""
 
     def claim(
@@ -194,10 +196,17 @@ class AttemptWrites(Repository):
     def retry(
         self, claim: Claim, outcome: Outcome, delay: timedelta, *, recovered: bool = False
     ) -> bool:
-        """`running` → `retrying` until `delay` from now, if the lease still holds."""
+        """`running` → `retrying` until `delay` from now, if the lease still holds.
+
+        Two statements: the second one keeps the attempt.
+        """
         given = {**_lease(claim), **_used(outcome), **_error(outcome)}
         given |= {"p_delay": delay.total_seconds(), "p_recovered": int(recovered)}
-        return self._changes(_RETRY, given)
+        if not self._changes(_RETRY, given):
+            return False
+        end = AttemptEnd.PUT_OFF if recovered else AttemptEnd.FAILED
+        self._keep([claim.id], end, given["p_error_type"], given["p_error"])
+        return True
 
     def wait(self, claim: Claim) -> bool:
         """`running` → `waiting` for a child run, if the lease still holds."""

@@ -35,7 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0006"
+REVISION = "0007"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -198,6 +198,31 @@ class FlowStepRun(Base):
         _partial("ix_flow_step_runs_timed", "wake_at", where=TIMED),
         _partial("ix_flow_step_runs_called", "flow_run_id", "observed", where=CALLED),
     )
+
+
+class FlowAttempt(Base):
+    """An attempt that has not ended its step; the last one of a step stands in the step's row.
+
+    `attempt` may stand here twice for a step, since what is given back is not counted; `place` is
+    its place in the order.
+    """
+
+    __tablename__ = "flow_attempts"
+
+    step_run_id: Mapped[UUID] = mapped_column(
+        ForeignKey("flow_step_runs.id", ondelete="CASCADE"), primary_key=True
+    )
+    place: Mapped[int] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID]
+    attempt: Mapped[int]
+    claimed_at: Mapped[datetime]
+    ended_at: Mapped[datetime]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    outcome: Mapped[str] = mapped_column(String(20))
+    error_type: Mapped[str | None] = mapped_column(String(200))
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "flow_run_id"),)
 
 
 class LlmRequest(Base):

@@ -17,6 +17,7 @@ from flowq.adapters.records.prepared import Answer, Prepared, Row
 
 RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
+ATTEMPTS: Table = Base.metadata.tables["flow_attempts"]
 DUTIES: Table = Base.metadata.tables["flow_duties"]
 SIGNALS: Table = Base.metadata.tables["flow_signals"]
 CACHED: Table = Base.metadata.tables["flow_cached_results"]

@@ -10,11 +10,13 @@ from datetime import timedelta
 
 from sqlalchemy import Float, bindparam, select, update
 
+from flowq.adapters.records.past_attempts import PastAttempts
 from flowq.adapters.records.pause_writes import PARKED
 from flowq.adapters.records.prepared import Prepared
-from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.types import DbNow
-from flowq.core.ids import LeaseToken, RunId
+from flowq.core.attempts import AttemptEnd
+from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Claim, StepPlace
 
@@ -33,7 +35,7 @@ _GIVE_BACK = Prepared(
         lease_expires_at=None,
         wake_at=DbNow(),
     )
-    .returning(_C.flow_run_id, _C.step_key, _C.map_index)
+    .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.id)
 )
 
 _PUT_BACK = (
@@ -61,22 +63,31 @@ _ENDED = Prepared(
 )
 
 
-class Returns(Repository):
+class Returns(PastAttempts):
     """The part of `FlowStepRunRepo` that gives back and looks again."""
 
-    def give_back(self, tokens: Sequence[LeaseToken]) -> list[StepPlace]:
+    def give_back(
+        self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.GIVEN_BACK
+    ) -> list[StepPlace]:
         """`running` → `queued` without counting the attempt; returns the steps it has changed."""
         rows = self._run(_GIVE_BACK, {"p_tokens": list(tokens)})
+        self._keep([StepRunId(row[3]) for row in rows], why, counted=False)
         return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]
 
-    def put_back(self, claim: Claim, delay: timedelta | None) -> RunState | None:
+    def put_back(
+        self, claim: Claim, delay: timedelta | None, why: AttemptEnd | None = None
+    ) -> RunState | None:
         """`running` → `queued` without counting the attempt, if the lease still holds."""
         given = {"p_id": claim.id, "p_token": claim.token}
         if delay is None:
             state = self._run(_PUT_AWAY, given).scalar()
         else:
             state = self._run(_PUT_BACK_FOR, {**given, "p_delay": delay.total_seconds()}).scalar()
-        return None if state is None else RunState(state)
+        if state is None:
+            return None
+        if why is not None:
+            self._keep([claim.id], why, counted=False)
+        return RunState(state)
 
     def ended(self, claim: Claim, worker: str) -> StepState | None:
         """Return the state in which an attempt has left its row; None if it was another's doing."""

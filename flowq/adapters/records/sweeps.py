@@ -36,11 +36,13 @@ from flowq.adapters.records.models import (
     TIMED,
     UNADVANCED,
 )
+from flowq.adapters.records.past_attempts import PastAttempts
 from flowq.adapters.records.pause_writes import IS_PAUSED, unless_paused
 from flowq.adapters.records.program_wakes import ENDINGS, of_kind
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.run_sweeps import RunSweeps
 from flowq.adapters.records.types import DbNow
+from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import StepState
 from flowq.engine.rows import StepPlace
@@ -106,7 +108,7 @@ _LAPSED = (
         error_type=case((_TOO_OFTEN, "WorkerLost"), else_=_C.error_type),
         error_message=case((_TOO_OFTEN, _LOST), else_=_C.error_message),
     )
-    .returning(*_PLACE, _C.batch_id, _C.status, _C.attempt)
+    .returning(*_PLACE, _C.batch_id, _C.status, _C.attempt, _C.id)
 )
 
 _member = STEPS.alias()
@@ -132,7 +134,7 @@ _OPEN_ITEM = exists().where(
 _ENDED_MAPS = select(_C.batch_id).where(EXPANDED, _C.started_at < _BEFORE, ~_OPEN_ITEM)
 
 
-class SqlSweeps(RunSweeps, Collecting):
+class SqlSweeps(RunSweeps, Collecting, PastAttempts):
     """Implements `flowq.engine.ports.Sweeps`; never commits."""
 
     def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
@@ -174,7 +176,9 @@ class SqlSweeps(RunSweeps, Collecting):
     def lapsed(self, *, max_recoveries: int, resend_after: timedelta, limit: int) -> list[Lapsed]:
         """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
         given = {"p_most": max_recoveries, "p_limit": limit}
-        rows = self._run(_LAPSED, {**given, "p_again": resend_after.total_seconds()})
+        rows = self._run(_LAPSED, {**given, "p_again": resend_after.total_seconds()}).all()
+        again = [StepRunId(row[6]) for row in rows if row[4] != StepState.FAILED]
+        self._keep(again, AttemptEnd.LOST)
         return [
             Lapsed(
                 StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED, r[5]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.ports.programs import ProgramRows
@@ -50,7 +51,8 @@ class StepRows(ProgramRows, Protocol):
     ) -> bool:
         """`running` → `retrying` until `delay` from now, if the lease still holds.
 
-        When `recovered`, the attempt counts as a recovery and not as a failure of the step.
+        When `recovered`, the attempt counts as a recovery and not as a failure of the step. The
+        attempt is kept, which takes a second statement.
         """
 
     def wait(self, claim: Claim) -> bool:
@@ -173,8 +175,12 @@ class StepRows(ProgramRows, Protocol):
     def cancel(self, claim: Claim, outcome: Outcome) -> bool:
         """`running` → `cancelled`, if the lease still holds and the run is stopping."""
 
-    def give_back(self, tokens: Sequence[LeaseToken]) -> list[StepPlace]:
-        """`running` → `queued` without counting the attempt, due to be sent again at once.
+    def give_back(
+        self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.GIVEN_BACK
+    ) -> list[StepPlace]:
+        """`running` → `queued` without counting the attempts, due to be sent again at once.
+
+        The attempts are kept with the reason, which takes a second statement.
 
         Returns:
             The steps that this call has changed.
@@ -186,12 +192,15 @@ class StepRows(ProgramRows, Protocol):
     def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepPlace]:
         """Put the queued steps of runs into its sight again; returns them, to be sent."""
 
-    def put_back(self, claim: Claim, delay: timedelta | None) -> RunState | None:
+    def put_back(
+        self, claim: Claim, delay: timedelta | None, why: AttemptEnd | None = None
+    ) -> RunState | None:
         """`running` → `queued` without counting the attempt, if the lease still holds.
 
         Args:
             claim: The attempt.
             delay: When it is due to be sent again; None puts it out of the sweeper's sight.
+            why: Keeps the attempt with this reason; None for one whose code has not begun.
 
         Returns:
             The state of its run; None when the lease is lost.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from flowq.core.attempts import AttemptEnd
 from flowq.core.errors import StepCancelled, StepError
 from flowq.core.ids import (
     StepRunId,
@@ -221,7 +222,7 @@ def _continued(
         return _cancelled(engine, claim, at, started)
     except _Paused:
         # Queued again, and replayed up to here when the run is resumed.
-        engine.records.single(lambda tx: tx.steps.give_back([claim.token]))
+        engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))
         return Ended(Ending.GIVEN_BACK)
     following.send(engine)
     return Ended(Ending.COMPLETED)
