@@ -13,8 +13,9 @@ import pytest
 import uuid_utils.compat as uuids
 from sqlalchemy import update
 
-from flowq.adapters.records.database import SqlRecords, SqlTransaction
+from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import FlowStepRun
+from flowq.adapters.records.transaction import SqlTransaction
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import (
     BatchId,

@@ -16,8 +16,9 @@ import pytest
 import uuid_utils.compat as uuids
 from sqlalchemy import delete, select, text, update
 
-from flowq.adapters.records.database import SqlRecords, SqlTransaction
+from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import FlowRun, FlowStepRun
+from flowq.adapters.records.transaction import SqlTransaction
 from flowq.adapters.records.types import DbNow
 from flowq.core import errors
 from flowq.core.ids import (

@@ -13,8 +13,9 @@ import uuid_utils.compat as uuids
 from sqlalchemy import Connection, Table, delete, insert, literal, select, update
 
 from flowq import RetryPolicy, flow, step
-from flowq.adapters.records.database import SqlRecords, SqlTransaction
+from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import Base
+from flowq.adapters.records.transaction import SqlTransaction
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId, item_id, node_id
 from flowq.core.states import RunState, StepState

@@ -7,8 +7,9 @@ from datetime import timedelta
 from sqlalchemy import Connection, update
 
 from flowq import flow, step
-from flowq.adapters.records.database import SqlRecords, SqlTransaction
+from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import FlowStepRun
+from flowq.adapters.records.transaction import SqlTransaction
 from flowq.adapters.records.types import DbNow
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.errors import StoreUnavailable

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Update, update
 
 from flowq import flow, step
-from flowq.adapters.records.database import SqlRecords, SqlTransaction
+from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.repository import STEPS
+from flowq.adapters.records.transaction import SqlTransaction
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import StepRunId, node_id
 from flowq.engine.invariants import check

@@ -10,9 +10,8 @@ errors, without a password.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -30,19 +29,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from flowq.adapters.records.cached import SqlCachedResults
 from flowq.adapters.records.forks import ForkGuard
-from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
-from flowq.adapters.records.limits import SqlLimits
-from flowq.adapters.records.llm_requests import LlmRequestRepo
-from flowq.adapters.records.meters import SqlMeters
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.places import Place, place_of, shown
-from flowq.adapters.records.runs import FlowRunRepo
-from flowq.adapters.records.signals import SqlSignals
-from flowq.adapters.records.steps import FlowStepRunRepo
-from flowq.adapters.records.sweeps import SqlSweeps
+from flowq.adapters.records.transaction import SqlTransaction
 from flowq.adapters.records.types import dump_json
 from flowq.adapters.records.watchdog import Watchdog
 from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
@@ -63,58 +54,6 @@ _DEAD_AFTER: dict[str, Any] = {
 }
 _KEEPALIVES = ("keepalives_idle", "keepalives_interval", "keepalives_count")
 _VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
-
-
-@dataclass(frozen=True)
-class SqlTransaction:
-    """The repositories within one transaction."""
-
-    within: Session | Connection
-
-    @cached_property
-    def runs(self) -> FlowRunRepo:
-        """The runs."""
-        return FlowRunRepo(self.within)
-
-    @cached_property
-    def steps(self) -> FlowStepRunRepo:
-        """The step runs."""
-        return FlowStepRunRepo(self.within)
-
-    @cached_property
-    def signals(self) -> SqlSignals:
-        """The signals."""
-        return SqlSignals(self.within)
-
-    @cached_property
-    def llm_requests(self) -> LlmRequestRepo:
-        """The calls of models."""
-        return LlmRequestRepo(self.within)
-
-    @cached_property
-    def sweeps(self) -> SqlSweeps:
-        """What the sweeper asks."""
-        return SqlSweeps(self.within)
-
-    @cached_property
-    def cached(self) -> SqlCachedResults:
-        """Results that other steps may take."""
-        return SqlCachedResults(self.within)
-
-    @cached_property
-    def meters(self) -> SqlMeters:
-        """What was spent."""
-        return SqlMeters(self.within)
-
-    @cached_property
-    def limits(self) -> SqlLimits:
-        """The slots of limits."""
-        return SqlLimits(self.within)
-
-    @cached_property
-    def invariants(self) -> SqlInvariants:
-        """What must hold between the rows."""
-        return SqlInvariants(self.within)
 
 
 class SqlRecords:

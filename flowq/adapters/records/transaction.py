@@ -1,0 +1,69 @@
+"""One transaction: the repositories that work within it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from flowq.adapters.records.cached import SqlCachedResults
+from flowq.adapters.records.invariants import SqlInvariants
+from flowq.adapters.records.limits import SqlLimits
+from flowq.adapters.records.llm_requests import LlmRequestRepo
+from flowq.adapters.records.meters import SqlMeters
+from flowq.adapters.records.runs import FlowRunRepo
+from flowq.adapters.records.signals import SqlSignals
+from flowq.adapters.records.steps import FlowStepRunRepo
+from flowq.adapters.records.sweeps import SqlSweeps
+
+
+@dataclass(frozen=True)
+class SqlTransaction:
+    """The repositories within one transaction."""
+
+    within: Session | Connection
+
+    @cached_property
+    def runs(self) -> FlowRunRepo:
+        """The runs."""
+        return FlowRunRepo(self.within)
+
+    @cached_property
+    def steps(self) -> FlowStepRunRepo:
+        """The step runs."""
+        return FlowStepRunRepo(self.within)
+
+    @cached_property
+    def signals(self) -> SqlSignals:
+        """The signals."""
+        return SqlSignals(self.within)
+
+    @cached_property
+    def llm_requests(self) -> LlmRequestRepo:
+        """The calls of models."""
+        return LlmRequestRepo(self.within)
+
+    @cached_property
+    def sweeps(self) -> SqlSweeps:
+        """What the sweeper asks."""
+        return SqlSweeps(self.within)
+
+    @cached_property
+    def cached(self) -> SqlCachedResults:
+        """Results that other steps may take."""
+        return SqlCachedResults(self.within)
+
+    @cached_property
+    def meters(self) -> SqlMeters:
+        """What was spent."""
+        return SqlMeters(self.within)
+
+    @cached_property
+    def limits(self) -> SqlLimits:
+        """The slots of limits."""
+        return SqlLimits(self.within)
+
+    @cached_property
+    def invariants(self) -> SqlInvariants:
+        """What must hold between the rows."""
+        return SqlInvariants(self.within)
