@@ -11,6 +11,7 @@ from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.limits import SqlLimits
 from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.meters import SqlMeters
+from flowq.adapters.records.overview import SqlOverview
 from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.signals import SqlSignals
 from flowq.adapters.records.steps import FlowStepRunRepo
@@ -67,3 +68,8 @@ class SqlTransaction:
     def invariants(self) -> SqlInvariants:
         """What must hold between the rows."""
         return SqlInvariants(self.within)
+
+    @cached_property
+    def overview(self) -> SqlOverview:
+        """What pages show."""
+        return SqlOverview(self.within)

@@ -134,6 +134,32 @@ def _sqlite_elapsed(element: ElapsedMs, compiler: SQLCompiler, **kw: Any) -> str
     return f"CAST(round((julianday('now') - julianday({since})) * 86400000) AS INTEGER)"
 
 
+class PartOfSpan(GenericFunction[int]):
+    """In which part of a span of time a time lies, from 0: `PartOfSpan(at, begin, end, parts)`.
+
+    What lies before it is in the first part; its end and what lies after it are in the last one.
+    """
+
+    type = Integer()
+    inherit_cache = True
+    name = "flowq_part_of_span"
+
+
+@compiles(PartOfSpan, "postgresql")
+def _postgres_part(element: PartOfSpan, compiler: SQLCompiler, **kw: Any) -> str:
+    at, begin, end, parts = (compiler.process(one, **kw) for one in element.clauses)
+    share = f"extract(epoch FROM {at} - {begin}) / extract(epoch FROM {end} - {begin})"
+    return f"GREATEST(0, LEAST(CAST(floor({share} * {parts}) AS BIGINT), {parts} - 1))"
+
+
+@compiles(PartOfSpan, "sqlite")
+def _sqlite_part(element: PartOfSpan, compiler: SQLCompiler, **kw: Any) -> str:
+    at, begin, end, parts = (compiler.process(one, **kw) for one in element.clauses)
+    begin = f"julianday({begin})"
+    share = f"(julianday({at}) - {begin}) / (julianday({end}) - {begin})"
+    return f"MAX(0, MIN(CAST({share} * {parts} AS INTEGER), {parts} - 1))"
+
+
 class UtcDay(GenericFunction[str]):
     """The UTC day of a time as `2026-01-31`: `UtcDay(created_at)`."""
 

@@ -11,6 +11,7 @@ from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.meters import Meters
+from flowq.engine.ports.overview import Overview
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
@@ -62,6 +63,10 @@ class Transaction(Protocol):
     @property
     def invariants(self) -> Invariants:
         """What must hold between the rows."""
+
+    @property
+    def overview(self) -> Overview:
+        """What pages show."""
 
 
 class Records(Protocol):
