@@ -54,7 +54,7 @@ from flowq.entrypoints.shown import count, duration
 #: A picture that is wider is not made smaller on a phone, as nobody could read it.
 _FITS: Final = 520.0
 _KEY_COLUMNS: Final = 20
-_WORDS_COLUMNS: Final = 29
+_WORDS_COLUMNS: Final = 25
 _CONDITION_COLUMNS: Final = 34
 _KINDS: Final = {
     StepKind.FLOW: "\N{NORTH EAST ARROW}",

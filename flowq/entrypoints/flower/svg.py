@@ -22,6 +22,13 @@ _UNPRINTABLE: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0001fffd]"
 )
 
+_WIDTHS: Final = {
+    **dict.fromkeys("fijlrt.,:;'|!()[] ", 0.65),
+    **dict.fromkeys("mwM@%", 1.5),
+    "W": 1.7,
+    "·": 0.5,
+}
+
 #: In this order a bar of several steps shows how far they are.
 _BAR: Final = (
     StepState.COMPLETED,
@@ -40,11 +47,20 @@ def safe(text: object) -> str:
 
 
 def shortened(text: str, columns: int) -> str:
-    """Return text that is no wider than so many columns; wide characters take two."""
-    ends = list(accumulate(2 if east_asian_width(sign) in "WF" else 1 for sign in text))
+    """Return text that is no wider than so many small letters, about; fonts differ."""
+    ends = list(accumulate(map(_columns, text)))
     if not ends or ends[-1] <= columns:
         return text
-    return text[: bisect_right(ends, columns - 1)].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+    return text[: bisect_right(ends, columns - 1)].rstrip(" ·") + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _columns(sign: str) -> float:
+    """Return how wide a character is, in letters like `a`."""
+    if sign in _WIDTHS:
+        return _WIDTHS[sign]
+    if sign.isascii():
+        return 1.2 if sign.isupper() else 1.0
+    return 2.0 if east_asian_width(sign) in "WF" else 1.2
 
 
 def element(tag: str, *inside: str, **attributes: object) -> str:

@@ -346,8 +346,10 @@ def test_pictures_stay_small() -> None:
 
 
 def test_shortened_text_is_as_wide_as_it_may_be() -> None:
-    assert shortened("abcdef", 6) == "abcdef"
-    assert shortened("abcdefg", 6) == "abcde…"
+    assert shortened("abcdeg", 6) == "abcdeg"
+    assert shortened("abcdegh", 6) == "abcde…"
+    assert shortened("illicit", 6) == "illicit"
+    assert shortened("WWWW", 6) == "WW…"
     assert shortened("名前名前", 8) == "名前名前"
     assert shortened("名前名前名", 8) == "名前名…"
     assert shortened("", 3) == ""
