@@ -67,14 +67,12 @@ def test_demo_reports_on_real_code_and_leaves_nothing_behind(shell: Shell) -> No
 
 
 @pytest.mark.slow
-def test_demo_reads_the_standard_library_in_less_than_a_minute(shell: Shell) -> None:
+def test_demo_reads_the_standard_library(shell: Shell) -> None:
     """The table of all its definitions is larger than 1 MiB, so it goes to the object store."""
     done = shell.flowq("demo")
 
     assert 0 == done.code, done.err
-    took = re.search(r"completed  [\d,]+ of [\d,]+ steps  ([\d.]+) s", done.err)
-    assert took is not None
-    assert float(took[1]) < 60
+    assert re.search(r"completed  ([\d,]+) of \1 steps", done.err)
     assert [file for file in (shell.home / "results").rglob("*") if file.is_file()]
 
 

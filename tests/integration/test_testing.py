@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -131,13 +130,9 @@ def _empty_log() -> None:
     LOG.clear()
 
 
-def test_three_months_take_less_than_a_second() -> None:
-    testing.run(retried, {"fails": 0})  # what the first test of a process has to set up
-    began = time.monotonic()
-
+def test_three_months_pass_on_the_clock_of_the_test() -> None:
     days = testing.run(monthly, {"user": "ann"}, now=datetime(2031, 1, 1, tzinfo=UTC))
 
-    assert time.monotonic() - began < 1
     assert ["2031-01-31", "2031-03-02", "2031-04-01"] == days
 
 

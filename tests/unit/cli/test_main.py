@@ -3,7 +3,6 @@
 import inspect
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -48,18 +47,6 @@ def test_help_loads_no_library_of_a_server(arguments: list[str]) -> None:
 
     assert "Usage:" in done.stdout
     assert set() == HEAVY & set(done.stderr.split())
-
-
-def test_help_takes_less_than_a_fifth_of_a_second() -> None:
-    """The best of five, because others may be using the machine."""
-    took = []
-    for _ in range(5):
-        began = time.monotonic()
-        command = [sys.executable, "-m", "flowq.entrypoints.cli", "--help"]
-        subprocess.run(command, check=True, capture_output=True)
-        took.append(time.monotonic() - began)
-
-    assert min(took) < 0.2
 
 
 @pytest.mark.parametrize("module, command", [*commands()], ids=str)
