@@ -72,7 +72,8 @@ class BaseStep:
         queue: Celery queue.
         cache: Whose results it may take, as for `@step`; the model and the prompt count as inputs.
         concurrency: How many may be under way at once, as for `@step`.
-        rate: How many may begin within a time, as for `@step`.
+        rate: How many may begin within a time, or use how many tokens, as for `@step`. A key may
+            name the `{model}`.
         allow_failure: The run goes on when it fails.
     """
 
@@ -112,12 +113,12 @@ class BaseStep:
         cls._complete()
         cached, key = cache_of(cls.cache)
         by = None if cached is None else partial(_cache_subject, cls, key)
-        registered = Registered(cls.step_name, _function(cls), by)
+        registered = Registered(cls.step_name, _function(cls), by, partial(_model_of, cls))
         options = changed(
             _options(cls),
             cache=cached,
-            concurrency=concurrency_of(cls.concurrency, cls.step_name, registered.signature),
-            rate=rates_of(cls.rate, cls.step_name, registered.signature),
+            concurrency=concurrency_of(cls.concurrency, cls.step_name, registered.key_names),
+            rate=rates_of(cls.rate, cls.step_name, registered.key_names),
         )
         registry.add_step(registered)
         cls._step = Step(registered, options)
@@ -306,6 +307,15 @@ async def _execute(step: BaseStep, inputs: BaseModel, returns: Any) -> StepResul
     return result
 
 
+def _model_of(cls: type[BaseStep], arguments: Mapping[str, Any]) -> str:
+    """Return the name of the model that a call asks."""
+    options = arguments.get(CALL_OPTIONS) or {}
+    settings = Settings()
+    image = cls.step_type is StepType.IMAGE_GENERATION
+    model = options.get("model") or cls.model
+    return str(model or (settings.image_model if image else settings.model))
+
+
 def _cache_subject(
     cls: type[BaseStep], own: Callable[..., Any] | None, **arguments: Any
 ) -> Mapping[str, Any] | None:
@@ -320,13 +330,9 @@ def _cache_subject(
     subject = arguments if own is None else own(**arguments)
     if subject is None:
         return None
-    settings = Settings()
-    image = cls.step_type is StepType.IMAGE_GENERATION
-    model = options.get("model") or cls.model
-    model = model or (settings.image_model if image else settings.model)
     return {
         "of": subject,
-        "model": str(model),
+        "model": _model_of(cls, {CALL_OPTIONS: options}),
         "settings": {**cls.model_settings, **(options.get("model_settings") or {})},
         "prompt": cls._prompt.text if cls._prompt is not None else None,
         "instructions": getattr(cls, "instructions", None),

@@ -137,10 +137,10 @@ class Step(Generic[P, R]):
             cache=_cache_of_call(cache),
             concurrency=UNSET
             if isinstance(concurrency, Unset)
-            else concurrency_of(concurrency, self.type.name, self.type.signature),
+            else concurrency_of(concurrency, self.type.name, self.type.key_names),
             rate=UNSET
             if isinstance(rate, Unset)
-            else rates_of(rate, self.type.name, self.type.signature),
+            else rates_of(rate, self.type.name, self.type.key_names),
             allow_failure=allow_failure,
             when=when,
             after=after,

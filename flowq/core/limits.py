@@ -1,8 +1,11 @@
-"""What a limit is: so many at once, or so many within a time. Pure.
+"""What a limit is: so many at once, or so many starts or tokens within a time. Pure.
 
-Both are *slots*. Of a limit on what is under way a slot is held while code runs, and then given to
-the next. Of a rate a slot is used for a moment and rests for the rate's time: since a rate of 60 a
-minute has 60 slots, no minute, wherever it begins, sees more than 60 starts.
+The first two are *slots*. Of a limit on what is under way a slot is held while code runs, and then
+given to the next. Of a rate a slot is used for a moment and rests for the rate's time: since a rate
+of 60 a minute has 60 slots, no minute, wherever it begins, sees more than 60 starts.
+
+A rate of tokens has no slots: `token_rates` says how it is counted. Its number of tokens stands in
+`slots` all the same.
 
 A key says what is limited together; it may name parameters of the step: `customer {customer}`.
 """
@@ -18,9 +21,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 MOST_SLOTS: Final = 100_000
+MOST_TOKENS: Final = 2**31 - 1
 LONGEST_TIME: Final = timedelta(days=31)
 _LONGEST_KEY: Final = 180
-_RATE: Final = re.compile(r"\s*(\d+)\s*(?:/|per)\s*(\w+)\s*")
+_RATE: Final = re.compile(r"\s*(\d[\d_]*)(\s*tokens?)?\s*(?:/|per)\s*(\w+)\s*")
+_TOKENS: Final = "tokens"
 _UNITS: Final[Mapping[str, timedelta]] = {
     name: time
     for names, time in (
@@ -39,8 +44,9 @@ class LimitSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str  #: With the names of parameters in braces.
-    slots: int = Field(ge=1, le=MOST_SLOTS)
+    slots: int = Field(ge=1, le=MOST_TOKENS)
     per: timedelta | None = None  #: The time of a rate; None limits what is under way.
+    tokens: bool = False  #: Of a rate: it counts tokens of models, not starts.
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,18 @@ class Limit:
     slots: int
     per: timedelta | None
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it is a rate of tokens."""
+        return self.key.startswith(_TOKENS)
+
 
 def limit_of(spec: LimitSpec, arguments: Mapping[str, Any]) -> Limit:
     """Return the limit that an attempt with these arguments meets."""
     kind = "at-once" if spec.per is None else "rate"
+    if spec.tokens and spec.per is not None:
+        # A key may have one of each minute and one of each day: what is used counts for both.
+        kind = f"{_TOKENS}/{spec.per.total_seconds():g}"
     text = spec.key.format_map(arguments)
     if len(text) > _LONGEST_KEY or "\0" in text or not text.isprintable():
         text = "sha256:" + sha256(text.encode(errors="surrogatepass")).hexdigest()
@@ -74,15 +88,18 @@ def names_in(key: str) -> set[str]:
     return names
 
 
-def parse_rate(text: str) -> tuple[int, timedelta]:
-    """Read `60/minute`, `10 per second`, `1000/h`.
+def parse_rate(text: str) -> tuple[int, timedelta, bool]:
+    """Read `60/minute`, `10 per second`, `1000/h`, `90000 tokens/minute`.
+
+    Returns:
+        How many, within which time, and whether of tokens.
 
     Raises:
         ValueError: it is none of these.
     """
     found = _RATE.fullmatch(text)
-    unit = found[2].lower() if found else ""
+    unit = found[3].lower() if found else ""
     time = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
     if found is None or time is None:
-        raise ValueError(f"{text!r} is no rate like '60/minute'")
-    return int(found[1]), time
+        raise ValueError(f"{text!r} is no rate like '60/minute' or '90000 tokens/minute'")
+    return int(found[1]), time, found[2] is not None

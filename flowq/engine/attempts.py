@@ -9,7 +9,7 @@ was sent in a joined batch leaves that to the batch's chord.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import BoundArguments
 from typing import Any
@@ -24,6 +24,7 @@ from flowq.core.errors import (
     Unavailable,
 )
 from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempotency_key
+from flowq.core.limits import Limit
 from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState
@@ -159,11 +160,13 @@ def _outcome(
         if hit is not None:
             found, stored = hit
             return Outcome(stored.ref, stored.copy, execution_time_ms=since(started), hit=found)
-    with within(engine, claim, limits_of(step, bound)):
+    limits = limits_of(step, step_type, bound)
+    with within(engine, claim, limits):
         if step.limits:
             news.step_started(engine, claim)
         reach(FaultPoint.BEFORE_CODE)
-        context = _context(engine, attempt, step_type, claim, _model_calls(engine, claim, step))
+        calls = _model_calls(engine, claim, step, limits)
+        context = _context(engine, attempt, step_type, claim, calls)
         value = _call(attempt, step_type, context, step, bound)
         reach(FaultPoint.AFTER_CODE)
     stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
@@ -293,7 +296,9 @@ def _context(
     )
 
 
-def _model_calls(engine: Engine, claim: Claim, step: StepSpec) -> ModelCalls:
+def _model_calls(
+    engine: Engine, claim: Claim, step: StepSpec, limits: Sequence[Limit]
+) -> ModelCalls:
     """Return what records the calls of models that an attempt makes."""
     run = engine.definitions.get(claim.run_id).definition
     meters = meters_of(engine, claim.run_id)
@@ -306,6 +311,7 @@ def _model_calls(engine: Engine, claim: Claim, step: StepSpec) -> ModelCalls:
         run.flow_name,
         run.user_id,
         meters,
+        tuple(limit for limit in limits if limit.counts_tokens),
     )
     return ModelCalls(
         engine.requests,

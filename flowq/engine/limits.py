@@ -1,4 +1,4 @@
-"""Limits: how many attempts of a key may be under way at once, or begin within a time.
+"""Limits: how many attempts of a key may be under way, begin within a time, or use tokens in it.
 
 They are asked between the claim and the user's code, when the inputs are known that a key may name.
 An attempt that may not begin is undone: its step is queued again as if it had never been claimed,
@@ -9,6 +9,9 @@ message goes round for it.
     a rate    a step that has to wait gets a turn, at a time that is known, if that is near; its
               message comes back by then, or the sweeper's. The others wait in a line, from which
               the sweeper gives turns.
+    tokens    what an attempt may use is reserved until it ends (see `core.token_rates`). One of
+              those that have to wait comes back when there will be room; who begins or ends sends
+              as many of the others as there is room for, and so does the sweeper.
 
 A slot is tied to the lease of its attempt. So one whose worker has died is free as soon as that
 lease has lapsed and a sweeper has come by, which then also sends the next in the line. A line and a
@@ -28,12 +31,14 @@ from flowq.core.errors import Unavailable
 from flowq.core.limits import Limit, limit_of
 from flowq.core.spec import StepSpec
 from flowq.core.states import RunState
+from flowq.core.token_rates import Reservation
 from flowq.engine.advance import finish
 from flowq.engine.completion import lost
 from flowq.engine.endings import Ended, Ending, NotNow
 from flowq.engine.engine import Engine
 from flowq.engine.outages import wait_out
 from flowq.engine.ports import Transaction
+from flowq.engine.registry import StepType
 from flowq.engine.resending import alone
 from flowq.engine.rows import Claim, StepPlace
 from flowq.engine.sending import send_again
@@ -64,13 +69,15 @@ class Denied(NotNow):
         return _put_back(engine, claim, self)
 
 
-def limits_of(step: StepSpec, bound: BoundArguments) -> list[Limit]:
+def limits_of(step: StepSpec, step_type: StepType, bound: BoundArguments) -> list[Limit]:
     """Return the limits that an attempt meets."""
     if not step.limits:
         return []
     whole = BoundArguments(bound.signature, dict(bound.arguments))
     whole.apply_defaults()
     arguments: Mapping[str, object] = whole.arguments
+    if step_type.model is not None and any("{model" in spec.key for spec in step.limits):
+        arguments = {"model": step_type.model(arguments), **arguments}
     return [limit_of(spec, arguments) for spec in step.limits]
 
 
@@ -86,20 +93,58 @@ def within(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> Iterator[No
         yield
         return
 
-    def work(tx: Transaction) -> None:
-        for number, limit in enumerate(limits):
-            if not tx.limits.take(limit, claim.id, claim.token):
-                raise Denied(limit, limits[:number], undone=not at_once)
-
-    at_once = len(limits) == 1 and limits[0].per is None  # then it is one statement
-    run = engine.records.single if at_once else engine.records.write
-    wait_out(engine, lambda _: run(work))
+    reserved = _enter(engine, claim, limits)
     try:
         yield
     finally:
         for limit in limits:
             if limit.per is None:
                 _give_on(engine, claim, limit)
+        if reserved:
+            _settle(engine, reserved)
+
+
+def _enter(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> list[Reservation]:
+    """Take a slot of each limit, and reserve tokens; raises as `within`."""
+    slots = [limit for limit in limits if not limit.counts_tokens]
+    # Each of these is locked, so all take them in one order, and as late as they can.
+    rates = sorted((limit for limit in limits if limit.counts_tokens), key=lambda one: one.key)
+    at_once = not rates and len(slots) == 1 and slots[0].per is None  # then it is one statement
+
+    def work(tx: Transaction) -> list[Reservation]:
+        reserved: list[Reservation] = []
+        for number, limit in enumerate(slots):
+            if not tx.limits.take(limit, claim.id, claim.token):
+                raise Denied(limit, slots[:number], undone=not at_once)
+        for limit in rates:
+            reservation = tx.token_rates.admit(limit, claim.id)
+            if reservation is None:
+                raise Denied(limit, slots, undone=True)
+            reserved.append(reservation)
+        return reserved
+
+    run = engine.records.single if at_once else engine.records.write
+    reserved = wait_out(engine, lambda _: run(work))
+    for limit in rates:
+        _let_begin(engine, limit)
+    return reserved
+
+
+def _settle(engine: Engine, reserved: Sequence[Reservation]) -> None:
+    """Give back what an attempt has reserved, and let others begin."""
+    try:
+        engine.records.write(lambda tx: tx.token_rates.give_back(reserved))
+        for one in reserved:
+            _let_begin(engine, one.limit)
+    except Unavailable as error:
+        # It counts for the rate's time, and no longer.
+        logger.warning("tokens that were reserved are not given back: %s", error)
+
+
+def _let_begin(engine: Engine, limit: Limit) -> None:
+    """Send those that wait for a rate of tokens and have room."""
+    if engine.records.single(lambda tx: tx.limits.is_waited_for(limit)):
+        _give_turns(engine, limit)
 
 
 def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
@@ -122,9 +167,12 @@ def _put_back(engine: Engine, claim: Claim, denied: "Denied") -> Ended:
     limit = denied.limit
 
     def work(tx: Transaction) -> tuple[timedelta | None, RunState]:
-        if denied.undone:
-            tx.limits.make(limit)
-        delay = tx.limits.wait(limit, claim.id, _HORIZON)
+        if limit.counts_tokens:
+            delay = tx.token_rates.wait(limit, claim.id, _HORIZON)
+        else:
+            if denied.undone:
+                tx.limits.make(limit)
+            delay = tx.limits.wait(limit, claim.id, _HORIZON)
         late = None if delay is None else delay + engine.policies.resend_after
         state = tx.steps.put_back(claim, late)
         if state is None:
@@ -177,10 +225,16 @@ def sweep_limits(engine: Engine) -> int:
         else:
             moved += _give_turns(engine, limit)
     records.single(lambda tx: tx.limits.forget_ended(_FORGET))
+    records.single(lambda tx: tx.token_rates.purge(_FORGET))
     return moved
 
 
 def _give_turns(engine: Engine, limit: Limit) -> int:
-    places = engine.records.write(lambda tx: tx.limits.turns(limit, _HORIZON, _MOST_TURNS))
+    def work(tx: Transaction) -> list[StepPlace]:
+        if limit.counts_tokens:
+            return tx.token_rates.turns(limit, _HORIZON, _MOST_TURNS)
+        return tx.limits.turns(limit, _HORIZON, _MOST_TURNS)
+
+    places = engine.records.write(work)
     _send(engine, places)
     return len(places)

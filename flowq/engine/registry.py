@@ -6,7 +6,7 @@ another worker may know it, so its step waits for that one.
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import Parameter
@@ -35,16 +35,23 @@ class StepType:
         name: Name of its Celery task.
         function: The callable; a coroutine function makes it an async step.
         cache_key: From its arguments to what tells calls apart whose results may be the same.
+        model: From its arguments to the name of the model that it asks, if it is a step that does.
     """
 
     name: str
     function: Callable[..., Any]
     cache_key: Callable[..., Any] | None = None
+    model: Callable[[Mapping[str, Any]], str] | None = None
 
     @cached_property
     def signature(self) -> inspect.Signature:
         """The callable's parameters."""
         return inspect.signature(self.function)
+
+    @property
+    def key_names(self) -> Collection[str]:
+        """What the keys of its limits may name: its parameters, and `model` if it asks one."""
+        return {*self.signature.parameters, *(("model",) if self.model else ())}
 
     @cached_property
     def is_async(self) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.limits import Limit
 from flowq.core.usage import CostStatus, RequestStatus, Tokens
 
 
@@ -22,6 +23,7 @@ class Caller:
     flow_name: str | None = None
     user_id: str | None = None
     meters: tuple[str, ...] = ()  #: What its calls are charged to, see `engine.ports.Meters`.
+    rates: tuple[Limit, ...] = ()  #: The rates of tokens that its calls are charged to.
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,7 +264,7 @@ def _registry(fakes: Fakes) -> Registry:
         return registry
     known = Registry(steps=dict(registry.steps), flows=registry.flows)
     for step, function in fakes.items():
-        known.steps[step.type.name] = StepType(step.type.name, function)
+        known.steps[step.type.name] = StepType(step.type.name, function, model=step.type.model)
     return known
 
 

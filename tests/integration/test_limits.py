@@ -422,7 +422,10 @@ def test_steps_without_options_ask_no_table_of_limits(stage: Stage) -> None:
     finally:
         event.remove(stage.records.engine, "before_cursor_execute", note)
 
-    tables = ("flow_slots", "flow_waits", "flow_meters", "flow_cached_results", "llm_requests")
+    tables = (
+        *("flow_slots", "flow_waits", "flow_meters", "flow_token_uses"),
+        *("flow_cached_results", "llm_requests"),
+    )
     assert asked
     assert [] == [one for one in asked if any(table in one for table in tables)]
 
@@ -449,6 +452,12 @@ def test_steps_without_options_ask_no_table_of_limits(stage: Stage) -> None:
         {"rate": "60/fortnight"},
         {"rate": Rate(1, per=0)},
         {"rate": [Rate(1), "no"]},
+        {"rate": "0 tokens/minute"},
+        {"rate": "90000 words/minute"},
+        {"rate": Rate(2**31, of="tokens")},
+        {"rate": Rate(100_001, of="starts")},
+        {"rate": Rate(1, of="words")},  # type: ignore[arg-type]
+        {"rate": Rate(1, of="tokens", key="{model}")},
     ],
     ids=str,
 )

@@ -82,7 +82,7 @@ _TURN_OF: Final = Prepared(
 )
 _COUNT: Final = Prepared(select(func.count()).where(_OF_KEY))
 _NUMBERS: Final = select(_S.number).where(_OF_KEY)
-_CLOCK: Final = Prepared(select(_NOW))
+CLOCK: Final = Prepared(select(_NOW))
 
 _EARLIEST: Final = Prepared(
     select(_S.number, _S.free_at)
@@ -118,7 +118,7 @@ def _waiting(insert: Any) -> Any:
     return new.on_conflict_do_update(index_elements=["step_run_id"], set_=again)
 
 
-_WAIT: Final = {
+WAIT: Final = {
     "postgresql": Prepared(_waiting(postgresql.insert(WAITS))),
     "sqlite": Prepared(_waiting(sqlite.insert(WAITS))),
 }
@@ -136,7 +136,7 @@ _MAY_GO: Final = and_(
         and_(_R.status == RunState.CANCELLING, _C.shielded_until > _NOW),
     ),
 )
-_LINE: Final = (
+LINE: Final = (
     select(_W.step_run_id)
     .join(STEPS, _C.id == _W.step_run_id)
     .join(RUNS, _R.id == _C.flow_run_id)
@@ -147,10 +147,10 @@ _LINE: Final = (
 )
 _NEXT: Final = Prepared(
     delete(WAITS)
-    .where(_W.step_run_id == _LINE.limit(1).correlate(None).scalar_subquery())
+    .where(_W.step_run_id == LINE.limit(1).correlate(None).scalar_subquery())
     .returning(_W.step_run_id)
 )
-_LEAVE_LINE: Final = Prepared(delete(WAITS).where(_W.step_run_id == _ME))
+LEAVE_LINE: Final = Prepared(delete(WAITS).where(_W.step_run_id == _ME))
 _WAKE: Final = Prepared(
     update(STEPS)
     .where(_C.id == _ME, _C.status == StepState.QUEUED)
@@ -211,7 +211,7 @@ class SqlLimits(Repository):
             return self._takes(_TAKE_TURN, limit, given)
         if not turn[2] or not self._run(_TAKE_PROMISED, _but(given, p_number=turn[0])).first():
             return False
-        self._run(_LEAVE_LINE, {"p_step": step_id})
+        self._run(LEAVE_LINE, {"p_step": step_id})
         return True
 
     def _takes(self, statement: Prepared, limit: Limit, given: dict[str, Any]) -> bool:
@@ -224,7 +224,7 @@ class SqlLimits(Repository):
         self._makes(limit)
 
     def _now(self) -> Any:
-        return self._run(_CLOCK, {}).scalar()
+        return self._run(CLOCK, {}).scalar()
 
     def _makes(self, limit: Limit) -> bool:
         """Make the slots that a limit lacks; tell whether there were any."""
@@ -259,7 +259,7 @@ class SqlLimits(Repository):
                 delay = None if turn_at is None else max(turn_at - now, timedelta(0))
         given = {**_of(limit), "p_step": step_id, "p_number": number, "p_turn_at": turn_at}
         given["p_per"] = limit.per.total_seconds() if limit.per else None
-        self._run(_WAIT[self._connection.dialect.name], given)
+        self._run(WAIT[self._connection.dialect.name], given)
         return delay
 
     def _turn(self, limit: Limit, horizon: timedelta, now: Any) -> tuple[int | None, Any]:
@@ -304,16 +304,11 @@ class SqlLimits(Repository):
         given: dict[str, Any] = {"p_key": limit.key, "p_number": number, "p_token": token}
         given["p_later"] = later = promised_for.total_seconds()
         while row := self._run(_NEXT, {"p_key": limit.key}).first():
-            place = self._sees(row[0], later)
+            place = sees(self, row[0], later)
             if place is not None:
                 self._run(_PASS_ON, {**given, "p_step": row[0]})
                 return place
         return None
-
-    def _sees(self, step_id: StepRunId, later: float) -> StepPlace | None:
-        """Put a step into the sweeper's sight again; None if it is no longer queued."""
-        row = self._run(_WAKE, {"p_step": step_id, "p_later": later}).first()
-        return None if row is None else StepPlace(RunId(row[0]), row[1], row[2])
 
     def is_waited_for(self, limit: Limit) -> bool:
         """Tell whether any step waits for a slot of this limit."""
@@ -336,19 +331,25 @@ class SqlLimits(Repository):
         """Give turns of a rate to those that wait longest; returns them, to be sent."""
         now = self._now()
         places: list[StepPlace] = []
-        for row in self._run(_LINE, {"p_key": limit.key, "p_most": most}).all():
+        for row in self._run(LINE, {"p_key": limit.key, "p_most": most}).all():
             number, turn_at = self._turn(limit, horizon, now)
             if number is None:
                 break
             given = update(WAITS).where(_W.step_run_id == row[0])
             self._run(given.values(number=number, turn_at=turn_at))
-            place = self._sees(row[0], (turn_at - now).total_seconds())
+            place = sees(self, row[0], (turn_at - now).total_seconds())
             places += [place] if place is not None else []
         return places
 
     def forget_ended(self, most: int) -> int:
         """Forget that steps wait which have ended; returns how many."""
         return self._run(_FORGET, {"p_most": most}).rowcount
+
+
+def sees(repository: Repository, step_id: StepRunId, later: float) -> StepPlace | None:
+    """Put a step into the sweeper's sight again; None if it is no longer queued."""
+    row = repository._run(_WAKE, {"p_step": step_id, "p_later": later}).first()  # noqa: SLF001
+    return None if row is None else StepPlace(RunId(row[0]), row[1], row[2])
 
 
 def _of(limit: Limit) -> dict[str, Any]:

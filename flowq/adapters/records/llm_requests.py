@@ -18,8 +18,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from flowq.adapters.records.meters import SqlMeters
 from flowq.adapters.records.repository import REQUESTS, RUNS, STEPS, Repository
 from flowq.adapters.records.runs import sums
+from flowq.adapters.records.token_rates import SqlTokenRates
 from flowq.adapters.records.types import DbNow, UtcDay
 from flowq.core.ids import RunId, StepRunId
+from flowq.core.limits import Limit
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
 from flowq.core.usage import OPEN_REQUESTS, CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.requests import (
@@ -149,14 +151,19 @@ class LlmRequestRepo(Repository):
         return sorted(late)
 
     def _charge(self, ending: Sequence[EndedRequest]) -> None:
-        """Add what calls used to the meters of the budgets they are under."""
+        """Add what calls used to the meters of the budgets they are under, and to their rates."""
         charges: dict[str, Usage] = {}
+        rates: dict[Limit, int] = {}
         for one in ending:
             for meter in one.caller.meters:
                 used = Usage(one.tokens.total, one.cost or Decimal(0))
                 charges[meter] = charges.get(meter, Usage()) + used
+            for rate in one.caller.rates:
+                rates[rate] = rates.get(rate, 0) + one.tokens.total
         if charges:
             SqlMeters(self._within).charge(charges)
+        if rates:
+            SqlTokenRates(self._within).charge(rates)
 
     def settle(self, runs: Sequence[RunId]) -> None:
         """Sum the totals of runs that have ended anew."""

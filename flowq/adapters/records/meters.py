@@ -59,8 +59,8 @@ class SqlMeters(Repository):
 
     def go_on(self, old: str, new: str) -> None:
         """Let a meter begin with what another has, if that is there."""
-        begun = select(literal(new), _M.began_at, _M.used, _M.used_before, _M.cost)
-        names = ["key", "began_at", "used", "used_before", "cost"]
+        begun = select(literal(new), _M.began_at, _M.used, _M.cost)
+        names = ["key", "began_at", "used", "cost"]
         self._run(insert(METERS).from_select(names, begun.where(_M.key == old)))
 
     def _read(self, keys: Any) -> dict[str, Usage]:
@@ -77,7 +77,7 @@ class SqlMeters(Repository):
             row = self._run(made).one()
             begins = Usage(int(row[0]), row[1])
         row_values = {"key": key, "began_at": month, "used": begins.tokens, "cost": begins.cost}
-        self._run(_MAKE[self._connection.dialect.name], {**row_values, "used_before": 0})
+        self._run(_MAKE[self._connection.dialect.name], row_values)
 
 
 def _month() -> datetime:

@@ -35,7 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0007"
+REVISION = "0009"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -340,12 +340,26 @@ class Wait(Base):
 
 
 class Meter(Base):
-    """What was used under a key: tokens of a rate's window, or all that a budget counts."""
+    """What was spent under a budget."""
 
     __tablename__ = "flow_meters"
 
     key: Mapped[str] = mapped_column(String(250), primary_key=True)
     began_at: Mapped[datetime]
     used: Mapped[int] = mapped_column(BigInteger)
-    used_before: Mapped[int] = mapped_column(BigInteger, default=0)
     cost: Mapped[Decimal] = mapped_column(default=Decimal(0))
+
+
+class TokenUse(Base):
+    """What was used of a rate of tokens within one span of time, reservations included."""
+
+    __tablename__ = "flow_token_uses"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    began_at: Mapped[datetime] = mapped_column(primary_key=True)
+    expires_at: Mapped[datetime]
+    used: Mapped[int] = mapped_column(BigInteger)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int]
+
+    __table_args__ = (Index(None, "expires_at"),)

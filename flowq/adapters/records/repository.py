@@ -24,6 +24,7 @@ CACHED: Table = Base.metadata.tables["flow_cached_results"]
 SLOTS: Table = Base.metadata.tables["flow_slots"]
 WAITS: Table = Base.metadata.tables["flow_waits"]
 METERS: Table = Base.metadata.tables["flow_meters"]
+TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.

@@ -16,6 +16,7 @@ from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.signals import SqlSignals
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
+from flowq.adapters.records.token_rates import SqlTokenRates
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class SqlTransaction:
     def limits(self) -> SqlLimits:
         """The slots of limits."""
         return SqlLimits(self.within)
+
+    @cached_property
+    def token_rates(self) -> SqlTokenRates:
+        """What was used of rates of tokens."""
+        return SqlTokenRates(self.within)
 
     @cached_property
     def invariants(self) -> SqlInvariants:

@@ -21,6 +21,7 @@ from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.stores import Cache, ObjectStore
 from flowq.engine.ports.sweeps import Sweeps
+from flowq.engine.ports.token_rates import TokenRates
 
 __all__ = [
     "Cache",
@@ -39,5 +40,6 @@ __all__ = [
     "RunRows",
     "StepRows",
     "Sweeps",
+    "TokenRates",
     "Transaction",
 ]

@@ -16,6 +16,7 @@ from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.sweeps import Sweeps
+from flowq.engine.ports.token_rates import TokenRates
 from flowq.engine.rows import (
     Claim,
     Outcome,
@@ -59,6 +60,10 @@ class Transaction(Protocol):
     @property
     def limits(self) -> Limits:
         """The slots of limits."""
+
+    @property
+    def token_rates(self) -> TokenRates:
+        """What was used of rates of tokens."""
 
     @property
     def invariants(self) -> Invariants:

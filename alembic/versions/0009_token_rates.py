@@ -1,0 +1,37 @@
+"""What was used of rates of tokens, by span of time.
+
+Revision ID: 0009
+Revises: 0006
+"""
+
+import sqlalchemy as sa
+
+from alembic import op
+from flowq.adapters.records.types import UtcDateTime
+
+revision = "0009"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "flow_token_uses",
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("began_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "began_at", name="pk_flow_token_uses"),
+    )
+    op.create_index("ix_flow_token_uses_expires_at", "flow_token_uses", ["expires_at"])
+    op.drop_column("flow_meters", "used_before")
+
+
+def downgrade() -> None:
+    column = sa.Column("used_before", sa.BigInteger(), nullable=False, server_default="0")
+    op.add_column("flow_meters", column)
+    op.drop_index("ix_flow_token_uses_expires_at", "flow_token_uses")
+    op.drop_table("flow_token_uses")
