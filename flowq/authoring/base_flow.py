@@ -28,8 +28,9 @@ from flowq.authoring.calls import call, refuse_in_flow
 from flowq.authoring.flows import AsyncFlow
 from flowq.authoring.inputs import AnyInputs, Inputs, ModelInputs
 from flowq.authoring.options import Options
-from flowq.authoring.programs import program_spec
+from flowq.authoring.programs import budgeted_program
 from flowq.authoring.tracing import active, caller
+from flowq.core.budgets import Budget, BudgetSpec, budget_of
 from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.engine.registry import FlowType, registry
 from flowq.engine.submission import SubmitOptions
@@ -44,15 +45,24 @@ class BaseFlow:
     Attributes:
         flow_name: The flow's unique name; required.
         Inputs: What the inputs have to be; without it any dict is taken as it is.
+        budget: What calls of models may cost in each run, with its child runs, as for `@flow`.
+        monthly_budget: What they may cost in all runs of this flow in a month (UTC).
         flow: The flow as `@flow` would have made it, for `options`, `map` and `enqueue_many`.
     """
 
     flow_name: ClassVar[str]
     Inputs: ClassVar[type[BaseModel]]
+    budget: ClassVar[Budget | None] = None
+    monthly_budget: ClassVar[Budget | None] = None
     flow: ClassVar[AsyncFlow[..., dict[str, Any]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Register a flow; a class without logic is a base of others."""
+        """Register a flow; a class without logic is a base of others.
+
+        Raises:
+            InvalidFlow: it lacks a `flow_name` or its logic, or its name is taken.
+            InvalidInput: a budget is not more than nothing.
+        """
         super().__init_subclass__(**kwargs)
         logic = cls._execute_flow_logic
         if logic is BaseFlow._execute_flow_logic:
@@ -99,7 +109,7 @@ class BaseFlow:
 
         Args:
             inputs: Its inputs, by name.
-            options: `idempotency_key`, `deadline`, `session`, `user_id`, `metadata`.
+            options: `idempotency_key`, `deadline`, `session`, `user_id`, `metadata`, `budget`.
 
         Raises:
             InvalidInput: the inputs are not what `Inputs` says, or an option does not fit.
@@ -128,6 +138,7 @@ def _name_of(cls: type[BaseFlow]) -> str:
 
 def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
     inputs = _inputs_of(cls, name)
+    facts = {one: _budget_of(cls, one) for one in ("budget", "monthly_budget")}
 
     async def program(**given: Any) -> dict[str, Any]:
         return await cls()._execute_flow_logic(given)  # noqa: SLF001 - of this very class
@@ -136,7 +147,7 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
     program.__name__, program.__qualname__ = cls.__name__, cls.__qualname__
     flow_type = FlowType(
         name=name,
-        trace=functools.partial(program_spec, name, cls.__name__),
+        trace=functools.partial(budgeted_program, name, cls.__name__, facts),
         validate=inputs.check,
         annotation=lambda: dict[str, Any],
         program=program,
@@ -153,6 +164,15 @@ def _inputs_of(cls: type[BaseFlow], name: str) -> Inputs:
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise _wrong(cls, "has Inputs that are no pydantic model", "class Inputs(BaseModel): …")
     return ModelInputs(name, cls.__name__, model)
+
+
+def _budget_of(cls: type[BaseFlow], name: str) -> BudgetSpec | None:
+    try:
+        return budget_of(getattr(cls, name))
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"flow class {cls.__qualname__}: {name}: {error.message} ({caller()})", hint=error.hint
+        ) from error
 
 
 def _as_dict(cls: type[BaseFlow], inputs: Any) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from contextvars import copy_context
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import uuid_utils.compat as uuids
+from pydantic import BaseModel
 
-from flowq import Budget, continue_as_new, errors, flow, step
+from flowq import BaseFlow, Budget, Run, continue_as_new, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.authoring.flows import Flow
 from flowq.core.budgets import BudgetAction, BudgetSpec
@@ -344,3 +345,96 @@ def test_loop_that_goes_on_in_new_runs_keeps_its_budget(stage: Stage) -> None:
     raise_budget(stage.engine, found[0].id, tokens=5000)
     stage.dispatcher.run(stage.engine)
     assert calls["ask"] == 5
+
+
+# --- flows as classes ----------------------------------------------------------------------------
+
+
+class Twice(BaseFlow):
+    """Asks for each of so many."""
+
+    flow_name = "tests.budgets.class"
+    budget: ClassVar[Budget | None] = Budget(tokens=2000, on_exceeded="pause")
+
+    class Inputs(BaseModel):
+        count: int
+
+    async def _execute_flow_logic(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"asked": [await ask(number) for number in range(inputs["count"])]}
+
+
+class Monthly(Twice):
+    flow_name = "tests.budgets.monthly_class"
+    budget = None
+    monthly_budget = Budget(usd="0.20")
+
+
+@pytest.fixture
+def here(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """The engine of this process, for `enqueue`."""
+    monkeypatch.setattr("flowq.bootstrap.engine", lambda: stage.engine)
+    return stage
+
+
+def enqueued(stage: Stage, run: Run[Any]) -> Played:
+    stage.dispatcher.run(stage.engine)
+    return Played(stage, run.id, Twice.flow)
+
+
+def test_class_says_what_each_run_may_spend(here: Stage) -> None:
+    played = enqueued(here, Twice.enqueue({"count": 4}))
+
+    assert (played.status, calls["ask"]) == (RunState.PAUSED, 2)
+    raise_budget(here.engine, played.id, tokens=9000)
+    here.dispatcher.run(here.engine)
+    assert (played.result(), calls["ask"]) == ({"asked": [0, 1, 2, 3]}, 4)
+
+
+def test_budget_of_an_enqueue_comes_before_that_of_the_class(here: Stage) -> None:
+    budget = Budget(tokens=3000)
+
+    played = enqueued(here, Twice.enqueue({"count": 4}, budget=budget))
+
+    assert (played.status, calls["ask"]) == (RunState.FAILED, 3)
+    assert "budget is spent: 3,000 of 3,000 tokens of run" in played.error
+
+
+def test_month_of_a_class_is_shared_by_its_runs(here: Stage) -> None:
+    assert enqueued(here, Monthly.enqueue({"count": 1})).status is RunState.COMPLETED
+    second = enqueued(here, Monthly.enqueue({"count": 3}))
+
+    assert (second.status, calls["ask"]) == (RunState.FAILED, 2)
+    assert "of flow 'tests.budgets.monthly_class' in this month" in second.error
+
+
+def test_child_run_of_a_class_has_its_own_budget(stage: Stage) -> None:
+    played = play(stage, outer, 4)
+
+    assert (played.status, calls["ask"]) == (RunState.RUNNING, 2)
+    child = stage.records.single(lambda tx: tx.runs.views(status=RunState.PAUSED, limit=1))[0]
+    assert child.flow_name == "tests.budgets.class"
+    raise_budget(stage.engine, child.id, tokens=9000)
+    stage.dispatcher.run(stage.engine)
+    assert played.result() == [0, 1, 2, 3]
+
+
+@flow(name="tests.budgets.outer")
+async def outer(count: int) -> list[int]:
+    found: list[int] = (await Twice().execute({"count": count}))["asked"]
+    return found
+
+
+@pytest.mark.parametrize("name", ["budget", "monthly_budget"])
+@pytest.mark.parametrize("budget", [Budget(usd=0), Budget(tokens=0), Budget(), 5], ids=str)
+def test_budget_of_a_class_that_is_none_is_refused(name: str, budget: Any) -> None:
+    body = {"flow_name": f"tests.budgets.bad_{name}", name: budget}
+    body["_execute_flow_logic"] = Twice._execute_flow_logic
+
+    with pytest.raises(errors.InvalidInput, match=rf"Bad: {name}: .*budget.*test_budgets\.py"):
+        type("Bad", (BaseFlow,), body)
+
+
+def test_budget_of_an_enqueue_that_is_none_is_refused_and_nothing_runs(here: Stage) -> None:
+    with pytest.raises(errors.InvalidInput, match="a budget of 0 USD"):
+        Twice.enqueue({"count": 1}, budget=Budget(usd=0))
+    assert here.dispatcher.waiting == ()
