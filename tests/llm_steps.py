@@ -60,6 +60,11 @@ class Picture(ImageStep):
     step_name = "tests_picture"
 
 
+class CachedPicture(ImageStep):
+    step_name = "tests_cached_picture"
+    cache = 3600
+
+
 class News(NewsStep):
     step_name = "tests_news"
 

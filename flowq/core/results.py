@@ -71,6 +71,11 @@ def step_of_object(key: str) -> UUID | None:
         return None
 
 
+def is_image(key: str) -> bool:
+    """Tell whether an object was made by a call of a model, which its key ends with."""
+    return "." in key.rpartition("/")[2]
+
+
 def maker_of_object(key: str) -> UUID:
     """Return the last id in the key of an object: the lease, or the model's call, that made it."""
     return UUID(key.rpartition("/")[2].partition(".")[0])

@@ -2,7 +2,9 @@
 
 An entry belongs to the step that has made the result. It is found by its key until it expires, and
 kept for a while after that: whoever has found it just before may still be writing its own row. A
-step that has taken a result names the object of another step; its row says so in `cached_from`.
+step that has taken a result names the object of another step; its row says so in `cached_from`. The
+link to an image lies within a result, where nobody looks: so all images of a step are kept that has
+an entry, or whose result another has taken.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +20,7 @@ from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import CACHED, STEPS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import StepRunId
-from flowq.core.results import Place, ResultRef, step_of_object
+from flowq.core.results import Place, ResultRef, is_image, step_of_object
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
 from flowq.engine.rows import CachedResult, Claim, Outcome
@@ -78,6 +80,8 @@ _IN_ENTRIES = select(_E.result["key"].as_string()).where(_E.step_run_id.in_(_KEY
 _IN_HITS = select(_C.result["key"].as_string()).where(
     _C.cached_from.in_(_KEYS), _C.cached_from.is_not(None)
 )
+_HAVE_ENTRIES = select(_E.step_run_id).where(_E.step_run_id.in_(_KEYS))
+_HAVE_HITS = select(_C.cached_from).where(_C.cached_from.in_(_KEYS), _C.cached_from.is_not(None))
 _IN_OWNERS = select(_C.result["key"].as_string()).where(_C.id.in_(_KEYS))
 
 
@@ -114,4 +118,12 @@ class SharedObjects(Repository):
         steps: Sequence[Any] = list(set(wanted.values()))
         queries = (_IN_ENTRIES, _IN_HITS, *((_IN_OWNERS,) if owners else ()))
         named = {row[0] for query in queries for row in self._run_parts(query, {}, steps)}
-        return wanted.keys() & named
+        images = {key: owner for key, owner in wanted.items() if is_image(key)}
+        makers: Sequence[Any] = list(set(images.values()))
+        shared = {
+            row[0]
+            for query in (_HAVE_ENTRIES, _HAVE_HITS)
+            for row in self._run_parts(query, {}, makers)
+        }
+        kept = {key for key, owner in images.items() if owner in shared}
+        return kept | (wanted.keys() & named)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Integer, bindparam, delete, exists, select
+from sqlalchemy import BindParameter, Integer, Text, bindparam, cast, delete, exists, select
 
 from flowq.adapters.records.cached import SharedObjects
 from flowq.adapters.records.repository import (
+    CACHED,
     DUTIES,
     REQUESTS,
     RUNS,
@@ -56,6 +57,11 @@ _NAMED = select(_S.result["key"].as_string()).where(
 _DELETE_REQUESTS = (
     delete(REQUESTS).where(REQUESTS.c.flow_run_id.in_(_KEYS)).returning(REQUESTS.c.object_key)
 )
+_ENTRIES = (
+    select(CACHED.c.step_run_id, cast(CACHED.c.outputs, Text))
+    .join(STEPS, _S.id == CACHED.c.step_run_id)
+    .where(_S.flow_run_id.in_(_KEYS))
+)
 _DELETE_RUNS = delete(RUNS).where(_R.id.in_(_KEYS)).returning(_R.id)
 _MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
 _OWNERS = select(_S.id, _S.status, _S.result["key"].as_string()).where(_S.id.in_(_KEYS))
@@ -82,11 +88,17 @@ class Collecting(SharedObjects):
             return None
         ids = [row[0] for row in rows]
         named = {row[0] for row in self._run_parts(_NAMED, {}, ids)}
-        deleted = tuple(RunId(row[0]) for row in self._run_parts(_DELETE_RUNS, {}, ids))
         made = [row[0] for row in self._run_parts(_DELETE_REQUESTS, {}, ids) if row[0]]
+        entries = list(self._run_parts(_ENTRIES, {}, ids)) if made else []
+        deleted = tuple(RunId(row[0]) for row in self._run_parts(_DELETE_RUNS, {}, ids))
         # What was cached outlives the run that has made it; what was taken, the one that took it.
         objects = sorted(named - self._shared(named, owners=True))
-        return DeletedTree(deleted, (*objects, *made))
+        images = sorted(set(made) - self._shared(made))
+        # A later step may have put the link to an image into a result of its own that is cached.
+        stale = [row[0] for row in entries if row[1] and any(image in row[1] for image in images)]
+        if stale:
+            self._run(delete(CACHED).where(CACHED.c.step_run_id.in_(stale)))
+        return DeletedTree(deleted, (*objects, *images))
 
     def unnamed(self, keys: Sequence[str]) -> list[str]:
         """Return the keys of results of steps that are gone, or have ended with another one.
