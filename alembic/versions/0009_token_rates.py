@@ -1,8 +1,10 @@
-"""What was used of rates of tokens, by span of time.
+"""What was used of rates of tokens, by span of time, and the duty of a new month.
 
 Revision ID: 0009
 Revises: 0006
 """
+
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -13,6 +15,13 @@ revision = "0009"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
+
+DUTIES = sa.table(
+    "flow_duties",
+    sa.column("name", sa.String()),
+    sa.column("due_at", UtcDateTime()),
+    sa.column("position", sa.Text()),
+)
 
 
 def upgrade() -> None:
@@ -28,9 +37,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_flow_token_uses_expires_at", "flow_token_uses", ["expires_at"])
     op.drop_column("flow_meters", "used_before")
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    op.bulk_insert(DUTIES, [{"name": "months", "due_at": long_ago, "position": ""}])
 
 
 def downgrade() -> None:
+    op.execute(DUTIES.delete().where(DUTIES.c.name == "months"))
     column = sa.Column("used_before", sa.BigInteger(), nullable=False, server_default="0")
     op.add_column("flow_meters", column)
     op.drop_index("ix_flow_token_uses_expires_at", "flow_token_uses")

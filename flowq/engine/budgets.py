@@ -6,7 +6,8 @@ each month. What is spent is kept in meters, which the transaction charges that 
 no budget is not asked and not charged.
 
 When a budget is spent, the step that wants to call a model fails for good, or the run is paused and
-the step queued again without counting the attempt. Raising the budget resumes the run.
+the step queued again without counting the attempt. Raising the budget resumes the run; one that was
+paused by the budget of a month goes on in the next (see `months`).
 """
 
 import logging
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 #: Begins the reason of a pause that a budget has made.
 _SPENT: Final = "budget is spent"
+_IN_MONTH: Final = "in this month"
+#: Such a reason, of the budget of a month, as a pattern of SQL's LIKE.
+SPENT_IN_MONTH: Final = f"{_SPENT}: % {_IN_MONTH}; %"
 
 
 class Held(NotNow):
@@ -142,7 +146,7 @@ def _id(meter: str) -> UUID:
 
 def _whose(meter: str) -> str:
     kind, _, name = meter.partition(":")
-    return f"run {name}" if kind == "run" else f"{kind} {name!r} in this month"
+    return f"run {name}" if kind == "run" else f"{kind} {name!r} {_IN_MONTH}"
 
 
 def _hint(meter: str, run_id: RunId) -> str:

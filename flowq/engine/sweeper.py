@@ -34,6 +34,7 @@ from flowq.engine.collector import COLLECT, EVERY
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.limits import sweep_limits
+from flowq.engine.months import resume_in_new_month
 from flowq.engine.orphans import SHIELD, stop_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.resending import alone, resend
@@ -71,6 +72,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     moved = _recover(engine, ended)
     moved += _resend_unclaimed(engine)
     moved += sweep_limits(engine)
+    moved += resume_in_new_month(engine)
     moved += _stop_overdue(engine, ended)
     ended += engine.records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
     _inspect(engine, grace, ended)

@@ -4,11 +4,11 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -249,6 +249,98 @@ def test_raise_that_is_none_is_refused(stage: Stage, given: dict[str, Any], what
         raise_budget(stage.engine, run_id, **given)
     with pytest.raises(errors.RunNotFound):
         raise_budget(stage.engine, RunId(uuids.uuid7()), tokens=5)
+
+
+# --- the next month ------------------------------------------------------------------------------
+
+
+@flow(monthly_budget=Budget(usd="0.25", on_exceeded="pause"))
+def patient(count: int) -> Any:
+    last: Any = None
+    for number in range(count):
+        last = ask.options(key=f"n{number}")(number, last)
+    return last
+
+
+@flow
+def above(count: int) -> Any:
+    return patient(count)
+
+
+@pytest.fixture
+def months(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Moves on by so many months, and lets one sweeper look."""
+    now = [datetime(2030, 11, 1, tzinfo=UTC)]
+    monkeypatch.setattr("flowq.adapters.records.meters._month", lambda: now[0])
+
+    def move(count: int) -> None:
+        number = now[0].month - 1 + count
+        now[0] = now[0].replace(year=now[0].year + number // 12, month=number % 12 + 1)
+        with stage.records.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE flow_duties SET due_at = '2020-01-01 00:00:00.000000' WHERE name = 'months'"
+            )
+        stage.sweep()
+        stage.dispatcher.run(stage.engine)
+
+    with stage.records.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE flow_duties SET position = '' WHERE name = 'months'")
+    move(0)
+    return move
+
+
+def test_run_paused_by_a_month_goes_on_in_the_next(
+    stage: Stage, months: Callable[[int], None]
+) -> None:
+    played = play(stage, patient, 5)
+    assert (played.status, calls["ask"]) == (RunState.PAUSED, 3)
+
+    months(0)
+    assert (played.status, calls["ask"]) == (RunState.PAUSED, 3)
+    months(1)
+
+    assert (played.result(), calls["ask"]) == (4, 5)
+    assert_invariants(stage.records)
+
+
+def test_family_goes_on_together_and_is_paused_again_when_the_new_month_is_spent(
+    stage: Stage, months: Callable[[int], None]
+) -> None:
+    played = play(stage, above, 7)
+    child = Played(stage, child_run_id(node_id(played.id, "patient")), patient)
+    assert [played.status, child.status] == [RunState.PAUSED] * 2
+
+    months(1)
+    assert ([played.status, child.status], calls["ask"]) == ([RunState.PAUSED] * 2, 6)
+    months(2)  # no worker was there for a while
+
+    assert (played.result(), calls["ask"]) == (6, 7)
+
+
+def test_new_month_leaves_other_pauses_alone(stage: Stage, months: Callable[[int], None]) -> None:
+    spent = play(stage, chain, 3, budget=Budget(tokens=1000, on_exceeded="pause"))
+    run_id = runs.submit(stage.engine, chain.type, {"count": 1})
+    pause(stage.engine, run_id, "ann: wait, the budget is spent: all of user 'x' in this month; no")
+
+    months(1)
+
+    assert {spent.status, Played(stage, run_id, chain).status} == {RunState.PAUSED}
+
+
+def test_many_go_on_part_by_part(
+    stage: Stage, months: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowq.engine.months._MOST", 2)
+    play(stage, patient, 3)
+    waiting = [play(stage, patient, 1) for _ in range(3)]
+    assert {one.status for one in waiting} == {RunState.PAUSED}
+
+    months(1)
+    assert len([one for one in waiting if one.status is RunState.COMPLETED]) == 2
+    stage.sweep()
+    stage.dispatcher.run(stage.engine)
+
+    assert [one.result() for one in waiting] == [0, 0, 0]
 
 
 # --- many at once --------------------------------------------------------------------------------

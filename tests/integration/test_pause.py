@@ -1,5 +1,6 @@
 """A run is paused at every moment of its life: nothing begins until it is resumed."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import pytest
 import uuid_utils.compat as uuids
 
+import flowq
 from flowq import errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId, child_run_id, node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine import runs
+from flowq.engine import runs, signals
 from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.pause import pause, resume
@@ -456,3 +458,139 @@ def test_resume_whose_messages_are_lost_is_made_up_for(stage: Stage) -> None:
     rest(played)
 
     assert played.result() == [0, 1, 2]
+
+
+# --- timers --------------------------------------------------------------------------------------
+
+
+@step
+async def again(value: Any) -> Any:
+    return value
+
+
+@flow
+async def sleeping(seconds: float) -> list[Any]:
+    first = await again("before")
+    await flowq.sleep(seconds)
+    return [first, await again("after")]
+
+
+@flow
+async def side_by_side(seconds: float) -> list[Any]:
+    return list(await asyncio.gather(sleeping(seconds), again(1)))
+
+
+@flow
+async def asking(seconds: float) -> str:
+    try:
+        return await flowq.signal("answer", str, timeout=seconds)
+    except TimeoutError:
+        return str(await again("too late"))
+
+
+def let_pass(stage: Stage) -> None:
+    """Make every timer due."""
+    with stage.records.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE flow_step_runs SET wake_at = '2020-01-01 00:00:00.000000' "
+            "WHERE status = 'waiting' AND wake_at IS NOT NULL"
+        )
+
+
+def asleep(stage: Stage, flow_: Any) -> Played:
+    """Return a run of which nothing is left to do but to wait."""
+    played = stage.submit(flow_, {"seconds": 3600.0})
+    stage.dispatcher.run(stage.engine)
+    stage.dispatcher.clear()  # a message with a countdown, if there is one, is lost
+    return played
+
+
+@pytest.mark.parametrize("flow_", [sleeping, side_by_side], ids=["alone", "in a child run"])
+def test_timer_that_is_due_while_its_run_is_paused_is_not_lost(stage: Stage, flow_: Any) -> None:
+    played = asleep(stage, flow_)
+    assert pause(stage.engine, played.id) is PAUSED
+
+    let_pass(stage)
+    for _ in range(3):
+        stage.sweep()
+        stage.dispatcher.run(stage.engine)
+    assert played.status is PAUSED
+    sleeper = stage.records.single(lambda tx: tx.runs.views(flow_name=sleeping.type.name, limit=1))
+    states = Played(stage, sleeper[0].id, sleeping).states()
+    assert states == {"sleeping": QUEUED, "again#1": COMPLETED, "sleep#2": COMPLETED}
+    assert_invariants(stage.records)
+
+    resume(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+    after = ["before", "after"]
+    assert played.result() == (after if flow_ is sleeping else [after, 1])
+
+
+def test_timer_that_is_due_after_the_resume_ends_then(stage: Stage) -> None:
+    played = asleep(stage, sleeping)
+    pause(stage.engine, played.id)
+    stage.sweep()
+    resume(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+    assert {played.status} == {RUNNING}
+
+    let_pass(stage)
+    stage.sweep()
+    stage.dispatcher.run(stage.engine)
+
+    assert played.result() == ["before", "after"]
+
+
+def test_timer_that_no_sweeper_saw_in_the_pause_ends_after_the_resume(stage: Stage) -> None:
+    played = asleep(stage, sleeping)
+    pause(stage.engine, played.id)
+    let_pass(stage)
+    resume(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+
+    stage.sweep()
+    stage.dispatcher.run(stage.engine)
+
+    assert played.result() == ["before", "after"]
+
+
+def test_message_of_a_timer_that_comes_in_the_pause_changes_nothing_for_good(stage: Stage) -> None:
+    played = stage.submit(sleeping, {"seconds": 0.05})
+    while played.states().get("sleep#2") is not StepState.WAITING:
+        stage.dispatcher.run(stage.engine, limit=1)
+    pause(stage.engine, played.id)
+
+    stage.dispatcher.run(stage.engine)  # it waits for the timer's message, and delivers it
+
+    assert (played.status, played.step("sleep#2").status) == (PAUSED, COMPLETED)
+    resume(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+    assert played.result() == ["before", "after"]
+
+
+def test_signal_that_times_out_in_the_pause_is_seen_after_it(stage: Stage) -> None:
+    played = asleep(stage, asking)
+    pause(stage.engine, played.id)
+    let_pass(stage)
+    stage.sweep()
+    stage.dispatcher.run(stage.engine)
+    assert {played.status} == {PAUSED}
+
+    resume(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+
+    assert played.result() == "too late"
+
+
+def test_signal_that_is_sent_in_the_pause_is_received_after_it(stage: Stage) -> None:
+    played = asleep(stage, asking)
+    pause(stage.engine, played.id)
+    signals.send_signal(stage.engine, played.id, "answer", "yes")
+    stage.sweep()
+    stage.dispatcher.run(stage.engine)
+    assert {played.status} == {PAUSED}
+
+    resume(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+
+    assert played.result() == "yes"

@@ -50,6 +50,10 @@ class SqlMeters(Repository):
             found = self._read(keys.values())
         return {meter: found[keys[meter]] for meter in meters}
 
+    def month(self) -> str:
+        """Return the month that is charged now."""
+        return f"{_month():%Y-%m}"
+
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that are there; in order, so that two who charge do not deadlock."""
         month = _month()

@@ -116,6 +116,17 @@ _UNSEEN = (
 
 _ORPHANS = ORPHANS.where(_R.id > _AFTER, _R.id <= _TO)
 
+_PAUSED = (
+    select(_R.id)
+    .where(
+        _R.status == RunState.PAUSED,
+        _R.id > _AFTER,
+        _R.error_message.like(bindparam("p_reason", type_=Text)),
+    )
+    .order_by(_R.id)
+    .limit(_LIMIT)
+)
+
 _SEEN_AT = func.coalesce(_R.last_heartbeat, _R.created_at)
 _STALE = select(_R.id).where(_IN_SLICE, _SEEN_AT < _BEFORE).order_by(_SEEN_AT).limit(_LIMIT)
 
@@ -146,6 +157,11 @@ class RunSweeps(Repository):
         """Say where the next turn of a duty begins, and perhaps that it is due at once."""
         leaving = _LEAVE.values(due_at=DbNow()) if again else _LEAVE
         self._run(leaving, {"p_name": duty, "p_position": position})
+
+    def paused(self, reason: str, *, after: RunId, limit: int) -> list[RunId]:
+        """Return paused runs whose reason is LIKE a pattern, by id."""
+        given = {"p_reason": reason, "p_after": after, "p_limit": limit}
+        return [RunId(row[0]) for row in self._run(_PAUSED, given)]
 
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:
         """Return runs whose deadline has passed, with their deadlines."""

@@ -16,5 +16,8 @@ class Meters(Protocol):
     def spent(self, meters: Sequence[str]) -> Mapping[str, Usage]:
         """What was charged to these meters; one that is not there begins with what was spent."""
 
+    def month(self) -> str:
+        """The month that is charged now: `2030-01`."""
+
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that are there."""

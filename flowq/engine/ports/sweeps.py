@@ -49,6 +49,9 @@ class Sweeps(Protocol):
     def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
         """Batches that have ended without anyone going on."""
 
+    def paused(self, reason: str, *, after: RunId, limit: int) -> list[RunId]:
+        """Paused runs whose reason is LIKE a pattern, by id."""
+
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:
         """Runs that nobody has stopped although their deadline has passed, with their deadlines."""
 
