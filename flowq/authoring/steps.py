@@ -223,8 +223,8 @@ class StepDecorator:
                 this: a time, True for a day, or a `Cache`.
             concurrency: How many may be under way at once over all workers: a number, or a
                 `Concurrency` with a key of its own.
-            rate: How many may begin within a time over all workers: `"60/minute"`, a `Rate`, or
-                several.
+            rate: How many may begin within a time over all workers, or use how many tokens of
+                models: `"60/minute"`, `"90000 tokens/minute"`, a `Rate`, or several.
             allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
 
         Raises:

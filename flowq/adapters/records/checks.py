@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
-from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.adapters.records.repository import RUNS, SIGNALS, STEPS
 from flowq.adapters.records.types import DbNow
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 
@@ -87,3 +87,10 @@ def runs(where: Any, *what: Any, of: FromClause = RUNS) -> Select[Any]:
     """Select runs at fault, and say what is wrong with each."""
     nobody = (cast(null(), S.id.type), cast(null(), String), cast(null(), Integer))
     return select(R.id, *nobody, _what(*what)).select_from(of).where(where)
+
+
+def signals(where: Any, *what: Any) -> Select[Any]:
+    """Select signals at fault, by their run and who has received them, and say what is wrong."""
+    columns = (SIGNALS.c.flow_run_id, SIGNALS.c.consumed_by)
+    nowhere = (cast(null(), String), cast(null(), Integer))
+    return select(*columns, *nowhere, _what(*what)).select_from(SIGNALS).where(where)

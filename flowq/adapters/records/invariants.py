@@ -16,6 +16,7 @@ from flowq.adapters.records.checks import CALLED, NODE, R, S
 from flowq.adapters.records.program_checks import PROGRAM_CHECKS
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.run_checks import RUN_CHECKS
+from flowq.adapters.records.signal_checks import SIGNAL_CHECKS
 from flowq.adapters.records.step_checks import STEP_CHECKS
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import RunId, StepRunId
@@ -23,7 +24,7 @@ from flowq.core.results import Place, ResultRef
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Invariant, PlacedNode, PlacedRun, StoredObject, Suspect, Violation
 
-_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS)
+_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS, *SIGNAL_CHECKS)
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
 
 _ALL = union_all(
