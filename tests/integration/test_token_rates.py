@@ -141,12 +141,18 @@ def back(stage: Stage, time: timedelta) -> None:
 def in_threads(stage: Stage, played: Sequence[Played], threads: int) -> None:
     """Deliver all that waits with so many workers, until the runs have ended."""
     take, ended = threading.Lock(), {RunState.COMPLETED, RunState.FAILED}
+    deadline, swept = time.monotonic() + 60, [time.monotonic()]
 
     def work() -> None:
-        while any(one.status not in ended for one in played):
+        while any(one.status not in ended for one in played) and time.monotonic() < deadline:
             with take:
                 delivery = stage.dispatcher._next() if stage.dispatcher._ready else None
                 stage.dispatcher._wake(0.0)
+                # As in a worker: what two have missed of each other at one moment.
+                late = delivery is None and time.monotonic() - swept[0] > 2
+                if late:
+                    swept[0] = time.monotonic()
+                    stage.sweep()
             if delivery is None:
                 time.sleep(0.002)
                 continue
