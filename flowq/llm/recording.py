@@ -49,6 +49,8 @@ class Spending:
 
 
 _spending: ContextVar[Spending] = ContextVar("flowq_spending")
+#: The row of the call that is under way, whose id its request carries.
+_under_way: ContextVar[UUID | None] = ContextVar("flowq_call", default=None)
 
 
 @contextmanager
@@ -71,6 +73,11 @@ class Call:
     object_key: str | None = None  #: What it has made, in the object store.
 
 
+def call_id() -> UUID | None:
+    """Return the id of the call that is made here and now, which is that of its row."""
+    return _under_way.get()
+
+
 @asynccontextmanager
 async def calling(provider: str, model: str) -> AsyncIterator[Call]:
     """Record the call that is made in the block; the block says what it used.
@@ -84,6 +91,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[Call]:
         await asyncio.to_thread(spent.calls.check, provider, model)
     recorded = spent.calls.start(provider, model)
     call = Call(recorded)
+    outer = _under_way.set(recorded.id)
     try:
         await recorded.recorded
         yield call
@@ -97,6 +105,8 @@ async def calling(provider: str, model: str) -> AsyncIterator[Call]:
         # A cancel, or the end of the process: written in passing, nobody waits here any more.
         recorded.end(RequestStatus.CANCELLED)
         raise
+    finally:
+        _under_way.reset(outer)
     await _end(call, spent, RequestStatus.COMPLETED)
 
 

@@ -6,10 +6,14 @@ the fewest under way.
 """
 
 import ssl
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 
+from flowq.llm.recording import call_id
+
+#: The name that OpenAI has for an id that its client has made.
+REQUEST_ID: Final = "X-Client-Request-Id"
 _POOLS: Final = 32
 _KEPT: Final = 20  #: Idle connections that each pool keeps.
 #: As pydantic-ai and OpenAI's own client have it: models may think for minutes.
@@ -44,7 +48,17 @@ class SpreadTransport(httpx2.AsyncBaseTransport):
 
 def http_client() -> httpx2.AsyncClient:
     """Return a client; `HTTP_PROXY` and its like are heeded, by one pool then."""
-    proxied = httpx2.AsyncClient(timeout=_TIMEOUT)
+    hooks: Any = {"request": [_name]}
+    proxied = httpx2.AsyncClient(timeout=_TIMEOUT, event_hooks=hooks)
     if proxied._mounts:  # noqa: SLF001 - it has read the environment, and says so nowhere else
         return proxied
-    return httpx2.AsyncClient(timeout=_TIMEOUT, transport=SpreadTransport(), trust_env=False)
+    return httpx2.AsyncClient(
+        timeout=_TIMEOUT, transport=SpreadTransport(), trust_env=False, event_hooks=hooks
+    )
+
+
+async def _name(request: httpx2.Request) -> None:
+    """Say which call of ours a request is."""
+    known = call_id()
+    if known is not None:
+        request.headers.setdefault(REQUEST_ID, str(known))

@@ -13,7 +13,7 @@ from typing import Any
 from kombu import Producer
 
 import flowq
-from tests.chaos import flows
+from tests.chaos import flows, model_flows
 
 
 def disturb_messages(drop: float, copy: float, hold: float, seed: int) -> None:
@@ -59,6 +59,6 @@ if asked := os.environ.get("CHAOS_MESSAGES"):
         float(given["drop"]), float(given["copy"]), float(given["hold"]), int(given["seed"])
     )
 app = flowq.celery_app()
-known = flows
+known = (flows, model_flows)
 if ahead := os.environ.get("CHAOS_CLOCK"):
     skew_clock(float(ahead))

@@ -69,6 +69,7 @@ class Figures:
     recovery: float | None = None  #: Seconds; see `Scenario.slowest_recovery`.
     seconds: float = 0.0
     ok: bool = False
+    note: str = ""  #: What else was measured, for people.
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,9 @@ class Scenario:
         query = text(
             "SELECT id, step_key, map_index FROM flow_step_runs WHERE status = 'completed'"
             " AND map_size IS NULL AND (observed IS NULL OR spec IS NOT NULL)"  # no program
-            " AND coalesce(CAST(spec AS TEXT), '') NOT LIKE '%\"timer\"%' AND id NOT IN"
+            " AND coalesce(CAST(spec AS TEXT), '') NOT LIKE '%\"timer\"%'"
+            " AND coalesce(CAST(spec AS TEXT), '') NOT LIKE '%\"signal\"%'"
+            " AND llm_request_id IS NULL AND id NOT IN"  # models keep their own account
             " (SELECT parent_step_run_id FROM flow_runs WHERE parent_step_run_id IS NOT NULL)"
         )
         with self.engine.connect() as connection:
@@ -363,4 +366,4 @@ def as_table(report: list[Figures]) -> list[str]:
             f"  {one.lost:4}  {one.doubled:7}  {recovery:>8}  {one.seconds:5.1f} s"
             f"{'' if one.ok else '  FAILED'}"
         )
-    return lines
+    return lines + [f"{one.scenario}: {one.note}" for one in report if one.note]

@@ -89,6 +89,19 @@ def test_calls_are_recorded_with_what_they_cost(stage: Stage, fake_llm: FakeLlm)
     )
 
 
+def test_each_request_has_the_id_of_its_row(stage: Stage, fake_llm: FakeLlm) -> None:
+    @flow(name="tests.llm.named")
+    def named() -> Any:
+        article = Article(model="openai:fake-wrongx1")(text="a")
+        return [Ask()(question="b"), Stream()(question="c"), Picture()(prompt="d"), article]
+
+    played = stage.play(named)
+
+    made = {str(one.id): (one.tokens.input, one.tokens.output) for one in requests(played)}
+    assert 5 == len(made)
+    assert made == fake_llm.stats.bill
+
+
 def test_totals_of_an_ended_run_are_the_sums(stage: Stage) -> None:
     @flow(name="tests.llm.many")
     def many(texts: list[str]) -> Any:

@@ -47,6 +47,8 @@ class Stats:
     models: Counter[str] = field(default_factory=Counter)  #: Calls by model.
     faults: Counter[str] = field(default_factory=Counter)  #: Faults by kind.
     gone: int = 0  #: Calls whose client has left before the answer.
+    #: Input and output tokens of each answered call, by the id that its request has.
+    bill: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def reset(self) -> None:
         """Begin anew; what is under way stays so."""
@@ -152,6 +154,9 @@ class _Call(_Handler):
         self._stats.answered += 1
         self._stats.input_tokens += input_tokens
         self._stats.output_tokens += output_tokens
+        request_id = self.request.headers.get("X-Client-Request-Id")
+        if request_id:
+            self._stats.bill[request_id] = (input_tokens, output_tokens)
 
 
 class _Chat(_Call):
@@ -233,7 +238,7 @@ class _Stats(_Handler):
 
     def get(self) -> None:
         """Say what was asked so far."""
-        self.finish(vars(self._stats))
+        self.finish({name: value for name, value in vars(self._stats).items() if name != "bill"})
 
     def delete(self) -> None:
         """Forget what was asked so far."""
