@@ -21,6 +21,9 @@ class FaultPoint(StrEnum):
     BEFORE_CLAIM = "before_claim"  #: A message has arrived.
     AFTER_CLAIM = "after_claim"  #: The lease is recorded; its answer has come.
     BEFORE_CODE = "before_code"  #: Inputs are loaded; the user's code has not begun.
+    BEFORE_CALL = "before_call"  #: The call of a model has its row; the model was not asked.
+    AFTER_ANSWER = "after_answer"  #: It has answered; what that has used is not recorded.
+    AFTER_CALL = "after_call"  #: It is; the answer is no result yet.
     AFTER_CODE = "after_code"  #: The user's code has returned.
     BEFORE_RESULT = "before_result"  #: The result is about to be written to its store.
     AFTER_RESULT = "after_result"  #: It is written; no row names it.

@@ -2,9 +2,11 @@
 
 import pytest
 
-from tests.chaos import flows
+from flowq.engine.signals import send_signal
+from tests.chaos import flows, model_flows
+from tests.chaos.bills import bill, model_server
 from tests.chaos.breakable import children
-from tests.chaos.harness import LEASE, POINTS, Play
+from tests.chaos.harness import LEASE, POINTS, Expected, Play
 from tests.waiting import wait_until
 
 
@@ -111,19 +113,24 @@ def test_program_survives_a_kill_where_it_waits_and_wakes(
 @pytest.mark.chaos
 def test_kill_at_every_fault_point(play: Play, postgres_url: str) -> None:
     faults = ";".join(f"{point}:kill@2" for point in POINTS)
+    environment = {"FLOWQ_MAX_RECOVERIES": "50", "FLOWQ_FAULTS": faults}
     with (
-        play(postgres_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos,
+        model_server(0.1) as (server, models),
+        play(postgres_url, **environment, **models) as chaos,
         chaos.kept_alive(["one", "two"], slots=2),
     ):
+        asking = chaos.submit(model_flows.reviewed, Expected(accepts=bool), part=4)
+        send_signal(chaos.cluster.engine, asking, model_flows.SIGNAL, {"by": "ann"})
         for count in (9, 12, 3):
             chaos.submit(flows.mixed, flows.mixed_result(count), count=count, pause=0.8)
             chaos.submit(flows.nested, flows.nested_result(count), count=count)
             chaos.submit(flows.program, flows.program_result(count), count=count, pause=0.3)
 
-        chaos.check()
+        chaos.check(timeout=90)
 
         chaos.figures.kills = len(chaos.faults())
         assert set(chaos.faults()) == set(POINTS)
+        bill(server, chaos.cluster, asking).check()
 
 
 def test_worker_that_was_stopped_for_longer_than_its_lease_changes_nothing(

@@ -54,6 +54,10 @@ def undisturbed(chaos: Scenario) -> Any:
     return result
 
 
+def is_whole(result: Any) -> bool:
+    return len(set(result["said"])) == len(result["said"]) == 8
+
+
 def busy(chaos: Scenario, pids: Collection[int]) -> int:
     """Return how many steps that ask models are recorded as running in some processes."""
     query = text("SELECT worker FROM flow_step_runs WHERE status = 'running' AND step_name = :name")
@@ -135,3 +139,32 @@ def test_ten_kills_repeat_no_more_than_the_calls_under_way(
         assert max(hit) <= workers["slots"]
         made.check()
         assert len(made.lost) + len(made.recorded) - STEPS <= sum(hit)
+
+
+@pytest.mark.parametrize("point", ["before_call", "after_answer", "after_call"])
+def test_kill_around_a_call_costs_that_call_alone(
+    play: Play, database_url: str, point: str
+) -> None:
+    kills = [2, 5] if "postgres" in database_url else [3]
+    faults = ";".join(f"{point}:kill@{number}" for number in kills)
+    with (
+        model_server(0.0) as (server, environment),
+        play(database_url, FLOWQ_FAULTS=faults, **CALM, **environment) as chaos,
+        chaos.kept_alive(["one", "two"], **ONE_AT_A_TIME) as _,
+    ):
+        # The signal is sent before anyone waits for it.
+        run_id = chaos.submit(flows.reviewed, Expected(accepts=is_whole), part=2)
+        approve(chaos, run_id)
+
+        chaos.check()
+
+        made = bill(server, chaos.cluster, run_id)
+        made.check()
+        chaos.figures.kills = len(kills)
+        chaos.figures.note = str(made)
+        asked_again = 0 if point == "before_call" else len(kills)
+        assert 8 + asked_again == made.calls == len(made.answered)
+        # What was recorded twice was paid for twice; what nobody could record is said to be lost.
+        assert 8 + (point == "after_call") * len(kills) == len(made.recorded)
+        assert (point != "after_call") * len(kills) == len(made.lost)
+        assert (point == "after_answer") * len(kills) == len(made.unnoted)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from flowq import StepResult, flow, step
-from flowq.core.errors import StepFailed
+from flowq.core.errors import DatabaseUnavailable, StepFailed
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.engine import Policies
+from flowq.engine.faults import injected
 from flowq.engine.requests import RequestView
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.integration.playing import Played, Stage
@@ -157,6 +158,35 @@ def test_what_passes_is_tried_again(stage: Stage, fake_llm: FakeLlm, fault: str)
     assert (Decimal(0) if unbilled else None) == failed.cost
     assert completed.cost == played.view.cost
     assert 1 == fake_llm.stats.answered
+
+
+@pytest.mark.parametrize("point", ["before_call", "after_answer", "after_call"])
+def test_what_was_answered_is_paid_though_the_database_is_away(
+    stage: Stage, fake_llm: FakeLlm, point: str
+) -> None:
+    struck: list[str] = []
+
+    def strike(at: str) -> None:
+        if at == point and not struck:
+            struck.append(at)
+            raise DatabaseUnavailable("says the test")
+
+    @flow(name="tests.llm.interrupted")
+    def interrupted() -> Any:
+        return Ask()(question="why").output_content
+
+    with injected(strike):
+        played = stage.play(interrupted)
+
+    assert text_of("why") == played.result()
+    first, second = requests(played)
+    assert RequestStatus.COMPLETED is second.status
+    paid = {str(one.id): (one.tokens.input, one.tokens.output) for one in (first, second)}
+    if point == "before_call":
+        assert (RequestStatus.FAILED, None) == (first.status, first.cost)
+        del paid[str(first.id)]
+    assert paid == fake_llm.stats.bill
+    assert sum(one.cost or 0 for one in (first, second)) == played.view.cost
 
 
 def test_a_provider_is_given_the_time_it_asks_for(stage: Stage) -> None:
