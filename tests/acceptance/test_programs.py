@@ -33,15 +33,18 @@ def test_program_runs_on_real_workers(cluster: Cluster, pool: str) -> None:
 
 def test_processes_take_turns_with_one_program(cluster: Cluster) -> None:
     """Whoever gets its message goes on, with what the other has done in between."""
+    # On a busy machine the short lease of the other tests lapses, and is rightly recovered. With
+    # this one nothing is: a second attempt is one that was claimed twice.
+    patient = {"FLOWQ_LEASE_SECONDS": "60"}
     with (
-        cluster.worker(*POOLS["prefork"], name="one"),
-        cluster.worker(*POOLS["prefork"], name="two"),
+        cluster.worker(*POOLS["prefork"], name="one", environment=patient),
+        cluster.worker(*POOLS["prefork"], name="two", environment=patient),
     ):
         run_id = cluster.submit(flows.long_row, count=60)
-        assert cluster.result(run_id) >= 2
+        assert cluster.result(run_id, timeout=50) >= 2
 
     view = cluster.view(run_id)
-    assert {step.attempts for step in view.steps} == {1}
+    assert [step for step in view.steps if (step.attempts, step.recoveries) != (1, 0)] == []
     assert len(view.steps) == 61
 
 
