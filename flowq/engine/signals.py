@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from flowq.core.errors import InvalidInput, RunNotFound, SignalRefused
 from flowq.core.graph import LONGEST_NAME
 from flowq.core.ids import RunId
-from flowq.core.states import TERMINAL_RUN_STATES
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.calls import program_of, wake_after
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
@@ -50,8 +50,7 @@ def send_signal(
             nothing was stored.
         DatabaseUnavailable: it could not be stored.
     """
-    run_id = newest(engine, run_id)
-    _check_run(engine, run_id)
+    run_id = _open_run(engine, run_id)
     signal = NewSignal(engine.new_id(), run_id, _name(name), _payload(engine, name, payload))
     wanted = engine.records.single(lambda tx: tx.signals.wanted(run_id, name))
     if wanted is not None:
@@ -67,13 +66,14 @@ def send_signal(
 
 def deliver(engine: Engine, run_id: RunId) -> None:
     """Give what was sent to those waits of a run that it is for, and wake the program."""
+    program = program_of(engine, run_id)  # it may read, so not within the transaction
 
     def give(tx: Transaction) -> tuple[RunId | None, list[str]]:
         successor = tx.runs.continued_as(run_id)
         if successor is not None:
             tx.signals.move(run_id, successor)
             return successor, []
-        tx.signals.lock(program_of(engine, run_id))
+        tx.signals.lock(program)
         return None, tx.signals.match(run_id, advanced=False)
 
     successor, keys = engine.records.write(give)
@@ -96,6 +96,10 @@ def _continued_as(tx: Transaction, run_id: RunId) -> RunId | None:
     return tx.runs.continued_as(run_id)
 
 
+def _status(tx: Transaction, run_id: RunId) -> RunState | None:
+    return tx.runs.status(run_id)
+
+
 def _deliver_if_possible(engine: Engine, run_id: RunId) -> None:
     try:
         deliver(engine, run_id)
@@ -108,8 +112,14 @@ def _deliver_if_possible(engine: Engine, run_id: RunId) -> None:
         )
 
 
-def _check_run(engine: Engine, run_id: RunId) -> None:
-    state = engine.records.single(lambda tx: tx.runs.status(run_id))
+def _open_run(engine: Engine, run_id: RunId) -> RunId:
+    """Return the run that takes the signals of a run: itself, or the one as which it goes on."""
+    following: RunId | None = run_id
+    while following is not None:
+        run_id = following
+        # First its state: one that has ended since by going on names its successor.
+        state = engine.records.single(partial(_status, run_id=run_id))
+        following = engine.records.single(partial(_continued_as, run_id=run_id))
     if state is None:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
     if engine.definitions.get(run_id).definition.spec.program is None:
@@ -119,6 +129,7 @@ def _check_run(engine: Engine, run_id: RunId) -> None:
         )
     if state in TERMINAL_RUN_STATES:
         raise SignalRefused(f"run {run_id} has {state}", hint=f"flowq runs show {run_id}")
+    return run_id
 
 
 def _name(name: Any) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 import flowq
 from flowq import flow, step
+from flowq.adapters.records.runs import FlowRunRepo
 from flowq.core.errors import StepFailed
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
@@ -97,6 +98,27 @@ def test_signals_follow(stage: Stage) -> None:
         stage.dispatcher.run(stage.engine)
 
     assert ["a", "b", "c"] == last(played).result()
+
+
+def test_signal_finds_a_run_that_goes_on_at_this_moment(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = stage.play(mailbox, seen=[])
+    send_signal(stage.engine, played.id, "say", "a")
+    asked = FlowRunRepo.continued_as
+
+    def goes_on(repo: FlowRunRepo, run_id: RunId) -> RunId | None:
+        found = asked(repo, run_id)
+        monkeypatch.setattr(FlowRunRepo, "continued_as", asked)
+        stage.dispatcher.run(stage.engine)
+        return found
+
+    monkeypatch.setattr(FlowRunRepo, "continued_as", goes_on)
+    send_signal(stage.engine, played.id, "say", "stop")
+    stage.dispatcher.run(stage.engine)
+
+    assert last(played).id != played.id
+    assert ["a"] == last(played).result()
 
 
 def test_cancelled_parent_cancels_the_run_that_goes_on(stage: Stage) -> None:
