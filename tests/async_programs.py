@@ -11,6 +11,9 @@ A body is a list of statements, each of which changes one number:
     child   awaits a child run of another program
     race    waits for the first of a few, gives the others up, and forgets the results
     guard   a body with a `finally` that awaits a step
+    signal  waits for a message, or for one that nobody sends until its time is over
+
+A program may go on as a new run once its body has ended, so many times.
 """
 
 # A `def` step is typed as what it returns; a program awaits it all the same.
@@ -18,6 +21,7 @@ A body is a list of statements, each of which changes one number:
 
 import asyncio
 import random
+from collections import Counter
 from typing import Any, Final
 
 import flowq
@@ -49,8 +53,11 @@ def count_each(item: int, fails: list[int]) -> int:
 
 
 @flow
-async def run_body(body: list[Statement], number: int) -> int:
-    return await _run(body, number)
+async def run_body(body: list[Statement], number: int, again: int = 0) -> int:
+    number = await _run(body, number)
+    if again:
+        flowq.continue_as_new(body=body, number=number, again=again - 1)
+    return number
 
 
 def flow_of(_program: Program) -> Flow[..., Any]:
@@ -58,7 +65,23 @@ def flow_of(_program: Program) -> Flow[..., Any]:
 
 
 def inputs_of(program: Program) -> dict[str, Any]:
-    return {"body": program["body"], "number": 0}
+    return {"body": program["body"], "number": 0, "again": program["again"]}
+
+
+def signals_of(program: Program) -> dict[str, list[int]]:
+    """Return what has to be sent for each wait to end: by the signal's name, in this order."""
+    sent: dict[str, list[int]] = {}
+
+    def collect(body: list[Statement], times: int) -> None:
+        for one in body:
+            if one["op"] == "signal" and one["timeout"] is None:
+                sent[one["name"]] = [one["first"] + place for place in range(times)]
+            repeated = times * one["times"] if one["op"] == "loop" else times
+            for inner in one.get("bodies", [one.get("body", [])]):
+                collect(inner, repeated)
+
+    collect(program["body"], program["again"] + 1)
+    return sent
 
 
 async def _run(body: list[Statement], number: int) -> int:
@@ -70,6 +93,21 @@ async def _run(body: list[Statement], number: int) -> int:
 def _called(statement: Statement, number: int) -> Any:
     retry = RetryPolicy(max_attempts=statement["tries"])
     return count.options(retry=retry)(number, statement["fails"])
+
+
+def seconds_of(program: Program) -> float:
+    """Return how long a program waits by itself, at most."""
+
+    def waited(body: list[Statement]) -> float:
+        seconds = 0.0
+        for one in body:
+            own = one.get("seconds", 0.0) + (one.get("timeout") or 0.0)
+            own += sum(map(waited, one.get("bodies", [])))
+            own += waited(one.get("body", [])) * (one["times"] if one["op"] == "loop" else 1)
+            seconds += own * (one.get("again", 0) + 1)
+        return seconds
+
+    return waited(program["body"]) * (program["again"] + 1)
 
 
 async def _step(statement: Statement, number: int) -> int:
@@ -111,7 +149,7 @@ async def _loop(statement: Statement, number: int) -> int:
 
 async def _child(statement: Statement, number: int) -> int:
     try:
-        return int(await run_body(statement["body"], number))
+        return int(await run_body(statement["body"], number, statement["again"]))
     except StepFailed:
         return number + CAUGHT
 
@@ -133,6 +171,19 @@ async def _guard(statement: Statement, number: int) -> int:
         await count(number, 0)
 
 
+async def _signal(statement: Statement, number: int) -> int:
+    timeout = statement["timeout"]
+    try:
+        return _heard(number, await flowq.signal(statement["name"], int, timeout=timeout))
+    except TimeoutError:
+        return number + CAUGHT
+
+
+def _heard(number: int, message: int) -> int:
+    """Return a number which tells in what order messages have come."""
+    return (2 * number + message) % 1000
+
+
 _KINDS: Final = {
     "step": _step,
     "gather": _gather,
@@ -143,6 +194,7 @@ _KINDS: Final = {
     "child": _child,
     "race": _race,
     "guard": _guard,
+    "signal": _signal,
 }
 
 
@@ -156,19 +208,36 @@ class _Failed(Exception):
 def evaluate(program: Program) -> tuple[RunState, Any]:
     """Say how a run of a program ends, and with what."""
     try:
-        return RunState.COMPLETED, _evaluate(program["body"], 0)
+        return RunState.COMPLETED, _evaluate_run(program, 0, Counter())
     except _Failed:
         return RunState.FAILED, None
 
 
-def _evaluate(body: list[Statement], number: int) -> int:
-    for one in body:
-        number = _evaluate_one(one, number)
+def _evaluate_run(program: Program, number: int, heard: Counter[str]) -> int:
+    """Evaluate a program with all the runs as which it goes on.
+
+    Args:
+        program: What it runs, or the statement that calls it.
+        number: What it begins with.
+        heard: How many messages each wait has got so far.
+    """
+    for _ in range(program["again"] + 1):
+        number = _evaluate(program["body"], number, heard)
     return number
 
 
-def _evaluate_one(one: Statement, number: int) -> int:  # noqa: C901, PLR0911 - a case for each
+def _evaluate(body: list[Statement], number: int, heard: Counter[str]) -> int:
+    for one in body:
+        number = _evaluate_one(one, number, heard)
+    return number
+
+
+def _evaluate_one(  # noqa: PLR0911 - a case for each
+    one: Statement, number: int, heard: Counter[str]
+) -> int:
     op = one["op"]
+    if op in {"tasks", "loop", "child", "guard"}:
+        return _evaluate_compound(one, number, heard)
     if op == "step":
         if one["fails"] < one["tries"]:
             return number + 1
@@ -177,23 +246,29 @@ def _evaluate_one(one: Statement, number: int) -> int:  # noqa: C901, PLR0911 - 
         return number + CAUGHT
     if op == "gather":
         return sum(_result(member, number) for member in one["members"]) % 1000
-    if op == "tasks":
-        return sum(_evaluate(body, number) for body in one["bodies"]) % 1000
     if op == "map":
         plan = [programs.planned(one["plan"], i) for i in range(one["size"])]
         return number + sum(CAUGHT if fails else i + 1 for i, fails in enumerate(plan))
-    if op == "loop":
-        for _ in range(one["times"]):
-            number = _evaluate(one["body"], number)
-        return number
+    if op == "signal":
+        if one["timeout"] is not None:
+            return number + CAUGHT
+        heard[one["name"]] += 1
+        return _heard(number, one["first"] + heard[one["name"]] - 1)
+    return number + 1  # sleep, race
+
+
+def _evaluate_compound(one: Statement, number: int, heard: Counter[str]) -> int:
+    op = one["op"]
+    if op == "tasks":
+        return sum(_evaluate(body, number, heard) for body in one["bodies"]) % 1000
     if op == "child":
         try:
-            return _evaluate(one["body"], number)
+            return _evaluate_run(one, number, heard)
         except _Failed:
             return number + CAUGHT
-    if op == "guard":
-        return _evaluate(one["body"], number)
-    return number + 1  # sleep, race
+    for _ in range(one["times"] if op == "loop" else 1):  # or a guard
+        number = _evaluate(one["body"], number, heard)
+    return number
 
 
 def _result(member: Statement, number: int) -> int:
@@ -204,11 +279,14 @@ def _result(member: Statement, number: int) -> int:
 
 
 def random_program(chance: random.Random) -> Program:
-    return {"body": _body(chance, chance.randint(1, 4), depth=2)}
+    body = _body(chance, chance.randint(1, 4), depth=2)
+    return {"body": body, "again": chance.choice([0, 0, 1, 2])}
 
 
-def _body(chance: random.Random, size: int, depth: int) -> list[Statement]:
-    return [_statement(chance, depth) for _ in range(size)]
+def _body(
+    chance: random.Random, size: int, depth: int, *, is_child: bool = False
+) -> list[Statement]:
+    return [_statement(chance, depth, is_child=is_child) for _ in range(size)]
 
 
 def _call(chance: random.Random) -> Statement:
@@ -217,20 +295,31 @@ def _call(chance: random.Random) -> Statement:
     return {"op": "step", "tries": tries, "fails": fails, "caught": chance.random() < 0.8}
 
 
-def _statement(chance: random.Random, depth: int) -> Statement:
-    op = chance.choice(["step", "step", "step", "gather", "gather", "sleep", "race", "map"])
+def _statement(chance: random.Random, depth: int, *, is_child: bool) -> Statement:
     if depth and chance.random() < 0.4:
-        op = chance.choice(["tasks", "loop", "child", "guard"])
+        return _compound(chance, depth - 1, is_child=is_child)
+    simple = ["step", "step", "step", "gather", "gather", "sleep", "race", "map", "signal"]
+    op = chance.choice(simple)
     if op == "step":
         return _call(chance)
     if op in {"gather", "race"}:
         return {"op": op, "members": [_call(chance) for _ in range(chance.randint(1, 5))]}
-    if op == "tasks":
-        bodies = [_body(chance, chance.randint(1, 2), depth - 1) for _ in range(2)]
-        return {"op": op, "bodies": bodies}
     if op == "map":
         return {"op": op, "size": chance.choice([0, 1, 3, 9]), "plan": [0, chance.choice([0, 1])]}
     if op == "sleep":
         return {"op": op, "seconds": chance.choice([0.1, 3, 70])}
-    size = chance.randint(1, 2)
-    return {"op": op, "times": chance.randint(1, 3), "body": _body(chance, size, depth - 1)}
+    # Those who send know the run that they have begun, and none of its child runs.
+    timeout = chance.choice([3, 70] if is_child else [None, None, None, 3, 70])
+    name = f"s{chance.getrandbits(32):x}"
+    return {"op": op, "name": name, "first": chance.randint(0, 99), "timeout": timeout}
+
+
+def _compound(chance: random.Random, depth: int, *, is_child: bool) -> Statement:
+    op = chance.choice(["tasks", "loop", "child", "guard"])
+    if op == "tasks":
+        bodies = [_body(chance, chance.randint(1, 2), depth, is_child=is_child) for _ in range(2)]
+        return {"op": op, "bodies": bodies}
+    size, is_child = chance.randint(1, 2), is_child or op == "child"
+    body = _body(chance, size, depth, is_child=is_child)
+    again = chance.choice([0, 0, 1]) if op == "child" else 0
+    return {"op": op, "times": chance.randint(1, 3), "again": again, "body": body}

@@ -1,5 +1,9 @@
 """The simulation: what was accepted ends as plain Python says, whatever breaks on the way.
 
+Runs are graphs, or programs with child runs, signals and runs as which they go on. That it finds
+faults is shown by engines that are broken on purpose: one wakes programs without marking the end
+that woke them, others give a signal twice or leave it with the run before.
+
 FLOWQ_SEEDS says how many seeds are played; more of them: `python -m tests.chaos.simulate`.
 """
 

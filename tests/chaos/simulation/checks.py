@@ -238,9 +238,9 @@ def check_counts(
     """
     rows = watch.database.query(
         "SELECT s.id, s.status, s.attempt, s.recoveries, s.map_size, "
-        # Neither a program nor a timer has an attempt with users' code that would be counted.
+        # No program, timer or signal has an attempt with users' code that would be counted.
         "coalesce(r.id, CASE WHEN s.observed IS NOT NULL AND s.spec IS NULL "
-        "OR json_extract(s.spec, '$.kind') = 'timer' THEN s.id END) "
+        "OR json_extract(s.spec, '$.kind') IN ('timer', 'signal') THEN s.id END) "
         "FROM flow_step_runs s LEFT JOIN flow_runs r ON r.parent_step_run_id = s.id"
     )
     for row_id, status, attempt, recoveries, map_size, child in rows:

@@ -12,11 +12,12 @@ from typing import Any, Final, TypeAlias
 import pytest
 from sqlalchemy import select, update
 
-from flowq.adapters.records.repository import STEPS
+from flowq.adapters.records.repository import SIGNALS, STEPS
 from flowq.adapters.records.runs import FlowRunRepo
+from flowq.adapters.records.signals import SqlSignals
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
-from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId, parse_batch
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.rows import RunEnding
@@ -184,6 +185,47 @@ def children_of_paused_runs_begin(patch: Patch) -> None:
     patch.setattr(FlowRunRepo, "status_kept", broken)
 
 
+def programs_are_woken_without_a_mark(patch: Patch) -> None:
+    """The end of a call wakes its program, but is not marked: the sweeper finds it for ever."""
+    wake = FlowStepRunRepo.wake
+
+    def broken(
+        repo: FlowStepRunRepo, program: StepRunId, batch: BatchId, resend_after: Any
+    ) -> bool:
+        queued = wake(repo, program, batch, resend_after)
+        ended = update(STEPS).where(
+            _C.flow_run_id == parse_batch(batch)[1],
+            _C.batch_id == batch,
+            _C.status.in_(tuple(TERMINAL_STEP_STATES)),
+        )
+        repo._run(ended.values(advanced=False))
+        return queued
+
+    patch.setattr(FlowStepRunRepo, "wake", broken)
+
+
+def signals_are_given_twice(patch: Patch) -> None:
+    """A signal that a wait was given is not marked as taken."""
+    match = SqlSignals.match
+
+    def broken(signals: SqlSignals, run_id: RunId, **given: Any) -> list[str]:
+        keys = match(signals, run_id, **given)
+        free = update(SIGNALS).where(SIGNALS.c.flow_run_id == run_id)
+        signals._run(free.values(consumed_by=None, consumed_at=None))
+        return keys
+
+    patch.setattr(SqlSignals, "match", broken)
+
+
+def signals_stay_with_the_old_run(patch: Patch) -> None:
+    """What a run has not received does not go with it when it goes on as another."""
+
+    def broken(_signals: SqlSignals, _run_id: RunId, _new: RunId) -> None:
+        return None
+
+    patch.setattr(SqlSignals, "move", broken)
+
+
 Mutation: TypeAlias = Callable[[Patch], None]
 
 MUTATIONS: Final[Sequence[Mutation]] = (
@@ -201,4 +243,7 @@ MUTATIONS: Final[Sequence[Mutation]] = (
     children_begin_apart,
     resumed_steps_stay_out_of_sight,
     children_of_paused_runs_begin,
+    programs_are_woken_without_a_mark,
+    signals_are_given_twice,
+    signals_stay_with_the_old_run,
 )

@@ -2,24 +2,28 @@
 
 First chance rules: messages are delivered in any order, lost and doubled, workers die or sleep past
 their leases, stores do not answer, time passes. Then faults end, and whatever was accepted has to
-come to rest within `LONGEST_REST` of virtual time, by messages, sweeps and the clock alone. At rest
-each run is what `tests.expected.evaluate` says, and nothing moves any more.
+come to rest within `LONGEST_REST` of virtual time, by messages, sweeps and the clock alone; a run
+gets the signals that it waits for, and what it sleeps by its own wish comes on top. At rest each
+run is what `tests.expected.evaluate` says, and nothing moves any more.
 """
 
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Final
 from unittest import mock
 from uuid import UUID
 
+from flowq.core.errors import SignalRefused
 from flowq.core.ids import RunId, StepRunId
-from flowq.core.states import RunState
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine import faults, outages, runs
 from flowq.engine.cancel import cancel
 from flowq.engine.finish import output
 from flowq.engine.pause import pause, resume
+from flowq.engine.signals import newest, send_signal
 from flowq.engine.sweeper import sweep
 from tests import async_programs, programs
 from tests.chaos.simulation.broker import label_of
@@ -54,6 +58,11 @@ class Job:
     def is_async(self) -> bool:
         """Whether it is an `async def` flow."""
         return "body" in self.program
+
+    @cached_property
+    def signals(self) -> dict[str, list[int]]:
+        """What has to be sent to it."""
+        return async_programs.signals_of(self.program) if self.is_async else {}
 
 
 class Play:
@@ -216,6 +225,42 @@ class Play:
         self._cancelled.add(run_id)
         world.start(client, f"cancel {run_id}", lambda: cancel(client.engine, run_id))
 
+    def _unsent(self) -> list[tuple[Job, str, int]]:
+        """Return the next message of each signal that an open run still waits for, or will."""
+        found: list[tuple[Job, str, int]] = []
+        for job in self._jobs:
+            if not job.signals or not job.accepted or not self._is_open(job):
+                continue
+            for name, messages in job.signals.items():
+                query = "SELECT count(*) FROM flow_signals WHERE name = ?"
+                sent = self._world.database.query(query, name)[0][0]
+                if sent < len(messages):
+                    found.append((job, name, messages[sent]))
+        return found
+
+    def _is_open(self, job: Job) -> bool:
+        run_id = newest(self._reader, job.run_id)
+        query = "SELECT status FROM flow_runs WHERE id = ?"
+        status = self._world.database.query(query, run_id.hex)[0][0]
+        return status not in TERMINAL_RUN_STATES
+
+    def _signal(self) -> None:
+        """A client sends a signal to the run that it has begun, as whatever that goes on by now."""
+        world, client, unsent = self._world, self._world.client, self._unsent()
+        if client.tasks or not unsent:
+            return
+        job, name, message = self._chance.choice(unsent)
+
+        def work() -> None:
+            try:
+                send_signal(client.engine, job.run_id, name, message)
+            except SignalRefused:
+                if self._is_open(job):
+                    raise
+
+        world.counts["signals"] += 1
+        world.start(client, f"signal {name} to {job.run_id}", work)
+
     def _empty(self) -> None:
         self._world.counts["emptied"] += 1
         self._world.say("broker", "loses everything")
@@ -279,14 +324,17 @@ class Play:
         began = world.clock.seconds
         world.wake_all()
         world.say("chance", "from here on nothing breaks")
+        # What programs wait for by their own wish comes on top of it.
+        own = [async_programs.seconds_of(job.program) for job in self._jobs if job.is_async]
+        longest = LONGEST_REST + max(own, default=0.0)
         quiet = False
         events = 0
         while not quiet:
             events += 1
             if events > _MOST_EVENTS:
                 raise Broken(f"not at rest after {_MOST_EVENTS} events without faults")
-            if world.clock.seconds - began > LONGEST_REST:
-                raise Broken(f"not at rest after {LONGEST_REST:g} s without faults")
+            if world.clock.seconds - began > longest:
+                raise Broken(f"not at rest after {longest:g} s without faults")
             world.clock.seconds += 0.001
             if world.tasks:
                 self._go_on()
@@ -296,6 +344,8 @@ class Play:
                 self._submit()
             elif self._paused():
                 self._resume()
+            elif self._unsent():
+                self._signal()
             else:
                 quiet = self._is_quiet()
         self._rest = world.clock.seconds - began
@@ -361,19 +411,20 @@ class Play:
         check_counts(self._watch, attempts, world.effects, most)
 
     def _compare_async(self, job: Job) -> None:
-        engine = self._reader
-        view = engine.records.single(lambda tx: tx.runs.view(job.run_id))
+        engine, run_id = self._reader, newest(self._reader, job.run_id)
+        view = engine.records.single(lambda tx: tx.runs.view(run_id))
         assert view is not None
+        self._world.counts["continued"] += run_id != job.run_id
         self._world.counts[f"programs {view.status}"] += 1
         if self._cancelled:
             return  # what a cancel of a child run leads to is not foreseen
         state, value = async_programs.evaluate(job.program)
         if view.status is not state:
-            raise Broken(f"run {job.run_id} is {view.status}, expected {state}: {view.error}")
+            raise Broken(f"run {run_id} is {view.status}, expected {state}: {view.error}")
         if state is RunState.COMPLETED:
-            found = output(engine, engine.definitions.get(job.run_id).definition)
+            found = output(engine, engine.definitions.get(run_id).definition)
             if found != value:
-                raise Broken(f"run {job.run_id} returned {found!r}, expected {value!r}")
+                raise Broken(f"run {run_id} returned {found!r}, expected {value!r}")
 
     def _invariants(self, grace: timedelta) -> None:
         """Ask what `flowq doctor --invariants` asks."""

@@ -42,6 +42,7 @@ def random_rates(chance: random.Random) -> Rates:
             "cancel": some(0.3, 0.2),
             "pause": some(0.3, 0.3),
             "resume": 0.3,
+            "signal": 2.0,
             "sleep": some(0.4, 0.4),
             "zombie": some(0.5, 1.0),
             "sweep": some(0.7, 0.6),
