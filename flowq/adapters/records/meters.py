@@ -40,7 +40,7 @@ class SqlMeters(Repository):
 
     def spent(self, meters: Sequence[str]) -> Mapping[str, Usage]:
         """Return what was charged to these meters; makes those that are not there."""
-        month = _month()
+        month = month_of_meters()
         keys = {meter: _key(meter, month) for meter in meters}
         found = self._read(keys.values())
         missing = [meter for meter in meters if keys[meter] not in found]
@@ -56,7 +56,7 @@ class SqlMeters(Repository):
 
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that are there; in order, so that two who charge do not deadlock."""
-        month = _month()
+        month = month_of_meters()
         for meter, usage in sorted(charges.items(), key=lambda one: one[0]):
             given = {"p_key": _key(meter, month), "p_tokens": usage.tokens}
             self._run(_CHARGE, {**given, "p_cost": usage.cost})
@@ -84,7 +84,8 @@ class SqlMeters(Repository):
         self._run(_MAKE[self._connection.dialect.name], row_values)
 
 
-def _month() -> datetime:
+def month_of_meters() -> datetime:
+    """Return when the month began that meters of flows and users count now."""
     return datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 

@@ -61,6 +61,7 @@ class Base(DeclarativeBase):
 # The conditions of partial indexes. Queries contain them word by word: a database takes such an
 # index only if the statement itself, without its parameters, says that the index has all the rows.
 OPEN_RUN = text("status IN ('pending', 'running', 'paused', 'cancelling')")
+HAS_ERROR = text("error_message IS NOT NULL")
 HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
 
 
@@ -120,6 +121,7 @@ class FlowRun(Base):
         Index("uq_flow_runs_idempotency_key", "flow_name", "idempotency_key", unique=True),
         _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
         _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
+        _partial("ix_flow_runs_error", "id", where=HAS_ERROR),
     )
 
 

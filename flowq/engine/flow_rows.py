@@ -1,0 +1,134 @@
+"""What the page of a flow shows: how its latest runs went, and where their time and money went.
+
+All figures are of a bounded number of runs and of their step runs, so that a page of a flow with a
+million runs takes as long as one with a thousand. A percentile is the least value that so many of
+the values do not exceed: a time or a sum that did occur.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from math import ceil
+from typing import Any, Final, TypeVar
+
+from flowq.core.ids import RunId
+from flowq.core.spec import FlowSpec
+from flowq.core.states import RunState
+
+#: How many runs of a flow are looked at, the latest;
+MOST_RUNS: Final = 1_000
+#: the steps of how many of them;
+MOST_RUNS_OF_STEPS: Final = 100
+#: and how many of their step runs, at most.
+MOST_STEPS: Final = 50_000
+
+_Value = TypeVar("_Value", int, Decimal)
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run as the figures of its flow count it."""
+
+    id: RunId
+    status: RunState
+    execution_time_ms: int | None
+    tokens: int
+    cost: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """How the step runs of one step went."""
+
+    name: str  #: Its key; of a step that a program calls, its registered name.
+    runs: int
+    failed: int
+    median_ms: int | None
+    p95_ms: int | None
+    tokens: int
+    cost: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class FlowHistory:
+    """The latest runs of a flow, in a window of time.
+
+    Attributes:
+        newest: The newest run of all, in the window or not.
+        spec: What that run was.
+        runs: Those in the window, the newest first; `MOST_RUNS` at most.
+        steps: Of the step runs of the newest `runs_of_steps` of them.
+    """
+
+    name: str
+    newest: RunId
+    newest_at: datetime
+    spec: FlowSpec
+    runs: tuple[PastRun, ...]
+    runs_of_steps: int
+    steps: tuple[StepFigures, ...]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there may be more runs in the window than were looked at."""
+        return len(self.runs) >= MOST_RUNS
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How runs went.
+
+    Attributes:
+        success: Completed runs among those that have completed or failed; None if none has.
+        median_ms: Of the completed runs, as `p95_ms`.
+        median_cost: Of the runs that have ended, as `p95_cost`.
+    """
+
+    total: int
+    open: int
+    completed: int
+    failed: int
+    cancelled: int
+    success: float | None
+    median_ms: int | None
+    p95_ms: int | None
+    median_cost: Decimal | None
+    p95_cost: Decimal | None
+    tokens: int
+    cost: Decimal
+
+
+def figures(runs: Sequence[PastRun]) -> Figures:
+    """Sum up how runs went."""
+    states = [run.status for run in runs]
+    completed, failed = states.count(RunState.COMPLETED), states.count(RunState.FAILED)
+    cancelled = states.count(RunState.CANCELLED)
+    times = [
+        run.execution_time_ms
+        for run in runs
+        if run.status is RunState.COMPLETED and run.execution_time_ms is not None
+    ]
+    ended = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
+    costs = [run.cost for run in runs if run.status in ended]
+    return Figures(
+        total=len(runs),
+        open=len(runs) - completed - failed - cancelled,
+        completed=completed,
+        failed=failed,
+        cancelled=cancelled,
+        success=completed / (completed + failed) if completed + failed else None,
+        median_ms=percentile(times, 0.5),
+        p95_ms=percentile(times, 0.95),
+        median_cost=percentile(costs, 0.5),
+        p95_cost=percentile(costs, 0.95),
+        tokens=sum(run.tokens for run in runs),
+        cost=sum((run.cost for run in runs), Decimal(0)),
+    )
+
+
+def percentile(values: Sequence[_Value], share: float) -> Any:
+    """Return the least value that this share of the values does not exceed; None of no values."""
+    if not values:
+        return None
+    return sorted(values)[max(ceil(share * len(values)) - 1, 0)]
