@@ -61,6 +61,20 @@ def ago(then: datetime | None) -> str:
     return f"{int(seconds)} s ago"
 
 
+#: A UUIDv7 begins with its milliseconds, 13 characters, which child runs have in common with their
+#: parent; what follows is random.
+_SHORT = (18, 23)
+
+
+def short_ids(ids: list[str]) -> list[str]:
+    """Return the ids, shortened where that leaves them different."""
+    for length in _SHORT:
+        short = [one[:length] for one in ids]
+        if len(set(short)) == len(ids):
+            return short
+    return ids
+
+
 #: Less than this is shown as that.
 _LEAST = Decimal("0.0001")
 

@@ -179,7 +179,8 @@ def test_text_is_the_beginning_of_an_id_or_a_part_of_flow_or_error(records: SqlR
     assert [by_error] == ids(page(records, text="100%"))
     assert [by_id] == ids(page(records, text=str(by_id)[:13]))
     assert [by_id] == ids(page(records, text=str(by_id).upper()))
-    assert [] == ids(page(records, text="nothing of the kind"))
+    for nothing in ("nothing of the kind", "-", "%" * 2, "_" * 4, str(by_id) + "0"):
+        assert [] == ids(page(records, text=nothing))
 
 
 def test_text_is_paged_like_all_else(records: SqlRecords) -> None:
@@ -275,6 +276,8 @@ def test_strips_are_the_latest_runs_of_each_flow(records: SqlRecords) -> None:
 
     assert ["often", "rare"] == [strip.flow_name for strip in found]
     assert [often[2:], rare] == [[run.id for run in strip.runs] for strip in found]
+    assert ["long ago", "often", "rare"] == records.single(lambda tx: tx.overview.flow_names())
+    assert ["long ago"] == records.single(lambda tx: tx.overview.flow_names(limit=1))
     newest = found[0].runs[-1]
     assert (RunState.FAILED, 9) == (newest.status, newest.execution_time_ms)
 
@@ -292,6 +295,7 @@ def test_strip_of_one_flow(records: SqlRecords) -> None:
 def test_no_runs_at_all(records: SqlRecords) -> None:
     assert RunPage() == page(records)
     assert [] == records.single(lambda tx: tx.overview.strips())
+    assert [] == records.single(lambda tx: tx.overview.flow_names())
     assert not records.single(lambda tx: tx.overview.has_runs())
 
     make(records)

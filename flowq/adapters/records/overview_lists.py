@@ -121,7 +121,12 @@ def _newest_first(strips: Select[Any]) -> Select[Any]:
     return strips.order_by(text("latest.newest DESC, id"))
 
 
-_NAMES = select(_names().c.name).limit(_MOST_FLOWS + 1)
+def _all_names() -> Select[Any]:
+    names = _names()
+    return select(names.c.name).where(names.c.name.is_not(None)).limit(bindparam("p_flows"))
+
+
+_NAMES: Final = _all_names()
 _STRIPS: Final = {"postgresql": _strips_postgresql(), "sqlite": _strips_sqlite()}
 
 
@@ -145,6 +150,10 @@ class ListReads(Repository):
     def has_runs(self) -> bool:
         """Tell whether there is any run."""
         return self._run(select(_R.id).limit(1)).first() is not None
+
+    def flow_names(self, *, limit: int = 200) -> list[str]:
+        """Return the names of flows that have run, in their order."""
+        return [row[0] for row in self._run(_NAMES, {"p_flows": limit})]
 
     def strips(
         self, *, flow_name: str | None = None, flows: int = 50, runs: int = 20
@@ -175,12 +184,12 @@ class ListReads(Repository):
         """Return the ways in which a run can have a text."""
         ways = [and_(HAS_ERROR, _R.error_message.icontains(wanted, autoescape=True))]
         part = wanted.casefold()
-        names = [row[0] for row in self._run(_NAMES) if row[0] is not None]
+        names = self.flow_names(limit=_MOST_FLOWS)
         having = [name for name in names if part in name.casefold()]
         if having:
             ways.append(_R.flow_name.in_(having))
         digits = wanted.replace("-", "").lower()
-        if len(digits) <= _DIGITS and not set(digits) - set("0123456789abcdef"):
+        if 0 < len(digits) <= _DIGITS and not set(digits) - set("0123456789abcdef"):
             low, high = UUID(digits.ljust(_DIGITS, "0")), UUID(digits.ljust(_DIGITS, "f"))
             ways.append(_R.id.between(low, high))
         return ways

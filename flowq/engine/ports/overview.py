@@ -35,6 +35,9 @@ class Lists(Protocol):
     def has_runs(self) -> bool:
         """Whether there is any run."""
 
+    def flow_names(self, *, limit: int = 200) -> list[str]:
+        """The names of flows that have run, in their order."""
+
     def strips(
         self, *, flow_name: str | None = None, flows: int = 50, runs: int = 20
     ) -> list[Strip]:

@@ -25,9 +25,6 @@ from flowq.entrypoints.cli.output import plain
 from flowq.entrypoints.cli.run import print_ended, print_failed, print_left
 from flowq.entrypoints.cli.show import Failure, print_run
 
-#: A UUIDv7 begins with its milliseconds, 13 characters, which child runs have in common with their
-#: parent; what follows is random.
-_SHORT = (18, 23)
 _MOST_FAILED_ITEMS = 5
 
 
@@ -226,7 +223,7 @@ def _table(views: list[RunView]) -> Table:
     for name in ("", "id", "state", "flow", "steps", "created", "time", "tokens", "cost"):
         right = name in {"steps", "time", "tokens", "cost"}
         table.add_column(name, no_wrap=name != "flow", justify="right" if right else "left")
-    for view, short in zip(views, short_ids([str(view.id) for view in views]), strict=True):
+    for view, short in zip(views, shown.short_ids([str(view.id) for view in views]), strict=True):
         table.add_row(
             looks.mark(view.status, console),
             short,
@@ -239,15 +236,6 @@ def _table(views: list[RunView]) -> Table:
             shown.money(view.cost),
         )
     return table
-
-
-def short_ids(ids: list[str]) -> list[str]:
-    """Return the ids, shortened where that leaves them different."""
-    for length in _SHORT:
-        short = [one[:length] for one in ids]
-        if len(set(short)) == len(ids):
-            return short
-    return ids
 
 
 def _took(view: RunView) -> float | None:

@@ -14,12 +14,15 @@ from flower.views import BaseHandler
 from tornado.web import HTTPError, StaticFileHandler
 
 from flowq import bootstrap
-from flowq.core.errors import FlowqError, RunNotFound
+from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput, RunNotFound
 from flowq.engine.engine import Engine
 from flowq.entrypoints import shown
 
 #: The files that the pages load: styles and one script.
 STATIC: Final = Path(__file__).parent / "static" / "flowq"
+
+#: What a refusal means to a client; any other one is that something is not there for now.
+_STATUS: Final = {RunNotFound: 404, FlowNotFound: 404, InvalidInput: 400}
 
 _T = TypeVar("_T")
 
@@ -77,7 +80,7 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower has no types
         if not isinstance(error, FlowqError):
             super().write_error(status_code, **kwargs)
             return
-        self.set_status(404 if isinstance(error, RunNotFound) else 503)
+        self.set_status(_STATUS.get(type(error), 503))
         self.show("problem", error=error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:

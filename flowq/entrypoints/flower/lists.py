@@ -1,8 +1,32 @@
-"""The page of all runs."""
+"""The page of all runs: `/flows`, with filters, and the latest runs of each flow."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
 
 from tornado.web import authenticated
 
+from flowq.engine.engine import Engine
+from flowq.engine.list_rows import RunPage, Strip
+from flowq.engine.ports import Transaction
+from flowq.entrypoints import shown
+from flowq.entrypoints.flower import filters, parts
+from flowq.entrypoints.flower.filters import ListQuery
 from flowq.entrypoints.flower.handlers import Page
+
+#: Flows whose latest runs are shown, unless all are asked for; and then.
+_SOME_STRIPS: Final = 8
+_MOST_STRIPS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the page shows."""
+
+    page: RunPage
+    strips: list[Strip]
+    has_runs: bool  #: Whether there is any run at all.
+    flow_names: list[str]
 
 
 class FlowsPage(Page):
@@ -11,7 +35,55 @@ class FlowsPage(Page):
     @authenticated
     async def get(self) -> None:
         """Show a page of runs."""
-        runs = await self.read(
-            lambda engine: engine.records.single(lambda tx: tx.runs.views(limit=50))
+        now = datetime.now(UTC)
+        names = (*filters.FIELDS, "before", "after")
+        given = {name: self.get_query_argument(name, "") for name in names}
+        query = filters.parse(given, now)
+        all_strips = self.get_query_argument("strips", "") == "all"
+        most = _MOST_STRIPS if all_strips else _SOME_STRIPS
+        if query.problems:
+            self.set_status(400)
+            listed = Listed(RunPage(), [], has_runs=True, flow_names=[])
+        else:
+            listed = await self.read(lambda engine: _read(engine, query, most))
+        self.show(
+            "flows",
+            query=query,
+            page=listed.page,
+            shorts=short_ids(listed.page),
+            strips=listed.strips[:most],
+            is_cut=len(listed.strips) > most,
+            all_strips=all_strips,
+            flow_names=listed.flow_names,
+            has_runs=listed.has_runs,
+            now=now,
+            parts=parts,
+            states=filters.STATES,
+            live=self._live(),
         )
-        self.show("flows", runs=runs)
+
+    def _live(self) -> str | None:
+        """Return the address of the stream that keeps the list up to date, if there is one."""
+        try:
+            return str(self.reverse_url("flows-live"))
+        except KeyError:
+            return None
+
+
+def short_ids(page: RunPage) -> dict[str, str]:
+    """Return the ids of the runs on a page, shortened."""
+    ids = [str(run.id) for run in page.runs]
+    return dict(zip(ids, shown.short_ids(ids), strict=True))
+
+
+def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
+    def read(tx: Transaction) -> Listed:
+        page = tx.overview.run_page(query.wanted, at=query.cursor)
+        has_runs = bool(page.runs) or tx.overview.has_runs()
+        # Older pages are for those who look for a run, not for how the flows go now.
+        if not has_runs or query.cursor is not None:
+            return Listed(page, [], has_runs, [])
+        strips = tx.overview.strips(flow_name=query.wanted.flow_name, flows=most + 1)
+        return Listed(page, strips, has_runs, tx.overview.flow_names())
+
+    return engine.records.single(read)

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli.output import print_result
-from flowq.entrypoints.cli.runs import short_ids
 from flowq.entrypoints.cli.show import Failure
+from flowq.entrypoints.shown import short_ids
 
 
 @pytest.mark.parametrize(
