@@ -1,7 +1,7 @@
 """What was used of rates of tokens, by span of time, and the duty of a new month.
 
 Revision ID: 0009
-Revises: 0006
+Revises: 0008
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from alembic import op
 from flowq.adapters.records.types import UtcDateTime
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
