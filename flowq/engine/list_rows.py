@@ -67,7 +67,7 @@ class ListedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class RunPage:
+class RunsPage:
     """A part of a list of runs."""
 
     runs: tuple[ListedRun, ...] = ()  #: Newest first.

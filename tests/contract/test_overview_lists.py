@@ -24,7 +24,7 @@ from flowq.engine.list_rows import (
     BudgetedRun,
     Cursor,
     RunFilter,
-    RunPage,
+    RunsPage,
     Saved,
     Spent,
 )
@@ -79,17 +79,17 @@ def step(records: SqlRecords, run_id: RunId, key: str, **values: Any) -> None:
 
 def page(
     records: SqlRecords, cursor: Cursor | None = None, limit: int = 50, **wanted: Any
-) -> RunPage:
+) -> RunsPage:
     return records.single(
-        lambda tx: tx.overview.run_page(RunFilter(**wanted), at=cursor, limit=limit)
+        lambda tx: tx.overview.runs_page(RunFilter(**wanted), at=cursor, limit=limit)
     )
 
 
-def ids(page: RunPage) -> list[RunId]:
+def ids(page: RunsPage) -> list[RunId]:
     return [run.id for run in page.runs]
 
 
-def all_pages(records: SqlRecords, limit: int, **wanted: Any) -> Iterator[RunPage]:
+def all_pages(records: SqlRecords, limit: int, **wanted: Any) -> Iterator[RunsPage]:
     """Go on to older runs until there are none."""
     found = page(records, limit=limit, **wanted)
     yield found
@@ -293,7 +293,7 @@ def test_strip_of_one_flow(records: SqlRecords) -> None:
 
 
 def test_no_runs_at_all(records: SqlRecords) -> None:
-    assert RunPage() == page(records)
+    assert RunsPage() == page(records)
     assert [] == records.single(lambda tx: tx.overview.strips())
     assert [] == records.single(lambda tx: tx.overview.flow_names())
     assert not records.single(lambda tx: tx.overview.has_runs())

@@ -38,7 +38,7 @@ from flowq.engine.list_rows import (
     Cursor,
     ListedRun,
     RunFilter,
-    RunPage,
+    RunsPage,
     Strip,
     StripRun,
 )
@@ -133,19 +133,21 @@ _STRIPS: Final = {"postgresql": _strips_postgresql(), "sqlite": _strips_sqlite()
 class ListReads(Repository):
     """The lists of `Overview`."""
 
-    def run_page(self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50) -> RunPage:
+    def runs_page(
+        self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50
+    ) -> RunsPage:
         """Return a part of the runs that are wanted, newest first."""
         is_after = at is not None and at.is_after
         rows = self._found(wanted, at, limit + 1)
         is_more = len(rows) > limit
         rows = rows[:limit]
         if is_after and not is_more:
-            return self.run_page(wanted, limit=limit)
+            return self.runs_page(wanted, limit=limit)
         counted = self._counted(rows)
         runs = tuple(_listed(row, counted.get(row.id)) for row in rows)
         if is_after:
-            return RunPage(runs[::-1], has_newer=True, has_older=True)
-        return RunPage(runs, has_newer=at is not None, has_older=is_more)
+            return RunsPage(runs[::-1], has_newer=True, has_older=True)
+        return RunsPage(runs, has_newer=at is not None, has_older=is_more)
 
     def has_runs(self) -> bool:
         """Tell whether there is any run."""

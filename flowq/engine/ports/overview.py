@@ -14,7 +14,7 @@ from flowq.engine.list_rows import (
     BudgetedRun,
     Cursor,
     RunFilter,
-    RunPage,
+    RunsPage,
     Saved,
     Spent,
     Strip,
@@ -25,7 +25,9 @@ from flowq.engine.picture_rows import RunPicture
 class Lists(Protocol):
     """Lists of runs, and figures of flows."""
 
-    def run_page(self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50) -> RunPage:
+    def runs_page(
+        self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50
+    ) -> RunsPage:
         """A part of the runs that are wanted; without a cursor the newest.
 
         What comes after a cursor is given as it would be without one when it is all there is: a

@@ -7,7 +7,7 @@ from typing import Final
 from tornado.web import authenticated
 
 from flowq.engine.engine import Engine
-from flowq.engine.list_rows import RunPage, Strip
+from flowq.engine.list_rows import RunsPage, Strip
 from flowq.engine.ports import Transaction
 from flowq.entrypoints import shown
 from flowq.entrypoints.flower import filters, parts
@@ -23,7 +23,7 @@ _MOST_STRIPS: Final = 50
 class Listed:
     """What the page shows."""
 
-    page: RunPage
+    page: RunsPage
     strips: list[Strip]
     has_runs: bool  #: Whether there is any run at all.
     flow_names: list[str]
@@ -43,7 +43,7 @@ class FlowsPage(Page):
         most = _MOST_STRIPS if all_strips else _SOME_STRIPS
         if query.problems:
             self.set_status(400)
-            listed = Listed(RunPage(), [], has_runs=True, flow_names=[])
+            listed = Listed(RunsPage(), [], has_runs=True, flow_names=[])
         else:
             listed = await self.read(lambda engine: _read(engine, query, most))
         self.show(
@@ -70,7 +70,7 @@ class FlowsPage(Page):
             return None
 
 
-def short_ids(page: RunPage) -> dict[str, str]:
+def short_ids(page: RunsPage) -> dict[str, str]:
     """Return the ids of the runs on a page, shortened."""
     ids = [str(run.id) for run in page.runs]
     return dict(zip(ids, shown.short_ids(ids), strict=True))
@@ -78,7 +78,7 @@ def short_ids(page: RunPage) -> dict[str, str]:
 
 def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
     def read(tx: Transaction) -> Listed:
-        page = tx.overview.run_page(query.wanted, at=query.cursor)
+        page = tx.overview.runs_page(query.wanted, at=query.cursor)
         has_runs = bool(page.runs) or tx.overview.has_runs()
         # Older pages are for those who look for a run, not for how the flows go now.
         if not has_runs or query.cursor is not None:
