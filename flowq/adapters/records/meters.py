@@ -52,7 +52,7 @@ class SqlMeters(Repository):
 
     def month(self) -> str:
         """Return the month that is charged now."""
-        return f"{_month():%Y-%m}"
+        return f"{month_of_meters():%Y-%m}"
 
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that are there; in order, so that two who charge do not deadlock."""
