@@ -1,10 +1,11 @@
 """How states, times and numbers are written, on a terminal and on the pages of Flower alike."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from flowq.core.states import RunState, StepState
 
@@ -99,3 +100,33 @@ def size(number: int) -> str:
         if number >= length:
             return f"{number / length:.1f} {name}"
     return f"{number} bytes"
+
+
+#: Of JSON data on a screen.
+_LONGEST_TEXT: Final = 400
+_MOST_ITEMS: Final = 40
+
+
+def shortened(data: Any) -> Any:
+    """Return JSON data with long texts and long lists cut."""
+    if isinstance(data, str) and len(data) > _LONGEST_TEXT:
+        return f"{data[:_LONGEST_TEXT]}… ({len(data):,} characters)"
+    if isinstance(data, dict):
+        kept = {key: shortened(data[key]) for key in list(data)[:_MOST_ITEMS]}
+        return kept if len(data) <= _MOST_ITEMS else {**kept, "…": f"{len(data):,} keys"}
+    if isinstance(data, list):
+        kept_items = [shortened(item) for item in data[:_MOST_ITEMS]]
+        return kept_items if len(data) <= _MOST_ITEMS else [*kept_items, f"… {len(data):,} items"]
+    return data
+
+
+_LAST_PLACE: Final = re.compile(r'^  File "(.+)", line (\d+)(?:, in (.+))?$', re.MULTILINE)
+
+
+def place(traceback: str | None) -> str | None:
+    """Return where in the user's code an error was raised."""
+    found = _LAST_PLACE.findall(traceback or "")
+    if not found:
+        return None
+    file, line, name = found[-1]
+    return f"{file}:{line}" + (f", in {name}" if name else "")

@@ -1,35 +1,18 @@
 """`flowq runs events`: what happens in a run, a line for each event."""
 
-import json
 import sys
 
 import click
 from rich.text import Text
 
 from flowq.client import Run
-from flowq.core.events import (
-    BatchCompleted,
-    BatchStarted,
-    Event,
-    ProgressUpdate,
-    StepCompleted,
-    StepFailed,
-    StepRetrying,
-    StepStarted,
-    StreamChunk,
-    StreamEnded,
-    WorkflowCancelled,
-    WorkflowCompleted,
-    WorkflowError,
-    to_json,
-)
-from flowq.entrypoints import shown
+from flowq.core.events import Event, WorkflowCompleted, to_json
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.run import print_left
+from flowq.entrypoints.event_text import what
 
-_LONGEST = 100
 _STYLES = {
     "WORKFLOW_COMPLETED": "green",
     "WORKFLOW_ERROR": "red",
@@ -68,43 +51,7 @@ def line(event: Event) -> Text:
     moment = event.timestamp.astimezone().strftime("%H:%M:%S.%f")[:-3]
     kind = event.event_type
     text = Text.assemble(
-        (moment, "dim"), "  ", (f"{kind:<18}", _STYLES.get(kind, "")), "  ", _what(event)
+        (moment, "dim"), "  ", (f"{kind:<18}", _STYLES.get(kind, "")), "  ", what(event)
     )
     text.rstrip()
     return text
-
-
-def _what(event: Event) -> str:
-    parts = [_where(event)]
-    if isinstance(event, ProgressUpdate):
-        parts.append(f"{event.done} of {event.total}, {event.percentage:g} %")
-    elif isinstance(event, StepStarted):
-        parts += [_attempt(event.attempt), event.worker or ""]
-    elif isinstance(event, StepCompleted | WorkflowCompleted) and event.execution_time_ms:
-        parts.append(shown.duration(event.execution_time_ms / 1000))
-    elif isinstance(event, StepFailed | StepRetrying):
-        why = ": ".join(part for part in (event.error_type, event.error_message) if part)
-        parts += [_attempt(event.attempt), why]
-    elif isinstance(event, StreamChunk):
-        parts.append(json.dumps(event.text, ensure_ascii=False))
-    elif isinstance(event, StreamEnded):
-        parts += [f"{shown.count(event.length)} characters", event.error_type or ""]
-    elif isinstance(event, WorkflowError):
-        parts.append(event.error_message or "")
-    elif isinstance(event, WorkflowCancelled):
-        parts.append(event.reason or "")
-    text = "  ".join(part for part in parts if part)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _attempt(number: int) -> str:
-    return f"attempt {number}" if number > 1 else ""
-
-
-def _where(event: Event) -> str:
-    if isinstance(event, BatchStarted | BatchCompleted):
-        steps = ", ".join(event.steps)
-        return steps if event.items is None else f"{steps}, {shown.count(event.items)} items"
-    step = getattr(event, "step", "")
-    index = getattr(event, "index", None)
-    return step if index is None else f"{step}[{index}]"

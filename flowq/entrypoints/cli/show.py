@@ -1,7 +1,6 @@
 """A run on one page: what it was given, its steps as a tree, what went wrong, cause first."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,6 @@ from flowq.entrypoints.cli import tree
 from flowq.entrypoints.cli.live import elapsed, items
 
 _LONGEST_INPUT: Final = 100
-_LAST_PLACE: Final = re.compile(r'^  File "(.+)", line (\d+)(?:, in (.+))?$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,7 @@ class Failure:
     @property
     def place(self) -> str | None:
         """Where in the user's code it was raised."""
-        found = _LAST_PLACE.findall(self.traceback or "")
-        if not found:
-            return None
-        file, line, name = found[-1]
-        return f"{file}:{line}" + (f", in {name}" if name else "")
+        return shown.place(self.traceback)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data."""

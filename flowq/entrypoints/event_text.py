@@ -1,0 +1,59 @@
+"""Events as lines of text, on a terminal and on the pages of Flower alike."""
+
+import json
+
+from flowq.core.events import (
+    BatchCompleted,
+    BatchStarted,
+    Event,
+    ProgressUpdate,
+    StepCompleted,
+    StepFailed,
+    StepRetrying,
+    StepStarted,
+    StreamChunk,
+    StreamEnded,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowError,
+)
+from flowq.entrypoints import shown
+
+_LONGEST = 100
+
+
+def what(event: Event) -> str:
+    """Return what an event says, beside its time and its kind."""
+    parts = [_where(event)]
+    if isinstance(event, ProgressUpdate):
+        parts.append(f"{event.done} of {event.total}, {event.percentage:g} %")
+    elif isinstance(event, StepStarted):
+        parts += [_attempt(event.attempt), event.worker or ""]
+    elif isinstance(event, StepCompleted | WorkflowCompleted) and event.execution_time_ms:
+        parts.append(shown.duration(event.execution_time_ms / 1000))
+    elif isinstance(event, StepFailed | StepRetrying):
+        why = ": ".join(part for part in (event.error_type, event.error_message) if part)
+        parts += [_attempt(event.attempt), why]
+    elif isinstance(event, StreamChunk):
+        parts.append(json.dumps(event.text, ensure_ascii=False))
+    elif isinstance(event, StreamEnded):
+        parts += [f"{shown.count(event.length)} characters", event.error_type or ""]
+    elif isinstance(event, WorkflowError):
+        parts.append(event.error_message or "")
+    elif isinstance(event, WorkflowCancelled):
+        parts.append(event.reason or "")
+    text = "  ".join(part for part in parts if part)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _attempt(number: int) -> str:
+    return f"attempt {number}" if number > 1 else ""
+
+
+def _where(event: Event) -> str:
+    if isinstance(event, BatchStarted | BatchCompleted):
+        steps = ", ".join(event.steps)
+        return steps if event.items is None else f"{steps}, {shown.count(event.items)} items"
+    step = getattr(event, "step", "")
+    index = getattr(event, "index", None)
+    return step if index is None else f"{step}[{index}]"
