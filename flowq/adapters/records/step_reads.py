@@ -1,6 +1,7 @@
 """What the step runs repository reads, for people and for the engine."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Text, bindparam, cast, func, select
@@ -18,7 +19,8 @@ from flowq.engine.rows import StepMark, StepPlace, StoredStep
 _C = STEPS.c
 _NODE = _C.map_index.is_(None)
 _OPEN = tuple(ACTIVE_STEP_STATES)
-_MARK = (
+#: What `step_mark` needs.
+MARK = (
     _C.step_key,
     _C.step_order,
     _C.map_index,
@@ -155,12 +157,9 @@ class StepReads(Repository):
 
     def marks(self, run_id: RunId) -> list[StepMark]:
         """Return how far each step run of a run has come."""
-        query = select(*_MARK).where(_C.flow_run_id == run_id)
+        query = select(*MARK).where(_C.flow_run_id == run_id)
         rows = self._run(query.order_by(_C.step_order, _C.map_index.is_not(None), _C.map_index))
-        return [
-            StepMark(row[0], row[1], row[2], row[3], row[4], StepState(row[5]), *row[6:])
-            for row in rows
-        ]
+        return [step_mark(row) for row in rows]
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return durable copies of small results by their result keys."""
@@ -171,3 +170,8 @@ class StepReads(Repository):
             if text is not None and ref is not None and ref.key == wanted[step_id]:
                 found[ref.key] = copy_from_text(ref.codec, text)
         return found
+
+
+def step_mark(row: Sequence[Any]) -> StepMark:
+    """Return the value of a row of those columns."""
+    return StepMark(row[0], row[1], row[2], row[3], row[4], StepState(row[5]), *row[6:])

@@ -69,6 +69,20 @@ def budget_of_row(usd: Decimal | None, tokens: int | None, action: str | None) -
 
 
 def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:
+    items = counted_items(connection, run_id)
+    content = (_C.step_metadata, _C.inputs)
+    nodes = select(*STEP_COLUMNS, *content).where(_C.flow_run_id == run_id, _C.map_index.is_(None))
+    rows = connection.execute(nodes.order_by(_C.step_order)).all()
+    return tuple(
+        step_view(row, items.get(row.step_key, ()), inputs=row.inputs, metadata=row.step_metadata)
+        for row in rows
+    )
+
+
+def counted_items(
+    connection: Connection, run_id: RunId, keys: Sequence[str] | None = None
+) -> dict[str, list[Sequence[Any]]]:
+    """Return what the items of a run's maps, or of some of them, amount to by key and state."""
     counted = (
         select(
             _C.step_key,
@@ -82,38 +96,43 @@ def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:
         .where(_C.flow_run_id == run_id, _C.map_index.is_not(None))
         .group_by(_C.step_key, _C.status)
     )
-    items: dict[str, list[Any]] = {}
+    if keys is not None:
+        counted = counted.where(_C.step_key.in_(keys))
+    items: dict[str, list[Sequence[Any]]] = {}
     for row in connection.execute(counted):
         items.setdefault(row[0], []).append(row[1:])
-    nodes = select(
-        _C.step_key,
-        _C.step_name,
-        _C.step_order,
-        _C.status,
-        _C.map_size,
-        _C.attempt,
-        _C.recoveries,
-        _C.started_at,
-        _C.completed_at,
-        _C.execution_time_ms,
-        _C.tokens_used,
-        _C.cost_estimate,
-        _C.worker,
-        _C.error_type,
-        _C.error_message,
-        _C.step_metadata,
-        _C.inputs,
-        _C.spec.is_not(None).label("is_called"),
-        _C.spec["kind"].as_string().label("kind"),
-        _C.cached_from,
-        _C.saved_tokens,
-        _C.saved_cost,
-    ).where(_C.flow_run_id == run_id, _C.map_index.is_(None))
-    rows = connection.execute(nodes.order_by(_C.step_order)).all()
-    return tuple(_step(row, items.get(row.step_key, [])) for row in rows)
+    return items
 
 
-def _step(row: Any, items: Sequence[Any]) -> StepView:
+#: What `step_view` needs of a node.
+STEP_COLUMNS = (
+    _C.step_key,
+    _C.step_name,
+    _C.step_order,
+    _C.status,
+    _C.map_size,
+    _C.attempt,
+    _C.recoveries,
+    _C.started_at,
+    _C.completed_at,
+    _C.execution_time_ms,
+    _C.tokens_used,
+    _C.cost_estimate,
+    _C.worker,
+    _C.error_type,
+    _C.error_message,
+    _C.spec.is_not(None).label("is_called"),
+    _C.spec["kind"].as_string().label("kind"),
+    _C.cached_from,
+    _C.saved_tokens,
+    _C.saved_cost,
+)
+
+
+def step_view(
+    row: Any, items: Sequence[Sequence[Any]], *, inputs: Any = None, metadata: Any = None
+) -> StepView:
+    """Return a node, with what its items amount to."""
     counts = {StepState(item[0]): item[1] for item in items}
     one = {StepState(row.status): 1} if row.map_size is None else counts
     return StepView(
@@ -136,7 +155,7 @@ def _step(row: Any, items: Sequence[Any]) -> StepView:
         worker=row.worker,
         error_type=row.error_type,
         error_message=row.error_message,
-        metadata=row.step_metadata or {},
-        inputs=row.inputs,
+        metadata=metadata or {},
+        inputs=inputs,
         called=StepKind(row.kind or StepKind.STEP) if row.is_called else None,
     )

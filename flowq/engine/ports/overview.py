@@ -19,7 +19,10 @@ from flowq.engine.list_rows import (
     Spent,
     Strip,
 )
+from flowq.core.states import StepState
 from flowq.engine.picture_rows import RunPicture
+from flowq.engine.rows import StepMark, StepView
+from flowq.engine.run_page_rows import FailedStep, ItemView, RunPage, StepCost
 
 
 class Lists(Protocol):
@@ -81,5 +84,71 @@ class Pictures(Protocol):
         """
 
 
-class Overview(Lists, Pictures, Protocol):
+class RunPages(Protocol):
+    """What the page of one run shows."""
+
+    def run_page(self, run_id: RunId) -> RunPage | None:
+        """The head of a run's page; None when there is no such run."""
+
+    def steps(
+        self,
+        run_id: RunId,
+        *,
+        limit: int,
+        after: int | None = None,
+        before: int | None = None,
+        status: StepState | None = None,
+        text: str | None = None,
+        key: str | None = None,
+    ) -> list[StepView]:
+        """Some steps of a run in their order, without inputs and metadata; a map is one of them.
+
+        Args:
+            run_id: The run.
+            limit: How many at most.
+            after: Only those whose `order` is larger.
+            before: Only those whose `order` is smaller: the last ones of these.
+            status: Only those in this state, and maps with an item in it.
+            text: Only those with this in their key, name, worker or error.
+            key: Only the one of this key.
+        """
+
+    def items(
+        self,
+        run_id: RunId,
+        key: str,
+        *,
+        limit: int,
+        after: int | None = None,
+        before: int | None = None,
+        status: StepState | None = None,
+    ) -> list[ItemView]:
+        """Some items of a map, by index: those after one, or the last before one."""
+
+    def failures(self, run_id: RunId, *, limit: int, key: str | None = None) -> list[FailedStep]:
+        """What has failed, the first failure first; items stand for their map.
+
+        Args:
+            run_id: The run.
+            limit: How many at most.
+            key: Only the step of this key.
+        """
+
+    def step_costs(self, run_id: RunId, *, limit: int, by_name: bool = False) -> list[StepCost]:
+        """What steps have used or spared, the most expensive first; those with nothing left out.
+
+        Args:
+            run_id: The run.
+            limit: How many at most.
+            by_name: Sum those of one name, not those of one key: for what a program has called.
+        """
+
+    def newest_marks(self, run_id: RunId, *, limit: int) -> list[StepMark]:
+        """The step runs to which something happened last, in step order."""
+
+    def result_bytes(self, run_id: RunId, keys: Sequence[str]) -> int:
+        """How large the recorded results of steps are together; of a map those of its items."""
+
+
+class Overview(Lists, Pictures, RunPages, Protocol):
     """Reads for pages; changes nothing."""
