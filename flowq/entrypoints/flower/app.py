@@ -6,19 +6,27 @@ from flower import urls
 from flower.app import Flower, rewrite_handler
 from tornado.routing import URLSpec
 
+from flowq.entrypoints.flower.actions import ACTIONS, RunAction
 from flowq.entrypoints.flower.by_name import FlowPage
 from flowq.entrypoints.flower.costs import CostPage
 from flowq.entrypoints.flower.handlers import STATIC, Static
 from flowq.entrypoints.flower.lists import FlowsPage
-from flowq.entrypoints.flower.run_placeholder import RunPage
+from flowq.entrypoints.flower.run import ItemsPage, RunContent, RunTab
+from flowq.entrypoints.flower.run_tabs import TABS
 from flowq.entrypoints.flower.templates import FlowsLoader
+
+_RUN = r"/flows/([0-9a-f-]{36})"
 
 #: The addresses of the tab, most particular first; names are for `reverse_url`.
 RULES: list[URLSpec] = [
     URLSpec(r"/flows/static/(.+)", Static, {"path": str(STATIC)}, name="flows-static"),
     URLSpec(r"/flows/by-name/(.+)", FlowPage, name="flow-by-name"),
     URLSpec(r"/flows/cost", CostPage, name="flows-cost"),
-    URLSpec(r"/flows/([0-9a-f-]{36})", RunPage, name="flow-run"),
+    URLSpec(_RUN + r"/(inputs|outputs)\.json", RunContent, name="flow-run-content"),
+    URLSpec(_RUN + rf"/({'|'.join(ACTIONS)})", RunAction, name="flow-run-action"),
+    URLSpec(_RUN + rf"/({'|'.join(TABS)})", RunTab, name="flow-run-tab"),
+    URLSpec(_RUN + r"/steps/(.+)", ItemsPage, name="flow-run-items"),
+    URLSpec(_RUN, RunTab, name="flow-run"),
     URLSpec(r"/flows", FlowsPage, name="flows"),
 ]
 

@@ -24,8 +24,20 @@ _TAB: Final = """\
         </li>
 """
 
+_DETAILS: Final = '<dl class="detail-list">\n'
+_RUN: Final = """\
+      {% from flowq.entrypoints.flower.pieces import run_of_task %}
+      {% set flow_run = run_of_task(task) %}
+      {% if flow_run %}
+      <div class="detail-row task-data-row">
+        <dt>Flow run</dt>
+        <dd><a href="{{ reverse_url('flow-run', flow_run) }}">{{ flow_run }}</a></dd>
+      </div>
+      {% end %}
+"""
+
 #: Template -> (a place in it, what is put after that).
-INSERTED: Final = {"navbar.html": (_NAVBAR, _TAB)}
+INSERTED: Final = {"navbar.html": (_NAVBAR, _TAB), "task.html": (_DETAILS, _RUN)}
 
 
 class FlowsLoader(Loader):
