@@ -25,7 +25,7 @@ from tests.acceptance.commands import Shell
 from tests.acceptance.run_pages import FLOWS
 from tests.waiting import wait_until
 
-TABS = ("steps", "errors", "events", "cost")
+TABS = ("graph", "gantt", "steps", "errors", "events", "cost")
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 #: Reads a line for each run that it is to enqueue, and answers with its id.
 ENQUEUE = """
@@ -226,6 +226,17 @@ def test_rows_say_what_live_updates_change(site: Site) -> None:
     assert {"status", "attempt", "duration", "tokens", "cost", "worker"} == set(cells)
 
 
+def test_pictures_lead_to_items_children_and_errors(site: Site) -> None:
+    mapped, outer = site.ended("mapped", count=20), site.ended("outer", message="deep")
+    inner = str(child_run_id(node_id(RunId(uuids.UUID(outer)), "inner")))
+
+    for tab in ("graph", "gantt"):
+        assert f'href="/flows/{mapped}/steps/picky"' in site.page(f"{mapped}/{tab}")
+        assert f'href="/flows/{inner}"' in site.page(f"{outer}/{tab}")
+        assert f'href="/flows/{inner}/errors"' in site.page(f"{inner}/{tab}")
+    assert "<svg" in site.page(mapped)
+
+
 # --- errors, and Flower's own page of a task -----------------------------------------------------
 
 
@@ -322,7 +333,7 @@ def test_contents_are_hidden_unless_they_are_asked_for(site: Site, open_site: Si
     hidden = [site.page(f"{run_id}/{tab}") for tab in TABS]
 
     assert not [page for page in hidden if re.search("secret", page, re.IGNORECASE)]
-    assert "FLOWQ_SHOW_CONTENT=1" in hidden[0]
+    assert all("FLOWQ_SHOW_CONTENT=1" in page for page in hidden)
     for which in ("inputs", "outputs"):
         assert 403 == site.get(f"/flows/{run_id}/{which}.json").status_code
     shown = open_site.page(run_id)

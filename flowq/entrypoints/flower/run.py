@@ -24,10 +24,11 @@ from flowq.entrypoints import event_text, shown
 from flowq.entrypoints.flower import pieces, run_tabs
 from flowq.entrypoints.flower.actions import NOTICES, offered
 from flowq.entrypoints.flower.handlers import Page
-from flowq.entrypoints.flower.run_tabs import Asked, Tab, Values
+from flowq.entrypoints.flower.run_asked import Asked, Values
+from flowq.entrypoints.flower.run_tabs import Tab
 
-#: The tab that a run's page opens with, of those there are.
-_FIRST: Final = ("graph", "steps")
+#: The tab that a run's page opens with.
+_FIRST: Final = "graph"
 #: Outputs above this are not loaded into Flower's memory for a download.
 _LARGEST: Final = 64 * 1024 * 1024
 
@@ -54,6 +55,7 @@ class RunPages(Page):
             text=self.get_argument("text", "", escape=False)[:200],
             after=_number(self.get_argument("after", "", escape=False)),
             before=_number(self.get_argument("before", "", escape=False)),
+            link=self.link,
         )
 
     def link(self, name: str, *parts: object) -> str | None:
@@ -96,10 +98,7 @@ class RunTab(RunPages):
     @authenticated
     async def get(self, text: str, name: str | None = None) -> None:
         """Show a tab of a run's page."""
-        first = next(one for one in _FIRST if one in run_tabs.TABS)
-        tab = run_tabs.TABS.get(name or first)
-        if tab is None:
-            raise HTTPError(404, f"there is no page {name!r} of a run")
+        tab = run_tabs.TABS[name or _FIRST]
         asked = self.asked()
         page, values = await self.read(partial(_tab, self.run_id(text), tab, asked))
         if "events" in values and not self.shows_content:

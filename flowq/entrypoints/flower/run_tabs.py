@@ -7,7 +7,7 @@ which waited for a child run, or a program that met the failure of a call, the c
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ from flowq.engine.history import begin, end, history
 from flowq.engine.requests import CostBy, CostLine
 from flowq.engine.rows import RunView, StepView
 from flowq.engine.run_page_rows import FailedStep, RunPage, StepCost
+from flowq.entrypoints.flower import run_pictures
+from flowq.entrypoints.flower.run_asked import Asked, Values
 
 #: Rows of a page of steps or items.
 ROWS: Final = 100
@@ -37,18 +39,6 @@ _FAILING: Final = (RunState.FAILED, RunState.CANCELLING)
 _STREAMED: Final = (StreamStarted, StreamChunk, StreamEnded)
 #: How a run says which of its steps has failed, see `engine.finish`.
 _CULPRIT: Final = re.compile(r"step (?P<quote>['\"])(?P<key>.+?)(?P=quote) failed: ", re.DOTALL)
-
-Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the address of a page says beside its path."""
-
-    status: StepState | None = None
-    text: str = ""
-    after: int | None = None
-    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +267,8 @@ def cost(engine: Engine, page: RunPage, _: Asked) -> Values:
 TABS: Final = {
     tab.name: tab
     for tab in (
+        Tab("graph", "Graph", "run_picture", run_pictures.graph),
+        Tab("gantt", "Gantt", "run_picture", run_pictures.gantt),
         Tab("steps", "Steps", "run_steps", steps),
         Tab("errors", "Errors", "run_errors", errors),
         Tab("events", "Events", "run_events", events),

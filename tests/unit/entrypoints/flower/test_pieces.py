@@ -9,7 +9,8 @@ import uuid_utils.compat as uuids
 
 from flowq.core.ids import RunId, node_id
 from flowq.entrypoints.flower import pieces
-from flowq.entrypoints.flower.run_tabs import ROWS, Asked, Turn, turned
+from flowq.entrypoints.flower.run_asked import Asked
+from flowq.entrypoints.flower.run_tabs import ROWS, Turn, turned
 
 
 def test_task_of_flowq_is_known_by_its_ids() -> None:
