@@ -3,9 +3,10 @@
 from flowq.adapters.records.overview_costs import CostReads
 from flowq.adapters.records.overview_flows import FlowReads
 from flowq.adapters.records.overview_lists import ListReads
+from flowq.adapters.records.overview_live import LiveReads
 from flowq.adapters.records.overview_picture import PictureReads
 from flowq.adapters.records.overview_run import RunPageReads
 
 
-class SqlOverview(ListReads, FlowReads, CostReads, PictureReads, RunPageReads):
+class SqlOverview(ListReads, FlowReads, CostReads, PictureReads, RunPageReads, LiveReads):
     """Implements `flowq.engine.ports.overview.Overview`."""

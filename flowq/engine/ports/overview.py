@@ -3,12 +3,14 @@
 The values stand in files of their own beside `flowq.engine.rows`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec
+from flowq.core.states import StepState
 from flowq.engine.flow_rows import FlowHistory
 from flowq.engine.list_rows import (
     BudgetedRun,
@@ -19,7 +21,7 @@ from flowq.engine.list_rows import (
     Spent,
     Strip,
 )
-from flowq.core.states import StepState
+from flowq.engine.live_rows import RunLine
 from flowq.engine.picture_rows import RunPicture
 from flowq.engine.rows import StepMark, StepView
 from flowq.engine.run_page_rows import FailedStep, ItemView, RunPage, StepCost
@@ -150,5 +152,21 @@ class RunPages(Protocol):
         """How large the recorded results of steps are together; of a map those of its items."""
 
 
-class Overview(Lists, Pictures, RunPages, Protocol):
+class Standings(Protocol):
+    """How runs stand now, asked again and again."""
+
+    def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunLine]:
+        """The newest runs, the newest of those that have not ended, and some more.
+
+        Args:
+            newest: How many runs.
+            unended: How many that have not ended.
+            also: Others.
+        """
+
+    def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, int, Decimal]]:
+        """How many steps of some runs have ended, of all, and their tokens and cost, now."""
+
+
+class Overview(Lists, Pictures, RunPages, Standings, Protocol):
     """Reads for pages; changes nothing."""

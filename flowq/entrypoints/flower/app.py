@@ -11,6 +11,7 @@ from flowq.entrypoints.flower.by_name import FlowPage
 from flowq.entrypoints.flower.costs import CostPage
 from flowq.entrypoints.flower.handlers import STATIC, Static
 from flowq.entrypoints.flower.lists import FlowsPage
+from flowq.entrypoints.flower.live import FlowsLive, RunLive
 from flowq.entrypoints.flower.run import ItemsPage, RunContent, RunTab
 from flowq.entrypoints.flower.run_tabs import TABS
 from flowq.entrypoints.flower.templates import FlowsLoader
@@ -27,6 +28,8 @@ RULES: list[URLSpec] = [
     URLSpec(_RUN + rf"/({'|'.join(TABS)})", RunTab, name="flow-run-tab"),
     URLSpec(_RUN + r"/steps/(.+)", ItemsPage, name="flow-run-items"),
     URLSpec(_RUN, RunTab, name="flow-run"),
+    URLSpec(r"/flows/live", FlowsLive, name="flows-live"),
+    URLSpec(r"/flows/([0-9a-fA-F-]{36})/live", RunLive, name="flow-live"),
     URLSpec(r"/flows", FlowsPage, name="flows"),
 ]
 

@@ -1,0 +1,24 @@
+"""How runs stand, as the live list shows them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from flowq.core.ids import RunId
+from flowq.core.states import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """How a run stands, in one line."""
+
+    id: RunId
+    flow_name: str
+    status: RunState
+    created_at: datetime
+    started_at: datetime | None
+    execution_time_ms: int | None
+    done: int
+    total: int
+    tokens: int
+    cost: Decimal

@@ -1,0 +1,273 @@
+"""What live pages are told: how things stand, with a number for each change.
+
+A page is never sent a log of events, but what differs from what it has seen: it names the last
+number it knows, and a board answers with all that has changed since. So a page that is slow, or was
+away for a while, gets less and not later; nothing is kept for it, and nothing can be missing. The
+number of a board that is gone, after a restart of Flower say, means nothing to the next one, which
+then tells everything.
+"""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import uuid4
+
+from flowq.core.events import (
+    BatchStarted,
+    Event,
+    ProgressUpdate,
+    StepCompleted,
+    StepEvent,
+    StepFailed,
+    StepRetrying,
+    StepSkipped,
+    StepStarted,
+    StreamChunk,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowError,
+    WorkflowStarted,
+)
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+
+#: More changes than these in one message, and the page had better be read anew.
+_MOST_LINES: Final = 400
+#: Pieces of text that are kept for pages that come a moment late.
+_MOST_PIECES: Final = 200
+
+Line = dict[str, Any]
+
+_ENDS: Final[Mapping[type[Any], RunState]] = {
+    WorkflowCompleted: RunState.COMPLETED,
+    WorkflowError: RunState.FAILED,
+    WorkflowCancelled: RunState.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has changed on a board.
+
+    Attributes:
+        id: Where to go on: the `Last-Event-ID` of a page.
+        lines: By its kind, each thing that has changed, as it stands now.
+        reload: So much has changed that the page should be read anew.
+    """
+
+    id: str
+    lines: Mapping[str, list[Line]]
+    reload: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.lines) or self.reload
+
+    def sse(self) -> str:
+        """Return it as a message of an event stream."""
+        data: dict[str, Any] = dict(self.lines)
+        if self.reload:
+            data["reload"] = True
+        return f"id: {self.id}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+
+
+class Board:
+    """Lines by kind and key, each with the number of its last change; safe to use from threads."""
+
+    def __init__(self) -> None:
+        self._name = uuid4().hex[:12]
+        self._version = 0
+        self._lines: dict[tuple[str, str], tuple[int, Line]] = {}
+        self._pieces: deque[tuple[int, Line]] = deque(maxlen=_MOST_PIECES)
+        self._lock = threading.Lock()
+
+    def put(self, kind: str, key: str, line: Line) -> bool:
+        """Set how something stands; tell whether that is new."""
+        line = {name: _plain(value) for name, value in line.items() if value is not None}
+        with self._lock:
+            before = self._lines.get((kind, key))
+            if before is not None and before[1] == line:
+                return False
+            self._version += 1
+            self._lines.pop((kind, key), None)  # so that those changed last stand last
+            self._lines[kind, key] = self._version, line
+            return True
+
+    def add(self, line: Line) -> None:
+        """Add a piece of text, which only those get who look on now."""
+        with self._lock:
+            self._version += 1
+            self._pieces.append((self._version, line))
+
+    def drop(self, kind: str, key: str) -> None:
+        """Forget a line; pages are not told."""
+        with self._lock:
+            self._lines.pop((kind, key), None)
+
+    def since(self, seen: str) -> News:
+        """Return what has changed after `seen`; everything, if that is not of this board."""
+        name, _, number = seen.partition("-")
+        version = int(number) if name == self._name and number.isdecimal() else 0
+        with self._lock:
+            here = f"{self._name}-{self._version}"
+            found: dict[str, list[Line]] = {}
+            count = 0
+            for (kind, _), line in self._newest(version):
+                count += 1
+                found.setdefault(kind, []).append(line)
+            texts = [line for number, line in self._pieces if version and number > version]
+        if texts:
+            found["text"] = texts
+        if count > _MOST_LINES:
+            return News(here, {"run": found["run"]} if "run" in found else {}, reload=True)
+        return News(here, {kind: lines[::-1] for kind, lines in found.items()})
+
+    def _newest(self, version: int) -> Iterator[tuple[tuple[str, str], Line]]:
+        for place, (number, line) in reversed(self._lines.items()):
+            if number <= version:
+                return
+            yield place, line
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+@dataclass
+class _Step:
+    """How a step stands; of a map, how many of its items have ended and failed."""
+
+    key: str
+    status: StepState | None = None
+    attempt: int | None = None
+    ms: int | None = None
+    tokens: int = 0
+    cost: Decimal = Decimal(0)
+    since: datetime | None = None
+    items: int | None = None
+    done: int | None = None
+    failed: int | None = None
+    error: str | None = None
+
+
+@dataclass
+class _Run:
+    status: RunState = RunState.RUNNING
+    done: int | None = None
+    total: int | None = None
+    tokens: int = 0
+    cost: Decimal = Decimal(0)
+    ms: int | None = None
+    since: datetime | None = None
+    ended: bool = False
+
+
+@dataclass
+class RunBoard:
+    """A board of one run, made from its events.
+
+    Attributes:
+        shows_content: Whether streamed text and messages of errors are put on it.
+    """
+
+    shows_content: bool = False
+    board: Board = field(default_factory=Board)
+    _run: _Run = field(default_factory=_Run)
+    _steps: dict[str, _Step] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended: nothing will change any more."""
+        return self._run.ended
+
+    def take(self, event: Event) -> bool:
+        """Put what an event says on the board; tell whether anything has changed."""
+        match event:
+            case BatchStarted():
+                return self._batch(event)
+            case StreamChunk():
+                return self._text(event)
+            case StepStarted() | StepRetrying() | StepCompleted() | StepFailed() | StepSkipped():
+                return self._step(event)
+            case WorkflowStarted():
+                self._run.since, self._run.total = event.timestamp, event.total_steps
+            case ProgressUpdate():
+                self._run.done, self._run.total = event.done, event.total
+            case WorkflowCompleted() | WorkflowError() | WorkflowCancelled():
+                self._run.status, self._run.ended = _ENDS[type(event)], True
+                self._run.ms = event.execution_time_ms
+                self._run.tokens, self._run.cost = event.total_tokens, event.total_cost
+        return self._put_run()
+
+    def stands(self, status: RunState) -> bool:
+        """Put what the run's row says, which no event does: that it is paused, or stopping."""
+        if self._run.ended or status in TERMINAL_RUN_STATES:
+            return False
+        self._run.status = status
+        return self._put_run()
+
+    def _batch(self, event: BatchStarted) -> bool:
+        for key in event.steps:
+            step = self._of(key)
+            if event.items is not None:
+                step.status, step.items = StepState.RUNNING, event.items
+                step.done, step.failed = step.done or 0, step.failed or 0
+                step.since = step.since or event.timestamp
+            self._put_step(step)
+        return True
+
+    def _step(self, event: StepEvent) -> bool:
+        step = self._of(event.step)
+        if event.index is None:
+            self._node(step, event)
+        else:
+            self._item(step, event)
+        if isinstance(event, StepCompleted):
+            step.tokens += event.tokens
+            step.cost += event.cost
+            self._run.tokens += event.tokens
+            self._run.cost += event.cost
+        return self._put_step(step)
+
+    def _node(self, step: _Step, event: StepEvent) -> None:
+        step.attempt = event.attempt or step.attempt
+        match event:
+            case StepStarted():
+                step.status, step.since = StepState.RUNNING, event.timestamp
+            case StepRetrying():
+                step.status, step.error = StepState.RETRYING, event.error_type
+            case StepFailed():
+                step.status, step.error = StepState.FAILED, event.error_type
+                step.ms = event.execution_time_ms
+            case StepCompleted():
+                step.status, step.ms = StepState.COMPLETED, event.execution_time_ms
+                step.error = None
+            case StepSkipped():
+                step.status = StepState.SKIPPED
+
+    def _item(self, step: _Step, event: StepEvent) -> None:
+        step.attempt = max(step.attempt or 0, event.attempt) or None
+        if isinstance(event, StepCompleted | StepFailed | StepSkipped):
+            step.done = (step.done or 0) + 1
+            step.failed = (step.failed or 0) + isinstance(event, StepFailed)
+
+    def _text(self, event: StreamChunk) -> bool:
+        if self.shows_content:
+            place = {"key": event.step, "index": event.index, "attempt": event.attempt}
+            place |= {"stream": event.stream, "offset": event.offset, "text": event.text}
+            self.board.add(place)
+        return self.shows_content
+
+    def _of(self, key: str) -> _Step:
+        return self._steps.setdefault(key, _Step(key))
+
+    def _put_step(self, step: _Step) -> bool:
+        return self.board.put("steps", step.key, asdict(step))
+
+    def _put_run(self) -> bool:
+        return self.board.put("run", "", asdict(self._run))

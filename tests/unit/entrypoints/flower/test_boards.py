@@ -1,0 +1,165 @@
+"""What a live page is told: all that it has not seen, and nothing twice."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+
+from flowq.core.events import (
+    BatchStarted,
+    Event,
+    ProgressUpdate,
+    StepCompleted,
+    StepFailed,
+    StepRetrying,
+    StepStarted,
+    StreamChunk,
+    WorkflowCompleted,
+    WorkflowStarted,
+)
+from flowq.core.ids import BatchId, RunId
+from flowq.core.states import RunState
+from flowq.entrypoints.flower.boards import Board, News, RunBoard
+
+RUN = RunId(uuid4())
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WHERE = {"run_id": RUN, "timestamp": NOW}
+
+
+def told(*events: Event, shows_content: bool = False) -> News:
+    board = RunBoard(shows_content)
+    for event in events:
+        board.take(event)
+    return board.board.since("")
+
+
+def test_page_is_told_only_what_changed_after_what_it_has_seen() -> None:
+    board = Board()
+    board.put("steps", "a", {"status": "running"})
+    board.put("steps", "b", {"status": "queued"})
+    seen = board.since("")
+    assert [{"status": "running"}, {"status": "queued"}] == seen.lines["steps"]
+    assert not board.since(seen.id)
+
+    assert not board.put("steps", "b", {"status": "queued"})  # that is no change
+    assert board.put("steps", "a", {"status": "completed"})
+
+    later = board.since(seen.id)
+    assert {"steps": [{"status": "completed"}]} == later.lines
+    assert not board.since(later.id)
+
+
+def test_page_that_was_away_is_told_how_things_stand_not_what_happened() -> None:
+    board = Board()
+    for number in range(1000):
+        board.put("steps", "a", {"done": number})
+
+    assert [{"done": 999}] == board.since("").lines["steps"]
+
+
+@pytest.mark.parametrize("seen", ["", "nonsense", "other-3", "-", "other-", "ä-²"])
+def test_what_another_board_has_told_means_nothing(seen: str) -> None:
+    board = Board()
+    board.put("run", "", {"done": 1})
+
+    assert {"run": [{"done": 1}]} == board.since(seen).lines
+
+
+def test_too_many_changes_are_not_listed() -> None:
+    board = Board()
+    board.put("run", "", {"done": 1})
+    for number in range(401):
+        board.put("steps", str(number), {"status": "running"})
+
+    news = board.since("")
+    assert (True, {"run": [{"done": 1}]}) == (news.reload, news.lines)
+    assert '"reload":true' in news.sse()
+    assert not board.since(news.id)
+
+
+def test_message_is_one_line_of_json_and_where_to_go_on() -> None:
+    board = Board()
+    board.put("run", "", {"cost": Decimal("0.5"), "since": NOW, "text": "a\nb", "ms": None})
+
+    identity, data, *rest = board.since("").sse().split("\n")
+    assert ["", ""] == rest
+    assert identity == f"id: {board.since('').id}"
+    line = {"cost": 0.5, "since": "2026-01-01T00:00:00+00:00", "text": "a\nb"}
+    assert {"run": [line]} == json.loads(data.removeprefix("data: "))
+
+
+def test_run_is_told_from_its_first_event_to_its_last() -> None:
+    board = RunBoard()
+    board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
+    board.take(StepCompleted(**WHERE, step="a", attempt=1, tokens=3, cost=Decimal("0.1")))
+    board.take(ProgressUpdate(**WHERE, done=1, total=2, percentage=50))
+    (line,) = board.board.since("").lines["run"]
+    assert ("running", 1, 2, False) == tuple(line[n] for n in ("status", "done", "total", "ended"))
+    assert (3, 0.1) == (line["tokens"], line["cost"])
+
+    board.take(
+        WorkflowCompleted(
+            **WHERE, flow_name="f", execution_time_ms=5, total_tokens=4, total_cost=Decimal(1)
+        )
+    )
+    (line,) = board.board.since("").lines["run"]
+    assert ("completed", 5, 4, 1.0, True) == tuple(
+        line[n] for n in ("status", "ms", "tokens", "cost", "ended")
+    )
+    assert board.ended
+
+
+def test_row_tells_that_a_run_is_paused_but_not_that_it_has_ended() -> None:
+    board = RunBoard()
+    board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
+
+    assert board.stands(RunState.PAUSED)
+    assert not board.stands(RunState.PAUSED)
+    assert not board.stands(RunState.COMPLETED)  # its last events are on their way
+    assert "paused" == board.board.since("").lines["run"][0]["status"]
+
+
+def test_step_is_told_with_its_attempt_its_time_and_its_cost() -> None:
+    first = StepStarted(**WHERE, step="a", attempt=1)
+    why = {"error_type": "OSError", "error_message": "secret"}
+    put_off = StepRetrying(**WHERE, **why, step="a", attempt=1)
+    (line,) = told(first, put_off).lines["steps"]
+    assert ("retrying", 1, "OSError") == (line["status"], line["attempt"], line["error"])
+    assert "secret" not in str(line)
+
+    second = StepStarted(**WHERE, step="a", attempt=2)
+    done = StepCompleted(
+        **WHERE, step="a", attempt=2, execution_time_ms=7, tokens=3, cost=Decimal("0.5")
+    )
+    (line,) = told(first, put_off, second, done).lines["steps"]
+    assert ("completed", 2, 7, 3, 0.5) == tuple(
+        line[name] for name in ("status", "attempt", "ms", "tokens", "cost")
+    )
+    assert "error" not in line
+
+
+def test_items_of_a_map_are_counted_not_listed() -> None:
+    events: list[Event] = [
+        BatchStarted(**WHERE, batch=BatchId("m" + RUN.hex), steps=("m",), items=3),
+        StepStarted(**WHERE, step="m", index=0, attempt=1),
+        StepCompleted(**WHERE, step="m", index=0, attempt=1, tokens=2),
+        StepCompleted(**WHERE, step="m", index=1, attempt=2, tokens=2),
+        StepFailed(**WHERE, step="m", index=2, attempt=1),
+    ]
+    (line,) = told(*events).lines["steps"]
+    assert (3, 3, 1, 4, 2) == tuple(
+        line[name] for name in ("items", "done", "failed", "tokens", "attempt")
+    )
+    assert "running" == line["status"]
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_streamed_text_is_told_only_where_content_is_shown(*, shown: bool) -> None:
+    board = RunBoard(shown)
+    board.take(StepStarted(**WHERE, step="a", attempt=1))
+    seen = board.board.since("").id
+    board.take(StreamChunk(**WHERE, step="a", attempt=1, stream=0, offset=0, text="hello"))
+
+    assert shown == ("hello" in board.board.since(seen).sse())
