@@ -117,10 +117,10 @@ def flower(cluster: Cluster, *options: str, prefix: str = "", **environment: str
 
 
 def code(url: str, **headers: str) -> int:
+    request = urllib.request.Request(url, headers=headers)
     try:
-        return urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=20
-        ).status
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
         return error.code

@@ -22,6 +22,7 @@ from flowq.engine.list_rows import (
     Strip,
 )
 from flowq.engine.live_rows import RunLine
+from flowq.engine.metric_rows import CallSums, EndedRun, Standing, StepSums
 from flowq.engine.picture_rows import RunPicture
 from flowq.engine.rows import StepMark, StepView
 from flowq.engine.run_page_rows import FailedStep, ItemView, RunPage, StepCost
@@ -168,5 +169,21 @@ class Standings(Protocol):
         """How many steps of some runs have ended, of all, and their tokens and cost, now."""
 
 
-class Overview(Lists, Pictures, RunPages, Standings, Protocol):
+class Metrics(Protocol):
+    """Sums for those who watch all flows together."""
+
+    def standing(self) -> Standing:
+        """How the whole stands now; costs as much as there is to do, not what was done."""
+
+    def ended_runs(self, since: datetime) -> list[EndedRun]:
+        """The runs that have ended after a moment; looks at every run once."""
+
+    def step_sums(self, runs: Sequence[RunId]) -> list[StepSums]:
+        """Sums over the steps of runs that have ended."""
+
+    def call_sums(self, since: datetime | None, until: datetime | None) -> list[CallSums]:
+        """Sums over the calls of models that were begun in a span of time, and have ended."""
+
+
+class Overview(Lists, Pictures, RunPages, Standings, Metrics, Protocol):
     """Reads for pages; changes nothing."""

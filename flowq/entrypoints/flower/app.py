@@ -12,6 +12,7 @@ from flowq.entrypoints.flower.costs import CostPage
 from flowq.entrypoints.flower.handlers import STATIC, Static
 from flowq.entrypoints.flower.lists import FlowsPage
 from flowq.entrypoints.flower.live import FlowsLive, RunLive
+from flowq.entrypoints.flower.metrics import MetricsPage
 from flowq.entrypoints.flower.run import ItemsPage, RunContent, RunTab
 from flowq.entrypoints.flower.run_tabs import TABS
 from flowq.entrypoints.flower.templates import FlowsLoader
@@ -29,8 +30,9 @@ RULES: list[URLSpec] = [
     URLSpec(_RUN + r"/steps/(.+)", ItemsPage, name="flow-run-items"),
     URLSpec(_RUN, RunTab, name="flow-run"),
     URLSpec(r"/flows/live", FlowsLive, name="flows-live"),
-    URLSpec(r"/flows/([0-9a-fA-F-]{36})/live", RunLive, name="flow-live"),
+    URLSpec(_RUN + r"/live", RunLive, name="flow-live"),
     URLSpec(r"/flows", FlowsPage, name="flows"),
+    URLSpec(r"/metrics", MetricsPage),
 ]
 
 
@@ -53,5 +55,5 @@ def install() -> None:
     objects of a module: this changes them. Safe to call twice.
     """
     if RULES[0] not in urls.handlers:
-        urls.handlers[-1:-1] = RULES  # before the one that says "not found" to all that is left
+        urls.handlers[:0] = RULES  # before its own: one is in place of one of those
         urls.settings["template_loader"] = FlowsLoader()
