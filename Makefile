@@ -20,8 +20,8 @@ help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | \
 	while IFS='|' read -r target words; do printf '%-18s  %s\n' "$$target" "$$words"; done
 
-demo: $(DEMO) ## Run a sample flow on a worker, with nothing to install
-	@$(BIN)/flowq demo
+demo: $(DEMO) ## Run a sample flow on a worker, with nothing to install; ARGS=--keep leaves Flower open
+	@$(BIN)/flowq demo $(ARGS)
 
 # Most of the time is spent waiting for processes, so a few files at a time are tested.
 test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"

@@ -4,13 +4,14 @@ import os
 import re
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flowq.adapters.embedded import EmbeddedValkey
-from flowq.entrypoints.cli.demo_worker import DemoWorker
+from flowq.entrypoints.cli.demo_processes import DemoFlower, DemoWorker
 from tests import servers
 from tests.acceptance.commands import ROOT, Shell, interrupt
 
@@ -24,13 +25,15 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)
     yield shell
     if shell.home.exists():
+        DemoFlower(shell.home).stop(gently=False)
         DemoWorker(shell.home).stop(gently=False)
         shell.stop_server()
 
 
 def nothing_runs(shell: Shell) -> bool:
-    """Nobody holds the worker's lock, and no server answers."""
-    return DemoWorker(shell.home).pid is None and EmbeddedValkey(shell.home).pid is None
+    """Nobody holds the locks of the worker and of Flower, and no server answers."""
+    processes = (DemoWorker(shell.home), DemoFlower(shell.home), EmbeddedValkey(shell.home))
+    return all(process.pid is None for process in processes)
 
 
 def begun(process: subprocess.Popen[str], words: str) -> None:
@@ -91,6 +94,44 @@ def test_demo_that_is_interrupted_stops_all_that_it_started(
             process.send_signal(number)
             assert 128 + number == process.wait(timeout=60)
 
+    assert nothing_runs(shell)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_kept_leaves_flower_open_until_it_is_interrupted(
+    shell: Shell, number: signal.Signals
+) -> None:
+    with shell.begun("demo", "--keep", FOLDER) as process:
+        begun(process, "Flower is open until you press Ctrl-C")
+        assert process.stderr is not None
+        process.stderr.readline()
+        url = process.stderr.readline().strip()
+        with urllib.request.urlopen(url, timeout=20) as page:
+            assert (200, True) == (page.status, b"completed" in page.read())
+        flower, worker = DemoFlower(shell.home).pid, DemoWorker(shell.home).pid
+        assert flower is not None
+        assert worker is not None
+
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert (0 if number is signal.SIGINT else 128 + number) == process.returncode
+
+    assert nothing_runs(shell)
+    for pid in (flower, worker):
+        with pytest.raises(ProcessLookupError):
+            os.killpg(pid, 0)
+
+
+def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:
+    with shell.begun("demo", "--keep", FOLDER) as process:
+        begun(process, "Flower is open until you press Ctrl-C")
+        pid = DemoFlower(shell.home).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+
+    assert 1 == process.returncode
+    assert "the flower has ended with exit code -9" in err
     assert nothing_runs(shell)
 
 

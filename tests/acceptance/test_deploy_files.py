@@ -189,9 +189,9 @@ def works(line: str, place: Place) -> None:
         assert json.loads(place.run(*shlex.split(run)))
 
 
-def shows_the_tasks(line: str, place: Place) -> None:
+def shows_the_runs(line: str, place: Place) -> None:
     place.run("flowq", "db", "upgrade")
-    address = f"http://127.0.0.1:{place.environment['FLOWER_PORT']}/healthcheck"
+    address = f"http://127.0.0.1:{place.environment['FLOWER_PORT']}/flows"
 
     def answers() -> bool:
         try:
@@ -201,7 +201,7 @@ def shows_the_tasks(line: str, place: Place) -> None:
             return False
 
     with place.running(line) as running:
-        running.until(answers, "Flower answers")
+        running.until(answers, "Flower shows flows")
 
 
 def installs_with_migrations(line: str, place: Place) -> None:
@@ -222,7 +222,7 @@ PROOFS: dict[str, Callable[[str, Place], None]] = {
     "flowq db upgrade": migrates,
     "celery -A examples.codebase worker --loglevel INFO": works,
     "flowq db upgrade && exec celery -A examples.codebase worker --loglevel INFO": works,
-    "celery -A examples.codebase flower": shows_the_tasks,
+    "celery -A examples.codebase dashboard": shows_the_runs,
     'pip install --no-cache-dir ".[postgres]"': installs_with_migrations,
 }
 

@@ -1,8 +1,9 @@
 """`flowq demo`: the whole of it on one machine, with nothing installed but the package.
 
 It starts what is missing, runs the sample flow on a real worker, shows it, and stops what it has
-started, whatever happens: on Ctrl-C, on SIGTERM, on failure. A demo that was killed leaves its
-worker and its server behind; the next one ends that worker and takes the server over as its own.
+started, whatever happens: on Ctrl-C, on SIGTERM, on failure. With `--keep` it leaves Flower open
+after that, until Ctrl-C. A demo that was killed leaves its worker and its server behind; the next
+one ends that worker and takes the server over as its own.
 """
 
 import fcntl
@@ -10,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,13 +31,14 @@ from flowq.engine.rows import RunView
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
-from flowq.entrypoints.cli.demo_worker import DemoWorker
+from flowq.entrypoints.cli.demo_processes import DemoFlower, DemoProcess, DemoWorker
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.live import follow
 from flowq.entrypoints.cli.loading import environment_with_path, load_flow
 from flowq.entrypoints.cli.run import print_failed
 
 _SHOWN_LINES: Final = 34
+_LOOK_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,24 +56,26 @@ class Sample:
     root: Path
 
 
-def demo(*, folder: str | None) -> int:
-    """Run the sample flow and stop everything."""
+def demo(*, folder: str | None, keep: bool = False) -> int:
+    """Run the sample flow and stop everything; with `keep`, leave Flower open until Ctrl-C."""
     sample = find_sample()
     home = environment.make_home()
     with ExitStack() as stack:
         stack.enter_context(_terminable())
         state = stack.enter_context(_alone(home))
-        worker = DemoWorker(home)
-        left = worker.pid
-        if left is not None:
-            worker.stop(gently=False)
-            _did("worker", f"of an earlier demo ended, pid {left}")
+        worker, flower = DemoWorker(home), DemoFlower(home)
+        _end_left(flower, "Flower")
+        _end_left(worker, "worker")
         stack.enter_context(_valkey(state))
         environment.prepare_database()
         _did("database", environment.database_place())
         _check_workers(sample)
-        with _running(worker, sample):
-            return _run(sample, folder, worker)
+        with _running(worker, "worker", sample):
+            code = _run(sample, folder, worker, keep=keep)
+            if keep and code != INTERRUPTED:
+                with _running(flower, "Flower", sample):
+                    _stay(flower, worker)
+            return code
 
 
 def find_sample() -> Sample:
@@ -188,19 +193,26 @@ def _check_workers(sample: Sample) -> None:
         )
 
 
+def _end_left(process: DemoProcess, name: str) -> None:
+    left = process.pid
+    if left is not None:
+        process.stop(gently=False)
+        _did(name, f"of an earlier demo ended, pid {left}")
+
+
 @contextmanager
-def _running(worker: DemoWorker, sample: Sample) -> Iterator[None]:
-    """Have a worker, and end it: in peace after a run, at once after anything else."""
+def _running(process: DemoWorker | DemoFlower, name: str, sample: Sample) -> Iterator[None]:
+    """Have a process, and end it: in peace after its work, at once after anything else."""
     variables = {**os.environ, "FLOWQ_HOME": str(environment.settings().home)}
     gently = False
     try:
-        pid = worker.start(sample.module, environment_with_path(variables, sample.root))
-        _did("worker", f"started, pid {pid}, log in {environment.relative(worker.log)}")
+        pid = process.start(sample.module, environment_with_path(variables, sample.root))
+        _did(name, f"started, pid {pid}, log in {environment.relative(process.log)}")
         yield
         gently = True
     finally:
         with _undisturbed():
-            worker.stop(gently=gently)
+            process.stop(gently=gently)
 
 
 def _did(name: str, text: str) -> None:
@@ -210,7 +222,22 @@ def _did(name: str, text: str) -> None:
 # --- the run --------------------------------------------------------------------------------------
 
 
-def _run(sample: Sample, folder: str | None, worker: DemoWorker) -> int:
+def _stay(flower: DemoFlower, worker: DemoWorker) -> None:
+    """Wait for Ctrl-C, as long as both live."""
+    looks.note("")
+    looks.note(("Flower is open until you press Ctrl-C", "bold"))
+    looks.note("")
+    looks.note(f"  {flower.url}")
+    try:
+        while True:
+            flower.check()
+            worker.check()
+            time.sleep(_LOOK_SECONDS)
+    except KeyboardInterrupt:
+        looks.note("\nStopping all that was started.")
+
+
+def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) -> int:
     sys.path.insert(0, str(sample.root))
     flow = load_flow(f"{sample.module}:codebase").flow
     inputs: dict[str, Any] = {} if folder is None else {"folder": str(Path(folder).resolve())}
@@ -227,7 +254,7 @@ def _run(sample: Sample, folder: str | None, worker: DemoWorker) -> int:
         print_failed(view)
         return FAILED
     _print_result(run)
-    _print_next(sample, run, view)
+    _print_next(sample, run, view, keep=keep)
     return OK
 
 
@@ -261,7 +288,7 @@ def _whole_sections(lines: Sequence[str]) -> Sequence[str]:
     return lines[: ends[-1] - 1 if ends else _SHOWN_LINES]
 
 
-def _print_next(sample: Sample, run: Run[Any], view: RunView) -> None:
+def _print_next(sample: Sample, run: Run[Any], view: RunView, *, keep: bool) -> None:
     flowq_ = looks.program()
     commands = {
         f"{flowq_} runs show {view.id}": "every step, its attempts, time and errors",
@@ -269,8 +296,9 @@ def _print_next(sample: Sample, run: Run[Any], view: RunView) -> None:
         f"{flowq_} graph {sample.target}": "the steps of the flow",
         f"{flowq_} worker {_file(sample)}": "a worker that stays, in one terminal",
         f"{flowq_} run {sample.target} -p folder=. --wait": "a run of your own, in another",
-        f"{flowq_} flower {_file(sample)}": "every task, on http://localhost:5555",
     }
+    if not keep:
+        commands[f"{flowq_} flower {_file(sample)}"] = "every run, on http://localhost:5555/flows"
     looks.note("")
     looks.note(("What to try next", "bold"))
     looks.note("")

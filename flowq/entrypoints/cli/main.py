@@ -54,6 +54,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+@click.option("--keep", is_flag=True, help="Leave Flower open after the run, until Ctrl-C.")
 def demo(**options: Any) -> Any:
     """Run a sample flow on a worker of its own.
 

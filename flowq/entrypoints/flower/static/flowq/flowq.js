@@ -1,18 +1,9 @@
-// Live pages of the Flows tab. Pages are whole without this file; it keeps them up to date.
-//
-// Markup -> what is done with it:
-//   [data-live=URL]                     the stream to listen to (docs/flower.md)
-//   tr[data-run-id], [data-run-status]  a run: its row, or the header of its page
-//   [data-step=KEY]                     a step: a row, or a node of a picture; data-status is set
-//   [data-cell=status|done|duration|tokens|cost|attempt|worker]   text within one of these
-//   [data-progress]                     a bar: its width, aria-valuenow
-//   [data-live-part=NAME]               fetched anew when the structure changes, at most once a
-//                                       second; with data-live-on="steps" when any step does
-//   <time data-since=ISO>               counts up while the page is open
-//   form[data-confirm=TEXT]             asks first
+// Keeps pages of the Flows tab up to date; they are whole without it. docs/flower.md has the markup.
 (() => {
   "use strict";
-  const $ = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const named = (attribute, value) => `[${attribute}="${CSS.escape(value)}"]`;
+  const set = (place, text) => { if (place.textContent.trim() !== text) place.textContent = text; };
   const ENDED = ["completed", "failed", "cancelled", "skipped"];
   const SIGNS = {
     pending: "·", queued: "○", running: "●", retrying: "↻", waiting: "◌", completed: "✓",
@@ -21,178 +12,164 @@
 
   // As flowq.entrypoints.shown writes them.
   const count = (number) => number.toLocaleString("en-US");
-  const money = (cost) => !cost ? "$0" : cost < 0.0001 ? "<$0.0001" : cost >= 1
-    ? "$" + cost.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })
-    : "$" + cost.toFixed(4);
-  const duration = (ms) => {
+  const money = (cost) => cost < 0.0001 ? "<$0.0001" : "$" + (cost < 1 ? cost.toFixed(4)
+    : cost.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
+  const two = (number) => String(number).padStart(2, "0");
+  function duration(ms) {
     if (ms < 1000) return Math.round(ms) + " ms";
     if (ms < 60000) return (ms / 1000).toFixed(1) + " s";
-    const minutes = Math.floor(Math.round(ms / 1000) / 60);
-    const two = (number) => String(number).padStart(2, "0");
-    return minutes < 60 ? `${minutes} min ${two(Math.round(ms / 1000) % 60)} s`
+    const seconds = Math.round(ms / 1000), minutes = Math.floor(seconds / 60);
+    return minutes < 60 ? `${minutes} min ${two(seconds % 60)} s`
       : `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
-  };
+  }
 
-  const set = (element, text) => {
-    if (element.textContent.trim() !== text) element.textContent = text;
-  };
-
-  // --- one thing that has changed; tells whether its state has -----------------------------------
-  function update(element, line) {
-    const cells = (name) => $(`[data-cell="${name}"]`, element);
-    const before = element.dataset.status;
-    // What a step waits for is known to the page only; its worker's start is no news to it.
+  // Shows a run or a step as it stands; tells whether that is news.
+  function update(place, line) {
+    const cells = (name) => all(named("data-cell", name), place);
+    const write = (name, text) => cells(name).forEach((cell) => set(cell, text));
+    const before = place.dataset.status;
+    // That a step waits, for a signal say, is told by its row only.
     const status = before === "waiting" && line.status === "running" ? before : line.status;
     if (status && before !== status) {
-      element.dataset.status = status;
+      place.dataset.status = status;
       for (const cell of cells("status")) {
         cell.dataset.status = status;
-        const sign = cell.querySelector("[data-sign]");
-        if (sign) set(sign, SIGNS[status] || "");
+        all("[data-sign]", cell).forEach((sign) => set(sign, SIGNS[status]));
         set(cell.querySelector("[data-name]") || cell, status);
       }
     }
     const total = line.total ?? line.items;
     if (line.done !== undefined && total !== undefined) {
-      for (const cell of cells("done")) set(cell, `${count(line.done)} of ${count(total)}`);
-      for (const bar of $("[data-progress]", element)) {
+      write("done", `${count(line.done)} of ${count(total)}`);
+      for (const bar of all("[data-progress]", place)) {
         const percent = total ? Math.round(1000 * line.done / total) / 10 : 0;
         bar.dataset.progress = percent;
         bar.setAttribute("aria-valuenow", percent);
         (bar.querySelector(".progress-bar") || bar).style.width = percent + "%";
       }
     }
-    if (line.tokens) for (const cell of cells("tokens")) set(cell, count(line.tokens));
-    if (line.cost) for (const cell of cells("cost")) set(cell, money(line.cost));
-    if (line.attempt) for (const cell of cells("attempt")) set(cell, String(line.attempt));
-    for (const cell of cells("duration")) {
-      if (line.ms !== undefined && (ENDED.includes(status) || line.ended)) {
-        set(cell, duration(line.ms));
-      } else if (line.since && status === "running" && !cell.querySelector("time")) {
-        const time = document.createElement("time");
+    if (line.tokens) write("tokens", count(line.tokens));
+    if (line.cost) write("cost", money(line.cost));
+    if (line.attempt) write("attempt", String(line.attempt));
+    if (ENDED.includes(status)) {
+      if (line.ms !== undefined) write("duration", duration(line.ms));
+    } else if (line.since && status === "running") {
+      for (const cell of cells("duration")) {
+        const time = cell.querySelector("time") || document.createElement("time");
         time.dataset.since = line.since;
-        cell.replaceChildren(time);
+        if (!time.parentNode) cell.replaceChildren(time);
       }
     }
-    return before !== status || (line.items && element.dataset.items !== String(line.items));
+    return before !== status || Boolean(line.items && place.dataset.items !== String(line.items));
   }
 
-  // --- parts of the page, fetched anew -----------------------------------------------------------
-  let wanted = false, fetching = false, every = false;
-  async function refresh(all) {
-    wanted = true;
-    every = every || all;
-    if (fetching) return;
-    fetching = true;
+  // Fetches parts of the page anew, at most once a second; less often when that takes long.
+  let wanted = "", busy = false;
+  async function refresh(which) {
+    if (wanted !== "[data-live-part]") wanted = which;
+    if (busy || !all(which).length) return;
+    busy = true;
     while (wanted) {
-      const steps = every ? "" : '[data-live-on="steps"]';
-      wanted = every = false;
-      const began = performance.now();
+      const parts = wanted, began = performance.now();
+      wanted = "";
       try {
-        if ($("[data-live-part]" + steps).length) {
-          const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-          if (answer.ok) replace(await answer.text(), steps);
-        }
-      } catch { /* offline: the stream says so, and what it tells when it is back is everything */ }
+        const answer = await fetch(location.href);
+        if (answer.ok) replace(await answer.text(), parts);
+      } catch { /* no network: the stream says so, and tells everything when it is back */ }
       const took = performance.now() - began;
       await new Promise((done) => setTimeout(done, Math.max(1000 - took, 4 * took)));
     }
-    fetching = false;
+    busy = false;
   }
-  function replace(html, which) {
+  function replace(html, parts) {
     const page = new DOMParser().parseFromString(html, "text/html");
-    for (const part of $("[data-live-part]" + which)) {
-      const name = CSS.escape(part.dataset.livePart);
-      const fresh = page.querySelector(`[data-live-part="${name}"]`);
-      if (!fresh || part.contains(document.activeElement) || fresh.innerHTML === part.innerHTML) {
-        continue; // nobody loses what they type, or where they are
-      }
-      const open = $("details[open][id]", part).map((details) => details.id);
-      const left = part.scrollLeft;
+    for (const part of all(parts)) {
+      const fresh = page.querySelector(named("data-live-part", part.dataset.livePart));
+      const active = part.contains(document.activeElement) && document.activeElement;
+      if (!fresh || (active && active.matches("input, select, textarea"))) continue;
+      const open = all("details[open][id]", part).map((details) => details.id);
+      const [left, link] = [part.scrollLeft, active && active.getAttribute("href")];
       part.replaceChildren(...fresh.childNodes);
-      for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+      open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
       part.scrollLeft = left;
+      if (link) part.querySelector(named("href", link))?.focus();
     }
     tick();
   }
+  const STRUCTURE = "[data-live-part]", STEPS = '[data-live-part][data-live-on="steps"]';
 
-  // --- the stream --------------------------------------------------------------------------------
   const known = new Set();
   function runs(lines) {
-    const newest = $("tr[data-run-id]").map((row) => row.dataset.runId).sort().pop() || "";
+    const newest = all("tr[data-run-id]").map((row) => row.dataset.runId).sort().pop() || "";
     for (const line of lines) {
-      const row = document.querySelector(`tr[data-run-id="${CSS.escape(line.id)}"]`);
-      if (row) update(row, line);
-      else if (!known.has(line.id) && line.id > newest) refresh(true);
+      const rows = all("tr" + named("data-run-id", line.id));
+      rows.forEach((row) => update(row, line));
+      if (!rows.length && !known.has(line.id) && line.id > newest) refresh(STRUCTURE);
       known.add(line.id);
     }
   }
-  function steps(lines) {
-    let changed = false, missing = false;
+  function steps(lines, first) {
+    let news = !first;
     for (const line of lines) {
-      const found = $(`[data-step="${CSS.escape(line.key)}"]`);
-      for (const element of found) changed = update(element, line) || changed;
-      missing = missing || (!found.length && !known.has(line.key));
+      const places = all(named("data-step", line.key));
+      for (const place of places) news = update(place, line) || news;
+      if (!places.length && !known.has(line.key)) refresh(STRUCTURE);
       known.add(line.key);
     }
-    if (missing || changed) refresh(missing);
+    if (news) refresh(STEPS);
   }
-  function texts(lines) {
-    for (const line of lines) {
-      for (const place of $(`[data-text="${CSS.escape(line.key)}"]`)) {
-        if (!line.offset) place.textContent = "";
-        place.append(line.text);
-      }
+  function text(line) {
+    for (const place of all(named("data-text", line.key))) {
+      if (!line.offset) place.textContent = "";
+      place.append(line.text);
     }
   }
+
   function listen(url) {
     const note = document.createElement("p");
     note.className = "flowq-offline";
     note.setAttribute("role", "status");
-    note.setAttribute("aria-live", "polite");
     document.querySelector("main").prepend(note);
     const source = new EventSource(url);
-    let late;
-    const online = () => { clearTimeout(late); late = undefined; set(note, ""); };
-    source.onopen = online;
+    let first = true, late;
+    source.onopen = () => { late = clearTimeout(late); set(note, ""); };
     source.onerror = () => {
-      if (source.readyState === EventSource.CLOSED) {
-        set(note, "Not live any more: reload the page.");
-      } else {
-        late ??= setTimeout(() => set(note, "Offline, reconnecting …"), 1500);
-      }
+      if (source.readyState === EventSource.CLOSED) set(note, "Not live: reload the page.");
+      else late ??= setTimeout(() => set(note, "Offline, reconnecting …"), 1500);
     };
     source.onmessage = (message) => {
-      online();
       const news = JSON.parse(message.data);
-      if (news.runs) runs(news.runs);
-      if (news.steps) steps(news.steps);
-      if (news.text) texts(news.text);
-      if (news.reload) refresh(true);
+      runs(news.runs || []);
+      steps(news.steps || [], first);
+      (news.text || []).forEach(text);
+      if (news.reload) refresh(STRUCTURE);
       for (const line of news.run || []) {
-        const changed = $("[data-run-status]").map((element) => update(element, line));
         if (line.ended) source.close();
-        if (changed.includes(true)) refresh(true);
+        const changed = all("[data-run-status]").map((place) => {
+          place.dataset.runStatus = line.status;
+          return update(place, line);
+        });
+        if (changed.includes(true)) refresh(STRUCTURE);
       }
+      first = false;
     };
     addEventListener("pagehide", () => source.close());
     addEventListener("pageshow", (shown) => { if (shown.persisted) location.reload(); });
   }
 
-  // --- clocks and questions ----------------------------------------------------------------------
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (still) document.documentElement.classList.add("flowq-still");
   function tick() {
-    for (const time of $("time[data-since]")) {
+    for (const time of all("time[data-since]")) {
       set(time, duration(Math.max(0, Date.now() - Date.parse(time.dataset.since))));
     }
   }
+  tick();
+  setInterval(tick, still ? 5000 : 1000);
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
   });
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (still) document.documentElement.classList.add("flowq-still");
-  setInterval(tick, still ? 5000 : 1000);
-  tick();
   const live = document.querySelector("[data-live]");
-  if (live && window.EventSource) listen(live.dataset.live);
+  if (live) listen(live.dataset.live);
 })();
