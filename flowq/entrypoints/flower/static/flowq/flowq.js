@@ -129,6 +129,7 @@
     const note = document.createElement("p");
     note.className = "flowq-offline";
     note.setAttribute("role", "status");
+    note.setAttribute("aria-live", "polite");
     document.querySelector("main").prepend(note);
     const source = new EventSource(url);
     let first = true, late;
