@@ -2,6 +2,7 @@
 
 import signal
 import time
+import urllib.request
 from base64 import b64encode
 from contextlib import ExitStack
 from pathlib import Path
@@ -193,3 +194,25 @@ def test_list_is_told_of_new_runs_and_of_their_ends(cluster: Cluster, tmp_path: 
             go(tmp_path)
             wait_until(lambda: page.run(run_id).get("done") == 3, what="all is done")
             assert 3 == page.run(run_id)["total"]
+
+
+def test_metrics_page_shows_flows_beside_what_flower_shows(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    def series() -> dict[str, str]:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=20) as answer:
+            lines = answer.read().decode().splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+    with flower(cluster) as url:
+        run_id = cluster.submit(flows.holding, folder=str(tmp_path))
+        found = series()
+        assert "1.0" == found["flowq_up"]
+        assert (
+            "1.0"
+            == found['flowq_runs{flow="tests.acceptance.worker_flows.holding",state="running"}']
+        )
+        assert any(name.startswith("process_cpu") for name in found)
+        assert not [name for name in found if str(run_id) in name]
+        Path(str(make_url(cluster.database_url).database)).rename(tmp_path / "away.db")
+        wait_until(lambda: series()["flowq_up"] == "0.0", timeout=30, what="it is down")

@@ -195,7 +195,8 @@ class RunBoard:
             case StepStarted() | StepRetrying() | StepCompleted() | StepFailed() | StepSkipped():
                 return self._step(event)
             case WorkflowStarted():
-                self._run.since, self._run.total = event.timestamp, event.total_steps
+                self._run.since = event.timestamp
+                self._run.done, self._run.total = 0, event.total_steps
             case ProgressUpdate():
                 self._run.done, self._run.total = event.done, event.total
             case WorkflowCompleted() | WorkflowError() | WorkflowCancelled():

@@ -94,29 +94,34 @@
       part.scrollLeft = left;
       if (link) part.querySelector(named("href", link))?.focus();
     }
+    again();
     tick();
   }
   const STRUCTURE = "[data-live-part]", STEPS = '[data-live-part][data-live-on="steps"]';
 
-  const known = new Set();
+  // What was told last: it may be newer than a part that was asked for before, so it is shown again.
+  const known = new Map();
+  const again = () => known.forEach((line, key) => all(key).forEach((one) => update(one, line)));
+  function show(key, line) {
+    const isNew = !known.has(key), found = all(key);
+    known.set(key, line);
+    return { missing: isNew && !found.length, news: found.map((one) => update(one, line)) };
+  }
   function runs(lines) {
     const newest = all("tr[data-run-id]").map((row) => row.dataset.runId).sort().pop() || "";
     for (const line of lines) {
-      const rows = all("tr" + named("data-run-id", line.id));
-      rows.forEach((row) => update(row, line));
-      if (!rows.length && !known.has(line.id) && line.id > newest) refresh(STRUCTURE);
-      known.add(line.id);
+      const { missing } = show("tr" + named("data-run-id", line.id), line);
+      if (missing && line.id > newest) refresh(STRUCTURE);
     }
   }
   function steps(lines, first) {
-    let news = !first;
+    let changed = !first && lines.length > 0;
     for (const line of lines) {
-      const places = all(named("data-step", line.key));
-      for (const place of places) news = update(place, line) || news;
-      if (!places.length && !known.has(line.key)) refresh(STRUCTURE);
-      known.add(line.key);
+      const { missing, news } = show(named("data-step", line.key), line);
+      if (missing) refresh(STRUCTURE);
+      changed = changed || news.includes(true);
     }
-    if (news) refresh(STEPS);
+    if (changed) refresh(STEPS);
   }
   function text(line) {
     for (const place of all(named("data-text", line.key))) {
@@ -146,10 +151,8 @@
       if (news.reload) refresh(STRUCTURE);
       for (const line of news.run || []) {
         if (line.ended) source.close();
-        const changed = all("[data-run-status]").map((place) => {
-          place.dataset.runStatus = line.status;
-          return update(place, line);
-        });
+        const { news: changed } = show("[data-run-status]", line);
+        all("[data-run-status]").forEach((one) => { one.dataset.runStatus = line.status; });
         if (changed.includes(true)) refresh(STRUCTURE);
       }
       first = false;
