@@ -102,8 +102,8 @@ def test_bar_moves_and_steps_appear_without_a_reload(
 
             until(page, "document.querySelector('[role=progressbar]').ariaValueNow == 100")
             until(page, "document.querySelector('[data-step=double]')")
+            until(page, "document.querySelector('section').dataset.runStatus == 'completed'")
             assert "100%" == page.evaluate("document.querySelector('.progress-bar').style.width")
-            assert "completed" == page.get_attribute("section", "data-run-status")
             assert ("✓", "completed", "3 of 3") == (
                 page.inner_text("section [data-sign]"),
                 page.inner_text("section [data-name]"),

@@ -214,5 +214,6 @@ def test_metrics_page_shows_flows_beside_what_flower_shows(
         )
         assert any(name.startswith("process_cpu") for name in found)
         assert not [name for name in found if str(run_id) in name]
-        Path(str(make_url(cluster.database_url).database)).rename(tmp_path / "away.db")
+        with cluster.records.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE flow_runs RENAME TO away")
         wait_until(lambda: series()["flowq_up"] == "0.0", timeout=30, what="it is down")
