@@ -1,5 +1,6 @@
 """Fixtures of the chaos suite, and the table at its end."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ import pytest
 from tests.chaos import breakable
 from tests.chaos.breakable import Broker, Database
 from tests.chaos.harness import Figures, Play, Scenario, as_json, as_table, scenario
+from tests.chaos.simulation.database import Database as MemoryDatabase
 
 _REPORT = pytest.StashKey[list[Figures]]()
 _SEED = pytest.StashKey[int]()
@@ -77,3 +79,14 @@ def play(request: pytest.FixtureRequest, broker: Broker, tmp_path: Path) -> Play
         )
 
     return begin
+
+
+@pytest.fixture(scope="module")
+def memory_database() -> Iterator[MemoryDatabase]:
+    """The database of the simulation, in memory; each seed begins with an empty one."""
+    level = logging.getLogger("flowq").level
+    logging.getLogger("flowq").setLevel(logging.CRITICAL)  # faults are what this is about
+    made = MemoryDatabase()
+    yield made
+    made.close()
+    logging.getLogger("flowq").setLevel(level)
