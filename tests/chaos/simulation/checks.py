@@ -93,7 +93,9 @@ _INVARIANTS: Final = {
         WHERE r.status = 'completed' AND r.cancel_requested_at IS NOT NULL""",
     "a run begins no child run while it is paused": """
         SELECT r.id FROM flow_runs r JOIN flow_step_runs s ON s.id = r.parent_step_run_id
-        JOIN begun b ON b.run = r.id WHERE b.paused""",
+        JOIN begun b ON b.run = r.id WHERE b.paused
+        -- A child run that someone let go on may itself go on as a new one.
+        AND NOT EXISTS (SELECT 1 FROM flow_runs o WHERE o.continued_as = r.id)""",
     "attempts are counted": """
         SELECT s.id FROM flow_step_runs s WHERE s.attempt < s.recoveries""",
 }
