@@ -4,9 +4,11 @@ One wakes programs without marking the end that woke them, others give a signal 
 with the run before.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.chaos.simulate import told
 from tests.chaos.simulation.database import Database
@@ -21,25 +23,33 @@ _ENOUGH: Final = 300
 _FOUND_BY: Final = {
     "tokens_are_used_again": 26,
     "lost_leases_are_ignored": 23,
-    "batches_advance_twice": 28,
+    "batches_advance_twice": 91,
     "lost_messages_stay_lost": 3,
     "ended_batches_stay": 32,
     "recoveries_count_as_failures": 10,
-    "resumed_steps_stay_out_of_sight": 28,
+    "resumed_steps_stay_out_of_sight": 74,
     "programs_are_woken_without_a_mark": 4,
-    "signals_stay_with_the_old_run": 28,
+    "signals_stay_with_the_old_run": 38,
     "running_steps_are_claimed": 3,
     "completed_steps_are_not_marked": 3,
     "runs_close_with_open_steps": 3,
     "lapsed_leases_stay": 10,
     "stalled_runs_stay": 41,
     "children_begin_apart": 3,
-    "children_of_paused_runs_begin": 28,
+    "children_of_paused_runs_begin": 98,
     "signals_are_given_twice": 4,
 }
+#: Found by waiting for what never comes, which takes a minute: for `make chaos`.
+_SLOW: Final = frozenset({"resumed_steps_stay_out_of_sight"})
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: str(mutation.__name__))
+def _played() -> Iterator[ParameterSet]:
+    for mutation in MUTATIONS:
+        marks = [pytest.mark.chaos] if mutation.__name__ in _SLOW else []
+        yield pytest.param(mutation, marks=marks, id=mutation.__name__)
+
+
+@pytest.mark.parametrize("mutation", [*_played()])
 def test_broken_engine_is_found(
     memory_database: Database, monkeypatch: pytest.MonkeyPatch, mutation: Mutation
 ) -> None:
