@@ -25,7 +25,7 @@ demo: $(DEMO) ## Run a sample flow on a worker, with nothing to install; ARGS=--
 
 # Most of the time is spent waiting for processes, so a few files at a time are tested.
 test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-lowest: ## Run the suite on the oldest libraries that are promised
 	@# Types are checked against the newest libraries only: old ones tell less of theirs.
