@@ -20,7 +20,6 @@ from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.engine import Engine
 from flowq.engine.run_page_rows import RunPage
-from flowq.entrypoints.flower import pieces
 from flowq.entrypoints.flower.handlers import Page, refuse_when_read_only
 
 Form = Mapping[str, str]
@@ -199,7 +198,6 @@ class RunAction(Page):
             typed=typed,
             error=error,
             waits=waits,
-            pieces=pieces,
             back=self.reverse_url("flow-run", page.run.id),
         )
 

@@ -19,7 +19,7 @@ from flowq.engine.flow_rows import (
 from flowq.engine.list_rows import Strip
 from flowq.engine.ports import Transaction
 from flowq.entrypoints import shown
-from flowq.entrypoints.flower import parts, windows
+from flowq.entrypoints.flower import windows
 from flowq.entrypoints.flower.graph import flow_graph
 from flowq.entrypoints.flower.handlers import Page
 
@@ -51,7 +51,6 @@ class FlowPage(Page):
             windows=WINDOWS,
             limits=_limits(history),
             now=now,
-            parts=parts,
         )
 
 

@@ -17,7 +17,7 @@ from flowq.engine.list_rows import BudgetedRun, Saved, Spent
 from flowq.engine.ports import Transaction
 from flowq.engine.requests import CostBy, CostLine
 from flowq.entrypoints import shown
-from flowq.entrypoints.flower import parts, windows
+from flowq.entrypoints.flower import windows
 from flowq.entrypoints.flower.handlers import Page
 
 WINDOWS: Final = (windows.WEEK, windows.MONTH, windows.QUARTER)
@@ -125,7 +125,6 @@ class CostPage(Page):
             saved=costs.saved,
             monthly=monthly_lines(costs),
             runs=[(run, BudgetLine(run.flow_name, run.used, run.budget)) for run in costs.runs],
-            parts=parts,
         )
 
 

@@ -17,6 +17,7 @@ from flowq import bootstrap
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput, RunNotFound
 from flowq.engine.engine import Engine
 from flowq.entrypoints import shown
+from flowq.entrypoints.flower import parts
 
 #: The files that the pages load: styles and one script.
 STATIC: Final = Path(__file__).parent / "static" / "flowq"
@@ -62,12 +63,13 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower has no types
 
         Args:
             template: a file in `templates/flowq`, without its ending.
-            values: what the template uses, beside `shown`, `asset` and what Flower gives.
+            values: what the template uses, beside `shown`, `parts`, `asset` and what Flower gives.
         """
         self.set_header("Cache-Control", "no-store")
         self.render(
             f"flowq/{template}.html",
             shown=shown,
+            parts=parts,
             asset=self.asset,
             read_only=self.read_only,
             shows_content=self.shows_content,

@@ -10,7 +10,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.list_rows import RunsPage, Strip
 from flowq.engine.ports import Transaction
 from flowq.entrypoints import shown
-from flowq.entrypoints.flower import filters, parts
+from flowq.entrypoints.flower import filters
 from flowq.entrypoints.flower.filters import ListQuery
 from flowq.entrypoints.flower.handlers import Page
 
@@ -46,34 +46,21 @@ class FlowsPage(Page):
             listed = Listed(RunsPage(), [], has_runs=True, flow_names=[])
         else:
             listed = await self.read(lambda engine: _read(engine, query, most))
+        ids = [str(run.id) for run in listed.page.runs]
         self.show(
             "flows",
             query=query,
             page=listed.page,
-            shorts=short_ids(listed.page),
+            shorts=dict(zip(ids, shown.short_ids(ids), strict=True)),
             strips=listed.strips[:most],
             is_cut=len(listed.strips) > most,
             all_strips=all_strips,
             flow_names=listed.flow_names,
             has_runs=listed.has_runs,
             now=now,
-            parts=parts,
             states=filters.STATES,
-            live=self._live(),
+            live=self.reverse_url("flows-live"),
         )
-
-    def _live(self) -> str | None:
-        """Return the address of the stream that keeps the list up to date, if there is one."""
-        try:
-            return str(self.reverse_url("flows-live"))
-        except KeyError:
-            return None
-
-
-def short_ids(page: RunsPage) -> dict[str, str]:
-    """Return the ids of the runs on a page, shortened."""
-    ids = [str(run.id) for run in page.runs]
-    return dict(zip(ids, shown.short_ids(ids), strict=True))
 
 
 def _read(engine: Engine, query: ListQuery, most: int) -> Listed:

@@ -1,29 +1,40 @@
-"""Small parts that pages share, as HTML: states, bars, times, sums. Pure.
+"""Small parts that pages share, as HTML: states, bars, times, sums.
 
-A part says what it means in words too, never by its colour alone. `flowq.js` finds what it keeps up
-to date by `data-cell`, `data-progress` and `data-since`.
+A part says what it means in words too, never by its colour alone. What is given is escaped here;
+templates put it out with `raw`. `flowq.js` finds what it keeps up to date by `data-cell`,
+`data-progress` and `data-since`.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from tornado.escape import xhtml_escape
 
-from flowq.core.states import RunState
+from flowq.core.states import TERMINAL_STEP_STATES, RunState
 from flowq.engine.list_rows import StripRun
+from flowq.engine.rows import StepView
+from flowq.engine.run_page_rows import ItemView
 from flowq.entrypoints import shown
 
 #: A bar that changes its colour when little is left.
 WARNS: Final = "warns"
+#: Of JSON on a page.
+_LONGEST: Final = 4_000
 
 
-def state(status: str, *, cell: str | None = "status") -> str:
-    """Return a state: its sign and its name."""
+def state(status: str, *, cell: bool = True) -> str:
+    """Return a state: its sign and its name.
+
+    Args:
+        status: The state.
+        cell: Whether it is that of the row or header it stands in, which is kept up to date.
+    """
     name = xhtml_escape(status)
-    mark = f' data-cell="{cell}"' if cell else ""
+    mark = ' data-cell="status"' if cell else ""
     return (
         f'<span class="flowq-state"{mark} data-status="{name}">'
         f'<span data-sign aria-hidden="true">{shown.MARKS[status].sign}</span> '
@@ -31,17 +42,30 @@ def state(status: str, *, cell: str | None = "status") -> str:
     )
 
 
-def progress(done: int, total: int) -> str:
-    """Return how much has been done, in words and as a bar."""
-    percent = round(100 * done / total, 1) if total else 0
-    words = f"{shown.count(done)} of {shown.count(total)}"
+def percent(part: float, whole: float) -> float:
+    """Return a part of a whole in percent, for a bar."""
+    return round(min(max(100 * part / whole, 0.0), 100.0), 1) if whole else 0.0
+
+
+def done_of(done: int, total: int) -> str:
+    """Return how many steps have ended, in words."""
+    return f"{shown.count(done)} of {shown.count(total)}"
+
+
+def done_bar(done: int, total: int) -> str:
+    """Return how many steps have ended, as a bar that is kept up to date."""
+    ended = percent(done, total)
     return (
-        f'<span class="flowq-progress"><span data-cell="done">{words}</span>'
         f'<span class="flowq-track" role="progressbar" aria-label="Steps that have ended" '
-        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
-        f'data-progress="{percent}">'
-        f'<span class="flowq-bar progress-bar" style="width:{percent}%"></span></span></span>'
+        f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{ended}" data-progress="{ended}">'
+        f'<span class="flowq-bar progress-bar" style="width:{ended}%"></span></span>'
     )
+
+
+def progress(done: int, total: int) -> str:
+    """Return how many steps have ended, in words and as a bar."""
+    words = f'<span data-cell="done">{done_of(done, total)}</span>'
+    return f'<span class="flowq-progress">{words}{done_bar(done, total)}</span>'
 
 
 def share(used: float, level: str | None = WARNS) -> str:
@@ -51,12 +75,11 @@ def share(used: float, level: str | None = WARNS) -> str:
         used: The share.
         level: The state whose colour it has; by default it warns when little is left.
     """
-    percent = round(100 * min(max(used, 0.0), 1.0), 1)
     if level == WARNS:
         level = "failed" if used >= 1 else "paused" if used >= 0.8 else "running"
     return (
         f'<span class="flowq-track" aria-hidden="true"><span class="flowq-bar" '
-        f'data-status="{level or ""}" style="width:{percent}%"></span></span>'
+        f'data-status="{level or ""}" style="width:{percent(used, 1)}%"></span></span>'
     )
 
 
@@ -80,14 +103,27 @@ def blocks(runs: Sequence[StripRun], address: str) -> str:
 
 
 def moment(then: datetime | None) -> str:
-    """Return when something was: how long ago, and at the mouse the time."""
+    """Return a time in UTC."""
     if then is None:
         return ""
-    exact = then.astimezone(UTC)
-    return (
-        f'<time datetime="{exact.isoformat(timespec="seconds")}" '
-        f'title="{exact:%Y-%m-%d %H:%M:%S} UTC">{shown.ago(then)}</time>'
-    )
+    utc = then.astimezone(UTC)
+    return f'<time datetime="{utc.isoformat()}">{_written(utc)}</time>'
+
+
+def ago(then: datetime | None) -> str:
+    """Return how long ago something was, and at the mouse the time."""
+    if then is None:
+        return ""
+    utc = then.astimezone(UTC)
+    exact = utc.isoformat(timespec="seconds")
+    return f'<time datetime="{exact}" title="{_written(utc)}">{shown.ago(then)}</time>'
+
+
+def clock(then: datetime) -> str:
+    """Return a time of day in UTC, with milliseconds; the day is in its title."""
+    utc = then.astimezone(UTC)
+    shows = f"{utc:%H:%M:%S}.{utc.microsecond // 1000:03d}"
+    return f'<time datetime="{utc.isoformat()}" title="{utc:%Y-%m-%d} UTC">{shows}</time>'
 
 
 def elapsed(
@@ -98,10 +134,24 @@ def elapsed(
         return shown.duration(execution_time_ms / 1000)
     if started_at is None:
         return ""
-    so_far = shown.duration((now - started_at).total_seconds())
-    if status is not RunState.RUNNING:
-        return so_far
-    return f'<time data-since="{started_at.isoformat()}">{so_far}</time>'
+    if status is RunState.RUNNING:
+        return _counting(started_at, now)
+    return shown.duration((now - started_at).total_seconds())
+
+
+def since(began: datetime | None, ended: datetime | None, *, is_open: bool) -> str:
+    """Return how long something took, or has taken so far."""
+    if began is None or (ended is None and not is_open):
+        return ""
+    if ended is None:
+        return _counting(began, datetime.now(UTC))
+    return shown.duration((ended - began).total_seconds())
+
+
+def took(step: StepView | ItemView) -> str:
+    """Return how long a step, or an item of a map, took or has taken so far."""
+    is_open = step.status not in TERMINAL_STEP_STATES
+    return since(step.started_at, step.completed_at, is_open=is_open)
 
 
 def milliseconds(value: int | None) -> str:
@@ -133,3 +183,19 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 def name(text: str) -> str:
     """Return a name that may be broken after its dots and underscores."""
     return re.sub(r"([._/])(?=.)", r"\1<wbr>", xhtml_escape(text))
+
+
+def as_json(data: Any) -> str:
+    """Return JSON data for reading, not escaped: long texts and lists are cut, and the whole."""
+    text = json.dumps(shown.shortened(data), indent=2, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _written(utc: datetime) -> str:
+    return f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _counting(began: datetime, now: datetime) -> str:
+    """Return how long something has taken so far; a page counts on."""
+    so_far = shown.duration((now - began).total_seconds())
+    return f'<time data-since="{began.astimezone(UTC).isoformat()}">{so_far}</time>'

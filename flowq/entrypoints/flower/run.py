@@ -21,7 +21,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.finish import output
 from flowq.engine.run_page_rows import RunPage
 from flowq.entrypoints import event_text, shown
-from flowq.entrypoints.flower import pieces, run_tabs
+from flowq.entrypoints.flower import run_tabs
 from flowq.entrypoints.flower.actions import NOTICES, offered
 from flowq.entrypoints.flower.handlers import Page
 from flowq.entrypoints.flower.run_asked import Asked, Values
@@ -55,24 +55,18 @@ class RunPages(Page):
             text=self.get_argument("text", "", escape=False)[:200],
             after=_number(self.get_argument("after", "", escape=False)),
             before=_number(self.get_argument("before", "", escape=False)),
-            link=self.link,
+            link=self.reverse_url,
         )
-
-    def link(self, name: str, *parts: object) -> str | None:
-        """Return an address by the name of its rule; None when there is no such page."""
-        try:
-            return str(self.reverse_url(name, *parts))
-        except KeyError:
-            return None
 
     def task_of(self, step_id: object) -> str | None:
         """Return Flower's own page of a step's task, if Flower has seen that."""
         known = get_task_by_id(self.application.events, str(step_id)) is not None
-        return self.link("task", step_id) if known else None
+        return str(self.reverse_url("task", step_id)) if known else None
 
     def show_run(self, template: str, page: RunPage, active: str, **values: Any) -> None:
         """Send a page with the head of a run."""
         run = page.run
+        is_over = run.status in TERMINAL_RUN_STATES
         done = self.get_argument("done", "", escape=False)
         self.show(
             template,
@@ -82,11 +76,9 @@ class RunPages(Page):
             active=active,
             actions=[] if self.read_only else offered(page),
             notice=NOTICES[done](run.status) if done in NOTICES else None,
-            is_over=run.status in TERMINAL_RUN_STATES,
-            live=None if run.status in TERMINAL_RUN_STATES else self.link("flow-live", run.id),
-            link=self.link,
+            is_over=is_over,
+            live=None if is_over else self.reverse_url("flow-live", run.id),
             task_of=self.task_of,
-            pieces=pieces,
             event_text=event_text,
             **values,
         )

@@ -6,10 +6,13 @@ moved the place, its file is left as it is: the pages are still there, by their 
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 import flower
 from tornado.template import Loader, Template
+
+from flowq.core.ids import RunId
 
 #: Where Flower's own templates are.
 FLOWERS: Final = Path(flower.__file__).parent / "templates"
@@ -26,7 +29,7 @@ _TAB: Final = """\
 
 _DETAILS: Final = '<dl class="detail-list">\n'
 _RUN: Final = """\
-      {% from flowq.entrypoints.flower.pieces import run_of_task %}
+      {% from flowq.entrypoints.flower.templates import run_of_task %}
       {% set flow_run = run_of_task(task) %}
       {% if flow_run %}
       <div class="detail-row task-data-row">
@@ -57,3 +60,16 @@ class FlowsLoader(Loader):
             place, added = INSERTED[name]
             text = text.replace(place, place + added, 1)
         return Template(text, name=name, loader=self)
+
+
+def run_of_task(task: Any) -> RunId | None:
+    """Return the run that a task of Flower's is of, by its ids; None for tasks of others.
+
+    Celery's own ids are random; those of a run and of its steps are UUIDv7 of one moment.
+    """
+    try:
+        root, own = UUID(str(task.root_id)), UUID(str(task.uuid))
+    except (AttributeError, ValueError):
+        return None
+    is_ours = root.version == own.version == 7 and root.int >> 80 == own.int >> 80
+    return RunId(root) if is_ours else None

@@ -1,6 +1,6 @@
-"""What the page of costs says, and how parts of pages are written."""
+"""What the pages of costs and of a flow say."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -8,13 +8,12 @@ import pytest
 from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.errors import InvalidInput
 from flowq.core.spec import FlowSpec
-from flowq.core.states import RunState
 from flowq.core.usage import Tokens, Usage
 from flowq.engine.engine import Policies
 from flowq.engine.flow_rows import StepFigures
 from flowq.engine.list_rows import Saved, Spent
 from flowq.engine.requests import CostLine
-from flowq.entrypoints.flower import parts, windows
+from flowq.entrypoints.flower import windows
 from flowq.entrypoints.flower.by_name import dearest, slowest
 from flowq.entrypoints.flower.costs import BudgetLine, Costs, days, monthly_lines, total
 
@@ -105,34 +104,6 @@ def test_slowest_and_dearest_steps() -> None:
 
     assert ["b", "a"] == [one.name for one in slowest(steps)]
     assert ["c", "b"] == [one.name for one in dearest(steps)]
-
-
-def test_unknown_cost_is_never_nothing() -> None:
-    assert "$0" == parts.cost(Decimal(0), 0)
-    assert "unknown" in parts.cost(Decimal(0), 5)
-    assert "$" not in parts.cost(Decimal(0), 5)
-    assert "$" not in parts.calls_cost(Decimal(0), 2)
-    assert "$1.00 " in parts.calls_cost(Decimal(1), 2)
-    assert "2 unknown" in parts.calls_cost(Decimal(1), 2)
-
-
-def test_bar_says_in_words_what_it_shows() -> None:
-    assert "1 of 3" in parts.progress(1, 3)
-    assert "width:33.3%" in parts.progress(1, 3)
-    assert 'aria-valuenow="33.3"' in parts.progress(1, 3)
-    assert "0 of 0" in parts.progress(0, 0)
-    assert "✗" in parts.state(RunState.FAILED)
-    assert ">failed<" in parts.state(RunState.FAILED)
-
-
-def test_time_of_a_running_run_goes_on() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    then = now - timedelta(seconds=5)
-
-    assert "5.0 s" in parts.elapsed(RunState.RUNNING, then, None, now)
-    assert "data-since" in parts.elapsed(RunState.RUNNING, then, None, now)
-    assert "1.5 s" == parts.elapsed(RunState.FAILED, then, 1500, now)
-    assert "" == parts.elapsed(RunState.PENDING, None, None, now)
 
 
 def test_windows() -> None:

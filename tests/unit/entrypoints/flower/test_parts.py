@@ -1,5 +1,6 @@
 """Small parts of pages."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from uuid import uuid4
@@ -8,16 +9,18 @@ import pytest
 import uuid_utils.compat as uuids
 
 from flowq.core.ids import RunId, node_id
-from flowq.entrypoints.flower import pieces
+from flowq.core.states import RunState
+from flowq.entrypoints.flower import parts
 from flowq.entrypoints.flower.run_asked import Asked
 from flowq.entrypoints.flower.run_tabs import ROWS, Turn, turned
+from flowq.entrypoints.flower.templates import run_of_task
 
 
 def test_task_of_flowq_is_known_by_its_ids() -> None:
     run_id = RunId(uuids.uuid7())
     own = SimpleNamespace(uuid=str(node_id(run_id, "a")), root_id=str(run_id))
 
-    assert run_id == pieces.run_of_task(own)
+    assert run_id == run_of_task(own)
 
 
 @pytest.mark.parametrize(
@@ -32,38 +35,50 @@ def test_task_of_flowq_is_known_by_its_ids() -> None:
     ],
 )
 def test_task_of_others_has_no_run(own: object, root: object) -> None:
-    assert pieces.run_of_task(SimpleNamespace(uuid=str(own), root_id=root)) is None
-    assert pieces.run_of_task(SimpleNamespace(uuid=str(own))) is None
+    assert run_of_task(SimpleNamespace(uuid=str(own), root_id=root)) is None
+    assert run_of_task(SimpleNamespace(uuid=str(own))) is None
 
 
 def test_state_is_told_by_sign_and_name() -> None:
-    assert "✗" in pieces.badge("failed")
-    assert ">failed<" in pieces.badge("failed")
-    assert "data-cell" not in pieces.badge("failed", cell=False)
+    assert "✗" in parts.state("failed")
+    assert ">failed<" in parts.state("failed")
+    assert "data-cell" not in parts.state("failed", cell=False)
 
 
-@pytest.mark.parametrize(
-    "cost, unknown, calls, said",
-    [
-        ("0.5", 0, 3, "$0.5000"),
-        ("0", 0, 0, "$0"),
-        ("0", 2, 2, "unknown"),
-        ("0.5", 2, 3, "$0.5000 + 2 unknown"),
-        ("0", 1, 2, "$0 + 1 unknown"),
-    ],
-)
-def test_unknown_cost_is_not_called_nothing(cost: str, unknown: int, calls: int, said: str) -> None:
-    assert said == pieces.paid(Decimal(cost), unknown, calls)
+def test_unknown_cost_is_never_nothing() -> None:
+    assert "$0" == parts.cost(Decimal(0), 0)
+    assert "unknown" in parts.cost(Decimal(0), 5)
+    assert "$" not in parts.cost(Decimal(0), 5)
+    assert "$" not in parts.calls_cost(Decimal(0), 2)
+    assert "$1.00 " in parts.calls_cost(Decimal(1), 2)
+    assert "2 unknown" in parts.calls_cost(Decimal(1), 2)
 
 
-def test_share_is_of_a_bar() -> None:
-    assert [0.0, 33.3, 100.0, 0.0] == [
-        pieces.share(*pair) for pair in ((0, 9), (1, 3), (7, 5), (1, 0))
-    ]
+def test_bar_says_in_words_what_it_shows() -> None:
+    assert "1 of 3" in parts.progress(1, 3)
+    assert "width:33.3%" in parts.progress(1, 3)
+    assert 'aria-valuenow="33.3"' in parts.progress(1, 3)
+    assert "0 of 0" in parts.progress(0, 0)
+
+
+def test_time_of_a_running_run_goes_on() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    then = now - timedelta(seconds=5)
+
+    assert "5.0 s" in parts.elapsed(RunState.RUNNING, then, None, now)
+    assert "data-since" in parts.elapsed(RunState.RUNNING, then, None, now)
+    assert "1.5 s" == parts.elapsed(RunState.FAILED, then, 1500, now)
+    assert "" == parts.elapsed(RunState.PENDING, None, None, now)
+
+
+def test_bar_is_as_long_as_its_share() -> None:
+    found = [parts.percent(*pair) for pair in ((0, 9), (1, 3), (7, 5), (1, 0), (-1, 5))]
+
+    assert [0.0, 33.3, 100.0, 0.0, 0.0] == found
 
 
 def test_json_is_cut_to_what_can_be_read() -> None:
-    text = pieces.as_json({str(number): "x" * 1000 for number in range(1000)})
+    text = parts.as_json({str(number): "x" * 1000 for number in range(1000)})
 
     assert len(text) < 5000
     assert "1,000 characters" in text
