@@ -33,12 +33,13 @@ def browser() -> Iterator[Browser]:
 
 
 def page_of(browser: Browser, svg: str, theme: str, width: int) -> Page:
-    styles = [CSS / "bootstrap.min.css", CSS / "flower.css", STATIC / "picture.css"]
+    styles = [CSS / "bootstrap.min.css", CSS / "flower.css"]
+    styles += [STATIC / "flowq.css", STATIC / "picture.css"]
     css = "".join(file.read_text() for file in styles)
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.set_content(
         f'<!doctype html><html lang="en" data-bs-theme="{theme}"><title>x</title>'
-        f"<style>{css}</style><body class='app-body'><div style='overflow-x: auto'>{svg}</div>"
+        f"<style>{css}</style><body class='app-body flowq-page'><div style='overflow-x: auto'>{svg}</div>"
     )
     return page
 

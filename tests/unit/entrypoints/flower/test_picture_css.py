@@ -1,4 +1,4 @@
-"""The colours of pictures can be told from what lies under them, on both of Flower's themes."""
+"""Colours of states and pictures can be told from what lies under them, on both themes."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,7 @@ from flowq.entrypoints.flower import gantt, graph
 from flowq.entrypoints.flower.handlers import STATIC
 
 CSS = (STATIC / "picture.css").read_text()
+PAGES = (STATIC / "flowq.css").read_text()
 FLOWER = (Path(flower.__file__).parent / "static" / "css" / "flower.css").read_text()
 STATES = ["running", "waiting", "completed", "warning", "failed", "idle"]
 
@@ -22,11 +23,14 @@ def variables(css: str, selector: str) -> dict[str, str]:
 
 def theme(name: str) -> dict[str, str]:
     """The colours of a theme; of what is Flower's as Flower has it."""
-    own = variables(CSS, ".fq-svg") | {"--fq-surface": "#ffffff", "--fq-text": "#212529"}
+    own = variables(PAGES, ".flowq-page") | variables(CSS, ".fq-svg")
+    own |= {"--fq-surface": "#ffffff", "--fq-text": "#212529"}
     if name == "light":
         return own | {"--page": "#f6f8f4"}
-    theirs = variables(FLOWER, '[data-bs-theme="dark"]')
-    dark = own | variables(CSS, '[data-bs-theme="dark"] .fq-svg')
+    selector = '[data-bs-theme="dark"]'
+    theirs = variables(FLOWER, selector)
+    dark = own | variables(PAGES, f"{selector} .flowq-page")
+    dark |= variables(CSS, f"{selector} .fq-svg")
     return dark | {
         "--fq-surface": theirs["--flower-surface"],
         "--fq-text": theirs["--bs-body-color"],
@@ -48,16 +52,18 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("name", ["light", "dark"])
 def test_contrast_is_enough(name: str) -> None:
     colours = theme(name)
-    texts, shapes = ["text", "muted"], ["line", *STATES]
+    texts = ["--fq-text", "--fq-muted"]
+    states = [f"--flowq-{state}" for state in STATES]
     grounds = ["--fq-surface", "--fq-light", "--page"]
     pairs = [(text, ground, 4.5) for text in texts for ground in grounds]
-    pairs += [(shape, ground, 3.0) for shape in shapes for ground in grounds]
-    pairs += [("on", f"--fq-{state}", 4.5) for state in STATES]
+    pairs += [(shape, ground, 3.0) for shape in ["--fq-line", *states] for ground in grounds]
+    pairs += [("--flowq-on", state, 4.5) for state in states]
+    pairs += [(state, ground, 4.5) for state in states for ground in ("--fq-surface", "--page")]
 
     poor = {
-        (what, ground): round(contrast(colours[f"--fq-{what}"], colours[ground]), 2)
+        (what, ground): round(contrast(colours[what], colours[ground]), 2)
         for what, ground, least in pairs
-        if contrast(colours[f"--fq-{what}"], colours[ground]) < least
+        if contrast(colours[what], colours[ground]) < least
     }
 
     assert poor == {}
