@@ -1,5 +1,7 @@
 """How long the pages of the Flows tab take, with many runs: 100,000, and 1,000,000 steps of theirs.
 
+One run more has a map of 10,000 items, of which every hundredth has failed.
+
     python -m benchmarks.pages                    fill PostgreSQL, and ask for each page 50 times
     python -m benchmarks.pages 1000               with fewer runs
 
@@ -18,10 +20,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import uuid_utils.compat as uuids
 from sqlalchemy import Connection, create_engine, text
 
 from benchmarks import servers
 from flowq.core.spec import FlowSpec, StepSpec
+from flowq.entrypoints.flower.run_tabs import TABS
 from tests.servers import free_port, process
 
 RUNS = 100_000
@@ -29,6 +33,7 @@ STEPS = 10
 FLOWS = 50
 USERS = 200
 REQUESTS = 50
+ITEMS = 10_000
 
 #: A UUIDv7 of a moment, by the number of the run; the newest run is a minute old.
 _ID = """CAST(lpad(to_hex(CAST(extract(epoch FROM {moment}) * 1000 AS BIGINT)), 12, '0') || '7'
@@ -69,6 +74,30 @@ SELECT CAST(substr(id::text, 1, 24) || substr(md5(id::text || k), 1, 12) AS UUID
     'n' || replace(id::text, '-', '') || k
 FROM flow_runs CROSS JOIN generate_series(1, :steps) AS k
 """
+_MAPPED_RUN = """
+INSERT INTO flow_runs (id, flow_name, status, execution_mode, step_progress, total_steps,
+    progress_percentage, created_at, started_at, total_tokens, total_cost, inputs, spec, priority)
+VALUES (:id, 'reports.mapped', 'running', 'async', 0, 1, 0, now(), now(), 0, 0, '{}',
+    CAST(:spec AS JSON), 0)
+"""
+_MAP_ROWS = """
+INSERT INTO flow_step_runs (id, flow_run_id, step_name, step_order, status, inputs, tokens_used,
+    cost_estimate, execution_time_ms, created_at, started_at, completed_at, step_key,
+    pending_dependencies, advanced, attempt, recoveries, resends, worker, map_index, map_size,
+    error_type, error_message, step_metadata)
+SELECT CAST(substr(r.id::text, 1, 24) || substr(md5('m' || i), 1, 12) AS UUID), r.id, 'reports.m', 1,
+    CASE WHEN i < 0 THEN 'running' WHEN i % 100 = 0 THEN 'failed' ELSE 'completed' END,
+    json_build_object('n', i), 7, 0, 1000, r.created_at,
+    r.created_at + i * interval '10 milliseconds',
+    CASE WHEN i >= 0 THEN r.created_at + (100 + i) * interval '10 milliseconds' END, 'm', 0,
+    i >= 0, 1, 0, 0, 'worker@host:12', CASE WHEN i >= 0 THEN i END,
+    CASE WHEN i < 0 THEN :items END, CASE WHEN i >= 0 AND i % 100 = 0 THEN 'ValueError' END,
+    CASE WHEN i >= 0 AND i % 100 = 0 THEN repeat('no ', 30) END,
+    CASE WHEN i >= 0 AND i % 100 = 0
+        THEN json_build_object('traceback', repeat('File "x.py", line 3 ', 40), 'item', i) END
+FROM flow_runs AS r CROSS JOIN generate_series(-1, :items - 1) AS i
+WHERE r.flow_name = 'reports.mapped'
+"""
 
 
 def fill(connection: Connection, runs: int) -> None:
@@ -85,12 +114,18 @@ def fill(connection: Connection, runs: int) -> None:
     given_spec = {**given, "spec": json.dumps(spec.to_json())}
     connection.execute(text(_RUN_ROWS), given_spec)
     connection.execute(text(_STEP_ROWS), {"steps": STEPS})
+    mapped = {"name": "reports.mapped", "steps": [{"key": "m", "name": "reports.m"}]}
+    connection.execute(text(_MAPPED_RUN), {"id": uuids.uuid7(), "spec": json.dumps(mapped)})
+    connection.execute(text(_MAP_ROWS), {"items": ITEMS})
 
 
 def pages(connection: Connection) -> dict[str, str]:
     """Return the addresses that are asked for, by what they show."""
     middle = connection.execute(
         text("SELECT id FROM flow_runs ORDER BY id OFFSET (SELECT count(*) / 2 FROM flow_runs)")
+    ).scalar()
+    mapped = connection.execute(
+        text("SELECT id FROM flow_runs WHERE flow_name = 'reports.mapped'")
     ).scalar()
     return {
         "newest runs": "/flows",
@@ -106,6 +141,10 @@ def pages(connection: Connection) -> dict[str, str]:
         "text that nothing has": "/flows?text=nowhere+to+be+found",
         "nothing matches": "/flows?state=paused&user=user-17",
         "a flow": "/flows/by-name/reports.flow_0?window=month",
+        **{f"a map of {ITEMS:,}: {tab}": f"/flows/{mapped}/{tab}" for tab in TABS},
+        "its items": f"/flows/{mapped}/steps/m",
+        "its failed items": f"/flows/{mapped}/steps/m?state=failed",
+        "items near its end": f"/flows/{mapped}/steps/m?after={ITEMS - 1_000}",
     }
 
 

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -518,22 +517,12 @@ def test_every_link_follows_the_prefix_and_the_login(shell: Shell, site: Site) -
 # --- size ----------------------------------------------------------------------------------------
 
 
-def test_page_of_a_map_of_ten_thousand_items_is_small_and_quick(site: Site) -> None:
+def test_page_of_a_map_of_ten_thousand_items_is_small(site: Site) -> None:
     run_id = seeded(site.shell, 10_000)
-    figures = {}
-    for path in (*TABS, "steps/m", "steps/m?state=failed", "steps/m?after=9000"):
-        site.page(f"{run_id}/{path}")
-        took = []
-        for _ in range(5):
-            began = time.perf_counter()
-            answer = site.get(f"/flows/{run_id}/{path}")
-            took.append(time.perf_counter() - began)
-        figures[path] = sorted(took)[2], len(answer.content)
+    paths = [*TABS, "steps/m", "steps/m?state=failed", "steps/m?after=9000"]
+    sizes = {path: len(site.page(f"{run_id}/{path}").encode()) for path in paths}
 
-    for path, (seconds, size) in figures.items():
-        print(f"{path:22} {seconds * 1000:5.0f} ms {size / 1024:6.0f} KiB")
-    assert max(seconds for seconds, _ in figures.values()) < 0.4
-    assert max(size for _, size in figures.values()) < 1_000_000
+    assert {} == {path: size for path, size in sizes.items() if size >= 1_000_000}
 
 
 def seeded(shell: Shell, count: int) -> str:
