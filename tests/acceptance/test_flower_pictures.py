@@ -39,7 +39,8 @@ def page_of(browser: Browser, svg: str, theme: str, width: int) -> Page:
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.set_content(
         f'<!doctype html><html lang="en" data-bs-theme="{theme}"><title>x</title>'
-        f"<style>{css}</style><body class='app-body flowq-page'><div style='overflow-x: auto'>{svg}</div>"
+        f"<style>{css}</style><body class='app-body flowq-page'>"
+        f"<div style='overflow-x: auto'>{svg}</div>"
     )
     return page
 

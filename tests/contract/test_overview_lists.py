@@ -394,10 +394,7 @@ def test_budgets_and_what_was_spent_of_them(records: SqlRecords) -> None:
         "flow:a:2001-01": Decimal(9),
         f"rate:{month}": Decimal(9),
     }
-    rows = [
-        {"key": key, "began_at": NOW, "used": 10, "used_before": 0, "cost": cost}
-        for key, cost in meters.items()
-    ]
+    rows = [{"key": key, "began_at": NOW, "used": 10, "cost": cost} for key, cost in meters.items()]
     records.write(lambda tx: tx.within.execute(insert(Meter), rows))
 
     monthly = records.single(lambda tx: tx.overview.monthly_budgets())
