@@ -85,7 +85,8 @@ INSERT INTO flow_step_runs (id, flow_run_id, step_name, step_order, status, inpu
     cost_estimate, execution_time_ms, created_at, started_at, completed_at, step_key,
     pending_dependencies, advanced, attempt, recoveries, resends, worker, map_index, map_size,
     error_type, error_message, step_metadata)
-SELECT CAST(substr(r.id::text, 1, 24) || substr(md5('m' || i), 1, 12) AS UUID), r.id, 'reports.m', 1,
+SELECT CAST(substr(r.id::text, 1, 24) || substr(md5('m' || i), 1, 12) AS UUID), r.id,
+    'reports.m', 1,
     CASE WHEN i < 0 THEN 'running' WHEN i % 100 = 0 THEN 'failed' ELSE 'completed' END,
     json_build_object('n', i), 7, 0, 1000, r.created_at,
     r.created_at + i * interval '10 milliseconds',

@@ -95,6 +95,9 @@ _STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
 TERMINAL_RUN_STATES = frozenset(state for state, to in _RUN_TRANSITIONS.items() if not to)
 TERMINAL_STEP_STATES = frozenset(state for state, to in _STEP_TRANSITIONS.items() if not to)
 ACTIVE_STEP_STATES = frozenset(StepState) - TERMINAL_STEP_STATES
+OPEN_RUN_STATES = frozenset(RunState) - TERMINAL_RUN_STATES
+#: What progress counts: steps that came to their own end; cancelled ones did not.
+DONE_STEP_STATES = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
 
 
 def run_sources(to: RunState) -> frozenset[RunState]:

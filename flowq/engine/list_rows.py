@@ -8,15 +8,11 @@ costs the same however many runs there are.
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
 
 from flowq.core.budgets import BudgetSpec
 from flowq.core.ids import RunId
-from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.core.states import RunState
 from flowq.core.usage import Usage
-
-#: The states of runs that go on.
-OPEN_RUN_STATES: Final = frozenset(RunState) - TERMINAL_RUN_STATES
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from flowq.core.budgets import BudgetSpec
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.results import ResultRef
 from flowq.core.spec import CallSpec, FlowSpec, StepKind
-from flowq.core.states import RunState, StepState
+from flowq.core.states import DONE_STEP_STATES, RunState, StepState
 from flowq.core.usage import Usage
 
 
@@ -224,8 +224,7 @@ class StepView:
     @property
     def done(self) -> int:
         """How many of them have come to their own end; cancelled ones have not."""
-        ended = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
-        return sum(self.counts.get(state, 0) for state in ended)
+        return sum(self.counts.get(state, 0) for state in DONE_STEP_STATES)
 
     @property
     def failed(self) -> int:

@@ -15,12 +15,11 @@ from flowq.adapters.records.models import FlowRun, FlowStepRun, Meter
 from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.ids import RunId, earliest_id, item_id, node_id
 from flowq.core.spec import FlowSpec, StepSpec
-from flowq.core.states import RunState, StepState
+from flowq.core.states import OPEN_RUN_STATES, RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine import flow_rows
 from flowq.engine.flow_rows import FlowHistory, StepFigures, figures
 from flowq.engine.list_rows import (
-    OPEN_RUN_STATES,
     BudgetedRun,
     Cursor,
     RunFilter,

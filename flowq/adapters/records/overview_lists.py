@@ -32,9 +32,8 @@ from sqlalchemy import (
 from flowq.adapters.records.models import HAS_ERROR, OPEN_RUN
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.core.ids import FIRST_ID, RunId, earliest_id
-from flowq.core.states import RunState, StepState
+from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
 from flowq.engine.list_rows import (
-    OPEN_RUN_STATES,
     Cursor,
     ListedRun,
     RunFilter,
@@ -45,7 +44,6 @@ from flowq.engine.list_rows import (
 
 _R, _S = RUNS.c, STEPS.c
 _DIGITS: Final = 32
-_DONE: Final = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
 #: The steps of an open run are counted if they are no more than this,
 _MOST_COUNTED: Final = 500
 #: and a text is compared with the names of so many flows.
@@ -227,7 +225,7 @@ def _sums(run_id: Any, steps: Any) -> Select[Any]:
         run_id.label("run_id"),
         func.count(steps.c.status).label("rows"),
         func.count(steps.c.status).filter(leaf).label("total"),
-        func.count(steps.c.status).filter(leaf, steps.c.status.in_(_DONE)).label("done"),
+        func.count(steps.c.status).filter(leaf, steps.c.status.in_(DONE_STEP_STATES)).label("done"),
         func.sum(steps.c.tokens_used).label("tokens"),
         func.sum(steps.c.cost_estimate).label("cost"),
     )

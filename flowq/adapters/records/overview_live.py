@@ -13,11 +13,10 @@ from sqlalchemy import Integer, bindparam, func, literal, select, union
 from flowq.adapters.records.models import OPEN_RUN
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.core.ids import RunId
-from flowq.core.states import RunState, StepState
+from flowq.core.states import DONE_STEP_STATES, RunState
 from flowq.engine.live_rows import RunLine
 
 _R, _S = RUNS.c, STEPS.c
-_DONE: Final = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
 _LEAF = _S.map_size.is_(None)
 _KEYS: Any = bindparam("p_keys", expanding=True)
 
@@ -37,7 +36,7 @@ _ALSO: Final = select(*_COLUMNS).where(_R.id.in_(_KEYS))
 _PROGRESS: Final = (
     select(
         _S.flow_run_id,
-        func.count().filter(_LEAF, _S.status.in_(_DONE)),
+        func.count().filter(_LEAF, _S.status.in_(DONE_STEP_STATES)),
         func.count().filter(_LEAF),
         func.coalesce(func.sum(_S.tokens_used), 0),
         func.coalesce(func.sum(_S.cost_estimate), literal(Decimal(0), _S.cost_estimate.type)),

@@ -17,7 +17,7 @@ from flowq.adapters.records.views import head
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.references import LITERAL
 from flowq.core.spec import StepKind
-from flowq.core.states import RunState, StepState
+from flowq.core.states import DONE_STEP_STATES, RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.rows import RunView
 from flowq.engine.run_page_rows import (
@@ -29,7 +29,6 @@ from flowq.engine.run_page_rows import (
 _C, _R, _M = STEPS.c, RUNS.c, METERS.c
 _LINKS: Final = 10
 _WAITS: Final = 10
-_DONE: Final = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
 _IS_NODE: Final = _C.map_index.is_(None)
 #: The node of a map is no step of its own: its items are.
 _IS_LEAF: Final = _C.map_size.is_(None)
@@ -77,7 +76,7 @@ class RunPageReads(RunStepReads):
         summed = replace(
             run,
             total=sum(states.values()),
-            done=sum(states.get(state, 0) for state in _DONE),
+            done=sum(states.get(state, 0) for state in DONE_STEP_STATES),
             tokens=used.tokens,
             cost=used.cost,
         )

@@ -38,6 +38,7 @@ from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import (
     ACTIVE_STEP_STATES,
+    DONE_STEP_STATES,
     TERMINAL_RUN_STATES,
     RunState,
     StepState,
@@ -46,7 +47,6 @@ from flowq.core.states import (
 from flowq.engine.rows import Definition, RunEnding, RunView
 
 _DIGITS = 32
-_DONE = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
 
 
 _S = STEPS.c
@@ -91,7 +91,7 @@ def sums() -> Subquery:
         select(
             bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
             func.count().filter(_LEAF).label("total"),
-            func.count().filter(_LEAF, _S.status.in_(_DONE)).label("done"),
+            func.count().filter(_LEAF, _S.status.in_(DONE_STEP_STATES)).label("done"),
             func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
             cost.label("cost"),
         )

@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from flowq.core.ids import RunId
-from flowq.core.states import RunState
-from flowq.engine.list_rows import OPEN_RUN_STATES, Cursor, RunFilter
+from flowq.core.states import OPEN_RUN_STATES, RunState
+from flowq.engine.list_rows import Cursor, RunFilter
 
 #: The filters of a list, in the order of an address.
 FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to")

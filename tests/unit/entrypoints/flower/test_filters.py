@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 
 from flowq.core.ids import RunId
-from flowq.core.states import RunState
-from flowq.engine.list_rows import OPEN_RUN_STATES, Cursor, RunFilter
+from flowq.core.states import OPEN_RUN_STATES, RunState
+from flowq.engine.list_rows import Cursor, RunFilter
 from flowq.entrypoints.flower.filters import parse
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
