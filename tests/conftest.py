@@ -14,12 +14,14 @@ from uuid import uuid4
 
 import pytest
 import redis
+from playwright.sync_api import Browser
 from sqlalchemy import URL
 
 from flowq import bootstrap
 from flowq.adapters.records import migrations
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests import servers
+from tests.browsers import chromium
 
 #: What the names of priced models may say; see `flowq.entrypoints.fake_llm.faults`.
 FAULTS = (
@@ -125,6 +127,13 @@ def s3_url(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in servers.s3_environment(moto_server).items():
         monkeypatch.setenv(name, value)
     return f"s3://{bucket}/results"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium; its driver holds an event loop, so it does not outlive the module."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

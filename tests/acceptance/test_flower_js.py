@@ -3,23 +3,19 @@
 The page's markup is this test's; the script, the streams and the runs are real.
 """
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
 
-import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page
 
 from flowq.core.ids import RunId
 from tests import servers
 from tests.acceptance import worker_flows as flows
 from tests.cluster import Cluster
 from tests.flowers import flower
-
-CHROMIUM = Path(os.environ.get("FLOWQ_TEST_CHROMIUM", "/usr/bin/chromium"))
 
 RUN = Template("""<!doctype html><html lang="en">
 <head><meta charset="utf-8"><title>$name</title></head><body>
@@ -42,16 +38,6 @@ LIST = Template("""<!doctype html><html lang="en">
 </main><script src="$url/flows/static/flowq.js" defer></script></body></html>""")
 LINE = Template("""<tr data-run-id="$run" data-status="running"><td data-cell="status">running</td>
 <td data-cell="done"></td><td><div data-progress="0"></div></td></tr>""")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists() and os.environ.get("FLOWQ_REQUIRE_BROWSER") != "1":
-        pytest.skip(f"there is no {CHROMIUM}; FLOWQ_TEST_CHROMIUM may name another one")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @contextmanager

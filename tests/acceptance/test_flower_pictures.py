@@ -1,12 +1,10 @@
 """The pictures of runs in a real Chromium: texts stay in their boxes, and Tab reaches links."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import flower
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from flowq.core.attempts import AttemptEnd
 from flowq.core.spec import StepKind
@@ -17,19 +15,8 @@ from flowq.entrypoints.flower.graph import run_graph
 from flowq.entrypoints.flower.handlers import STATIC
 from tests.unit.entrypoints.flower.picturing import CHILD, at, node, past, run
 
-CHROMIUM = Path(os.environ.get("FLOWQ_TEST_CHROMIUM", "/usr/bin/chromium"))
 CSS = Path(flower.__file__).parent / "static" / "css"
 WIDEST = "W" * 60
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists() and os.environ.get("FLOWQ_REQUIRE_BROWSER") != "1":
-        pytest.skip(f"there is no {CHROMIUM}; FLOWQ_TEST_CHROMIUM may name another one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def page_of(browser: Browser, svg: str, theme: str, width: int) -> Page:

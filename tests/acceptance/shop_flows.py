@@ -1,0 +1,120 @@
+"""Flows of a shop with all that an operator meets; `Shop` puts this file into a folder."""
+
+# mypy: disable-error-code="misc, no-any-return"
+
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+import flowq
+from flowq import Budget, StructuredStep, UnstructuredStep, flow, step
+
+
+class Approval(BaseModel):
+    """What an editor answers."""
+
+    approved: bool
+    note: str = ""
+
+
+class CardDeclined(Exception):
+    """The bank said no."""
+
+
+@step
+def load_orders(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step(retries=1, retry_delay=0.01)
+def price_order(number: int, pace: float) -> int:
+    if number == 3 and step.context().attempt == 1:
+        raise ConnectionError("the price list did not answer")
+    time.sleep(pace)
+    return 10 * number
+
+
+@step
+def sum_up(prices: list[int]) -> int:
+    return sum(prices)
+
+
+@step
+def warn_manager(total: int) -> int:
+    return total
+
+
+@step(retries=2, retry_delay=0.2)
+def charge_card(order: int) -> int:
+    time.sleep(0.2)
+    if order == 3:
+        raise CardDeclined("order 3: the bank declined the card")
+    return order
+
+
+@step
+def send_receipts(orders: list[int]) -> int:
+    return len(orders)
+
+
+@step
+def import_file(file: str) -> str:
+    while not Path(file).exists() and not step.context().cancelled:
+        time.sleep(0.02)
+    return file
+
+
+@step
+def publish(text: str) -> str:
+    return text
+
+
+class SummariseArticle(UnstructuredStep):
+    step_name = "summarise_article"
+    prompt_file = "summarise.txt"
+
+    class Inputs(BaseModel):
+        text: str
+
+
+class DescribeArticle(StructuredStep):
+    step_name = "describe_article"
+    prompt_file = "describe.txt"
+
+    class Inputs(BaseModel):
+        text: str
+
+    class Outputs(BaseModel):
+        title: str
+        key_points: list[str]
+
+
+@flow
+def price_orders(count: int, pace: float) -> int:
+    total = sum_up(price_order.map(load_orders(count), pace=pace))
+    return warn_manager.options(when=total < 0)(total)
+
+
+@flow
+def charge_cards(count: int) -> int:
+    return send_receipts(charge_card.map(load_orders(count)))
+
+
+@flow
+def close_day(count: int) -> int:
+    """A child run fails, and so does this."""
+    return warn_manager(charge_cards(count))
+
+
+@flow
+def import_catalogue(file: str) -> str:
+    return publish(import_file(file))
+
+
+@flow(budget=Budget(usd=2, on_exceeded="pause"))
+async def write_article(text: str) -> str:
+    summary = await SummariseArticle().execute({"text": text})
+    described = await DescribeArticle().execute({"text": summary.output_content})
+    answer = await flowq.signal("approve", Approval)
+    return await publish(f"{described.output_content.title}: {answer.note}")

@@ -1,0 +1,58 @@
+"""A real Chromium, the system's own, and what no page may do in it.
+
+Without a browser these tests are skipped with the reason; with `FLOWQ_REQUIRE_BROWSER=1`, as in CI,
+they fail.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+#: Chromium on its own: no sandbox, since CI is root, and nothing that talks to its maker.
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Have a browser; `FLOWQ_TEST_CHROMIUM` may name another one than that of the PATH."""
+    path = os.environ.get("FLOWQ_TEST_CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        assert os.environ.get("FLOWQ_REQUIRE_BROWSER") != "1", "there is no chromium"
+        pytest.skip("there is no chromium; FLOWQ_TEST_CHROMIUM may name another browser")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def complaints(page: Page, address: str) -> list[str]:
+    """Return the list of what is wrong from now on: errors, and requests to other hosts."""
+    told: list[str] = []
+    host = urlsplit(address).netloc
+
+    def asked(url: str) -> None:
+        if urlsplit(url).scheme != "data" and urlsplit(url).netloc != host:
+            told.append(f"asked for {url}")
+
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on(
+        "console",
+        lambda said: told.append(said.text) if said.type in {"error", "warning"} else None,
+    )
+    page.on("request", lambda request: asked(request.url))
+    return told
