@@ -65,6 +65,25 @@ def import_file(file: str) -> str:
     return file
 
 
+@step(retries=2, retry_delay=0.3)
+def fetch(source: str, pace: float) -> str:
+    time.sleep(pace)
+    if source == "weather" and step.context().attempt == 1:
+        raise ConnectionError("the weather did not answer")
+    return source
+
+
+@step
+def forecast(sources: list[str], pace: float) -> str:
+    time.sleep(pace)
+    return " and ".join(sources)
+
+
+@step
+def make_plan(total: int, outlook: str) -> str:
+    return f"{total}, {outlook}"
+
+
 @step
 def publish(text: str) -> str:
     return text
@@ -94,6 +113,15 @@ class DescribeArticle(StructuredStep):
 def price_orders(count: int, pace: float) -> int:
     total = sum_up(price_order.map(load_orders(count), pace=pace))
     return warn_manager.options(when=total < 0)(total)
+
+
+@flow
+def plan_season(count: int, pace: float) -> dict[str, object]:
+    weather = fetch.options(key="fetch_weather")("weather", pace)
+    trends = fetch.options(key="fetch_trends")("trends", 2 * pace)
+    total = sum_up(price_order.map(load_orders(count), pace=pace))
+    plan = make_plan(total, forecast([weather, trends], pace))
+    return {"plan": publish(plan), "warned": warn_manager.options(when=total < 0)(total)}
 
 
 @flow

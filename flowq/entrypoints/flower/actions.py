@@ -166,6 +166,8 @@ class RunAction(Page):
         action = ACTIONS[name]
         page = await self.read(partial(_page, run_id))
         typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
+        if "name" in typed and len(page.waits) == 1:
+            typed["name"] = typed["name"] or page.waits[0].name
         self._ask(page, action, typed)
 
     @authenticated

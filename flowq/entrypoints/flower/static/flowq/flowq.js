@@ -174,6 +174,9 @@
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
   });
+  // On a narrow screen the open tab may lie beyond the edge.
+  const tab = document.querySelector(".flowq-run-tabs [aria-current]");
+  if (tab) tab.closest(".flowq-run-tabs").scrollLeft = tab.offsetLeft - 8;
   const live = document.querySelector("[data-live]");
   if (live) listen(live.dataset.live);
 })();
