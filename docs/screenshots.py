@@ -21,10 +21,10 @@ HERE: Final = Path(__file__).parent
 TEXTS: Final = ("Winter is coming to the shop.", "Chairs from local wood.", "Why lamps hum.")
 #: What the guide shows: file, path, theme, height.
 KEPT: Final = (
-    ("flower-flows", "", "light", 760),
-    ("flower-run", "/{going}", "dark", 1000),
-    ("flower-gantt", "/{planned}/gantt", "light", 830),
-    ("flower-errors", "/{parent}/errors", "light", 900),
+    ("flower-flows", "", "light", 940),
+    ("flower-run", "/{going}", "dark", 1190),
+    ("flower-gantt", "/{planned}/gantt", "light", 910),
+    ("flower-errors", "/{parent}/errors", "light", 990),
 )
 PATHS: Final = {
     "list": "",
