@@ -6,7 +6,7 @@ Whatever a page does, its console stays silent and it asks no other host for any
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import httpx2
 import pytest
@@ -41,7 +41,7 @@ def flower(shop: Shop) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def runs(shop: Shop) -> dict[str, str]:
     """Runs that fail, succeed, wait for a signal, and go on until they are let go; their ids."""
-    made = {
+    made: dict[str, tuple[str, dict[str, Any]]] = {
         "completed": ("price_orders", {"count": 20, "pace": 0}),
         "failed": ("close_day", {"count": 6}),
         "asking": ("write_article", {"text": "Winter is coming to the shop."}),
