@@ -2,9 +2,11 @@
 
 import pytest
 
-from tests.chaos import flows
+from flowq.engine.signals import send_signal
+from tests.chaos import flows, model_flows
+from tests.chaos.bills import model_server
 from tests.chaos.breakable import Database
-from tests.chaos.harness import POINTS, Play
+from tests.chaos.harness import POINTS, Expected, Play
 from tests.chaos.proxy import Proxy
 from tests.chaos.test_broker import submit_some, wait_for_effects
 
@@ -65,13 +67,17 @@ def test_commits_whose_replies_are_lost(play: Play, database: Database, pool: st
 def test_outage_at_every_fault_point(play: Play, database_url: str) -> None:
     """Before a write: it did not happen. After one: it did, and the worker was told otherwise."""
     faults = ";".join(f"{point}:raise*2@2" for point in POINTS)
-    with play(database_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos:
+    environment = {"FLOWQ_MAX_RECOVERIES": "50", "FLOWQ_FAULTS": faults}
+    with model_server(0.1) as (_, models), play(database_url, **environment, **models) as chaos:
         worker = chaos.worker(slots=2)
+        asking = chaos.submit(model_flows.reviewed, Expected(accepts=bool), part=4)
+        send_signal(chaos.cluster.engine, asking, model_flows.SIGNAL, {"by": "ann"})
         for count in (9, 12, 3):
             chaos.submit(flows.mixed, flows.mixed_result(count), count=count, pause=0.8)
             chaos.submit(flows.nested, flows.nested_result(count), count=count)
+            chaos.submit(flows.program, flows.program_result(count), count=count, pause=0.3)
 
-        chaos.check()
+        chaos.check(timeout=90)
 
         assert set(chaos.faults()) == set(POINTS)
         assert worker.poll() is None

@@ -271,7 +271,7 @@ def above(count: int) -> Any:
 def months(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Moves on by so many months, and lets one sweeper look."""
     now = [datetime(2030, 11, 1, tzinfo=UTC)]
-    monkeypatch.setattr("flowq.adapters.records.meters._month", lambda: now[0])
+    monkeypatch.setattr("flowq.adapters.records.meters.month_of_meters", lambda: now[0])
 
     def move(count: int) -> None:
         number = now[0].month - 1 + count
