@@ -81,7 +81,8 @@ def test_budget_holds_for_steps_that_call_models(stage: Stage, fake_llm: FakeLlm
 
 # --- images in the cache -------------------------------------------------------------------------
 
-OLD = Policies(retention=timedelta(0), orphans_after=timedelta(0))
+#: What has just ended is old: databases count milliseconds, and stores may count less finely.
+OLD = Policies(retention=timedelta(seconds=-5), orphans_after=timedelta(seconds=-5))
 
 
 @step(cache=3600)
