@@ -40,12 +40,14 @@ def test_processes_take_turns_with_one_program(cluster: Cluster) -> None:
         cluster.worker(*POOLS["prefork"], name="one", environment=patient),
         cluster.worker(*POOLS["prefork"], name="two", environment=patient),
     ):
-        run_id = cluster.submit(flows.long_row, count=60)
-        assert cluster.result(run_id, timeout=50) >= 2
+        # One alone may find the same process free each time.
+        run_ids = [cluster.submit(flows.long_row, count=60) for _ in range(3)]
+        assert max(cluster.result(run_id, timeout=50) for run_id in run_ids) >= 2
 
-    view = cluster.view(run_id)
-    assert [step for step in view.steps if (step.attempts, step.recoveries) != (1, 0)] == []
-    assert len(view.steps) == 61
+    for run_id in run_ids:
+        view = cluster.view(run_id)
+        assert [step for step in view.steps if (step.attempts, step.recoveries) != (1, 0)] == []
+        assert len(view.steps) == 61
 
 
 def test_sleeping_program_holds_no_worker(cluster: Cluster, tmp_path: Path) -> None:
