@@ -86,7 +86,8 @@
     for (const part of all(parts)) {
       const fresh = page.querySelector(named("data-live-part", part.dataset.livePart));
       const active = part.contains(document.activeElement) && document.activeElement;
-      if (!fresh || (active && active.matches("input, select, textarea"))) continue;
+      if (!fresh || part.isEqualNode(fresh)) continue;
+      if (active && active.matches("input, select, textarea")) continue;
       const open = all("details[open][id]", part).map((details) => details.id);
       const [left, link] = [part.scrollLeft, active && active.getAttribute("href")];
       part.replaceChildren(...fresh.childNodes);
