@@ -164,6 +164,7 @@ def test_signal_is_answered_and_the_run_completes(
 
     payload.fill('{"approved": true, "note": "well done"}')
     send.click()
+    expect(page.get_by_text("The signal is sent.")).to_be_visible()
 
     mark(page)
     expect(state(page)).to_have_text("completed")
@@ -212,11 +213,10 @@ def test_every_tab_shows_itself(page: Page, flower: str, runs: dict[str, str]) -
             page.wait_for_url(f"**/{tab.lower()}")
             expect(link).to_have_attribute("aria-current", "page")
             if tab in {"Graph", "Gantt"}:
-                picture = page.locator("svg.fq-svg")
-                expect(picture).to_be_visible()
-                box = picture.bounding_box()
-                assert box is not None
-                assert box["height"] > 40
+                expect(page.locator("svg.fq-svg")).to_be_visible()
+                page.wait_for_function(  # asked at once: a live page may put a newer one there
+                    "document.querySelector('svg.fq-svg')?.getBoundingClientRect().height > 40"
+                )
                 assert "rgb(0, 0, 0)" != page.locator(".fq-svg text").first.evaluate(
                     "text => getComputedStyle(text).fill"
                 )  # its styles were found
