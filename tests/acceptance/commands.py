@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,6 +136,10 @@ class Shell:
         assert 'Traceback (most recent call last):\n  File "<frozen runpy>"' not in done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def python(self, code: str, *, given: str = "") -> str:
+        """Run code in this folder; see `python`."""
+        return python(code, self.environment, folder=self.folder, given=given)
+
     @contextmanager
     def begun(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Type `flowq …` and look at it while it runs."""
@@ -199,6 +203,24 @@ class Shell:
     def stop_server(self) -> None:
         """End the embedded server of this folder, if there is one."""
         EmbeddedValkey(self.home).stop()
+
+
+def python(
+    code: str, environment: Mapping[str, str], *, folder: Path = ROOT, given: str = ""
+) -> str:
+    """Run code in a process of its own, where warnings are errors; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        check=False,
+        cwd=folder,
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout.strip()
 
 
 def interrupt(process: subprocess.Popen[str]) -> Done:

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,17 +38,7 @@ class Shop:
 
     def enqueue(self, *runs: tuple[str, dict[str, Any]]) -> list[str]:
         """Enqueue runs by the names of their flows; return their ids."""
-        done = subprocess.run(
-            [sys.executable, "-c", ENQUEUE],
-            check=True,
-            cwd=self.shell.folder,
-            env=self.shell.environment,
-            input=json.dumps(runs),
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
-        ids: list[str] = json.loads(done.stdout)
+        ids: list[str] = json.loads(self.shell.python(ENQUEUE, given=json.dumps(runs)))
         return ids
 
 

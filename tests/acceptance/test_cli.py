@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -289,16 +287,7 @@ def test_budget_of_a_run_is_raised_and_shown(shell: Shell) -> None:
 import flowq, flows
 print(flows.patient.enqueue({str(file)!r}, budget=flowq.Budget(usd="0.5", tokens=10)).id)
 """
-    started = subprocess.run(
-        [sys.executable, "-c", script],
-        check=True,
-        cwd=shell.folder,
-        env=shell.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    run_id = started.stdout.strip()
+    run_id = shell.python(script)
     assert "$0.5000, 10 tokens, then fail" in shell.flowq("runs", "show", run_id).out
 
     done = shell.flowq("runs", "raise-budget", run_id, "--usd", "5", "--tokens", "20", "--json")
@@ -345,14 +334,6 @@ except flowq.errors.RunCancelled as error:
     print(error.message)
 print(run.cancel("late"))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        check=True,
-        cwd=shell.folder,
-        env=shell.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    said = shell.python(script)
 
-    assert f"run {run_id} cancelled: bob: no longer needed\ncancelled\n" == done.stdout
+    assert f"run {run_id} cancelled: bob: no longer needed\ncancelled" == said

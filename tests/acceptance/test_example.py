@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tokenize
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests import servers
+from tests.acceptance.commands import python
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -90,21 +90,6 @@ def worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[None]:
 
         wait_until(is_ready, timeout=60, what="the worker is ready")
         yield
-
-
-def python(code: str, environment: dict[str, str]) -> str:
-    """Run code in a process of its own; give what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        check=False,
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert 0 == done.returncode, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.fixture

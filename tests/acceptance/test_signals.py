@@ -1,8 +1,6 @@
 """Programs from the command line and from a script, with a real worker and without any."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -158,17 +156,9 @@ def test_waiting_for_a_run_waits_for_the_one_as_which_it_goes_on(shell: Shell) -
         "import talks; run = talks.counted.enqueue(left=3);"
         "print(run.result(timeout=60), run.newest.id != run.id)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        cwd=shell.folder,
-        env=shell.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    said = shell.python(code)
 
-    assert "6 True" == done.stdout.strip()
+    assert "6 True" == said
 
 
 def test_flow_is_executed_here_and_now(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -177,18 +167,9 @@ def test_flow_is_executed_here_and_now(tmp_path_factory: pytest.TempPathFactory)
     (shell.folder / "talks.py").write_text(TALKS)
     assert 0 == shell.flowq("db", "upgrade").code
 
-    done = subprocess.run(
-        [sys.executable, "-c", HERE],
-        check=False,
-        cwd=shell.folder,
-        env=shell.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    said = shell.python(HERE)
 
-    assert 0 == done.returncode, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(said)
     assert {"texts": ["ANN", "EVE"]} == found["result"]
     assert "there is nobody" == found["raised"]
     assert "name: expected a value, got nothing" in found["refused"]

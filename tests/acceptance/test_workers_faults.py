@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +11,8 @@ from flowq.adapters.embedded import EmbeddedValkey
 from flowq.core.states import RunState, StepState
 from tests import servers
 from tests.acceptance import worker_flows as flows
-from tests.cluster import ROOT, Cluster
+from tests.acceptance.commands import python
+from tests.cluster import Cluster
 from tests.waiting import wait_until
 
 LIMIT = 1024
@@ -202,19 +201,10 @@ print(again.id == run.id, again.result(timeout=1))
 """
     queues = "--queues=celery,maths"
     with cluster.worker("--pool=threads", queues, app="tests.acceptance.users_app"):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", script],
-            check=False,
-            env=cluster.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr + cluster.logs()
+        said = python(script, cluster.environment)
         wait_until((tmp_path / "touched").exists, what="the app's own task runs")
 
-    assert done.stdout.splitlines() == ["42", "[4, 8] completed 1.0", "True [4, 8]"]
+    assert said.splitlines() == ["42", "[4, 8] completed 1.0", "True [4, 8]"]
 
 
 def test_step_goes_to_the_queue_that_task_routes_give_it(cluster: Cluster) -> None:
