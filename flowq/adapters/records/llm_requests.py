@@ -12,14 +12,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, insert, literal, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from flowq.adapters.records.meters import SqlMeters
 from flowq.adapters.records.repository import REQUESTS, RUNS, STEPS, Repository
 from flowq.adapters.records.runs import sums
 from flowq.adapters.records.token_rates import SqlTokenRates
-from flowq.adapters.records.types import DbNow, UtcDay
+from flowq.adapters.records.types import DbNow, UtcDay, total_cost
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.limits import Limit
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
@@ -91,7 +91,7 @@ _GROUPS: Mapping[CostBy, ColumnElement[Any]] = {
     CostBy.DAY: UtcDay(_Q.created_at),
 }
 _ENDED_WELL = (RequestStatus.STARTED, RequestStatus.COMPLETED)
-_COST = func.coalesce(func.sum(_Q.cost), literal(Decimal(0), _Q.cost.type))
+_COST = total_cost(_Q.cost)
 
 
 class LlmRequestRepo(Repository):

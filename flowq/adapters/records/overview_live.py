@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Integer, bindparam, func, literal, select, union
+from sqlalchemy import Integer, bindparam, func, select, union
 
 from flowq.adapters.records.models import OPEN_RUN
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.types import total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import DONE_STEP_STATES, RunState
 from flowq.engine.live_rows import RunLine
@@ -39,7 +40,7 @@ _PROGRESS: Final = (
         func.count().filter(_LEAF, _S.status.in_(DONE_STEP_STATES)),
         func.count().filter(_LEAF),
         func.coalesce(func.sum(_S.tokens_used), 0),
-        func.coalesce(func.sum(_S.cost_estimate), literal(Decimal(0), _S.cost_estimate.type)),
+        total_cost(_S.cost_estimate),
     )
     .where(_S.flow_run_id.in_(_KEYS))
     .group_by(_S.flow_run_id)

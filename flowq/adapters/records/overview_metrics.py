@@ -6,7 +6,6 @@ run would cost more than reading the runs now and then. Who asks has to rest in 
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, case, func, literal, select, true, union_all
@@ -14,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from flowq.adapters.records.models import LEASED, OPEN_RUN, QUEUED, RETRYING, TIMED
 from flowq.adapters.records.repository import REQUESTS, RUNS, STEPS, Repository
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.core.usage import OPEN_REQUESTS, RequestStatus, Tokens
@@ -108,7 +107,7 @@ class MetricReads(Repository):
                 func.sum(_Q.input_tokens),
                 func.sum(_Q.output_tokens),
                 func.sum(_Q.cached_tokens),
-                func.coalesce(func.sum(_Q.cost), literal(Decimal(0), _Q.cost.type)),
+                total_cost(_Q.cost),
             )
             .where(and_(*begun), _Q.status.not_in(OPEN_REQUESTS))
             .group_by(flow, model)

@@ -1,13 +1,13 @@
 """Steps, items, failures and costs of one run, a page at a time."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 
 from flowq.adapters.records.repository import REQUESTS, STEPS, Repository
 from flowq.adapters.records.step_reads import MARK, step_mark
+from flowq.adapters.records.types import total_cost
 from flowq.adapters.records.views import STEP_COLUMNS, counted_items, step_view
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import StepState
@@ -17,10 +17,8 @@ from flowq.engine.run_page_rows import FailedStep, ItemView, StepCost
 
 _C, _Q = STEPS.c, REQUESTS.c
 _IS_NODE: Final = _C.map_index.is_(None)
-COST: Final = func.coalesce(
-    func.sum(_C.cost_estimate), literal(Decimal(0), _C.cost_estimate.type)
-).label("cost")
-SAVED_COST: Final = func.coalesce(func.sum(_C.saved_cost), literal(Decimal(0), _C.saved_cost.type))
+COST: Final = total_cost(_C.cost_estimate).label("cost")
+SAVED_COST: Final = total_cost(_C.saved_cost)
 _ENDED_WELL: Final = (RequestStatus.STARTED, RequestStatus.COMPLETED)
 _ITEM: Final = (
     _C.id,

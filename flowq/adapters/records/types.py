@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     BindParameter,
+    ColumnElement,
     DateTime,
     Dialect,
     Float,
@@ -20,6 +21,8 @@ from sqlalchemy import (
     Numeric,
     String,
     bindparam,
+    func,
+    literal,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -193,3 +196,8 @@ def dump_json(value: Any) -> str:
     if isinstance(value, EncodedJson):
         return value.text
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def total_cost(column: Any) -> ColumnElement[Decimal]:
+    """Sum costs; of no rows that is nothing, in the column's own type, and not NULL."""
+    return func.coalesce(func.sum(column), literal(Decimal(0), column.type))
