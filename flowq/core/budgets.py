@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from flowq.core.errors import InvalidInput
+from flowq.core.ids import RunId
 from flowq.core.usage import Usage
 
 #: Columns hold nine digits before the point and nine after it.
 _MOST_USD: Final = Decimal(10**9 - 1)
 _MOST_TOKENS: Final = 2**31 - 1
+_OF_RUN: Final = "run:"
 
 
 class BudgetAction(StrEnum):
@@ -93,6 +96,18 @@ def budget_of(value: Any) -> BudgetSpec | None:
             hint="give Budget(usd=5) or Budget(tokens=1_000_000)",
         )
     return value.spec
+
+
+def run_meter(run_id: UUID) -> str:
+    """Return the name under which is counted what a run has spent."""
+    return f"{_OF_RUN}{run_id}"
+
+
+def run_of_meter(meter: str) -> RunId | None:
+    """Return the run whose spending a meter counts; None if it counts a flow's or a user's."""
+    if not meter.startswith(_OF_RUN):
+        return None
+    return RunId(UUID(meter.removeprefix(_OF_RUN)))
 
 
 def dollars(value: Any) -> Decimal | None:

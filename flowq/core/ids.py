@@ -20,6 +20,10 @@ LeaseToken = NewType("LeaseToken", UUID)
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
 
+#: Bits of a UUIDv7 below its time, and the hex digits of all of it.
+_BELOW_TIME = 80
+_DIGITS = 32
+
 #: Id of a batch and of its Celery group: what it holds, then where.
 BatchId = NewType("BatchId", str)
 
@@ -91,7 +95,21 @@ def _derived(parent: UUID, name: str) -> UUID:
 
 def earliest_id(moment: datetime) -> UUID:
     """Return the least UUIDv7 of a moment: ids made before it are smaller."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    return UUID(int=int(moment.timestamp() * 1000) << _BELOW_TIME)
+
+
+def ids_of_same_moment(one: UUID) -> tuple[UUID, UUID]:
+    """Return the first and last UUIDv7 of an id's moment: what is derived from it lies between."""
+    first = one.int >> _BELOW_TIME << _BELOW_TIME
+    return UUID(int=first), UUID(int=first + (1 << _BELOW_TIME) - 1)
+
+
+def ids_with_prefix(text: str) -> tuple[UUID, UUID] | None:
+    """Return the first and last id that begin with a text, as people shorten ids; None if none."""
+    digits = text.replace("-", "").lower()
+    if not 0 < len(digits) <= _DIGITS or set(digits) - set("0123456789abcdef"):
+        return None
+    return UUID(digits.ljust(_DIGITS, "0")), UUID(digits.ljust(_DIGITS, "f"))
 
 
 def idempotency_key(step_run_id: StepRunId) -> str:

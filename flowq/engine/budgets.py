@@ -15,10 +15,17 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
 
 from flowq.core.attempts import AttemptEnd
-from flowq.core.budgets import BudgetAction, BudgetSpec, dollars, plain, whole_tokens
+from flowq.core.budgets import (
+    BudgetAction,
+    BudgetSpec,
+    dollars,
+    plain,
+    run_meter,
+    run_of_meter,
+    whole_tokens,
+)
 from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
@@ -71,7 +78,7 @@ def meters_of(engine: Engine, run_id: RunId) -> tuple[str, ...]:
 
 def meters_of_runs(definition: Definition) -> list[str]:
     """Return those of the run and of the runs above it; a child run that it starts has them too."""
-    own = [] if definition.spec.budget is None else [f"run:{definition.run_id}"]
+    own = [] if definition.spec.budget is None else [run_meter(definition.run_id)]
     return [*own, *definition.spec.charged_to]
 
 
@@ -108,7 +115,7 @@ def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
         Held: one is, that says `pause`; the run is paused now.
     """
     assert caller.run_id is not None
-    runs = [RunId(_id(meter)) for meter in caller.meters if meter.startswith("run:")]
+    runs = [run_id for run_id in map(run_of_meter, caller.meters) if run_id is not None]
 
     def read(tx: Transaction) -> tuple[Mapping[str, Usage], Mapping[RunId, BudgetSpec]]:
         return tx.meters.spent(caller.meters), tx.runs.budgets(runs) if runs else {}
@@ -124,24 +131,20 @@ def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
             raise BudgetExceeded(why, hint=_hint(meter, caller.run_id))
         definition = engine.definitions.get(caller.run_id).definition
         outermost = [definition, *_ancestors(engine, definition)][-1].run_id
-        paused = RunId(_id(meter)) if meter.startswith("run:") else outermost
-        pause(engine, paused, why)
+        pause(engine, run_of_meter(meter) or outermost, why)
         raise Held(why)
 
 
 def _budget(
     engine: Engine, caller: Caller, meter: str, budgets: Mapping[RunId, BudgetSpec]
 ) -> BudgetSpec | None:
-    if meter.startswith("run:"):
-        return budgets.get(RunId(_id(meter)))
+    run_id = run_of_meter(meter)
+    if run_id is not None:
+        return budgets.get(run_id)
     if meter.startswith("user:"):
         return engine.policies.user_budget
     assert caller.run_id is not None
     return _of_flow(engine, engine.definitions.get(caller.run_id).definition)
-
-
-def _id(meter: str) -> UUID:
-    return UUID(meter.removeprefix("run:"))
 
 
 def _whose(meter: str) -> str:

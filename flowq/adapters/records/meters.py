@@ -6,7 +6,6 @@ with the sum of the calls that were made in it before.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, literal, select, update
@@ -14,6 +13,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import METERS, REQUESTS, Repository
+from flowq.adapters.records.types import total_cost
+from flowq.core.budgets import run_of_meter
 from flowq.core.usage import Usage
 
 _M, _Q = METERS.c, REQUESTS.c
@@ -76,7 +77,7 @@ class SqlMeters(Repository):
         begins = Usage()
         if kind in _COLUMNS:
             tokens = func.coalesce(func.sum(_Q.input_tokens + _Q.output_tokens), 0)
-            cost = func.coalesce(func.sum(_Q.cost), literal(Decimal(0), _Q.cost.type))
+            cost = total_cost(_Q.cost)
             made = select(tokens, cost).where(_COLUMNS[kind] == name, _Q.created_at >= month)
             row = self._run(made).one()
             begins = Usage(int(row[0]), row[1])
@@ -90,4 +91,4 @@ def month_of_meters() -> datetime:
 
 
 def _key(meter: str, month: datetime) -> str:
-    return meter if meter.startswith("run:") else f"{meter}:{month:%Y-%m}"
+    return f"{meter}:{month:%Y-%m}" if run_of_meter(meter) is None else meter

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Text, and_, cast, func, literal, or_, select, true
+from sqlalchemy import Text, and_, cast, func, or_, select, true
 
 from flowq.adapters.records.meters import month_of_meters
 from flowq.adapters.records.models import OPEN_RUN
 from flowq.adapters.records.repository import METERS, RUNS, STEPS, Repository
+from flowq.adapters.records.types import total_cost
 from flowq.adapters.records.views import budget_of_row
+from flowq.core.budgets import run_meter
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState
@@ -55,7 +56,7 @@ class CostReads(Repository):
     def budgeted_runs(self, *, limit: int = 20) -> list[BudgetedRun]:
         """Return the newest open runs that have a budget of their own."""
         rows = self._run(_BUDGETED.limit(limit)).all()
-        keys = [f"run:{row.id}" for row in rows]
+        keys = [run_meter(row.id) for row in rows]
         meters = self._run(select(_M.key, _M.used, _M.cost).where(_M.key.in_(keys)))
         used = {row.key: Usage(int(row.used), row.cost) for row in meters}
         return [
@@ -64,7 +65,7 @@ class CostReads(Repository):
                 row.flow_name,
                 RunState(row.status),
                 budget_of_row(row.budget_usd, row.budget_tokens, row.budget_action),
-                used.get(f"run:{row.id}", Usage()),
+                used.get(run_meter(row.id), Usage()),
             )
             for row in rows
         ]
@@ -73,11 +74,10 @@ class CostReads(Repository):
         self, *, since: datetime, flow_name: str | None = None, user_id: str | None = None
     ) -> Saved:
         """Return what was taken from the cache since a moment."""
-        nothing = literal(Decimal(0), _S.saved_cost.type)
         query = select(
             func.count(),
             func.coalesce(func.sum(_S.saved_tokens), 0),
-            func.coalesce(func.sum(_S.saved_cost), nothing),
+            total_cost(_S.saved_cost),
         ).where(_S.cached_from.is_not(None), _S.completed_at >= since)
         whose = [
             None if flow_name is None else _R.flow_name == flow_name,

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from flowq.adapters.records.models import HAS_ERROR, OPEN_RUN
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
-from flowq.core.ids import FIRST_ID, RunId, earliest_id
+from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_with_prefix
 from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
 from flowq.engine.list_rows import (
     Cursor,
@@ -188,10 +188,9 @@ class ListReads(Repository):
         having = [name for name in names if part in name.casefold()]
         if having:
             ways.append(_R.flow_name.in_(having))
-        digits = wanted.replace("-", "").lower()
-        if 0 < len(digits) <= _DIGITS and not set(digits) - set("0123456789abcdef"):
-            low, high = UUID(digits.ljust(_DIGITS, "0")), UUID(digits.ljust(_DIGITS, "f"))
-            ways.append(_R.id.between(low, high))
+        span = ids_with_prefix(wanted)
+        if span is not None:
+            ways.append(_R.id.between(*span))
         return ways
 
     def _counted(self, rows: Sequence[Any]) -> dict[UUID, Any]:

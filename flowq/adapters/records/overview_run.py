@@ -7,14 +7,14 @@ they lie, listed by keyset over the index of nodes, and no column is read that i
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import func, select
 
 from flowq.adapters.records.overview_run_steps import COST, SAVED_COST, RunStepReads
 from flowq.adapters.records.repository import METERS, RUNS, STEPS
 from flowq.adapters.records.views import head
-from flowq.core.ids import RunId, StepRunId
+from flowq.core.budgets import run_meter
+from flowq.core.ids import RunId, StepRunId, ids_of_same_moment
 from flowq.core.references import LITERAL
 from flowq.core.spec import StepKind
 from flowq.core.states import DONE_STEP_STATES, RunState, StepState
@@ -95,7 +95,7 @@ class RunPageReads(RunStepReads):
         return self._run(query.limit(1)).first() is not None
 
     def _spent(self, run_id: RunId) -> Usage:
-        query = select(_M.used, _M.cost).where(_M.key == f"run:{run_id}")
+        query = select(_M.used, _M.cost).where(_M.key == run_meter(run_id))
         row = self._run(query).first()
         return Usage() if row is None else Usage(int(row[0]), row[1])
 
@@ -110,12 +110,11 @@ class RunPageReads(RunStepReads):
 
     def _children(self, run_id: RunId) -> tuple[tuple[RunLink, ...], int]:
         """Return the first child runs: their ids keep the time of this one's, see `core.ids`."""
-        first = run_id.int >> 80 << 80
         query = (
             select(_R.id, _R.flow_name, _R.status, _C.step_key, func.count().over())
             .join(STEPS, _C.id == _R.parent_step_run_id)
             .where(
-                _R.id.between(UUID(int=first), UUID(int=first + (1 << 80) - 1)),
+                _R.id.between(*ids_of_same_moment(run_id)),
                 _C.flow_run_id == run_id,
             )
             .order_by(_R.created_at, _C.step_order, _C.map_index)

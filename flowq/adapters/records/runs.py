@@ -19,7 +19,6 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
     select,
     update,
 )
@@ -31,10 +30,10 @@ from flowq.adapters.records.pause_writes import RunPauses
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.run_inserts import RunInserts
-from flowq.adapters.records.types import DbNow, ElapsedMs
+from flowq.adapters.records.types import DbNow, ElapsedMs, total_cost
 from flowq.adapters.records.views import budget_of_row, head, listed, view
-from flowq.core.budgets import BudgetSpec
-from flowq.core.ids import RunId, StepRunId
+from flowq.core.budgets import BudgetSpec, run_meter
+from flowq.core.ids import RunId, StepRunId, ids_with_prefix
 from flowq.core.spec import FlowSpec
 from flowq.core.states import (
     ACTIVE_STEP_STATES,
@@ -86,14 +85,13 @@ _LEAF = _S.map_size.is_(None)
 
 def sums() -> Subquery:
     """Return what the rows of the run `p_run` amount to."""
-    cost = func.coalesce(func.sum(_S.cost_estimate), literal(Decimal(0), _S.cost_estimate.type))
     return (
         select(
             bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
             func.count().filter(_LEAF).label("total"),
             func.count().filter(_LEAF, _S.status.in_(DONE_STEP_STATES)).label("done"),
             func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
-            cost.label("cost"),
+            total_cost(_S.cost_estimate).label("cost"),
         )
         .where(_OF_THIS)
         .subquery("sums")
@@ -210,11 +208,10 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
 
     def find(self, text: str) -> list[tuple[RunId, str]]:
         """Return runs whose id begins with `text`, three at most, with the names of their flows."""
-        digits = text.replace("-", "").lower()
-        if not digits or len(digits) > _DIGITS or set(digits) - set("0123456789abcdef"):
+        span = ids_with_prefix(text)
+        if span is None:
             return []
-        low, high = UUID(digits.ljust(_DIGITS, "0")), UUID(digits.ljust(_DIGITS, "f"))
-        rows = self._newest(FlowRun.id.between(low, high), 3, 0)
+        rows = self._newest(FlowRun.id.between(*span), 3, 0)
         return [(RunId(row.id), row.flow_name) for row in rows]
 
     def view(self, run_id: RunId) -> RunView | None:
@@ -262,7 +259,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         """Link a run with the one as which it goes on, which takes over what was said about it."""
         self._run(_INHERIT, {"p_run": run_id, "p_new": new})
         self._run(_LINK, {"p_run": run_id, "p_new": new})
-        SqlMeters(self._within).go_on(f"run:{run_id}", f"run:{new}")
+        SqlMeters(self._within).go_on(run_meter(run_id), run_meter(new))
 
     def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
         """Read what runs may spend as it is now; those without a budget are left out."""

@@ -12,7 +12,7 @@ from uuid import UUID
 import flower
 from tornado.template import Loader, Template
 
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, ids_of_same_moment
 
 #: Where Flower's own templates are.
 FLOWERS: Final = Path(flower.__file__).parent / "templates"
@@ -71,5 +71,6 @@ def run_of_task(task: Any) -> RunId | None:
         root, own = UUID(str(task.root_id)), UUID(str(task.uuid))
     except (AttributeError, ValueError):
         return None
-    is_ours = root.version == own.version == 7 and root.int >> 80 == own.int >> 80
+    first, last = ids_of_same_moment(root)
+    is_ours = root.version == own.version == 7 and first <= own <= last
     return RunId(root) if is_ours else None
