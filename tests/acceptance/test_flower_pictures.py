@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 from flowq.core.attempts import AttemptEnd
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
-from flowq.engine.picture_rows import ChildRun, EdgeKind, PictureEdge, RunPicture
+from flowq.engine.picture_rows import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
 from flowq.entrypoints.flower.gantt import run_gantt
 from flowq.entrypoints.flower.graph import run_graph
 from flowq.entrypoints.flower.handlers import STATIC
@@ -71,9 +71,13 @@ def test_texts_stay_in_their_boxes(browser: Browser, theme: str, width: int) -> 
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page stands still"
 
 
+def to_child(node: PictureNode) -> str | None:
+    return None if node.child is None else f"#{node.child.id}"
+
+
 def test_link_to_a_child_run_is_reached_by_tab_and_shows_it(browser: Browser) -> None:
     for draw in (run_graph, run_gantt):
-        svg = draw(picture(), now=at(20), link=lambda run_id: f"#{run_id}")
+        svg = draw(picture(), now=at(20), link=to_child)
         page = page_of(browser, svg, "light", 1280)
         stroke = "getComputedStyle(document.querySelector('a :is(.fq-box, .fq-lane)')).strokeWidth"
         before = page.evaluate(stroke)

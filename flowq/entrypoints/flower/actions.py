@@ -20,7 +20,8 @@ from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.engine import Engine
 from flowq.engine.run_page_rows import RunPage
-from flowq.entrypoints.flower.handlers import Page, refuse_when_read_only
+from flowq.entrypoints.flower.handlers import Page
+from flowq.entrypoints.flower.run_asked import read_page, run_id_of
 
 Form = Mapping[str, str]
 
@@ -162,9 +163,9 @@ class RunAction(Page):
     @authenticated
     async def get(self, run_id: str, name: str) -> None:
         """Show what will happen, and ask for what it needs."""
-        refuse_when_read_only(self)
+        self.refuse_when_read_only()
         action = ACTIONS[name]
-        page = await self.read(partial(_page, run_id))
+        page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
         typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
         if "name" in typed and len(page.waits) == 1:
             typed["name"] = typed["name"] or page.waits[0].name
@@ -173,7 +174,7 @@ class RunAction(Page):
     @authenticated
     async def post(self, run_id: str, name: str) -> None:
         """Do it, and lead back to the run."""
-        refuse_when_read_only(self)
+        self.refuse_when_read_only()
         action = ACTIONS[name]
         typed = {field: self.get_body_argument(field, "")[:_LONGEST] for field in action.fields}
         given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
@@ -182,7 +183,7 @@ class RunAction(Page):
         except (RunNotFound, Unavailable):
             raise
         except FlowqError as error:
-            page = await self.read(partial(_page, run_id))
+            page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
             self.set_status(409 if not isinstance(error, InvalidInput) else 400)
             self._ask(page, action, typed, error)
             return
@@ -208,14 +209,6 @@ class RunAction(Page):
         who = self.current_user if isinstance(self.current_user, str) else ""
         by = f"by {who} in Flower" if who else "in Flower"
         return f"{typed.strip()} ({by})" if typed.strip() else by
-
-
-def _page(run_id: str, engine: Engine) -> RunPage:
-    run = Run.get(run_id)
-    page = engine.records.single(lambda tx: tx.overview.run_page(run.id))
-    if page is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="it was deleted")
-    return page
 
 
 def _do(run_id: str, action: Action, form: Form, _: Engine) -> None:

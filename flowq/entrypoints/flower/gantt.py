@@ -13,23 +13,24 @@ items ended when. Pure: rows in, text out. Classes, all styled in `picture.css`:
     fq-tick, fq-grid, fq-now     the axis
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from flowq.core.attempts import AttemptEnd
-from flowq.core.ids import RunId
 from flowq.core.states import StepState
 from flowq.engine.picture_rows import PictureNode, RunPicture
 from flowq.entrypoints.flower.axis import Axis, ticks
 from flowq.entrypoints.flower.critical import critical_path, ready_times
 from flowq.entrypoints.flower.svg import (
+    Link,
     counted,
     element,
     framed,
     label,
     linked,
+    nowhere,
     safe,
     sign,
 )
@@ -76,8 +77,7 @@ def run_gantt(
     picture: RunPicture,
     *,
     now: datetime,
-    link: Callable[[RunId], str] | None = None,
-    step_link: Callable[[PictureNode], str | None] | None = None,
+    link: Link = nowhere,
     most_rows: int = _MOST_ROWS,
     prefix: str = "fq-gantt",
 ) -> str:
@@ -86,23 +86,16 @@ def run_gantt(
     Args:
         picture: What is known of it.
         now: The time, until which what goes on is drawn.
-        link: From the id of a child run to the address of its page.
-        step_link: From a step to an address, or None; a step with a child run goes to `link`.
+        link: From a step to an address, or None.
         most_rows: How many steps are shown.
         prefix: Begins the ids in the picture.
     """
-
-    def href(node: PictureNode) -> str | None:
-        if node.child is not None and link is not None:
-            return link(node.child.id)
-        return step_link(node) if step_link is not None else None
-
     axis = _axis(picture, now)
     critical = critical_path(picture, now)
     chart = _Chart(picture, now, axis, frozenset(critical), ready_times(picture))
     shown = _chosen(picture.nodes, chart.critical, most_rows)
     rows = [
-        linked(href(node), _row(chart, node, _TOP + place * _ROW))
+        linked(link(node), _row(chart, node, _TOP + place * _ROW))
         for place, node in enumerate(shown)
     ]
     height = _TOP + len(shown) * _ROW + 10

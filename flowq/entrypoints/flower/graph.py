@@ -17,7 +17,6 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
-from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.states import StepState
 from flowq.engine.picture_rows import (
@@ -30,11 +29,13 @@ from flowq.engine.picture_rows import (
 )
 from flowq.entrypoints.flower.layout import Point, layered
 from flowq.entrypoints.flower.svg import (
+    Link,
     counted,
     element,
     framed,
     label,
     linked,
+    nowhere,
     progress,
     safe,
     sign,
@@ -69,15 +70,13 @@ _NAMES: Final = {
     StepKind.TIMER: "timer",
     StepKind.SIGNAL: "signal",
 }
-_Href = Callable[[PictureNode], str | None]
 
 
 def run_graph(
     picture: RunPicture,
     *,
     now: datetime,
-    link: Callable[[RunId], str] | None = None,
-    step_link: _Href | None = None,
+    link: Link = nowhere,
     prefix: str = "fq-graph",
 ) -> str:
     """Draw a run.
@@ -85,16 +84,9 @@ def run_graph(
     Args:
         picture: What is known of it.
         now: The time, for what is running.
-        link: From the id of a child run to the address of its page.
-        step_link: From a step to an address, or None; a step with a child run goes to `link`.
+        link: From a step to an address, or None.
         prefix: Begins the ids in the picture.
     """
-
-    def href(node: PictureNode) -> str | None:
-        if node.child is not None and link is not None:
-            return link(node.child.id)
-        return step_link(node) if step_link is not None else None
-
     if picture.program is not None:
         drawn = of_program(picture)
     else:
@@ -102,7 +94,7 @@ def run_graph(
     return _draw(
         drawn,
         lambda node: _state_words(node, now),
-        href,
+        link,
         prefix=prefix,
         title=f"Graph of the run of {picture.flow_name}",
         desc=_description(picture),
@@ -139,7 +131,7 @@ def flow_graph(
 def _draw(
     drawn: Drawn,
     words: Callable[[PictureNode], str],
-    href: _Href,
+    link: Link,
     *,
     prefix: str,
     title: str,
@@ -159,7 +151,7 @@ def _draw(
         if vertex.form is not Form.SINGLE:
             parts.append(_box(vertex, place.x, place.y, prefix))
         parts += [
-            _node(node, x, y, words(node), href(node), has_run=has_run)
+            _node(node, x, y, words(node), link(node), has_run=has_run)
             for node, (x, y) in zip(vertex.cells, vertex.places(place.x, place.y), strict=True)
         ]
     parts += _conditions(drawn, {ends: route[-1] for ends, route in layout.routes.items()})

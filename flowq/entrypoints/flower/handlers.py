@@ -49,6 +49,15 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower has no types
         """Tell whether Flower was started with `--read_only`: no page offers an action then."""
         return bool(self.application.options.read_only)
 
+    def refuse_when_read_only(self) -> None:
+        """Refuse an action while Flower is read-only.
+
+        Raises:
+            HTTPError: 403.
+        """
+        if self.read_only:
+            raise HTTPError(403, "Flower was started with --read_only")
+
     @property
     def shows_content(self) -> bool:
         """Tell whether prompts, answers, inputs and outputs are shown: FLOWQ_SHOW_CONTENT."""
@@ -97,16 +106,6 @@ class Static(StaticFileHandler):
     def set_extra_headers(self, path: str) -> None:  # noqa: ARG002
         """Forbid guessing at types."""
         self.set_header("X-Content-Type-Options", "nosniff")
-
-
-def refuse_when_read_only(handler: Page) -> None:
-    """Refuse an action while Flower is read-only.
-
-    Raises:
-        HTTPError: 403.
-    """
-    if handler.read_only:
-        raise HTTPError(403, "Flower was started with --read_only")
 
 
 def _asked(question: Callable[[Engine], _T]) -> _T:

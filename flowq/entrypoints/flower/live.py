@@ -14,16 +14,15 @@ import asyncio
 from contextlib import suppress
 from functools import cache
 from typing import Any, Final
-from uuid import UUID
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
 from flowq import bootstrap
 from flowq.core.errors import FlowqError, RunNotFound
-from flowq.core.ids import RunId
 from flowq.entrypoints.flower.handlers import Page
 from flowq.entrypoints.flower.hub import Hub, Source, TooManyRuns
+from flowq.entrypoints.flower.run_asked import run_id_of
 
 #: Seconds of silence after which a comment is sent, so that nobody in between hangs up.
 _BEAT: Final = 15.0
@@ -113,7 +112,7 @@ class RunLive(Live):
     @authenticated
     async def get(self, run_id: str) -> None:
         """Send events until the run has ended."""
-        found = RunId(UUID(run_id))
+        found = run_id_of(run_id)
         if not hub().follows(found):
             known = await self.read(
                 lambda engine: engine.records.single(lambda tx: tx.runs.status(found))

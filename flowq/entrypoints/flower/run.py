@@ -7,13 +7,11 @@ What a tab shows is read in `run_tabs`; what can be done to a run stands in `act
 import json
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
 
 from flower.utils.tasks import get_task_by_id
 from pydantic_core import to_jsonable_python
 from tornado.web import HTTPError, authenticated
 
-from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.references import references
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
@@ -24,7 +22,7 @@ from flowq.entrypoints import event_text, shown
 from flowq.entrypoints.flower import run_tabs
 from flowq.entrypoints.flower.actions import NOTICES, offered
 from flowq.entrypoints.flower.handlers import Page
-from flowq.entrypoints.flower.run_asked import Asked, Values
+from flowq.entrypoints.flower.run_asked import Asked, Values, read_page, run_id_of
 from flowq.entrypoints.flower.run_tabs import Tab
 
 #: The tab that a run's page opens with.
@@ -35,17 +33,6 @@ _LARGEST: Final = 64 * 1024 * 1024
 
 class RunPages(Page):
     """What the pages of one run have in common."""
-
-    def run_id(self, text: str) -> RunId:
-        """Return the id in an address.
-
-        Raises:
-            RunNotFound: it is none.
-        """
-        try:
-            return RunId(UUID(text))
-        except ValueError:
-            raise RunNotFound(f"{text} is no id of a run", hint="open the list of flows") from None
 
     def asked(self) -> Asked:
         """Return what the address says beside its path; what makes no sense is left out."""
@@ -92,7 +79,7 @@ class RunTab(RunPages):
         """Show a tab of a run's page."""
         tab = run_tabs.TABS[name or _FIRST]
         asked = self.asked()
-        page, values = await self.read(partial(_tab, self.run_id(text), tab, asked))
+        page, values = await self.read(partial(_tab, run_id_of(text), tab, asked))
         if "events" in values and not self.shows_content:
             values = {**values, "events": run_tabs.without_text(values["events"])}
         self.show_run(tab.template, page, tab.name, asked=asked, **values)
@@ -105,7 +92,7 @@ class ItemsPage(RunPages):
     async def get(self, text: str, key: str) -> None:
         """Show a page of items."""
         asked = self.asked()
-        page, values = await self.read(partial(_items, self.run_id(text), key, asked))
+        page, values = await self.read(partial(_items, run_id_of(text), key, asked))
         self.show_run("run_items", page, "steps", asked=asked, key=key, **values)
 
 
@@ -121,24 +108,12 @@ class RunContent(RunPages):
         """
         if not self.shows_content:
             raise HTTPError(403, f"the {which} are hidden: FLOWQ_SHOW_CONTENT=1 shows them")
-        run_id = self.run_id(text)
+        run_id = run_id_of(text)
         data = await self.read(partial(_content, run_id, which))
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Type", "application/json; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{run_id}-{which}.json"')
         self.finish(data)
-
-
-def read_page(engine: Engine, run_id: RunId) -> RunPage:
-    """Read the head of a run's page.
-
-    Raises:
-        RunNotFound: there is no such run.
-    """
-    page = engine.records.single(lambda tx: tx.overview.run_page(run_id))
-    if page is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="it may be deleted; flowq runs ls")
-    return page
 
 
 def _tab(run_id: RunId, tab: Tab, asked: Asked, engine: Engine) -> tuple[RunPage, Values]:

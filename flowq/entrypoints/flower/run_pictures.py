@@ -28,7 +28,9 @@ def _drawn(engine: Engine, page: RunPage, asked: Asked, draw: Callable[..., str]
     run_id, now = page.run.id, datetime.now(UTC)
     picture: Any = engine.records.single(lambda tx: tx.overview.picture(run_id, now=now))
 
-    def to_step(node: PictureNode) -> str | None:
+    def link(node: PictureNode) -> str | None:
+        if node.child is not None:
+            return asked.link("flow-run", node.child.id)
         if node.is_map:
             return asked.link("flow-run-items", run_id, node.key)
         steps = asked.link("flow-run-tab", run_id, "steps")
@@ -38,9 +40,6 @@ def _drawn(engine: Engine, page: RunPage, asked: Asked, draw: Callable[..., str]
             return asked.link("flow-run-tab", run_id, "errors")
         return f"{steps}?{urlencode({'text': node.key})}"
 
-    def to_run(child: object) -> str | None:
-        return asked.link("flow-run", child)
-
     if picture is None:
         return {"picture": ""}  # it was deleted a moment ago
-    return {"picture": draw(picture, now=now, link=to_run, step_link=to_step)}
+    return {"picture": draw(picture, now=now, link=link)}

@@ -7,7 +7,7 @@ links is a group and no image, as a screen reader does not look into an image.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from itertools import accumulate
 from typing import Final
@@ -28,6 +28,9 @@ _WIDTHS: Final = {
     "W": 1.7,
     "·": 0.5,
 }
+
+#: From a step to where a click on it leads, or None.
+Link = Callable[[PictureNode], str | None]
 
 #: In this order a bar of several steps shows how far they are.
 _BAR: Final = (
@@ -87,6 +90,10 @@ def label(x: float, y: float, text: str, cls: str, *, columns: int = 80, **more:
 def linked(href: str | None, inside: str) -> str:
     """Return markup as a link, if there is where to go."""
     return inside if href is None else element("a", inside, href=href)
+
+
+def nowhere(_: PictureNode) -> None:
+    """Be a `Link` of a picture that leads nowhere."""
 
 
 def framed(

@@ -145,14 +145,16 @@ def test_child_run_is_a_link_that_a_keyboard_reaches() -> None:
     )
     picture = run([with_child, node("d", 0, 1)], (), RunState.RUNNING)
 
+    def to_child(one: PictureNode) -> str | None:
+        return f"/flows/{one.child.id}?a=1&b=2" if one.child else None
+
     for draw in (run_graph, run_gantt):
-        svg = draw(picture, now=NOW, link=lambda run_id: f"/flows/{run_id}?a=1&b=2")
+        svg = draw(picture, now=NOW, link=to_child)
         (link,) = parsed(svg).iter(f"{SVG}a")
         assert link.get("href") == f"/flows/{CHILD}?a=1&b=2"
         assert parsed(svg).get("role") == "group", "nothing in an image can be reached"
-        both_linked = draw(picture, now=NOW, link=str, step_link=lambda one: f"#{one.key}")
-        hrefs = [one.get("href") for one in parsed(both_linked).iter(f"{SVG}a")]
-        assert hrefs == [str(CHILD), "#d"]
+        both_linked = draw(picture, now=NOW, link=lambda one: f"#{one.key}")
+        assert ["#c", "#d"] == [one.get("href") for one in parsed(both_linked).iter(f"{SVG}a")]
 
 
 def test_program_shows_batches_in_their_order_and_calls_in_between_as_a_sequence() -> None:
