@@ -173,9 +173,15 @@ class Scenario:
         os.kill(pid, signal.SIGKILL)
 
     def freeze(self, worker: Popen[bytes]) -> None:
-        """Stop a worker and its children (SIGSTOP)."""
-        self._dies(worker.pid, *children(worker.pid))
-        os.killpg(worker.pid, signal.SIGSTOP)
+        """Stop a worker and its children (SIGSTOP), though not in a write to SQLite.
+
+        Whoever stops there keeps the lock of the file, so that all stop: see docs/faults.md.
+        """
+        with self.engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # now nobody else is in a write
+            self._dies(worker.pid, *children(worker.pid))
+            os.killpg(worker.pid, signal.SIGSTOP)
 
     def thaw(self, worker: Popen[bytes]) -> None:
         """Let a frozen worker go on."""
