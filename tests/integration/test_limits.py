@@ -20,6 +20,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.pause import pause, resume
+from tests import turns
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 
@@ -33,12 +34,11 @@ class Now:
     lock = threading.Lock()
     under_way = 0
     most = 0
-    began: list[float]
 
 
 @pytest.fixture(autouse=True)
 def now() -> Iterator[None]:
-    Now.act, Now.under_way, Now.most, Now.began = staticmethod(lambda value: value), 0, 0, []
+    Now.act, Now.under_way, Now.most = staticmethod(lambda value: value), 0, 0
     yield
     Now.act = staticmethod(lambda value: value)
 
@@ -52,6 +52,7 @@ def fresh(records: SqlRecords, **options: Any) -> Stage:
     with records.engine.begin() as connection:  # tests of a module share a database
         connection.exec_driver_sql("DELETE FROM flow_waits")
         connection.exec_driver_sql("DELETE FROM flow_slots")
+    turns.keep(records.engine)
     return Stage.on(records, **options)
 
 
@@ -62,7 +63,6 @@ def slowly(value: Any) -> Any:
 
 def seen(value: Any) -> Any:
     with Now.lock:
-        Now.began.append(time.monotonic())
         Now.under_way += 1
         Now.most = max(Now.most, Now.under_way)
     try:
@@ -336,9 +336,8 @@ def test_limit_that_was_raised_or_lowered_holds_from_then_on(stage: Stage) -> No
 # --- rates ---------------------------------------------------------------------------------------
 
 
-def most_within(began: list[float], seconds: float) -> int:
-    began = sorted(began)
-    return max(sum(0 <= other - one < seconds for other in began) for one in began)
+#: SQLite's clock has milliseconds.
+TICK = 0.002
 
 
 def test_no_window_sees_more_starts_than_the_rate(stage: Stage) -> None:
@@ -347,10 +346,10 @@ def test_no_window_sees_more_starts_than_the_rate(stage: Stage) -> None:
     in_threads(stage, played, 4)
 
     assert played.result() == list(range(10))
-    # The clocks are read at other moments than the database's.
-    assert most_within(Now.began, 0.39) <= 3
-    took = max(Now.began) - min(Now.began)
-    assert 1.15 <= took < 3
+    at = turns.taken(stage.records.engine)
+    assert len(at) == 10
+    assert turns.shortest(stage.records.engine, 3) >= 0.4 - TICK
+    assert at[-1] - at[0] < 3
 
 
 def test_step_over_the_rate_counts_no_attempt(stage: Stage) -> None:
@@ -369,7 +368,7 @@ def test_rate_and_limit_together(stage: Stage) -> None:
 
     assert played.result() == list(range(12))
     assert Now.most <= 2
-    assert most_within(Now.began, 0.29) <= 4
+    assert turns.shortest(stage.records.engine, 4) >= 0.3 - TICK
 
 
 def test_turns_beyond_the_horizon_are_given_by_the_sweeper(
@@ -387,7 +386,7 @@ def test_turns_beyond_the_horizon_are_given_by_the_sweeper(
         stage.dispatcher.run(stage.engine)
 
     assert played.result() == list(range(7))
-    assert most_within(Now.began, 0.39) <= 3
+    assert turns.shortest(stage.records.engine, 3) >= 0.4 - TICK
 
 
 # --- the hot path --------------------------------------------------------------------------------
