@@ -24,6 +24,7 @@ class RunFilter:
         since: Not before this moment.
         until: Before this moment.
         text: The beginning of a run's id, a part of the name of its flow, or a part of its error.
+        children: Also runs that a step of another run has started.
     """
 
     states: frozenset[RunState] = frozenset()
@@ -32,6 +33,7 @@ class RunFilter:
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None
+    children: bool = True
 
 
 @dataclass(frozen=True, slots=True)

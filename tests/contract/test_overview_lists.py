@@ -167,6 +167,18 @@ def test_open_runs_are_those_that_have_not_ended(records: SqlRecords, limit: int
     assert expected[::-1] == found
 
 
+def test_child_runs_can_be_left_out(records: SqlRecords) -> None:
+    parents = [make(records, id=at(NOW, 10 * place)) for place in range(5)]
+    for place, parent in enumerate(parents):
+        waits = {"parent_step_run_id": node_id(parent, "a")}
+        make(records, id=at(NOW, 10 * place + 1), row=waits)
+
+    found = [run for one in all_pages(records, 2, children=False) for run in ids(one)]
+
+    assert parents[::-1] == found
+    assert 10 == len(ids(page(records)))
+
+
 def test_text_is_the_beginning_of_an_id_or_a_part_of_flow_or_error(records: SqlRecords) -> None:
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     by_id = make(records, id=at(moment), flow_name="one")

@@ -247,6 +247,8 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
         found.append(_R.id >= earliest_id(wanted.since))
     if wanted.until is not None:
         found.append(_R.id < earliest_id(wanted.until))
+    if not wanted.children:
+        found.append(_R.parent_step_run_id.is_(None))
     return found
 
 

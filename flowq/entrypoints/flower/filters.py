@@ -17,9 +17,10 @@ from flowq.core.states import OPEN_RUN_STATES, RunState
 from flowq.engine.list_rows import Cursor, RunFilter
 
 #: The filters of a list, in the order of an address.
-FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to")
+FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to", "children")
 _CURSORS: Final = ("before", "after")
 OPEN: Final = "open"
+HIDDEN: Final = "hidden"
 STATES: Final = (OPEN, *RunState)
 WITHIN: Final[Mapping[str, timedelta]] = {
     "hour": timedelta(hours=1),
@@ -81,6 +82,7 @@ def parse(arguments: Mapping[str, str], now: datetime) -> ListQuery:
         since=since,
         until=until,
         text=_text(given, "text", problems),
+        children=not _hides_children(given, problems),
     )
     return ListQuery(given, wanted, _cursor(arguments, problems), problems)
 
@@ -95,6 +97,13 @@ def _states(given: Mapping[str, str], problems: dict[str, str]) -> frozenset[Run
         problems["state"] = f"There is no state “{state}”. States are: {', '.join(STATES)}."
         return frozenset()
     return frozenset({RunState(state)})
+
+
+def _hides_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
+    children = given.get("children", HIDDEN)
+    if children != HIDDEN:
+        problems["children"] = f"Child runs can be “{HIDDEN}”, and not “{children}”."
+    return "children" in given
 
 
 def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str | None:

@@ -31,6 +31,7 @@ def test_all_filters() -> None:
         "text": "50%",
         "from": "2026-01-01",
         "to": "2026-01-02T03:00+01:00",
+        "children": "hidden",
     }
 
     query = parse(given, NOW)
@@ -44,6 +45,7 @@ def test_all_filters() -> None:
             text="50%",
             since=datetime(2026, 1, 1, tzinfo=UTC),
             until=datetime(2026, 1, 2, 2, tzinfo=UTC),
+            children=False,
         )
         == query.wanted
     )
@@ -62,6 +64,7 @@ def test_open_and_within() -> None:
     [
         ({"state": "done"}, "state"),
         ({"within": "year"}, "within"),
+        ({"children": "grown"}, "children"),
         ({"within": "day", "from": "2026-01-01"}, "within"),
         ({"from": "yesterday"}, "from"),
         ({"from": "0001-01-01"}, "from"),
