@@ -105,7 +105,10 @@ def test_nobody_gets_in_without_the_login(flower: str, runs: dict[str, str]) -> 
         f"/{run}/cancel",
     ):
         assert 401 == httpx2.get(f"{flower}/flows{path}").status_code
-    assert 403 == httpx2.post(f"{flower}/flows/{run}/cancel").status_code  # without a token
+    cancel = f"{flower}/flows/{run}/cancel"
+    assert 401 == httpx2.post(cancel).status_code
+    name, _, password = LOGIN.partition(":")
+    assert 403 == httpx2.post(cancel, auth=(name, password)).status_code  # without a token
 
 
 def test_failed_run_is_found_and_tells_its_cause(

@@ -152,6 +152,7 @@ class RunAction(Page):
         Raises:
             HTTPError: 403.
         """
+        self.get_current_user()  # whoever lacks the login is asked for that first: 401
         headers = self.request.headers
         site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
         if site not in (None, "same-origin"):
