@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 import uuid_utils.compat as uuids
-from sqlalchemy import event, func, insert, select, update
+from sqlalchemy import delete, event, func, insert, select, update
 
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import FlowDuty, FlowRun, FlowStepRun, LlmRequest
@@ -118,6 +118,14 @@ def test_next_turn_comes_in_time_and_begins_where_the_last_one_ended(records: Sq
     records.single(lambda tx: tx.sweeps.leave("collect", "there", again=True))
     assert turn() == "there", "it was due at once"
     assert turn() is None
+
+
+def test_turns_are_taken_though_somebody_has_emptied_the_tables(records: SqlRecords) -> None:
+    change(records, delete(FlowDuty))
+
+    assert records.single(lambda tx: tx.sweeps.position("collect")) == ""
+    assert records.single(lambda tx: tx.sweeps.turn("collect", LATER)) == ""
+    assert records.single(lambda tx: tx.sweeps.turn("collect", LATER)) is None
 
 
 def test_open_runs_are_gone_through_in_slices(records: SqlRecords) -> None:

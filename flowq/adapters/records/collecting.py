@@ -73,7 +73,7 @@ class Collecting(SharedObjects):
     def position(self, duty: str) -> str:
         """Return where the next turn of a duty begins."""
         query = select(DUTIES.c.position).where(DUTIES.c.name == duty)
-        return str(self._run(query).scalar_one())
+        return str(self._run(query).scalar() or "")
 
     def expired(self, age: timedelta, *, after: RunId, limit: int) -> list[RunId]:
         """Return ended runs that are no child runs and older than `age`, by id."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from flowq.adapters.records.cancel_writes import ORPHANS, orphan
 from flowq.adapters.records.models import HAS_DEADLINE, OPEN, OPEN_RUN
@@ -131,17 +132,24 @@ _SEEN_AT = func.coalesce(_R.last_heartbeat, _R.created_at)
 _STALE = select(_R.id).where(_IN_SLICE, _SEEN_AT < _BEFORE).order_by(_SEEN_AT).limit(_LIMIT)
 
 _D = DUTIES.c
-_TURN = (
-    update(DUTIES)
-    .where(_D.name == bindparam("p_name", type_=String), _D.due_at <= DbNow())
-    .values(due_at=_BEFORE)
-    .returning(_D.position)
-)
-_LEAVE = (
-    update(DUTIES)
-    .where(_D.name == bindparam("p_name", type_=String))
-    .values(position=bindparam("p_position", type_=Text))
-)
+_NAME = bindparam("p_name", type_=String)
+_IS_DUE = _D.due_at <= DbNow()
+_DUE = select(_IS_DUE).where(_D.name == _NAME)
+
+
+def _turn(insert: Any) -> Any:
+    """Take a turn that is due; where somebody has emptied the tables, its row is made again."""
+    row = insert.values(name=_NAME, due_at=_BEFORE, position="")
+    changed = {"due_at": row.excluded.due_at}
+    taken = row.on_conflict_do_update(index_elements=["name"], set_=changed, where=_IS_DUE)
+    return taken.returning(_D.position)
+
+
+_TURN = {
+    "postgresql": _turn(postgresql.insert(DUTIES)),
+    "sqlite": _turn(sqlite.insert(DUTIES)),
+}
+_LEAVE = update(DUTIES).where(_D.name == _NAME).values(position=bindparam("p_position", type_=Text))
 
 
 class RunSweeps(Repository):
@@ -149,8 +157,11 @@ class RunSweeps(Repository):
 
     def turn(self, duty: str, every: timedelta) -> str | None:
         """Take the turn of a duty, if it is due; returns where the last turn has ended."""
+        due = self._run(_DUE, {"p_name": duty}).scalar()
+        if due is not None and not due:
+            return None  # as nearly always, so this is asked without a lock
         given = {"p_name": duty, "p_before": every.total_seconds()}
-        row = self._run(_TURN, given).first()
+        row = self._run(_TURN[self._connection.dialect.name], given).first()
         return None if row is None else str(row[0])
 
     def leave(self, duty: str, position: str, *, again: bool = False) -> None:
