@@ -5,7 +5,7 @@ looked at, so autogenerate is safe in a database that it shares with others.
 """
 
 from alembic import context
-from flowq.adapters.records.database import open_engine
+from flowq.adapters.records.connecting import open_engine
 from flowq.adapters.records.models import VERSION_TABLE, Base
 from flowq.settings import Settings
 

@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
-from flowq.adapters.records import migrations
+from flowq.adapters.records import migrations, revisions
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import VERSION_TABLE, Base
 from flowq.core import errors
@@ -48,12 +48,12 @@ def test_database_is_made_from_nothing_taken_back_and_made_again(empty_url: str)
     ours = {"flow_runs", "flow_step_runs", "llm_requests"}
     for _ in range(2):
         migrations.upgrade(empty_url)
-        migrations.check(empty_url)
+        revisions.check(empty_url)
         assert ours <= tables(empty_url)
         migrations.upgrade(empty_url)
         migrations.downgrade(empty_url, "base")
         assert tables(empty_url) <= {VERSION_TABLE}
-        assert migrations.current(empty_url) is None
+        assert revisions.current(empty_url) is None
 
 
 def test_tables_of_others_are_left_alone(empty_url: str, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_database_of_a_newer_flowq_is_refused(database_url: str) -> None:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     engine.dispose()
 
-    for call in (migrations.check, migrations.upgrade):
+    for call in (revisions.check, migrations.upgrade):
         with pytest.raises(errors.DatabaseTooNew, match="9999") as newer:
             call(database_url)
         assert "pip install" in str(newer.value)
@@ -86,7 +86,7 @@ def test_database_that_was_not_migrated_says_how(empty_url: str, tmp_path: Path)
     (tmp_path / "new folder").mkdir()
 
     with pytest.raises(errors.DatabaseNotMigrated, match="flowq db upgrade"):
-        migrations.check(empty_url)
+        revisions.check(empty_url)
     records = SqlRecords(empty_url)
     try:
         for call in (records.single, records.write):
@@ -99,7 +99,7 @@ def test_database_that_was_not_migrated_says_how(empty_url: str, tmp_path: Path)
 def test_database_that_is_away_is_named_without_its_password() -> None:
     url = "postgresql+psycopg://ada:hunter2@127.0.0.1:1/flowq"
 
-    for call in (migrations.current, migrations.check, migrations.upgrade):
+    for call in (revisions.current, revisions.check, migrations.upgrade):
         with pytest.raises(errors.DatabaseUnavailable, match=r"127\.0\.0\.1:1/flowq") as away:
             call(url)
         assert "hunter2" not in str(away.value)

@@ -12,31 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Select,
-    column,
-    create_engine,
-    event,
-    make_url,
-    select,
-    table,
-)
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import QueuePool
 
+from flowq.adapters.records.connecting import open_engine, tune_postgres
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
-from flowq.adapters.records.models import REVISION, VERSION_TABLE
 from flowq.adapters.records.places import Place, place_of, shown
+from flowq.adapters.records.revisions import VERSION, check_revision
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.adapters.records.types import dump_json
 from flowq.adapters.records.watchdog import Watchdog
-from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
+from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable
 from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome, Together
@@ -44,16 +33,6 @@ from flowq.engine.rows import Claim, Outcome, Together
 T = TypeVar("T")
 _forks = ForkGuard()
 _TRIES = 5
-#: A server that has gone without a word is noticed within 20 s; the URL may say otherwise.
-_DEAD_AFTER: dict[str, Any] = {
-    "connect_timeout": 10,
-    "keepalives_idle": 5,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-}
-_KEEPALIVES = ("keepalives_idle", "keepalives_interval", "keepalives_count")
-_VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
 
 
 class SqlRecords:
@@ -77,7 +56,7 @@ class SqlRecords:
         if is_sqlite:
             _forks.close_before(self.engine)
         else:
-            event.listen(self.engine, "connect", partial(_tune_postgres, timeout))
+            event.listen(self.engine, "connect", partial(tune_postgres, timeout))
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
@@ -146,7 +125,7 @@ class SqlRecords:
         """Give a connection; the first one looks whether the tables are those of this code."""
         with self.engine.connect() as connection, self._watch(connection):
             if not self._checked:
-                row = connection.execute(_VERSION).first()
+                row = connection.execute(VERSION).first()
                 check_revision(None if row is None else row[0], self._where)
                 self._checked = True
             yield connection
@@ -218,96 +197,6 @@ class SqlRecords:
 
 def _unwatched(_connection: Connection) -> AbstractContextManager[None]:
     return nullcontext()
-
-
-def check_revision(revision: str | None, where: str) -> None:
-    """Raise unless a database is at the revision that this code needs.
-
-    Revisions are numbers, so that an older flowq can tell a newer database from an old one.
-
-    Raises:
-        DatabaseNotMigrated: it is behind.
-        DatabaseTooNew: it is ahead.
-    """
-    if revision == REVISION:
-        return
-    if revision is not None and revision > REVISION:
-        raise DatabaseTooNew(
-            f"the database {where} is at revision {revision}, this flowq knows {REVISION}: "
-            "it was migrated by a newer one",
-            hint="upgrade flowq on this machine: pip install -U flowq",
-        )
-    have = f"is at revision {revision}" if revision else "has no flowq tables"
-    raise DatabaseNotMigrated(
-        f"the database {where} {have}, this flowq needs {REVISION}", hint="run: flowq db upgrade"
-    )
-
-
-def open_engine(url: str, *, pool_size: int = 10, autocommit: bool = False) -> Engine:
-    """Make an engine with flowq's settings for its dialect; connects at first use.
-
-    Args:
-        url: SQLAlchemy URL.
-        pool_size: Connections at most; callers wait for a free one.
-        autocommit: Leave transactions to whoever writes BEGIN. SQLAlchemy then neither begins nor
-            rolls back, which it otherwise does around every single statement.
-
-    Raises:
-        DatabaseUnavailable: the URL cannot be read, or its driver is not installed.
-    """
-    try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-        options: dict[str, Any] = {"json_serializer": dump_json}
-        if autocommit:
-            options |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
-        if backend == "sqlite":
-            options["connect_args"] = {"timeout": 30, "check_same_thread": False}
-            # Also for a database in memory: several connections share it, see `virtual`.
-            options |= {"poolclass": QueuePool} if "mode" in parsed.query else {}
-        else:
-            # Waiting for a connection is right; failing because 300 steps end at once is not.
-            options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
-            dead_after = {k: v for k, v in _DEAD_AFTER.items() if k not in parsed.query}
-            options |= {"pool_recycle": 1800, "connect_args": dead_after}
-        engine = create_engine(parsed, **options)
-    except (SQLAlchemyError, ImportError) as error:
-        raise DatabaseUnavailable(
-            f"FLOWQ_DATABASE_URL cannot be used: {error}",
-            hint="e.g. postgresql+psycopg://user@host/name, "
-            'after: pip install "flowq[postgres]"; or sqlite:///path/to/file.db',
-        ) from error
-    if backend == "sqlite":
-        event.listen(engine, "connect", _tune_sqlite)
-    return engine
-
-
-def _tune_sqlite(connection: Any, _record: Any) -> None:
-    """Let readers and one writer of several processes work side by side."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _tune_postgres(seconds: float, connection: Any, _record: Any) -> None:
-    """Let the server end a transaction whose client has gone without a word, with its locks.
-
-    Nobody else can: the next owner of the step would wait for those locks until the server's TCP
-    gives up, two hours by default. One timeout covers a client that went between statements; one
-    that went in the middle of sending is covered by the other, which PostgreSQL 17 has brought, and
-    by TCP before. A client that is there has given up before (see `watchdog`), and says why.
-    """
-    limit = f"{max(1, round(2 * seconds * 1000))}ms"
-    settings = {f"tcp_{name}": str(_DEAD_AFTER[name]) for name in _KEEPALIVES}
-    settings["idle_in_transaction_session_timeout"] = limit
-    if connection.info.server_version >= 170000:
-        settings["transaction_timeout"] = limit
-    cursor = connection.cursor()
-    for name, value in settings.items():
-        cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
-    cursor.close()
 
 
 def _sqlstate(error: DBAPIError) -> str:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from alembic.util import CommandError
 
-from flowq.adapters.records import migrations
+from flowq.adapters.records import migrations, revisions
+from flowq.adapters.records.models import REVISION
 from flowq.core.errors import InvalidInput
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment
@@ -16,10 +17,10 @@ def upgrade(*, revision: str) -> int:
     """Bring the database up."""
     url = environment.settings().database_url
     place = environment.database_place()
-    before = migrations.current(url) if _exists() else None
+    before = revisions.current(url) if _exists() else None
     with _revision(revision):
         migrations.upgrade(url, revision)
-    after = migrations.current(url)
+    after = revisions.current(url)
     if before == after:
         looks.note(f"{place} is at revision {after} already")
     else:
@@ -30,15 +31,15 @@ def upgrade(*, revision: str) -> int:
 def current(*, as_json: bool) -> int:
     """Say at which revision the database is."""
     url = environment.settings().database_url
-    revision = migrations.current(url) if _exists() else None
-    head = migrations.head()
+    revision = revisions.current(url) if _exists() else None
+    is_current = revision == REVISION
     if as_json:
-        looks.print_json({"revision": revision, "head": head, "is_current": revision == head})
+        looks.print_json({"revision": revision, "head": REVISION, "is_current": is_current})
     else:
         looks.out().print(revision or "none: there are no flowq tables")
-    if revision != head:
-        migrations.check_not_newer(revision)
-        looks.note(f"this flowq needs {head}: flowq db upgrade")
+    if not is_current:
+        revisions.check_not_newer(revision, environment.database_place())
+        looks.note(f"this flowq needs {REVISION}: flowq db upgrade")
         return UNAVAILABLE
     return OK
 
@@ -46,10 +47,11 @@ def current(*, as_json: bool) -> int:
 def downgrade(*, revision: str) -> int:
     """Take the database back."""
     url = environment.settings().database_url
-    migrations.check_not_newer(migrations.current(url) if _exists() else None)
+    before = revisions.current(url) if _exists() else None
+    revisions.check_not_newer(before, environment.database_place())
     with _revision(revision):
         migrations.downgrade(url, revision)
-    now = migrations.current(url)
+    now = revisions.current(url)
     looks.note(f"{environment.database_place()} is at revision {now or 'none'} now")
     return OK
 
@@ -72,5 +74,5 @@ def _revision(revision: str) -> Iterator[None]:
     except CommandError as error:
         raise InvalidInput(
             f"the database cannot go to revision {revision!r}: {error}",
-            hint=f"the newest is {migrations.head()}; see: flowq db current",
+            hint=f"the newest is {REVISION}; see: flowq db current",
         ) from error

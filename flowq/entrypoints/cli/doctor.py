@@ -21,8 +21,9 @@ from redis import Redis, RedisError
 from rich.text import Text
 
 from flowq import bootstrap
-from flowq.adapters.records import migrations
-from flowq.adapters.records.database import open_engine
+from flowq.adapters.records import revisions
+from flowq.adapters.records.connecting import open_engine
+from flowq.adapters.records.models import REVISION
 from flowq.adapters.results.objects import open_store
 from flowq.core.errors import DatabaseNotMigrated, FlowqError
 from flowq.entrypoints.cli import console as looks
@@ -171,7 +172,7 @@ def _database() -> Finding:
     place = environment.database_place()
     if file is not None and not file.exists():
         return Finding("database", *_no_file(place))
-    migrations.current(environment.settings().database_url)  # says so when it cannot be reached
+    revisions.current(environment.settings().database_url)  # says so when it cannot be reached
     engine = open_engine(environment.settings().database_url)
     try:
         with engine.connect() as connection:
@@ -193,14 +194,14 @@ def _no_file(place: str) -> tuple[Level, str, str | None]:
 def _migrations() -> Finding:
     file = environment.database_file()
     if file is not None and not file.exists() and environment.owns_database():
-        return Finding("migrations", Level.OK, f"will be at {migrations.head()}")
+        return Finding("migrations", Level.OK, f"will be at {REVISION}")
     try:
-        migrations.check(environment.settings().database_url)
+        revisions.check(environment.settings().database_url)
     except DatabaseNotMigrated as error:
         if environment.owns_database():
             return Finding("migrations", Level.OK, f"{error.message}; done at first use")
         raise
-    return Finding("migrations", Level.OK, f"at {migrations.head()}, the newest")
+    return Finding("migrations", Level.OK, f"at {REVISION}, the newest")
 
 
 def _workers() -> Finding:

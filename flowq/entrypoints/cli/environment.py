@@ -17,7 +17,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from flowq import bootstrap
-from flowq.adapters.records import migrations
+from flowq.adapters.records import revisions
 from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable, RedisUnavailable
 from flowq.entrypoints.cli.console import without_secrets
 from flowq.settings import Settings
@@ -124,15 +124,17 @@ def prepare_database() -> None:
     """
     url = settings().database_url
     if not owns_database():
-        migrations.check(url)
+        revisions.check(url)
         return
     home = make_home()
     with (home / "migrate.lock").open("w") as lock:
         # A worker and a run that are started together must not both create the tables.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            migrations.check(url)
+            revisions.check(url)
         except DatabaseNotMigrated:
+            from flowq.adapters.records import migrations  # noqa: PLC0415 - loads Alembic, once
+
             migrations.upgrade(url)
 
 
