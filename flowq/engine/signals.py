@@ -12,7 +12,6 @@ import logging
 from functools import partial
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flowq.core.errors import InvalidInput, RunNotFound, SignalRefused
@@ -159,6 +158,8 @@ def _check(name: str, wanted: Any, data: Any) -> None:
     schema = wanted.get("schema", {}).get("$literal")
     if schema is None:
         return
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - only who sends needs to load it
+
     errors = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda one: one.json_path)
     if errors:
         listed = "".join(f"\n  {one.json_path}: {one.message}" for one in errors[:_LISTED])

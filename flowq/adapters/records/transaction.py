@@ -2,26 +2,32 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from flowq.adapters.records.cached import SqlCachedResults
-from flowq.adapters.records.invariants import SqlInvariants
 from flowq.adapters.records.limits import SqlLimits
 from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.meters import SqlMeters
-from flowq.adapters.records.overview import SqlOverview
 from flowq.adapters.records.runs import FlowRunRepo
 from flowq.adapters.records.signals import SqlSignals
 from flowq.adapters.records.steps import FlowStepRunRepo
 from flowq.adapters.records.sweeps import SqlSweeps
 from flowq.adapters.records.token_rates import SqlTokenRates
 
+if TYPE_CHECKING:
+    from flowq.adapters.records.invariants import SqlInvariants
+    from flowq.adapters.records.overview import SqlOverview
+
 
 @dataclass(frozen=True)
 class SqlTransaction:
-    """The repositories within one transaction."""
+    """The repositories within one transaction.
+
+    What only the doctor and the pages ask is loaded when they do: a worker needs none of it.
+    """
 
     within: Session | Connection
 
@@ -71,11 +77,15 @@ class SqlTransaction:
         return SqlTokenRates(self.within)
 
     @cached_property
-    def invariants(self) -> SqlInvariants:
+    def invariants(self) -> "SqlInvariants":
         """What must hold between the rows."""
+        from flowq.adapters.records.invariants import SqlInvariants  # noqa: PLC0415 - see above
+
         return SqlInvariants(self.within)
 
     @cached_property
-    def overview(self) -> SqlOverview:
+    def overview(self) -> "SqlOverview":
         """What pages show."""
+        from flowq.adapters.records.overview import SqlOverview  # noqa: PLC0415 - see above
+
         return SqlOverview(self.within)

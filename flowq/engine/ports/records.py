@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
@@ -11,7 +11,6 @@ from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.meters import Meters
-from flowq.engine.ports.overview import Overview
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
@@ -22,6 +21,9 @@ from flowq.engine.rows import (
     Outcome,
     Together,
 )
+
+if TYPE_CHECKING:  # pages ask it, and no worker
+    from flowq.engine.ports.overview import Overview
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ class Transaction(Protocol):
         """What must hold between the rows."""
 
     @property
-    def overview(self) -> Overview:
+    def overview(self) -> "Overview":
         """What pages show."""
 
 
