@@ -14,3 +14,14 @@ class ContinueAsNew(BaseException):
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         super().__init__("the program continues as a new run")
         self.inputs = inputs
+
+
+class PutAway(BaseException):
+    """The program goes on elsewhere, or not at all: all that is to be done here is to leave.
+
+    Not `GeneratorExit`: Python closes the innermost coroutine first when that is thrown, and when
+    a `finally` in there waits for something, the ones around it are left with it half closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the program is put away until it goes on elsewhere")

@@ -26,7 +26,7 @@ from flowq.core.errors import StepError
 from flowq.core.ids import RunId
 from flowq.core.references import Reference
 from flowq.core.spec import StepKind, StepSpec
-from flowq.engine.replay.control import ContinueAsNew
+from flowq.engine.replay.control import ContinueAsNew, PutAway
 from flowq.engine.replay.ends import Results, settle
 from flowq.engine.replay.loop import ProgramLoop
 from flowq.engine.replay.record import Record
@@ -182,7 +182,7 @@ class Execution:
         """
         if self._loop.closed:
             # No `Exception`: what a `finally` of the program wants to call is not to happen.
-            raise GeneratorExit("the program is put away until it goes on elsewhere")
+            raise PutAway
         return key_of(label, self._loop.scope().next_call())
 
     def add(

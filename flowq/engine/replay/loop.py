@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
 from flowq.core.errors import InvalidFlow, StepError
+from flowq.engine.replay.control import PutAway
 from flowq.engine.replay.scopes import Scope
 from flowq.engine.replay.waiting import Awaited, ProgramFuture, ProgramTask
 
@@ -266,14 +267,18 @@ class ProgramLoop(AbstractEventLoop):
 
 def _close(task: ProgramTask, context: Context) -> None:
     coroutine: Any = task.get_coro()
+    if isinstance(coroutine, Awaited):
+        context.run(coroutine.close)
+        return
     for _ in range(_MOST_CLOSES if coroutine is not None else 0):
         try:
-            context.run(coroutine.close)
-        except RuntimeError:
-            continue  # it waits for something in a `finally`, whose end is next
+            context.run(coroutine.throw, PutAway())
+        except PutAway:
+            return
         except BaseException:  # raised by code that is being thrown away
             logger.debug("a program that is put away raised something", exc_info=True)
-        return
+            return
+        # It waits for something in a `finally`, whose end is next.
 
 
 def _refuse_random_order() -> None:

@@ -5,7 +5,7 @@ import gc
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -578,6 +578,29 @@ def test_exception_of_a_task_that_nobody_awaits_is_logged(
         gc.collect()
 
     assert "unheard" in caplog.text
+
+
+def test_program_that_is_put_away_is_left_from_the_inside_out(begin: Any) -> None:
+    left: list[str] = []
+
+    async def inner() -> None:
+        async with AsyncExitStack() as stack:
+            stack.callback(left.append, "inner")
+            for _ in range(3):
+                stack.push_async_callback(asyncio.sleep, 60)  # waits, on its way out, three times
+            await call("a")
+
+    async def program() -> None:
+        try:
+            await inner()
+        finally:
+            left.append("outer")
+
+    execution = begin(program)
+    execution.run()
+    execution.close()
+
+    assert left == ["inner", "outer"]
 
 
 def test_execution_that_is_closed_lets_finally_wait_for_nothing(begin: Any) -> None:
