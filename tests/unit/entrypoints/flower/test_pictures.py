@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowq.core.attempts import AttemptEnd
+from flowq.core.graph import LONGEST_NAME
 from flowq.core.spec import FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine.picture_rows import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
@@ -67,7 +68,7 @@ def test_names_are_text_whatever_they_hold(hostile: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(), st.text())
+@given(st.text(max_size=LONGEST_NAME), st.text(max_size=LONGEST_NAME))
 def test_any_text_makes_a_picture(key: str, error: str) -> None:
     picture = run([node(key, 0, 1, StepState.FAILED, error_type="E", error=error)], ended=2)
 
