@@ -6,10 +6,12 @@ PostgreSQL. The best of a few rounds counts for both, since other programs on th
 make a round slower.
 
     make bench                 all of it
-    make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads, uneven
+    make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
+                               models, uneven
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from typing import Any
 from celery.result import AsyncResult
 
 from benchmarks import servers
+from flowq import Flow
+from flowq.entrypoints.fake_llm import FakeLlm
 
 ROUNDS = 3
 MANY = [{"x": i} for i in range(200)]
@@ -195,6 +199,38 @@ def payloads() -> None:
     )
 
 
+def models() -> None:
+    """Compare 300 calls of a model that takes a second for each, in one worker process."""
+    texts = [f"text {number}" for number in range(300)]
+    with FakeLlm() as server:
+        os.environ |= {"FLOWQ_OPENAI_BASE_URL": server.url, "FLOWQ_MODEL": "openai:fake"}
+        from benchmarks import llm_flows, raw
+
+        def ours(flow: Flow[..., Any]) -> float:
+            server.reset()
+            return warm_seconds(
+                "benchmarks.llm_flows",
+                "threads",
+                300,
+                lambda: flow.enqueue(texts=texts).result(timeout=60),
+            )
+
+        theirs = warm_seconds(
+            "benchmarks.raw", "gevent", 300, lambda: raw.asks(texts).apply_async().get(timeout=60)
+        )
+        taken = ours(llm_flows.summaries)
+        report(
+            "300 calls of a model of 1 s, 1 process",
+            f"{theirs:.2f} s",
+            f"{taken:.2f} s",
+            f"{theirs / taken:.2f}x",
+            "<= 2.5 s",
+        )
+        taken = ours(llm_flows.few_summaries)
+        most = server.stats.most_at_once
+        report("the same, 50 at once", "", f"{taken:.2f} s", f"{most} at once", ">= 6 s, <= 50")
+
+
 def uneven() -> None:
     """A level-by-level engine needs 1.9 s for a critical path of 1 s."""
     from benchmarks import flows
@@ -216,6 +252,7 @@ def main() -> None:
         "growth": growth,
         "programs": programs,
         "payloads": payloads,
+        "models": models,
         "uneven": uneven,
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)

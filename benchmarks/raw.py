@@ -2,9 +2,11 @@
 
 import os
 import time
+from functools import cache
 
 from celery import Celery, chain, chord, group
 from celery.canvas import Signature
+from openai import OpenAI
 
 app = Celery("raw", broker=os.environ["BENCH_REDIS"], backend=os.environ["BENCH_REDIS"])
 app.conf.broker_connection_retry_on_startup = True
@@ -29,6 +31,21 @@ def nap(x: int) -> int:
     return x
 
 
+@cache
+def client() -> OpenAI:
+    """Return the client of this process, with as many connections as there are calls."""
+    return OpenAI(base_url=os.environ["FLOWQ_OPENAI_BASE_URL"], api_key="none", max_retries=0)
+
+
+@app.task
+def ask(text: str) -> str:
+    """Ask a model as `Summarise` does, with nothing recorded."""
+    said = client().chat.completions.create(
+        model="fake-1s", messages=[{"role": "user", "content": f"Summarise this: {text}"}]
+    )
+    return str(said.choices[0].message.content)
+
+
 def fan_out(n: int) -> Signature:
     """N → 1."""
     return chord([noop.s(i) for i in range(n)], count.s())
@@ -47,3 +64,8 @@ def diamond(x: int) -> Signature:
 def naps(n: int) -> Signature:
     """N waits of a second at once."""
     return chord([nap.s(i) for i in range(n)], count.s())
+
+
+def asks(texts: list[str]) -> Signature:
+    """A call of a model for each text, at once."""
+    return chord([ask.s(text) for text in texts], count.s())
