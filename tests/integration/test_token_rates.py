@@ -33,6 +33,9 @@ pytestmark = pytest.mark.usefixtures("fake_llm")
 #: What each call uses: the answer by the model's name, the rest by the prompt.
 ANSWER = 800
 MODEL = f"openai:fake-out{ANSWER}"
+#: Longer than turns are known before, wherever in a span it begins; and when all of it is over.
+WINDOW = timedelta(minutes=10)
+GONE = 1.06 * WINDOW
 QUESTIONS = [f"why {number:02}" for number in range(12)]
 
 
@@ -52,7 +55,7 @@ class ByModel(UnstructuredStep):
     prompt_file = "ask.txt"
     prompts_folder = "../prompts"
     model = MODEL
-    rate: ClassVar[RateOption] = Rate(500, per=60, of="tokens", key="all of {model}")
+    rate: ClassVar[RateOption] = Rate(500, per=WINDOW, of="tokens", key="all of {model}")
 
     class Inputs(BaseModel):
         question: str
@@ -208,7 +211,7 @@ def test_step_over_the_rate_is_queued_and_holds_nothing(stage: Stage, fake_llm: 
     stage.sweep()
     assert fake_llm.stats.calls == 1
 
-    back(stage, timedelta(seconds=64))
+    back(stage, GONE)
     stage.sweep()
     stage.dispatcher.run(stage.engine)
     assert waits.status is RunState.COMPLETED
@@ -223,7 +226,7 @@ def test_models_and_keys_are_limited_together_and_apart(stage: Stage, fake_llm: 
 
     assert fake_llm.stats.calls == 2
     keys = {row[0] for row in rows(stage, "SELECT key FROM flow_token_uses")}
-    assert keys == {f"tokens/60:all of {MODEL}", f"tokens/60:all of {other}"}
+    assert keys == {f"tokens/600:all of {MODEL}", f"tokens/600:all of {other}"}
 
 
 def test_minute_and_day_of_one_key_are_both_charged(stage: Stage) -> None:
@@ -266,7 +269,7 @@ def test_step_that_waits_can_be_cancelled_and_others_go_on(stage: Stage) -> None
     gone, after = stage.play(by_model, question="b"), stage.play(by_model, question="c")
 
     assert cancel(stage.engine, gone.id) is RunState.CANCELLED
-    back(stage, timedelta(seconds=64))
+    back(stage, GONE)
     stage.sweep()
     stage.dispatcher.run(stage.engine)
 
@@ -281,7 +284,7 @@ def test_what_a_dead_worker_has_reserved_is_free_after_the_window(stage: Stage) 
         return stage.records.write(lambda tx: tx.token_rates.admit(limit, me)) is not None
 
     assert [take() for _ in range(21)] == [True] * 20 + [False]
-    back(stage, timedelta(seconds=64))
+    back(stage, GONE)
     assert take()
 
 
@@ -341,12 +344,12 @@ def test_paused_run_lets_others_go_first(stage: Stage) -> None:
     stage.play(by_model, question="a")
     held, after = stage.play(by_model, question="b"), stage.play(by_model, question="c")
     pause(stage.engine, held.id)
-    back(stage, timedelta(seconds=64))
+    back(stage, GONE)
     stage.sweep()
     stage.dispatcher.run(stage.engine)
     assert (held.status, after.status) == (RunState.PAUSED, RunState.COMPLETED)
 
-    back(stage, timedelta(seconds=64))
+    back(stage, GONE)
     resume(stage.engine, held.id)
     stage.dispatcher.run(stage.engine)
     stage.sweep()
