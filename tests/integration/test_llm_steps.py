@@ -162,8 +162,9 @@ def test_what_passes_is_tried_again(stage: Stage, fake_llm: FakeLlm, fault: str)
 
 @pytest.mark.parametrize("point", ["before_call", "after_answer", "after_call"])
 def test_what_was_answered_is_paid_though_the_database_is_away(
-    stage: Stage, fake_llm: FakeLlm, point: str
+    stage: Stage, fake_llm: FakeLlm, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
+    monkeypatch.setattr("flowq.engine.endings._FIRST_DELAY", timedelta(milliseconds=50))
     struck: list[str] = []
 
     def strike(at: str) -> None:
