@@ -1,7 +1,11 @@
 """Runs whole flows in the test's own thread: the real engine and database, no broker, no worker."""
 
 import random
+import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -109,3 +113,28 @@ class Stage:
     def sweep(self, *, seconds_late: float = 0.0) -> int:
         """Make one pass of the sweeper that takes everything for late."""
         return sweep(self.engine, grace=timedelta(seconds=-1 - seconds_late))
+
+    def run_in_threads(self, played: Played, workers: int) -> None:
+        """Do all that a run leads to with so many workers at once, and a sweeper beside them.
+
+        What has to wait for a limit may be left to the sweeper: without one, some would for ever.
+        """
+        take, ended = threading.Lock(), {RunState.COMPLETED, RunState.FAILED}
+        deadline, swept = time.monotonic() + 60, [time.monotonic()]
+
+        def work() -> None:
+            while played.status not in ended and time.monotonic() < deadline:
+                with take:
+                    delivery = self.dispatcher._next() if self.dispatcher._ready else None
+                    self.dispatcher._wake(0.0)
+                    if delivery is None and time.monotonic() - swept[0] > 1:
+                        swept[0] = time.monotonic()
+                        self.sweep()
+                if delivery is None:
+                    time.sleep(0.002)
+                    continue
+                self.dispatcher.deliver(self.engine, delivery)
+
+        with ThreadPoolExecutor(workers) as pool:
+            for future in [pool.submit(copy_context().run, work) for _ in range(workers)]:
+                future.result()

@@ -3,8 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import timedelta
 from typing import Any
 
@@ -163,25 +161,6 @@ def lapse(stage: Stage) -> None:
         connection.exec_driver_sql("UPDATE flow_slots SET used_at = '2020-01-01 00:00:00.000000'")
 
 
-def in_threads(stage: Stage, played: Played, threads: int) -> None:
-    """Deliver all that waits with so many workers, until the run has ended."""
-    take = threading.Lock()
-
-    def work() -> None:
-        while played.status not in {RunState.COMPLETED, RunState.FAILED}:
-            with take:
-                delivery = stage.dispatcher._next() if stage.dispatcher._ready else None
-                stage.dispatcher._wake(0.0)
-            if delivery is None:
-                time.sleep(0.002)
-                continue
-            stage.dispatcher.deliver(stage.engine, delivery)
-
-    with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(copy_context().run, work) for _ in range(threads)]:
-            future.result(60)
-
-
 # --- at once -------------------------------------------------------------------------------------
 
 
@@ -235,7 +214,7 @@ def test_never_more_than_the_limit_are_under_way(records: SqlRecords, threads: i
     Now.act = staticmethod(slowly)
     played = stage.submit(three, {"count": 40})
 
-    in_threads(stage, played, threads)
+    stage.run_in_threads(played, threads)
 
     assert played.result() == list(range(40))
     assert Now.most <= 3
@@ -343,7 +322,7 @@ TICK = 0.002
 def test_no_window_sees_more_starts_than_the_rate(stage: Stage) -> None:
     played = stage.submit(rated, {"count": 10})
 
-    in_threads(stage, played, 4)
+    stage.run_in_threads(played, 4)
 
     assert played.result() == list(range(10))
     at = turns.taken(stage.records.engine)
@@ -364,7 +343,7 @@ def test_rate_and_limit_together(stage: Stage) -> None:
     Now.act = staticmethod(slowly)
     played = stage.submit(both_of, {"count": 12})
 
-    in_threads(stage, played, 6)
+    stage.run_in_threads(played, 6)
 
     assert played.result() == list(range(12))
     assert Now.most <= 2

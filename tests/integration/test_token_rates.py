@@ -1,10 +1,7 @@
 """Rates of tokens: steps wait without a worker until the window has room, and not all at once."""
 
-import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -25,7 +22,7 @@ from flowq.engine.engine import Policies
 from flowq.engine.pause import pause, resume
 from flowq.engine.requests import Caller, EndedRequest, StartedRequest
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.integration.playing import Played, Stage
+from tests.integration.playing import Stage
 from tests.llm_steps import Ask
 
 pytestmark = pytest.mark.usefixtures("fake_llm")
@@ -141,31 +138,6 @@ def back(stage: Stage, time: timedelta) -> None:
             )
 
 
-def in_threads(stage: Stage, played: Sequence[Played], threads: int) -> None:
-    """Deliver all that waits with so many workers, until the runs have ended."""
-    take, ended = threading.Lock(), {RunState.COMPLETED, RunState.FAILED}
-    deadline, swept = time.monotonic() + 60, [time.monotonic()]
-
-    def work() -> None:
-        while any(one.status not in ended for one in played) and time.monotonic() < deadline:
-            with take:
-                delivery = stage.dispatcher._next() if stage.dispatcher._ready else None
-                stage.dispatcher._wake(0.0)
-                # As in a worker: what two have missed of each other at one moment.
-                late = delivery is None and time.monotonic() - swept[0] > 2
-                if late:
-                    swept[0] = time.monotonic()
-                    stage.sweep()
-            if delivery is None:
-                time.sleep(0.002)
-                continue
-            stage.dispatcher.deliver(stage.engine, delivery)
-
-    with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(copy_context().run, work) for _ in range(threads)]:
-            future.result(60)
-
-
 def most_tokens_within(stage: Stage, seconds: float) -> tuple[int, int]:
     """Return the most that was used in any time of this length, and by how much one call."""
     sql = "SELECT completed_at, input_tokens + output_tokens FROM llm_requests"
@@ -185,7 +157,7 @@ def test_no_window_sees_more_than_the_rate_and_what_was_under_way(
     played = stage.submit(all_of, {"questions": QUESTIONS})
     began = time.monotonic()
 
-    in_threads(stage, [played], threads)
+    stage.run_in_threads(played, threads)
 
     assert played.status is RunState.COMPLETED
     assert {1} == {
