@@ -78,8 +78,12 @@ def start(
     """Start a run, and do all of it that can be done before time has to go by; as `run`."""
     chosen = flow_of(flow)
     stage = _Stage(_registry(fakes or {}), now)
-    started = StartedRun(stage, runs.submit(stage.engine, chosen.type, inputs or {}), chosen)
-    stage.play()
+    try:
+        started = StartedRun(stage, runs.submit(stage.engine, chosen.type, inputs or {}), chosen)
+        stage.play()
+    except BaseException:
+        stage.close()  # nobody else can
+        raise
     return started
 
 

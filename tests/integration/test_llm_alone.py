@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flowq import bootstrap, step
+from flowq.adapters.records.database import SqlRecords
 from flowq.core.errors import InvalidAnswer, ModelUnavailable
 from flowq.engine.attempts import run_attempt
 from flowq.engine.endings import Ending
@@ -32,6 +33,10 @@ def alone(
     standing._has_records.cache_clear()
     yield tmp_path
     standing._has_records.cache_clear()
+    if bootstrap._process.engine is not None:
+        records = bootstrap._process.engine.records
+        assert isinstance(records, SqlRecords)
+        records.close()
 
 
 def costs(by: CostBy = CostBy.MODEL) -> list[tuple[str | None, int, Decimal]]:
