@@ -77,7 +77,7 @@ def test_page_that_reconnects_is_told_only_what_is_new(cluster: Cluster, tmp_pat
 def test_page_goes_on_through_a_restart_of_redis_and_of_the_worker(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    with ExitStack() as stack, TemporaryDirectory(prefix="flowq-live-") as folder:
+    with TemporaryDirectory(prefix="flowq-live-") as folder, ExitStack() as stack:
         redis = EmbeddedValkey(Path(folder))
         stack.callback(redis.stop)
         redis.ensure()
