@@ -125,8 +125,7 @@ class SqlRecords:
         """Give a connection; the first one looks whether the tables are those of this code."""
         with self.engine.connect() as connection, self._watch(connection):
             if not self._checked:
-                row = connection.execute(VERSION).first()
-                check_revision(None if row is None else row[0], self._where)
+                check_revision(connection.execute(VERSION).scalar(), self._where)
                 self._checked = True
             yield connection
 
