@@ -93,17 +93,8 @@ def flower(
     command = [sys.executable, "-m", "celery", "-A", "tests.acceptance.worker_app", "dashboard"]
     command += ["--address=127.0.0.1", f"--port={port}", f"--url_prefix={prefix}", *options]
     env = {**cluster.environment, **environment}
-    with servers.process(command, env=env, cwd=ROOT, log=log) as running:
-        url = f"http://127.0.0.1:{port}" + (f"/{prefix}" if prefix else "")
-
-        def answers() -> bool:
-            assert running.poll() is None, log.read_text()
-            try:
-                return bool(urllib.request.urlopen(f"{url}/healthcheck", timeout=5).read())
-            except OSError:
-                return False
-
-        wait_until(answers, timeout=60, what="Flower answers")
+    url = f"http://127.0.0.1:{port}" + (f"/{prefix}" if prefix else "")
+    with servers.serving(command, f"{url}/healthcheck", env=env, cwd=ROOT, log=log):
         yield url
     assert "Traceback" not in log.read_text(), log.read_text()[-4000:]
 

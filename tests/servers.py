@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import httpx2
 import psycopg
 import pytest
 from psycopg import sql
@@ -91,6 +92,29 @@ def process(
         yield running
     finally:
         _end(running, stop)
+
+
+@contextmanager
+def serving(
+    command: list[str],
+    url: str,
+    *,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path,
+) -> Iterator[None]:
+    """Run a program, as `process` does, from when one of its addresses answers with 200."""
+    with process(command, env=env, cwd=cwd, log=log) as running:
+
+        def answers() -> bool:
+            assert running.poll() is None, log.read_text()
+            try:
+                return 200 == httpx2.get(url).status_code
+            except httpx2.TransportError:
+                return False
+
+        wait_until(answers, timeout=60, what=f"{url} answers")
+        yield
 
 
 def _end(running: subprocess.Popen[bytes], stop: signal.Signals) -> None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from flowq.adapters.embedded import EmbeddedValkey
 from tests import servers
 from tests.waiting import wait_until
@@ -188,16 +186,8 @@ class Shell:
         )
         address = f"http://127.0.0.1:{port}{prefix}"
         command = [*command, f"--port={port}", "--address=127.0.0.1", *options]
-        with servers.process(command, cwd=self.folder, env=self.environment, log=log) as process:
-
-            def answers() -> bool:
-                assert process.poll() is None, log.read_text()
-                try:
-                    return 200 == httpx2.get(f"{address}/healthcheck").status_code
-                except httpx2.TransportError:
-                    return False
-
-            wait_until(answers, timeout=60, what="Flower answers")
+        health = f"{address}/healthcheck"
+        with servers.serving(command, health, env=self.environment, cwd=self.folder, log=log):
             yield address
 
     def stop_server(self) -> None:

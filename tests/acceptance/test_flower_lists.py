@@ -26,7 +26,6 @@ from flowq.core.spec import FlowSpec, StepSpec
 from flowq.engine.rows import NewRun, NewStep
 from tests import servers
 from tests.cluster import ROOT, Cluster, cluster_on
-from tests.waiting import wait_until
 
 NOW = datetime.now(UTC)
 DAILY, WEEKLY = "reports.daily", "reports & notes/weekly <b>"
@@ -82,16 +81,8 @@ def flower(cluster: Cluster, *options: str, prefix: str = "") -> Iterator[Site]:
     site, log = Site(servers.free_port()), cluster.folder / "flower.log"
     command = [sys.executable, "-m", "celery", "-A", "tests.acceptance.worker_app", "dashboard"]
     command += [f"--port={site.port}", "--address=127.0.0.1", *options]
-    with servers.process(command, env=cluster.environment, cwd=ROOT, log=log) as running:
-
-        def answers() -> bool:
-            assert running.poll() is None, log.read_text()
-            try:
-                return site.get(f"{prefix}/healthcheck").status == 200
-            except httpx2.TransportError:
-                return False
-
-        wait_until(answers, timeout=60, what="Flower answers")
+    health = f"http://127.0.0.1:{site.port}{prefix}/healthcheck"
+    with servers.serving(command, health, env=cluster.environment, cwd=ROOT, log=log):
         yield site
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from pydantic import BaseModel, Field
 
@@ -19,7 +18,6 @@ from flowq.core.usage import CostStatus, RequestStatus
 from tests import servers
 from tests.integration.playing import Stage
 from tests.llm_steps import Ask, Stream
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -71,16 +69,7 @@ def small_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     [weights] = Path(str(model.origin)).parent.glob("*.gguf")
     port, log = servers.free_port(), tmp_path / "model.log"
     command = [sys.executable, "-c", SERVER, str(weights), str(port)]
-    with servers.process(command, log=log) as process:
-
-        def answers() -> bool:
-            assert process.poll() is None, log.read_text()
-            try:
-                return 200 == httpx2.get(f"http://127.0.0.1:{port}/health").status_code
-            except httpx2.TransportError:
-                return False
-
-        wait_until(answers, timeout=60, what="the model is loaded")
+    with servers.serving(command, f"http://127.0.0.1:{port}/health", log=log):
         monkeypatch.setenv("FLOWQ_MODEL", "openai:smollm2-of-nobody")
         monkeypatch.setenv("FLOWQ_OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
         bootstrap.settings.cache_clear()
