@@ -5,9 +5,14 @@ A step that may fail (`allow_failure`, or one item of a map that tolerates some)
 x]` keeps the results; a step that wants to name what failed annotates `list[Facts | StepFailure]`.
 """
 
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
+
+#: Files of Python itself and of installed packages.
+_INSTALLED: Final = re.compile(r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib[\\/]python3|^<frozen ")
 
 
 class StepFailure(BaseModel):
@@ -28,3 +33,19 @@ class StepFailure(BaseModel):
     def __str__(self) -> str:
         place = self.step if self.index is None else f"{self.step}[{self.index}]"
         return f"{place}: {self.error}: {self.message}"
+
+
+def user_place(frames: Sequence[tuple[str, int, str]]) -> str | None:
+    """Return the place that tells most about an error: the last one in code of the user's own.
+
+    Args:
+        frames: Of a traceback: file, line, name of the function; where it was raised stands last.
+
+    Returns:
+        As in `/app/flows.py:9, in parse`; the last place of all when none is in the user's code.
+    """
+    if not frames:
+        return None
+    own = [frame for frame in frames if not _INSTALLED.search(frame[0])]
+    file, line, name = (own or frames)[-1]
+    return f"{file}:{line}" + (f", in {name}" if name else "")

@@ -7,7 +7,6 @@ away when a step has finished; then its end waits (see `outages`), and what it h
 import logging
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,6 @@ from typing import Any
 
 from flowq.core.errors import (
     BudgetExceeded,
-    FlowqError,
     InvalidAnswer,
     InvalidFlow,
     InvalidInput,
@@ -33,6 +31,7 @@ from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
 from flowq.core.states import RunState, StepState
 from flowq.engine import news
 from flowq.engine.advance import Advance, Progress, advance, call_ended, finish
+from flowq.engine.causes import message_of, told, type_of
 from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
@@ -51,9 +50,6 @@ _FINAL = (
 #: After an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)
 _LONGEST_DELAY = timedelta(minutes=10)
-_TYPE_LIMIT = 200
-_MESSAGE_LIMIT = 4000
-_TRACEBACK_LIMIT = 8000
 
 
 class Ending(StrEnum):
@@ -132,15 +128,15 @@ def failed(
     """Record a failed attempt: another one follows, or the step has failed."""
     reach(FaultPoint.BEFORE_FAIL)
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
-    metadata: dict[str, Any] = {"traceback": _traceback(error)}
+    metadata: dict[str, Any] = told(error)
     if isinstance(error, StepError):
         metadata |= error.details
     if step.map is not None and _is_small(inputs.get(step.map.parameter)):
         metadata["item"] = inputs[step.map.parameter]
     outcome = Outcome(
         execution_time_ms=since(started),
-        error_type=type(error).__qualname__[:_TYPE_LIMIT],
-        error_message=_message(error),
+        error_type=type_of(error),
+        error_message=message_of(error),
         metadata=metadata,
     )
     delay = _retry_delay(engine, claim, step.retry, error)
@@ -210,8 +206,8 @@ def put_off(
         return failed(engine, claim, error, {}, started, joined=joined)
     outcome = Outcome(
         execution_time_ms=since(started),
-        error_type=type(error).__qualname__,
-        error_message=_message(error),
+        error_type=type_of(error),
+        error_message=message_of(error),
     )
     delay = min(_FIRST_DELAY * 4**claim.recoveries, _LONGEST_DELAY)
     if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
@@ -263,28 +259,3 @@ def _is_small(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, bool | int) or (isinstance(value, str) and len(value) < 1000)
-
-
-def _message(error: Exception) -> str:
-    try:
-        # Without the hint: it is for whoever reads this error, not for each one that cites it.
-        text = error.message if isinstance(error, FlowqError) else str(error)
-    except Exception:  # noqa: BLE001 - an exception of the user's, and its __str__ too
-        text = "its text cannot be read: __str__ raised"
-    return _storable(text)[:_MESSAGE_LIMIT]
-
-
-def _storable(text: str) -> str:
-    """Return text without what no database takes: halves of surrogate pairs, as in file names."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _traceback(error: Exception) -> str:
-    """Return the traceback without flowq's own frames, since those say nothing about the step."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "/flowq/engine/" not in frame.filename.replace("\\", "/")
-    ]
-    lines = [*traceback.format_list(frames), *traceback.format_exception_only(error)]
-    return _storable("".join(lines))[-_TRACEBACK_LIMIT:]

@@ -101,6 +101,7 @@ class FailedStep:
     error_message: str | None
     traceback: str | None
     item: Any  #: Of an item of a map: what it was given.
+    causes: Any = None  #: What caused its error, see `engine.causes`.
 
     @property
     def label(self) -> str:

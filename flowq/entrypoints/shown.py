@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
+from flowq.core.failures import user_place
 from flowq.core.states import RunState, StepState
 
 
@@ -120,13 +121,32 @@ def shortened(data: Any) -> Any:
     return data
 
 
-_LAST_PLACE: Final = re.compile(r'^  File "(.+)", line (\d+)(?:, in (.+))?$', re.MULTILINE)
+_PLACES: Final = re.compile(r'^  File "(.+)", line (\d+)(?:, in (.+))?$', re.MULTILINE)
 
 
 def place(traceback: str | None) -> str | None:
     """Return where in the user's code an error was raised."""
-    found = _LAST_PLACE.findall(traceback or "")
-    if not found:
-        return None
-    file, line, name = found[-1]
-    return f"{file}:{line}" + (f", in {name}" if name else "")
+    found = _PLACES.findall(traceback or "")
+    return user_place([(file, int(line), name) for file, line, name in found])
+
+
+_RELATIONS: Final = {"cause": "caused by", "context": "raised while handling", "member": "with"}
+
+
+def causes(found: object) -> list[str]:
+    """Return what caused an error, and the members of a group, each in a line.
+
+    Args:
+        found: The `causes` of a failed step's metadata.
+    """
+    return [_cause(one) for one in found if isinstance(one, dict)] if _is_list(found) else []
+
+
+def _is_list(found: object) -> TypeGuard[list[object]]:
+    return isinstance(found, list)
+
+
+def _cause(one: Mapping[str, Any]) -> str:
+    said = ": ".join(str(one[name]) for name in ("error_type", "message") if one.get(name))
+    place = f", at {one['place']}" if one.get("place") else ""
+    return f"{_RELATIONS.get(str(one.get('relation')), 'caused by')} {said}{place}"

@@ -43,7 +43,10 @@ def shaky(text: str) -> str:
 
 @step
 def fail(message: str) -> None:
-    raise LookupError(message)
+    try:
+        raise TypeError("not one")
+    except TypeError as error:
+        raise LookupError(message) from error
 
 
 @step

@@ -247,6 +247,9 @@ def test_cause_comes_first_with_its_traceback_folded(site: Site) -> None:
     assert "deep down it broke" in page[cause:followed]
     assert re.search(r"<details[^>]*><summary>Traceback</summary>", page[cause:followed])
     assert "raise LookupError(message)" in page
+    card = page[cause:followed]
+    assert re.search(r"caused by TypeError: not one, at \S+\.py:\d+, in fail", card)
+    assert "The above exception was the direct cause" in card
 
 
 def test_program_fails_of_the_call_that_it_did_not_catch(site: Site) -> None:

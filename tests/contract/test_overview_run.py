@@ -292,7 +292,8 @@ def test_item_has_all_that_is_shown_of_it(records: SqlRecords) -> None:
 
 def test_first_failure_comes_first_and_items_stand_for_their_map(records: SqlRecords) -> None:
     run = a_run()
-    metadata = {"traceback": "Traceback…", "item": {"n": 1}}
+    causes = [{"relation": "cause", "error_type": "KeyError", "message": "'k'", "place": None}]
+    metadata = {"traceback": "Traceback…", "item": {"n": 1}, "causes": causes}
     steps = [
         a_step(run, "late", 1, status="failed", completed_at=after(9), attempt=1),
         a_step(run, "m", 2, status="failed", map_size=2, completed_at=after(5)),
@@ -307,9 +308,10 @@ def test_first_failure_comes_first_and_items_stand_for_their_map(records: SqlRec
 
     assert ["m[1]", "late"] == [one.label for one in found]
     assert found[0] == FailedStep(
-        *(StepRunId(steps[2].id), "m", 1, 0, 0, after(4), None, None, None, "Traceback…", {"n": 1})
+        *(StepRunId(steps[2].id), "m", 1, 0, 0, after(4), None, None, None, "Traceback…", {"n": 1}),
+        causes=causes,
     )
-    assert (found[1].traceback, found[1].item) == (None, None)
+    assert (found[1].traceback, found[1].item, found[1].causes) == (None, None, None)
     assert ["late"] == [one.label for one in of_step]
 
 

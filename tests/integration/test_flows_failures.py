@@ -201,6 +201,30 @@ def test_failed_step_fails_the_run_with_its_message(stage: Stage) -> None:
     check_closed(played)
 
 
+@step
+def load_badly() -> None:
+    try:
+        int("api_key")
+    except ValueError as error:
+        raise ExceptionGroup("cannot load", [ValueError("one"), ValueError("two")]) from error
+
+
+@flow
+def failing_of_a_cause() -> None:
+    load_badly()
+
+
+def test_failed_step_keeps_what_caused_its_error(stage: Stage) -> None:
+    metadata = stage.play(failing_of_a_cause).step("load_badly").metadata
+
+    assert all(word in metadata["traceback"] for word in ("invalid literal", "one", "two"))
+    assert [(one["relation"], one["error_type"]) for one in metadata["causes"]] == [
+        ("member", "ValueError"),
+        ("member", "ValueError"),
+        ("cause", "ValueError"),
+    ]
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")

@@ -48,6 +48,7 @@ _FAILED: Final = (
     _C.error_message,
     _C.step_metadata["traceback"].as_string(),
     _C.step_metadata["item"],
+    _C.step_metadata["causes"],
 )
 
 

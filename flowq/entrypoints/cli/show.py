@@ -34,12 +34,19 @@ class Failure:
     attempts: int | None = None
     item: Any = None
     traceback: str | None = None
+    causes: Any = None  #: What caused its error, see `engine.causes`.
 
     @classmethod
     def of_step(cls, step: StepView) -> Self:
         """Describe a failed step."""
-        trace = step.metadata.get("traceback")
-        return cls(step.key, step.error_type, step.error_message, step.attempts, None, trace)
+        return cls(
+            step.key,
+            step.error_type,
+            step.error_message,
+            step.attempts,
+            traceback=step.metadata.get("traceback"),
+            causes=step.metadata.get("causes"),
+        )
 
     @classmethod
     def of_item(cls, item: StoredStep) -> Self:
@@ -52,6 +59,7 @@ class Failure:
             item.attempt,
             metadata.get("item"),
             metadata.get("traceback"),
+            metadata.get("causes"),
         )
 
     @classmethod
@@ -208,6 +216,8 @@ def _print_failures(
         sign = looks.mark(StepState.FAILED, console)
         name = (failure.step, "bold")
         console.print(Text.assemble(sign, " ", name, f"  {error}{failure.message}"), soft_wrap=True)
+        for cause in shown.causes(failure.causes):
+            console.print(Text(f"  {cause}"), soft_wrap=True)
         details = {
             "item": "" if failure.item is None else _short(failure.item),
             "attempts": str(failure.attempts or ""),

@@ -116,3 +116,34 @@ def test_place_of_a_failure_is_the_last_frame() -> None:
 
     assert "/app/flows.py:9, in inner" == Failure("s", "ValueError", "", traceback=trace).place
     assert None is Failure("s", "ValueError", "").place
+
+
+def test_place_of_a_failure_is_in_the_users_code_when_a_library_raised() -> None:
+    trace = (
+        '  File "/app/flows.py", line 9, in parse\n    httpx.get(url)\n'
+        '  File "/app/.venv/lib/python3.11/site-packages/httpx/_api.py", line 1, in get\n'
+        "httpx.ConnectError: refused\n"
+    )
+    only_library = (
+        '  File "/usr/lib/python3.11/json/decoder.py", line 355, in raw_decode\nValueError\n'
+    )
+
+    assert Failure("s", "E", "", traceback=trace).place == "/app/flows.py:9, in parse"
+    assert Failure("s", "E", "", traceback=only_library).place == (
+        "/usr/lib/python3.11/json/decoder.py:355, in raw_decode"
+    )
+
+
+def test_causes_are_lines_that_say_what_they_are_to_the_error() -> None:
+    causes = [
+        {"relation": "member", "error_type": "ValueError", "message": "1", "place": "a.py:1, in f"},
+        {"relation": "cause", "error_type": "TypeError", "message": "no", "place": "m.py:53, in p"},
+        {"relation": "context", "error_type": "KeyError", "message": "", "place": None},
+    ]
+
+    assert shown.causes(causes) == [
+        "with ValueError: 1, at a.py:1, in f",
+        "caused by TypeError: no, at m.py:53, in p",
+        "raised while handling KeyError",
+    ]
+    assert shown.causes(None) == []
