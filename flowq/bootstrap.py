@@ -135,7 +135,7 @@ def app() -> Celery:
     """Return the Celery app of this process; one is made when the user has installed none."""
     with _process.lock:
         if _process.app is None:
-            _process.app = make_app("flowq", broker_url())
+            _process.app = make_app("flowq", broker_url(), current=False)
         return _process.app
 
 

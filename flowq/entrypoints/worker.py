@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from celery import Celery, Task, bootsteps, signals
+from celery import Celery, Task, _state, bootsteps, signals
 from celery.exceptions import Ignore, Reject, Retry, TaskPredicate
 
 from flowq import bootstrap
@@ -67,6 +67,7 @@ def install(app: Celery) -> Celery:
         return app
     _installed.append(app)
     mend_kombu()
+    _connect_signals()
     bootstrap.use_app(app)
     app.task(name=ADVANCE, ignore_result=True, shared=False)(_advance)
     app.task(name=COLLECT, ignore_result=True, shared=False)(_collect)
@@ -254,52 +255,58 @@ class SweeperStep(bootsteps.StartStopStep):
             requeue(consumer.channel, _names())
 
 
-@signals.worker_shutting_down.connect
-def _ring(**_: Any) -> None:
-    """Tell all processes of this worker; Celery calls this in a signal handler."""
-    _process.ring()
+def _connect_signals() -> None:
+    """Hear from the workers of this process; may be called twice.
+
+    Celery's signals are the process's, whatever its apps: each receiver asks whether the worker's
+    app is one that flowq was put on, and else does nothing.
+    """
+    signals.worker_init.connect(_prepare)
+    signals.worker_process_init.connect(_prepare_child)
+    signals.worker_process_shutdown.connect(_tell_the_rest)
+    signals.worker_shutting_down.connect(_ring)
+    signals.task_unknown.connect(_defer_unknown)
 
 
-@signals.worker_init.connect
-def _remember_main(**_: Any) -> None:
-    """Remember the worker's own process, which in a solo pool runs the steps too."""
-    _main.append(os.getpid())
-
-
-@signals.worker_process_init.connect
-def _may_end(**_: Any) -> None:
-    """In a child of a prefork pool: it may be ended with a step that does not let itself cancel."""
-    if os.getpid() not in _main:
-        this_process_is_expendable()
-
-
-@signals.worker_init.connect
-def _prepare(**_: Any) -> None:
-    """Start the embedded Valkey, if that is what this worker is to use."""
+def _prepare(sender: Any, **_: Any) -> None:
+    """Before a worker begins: make its bell, and start the embedded Valkey if it is to use that."""
+    if sender.app not in _installed:
+        return
+    _main.append(os.getpid())  # in a solo pool it runs the steps too
     _process.start()
     own = bootstrap.embedded()
     if own is not None:
         own.ensure()
 
 
-@signals.worker_process_shutdown.connect
-def _tell_the_rest(**_: Any) -> None:
-    """Send the last events of a child of a prefork pool: it ends without `atexit`."""
-    bootstrap.flush_events()
-
-
-@signals.worker_process_init.connect
-def _freeze(**_: Any) -> None:
-    """Keep the collector off what was loaded before the fork: it never becomes garbage."""
+def _prepare_child(**_: Any) -> None:
+    """In a process that runs tasks, before its first one."""
+    if _state.get_current_app() not in _installed:
+        return
+    if os.getpid() not in _main:
+        # A child of a prefork pool may be ended with a step that does not let itself cancel.
+        this_process_is_expendable()
+    # What was loaded before the fork never becomes garbage.
     gc.freeze()
 
 
-@signals.task_unknown.connect
-def _defer_unknown(name: str, id: str, **_: Any) -> None:  # noqa: A002 - Celery's name
+def _tell_the_rest(**_: Any) -> None:
+    """Send the last events of a child of a prefork pool: it ends without `atexit`."""
+    if _state.get_current_app() in _installed:
+        bootstrap.flush_events()
+
+
+def _ring(**_: Any) -> None:
+    """Tell all processes of this worker; Celery calls this in a signal handler."""
+    _process.ring()
+
+
+def _defer_unknown(sender: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002 - Celery's name
     """Say what becomes of a step that this worker does not know."""
-    logger.warning(
-        "step %s is not defined on this worker; run step %s stays queued for one that knows it",
-        name,
-        id,
-        extra={"action": "defer"},
-    )
+    if sender.app in _installed:
+        logger.warning(
+            "step %s is not defined on this worker; run step %s stays queued for one that knows it",
+            name,
+            id,
+            extra={"action": "defer"},
+        )

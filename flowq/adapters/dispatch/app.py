@@ -8,9 +8,16 @@ from typing import Any
 from celery import Celery
 
 
-def make_app(name: str, broker_url: str) -> Celery:
-    """Return an app on Redis for both broker and chords. Connects at first use."""
-    app = Celery(name, broker=broker_url, backend=broker_url)
+def make_app(name: str, broker_url: str, *, current: bool = True) -> Celery:
+    """Return an app on Redis for both broker and chords. Connects at first use.
+
+    Args:
+        name: Its name.
+        broker_url: Where Redis is, as Celery writes it.
+        current: Whether it becomes Celery's current app, as any new app does; not when nobody has
+            asked for an app, and another one of the process may be current.
+    """
+    app = Celery(name, broker=broker_url, backend=broker_url, set_as_current=current)
     app.conf.update(celery_settings())
     if not broker_url.startswith("redis+socket:"):
         app.conf.redis_socket_keepalive = True  # a unix socket refuses the option

@@ -12,6 +12,16 @@ Three ways to start it: `flowq flower FILE`; `celery -A module dashboard`; or, f
     install()
 """
 
-from flowq.entrypoints.flower.app import install
+
+def install() -> None:
+    """Put the tab into a Flower that is about to be made; for `flowerconfig.py`.
+
+    Safe to call twice.
+    """
+    # Loaded here: each `celery` command imports this package, whatever its app.
+    from flowq.entrypoints.flower.app import install  # noqa: PLC0415
+
+    install()
+
 
 __all__ = ["install"]
