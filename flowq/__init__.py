@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowq.core.budgets import Budget
     from flowq.core.failures import StepFailure
     from flowq.core.retries import RetryPolicy
+    from flowq.engine.blocking import allow_waiting
     from flowq.entrypoints.worker import celery_app, install
     from flowq.llm.results import NewsItem, StepResult, StepType
 
@@ -50,6 +51,7 @@ __all__ = [
     "StructuredStep",
     "UnstructuredStep",
     "__version__",
+    "allow_waiting",
     "celery_app",
     "continue_as_new",
     "errors",
@@ -85,6 +87,7 @@ _HOMES = {
     "StepType": "flowq.llm.results",
     "StructuredStep": "flowq.authoring.llm_steps",
     "UnstructuredStep": "flowq.authoring.llm_steps",
+    "allow_waiting": "flowq.engine.blocking",
     "celery_app": "flowq.entrypoints.worker",
     "continue_as_new": "flowq.authoring.durable",
     "flow": "flowq.authoring.flows",

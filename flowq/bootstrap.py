@@ -17,6 +17,10 @@ from typing import Any, Final
 
 import uuid_utils.compat as uuids
 from celery import Celery
+from celery._state import (  # type: ignore[attr-defined]  # the published types lack one
+    get_current_worker_task,
+    task_join_will_block,
+)
 from redis import BlockingConnectionPool, ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,7 +35,7 @@ from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import InvalidFlow, RedisUnavailable
 from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import ObjectStore
@@ -137,6 +141,25 @@ def app() -> Celery:
         if _process.app is None:
             _process.app = make_app("flowq", broker_url(), current=False)
         return _process.app
+
+
+def serves_tasks() -> bool:
+    """Tell whether this thread, or this whole process, runs tasks of a Celery worker."""
+    task = get_current_worker_task()
+    return task_join_will_block() or (task is not None and not task.request.is_eager)
+
+
+def refuse_eager() -> None:
+    """Refuse to start a run from an app in eager mode: its messages would go to real workers.
+
+    Raises:
+        InvalidFlow: the app has `task_always_eager`.
+    """
+    if app().conf.task_always_eager:
+        raise InvalidFlow(
+            f"the Celery app {app().main!r} has task_always_eager, and a flow runs on workers",
+            hint="in tests run it with flowq.testing: flowq.testing.run(my_flow, {…})",
+        )
 
 
 def engine() -> Engine:

@@ -20,6 +20,7 @@ from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine import budgets, cancel, pause, runs, signals
+from flowq.engine.blocking import would_block
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
 from flowq.engine.following import follow
@@ -104,6 +105,7 @@ class Run(Generic[R_co]):
 
         Raises:
             ResultTimeout: it did not end in time. The run goes on.
+            WouldBlock: it has not ended, and a worker runs this; see `flowq.allow_waiting`.
         """
         return self._follow(timeout)[1]
 
@@ -132,10 +134,11 @@ class Run(Generic[R_co]):
 
         Raises:
             ResultTimeout: while it is used: the run did not end in time. It goes on.
+            WouldBlock: likewise: the run has not ended, and a worker runs this.
             InvalidInput: while it is used: `after` is no id of an event.
             RunNotFound: while it is used: the run is gone.
         """
-        return RunEvents(self.id, after, timeout, wait=wait)
+        return RunEvents(self, after, timeout, wait=wait)
 
     def cancel(self, reason: str | None = None) -> RunState:
         """Cancel the run and its child runs; what has ended stays as it ended.
@@ -232,6 +235,7 @@ class Run(Generic[R_co]):
 
         Raises:
             ResultTimeout: it did not end in time. The run goes on.
+            WouldBlock: it has not ended, and a worker runs this; see `flowq.allow_waiting`.
             RunFailed: it failed; the message says which step and why.
             RunCancelled: it was cancelled; the message has the reason that was given.
             ResultMissing: it completed, but a large result is gone from the store.
@@ -254,6 +258,7 @@ class Run(Generic[R_co]):
 def _wait(run: Run[Any], timeout: float | None, deadline: float | None) -> RunState:
     if (state := run.status) in TERMINAL_RUN_STATES:
         return state
+    _refuse_to_hold_a_worker(run)
     with bootstrap.engine().events.listening(run.id) as wait:
         while (state := run.status) not in TERMINAL_RUN_STATES:
             left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
@@ -268,6 +273,13 @@ def _wait(run: Run[Any], timeout: float | None, deadline: float | None) -> RunSt
     return state
 
 
+def _refuse_to_hold_a_worker(run: Run[Any]) -> None:
+    """Raise `WouldBlock` if the run has not ended, and waiting for it would hold a worker."""
+    error = would_block(run.id, run.flow_name, bootstrap.serves_tasks)
+    if error is not None and run.status not in TERMINAL_RUN_STATES:
+        raise error
+
+
 class RunEvents:
     """The events of a run; each `for` and `async for` begins where it was told to.
 
@@ -275,17 +287,21 @@ class RunEvents:
     """
 
     def __init__(
-        self, run_id: RunId, after: str | None, timeout: float | None, *, wait: bool
+        self, run: Run[Any], after: str | None, timeout: float | None, *, wait: bool
     ) -> None:
-        self._run_id = run_id
+        self._run = run
         self._after = after
         self._timeout = timeout
         self._wait = wait
 
     def __iter__(self) -> Iterator[Event]:
+        if self._wait:
+            _refuse_to_hold_a_worker(self._run)
         return self._follow(lambda: False)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
+        if self._wait:
+            _refuse_to_hold_a_worker(self._run)  # not in the thread, which is none of the step's
         left = threading.Event()
         events = in_thread(lambda: self._follow(left.is_set))
         try:
@@ -297,7 +313,7 @@ class RunEvents:
     def _follow(self, stopped: Callable[[], bool]) -> Iterator[Event]:
         return follow(
             bootstrap.engine(),
-            self._run_id,
+            self._run.id,
             after=self._after,
             timeout=self._timeout,
             wait=self._wait,
@@ -339,6 +355,7 @@ async def in_thread(make: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]
 
 def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:
     """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
+    bootstrap.refuse_eager()
     return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)
 
 
@@ -374,6 +391,7 @@ def submit_many(
     **options: Unpack[SubmitOptions],
 ) -> list[Run[Any]]:
     """Start many runs and return their handles; raises what `runs.submit_many` raises."""
+    bootstrap.refuse_eager()
     ids = runs.submit_many(
         bootstrap.engine(), flow, inputs, idempotency_keys=idempotency_keys, **options
     )

@@ -17,6 +17,7 @@ The type says whose move it is:
     │   ├── ModelRefused       no key, or any other 4xx       (final)
     │   ├── InvalidAnswer      a model's answer fits no schema, corrections included  (final)
     │   ├── LeaseLost          someone else holds the attempt (changes nothing)
+    │   ├── WouldBlock         code in a worker waits for a run      (final)
     │   └── NondeterminismError  a program differs from its record (final; the code is to be mended)
     ├── StepFailed             what a program awaited has failed (the program may go on)
     ├── SignalTimeout          a signal did not come in time  (also a TimeoutError)
@@ -137,6 +138,10 @@ class InvalidAnswer(StepError):
 
 class LeaseLost(StepError):
     """The attempt's lease is gone: another worker has the step, or it was cancelled."""
+
+
+class WouldBlock(StepError, RuntimeError):
+    """Code that a worker runs waits for a run that has not ended. Never retried."""
 
 
 class NondeterminismError(StepError):

@@ -26,6 +26,7 @@ from flowq.core.errors import (
     NotSerializable,
     StepError,
     Unavailable,
+    WouldBlock,
 )
 from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
 from flowq.core.states import RunState, StepState
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 _FINAL = (
     BudgetExceeded,
     *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
-    *(InvalidAnswer, ModelRefused),
+    *(InvalidAnswer, ModelRefused, WouldBlock),
 )
 #: After an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)
