@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from flowq.core.addresses import HostRule, host_rules
 from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.prices import Price
 
@@ -191,6 +192,11 @@ class Settings(BaseSettings):
         '`{"openai:my-model": {"input": 0.5, "output": 2}}`; also `cached`, and `call` for each '
         "call.",
     )
+    fetch_hosts: str = Field(
+        "",
+        description="Hosts and networks that URLs of feeds may lead to although they are not "
+        "public: `localhost:8080, intranet.example, 10.0.0.0/8`.",
+    )
     image_url_hours: float = Field(
         24.0 * 7, gt=0, le=24 * 7, description="How long the signed URL of an image is good."
     )
@@ -237,6 +243,17 @@ class Settings(BaseSettings):
     def _results(cls, url: str, info: object) -> str:
         home: Path = info.data["home"]  # type: ignore[attr-defined]
         return url or (home / "results").as_uri()
+
+    @field_validator("fetch_hosts")
+    @classmethod
+    def _hosts(cls, text: str) -> str:
+        host_rules(text)
+        return text
+
+    @property
+    def fetch_rules(self) -> tuple[HostRule, ...]:
+        """What may be fetched from although it is not public."""
+        return host_rules(self.fetch_hosts)
 
     @property
     def lease(self) -> timedelta:

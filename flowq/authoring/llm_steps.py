@@ -6,7 +6,7 @@ Each says what its subclasses have to define, and how it runs. What they share s
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, Field
 
@@ -19,6 +19,9 @@ from flowq.llm.recording import Spending
 from flowq.llm.results import NewsItem, StepType
 from flowq.llm.structured import Mode, structured
 from flowq.llm.text import text
+
+#: Hours; no feed has anything that is older.
+_ANY_AGE: Final = 24.0 * 366 * 10_000
 
 
 class _Prompted(BaseStep):
@@ -191,7 +194,7 @@ class NewsStep(BaseStep):
         hours = getattr(inputs, "hours", None)
         items, failed = await gather(
             list(getattr(inputs, "feeds", None) or self.feeds),
-            window=timedelta(hours=hours) if hours else None,
+            window=timedelta(hours=min(hours, _ANY_AGE)) if hours else None,
             limit=getattr(inputs, "limit", None),
             timeout=self.feed_timeout,
             headers=self.headers,

@@ -15,6 +15,8 @@ The type says whose move it is:
     │   ├── StepTimeout        took longer than allowed       (retried)
     │   ├── ModelUnavailable   429, 5xx, no connection        (retried, not before its retry_after)
     │   ├── ModelRefused       no key, or any other 4xx       (final)
+    │   ├── FetchFailed        a URL does not answer, or not as it should  (retried)
+    │   ├── FetchRefused       a URL that workers may not fetch            (final)
     │   ├── InvalidAnswer      a model's answer fits no schema, corrections included  (final)
     │   ├── LeaseLost          someone else holds the attempt (changes nothing)
     │   ├── WouldBlock         code in a worker waits for a run      (final)
@@ -134,6 +136,14 @@ class InvalidAnswer(StepError):
 
     What it has answered is kept in `details["last_answer"]`, cut off where it is long.
     """
+
+
+class FetchFailed(StepError):
+    """A URL could not be fetched: no connection, an error of its server, too much, too slow."""
+
+
+class FetchRefused(StepError):
+    """A URL may not be fetched from here, see FLOWQ_FETCH_HOSTS. Never retried."""
 
 
 class LeaseLost(StepError):

@@ -16,6 +16,7 @@ from typing import Any
 
 from flowq.core.errors import (
     BudgetExceeded,
+    FetchRefused,
     InvalidAnswer,
     InvalidFlow,
     InvalidInput,
@@ -46,7 +47,7 @@ logger = logging.getLogger(__name__)
 _FINAL = (
     BudgetExceeded,
     *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
-    *(InvalidAnswer, ModelRefused, WouldBlock),
+    *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock),
 )
 #: After an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)

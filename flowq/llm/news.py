@@ -1,25 +1,29 @@
 """Items of RSS and Atom feeds, read all at once; one that fails is reported, not fatal.
 
-feedparser reads the feeds: it knows every dialect, repairs broken ones and cleans their HTML. It is
-given the bytes, since its own HTTP knows no timeout.
+Feeds are fetched and parsed by `flowq.tools`, since neither their servers nor their texts can be
+trusted. Here their items are put together: those that are new, each once.
 """
 
 import asyncio
-import calendar
 import re
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from html import unescape
+from importlib import import_module
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from flowq.core.errors import InvalidFlow
+from flowq.core.errors import FlowqError, InvalidFlow
+from flowq.llm import world
 from flowq.llm.results import FailedFeed, NewsItem
+from flowq.tools.markup import text_of, web_link, without_user
 
-_MOST_BYTES: Final = 20 * 1024 * 1024
 _AT_ONCE: Final = 20
-_AGENT: Final = "flowq (+https://pypi.org/project/flowq/)"
-_TAG: Final = re.compile(r"<[^>]+>")
+#: Feeds that a step parses at once: each is a process.
+_PARSED_AT_ONCE: Final = 4
+#: Characters of an item's title, and of its summary.
+_LINE: Final = 1_000
+_SUMMARY: Final = 20_000
 #: Parts of a query that only say where a reader came from.
 _TRACKING: Final = re.compile(r"^(utm_\w+|fbclid|gclid|ref)=")
 
@@ -47,69 +51,47 @@ async def gather(
         InvalidFlow: the libraries for it are not installed.
     """
     try:
-        import feedparser  # noqa: F401, PLC0415 - see the package
-        import httpx2  # noqa: PLC0415
+        # Another process parses the feeds; what it lacks is said here, once, and not of each feed.
+        import_module("feedparser")
+        from flowq.tools.feeds import feed_items  # noqa: PLC0415 - see the package
+        from flowq.tools.fetch import fetch  # noqa: PLC0415
     except ImportError as error:
         raise InvalidFlow(
             f"feeds cannot be read here: {error}", hint='pip install "flowq[llm]"'
         ) from error
-    slots = asyncio.Semaphore(_AT_ONCE)
-    asked = {"User-Agent": _AGENT, **headers}
+    slots, parsers = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_PARSED_AT_ONCE)
+    rules = world.settings().fetch_rules
 
-    async def read(client: httpx2.AsyncClient, url: str) -> list[NewsItem] | FailedFeed:
+    async def read(url: str) -> list[NewsItem] | FailedFeed:
         try:
-            async with slots, asyncio.timeout(timeout):
-                body = await _fetch(client, url)
-            return await asyncio.to_thread(_parse, url, body)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is reported
-            text = "timed out" if isinstance(error, TimeoutError) else str(error)
-            return FailedFeed(url=url, error=text or type(error).__name__)
+            async with slots:
+                began = time.monotonic()
+                found = await fetch(url, rules=rules, headers=headers, seconds=timeout)
+                left = timeout - (time.monotonic() - began)
+            async with parsers:  # a wait for others is not the feed's own time
+                parsed = await feed_items(found.body, url, left)
+            return await asyncio.to_thread(lambda: [_item(one, url) for one in parsed])
+        except FlowqError as error:
+            return FailedFeed(url=without_user(url), error=str(error))
 
-    async with httpx2.AsyncClient(follow_redirects=True, headers=asked, timeout=timeout) as client:
-        read_feeds = await asyncio.gather(*(read(client, url) for url in dict.fromkeys(feeds)))
+    read_feeds = await asyncio.gather(*(read(url) for url in dict.fromkeys(feeds)))
     failed = [one for one in read_feeds if isinstance(one, FailedFeed)]
     items = [item for one in read_feeds if isinstance(one, list) for item in one]
     return _chosen(items, window, limit, now), failed
 
 
-async def _fetch(client: Any, url: str) -> bytes:
-    parts = []
-    size = 0
-    async with client.stream("GET", url) as response:
-        response.raise_for_status()
-        async for part in response.aiter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > _MOST_BYTES:
-                raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
-    return b"".join(parts)
-
-
-def _parse(url: str, body: bytes) -> list[NewsItem]:
-    import feedparser  # noqa: PLC0415 - see the package
-
-    feed = feedparser.parse(body, response_headers={"content-location": url})
-    # Many feeds are slightly broken and still readable; one of no known kind is none.
-    if not feed.get("version"):
-        why = feed.get("bozo_exception")
-        raise ValueError(f"it is no feed: {why}" if why else "it is no feed")
-    source = feed.feed.get("title") or url
-    return [_item(entry, source, url) for entry in feed.entries]
-
-
-def _item(entry: Any, source: str, url: str) -> NewsItem:
-    moment = entry.get("published_parsed") or entry.get("updated_parsed")
-    people = entry.get("authors") or []
+def _item(raw: Mapping[str, Any], url: str) -> NewsItem:
+    authors, tags = (map(_text, raw[name]) for name in ("authors", "tags"))
     return NewsItem(
-        title=_text(entry.get("title", "")),
-        link=entry.get("link", ""),
-        summary=_text(entry.get("summary", "")),
-        published=datetime.fromtimestamp(calendar.timegm(moment), UTC) if moment else None,
-        authors=[one["name"] for one in people if one.get("name")],
-        tags=[one["term"] for one in entry.get("tags") or [] if one.get("term")],
-        source=_text(source),
+        title=_text(raw["title"]),
+        link=web_link(raw["link"]),
+        summary=_text(raw["summary"], _SUMMARY),
+        published=raw["published"],
+        authors=[one for one in authors if one],
+        tags=[one for one in tags if one],
+        source=_text(raw["source"]) or url,
         feed=url,
-        guid=entry.get("id", ""),
+        guid=raw["guid"][:_LINE],
     )
 
 
@@ -118,7 +100,7 @@ def _chosen(
 ) -> list[NewsItem]:
     if window is not None:
         end = now or datetime.now(UTC)  # noqa: TID251 - the world's news, by the world's clock
-        items = [one for one in items if one.published is None or one.published >= end - window]
+        items = [one for one in items if one.published is None or end - one.published <= window]
     # Those without a date come last: nothing says that they are new.
     oldest = datetime.min.replace(tzinfo=UTC)
     items.sort(key=lambda one: one.published or oldest, reverse=True)
@@ -141,6 +123,6 @@ def _names(item: NewsItem) -> list[str]:
     return [item.guid or item.title]
 
 
-def _text(html: str) -> str:
+def _text(html: str, most: int = _LINE) -> str:
     """Return HTML as one line of text."""
-    return " ".join(unescape(_TAG.sub(" ", html)).split())
+    return text_of(html, most)

@@ -1,0 +1,58 @@
+"""The items of a feed, parsed in a process of its own, which is ended when it takes too long.
+
+A feed is anybody's text, and its parser may take minutes over a title. In a thread of the worker it
+would hold Python's lock: heartbeats stop, leases lapse, and the next worker gets the same feed. No
+thread can be ended; a process can, and it can be given a limit of memory too.
+"""
+
+import asyncio
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from flowq.core.errors import FetchFailed
+
+_PROGRAM: Final = Path(__file__).with_name("feed_items.py")
+_MEMORY: Final = 2 * 1024**3
+
+
+async def feed_items(body: bytes, url: str, seconds: float) -> list[dict[str, Any]]:
+    """Return the items of a feed: `title`, `link`, `summary`, … as the feed has them.
+
+    Args:
+        body: The feed, in any encoding.
+        url: Where it was found; its links may be relative to that.
+        seconds: It may take so long.
+
+    Raises:
+        FetchFailed: It is no feed, or too much of one.
+    """
+    answer = await asyncio.to_thread(_ask, body, url, seconds)
+    if "items" not in answer:
+        raise FetchFailed(str(answer.get("error") or "it cannot be parsed"))
+    items: list[dict[str, Any]] = answer["items"]
+    return items
+
+
+def _ask(body: bytes, url: str, seconds: float) -> dict[str, Any]:
+    # -P: a file of the current folder is no module of it; what this process can import, it can too.
+    limits = [str(math.ceil(seconds) + 1), str(_MEMORY)]
+    command = [sys.executable, "-P", str(_PROGRAM), url, *limits]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, input=body, capture_output=True, timeout=seconds, check=False, env=environment
+        )
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise FetchFailed(f"it takes more than {seconds:.3g} s to parse") from None
+    except ValueError:
+        why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
+        raise FetchFailed(f"its parser ended with {done.returncode}: {why}") from None
+    except OSError as error:
+        raise FetchFailed(f"no process can be started to parse it: {error}") from error
+    return answer
