@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from flowq.core.ids import BatchId, RunId
+from flowq.core.usage import Usd
 
 
 class _Event(BaseModel):
@@ -55,7 +56,8 @@ class _WorkflowEnded(_Event):
     flow_name: str
     execution_time_ms: int | None = None
     total_tokens: int = 0
-    total_cost: Decimal = Decimal(0)
+    total_cost: Usd = Decimal(0)
+    unpriced_calls: int = 0  #: Calls of models whose cost is unknown, so not in `total_cost`.
 
 
 class WorkflowCompleted(_WorkflowEnded):
@@ -110,6 +112,18 @@ class _StepEvent(_Event):
     attempt: int = 0  #: From 1; 0 when there was none.
 
 
+class _AttemptEnded(_StepEvent):
+    """What a step has used when an attempt of it ends: in all its attempts up to now.
+
+    All of it is what the step's row says, and None where that is not known.
+    """
+
+    execution_time_ms: int | None = None  #: How long its code ran.
+    tokens: int | None = None
+    cost: Usd | None = None  #: Of the calls of models whose cost is known.
+    unpriced_calls: int | None = None  #: How many calls are not in `cost`.
+
+
 class StepStarted(_StepEvent):
     """A worker has begun an attempt of a step."""
 
@@ -117,27 +131,23 @@ class StepStarted(_StepEvent):
     worker: str | None = None
 
 
-class StepCompleted(_StepEvent):
+class StepCompleted(_AttemptEnded):
     """A step has completed."""
 
     event_type: Literal["STEP_COMPLETED"] = "STEP_COMPLETED"
-    execution_time_ms: int | None = None
-    tokens: int = 0
-    cost: Decimal = Decimal(0)
     items: int | None = None  #: How many items it had, when it is a map.
 
 
-class StepFailed(_StepEvent):
+class StepFailed(_AttemptEnded):
     """A step has failed for good."""
 
     event_type: Literal["STEP_FAILED"] = "STEP_FAILED"
     error_type: str | None = None
     error_message: str | None = None
-    execution_time_ms: int | None = None
     items: int | None = None
 
 
-class StepRetrying(_StepEvent):
+class StepRetrying(_AttemptEnded):
     """An attempt has failed, or lost its worker, and another one follows."""
 
     event_type: Literal["STEP_RETRYING"] = "STEP_RETRYING"

@@ -3,17 +3,35 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Annotated, TypeAlias
+
+from pydantic import PlainSerializer
+
+
+def in_digits(cost: Decimal) -> str:
+    """Return an amount in digits, without an exponent and without zeros at its end."""
+    text = f"{cost:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+#: An amount of USD; in JSON it is text, since a float would round it.
+Usd: TypeAlias = Annotated[Decimal, PlainSerializer(in_digits, return_type=str, when_used="json")]
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and cost of one or more attempts."""
+    """Tokens and cost of one or more attempts: of their calls of models."""
 
     tokens: int = 0
-    cost: Decimal = Decimal(0)  #: USD.
+    cost: Decimal = Decimal(0)  #: USD, of the calls whose cost is known.
+    unpriced: int = 0  #: Calls of models whose cost is not known, or not yet.
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(self.tokens + other.tokens, self.cost + other.cost)
+        return Usage(
+            self.tokens + other.tokens,
+            self.cost + other.cost,
+            self.unpriced + other.unpriced,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ def run_attempt(
             return Ended(Ending.GIVEN_BACK, error)
         logger.warning("%s: %s", claim.key, error, extra={"action": "lease_lost"})
         return Ended(Ending.LOST, error)
+    finally:
+        engine.requests.forget(claim.token)
 
 
 def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, joined: bool) -> Ended:

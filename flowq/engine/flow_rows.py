@@ -35,6 +35,7 @@ class PastRun:
     execution_time_ms: int | None
     tokens: int
     cost: Decimal
+    unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,11 @@ class StepFigures:
     name: str  #: Its key; of a step that a program calls, its registered name.
     runs: int
     failed: int
-    median_ms: int | None
+    median_ms: int | None  #: How long its code ran, in all attempts, as `p95_ms`.
     p95_ms: int | None
     tokens: int
     cost: Decimal
+    unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Figures:
     p95_cost: Decimal | None
     tokens: int
     cost: Decimal
+    unpriced: int
 
 
 def figures(runs: Sequence[PastRun]) -> Figures:
@@ -124,6 +127,7 @@ def figures(runs: Sequence[PastRun]) -> Figures:
         p95_cost=percentile(costs, 0.95),
         tokens=sum(run.tokens for run in runs),
         cost=sum((run.cost for run in runs), Decimal(0)),
+        unpriced=sum(run.unpriced for run in runs),
     )
 
 

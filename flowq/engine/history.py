@@ -47,6 +47,7 @@ def end(run: RunView) -> EndEvent:
         "execution_time_ms": run.execution_time_ms,
         "total_tokens": run.tokens,
         "total_cost": run.cost,
+        "unpriced_calls": run.unpriced,
     }
     if run.status is RunState.COMPLETED:
         return WorkflowCompleted(**known, continued_as=run.continued_as)
@@ -100,20 +101,18 @@ def _of_step(run: RunView, mark: StepMark) -> Iterator[Event]:
         yield StepStarted(**where, timestamp=began, worker=mark.worker)
     ended = mark.completed_at or began
     why = {"error_type": mark.error_type, "error_message": mark.error_message}
-    took = {"execution_time_ms": mark.execution_time_ms}
+    used = {
+        "execution_time_ms": mark.execution_time_ms,
+        "tokens": mark.tokens,
+        "cost": mark.cost,
+        "unpriced_calls": mark.unpriced,
+    }
     match mark.status:
         case StepState.RETRYING:
-            yield StepRetrying(**where, **why, timestamp=began)
+            yield StepRetrying(**where, **why, **used, timestamp=began)
         case StepState.COMPLETED:
-            yield StepCompleted(
-                **where,
-                **took,
-                timestamp=ended,
-                tokens=mark.tokens,
-                cost=mark.cost,
-                items=mark.map_size,
-            )
+            yield StepCompleted(**where, **used, timestamp=ended, items=mark.map_size)
         case StepState.FAILED:
-            yield StepFailed(**where, **why, **took, timestamp=ended, items=mark.map_size)
+            yield StepFailed(**where, **why, **used, timestamp=ended, items=mark.map_size)
         case StepState.SKIPPED:
             yield StepSkipped(**where, timestamp=ended)

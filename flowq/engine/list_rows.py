@@ -61,6 +61,7 @@ class ListedRun:
     done: int  #: and those that have ended.
     tokens: int
     cost: Decimal
+    unpriced: int  #: Calls of models whose cost is unknown, so not in `cost`.
     error: str | None
 
 

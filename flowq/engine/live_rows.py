@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
+from flowq.core.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,5 +20,4 @@ class RunLine:
     execution_time_ms: int | None
     done: int
     total: int
-    tokens: int
-    cost: Decimal
+    used: Usage

@@ -27,6 +27,7 @@ from flowq.core.events import (
 )
 from flowq.core.ids import BatchId, BatchKind, RunId, StepRunId, batch_of_items, parse_batch
 from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
 from flowq.engine.program_rows import NewCall
 from flowq.engine.rows import Batch, Claim, Definition, Outcome
@@ -101,14 +102,7 @@ def step_started(engine: Engine, claim: Claim) -> None:
 def step_completed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
     """Tell that a step has completed."""
     if engine.policies.events:
-        _of_claim(
-            engine,
-            StepCompleted,
-            claim,
-            execution_time_ms=outcome.execution_time_ms,
-            tokens=outcome.usage.tokens,
-            cost=outcome.usage.cost,
-        )
+        _of_claim(engine, StepCompleted, claim, **_used(engine, claim, outcome))
 
 
 def step_failed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
@@ -120,7 +114,7 @@ def step_failed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
             claim,
             error_type=outcome.error_type,
             error_message=outcome.error_message,
-            execution_time_ms=outcome.execution_time_ms,
+            **_used(engine, claim, outcome),
         )
 
 
@@ -134,6 +128,7 @@ def step_retrying(engine: Engine, claim: Claim, outcome: Outcome, delay: timedel
             error_type=outcome.error_type,
             error_message=outcome.error_message,
             delay=delay.total_seconds(),
+            **_used(engine, claim, outcome),
         )
 
 
@@ -150,6 +145,7 @@ def worker_lost(engine: Engine, lapsed: Lapsed) -> None:
             attempt=lapsed.attempt,
             error_type="WorkerLost",
             error_message=_LOST_WORKER,
+            **_usage(lapsed.used),
         )
 
 
@@ -192,6 +188,17 @@ def streams(engine: Engine, claim: Claim) -> Streams:
 
 def _stream(engine: Engine, claim: Claim, kind: type[StreamEvent], **fields: Any) -> None:
     _of_claim(engine, kind, claim, **fields)
+
+
+def _used(engine: Engine, claim: Claim, outcome: Outcome) -> Mapping[str, Any]:
+    """Return what a step has used, as its row says it now: in this attempt and the ones before."""
+    took = claim.execution_time_ms + outcome.execution_time_ms
+    used = claim.used + engine.requests.used_by(claim.token)
+    return {"execution_time_ms": took, **_usage(used)}
+
+
+def _usage(used: Usage) -> Mapping[str, Any]:
+    return {"tokens": used.tokens, "cost": used.cost, "unpriced_calls": used.unpriced}
 
 
 def _of_claim(engine: Engine, kind: type[Event], claim: Claim, **fields: Any) -> None:

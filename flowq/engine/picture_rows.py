@@ -7,7 +7,7 @@ Times of such a node are those of the first and the last of what it stands for.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -73,6 +73,7 @@ class PictureNode:
         counts: How many of them are in each state; of a single step its own.
         created_at: When it was recorded; of a call or an item, that is when it was queued.
         started_at: When the last attempt of a single step began, else the first of them.
+        first_started_at: When the first one began.
         ended_at: When it ended; None while any of it is open.
         attempts: Of the single step, or the most that one of them took.
         batch: What became ready with it has the same.
@@ -92,6 +93,7 @@ class PictureNode:
     counts: Mapping[StepState, int] = field(default_factory=dict)
     created_at: datetime | None = None
     started_at: datetime | None = None
+    first_started_at: datetime | None = None
     ended_at: datetime | None = None
     attempts: int = 0
     recoveries: int = 0
@@ -110,6 +112,12 @@ class PictureNode:
         """When it began; timers and signals are run by nobody and wait from the first."""
         waits = self.kind in {StepKind.TIMER, StepKind.SIGNAL}
         return self.created_at if waits and self.started_at is None else self.started_at
+
+    def took(self, now: datetime) -> timedelta | None:
+        """Return how long it took, or has taken so far: all attempts, and the time between them."""
+        if self.first_started_at is None:
+            return None
+        return (self.ended_at or now) - self.first_started_at
 
     @property
     def is_many(self) -> bool:

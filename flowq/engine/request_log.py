@@ -17,11 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 from flowq.core.errors import DatabaseUnavailable
-from flowq.core.ids import RunId
+from flowq.core.ids import LeaseToken, RunId
+from flowq.core.usage import CostStatus, Usage
 from flowq.engine.ports import Records, Transaction
 from flowq.engine.requests import EndedRequest, StartedRequest
 
@@ -56,6 +58,16 @@ class RequestLog:
         self._lock = threading.Lock()
         self._queue: SimpleQueue[_Entry] = SimpleQueue()
         self._pid = 0
+        #: What the attempts of this process have used, as far as it is committed.
+        self._used: dict[LeaseToken, Usage] = {}
+
+    def used_by(self, token: LeaseToken) -> Usage:
+        """Return what an attempt has used up to now, as its step's row counts it."""
+        return self._used.get(token, Usage())
+
+    def forget(self, token: LeaseToken) -> None:
+        """Drop what is known of an attempt that is over."""
+        self._used.pop(token, None)
 
     def write(self, request: Request) -> "asyncio.Future[None]":
         """Write one call, from a coroutine; what is given back is done once it is committed.
@@ -103,7 +115,21 @@ class RequestLog:
             logger.warning("%d calls of models are not recorded: %s", len(entries), error)
             _tell(entries, error)
         else:
+            for entry in entries:
+                self._count(entry.request)
             _tell(entries, None)
+
+    def _count(self, request: Request) -> None:
+        """Add a call to what its attempt has used; one that ends too late finds nothing."""
+        token = request.caller.token
+        if token is None:
+            return
+        if isinstance(request, StartedRequest):
+            self._used[token] = self.used_by(token) + Usage(unpriced=1)
+        elif token in self._used:
+            is_priced = request.cost_status is not CostStatus.UNKNOWN
+            used = Usage(request.tokens.total, request.cost or Decimal(0), -int(is_priced))
+            self._used[token] = self._used[token] + used
 
     def _commit(self, requests: Sequence[Request]) -> None:
         started = [one for one in requests if isinstance(one, StartedRequest)]

@@ -139,6 +139,8 @@ class Claim:
     inputs: Any
     rows: tuple[StoredStep, ...] = ()  #: The nodes that were to be read with it.
     spec: CallSpec | None = None  #: Of a row that a program has called; its items have none.
+    used: Usage = field(default_factory=Usage)  #: What its earlier attempts have used,
+    execution_time_ms: int = 0  #: and how long their code ran.
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,6 @@ class Outcome:
 
     result: ResultRef | None = None
     copy: bytes | None = None  #: Encoded value, the durable copy of a small result.
-    usage: Usage = field(default_factory=Usage)
     execution_time_ms: int = 0
     error_type: str | None = None
     error_message: str | None = None
@@ -201,9 +202,9 @@ class StepView:
     counts: Mapping[StepState, int]
     attempts: int  #: Of a map: the most that any item took.
     recoveries: int
-    started_at: datetime | None
+    started_at: datetime | None  #: When its first attempt began.
     completed_at: datetime | None
-    execution_time_ms: int | None
+    execution_time_ms: int | None  #: How long its code ran, in all attempts.
     tokens: int
     cost: Decimal
     worker: str | None
@@ -212,6 +213,7 @@ class StepView:
     metadata: Mapping[str, Any]
     inputs: Any
     called: StepKind | None = None  #: Of a row that a program has called: what kind of call.
+    unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
     hits: int = 0  #: How many of its results were taken from the cache,
     saved_tokens: int = 0  #: and what they had cost when they were made.
     saved_cost: Decimal = Decimal(0)
@@ -255,6 +257,7 @@ class RunView:
     steps: tuple[StepView, ...] = ()
     budget: BudgetSpec | None = None
     continued_as: RunId | None = None  #: The run as which it went on.
+    unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
 
     @property
     def hits(self) -> int:
@@ -290,6 +293,7 @@ class StepMark:
     worker: str | None
     error_type: str | None
     error_message: str | None
+    unpriced: int  #: Calls of models whose cost is unknown, so not in `cost`.
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ class ItemView:
     error_type: str | None
     error_message: str | None
     is_hit: bool  #: Its result was taken from the cache.
+    unpriced: int  #: Calls of models whose cost is unknown, so not in `cost`.
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flowq.core.ids import BatchId, RunId, StepRunId
+from flowq.core.usage import Usage
 from flowq.engine.rows import StepPlace
 
 
@@ -30,6 +31,7 @@ class Lapsed:
     batch: BatchId
     failed: bool  #: It has been recovered too often and was failed instead of queued.
     attempt: int  #: The one that was lost.
+    used: Usage  #: What the step has used up to now.
 
 
 @dataclass(frozen=True, slots=True)

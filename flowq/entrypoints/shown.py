@@ -90,6 +90,18 @@ def money(cost: Decimal) -> str:
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
 
 
+def cost(known: Decimal, unpriced: int) -> str:
+    """Return what calls of models have cost, and that the cost of some is unknown.
+
+    Args:
+        known: The sum of those whose cost is known.
+        unpriced: How many calls are not in it.
+    """
+    if not unpriced:
+        return money(known)
+    return f"{money(known)} + {count(unpriced)} unknown" if known else "unknown"
+
+
 def count(number: int) -> str:
     """Return a whole number."""
     return f"{number:,}"

@@ -25,6 +25,7 @@ from flowq.core.ids import (
 )
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState
+from flowq.core.usage import Usage
 from flowq.engine.engine import Policies
 from flowq.engine.rows import NewRun, NewStep
 from flowq.entrypoints.flower import metrics as module
@@ -117,7 +118,8 @@ def test_progress_counts_items_and_not_their_map(records: SqlRecords) -> None:
     other = make(records)
 
     found = records.single(lambda tx: tx.overview.progress([run_id, other]))
-    assert {run_id: (1, 4, 7, Decimal("0.000000001")), other: (0, 1, 0, Decimal(0))} == found
+    used = Usage(7, Decimal("0.000000001"))
+    assert {run_id: (1, 4, used), other: (0, 1, Usage())} == found
 
 
 # --- sums ----------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ def test_item_has_all_that_is_shown_of_it(records: SqlRecords) -> None:
     )
     expected = ItemView(
         *(StepRunId(item.id), 0, FAILED, 2, 1, after(1), after(2), 1000, 3, Decimal("0.5")),
-        *("here", "ValueError", "no", True),
+        *("here", "ValueError", "no", True, 0),
     )
     store(records, run, a_step(run, "m", map_size=1), item)
 

@@ -35,7 +35,8 @@ from flowq.core.ids import (
 from flowq.core.results import NO_RESULT, Place, ResultRef, row_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState
-from flowq.core.usage import Usage
+from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
+from flowq.engine.requests import Caller, EndedRequest, StartedRequest
 from flowq.engine.rows import (
     CachedResult,
     Claim,
@@ -120,11 +121,25 @@ def ending(records: SqlRecords, run_id: RunId) -> RunEnding:
     return found
 
 
-def stored(claim: Claim, data: bytes, codec: str = "json", **usage: Any) -> Outcome:
+def stored(claim: Claim, data: bytes, codec: str = "json") -> Outcome:
     ref = ResultRef(
         place=Place.ROW, codec=codec, key=row_key(claim.id, claim.token), size=len(data), sha256="x"
     )
-    return Outcome(ref, data, Usage(**usage), execution_time_ms=7)
+    return Outcome(ref, data, execution_time_ms=7)
+
+
+def spend(
+    records: SqlRecords, claim: Claim, tokens: int = 0, cost: Decimal | None = Decimal(0)
+) -> None:
+    """Record a call of a model; without a cost it is of unknown cost."""
+    caller = Caller(claim.run_id, claim.id, claim.token, claim.attempt)
+    call = StartedRequest(uuids.uuid7(), caller, "openai", "small")
+    records.write(lambda tx: tx.llm_requests.start([call]))
+    known = CostStatus.UNKNOWN if cost is None else CostStatus.KNOWN
+    ended = EndedRequest(
+        call.id, caller, RequestStatus.COMPLETED, Tokens(tokens), cost, cost_status=known
+    )
+    records.write(lambda tx: tx.llm_requests.end([ended]))
 
 
 def expanded(
@@ -191,7 +206,8 @@ def test_run_closes_once_with_its_totals(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", "c", queued=True))
     for key, cost in (("a", "0.000000001"), ("b", "0.2"), ("c", "0.1")):
         one = claimed(records, run_id, key)
-        done = stored(one, b"1", tokens=10, cost=Decimal(cost))
+        spend(records, one, 10, Decimal(cost))
+        done = stored(one, b"1")
         assert records.single(lambda tx: tx.steps.complete(one, done, advanced=True))
 
     assert records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs={"a": [1]}))
@@ -396,30 +412,55 @@ def test_second_completion_changes_nothing(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
 
-    assert records.single(
-        lambda tx: tx.steps.complete(one, stored(one, b"1", tokens=5), advanced=False)
-    )
+    assert records.single(lambda tx: tx.steps.complete(one, stored(one, b"1"), advanced=False))
     assert not records.single(lambda tx: tx.steps.complete(one, stored(one, b"2"), advanced=False))
     assert not records.single(lambda tx: tx.steps.fail(one, Outcome(), advanced=False))
 
-    assert (row(records, one.id).outputs, row(records, one.id).tokens_used) == (1, 5)
+    assert (row(records, one.id).outputs, row(records, one.id).execution_time_ms) == (1, 7)
 
 
 def test_usage_of_all_attempts_adds_up(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
-    for _ in range(10):
+    for attempt in range(10):
         one = claimed(records, run_id)
-        spent = Outcome(usage=Usage(3, Decimal("0.1")))
-        assert records.single(lambda tx: tx.steps.retry(one, spent, NOW))
+        before = Usage(3 * attempt, attempt * Decimal("0.1"), attempt)
+        assert (one.used, one.execution_time_ms) == (before, 7 * attempt)
+        spend(records, one, 3, Decimal("0.1"))
+        spend(records, one, cost=None)
+        assert records.single(lambda tx: tx.steps.retry(one, stored(one, b""), NOW))
     last = claimed(records, run_id)
-    records.single(lambda tx: tx.steps.complete(last, stored(last, b"1", tokens=1), advanced=True))
+    first_started_at = row(records, last.id).first_started_at
+    spend(records, last, 1)
+    records.single(lambda tx: tx.steps.complete(last, stored(last, b"1"), advanced=True))
 
-    assert row(records, last.id).tokens_used == 31
-    assert row(records, last.id).cost_estimate == Decimal(1)
+    ended = row(records, last.id)
+    assert (ended.tokens_used, ended.cost_estimate, ended.unpriced_calls) == (31, Decimal(1), 10)
+    assert ended.execution_time_ms == 77
+    assert first_started_at is not None
+    assert ended.first_started_at == first_started_at
+    assert ended.started_at is not None
+    assert first_started_at <= ended.started_at
     records.single(lambda tx: tx.runs.roll_up(run_id))
     run = records.single(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
-    assert run.total_cost == Decimal(1)
+    assert (run.total_cost, run.unpriced_calls) == (Decimal(1), 10)
+
+
+def test_cost_of_a_call_is_unknown_until_it_has_ended(records: SqlRecords) -> None:
+    run_id = insert(records, new_run("a", queued=True))
+    one = claimed(records, run_id)
+    caller = Caller(run_id, one.id, one.token, one.attempt)
+    records.write(
+        lambda tx: tx.llm_requests.start([StartedRequest(uuids.uuid7(), caller, "openai", "small")])
+    )
+    assert row(records, one.id).unpriced_calls == 1
+
+    spend(records, one, 5, Decimal("0.5"))
+
+    assert row(records, one.id).unpriced_calls == 1, "the first call goes on, or nobody ended it"
+    view = records.single(lambda tx: tx.runs.view(run_id))
+    assert view is not None
+    assert (view.cost, view.unpriced, view.steps[0].unpriced) == (Decimal("0.5"), 1, 1)
 
 
 def test_leases_are_renewed_together_and_lost_ones_are_told(records: SqlRecords) -> None:
@@ -1017,7 +1058,8 @@ def test_attempt_is_cancelled_by_its_lease_and_only_in_a_run_that_stops(
 ) -> None:
     run_id = insert(records, new_run("a", queued=True))
     mine = claimed(records, run_id)
-    used = stored(mine, b"1", tokens=5, cost=Decimal("0.5"))
+    spend(records, mine, 5, Decimal("0.5"))
+    used = stored(mine, b"1")
     assert not records.single(lambda tx: tx.steps.cancel(mine, used)), "the run goes on"
     records.write(lambda tx: tx.runs.request_cancel([run_id], "why"))
     stranger = replace(mine, token=token())

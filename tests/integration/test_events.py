@@ -33,6 +33,7 @@ from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.following import follow
 from flowq.engine.ports import Page
+from tests.integration.live_pages import shown_anew, shown_live
 from tests.integration.playing import Played, Stage
 from tests.waiting import wait_until
 
@@ -266,6 +267,31 @@ def test_rows_tell_the_same_ends_as_the_stream(
     assert ends(live) == ends(later)
     assert not any(event.rebuilt for event in live)
     assert all(event.rebuilt for event in later[1:-1])
+
+
+@pytest.mark.parametrize("which, inputs", FLOWS)
+@pytest.mark.parametrize("lost", [False, True])
+def test_live_page_shows_what_a_reload_would_show(
+    stage: Stage, which: Any, inputs: dict[str, Any], lost: bool
+) -> None:
+    played = stage.play(which, **inputs)
+    if lost:
+        lose(stage)
+
+    assert shown_live(events_of(played)) == shown_anew(played.view)
+
+
+@pytest.mark.parametrize("which, inputs", FLOWS)
+def test_ends_of_steps_say_what_their_rows_say(
+    stage: Stage, which: Any, inputs: dict[str, Any]
+) -> None:
+    played = stage.play(which, **inputs)
+    marks = stage.records.single(lambda tx: tx.steps.marks(played.id))
+    rows = {(mark.key, mark.map_index): mark.execution_time_ms for mark in marks}
+
+    for event in events_of(played):
+        if isinstance(event, StepCompleted | StepFailed) and event.execution_time_ms is not None:
+            assert event.execution_time_ms == rows[event.step, event.index]
 
 
 @pytest.mark.parametrize("which, inputs", FLOWS)

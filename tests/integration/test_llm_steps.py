@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from flowq import StepResult, flow, step
+from flowq.adapters.events.memory import MemoryEvents
 from flowq.core.errors import DatabaseUnavailable, StepFailed
+from flowq.core.events import WorkflowCompleted, WorkflowError
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.engine import Policies
 from flowq.engine.faults import injected
+from flowq.engine.following import follow
 from flowq.engine.requests import RequestView
 from flowq.entrypoints.fake_llm import FakeLlm
+from tests.integration.live_pages import shown_anew, shown_live
 from tests.integration.playing import Played, Stage
 from tests.llm_steps import (
     Article,
@@ -188,6 +192,35 @@ def test_what_was_answered_is_paid_though_the_database_is_away(
         del paid[str(first.id)]
     assert paid == fake_llm.stats.bill
     assert sum(one.cost or 0 for one in (first, second)) == played.view.cost
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize(
+    "model", ["fake", "fake-cutx1", "fake-429x1-retry0s", "unpriced", "unpriced-cutx1", "fake-400"]
+)
+def test_live_page_shows_what_a_run_has_cost(stage: Stage, model: str, *, lost: bool) -> None:
+    """What was paid in attempts that failed, too; and an unknown cost is never 0."""
+
+    @flow(name="tests.llm.watched")
+    def watched(questions: list[str]) -> Any:
+        asked = Ask(model=f"openai:{model}")
+        return [asked.map(questions), asked(question="why")]
+
+    played = stage.play(watched, questions=["a", "bb", "ccc"])
+    if lost:
+        assert isinstance(stage.engine.events, MemoryEvents)
+        stage.engine.events.forget()
+    events = list(follow(stage.engine, played.id, timeout=5))
+
+    assert shown_live(events) == shown_anew(played.view)
+    calls = requests(played)
+    unknown = sum(one.cost_status is CostStatus.UNKNOWN for one in calls)
+    assert unknown == played.view.unpriced
+    assert sum(one.cost or 0 for one in calls) == played.view.cost
+    last = events[-1]
+    assert isinstance(last, WorkflowCompleted | WorkflowError)
+    assert (last.total_cost, last.unpriced_calls) == (played.view.cost, unknown)
+    assert "E" not in last.model_dump(mode="json")["total_cost"]
 
 
 def test_a_provider_is_given_the_time_it_asks_for(stage: Stage) -> None:

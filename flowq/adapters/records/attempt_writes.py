@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Float, Update, and_, bindparam, exists, or_, select, update
+from sqlalchemy import Float, Integer, Update, and_, bindparam, exists, func, or_, select, update
 
 from flowq.adapters.records.past_attempts import PastAttempts
 from flowq.adapters.records.payloads import copy_to_json
@@ -22,6 +22,7 @@ from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import Place
 from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
 from flowq.engine.rows import Claim, Outcome
 
 _C = STEPS.c
@@ -52,6 +53,7 @@ _CLAIMED = (
         lease_token=bindparam("p_token"),
         lease_expires_at=_seconds("p_lease"),
         started_at=DbNow(),
+        first_started_at=func.coalesce(_C.first_started_at, DbNow()),
         wake_at=None,
         resends=0,
         worker=bindparam("p_worker"),
@@ -64,9 +66,13 @@ _CLAIMED = (
         _C.recoveries,
         _C.inputs,
         _C.spec,
+        _C.tokens_used,
+        _C.cost_estimate,
+        _C.unpriced_calls,
+        _C.execution_time_ms,
     )
 )
-_CLAIM_COLUMNS: Final = 7
+_CLAIM_COLUMNS: Final = 11
 _CLAIM = Prepared(_CLAIMED)
 
 
@@ -83,11 +89,9 @@ def _leaving(to: StepState, **values: Any) -> Update:
     )
 
 
-#: What an attempt used is added to what the attempts before it used.
-_USED: Final = {
-    "execution_time_ms": bindparam("p_time"),
-    "tokens_used": _C.tokens_used + bindparam("p_tokens"),
-    "cost_estimate": _C.cost_estimate + bindparam("p_cost", type_=_C.cost_estimate.type),
+#: Added to what the attempts before it took; the calls of models are added as they end.
+USED: Final = {
+    "execution_time_ms": func.coalesce(_C.execution_time_ms, 0) + bindparam("p_time", type_=Integer)
 }
 _RESULT: Final = {
     "result": bindparam("p_result", type_=_C.result.type),
@@ -109,13 +113,13 @@ _ERROR: Final = {
 }
 _ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
 
-COMPLETED = _leaving(StepState.COMPLETED, **_USED, **_RESULT, **_HIT, **_ADVANCED)
+COMPLETED = _leaving(StepState.COMPLETED, **USED, **_RESULT, **_HIT, **_ADVANCED)
 _COMPLETE = Prepared(COMPLETED)
-_FAIL = Prepared(_leaving(StepState.FAILED, **_USED, **_ERROR, **_ADVANCED, completed_at=DbNow()))
+_FAIL = Prepared(_leaving(StepState.FAILED, **USED, **_ERROR, **_ADVANCED, completed_at=DbNow()))
 _RETRY = Prepared(
     _leaving(
         StepState.RETRYING,
-        **_USED,
+        **USED,
         **_ERROR,
         recoveries=_C.recoveries + bindparam("p_recovered"),
         wake_at=_seconds("p_delay"),
@@ -224,7 +228,20 @@ def _claim(
     rows = tuple(stored_step(node) for node in nodes if node[0] is not None)
     spec = None if row[6] is None else call_spec(row[6], row[5])
     run_id = RunId(row[0])
-    return Claim(step_id, run_id, row[1], row[2], row[3], row[4], token, row[5], rows, spec)
+    return Claim(
+        step_id,
+        run_id,
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        token,
+        row[5],
+        rows,
+        spec,
+        Usage(row[7], row[8], row[9]),
+        row[10] or 0,
+    )
 
 
 def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:
@@ -243,11 +260,7 @@ def _lease(claim: Claim) -> Mapping[str, Any]:
 
 
 def _used(outcome: Outcome) -> Mapping[str, Any]:
-    return {
-        "p_time": outcome.execution_time_ms,
-        "p_tokens": outcome.usage.tokens,
-        "p_cost": outcome.usage.cost,
-    }
+    return {"p_time": outcome.execution_time_ms}
 
 
 def _hit(outcome: Outcome) -> Mapping[str, Any]:

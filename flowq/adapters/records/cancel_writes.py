@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from flowq.adapters.records.attempt_writes import USED
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
@@ -99,9 +100,7 @@ _CANCEL_ATTEMPT: Final = (
         lease_expires_at=None,
         completed_at=DbNow(),
         advanced=True,
-        execution_time_ms=bindparam("p_time"),
-        tokens_used=_C.tokens_used + bindparam("p_used"),
-        cost_estimate=_C.cost_estimate + bindparam("p_cost", type_=_C.cost_estimate.type),
+        **USED,
     )
 )
 
@@ -133,9 +132,8 @@ class StepCancels(Repository):
 
     def cancel(self, claim: Claim, outcome: Outcome) -> bool:
         """`running` → `cancelled`, if the lease still holds and the run is stopping."""
-        given: dict[str, Any] = {"p_id": claim.id, "p_token": claim.token}
-        given |= {"p_time": outcome.execution_time_ms, "p_used": outcome.usage.tokens}
-        return self._changes(_CANCEL_ATTEMPT, {**given, "p_cost": outcome.usage.cost})
+        given = {"p_id": claim.id, "p_token": claim.token, "p_time": outcome.execution_time_ms}
+        return self._changes(_CANCEL_ATTEMPT, given)
 
 
 def orphan(row: Sequence[Any]) -> Orphan:

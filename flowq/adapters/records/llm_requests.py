@@ -69,8 +69,15 @@ _ADD = (
     .values(
         tokens_used=_S.tokens_used + bindparam("p_tokens"),
         cost_estimate=_S.cost_estimate + bindparam("p_cost", type_=_S.cost_estimate.type),
+        unpriced_calls=_S.unpriced_calls - bindparam("p_priced", type_=_S.unpriced_calls.type),
         llm_request_id=bindparam("p_request", type_=_S.llm_request_id.type),
     )
+)
+#: The cost of a call that is about to be made is not known until it has ended.
+_COUNT = (
+    update(STEPS)
+    .where(_S.id == bindparam("p_step", type_=_S.id.type))
+    .values(unpriced_calls=_S.unpriced_calls + 1)
 )
 _STATES = select(_S.id, _S.flow_run_id, _S.status, _S.lease_token).where(_S.id.in_(_KEYS))
 _LOCK = select(RUNS.c.id).where(RUNS.c.id == bindparam("p_run")).with_for_update()
@@ -82,7 +89,11 @@ _SETTLE = (
         _SUMS.c.run_id == RUNS.c.id,
         RUNS.c.status.in_(tuple(TERMINAL_RUN_STATES)),
     )
-    .values(total_tokens=_SUMS.c.tokens, total_cost=_SUMS.c.cost)
+    .values(
+        total_tokens=_SUMS.c.tokens,
+        total_cost=_SUMS.c.cost,
+        unpriced_calls=_SUMS.c.unpriced,
+    )
 )
 _GROUPS: Mapping[CostBy, ColumnElement[Any]] = {
     CostBy.FLOW: _Q.flow_name,
@@ -125,6 +136,9 @@ class LlmRequestRepo(Repository):
             for one in requests
         ]
         self._run(_START, rows)
+        steps = sorted(one.caller.step_id for one in requests if one.caller.step_id is not None)
+        if steps:
+            self._run(_COUNT, [{"p_step": step_id} for step_id in steps])
 
     def end(self, requests: Sequence[EndedRequest]) -> list[RunId]:
         """End calls and add what they used to their steps; returns runs that are to be settled."""
@@ -241,6 +255,7 @@ def _added(one: EndedRequest) -> dict[str, Any]:
         "p_step": one.caller.step_id,
         "p_tokens": one.tokens.total,
         "p_cost": one.cost or Decimal(0),
+        "p_priced": int(one.cost_status is not CostStatus.UNKNOWN),
         "p_request": one.id,
     }
 

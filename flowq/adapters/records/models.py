@@ -35,7 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.types import Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0009"
+REVISION = "0010"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -89,6 +89,7 @@ class FlowRun(Base):
     last_heartbeat: Mapped[datetime | None]
     total_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     total_cost: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    unpriced_calls: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     execution_time_ms: Mapped[int | None]
     inputs: Mapped[Any]
     outputs: Mapped[Any | None]
@@ -153,6 +154,7 @@ class FlowStepRun(Base):
     outputs: Mapped[Any | None]
     tokens_used: Mapped[int] = mapped_column(BigInteger, default=0)
     cost_estimate: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    unpriced_calls: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     execution_time_ms: Mapped[int | None]
     error_message: Mapped[str | None] = mapped_column(Text)
     step_metadata: Mapped[Any | None]
@@ -165,7 +167,9 @@ class FlowStepRun(Base):
     batch_id: Mapped[str | None] = mapped_column(String(64))
     pending_dependencies: Mapped[int] = mapped_column(default=0)
     advanced: Mapped[bool] = mapped_column(default=False)
+    # Of the last attempt, and of the first one.
     started_at: Mapped[datetime | None]
+    first_started_at: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=0)
     recoveries: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[UUID | None]

@@ -25,7 +25,8 @@ _NEWEST: Final = select(_R.id, _R.created_at, cast(_R.spec, Text).label("spec"))
     _R.id.desc()
 )
 _PAST: Final = select(
-    _R.id, _R.status, _R.execution_time_ms, _R.total_tokens, _R.total_cost
+    *(_R.id, _R.status, _R.execution_time_ms),
+    *(_R.total_tokens, _R.total_cost, _R.unpriced_calls),
 ).order_by(_R.id.desc())
 #: What a step is called: what a program calls has a key of its own each time.
 _NAME: Final = case((_S.spec.is_not(None), _S.step_name), else_=_S.step_key)
@@ -61,6 +62,7 @@ class FlowReads(Repository):
                 _S.execution_time_ms.label("ms"),
                 _S.tokens_used,
                 _S.cost_estimate,
+                _S.unpriced_calls,
             )
             .where(_S.flow_run_id.in_(runs), _S.map_size.is_(None), _S.attempt > 0)
             .limit(MOST_STEPS)
@@ -85,6 +87,7 @@ class FlowReads(Repository):
             least(0.95),
             func.sum(placed.c.tokens_used),
             func.sum(placed.c.cost_estimate),
+            func.sum(placed.c.unpriced_calls),
         ).group_by(placed.c.name)
         return tuple(_figures(row) for row in self._run(query.order_by(placed.c.name)))
 
@@ -96,8 +99,9 @@ def _past_run(row: Any) -> PastRun:
         row.execution_time_ms,
         row.total_tokens,
         row.total_cost,
+        row.unpriced_calls,
     )
 
 
 def _figures(row: Any) -> StepFigures:
-    return StepFigures(row[0], row[1], row[2], row[3], row[4], int(row[5]), row[6])
+    return StepFigures(row[0], row[1], row[2], row[3], row[4], int(row[5]), row[6], int(row[7]))

@@ -64,6 +64,7 @@ _LISTED: Final = select(
     _R.step_progress,
     _R.total_tokens,
     _R.total_cost,
+    _R.unpriced_calls,
     _R.error_message,
 )
 _STRIP: Final = (_R.id, _R.status, _R.created_at, _R.execution_time_ms)
@@ -214,7 +215,7 @@ def _counts(run_ids: Sequence[UUID], dialect: str) -> Any:
 
 
 def _some_steps(run_id: Any) -> Select[Any]:
-    steps = select(_S.status, _S.map_size, _S.tokens_used, _S.cost_estimate)
+    steps = select(_S.status, _S.map_size, _S.tokens_used, _S.cost_estimate, _S.unpriced_calls)
     return steps.where(_S.flow_run_id == run_id).limit(_MOST_COUNTED + 1)
 
 
@@ -227,6 +228,7 @@ def _sums(run_id: Any, steps: Any) -> Select[Any]:
         func.count(steps.c.status).filter(leaf, steps.c.status.in_(DONE_STEP_STATES)).label("done"),
         func.sum(steps.c.tokens_used).label("tokens"),
         func.sum(steps.c.cost_estimate).label("cost"),
+        func.sum(steps.c.unpriced_calls).label("unpriced"),
     )
 
 
@@ -267,6 +269,7 @@ def _listed(row: Any, counted: Any) -> ListedRun:
         done=row.step_progress if counted is None else counted.done,
         tokens=row.total_tokens if counted is None else int(counted.tokens or 0),
         cost=row.total_cost if counted is None or counted.cost is None else counted.cost,
+        unpriced=row.unpriced_calls if counted is None else int(counted.unpriced or 0),
         error=row.error_message,
     )
 

@@ -5,7 +5,6 @@ an id or a time it has seen: a row that was committed late is found like any oth
 """
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Integer, bindparam, func, select, union
@@ -15,6 +14,7 @@ from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.types import total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import DONE_STEP_STATES, RunState
+from flowq.core.usage import Usage
 from flowq.engine.live_rows import RunLine
 
 _R, _S = RUNS.c, STEPS.c
@@ -30,7 +30,7 @@ _CHOSEN = union(
 ).subquery("chosen")
 _COLUMNS = (
     *(_R.id, _R.flow_name, _R.status, _R.created_at, _R.started_at, _R.execution_time_ms),
-    *(_R.step_progress, _R.total_steps, _R.total_tokens, _R.total_cost),
+    *(_R.step_progress, _R.total_steps, _R.total_tokens, _R.total_cost, _R.unpriced_calls),
 )
 _RECENT: Final = select(*_COLUMNS).join(_CHOSEN, _CHOSEN.c.id == _R.id)
 _ALSO: Final = select(*_COLUMNS).where(_R.id.in_(_KEYS))
@@ -41,6 +41,7 @@ _PROGRESS: Final = (
         func.count().filter(_LEAF),
         func.coalesce(func.sum(_S.tokens_used), 0),
         total_cost(_S.cost_estimate),
+        func.coalesce(func.sum(_S.unpriced_calls), 0),
     )
     .where(_S.flow_run_id.in_(_KEYS))
     .group_by(_S.flow_run_id)
@@ -61,10 +62,12 @@ class LiveReads(Repository):
             found |= {line.id: line for line in lines}
         return sorted(found.values(), key=lambda line: line.id)
 
-    def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, int, Decimal]]:
-        """Return how many steps of runs have ended, of all, and their tokens and cost."""
+    def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, Usage]]:
+        """Return how many steps of runs have ended, of all, and what they have used."""
         rows = self._run_parts(_PROGRESS, {}, runs)
-        return {RunId(row[0]): (row[1], row[2], int(row[3]), row[4]) for row in rows}
+        return {
+            RunId(row[0]): (row[1], row[2], Usage(int(row[3]), row[4], int(row[5]))) for row in rows
+        }
 
 
 def _line(row: Any) -> RunLine:
@@ -77,6 +80,5 @@ def _line(row: Any) -> RunLine:
         execution_time_ms=row.execution_time_ms,
         done=row.step_progress,
         total=row.total_steps or 0,
-        tokens=row.total_tokens,
-        cost=row.total_cost,
+        used=Usage(row.total_tokens, row.total_cost, row.unpriced_calls),
     )

@@ -12,7 +12,13 @@ from typing import Any, Final
 
 from sqlalchemy import Integer, bindparam, func, select
 
-from flowq.adapters.records.repository import ATTEMPTS, RUNS, STEPS, Repository
+from flowq.adapters.records.repository import (
+    ATTEMPTS,
+    FIRST_STARTED,
+    RUNS,
+    STEPS,
+    Repository,
+)
 from flowq.adapters.records.types import PartOfSpan
 from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import RunId
@@ -59,6 +65,7 @@ _NODES = (
         _C.batch_id,
         _C.created_at,
         _C.started_at,
+        FIRST_STARTED.label("first_started_at"),
         _C.completed_at,
         _C.attempt,
         _C.recoveries,
@@ -268,6 +275,7 @@ class PictureReads(Repository):
                 counts=many.counts,
                 created_at=min(many.created),
                 started_at=min(many.started, default=None),
+                first_started_at=min(many.started, default=None),
                 ended_at=None if many.is_open else max(many.ended, default=None),
                 attempts=many.attempts,
                 recoveries=many.recoveries,
@@ -311,6 +319,7 @@ def _node(
         counts=items.counts if items else {} if is_map else {status: 1},
         created_at=row.created_at,
         started_at=row.started_at,
+        first_started_at=row.first_started_at,
         ended_at=row.completed_at,
         attempts=max(row.attempt, items.attempts if items else 0),
         recoveries=row.recoveries + (items.recoveries if items else 0),

@@ -66,19 +66,21 @@ class RunPageReads(RunStepReads):
                 func.count(_C.cached_from),
                 func.coalesce(func.sum(_C.saved_tokens), 0),
                 SAVED_COST,
+                func.sum(_C.unpriced_calls),
             )
             .where(_C.flow_run_id == run.id)
             .group_by(_C.status)
         )
         rows = self._run(query).all()
         states = {StepState(row[0]): row[1] for row in rows if row[1]}
-        used = sum((Usage(int(row[2]), row[3]) for row in rows), Usage())
+        used = sum((Usage(int(row[2]), row[3], int(row[7])) for row in rows), Usage())
         summed = replace(
             run,
             total=sum(states.values()),
             done=sum(states.get(state, 0) for state in DONE_STEP_STATES),
             tokens=used.tokens,
             cost=used.cost,
+            unpriced=used.unpriced,
         )
         return {
             "run": summed,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 
-from flowq.adapters.records.repository import REQUESTS, STEPS, Repository
+from flowq.adapters.records.repository import FIRST_STARTED, REQUESTS, STEPS, Repository
 from flowq.adapters.records.step_reads import MARK, step_mark
 from flowq.adapters.records.types import total_cost
 from flowq.adapters.records.views import STEP_COLUMNS, counted_items, step_view
@@ -26,7 +26,7 @@ _ITEM: Final = (
     _C.status,
     _C.attempt,
     _C.recoveries,
-    _C.started_at,
+    FIRST_STARTED,
     _C.completed_at,
     _C.execution_time_ms,
     _C.tokens_used,
@@ -35,6 +35,7 @@ _ITEM: Final = (
     _C.error_type,
     _C.error_message,
     _C.cached_from.is_not(None),
+    _C.unpriced_calls,
 )
 _FAILED: Final = (
     _C.id,

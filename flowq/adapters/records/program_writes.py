@@ -122,6 +122,7 @@ _NEW = insert(STEPS).values(
     resends=0,
     tokens_used=0,
     cost_estimate=0,
+    unpriced_calls=0,
     created_at=DbNow(),
     started_at=DbNow(bindparam("p_started", type_=Float)),
     completed_at=DbNow(bindparam("p_ended", type_=Float)),

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
-from sqlalchemy import Connection, CursorResult, Executable, Table
+from sqlalchemy import Connection, CursorResult, Executable, Table, case, func
 from sqlalchemy.orm import Session
 
 from flowq.adapters.records.models import Base
 from flowq.adapters.records.prepared import Answer, Prepared, Row
+from flowq.core.spec import StepKind
 
 RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
@@ -26,6 +27,18 @@ WAITS: Table = Base.metadata.tables["flow_waits"]
 METERS: Table = Base.metadata.tables["flow_meters"]
 TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
+
+#: When a step began: its first attempt; a map as it was expanded, and what nobody runs at once.
+FIRST_STARTED = func.coalesce(
+    STEPS.c.first_started_at,
+    STEPS.c.started_at,
+    case(
+        (
+            STEPS.c.spec["kind"].as_string().in_((StepKind.TIMER, StepKind.SIGNAL)),
+            STEPS.c.created_at,
+        )
+    ),
+).label("started_at")
 
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
 _MOST_KEYS = 5000

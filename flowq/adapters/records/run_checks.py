@@ -91,6 +91,7 @@ _SUMS = (
         .label("done"),
         func.sum(S.tokens_used).label("tokens"),
         func.sum(S.cost_estimate).label("cost"),
+        func.sum(S.unpriced_calls).label("unpriced"),
     )
     .group_by(S.flow_run_id)
     .subquery("sums")
@@ -101,6 +102,7 @@ _WRITTEN: Final = {
     "done": R.step_progress,
     "tokens": R.total_tokens,
     "cost": R.total_cost,
+    "unpriced": R.unpriced_calls,
 }
 _SUMMED = {name: func.coalesce(_SUMS.c[name], 0) for name in _WRITTEN}
 _TOTALS = runs(

@@ -92,6 +92,7 @@ def sums() -> Subquery:
             func.count().filter(_LEAF, _S.status.in_(DONE_STEP_STATES)).label("done"),
             func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
             total_cost(_S.cost_estimate).label("cost"),
+            func.coalesce(func.sum(_S.unpriced_calls), 0).label("unpriced"),
         )
         .where(_OF_THIS)
         .subquery("sums")
@@ -108,6 +109,7 @@ _TOTALS = {
     ),
     "total_tokens": _SUMS.c.tokens,
     "total_cost": _SUMS.c.cost,
+    "unpriced_calls": _SUMS.c.unpriced,
     "last_heartbeat": DbNow(),
 }
 _RECORDED = (

@@ -37,6 +37,7 @@ MARK = (
     _C.worker,
     _C.error_type,
     _C.error_message,
+    _C.unpriced_calls,
 )
 _STORED = stored_columns(STEPS)
 _RUN = _C.flow_run_id == bindparam("p_run")

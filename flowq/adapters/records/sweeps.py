@@ -45,6 +45,7 @@ from flowq.adapters.records.types import DbNow
 from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import StepState
+from flowq.core.usage import Usage
 from flowq.engine.rows import StepPlace
 from flowq.engine.sweep_rows import Lapsed, Unclaimed
 
@@ -108,7 +109,10 @@ _LAPSED = (
         error_type=case((_TOO_OFTEN, "WorkerLost"), else_=_C.error_type),
         error_message=case((_TOO_OFTEN, _LOST), else_=_C.error_message),
     )
-    .returning(*_PLACE, _C.batch_id, _C.status, _C.attempt, _C.id)
+    .returning(
+        *(*_PLACE, _C.batch_id, _C.status, _C.attempt, _C.id),
+        *(_C.tokens_used, _C.cost_estimate, _C.unpriced_calls),
+    )
 )
 
 _member = STEPS.alias()
@@ -181,7 +185,11 @@ class SqlSweeps(RunSweeps, Collecting, PastAttempts):
         self._keep(again, AttemptEnd.LOST)
         return [
             Lapsed(
-                StepPlace(RunId(r[0]), r[1], r[2]), BatchId(r[3]), r[4] == StepState.FAILED, r[5]
+                StepPlace(RunId(r[0]), r[1], r[2]),
+                BatchId(r[3]),
+                r[4] == StepState.FAILED,
+                r[5],
+                Usage(*r[7:]),
             )
             for r in rows
         ]

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from flowq.adapters.records.models import FlowRun
-from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.adapters.records.repository import FIRST_STARTED, RUNS, STEPS
 from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
@@ -52,6 +52,7 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
         done=done,
         tokens=sum(step.tokens for step in steps) if steps else row.total_tokens,
         cost=sum((step.cost for step in steps), Decimal(0)) if steps else row.total_cost,
+        unpriced=sum(step.unpriced for step in steps) if steps else row.unpriced_calls,
         inputs=row.inputs,
         outputs=row.outputs,
         error=row.error_message,
@@ -92,6 +93,7 @@ def counted_items(
             func.sum(_C.tokens_used),
             func.sum(_C.cost_estimate),
             *_SAVED,
+            func.sum(_C.unpriced_calls),
         )
         .where(_C.flow_run_id == run_id, _C.map_index.is_not(None))
         .group_by(_C.step_key, _C.status)
@@ -113,11 +115,12 @@ STEP_COLUMNS = (
     _C.map_size,
     _C.attempt,
     _C.recoveries,
-    _C.started_at,
+    FIRST_STARTED,
     _C.completed_at,
     _C.execution_time_ms,
     _C.tokens_used,
     _C.cost_estimate,
+    _C.unpriced_calls,
     _C.worker,
     _C.error_type,
     _C.error_message,
@@ -149,6 +152,7 @@ def step_view(
         execution_time_ms=row.execution_time_ms,
         tokens=row.tokens_used + sum(int(item[3]) for item in items),
         cost=row.cost_estimate + sum((item[4] for item in items), Decimal(0)),
+        unpriced=row.unpriced_calls + sum(int(item[8]) for item in items),
         hits=int(row.cached_from is not None) + sum(item[5] for item in items),
         saved_tokens=(row.saved_tokens or 0) + sum(int(item[6] or 0) for item in items),
         saved_cost=sum((item[7] or Decimal(0) for item in items), row.saved_cost or Decimal(0)),

@@ -5,12 +5,12 @@ The values stand in files of their own beside `flowq.engine.rows`.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Protocol
 
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import StepState
+from flowq.core.usage import Usage
 from flowq.engine.flow_rows import FlowHistory
 from flowq.engine.list_rows import (
     BudgetedRun,
@@ -165,8 +165,8 @@ class Standings(Protocol):
             also: Others.
         """
 
-    def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, int, Decimal]]:
-        """How many steps of some runs have ended, of all, and their tokens and cost, now."""
+    def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, Usage]]:
+        """How many steps of some runs have ended, of all, and what they have used, now."""
 
 
 class Metrics(Protocol):

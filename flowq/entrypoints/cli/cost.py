@@ -6,7 +6,7 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from flowq.core.usage import Tokens
+from flowq.core.usage import Tokens, in_digits
 from flowq.engine.requests import CostBy, CostLine
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
@@ -49,7 +49,7 @@ def _cells(line: CostLine) -> list[str]:
         shown.count(line.tokens.input),
         shown.count(line.tokens.cached) if line.tokens.cached else "",
         shown.count(line.tokens.output),
-        shown.money(line.cost),
+        shown.money(line.cost) if line.cost or not line.unknown else "unknown",
         shown.count(line.unknown) if line.unknown else "",
     ]
 
@@ -85,5 +85,5 @@ def line_json(line: CostLine) -> dict[str, Any]:
         "input_tokens": line.tokens.input,
         "cached_tokens": line.tokens.cached,
         "output_tokens": line.tokens.output,
-        "cost": f"{line.cost.normalize():f}",
+        "cost": in_digits(line.cost),
     }

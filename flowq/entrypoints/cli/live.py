@@ -181,8 +181,8 @@ def summary(view: RunView, console: Console) -> Text:
         f"  {shown.count(view.done)} of {shown.count(view.total)} steps",
         f"  {shown.duration(took)}",
     )
-    if view.tokens or view.cost:
-        text.append(f"  {shown.count(view.tokens)} tokens  {shown.money(view.cost)}")
+    if view.tokens or view.cost or view.unpriced:
+        text.append(f"  {shown.count(view.tokens)} tokens  {shown.cost(view.cost, view.unpriced)}")
     return text
 
 

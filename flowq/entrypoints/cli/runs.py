@@ -13,6 +13,7 @@ from rich.text import Text
 from flowq import bootstrap
 from flowq.client import Run
 from flowq.core.states import RunState, StepState
+from flowq.core.usage import in_digits
 from flowq.engine.requests import CostBy
 from flowq.engine.rows import RunView, StepView
 from flowq.entrypoints import shown
@@ -233,7 +234,7 @@ def _table(views: list[RunView]) -> Table:
             shown.ago(view.created_at),
             shown.duration(_took(view)),
             shown.count(view.tokens),
-            shown.money(view.cost),
+            shown.cost(view.cost, view.unpriced),
         )
     return table
 
@@ -269,7 +270,7 @@ def _failed_items(view: RunView, step: StepView) -> list[Failure]:
 def _run_json(view: RunView) -> dict[str, Any]:
     names = (
         "id flow_name status user_id created_at started_at completed_at execution_time_ms "
-        "total done tokens cost inputs outputs error continued_as"
+        "total done tokens cost unpriced inputs outputs error continued_as"
     )
     return _facts(view, names)
 
@@ -277,17 +278,13 @@ def _run_json(view: RunView) -> dict[str, Any]:
 def _step_json(step: StepView, after: tuple[str, ...]) -> dict[str, Any]:
     names = (
         "key name order status map_size counts total done failed attempts recoveries started_at "
-        "completed_at execution_time_ms tokens cost hits saved_tokens saved_cost worker error_type "
-        "error_message metadata"
+        "completed_at execution_time_ms tokens cost unpriced hits saved_tokens saved_cost worker "
+        "error_type error_message metadata"
     )
     return {**_facts(step, names), "after": after}
 
 
 def _facts(view: object, names: str) -> dict[str, Any]:
     values = {name: getattr(view, name) for name in names.split()}
-    money = {
-        name: f"{value.normalize():f}"
-        for name, value in values.items()
-        if isinstance(value, Decimal)
-    }
+    money = {name: in_digits(value) for name, value in values.items() if isinstance(value, Decimal)}
     return {name: plain(value) for name, value in {**values, **money}.items()}

@@ -112,7 +112,7 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
         "created": f"{created}, {shown.ago(view.created_at)}",
         "time": shown.duration(took),
         "steps": f"{shown.count(view.done)} of {shown.count(view.total)} done",
-        "cost": f"{shown.money(view.cost)}, {shown.count(view.tokens)} tokens",
+        "cost": f"{shown.cost(view.cost, view.unpriced)}, {shown.count(view.tokens)} tokens",
         "models": ", ".join(_calls(line) for line in calls),
         "budget": _budget(view),
         "saved": _saved(view),
@@ -188,7 +188,7 @@ def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Tab
             Text(attempts, style="yellow" if step.attempts > 1 else ""),
             shown.duration(elapsed(step, now)),
             shown.count(step.tokens),
-            shown.money(step.cost),
+            shown.cost(step.cost, step.unpriced),
         )
     return table
 

@@ -33,7 +33,13 @@ from flowq.core.events import (
     WorkflowError,
     WorkflowStarted,
 )
-from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.core.states import (
+    TERMINAL_RUN_STATES,
+    TERMINAL_STEP_STATES,
+    RunState,
+    StepState,
+)
+from flowq.core.usage import Usage
 
 #: More changes than these in one message, and the page had better be read anew.
 _MOST_LINES: Final = 400
@@ -132,6 +138,10 @@ class Board:
             yield place, line
 
 
+def _set(line: "_Step | _Run", used: Usage) -> None:
+    line.tokens, line.cost, line.unpriced = used.tokens, used.cost, used.unpriced
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
@@ -145,9 +155,9 @@ class _Step:
     key: str
     status: StepState | None = None
     attempt: int | None = None
-    ms: int | None = None
     tokens: int = 0
     cost: Decimal = Decimal(0)
+    unpriced: int = 0
     since: datetime | None = None
     items: int | None = None
     done: int | None = None
@@ -157,11 +167,12 @@ class _Step:
 
 @dataclass
 class _Run:
-    status: RunState = RunState.RUNNING
+    status: RunState | None = None  #: What its row says, or its last event.
     done: int | None = None
     total: int | None = None
     tokens: int = 0
     cost: Decimal = Decimal(0)
+    unpriced: int = 0
     ms: int | None = None
     since: datetime | None = None
     ended: bool = False
@@ -179,6 +190,11 @@ class RunBoard:
     board: Board = field(default_factory=Board)
     _run: _Run = field(default_factory=_Run)
     _steps: dict[str, _Step] = field(default_factory=dict)
+    #: What each step run has used; those that have used nothing are left out.
+    _used: dict[tuple[str, int | None], Usage] = field(default_factory=dict)
+    #: What all of them have used, and what the rows of the run have said.
+    _heard: Usage = field(default_factory=Usage)
+    _recorded: Usage | None = None
 
     @property
     def ended(self) -> bool:
@@ -202,15 +218,39 @@ class RunBoard:
             case WorkflowCompleted() | WorkflowError() | WorkflowCancelled():
                 self._run.status, self._run.ended = _ENDS[type(event)], True
                 self._run.ms = event.execution_time_ms
-                self._run.tokens, self._run.cost = event.total_tokens, event.total_cost
+                used = Usage(event.total_tokens, event.total_cost, event.unpriced_calls)
+                _set(self._run, used)
+                self._cancel_rest()
         return self._put_run()
 
-    def stands(self, status: RunState) -> bool:
-        """Put what the run's row says, which no event does: that it is paused, or stopping."""
+    def _cancel_rest(self) -> None:
+        """Show as cancelled what has not ended when its run does: no event tells of it."""
+        for step in self._steps.values():
+            if step.status not in TERMINAL_STEP_STATES:
+                step.status = StepState.CANCELLED
+                self._put_step(step)
+
+    def stands(self, status: RunState, used: Usage | None = None) -> bool:
+        """Put what the run's rows say, which no event does.
+
+        Args:
+            status: It may be paused, or stopping.
+            used: What its steps have used, those that are running too; None if it is not known.
+        """
         if self._run.ended or status in TERMINAL_RUN_STATES:
             return False
         self._run.status = status
+        if used is not None:
+            self._recorded = used
+            _set(self._run, self._used_by_run())
         return self._put_run()
+
+    def _used_by_run(self) -> Usage:
+        """Return what the run has used: its rows were read a moment ago, events may be newer."""
+        events, rows = self._heard, self._recorded
+        if rows is None:
+            return events
+        return Usage(max(events.tokens, rows.tokens), max(events.cost, rows.cost), rows.unpriced)
 
     def _batch(self, event: BatchStarted) -> bool:
         for key in event.steps:
@@ -228,12 +268,29 @@ class RunBoard:
             self._node(step, event)
         else:
             self._item(step, event)
-        if isinstance(event, StepCompleted):
-            step.tokens += event.tokens
-            step.cost += event.cost
-            self._run.tokens += event.tokens
-            self._run.cost += event.cost
+        if isinstance(event, StepCompleted | StepFailed | StepRetrying):
+            self._add(step, event)
         return self._put_step(step)
+
+    def _add(self, step: _Step, event: StepCompleted | StepFailed | StepRetrying) -> None:
+        """Add what a step run has used since it was heard of last."""
+        place = event.step, event.index
+        before = self._used.get(place, Usage())
+        now = Usage(
+            before.tokens if event.tokens is None else event.tokens,
+            before.cost if event.cost is None else event.cost,
+            before.unpriced if event.unpriced_calls is None else event.unpriced_calls,
+        )
+        if now == before:
+            return
+        self._used[place] = now
+        more = Usage(
+            now.tokens - before.tokens, now.cost - before.cost, now.unpriced - before.unpriced
+        )
+        self._heard += more
+        _set(step, Usage(step.tokens, step.cost, step.unpriced) + more)
+        _set(self._run, self._used_by_run())
+        self._put_run()
 
     def _node(self, step: _Step, event: StepEvent) -> None:
         step.attempt = event.attempt or step.attempt
@@ -244,10 +301,8 @@ class RunBoard:
                 step.status, step.error = StepState.RETRYING, event.error_type
             case StepFailed():
                 step.status, step.error = StepState.FAILED, event.error_type
-                step.ms = event.execution_time_ms
             case StepCompleted():
-                step.status, step.ms = StepState.COMPLETED, event.execution_time_ms
-                step.error = None
+                step.status, step.error = StepState.COMPLETED, None
             case StepSkipped():
                 step.status = StepState.SKIPPED
 

@@ -230,7 +230,9 @@ def _words(node: PictureNode, now: datetime) -> str:
     began = _last_start(node)
     if node.status in {StepState.QUEUED, StepState.RETRYING} or began is None:
         return str(node.status)
-    return duration(((node.ended_at or now) - began).total_seconds())
+    took = node.took(now)
+    tries = f", {count(len(node.past) + 1)} tries" if node.past else ""
+    return str(node.status) if took is None else duration(took.total_seconds()) + tries
 
 
 def _tooltip(node: PictureNode, ready: datetime | None, *, is_critical: bool) -> str:

@@ -217,9 +217,10 @@ def _state_words(node: PictureNode, now: datetime) -> str:
 
 
 def _took(node: PictureNode, now: datetime) -> float | None:
-    if node.began_at is None or node.status in {StepState.QUEUED, StepState.RETRYING}:
+    if node.status in {StepState.QUEUED, StepState.RETRYING}:
         return None
-    return ((node.ended_at or now) - node.began_at).total_seconds()
+    took = node.took(now)
+    return None if took is None else took.total_seconds()
 
 
 def _kind_words(node: PictureNode) -> str:

@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Final, Protocol
 
 from flowq.core.errors import FlowqError, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
 from flowq.engine.following import follow
 from flowq.engine.live_rows import RunLine
@@ -105,6 +105,7 @@ class Follower:
         self._board = RunBoard(shows_content)
         self._stop = threading.Event()
         self._unrung = False
+        self._row: tuple[RunState, Usage | None] | None = None
 
     def start(self) -> None:
         """Begin to read, in a thread."""
@@ -119,9 +120,10 @@ class Follower:
         """Return what has changed after `seen`."""
         return self._board.board.since(seen)
 
-    def stands(self, status: RunState) -> None:
-        """Hear from the row of the run."""
-        if self._board.stands(status):
+    def stands(self, status: RunState, used: Usage | None = None) -> None:
+        """Hear from the rows of the run."""
+        self._row = status, used
+        if self._board.stands(status, used):
             self.bells.ring()
 
     def _run(self) -> None:
@@ -161,6 +163,8 @@ class Follower:
 
     def _show(self, board: RunBoard) -> None:
         if self._unrung or self._board is not board:
+            if self._board is not board and self._row is not None:
+                board.stands(*self._row)
             self._board, self._unrung = board, False
             self.bells.ring()
 
@@ -236,36 +240,43 @@ class Looker:
                 newest=_NEWEST if lists else 0, unended=_UNENDED if lists else 0, also=also
             )
         )
+        now = self._counted([line for line in lines if lists or line.id in followed])
         for line in lines:
             if line.id in followed:
-                followed[line.id].stands(line.status)
+                used = now[line.id][2] if line.id in now else None
+                followed[line.id].stands(line.status, used)
         if lists:
-            self._put(lines)
+            self._put(lines, now)
 
-    def _put(self, lines: list[RunLine]) -> None:
-        unended = [line for line in lines if line.status not in TERMINAL_RUN_STATES]
-        counted = [line.id for line in unended[::-1] if line.total <= _COUNTED_STEPS][:_COUNTED]
-        now: Mapping[RunId, tuple[int, int, int, Decimal]] = {}
-        if counted:
-            now = self._ask().records.single(lambda tx: tx.overview.progress(counted))
+    def _counted(self, lines: list[RunLine]) -> Mapping[RunId, tuple[int, int, Usage]]:
+        """Count the steps of open runs, the newest first, and sum what they have used."""
+        small = [
+            line.id
+            for line in reversed(lines)
+            if line.status not in TERMINAL_RUN_STATES and line.total <= _COUNTED_STEPS
+        ][:_COUNTED]
+        if not small:
+            return {}
+        return self._ask().records.single(lambda tx: tx.overview.progress(small))
+
+    def _put(self, lines: list[RunLine], now: Mapping[RunId, tuple[int, int, Usage]]) -> None:
         changed = False
         for line in lines:
-            done, total, tokens, cost = now.get(
-                line.id, (line.done, line.total, line.tokens, line.cost)
-            )
+            done, total, used = now.get(line.id, (line.done, line.total, line.used))
             shown = {
                 "id": str(line.id),
                 "flow": line.flow_name,
                 "status": line.status,
                 "done": done,
                 "total": total,
-                "tokens": tokens,
-                "cost": cost,
+                "tokens": used.tokens,
+                "cost": used.cost,
+                "unpriced": used.unpriced,
                 "ms": line.execution_time_ms,
                 "since": line.started_at or line.created_at,
             }
             changed = self._board.put("runs", str(line.id), shown) or changed
-        self._open = {line.id for line in unended}
+        self._open = {line.id for line in lines if line.status not in TERMINAL_RUN_STATES}
         here = {line.id for line in lines}
         for gone in self._kept - here:
             self._board.drop("runs", str(gone))
@@ -291,13 +302,13 @@ class Hub:
         self._lock = threading.Lock()
         self._looker = Looker(ask, self._followed)
 
-    def follows(self, run_id: RunId) -> bool:
-        """Tell whether a run is followed already, so is known to be."""
-        return run_id in self._followers
-
     @contextmanager
-    def run(self, run_id: RunId) -> Iterator[tuple[Source, asyncio.Event]]:
+    def run(self, run_id: RunId, status: RunState) -> Iterator[tuple[Source, asyncio.Event]]:
         """Give the source of a run's page, and what is set when it has something new.
+
+        Args:
+            run_id: The run.
+            status: Its state, read just now: what was heard before must not undo it on the page.
 
         Raises:
             TooManyRuns: too many others are followed.
@@ -310,6 +321,7 @@ class Hub:
                 follower = Follower(self._ask, run_id, shows_content=self._shows_content)
                 self._followers[run_id] = follower
                 follower.start()
+            follower.stands(status)
             bell = follower.bells.add()
         self._looker.start()
         try:

@@ -1,9 +1,12 @@
 """Live pages: server-sent events of one run, and of the list of runs.
 
-    GET /flows/<id>/live   {"run": [{status, done, total, tokens, cost, ms, since, ended}],
-                            "steps": [{key, status, attempt, ms, tokens, cost, since, items, …}],
+    GET /flows/<id>/live   {"run": [{status, done, total, ms, since, ended, …}],
+                            "steps": [{key, status, attempt, since, items, …}],
                             "text": [{key, index, attempt, stream, offset, text}]}
-    GET /flows/live        {"runs": [{id, flow, status, done, total, tokens, cost, ms, since}]}
+    GET /flows/live        {"runs": [{id, flow, status, done, total, ms, since, …}]}
+
+In place of `…` stand tokens, cost (of calls of models whose cost is known) and unpriced (how many
+calls are not in it).
 
 A message has what has changed; the first one has everything, unless `Last-Event-ID` says from where
 to go on. `"reload": true` says that too much has changed to be listed. Nothing here asks the
@@ -113,14 +116,13 @@ class RunLive(Live):
     async def get(self, run_id: str) -> None:
         """Send events until the run has ended."""
         found = run_id_of(run_id)
-        if not hub().follows(found):
-            known = await self.read(
-                lambda engine: engine.records.single(lambda tx: tx.runs.status(found))
-            )
-            if known is None:
-                raise RunNotFound(f"there is no run {found}", hint="flowq runs ls")
+        known = await self.read(
+            lambda engine: engine.records.single(lambda tx: tx.runs.status(found))
+        )
+        if known is None:
+            raise RunNotFound(f"there is no run {found}", hint="flowq runs ls")
         try:
-            with hub().run(found) as (source, bell):
+            with hub().run(found, known) as (source, bell):
                 await self.tell(source, bell)
         except TooManyRuns:
             raise HTTPError(503, "too many runs are followed") from None

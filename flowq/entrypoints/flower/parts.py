@@ -116,7 +116,7 @@ def ago(then: datetime | None) -> str:
         return ""
     utc = then.astimezone(UTC)
     exact = utc.isoformat(timespec="seconds")
-    return f'<time datetime="{exact}" title="{_written(utc)}">{shown.ago(then)}</time>'
+    return f'<time data-ago datetime="{exact}" title="{_written(utc)}">{shown.ago(then)}</time>'
 
 
 def clock(then: datetime) -> str:
@@ -159,20 +159,13 @@ def milliseconds(value: int | None) -> str:
     return "-" if value is None else shown.duration(value / 1000)
 
 
-def cost(amount: Decimal, tokens: int) -> str:
-    """Return what a run has cost; tokens without any known price are no money saved."""
-    if tokens and not amount:
-        return '<span title="Tokens were used, and none of them has a known price.">unknown</span>'
-    return shown.money(amount)
-
-
-def calls_cost(amount: Decimal, unknown: int) -> str:
-    """Return what calls have cost, and of how many that is not known."""
-    if not unknown:
-        return shown.money(amount)
-    known = f"{shown.money(amount)} " if amount else ""
-    plus = "+ " if amount else ""
-    return f'{known}<span class="flowq-unknown">{plus}{shown.count(unknown)} unknown</span>'
+def cost(known: Decimal, unpriced: int) -> str:
+    """Return what calls of models have cost, and that the cost of some is unknown."""
+    words = shown.cost(known, unpriced)
+    if not unpriced:
+        return words
+    calls = counted(unpriced, "call of a model has", "calls of models have")
+    return f'<span class="flowq-unknown" title="{calls} an unknown cost">{words}</span>'
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

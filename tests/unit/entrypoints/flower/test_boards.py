@@ -21,6 +21,7 @@ from flowq.core.events import (
 )
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import RunState
+from flowq.core.usage import Usage
 from flowq.entrypoints.flower.boards import Board, News, RunBoard
 
 RUN = RunId(uuid4())
@@ -96,7 +97,8 @@ def test_run_is_told_from_its_first_event_to_its_last() -> None:
     board.take(StepCompleted(**WHERE, step="a", attempt=1, tokens=3, cost=Decimal("0.1")))
     board.take(ProgressUpdate(**WHERE, done=1, total=2, percentage=50))
     (line,) = board.board.since("").lines["run"]
-    assert ("running", 1, 2, False) == tuple(line[n] for n in ("status", "done", "total", "ended"))
+    assert "status" not in line, "only its row knows whether it is paused"
+    assert (1, 2, False) == tuple(line[n] for n in ("done", "total", "ended"))
     assert (3, 0.1) == (line["tokens"], line["cost"])
 
     board.take(
@@ -121,7 +123,35 @@ def test_row_tells_that_a_run_is_paused_but_not_that_it_has_ended() -> None:
     assert "paused" == board.board.since("").lines["run"][0]["status"]
 
 
-def test_step_is_told_with_its_attempt_its_time_and_its_cost() -> None:
+def test_run_has_used_what_its_rows_say_or_events_since_then() -> None:
+    board = RunBoard()
+    board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
+
+    def used() -> tuple[int, float, int]:
+        (line,) = board.board.since("").lines["run"]
+        return line["tokens"], line["cost"], line["unpriced"]
+
+    assert board.stands(RunState.RUNNING, Usage(5, Decimal("0.5"), 1))
+    assert used() == (5, 0.5, 1)
+    # The rows had counted a part of this already.
+    board.take(StepCompleted(**WHERE, step="a", attempt=1, tokens=7, cost=Decimal(1)))
+    assert used() == (7, 1.0, 1)
+    board.stands(RunState.RUNNING, Usage(9, Decimal(2), 0))
+    assert used() == (9, 2.0, 0)
+
+
+def test_step_has_used_what_its_last_event_says_of_all_its_attempts() -> None:
+    spent = {"tokens": 3, "cost": Decimal("0.5"), "unpriced_calls": 1}
+    put_off = StepRetrying(**WHERE, step="a", attempt=1, **spent)
+    done = StepCompleted(**WHERE, step="a", attempt=2, **(spent | {"tokens": 4}))
+
+    news = told(WorkflowStarted(**WHERE, flow_name="f", total_steps=1), put_off, done, done)
+
+    for line in (*news.lines["steps"], *news.lines["run"]):
+        assert (4, 0.5, 1) == (line["tokens"], line["cost"], line["unpriced"])
+
+
+def test_step_is_told_with_its_attempt_and_its_cost() -> None:
     first = StepStarted(**WHERE, step="a", attempt=1)
     why = {"error_type": "OSError", "error_message": "secret"}
     put_off = StepRetrying(**WHERE, **why, step="a", attempt=1)
@@ -130,12 +160,10 @@ def test_step_is_told_with_its_attempt_its_time_and_its_cost() -> None:
     assert "secret" not in str(line)
 
     second = StepStarted(**WHERE, step="a", attempt=2)
-    done = StepCompleted(
-        **WHERE, step="a", attempt=2, execution_time_ms=7, tokens=3, cost=Decimal("0.5")
-    )
+    done = StepCompleted(**WHERE, step="a", attempt=2, tokens=3, cost=Decimal("0.5"))
     (line,) = told(first, put_off, second, done).lines["steps"]
-    assert ("completed", 2, 7, 3, 0.5) == tuple(
-        line[name] for name in ("status", "attempt", "ms", "tokens", "cost")
+    assert ("completed", 2, 3, 0.5) == tuple(
+        line[name] for name in ("status", "attempt", "tokens", "cost")
     )
     assert "error" not in line
 

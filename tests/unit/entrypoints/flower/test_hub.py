@@ -15,6 +15,7 @@ import pytest
 from flowq.core.errors import DatabaseUnavailable, RunNotFound
 from flowq.core.events import Event, StepCompleted, WorkflowCompleted, WorkflowStarted
 from flowq.core.ids import RunId
+from flowq.core.states import RunState
 from flowq.entrypoints.flower import hub as module
 from flowq.entrypoints.flower.hub import Hub, TooManyRuns
 
@@ -98,7 +99,7 @@ async def test_twenty_pages_of_a_run_have_one_reader_that_ends_with_the_last(
     readers: Readers,
 ) -> None:
     hub = a_hub()
-    pages = [hub.run(RUN) for _ in range(20)]
+    pages = [hub.run(RUN, RunState.RUNNING) for _ in range(20)]
     sources = [page.__enter__() for page in pages]
     readers.step("a")
     for source, bell in sources:
@@ -110,16 +111,16 @@ async def test_twenty_pages_of_a_run_have_one_reader_that_ends_with_the_last(
         page.__exit__(None, None, None)
     readers.step("b")
     await until(lambda: keys(sources[-1][0]) == ["a", "b"])
-    assert hub.follows(RUN)
+    assert RUN in hub._followers
 
     pages[-1].__exit__(None, None, None)
-    assert not hub.follows(RUN)
+    assert RUN not in hub._followers
     await until(lambda: readers.now == 0)
 
 
 @in_loop
 async def test_slow_page_gets_less_and_holds_up_nobody(readers: Readers) -> None:
-    with a_hub().run(RUN) as (source, bell):
+    with a_hub().run(RUN, RunState.RUNNING) as (source, bell):
         await until(lambda: bool(source.since("").lines))
         seen = source.since("").id
         for number in range(300):
@@ -131,7 +132,7 @@ async def test_slow_page_gets_less_and_holds_up_nobody(readers: Readers) -> None
 
 @in_loop
 async def test_end_of_the_run_is_the_end_of_its_pages(readers: Readers) -> None:
-    with a_hub().run(RUN) as (source, bell):
+    with a_hub().run(RUN, RunState.RUNNING) as (source, bell):
         readers.end()
         await until(lambda: source.over)
         await asyncio.wait_for(bell.wait(), 5)
@@ -143,7 +144,7 @@ async def test_end_of_the_run_is_the_end_of_its_pages(readers: Readers) -> None:
 async def test_reader_that_fails_begins_anew_and_pages_are_told_everything(
     readers: Readers, error: Exception
 ) -> None:
-    with a_hub().run(RUN) as (source, _):
+    with a_hub().run(RUN, RunState.RUNNING) as (source, _):
         readers.step("a")
         await until(lambda: keys(source) == ["a"])
         seen = source.since("").id
@@ -158,7 +159,7 @@ async def test_reader_that_fails_begins_anew_and_pages_are_told_everything(
 
 @in_loop
 async def test_run_that_is_gone_is_not_read_again(readers: Readers) -> None:
-    with a_hub().run(RUN) as (source, _):
+    with a_hub().run(RUN, RunState.RUNNING) as (source, _):
         readers.told.put(RunNotFound("gone"))
         await until(lambda: source.over)
         assert 1 == readers.begun
@@ -167,10 +168,10 @@ async def test_run_that_is_gone_is_not_read_again(readers: Readers) -> None:
 @in_loop
 async def test_too_many_runs_are_refused_until_one_is_left(readers: Readers) -> None:
     hub = a_hub(most_runs=1)
-    with hub.run(RUN):
-        with hub.run(RUN):  # of this one there may be any number
+    with hub.run(RUN, RunState.RUNNING):
+        with hub.run(RUN, RunState.RUNNING):  # of this one there may be any number
             pass
-        with pytest.raises(TooManyRuns), hub.run(RunId(uuid4())):
+        with pytest.raises(TooManyRuns), hub.run(RunId(uuid4()), RunState.RUNNING):
             pass
-    with hub.run(RunId(uuid4())):
+    with hub.run(RunId(uuid4()), RunState.RUNNING):
         pass

@@ -48,10 +48,9 @@ def test_state_is_told_by_sign_and_name() -> None:
 def test_unknown_cost_is_never_nothing() -> None:
     assert "$0" == parts.cost(Decimal(0), 0)
     assert "unknown" in parts.cost(Decimal(0), 5)
+    assert "5 calls of models have an unknown cost" in parts.cost(Decimal(0), 5)
     assert "$" not in parts.cost(Decimal(0), 5)
-    assert "$" not in parts.calls_cost(Decimal(0), 2)
-    assert "$1.00 " in parts.calls_cost(Decimal(1), 2)
-    assert "2 unknown" in parts.calls_cost(Decimal(1), 2)
+    assert "$1.00 + 2 unknown" in parts.cost(Decimal(1), 2)
 
 
 def test_bar_says_in_words_what_it_shows() -> None:

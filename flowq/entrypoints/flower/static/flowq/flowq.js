@@ -12,8 +12,10 @@
 
   // As flowq.entrypoints.shown writes them.
   const count = (number) => number.toLocaleString("en-US");
-  const money = (cost) => cost < 0.0001 ? "<$0.0001" : "$" + (cost < 1 ? cost.toFixed(4)
+  const money = (cost) => !cost ? "$0" : cost < 0.0001 ? "<$0.0001" : "$" + (cost < 1 ? cost.toFixed(4)
     : cost.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
+  const cost = (line) => !line.unpriced ? money(line.cost)
+    : line.cost ? `${money(line.cost)} + ${count(line.unpriced)} unknown` : "unknown";
   const two = (number) => String(number).padStart(2, "0");
   function duration(ms) {
     if (ms < 1000) return Math.round(ms) + " ms";
@@ -29,8 +31,9 @@
     const write = (name, text) => cells(name).forEach((cell) => set(cell, text));
     const before = place.dataset.status;
     // That a step waits, for a signal say, is told by its row only.
-    const status = before === "waiting" && line.status === "running" ? before : line.status;
-    if (status && before !== status) {
+    const status = before === "waiting" && line.status === "running" ? before
+      : line.status ?? before;
+    if (before !== status) {
       place.dataset.status = status;
       for (const cell of cells("status")) {
         cell.dataset.status = status;
@@ -49,10 +52,14 @@
       }
     }
     if (line.tokens) write("tokens", count(line.tokens));
-    if (line.cost) write("cost", money(line.cost));
+    if (line.cost || line.unpriced) write("cost", cost(line));
     if (line.attempt) write("attempt", String(line.attempt));
     if (ENDED.includes(status)) {
-      if (line.ms !== undefined) write("duration", duration(line.ms));
+      // Also where the text is the same: the <time> in it would count on. How long a step took is
+      // told by its row only.
+      for (const cell of cells("duration")) {
+        cell.replaceChildren(line.ms === undefined ? cell.textContent.trim() : duration(line.ms));
+      }
     } else if (line.since && status === "running") {
       for (const cell of cells("duration")) {
         const time = cell.querySelector("time") || document.createElement("time");
@@ -153,7 +160,9 @@
       for (const line of news.run || []) {
         if (line.ended) source.close();
         const { news: changed } = show("[data-run-status]", line);
-        all("[data-run-status]").forEach((one) => { one.dataset.runStatus = line.status; });
+        if (line.status) {
+          all("[data-run-status]").forEach((one) => { one.dataset.runStatus = line.status; });
+        }
         if (changed.includes(true)) refresh(STRUCTURE);
       }
       first = false;
@@ -164,10 +173,15 @@
 
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (still) document.documentElement.classList.add("flowq-still");
+  const passed = (time) => Math.max(0, Date.now() - Date.parse(time));
+  function ago(ms) {
+    const [length, name] = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]]
+      .find(([length]) => ms / 1000 >= length) || [1, "s"];
+    return `${Math.floor(ms / 1000 / length)} ${name} ago`;
+  }
   function tick() {
-    for (const time of all("time[data-since]")) {
-      set(time, duration(Math.max(0, Date.now() - Date.parse(time.dataset.since))));
-    }
+    all("time[data-since]").forEach((time) => set(time, duration(passed(time.dataset.since))));
+    all("time[data-ago]").forEach((time) => set(time, ago(passed(time.dateTime))));
   }
   tick();
   setInterval(tick, still ? 5000 : 1000);
