@@ -34,6 +34,7 @@ from flowq.engine.registry import registry
 from flowq.engine.stopping import pass_on
 from flowq.engine.sweeper import Sweeper
 from flowq.entrypoints.stopping import Bell, Watch, leave_child, leave_main, requeue
+from flowq.entrypoints.visible import guard
 from flowq.entrypoints.worker_events import EventBunches
 
 logger = logging.getLogger(__name__)
@@ -261,11 +262,18 @@ def _connect_signals() -> None:
     Celery's signals are the process's, whatever its apps: each receiver asks whether the worker's
     app is one that flowq was put on, and else does nothing.
     """
+    signals.after_setup_logger.connect(_guard_log)
+    signals.after_setup_task_logger.connect(_guard_log)
     signals.worker_init.connect(_prepare)
     signals.worker_process_init.connect(_prepare_child)
     signals.worker_process_shutdown.connect(_tell_the_rest)
     signals.worker_shutting_down.connect(_ring)
     signals.task_unknown.connect(_defer_unknown)
+
+
+def _guard_log(logger: logging.Logger, **_: Any) -> None:
+    """Show in the log what texts of others would do to a terminal."""
+    guard(logger.handlers)
 
 
 def _prepare(sender: Any, **_: Any) -> None:

@@ -1,43 +1,86 @@
 """The two streams of a command, and what is printed on them.
 
 Progress and messages go to stderr, results to stdout, so that a pipe gets the result alone. Colours
-and live tables are for terminals; rich leaves them out elsewhere, and with NO_COLOR.
+and live tables are for terminals; rich leaves them out elsewhere, and with NO_COLOR. What is
+printed may be anybody's text: the consoles show what would act on a terminal, whoever prints (see
+`entrypoints.visible`), and take nothing for markup.
 """
 
-import json
 import os
 import sys
+from collections.abc import Iterable
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
 from pydantic_core import to_jsonable_python
-from rich.console import Console
-from rich.text import Text
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.protocol import rich_cast
+from rich.segment import Segment
+from rich.text import Span, Text
 
 from flowq.core.errors import FlowqError
 from flowq.entrypoints import shown
+from flowq.entrypoints.visible import json_text, visible
 
 #: Off a terminal nothing is gained by wrapping: readers have their own ways.
 _WIDE: Final = 200
 
 
-def out() -> Console:
-    """Return the console of results."""
-    return _console(stderr=False)
+class _Console(Console):
+    """A console on which no text acts: every renderable comes through `render`, parts of it too.
+
+    A text of it is one line, unless the console is one for texts of several.
+    """
+
+    def __init__(self, *, lines: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._lines = lines
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        renderable = rich_cast(renderable)
+        if isinstance(renderable, str):
+            renderable = self.render_str(renderable)
+        if isinstance(renderable, Text):
+            renderable = self._visible(renderable)
+        return super().render(renderable, options)
+
+    def _visible(self, text: Text) -> Text:
+        pieces = [self._piece(one) for one in text.plain]
+        shown = "".join(pieces)
+        if shown == text.plain:
+            return text
+        place = [0, *accumulate(map(len, pieces))]
+        copy = text.blank_copy(shown)
+        copy.spans = [Span(place[one.start], place[one.end], one.style) for one in text.spans]
+        return copy
+
+    def _piece(self, text: str) -> str:
+        text = visible(text, lines=self._lines)
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 
-def err() -> Console:
+def out(*, lines: bool = False) -> Console:
+    """Return the console of results; with `lines`, for texts of several lines."""
+    return _console(stderr=False, lines=lines)
+
+
+def err(*, lines: bool = False) -> Console:
     """Return the console of progress and messages."""
-    return _console(stderr=True)
+    return _console(stderr=True, lines=lines)
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool, lines: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDE
-    return Console(stderr=stderr, width=width, highlight=False, emoji=False)
+    return _Console(
+        lines=lines, stderr=stderr, width=width, highlight=False, emoji=False, markup=False
+    )
 
 
 def unicode(console: Console) -> bool:
@@ -53,7 +96,7 @@ def mark(state: str, console: Console) -> Text:
 
 def print_error(error: FlowqError) -> None:
     """Print what failed, why, and what to do, on stderr."""
-    console = err()
+    console = err(lines=True)
     console.print(Text.assemble(("Error: ", "bold red"), error.message), soft_wrap=True)
     if error.hint:
         arrow = "→" if unicode(console) else "->"
@@ -68,7 +111,7 @@ def note(*parts: str | tuple[str, str] | Text) -> None:
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     data = to_jsonable_python(document, fallback=str)
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    click.echo(json_text(data, indent=2))
 
 
 @cache

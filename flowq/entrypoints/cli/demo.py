@@ -234,7 +234,8 @@ def _stay(flower: DemoFlower, worker: DemoWorker) -> None:
             worker.check()
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
-        looks.note("\nStopping all that was started.")
+        looks.note()
+        looks.note("Stopping all that was started.")
 
 
 def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) -> int:
@@ -247,7 +248,8 @@ def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) 
     try:
         view = follow(run, check=worker.check)
     except KeyboardInterrupt:
-        looks.note("\nStopping all that was started. The run waits in the database;")
+        looks.note()
+        looks.note("Stopping all that was started. The run waits in the database;")
         looks.note(f"it goes on when a worker comes: {looks.program()} demo")
         return INTERRUPTED
     if view.status is not RunState.COMPLETED:
@@ -267,7 +269,7 @@ def _print_result(run: Run[Any]) -> None:
     report = run.result()
     lines = report.markdown.splitlines()
     head = _whole_sections(lines)
-    console = looks.out()
+    console = looks.out(lines=True)
     looks.note("")
     if console.is_terminal:
         console.print(Markdown("\n".join(head)))

@@ -12,6 +12,7 @@ from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.run import print_left
 from flowq.entrypoints.event_text import what
+from flowq.entrypoints.visible import visible_json
 
 _STYLES = {
     "WORKFLOW_COMPLETED": "green",
@@ -33,7 +34,7 @@ def events(*, run_id: str, follow: bool, after: str | None, as_json: bool) -> in
     try:
         for event in run.events(after, wait=follow):
             if as_json:
-                click.echo(to_json(event))
+                click.echo(visible_json(to_json(event)))
                 sys.stdout.flush()
             else:
                 console.print(line(event), soft_wrap=True)

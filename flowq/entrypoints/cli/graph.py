@@ -17,6 +17,7 @@ from flowq.entrypoints.cli import environment, inputs, tree
 from flowq.entrypoints.cli.group import OK
 from flowq.entrypoints.cli.loading import load_flow, tracing
 from flowq.entrypoints.cli.output import plain
+from flowq.entrypoints.visible import visible
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _SHAPES: Final = {"map": ('[["', '"]]'), "flow": ('(["', '"])'), "step": ('["', '"]')}
@@ -44,7 +45,7 @@ def graph(
         document = {"flow_name": spec.name, "inputs": plain(dict(checked)), "spec": spec.to_json()}
         looks.print_json({**document, "batches": tree.batches(shape)})
     elif mermaid:
-        click.echo("\n".join(as_mermaid(spec, shape)))
+        click.echo("\n".join(map(visible, as_mermaid(spec, shape))))
     else:
         _print(spec, shape)
     return OK

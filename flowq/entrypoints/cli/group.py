@@ -45,6 +45,22 @@ def work(name: str) -> ModuleType:
     return import_module(f"{__package__}.{name}")
 
 
+def _guard_terminal() -> None:
+    """Show what would act on a terminal in warnings and tracebacks too, which pass no console."""
+    import logging  # noqa: PLC0415 - help needs none of it
+    import traceback  # noqa: PLC0415
+
+    from flowq.entrypoints.visible import guard, visible  # noqa: PLC0415
+
+    def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        text = "".join(traceback.format_exception(kind, error, trace))
+        click.echo(visible(text, lines=True), err=True, nl=False)
+
+    sys.excepthook = show
+    last = logging.lastResort
+    guard([*logging.getLogger().handlers, *([last] if last else [])])
+
+
 class FlowqGroup(click.Group):
     """A group whose commands return an exit code, or None, and may raise any `FlowqError`."""
 
@@ -54,11 +70,17 @@ class FlowqGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and exit."""
+        if ctx.parent is None:
+            _guard_terminal()
         try:
             code = super().invoke(ctx)
         except FlowqError as error:
             work("console").print_error(error)
             code = exit_code(error)
+        except click.ClickException as error:
+            shown = work("console").visible(error.message, lines=True)
+            error.message = shown  # type: ignore[misc]  # final for those who read it
+            raise
         except KeyboardInterrupt:
             code = INTERRUPTED
         except BrokenPipeError:

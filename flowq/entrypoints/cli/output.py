@@ -3,16 +3,18 @@
 On a terminal long texts are cut, since nobody reads a megabyte there; in a pipe nothing is.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 from pydantic_core import to_jsonable_python
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
 
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.visible import json_text, visible
 
 
 def print_result(value: Any) -> None:
@@ -22,9 +24,12 @@ def print_result(value: Any) -> None:
     if isinstance(value, bytes | bytearray | memoryview):
         _print_bytes(bytes(value))
     elif isinstance(value, str | Path):
-        click.echo(value)
+        # In a pipe it is data and goes through unchanged: click would leave out colours there.
+        shows = sys.stdout.isatty()
+        click.echo(visible(str(value), lines=True) if shows else value, color=True)
     elif sys.stdout.isatty():
-        looks.out().print_json(json.dumps(shown.shortened(plain(value)), ensure_ascii=False))
+        text = json_text(shown.shortened(plain(value)), indent=2)
+        looks.out(lines=True).print(JSONHighlighter()(Text(text)), soft_wrap=True)
     else:
         looks.print_json(plain(value))
 

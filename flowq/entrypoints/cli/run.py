@@ -90,7 +90,8 @@ def wait_for(
 
 def print_left(started: Run[Any]) -> None:
     """Say that a run goes on without its watcher."""
-    looks.note("\nYou left; the run goes on. ", (f"flowq runs watch {started.id}", "bold"))
+    looks.note()
+    looks.note("You left; the run goes on. ", (f"flowq runs watch {started.id}", "bold"))
 
 
 def print_ended(started: Run[Any], view: RunView, *, as_json: bool) -> int:

@@ -132,7 +132,8 @@ def cancel(*, run_ids: Sequence[str], reason: str | None, wait: bool, as_json: b
         try:
             states = {run: run.wait() for run in runs}
         except KeyboardInterrupt:
-            looks.note("\nYou left; the runs are being cancelled. ", ("flowq runs ls", "bold"))
+            looks.note()
+            looks.note("You left; the runs are being cancelled. ", ("flowq runs ls", "bold"))
             return INTERRUPTED
     if as_json:
         looks.print_json([{"id": run.id, "status": state} for run, state in states.items()])

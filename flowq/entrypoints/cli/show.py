@@ -227,8 +227,9 @@ def _print_failures(
             if value:
                 console.print(Text.assemble((f"  {label:<9}", "dim"), value), soft_wrap=True)
         if failure.traceback and unfold:
-            text = "".join(f"    {line}\n" for line in failure.traceback.splitlines())
-            console.print(Text(f"\n{text.rstrip()}"), soft_wrap=True)
+            console.print()
+            for line in failure.traceback.splitlines():
+                console.print(Text(f"    {line}"), soft_wrap=True)
         folded = folded or bool(failure.traceback and not unfold)
     if folded:
         console.print()

@@ -4,6 +4,7 @@ What `flower.command.flower` does, line by line, for another class of applicatio
 """
 
 import atexit
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from flower.options import default_options as options
 from flower.urls import settings
 
 from flowq.entrypoints.flower.app import FlowqFlower
+from flowq.entrypoints.visible import guard
 from flowq.entrypoints.worker import install
 
 
@@ -38,6 +40,7 @@ def serve(context: click.Context, arguments: Sequence[str]) -> None:
     apply_options(sys.argv[0], arguments)
     extract_settings()
     setup_logging()
+    guard(logging.getLogger().handlers)
 
     app: Any = install(context.obj.app)
     page = FlowqFlower(capp=app, options=options, **settings)
