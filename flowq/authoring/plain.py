@@ -21,9 +21,12 @@ from flowq.authoring.tracing import (
     caller,
     during,
 )
-from flowq.core.errors import InvalidFlow, StepFailed
+from flowq.core.errors import InvalidFlow, InvalidInput, StepError, StepFailed
 from flowq.core.failures import StepFailure
 from flowq.core.spec import StepKind
+from flowq.engine.codecs import coerce
+from flowq.engine.passing import PassedOn
+from flowq.engine.registry import registry
 
 
 def run_call(
@@ -62,6 +65,7 @@ def run_map(callee: Callee, options: Options, items: Any, constants: Mapping[str
     for index, item in enumerate(items):
         bound.arguments[parameter] = item
         try:
+            _pass_on(callee, parameter, bound.arguments)
             results.append(_run(callee, bound.args, bound.kwargs))
         except Exception as error:
             failed += 1
@@ -108,6 +112,7 @@ async def await_map(
     for index, item in enumerate(items):
         bound.arguments[parameter] = item
         try:
+            _pass_on(callee, parameter, bound.arguments)
             results.append(await _awaited(callee, bound.args, bound.kwargs))
         except Exception as error:
             failed += 1
@@ -124,6 +129,25 @@ async def _awaited(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, A
         return await as_plain_program(callee.function(*args, **kwargs))
     value = _run(callee, args, kwargs)
     return await as_no_flow(value) if inspect.isawaitable(value) else value
+
+
+def _pass_on(callee: Callee, parameter: str, arguments: Mapping[str, Any]) -> None:
+    """Pass on an item that has failed before, as on workers.
+
+    Raises:
+        PassedOn: it has, and the parameter does not take failures.
+    """
+    item = arguments[parameter]
+    if not isinstance(item, StepFailure):
+        return
+    try:
+        if callee.check is not None:
+            callee.check(arguments)
+        else:
+            adapter = registry.step(callee.name).parameters.get(parameter)
+            coerce(item, adapter, where=parameter)
+    except (StepError, InvalidInput):
+        raise PassedOn(item) from None
 
 
 def _failed(callee: Callee, error: Exception) -> StepFailed:
@@ -171,6 +195,8 @@ def _failure(
     index: int | None = None,
     item: Any = None,
 ) -> StepFailure:
+    if isinstance(error, PassedOn):
+        return error.failure
     return StepFailure(
         step=callee.label,
         index=index,

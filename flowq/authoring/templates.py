@@ -22,9 +22,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from flowq.authoring.refs import Condition, Ref, operation, owner, reference
 from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
-from flowq.core.references import LITERAL, OP, REF, Reference, Template
-
-_MARKERS = frozenset({REF, LITERAL, OP})
+from flowq.core.failures import StepFailure
+from flowq.core.references import FAILURE, LITERAL, MARKS, OP, Reference, Template
 
 
 class Owner(Protocol):
@@ -184,6 +183,8 @@ def _object(value: Any, place: Place) -> Any:
             f"is {value!r}, which is code, not data",
             "import it in the module of the step instead",
         )
+    if isinstance(value, StepFailure):
+        return value  # it stays one, so that who gets it knows
     unknown: list[Any] = []
     data = _jsonable(value, place, unknown)
     if not unknown:
@@ -226,11 +227,13 @@ def _marked(data: Any, place: Place) -> Template:
     """Return data with its references as markers and look-alikes of markers as literals."""
     if isinstance(data, Reference):
         return data.to_json()
+    if isinstance(data, StepFailure):
+        return {FAILURE: data.model_dump(mode="json")}
     if isinstance(data, dict):
-        if _MARKERS.isdisjoint(data):
+        if MARKS.isdisjoint(data):
             return {key: _marked(item, place) for key, item in data.items()}
         if _holds_reference(data):
-            key = next(key for key in data if key in _MARKERS)
+            key = next(key for key in data if key in MARKS)
             raise place.error(
                 f"holds a Ref beside the key {key!r}, which flowq itself uses",
                 "pass the Ref as an argument of its own",

@@ -30,9 +30,13 @@ class StepFailure(BaseModel):
     def __bool__(self) -> bool:
         return False
 
+    @property
+    def place(self) -> str:
+        """The step, and which item of it: `fetch[5]`."""
+        return self.step if self.index is None else f"{self.step}[{self.index}]"
+
     def __str__(self) -> str:
-        place = self.step if self.index is None else f"{self.step}[{self.index}]"
-        return f"{place}: {self.error}: {self.message}"
+        return f"{self.place}: {self.error}: {self.message}"
 
 
 def user_place(frames: Sequence[tuple[str, int, str]]) -> str | None:

@@ -5,6 +5,7 @@ A reference names a step of the same flow and a path into its result:
     {"$ref": "fetch", "path": ["output", "title"]}
     {"$literal": {"$ref": "just text"}}      user data that happens to look like one
     {"$op": "==", "args": [ ..., 200]}       a condition, see `expressions`
+    {"$failure": {"step": "fetch", ...}}     a `StepFailure` that a program passes on
 
 Templates are what a `FlowSpec` holds for the arguments of its steps. `resolve` turns one into plain
 values with the help of a lookup. A path runs over dicts, lists and objects alike, keys before
@@ -21,7 +22,9 @@ from flowq.core.failures import StepFailure
 REF: Final = "$ref"
 LITERAL: Final = "$literal"
 OP: Final = "$op"
-_MARKS: Final = frozenset({REF, LITERAL, OP})
+FAILURE: Final = "$failure"
+#: Keys of flowq's own; a dict of the user's that has one is a literal.
+MARKS: Final = frozenset({REF, LITERAL, OP, FAILURE})
 
 PathPart = str | int
 #: A template or a part of one: JSON data. Not narrower, because JSON nests.
@@ -66,7 +69,7 @@ def literal(value: Any) -> Template:
     """Return the template of JSON data that holds no references, whatever its keys are."""
     if isinstance(value, Mapping):
         inner = {key: literal(item) for key, item in value.items()}
-        return {LITERAL: value} if not _MARKS.isdisjoint(value) else inner
+        return {LITERAL: value} if not MARKS.isdisjoint(value) else inner
     if isinstance(value, list | tuple):
         return [literal(item) for item in value]
     return value
@@ -78,7 +81,7 @@ def references(template: Template) -> Iterator[Reference]:
         reference = as_reference(template)
         if reference is not None:
             yield reference
-        elif LITERAL not in template:
+        elif LITERAL not in template and FAILURE not in template:
             for item in template.values():
                 yield from references(item)
     elif isinstance(template, list | tuple):
@@ -99,6 +102,8 @@ def resolve(template: Template, lookup: Lookup) -> Any:
             return None if value is SKIPPED else value
         if LITERAL in template:
             return template[LITERAL]
+        if FAILURE in template:
+            return StepFailure.model_validate(template[FAILURE])
         return {key: resolve(item, lookup) for key, item in template.items()}
     if isinstance(template, list | tuple):
         return [resolve(item, lookup) for item in template]

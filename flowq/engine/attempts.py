@@ -17,6 +17,7 @@ from typing import Any
 from flowq.core.attempts import AttemptEnd
 from flowq.core.errors import (
     FlowNotFound,
+    InvalidInput,
     LeaseLost,
     NondeterminismError,
     RunNotFound,
@@ -32,7 +33,7 @@ from flowq.engine import news
 from flowq.engine.advance import finish
 from flowq.engine.budgets import guards_of, meters_of, meters_of_runs
 from flowq.engine.caching import cache_key, keep, look_up
-from flowq.engine.codecs import coerce, local_files
+from flowq.engine.codecs import local_files
 from flowq.engine.completion import lost
 from flowq.engine.context import StepContext
 from flowq.engine.endings import (
@@ -53,6 +54,7 @@ from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.limits import limits_of, within
 from flowq.engine.model_calls import ModelCalls
 from flowq.engine.outages import wait_out
+from flowq.engine.passing import bind, refuse_failure
 from flowq.engine.pause import pause
 from flowq.engine.ports import Transaction
 from flowq.engine.programs import run_program
@@ -154,7 +156,7 @@ def _outcome(
 ) -> Outcome:
     """Return what an attempt leaves: the result of its code, or the cached one of another step."""
     step_type = engine.registry.step(step.name)
-    bound = _bind(claim, step_type, inputs)
+    bound = bind(claim, step_type, step, inputs)
     flow_name = engine.definitions.get(claim.run_id).definition.flow_name
     key = cache_key(step, step_type, flow_name, inputs, bound)
     if key is not None:
@@ -259,15 +261,6 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
         return None  # deleted since it was sent
 
 
-def _bind(claim: Claim, step_type: StepType, inputs: Mapping[str, Any]) -> BoundArguments:
-    """Return inputs as arguments of the types that the user's function declares."""
-    values = {
-        name: coerce(value, step_type.parameters.get(name), where=f"{claim.key}({name})")
-        for name, value in inputs.items()
-    }
-    return BoundArguments(step_type.signature, values)
-
-
 def _call(
     attempt: Attempt,
     step_type: StepType,
@@ -358,6 +351,9 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
             charged_to=tuple(meters_of_runs(own)),
             user_id=own.user_id,
         )
+    except InvalidInput:
+        refuse_failure(step, inputs)
+        raise
     except _Paused:
         # Queued again as if it had not begun, and sent when the run is resumed.
         engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))

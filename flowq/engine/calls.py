@@ -16,6 +16,7 @@ from flowq.core.states import StepState
 from flowq.engine import news
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.passing import HINT, passed_failure
 from flowq.engine.ports import Transaction
 from flowq.engine.sending import program_batch, send_again, send_later
 
@@ -93,8 +94,11 @@ def map_failure(tx: Transaction, run_id: RunId, key: str, outcome: StepState) ->
         return None
     counts = tx.steps.counts(run_id, key)
     first = tx.steps.first_failed_item(run_id, key)
-    why = f"; first: [{first.map_index}] {first.error_type}: {first.error_message}" if first else ""
-    return f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed{why}"
+    failed = f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed"
+    if first is None:
+        return failed
+    what = f"{failed}; first: [{first.map_index}] {first.error_type}: {first.error_message}"
+    return f"{what}: {HINT}" if passed_failure(first.metadata) is not None else what
 
 
 def timers_due(engine: Engine, run_id: RunId) -> bool:

@@ -30,6 +30,7 @@ from flowq.core.errors import (
     WouldBlock,
 )
 from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
+from flowq.core.spec import StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine import news
 from flowq.engine.advance import Advance, Progress, advance, call_ended, finish
@@ -38,6 +39,7 @@ from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.outages import has_ended, wait_out
+from flowq.engine.passing import PassedOn
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Claim, Outcome, StepPlace
 
@@ -47,7 +49,7 @@ logger = logging.getLogger(__name__)
 _FINAL = (
     BudgetExceeded,
     *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
-    *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock),
+    *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock, PassedOn),
 )
 #: After an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)
@@ -130,17 +132,7 @@ def failed(
     """Record a failed attempt: another one follows, or the step has failed."""
     reach(FaultPoint.BEFORE_FAIL)
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
-    metadata: dict[str, Any] = told(error)
-    if isinstance(error, StepError):
-        metadata |= error.details
-    if step.map is not None and _is_small(inputs.get(step.map.parameter)):
-        metadata["item"] = inputs[step.map.parameter]
-    outcome = Outcome(
-        execution_time_ms=since(started),
-        error_type=type_of(error),
-        error_message=message_of(error),
-        metadata=metadata,
-    )
+    outcome = _outcome(step, error, inputs, started)
     delay = _retry_delay(engine, claim, step.retry, error)
     if delay is not None:
         if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
@@ -162,6 +154,25 @@ def failed(
     advance(engine, claim.run_id, work)
     reach(FaultPoint.AFTER_FAIL)
     return Ended(Ending.FAILED, error)
+
+
+def _outcome(
+    step: StepSpec, error: Exception, inputs: Mapping[str, Any], started: float
+) -> Outcome:
+    """Return what the row of a failed attempt says."""
+    if isinstance(error, PassedOn):
+        return error.outcome(since(started))
+    metadata: dict[str, Any] = told(error)
+    if isinstance(error, StepError):
+        metadata |= error.details
+    if step.map is not None and _is_small(inputs.get(step.map.parameter)):
+        metadata["item"] = inputs[step.map.parameter]
+    return Outcome(
+        execution_time_ms=since(started),
+        error_type=type_of(error),
+        error_message=message_of(error),
+        metadata=metadata,
+    )
 
 
 def _failed_apart(engine: Engine, claim: Claim, error: Exception, outcome: Outcome) -> Ended:

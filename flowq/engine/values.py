@@ -16,6 +16,7 @@ from flowq.core.references import SKIPPED, Lookup, Reference, follow
 from flowq.core.results import ResultRef
 from flowq.core.states import StepState
 from flowq.engine.engine import Engine
+from flowq.engine.passing import passed_failure
 from flowq.engine.ports import Transaction
 from flowq.engine.recent import own_copy
 from flowq.engine.rows import StoredStep
@@ -88,6 +89,9 @@ def load(engine: Engine, refs: Sequence[ResultRef]) -> list[Any]:
 
 def failure(row: StoredStep) -> StepFailure:
     """Return what stands in place of the result of a failed step."""
+    passed = passed_failure(row.metadata)
+    if passed is not None:
+        return passed
     return StepFailure(
         step=row.key,
         index=row.map_index,
