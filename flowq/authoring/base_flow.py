@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from pydantic import BaseModel
 
-from flowq.authoring.calls import call, refuse_in_flow
+from flowq.authoring.calls import call, refuse_enqueue
 from flowq.authoring.flows import AsyncFlow
 from flowq.authoring.inputs import AnyInputs, Inputs, ModelInputs
 from flowq.authoring.options import Options
@@ -115,7 +115,7 @@ class BaseFlow:
             InvalidInput: the inputs are not what `Inputs` says, or an option does not fit.
             Unavailable: the database cannot be used now.
         """
-        refuse_in_flow(cls.flow_name, cls.__name__)
+        refuse_enqueue(cls.flow.callee, cls.flow.call_options)
         from flowq.client import submit  # noqa: PLC0415 - as in `execute`
 
         return submit(cls.flow.type, _as_dict(cls, inputs), **options)

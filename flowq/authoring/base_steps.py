@@ -52,6 +52,8 @@ from flowq.settings import Settings
 #: The parameter by which a call's own model and settings reach the worker.
 CALL_OPTIONS: Final = "call_options"
 
+#: The attributes that a whole policy, `retry`, is instead of.
+_PARTS_OF_RETRY: Final = ("retries", "retry_delay", "backoff", "retry_on")
 #: What is worth another attempt unless a class says otherwise.
 _RETRIED: Final = ("ModelUnavailable", "StepTimeout", "ConnectionError", "TimeoutError")
 
@@ -68,6 +70,9 @@ class BaseStep:
         model_settings: Temperature and the like, by pydantic-ai's names.
         retries: Attempts after the first, when the model cannot be asked.
         retry: A whole policy instead, as for `@step`.
+        retry_delay: Before the second attempt, as a timedelta or in seconds.
+        backoff: How many times longer each further delay is.
+        retry_on: Exceptions that are worth another attempt.
         timeout: For one attempt.
         queue: Celery queue.
         cache: Whose results it may take, as for `@step`; the model and the prompt count as inputs.
@@ -85,6 +90,8 @@ class BaseStep:
     model_settings: ClassVar[Mapping[str, Any]] = {}
     retries: ClassVar[int] = 3
     retry: ClassVar[RetryPolicy | None] = None
+    retry_delay: ClassVar[Duration] = 2
+    backoff: ClassVar[float] = 2
     retry_on: ClassVar[ErrorType | Iterable[ErrorType]] = _RETRIED
     timeout: ClassVar[Duration | None] = None
     queue: ClassVar[str | None] = None
@@ -340,11 +347,13 @@ def _cache_subject(
 
 
 def _options(cls: type[BaseStep]) -> Options:
-    given: dict[str, Any] = {"retries": cls.retries, "retry_on": cls.retry_on, "retry_delay": 2}
-    policy = partial(retry_policy, RetryPolicy())
+    given: dict[str, Any] = {name: getattr(cls, name) for name in _PARTS_OF_RETRY}
+    if cls.retry is not None:
+        # What stands in this class beside a whole policy; a base class may say what it likes.
+        given = {name: getattr(cls, name) for name in _PARTS_OF_RETRY if name in vars(cls)}
     return changed(
         Options(),
-        retry=policy(retry=cls.retry) if cls.retry else policy(**given),
+        retry=retry_policy(RetryPolicy(), retry=cls.retry, **given),
         timeout=cls.timeout,
         queue=cls.queue,
         allow_failure=cls.allow_failure,

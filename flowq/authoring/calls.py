@@ -26,6 +26,11 @@ def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mappin
         InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
         Exception: run as plain Python, whatever the function raises.
     """
+    if options.tolerate is not None:
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, which is for maps",
+            hint=f"write {callee.label}.map(…), or allow_failure=True for a single call",
+        )
     mode = active()
     if isinstance(mode, Trace):
         return add_call(mode, callee, options, args, kwargs)
@@ -48,16 +53,37 @@ def call_map(callee: Callee, options: Options, items: Any, constants: Mapping[st
     return run_map(callee, options, items, constants)
 
 
-def refuse_in_flow(flow: str, label: str) -> None:
-    """Refuse to enqueue a run where a flow's own function runs.
+def refuse_enqueue(callee: Callee, options: Options) -> None:
+    """Refuse to enqueue a run where a flow's own function runs, or with what is said about calls.
 
     Raises:
-        InvalidFlow: it is traced, or a program, which would do it again in every replay.
+        InvalidFlow: it is traced, or a program, which would do it again in every replay; or an
+            option has no meaning for a run of its own.
     """
     mode = active()
     if isinstance(mode, Trace | Execution):
         doing = "is traced" if isinstance(mode, Trace) else "runs, and would be in each replay"
         raise InvalidFlow(
-            f"flow {flow!r} is enqueued while another flow {doing} ({caller()})",
-            hint=f"call it, {label}(…), for a child run; or enqueue it in a step",
+            f"flow {callee.name!r} is enqueued while another flow {doing} ({caller()})",
+            hint=f"call it, {callee.label}(…), for a child run; or enqueue it in a step",
         )
+    for name in options.given():
+        raise InvalidFlow(
+            f"flow {callee.name!r} is enqueued with {name}= ({caller()})",
+            hint="it is for calls of the flow in another flow; leave it out",
+        )
+
+
+def refuse_of_runs(callee: Callee, submission: Mapping[str, Any]) -> None:
+    """Refuse to call a flow with what is said about a run of its own.
+
+    Raises:
+        InvalidFlow: an option is for `enqueue`.
+    """
+    for name, value in submission.items():
+        if value is not None:
+            raise InvalidFlow(
+                f"flow {callee.name!r} is called with {name}= ({caller()})",
+                hint=f"it is for {callee.label}.enqueue(…); a child run has the user, the deadline "
+                "and the budget of the run that calls it",
+            )

@@ -31,7 +31,7 @@ from typing import (
 )
 
 from flowq.authoring.callee import Callee
-from flowq.authoring.calls import call, call_map, refuse_in_flow
+from flowq.authoring.calls import call, call_map, refuse_enqueue, refuse_of_runs
 from flowq.authoring.inputs import Inputs
 from flowq.authoring.naming import registered_name
 from flowq.authoring.options import UNSET, Options, Unset, changed
@@ -62,6 +62,7 @@ class Flow(Generic[P, R]):
         type: The registered flow.
         callee: The flow as something that is called.
         call_options: What is said about such a call.
+        submission: What is said about a run of its own.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Flow(Generic[P, R]):
         self._function = function
         self._inputs = inputs
         self.call_options = options
-        self._submission = submission
+        self.submission = submission
         self.callee = Callee(
             StepKind.FLOW, flow_type.name, function, inputs.signature, self._check_arguments
         )
@@ -114,14 +115,14 @@ class Flow(Generic[P, R]):
             InvalidFlow: the flow's definition cannot run with them.
             Unavailable: the database cannot be used now.
         """
-        self._refuse_in_trace()
+        refuse_enqueue(self.callee, self.call_options)
         # Here and not above: the client loads SQLAlchemy, which a module of steps does not need.
         from flowq.client import submit  # noqa: PLC0415 - see above
 
         own = self._inputs.signature.parameters
         given = {name: kwargs[name] for name in kwargs if name in _SUBMISSION and name not in own}
         inputs = {name: value for name, value in kwargs.items() if name not in given}
-        options = cast(SubmitOptions, {**self._submission, **given})
+        options = cast(SubmitOptions, {**self.submission, **given})
         return submit(self.type, self._inputs.bind(args, inputs), **options)
 
     def enqueue_many(
@@ -143,14 +144,11 @@ class Flow(Generic[P, R]):
             InvalidFlow: the flow's definition cannot run with them.
             Unavailable: the database cannot be used now.
         """
-        self._refuse_in_trace()
+        refuse_enqueue(self.callee, self.call_options)
         from flowq.client import submit_many  # noqa: PLC0415 - as in `enqueue`
 
-        merged = cast(SubmitOptions, {**self._submission, **options})
+        merged = cast(SubmitOptions, {**self.submission, **options})
         return submit_many(self.type, inputs, idempotency_keys=idempotency_keys, **merged)
-
-    def _refuse_in_trace(self) -> None:
-        refuse_in_flow(self.type.name, self.callee.label)
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
         """Return the graph of a run with these inputs, without running anything.
@@ -169,6 +167,7 @@ class Flow(Generic[P, R]):
             InvalidFlow: the inputs do not fit the function, or cannot be stored.
             InvalidInput: in an `async def` flow: an input is of the wrong type.
         """
+        refuse_of_runs(self.callee, self.submission)
         return cast(R, call(self.callee, self.call_options, args, kwargs))
 
     def _check_arguments(self, arguments: Mapping[str, Any]) -> None:
@@ -187,6 +186,7 @@ class Flow(Generic[P, R]):
         Raises:
             InvalidFlow: the inputs do not fit the function, or cannot be stored.
         """
+        refuse_of_runs(self.callee, self.submission)
         constants, tolerate = self.callee.map_arguments(tolerate, constants)
         options = (
             self.call_options if tolerate is None else changed(self.call_options, tolerate=tolerate)
@@ -249,7 +249,7 @@ class Flow(Generic[P, R]):
             "session": session,
         }
         submission = {name: value for name, value in given.items() if value is not UNSET}
-        merged = {**self._submission, **submission}
+        merged = {**self.submission, **submission}
         return type(self)(self.type, self._function, self._inputs, options, merged)
 
     def __repr__(self) -> str:

@@ -7,8 +7,7 @@ from flowq.authoring.callee import Callee
 from flowq.authoring.options import UNSET, Options, tolerance
 from flowq.authoring.refs import Ref
 from flowq.authoring.templates import Place, to_condition, to_reference, to_template
-from flowq.authoring.tracing import Trace, caller
-from flowq.core.errors import InvalidFlow
+from flowq.authoring.tracing import Trace
 from flowq.core.references import Template
 from flowq.core.spec import MapSpec, StepSpec
 
@@ -25,11 +24,6 @@ def add_call(
     Raises:
         InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
     """
-    if options.tolerate is not None:
-        raise InvalidFlow(
-            f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, which is for maps",
-            hint=f"write {callee.label}.map(…), or allow_failure=True for a single call",
-        )
     arguments = callee.bind(args, kwargs).arguments
     return _add(trace, callee, options, arguments, None)
 
@@ -74,13 +68,7 @@ def _add(
         map=_map(mapped, options, place("the list")) if mapped else None,
         when=None if options.when is UNSET else _when(options.when, place("the condition (when=)")),
         after=_after(options.after, place("after=")),
-        accept_skipped=options.accept_skipped,
-        allow_failure=options.allow_failure,
-        retry=options.retry,
-        timeout=options.timeout,
-        queue=options.queue,
-        cache=options.cache,
-        limits=options.concurrency + options.rate,
+        **options.said(),
     )
     return trace.add(step)
 

@@ -6,7 +6,7 @@ is refused at the line that says it.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -68,6 +68,33 @@ class Options:
     tolerate: int | str | None = None
     key: str | None = None
 
+    def said(self) -> dict[str, Any]:
+        """Return what the spec of a node holds as it is said here, in whatever flow the node is.
+
+        Conditions, order, tolerance and keys are not here: what they are depends on the flow.
+        """
+        return {
+            "retry": self.retry,
+            "timeout": self.timeout,
+            "queue": self.queue,
+            "cache": self.cache,
+            "limits": self.concurrency + self.rate,
+            "allow_failure": self.allow_failure,
+            "accept_skipped": self.accept_skipped,
+        }
+
+    def given(self) -> list[str]:
+        """Return the names of the options that differ from what holds without any."""
+        # By identity: comparing a Ref that stands in `when` makes a condition of it.
+        return [
+            one.name
+            for one in fields(self)
+            if getattr(self, one.name) is not getattr(_NONE, one.name)
+        ]
+
+
+_NONE: Final = Options()
+
 
 def changed(options: Options, **given: Any) -> Options:
     """Return a copy with the given options; those that are UNSET stay as they are.
@@ -81,6 +108,11 @@ def changed(options: Options, **given: Any) -> Options:
     if "after" in changes:
         changes["after"] = after_of(changes["after"])
     tolerance(changes.get("tolerate"))
+    for name in ("allow_failure", "accept_skipped"):
+        if name in changes and not isinstance(changes[name], bool):
+            raise InvalidFlow(
+                f"{name} is {changes[name]!r} ({caller()})", hint="give True or False"
+            )
     for name in ("key", "queue"):
         text = changes.get(name)
         if text is not None and not (isinstance(text, str) and text):
@@ -146,6 +178,10 @@ def retry_policy(
     """
     changes: dict[str, Any] = {}
     if retries is not None:
+        if isinstance(retries, bool) or not isinstance(retries, int):
+            raise InvalidFlow(
+                f"retries is {retries!r} ({caller()})", hint="give a whole number, e.g. retries=3"
+            )
         changes["max_attempts"] = retries + 1
     if retry_delay is not None:
         changes["initial_delay"] = duration(retry_delay, "retry_delay")
@@ -155,8 +191,13 @@ def retry_policy(
         changes["backoff"] = backoff
     if retry_on is not None:
         errors = (retry_on,) if isinstance(retry_on, str | type) else retry_on
-        changes["retry_on"] = tuple(_error_name(error) for error in errors)
+        changes["retry_on"] = _error_names(errors)
     if retry is not None:
+        if not isinstance(retry, RetryPolicy):
+            raise InvalidFlow(
+                f"retry is {retry!r} ({caller()})",
+                hint="give a RetryPolicy, or a number of retries: retries=3",
+            )
         if changes:
             raise InvalidFlow(
                 f"retry= is given beside retries, retry_delay, backoff or retry_on ({caller()})",
@@ -194,8 +235,21 @@ def tolerance(value: int | str | None) -> Tolerance:
         ) from error
 
 
+def _error_names(errors: Any) -> tuple[str, ...]:
+    if not isinstance(errors, Iterable):
+        errors = (errors,)  # which is no exception either
+    names = tuple(_error_name(error) for error in errors)
+    if not names:
+        # A policy that lists none means all of them, which is not what an empty list says.
+        raise InvalidFlow(
+            f"retry_on is empty ({caller()})",
+            hint="leave it out to retry on any exception, or write retries=0 to retry on none",
+        )
+    return names
+
+
 def _error_name(error: Any) -> str:
-    if isinstance(error, str):
+    if isinstance(error, str) and error:
         return error
     if not (isinstance(error, type) and issubclass(error, BaseException)):
         raise InvalidFlow(

@@ -71,11 +71,6 @@ def program_call(
         InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
         InvalidInput: the inputs of a flow are not what it takes.
     """
-    if options.tolerate is not None:
-        raise InvalidFlow(
-            f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, which is for maps",
-            hint=f"write {callee.label}.map(…), or allow_failure=True for a single call",
-        )
     if callee.check is not None and not args:
         callee.check(kwargs)  # tells all that is wrong, which `bind` does not
     arguments = callee.bind(args, kwargs).arguments
@@ -136,10 +131,7 @@ def _record(
         )
         if mapped
         else None,
-        allow_failure=options.allow_failure,
-        retry=options.retry,
-        timeout=options.timeout,
-        queue=options.queue,
+        **options.said(),
     )
     return program.add(spec)
 
@@ -149,6 +141,12 @@ def _refuse_order(callee: Callee, options: Options) -> None:
         raise InvalidFlow(
             f"{callee.kind} {callee.label!r} has after= in an `async def` flow ({caller()})",
             hint="await what comes before it",
+        )
+    if options.accept_skipped:
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} has accept_skipped= in an `async def` flow "
+            f"({caller()})",
+            hint="leave it out: the result of a skipped step is None, which the flow can test",
         )
 
 

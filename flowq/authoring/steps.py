@@ -95,6 +95,9 @@ class Step(Generic[P, R]):
         *,
         retries: int | None = None,
         retry: RetryPolicy | None = None,
+        retry_delay: Duration | None = None,
+        backoff: float | None = None,
+        retry_on: ErrorType | Iterable[ErrorType] | None = None,
         timeout: Duration | Unset | None = UNSET,
         queue: str | Unset | None = UNSET,
         cache: CacheOption | Unset = UNSET,
@@ -110,17 +113,18 @@ class Step(Generic[P, R]):
         """Return a copy of this step for calls that need something else.
 
         Args:
-            retries: Attempts after the first.
+            retries: As for `@step`, as are all down to `rate`; what is left out stays as it is.
             retry: A whole policy instead.
-            timeout: For one attempt, as a timedelta or in seconds.
+            retry_delay: Before the second attempt.
+            backoff: How many times longer each further delay is.
+            retry_on: Exceptions that are worth another attempt.
+            timeout: For one attempt.
             queue: Celery queue.
-            cache: Whose results it may take, and for how long; as for `@step`, but for the key
-                function, which only `@step` takes.
-            concurrency: How many may be under way at once; as for `@step`.
-            rate: How many may begin within a time; as for `@step`.
+            cache: Whose results it may take; a key function only `@step` takes.
+            concurrency: How many may be under way at once.
+            rate: How many may begin within a time.
             allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
-            when: A Ref, a comparison of Refs or a plain value; false skips the step and what
-                needs it.
+            when: A Ref, a comparison of Refs or a plain value; false skips it and what needs it.
             after: Results of steps that have to end first, one or a list.
             accept_skipped: Run although some steps before it were skipped; their results are None.
             tolerate: For `.map`: how many items may fail, `3` or `"5%"`.
@@ -129,18 +133,14 @@ class Step(Generic[P, R]):
         Raises:
             InvalidFlow: a value makes no sense.
         """
+        policy = functools.partial(retry_policy, self._options.retry, retry=retry, retries=retries)
         options = changed(
             self._options,
-            retry=retry_policy(self._options.retry, retry=retry, retries=retries),
+            retry=policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on),
             timeout=timeout,
             queue=queue,
             cache=_cache_of_call(cache),
-            concurrency=UNSET
-            if isinstance(concurrency, Unset)
-            else concurrency_of(concurrency, self.type.name, self.type.key_names),
-            rate=UNSET
-            if isinstance(rate, Unset)
-            else rates_of(rate, self.type.name, self.type.key_names),
+            **self._limits(concurrency, rate),
             allow_failure=allow_failure,
             when=when,
             after=after,
@@ -149,6 +149,15 @@ class Step(Generic[P, R]):
             key=key,
         )
         return Step(self.type, options)
+
+    def _limits(self, concurrency: Any, rate: Any) -> dict[str, Any]:
+        name, names = self.type.name, self.type.key_names
+        limits: dict[str, Any] = {}
+        if not isinstance(concurrency, Unset):
+            limits["concurrency"] = concurrency_of(concurrency, name, names)
+        if not isinstance(rate, Unset):
+            limits["rate"] = rates_of(rate, name, names)
+        return limits
 
     def __repr__(self) -> str:
         return f"<Step {self.type.name}>"

@@ -7,7 +7,7 @@ sees the run wait; `result` lets it, up to the end of the run.
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import uuid_utils.compat as uuids
 
@@ -29,6 +29,7 @@ from flowq.engine.finish import output
 from flowq.engine.registry import Registry, StepType, registry
 from flowq.engine.results import Results
 from flowq.engine.rows import RunView, StepView
+from flowq.engine.submission import SubmitOptions
 from flowq.engine.sweeper import sweep
 
 #: A flow, or the class that one is written as.
@@ -79,12 +80,16 @@ def start(
     chosen = flow_of(flow)
     stage = _Stage(_registry(fakes or {}), now)
     try:
-        started = StartedRun(stage, runs.submit(stage.engine, chosen.type, inputs or {}), chosen)
+        started = StartedRun(stage, _submitted(stage.engine, chosen, inputs or {}), chosen)
         stage.play()
     except BaseException:
         stage.close()  # nobody else can
         raise
     return started
+
+
+def _submitted(engine: Engine, flow: Flow[..., Any], inputs: Mapping[str, Any]) -> RunId:
+    return runs.submit(engine, flow.type, inputs, **cast(SubmitOptions, flow.submission))
 
 
 def flow_of(flow: AnyFlow) -> Flow[..., Any]:
@@ -251,10 +256,13 @@ class _Stage:
         if later is not None:
             # What is due in seconds may be a little later than what a datetime makes of it.
             times.append(datetime.fromtimestamp(later, UTC) + timedelta(microseconds=1))
-        due = min((time for time in times if time is not None), default=None)
+        # What is due by now was done, as far as it could be: a row's time is cut to milliseconds,
+        # so a retry may be due by its row a moment before it comes.
+        ahead = [time for time in times if time is not None and time > self.clock.now]
+        due = min(ahead, default=None)
         if due is None or (until is not None and due > until):
             return False
-        self.clock.now = max(due, self.clock.now)
+        self.clock.now = due
         self.play()
         return True
 
