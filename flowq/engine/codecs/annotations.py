@@ -133,13 +133,18 @@ def coerce(value: Any, adapter: TypeAdapter[Any] | None, *, where: str) -> Any:
     if adapter is None:
         return value
     try:
-        return _validate(value, adapter)
+        return read(value, adapter)
     except ValidationError as error:
         message = f"{where} is not what its annotation asks for: {problems(error)}"
         raise StepError(message, hint=_failure_hint(value, error)) from error
 
 
-def _validate(value: Any, adapter: TypeAdapter[Any]) -> Any:
+def read(value: Any, adapter: TypeAdapter[Any]) -> Any:
+    """Return decoded data as an annotation wants it; as `coerce`, without its words.
+
+    Raises:
+        ValidationError: the value does not fit.
+    """
     if adapter.core_schema["type"] not in _SAME_IN_PYTHON:
         text = _as_json(value)
         if text is not None:
@@ -152,7 +157,7 @@ def _as_json(value: Any) -> str | None:
     """Return data as JSON, NaN and infinities included; None when it holds other instances."""
     try:
         return json.dumps(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
 
 
@@ -172,7 +177,7 @@ def problems(error: ValidationError, *, got: Callable[[Any], str] | None = None)
         got: Shows a wrong value; by default its shortened repr.
     """
     found = error.errors(include_url=False, include_context=False)
-    listed = [_problem(each, got or _shown) for each in found[:_LISTED]]
+    listed = [_problem(each, got or shown) for each in found[:_LISTED]]
     if len(found) > _LISTED:
         listed.append(f"and {len(found) - _LISTED} more")
     return "; ".join(listed)
@@ -203,9 +208,13 @@ def as_path(parts: tuple[int | str, ...]) -> str:
     ).removeprefix(".")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as an error shows it: shortened, and never at the cost of another error."""
     if isinstance(value, StepFailure):
         return f"the failure of {value}"
     if not isinstance(value, _SHOWN):  # Its repr may be a page, or run somebody's code.
         return f"a {type(value).__qualname__}"
-    return " ".join(_repr.repr(value).split())
+    try:
+        return " ".join(_repr.repr(value).split())
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
+        return f"a {type(value).__qualname__}"

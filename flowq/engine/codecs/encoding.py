@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from flowq.core.errors import NotSerializable
 from flowq.engine.codecs import files, json_text, tables
-from flowq.engine.codecs.annotations import check_output
+from flowq.engine.codecs.annotations import adapter_for, check_output
+from flowq.engine.codecs.read_back import check_result
 
 NONE: Final = "none"
 BYTES: Final = "bytes"
@@ -66,12 +67,13 @@ def encode(value: Any, annotation: Any = Any, *, where: str = "the step") -> Enc
     """
     _refuse_running(value, where)
     value = check_output(value, annotation, where=where)
-    if value is None:
-        return Encoded(NONE, "", b"")
-    if isinstance(value, bytes | bytearray | memoryview):
-        return Encoded(BYTES, "application/octet-stream", _as_bytes(value))
-    if isinstance(value, str):
-        return Encoded(TEXT, "text/plain; charset=utf-8", _as_utf8(value, where))
+    bare = _bare(value, where)
+    if bare is not None:
+        if annotation is not Any:  # a union may take the bare value for another of its types
+            assert isinstance(bare.data, bytes)
+            plain = decode(bare.codec, bare.data)
+            check_result(value, plain, adapter_for(annotation), where=where)
+        return bare
     if isinstance(value, Path) and value.is_file():
         return Encoded(FILE, files.media_type(value), value)
     form = tables.format_of(value)
@@ -81,6 +83,17 @@ def encode(value: Any, annotation: Any = Any, *, where: str = "the step") -> Enc
     codec, data = json_text.dump(value, annotation, where=where)
     length = len(value) if isinstance(value, _SIZED) and data.startswith(b"[") else None
     return Encoded(codec, json_text.MEDIA_TYPE, data, length)
+
+
+def _bare(value: Any, where: str) -> Encoded | None:
+    """Return a value as bytes that need no JSON: None, bytes and text."""
+    if value is None:
+        return Encoded(NONE, "", b"")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return Encoded(BYTES, "application/octet-stream", _as_bytes(value))
+    if isinstance(value, str):
+        return Encoded(TEXT, "text/plain; charset=utf-8", _as_utf8(value, where))
+    return None
 
 
 def decode(codec: str, data: bytes, *, media_type: str = "") -> Any:

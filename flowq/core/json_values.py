@@ -1,0 +1,124 @@
+"""What JSON data may be that flowq stores: how deep it nests, which text and numbers it holds.
+
+JSON itself sets no limits, but those who read it do: pydantic's parser stops at 200 levels, Python
+at integers of 4,300 digits, PostgreSQL at text that is no UTF-8. What one of them cannot read must
+never be written, so one limit stands here for all, well below each of theirs: `flaw` names the
+first part of some data that is beyond it.
+
+NaN and the infinities are no JSON either, yet floats have them. Where they are stored they stand
+as `{"$float": "nan"}` (`marked`), and data that merely looks like that as `{"$float": {…}}`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: Levels of lists and dicts within each other; readers stop at 200, and specs add a few.
+DEEPEST: Final = 100
+#: Bits of an integer; 14,000 bits are 4,215 digits.
+LONGEST_INTEGER: Final = 14_000
+
+#: The key under which a float stands that JSON lacks.
+FLOAT: Final = "$float"
+
+#: Where in a value something stands: keys and indices.
+Place = tuple[str | int, ...]
+
+
+def flaw(data: Any, place: Place = ()) -> tuple[Place, str] | None:
+    """Return the first part of JSON data that cannot be stored: its place and what is wrong.
+
+    Args:
+        data: JSON data: dicts with text as keys, lists, text, numbers, true, false and null.
+        place: Where the data stands.
+    """
+    if isinstance(data, str):
+        why = flaw_of_text(data)
+        return (place, why) if why else None
+    if isinstance(data, int):
+        return (place, "is an integer of too many digits") if is_too_long(data) else None
+    if isinstance(data, float):
+        return None if math.isfinite(data) else (place, f"is {data}, which JSON cannot hold")
+    if not isinstance(data, dict | list):
+        return None
+    if len(place) >= DEEPEST:
+        return place, TOO_DEEP
+    if isinstance(data, list):
+        found = (flaw(item, (*place, index)) for index, item in enumerate(data))
+    else:
+        found = (_flaw_of_entry(key, item, place) for key, item in data.items())
+    return next((one for one in found if one), None)
+
+
+TOO_DEEP: Final = f"nests deeper than {DEEPEST} levels"
+
+
+def _flaw_of_entry(key: str, item: Any, place: Place) -> tuple[Place, str] | None:
+    why = flaw_of_text(key)
+    return (place, f"has a key that {why}") if why else flaw(item, (*place, key))
+
+
+def flaw_of_text(text: str) -> str | None:
+    """Return why no database stores a text, or None: it is no valid Unicode."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return f"is no valid text: {error.reason} at character {error.start}"
+    return None
+
+
+def is_too_long(number: int) -> bool:
+    """Tell whether an integer has more digits than readers of JSON take."""
+    return number.bit_length() > LONGEST_INTEGER
+
+
+def is_too_deep(data: Any) -> bool:
+    """Tell whether JSON data nests deeper than `DEEPEST` levels; looks at containers only."""
+    level = [data] if isinstance(data, dict | list) else []
+    for _ in range(DEEPEST):
+        if not level:
+            return False
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)
+
+
+# --- floats that JSON lacks ----------------------------------------------------------------------
+
+
+def mark_of(number: float) -> dict[str, str]:
+    """Return what stands for NaN or an infinity in JSON."""
+    return {FLOAT: float.__repr__(number)}
+
+
+def marked(data: Any) -> Any:
+    """Return data as JSON, in which floats that JSON lacks have their marks."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else mark_of(data)
+    if isinstance(data, Mapping):
+        inner = {key: marked(item) for key, item in data.items()}
+        return {FLOAT: inner} if FLOAT in data else inner
+    if isinstance(data, list):
+        return [marked(item) for item in data]
+    return data
+
+
+def unmarked(data: Any) -> Any:
+    """Return what `marked` was given."""
+    if isinstance(data, dict):
+        if len(data) == 1 and FLOAT in data:
+            inner = data[FLOAT]
+            return float(inner) if isinstance(inner, str) else _unmarked_items(inner)
+        return _unmarked_items(data)
+    if isinstance(data, list):
+        return [unmarked(item) for item in data]
+    return data
+
+
+def _unmarked_items(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: unmarked(item) for key, item in data.items()}
