@@ -51,6 +51,7 @@ from flowq.engine.endings import (
 from flowq.engine.engine import Engine
 from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.interrupts import interrupt_in
 from flowq.engine.limits import limits_of, within
 from flowq.engine.model_calls import ModelCalls
 from flowq.engine.outages import wait_out
@@ -114,7 +115,7 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
     """
     inputs: dict[str, Any] = {}
     end: Callable[[], Ended]
-    cause: Exception | None = None
+    cause: BaseException | None = None
     try:
         step, inputs = wait_out(engine, lambda _: _load(engine, claim))
         if not step.limits:  # else it may have to wait
@@ -134,11 +135,9 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
             end = partial(completed, engine, claim, outcome, joined=joined)
     except LeaseLost:
         raise
-    except NotNow as reason:
-        end = partial(reason.undo, engine, claim)
     except StepCancelled:
         end = partial(end_cancelled, engine, claim, started)
-    except Exception as error:  # noqa: BLE001 - whatever the step raised is its failure
+    except BaseException as error:  # noqa: BLE001 - whatever the step raised is its failure
         cause = error
         end = _after_error(engine, claim, error, inputs, started, joined=joined)
     # What goes wrong from here on is flowq's trouble, not the step's failure.
@@ -184,13 +183,22 @@ def _outcome(
 def _after_error(
     engine: Engine,
     claim: Claim,
-    error: Exception,
+    error: BaseException,
     inputs: Mapping[str, Any],
     started: float,
     *,
     joined: bool,
 ) -> Callable[[], Ended]:
-    """Return what records that an attempt has come to an error."""
+    """Return what records that an attempt has come to an error.
+
+    Raises:
+        Interrupt: it was no error, and nothing is to be recorded.
+    """
+    interrupt = interrupt_in(error)
+    if isinstance(interrupt, NotNow):
+        return partial(interrupt.undo, engine, claim)
+    if interrupt is not None:
+        raise interrupt
     if isinstance(error, NondeterminismError):
         return partial(_parked, engine, claim, error, started)
     if isinstance(error, Unavailable):

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from flowq.core.errors import FlowqError
 from flowq.core.failures import user_place
+from flowq.engine.interrupts import interrupt_in
 
 _MESSAGE_LIMIT: Final = 4000
 _TYPE_LIMIT: Final = 200
@@ -83,7 +84,11 @@ def told(error: BaseException) -> dict[str, Any]:
 
 def message_of(error: BaseException) -> str:
     """Return the text of an exception, without the hint: that is for whoever reads this error."""
-    return _message(error)[:_MESSAGE_LIMIT]
+    text = _message(error)
+    if isinstance(error, SystemExit) or (isinstance(error, Exception) and text.strip()):
+        return text[:_MESSAGE_LIMIT]
+    # What has no text, or is no error by its class, is named by that.
+    return ": ".join(part for part in (type_of(error), text) if part.strip())[:_MESSAGE_LIMIT]
 
 
 def type_of(error: BaseException) -> str:
@@ -97,10 +102,14 @@ def storable(text: str) -> str:
 
 
 def _message(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"sys.exit({error.code!r}) was called"
     try:
         text = error.message if isinstance(error, FlowqError) else str(error)
         return storable(text[: _MESSAGE_LIMIT + 1])
-    except Exception:  # noqa: BLE001 - an exception of the user's, and its __str__ too
+    except BaseException as broken:
+        if interrupt_in(broken) is not None:
+            raise
         return "its text cannot be read: __str__ raised"
 
 

@@ -38,6 +38,7 @@ from flowq.engine.causes import message_of, told, type_of
 from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.interrupts import Interrupt
 from flowq.engine.outages import has_ended, wait_out
 from flowq.engine.passing import PassedOn
 from flowq.engine.ports import Transaction
@@ -70,11 +71,8 @@ class Ending(StrEnum):
     LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
 
 
-class NotNow(BaseException):
-    """An attempt may not begin now, or go on: it is undone, and its step waits.
-
-    No `Exception`, so that a step that catches those does not go on.
-    """
+class NotNow(Interrupt):
+    """An attempt may not begin now, or go on: it is undone, and its step waits."""
 
     def undo(self, engine: Engine, claim: Claim) -> "Ended":
         """Undo the attempt; raises `LeaseLost`."""
@@ -86,7 +84,7 @@ class Ended:
     """The end of an attempt."""
 
     how: Ending
-    error: Exception | None = None
+    error: BaseException | None = None
     delay: timedelta | None = None  #: Until the next attempt.
 
 
@@ -94,7 +92,7 @@ def end_attempt(
     engine: Engine,
     claim: Claim,
     end: Callable[[], Ended],
-    cause: Exception | None,
+    cause: BaseException | None,
     *,
     joined: bool,
 ) -> Ended:
@@ -123,7 +121,7 @@ def completed(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -
 def failed(
     engine: Engine,
     claim: Claim,
-    error: Exception,
+    error: BaseException,
     inputs: Mapping[str, Any],
     started: float,
     *,
@@ -157,7 +155,7 @@ def failed(
 
 
 def _outcome(
-    step: StepSpec, error: Exception, inputs: Mapping[str, Any], started: float
+    step: StepSpec, error: BaseException, inputs: Mapping[str, Any], started: float
 ) -> Outcome:
     """Return what the row of a failed attempt says."""
     if isinstance(error, PassedOn):
@@ -175,7 +173,7 @@ def _outcome(
     )
 
 
-def _failed_apart(engine: Engine, claim: Claim, error: Exception, outcome: Outcome) -> Ended:
+def _failed_apart(engine: Engine, claim: Claim, error: BaseException, outcome: Outcome) -> Ended:
     """Fail a step that stops no run by itself: its map decides, or the program that called it."""
     is_item = claim.map_index is not None
     if not engine.records.single(
@@ -192,7 +190,7 @@ def _failed_apart(engine: Engine, claim: Claim, error: Exception, outcome: Outco
 
 
 def _retry_delay(
-    engine: Engine, claim: Claim, policy: RetryPolicy, error: Exception
+    engine: Engine, claim: Claim, policy: RetryPolicy, error: BaseException
 ) -> timedelta | None:
     """Return when a failed attempt is followed by another; None when it is not."""
     # A bare StepError is flowq's own: what the step was given does not fit it, nor will it later.
@@ -229,7 +227,7 @@ def put_off(
 
 
 def _retrying(
-    engine: Engine, claim: Claim, outcome: Outcome, error: Exception, delay: timedelta
+    engine: Engine, claim: Claim, outcome: Outcome, error: BaseException, delay: timedelta
 ) -> Ended:
     """Tell that another attempt follows, unless the run was stopped while this one ran."""
     state = engine.records.single(lambda tx: tx.runs.status(claim.run_id))

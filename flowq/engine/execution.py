@@ -15,6 +15,7 @@ failed, and one that has seen its cancel is cancelled: what it returns counts fo
 
 import asyncio
 import contextvars
+import logging
 import os
 import signal
 import threading
@@ -22,12 +23,16 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 from flowq.core.errors import LeaseLost, StepCancelled, StepError, StepTimeout
 from flowq.engine.context import StepContext, enter
+from flowq.engine.interrupts import interrupt_in
+
+logger = logging.getLogger(__name__)
 
 
 class EventLoop:
@@ -47,9 +52,30 @@ class EventLoop:
             if self._loop is None or self._pid != os.getpid():
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
                 threading.Thread(
-                    target=self._loop.run_forever, name="flowq-async-steps", daemon=True
+                    target=_run_for_ever, args=(self._loop,), name="flowq-async-steps", daemon=True
                 ).start()
             return self._loop
+
+
+def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop, though a task that a step has made may raise what ends other loops."""
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # It stands in the task that raised it, where the step finds it.
+            logger.warning("a task of an async step raised %r", error, extra={"action": "leave"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What a coroutine has raised, which the event loop need not outlive."""
+
+    error: BaseException
+
+    def unwrap(self) -> Any:
+        """Raise it."""
+        raise self.error
 
 
 _loop = EventLoop()
@@ -148,24 +174,22 @@ class Attempt:
                 async with asyncio.timeout(timeout.total_seconds() if timeout else None) as limit:
                     value = await function(*args, **kwargs)
                 return _in_time(value, started, timeout)
-            except TimeoutError:
-                if limit.expired():
-                    raise _too_long(timeout) from None
-                raise
-            except SystemExit as error:
-                # It would end the thread of the loop, and with it every async step to come.
-                raise _left(error) from error
+            except TimeoutError as error:
+                return _Raised(_too_long(timeout) if limit.expired() else error)
+            except BaseException as error:  # noqa: BLE001 - it is raised again by who waits for it
+                return _Raised(error)
 
         self._future = _loop.submit(body())
         if self._lost:  # between the claim and this line
             self._future.cancel()
         with self._cancellable():
             try:
-                return self._future.result()
+                value = self._future.result()
             except BaseException:
                 if self._lost:
                     raise LeaseLost("the lease was lost while the step ran") from None
                 raise
+            return value.unwrap() if isinstance(value, _Raised) else value
 
     def call_sync(
         self,
@@ -185,12 +209,7 @@ class Attempt:
         def body() -> Any:
             enter(context)
             started = time.monotonic()
-            try:
-                return _in_time(function(*args, **kwargs), started, timeout)
-            except SystemExit as error:
-                if isinstance(error.code, int) and error.code < 0:
-                    raise  # a signal ends this process: the step goes to another worker
-                raise _left(error) from error
+            return _in_time(function(*args, **kwargs), started, timeout)
 
         here = contextvars.copy_context()
         with self._cancellable():
@@ -207,7 +226,9 @@ class Attempt:
             yield
         except LeaseLost:
             raise
-        except (Exception, StepCancelled) as error:
+        except BaseException as error:
+            if interrupt_in(error) is not None:
+                raise
             self.raise_if_cancelled()
             if isinstance(error, StepCancelled):
                 raise StepError(
@@ -266,10 +287,6 @@ def _in_time(value: Any, started: float, timeout: timedelta | None) -> Any:
     if timeout is not None and time.monotonic() - started > timeout.total_seconds():
         raise _too_long(timeout)
     return value
-
-
-def _left(error: SystemExit) -> StepError:
-    return StepError(f"the step called sys.exit({error.code!r})")
 
 
 def _too_long(timeout: timedelta | None) -> StepTimeout:

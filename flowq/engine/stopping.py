@@ -16,16 +16,14 @@ from collections.abc import Sequence
 from flowq.core.errors import Unavailable
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.engine.engine import Engine
+from flowq.engine.interrupts import Interrupt
 from flowq.engine.resending import alone, resend
 
 logger = logging.getLogger(__name__)
 
 
-class Stopped(BaseException):
-    """Raised inside a sync step whose worker has to end; the attempt was given back.
-
-    No `Exception`, so that a step that catches those does not go on.
-    """
+class Stopped(Interrupt):
+    """Raised inside a sync step whose worker has to end; the attempt was given back."""
 
 
 def pass_on(engine: Engine, step_id: StepRunId) -> None:

@@ -25,6 +25,7 @@ from flowq.core.errors import StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import not_claimed, run_attempt
+from flowq.engine.causes import message_of
 from flowq.engine.collector import collect
 from flowq.engine.endings import Ended, Ending
 from flowq.engine.engine import Engine
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds. Celery keeps a message with a countdown in a worker's memory; the sweeper reads a row.
 _LONGEST_COUNTDOWN = 60.0
+#: Characters of an error that Celery is told.
+_LONGEST_TEXT = 4000
 
 _installed: list[Celery] = []
 _main: list[int] = []
@@ -152,32 +155,38 @@ def _waits(*, joined: bool) -> None:
         raise Retry("a limit is reached", when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
-def _plain(error: Exception) -> Exception:
+def _plain(error: BaseException) -> Exception:
     """Return a step's error as one that says nothing else to Celery than that the step failed.
 
-    A MemoryError ends the whole worker, since Celery takes it for its own; `Reject` and its like
-    would leave the members of a chord uncounted.
+    A MemoryError ends the whole worker, since Celery takes it for its own, and so does what is no
+    `Exception`; `Reject` and its like would leave the members of a chord uncounted. What is long
+    would go to all who listen to the events of tasks.
     """
-    if not isinstance(error, MemoryError | TaskPredicate):
+    text = message_of(error)
+    takes_over = isinstance(error, MemoryError | TaskPredicate)
+    if isinstance(error, Exception) and not takes_over and len(text) < _LONGEST_TEXT:
         return error
-    return StepError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+    said = StepError(f"{type(error).__name__}: {text}")
+    return said.with_traceback(error.__traceback__)
 
 
 def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
     """Tell Celery, and Flower, that another attempt follows; the row knows already."""
     assert ended.delay is not None
+    assert ended.error is not None
+    error = _plain(ended.error)
     countdown = ended.delay.total_seconds()
-    later = Retry(exc=ended.error, when=countdown)  # type: ignore[arg-type]  # a float is a Real
+    later = Retry(exc=error, when=countdown)  # type: ignore[arg-type]  # a float is a Real
     if countdown > _LONGEST_COUNTDOWN:
-        raise later from ended.error
+        raise later from error
     # What Flower shows; Celery would write its own from the arguments, which are none.
     shown: dict[str, Any] = {name: task.request.get(name) for name in ("argsrepr", "kwargsrepr")}
     try:
-        raise task.retry(exc=ended.error, countdown=countdown, max_retries=None, **shown)
+        raise task.retry(exc=error, countdown=countdown, max_retries=None, **shown)
     except Reject as unsent:
         # The broker is away. The row says when to wake, and the sweeper reads it.
         logger.warning("a retry will be sent by the sweeper: %s", unsent)
-        raise later from ended.error
+        raise later from error
 
 
 class _Process:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowq import Rate, flow, step
+from tests.raising import raised
 
 
 @step
@@ -369,3 +370,27 @@ def tell(folder: str, text: str) -> int:
 @flow
 def telling(folder: str, text: str) -> int:
     return tell(folder, text)
+
+
+@step
+def raises(name: str, folder: str) -> None:
+    with (Path(folder) / "calls.log").open("a") as log:
+        log.write(f"{name}\n")
+    raised(name)
+
+
+@step
+async def raises_async(name: str, folder: str) -> None:
+    with (Path(folder) / "calls.log").open("a") as log:
+        log.write(f"{name}\n")
+    await asyncio.sleep(0)
+    raised(name)
+
+
+@flow
+def raising(names: list[str], folder: str) -> Any:
+    most = len(names)
+    return (
+        raises.map(names, folder=folder, tolerate=most),
+        raises_async.map(names, folder=folder, tolerate=most),
+    )

@@ -16,6 +16,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.collector import collect
 from flowq.engine.engine import Policies
 from flowq.engine.faults import FaultPoint, injected
+from flowq.engine.interrupts import Interrupt
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 
@@ -284,7 +285,7 @@ def test_step_that_succeeds_at_last_is_cached(stage: Stage) -> None:
 def test_attempt_that_dies_before_it_is_recorded_is_not_run_again(stage: Stage) -> None:
     played = stage.submit(doubled, {"number": 7})
 
-    class Gone(BaseException):
+    class Gone(Interrupt):
         pass
 
     def die(point: FaultPoint) -> None:

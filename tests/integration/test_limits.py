@@ -17,6 +17,7 @@ from flowq.core.limits import Limit
 from flowq.core.states import RunState, StepState
 from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
+from flowq.engine.interrupts import Interrupt
 from flowq.engine.pause import pause, resume
 from tests import turns
 from tests.integration.playing import Played, Stage
@@ -125,7 +126,7 @@ def hold(stage: Stage, flow_: Any = None, key: str = "one_at_once") -> tuple[Pla
     played = stage.submit(flow_ or single, {"value": "held"})
     held: list[Any] = []
 
-    class Stop(BaseException):
+    class Stop(Interrupt):
         pass
 
     def act(_value: Any) -> None:

@@ -16,6 +16,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine import runs, signals
 from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
+from flowq.engine.interrupts import Interrupt
 from flowq.engine.pause import pause, resume
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
@@ -274,7 +275,7 @@ def test_condition_that_is_known_while_the_run_is_paused_is_decided(stage: Stage
 def test_step_that_lost_its_worker_waits_for_the_resume(stage: Stage) -> None:
     played = stage.submit(alone, {})
 
-    class Gone(BaseException):
+    class Gone(Interrupt):
         pass
 
     def die() -> None:

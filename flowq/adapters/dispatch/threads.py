@@ -30,7 +30,7 @@ class Watch:
     """
 
     moved: threading.Event = field(default_factory=threading.Event)
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class ThreadDispatcher(InProcessDispatcher):

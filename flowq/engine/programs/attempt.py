@@ -143,15 +143,11 @@ def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Step:
     return _Step(execution, progress, observed + len(seen), seen, cancel, told)
 
 
-def _as_failure(error: BaseException) -> Exception:
-    """Return what left a program as an error that fails a step."""
-    if isinstance(error, Exception):
+def _as_failure(error: BaseException) -> BaseException:
+    """Return what left a program as an error that fails it."""
+    if not isinstance(error, asyncio.CancelledError | StepCancelled):
         return error
-    if isinstance(error, asyncio.CancelledError | StepCancelled):
-        what = "the program was cancelled by its own code"
-    else:
-        what = f"the program raised {type(error).__name__}: {error}"
-    failure = StepError(what)
+    failure = StepError("the program was cancelled by its own code")
     failure.__cause__ = error
     return failure
 

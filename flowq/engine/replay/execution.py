@@ -285,8 +285,6 @@ class Execution:
         error = root.exception()
         if isinstance(error, ContinueAsNew):
             return Continued(error.inputs)
-        if isinstance(error, SystemExit):
-            return Raised(StepError(f"the program called sys.exit({error.code!r})"))
         if error is not None:
             return Raised(error)
         for key, awaited in self._unheard.items():

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
 from flowq.core.errors import InvalidFlow, StepError
+from flowq.engine.interrupts import interrupt_in
 from flowq.engine.replay.control import PutAway
 from flowq.engine.replay.scopes import Scope
 from flowq.engine.replay.waiting import Awaited, ProgramFuture, ProgramTask
@@ -87,9 +88,9 @@ class ProgramLoop(AbstractEventLoop):
     def _run_one(self, handle: asyncio.Handle) -> None:
         try:
             handle._run()  # noqa: SLF001 - what every event loop does with a handle
-        except SystemExit as error:
-            if isinstance(error.code, int) and error.code < 0:
-                raise  # a signal ends this process; else it stands in the task that raised it
+        except (SystemExit, KeyboardInterrupt) as error:
+            if interrupt_in(error) is not None:
+                raise  # this process ends; else it stands in the task that raised it
 
     def open_tasks(self) -> list[ProgramTask]:
         """Return the tasks that are not done."""

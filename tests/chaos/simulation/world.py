@@ -31,6 +31,7 @@ from flowq.core.errors import (
 from flowq.engine.context import StepContext
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.faults import FaultPoint
+from flowq.engine.interrupts import Interrupt
 from flowq.engine.ports import Records
 from flowq.engine.registry import registry
 from flowq.engine.results import Results
@@ -48,7 +49,7 @@ _OUTAGES: Final[dict[str, type[Unavailable]]] = {
 _BY_CHANCE: Final = "by chance"
 
 
-class Crash(BaseException):
+class Crash(Interrupt):
     """The process that runs here has died."""
 
 
