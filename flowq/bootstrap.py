@@ -21,12 +21,16 @@ from celery._state import (  # type: ignore[attr-defined]  # the published types
     get_current_worker_task,
     task_join_will_block,
 )
-from redis import BlockingConnectionPool, ConnectionPool, Redis
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
+from redis import Redis
 
 from flowq.adapters import faults as injected_faults
+from flowq.adapters import redis_client as clients
+from flowq.adapters.dispatch.addresses import (
+    broker_address,
+    broker_prefix,
+    check_app,
+    give_broker,
+)
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.dispatch.threads import ThreadDispatcher
@@ -35,7 +39,8 @@ from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
-from flowq.core.errors import InvalidFlow, RedisUnavailable
+from flowq.core.errors import InvalidFlow
+from flowq.core.redis_address import RedisAddress, read_redis
 from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import ObjectStore
@@ -43,6 +48,7 @@ from flowq.engine.registry import registry
 from flowq.engine.results import Results
 from flowq.engine.sweeper import Sweeper
 from flowq.settings import Settings
+from flowq.settings import read as read_settings
 
 #: Steps that run at once for `execute`; most of them wait for something.
 _THREADS: Final = 32
@@ -73,8 +79,12 @@ os.register_at_fork(after_in_child=_after_fork)
 
 @cache
 def settings() -> Settings:
-    """Return the settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once.
+
+    Raises:
+        InvalidSetting: some of them cannot be.
+    """
+    return read_settings()
 
 
 def embedded() -> EmbeddedValkey | None:
@@ -83,52 +93,70 @@ def embedded() -> EmbeddedValkey | None:
     FLOWQ_REDIS_URL names one; so does the broker of an app that flowq was installed on.
     """
     own = EmbeddedValkey(settings().home)
-    return own if _named_redis() in (None, own.url) else None
+    return own if redis_address() == read_redis(own.url) else None
 
 
-def broker_url() -> str:
-    """Return the URL of Redis in Celery's form."""
-    return _named_redis() or EmbeddedValkey(settings().home).url
+def redis_address() -> RedisAddress:
+    """Return where small results and events are kept.
+
+    Raises:
+        InvalidSetting: the app's broker is no Redis, and FLOWQ_REDIS_URL names none.
+    """
+    named = _named_redis()
+    if named is None and _process.app is not None:
+        return broker_address(_process.app)
+    return named or read_redis(EmbeddedValkey(settings().home).url)
 
 
-def _named_redis() -> str | None:
+def redis_source() -> str:
+    """Return what says where that is, for people: a setting, an app's broker, or nothing did."""
     if settings().redis_url:
-        return settings().redis_url
-    return _process.app.conf.broker_url if _process.app is not None else None
+        return "FLOWQ_REDIS_URL"
+    if embedded() is not None:
+        return "the embedded Valkey"
+    assert _process.app is not None
+    return f"the broker of app {_process.app.main!r}"
+
+
+def redis_prefix() -> str:
+    """Return what the names of flowq's own keys begin with: the setting, else as the app's do."""
+    if settings().redis_prefix or _process.app is None:
+        return settings().redis_prefix
+    return broker_prefix(_process.app)
+
+
+def _named_redis() -> RedisAddress | None:
+    url = settings().redis_url
+    return read_redis(url) if url else None
+
+
+def _to_give() -> tuple[RedisAddress, str] | None:
+    """Return the broker of an app that names none."""
+    named = _named_redis()
+    return (named, settings().redis_prefix) if named is not None else None
 
 
 def redis_client() -> Redis:
     """Return a client for Redis with a bounded pool whose callers wait instead of failing.
 
-    None of its commands holds a step for more than a few seconds, also when a connection is dead
-    and nobody has said so: a command is not sent twice after a timeout.
-
     Raises:
-        RedisUnavailable: the app's broker is something else, and FLOWQ_REDIS_URL names no Redis.
+        InvalidSetting: the app's broker is something else, and FLOWQ_REDIS_URL names no Redis.
     """
-    url = broker_url()
-    if url.startswith("redis+socket://"):
-        url = "unix://" + url.removeprefix("redis+socket://")
-    if not url.startswith(("redis://", "rediss://", "unix://")):
-        raise RedisUnavailable(
-            "small results are kept in Redis, and the app's broker, "
-            f"{url.partition(':')[0]}, is none",
-            hint="set FLOWQ_REDIS_URL to a Redis server",
-        )
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=settings().redis_pool_size,
-        timeout=5,
-        socket_connect_timeout=3,
-        socket_timeout=3,
-        retry=Retry(ExponentialBackoff(cap=0.2, base=0.05), 2, (RedisConnectionError,)),
-        health_check_interval=10,
-    )
-    return Redis(connection_pool=pool)
+    return clients.redis_client(redis_address(), settings().redis_pool_size)
+
+
+def new_app(name: str, *, current: bool = True) -> Celery:
+    """Return a new Celery app on FLOWQ_REDIS_URL or the embedded Valkey."""
+    url = settings().redis_url or EmbeddedValkey(settings().home).url
+    return make_app(name, url, prefix=settings().redis_prefix, current=current)
 
 
 def use_app(app: Celery) -> None:
-    """Send through this Celery app from now on; the newest one counts."""
+    """Send through this Celery app from now on; the newest one counts.
+
+    If it turns out to name no broker it is given the Redis of FLOWQ_REDIS_URL.
+    """
+    give_broker(app, _to_give)
     with _process.lock:
         if _process.app is not app:
             _process.app = app
@@ -139,7 +167,7 @@ def app() -> Celery:
     """Return the Celery app of this process; one is made when the user has installed none."""
     with _process.lock:
         if _process.app is None:
-            _process.app = make_app("flowq", broker_url(), current=False)
+            _process.app = new_app("flowq", current=False)
         return _process.app
 
 
@@ -160,6 +188,19 @@ def refuse_eager() -> None:
             f"the Celery app {app().main!r} has task_always_eager, and a flow runs on workers",
             hint="in tests run it with flowq.testing: flowq.testing.run(my_flow, {…})",
         )
+
+
+def prepare_worker(app: Celery) -> None:
+    """Check what a worker of this app needs, and start the embedded Valkey if it is to use that.
+
+    Raises:
+        InvalidSetting: the app or a setting is wrong.
+        RedisUnavailable: the embedded Valkey does not start.
+    """
+    check_app(app)
+    own = embedded()
+    if own is not None:
+        own.ensure()
 
 
 def engine() -> Engine:
@@ -192,15 +233,21 @@ def flush_events() -> None:
 
 
 def _build(celery: Celery, chosen: Settings) -> Engine:
+    # All that is known to be wrong before a server is asked is refused here: later a run might be
+    # recorded that its caller is then told nothing of.
+    check_app(celery)
+    address, prefix = redis_address(), redis_prefix()
+    store = open_store(chosen.results_url)  # looks at the URL alone
+
     @cache
     def objects() -> ObjectStore:
-        return open_store(chosen.results_url)
+        return store
 
     if chosen.faults:
         faults.install(
             injected_faults.hook(injected_faults.parse(chosen.faults), chosen.home / "faults")
         )
-    client = redis_client()
+    client = clients.redis_client(address, chosen.redis_pool_size)
     return Engine(
         records=SqlRecords(
             chosen.database_url,
@@ -208,13 +255,13 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             timeout=chosen.database_timeout_seconds,
         ),
         results=Results(
-            RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds)),
+            RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds), prefix),
             objects,
             chosen.result_threshold_bytes,
             chosen.result_inline_bytes,
         ),
-        dispatcher=CeleryDispatcher(celery),
-        events=_events(client, chosen),
+        dispatcher=CeleryDispatcher(celery, hint=_broker_hint(celery)),
+        events=_events(client, clients.readers(address), chosen, prefix),
         registry=registry,
         new_id=uuids.uuid7,
         chance=random.random,
@@ -242,16 +289,25 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     )
 
 
-def _events(client: Redis, chosen: Settings) -> RedisEvents:
-    # Who reads holds a connection while it waits: those of the pool are for the others.
-    options = client.connection_pool.connection_kwargs
-    connection_class = client.connection_pool.connection_class
-    readers = Redis(connection_pool=ConnectionPool(connection_class=connection_class, **options))
+def _events(client: Redis, readers: Redis, chosen: Settings, prefix: str) -> RedisEvents:
     events = RedisEvents(
         client,
+        # Who reads holds a connection while it waits: those of the pool are for the others.
         readers,
         max_entries=chosen.events_max_entries,
         ttl=timedelta(seconds=chosen.events_ttl_seconds),
+        prefix=prefix,
     )
     atexit.register(events.flush)
     return events
+
+
+def _broker_hint(app: Celery) -> str:
+    """Return what to do when the broker does not take messages."""
+    url = app.conf.broker_write_url
+    if url == EmbeddedValkey(settings().home).url:
+        return "start a worker, which starts the embedded Valkey; or set FLOWQ_REDIS_URL"
+    named = _named_redis()
+    if named is not None and url == named.celery_url:
+        return "check FLOWQ_REDIS_URL and that Redis runs; then: flowq doctor"
+    return f"check that this broker runs, and the broker_url of app {app.main!r}"

@@ -4,30 +4,82 @@ Without any of them flowq keeps everything in the folder `.flowq` of the current
 embedded Valkey, a SQLite file and a folder for large results.
 """
 
+import re
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from flowq.core.addresses import HostRule, host_rules
 from flowq.core.budgets import BudgetAction, BudgetSpec
+from flowq.core.errors import InvalidSetting
 from flowq.core.prices import Price
+from flowq.core.redis_address import read_redis
+
+
+def read() -> "Settings":
+    """Return the settings that the environment gives.
+
+    Raises:
+        InvalidSetting: some of them cannot be; names each, and shows no value that may be secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = list(_problems(error))
+        hints = [hint for _, hint in problems if hint]
+    except SettingsError as error:
+        problems, hints = [(str(error), None)], []
+    raise InvalidSetting(
+        "\n  ".join(["these settings are wrong:", *(text for text, _ in problems)]),
+        hint=hints[0] if len(hints) == len(problems) == 1 else "see docs/settings.md",
+    ) from None
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[str, str | None]]:
+    for problem in error.errors(include_url=False):
+        name = f"FLOWQ_{str(problem['loc'][0]).upper()}"
+        own: Any = problem.get("ctx", {}).get("error")
+        if isinstance(own, InvalidSetting):
+            yield f"{name} {own.message.removeprefix(name).strip()}", own.hint
+        else:
+            value = str(problem["input"])
+            said = f"={problem['input']!r}" if "://" not in value and "@" not in value else ""
+            yield f"{name}{said}: {problem['msg']}", None
 
 
 class Settings(BaseSettings):
     """Settings of one process. Each field is the variable `FLOWQ_` + its name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FLOWQ_", frozen=True, env_ignore_empty=True, protected_namespaces=()
+        env_prefix="FLOWQ_",
+        frozen=True,
+        env_ignore_empty=True,
+        protected_namespaces=(),
+        # A value may hold a password: what may be shown of one, `read` says.
+        hide_input_in_errors=True,
     )
 
     home: Path = Field(
         Path(".flowq"), description="Folder of the embedded Valkey, SQLite and results."
     )
     redis_url: str | None = Field(
-        None, description="Broker, chords and small results. None: the embedded Valkey."
+        None,
+        description="Broker, chords and small results: `redis://…`, `rediss://…`, `unix:///…` or "
+        "`sentinel://…`. None: the embedded Valkey.",
+    )
+    redis_prefix: str = Field(
+        "",
+        max_length=100,
+        description="What the names of all keys and channels in Redis begin with, so that several "
+        "installations share one server; `:` is added where it ends with a letter or a number.",
     )
     database_url: str = Field(
         "",
@@ -230,19 +282,62 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()
+        try:
+            return home.expanduser().resolve()
+        except (RuntimeError, OSError):
+            raise InvalidSetting("names a folder that cannot be") from None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: str | None) -> str | None:
+        if url is None or not url.strip():
+            return None
+        read_redis(url)
+        return url.strip()
+
+    @field_validator("redis_prefix")
+    @classmethod
+    def _prefix(cls, prefix: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9:_.{}-]*", prefix):
+            raise InvalidSetting("may have letters, digits and : _ . - { } in it")
+        # As Celery's result backend ends a prefix.
+        return f"{prefix}:" if prefix and prefix[-1] not in ":_-." else prefix
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is None or not url.strip():
+            return None
+        try:
+            parts = urlsplit(url.strip())
+            _ = parts.port  # raises when it is none
+        except ValueError:
+            raise InvalidSetting("has a wrong host, or a port that is no number") from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise InvalidSetting("is no address of a server; e.g. https://models.example.com/v1")
+        return url.strip()
 
     @field_validator("database_url")
     @classmethod
     def _database(cls, url: str, info: object) -> str:
-        home: Path = info.data["home"]  # type: ignore[attr-defined]
-        return url or f"sqlite:///{home / 'flowq.db'}"
+        home: Path = info.data.get("home", Path())  # type: ignore[attr-defined]
+        url = url.strip() or f"sqlite:///{home / 'flowq.db'}"
+        hint = "e.g. postgresql+psycopg://user@host/name, or sqlite:////path/to/file.db"
+        try:
+            parts = make_url(url)
+        except (ArgumentError, ValueError):
+            raise InvalidSetting("cannot be read as an address", hint=hint) from None
+        if "@" in (parts.host or ""):
+            raise InvalidSetting(
+                "has a user or password that is not quoted", hint="/ is %2F, @ is %40, : is %3A"
+            )
+        return url
 
     @field_validator("results_url")
     @classmethod
     def _results(cls, url: str, info: object) -> str:
-        home: Path = info.data["home"]  # type: ignore[attr-defined]
-        return url or (home / "results").as_uri()
+        home: Path = info.data.get("home", Path())  # type: ignore[attr-defined]
+        return url.strip() or (home / "results").as_uri()
 
     @field_validator("fetch_hosts")
     @classmethod

@@ -6,6 +6,7 @@ The type says whose move it is:
     ├── InvalidFlow            the definition is wrong        (author; refused at submit)
     │   └── IncompleteStep     PromptNotFound     InvalidPrompt      (refused at import)
     ├── InvalidInput           a run input is wrong           (caller; refused at submit)
+    ├── InvalidSetting         a setting is wrong             (operator; refused before anything)
     ├── FlowNotFound           nothing of that name or file   (caller)
     ├── RunNotFound            no run of that id              (caller)
     ├── StepError              an attempt of a step ends here
@@ -73,6 +74,10 @@ class InvalidPrompt(InvalidFlow, ValueError):
 
 class InvalidInput(FlowqError):
     """An input of a run is missing, unknown, too large or of the wrong type."""
+
+
+class InvalidSetting(FlowqError, ValueError):
+    """A setting of flowq, or of its Celery app, cannot be used. Nothing was recorded."""
 
 
 class FlowNotFound(FlowqError):

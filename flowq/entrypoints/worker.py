@@ -18,10 +18,9 @@ from celery import Celery, Task, _state, bootsteps, signals
 from celery.exceptions import Ignore, Reject, Retry, TaskPredicate
 
 from flowq import bootstrap
-from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
 from flowq.adapters.dispatch.mended import mend_kombu
-from flowq.core.errors import StepError, Unavailable
+from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance import batch_ended
 from flowq.engine.attempts import not_claimed, run_attempt
@@ -55,7 +54,7 @@ def celery_app(name: str = "flowq") -> Celery:
     Put `app = flowq.celery_app()` into the module of your flows, and `celery -A that.module worker`
     finds it.
     """
-    return install(make_app(name, bootstrap.broker_url()))
+    return install(bootstrap.new_app(name))
 
 
 def install(app: Celery) -> Celery:
@@ -291,9 +290,11 @@ def _prepare(sender: Any, **_: Any) -> None:
         return
     _main.append(os.getpid())  # in a solo pool it runs the steps too
     _process.start()
-    own = bootstrap.embedded()
-    if own is not None:
-        own.ensure()
+    try:
+        bootstrap.prepare_worker(sender.app)
+    except FlowqError as error:
+        # Celery would log an error of a receiver, and go on.
+        raise SystemExit(f"this worker cannot begin: {error}") from error
 
 
 def _prepare_child(**_: Any) -> None:

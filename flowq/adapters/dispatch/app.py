@@ -7,20 +7,29 @@ from typing import Any
 
 from celery import Celery
 
+from flowq.adapters.dispatch.addresses import put_on
+from flowq.core.redis_address import read_redis
 
-def make_app(name: str, broker_url: str, *, current: bool = True) -> Celery:
+
+def make_app(name: str, url: str, *, prefix: str = "", current: bool = True) -> Celery:
     """Return an app on Redis for both broker and chords. Connects at first use.
 
     Args:
         name: Its name.
-        broker_url: Where Redis is, as Celery writes it.
+        url: Where Redis is.
+        prefix: What all its keys and channels begin with.
         current: Whether it becomes Celery's current app, as any new app does; not when nobody has
             asked for an app, and another one of the process may be current.
+
+    Raises:
+        InvalidSetting: the URL cannot be read.
     """
-    app = Celery(name, broker=broker_url, backend=broker_url, set_as_current=current)
+    address = read_redis(url)
+    app = Celery(name, set_as_current=current)
     app.conf.update(celery_settings())
-    if not broker_url.startswith("redis+socket:"):
+    if address.kind != "unix":
         app.conf.redis_socket_keepalive = True  # a unix socket refuses the option
+    put_on(app, address, prefix)
     return app
 
 

@@ -10,6 +10,7 @@ which advances by itself: slower, same outcome.
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -25,22 +26,34 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 from redis.exceptions import RedisError
 
 from flowq.adapters.breaker import Breaker
+from flowq.core.hidden import shown, without_logins
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
 from flowq.engine.rows import Batch, Message
 
+logger = logging.getLogger(__name__)
+
 ADVANCE: Final = "flowq.advance"
 COLLECT: Final = "flowq.collect"
+_HINT: Final = "check that the broker runs, and the app's broker_url; then: flowq doctor"
+#: What a broker that is away raises; anything else is logged with its traceback.
+_EXPECTED: Final = (OperationalError, BatchPublishError, RedisError, OSError)
 #: Redis commands that travel together.
 _PIPELINE: Final = 500
 _ALONE: Final = json.dumps([[], {}, {}], separators=(",", ":"))
 
 
 class CeleryDispatcher:
-    """Implements `flowq.engine.ports.Dispatcher` on a Celery app."""
+    """Implements `flowq.engine.ports.Dispatcher` on a Celery app.
 
-    def __init__(self, app: Celery) -> None:
+    Args:
+        app: Whose broker and routes are used.
+        hint: What to do when the broker does not take messages.
+    """
+
+    def __init__(self, app: Celery, hint: str = _HINT) -> None:
         self._app = app
+        self._hint = hint
         self._breaker = Breaker(patience=10)
 
     def send(self, batches: Sequence[Batch]) -> None:
@@ -115,6 +128,11 @@ class CeleryDispatcher:
 
     @contextmanager
     def _producer(self, messages: int) -> Iterator[Producer]:
+        """Give a producer; whatever is raised on the way of a message leaves as one kind of error.
+
+        Messages follow a commit: what is wrong with a broker, its address, its client library or
+        the app's routes must not look to the caller as if nothing had been recorded.
+        """
         if not self._breaker.allows():
             raise RedisUnavailable(
                 "the broker did not take messages a moment ago, and is not asked again at once",
@@ -126,16 +144,23 @@ class CeleryDispatcher:
                 with pipelined:
                     yield producer
             self._breaker.worked()
-        except (OperationalError, BatchPublishError, RedisError, OSError) as error:
+        except Exception as error:
             self._breaker.failed()
-            connection = self._app.connection_for_write()
-            own = connection.transport_cls == "redis+socket" or "socket" in connection.as_uri()
+            expected = isinstance(error, _EXPECTED)
+            if not expected:
+                logger.exception("messages could not be made or sent", extra={"action": "send"})
+            reason = str(error) if expected else f"{type(error).__name__}: {error}"
             raise RedisUnavailable(
-                f"the broker {connection.as_uri()} does not take messages: {error}",
-                hint="start a worker, which starts the embedded Valkey; or set FLOWQ_REDIS_URL"
-                if own
-                else "check FLOWQ_REDIS_URL and that Redis runs; then: flowq doctor",
+                f"the broker {self._place()} does not take messages: {without_logins(reason)}",
+                hint=self._hint,
             ) from error
+
+    def _place(self) -> str:
+        try:
+            urls = self._app.conf.broker_write_url
+        except Exception as error:  # noqa: BLE001 - it is being told already that this is wrong
+            return f"of app {self._app.main!r} ({type(error).__name__})"
+        return ";".join(map(shown, [urls] if isinstance(urls, str) else urls or ["(none)"]))
 
 
 def _headers(message: Message) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class RedisEvents:
         max_entries: About how many entries a stream keeps.
         ttl: How long a stream is kept after its last event.
         interval: Seconds that events wait for others to leave with.
+        prefix: What the names of its keys begin with.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class RedisEvents:
         max_entries: int = 10_000,
         ttl: timedelta = timedelta(days=1),
         interval: float = INTERVAL,
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         self._client = client
         self._readers = readers or client
         self._max_entries = max_entries
@@ -123,7 +126,7 @@ class RedisEvents:
             )
 
     def _add(self, pipeline: Any, run_id: RunId, facts: list[Fact], *, lost: bool) -> None:
-        key = _key(run_id)
+        key = self._key(run_id)
         fields: list[Any] = [_EVENTS, to_json(facts, exclude_none=True)]
         ends = any(fact["event_type"] in _ENDS for fact in facts)
         fields += [_END, 1] if ends else []
@@ -138,6 +141,9 @@ class RedisEvents:
                 self._kept_until[run_id] = now + self._ttl / 10
                 if len(self._kept_until) > _REMEMBERED:
                     del self._kept_until[next(iter(self._kept_until))]
+
+    def _key(self, run_id: RunId) -> str:
+        return f"{self._prefix}flowq:run:{run_id}:events"
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -159,7 +165,7 @@ class RedisEvents:
                 return Page(tuple(_entry(run_id, *entry) for entry in entries), whole)
 
     def _read(self, run_id: RunId, after: str | None, wait: float) -> tuple[_Entries, bool]:
-        key = _key(run_id)
+        key = self._key(run_id)
         pipeline = self._readers.pipeline(transaction=False)
         pipeline.xread({key: after or "0"}, count=_PAGE, block=_block(wait))
         if after is not None:
@@ -176,7 +182,7 @@ class RedisEvents:
     @contextmanager
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:
         """Give a function that waits for the end of a run, for so many seconds at most."""
-        key, last = _key(run_id), b"0"
+        key, last = self._key(run_id), b"0"
         try:
             newest: Any = self._readers.xrevrange(key, count=1)
             last = newest[0][0] if newest else last
@@ -197,10 +203,6 @@ class RedisEvents:
                         return
 
         yield wait
-
-
-def _key(run_id: RunId) -> str:
-    return f"flowq:run:{run_id}:events"
 
 
 def _block(seconds: float) -> int | None:

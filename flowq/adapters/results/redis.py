@@ -28,22 +28,25 @@ class RedisCache:
     Args:
         client: A client that returns bytes (`decode_responses=False`), safe to share among threads.
         ttl: How long a value is kept.
+        prefix: What the names of its keys begin with.
     """
 
-    def __init__(self, client: Redis, ttl: timedelta) -> None:
+    def __init__(self, client: Redis, ttl: timedelta, prefix: str = "") -> None:
         self._client = client
         self._ttl = ttl
+        self._prefix = prefix
         self._breaker = Breaker(patience=5)
 
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` under `key` for the time to live; drop it when Redis is away."""
-        self._try(partial(self._client.set, key, data, px=self._ttl), None)
+        self._try(partial(self._client.set, self._prefix + key, data, px=self._ttl), None)
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values in the order of `keys`; None for what is not there or unreadable."""
         found: list[bytes | None] = []
         for part in _parts(keys):
-            found += self._try(partial(self._client.mget, part), [None] * len(part))
+            names = [self._prefix + key for key in part]
+            found += self._try(partial(self._client.mget, names), [None] * len(part))
         return found
 
     def _try(self, command: Callable[[], Any], otherwise: Any) -> Any:

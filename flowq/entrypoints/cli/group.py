@@ -21,6 +21,7 @@ from flowq.core.errors import (
     FlowqError,
     InvalidFlow,
     InvalidInput,
+    InvalidSetting,
     RunNotFound,
     Unavailable,
 )
@@ -36,8 +37,8 @@ def exit_code(error: FlowqError) -> int:
     """Return the exit code that an error ends a command with."""
     if isinstance(error, Unavailable):
         return UNAVAILABLE
-    asked_wrongly = isinstance(error, InvalidFlow | InvalidInput | FlowNotFound | RunNotFound)
-    return USAGE if asked_wrongly else FAILED
+    asked_wrongly = InvalidFlow | InvalidInput | InvalidSetting | FlowNotFound | RunNotFound
+    return USAGE if isinstance(error, asked_wrongly) else FAILED
 
 
 def work(name: str) -> ModuleType:

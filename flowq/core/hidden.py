@@ -1,0 +1,41 @@
+"""How the address of a server is shown: without user, password and query.
+
+Every address that gets into an error, a log or a page goes through `shown`, and every text of
+somebody else's error that may hold one through `without_logins`. Both are for addresses as people
+write them: a password with a `/`, `@` or `?` in it that is not quoted must not be shown either.
+"""
+
+import re
+from typing import Final
+
+#: Between the addresses of one list; a `;` in a password is none of them.
+SEPARATOR: Final = re.compile(r"\s*;\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_LOGIN: Final = re.compile(r"(?<=://)[^\s'\"]*@")
+
+
+def shown(url: str) -> str:
+    """Return an address without what may be a secret.
+
+    Where something is not quoted, so that nobody can tell what of it is secret, no more than the
+    scheme is left.
+    """
+    return ";".join(_shown(one) for one in SEPARATOR.split(url.strip()))
+
+
+def without_logins(text: str) -> str:
+    """Return a text with the users and passwords of the addresses in it cut out."""
+    return _LOGIN.sub("…@", text)
+
+
+def _shown(url: str) -> str:
+    scheme, colon, rest = url.partition("://")
+    if not colon or not _SCHEME.fullmatch(scheme):
+        return "…" if "@" in url else re.split(r"[?#]", url)[0]
+    place = re.split(r"[/?#]", rest)[0]
+    beyond = rest[len(place) :]
+    place = place.rpartition("@")[2]
+    port = place.rpartition("]")[2].partition(":")[2]  # a password, where the host was forgotten
+    if "@" in beyond or not re.fullmatch(r"[0-9]*", port):
+        return f"{scheme}://…"
+    return f"{scheme}://{place}{re.split('[?#]', beyond)[0]}"
