@@ -21,6 +21,8 @@ from celery._state import (  # type: ignore[attr-defined]  # the published types
     get_current_worker_task,
     task_join_will_block,
 )
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from redis import Redis
 
 from flowq.adapters import faults as injected_faults
@@ -41,6 +43,7 @@ from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
 from flowq.core.errors import InvalidFlow
 from flowq.core.redis_address import RedisAddress, read_redis
+from flowq.core.setting_errors import invalid_settings
 from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import ObjectStore
@@ -48,7 +51,6 @@ from flowq.engine.registry import registry
 from flowq.engine.results import Results
 from flowq.engine.sweeper import Sweeper
 from flowq.settings import Settings
-from flowq.settings import read as read_settings
 
 #: Steps that run at once for `execute`; most of them wait for something.
 _THREADS: Final = 32
@@ -84,7 +86,10 @@ def settings() -> Settings:
     Raises:
         InvalidSetting: some of them cannot be.
     """
-    return read_settings()
+    try:
+        return Settings()
+    except (ValidationError, SettingsError) as error:
+        raise invalid_settings(error) from None
 
 
 def embedded() -> EmbeddedValkey | None:

@@ -5,15 +5,13 @@ embedded Valkey, a SQLite file and a folder for large results.
 """
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -24,37 +22,6 @@ from flowq.core.prices import Price
 from flowq.core.redis_address import read_redis
 
 
-def read() -> "Settings":
-    """Return the settings that the environment gives.
-
-    Raises:
-        InvalidSetting: some of them cannot be; names each, and shows no value that may be secret.
-    """
-    try:
-        return Settings()
-    except ValidationError as error:
-        problems = list(_problems(error))
-        hints = [hint for _, hint in problems if hint]
-    except SettingsError as error:
-        problems, hints = [(str(error), None)], []
-    raise InvalidSetting(
-        "\n  ".join(["these settings are wrong:", *(text for text, _ in problems)]),
-        hint=hints[0] if len(hints) == len(problems) == 1 else "see docs/settings.md",
-    ) from None
-
-
-def _problems(error: ValidationError) -> Iterator[tuple[str, str | None]]:
-    for problem in error.errors(include_url=False):
-        name = f"FLOWQ_{str(problem['loc'][0]).upper()}"
-        own: Any = problem.get("ctx", {}).get("error")
-        if isinstance(own, InvalidSetting):
-            yield f"{name} {own.message.removeprefix(name).strip()}", own.hint
-        else:
-            value = str(problem["input"])
-            said = f"={problem['input']!r}" if "://" not in value and "@" not in value else ""
-            yield f"{name}{said}: {problem['msg']}", None
-
-
 class Settings(BaseSettings):
     """Settings of one process. Each field is the variable `FLOWQ_` + its name in capitals."""
 
@@ -63,7 +30,7 @@ class Settings(BaseSettings):
         frozen=True,
         env_ignore_empty=True,
         protected_namespaces=(),
-        # A value may hold a password: what may be shown of one, `read` says.
+        # A value may hold a password: `flowq.core.setting_errors` says which is shown.
         hide_input_in_errors=True,
     )
 

@@ -79,6 +79,8 @@ def _sentinel_pool(
     login = dict(address.sentinel)
     others = login.pop("min_other_sentinels", 0)
     times = {name: options[name] for name in ("socket_connect_timeout", "socket_timeout", "retry")}
-    sentinel = Sentinel(list(address.hosts), others, sentinel_kwargs={**times, **login})
-    kind = _WaitingSentinelPool if of_pool else SentinelConnectionPool
-    return kind(address.master_name, sentinel, **options, **of_pool)
+    connect: Any = Sentinel  # published without types
+    sentinel = connect(list(address.hosts), others, sentinel_kwargs={**times, **login})
+    kind: Any = _WaitingSentinelPool if of_pool else SentinelConnectionPool
+    pool: ConnectionPool = kind(address.master_name, sentinel, **options, **of_pool)
+    return pool

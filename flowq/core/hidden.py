@@ -1,17 +1,21 @@
 """How the address of a server is shown: without user, password and query.
 
 Every address that gets into an error, a log or a page goes through `shown`, and every text of
-somebody else's error that may hold one through `without_logins`. Both are for addresses as people
+somebody else's error that may hold one through `without_secrets`. Both are for addresses as people
 write them: a password with a `/`, `@` or `?` in it that is not quoted must not be shown either.
 """
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 #: Between the addresses of one list; a `;` in a password is none of them.
 SEPARATOR: Final = re.compile(r"\s*;\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_LOGIN: Final = re.compile(r"(?<=://)[^\s'\"]*@")
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_PIECES: Final = re.compile(r"[:/?#@;&=\[\]\s]")
+#: Characters; shorter pieces would be found everywhere.
+_LONG_ENOUGH: Final = 3
 
 
 def shown(url: str) -> str:
@@ -23,9 +27,23 @@ def shown(url: str) -> str:
     return ";".join(_shown(one) for one in SEPARATOR.split(url.strip()))
 
 
-def without_logins(text: str) -> str:
-    """Return a text with the users and passwords of the addresses in it cut out."""
-    return _LOGIN.sub("…@", text)
+def without_secrets(text: str, *urls: str) -> str:
+    """Return the text of somebody else's error without what may be a secret.
+
+    Args:
+        text: The text; each address in it is shown as `shown` does.
+        urls: Addresses that it may quote pieces of, as Python does of one that it cannot read.
+    """
+    for url in urls:
+        rest = url.partition("://")[2] or url
+        login, _, place = rest.rpartition("@")
+        port = place.rpartition(":")[2]  # a password, where the host was forgotten
+        secret = f"{login} {place.partition('?')[2]} {'' if port.isdigit() else port}"
+        pieces = {one for piece in _PIECES.split(secret) for one in (piece, unquote(piece))}
+        for piece in sorted(pieces, key=len, reverse=True):
+            if len(piece) >= _LONG_ENOUGH:
+                text = text.replace(piece, "…")
+    return _ADDRESS.sub(lambda found: shown(found[0]), text)
 
 
 def _shown(url: str) -> str:

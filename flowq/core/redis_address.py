@@ -1,10 +1,10 @@
 """The one reading of a Redis URL.
 
 Celery's broker, Celery's result backend and redis-py read one URL in three dialects: each refuses
-or forgets what another one asks for. So flowq reads it here, once, into a `RedisAddress`, from which
+or forgets what another one asks for. So flowq reads it here, once, into a `RedisAddress`, of which
 each of the three gets what it needs in its own words (`flowq.adapters.redis_client` and
-`flowq.adapters.dispatch.app`). What not all of them can do is refused here, with the reason, and
-before anything is recorded. No error repeats a part of the URL that may be a secret.
+`flowq.adapters.dispatch.addresses`). What not all of them can do is refused here, with the reason,
+and before anything is recorded. No error repeats a part of the URL that may be a secret.
 """
 
 import re
@@ -14,8 +14,8 @@ from difflib import get_close_matches
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from flowq.core.hidden import SEPARATOR, shown
 from flowq.core.errors import InvalidSetting
+from flowq.core.hidden import SEPARATOR, shown
 
 Kind: TypeAlias = Literal["tcp", "tls", "unix", "sentinel"]
 

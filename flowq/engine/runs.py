@@ -9,12 +9,11 @@ ask at once one inserts, and the others get its id. Within a transaction of the 
 become true when the caller commits; then what is there is sent, and what is not was rolled back.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from flowq.core.errors import FlowqError, InvalidInput
+from flowq.core.errors import FlowqError, InvalidInput, Unavailable
 from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
@@ -26,10 +25,8 @@ from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
 from flowq.engine.rows import Batch, Definition, NewRun, NewStep
-from flowq.engine.sending import node_batch, send
+from flowq.engine.sending import after_commit, node_batch, send
 from flowq.engine.submission import Submission, SubmitOptions, as_json, same_json
-
-logger = logging.getLogger(__name__)
 
 #: Runs of one `submit_many` that are recorded and sent together.
 _GROUP = 25
@@ -170,7 +167,18 @@ def submit_many(
         return _begin(engine, starts, session)
     engine.records.single(lambda tx: _taken(tx, starts))  # refuses before the first is recorded
     groups = [starts[first : first + _GROUP] for first in range(0, len(starts), _GROUP)]
-    return [run_id for group in groups for run_id in _begin(engine, group)]
+    begun: list[RunId] = []
+    for group in groups:
+        try:
+            begun += _begin(engine, group)
+        except Unavailable as error:
+            if not begun:
+                raise
+            raise type(error)(
+                f"the first {len(begun)} of {len(starts)} runs are recorded, then: {error.message}",
+                hint="give idempotency_keys=[…] and call it again, which starts only the others",
+            ) from error
+    return begun
 
 
 def _begin(
@@ -203,29 +211,23 @@ def _begin(
 
 
 def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
-    """Send what begins at once, and decide what has to be decided first."""
-    for start in starts:
-        engine.definitions.add(start.definition)
-        news.run_started(engine, start.definition)
-    send(engine, [batch for start in starts for batch in start.batches(engine)])
-    for start in starts:
-        if start.undecided or not start.run.steps:
-            run_ready(engine, start.run.id)
+    """Send what begins at once, and decide what has to be decided first. Raises nothing."""
+    with after_commit("%d recorded runs are begun by the sweeper", len(starts)):
+        for start in starts:
+            engine.definitions.add(start.definition)
+            news.run_started(engine, start.definition)
+        send(engine, [batch for start in starts for batch in start.batches(engine)])
+        for start in starts:
+            if start.undecided or not start.run.steps:
+                run_ready(engine, start.run.id)
 
 
 def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
-    """Go on with the runs that the caller has committed."""
-    try:
+    """Go on with the runs that the caller has committed. Raises nothing."""
+    with after_commit("what was recorded of %d runs is begun by the sweeper", len(starts)):
         ids = [start.run.id for start in starts]
         there = engine.records.single(lambda tx: tx.runs.among(ids))
         _go_on(engine, [start for start in starts if start.run.id in there])
-    except Exception:
-        # The caller's commit has happened, so it must not look as if it had failed.
-        logger.exception(
-            "what was recorded of %d runs was not sent, the sweeper will do it",
-            len(starts),
-            extra={"action": "send_failed"},
-        )
 
 
 def _taken(tx: Transaction, starts: Sequence[_Start]) -> dict[RunId, RunId]:

@@ -5,10 +5,11 @@ sweeper sends it later.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import RedisUnavailable, Unavailable
 from flowq.core.ids import BatchId, RunId, batch_of_nodes, item_id, node_id
 from flowq.core.spec import StepSpec
 from flowq.engine import news
@@ -17,6 +18,25 @@ from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.rows import Batch, Definition, Message
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def after_commit(what: str, *args: object) -> Iterator[None]:
+    """Do what follows a commit: whatever fails in it is logged, and left to the sweeper.
+
+    What was recorded must not look to the caller as if it had not been: who tries again would
+    record it twice.
+
+    Args:
+        what: What was recorded and is not done yet, for the log.
+        args: Its arguments, as the log takes them.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        logger.warning("%s: %s", what % args, error, extra={"action": "send_failed"})
+    except Exception:
+        logger.exception(what, *args, extra={"action": "send_failed"})
 
 
 def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:

@@ -8,7 +8,6 @@ What a wait says about its message, as a JSON schema, is checked while the sende
 Before the first wait for a name nothing is known; then the program passes over what does not fit.
 """
 
-import logging
 from functools import partial
 from typing import Any
 
@@ -22,9 +21,8 @@ from flowq.engine.calls import program_of, wake_after
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import NewSignal
+from flowq.engine.sending import after_commit
 from flowq.engine.submission import size_of
-
-logger = logging.getLogger(__name__)
 
 #: How many problems of one message an error lists.
 _LISTED = 10
@@ -56,10 +54,10 @@ def send_signal(
         _check(name, wanted, signal.payload)
     if session is None:
         engine.records.single(lambda tx: tx.signals.insert(signal), once=True)
-        deliver(engine, run_id)
+        _deliver_after_commit(engine, run_id)
         return
     joined = engine.records.joined(session)
-    joined.when_ended(partial(_deliver_if_possible, engine, run_id))
+    joined.when_ended(partial(_deliver_after_commit, engine, run_id))
     joined.work(lambda tx: tx.signals.insert(signal))
 
 
@@ -99,16 +97,10 @@ def _status(tx: Transaction, run_id: RunId) -> RunState | None:
     return tx.runs.status(run_id)
 
 
-def _deliver_if_possible(engine: Engine, run_id: RunId) -> None:
-    try:
+def _deliver_after_commit(engine: Engine, run_id: RunId) -> None:
+    """Deliver what is stored. Raises nothing."""
+    with after_commit("a stored signal of run %s is delivered by the sweeper", run_id):
         deliver(engine, run_id)
-    except Exception:
-        # The caller's commit has happened, so it must not look as if it had failed.
-        logger.exception(
-            "a signal of run %s was not delivered, the sweeper will do it",
-            run_id,
-            extra={"action": "send_failed"},
-        )
 
 
 def _open_run(engine: Engine, run_id: RunId) -> RunId:

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from traceback import format_exception
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,10 +18,11 @@ import redis
 import uuid_utils.compat as uuids
 from celery import Celery
 
+from flowq.adapters.dispatch.addresses import check_app
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, CeleryDispatcher
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import InvalidSetting, RedisUnavailable
 from flowq.core.ids import BatchId, RunId, batch_of_items, batch_of_run, item_id, node_id
 from flowq.engine.ports import Dispatcher
 from flowq.engine.rows import Batch, Message
@@ -304,7 +306,7 @@ def test_redis_away_is_said_soon(lonely_url: str, send: Callable[[Dispatcher], N
             send(CeleryDispatcher(app))
 
     assert time.monotonic() - started < 5
-    assert "check FLOWQ_REDIS_URL" in (caught.value.hint or "")
+    assert "check that the broker runs" in (caught.value.hint or "")
 
 
 def test_redis_away_tells_no_password(lonely_url: str) -> None:
@@ -313,3 +315,73 @@ def test_redis_away_tells_no_password(lonely_url: str) -> None:
         CeleryDispatcher(app).send([batch(1, joined=False)])
 
     assert "secret" not in str(caught.value)
+
+
+def _raises_config() -> Celery:
+    app = Celery("wrong")
+    app.config_from_object("tests.no_such_module")
+    return app
+
+
+def _raises_route() -> Celery:
+    def router(*_: object, **__: object) -> None:
+        raise LookupError("no route to tenant")
+
+    app = Celery("wrong", broker="memory://")
+    app.conf.task_routes = (router,)
+    return app
+
+
+#: Apps through which no message can be sent, whatever server answers.
+WRONG: dict[str, Callable[[], Celery]] = {
+    "an unknown transport": lambda: Celery("wrong", broker="carrier-pigeon://coop"),
+    "a scheme of redis-py's": lambda: Celery("wrong", broker="unix:///tmp/no.sock"),
+    "an option of redis-py's": lambda: Celery("w", broker="redis://h/0?health_check_interval=3"),
+    "a backend without its TLS": lambda: Celery("w", broker="memory://", backend="rediss://h/0"),
+    "a port that is none": lambda: Celery("wrong", broker="redis://u:SECRET/x@host"),
+    "a database that is none": lambda: Celery("wrong", broker="redis://127.0.0.1:1/shop"),
+    "a missing library": lambda: Celery("wrong", broker="confluentkafka://127.0.0.1:1"),
+    "a configuration that raises": _raises_config,
+    "a route that raises": _raises_route,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("send", SENDS.values(), ids=SENDS)
+def test_whatever_is_wrong_with_an_app_is_one_kind_of_error(
+    name: str, send: Callable[[Dispatcher], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is sent is recorded: the caller must not take any error for that of a refused run."""
+    if (send is not SENDS["a chord"] and "backend" in name) or (
+        send is SENDS["a question"] and "route" in name
+    ):
+        pytest.skip("it is not asked for this")
+    with pytest.raises(RedisUnavailable) as caught:
+        send(CeleryDispatcher(WRONG[name]()))
+
+    assert "SECRET" not in "".join(format_exception(caught.value))
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["an unknown transport", "a route that raises"])
+def test_queue_of_a_message_that_no_route_gives(name: str) -> None:
+    """The sweeper, which asks for it, goes on with the rest."""
+    dispatcher = CeleryDispatcher(WRONG[name]())
+    [message] = batch(1, joined=False).messages
+    if name == "a route that raises":
+        with pytest.raises(RedisUnavailable, match="no route to tenant"):
+            dispatcher.queue_of(message)
+    else:
+        assert "celery" == dispatcher.queue_of(message)
+
+
+@pytest.mark.parametrize("name", sorted(WRONG.keys() - {"a route that raises"}))
+def test_what_is_wrong_with_an_app_is_known_before_anything_is_recorded(name: str) -> None:
+    """As far as no server has to be asked."""
+    if name == "a database that is none":
+        pytest.skip("kombu reads it when it connects")
+    with pytest.raises(InvalidSetting) as caught:
+        check_app(WRONG[name]())
+
+    assert "SECRET" not in "".join(format_exception(caught.value))
+    assert caught.value.hint

@@ -1,9 +1,9 @@
-"""Brokers of Celery apps: an address in Celery's words, an app's own broker, one for an app without.
+"""Brokers of Celery apps: an address in Celery's words, an app's own, and one for an app without.
 
 `install()` may come before an app has its broker, so nothing is read there. Celery asks for the
-broker when the app's configuration is loaded, at its first use: an app that names none is then given
-flowq's Redis, as defaults that whatever is set later comes before. What cannot work is refused when
-a worker starts and before the first run is recorded.
+broker when the app's configuration is loaded, at its first use: an app that names none is then
+given flowq's Redis, as defaults that whatever is set later comes before. What cannot work is
+refused when a worker starts and before the first run is recorded.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 from celery import Celery
 
-from flowq.core.hidden import without_logins
 from flowq.core.errors import InvalidSetting
+from flowq.core.hidden import without_secrets
 from flowq.core.redis_address import RedisAddress, read_redis
 
 #: Celery's names of what its result backend takes from settings, by redis-py's.
@@ -86,7 +86,7 @@ def give_broker(app: Celery, find: Callable[[], tuple[RedisAddress, str] | None]
             _given[app] = address_settings(*found)
             source.add_defaults(_given[app])
 
-    if app.configured:
+    if app.configured:  # type: ignore[attr-defined]  # the published types lack it
         give(app.conf)
     else:
         app.on_after_configure.connect(give, weak=False)
@@ -102,7 +102,8 @@ def check_app(app: Celery) -> None:
         url = app.conf.broker_write_url
     except Exception as error:
         raise InvalidSetting(
-            f"the configuration of app {app.main!r} cannot be loaded: {_text(error)}",
+            f"the configuration of app {app.main!r} cannot be loaded: "
+            f"{type(error).__name__}: {error}",
             hint=f"celery -A {app.main or 'module'} report",
         ) from error
     if not url:
@@ -113,14 +114,25 @@ def check_app(app: Celery) -> None:
     given = _given.get(app)
     if given and given["broker_url"] != url:
         given.clear()  # it was set after all: what belongs to the other one is in its way
+    # Neither error is kept as a cause: Python's about an address quote pieces of its password.
     try:
         app.connection_for_write().get_transport_cls()
-    except Exception as error:
-        raise _unusable("broker", "broker_url", app, error) from error
+    except Exception as error:  # noqa: BLE001 - of Celery, kombu, a client library or Python
+        raise _unusable("broker", "broker_url", app, error, broker_urls(app)) from None
     try:
         _ = app.backend
-    except Exception as error:
-        raise _unusable("result backend", "result_backend", app, error) from error
+    except Exception as error:  # noqa: BLE001 - likewise
+        urls = [str(app.conf.result_backend)]
+        raise _unusable("result backend", "result_backend", app, error, urls) from None
+
+
+def broker_urls(app: Celery) -> list[str]:
+    """Return the addresses of an app's broker; none when its configuration cannot be loaded."""
+    try:
+        urls: Any = app.conf.broker_write_url or []
+    except Exception:  # noqa: BLE001 - whoever asks tells of that
+        return []
+    return [urls] if isinstance(urls, str) else [str(url) for url in urls]
 
 
 def broker_address(app: Celery) -> RedisAddress:
@@ -129,7 +141,7 @@ def broker_address(app: Celery) -> RedisAddress:
     Raises:
         InvalidSetting: it is no Redis, or not one address.
     """
-    url = app.conf.broker_write_url
+    url: Any = app.conf.broker_write_url  # text, or a list of texts
     name = f"the broker of app {app.main!r}"
     hint = "set FLOWQ_REDIS_URL to the Redis that is to keep small results and events"
     if not isinstance(url, str) or not url.startswith(("redis", "unix", "sentinel")):
@@ -161,13 +173,12 @@ def _sentinel(transport: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _unusable(what: str, setting: str, app: Celery, error: Exception) -> InvalidSetting:
+def _unusable(
+    what: str, setting: str, app: Celery, error: Exception, urls: list[str]
+) -> InvalidSetting:
+    text = without_secrets(" ".join(str(error).split()), *urls)
     return InvalidSetting(
-        f"the {what} of app {app.main!r} cannot be used: {_text(error)}",
+        f"the {what} of app {app.main!r} cannot be used: {type(error).__name__}: {text}",
         hint=f"check its {setting} and what that needs to be installed; "
         f"celery -A {app.main or 'module'} report",
     )
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {without_logins(' '.join(str(error).split()))}"

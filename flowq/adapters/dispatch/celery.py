@@ -26,8 +26,9 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 from redis.exceptions import RedisError
 
 from flowq.adapters.breaker import Breaker
-from flowq.core.hidden import shown, without_logins
+from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.core.errors import RedisUnavailable
+from flowq.core.hidden import shown, without_secrets
 from flowq.core.ids import BatchId
 from flowq.engine.rows import Batch, Message
 
@@ -92,8 +93,18 @@ class CeleryDispatcher:
             self._publish(producer, COLLECT, None, headers, _body([]))
 
     def queue_of(self, message: Message) -> str:
-        """Return the name of the queue that a message goes to."""
-        return message.queue or self._queue(message.name)
+        """Return the name of the queue that a message goes to.
+
+        Raises:
+            RedisUnavailable: the app's routes do not say.
+        """
+        try:
+            return message.queue or self._queue(message.name)
+        except Exception as error:
+            raise RedisUnavailable(
+                f"the queue of {message.name} is not known: {type(error).__name__}: {error}",
+                hint=f"check the task_routes of app {self._app.main!r}",
+            ) from error
 
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue; raises as `send`."""
@@ -144,23 +155,26 @@ class CeleryDispatcher:
                 with pipelined:
                     yield producer
             self._breaker.worked()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see above
             self._breaker.failed()
-            expected = isinstance(error, _EXPECTED)
-            if not expected:
-                logger.exception("messages could not be made or sent", extra={"action": "send"})
-            reason = str(error) if expected else f"{type(error).__name__}: {error}"
-            raise RedisUnavailable(
-                f"the broker {self._place()} does not take messages: {without_logins(reason)}",
-                hint=self._hint,
-            ) from error
+            raise self._failed(error) from (error if isinstance(error, _EXPECTED) else None)
 
-    def _place(self) -> str:
-        try:
-            urls = self._app.conf.broker_write_url
-        except Exception as error:  # noqa: BLE001 - it is being told already that this is wrong
-            return f"of app {self._app.main!r} ({type(error).__name__})"
-        return ";".join(map(shown, [urls] if isinstance(urls, str) else urls or ["(none)"]))
+    def _failed(self, error: Exception) -> RedisUnavailable:
+        """Return what a failure to send is told as; what no broker raises that is away is logged.
+
+        It is not kept as a cause: Python's errors about an address quote pieces of its password.
+        """
+        urls = broker_urls(self._app)
+        text = str(error)
+        if not isinstance(error, _EXPECTED):
+            text = f"{type(error).__name__}: {text}"
+            if without_secrets(text, *urls) == text:
+                logger.error("messages cannot be sent", exc_info=error, extra={"action": "send"})
+        place = ";".join(map(shown, urls)) or f"of app {self._app.main!r}"
+        return RedisUnavailable(
+            f"the broker {place} does not take messages: {without_secrets(text, *urls)}",
+            hint=self._hint,
+        )
 
 
 def _headers(message: Message) -> dict[str, Any]:

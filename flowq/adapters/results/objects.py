@@ -29,6 +29,7 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from flowq.adapters.results.keys import checked_key, is_key
 from flowq.adapters.results.urls import StoreUrl, parse
 from flowq.core.errors import ResultMissing, StoreAfterFork, StoreUnavailable
+from flowq.core.hidden import without_secrets
 from flowq.engine.rows import ListedObject
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class ObstoreObjects:
 
     def _unavailable(self, verb: str, key: str, error: Exception) -> StoreUnavailable:
         # obstore appends a dump of its inner state after the first line.
-        reason = str(error).partition("\n")[0][:300]
+        reason = without_secrets(str(error).partition("\n")[0])[:300]
         return StoreUnavailable(
             f"the object store {self._url} cannot {verb} {key}: {reason}",
             hint="check FLOWQ_RESULTS_URL, the credentials and the bucket; then: flowq doctor",

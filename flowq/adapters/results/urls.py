@@ -13,8 +13,11 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from flowq.core.errors import StoreUnavailable
+from flowq.core.hidden import shown
 
 _CLOUDS: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl"})
+#: `abfs://container@account.dfs.core.windows.net/…`
+_CONTAINER_FIRST: Final = frozenset({"abfs", "abfss", "adl", "az", "azure"})
 _QUERY: Final = frozenset({"endpoint", "region"})
 _FORMS: Final = (
     "file:///folder, memory://, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
@@ -38,7 +41,7 @@ class StoreUrl:
     allow_http: bool = False
 
     def __str__(self) -> str:
-        return self.location
+        return shown(self.location)
 
     @property
     def folder(self) -> Path:
@@ -73,7 +76,12 @@ def parse(url: str, config: Mapping[str, str]) -> StoreUrl:
     Raises:
         StoreUnavailable: it is not understood; says what is.
     """
-    parts = urlsplit(url)
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises when it is none
+    except ValueError:
+        raise _not_understood(url, "it has a wrong host, or a part that is not quoted") from None
     if parts.scheme == "memory":
         return StoreUrl("memory", "memory://", {})
     if parts.scheme == "file":
@@ -84,10 +92,16 @@ def parse(url: str, config: Mapping[str, str]) -> StoreUrl:
         raise _not_understood(url, "no known kind of store")
     if not parts.netloc:
         raise _not_understood(url, "the bucket is missing")
+    if "@" in parts.netloc and (":" in parts.netloc or parts.scheme not in _CONTAINER_FIRST):
+        raise StoreUnavailable(
+            f"FLOWQ_RESULTS_URL {shown(url)} has a user or key in it, where it is not read",
+            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your vendor reads",
+        )
     query = dict(parse_qsl(parts.query))
     unknown = sorted(query.keys() - _QUERY)
     if unknown:
-        raise _not_understood(url, f"{unknown[0]!r} is no parameter, only endpoint and region are")
+        named = repr(unknown[0]) if unknown[0].isidentifier() else "something"
+        raise _not_understood(url, f"{named} is no parameter, only endpoint and region are")
     merged = {**query, **config}
     endpoint = merged.get("endpoint") or _endpoint_from_environment(parts.scheme)
     location = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
@@ -101,9 +115,6 @@ def _endpoint_from_environment(scheme: str) -> str:
 
 
 def _not_understood(url: str, why: str) -> StoreUnavailable:
-    # Without query and user: they may hold what must not be logged.
-    parts = urlsplit(url)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return StoreUnavailable(
-        f"FLOWQ_RESULTS_URL {shown!r} is not understood: {why}", hint=f"use {_FORMS}"
+        f"FLOWQ_RESULTS_URL {shown(url)!r} is not understood: {why}", hint=f"use {_FORMS}"
     )

@@ -13,7 +13,6 @@ from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 from pydantic_core import to_jsonable_python
@@ -127,10 +126,3 @@ def program() -> str:
         here = Path.cwd()
         return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
     return f"{Path(sys.executable).name} -m flowq.entrypoints.cli"
-
-
-def without_secrets(url: str) -> str:
-    """Return an address without what may be a secret: user, password and query."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}{parts.path}"

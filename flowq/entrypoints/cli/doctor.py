@@ -68,6 +68,8 @@ def doctor(*, invariants: bool, grace: float, objects: bool, as_json: bool) -> i
         findings.append(finding)
         if not as_json:
             _print(finding)
+        if name == "settings" and finding.level is Level.PROBLEM:
+            break  # the other checks would all say the same
     good = all(finding.level is not Level.PROBLEM for finding in findings)
     if as_json:
         looks.print_json({"ok": good, "checks": [asdict(finding) for finding in findings]})

@@ -10,8 +10,6 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import click
-from pydantic import ValidationError
 from redis import Redis, RedisError
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -19,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from flowq import bootstrap
 from flowq.adapters.records import revisions
 from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable, RedisUnavailable
-from flowq.entrypoints.cli.console import without_secrets
+from flowq.core.hidden import shown, without_secrets
 from flowq.settings import Settings
 
 #: Of an address of a database, these parts say where it is and nothing secret.
@@ -38,16 +36,9 @@ def settings() -> Settings:
     """Return the settings.
 
     Raises:
-        UsageError: a variable has a value that it cannot have.
+        InvalidSetting: a variable has a value that it cannot have.
     """
-    try:
-        return bootstrap.settings()
-    except ValidationError as error:
-        lines = [
-            f"FLOWQ_{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        ]
-        raise click.UsageError("\n  ".join(["these settings are wrong:", *lines])) from None
+    return bootstrap.settings()
 
 
 def prepare() -> None:
@@ -82,15 +73,9 @@ def redis_client() -> Redis:
     """Return a client that gives up soon, for those who wait at a terminal.
 
     Raises:
-        RedisUnavailable: the address cannot be read.
+        InvalidSetting: there is no Redis that it could be a client of.
     """
-    try:
-        return bootstrap.redis_client()
-    except ValueError as error:
-        raise RedisUnavailable(
-            f"FLOWQ_REDIS_URL cannot be read: {error}",
-            hint="e.g. redis://localhost:6379/0, or unset it for the embedded Valkey",
-        ) from error
+    return bootstrap.redis_client()
 
 
 def ping(client: Redis) -> None:
@@ -103,15 +88,15 @@ def ping(client: Redis) -> None:
         client.ping()
     except (RedisError, OSError) as error:
         raise RedisUnavailable(
-            f"Redis at {redis_place()} cannot be used: {error}",
-            hint="check FLOWQ_REDIS_URL and that Redis runs; or unset it for the embedded Valkey",
+            f"Redis at {redis_place()} cannot be used: {without_secrets(str(error))}",
+            hint=f"check {bootstrap.redis_source()} and that Redis runs",
         ) from error
 
 
 def redis_place() -> str:
     """Return where Redis is, without secrets."""
     own = bootstrap.embedded()
-    return relative(own.socket) if own else without_secrets(str(settings().redis_url))
+    return relative(own.socket) if own else str(bootstrap.redis_address())
 
 
 def prepare_database() -> None:
@@ -172,8 +157,9 @@ def database_place() -> str:
 
 
 def _database_url() -> URL:
+    url = settings().database_url
     try:
-        return make_url(settings().database_url)
+        return make_url(url)
     except (ArgumentError, ValueError):
         raise DatabaseUnavailable(
             "FLOWQ_DATABASE_URL cannot be read as an address",
@@ -185,7 +171,7 @@ def results_place() -> str:
     """Return where large results are, without secrets."""
     url = settings().results_url
     parts = urlsplit(url)
-    return relative(Path(parts.path)) if parts.scheme == "file" else without_secrets(url)
+    return relative(Path(parts.path)) if parts.scheme == "file" else shown(url)
 
 
 def relative(path: Path) -> str:

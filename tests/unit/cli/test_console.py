@@ -9,7 +9,6 @@ import pytest
 from pydantic import BaseModel
 
 from flowq.entrypoints import shown
-from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli.output import print_result
 from flowq.entrypoints.cli.show import Failure
 from flowq.entrypoints.shown import short_ids
@@ -44,19 +43,6 @@ def test_moment(seconds: float, text: str) -> None:
 )
 def test_money(cost: str, text: str) -> None:
     assert text == shown.money(Decimal(cost))
-
-
-@pytest.mark.parametrize(
-    "url, text",
-    [
-        ("redis://:secret@host:6379/0", "redis://host:6379/0"),
-        ("redis://user:se@cret@host", "redis://host"),
-        ("s3://bucket/prefix?key=secret", "s3://bucket/prefix"),
-        ("redis+socket:///run/redis.sock", "redis+socket:///run/redis.sock"),
-    ],
-)
-def test_address_loses_its_secrets(url: str, text: str) -> None:
-    assert text == looks.without_secrets(url)
 
 
 class Model(BaseModel):
