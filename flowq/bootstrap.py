@@ -36,6 +36,7 @@ from flowq.adapters.dispatch.addresses import (
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.dispatch.threads import ThreadDispatcher
+from flowq.adapters.dispatch.unsent import UnsentDispatcher
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
@@ -46,7 +47,7 @@ from flowq.core.redis_address import RedisAddress, read_redis
 from flowq.core.setting_errors import invalid_settings
 from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.ports import ObjectStore
+from flowq.engine.ports import Dispatcher, ObjectStore
 from flowq.engine.registry import registry
 from flowq.engine.results import Results
 from flowq.engine.sweeper import Sweeper
@@ -62,6 +63,8 @@ class _Process:
     def __init__(self) -> None:
         self.lock = Lock()
         self.app: Celery | None = None
+        #: Whether `app` is one that workers have, and not merely made here.
+        self.app_is_known = False
         self.engine: Engine | None = None
         self.here: tuple[Engine, ThreadDispatcher] | None = None
         self.kept: list[Any] = []
@@ -163,9 +166,21 @@ def use_app(app: Celery) -> None:
     """
     give_broker(app, _to_give)
     with _process.lock:
-        if _process.app is not app:
-            _process.app = app
+        if _process.app is not app or not _process.app_is_known:
+            _process.app, _process.app_is_known = app, True
             _process.engine = _process.here = None
+
+
+def knows_app() -> bool:
+    """Tell whether this process knows the app of its workers, and so the queues of steps."""
+    return _process.app_is_known
+
+
+def forget_app() -> None:
+    """Take the app for one that was only made here: leave what is to be sent to the workers."""
+    with _process.lock:
+        _process.app_is_known = False
+        _process.engine = _process.here = None
 
 
 def app() -> Celery:
@@ -223,7 +238,8 @@ def engine_here() -> tuple[Engine, ThreadDispatcher]:
     with _process.lock:
         if _process.here is None:
             dispatcher = ThreadDispatcher(_THREADS)
-            here = replace(sent_away, dispatcher=dispatcher)
+            policies = _policies(settings())
+            here = replace(sent_away, dispatcher=dispatcher, policies=policies)
             dispatcher.start(here)
             # Long timers and retries are the sweeper's, and there need not be any worker.
             Sweeper(here, settings().sweep_pause).start()
@@ -253,6 +269,10 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             injected_faults.hook(injected_faults.parse(chosen.faults), chosen.home / "faults")
         )
     client = clients.redis_client(address, chosen.redis_pool_size)
+    policies = _policies(chosen)
+    dispatcher: Dispatcher = CeleryDispatcher(celery, hint=_broker_hint(celery))
+    if not _process.app_is_known:
+        dispatcher, policies = UnsentDispatcher(), replace(policies, resend_after=timedelta(0))
     return Engine(
         records=SqlRecords(
             chosen.database_url,
@@ -265,32 +285,36 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             chosen.result_threshold_bytes,
             chosen.result_inline_bytes,
         ),
-        dispatcher=CeleryDispatcher(celery, hint=_broker_hint(celery)),
+        dispatcher=dispatcher,
         events=_events(client, clients.readers(address), chosen, prefix),
         registry=registry,
         new_id=uuids.uuid7,
         chance=random.random,
         worker=f"{socket.gethostname()}:{os.getpid()}",
-        policies=Policies(
-            lease=chosen.lease,
-            resend_after=chosen.resend_after,
-            resend_longest=timedelta(seconds=chosen.resend_max_seconds),
-            retention=chosen.retention,
-            orphans_after=timedelta(hours=chosen.orphan_hours),
-            max_recoveries=chosen.max_recoveries,
-            outage_wait=timedelta(seconds=chosen.outage_wait_seconds),
-            input_limit_bytes=chosen.input_limit_bytes,
-            chord_from=chosen.chord_from,
-            run_budget=chosen.run_budget,
-            flow_budget=chosen.flow_budget,
-            user_budget=chosen.user_budget,
-            cancel_every=chosen.cancel_every,
-            cancel_grace=chosen.cancel_grace,
-            cleanup=chosen.cleanup,
-            most_calls=chosen.program_calls,
-            live_programs=chosen.live_programs,
-            events=chosen.events,
-        ),
+        policies=policies,
+    )
+
+
+def _policies(chosen: Settings) -> Policies:
+    return Policies(
+        lease=chosen.lease,
+        resend_after=chosen.resend_after,
+        resend_longest=timedelta(seconds=chosen.resend_max_seconds),
+        retention=chosen.retention,
+        orphans_after=timedelta(hours=chosen.orphan_hours),
+        max_recoveries=chosen.max_recoveries,
+        outage_wait=timedelta(seconds=chosen.outage_wait_seconds),
+        input_limit_bytes=chosen.input_limit_bytes,
+        chord_from=chosen.chord_from,
+        run_budget=chosen.run_budget,
+        flow_budget=chosen.flow_budget,
+        user_budget=chosen.user_budget,
+        cancel_every=chosen.cancel_every,
+        cancel_grace=chosen.cancel_grace,
+        cleanup=chosen.cleanup,
+        most_calls=chosen.program_calls,
+        live_programs=chosen.live_programs,
+        events=chosen.events,
     )
 
 

@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     home: Path = Field(
         Path(".flowq"), description="Folder of the embedded Valkey, SQLite and results."
     )
+    app: str | None = Field(
+        None,
+        description="For the command line: the module of the Celery app whose queues steps go to, "
+        "as `celery -A` takes it. `flowq --app` comes before it.",
+    )
     redis_url: str | None = Field(
         None,
         description="Broker, chords and small results: `redis://…`, `rediss://…`, `unix:///…` or "

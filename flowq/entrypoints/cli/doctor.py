@@ -17,6 +17,7 @@ from importlib.metadata import version as installed_version
 from typing import Final
 
 import click
+from celery import Celery
 from redis import Redis, RedisError
 from rich.text import Text
 
@@ -25,14 +26,16 @@ from flowq.adapters.records import revisions
 from flowq.adapters.records.connecting import open_engine
 from flowq.adapters.records.models import REVISION
 from flowq.adapters.results.objects import open_store
-from flowq.core.errors import DatabaseNotMigrated, FlowqError
+from flowq.core.errors import DatabaseNotMigrated, FlowqError, Unavailable
+from flowq.entrypoints.cli import apps, environment
 from flowq.entrypoints.cli import console as looks
-from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.group import OK, UNAVAILABLE
 from flowq.entrypoints.cli.invariants import report
 from flowq.settings import Settings
 
 _OLDEST: Final = (3, 11)
+#: Seconds that a broker has to answer.
+_PATIENCE: Final = 3
 _POLICY: Final = "noeviction"
 #: Variables that only flowq's own test suite reads.
 _TESTS: Final = "FLOWQ_TEST_"
@@ -132,6 +135,41 @@ def _home() -> str:
     return environment.relative(environment.settings().home)
 
 
+def _app() -> Finding:
+    app = apps.use_named()
+    if app is None:
+        return Finding(
+            "app",
+            Level.OK,
+            "none is named; steps that a command lets go on are sent by the workers",
+            "if your flows have a Celery app of yours: flowq --app MODULE doctor",
+        )
+    text = f"{apps.named()}, queue {app.conf.task_default_queue}"
+    if app.conf.task_always_eager:
+        hint = "unset task_always_eager; flowq.testing runs flows without workers"
+        return Finding("app", Level.PROBLEM, f"{text}, in eager mode: nothing would run", hint)
+    return Finding("app", Level.OK, f"{text}, broker {_broker(app)} answers")
+
+
+def _broker(app: Celery) -> str:
+    """Return the address of an app's broker, if it answers.
+
+    Raises:
+        Unavailable: it does not.
+    """
+    connection = app.connection_for_write()
+    place = str(connection.as_uri())
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
+    except Exception as error:  # each transport has errors of its own
+        raise Unavailable(
+            f"the broker of {apps.named()}, {place}, cannot be used: {error}",
+            hint="check the broker_url of the app, and that the broker runs",
+        ) from error
+    return place
+
+
 def _redis() -> Finding:
     environment.settings()
     own = bootstrap.embedded()
@@ -210,14 +248,23 @@ def _workers() -> Finding:
     environment.settings()
     own = bootstrap.embedded()
     if own is not None and own.pid is None:
-        return Finding("workers", Level.WARNING, "none is online", "flowq worker FILE")
-    with environment.redis_client() as client:
-        environment.ping(client)
+        return Finding("workers", Level.WARNING, "none is online", _worker_hint())
+    if bootstrap.knows_app():
+        _broker(bootstrap.app())
+    else:
+        with environment.redis_client() as client:
+            environment.ping(client)
     answers = bootstrap.app().control.ping(timeout=1.0) or []
     names = sorted(name for answer in answers for name in answer)
     if not names:
-        return Finding("workers", Level.WARNING, "none is online", "flowq worker FILE")
+        return Finding("workers", Level.WARNING, "none is online", _worker_hint())
     return Finding("workers", Level.OK, f"{len(names)} online: {', '.join(names[:5])}")
+
+
+def _worker_hint() -> str:
+    if bootstrap.knows_app():
+        return f"celery -A {apps.named()} worker"
+    return "flowq worker FILE; for those of an app of yours: flowq --app MODULE doctor"
 
 
 def _results() -> Finding:
@@ -229,6 +276,7 @@ CHECKS: Final[dict[str, Callable[[], Finding]]] = {
     "Python": _python,
     "packages": _packages,
     "settings": _settings,
+    "app": _app,
     "Redis": _redis,
     "database": _database,
     "migrations": _migrations,

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from flowq.client import Run
 from flowq.core.events import Event, WorkflowCompleted, to_json
+from flowq.entrypoints.cli import apps, environment
 from flowq.entrypoints.cli import console as looks
-from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.run import print_left
 from flowq.entrypoints.event_text import what
@@ -27,6 +27,7 @@ _STYLES = {
 
 def events(*, run_id: str, follow: bool, after: str | None, as_json: bool) -> int:
     """Print the events of a run."""
+    apps.use_named()
     environment.prepare_database()
     run = Run.get(run_id)
     last: Event | None = None

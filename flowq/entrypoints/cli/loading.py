@@ -34,6 +34,7 @@ class Loaded:
 
     flow: Flow[..., Any]
     file: str  #: As the user wrote it, without the name of the flow.
+    module: ModuleType
 
 
 def load_flow(target: str) -> Loaded:
@@ -44,7 +45,7 @@ def load_flow(target: str) -> Loaded:
     """
     file, name = split(target)
     module = load_module(file)
-    return Loaded(_choose(module, file, name), file)
+    return Loaded(_choose(module, file, name), file, module)
 
 
 def split(target: str) -> tuple[str, str]:

@@ -48,7 +48,13 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
     callback=_version,
     help="Print the version.",
 )
-def main() -> None:
+@click.option(
+    "-A",
+    "--app",
+    metavar="MODULE",
+    help="The Celery app whose queues and broker are used, as of `celery -A`. [env: FLOWQ_APP]",
+)
+def main(**_: Any) -> None:
     """Durable flows on the Celery you already run."""
 
 
@@ -258,21 +264,21 @@ def graph(**options: Any) -> Any:
 
 
 @main.command(context_settings=_REST, options_metavar="")
-@click.argument("target", metavar="FILE")
+@click.argument("target", metavar="[FILE]", required=False)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]...")
 def worker(**options: Any) -> Any:
     """Start a Celery worker for the flows of a file or module.
 
     Does what `celery -A MODULE worker --without-mingle --without-gossip` does, after it has seen
     that the database is migrated; starts the embedded Valkey when FLOWQ_REDIS_URL is not set. All
-    further options are Celery's, see `celery worker --help`.
+    further options are Celery's, see `celery worker --help`. FILE may be left out with --app.
     """
-    work("pools").prepare(options["options"])
+    work("pools").prepare([str(options["target"]), *options["options"]])
     return work("worker").worker(**options)
 
 
 @main.command(context_settings=_REST, options_metavar="")
-@click.argument("target", metavar="FILE")
+@click.argument("target", metavar="[FILE]", required=False)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[FLOWER OPTIONS]...")
 def flower(**options: Any) -> Any:
     """Start Flower with its Flows tab, for a file or module of flows.

@@ -14,8 +14,8 @@ from flowq import client
 from flowq.client import Run
 from flowq.core.states import RunState
 from flowq.engine.rows import RunView
+from flowq.entrypoints.cli import apps, environment, inputs, output
 from flowq.entrypoints.cli import console as looks
-from flowq.entrypoints.cli import environment, inputs, output
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.live import follow
 from flowq.entrypoints.cli.loading import load_flow, tracing
@@ -39,6 +39,8 @@ def run(
     flow = loaded.flow
     given = inputs.read(flow, pairs, file)
     flow.type.validate(given)
+    if apps.use_named() is None:
+        apps.app_in(loaded.module, loaded.file)
     environment.prepare()
     with tracing(flow):
         started = client.submit(

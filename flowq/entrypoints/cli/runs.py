@@ -17,8 +17,8 @@ from flowq.core.usage import in_digits
 from flowq.engine.requests import CostBy
 from flowq.engine.rows import RunView, StepView
 from flowq.entrypoints import shown
+from flowq.entrypoints.cli import apps, environment
 from flowq.entrypoints.cli import console as looks
-from flowq.entrypoints.cli import environment
 from flowq.entrypoints.cli.cost import line_json, print_costs
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.live import follow
@@ -213,6 +213,7 @@ def _data(payload: str | None) -> Any:
 
 
 def _prepare() -> None:
+    apps.use_named()
     environment.prepare_database()
 
 

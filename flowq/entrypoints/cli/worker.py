@@ -5,57 +5,62 @@ started with that app; one that only defines steps and flows gets flowq's own.
 """
 
 from collections.abc import Sequence
-from types import ModuleType
 
+import click
 from celery import Celery
 
-from flowq.authoring.flows import Flow
-from flowq.core.errors import FlowNotFound
-from flowq.entrypoints.cli import environment
+from flowq import bootstrap
+from flowq.entrypoints.cli import apps, environment
 from flowq.entrypoints.cli.group import OK
 from flowq.entrypoints.cli.loading import load_module, split
-from flowq.entrypoints.worker import celery_app, install
+from flowq.entrypoints.worker import celery_app
 
 #: flowq needs no worker to know of another, and both make the start of many workers slow.
 _WORKER_DEFAULTS = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
 
 
-def worker(*, target: str, options: Sequence[str]) -> int:
+def worker(*, target: str | None, options: Sequence[str]) -> int:
     """Start a worker; returns when it has ended."""
-    return _start(target, ["worker", *_WORKER_DEFAULTS, *options])
+    target, options = _split(target, options)
+    found = _app_of(target)
+    app = found or celery_app(load_module(split(str(target))[0]).__name__)
+    return _start(app, ["worker", *_WORKER_DEFAULTS, *options])
 
 
-def flower(*, target: str, options: Sequence[str]) -> int:
+def flower(*, target: str | None, options: Sequence[str]) -> int:
     """Start Flower with the Flows tab; returns when it has ended."""
-    return _start(target, ["dashboard", *options])
+    target, options = _split(target, options)
+    app = _app_of(target)
+    if app is None:
+        # Its workers may have another app, with routes of its own: what is resumed is left to them.
+        app = celery_app(load_module(split(str(target))[0]).__name__)
+        bootstrap.forget_app()
+    return _start(app, ["dashboard", *options])
 
 
-def _start(target: str, arguments: list[str]) -> int:
-    environment.settings()
-    file, name = split(target)
-    app = app_of(load_module(file), file, name)
+def _start(app: Celery, arguments: list[str]) -> int:
     environment.prepare()
     code: int | None = app.start(arguments)
     return code or OK
 
 
-def app_of(module: ModuleType, file: str, name: str = "") -> Celery:
-    """Return the Celery app of a module, or flowq's own for a module without one.
+def _split(target: str | None, options: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """Tell a file from an option of Celery's, where `--app` stands for the file."""
+    if target is not None and target.startswith("-"):
+        return None, [target, *options]
+    return target, options
 
-    Raises:
-        FlowNotFound: the app that was named is none.
-    """
-    if name:
-        named = vars(module).get(name)
-        if isinstance(named, Flow):
-            return app_of(module, file)  # what was typed after `flowq run`, typed again
-        if not isinstance(named, Celery):
-            raise FlowNotFound(
-                f"{name!r} in {file} is no Celery app", hint=f"leave it out: flowq worker {file}"
+
+def _app_of(target: str | None) -> Celery | None:
+    """Import what was given and return its app; None for flows without an app."""
+    environment.settings()
+    if target is None:
+        app = apps.use_named()
+        if app is None:
+            raise click.UsageError(
+                "Missing argument 'FILE'. Give a file of flows, or an app: flowq --app MODULE …"
             )
-        return install(named)
-    apps = [value for value in vars(module).values() if isinstance(value, Celery)]
-    for usual in ("app", "celery"):
-        if isinstance(vars(module).get(usual), Celery):
-            return install(vars(module)[usual])
-    return install(apps[0]) if apps else celery_app(module.__name__)
+        return app
+    file, name = split(target)
+    module = load_module(file)
+    return apps.use_named() or apps.app_in(module, file, name)

@@ -1,0 +1,52 @@
+"""What a process sends that knows no Celery app: nothing.
+
+Which queue a step goes to is said by the app: its routes, its default queue, its broker. A process
+without the app could only guess, and a message in a queue that nobody reads helps nobody. Messages
+are doorbells only: what is queued stands in the rows. So such a process queues rows that are due to
+be sent at once, and the next pass of a sweeper sends them, in a worker, which knows its app.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from flowq.core.ids import BatchId
+from flowq.engine.rows import Batch, Message
+
+logger = logging.getLogger(__name__)
+
+
+class UnsentDispatcher:
+    """Implements `flowq.engine.ports.Dispatcher` by leaving all of it to the workers' sweepers."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def send(self, batches: Sequence[Batch]) -> None:
+        """Leave batches to the sweepers."""
+        self._say(sum(len(batch.messages) for batch in batches))
+
+    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+        """Leave the ends of batches to the sweepers."""
+
+    def send_collect(self) -> None:
+        """Leave what is old to the sweepers."""
+
+    def queue_of(self, message: Message) -> str:
+        """Return the queue of a step that names one itself; of others nothing is known."""
+        return message.queue or ""
+
+    def depth(self, queue: str) -> int:  # noqa: ARG002 - the port's
+        """Return 0: no broker is known."""
+        return 0
+
+    def _say(self, steps: int) -> None:
+        if not self._said:
+            self._said = True
+            logger.warning(
+                "this process knows no Celery app, so it sends nothing: %d steps are left to the "
+                "sweepers of the workers, which send them at their next pass. To send at once, "
+                "import the module with your app, or give it to the command line: flowq --app",
+                steps,
+                extra={"action": "left_to_sweeper"},
+            )
