@@ -1,11 +1,20 @@
 """Names under which step types and flows are registered: `{module}.{qualname}`, as Celery does.
 
 A file that is started as a script has the module name `__main__`, yet the workers import it as
-`examples.codebase`. Both must find the same names, so for a script the module's name is made from
-the file's path, as seen from the current directory: what `celery -A examples.codebase` sees from
-there.
+`examples.codebase`. Both must find the same names. So for a script the module's name is made from
+the place of its file, in this order:
+
+    python -m a.b            a.b, as Python says itself
+    a file of a package      from the outermost folder with an `__init__.py`
+    a file on Python's path  from the folder that PYTHONPATH or an installation names
+    python a/b.py            from the current folder, where `celery -A a.b` is typed too
+    python /x/a/b.py         from the current folder if that is a project's: with a pyproject.toml,
+                             say; else the file's own name: its workers are started beside it
+
+So a script that is started from anywhere, say by cron, finds the worker's names.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +24,12 @@ from flowq.core.errors import InvalidFlow
 
 #: Names of the module that a process was started with; the second is multiprocessing's.
 _SCRIPTS = ("__main__", "__mp_main__")
+
+#: What the folder of a project holds, and one that only happens to be the current one does not.
+_PROJECT = (
+    *("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "Pipfile", "manage.py"),
+    *("celeryconfig.py", "Procfile", "Makefile", ".git", ".hg", ".venv", "venv", ".flowq"),
+)
 
 
 def registered_name(function: Callable[..., Any]) -> str:
@@ -43,7 +58,47 @@ def module_name(module: str) -> str:
     file = getattr(script, "__file__", None)
     if file is None:
         return module  # an interactive session: no other process can import it anyway
-    path = Path(file).resolve().with_suffix("")
+    typed = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path(file)
+    return import_place(typed if typed.resolve() == Path(file).resolve() else Path(file))[1]
+
+
+def import_place(typed: Path) -> tuple[Path, str]:
+    """Return the folder from which workers import a file, and the name under which they do.
+
+    Args:
+        typed: The file, as somebody has typed it: a relative path is meant from the current folder.
+    """
+    file = typed.resolve()
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    if folder == file.parent:
+        folder = _root_of(file, is_relative=not typed.is_absolute())
+    parts = [*file.relative_to(folder).with_suffix("").parts]
+    if parts[-1] == "__init__" and len(parts) > 1:
+        del parts[-1]
+    return folder, ".".join(parts)
+
+
+def _root_of(file: Path, *, is_relative: bool) -> Path:
+    """Return the folder from which workers import a file that is in no package."""
     here = Path.cwd().resolve()
-    parts = path.relative_to(here).parts if path.is_relative_to(here) else (path.name,)
-    return ".".join(parts)
+    roots = [folder for folder in _python_path(file.parent, here) if file.is_relative_to(folder)]
+    if roots:
+        return max(roots, key=lambda root: len(root.parts))
+    if not file.is_relative_to(here):
+        return file.parent
+    can_be_imported = all(part.isidentifier() for part in file.parent.relative_to(here).parts)
+    is_meant = is_relative or any((here / name).exists() for name in _PROJECT)
+    return here if can_be_imported and is_meant else file.parent
+
+
+def _python_path(script: Path, here: Path) -> list[Path]:
+    """Return the folders from which every process imports, and not only this one.
+
+    Python puts the script's folder on its path, and programs like Celery the current one.
+    """
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    everywhere = [Path(folder).resolve() for folder in given]
+    found = [Path(folder).resolve() for folder in sys.path if folder]
+    return everywhere + [folder for folder in found if folder not in (script, here)]

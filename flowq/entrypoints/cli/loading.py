@@ -23,6 +23,7 @@ from typing import Any, Final
 import flowq
 from flowq.authoring.base_flow import BaseFlow
 from flowq.authoring.flows import Flow
+from flowq.authoring.naming import import_place
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidFlow
 
 _PACKAGE: Final = str(Path(flowq.__file__).parent)
@@ -82,25 +83,20 @@ def load_module(file: str) -> ModuleType:
 
 def _name_of(path: Path, shown: str) -> str:
     """Return the dotted name of a file, and see to it that Python can find it."""
-    here = Path.cwd().resolve()
     if not path.is_file():
         near = get_close_matches(path.name, [file.name for file in path.parent.glob("*.py")], n=1)
         hint = f"did you mean {Path(shown).with_name(near[0])}?" if near else None
         raise FlowNotFound(f"there is no file {shown}", hint=hint)
-    if path.is_relative_to(here):
-        parts = [*path.relative_to(here).with_suffix("").parts]
-    else:
-        here, parts = path.parent, [path.stem]
-    if parts[-1] == "__init__" and len(parts) > 1:
-        del parts[-1]
+    folder, name = import_place(Path(shown))
+    parts = [*name.split("."), path.stem]
     wrong = [part for part in parts if not part.isidentifier()]
     if wrong or path.suffix != ".py":
         raise FlowNotFound(
             f"workers cannot import {shown}: {(wrong or [path.name])[0]!r} is no name of a module",
             hint="use letters, digits and _ in the names of folders and files",
         )
-    _see(here)
-    return ".".join(parts)
+    _see(folder)
+    return name
 
 
 def _no_module(name: str) -> FlowNotFound:

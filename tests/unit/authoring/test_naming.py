@@ -60,3 +60,80 @@ def test_script_outside_the_current_directory_has_its_own_name(tmp_path: Path) -
     )
 
     assert "shop.work shop.crawl shop.work\n" == done.stdout, done.stderr
+
+
+#: Where the worker is started, where the script is, how its path is typed and from where.
+PLACES = {
+    "the folder of the worker, from elsewhere": ("deep/shop", "flows.py", "{file}", "/"),
+    "the same, by a relative path out of another folder": (
+        "deep/shop",
+        "flows.py",
+        "../shop/flows.py",
+        "deep/other",
+    ),
+    "the folder of the worker, from there": ("deep/shop", "flows.py", "flows.py", "deep/shop"),
+    "below the folder of the worker, from there": (
+        "deep/shop",
+        "inner/flows.py",
+        "inner/flows.py",
+        "deep/shop",
+    ),
+    "below a project, by an editor that gives whole paths": (
+        "project",
+        "inner/flows.py",
+        "{file}",
+        "project",
+    ),
+    "a package, from elsewhere": ("project", "package/sub/flows.py", "{file}", "/"),
+    "a package, from within it": ("project", "package/sub/flows.py", "flows.py", "package/sub"),
+    "a folder with a name that no module has": ("a-b", "flows.py", "a-b/flows.py", "."),
+}
+
+
+@pytest.mark.parametrize("place", list(PLACES))
+def test_script_from_anywhere_has_the_names_of_the_worker(tmp_path: Path, place: str) -> None:
+    """The worker is started, as `celery -A`, in a folder that the script need not be started in."""
+    worker, name, typed, cwd = PLACES[place]
+    for folder in ("deep/other", worker):
+        (tmp_path / folder).mkdir(parents=True)
+    file = tmp_path / worker / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "project").mkdir(exist_ok=True)
+    (tmp_path / "project" / "pyproject.toml").touch()
+    if name.startswith("package"):
+        for folder in (file.parent, file.parent.parent):
+            (folder / "__init__.py").touch()
+    file.write_text(SCRIPT.partition("if __name__")[0] + "print(work.type.name)")
+    module = ".".join(Path(name).with_suffix("").parts)
+    where = file.parent if cwd == "package/sub" else tmp_path / cwd
+
+    by_worker = _run(["-c", f"import {module}"], tmp_path / worker)
+    by_script = _run([typed.format(file=file)], where)
+
+    assert by_worker == by_script == f"{module}.work\n"
+
+
+def test_installed_script_is_named_from_where_it_is_installed(tmp_path: Path) -> None:
+    """As in an editable installation: a namespace package on the path of every process."""
+    file = tmp_path / "src" / "shop" / "flows.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(SCRIPT.partition("if __name__")[0] + "print(work.type.name)")
+
+    path = str(tmp_path / "src")
+
+    assert _run([str(file)], Path("/"), path) == "shop.flows.work\n"
+
+
+def _run(command: list[str], folder: Path, *path: str) -> str:
+    """Run Python in a folder, which like a Celery worker it imports from if it is to import."""
+    also = [str(folder)] if command[0] == "-c" else []
+    done = subprocess.run(
+        [sys.executable, *command],
+        check=False,
+        cwd=folder,
+        env={"PYTHONPATH": ":".join([str(ROOT), *path, *also])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
