@@ -152,9 +152,20 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
         annotation=lambda: dict[str, Any],
         program=program,
         owner=cls,
+        bind=functools.partial(_bind, cls),
     )
     registry.add_flow(flow_type)
     return AsyncFlow(flow_type, program, inputs, Options(), {})
+
+
+def _bind(cls: type[BaseFlow], args: tuple[Any, ...], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return inputs that are given as one dict, as `execute` takes them, or by name."""
+    if len(args) > 1:
+        raise InvalidInput(
+            f"flow {cls.flow_name!r} is given {len(args)} positional inputs",
+            hint="give one dict of inputs, or inputs by name",
+        )
+    return {**_as_dict(cls, *args), **inputs} if args else dict(inputs)
 
 
 def _inputs_of(cls: type[BaseFlow], name: str) -> Inputs:

@@ -307,6 +307,7 @@ class FlowMaker:
             validate=inputs.check,
             annotation=lambda: inputs.returns,
             program=function if is_program else None,
+            bind=inputs.bind,
         )
         registry.add_flow(flow_type)
         kind = AsyncFlow if is_program else Flow

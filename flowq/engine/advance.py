@@ -42,6 +42,7 @@ from flowq.engine.calls import (
 )
 from flowq.engine.engine import Engine
 from flowq.engine.facts import Facts, read_facts
+from flowq.engine.failure_log import log_failed_map
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.finish import finish_if_done
 from flowq.engine.orphans import cancel_orphans
@@ -123,8 +124,10 @@ class Advance:
         reason = map_failure(self._tx, self._run_id, key, outcome)
         if not self._settle([key], outcome, reason=reason, items=sum(counts.values())):
             return self._progress
-        if outcome is StepState.FAILED and self._tx.steps.cancel_open(self._run_id, key):
-            self._progress.cancelled = True
+        if outcome is StepState.FAILED:
+            self.when_committed(partial(log_failed_map, self._run_id, step, reason, called=False))
+            if self._tx.steps.cancel_open(self._run_id, key):
+                self._progress.cancelled = True
         return self.ended({key: outcome})
 
     def failed(self, step: StepSpec, message: str | None = None) -> Progress:

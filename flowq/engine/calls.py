@@ -15,6 +15,7 @@ from flowq.core.planner import map_outcome
 from flowq.core.states import StepState
 from flowq.engine import news
 from flowq.engine.engine import Engine
+from flowq.engine.failure_log import log_failed_map
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.passing import HINT, passed_failure
 from flowq.engine.ports import Transaction
@@ -79,6 +80,8 @@ def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
         return False
     outcome, reason, items = ended
     news.node_ended(engine, run_id, key, outcome, error=reason, items=items)
+    if outcome is StepState.FAILED:
+        log_failed_map(run_id, step, reason, called=True)
     return wake_after(engine, run_id, key)
 
 

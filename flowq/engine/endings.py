@@ -37,6 +37,7 @@ from flowq.engine.advance import Advance, Progress, advance, call_ended, finish
 from flowq.engine.causes import message_of, told, type_of
 from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.engine import Engine
+from flowq.engine.failure_log import log_failure
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.outages import has_ended, wait_out
@@ -139,12 +140,13 @@ def failed(
         return _retrying(engine, claim, outcome, error, delay)
 
     if claim.map_index is not None or claim.spec is not None:
-        return _failed_apart(engine, claim, error, outcome)
+        return _failed_apart(engine, claim, step, error, outcome)
 
     def work(transition: Advance, tx: Transaction) -> Progress:
         if not tx.steps.fail(claim, outcome, advanced=not joined):
             raise lost(claim)
         transition.when_committed(partial(news.step_failed, engine, claim, outcome))
+        transition.when_committed(partial(log_failure, claim, step, error, outcome))
         if not joined:
             return transition.ended({claim.key: StepState.FAILED})
         return transition.failed(step, outcome.error_message)
@@ -173,7 +175,9 @@ def _outcome(
     )
 
 
-def _failed_apart(engine: Engine, claim: Claim, error: BaseException, outcome: Outcome) -> Ended:
+def _failed_apart(
+    engine: Engine, claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome
+) -> Ended:
     """Fail a step that stops no run by itself: its map decides, or the program that called it."""
     is_item = claim.map_index is not None
     if not engine.records.single(
@@ -182,6 +186,7 @@ def _failed_apart(engine: Engine, claim: Claim, error: BaseException, outcome: O
         raise lost(claim)
     reach(FaultPoint.AFTER_FAIL)
     news.step_failed(engine, claim, outcome)
+    log_failure(claim, step, error, outcome)
     if is_item:
         end_item(engine, claim)
     else:

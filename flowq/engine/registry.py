@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
-from flowq.core.errors import InvalidFlow
+from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.core.spec import FlowSpec
 from flowq.engine.codecs import adapter_for
 
@@ -79,6 +79,12 @@ class StepType:
         return self.hints.get("return", Any)
 
 
+def _by_name(args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    if args:
+        raise InvalidInput(f"{len(args)} inputs have no name", hint="give inputs by name")
+    return inputs
+
+
 @dataclass(frozen=True)
 class FlowType:
     """A flow that can be traced into a spec.
@@ -92,6 +98,7 @@ class FlowType:
         program: Of an `async def` flow: the coroutine function, called with checked inputs by
             parameter. None for a `def` flow.
         owner: The class that it is written as; two of them must not have one name.
+        bind: From positional and named inputs to inputs by parameter; raises `InvalidInput`.
     """
 
     name: str
@@ -100,6 +107,7 @@ class FlowType:
     annotation: Callable[[], Any] = lambda: Any
     program: Callable[..., Coroutine[Any, Any, Any]] | None = None
     owner: type | None = None
+    bind: Callable[[tuple[Any, ...], Mapping[str, Any]], Mapping[str, Any]] = _by_name
 
     @cached_property
     def returns(self) -> Any:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from celery import Celery, Task, _state, bootsteps, signals
 from celery.exceptions import Ignore, Reject, Retry, TaskPredicate
+from celery.states import SUCCESS
 
 from flowq import bootstrap
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
@@ -33,7 +34,9 @@ from flowq.engine.outages import wait_out
 from flowq.engine.registry import registry
 from flowq.engine.stopping import pass_on
 from flowq.engine.sweeper import Sweeper
+from flowq.entrypoints.called import called, is_message_of_step
 from flowq.entrypoints.stopping import Bell, Watch, leave_child, leave_main, requeue
+from flowq.entrypoints.unknown import UnknownSteps
 from flowq.entrypoints.visible import guard
 from flowq.entrypoints.worker_events import EventBunches
 
@@ -77,6 +80,7 @@ def install(app: Celery) -> Celery:
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
     app.steps["consumer"].add(EventBunches)
+    app.steps["consumer"].add(UnknownSteps)
     return app
 
 
@@ -85,9 +89,12 @@ def _add_task(app: Celery, name: str) -> None:
         name=name,
         bind=True,
         shared=False,
-        ignore_result=True,
+        # Messages of flowq say that theirs is ignored; who calls it as a task may want it.
+        ignore_result=False,
         acks_late=False,
         max_retries=None,
+        # flowq itself logs what has failed, as an ERROR or as what its flow provides for.
+        throws=(Exception,),
     )
     task(_run_step)
 
@@ -106,14 +113,42 @@ def _collect() -> None:
         logger.warning("nothing more is deleted this time: %s", error, extra={"action": "collect"})
 
 
-def _run_step(task: "Task[Any, Any]") -> None:
-    """Run one attempt of the step run whose id is this task's id."""
-    engine = bootstrap.engine()
-    with _process.watch(engine):
-        _run_watched(task, engine)
+def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
+    """Run one attempt of the step run whose id is this task's id; or do what was called."""
+    if not is_message_of_step(str(task.request.id), args, kwargs):
+        return called(task, args, kwargs)
+    error: BaseException | None = None
+    try:
+        engine = bootstrap.engine()
+        with _process.watch(engine):
+            error = _run_watched(task, engine)
+    except TaskPredicate:
+        raise  # said to Celery on purpose
+    except Exception:
+        text = "%s[%s] could not be run; the sweeper sees to it"
+        logger.exception(text, task.name, task.request.id, extra={"action": "run"})
+        raise
+    if error is not None:
+        if task.request.group is not None:
+            _count_in_chord(task)
+        raise _plain(error)
+    return None
 
 
-def _run_watched(task: "Task[Any, Any]", engine: Engine) -> None:
+def _count_in_chord(task: "Task[Any, Any]") -> None:
+    """Count a failed member of a chord as done: its batch goes on, and the row has the failure.
+
+    Celery would take the whole chord for failed, and say so with a traceback.
+    """
+    try:
+        task.backend.on_chord_part_return(task.request, SUCCESS, None)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the result backend
+        logger.warning("a chord is left to the sweeper: %s", error, extra={"action": "chord"})
+    task.request.chord = None
+
+
+def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None:
+    """Run an attempt; return the error with which its step has failed for good."""
     step_id = StepRunId(UUID(task.request.id))
     root = task.request.root_id
     run_id = RunId(UUID(root)) if root else None
@@ -121,7 +156,7 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> None:
     if engine.leases.stopping:
         pass_on(engine, step_id)
         _runs_elsewhere(joined=joined)
-        return
+        return None
     ended = run_attempt(engine, step_id, run_id, joined=joined)
     if ended.how is Ending.NOT_CLAIMED and not joined:
         wait_out(engine, lambda _: not_claimed(engine, step_id), stop=True)
@@ -132,11 +167,12 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> None:
     elif ended.how is Ending.DENIED:
         _waits(joined=joined)
     elif ended.how is Ending.FAILED and ended.error is not None:
-        raise _plain(ended.error)
+        return ended.error
     elif ended.how is Ending.CANCELLED:
         # As Celery tells Flower of a task that it has revoked itself; then it says nothing more.
         task.send_event("task-revoked", terminated=False, signum=None, expired=False)
         raise Ignore(str(ended.error or "the run was cancelled"))
+    return None
 
 
 def _runs_elsewhere(*, joined: bool) -> None:
@@ -276,7 +312,6 @@ def _connect_signals() -> None:
     signals.worker_process_init.connect(_prepare_child)
     signals.worker_process_shutdown.connect(_tell_the_rest)
     signals.worker_shutting_down.connect(_ring)
-    signals.task_unknown.connect(_defer_unknown)
 
 
 def _guard_log(logger: logging.Logger, **_: Any) -> None:
@@ -317,14 +352,3 @@ def _tell_the_rest(**_: Any) -> None:
 def _ring(**_: Any) -> None:
     """Tell all processes of this worker; Celery calls this in a signal handler."""
     _process.ring()
-
-
-def _defer_unknown(sender: Any, name: str, id: str, **_: Any) -> None:  # noqa: A002 - Celery's name
-    """Say what becomes of a step that this worker does not know."""
-    if sender.app in _installed:
-        logger.warning(
-            "step %s is not defined on this worker; run step %s stays queued for one that knows it",
-            name,
-            id,
-            extra={"action": "defer"},
-        )

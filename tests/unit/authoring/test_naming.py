@@ -94,8 +94,8 @@ PLACES = {
 def test_script_from_anywhere_has_the_names_of_the_worker(tmp_path: Path, place: str) -> None:
     """The worker is started, as `celery -A`, in a folder that the script need not be started in."""
     worker, name, typed, cwd = PLACES[place]
-    for folder in ("deep/other", worker):
-        (tmp_path / folder).mkdir(parents=True)
+    for part in ("deep/other", worker):
+        (tmp_path / part).mkdir(parents=True)
     file = tmp_path / worker / name
     file.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "project").mkdir(exist_ok=True)

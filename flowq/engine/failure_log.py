@@ -1,0 +1,82 @@
+"""What the log says of a step that has failed for good: one line for whoever reads it or is rung.
+
+A failure that nobody expects is an ERROR, with the traceback in the user's own code. A failure that
+the flow provides for, by `allow_failure`, by `tolerate` of a map or by a program that awaits the
+step and may catch it, is a WARNING in one line: the run goes on. The whole of it is in the row.
+"""
+
+import logging
+from types import TracebackType
+from typing import Final, TypeAlias
+
+from flowq.core.ids import RunId
+from flowq.core.spec import StepKind, StepSpec
+from flowq.engine.rows import Claim, Outcome
+
+logger = logging.getLogger(__name__)
+
+#: Modules whose frames end where the user's code begins.
+_MACHINERY: Final = tuple(
+    f"/flowq/{module}.py"
+    for module in ("engine/attempts", "engine/execution", "entrypoints/called")
+)
+
+_Info: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def log_failure(claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome) -> None:
+    """Log that a step has failed for good."""
+    key = claim.key if claim.map_index is None else f"{claim.key}[{claim.map_index}]"
+    extra = {"action": "fail", "run_id": str(claim.run_id), "step": key}
+    said = (key, claim.run_id, outcome.error_type, outcome.error_message)
+    provided = _provided_for(claim, step)
+    if provided is not None:
+        text = "%s of run %s has failed, " + provided + ": %s: %s"
+        logger.warning(text, *said, extra=extra)
+        return
+    info = without_machinery(error)
+    logger.error("%s of run %s has failed: %s: %s", *said, exc_info=info, extra=extra)
+
+
+def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called: bool) -> None:
+    """Log that a map has failed whose items were allowed to, up to a number; else each has said so.
+
+    Args:
+        run_id: Its run.
+        step: The map.
+        reason: How many items have failed, and the first of them.
+        called: Whether a program has called it.
+    """
+    if not _tolerates(step):
+        return
+    extra = {"action": "fail", "run_id": str(run_id), "step": step.key}
+    level = logging.WARNING if step.allow_failure or called else logging.ERROR
+    logger.log(level, "%s of run %s has failed: %s", step.key, run_id, reason, extra=extra)
+
+
+def without_machinery(error: BaseException) -> _Info:
+    """Return what a log prints of an error, without the frames that lead to the user's code."""
+    trace = error.__traceback__
+    first, frame = trace, trace
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename.endswith(_MACHINERY):
+            first = frame.tb_next
+        frame = frame.tb_next
+    return type(error), error, first or trace
+
+
+def _provided_for(claim: Claim, step: StepSpec) -> str | None:
+    """Say what goes on after the failure; None when nothing provides for it."""
+    if step.kind is StepKind.PROGRAM:
+        return None
+    if claim.map_index is not None and _tolerates(step):
+        return "which its map tolerates as far as it says"
+    if step.allow_failure:
+        return "which its flow allows"
+    if claim.spec is not None and claim.map_index is None:
+        return "which its program may catch"
+    return None
+
+
+def _tolerates(step: StepSpec) -> bool:
+    return step.map is not None and bool(step.map.tolerance.count or step.map.tolerance.percent)
