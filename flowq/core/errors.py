@@ -30,6 +30,7 @@ The type says whose move it is:
     ├── InvalidTransition      the table in `states` lacks it (a bug in flowq)
     └── Unavailable            Redis, database or store cannot be used now (operator)
         ├── RedisUnavailable   DatabaseUnavailable   StoreUnavailable
+        ├── DatabaseRefused    it said no to a statement of flowq's own (a bug, most likely)
         └── DatabaseNotMigrated   DatabaseTooNew   StoreAfterFork
 
 Each carries a `hint`: the next thing to type or change. Apart from the tree stands `StepCancelled`,
@@ -242,6 +243,13 @@ class RedisUnavailable(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     """The database does not answer."""
+
+
+class DatabaseRefused(Unavailable):
+    """The database has refused a statement of flowq's own; waiting for it is of no use.
+
+    No failure of the step whose row it was to write, though that step has to be tried again.
+    """
 
 
 class DatabaseNotMigrated(Unavailable):

@@ -9,6 +9,7 @@ database is its file; one in memory belongs to its connection and is the same as
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, text
@@ -53,6 +54,18 @@ def place_of(within: Session | Connection, dialect: str) -> Place:
         return Place(str(Path(file).resolve()) if file else f"memory {uuid4()}")
     database, schema = within.execute(_ASK_POSTGRES).one()
     return Place(database, schema)
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of a SQLite database; None of one in memory, and of another database."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or name in (None, "", ":memory:"):
+        return None
+    if "uri" in url.query:
+        if url.query.get("mode") == "memory":
+            return None
+        name = unquote(urlsplit(name).path) if name.startswith("file:") else name
+    return Path(name).absolute()
 
 
 def shown(url: URL) -> str:
