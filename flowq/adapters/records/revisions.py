@@ -5,18 +5,28 @@ needs no Alembic, which every command would have to load; `migrations` has what 
 revision to another.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Select, column, inspect, make_url, select, table
+from sqlalchemy import Connection, Select, column, inspect, select, table, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from flowq.adapters.records.connecting import open_engine
+from flowq.adapters.records.connecting import begin_on, open_engine, read_url
 from flowq.adapters.records.models import REVISION, VERSION_TABLE
-from flowq.adapters.records.places import shown
-from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew, DatabaseUnavailable
+from flowq.adapters.records.places import shown, sqlite_file
+from flowq.adapters.records.verdicts import translated
+from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew
+
+T = TypeVar("T")
 
 #: The revision of a database that has one.
 VERSION: Final[Select[Any]] = select(column("version_num")).select_from(table(VERSION_TABLE))
+_ELSEWHERE: Final = text(
+    """
+    SELECT current_setting('search_path'), array_agg(relnamespace::regnamespace::text)
+      FROM pg_catalog.pg_class WHERE relname = :name AND relkind = 'r'
+    """
+)
 
 
 def current(url: str) -> str | None:
@@ -25,21 +35,7 @@ def current(url: str) -> str | None:
     Raises:
         DatabaseUnavailable: it cannot be reached.
     """
-    engine = open_engine(url)
-    try:
-        with engine.connect() as connection:
-            if not inspect(connection).has_table(VERSION_TABLE):
-                return None
-            revision: str | None = connection.execute(VERSION).scalar()
-            return revision
-    except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise DatabaseUnavailable(
-            f"the database {shown(engine.url)} cannot be reached: {cause}",
-            hint="check FLOWQ_DATABASE_URL and that the server runs",
-        ) from error
-    finally:
-        engine.dispose()
+    return _asked(url, revision_of)
 
 
 def check(url: str) -> None:
@@ -50,7 +46,49 @@ def check(url: str) -> None:
         DatabaseNotMigrated: it is behind.
         DatabaseTooNew: it is ahead.
     """
-    check_revision(current(url), shown(make_url(url)))
+    parsed = read_url(url)
+    file = sqlite_file(parsed)
+    if file is not None and not file.exists():
+        check_revision(None, shown(parsed))
+    _asked(url, check_on)
+
+
+def _asked(url: str, ask: Callable[[Connection], T]) -> T | None:
+    engine = open_engine(url)
+    file = sqlite_file(engine.url)
+    try:
+        if file is not None and not file.exists():
+            return None  # to look at it would make it
+        with engine.connect() as connection:
+            begin_on(connection)
+            return ask(connection)
+    except SQLAlchemyError as error:
+        raise translated(error, engine.url) from error
+    finally:
+        engine.dispose()
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of the database of a connection; None when it has none."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision: str | None = connection.execute(VERSION).scalar()
+    return revision
+
+
+def check_on(connection: Connection) -> None:
+    """Raise unless the database of a connection is at the right revision; see `check`."""
+    revision, where = revision_of(connection), shown(connection.engine.url)
+    if revision is None and connection.dialect.name == "postgresql":
+        path, schemas = connection.execute(_ELSEWHERE, {"name": VERSION_TABLE}).one()
+        if schemas:
+            raise DatabaseNotMigrated(
+                f"the database {where} has no flowq tables in its search_path, which is "
+                f"{path or 'empty'}; there are some in the schema {' and '.join(schemas)}",
+                hint=f"ALTER ROLE … SET search_path = {schemas[0]}; or, for tables of its own in "
+                "the present one: flowq db upgrade",
+            )
+    check_revision(revision, where)
 
 
 def check_revision(revision: str | None, where: str) -> None:
