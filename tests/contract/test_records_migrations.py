@@ -1,6 +1,8 @@
 """Models and migrations agree, both ways, on both databases."""
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,26 @@ def test_database_is_made_from_nothing_taken_back_and_made_again(empty_url: str)
         migrations.downgrade(empty_url, "base")
         assert tables(empty_url) <= {VERSION_TABLE}
         assert revisions.current(empty_url) is None
+
+
+def test_upgrades_at_once_take_turns(empty_url: str) -> None:
+    with ProcessPoolExecutor(6, mp_context=get_context("spawn")) as processes:
+        list(processes.map(migrations.upgrade, [empty_url] * 6))
+
+    revisions.check(empty_url)
+
+
+def test_upgrade_that_fails_on_its_way_leaves_nothing(empty_url: str, tmp_path: Path) -> None:
+    (tmp_path / "new folder").mkdir()
+    engine = create_engine(empty_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE flow_signals (theirs INTEGER)"))
+    engine.dispose()
+
+    with pytest.raises(errors.DatabaseRefused, match="flow_signals"):
+        migrations.upgrade(empty_url)
+
+    assert tables(empty_url) == {"flow_signals"}
 
 
 def test_tables_of_others_are_left_alone(empty_url: str, tmp_path: Path) -> None:

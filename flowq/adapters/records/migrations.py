@@ -5,15 +5,22 @@ is kept in a table of flowq's own name, because the tables may live in a databas
 `alembic_version` already.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic import command
-from flowq.adapters.records.connecting import open_engine
-from flowq.adapters.records.places import shown
+from flowq.adapters.records.connecting import read_url
+from flowq.adapters.records.places import shown, sqlite_file
 from flowq.adapters.records.revisions import check_not_newer, current
+from flowq.adapters.records.verdicts import first_line, sqlstate, translated
+from flowq.core.errors import DatabaseUnavailable, Unavailable
+
+_NO_SCHEMA: Final = "3F000"
 
 
 def scripts() -> Path:
@@ -39,19 +46,43 @@ def upgrade(url: str, revision: str = "head") -> None:
     """Bring a database to a revision, creating the file of a SQLite database and its folder.
 
     Raises:
-        DatabaseUnavailable: it cannot be reached.
+        DatabaseUnavailable: it cannot be reached, or not be written.
         DatabaseTooNew: it is ahead of this code.
     """
-    engine = open_engine(url)
-    try:
-        if engine.url.get_backend_name() == "sqlite" and engine.url.database:
-            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-        check_not_newer(current(url), shown(engine.url))
-        command.upgrade(config(url), revision)
-    finally:
-        engine.dispose()
+    parsed = read_url(url)
+    file = sqlite_file(parsed)
+    if file is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseUnavailable(
+                f"the folder {file.parent} cannot be made: {error.strerror}",
+                hint="set FLOWQ_DATABASE_URL or FLOWQ_HOME to a place that this user can write",
+            ) from error
+    check_not_newer(current(url), shown(parsed))
+    _run(command.upgrade, url, revision)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take a database back to a revision; `base` removes all of flowq's tables."""
-    command.downgrade(config(url), revision)
+    """Take a database back to a revision; `base` removes all of flowq's tables.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached, or not be written.
+    """
+    _run(command.downgrade, url, revision)
+
+
+def _run(change: Callable[[Config, str], None], url: str, revision: str) -> None:
+    try:
+        change(config(url), revision)
+    except SQLAlchemyError as error:
+        raise _translated(error, read_url(url)) from error
+
+
+def _translated(error: SQLAlchemyError, url: URL) -> Unavailable:
+    if isinstance(error, DBAPIError) and sqlstate(error) == _NO_SCHEMA:
+        return DatabaseUnavailable(
+            f"the database {shown(url)} has no schema to make tables in: {first_line(error)}",
+            hint="CREATE SCHEMA …, and ALTER ROLE … SET search_path to it",
+        )
+    return translated(error, url)
