@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowq.core.usage import Tokens
+from flowq.core.usage import Reported
 
 _MILLION = Decimal(1_000_000)
 
@@ -26,9 +26,13 @@ class Price(BaseModel):
     cached: Decimal | None = Field(default=None, ge=0)
     call: Decimal = Field(default=Decimal(0), ge=0)
 
-    def of(self, tokens: Tokens) -> Decimal:
-        """Return the cost of a call."""
+    def of(self, used: Reported) -> Decimal | None:
+        """Return the cost of a call; None when it depends on what is not known of it."""
         cached = self.input if self.cached is None else self.cached
+        needs_input = bool(self.input or cached)
+        if (needs_input and not used.input_known) or (self.output and not used.output_known):
+            return None
+        tokens = used.tokens
         fresh = max(tokens.input - tokens.cached, 0)
-        used = self.input * fresh + cached * tokens.cached + self.output * tokens.output
-        return used / _MILLION + self.call
+        spent = self.input * fresh + cached * tokens.cached + self.output * tokens.output
+        return spent / _MILLION + self.call

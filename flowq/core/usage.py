@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import PlainSerializer
+
+#: More tokens than any call has, and what a column holds.
+_MOST: Final = 2**31 - 1
 
 
 def in_digits(cost: Decimal) -> str:
@@ -51,6 +54,49 @@ class Tokens:
         return Tokens(
             self.input + other.input, self.output + other.output, self.cached + other.cached
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a server says that a call has used, as far as that can be so.
+
+    A count that is missing comes as 0 through most libraries, and so do some that make no sense.
+    What is unknown counts as no tokens, and nothing that depends on it has a price.
+
+    Attributes:
+        tokens: What can be believed.
+        input_known: The tokens that were read are known: every call reads some.
+        output_known: Those that were written are: an answer that says something has some.
+    """
+
+    tokens: Tokens
+    input_known: bool = True
+    output_known: bool = True
+
+
+def reported(given: Any, written: Any, cached: Any, *, says_something: bool) -> Reported:
+    """Judge the counts of a server.
+
+    Args:
+        given: Input, cached ones included.
+        written: Output.
+        cached: Those of the input that were read from a cache.
+        says_something: Whether the answer holds anything that the model has written.
+    """
+    read, wrote, kept = _count(given), _count(written), _count(cached)
+    fits = kept is not None and kept <= (read or 0)
+    return Reported(
+        Tokens(read or 0, wrote or 0, min(kept or 0, read or 0)),
+        input_known=bool(read) and fits,
+        output_known=wrote is not None and (wrote > 0 or not says_something),
+    )
+
+
+def _count(value: Any) -> int | None:
+    """Return a number of tokens; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= _MOST and value == int(value) else None
 
 
 class CostStatus(StrEnum):

@@ -95,11 +95,17 @@ def _text_model(name: str) -> "Model":
     except ImportError as error:
         raise missing(error) from error
     provider, _, rest = name.partition(":")
-    if provider == "openai" and world.settings().openai_base_url:
+    if provider in ("openai", "openai-chat") and world.settings().openai_base_url:
         # Other servers speak chat completions; few speak what OpenAI's own is asked by default.
-        name = f"openai-chat:{rest}"
+        return _own_server_model(rest)
     asked: Model = _asked(name, lambda: infer_model(name, provider_factory=_provider))
     return asked
+
+
+def _own_server_model(name: str) -> "Model":
+    from flowq.llm.own_server import OwnServerModel  # noqa: PLC0415 - see the package
+
+    return OwnServerModel(name, provider=_provider("openai-chat"))
 
 
 def _image_model(name: str) -> "ImageGenerationModel":

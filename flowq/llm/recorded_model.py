@@ -29,7 +29,6 @@ class RecordedModel(WrapperModel):
             self.wrapped.system,
             self.wrapped.model_name,
             lambda: self.wrapped.request(messages, model_settings, model_request_parameters),
-            lambda answer: answer.usage,
         )
 
     @asynccontextmanager
@@ -48,4 +47,4 @@ class RecordedModel(WrapperModel):
             ) as stream,
         ):
             yield stream
-            call.used = stream.usage
+            call.answered(stream.get())

@@ -11,18 +11,19 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flowq.core.errors import FlowqError
-from flowq.core.usage import CostStatus, RequestStatus, Tokens
+from flowq.core.usage import CostStatus, RequestStatus, Tokens, reported
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model_calls import ModelCall, ModelCalls
 from flowq.llm import world
 from flowq.llm.failures import failure, is_foreign
 from flowq.llm.prices import cost_of
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelResponse
 
 
 @dataclass
@@ -71,7 +72,13 @@ class Call:
 
     recorded: ModelCall
     used: Any = None  #: The library's usage, once the model has answered.
+    says_something: bool = True  #: Whether its answer holds anything.
     object_key: str | None = None  #: What it has made, in the object store.
+
+    def answered(self, answer: "ModelResponse") -> None:
+        """Take what a model's answer says of itself."""
+        self.used = answer.usage
+        self.says_something = any(part.has_content() for part in answer.parts)
 
 
 def call_id() -> UUID | None:
@@ -133,9 +140,14 @@ async def _end(
     cost = Decimal(0) if cost_status is CostStatus.UNBILLED else None
     if call.used is not None:  # also when something failed after the answer: it was paid for
         used = call.used
-        tokens = Tokens(used.input_tokens, used.output_tokens, used.cache_read_tokens)
-        prices = world.settings().prices
-        cost, cost_status = cost_of(spent.provider, spent.model, tokens, used, prices=prices)
+        told = reported(
+            used.input_tokens,
+            used.output_tokens,
+            used.cache_read_tokens,
+            says_something=call.says_something,
+        )
+        tokens, prices = told.tokens, world.settings().prices
+        cost, cost_status = cost_of(spent.provider, spent.model, told, used, prices=prices)
     spent.add(call.recorded, tokens, cost)
     await call.recorded.end(
         status,
@@ -148,10 +160,10 @@ async def _end(
 
 
 async def recorded(
-    provider: str, model: str, ask: Callable[[], Awaitable[T]], used: Callable[[T], Any]
-) -> T:
+    provider: str, model: str, ask: Callable[[], "Awaitable[ModelResponse]"]
+) -> "ModelResponse":
     """Make a call and record it; raises as `calling`."""
     async with calling(provider, model) as call:
         answer = await ask()
-        call.used = used(answer)
+        call.answered(answer)
     return answer

@@ -49,7 +49,6 @@ async def text(
             found.system,
             found.model_name,
             lambda: model_request(found, messages, model_settings=asked),
-            lambda answer: answer.usage,
         )
     said = answer.text
     if not said:
@@ -85,5 +84,5 @@ async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
                 if part:
                     tell(part)
             answer = stream.get()
-            call.used = answer.usage
+            call.answered(answer)
     return answer

@@ -1,13 +1,16 @@
 """What tokens cost: by the setting, by the list, or unknown."""
 
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flowq.core.prices import Price
-from flowq.core.usage import CostStatus, Tokens
+from flowq.core.usage import CostStatus, Reported, Tokens, reported
 from flowq.llm.prices import cost_of
 
 
@@ -18,7 +21,11 @@ def cost(model: str, tokens: Tokens, provider: str = "openai", **prices: Price) 
         input_tokens=tokens.input, output_tokens=tokens.output, cache_read_tokens=tokens.cached
     )
     named = {name.replace("_", ":"): price for name, price in prices.items()}
-    return cost_of(provider, model, tokens, usage, prices=named)
+    return cost_of(provider, model, told(tokens), usage, prices=named)
+
+
+def told(tokens: Tokens) -> Reported:
+    return reported(tokens.input, tokens.output, tokens.cached, says_something=True)
 
 
 def test_known_model_has_its_price_without_a_network() -> None:
@@ -26,8 +33,8 @@ def test_known_model_has_its_price_without_a_network() -> None:
 
 
 def test_cached_tokens_cost_less() -> None:
-    whole, _ = cost("gpt-4o", Tokens(1000, 0))
-    cached, _ = cost("gpt-4o", Tokens(1000, 0, 800))
+    whole, _ = cost("gpt-4o", Tokens(1000, 1))
+    cached, _ = cost("gpt-4o", Tokens(1000, 1, 800))
 
     assert cached < whole
 
@@ -45,7 +52,7 @@ def test_setting_comes_before_the_list() -> None:
 
     named = cost("gpt-4o", Tokens(1_000_000, 500_000, 200_000), openai_gpt_4o=own)
     [spent] = {
-        cost_of("openai", "gpt-4o", Tokens(1_000_000, 500_000, 200_000), None, prices=prices)
+        cost_of("openai", "gpt-4o", told(Tokens(1_000_000, 500_000, 200_000)), None, prices=prices)
         for prices in ({"openai:gpt-4o": own}, {"gpt-4o": own})
     }
 
@@ -55,14 +62,74 @@ def test_setting_comes_before_the_list() -> None:
 
 def test_a_price_of_nothing_is_known_to_be_nothing() -> None:
     assert (Decimal(0), CostStatus.KNOWN) == cost_of(
-        "openai", "own", Tokens(5, 5), None, prices={"own": Price()}
+        "openai", "own", told(Tokens(5, 5)), None, prices={"own": Price()}
     )
 
 
 def test_cached_tokens_cost_like_others_when_nothing_is_said() -> None:
-    assert Decimal(1) == Price(input=Decimal(1)).of(Tokens(1_000_000, 0, 500_000))
+    assert Decimal(1) == Price(input=Decimal(1)).of(told(Tokens(1_000_000, 0, 500_000)))
 
 
 def test_no_price_is_negative() -> None:
     with pytest.raises(ValidationError):
         Price(input=Decimal(-1))
+
+
+OWN = Price(input=Decimal(5), output=Decimal(25))
+counts = st.integers(-10, 10) | st.integers() | st.floats() | st.booleans() | st.none() | st.text()
+
+
+@given(read=counts, written=counts, cached=counts, says_something=st.booleans())
+def test_a_cost_is_known_only_if_all_that_it_depends_on_is(
+    read: Any, written: Any, cached: Any, *, says_something: bool
+) -> None:
+    """No count of a server makes a cost of 0, or a negative one, or one that no column holds."""
+    used = reported(read, written, cached, says_something=says_something)
+
+    spent, status = cost_of("own", "m", used, None, prices={"m": OWN})
+
+    assert (spent is None) == (status is CostStatus.UNKNOWN)
+    assert spent is None or 0 < spent < 10**9
+    assert 0 <= used.tokens.cached <= used.tokens.input < 2**31
+    assert 0 <= used.tokens.output < 2**31
+
+
+@pytest.mark.parametrize(
+    "counts, price, known",
+    [
+        ((0, 0, 0), OWN, False),
+        ((10, 0, 0), OWN, False),
+        ((0, 10, 0), OWN, False),
+        ((10, 5, 11), OWN, False),
+        ((-1, 5, 0), OWN, False),
+        ((10, 2**31, 0), OWN, False),
+        ((10, 5, 10), OWN, True),
+        ((10, 0, 0), Price(input=Decimal(5)), True),
+        ((0, 10, 0), Price(output=Decimal(5)), True),
+        ((0, 10, 0), Price(cached=Decimal(5)), False),
+        ((0, 0, 0), Price(call=Decimal("0.04")), True),
+        ((0, 0, 0), Price(call=Decimal("0.04"), input=Decimal(5)), False),
+        ((0, 0, 0), Price(), True),
+        ((2**31 - 1, 5, 0), Price(input=Decimal(10**15)), False),
+    ],
+)
+def test_what_a_price_needs(counts: tuple[int, int, int], price: Price, *, known: bool) -> None:
+    used = reported(*counts, says_something=True)
+
+    spent, status = cost_of("own", "m", used, None, prices={"m": price})
+
+    assert (known, known) == (spent is not None, status is CostStatus.KNOWN)
+
+
+def test_an_answer_that_says_nothing_has_no_output() -> None:
+    used = reported(1_000_000, 0, 0, says_something=False)
+
+    assert (Decimal(5), CostStatus.KNOWN) == cost_of("own", "m", used, None, prices={"m": OWN})
+
+
+def test_what_the_list_cannot_price_is_unknown() -> None:
+    used = reported(10, 5, 0, says_something=True)
+
+    usage = SimpleNamespace(input_tokens="ten", output_tokens=5)
+
+    assert (None, CostStatus.UNKNOWN) == cost_of("openai", "gpt-4o", used, usage, prices={})

@@ -1,0 +1,36 @@
+"""Chat with a server of one's own, whose answer counts also when it says wrongly what it used.
+
+Many servers speak OpenAI's chat completions; some leave out counts of tokens, or send what is no
+number. The library refuses such an answer whole. It was given and may have been paid for: here what
+makes no sense is left out, and the cost of the call is unknown.
+"""
+
+from typing import Any, Final
+
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion
+from pydantic import ValidationError
+from pydantic_ai.models.openai import OpenAIChatModel
+
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+class OwnServerModel(OpenAIChatModel):
+    """A model of the server of FLOWQ_OPENAI_BASE_URL."""
+
+    def _validate_completion(self, response: ChatCompletion) -> Any:
+        return super()._validate_completion(
+            response.model_copy(update={"usage": usage_of(response.usage)})
+        )
+
+
+def usage_of(usage: Any) -> CompletionUsage | None:
+    """Return a server's usage as far as it can be read; a count that cannot is 0."""
+    if usage is None:
+        return None
+    try:
+        return CompletionUsage.model_validate(usage.model_dump(warnings=False))
+    except (ValidationError, AttributeError, ValueError):
+        given = {name: getattr(usage, name, None) for name in _COUNTS}
+        counts = {name: n if type(n) is int else 0 for name, n in given.items()}
+        return CompletionUsage.model_validate(counts)
