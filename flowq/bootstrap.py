@@ -309,6 +309,7 @@ def _policies(chosen: Settings) -> Policies:
         run_budget=chosen.run_budget,
         flow_budget=chosen.flow_budget,
         user_budget=chosen.user_budget,
+        unknown_cost=chosen.unknown_cost_usd,
         cancel_every=chosen.cancel_every,
         cancel_grace=chosen.cancel_grace,
         cleanup=chosen.cleanup,

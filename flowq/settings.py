@@ -239,6 +239,13 @@ class Settings(BaseSettings):
         None, gt=0, description="What they may cost in all runs of a `user_id` in a month."
     )
     user_monthly_tokens: int | None = Field(None, gt=0, description="Likewise, in tokens.")
+    unknown_cost_usd: Decimal = Field(
+        Decimal(0),
+        ge=0,
+        lt=10**9,
+        description="What a call of unknown cost counts for in budgets, in USD: no price of the "
+        "model, no word of what it used, no answer.",
+    )
     budget_action: BudgetAction = Field(
         BudgetAction.FAIL,
         description="What happens when one of these is spent: `fail` fails the step, `pause` "

@@ -322,6 +322,7 @@ def _model_calls(
         caller,
         guards_of(engine, meters),
         lambda: engine.results.objects,
+        engine.policies.unknown_cost,
     )
 
 

@@ -8,6 +8,7 @@ their own.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from functools import cached_property
 from threading import Lock
 from uuid import UUID
@@ -60,6 +61,8 @@ class Policies:
     run_budget: BudgetSpec | None = None
     flow_budget: BudgetSpec | None = None
     user_budget: BudgetSpec | None = None
+    #: What a call of unknown cost counts for in budgets, in USD.
+    unknown_cost: Decimal = Decimal(0)
     #: How long the code of a cancelled step has for each of the two ways of ending it.
     cancel_grace: timedelta = timedelta(seconds=10)
     #: How long a cancelled program may go on after it has seen the cancel.

@@ -12,16 +12,20 @@ by then: it was paid for.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from uuid import UUID
 
 from flowq.core.usage import CostStatus, RequestStatus, Tokens
 from flowq.engine.ports import ObjectStore
 from flowq.engine.request_log import RequestLog
 from flowq.engine.requests import Caller, EndedRequest, StartedRequest
+
+logger = logging.getLogger(__name__)
 
 #: Refuses a call by raising; gets who calls, the provider and the model.
 Guard = Callable[[Caller, str, str], None]
@@ -39,6 +43,8 @@ class ModelCall:
     recorded: "asyncio.Future[None]"  #: Done once it is; its error says why it is not.
     _caller: Caller
     _log: RequestLog | None
+    _model: str = ""
+    _presumed: Decimal = Decimal(0)
     _began: float = field(default_factory=time.monotonic)
 
     def end(
@@ -54,6 +60,8 @@ class ModelCall:
         """Record how the call has ended."""
         if self._log is None:
             return _done()
+        if cost is None and self._caller.meters and not self._presumed:
+            _warn(self._model)
         text = None if error is None else error.encode(errors="backslashreplace").decode()
         return self._log.write(
             EndedRequest(
@@ -66,6 +74,7 @@ class ModelCall:
                 round((time.monotonic() - self._began) * 1000),
                 text[:_ERROR_LIMIT] if text else None,
                 object_key,
+                self._presumed,
             )
         )
 
@@ -80,6 +89,7 @@ class ModelCalls:
         caller: Who calls.
         guards: Asked before each call, in their order.
         objects: Gives the store of what models make, images say.
+        presumed: USD that budgets count for a call of unknown cost.
     """
 
     log: RequestLog | None
@@ -87,6 +97,7 @@ class ModelCalls:
     caller: Caller = field(default_factory=Caller)
     guards: Sequence[Guard] = ()
     objects: Callable[[], ObjectStore] | None = None
+    presumed: Decimal = Decimal(0)
 
     def check(self, provider: str, model: str) -> None:
         """Ask the guards whether a call may be made; they may read the database.
@@ -103,7 +114,18 @@ class ModelCalls:
             self.new_id(), self.caller, provider[:_PROVIDER_LIMIT], model[:_NAME_LIMIT]
         )
         recorded = self.log.write(started) if self.log else _done()
-        return ModelCall(started.id, recorded, self.caller, self.log)
+        name = f"{started.provider}:{started.model}"
+        return ModelCall(started.id, recorded, self.caller, self.log, name, self.presumed)
+
+
+@cache
+def _warn(model: str) -> None:
+    """Say once for each model that a budget does not see all of what is spent."""
+    logger.warning(
+        "the cost of a call of %s is unknown, and budgets in USD do not count it: FLOWQ_PRICES "
+        "sets prices, FLOWQ_UNKNOWN_COST_USD what such calls count for",
+        model,
+    )
 
 
 def _done() -> "asyncio.Future[None]":

@@ -43,6 +43,7 @@ class EndedRequest:
     Attributes:
         cost: USD; None when it is unknown.
         object_key: The object that it made, say an image.
+        presumed: USD that budgets count when its cost is unknown.
     """
 
     id: UUID
@@ -54,6 +55,12 @@ class EndedRequest:
     latency_ms: int = 0
     error: str | None = None
     object_key: str | None = None
+    presumed: Decimal = Decimal(0)
+
+    @property
+    def charged(self) -> Decimal:
+        """What budgets count, in USD."""
+        return self.presumed if self.cost is None else self.cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from flowq.core.usage import CostStatus, RequestStatus, Tokens
 from flowq.engine import runs
 from flowq.engine.budgets import raise_budget
 from flowq.engine.engine import Policies
+from flowq.engine.model_calls import _warn
 from flowq.engine.pause import pause
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
@@ -532,3 +533,59 @@ def test_budget_of_an_enqueue_that_is_none_is_refused_and_nothing_runs(here: Sta
     with pytest.raises(errors.InvalidInput, match="a budget of 0 USD"):
         Twice.enqueue({"count": 1}, budget=Budget(usd=0))
     assert here.dispatcher.waiting == ()
+
+
+# --- what is unknown ------------------------------------------------------------------------------
+
+
+@step
+async def ask_unpriced(number: int) -> int:
+    made = step.context().model_calls
+    assert made is not None
+    await asyncio.to_thread(made.check, "fake", "unpriced")
+    calls["unpriced"] += 1
+    call = made.start("fake", "unpriced")
+    await call.recorded
+    await call.end(RequestStatus.COMPLETED, tokens=TOKENS)
+    return number
+
+
+@flow
+def unpriced(count: int) -> Any:
+    last: Any = 0
+    for number in range(count):
+        last = ask_unpriced.options(key=f"n{number}")(last)
+    return last
+
+
+def test_a_call_of_unknown_cost_counts_for_what_the_setting_says(records: SqlRecords) -> None:
+    stage = on(records, unknown_cost=Decimal("0.40"))
+
+    played = play(stage, unpriced, 6, budget=Budget(usd=1))
+
+    assert played.step("n3").error_type == "BudgetExceeded"
+    assert 3 == calls["unpriced"]
+    assert "$1.2 of $1" in played.error
+    # What is presumed is no cost.
+    assert (3000, Decimal(0)) == (played.view.tokens, played.view.cost)
+    assert 3 == played.view.unpriced
+
+
+def test_a_budget_that_does_not_see_a_call_says_so_once(
+    records: SqlRecords, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn.cache_clear()
+
+    played = play(on(records), unpriced, 3, budget=Budget(usd="0.01"))
+    free = play(on(records), unpriced, 3)
+
+    assert RunState.COMPLETED is played.status is free.status
+    [warning] = [one for one in caplog.messages if "FLOWQ_UNKNOWN_COST_USD" in one]
+    assert "fake:unpriced" in warning
+    assert 3000 == played.view.tokens
+
+
+def test_a_budget_in_tokens_sees_calls_of_unknown_cost(records: SqlRecords) -> None:
+    played = play(on(records), unpriced, 6, budget=Budget(tokens=2001))
+
+    assert played.step("n3").error_type == "BudgetExceeded"

@@ -170,7 +170,7 @@ class LlmRequestRepo(Repository):
         rates: dict[Limit, int] = {}
         for one in ending:
             for meter in one.caller.meters:
-                used = Usage(one.tokens.total, one.cost or Decimal(0))
+                used = Usage(one.tokens.total, one.charged)
                 charges[meter] = charges.get(meter, Usage()) + used
             for rate in one.caller.rates:
                 rates[rate] = rates.get(rate, 0) + one.tokens.total
