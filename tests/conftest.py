@@ -17,7 +17,7 @@ import redis
 from playwright.sync_api import Browser
 from sqlalchemy import URL
 
-from flowq import bootstrap
+from flowq import bootstrap, testing
 from flowq.adapters.records import migrations
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests import servers
@@ -29,6 +29,13 @@ FAULTS = (
     *("-cut", "-cutx1", "-badjson", "-badjsonx1", "-wrong", "-wrongx1", "-wrongx2", "-empty"),
     *("-30s", "-1s", "-0.2s"),
 )
+
+
+@pytest.fixture(autouse=True)
+def own_definitions() -> Iterator[None]:
+    """Let each test define steps and flows of its own, also when it runs many times."""
+    with testing.definitions():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -151,8 +151,8 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
         validate=inputs.check,
         annotation=lambda: dict[str, Any],
         program=program,
-        owner=cls,
         bind=functools.partial(_bind, cls),
+        subject=cls,
     )
     registry.add_flow(flow_type)
     return AsyncFlow(flow_type, program, inputs, Options(), {})

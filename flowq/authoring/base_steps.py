@@ -37,6 +37,7 @@ from flowq.authoring.naming import module_name
 from flowq.authoring.options import Duration, ErrorType, Options, changed, retry_policy
 from flowq.authoring.refs import Condition, Ref
 from flowq.authoring.steps import Step
+from flowq.authoring.tracing import caller
 from flowq.core.errors import IncompleteStep, InvalidFlow, InvalidInput
 from flowq.core.retries import RetryPolicy
 from flowq.core.usage import CostStatus
@@ -115,12 +116,19 @@ class BaseStep:
             InvalidFlow: another step has its name, or an option makes no sense.
         """
         super().__init_subclass__(**kwargs)
-        if "step_name" not in cls.__dict__ or not cls.step_name:
+        if "step_name" not in cls.__dict__ and cls.step_name:
+            raise InvalidFlow(
+                f"step class {cls.__qualname__} has the step_name of its base, {cls.step_name!r} "
+                f"({caller()})",
+                hint='give it one of its own, or step_name = "" if it is a base of others',
+            )
+        if not cls.step_name:
             return
         cls._complete()
         cached, key = cache_of(cls.cache)
         by = None if cached is None else partial(_cache_subject, cls, key)
-        registered = Registered(cls.step_name, _function(cls), by, partial(_model_of, cls))
+        model = partial(_model_of, cls)
+        registered = Registered(cls.step_name, _function(cls), by, model, owner=cls)
         options = changed(
             _options(cls),
             cache=cached,
@@ -162,7 +170,7 @@ class BaseStep:
         Raises:
             IncompleteStep: the class has no `step_name`.
         """
-        step = getattr(type(self), "_step", None)
+        step = vars(type(self)).get("_step")
         if step is None:
             raise IncompleteStep(
                 f"{type(self).__name__} has no step_name, so it is no step",

@@ -290,7 +290,7 @@ class FlowMaker:
             InvalidFlow: it cannot be one.
         """
         _check(function)
-        name = self._name or registered_name(function)
+        name = registered_name(function) if self._name is None else self._name
         inputs = Inputs(name, getattr(function, "__name__", name), function)
         is_program = inspect.iscoroutinefunction(function)
         if is_program and self._facts["on_failure"] is not FailurePolicy.FAIL_FAST:
@@ -308,6 +308,7 @@ class FlowMaker:
             annotation=lambda: inputs.returns,
             program=function if is_program else None,
             bind=inputs.bind,
+            subject=function,
         )
         registry.add_flow(flow_type)
         kind = AsyncFlow if is_program else Flow

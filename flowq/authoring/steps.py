@@ -298,7 +298,7 @@ def _define(
             f"whose result cannot be stored ({caller()})",
             hint="return a list",
         )
-    step_type = StepType(name or registered_name(function), function, cache_key)
+    step_type = StepType(registered_name(function) if name is None else name, function, cache_key)
     registry.add_step(step_type)
     return Step(step_type, options)
 

@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
 from itertools import count
-from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Final, TypeVar
 
 from flowq.authoring.refs import Ref
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import Reference
 from flowq.core.spec import StepSpec
+from flowq.engine.origins import is_ours, shown_place
 from flowq.engine.replay import Execution, current
 
 T = TypeVar("T")
@@ -125,22 +125,12 @@ def during(mode: Trace | Plain | None) -> Iterator[None]:
 def caller() -> str:
     """Return `file:line` of the author's code that led here, for messages."""
     frame = inspect.currentframe()
-    while frame and frame.f_back and _is_ours(frame):
+    while frame and frame.f_back and is_ours(frame):
         frame = frame.f_back
     assert frame is not None
-    return _shown(frame.f_code.co_filename, frame.f_lineno)
+    return shown_place(frame.f_code.co_filename, frame.f_lineno)
 
 
 def source(code: CodeType) -> str:
     """Return `file:line` of a function's definition, for messages."""
-    return _shown(code.co_filename, code.co_firstlineno)
-
-
-def _is_ours(frame: FrameType) -> bool:
-    module: str = frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] == "flowq"
-
-
-def _shown(file: str, line: int) -> str:
-    path, here = Path(file), Path.cwd()
-    return f"{path.relative_to(here) if path.is_relative_to(here) else path}:{line}"
+    return shown_place(code.co_filename, code.co_firstlineno)

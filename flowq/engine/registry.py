@@ -5,20 +5,21 @@ another worker may know it, so its step waits for that one.
 """
 
 import inspect
-import sys
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import Parameter
-from pathlib import Path
 from types import GenericAlias
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
 from flowq.core.errors import InvalidFlow, InvalidInput
+from flowq.core.names import check_name
 from flowq.core.spec import FlowSpec
 from flowq.engine.codecs import adapter_for
+from flowq.engine.origins import Origin, origin_of
 
 #: What a variadic parameter holds as a whole, from what one of its arguments is.
 _WHOLE: Mapping[Any, Callable[[Any], Any]] = {
@@ -36,12 +37,14 @@ class StepType:
         function: The callable; a coroutine function makes it an async step.
         cache_key: From its arguments to what tells calls apart whose results may be the same.
         model: From its arguments to the name of the model that it asks, if it is a step that does.
+        owner: The class that it is written as, if it is one.
     """
 
     name: str
     function: Callable[..., Any]
     cache_key: Callable[..., Any] | None = None
     model: Callable[[Mapping[str, Any]], str] | None = None
+    owner: type | None = None
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -97,8 +100,8 @@ class FlowType:
             module defines further down.
         program: Of an `async def` flow: the coroutine function, called with checked inputs by
             parameter. None for a `def` flow.
-        owner: The class that it is written as; two of them must not have one name.
         bind: From positional and named inputs to inputs by parameter; raises `InvalidInput`.
+        subject: The function or class that it is written as.
     """
 
     name: str
@@ -106,8 +109,8 @@ class FlowType:
     validate: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     annotation: Callable[[], Any] = lambda: Any
     program: Callable[..., Coroutine[Any, Any, Any]] | None = None
-    owner: type | None = None
     bind: Callable[[tuple[Any, ...], Mapping[str, Any]], Mapping[str, Any]] = _by_name
+    subject: Any = None
 
     @cached_property
     def returns(self) -> Any:
@@ -121,6 +124,7 @@ class Registry:
 
     steps: dict[str, StepType] = field(default_factory=dict)
     flows: dict[str, FlowType] = field(default_factory=dict)
+    _origins: dict[str, tuple[str, Origin]] = field(default_factory=dict)
     _listeners: list[Callable[[str], None]] = field(default_factory=list)
 
     def on_name(self, listener: Callable[[str], None]) -> None:
@@ -144,62 +148,66 @@ class Registry:
             ) from None
 
     def add_step(self, step: StepType) -> None:
-        """Register a step type. Defining the same function again (a reload) replaces it.
+        """Register a step type. The same definition once more, as in a reload, replaces it.
 
         Raises:
-            InvalidFlow: another function has this name.
+            InvalidFlow: it cannot have this name, or something else has it.
         """
-        known = self.steps.get(step.name)
-        if known is not None and not _same(known.function, step.function):
-            raise InvalidFlow(
-                f"two steps are named {step.name!r}: {_where(known.function)} and "
-                f"{_where(step.function)}",
-                hint='give one of them another name: @step(name="…")',
-            )
+        self._claim(step.name, "step", origin_of(step.owner or step.function, step.cache_key))
         self.steps[step.name] = step
-        self._announce(step.name)
 
     def add_flow(self, flow: FlowType) -> None:
-        """Register a flow; the newest definition of a name counts.
-
-        Raises:
-            InvalidFlow: a flow that is written as a class has this name, or is to get it.
-        """
-        known = self.flows.get(flow.name)
-        if known is not None and (known.owner or flow.owner) is not None:
-            one, other = known.owner or known.program, flow.owner or flow.program
-            if one is None or other is None or not _same(one, other):
-                taken = f" by {_where(one)}" if one is not None else ""
-                raise InvalidFlow(
-                    f"the flow_name {flow.name!r} is taken{taken}",
-                    hint="names of flows are unique: give one of them another",
-                )
+        """Register a flow; as `add_step`."""
+        self._claim(flow.name, "flow", origin_of(flow.subject or flow.trace))
         self.flows[flow.name] = flow
-        self._announce(flow.name)
 
-    def _announce(self, name: str) -> None:
-        for listener in self._listeners:
-            listener(name)
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Forget, at the end of the block, what is defined within it."""
+        all_: list[dict[str, Any]] = [self.steps, self.flows, self._origins]
+        before = [dict(one) for one in all_]
+        try:
+            yield
+        finally:
+            for one, was in zip(all_, before, strict=True):
+                one.clear()
+                one.update(was)
+
+    def place_of(self, name: str) -> str:
+        """Return where a step or a flow is defined: its qualified name, file and line."""
+        return str(self._origins[name][1])
+
+    def _claim(self, name: str, what: str, origin: Origin) -> None:
+        check_name(name, what, origin.place, own=origin.is_flowqs)
+        if name in self._origins:
+            used, known = self._origins[name]
+            if used != what or not origin.is_again(known):
+                both = f"two {what}s are" if used == what else f"a {used} and a {what} are"
+                raise InvalidFlow(
+                    f"{both} named {name!r}: {known} and {origin}",
+                    hint=_another_name(what, origin, known),
+                )
+            self._origins[name] = what, origin
+            return
+        self._origins[name] = what, origin
+        try:
+            for listener in self._listeners:
+                listener(name)
+        except BaseException:
+            del self._origins[name]
+            raise
 
 
-def _same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    # A script that is also imported defines its steps twice, as `__main__` and under its own name.
-    same_file = _file(one) is not None and _file(one) == _file(other)
-    return _where(one) == _where(other) or (same_file and one.__qualname__ == other.__qualname__)
-
-
-def _file(function: Callable[..., Any]) -> str | None:
-    inner = inspect.unwrap(function)
-    code = getattr(inner, "__code__", None)
-    # A step that is a class has no code of its own, but a module.
-    file = (
-        code.co_filename if code else getattr(sys.modules.get(inner.__module__), "__file__", None)
-    )
-    return str(Path(file).resolve()) if file else None
-
-
-def _where(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+def _another_name(what: str, origin: Origin, known: Origin) -> str:
+    is_class = isinstance(origin.subject, type)
+    if origin.place == known.place:
+        how = f'{what}_name = f"…"' if is_class else f'@{what}(name=f"…")'
+        return (
+            f"what is made many times needs a name of its own each time: {how}; "
+            "in a test: with flowq.testing.definitions(): …"
+        )
+    how = f'{what}_name = "…"' if is_class else f'@{what}(name="…")'
+    return f"give one of them another: {how}"
 
 
 #: The registry of this process.

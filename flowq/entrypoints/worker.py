@@ -36,6 +36,7 @@ from flowq.engine.stopping import pass_on
 from flowq.engine.sweeper import Sweeper
 from flowq.entrypoints.called import called, is_message_of_step
 from flowq.entrypoints.stopping import Bell, Watch, leave_child, leave_main, requeue
+from flowq.entrypoints.task_names import check_names, check_names_when_finalized
 from flowq.entrypoints.unknown import UnknownSteps
 from flowq.entrypoints.visible import guard
 from flowq.entrypoints.worker_events import EventBunches
@@ -77,6 +78,7 @@ def install(app: Celery) -> Celery:
     bootstrap.use_app(app)
     app.task(name=ADVANCE, ignore_result=True, shared=False)(_advance)
     app.task(name=COLLECT, ignore_result=True, shared=False)(_collect)
+    check_names_when_finalized(app, _OWN)
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
     app.steps["consumer"].add(EventBunches)
@@ -85,6 +87,7 @@ def install(app: Celery) -> Celery:
 
 
 def _add_task(app: Celery, name: str) -> None:
+    check_names(app, _OWN, [name])
     task = app.task(
         name=name,
         bind=True,
@@ -145,6 +148,10 @@ def _count_in_chord(task: "Task[Any, Any]") -> None:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the result backend
         logger.warning("a chord is left to the sweeper: %s", error, extra={"action": "chord"})
     task.request.chord = None
+
+
+#: What flowq's own tasks run.
+_OWN = (_advance, _collect, _run_step)
 
 
 def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None:
@@ -283,8 +290,9 @@ class SweeperStep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         self._sweeper: Sweeper | None = None
 
-    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery gives it
+    def start(self, parent: Any) -> None:
         """Begin to sweep."""
+        check_names(parent.app, _OWN)
         engine = bootstrap.engine()
         _process.watch(engine)
         self._sweeper = Sweeper(engine, bootstrap.settings().sweep_pause)

@@ -16,7 +16,8 @@
 The real engine runs in the test's own thread, on tables in memory.
 """
 
+from flowq.testing.definitions import definitions
 from flowq.testing.determinism import assert_deterministic
 from flowq.testing.runs import StartedRun, run, start
 
-__all__ = ["StartedRun", "assert_deterministic", "run", "start"]
+__all__ = ["StartedRun", "assert_deterministic", "definitions", "run", "start"]
