@@ -204,7 +204,7 @@ class Run(Generic[R_co]):
         Raises:
             RunNotFound: the run is gone.
         """
-        return pause.resume(bootstrap.engine(), self.id)
+        return budgets.resume_by_hand(bootstrap.engine(), self.id)
 
     def raise_budget(
         self, *, usd: Decimal | float | str | None = None, tokens: int | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from inspect import Parameter
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
@@ -19,6 +19,18 @@ from flowq.authoring.signatures import describe, describe_type
 from flowq.core.errors import InvalidFlow, InvalidInput
 
 _SHOWN = 80
+#: What Celery's `apply_async` takes and `enqueue` does not, with what there is instead.
+_INSTEAD: Final = {
+    "priority": "; runs have no priority: give urgent ones a queue and workers of their own, "
+    'my_step.options(queue="urgent")',
+    "queue": '; a queue belongs to a step: my_step.options(queue="…"), or task_routes of the app',
+    **dict.fromkeys(
+        ("countdown", "eta"),
+        "; a run begins at once: await flowq.sleep(…) in an `async def` flow, or use celery beat",
+    ),
+    "expires": "; deadline=… says when a run has to be over",
+    "task_id": "; idempotency_key=… makes a run the only one of its kind",
+}
 
 
 class Inputs:
@@ -102,7 +114,8 @@ class Inputs:
         for name in raw:
             if name not in self.signature.parameters:
                 near = get_close_matches(name, self.signature.parameters, n=1)
-                yield f"{name}: no such input" + (f", did you mean {near[0]}?" if near else "")
+                why = f", did you mean {near[0]}?" if near else _INSTEAD.get(name, "")
+                yield f"{name}: no such input{why}"
 
     def _invalid(self, problems: list[str]) -> InvalidInput:
         listed = "".join(f"\n  {problem}" for problem in problems)

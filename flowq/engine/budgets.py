@@ -201,6 +201,22 @@ def raise_budget(
     return state
 
 
+def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:
+    """Resume a run as `resume` does; warn if it was paused by a budget that is still spent."""
+    ending = engine.records.single(lambda tx: tx.runs.ending(run_id))
+    state = resume(engine, run_id)
+    paused = ending is not None and ending.status is RunState.PAUSED
+    if ending is not None and paused and (ending.error or "").startswith(_SPENT):
+        logger.warning(
+            "run %s was paused when its budget was spent, and is paused again at its next call of "
+            "a model; to let it spend more: flowq runs raise-budget %s --usd AMOUNT",
+            run_id,
+            run_id,
+            extra={"action": "resume", "run_id": str(run_id)},
+        )
+    return state
+
+
 def _check_raise(
     run_id: RunId, name: str, old: Decimal | int | None, new: Decimal | int | None
 ) -> None:

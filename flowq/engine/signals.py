@@ -8,6 +8,8 @@ What a wait says about its message, as a JSON schema, is checked while the sende
 Before the first wait for a name nothing is known; then the program passes over what does not fit.
 """
 
+import logging
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -23,6 +25,8 @@ from flowq.engine.ports import Transaction
 from flowq.engine.rows import NewSignal
 from flowq.engine.sending import after_commit
 from flowq.engine.submission import size_of
+
+logger = logging.getLogger(__name__)
 
 #: How many problems of one message an error lists.
 _LISTED = 10
@@ -52,6 +56,8 @@ def send_signal(
     wanted = engine.records.single(lambda tx: tx.signals.wanted(run_id, name))
     if wanted is not None:
         _check(name, wanted, signal.payload)
+    else:
+        _warn_of_slip(engine, run_id, name)
     if session is None:
         engine.records.single(lambda tx: tx.signals.insert(signal), once=True)
         _deliver_after_commit(engine, run_id)
@@ -143,6 +149,21 @@ def _payload(engine: Engine, name: str, payload: Any) -> Any:
         ) from error
     size_of(data, what, engine.policies.input_limit_bytes)
     return data
+
+
+def _warn_of_slip(engine: Engine, run_id: RunId, name: str) -> None:
+    """Warn of a name that the program has not waited for, and that is almost one it waits for."""
+    awaited = engine.records.single(lambda tx: tx.signals.awaited(run_id))
+    near = get_close_matches(name, awaited, n=1)
+    if near:
+        logger.warning(
+            "signal %r is kept until run %s waits for it, which it never has; now it waits for %r: "
+            "was that meant?",
+            name,
+            run_id,
+            near[0],
+            extra={"action": "signal", "run_id": str(run_id)},
+        )
 
 
 def _check(name: str, wanted: Any, data: Any) -> None:

@@ -24,7 +24,7 @@ from flowq.core.ids import RunId, child_run_id, node_id
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus, Tokens
 from flowq.engine import runs
-from flowq.engine.budgets import raise_budget
+from flowq.engine.budgets import raise_budget, resume_by_hand
 from flowq.engine.engine import Policies
 from flowq.engine.model_calls import _warn
 from flowq.engine.pause import pause
@@ -213,6 +213,23 @@ def test_run_is_paused_and_goes_on_where_it_stood_when_the_budget_is_raised(stag
     assert (played.result(), calls["ask"]) == (4, 5)
     assert played.view.tokens == 5000
     assert_invariants(stage.records)
+
+
+def test_resume_with_a_spent_budget_says_how_to_raise_it(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    played = play(stage, chain, 5, budget=Budget(tokens=2000, on_exceeded="pause"))
+
+    assert resume_by_hand(stage.engine, played.id) is RunState.RUNNING
+
+    stage.dispatcher.run(stage.engine)
+    assert played.status is RunState.PAUSED
+    said = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert [f"raise-budget {played.id}" in text for text in said] == [True]
+
+    pause(stage.engine, played.id, "ann")  # keeps the first reason
+    raise_budget(stage.engine, played.id, tokens=10_000)
+    assert len([one for one in caplog.records if one.levelname == "WARNING"]) == 1
 
 
 def test_budget_of_a_parent_pauses_the_whole_family(stage: Stage) -> None:

@@ -166,6 +166,20 @@ def test_signal_of_a_name_that_nobody_waits_for_is_kept(stage: Stage) -> None:
     assert [(1, False)] == signals(stage, played)
 
 
+def test_name_that_is_almost_a_waited_one_is_warned_of_and_kept(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    played = stage.play(approved)
+
+    for name in ("aprove", "thanks"):
+        send(played, name, True)
+
+    said = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(said) == 1
+    assert "'aprove' is kept" in said[0]
+    assert "waits for 'approve'" in said[0]
+
+
 def test_wait_that_takes_too_long_raises(stage: Stage) -> None:
     played = stage.play(patient, seconds=0.05)
 

@@ -95,6 +95,10 @@ class SqlSignals(Repository):
         row = self._run(_WANTED, {"p_run": run_id, "p_name": name}).first()
         return None if row is None else row[0] or {}
 
+    def awaited(self, run_id: RunId) -> list[str]:
+        """Return the names of the signals that a run waits for now."""
+        return [row[2] for row in self._run(_WAITING, {"p_run": run_id})]
+
     def lock(self, program: StepRunId) -> None:
         """Keep a program from beginning to wait until the commit."""
         self._run(_LOCK, {"p_id": program})

@@ -16,6 +16,9 @@ class SignalRows(Protocol):
     def wanted(self, run_id: RunId, name: str) -> Mapping[str, Any] | None:
         """Read what the newest wait for a signal of this name says about it; None without one."""
 
+    def awaited(self, run_id: RunId) -> list[str]:
+        """Names of the signals that a run waits for now."""
+
     def lock(self, program: StepRunId) -> None:
         """Keep a program from beginning to wait until the commit."""
 

@@ -69,6 +69,25 @@ def test_all_problems_are_told() -> None:
     assert told[6].endswith("-> list[str]")
 
 
+@pytest.mark.parametrize(
+    "name, instead",
+    [
+        ("priority", "options(queue="),
+        ("queue", "task_routes"),
+        ("countdown", "flowq.sleep"),
+        ("eta", "celery beat"),
+        ("expires", "deadline="),
+        ("task_id", "idempotency_key="),
+    ],
+)
+def test_option_of_celery_is_told_what_there_is_instead(name: str, instead: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        shop.type.validate({name: 1})
+
+    assert f"{name}: no such input" in str(caught.value)
+    assert instead in str(caught.value)
+
+
 def test_missing_field_of_a_model_is_named() -> None:
     """A path leads into the input."""
     with pytest.raises(InvalidInput, match=r"order\.id: expected a value, got nothing"):
