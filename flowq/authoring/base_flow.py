@@ -120,6 +120,19 @@ class BaseFlow:
 
         return submit(cls.flow.type, _as_dict(cls, inputs), **options)
 
+    @classmethod
+    async def aenqueue(
+        cls, inputs: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> "Run[dict[str, Any]]":
+        """Do what `enqueue` does without blocking the event loop; raises the same.
+
+        `session` is an `AsyncSession` on flowq's database.
+        """
+        refuse_enqueue(cls.flow.callee, cls.flow.call_options)
+        from flowq.client import asubmit  # noqa: PLC0415 - as in `execute`
+
+        return await asubmit(cls.flow.type, _as_dict(cls, inputs), **options)
+
 
 _WRITE = "write: async def _execute_flow_logic(self, inputs: dict) -> dict"
 

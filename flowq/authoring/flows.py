@@ -17,21 +17,18 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import (
-    TYPE_CHECKING,
     Any,
-    Final,
-    Generic,
     Literal,
     ParamSpec,
     Self,
     TypeVar,
-    Unpack,
     cast,
     overload,
 )
 
 from flowq.authoring.callee import Callee
-from flowq.authoring.calls import call, call_map, refuse_enqueue, refuse_of_runs
+from flowq.authoring.calls import call, call_map, refuse_of_runs
+from flowq.authoring.enqueueing import Enqueueing
 from flowq.authoring.inputs import Inputs
 from flowq.authoring.naming import registered_name
 from flowq.authoring.options import UNSET, Options, Unset, changed
@@ -43,19 +40,12 @@ from flowq.core.errors import InvalidFlow
 from flowq.core.graph import Graph
 from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
 from flowq.engine.registry import FlowType, registry
-from flowq.engine.submission import SubmitOptions
-
-if TYPE_CHECKING:
-    from flowq.client import Run
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: What `enqueue` takes beside inputs.
-_SUBMISSION: Final = SubmitOptions.__annotations__
 
-
-class Flow(Generic[P, R]):
+class Flow(Enqueueing[P, R]):
     """A graph of steps, written as a function; made by `@flow`.
 
     Attributes:
@@ -82,73 +72,6 @@ class Flow(Generic[P, R]):
         self.callee = Callee(
             StepKind.FLOW, flow_type.name, function, inputs.signature, self._check_arguments
         )
-
-    @overload
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]": ...
-    # No type says "these parameters and those": with an option, inputs are checked at the call.
-    @overload
-    def enqueue(self, *args: Any, idempotency_key: str | None, **inputs: Any) -> "Run[R]": ...
-    @overload
-    def enqueue(
-        self, *args: Any, deadline: datetime | timedelta | None, **inputs: Any
-    ) -> "Run[R]": ...
-    @overload
-    def enqueue(self, *args: Any, user_id: str | None, **inputs: Any) -> "Run[R]": ...
-    @overload
-    def enqueue(
-        self, *args: Any, metadata: Mapping[str, Any] | None, **inputs: Any
-    ) -> "Run[R]": ...
-    @overload
-    def enqueue(self, *args: Any, budget: Budget | None, **inputs: Any) -> "Run[R]": ...
-    @overload
-    def enqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
-    def enqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":
-        """Submit a run with these inputs and return at once.
-
-        Beside the inputs it takes what `options` takes for a run: `idempotency_key`, `deadline`,
-        `session`, `user_id`, `metadata`, `budget`. A parameter of the flow that has one of these
-        names is an input; then `flow.options(session=…).enqueue(…)` gives the other.
-
-        Raises:
-            InvalidInput: an input is missing, unknown, too large or of the wrong type; a run with
-                other inputs has the idempotency key; the session is on another database.
-            InvalidFlow: the flow's definition cannot run with them.
-            Unavailable: the database cannot be used now.
-        """
-        refuse_enqueue(self.callee, self.call_options)
-        # Here and not above: the client loads SQLAlchemy, which a module of steps does not need.
-        from flowq.client import submit  # noqa: PLC0415 - see above
-
-        own = self._inputs.signature.parameters
-        given = {name: kwargs[name] for name in kwargs if name in _SUBMISSION and name not in own}
-        inputs = {name: value for name, value in kwargs.items() if name not in given}
-        options = cast(SubmitOptions, {**self.submission, **given})
-        return submit(self.type, self._inputs.bind(args, inputs), **options)
-
-    def enqueue_many(
-        self,
-        inputs: "Iterable[Mapping[str, Any]]",
-        *,
-        idempotency_keys: Iterable[str] | None = None,
-        **options: Unpack[SubmitOptions],
-    ) -> "list[Run[R]]":
-        """Submit many runs at once: when one of them is refused, none is recorded.
-
-        Args:
-            inputs: The inputs of each run, by parameter: `[{"x": 1}, {"x": 2}]`.
-            idempotency_keys: The key of each run, in the same order.
-            options: `deadline`, `session`, `user_id`, `metadata`, the same for all of them.
-
-        Raises:
-            InvalidInput: an input is missing, unknown, too large or of the wrong type; says which.
-            InvalidFlow: the flow's definition cannot run with them.
-            Unavailable: the database cannot be used now.
-        """
-        refuse_enqueue(self.callee, self.call_options)
-        from flowq.client import submit_many  # noqa: PLC0415 - as in `enqueue`
-
-        merged = cast(SubmitOptions, {**self.submission, **options})
-        return submit_many(self.type, inputs, idempotency_keys=idempotency_keys, **merged)
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
         """Return the graph of a run with these inputs, without running anything.

@@ -21,6 +21,7 @@ from flowq.core.planner import plan
 from flowq.core.references import references
 from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
+from flowq.engine.ends import Ends
 from flowq.engine.leases import LeaseKeeper
 from flowq.engine.live import LivePrograms
 from flowq.engine.model_calls import Guard
@@ -206,6 +207,7 @@ class Engine:
     recent: RecentValues = field(init=False, default_factory=RecentValues)
     live: LivePrograms = field(init=False)
     requests: RequestLog = field(init=False)
+    ends: Ends = field(init=False)
     #: Asked before each call of a model; budgets are such guards.
     model_guards: list[Guard] = field(init=False, default_factory=list)
 
@@ -221,3 +223,4 @@ class Engine:
         object.__setattr__(self, "live", LivePrograms(self.policies.live_programs))
         requests = RequestLog(self.records, self.policies.outage_wait)
         object.__setattr__(self, "requests", requests)
+        object.__setattr__(self, "ends", Ends(self.records))

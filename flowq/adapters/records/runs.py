@@ -54,6 +54,9 @@ _OF_THIS = _S.flow_run_id == bindparam("p_run")
 _NODE = _S.map_index.is_(None)
 _OPEN_RUN = RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES))
 _STATUS = Prepared(select(RUNS.c.status).where(_THIS))
+_STATES = Prepared(
+    select(RUNS.c.id, RUNS.c.status).where(RUNS.c.id.in_(bindparam("p_keys", expanding=True)))
+)
 _DEFINITION = Prepared(
     select(
         RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id, cast(RUNS.c.spec, Text)
@@ -251,6 +254,10 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         """Read the state of a run."""
         state = self._run(_STATUS, {"p_run": run_id}).scalar()
         return None if state is None else RunState(state)
+
+    def states(self, run_ids: Sequence[RunId]) -> dict[RunId, RunState]:
+        """Read the states of runs; those that are gone are left out."""
+        return {RunId(row[0]): RunState(row[1]) for row in self._run_parts(_STATES, {}, run_ids)}
 
     def continued_as(self, run_id: RunId) -> RunId | None:
         """Read as which run a run has gone on."""

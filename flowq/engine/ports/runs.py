@@ -45,6 +45,9 @@ class RunRows(Protocol):
     def status(self, run_id: RunId) -> RunState | None:
         """Read the state of a run."""
 
+    def states(self, run_ids: Sequence[RunId]) -> dict[RunId, RunState]:
+        """Read the states of runs; those that are gone are left out."""
+
     def find(self, text: str) -> list[tuple[RunId, str]]:
         """Runs whose id begins with `text`, a few at most, with the names of their flows."""
 

@@ -5,35 +5,30 @@ gone as soon as they are not needed, and polling them costs Redis one request pe
 """
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, TypeVar, Unpack
+from functools import partial
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from flowq import bootstrap
+from flowq.client.awaiting import until_ended, within
+from flowq.client.events import RunEvents, refuse_to_hold_a_worker
 from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
-from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import budgets, cancel, pause, runs, signals
-from flowq.engine.blocking import would_block
+from flowq.engine import budgets, cancel, pause, signals
 from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
-from flowq.engine.following import follow
-from flowq.engine.registry import FlowType, registry
+from flowq.engine.registry import registry
 from flowq.engine.rows import RunView
-from flowq.engine.submission import SubmitOptions
 
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-#: Events that a thread reads ahead of async code.
-_AHEAD = 1_000
 #: Seconds after which a waiter looks at the row although nobody has rung.
-_LOOK_AGAIN = 1.0
+LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +104,59 @@ class Run(Generic[R_co]):
         """
         return self._follow(timeout)[1]
 
+    async def aresult(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - see `result`
+        """Wait for the run without blocking the event loop; arguments and errors as of `result`.
+
+        All runs that a process awaits share one thread and one connection to the database.
+        """
+        last, state = await self._afollow(timeout)
+        return await asyncio.to_thread(_value, last, state)
+
+    async def await_end(self, timeout: float | None = None) -> RunState:  # noqa: ASYNC109
+        """Do what `wait` does without blocking the event loop."""
+        return (await self._afollow(timeout))[1]
+
+    async def _afollow(self, seconds: float | None) -> "tuple[Run[R_co], RunState]":
+        deadline = None if seconds is None else time.monotonic() + seconds
+        last, state = self, await _await_end(self, seconds, deadline)
+        while state is RunState.COMPLETED:
+            following: Run[R_co] = await asyncio.to_thread(getattr, last, "newest")
+            if following == last:
+                break
+            last, state = following, await _await_end(following, seconds, deadline)
+        return last, state
+
+    @classmethod
+    async def aget(cls, run_id: UUID | str) -> "Run[Any]":
+        """Do what `get` does without blocking the event loop."""
+        return await asyncio.to_thread(cls.get, run_id)
+
+    async def aview(self) -> RunView:
+        """Do what `view` does without blocking the event loop."""
+        return await asyncio.to_thread(self.view)
+
+    async def acancel(self, reason: str | None = None) -> RunState:
+        """Do what `cancel` does without blocking the event loop."""
+        return await asyncio.to_thread(self.cancel, reason)
+
+    async def apause(self, reason: str | None = None) -> RunState:
+        """Do what `pause` does without blocking the event loop."""
+        return await asyncio.to_thread(self.pause, reason)
+
+    async def aresume(self) -> RunState:
+        """Do what `resume` does without blocking the event loop."""
+        return await asyncio.to_thread(self.resume)
+
+    async def asend_signal(self, name: str, payload: Any = None, *, session: object = None) -> None:
+        """Do what `send_signal` does without blocking the event loop.
+
+        Args:
+            name: Which signal.
+            payload: What it says: JSON data, or a pydantic model.
+            session: An `AsyncSession` on flowq's database.
+        """
+        await within(session, partial(self.send_signal, name, payload))
+
     def _follow(self, timeout: float | None) -> "tuple[Run[R_co], RunState]":
         """Wait for the last run as which this one goes on; return that, and its state."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -138,7 +186,7 @@ class Run(Generic[R_co]):
             InvalidInput: while it is used: `after` is no id of an event.
             RunNotFound: while it is used: the run is gone.
         """
-        return RunEvents(self, after, timeout, wait=wait)
+        return RunEvents(self.id, self.flow_name, after, timeout, wait=wait)
 
     def cancel(self, reason: str | None = None) -> RunState:
         """Cancel the run and its child runs; what has ended stays as it ended.
@@ -241,158 +289,55 @@ class Run(Generic[R_co]):
             ResultMissing: it completed, but a large result is gone from the store.
         """
         last, state = self._follow(timeout)
-        if state is not RunState.COMPLETED:
-            error = last.view().error or "no reason was recorded"
-            kind = RunFailed if state is RunState.FAILED else RunCancelled
-            raise kind(f"run {last.id} {state}: {error}", hint=f"flowq runs show {last.id}")
-        engine = bootstrap.engine()
-        definition = engine.definitions.get(last.id).definition
-        value = output(engine, definition)
-        flow = registry.flows.get(self.flow_name)
-        if flow is None:
-            return value  # type: ignore[no-any-return]
-        where = f"the output of {self.flow_name}"
-        return coerce(value, adapter_for(flow.returns), where=where)  # type: ignore[no-any-return]
+        return _value(last, state)
+
+
+def _value(run: Run[R], state: RunState) -> R:
+    """Return the result of a run, which has ended."""
+    if state is not RunState.COMPLETED:
+        error = run.view().error or "no reason was recorded"
+        kind = RunFailed if state is RunState.FAILED else RunCancelled
+        raise kind(f"run {run.id} {state}: {error}", hint=f"flowq runs show {run.id}")
+    engine = bootstrap.engine()
+    definition = engine.definitions.get(run.id).definition
+    value = output(engine, definition)
+    flow = registry.flows.get(run.flow_name)
+    if flow is None:
+        return value  # type: ignore[no-any-return]
+    where = f"the output of {run.flow_name}"
+    return coerce(value, adapter_for(flow.returns), where=where)  # type: ignore[no-any-return]
 
 
 def _wait(run: Run[Any], timeout: float | None, deadline: float | None) -> RunState:
     if (state := run.status) in TERMINAL_RUN_STATES:
         return state
-    _refuse_to_hold_a_worker(run)
+    refuse_to_hold_a_worker(run.id, run.flow_name)
     with bootstrap.engine().events.listening(run.id) as wait:
         while (state := run.status) not in TERMINAL_RUN_STATES:
-            left = _LOOK_AGAIN if deadline is None else deadline - time.monotonic()
+            left = LOOK_AGAIN if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise ResultTimeout(
-                    f"run {run.id} is still {state} after {timeout:g} s",
-                    hint=f"it waits for: flowq runs resume {run.id}"
-                    if state is RunState.PAUSED
-                    else f"it goes on; see: flowq runs show {run.id}",
-                )
-            wait(min(_LOOK_AGAIN, left))
+                raise _too_late(run, state, timeout)
+            wait(min(LOOK_AGAIN, left))
     return state
 
 
-def _refuse_to_hold_a_worker(run: Run[Any]) -> None:
-    """Raise `WouldBlock` if the run has not ended, and waiting for it would hold a worker."""
-    error = would_block(run.id, run.flow_name, bootstrap.serves_tasks)
-    if error is not None and run.status not in TERMINAL_RUN_STATES:
-        raise error
-
-
-class RunEvents:
-    """The events of a run; each `for` and `async for` begins where it was told to.
-
-    In async code a thread of its own reads them, for as long as the loop lasts.
-    """
-
-    def __init__(
-        self, run: Run[Any], after: str | None, timeout: float | None, *, wait: bool
-    ) -> None:
-        self._run = run
-        self._after = after
-        self._timeout = timeout
-        self._wait = wait
-
-    def __iter__(self) -> Iterator[Event]:
-        if self._wait:
-            _refuse_to_hold_a_worker(self._run)
-        return self._follow(lambda: False)
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        if self._wait:
-            _refuse_to_hold_a_worker(self._run)  # not in the thread, which is none of the step's
-        left = threading.Event()
-        events = in_thread(lambda: self._follow(left.is_set))
-        try:
-            async for event in events:
-                yield event
-        finally:
-            left.set()
-
-    def _follow(self, stopped: Callable[[], bool]) -> Iterator[Event]:
-        return follow(
-            bootstrap.engine(),
-            self._run.id,
-            after=self._after,
-            timeout=self._timeout,
-            wait=self._wait,
-            stopped=stopped,
-        )
-
-
-async def in_thread(make: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
-    """Go through an iterator in a thread, a bounded number of events ahead."""
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-    room = threading.Semaphore(_AHEAD)
-
-    def put(what: Event | BaseException | None) -> None:
-        # The loop may have ended while the thread was waiting: then nobody listens.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(arrived.put_nowait, what)
-
-    def run() -> None:
-        try:
-            for event in make():
-                room.acquire()
-                put(event)
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the reader
-            put(error)
-        else:
-            put(None)
-
-    threading.Thread(target=run, name="flowq-reader", daemon=True).start()
+async def _await_end(run: Run[Any], seconds: float | None, deadline: float | None) -> RunState:
     try:
-        while (what := await arrived.get()) is not None:
-            if isinstance(what, BaseException):
-                raise what
-            room.release()
-            yield what
-    finally:
-        room.release(_AHEAD * 2)  # lets the thread see that it is to leave
+        state = await until_ended(run.id, run.flow_name, deadline)
+    except TimeoutError:
+        now = await asyncio.to_thread(lambda: run.status)
+        if now in TERMINAL_RUN_STATES:
+            return now
+        raise await asyncio.to_thread(_too_late, run, now, seconds) from None
+    if state is None:
+        raise run._not_there()  # noqa: SLF001 - of this module
+    return state
 
 
-def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:
-    """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
-    bootstrap.refuse_eager()
-    return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)
-
-
-def execute(flow: FlowType, inputs: Mapping[str, Any]) -> Any:
-    """Carry out a run in threads of this process, with records as of any other; wait for it.
-
-    Raises:
-        InvalidInput: the inputs are wrong; nothing was recorded.
-        RunCancelled: someone has cancelled the run.
-        Exception: what the flow's own code has raised.
-    """
-    engine, dispatcher = bootstrap.engine_here()
-    run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
-    with dispatcher.watching(run.id) as watch:
-        runs.submit(engine, flow, inputs, run_id=run.id, mode="sync")
-        while run.newest.status not in TERMINAL_RUN_STATES:
-            # Others may go on with it, too.
-            watch.moved.wait(_LOOK_AGAIN)
-            watch.moved.clear()
-        try:
-            return run.result()
-        except RunFailed as failure:
-            if watch.error is None:
-                raise
-            raise watch.error from failure
-
-
-def submit_many(
-    flow: FlowType,
-    inputs: Iterable[Mapping[str, Any]],
-    *,
-    idempotency_keys: Iterable[str] | None = None,
-    **options: Unpack[SubmitOptions],
-) -> list[Run[Any]]:
-    """Start many runs and return their handles; raises what `runs.submit_many` raises."""
-    bootstrap.refuse_eager()
-    ids = runs.submit_many(
-        bootstrap.engine(), flow, inputs, idempotency_keys=idempotency_keys, **options
+def _too_late(run: Run[Any], state: RunState, timeout: float | None) -> ResultTimeout:
+    return ResultTimeout(
+        f"run {run.id} is still {state} after {timeout:g} s",
+        hint=f"it waits for: flowq runs resume {run.id}"
+        if state is RunState.PAUSED
+        else f"it goes on; see: flowq runs show {run.id}",
     )
-    return [Run(run_id, flow.name) for run_id in ids]

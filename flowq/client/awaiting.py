@@ -1,0 +1,62 @@
+"""The client in async code: nothing here blocks the event loop.
+
+The engine is synchronous. What takes a moment runs in a thread of the loop's pool; what may take
+long, the end of a run, is waited for by `flowq.engine.ends`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flowq import bootstrap
+from flowq.client.events import refuse_to_hold_a_worker
+from flowq.core.errors import InvalidInput
+from flowq.core.ids import RunId
+from flowq.core.states import RunState
+
+T = TypeVar("T")
+
+
+async def within(session: Any, work: Callable[..., T]) -> T:
+    """Do some work in a thread, or in the transaction of an `AsyncSession`.
+
+    Args:
+        session: An `AsyncSession` or `AsyncConnection`; None for a transaction of its own.
+        work: Takes the synchronous `session=` when there is one.
+
+    Raises:
+        InvalidInput: the session is none of async code.
+    """
+    if session is None:
+        return await asyncio.to_thread(work)
+    run_sync = getattr(session, "run_sync", None)
+    if run_sync is None:
+        raise InvalidInput(
+            f"session= is a {type(session).__qualname__}, which blocks the event loop",
+            hint="give an AsyncSession, or call enqueue(…, session=session) in synchronous code",
+        )
+    result: T = await run_sync(lambda plain: work(session=plain))
+    return result
+
+
+async def until_ended(run_id: RunId, flow_name: str, deadline: float | None) -> RunState | None:
+    """Wait for the end of a run.
+
+    Args:
+        run_id: The run.
+        flow_name: Of its flow.
+        deadline: On the clock of `time.monotonic`; None waits as long as it takes.
+
+    Returns:
+        Its terminal state; None if there is no such run any more.
+
+    Raises:
+        TimeoutError: it has not ended by then.
+        WouldBlock: it has not ended, and a worker runs this.
+    """
+    engine = await asyncio.to_thread(bootstrap.engine)
+    refuse_to_hold_a_worker(run_id, flow_name)
+    left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+    async with asyncio.timeout(left):
+        return await engine.ends.ended(run_id)

@@ -1,0 +1,81 @@
+"""Starting runs: on workers, or here and now."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, Unpack
+
+from flowq import bootstrap
+from flowq.client.awaiting import within
+from flowq.client.run import LOOK_AGAIN, Run
+from flowq.core.errors import RunFailed
+from flowq.core.ids import RunId
+from flowq.core.states import TERMINAL_RUN_STATES
+from flowq.engine import runs
+from flowq.engine.registry import FlowType
+from flowq.engine.submission import SubmitOptions
+
+
+def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:
+    """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
+    bootstrap.refuse_eager()
+    return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)
+
+
+async def asubmit(
+    flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
+) -> Run[Any]:
+    """Do what `submit` does without blocking the event loop; `session` is an `AsyncSession`."""
+    session = options.pop("session", None)
+    return await within(session, partial(submit, flow, inputs, **options))
+
+
+def execute(flow: FlowType, inputs: Mapping[str, Any]) -> Any:
+    """Carry out a run in threads of this process, with records as of any other; wait for it.
+
+    Raises:
+        InvalidInput: the inputs are wrong; nothing was recorded.
+        RunCancelled: someone has cancelled the run.
+        Exception: what the flow's own code has raised.
+    """
+    engine, dispatcher = bootstrap.engine_here()
+    run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
+    with dispatcher.watching(run.id) as watch:
+        runs.submit(engine, flow, inputs, run_id=run.id, mode="sync")
+        while run.newest.status not in TERMINAL_RUN_STATES:
+            # Others may go on with it, too.
+            watch.moved.wait(LOOK_AGAIN)
+            watch.moved.clear()
+        try:
+            return run.result()
+        except RunFailed as failure:
+            if watch.error is None:
+                raise
+            raise watch.error from failure
+
+
+def submit_many(
+    flow: FlowType,
+    inputs: Iterable[Mapping[str, Any]],
+    *,
+    idempotency_keys: Iterable[str] | None = None,
+    **options: Unpack[SubmitOptions],
+) -> list[Run[Any]]:
+    """Start many runs and return their handles; raises what `runs.submit_many` raises."""
+    bootstrap.refuse_eager()
+    ids = runs.submit_many(
+        bootstrap.engine(), flow, inputs, idempotency_keys=idempotency_keys, **options
+    )
+    return [Run(run_id, flow.name) for run_id in ids]
+
+
+async def asubmit_many(
+    flow: FlowType,
+    inputs: Iterable[Mapping[str, Any]],
+    *,
+    idempotency_keys: Iterable[str] | None = None,
+    **options: Unpack[SubmitOptions],
+) -> list[Run[Any]]:
+    """Do what `submit_many` does without blocking the event loop; `session` as in `asubmit`."""
+    session = options.pop("session", None)
+    work = partial(submit_many, flow, inputs, idempotency_keys=idempotency_keys, **options)
+    return await within(session, work)

@@ -1,0 +1,117 @@
+"""Waiting in coroutines for the ends of runs: one thread reads the rows for all of them.
+
+A coroutine may not block its event loop, and a thread or a connection for each run that is awaited
+would be too many where a web server awaits a thousand. So one thread per process asks for the
+states of all awaited runs in one statement: every 20 ms for runs that are awaited since a moment,
+less often for others. It begins with the first waiter and ends with the last.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowq.core.errors import Unavailable
+from flowq.core.ids import RunId
+from flowq.core.states import OPEN_RUN_STATES, RunState
+from flowq.engine.ports import Records
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks: a tenth of the time since the newest waiter came, within these.
+_SHORTEST: Final = 0.02
+_LONGEST: Final = 0.5
+#: Seconds after which a look that has failed is repeated.
+_AGAIN: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    run_id: RunId
+    loop: asyncio.AbstractEventLoop
+    ended: "asyncio.Future[RunState | None]"
+    since: float = field(default_factory=time.monotonic)
+
+    def tell(self, what: RunState | Exception | None) -> None:
+        """Wake the coroutine, from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self._resolve, what)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            logger.debug("nobody waits for run %s any more", self.run_id)
+
+    def _resolve(self, what: RunState | Exception | None) -> None:
+        if self.ended.done():
+            return
+        if isinstance(what, Exception):
+            self.ended.set_exception(what)
+        else:
+            self.ended.set_result(what)
+
+
+class Ends:
+    """What coroutines of one process wait for.
+
+    Args:
+        records: The database.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._lock = threading.Lock()
+        self._came = threading.Event()
+        self._waiters: list[_Waiter] = []
+        self._pid = 0
+
+    def ended(self, run_id: RunId) -> "asyncio.Future[RunState | None]":
+        """Return what is done once a run has ended, from a coroutine.
+
+        Its result is the terminal state, and None if there is no such run any more. An outage of
+        the database is waited out.
+        """
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(run_id, loop, loop.create_future())
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid, self._waiters = os.getpid(), []
+                threading.Thread(target=self._run, name="flowq-ends", daemon=True).start()
+            self._waiters.append(waiter)
+        self._came.set()
+        return waiter.ended
+
+    def _run(self) -> None:
+        while True:
+            self._came.clear()
+            with self._lock:
+                self._waiters = [one for one in self._waiters if not one.ended.done()]
+                if not self._waiters:
+                    self._pid = 0
+                    return
+                waiters = list(self._waiters)
+            self._came.wait(self._look(waiters))
+
+    def _look(self, waiters: list[_Waiter]) -> float:
+        """Wake those whose run has ended; return how long to wait until the next look."""
+        asked = {waiter.run_id for waiter in waiters}
+        try:
+            states = self._records.single(lambda tx: tx.runs.states(list(asked)))
+        except Unavailable as error:
+            logger.debug("the ends of runs cannot be read now: %s", error)
+            return _AGAIN
+        except Exception as error:  # noqa: BLE001 - raised again by those who wait
+            self._tell(waiters, dict.fromkeys((one.run_id for one in waiters), error))
+            return 0.0
+        ended = [one for one in waiters if states.get(one.run_id) not in OPEN_RUN_STATES]
+        self._tell(ended, states)
+        newest = max(waiter.since for waiter in waiters)
+        return min(max((time.monotonic() - newest) / 10, _SHORTEST), _LONGEST)
+
+    def _tell(self, waiters: list[_Waiter], what: Mapping[RunId, RunState | Exception]) -> None:
+        for waiter in waiters:
+            waiter.tell(what.get(waiter.run_id))
+        told = {id(waiter) for waiter in waiters}
+        with self._lock:
+            self._waiters = [one for one in self._waiters if id(one) not in told]
