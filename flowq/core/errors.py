@@ -14,6 +14,7 @@ The type says whose move it is:
     │   ├── NotSerializable    no codec can store it          (final)
     │   ├── BudgetExceeded     what it may spend is spent     (final)
     │   ├── StepTimeout        took longer than allowed       (retried)
+    │   ├── TaskRevoked        an operator revoked its Celery task  (final)
     │   ├── ModelUnavailable   429, 5xx, no connection        (retried, not before its retry_after)
     │   ├── ModelRefused       no key, or any other 4xx       (final)
     │   ├── FetchFailed        a URL does not answer, or not as it should  (retried)
@@ -117,6 +118,10 @@ class BudgetExceeded(StepError):
 
 class StepTimeout(StepError):
     """An attempt took longer than the step's timeout."""
+
+
+class TaskRevoked(StepError):
+    """The Celery task of a step was revoked, or its message has expired. Never retried."""
 
 
 class ModelUnavailable(StepError):

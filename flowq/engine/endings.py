@@ -131,8 +131,8 @@ def failed(
     """Record a failed attempt: another one follows, or the step has failed."""
     reach(FaultPoint.BEFORE_FAIL)
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
-    outcome = _outcome(step, error, inputs, started)
-    delay = _retry_delay(engine, claim, step.retry, error)
+    outcome = outcome_of(step, error, inputs, started)
+    delay = delay_after(engine, claim, step.retry, error)
     if delay is not None:
         if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
@@ -156,7 +156,7 @@ def failed(
     return Ended(Ending.FAILED, error)
 
 
-def _outcome(
+def outcome_of(
     step: StepSpec, error: BaseException, inputs: Mapping[str, Any], started: float
 ) -> Outcome:
     """Return what the row of a failed attempt says."""
@@ -194,7 +194,7 @@ def _failed_apart(
     return Ended(Ending.FAILED, error)
 
 
-def _retry_delay(
+def delay_after(
     engine: Engine, claim: Claim, policy: RetryPolicy, error: BaseException
 ) -> timedelta | None:
     """Return when a failed attempt is followed by another; None when it is not."""

@@ -34,6 +34,7 @@ from flowq.engine.outages import wait_out
 from flowq.engine.registry import registry
 from flowq.engine.stopping import pass_on
 from flowq.engine.sweeper import Sweeper
+from flowq.entrypoints import worker_cuts
 from flowq.entrypoints.called import called, is_message_of_step
 from flowq.entrypoints.stopping import Bell, Watch, leave_child, leave_main, requeue
 from flowq.entrypoints.task_names import check_names, check_names_when_finalized
@@ -47,6 +48,8 @@ logger = logging.getLogger(__name__)
 _LONGEST_COUNTDOWN = 60.0
 #: Characters of an error that Celery is told.
 _LONGEST_TEXT = 4000
+#: Of a worker's main process; who only sends need not load them.
+_REQUESTS = "flowq.entrypoints.worker_requests"
 
 _installed: list[Celery] = []
 _main: list[int] = []
@@ -76,8 +79,9 @@ def install(app: Celery) -> Celery:
     mend_kombu()
     _connect_signals()
     bootstrap.use_app(app)
-    app.task(name=ADVANCE, ignore_result=True, shared=False)(_advance)
-    app.task(name=COLLECT, ignore_result=True, shared=False)(_collect)
+    own = f"{_REQUESTS}:OwnRequest"
+    app.task(name=ADVANCE, ignore_result=True, shared=False, Request=own)(_advance)
+    app.task(name=COLLECT, ignore_result=True, shared=False, Request=own)(_collect)
     check_names_when_finalized(app, _OWN)
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
@@ -98,6 +102,7 @@ def _add_task(app: Celery, name: str) -> None:
         max_retries=None,
         # flowq itself logs what has failed, as an ERROR or as what its flow provides for.
         throws=(Exception,),
+        Request=f"{_REQUESTS}:StepRequest",
     )
     task(_run_step)
 
@@ -118,6 +123,7 @@ def _collect() -> None:
 
 def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
     """Run one attempt of the step run whose id is this task's id; or do what was called."""
+    worker_cuts.begins(task)
     if not is_message_of_step(str(task.request.id), args, kwargs):
         return called(task, args, kwargs)
     error: BaseException | None = None
@@ -320,6 +326,11 @@ def _connect_signals() -> None:
     signals.worker_process_init.connect(_prepare_child)
     signals.worker_process_shutdown.connect(_tell_the_rest)
     signals.worker_shutting_down.connect(_ring)
+    worker_cuts.connect(_is_step)
+
+
+def _is_step(task: Any) -> bool:
+    return task.app in _installed and (task.name in registry.steps or task.name in registry.flows)
 
 
 def _guard_log(logger: logging.Logger, **_: Any) -> None:

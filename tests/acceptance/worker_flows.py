@@ -394,3 +394,63 @@ def raising(names: list[str], folder: str) -> Any:
         raises.map(names, folder=folder, tolerate=most),
         raises_async.map(names, folder=folder, tolerate=most),
     )
+
+
+@step
+def goes_on(folder: str, seconds: float = 20) -> Any:
+    """Say that it has begun, and go on for a long while."""
+    (Path(folder) / f"begun-{time.monotonic()}").touch()
+    time.sleep(seconds)
+    return seconds
+
+
+@step
+async def goes_on_async(folder: str) -> int:
+    (Path(folder) / "begun").touch()
+    await asyncio.sleep(60)
+    return 1
+
+
+@flow
+def long(folder: str) -> Any:
+    return goes_on(folder)
+
+
+@flow
+def some_double(count: int) -> Any:
+    return double.map(list(range(count)), tolerate=1)
+
+
+@flow
+def long_async(folder: str) -> Any:
+    return goes_on_async(folder)
+
+
+@flow
+async def long_program(folder: str) -> Any:
+    return await goes_on(folder, 2)
+
+
+@step(retries=1, retry_delay=0.01)
+def too_long(folder: str) -> None:
+    (Path(folder) / f"try-{step.context().attempt}").touch()
+    time.sleep(60)
+
+
+@flow
+def limited(folder: str) -> Any:
+    return too_long(folder)
+
+
+@step
+def is_raise_refused() -> None: ...
+@step
+def is_reject_refused() -> None: ...
+@step
+def is_ignore_refused() -> None: ...
+
+
+@flow
+def refused(word: str) -> Any:
+    kinds = {"raise": is_raise_refused, "reject": is_reject_refused, "ignore": is_ignore_refused}
+    return kinds[word]()

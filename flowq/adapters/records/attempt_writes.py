@@ -44,6 +44,20 @@ _RUN_GOES_ON = exists().where(
 )
 _DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
 
+#: What `claim_of_row` takes.
+CLAIM_COLUMNS: Final = (
+    _C.flow_run_id,
+    _C.step_key,
+    _C.map_index,
+    _C.attempt,
+    _C.recoveries,
+    _C.inputs,
+    _C.spec,
+    _C.tokens_used,
+    _C.cost_estimate,
+    _C.unpriced_calls,
+    _C.execution_time_ms,
+)
 _CLAIMED = (
     update(STEPS)
     .where(_C.id == bindparam("p_id"), or_(_C.status == StepState.QUEUED, _DUE), _RUN_GOES_ON)
@@ -58,21 +72,8 @@ _CLAIMED = (
         resends=0,
         worker=bindparam("p_worker"),
     )
-    .returning(
-        _C.flow_run_id,
-        _C.step_key,
-        _C.map_index,
-        _C.attempt,
-        _C.recoveries,
-        _C.inputs,
-        _C.spec,
-        _C.tokens_used,
-        _C.cost_estimate,
-        _C.unpriced_calls,
-        _C.execution_time_ms,
-    )
+    .returning(*CLAIM_COLUMNS)
 )
-_CLAIM_COLUMNS: Final = 11
 _CLAIM = Prepared(_CLAIMED)
 
 
@@ -178,7 +179,7 @@ class AttemptWrites(PastAttempts):
         if reads and self._connection.dialect.name != "sqlite":
             rows = self._run(_CLAIM_AND_READ, {**given, "p_keys": list(reads)}).all()
             return (
-                _claim(step_id, token, rows[0], [row[_CLAIM_COLUMNS:] for row in rows])
+                claim_of_row(step_id, token, rows[0], [row[len(CLAIM_COLUMNS) :] for row in rows])
                 if rows
                 else None
             )
@@ -186,7 +187,9 @@ class AttemptWrites(PastAttempts):
         if row is None:
             return None
         nodes = {"p_run": row[0], "p_keys": list(reads)}
-        return _claim(step_id, token, row, self._run(STORED_NODES, nodes).all() if reads else [])
+        return claim_of_row(
+            step_id, token, row, self._run(STORED_NODES, nodes).all() if reads else []
+        )
 
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""
@@ -222,9 +225,10 @@ class AttemptWrites(PastAttempts):
         return self._changes(_END_WAITING[state], {"p_id": step_id, **values})
 
 
-def _claim(
+def claim_of_row(
     step_id: StepRunId, token: LeaseToken, row: Sequence[Any], nodes: Sequence[Sequence[Any]]
 ) -> Claim:
+    """Return the claim of a row of `CLAIM_COLUMNS`."""
     rows = tuple(stored_step(node) for node in nodes if node[0] is not None)
     spec = None if row[6] is None else call_spec(row[6], row[5])
     run_id = RunId(row[0])

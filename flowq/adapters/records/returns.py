@@ -10,13 +10,14 @@ from datetime import timedelta
 
 from sqlalchemy import Float, bindparam, select, update
 
+from flowq.adapters.records.attempt_writes import CLAIM_COLUMNS, claim_of_row
 from flowq.adapters.records.past_attempts import PastAttempts
 from flowq.adapters.records.pause_writes import PARKED
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.types import DbNow
 from flowq.core.attempts import AttemptEnd
-from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Claim, StepPlace
 
@@ -63,6 +64,16 @@ _ENDED = Prepared(
 )
 
 
+_HELD = Prepared(
+    select(*CLAIM_COLUMNS, _C.lease_token).where(
+        _C.id == bindparam("p_id"),
+        _C.status == StepState.RUNNING,
+        _C.lease_token.is_not(None),
+    )
+)
+_BATCH = Prepared(select(_C.batch_id).where(_C.id == bindparam("p_id")))
+
+
 class Returns(PastAttempts):
     """The part of `FlowStepRunRepo` that gives back and looks again."""
 
@@ -88,6 +99,16 @@ class Returns(PastAttempts):
         if why is not None:
             self._keep([claim.id], why, counted=False)
         return RunState(state)
+
+    def held(self, step_id: StepRunId) -> Claim | None:
+        """Return the attempt that is under way, as it was claimed; None if there is none."""
+        row = self._run(_HELD, {"p_id": step_id}).first()
+        return None if row is None else claim_of_row(step_id, LeaseToken(row[-1]), row, [])
+
+    def batch_of(self, step_id: StepRunId) -> BatchId | None:
+        """Return the batch with which a step was sent."""
+        batch = self._run(_BATCH, {"p_id": step_id}).scalar()
+        return None if batch is None else BatchId(batch)
 
     def ended(self, claim: Claim, worker: str) -> StepState | None:
         """Return the state in which an attempt has left its row; None if it was another's doing."""

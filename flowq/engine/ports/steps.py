@@ -40,6 +40,12 @@ class StepRows(ProgramRows, Protocol):
             reads: Keys of nodes of the same run, to be returned in `Claim.rows`.
         """
 
+    def held(self, step_id: StepRunId) -> Claim | None:
+        """The attempt that is under way, as it was claimed; None if there is none."""
+
+    def batch_of(self, step_id: StepRunId) -> BatchId | None:
+        """The batch with which a step was sent."""
+
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""
 

@@ -1,0 +1,126 @@
+"""What Celery does to a step's task without asking it: revoked, timed out, refused.
+
+Celery keeps the ids of revoked tasks, for hours, and hands them to workers that start. A step's
+messages all have the step's id, so a step that was revoked never runs again: it has failed then, as
+`TaskRevoked`, whether it was queued or running. A hard time limit fails the attempt, and `retries`
+hold. A task that ends before its first line (`before_start` of the app's own task class, say) fails
+with what has ended it.
+
+Celery tells of most of this in the main process, in the thread that serves the broker. That one
+must not wait for a database, so another thread does the recording. What is lost with the process
+comes back: the sweeper sends the step again, and it is cut off again.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Final
+from uuid import UUID
+
+from celery import signals
+from celery.exceptions import TimeLimitExceeded
+
+from flowq import bootstrap
+from flowq.core.errors import StepError, StepTimeout, TaskRevoked, Unavailable
+from flowq.core.ids import StepRunId
+from flowq.engine.cut_off import cut_off
+from flowq.entrypoints.called import is_id_of_step
+
+logger = logging.getLogger(__name__)
+
+#: Set on the request of a task whose attempt has begun.
+_BEGUN: Final = "flowq_begun"
+
+
+class Recorder:
+    """Records in a thread of its own what has become of attempts."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pid = 0
+        self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
+
+    def put(self, task_id: str, error: Exception, *, begun: bool) -> None:
+        """Record soon that an attempt has failed."""
+        step_id = _step_of(task_id)
+        if step_id is None:
+            return
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid, self._queue = os.getpid(), SimpleQueue()
+                Thread(target=_work, args=(self._queue,), name="flowq-cuts", daemon=True).start()
+        self._queue.put(lambda: cut_off(bootstrap.engine(), step_id, error, begun=begun))
+
+
+def _work(queue: "SimpleQueue[Callable[[], object]]") -> None:
+    while True:
+        work = queue.get()
+        try:
+            work()
+        except Unavailable as error:
+            logger.warning("a step that was cut off is left to the sweeper: %s", error)
+        except Exception:
+            # The next one has nothing to do with it.
+            logger.exception("what became of an attempt was not recorded")
+
+
+_recorder = Recorder()
+
+
+def connect(is_step: Callable[[Any], bool]) -> None:
+    """Hear what Celery does to tasks; may be called twice.
+
+    Args:
+        is_step: Tells whether a task is a step's, on an app that has flowq.
+    """
+    _Heard.is_step = staticmethod(is_step)
+    signals.task_revoked.connect(_revoked)
+    signals.task_failure.connect(_failed)
+    signals.task_postrun.connect(_ended)
+
+
+def begins(task: Any) -> None:
+    """Say that the attempt of a task begins, which from now on records its end by itself."""
+    setattr(task.request, _BEGUN, True)
+
+
+class _Heard:
+    is_step: Callable[[Any], bool] = staticmethod(lambda _: False)
+
+
+def _revoked(sender: Any, request: Any, expired: bool, terminated: bool, **_: Any) -> None:  # noqa: FBT001 - Celery gives them by name
+    if _Heard.is_step(sender):
+        how = "has expired" if expired else "was terminated" if terminated else "was revoked"
+        error = TaskRevoked(
+            f"its Celery task {how}",
+            hint="Celery keeps revoked ids: start the run anew instead",
+        )
+        _recorder.put(request.id, error, begun=False)
+
+
+def _failed(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
+    """In the main process: the task has run into a hard time limit."""
+    if isinstance(exception, TimeLimitExceeded) and _Heard.is_step(sender):
+        seconds = exception.args[0] if exception.args else "?"
+        error = StepTimeout(
+            f"took longer than Celery's hard time limit of {seconds} s; its process was killed"
+        )
+        _recorder.put(task_id, error, begun=True)
+
+
+def _ended(sender: Any, task_id: str, state: str, retval: Any, **_: Any) -> None:
+    """In the process that runs the task: it has ended, perhaps before its attempt began."""
+    if not _Heard.is_step(sender) or getattr(sender.request, _BEGUN, False):
+        return
+    step_id = _step_of(task_id)
+    if step_id is not None:
+        error = retval if isinstance(retval, Exception) else None
+        error = error or StepError(f"Celery ended its task as {state} before it began")
+        cut_off(bootstrap.engine(), step_id, error)
+
+
+def _step_of(task_id: str) -> StepRunId | None:
+    """Return the step run of a task; None when somebody has called the task by its name."""
+    return StepRunId(UUID(task_id)) if is_id_of_step(task_id) else None
