@@ -43,10 +43,10 @@ from flowq.engine.rows import Claim, Definition
 logger = logging.getLogger(__name__)
 
 #: Begins the reason of a pause that a budget has made.
-_SPENT: Final = "budget is spent"
+SPENT: Final = "budget is spent"
 _IN_MONTH: Final = "in this month"
 #: Such a reason, of the budget of a month, as a pattern of SQL's LIKE.
-SPENT_IN_MONTH: Final = f"{_SPENT}: % {_IN_MONTH}; %"
+SPENT_IN_MONTH: Final = f"{SPENT}: % {_IN_MONTH}; %"
 
 
 class Held(NotNow):
@@ -126,7 +126,7 @@ def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
         gone = budget.spent_by(spent[meter]) if budget is not None else None
         if budget is None or gone is None:
             continue
-        why = f"{_SPENT}: {gone} of {_whose(meter)}; {provider}:{model} was not called"
+        why = f"{SPENT}: {gone} of {_whose(meter)}; {provider}:{model} was not called"
         if budget.action is BudgetAction.FAIL:
             raise BudgetExceeded(why, hint=_hint(meter, caller.run_id))
         definition = engine.definitions.get(caller.run_id).definition
@@ -196,7 +196,7 @@ def raise_budget(
     state, error = engine.records.write(work)
     if state is None:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
-    if state is RunState.PAUSED and (error or "").startswith(_SPENT):
+    if state is RunState.PAUSED and (error or "").startswith(SPENT):
         return resume(engine, run_id)
     return state
 

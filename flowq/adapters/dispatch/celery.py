@@ -27,9 +27,11 @@ from redis.exceptions import RedisError
 
 from flowq.adapters.breaker import Breaker
 from flowq.adapters.dispatch.addresses import broker_urls
+from flowq.adapters.dispatch.asking import ask_workers
 from flowq.core.errors import RedisUnavailable
 from flowq.core.hidden import shown, without_secrets
 from flowq.core.ids import BatchId
+from flowq.engine.ports import Worker
 from flowq.engine.rows import Batch, Message
 
 logger = logging.getLogger(__name__)
@@ -118,6 +120,10 @@ class CeleryDispatcher:
                     return int(channel.queue_declare(queue=queue, passive=True).message_count)
             except connection.channel_errors:
                 return 0
+
+    def workers(self, patience: timedelta) -> Sequence[Worker]:
+        """Return the workers that answer in time; raises as `send`."""
+        return ask_workers(self._app, patience)
 
     def _publish(
         self, producer: Producer, name: str, queue: str | None, headers: dict[str, Any], body: str

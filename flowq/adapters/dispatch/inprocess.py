@@ -97,6 +97,9 @@ class InProcessDispatcher:
         """Keep the request to delete what is old until it is run."""
         self._put([Delivery(None)])
 
+    def workers(self, _patience: timedelta) -> None:
+        """Return None: steps run in this process."""
+
     def queue_of(self, message: Message) -> str:
         """Return the name of the queue that a message goes to."""
         return message.queue or "celery"

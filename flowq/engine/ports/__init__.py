@@ -14,7 +14,7 @@ from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
-from flowq.engine.ports.messaging import Dispatcher, Entry, Events, Page
+from flowq.engine.ports.messaging import Dispatcher, Entry, Events, Page, Worker
 from flowq.engine.ports.meters import Meters
 from flowq.engine.ports.records import Joined, Records, Transaction
 from flowq.engine.ports.runs import RunRows
@@ -42,4 +42,5 @@ __all__ = [
     "Sweeps",
     "TokenRates",
     "Transaction",
+    "Worker",
 ]

@@ -14,6 +14,15 @@ from flowq.engine.rows import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker that runs now, as it has answered."""
+
+    name: str
+    queues: frozenset[str]  #: From which it takes messages.
+    tasks: frozenset[str]  #: Names of steps and flows that it knows, among others.
+
+
 class Dispatcher(Protocol):
     """Sends step runs to workers. May lose or double what it sends: the records are the truth."""
 
@@ -35,6 +44,19 @@ class Dispatcher(Protocol):
 
     def depth(self, queue: str) -> int:
         """How many messages wait in a queue; raises as `send`."""
+
+    def workers(self, patience: timedelta) -> Sequence[Worker] | None:
+        """Ask which workers run now.
+
+        Args:
+            patience: How long they have for their answers.
+
+        Returns:
+            Those that have answered in time; None where steps run in this very process.
+
+        Raises:
+            RedisUnavailable: they cannot be asked.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from flowq.engine.metric_rows import CallSums, EndedRun, Standing, StepSums
 from flowq.engine.picture_rows import RunPicture
 from flowq.engine.rows import StepMark, StepView
 from flowq.engine.run_page_rows import FailedStep, ItemView, RunPage, StepCost
+from flowq.engine.wait_rows import OpenSteps, QueuedSteps
 
 
 class Lists(Protocol):
@@ -185,5 +186,18 @@ class Metrics(Protocol):
         """Sums over the calls of models that were begun in a span of time, and have ended."""
 
 
-class Overview(Lists, Pictures, RunPages, Standings, Metrics, Protocol):
+class Waits(Protocol):
+    """What open steps wait for, as far as rows know."""
+
+    def open_steps(self, run_id: RunId) -> OpenSteps | None:
+        """The open steps of a run; None when there is no such run."""
+
+    def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
+        """When those of these steps ended that have."""
+
+    def queued_steps(self) -> list[QueuedSteps]:
+        """What is queued in runs that go on, by the name of the step; those with most first."""
+
+
+class Overview(Lists, Pictures, RunPages, Standings, Metrics, Waits, Protocol):
     """Reads for pages; changes nothing."""

@@ -1,0 +1,94 @@
+"""What the rows of a run say about its open steps: who could go on, and what each of them needs.
+
+Steps of one key that wait alike are one value: a map of ten thousand queued items is read as one
+line with a count. Steps that wait for others are not here: those others are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flowq.core.ids import RunId
+from flowq.core.spec import StepKind
+from flowq.core.states import RunState, StepState
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStep:
+    """A step that is queued, runs, or waits; or the items of a map that do."""
+
+    key: str
+    name: str
+    state: StepState
+    index: int | None  #: The first of the items.
+    count: int
+    since: datetime  #: When the (first) row was made.
+    attempt: int
+    wake_at: datetime | None  #: When it is sent again, tried again, or its timer ends.
+    lease_until: datetime | None
+    worker: str | None
+    error_type: str | None
+    kind: StepKind | None = None  #: Of a call of a program,
+    queue: str | None = None  #: and the queue that the call names.
+    wanted: Any = None  #: Of a signal: what its message has to be, as a JSON schema.
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A step that has a slot of a limit."""
+
+    run_id: RunId
+    flow_name: str
+    key: str
+    index: int | None
+    worker: str | None
+
+    def __str__(self) -> str:
+        step = self.key if self.index is None else f"{self.key}[{self.index}]"
+        return f"{step} of run {self.run_id}" + (f" on {self.worker}" if self.worker else "")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitWait:
+    """Steps of one key that stand in the line of a limit."""
+
+    key: str
+    limit: str
+    slots: int
+    per: timedelta | None
+    count: int
+    place: int  #: Of the first of them, from 1.
+    line: int  #: How many stand in it, of all runs.
+    since: datetime
+    turn_at: datetime | None
+    holders: tuple[Holder, ...]  #: Some of those that have a slot now.
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSteps:
+    """The open steps of a run, as they stand now."""
+
+    now: datetime
+    flow_name: str
+    status: RunState
+    error: str | None
+    steps: tuple[OpenStep, ...]
+    limits: tuple[LimitWait, ...]
+    cut: bool  #: There are more than were read.
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSteps:
+    """Queued steps of one name in runs that go on, as a sample of them."""
+
+    name: str
+    steps: int
+    runs: int
+    run_id: RunId  #: One of the runs,
+    key: str  #: and the step in it.
+    since: datetime
+
+
+#: From a step's key to when it ended.
+EndedAt = Mapping[str, datetime]
