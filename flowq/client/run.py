@@ -23,6 +23,7 @@ from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.finish import output
 from flowq.engine.registry import registry
 from flowq.engine.rows import RunView
+from flowq.engine.waiting import timed_out
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -335,9 +336,5 @@ async def _await_end(run: Run[Any], seconds: float | None, deadline: float | Non
 
 
 def _too_late(run: Run[Any], state: RunState, timeout: float | None) -> ResultTimeout:
-    return ResultTimeout(
-        f"run {run.id} is still {state} after {timeout:g} s",
-        hint=f"it waits for: flowq runs resume {run.id}"
-        if state is RunState.PAUSED
-        else f"it goes on; see: flowq runs show {run.id}",
-    )
+    assert timeout is not None
+    return timed_out(bootstrap.engine(), run.id, f"is still {state}", timeout)

@@ -25,7 +25,6 @@ from typing import Final, TypeAlias
 from flowq.core.errors import (
     InvalidInput,
     RedisUnavailable,
-    ResultTimeout,
     RunNotFound,
     Unavailable,
 )
@@ -37,6 +36,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.history import begin, end, history
 from flowq.engine.ports import Entry, Page
 from flowq.engine.rows import RunView
+from flowq.engine.waiting import timed_out
 
 _Place: TypeAlias = tuple[int, int, int, int]
 
@@ -93,10 +93,8 @@ def follow(
             yield from reader.what_is_there()
             break
         if left <= 0:
-            raise ResultTimeout(
-                f"run {run_id} has not ended after {timeout:g} s",
-                hint=f"it goes on; see: flowq runs show {run_id}",
-            )
+            assert timeout is not None
+            raise timed_out(engine, run_id, "has not ended", timeout)
         yield from reader.next(left)
     if reader.ended:
         yield from reader.end()

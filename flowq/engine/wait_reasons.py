@@ -16,7 +16,7 @@ from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.budgets import SPENT
 from flowq.engine.ports import Worker
-from flowq.engine.wait_rows import LimitWait, OpenStep, OpenSteps
+from flowq.engine.wait_rows import LimitWait, OpenStep, OpenSteps, StandingSteps
 
 #: Of a lease: with less left, its worker has missed at least one renewal.
 _RENEWED: Final = 0.5
@@ -283,6 +283,27 @@ def _kind_of(schema: Any) -> str:
     names = ", ".join(map(str, list(schema.get("properties", ()))[:6]))
     title = str(schema.get("title") or schema.get("type") or "")
     return f"{title} with {names}" if names and title else title or names
+
+
+def in_short(steps: Sequence[StandingSteps]) -> str:
+    """Say in a word or two what a run waits for, from its rows alone; for lists.
+
+    Args:
+        steps: All of its open steps.
+    """
+    found = {(one.state, one.kind): one for one in steps}
+    signal = found.get((StepState.WAITING, StepKind.SIGNAL))
+    if signal is not None:
+        return f"signal {signal.name}"
+    states = {one.state for one in steps if one.kind is not StepKind.TIMER}
+    if StepState.QUEUED in states:
+        return "a worker"
+    for state, word in ((StepState.RETRYING, "retry"), (StepState.WAITING, "child run")):
+        if state in states:
+            due = [one.wake_at for one in steps if one.state is state and one.wake_at]
+            return f"{word} at {_moment(min(due))}" if due else word
+    due = [one.wake_at for one in steps if one.wake_at]
+    return f"sleeps until {_moment(min(due))}" if due else ""
 
 
 def label(step: OpenStep) -> str:

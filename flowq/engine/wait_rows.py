@@ -79,6 +79,18 @@ class OpenSteps:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingSteps:
+    """Open steps, in one state, of a run of which no worker runs a step."""
+
+    run_id: RunId
+    state: StepState
+    kind: StepKind | None  #: Of calls of a program.
+    name: str  #: Of one of them.
+    wake_at: datetime | None  #: The first.
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueuedSteps:
     """Queued steps of one name in runs that go on, as a sample of them."""
 

@@ -6,20 +6,29 @@ runs when somebody looks. A step that waits for a child run waits for what that 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
 from typing import Final
 
-from flowq.core.errors import RedisUnavailable, RunNotFound
+from flowq.core.errors import RedisUnavailable, ResultTimeout, RunNotFound, Unavailable
 from flowq.core.ids import RunId, child_run_id, item_id, node_id
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Worker
 from flowq.engine.rows import Message
-from flowq.engine.wait_reasons import Queues, Reason, Waiting, label, merged, reasons
-from flowq.engine.wait_rows import OpenStep, OpenSteps
+from flowq.engine.wait_reasons import (
+    Queues,
+    Reason,
+    Waiting,
+    in_short,
+    label,
+    lacks,
+    merged,
+    reasons,
+)
+from flowq.engine.wait_rows import OpenStep, OpenSteps, StandingSteps
 
 #: How long workers have for their answers.
 PATIENCE: Final = timedelta(seconds=1)
@@ -27,6 +36,8 @@ PATIENCE: Final = timedelta(seconds=1)
 _DEEPEST: Final = 5
 _MOST_CHILDREN: Final = 3
 _MOST_LINES: Final = 50
+#: Who waits for a shorter time need not be told about workers, which takes a second.
+_JUST_NOW: Final = timedelta(seconds=0.5)
 
 
 class Workers:
@@ -69,6 +80,62 @@ def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -
     asking = workers or Workers(engine)
     found = _of_run(engine, run_id, asking, depth=0)
     return merged(found)[:_MOST_LINES]
+
+
+def in_short_of(engine: Engine, runs: Sequence[RunId]) -> dict[RunId, str]:
+    """Return in a word or two what those of some runs wait for that no worker is at."""
+    rows = engine.records.single(lambda tx: tx.overview.standing_steps(runs)) if runs else []
+    by_run: dict[RunId, list[StandingSteps]] = {}
+    for row in rows:
+        by_run.setdefault(row.run_id, []).append(row)
+    return {run_id: in_short(steps) for run_id, steps in by_run.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Queued steps that no worker can take."""
+
+    what: Waiting
+    steps: int
+    runs: int
+
+
+def stuck(engine: Engine) -> list[Stuck]:
+    """Return what is queued in all runs for workers that there are not.
+
+    Raises:
+        RedisUnavailable: workers cannot be asked.
+        DatabaseUnavailable: the rows cannot be read.
+    """
+    queued = engine.records.single(lambda tx: tx.overview.queued_steps())
+    workers = engine.dispatcher.workers(PATIENCE) if queued else None
+    found: list[Stuck] = []
+    for one in queued:
+        queue = _queue_of(engine, one.run_id, one.key, one.name, None)
+        what = lacks(one.name, queue, workers) if workers is not None else None
+        if what is not None:
+            found.append(Stuck(replace(what, since=one.since), one.steps, one.runs))
+    return found
+
+
+def timed_out(engine: Engine, run_id: RunId, stands: str, timeout: float) -> ResultTimeout:
+    """Return the error of who has waited for a run in vain; it says what that waits for.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        stands: How the run stands, as in `is still running`.
+        timeout: How long it was waited for, in seconds.
+    """
+    message, hint = f"run {run_id} {stands} after {timeout:g} s", None
+    try:
+        found = why_waits(engine, run_id, Workers(engine, fresh=_JUST_NOW))
+    except (RunNotFound, Unavailable):
+        found = []
+    if found:
+        message += f": {found[0]}"
+        hint = found[0].hint
+    return ResultTimeout(message, hint=hint or f"it goes on; see: flowq runs show {run_id}")
 
 
 def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> list[Waiting]:
@@ -157,7 +224,7 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
     ]
     if not queued:
         return Queues()
-    of = {step.key: _queue_of(engine, run_id, step) for step in queued}
+    of = {step.key: _queue_of(engine, run_id, step.key, step.name, step.queue) for step in queued}
     if all(rows.now - step.since < workers.fresh for step in queued):
         return Queues(of)
     known, broken = workers.get()
@@ -170,12 +237,10 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
     return Queues(of, known, depths, broken, asked=True)
 
 
-def _queue_of(engine: Engine, run_id: RunId, step: OpenStep) -> str:
-    queue = step.queue
+def _queue_of(engine: Engine, run_id: RunId, key: str, name: str, queue: str | None) -> str:
     if queue is None:
         try:
-            queue = engine.definitions.get(run_id).step(step.key).queue
+            queue = engine.definitions.get(run_id).step(key).queue
         except RunNotFound:
             queue = None
-    node = node_id(run_id, step.key)
-    return engine.dispatcher.queue_of(Message(node, run_id, step.name, step.key, queue))
+    return engine.dispatcher.queue_of(Message(node_id(run_id, key), run_id, name, key, queue))

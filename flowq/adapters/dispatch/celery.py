@@ -11,6 +11,8 @@ which advances by itself: slower, same outcome.
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -43,6 +45,8 @@ _HINT: Final = "check that the broker runs, and the app's broker_url; then: flow
 _EXPECTED: Final = (OperationalError, BatchPublishError, RedisError, OSError)
 #: Redis commands that travel together.
 _PIPELINE: Final = 500
+#: Seconds in which workers that have answered are not asked again.
+_KNOWN_FOR: Final = 3.0
 _ALONE: Final = json.dumps([[], {}, {}], separators=(",", ":"))
 
 
@@ -58,6 +62,8 @@ class CeleryDispatcher:
         self._app = app
         self._hint = hint
         self._breaker = Breaker(patience=10)
+        self._asking = threading.Lock()
+        self._workers: tuple[float, list[Worker]] | None = None
 
     def send(self, batches: Sequence[Batch]) -> None:
         """Send batches.
@@ -123,7 +129,11 @@ class CeleryDispatcher:
 
     def workers(self, patience: timedelta) -> Sequence[Worker]:
         """Return the workers that answer in time; raises as `send`."""
-        return ask_workers(self._app, patience)
+        with self._asking:
+            known = self._workers
+            if known is None or time.monotonic() - known[0] > _KNOWN_FOR:
+                known = self._workers = time.monotonic(), ask_workers(self._app, patience)
+            return known[1]
 
     def _publish(
         self, producer: Producer, name: str, queue: str | None, headers: dict[str, Any], body: str

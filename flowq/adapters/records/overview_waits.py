@@ -4,15 +4,22 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
 from flowq.adapters.records.repository import RUNS, SLOTS, STEPS, WAITS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import RunId
 from flowq.core.references import LITERAL
 from flowq.core.spec import StepKind
-from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
-from flowq.engine.wait_rows import Holder, LimitWait, OpenStep, OpenSteps, QueuedSteps
+from flowq.core.states import OPEN_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState
+from flowq.engine.wait_rows import (
+    Holder,
+    LimitWait,
+    OpenStep,
+    OpenSteps,
+    QueuedSteps,
+    StandingSteps,
+)
 
 _C, _R, _W, _S = STEPS.c, RUNS.c, WAITS.c, SLOTS.c
 _NOW: Final = DbNow()
@@ -24,6 +31,22 @@ _MOST_NAMES: Final = 50
 _OPEN: Final = tuple(frozenset(StepState) - TERMINAL_STEP_STATES - {StepState.PENDING})
 #: The node of a map whose items are open: these say why.
 _IS_EXPANDED: Final = and_(_C.map_index.is_(None), _C.map_size.is_not(None))
+
+
+#: Steps that a worker is at.
+_LEASED: Final = STEPS.alias("leased")
+#: A program waits for its calls, which are rows too.
+_IS_PROGRAM: Final = and_(_C.spec.is_(None), _C.observed.is_not(None))
+
+
+def is_waiting(run_id: Any, status: Any) -> ColumnElement[bool]:
+    """Return the condition of open runs of which no worker runs a step."""
+    at_work = exists().where(
+        _LEASED.c.flow_run_id == run_id,
+        _LEASED.c.status == StepState.RUNNING,
+        _LEASED.c.lease_token.is_not(None),
+    )
+    return and_(status.in_(tuple(OPEN_RUN_STATES)), ~at_work)
 
 
 class WaitReads(Repository):
@@ -45,6 +68,35 @@ class WaitReads(Repository):
             self._limits(run_id),
             cut=len(nodes) > _MOST,
         )
+
+    def standing_steps(self, run_ids: Sequence[RunId]) -> list[StandingSteps]:
+        """Return what runs wait for of which no worker runs a step; the others are left out."""
+        kind = _C.spec["kind"].as_string()
+        query = (
+            select(
+                _C.flow_run_id,
+                _C.status,
+                kind,
+                func.min(_C.step_name),
+                func.min(_C.wake_at),
+                func.count(),
+            )
+            .join(RUNS, _R.id == _C.flow_run_id)
+            .where(
+                _C.flow_run_id.in_(run_ids),
+                is_waiting(_R.id, _R.status),
+                _C.status.in_(_OPEN),
+                ~_IS_EXPANDED,
+                ~and_(_IS_PROGRAM, _C.status == StepState.WAITING),
+            )
+            .group_by(_C.flow_run_id, _C.status, kind)
+        )
+        return [
+            StandingSteps(
+                RunId(row[0]), StepState(row[1]), StepKind(row[2]) if row[2] else None, *row[3:]
+            )
+            for row in self._run(query)
+        ]
 
     def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
         """Return when steps ended."""

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from flowq.adapters.records.cancel_writes import RunCancels
 from flowq.adapters.records.meters import SqlMeters
 from flowq.adapters.records.models import FlowRun
+from flowq.adapters.records.overview_waits import is_waiting
 from flowq.adapters.records.pause_writes import RunPauses
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, STEPS
@@ -228,11 +229,17 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         return head(self._connection, run_id)
 
     def views(
-        self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50
+        self,
+        *,
+        status: RunState | None = None,
+        flow_name: str | None = None,
+        waiting: bool = False,
+        limit: int = 50,
     ) -> list[RunView]:
         """Return the newest runs, without their steps."""
         where = [FlowRun.status == status] if status else []
         where += [FlowRun.flow_name == flow_name] if flow_name else []
+        where += [is_waiting(FlowRun.id, FlowRun.status)] if waiting else []
         return listed(self._newest(and_(True, *where), limit, 0))
 
     def _newest(self, where: Any, limit: int, offset: int) -> Sequence[FlowRun]:

@@ -26,7 +26,7 @@ from flowq.engine.metric_rows import CallSums, EndedRun, Standing, StepSums
 from flowq.engine.picture_rows import RunPicture
 from flowq.engine.rows import StepMark, StepView
 from flowq.engine.run_page_rows import FailedStep, ItemView, RunPage, StepCost
-from flowq.engine.wait_rows import OpenSteps, QueuedSteps
+from flowq.engine.wait_rows import OpenSteps, QueuedSteps, StandingSteps
 
 
 class Lists(Protocol):
@@ -191,6 +191,9 @@ class Waits(Protocol):
 
     def open_steps(self, run_id: RunId) -> OpenSteps | None:
         """The open steps of a run; None when there is no such run."""
+
+    def standing_steps(self, run_ids: Sequence[RunId]) -> list[StandingSteps]:
+        """What those of these runs wait for of which no worker runs a step, by state and kind."""
 
     def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
         """When those of these steps ended that have."""

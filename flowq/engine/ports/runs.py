@@ -58,9 +58,21 @@ class RunRows(Protocol):
         """A run without its steps; totals and progress as last written to its row."""
 
     def views(
-        self, *, status: RunState | None = None, flow_name: str | None = None, limit: int = 50
+        self,
+        *,
+        status: RunState | None = None,
+        flow_name: str | None = None,
+        waiting: bool = False,
+        limit: int = 50,
     ) -> list[RunView]:
-        """The newest runs, without their steps."""
+        """The newest runs, without their steps.
+
+        Args:
+            status: Only those in this state.
+            flow_name: Only those of this flow.
+            waiting: Only open ones of which no worker runs a step.
+            limit: How many at most.
+        """
 
     def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
         """What runs may spend as it is now; those without a budget are left out."""

@@ -27,6 +27,8 @@ from flowq.adapters.records.connecting import open_engine
 from flowq.adapters.records.models import REVISION
 from flowq.adapters.results.objects import open_store
 from flowq.core.errors import DatabaseNotMigrated, FlowqError, Unavailable
+from flowq.engine.waiting import Stuck, stuck
+from flowq.entrypoints import shown
 from flowq.entrypoints.cli import apps, environment
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli.group import OK, UNAVAILABLE
@@ -36,6 +38,7 @@ from flowq.settings import Settings
 _OLDEST: Final = (3, 11)
 #: Seconds that a broker has to answer.
 _PATIENCE: Final = 3
+_MOST_STUCK: Final = 5
 _POLICY: Final = "noeviction"
 #: Variables that only flowq's own test suite reads.
 _TESTS: Final = "FLOWQ_TEST_"
@@ -267,6 +270,32 @@ def _worker_hint() -> str:
     return "flowq worker FILE; for those of an app of yours: flowq --app MODULE doctor"
 
 
+def _waiting() -> Finding:
+    """Look for queued steps that no worker can take."""
+    file = environment.database_file()
+    if file is not None and not file.exists():
+        return Finding("waiting", Level.OK, "no runs yet")
+    if revisions.current(environment.settings().database_url) != REVISION:
+        return Finding("waiting", Level.OK, "not looked at, before the database is migrated")
+    found = stuck(bootstrap.engine())
+    if not found:
+        return Finding("waiting", Level.OK, "no step is queued that no worker can take")
+    told = "; ".join(_stuck(one) for one in found[:_MOST_STUCK])
+    if len(found) > _MOST_STUCK:
+        told += f"; and {len(found) - _MOST_STUCK} more"
+    return Finding("waiting", Level.WARNING, told, found[0].what.hint)
+
+
+def _stuck(one: Stuck) -> str:
+    steps = _counted(one.steps, "step")
+    since = shown.ago(one.what.since).removesuffix(" ago")
+    return f"{steps} in {_counted(one.runs, 'run')}: {one.what.text}, for {since}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{shown.count(number)} {noun}" if number == 1 else f"{shown.count(number)} {noun}s"
+
+
 def _results() -> Finding:
     open_store(environment.settings().results_url).check()
     return Finding("results", Level.OK, f"{environment.results_place()} takes and gives")
@@ -281,5 +310,6 @@ CHECKS: Final[dict[str, Callable[[], Finding]]] = {
     "database": _database,
     "migrations": _migrations,
     "workers": _workers,
+    "waiting": _waiting,
     "results": _results,
 }

@@ -119,6 +119,7 @@ def runs() -> None:
     "--status", type=click.Choice([state.value for state in RunState]), help="In this state."
 )
 @click.option("--flow", "flow_name", metavar="NAME", help="Of this flow, by its registered name.")
+@click.option("--waiting", is_flag=True, help="Open, and no worker runs a step of it.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @_JSON
 def ls(**options: Any) -> Any:

@@ -1,7 +1,7 @@
 """`flowq runs`: what the records say about runs, and an end to those that should not go on."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,10 +12,12 @@ from rich.text import Text
 
 from flowq import bootstrap
 from flowq.client import Run
-from flowq.core.states import RunState, StepState
+from flowq.core.ids import RunId
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.core.usage import in_digits
 from flowq.engine.requests import CostBy
 from flowq.engine.rows import RunView, StepView
+from flowq.engine.waiting import in_short_of, why_waits
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import apps, environment
 from flowq.entrypoints.cli import console as looks
@@ -29,18 +31,22 @@ from flowq.entrypoints.cli.show import Failure, print_run
 _MOST_FAILED_ITEMS = 5
 
 
-def ls(*, status: str | None, flow_name: str | None, limit: int, as_json: bool) -> int:
+def ls(
+    *, status: str | None, flow_name: str | None, waiting: bool, limit: int, as_json: bool
+) -> int:
     """List the newest runs."""
     _prepare()
     state = RunState(status) if status else None
     views = bootstrap.engine().records.single(
-        lambda tx: tx.runs.views(status=state, flow_name=flow_name, limit=limit)
+        lambda tx: tx.runs.views(status=state, flow_name=flow_name, waiting=waiting, limit=limit)
     )
+    open_runs = [view.id for view in views if view.status not in TERMINAL_RUN_STATES]
+    waits = in_short_of(bootstrap.engine(), open_runs)
     if as_json:
-        looks.print_json([_run_json(view) for view in views])
+        looks.print_json([_run_json(view) | {"waits": waits.get(view.id)} for view in views])
     elif views:
-        looks.out().print(_table(views))
-    elif status or flow_name:
+        looks.out().print(_table(views, waits))
+    elif status or flow_name or waiting:
         looks.note("No such run. All of them: flowq runs ls")
     else:
         looks.note("No runs yet. Start one: flowq demo")
@@ -57,15 +63,19 @@ def show(*, run_id: str, traceback: bool, as_json: bool) -> int:
     calls = bootstrap.engine().records.single(
         lambda tx: tx.llm_requests.costs(CostBy.MODEL, run_id=run.id)
     )
+    is_over = view.status in TERMINAL_RUN_STATES
+    waits = [] if is_over else why_waits(bootstrap.engine(), run.id)
     if as_json:
         before = known.graph.dependencies
         steps = [_step_json(step, before.get(step.key, ())) for step in view.steps]
         shown = [failure.as_json() for failure in failures]
         models = [line_json(line) for line in calls]
-        looks.print_json({**_run_json(view), "steps": steps, "failures": shown, "models": models})
+        waiting = {"waits": [plain(one.as_json()) for one in waits]}
+        told = {"steps": steps, "failures": shown, "models": models}
+        looks.print_json({**_run_json(view), **waiting, **told})
     else:
         spec = known.definition.spec
-        print_run(view, spec, known.graph, failures, calls=calls, unfold=traceback)
+        print_run(view, spec, known.graph, failures, calls=calls, waits=waits, unfold=traceback)
     return OK
 
 
@@ -220,12 +230,14 @@ def _prepare() -> None:
 # --- the list -------------------------------------------------------------------------------------
 
 
-def _table(views: list[RunView]) -> Table:
+def _table(views: list[RunView], waits: Mapping[RunId, str]) -> Table:
     console = looks.out()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("", "id", "state", "flow", "steps", "created", "time", "tokens", "cost"):
         right = name in {"steps", "time", "tokens", "cost"}
         table.add_column(name, no_wrap=name != "flow", justify="right" if right else "left")
+    if waits:
+        table.add_column("waits for", overflow="fold")
     for view, short in zip(views, shown.short_ids([str(view.id) for view in views]), strict=True):
         table.add_row(
             looks.mark(view.status, console),
@@ -237,6 +249,7 @@ def _table(views: list[RunView]) -> Table:
             shown.duration(_took(view)),
             shown.count(view.tokens),
             shown.cost(view.cost, view.unpriced),
+            *([waits.get(view.id, "")] if waits else []),
         )
     return table
 

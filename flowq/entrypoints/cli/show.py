@@ -16,12 +16,14 @@ from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.requests import CostLine
 from flowq.engine.rows import RunView, StepView, StoredStep
+from flowq.engine.wait_reasons import Waiting
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import tree
 from flowq.entrypoints.cli.live import elapsed, items
 
 _LONGEST_INPUT: Final = 100
+_MOST_WAITS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,13 @@ def print_run(
     failures: Sequence[Failure],
     *,
     calls: Sequence[CostLine] = (),
+    waits: Sequence[Waiting] = (),
     unfold: bool,
 ) -> None:
-    """Print a run; `calls` are those of models, by model."""
+    """Print a run; `calls` are those of models, by model, `waits` what it waits for."""
     console = looks.out()
     _print_header(console, view, calls)
+    _print_waits(console, waits)
     if view.steps:
         console.print()
         console.print(_steps(console, view, spec, graph))
@@ -127,6 +131,21 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
         console.print(
             Text.assemble((f"  {label:<9}", "dim"), f"{name} = {_short(value)}"), soft_wrap=True
         )
+
+
+def _print_waits(console: Console, waits: Sequence[Waiting]) -> None:
+    arrow = "→" if looks.unicode(console) else "->"
+    for number, one in enumerate(waits[:_MOST_WAITS]):
+        label = "waits" if number == 0 else ""
+        since = f", for {shown.ago(one.since).removesuffix(' ago')}" if one.since else ""
+        of_run = f" (of its child run {one.run_id})" if one.run_id else ""
+        text = (f"{one}{of_run}", "yellow"), (since, "dim")
+        console.print(Text.assemble((f"  {label:<9}", "dim"), *text), soft_wrap=True)
+        if one.hint:
+            console.print(Text(f"  {'':<9}{arrow} {one.hint}", style="dim"), soft_wrap=True)
+    if len(waits) > _MOST_WAITS:
+        more = f"{'':<9}and {len(waits) - _MOST_WAITS} more: flowq runs show … --json"
+        console.print(Text(f"  {more}", style="dim"), soft_wrap=True)
 
 
 def _calls(line: CostLine) -> str:
