@@ -272,7 +272,10 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     policies = _policies(chosen)
     dispatcher: Dispatcher = CeleryDispatcher(celery, hint=_broker_hint(celery))
     if not _process.app_is_known:
-        dispatcher, policies = UnsentDispatcher(), replace(policies, resend_after=timedelta(0))
+        dispatcher, policies = (
+            UnsentDispatcher(dispatcher),
+            replace(policies, resend_after=timedelta(0)),
+        )
     return Engine(
         records=SqlRecords(
             chosen.database_url,

@@ -20,6 +20,10 @@ from flowq.engine.wait_rows import LimitWait, OpenStep, OpenSteps, StandingSteps
 
 #: Of a lease: with less left, its worker has missed at least one renewal.
 _RENEWED: Final = 0.5
+_START: Final = (
+    "start one: celery -A YOUR_APP worker; for workers of an app of yours with a broker of its "
+    "own: flowq --app MODULE …"
+)
 #: A step that is parked is sent again in a hundred years.
 _FAR: Final = timedelta(days=3650)
 
@@ -205,6 +209,11 @@ def _queued(step: OpenStep, queues: Queues, now: datetime) -> Waiting | None:
         return Waiting(Reason.NOT_SENT, text, hint=hint, queue=queue)
     if queues.workers is not None and (found := lacks(step.name, queue, queues.workers)):
         return found
+    queue = queue or _likely(step.name, queues.workers or ())
+    if not queue:
+        # This process knows no app, so it cannot tell which of their queues that is.
+        text = "a worker that has registered it takes it, or its message was lost"
+        return Waiting(Reason.SENT, text)
     if depth := queues.depths.get(queue):
         text = f"{depth:,} messages are in the queue {queue!r}"
         if queues.workers is not None:
@@ -223,25 +232,33 @@ def lacks(name: str, queue: str, workers: Sequence[Worker]) -> Waiting | None:
 
     Args:
         name: The registered name of the step, or flow.
-        queue: The queue of its messages.
+        queue: The queue of its messages; empty where this process does not know their app.
         workers: The workers that run now.
     """
-    start = f"celery -A YOUR_APP worker -Q {queue}"
+    start = f"celery -A YOUR_APP worker -Q {queue}" if queue else _START
     if not workers:
-        text = f"no worker has answered; none may be running for the queue {queue!r}"
-        return Waiting(Reason.NO_WORKER, text, hint=start, queue=queue)
-    consumers = [worker for worker in workers if queue in worker.queues]
+        of = f" for the queue {queue!r}" if queue else ""
+        text = f"no worker has answered; none may be running{of}"
+        return Waiting(Reason.NO_WORKER, text, hint=start, queue=queue or None)
+    consumers = [worker for worker in workers if queue in worker.queues or not queue]
     if not consumers:
         text = f"no worker consumes the queue {queue!r}"
         return Waiting(Reason.NO_WORKER, text, hint=start, queue=queue)
     if any(name in worker.tasks for worker in consumers):
         return None
-    text = f"no worker of the queue {queue!r} has registered {name!r}"
+    which = f"of the queue {queue!r}" if queue else "that runs"
+    text = f"no worker {which} has registered {name!r}"
     elsewhere = sorted(worker.name for worker in workers if name in worker.tasks)
     if elsewhere:
         text += f"; {', '.join(elsewhere[:3])} has, and does not consume that queue"
     hint = "start workers with the module that defines it"
-    return Waiting(Reason.NOT_REGISTERED, text, hint=hint, queue=queue)
+    return Waiting(Reason.NOT_REGISTERED, text, hint=hint, queue=queue or None)
+
+
+def _likely(name: str, workers: Sequence[Worker]) -> str:
+    """Return the queue that all workers consume that have registered a step, if it is one."""
+    queues = {queue for worker in workers if name in worker.tasks for queue in worker.queues}
+    return queues.pop() if len(queues) == 1 else ""
 
 
 def _retrying(step: OpenStep) -> Waiting:

@@ -36,6 +36,7 @@ PATIENCE: Final = timedelta(seconds=1)
 _DEEPEST: Final = 5
 _MOST_CHILDREN: Final = 3
 _MOST_LINES: Final = 50
+_MOST_QUEUES: Final = 20
 #: Who waits for a shorter time need not be told about workers, which takes a second.
 _JUST_NOW: Final = timedelta(seconds=0.5)
 
@@ -231,7 +232,13 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
     depths: dict[str, int] = {}
     if broken is None:
         try:
-            depths = {queue: engine.dispatcher.depth(queue) for queue in set(of.values())}
+            # Where the app is not known, queues are those of the workers.
+            consumed = {queue for worker in known or () for queue in worker.queues}
+            asked = {queue for queue in of.values() if queue}
+            asked |= consumed if "" in of.values() else set()
+            depths = {
+                queue: engine.dispatcher.depth(queue) for queue in sorted(asked)[:_MOST_QUEUES]
+            }
         except RedisUnavailable as error:
             broken = error.message
     return Queues(of, known, depths, broken, asked=True)
@@ -243,4 +250,7 @@ def _queue_of(engine: Engine, run_id: RunId, key: str, name: str, queue: str | N
             queue = engine.definitions.get(run_id).step(key).queue
         except RunNotFound:
             queue = None
-    return engine.dispatcher.queue_of(Message(node_id(run_id, key), run_id, name, key, queue))
+    try:
+        return engine.dispatcher.queue_of(Message(node_id(run_id, key), run_id, name, key, queue))
+    except RedisUnavailable:
+        return ""  # a router of the app raises: nothing is sent either, and that is told

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from traceback import format_exception
 from typing import Any, cast
 from uuid import UUID
@@ -385,3 +386,37 @@ def test_what_is_wrong_with_an_app_is_known_before_anything_is_recorded(name: st
 
     assert "SECRET" not in "".join(format_exception(caught.value))
     assert caught.value.hint
+
+
+# --- asking workers ------------------------------------------------------------------------------
+
+PATIENCE = timedelta(seconds=0.3)
+
+
+def test_steps_that_run_in_this_process_need_no_worker() -> None:
+    dispatcher: Dispatcher = InProcessDispatcher()
+
+    assert dispatcher.workers(PATIENCE) is None
+
+
+def test_where_no_worker_runs_none_answers(app: Celery) -> None:
+    assert CeleryDispatcher(app).workers(PATIENCE) == []
+
+
+def test_broker_that_cannot_be_reached_is_said(lonely_url: str) -> None:
+    with (
+        make_app("flowq-test", lonely_url) as app,
+        pytest.raises(RedisUnavailable, match="workers cannot be asked"),
+    ):
+        CeleryDispatcher(app).workers(PATIENCE)
+
+
+def test_broker_that_never_answers_is_asked_no_longer_than_it_is_given() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://:secret@127.0.0.1:{silent.getsockname()[1]}/0"
+        with make_app("flowq-test", url) as app:
+            began = time.monotonic()
+            with pytest.raises(RedisUnavailable, match="does not answer in time") as caught:
+                CeleryDispatcher(app).workers(PATIENCE)
+            assert time.monotonic() - began < 4
+            assert "secret" not in str(caught.value)

@@ -16,7 +16,9 @@ from typing import Any, Final
 
 from celery import Celery
 
+from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.core.errors import RedisUnavailable
+from flowq.core.hidden import shown, without_secrets
 from flowq.engine.ports import Worker
 
 _QUESTIONS: Final = ("active_queues", "registered")
@@ -44,7 +46,8 @@ def ask_workers(app: Celery, patience: timedelta) -> list[Worker]:
         except Empty:
             raise _not_asked(app, "it does not answer in time") from None
         if isinstance(answer, Exception):
-            raise _not_asked(app, str(answer)) from answer
+            # It is not kept as a cause: errors about an address quote pieces of its password.
+            raise _not_asked(app, f"{type(answer).__name__}: {answer}") from None
         found[question] = answer
     return [
         Worker(
@@ -75,7 +78,9 @@ def _ask(app: Celery, question: str, seconds: float, answers: SimpleQueue[tuple[
 
 
 def _not_asked(app: Celery, why: str) -> RedisUnavailable:
+    urls = broker_urls(app)
+    place = ";".join(map(shown, urls)) or f"of app {app.main!r}"
     return RedisUnavailable(
-        f"workers cannot be asked through the broker {app.connection_for_write().as_uri()}: {why}",
+        f"workers cannot be asked through the broker {place}: {without_secrets(why, *urls)}",
         hint="check that the broker runs; then: flowq doctor",
     )

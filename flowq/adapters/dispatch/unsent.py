@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from flowq.core.ids import BatchId
+from flowq.engine.ports import Dispatcher, Worker
 from flowq.engine.rows import Batch, Message
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 class UnsentDispatcher:
     """Implements `flowq.engine.ports.Dispatcher` by leaving all of it to the workers' sweepers."""
 
-    def __init__(self) -> None:
+    def __init__(self, asks: Dispatcher) -> None:
+        self._asks = asks  # of the app that was made here: its broker may be that of the workers
         self._said = False
 
     def send(self, batches: Sequence[Batch]) -> None:
@@ -36,9 +38,17 @@ class UnsentDispatcher:
         """Return the queue of a step that names one itself; of others nothing is known."""
         return message.queue or ""
 
-    def depth(self, queue: str) -> int:  # noqa: ARG002 - the port's
-        """Return 0: no broker is known."""
-        return 0
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue; raises as `workers`."""
+        return self._asks.depth(queue)
+
+    def workers(self, patience: timedelta) -> Sequence[Worker] | None:
+        """Return the workers that answer in time.
+
+        Raises:
+            RedisUnavailable: the broker cannot be asked.
+        """
+        return self._asks.workers(patience)
 
     def _say(self, steps: int) -> None:
         if not self._said:

@@ -101,6 +101,30 @@ def test_queued_step_waits_for_workers(
     assert (hint in (one.hint or "")) if hint else one.hint is None
 
 
+@pytest.mark.parametrize(
+    "workers, depths, reason, text",
+    [
+        ([], {}, Reason.NO_WORKER, "no worker has answered; none may be running"),
+        (
+            [a_worker("a", "q", "x")],
+            {},
+            Reason.NOT_REGISTERED,
+            "no worker that runs has registered",
+        ),
+        ([a_worker("a", "q")], {"q": 7}, Reason.BACKLOG, "7 messages are in the queue 'q'"),
+        ([a_worker("a", "q r")], {"q": 7}, Reason.SENT, "a worker that has registered it takes it"),
+    ],
+)
+def test_process_without_the_app_says_what_it_can(
+    workers: list[Worker], depths: dict[str, int], reason: Reason, text: str
+) -> None:
+    (one,) = why(a_step(), of={"embed": ""}, workers=workers, depths=depths)
+
+    assert one.reason is reason
+    assert one.text.startswith(text)
+    assert one.queue in {None, "q"}
+
+
 def test_broker_that_is_away_is_the_reason() -> None:
     (one,) = why(a_step(), broken="the broker does not answer")
 
