@@ -206,7 +206,7 @@ def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:
     ending = engine.records.single(lambda tx: tx.runs.ending(run_id))
     state = resume(engine, run_id)
     paused = ending is not None and ending.status is RunState.PAUSED
-    if ending is not None and paused and (ending.error or "").startswith(_SPENT):
+    if ending is not None and paused and (ending.error or "").startswith(SPENT):
         logger.warning(
             "run %s was paused when its budget was spent, and is paused again at its next call of "
             "a model; to let it spend more: flowq runs raise-budget %s --usd AMOUNT",
