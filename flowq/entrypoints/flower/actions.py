@@ -11,21 +11,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from tornado.web import HTTPError, RequestHandler, authenticated
+from tornado.web import authenticated
 
 from flowq.client import Run
 from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
+from flowq.core.json_values import TOO_DEEP, flaw
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.engine import Engine
 from flowq.engine.run_page_rows import RunPage
+from flowq.entrypoints import shown
 from flowq.entrypoints.flower.handlers import Page
 from flowq.entrypoints.flower.run_asked import read_page, run_id_of
 
 Form = Mapping[str, str]
 
-_LONGEST: Final = 2 * 1024 * 1024
+#: More than any number of a budget has.
+_DIGITS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,23 @@ def _send(run: Run[Any], form: Form) -> None:
     text = form["payload"].strip()
     try:
         payload = json.loads(text) if text else None
+    except RecursionError:
+        raise InvalidInput(f"this JSON {TOO_DEEP}", hint="send plain data") from None
     except ValueError as error:
         raise InvalidInput(f"this is not JSON: {error}", hint='text is written "…"') from None
+    if found := flaw(payload):
+        place = "".join(f"[{part!r}]" for part in found[0][:5])
+        raise InvalidInput(f"this is not JSON that can be stored: {place or 'it'} {found[1]}")
     run.send_signal(form["name"].strip(), payload)
 
 
 def _raise_budget(run: Run[Any], form: Form) -> None:
     usd, tokens = form["usd"].strip() or None, form["tokens"].strip().replace(",", "") or None
-    if tokens is not None and not tokens.isdecimal():
-        raise InvalidInput(f"{tokens!r} is no number of tokens", hint="give a whole number")
+    if tokens is not None and not (tokens.isdecimal() and len(tokens) <= _DIGITS):
+        told = shown.shortened(tokens)
+        raise InvalidInput(f"{told!r} is no number of tokens", hint="give a whole number")
+    if usd is not None and len(usd) > _DIGITS:
+        raise InvalidInput(f"{shown.shortened(usd)!r} is no amount", hint="e.g. 5 or 0.50")
     run.raise_budget(usd=usd, tokens=None if tokens is None else int(tokens))
 
 
@@ -146,21 +156,6 @@ NOTICES: Final[Mapping[str, Callable[[RunState], str]]] = {
 class RunAction(Page):
     """`/flows/<id>/<action>`."""
 
-    def check_xsrf_cookie(self) -> None:
-        """Demand the page's own origin and the token of its form, whatever login Flower has.
-
-        Raises:
-            HTTPError: 403.
-        """
-        self.get_current_user()  # whoever lacks the login is asked for that first: 401
-        headers = self.request.headers
-        site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
-        if site not in (None, "same-origin"):
-            raise HTTPError(403, "Cross-site request forbidden")
-        if site is None and origin and urlsplit(origin).netloc != self.request.host:
-            raise HTTPError(403, "Cross-origin request forbidden")
-        RequestHandler.check_xsrf_cookie(self)
-
     @authenticated
     async def get(self, run_id: str, name: str) -> None:
         """Show what will happen, and ask for what it needs."""
@@ -177,7 +172,7 @@ class RunAction(Page):
         """Do it, and lead back to the run."""
         self.refuse_when_read_only()
         action = ACTIONS[name]
-        typed = {field: self.get_body_argument(field, "")[:_LONGEST] for field in action.fields}
+        typed = {field: self.get_body_argument(field, "") for field in action.fields}
         given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
         try:
             await self.read(partial(_do, run_id, action, given))

@@ -9,7 +9,7 @@ from tornado.routing import URLSpec
 from flowq.entrypoints.flower.actions import ACTIONS, RunAction
 from flowq.entrypoints.flower.by_name import FlowPage
 from flowq.entrypoints.flower.costs import CostPage
-from flowq.entrypoints.flower.handlers import STATIC, Static
+from flowq.entrypoints.flower.handlers import STATIC, Nothing, Static
 from flowq.entrypoints.flower.lists import FlowsPage
 from flowq.entrypoints.flower.live import FlowsLive, RunLive
 from flowq.entrypoints.flower.metrics import MetricsPage
@@ -32,6 +32,7 @@ RULES: list[URLSpec] = [
     URLSpec(r"/flows/live", FlowsLive, name="flows-live"),
     URLSpec(_RUN + r"/live", RunLive, name="flow-live"),
     URLSpec(r"/flows", FlowsPage, name="flows"),
+    URLSpec(r"/flows/.*", Nothing),
     URLSpec(r"/metrics", MetricsPage),
 ]
 

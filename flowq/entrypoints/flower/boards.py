@@ -45,6 +45,8 @@ from flowq.core.usage import Usage
 _MOST_LINES: Final = 400
 #: Pieces of text that are kept for pages that come a moment late.
 _MOST_PIECES: Final = 200
+#: More digits than any number of a change has.
+_LONGEST: Final = 20
 
 Line = dict[str, Any]
 
@@ -116,7 +118,8 @@ class Board:
     def since(self, seen: str) -> News:
         """Return what has changed after `seen`; everything, if that is not of this board."""
         name, _, number = seen.partition("-")
-        version = int(number) if name == self._name and number.isdecimal() else 0
+        ours = name == self._name and number.isdecimal() and len(number) < _LONGEST
+        version = int(number) if ours else 0
         with self._lock:
             here = f"{self._name}-{self._version}"
             found: dict[str, list[Line]] = {}

@@ -1,7 +1,9 @@
 """What every page of the tab has in common: login, reading, looks, errors.
 
 Reads and actions block, and Flower's event loop must not: they run in Flower's own executor, on the
-engine of this process. What flowq refuses is shown with its hint, in Flower's frame.
+engine of this process. What flowq refuses is shown with its hint, in Flower's frame. An address or
+a form that nobody could have typed gets 400 or 404, before anything reads it; no other page may
+frame one of these.
 """
 
 from collections.abc import Callable
@@ -9,9 +11,10 @@ from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from flower.views import BaseHandler
-from tornado.web import HTTPError, StaticFileHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from flowq import bootstrap
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput, RunNotFound
@@ -25,11 +28,67 @@ STATIC: Final = Path(__file__).parent / "static" / "flowq"
 #: What a refusal means to a client; any other one is that something is not there for now.
 _STATUS: Final = {RunNotFound: 404, FlowNotFound: 404, InvalidInput: 400}
 
+#: Bytes of a form.
+_LARGEST_FORM: Final = 2 * 1024 * 1024
+
 _T = TypeVar("_T")
 
 
-class Page(BaseHandler):  # type: ignore[misc]  # Flower has no types
+#: Flower's handlers have no types, and a class that stands between has none either.
+_Handler: Any = RequestHandler
+
+
+class Guarded(_Handler):  # type: ignore[misc]
+    """What is true of every address below `/flows`, files too."""
+
+    def set_default_headers(self) -> None:
+        """Forbid to frame the page, to guess at types, and to tell other sites its address."""
+        super().set_default_headers()
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("Content-Security-Policy", "frame-ancestors 'none'")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "same-origin")
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """Return a part of the path, or an argument, as text.
+
+        Raises:
+            HTTPError: 400; it is no UTF-8, or holds a NUL, which no name does.
+        """
+        text: str = super().decode_argument(value, name)
+        if "\0" in text:
+            raise HTTPError(400, "a NUL stands in the address or the form")
+        return text
+
+
+class Page(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
     """A page of the tab. Its methods are marked `tornado.web.authenticated`, as Flower's are."""
+
+    def prepare(self) -> None:
+        """Refuse what is too large to be a form.
+
+        Raises:
+            HTTPError: 413.
+        """
+        super().prepare()
+        if len(self.request.body) > _LARGEST_FORM:
+            size = shown.size(_LARGEST_FORM)
+            raise HTTPError(413, f"a form may have {size}: send more from Python or the CLI")
+
+    def check_xsrf_cookie(self) -> None:
+        """Demand the page's own origin and the token of its form, whatever login Flower has.
+
+        Raises:
+            HTTPError: 403.
+        """
+        self.get_current_user()  # whoever lacks the login is asked for that first: 401
+        headers = self.request.headers
+        site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+        if site not in (None, "same-origin"):
+            raise HTTPError(403, "Cross-site request forbidden")
+        if site is None and origin and _host(origin) != self.request.host:
+            raise HTTPError(403, "Cross-origin request forbidden")
+        RequestHandler.check_xsrf_cookie(self)
 
     async def read(self, question: Callable[[Engine], _T]) -> _T:
         """Ask the engine in a thread, and wait for the answer.
@@ -100,16 +159,31 @@ class Page(BaseHandler):  # type: ignore[misc]  # Flower has no types
             super().log_exception(typ, value, tb)
 
 
-class Static(StaticFileHandler):
+class Static(Guarded, StaticFileHandler):
     """flowq's own styles and script; no login, as with Flower's own."""
 
-    def set_extra_headers(self, path: str) -> None:  # noqa: ARG002
-        """Forbid guessing at types."""
-        self.set_header("X-Content-Type-Options", "nosniff")
+
+class Nothing(Page):
+    """Every address below `/flows` that is none."""
+
+    def prepare(self) -> None:
+        """Say so, to any method.
+
+        Raises:
+            HTTPError: 404.
+        """
+        raise HTTPError(404, "there is no such page of flows")
 
 
 def _asked(question: Callable[[Engine], _T]) -> _T:
     return question(bootstrap.engine())
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 @cache
