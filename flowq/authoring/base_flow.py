@@ -98,8 +98,8 @@ class BaseFlow:
         # Here and not above: the client loads SQLAlchemy, which a module of flows does not need.
         from flowq.client import execute  # noqa: PLC0415 - see above
 
-        checked = self.flow.type.validate(given)
-        return asyncio.to_thread(execute, self.flow.type, checked)
+        self.flow.type.validate(given)  # refuses at the call, not where it is awaited
+        return asyncio.to_thread(execute, self.flow.type, given)
 
     @classmethod
     def enqueue(
@@ -162,6 +162,8 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
         name=name,
         trace=functools.partial(budgeted_program, name, cls.__name__, facts),
         validate=inputs.check,
+        read=inputs.read,
+        verify=inputs.verify,
         annotation=lambda: dict[str, Any],
         program=program,
         bind=functools.partial(_bind, cls),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from inspect import BoundArguments, Parameter, Signature
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from flowq.authoring.signatures import describe
 from flowq.authoring.tracing import Trace, active, caller
 from flowq.core.errors import InvalidFlow
@@ -29,6 +31,8 @@ class Callee:
     function: Callable[..., Any]
     signature: Signature
     check: Callable[[Mapping[str, Any]], object] | None = None  #: Of a flow: checks its inputs.
+    #: Finds the validators of its annotated parameters.
+    readers: Callable[[], Mapping[str, TypeAdapter[Any]]] = dict
 
     @property
     def label(self) -> str:

@@ -70,7 +70,12 @@ class Flow(Enqueueing[P, R]):
         self.call_options = options
         self.submission = submission
         self.callee = Callee(
-            StepKind.FLOW, flow_type.name, function, inputs.signature, self._check_arguments
+            StepKind.FLOW,
+            flow_type.name,
+            function,
+            inputs.signature,
+            self._check_arguments,
+            lambda: inputs.adapters,
         )
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
@@ -228,6 +233,8 @@ class FlowMaker:
             if is_program
             else functools.partial(_trace, function, name, self._facts),
             validate=inputs.check,
+            read=inputs.read,
+            verify=inputs.verify,
             annotation=lambda: inputs.returns,
             program=function if is_program else None,
             bind=inputs.bind,

@@ -2,21 +2,33 @@
 
 All problems are told at once, each as field, expected and got, because whoever submits a run from a
 form or a command line would otherwise meet them one by one.
+
+What was given is checked once (`check`). What is stored of it is read as JSON data (`read`), in
+each replay of a program and when a child run begins. That both give the same values is proved
+before the run is accepted (`verify`).
 """
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import Parameter
+from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from flowq.authoring.refs import Ref
 from flowq.authoring.signatures import describe, describe_type
 from flowq.core.errors import InvalidFlow, InvalidInput
+from flowq.engine.codecs.annotations import adapter_for, read
+from flowq.engine.codecs.comparing import Difference, unreadable
+from flowq.engine.codecs.read_back import (
+    difference,
+    difference_of_form,
+    difference_of_parts,
+    said,
+)
 
 _SHOWN = 80
 #: What Celery's `apply_async` takes and `enqueue` does not, with what there is instead.
@@ -87,28 +99,88 @@ class Inputs:
         Raises:
             InvalidInput: some are missing, unknown or of another type; names each of them.
         """
-        checked: dict[str, Any] = {}
+        return self._each(raw, self._check_one)
+
+    def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs that were stored, as values of their annotated types.
+
+        Raises:
+            InvalidInput: they are not what the flow takes (any more).
+        """
+        return self._each(stored, self._read_one)
+
+    def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        """Refuse inputs that would not come back as they are.
+
+        Args:
+            checked: What `check` has returned.
+            stored: What is stored of it, as JSON data.
+
+        Raises:
+            InvalidInput: names each of them.
+        """
+        found = ((name, self._lost(name, checked[name], stored[name])) for name in checked)
+        self._refuse({name: difference for name, difference in found if difference})
+
+    def _refuse(self, lost: Mapping[str, Difference]) -> None:
+        if not lost:
+            return
+        listed = "".join(f"\n  {name}{said(difference)}" for name, difference in lost.items())
+        raise InvalidInput(
+            f"inputs of flow {self._flow!r} would not come back as they are:{listed}",
+            hint=next(iter(lost.values())).hint,
+        )
+
+    def _lost(self, name: str, value: Any, stored: Any) -> Difference | None:
+        adapter = self.adapters.get(name)
+        if adapter is None:
+            return difference_of_form(value, stored)
+        try:
+            return difference(value, stored, adapter)
+        except ValidationError as error:
+            if self._is_default(name, stored):  # `x: int = None` is read as it is, see `_read_one`
+                return None
+            return Difference((), unreadable(error))
+
+    def _each(self, given: Mapping[str, Any], make: Callable[[str, Any], Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
         problems: list[str] = []
         for name, parameter in self.signature.parameters.items():
-            if name in raw:
+            if name in given:
                 try:
-                    checked[name] = self._check_one(name, raw[name])
+                    made[name] = make(name, given[name])
                 except ValidationError as error:
                     problems += _problems(name, self._expected(name), error)
             elif parameter.default is Parameter.empty:
                 problems.append(f"{name}: expected {self._expected(name)}, got nothing")
             else:
-                checked[name] = parameter.default
-        problems += self._unknown(raw)
+                made[name] = parameter.default
+        problems += self._unknown(given)
         if problems:
             raise self._invalid(problems)
-        return checked
+        return made
 
     def _check_one(self, name: str, value: Any) -> Any:
         if isinstance(value, Ref):
             raise self._invalid([f"{name}: expected a value, got {value!r}"])
-        adapter = self._adapters.get(name)
+        adapter = self.adapters.get(name)
         return value if adapter is None else adapter.validate_python(value)
+
+    def _read_one(self, name: str, value: Any) -> Any:
+        adapter = self.adapters.get(name)
+        if adapter is None:
+            return value
+        try:
+            return read(value, adapter)
+        except ValidationError:
+            if self._is_default(name, value):
+                return self.signature.parameters[name].default
+            raise
+
+    def _is_default(self, name: str, stored: Any) -> bool:
+        """Tell whether stored data is that of a default, which no annotation has checked."""
+        default = self.signature.parameters[name].default
+        return default is not Parameter.empty and difference_of_form(default, stored) is None
 
     def _unknown(self, raw: Mapping[str, Any]) -> Iterator[str]:
         for name in raw:
@@ -135,17 +207,19 @@ class Inputs:
             ) from error
 
     @cached_property
-    def _adapters(self) -> dict[str, TypeAdapter[Any]]:
+    def adapters(self) -> Mapping[str, TypeAdapter[Any]]:
+        """The validators of the annotated parameters."""
         adapters: dict[str, TypeAdapter[Any]] = {}
         for name in self.signature.parameters:
             if name not in self._hints:
                 continue
             try:
                 adapters[name] = TypeAdapter(self._hints[name])
-            except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
+            except PydanticUserError as error:
+                why = str(error).partition("\n")[0]
                 raise InvalidFlow(
                     f"input {name!r} of flow {self._flow!r} has the type "
-                    f"{self._expected(name)}, which cannot be read from JSON",
+                    f"{self._expected(name)}, which cannot be read from JSON: {why}",
                     hint="take text, numbers, lists, dicts or models, and build it in a step",
                 ) from error
         return adapters
@@ -157,6 +231,10 @@ class Inputs:
 
 class ModelInputs(Inputs):
     """The inputs of a flow that one pydantic model describes."""
+
+    adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
+        {}
+    )  # the model checks them together
 
     def __init__(self, flow: str, label: str, model: type[BaseModel]) -> None:
         """Read the fields.
@@ -194,11 +272,54 @@ class ModelInputs(Inputs):
             checked = self._model.model_validate(dict(raw), by_alias=True, by_name=True)
         except ValidationError as error:
             raise self._invalid(list(_problems("", "a value", error))) from None
-        return checked.model_dump()
+        dumped = checked.model_dump()
+        self._compare(checked, partial(self._again, dumped))
+        return dumped
+
+    def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs that were stored, as plain data of the model's types.
+
+        Raises:
+            InvalidInput: they are not what the flow takes (any more).
+        """
+        try:
+            return self._read(stored).model_dump()
+        except ValidationError as error:
+            raise self._invalid(list(_problems("", "a value", error))) from None
+
+    def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        """Refuse inputs that would not come back as they are.
+
+        Raises:
+            InvalidInput: names each of them.
+        """
+        self._compare(dict(checked), lambda: self._read(stored).model_dump())
+
+    def _compare(self, given: Any, again: Callable[[], Any]) -> None:
+        try:
+            found = difference_of_parts(given, again(), adapter_for(self._model))
+        except ValidationError as error:
+            found = Difference((), unreadable(error))
+        if found:
+            self._refuse({"Inputs": found})
+
+    def _again(self, dumped: Mapping[str, Any]) -> BaseModel:
+        given = self._given(dumped)
+        return self._model.model_validate(given, strict=False, by_alias=True, by_name=True)
+
+    def _read(self, stored: Mapping[str, Any]) -> BaseModel:
+        model: BaseModel = read(self._given(stored), adapter_for(self._model))
+        return model
+
+    def _given(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return data without the fields that the model computes."""
+        return {key: data[key] for key in data if key not in self._model.model_computed_fields}
 
 
 class AnyInputs(Inputs):
     """The inputs of a flow that takes any."""
+
+    adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
 
     def __init__(self, flow: str, label: str) -> None:
         """Describe them.
@@ -215,6 +336,20 @@ class AnyInputs(Inputs):
         """Return the inputs as they are."""
         return dict(raw)
 
+    def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs as JSON data."""
+        return dict(stored)
+
+    def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        """Refuse inputs whose own types would not make them again of their JSON data.
+
+        Raises:
+            InvalidInput: names the first of them.
+        """
+        found = difference_of_form(dict(checked), dict(stored))
+        if found:
+            self._refuse({"inputs": found})
+
 
 def _problems(name: str, declared: str, error: ValidationError) -> Iterator[str]:
     """Yield each problem of one input as field, expected, got."""
@@ -226,12 +361,17 @@ def _problems(name: str, declared: str, error: ValidationError) -> Iterator[str]
             continue
         _, said, expected = problem["msg"].partition("Input should be ")
         value = problem["input"]
-        shown = repr(value)
-        if len(shown) > _SHOWN:
-            shown = shown[:_SHOWN] + "…"
-        got = f"got {shown} ({type(value).__name__})"
+        got = f"got {_shown(value)} ({type(value).__name__})"
         if said:
             yield f"{field}: expected {expected}, {got}"
         else:
             wanted = "another value" if problem["loc"] else declared
             yield f"{field}: expected {wanted}, {got}: {problem['msg']}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
+        return "one that is too long to show"
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"

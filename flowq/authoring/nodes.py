@@ -3,10 +3,18 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from flowq.authoring.callee import Callee
 from flowq.authoring.options import UNSET, Options, tolerance
 from flowq.authoring.refs import Ref
-from flowq.authoring.templates import Place, to_condition, to_reference, to_template
+from flowq.authoring.templates import (
+    Place,
+    to_condition,
+    to_reference,
+    to_template,
+    to_templates,
+)
 from flowq.authoring.tracing import Trace
 from flowq.core.references import Template
 from flowq.core.spec import MapSpec, StepSpec
@@ -57,15 +65,16 @@ def _add(
     def place(subject: str) -> Place:
         return Place(trace, f"{subject} of {callee.kind} {key!r}")
 
+    readers = callee.readers()
     step = StepSpec(
         key=key,
         name=callee.name,
         kind=callee.kind,
         arguments={
-            name: to_template(value, place(f"argument {name!r}"))
+            name: to_template(value, place(f"argument {name!r}"), readers.get(name))
             for name, value in arguments.items()
         },
-        map=_map(mapped, options, place("the list")) if mapped else None,
+        map=_map(mapped, options, place("the list"), readers) if mapped else None,
         when=None if options.when is UNSET else _when(options.when, place("the condition (when=)")),
         after=_after(options.after, place("after=")),
         **options.said(),
@@ -73,7 +82,12 @@ def _add(
     return trace.add(step)
 
 
-def _map(mapped: tuple[str, Any], options: Options, place: Place) -> MapSpec:
+def _map(
+    mapped: tuple[str, Any],
+    options: Options,
+    place: Place,
+    readers: Mapping[str, TypeAdapter[Any]],
+) -> MapSpec:
     parameter, items = mapped
     if not isinstance(items, Ref):
         if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
@@ -81,10 +95,12 @@ def _map(mapped: tuple[str, Any], options: Options, place: Place) -> MapSpec:
                 f"to map over is a {type(items).__name__}",
                 "give a list, or the result of a step that returns one",
             )
-        items = list(items)
+        items = to_templates(list(items), place, readers.get(parameter))
+    else:
+        items = to_template(items, place)
     return MapSpec(
         parameter=parameter,
-        items=to_template(items, place),
+        items=items,
         tolerance=tolerance(options.tolerate),
     )
 

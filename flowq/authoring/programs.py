@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 
 from flowq.authoring.callee import Callee
 from flowq.authoring.options import UNSET, Options, tolerance
-from flowq.authoring.templates import Place, to_template
+from flowq.authoring.templates import Place, to_template, to_templates
 from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
-from flowq.core.references import Template
 from flowq.core.spec import FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.engine.replay import Execution
 
@@ -113,20 +112,21 @@ def _record(
     if options.when is not UNSET and not options.when:
         return _skipped()
 
-    def template(subject: str, value: Any) -> Template:
-        return to_template(value, Place(program, f"{subject} of {callee.kind} {key!r}"))
+    def place(subject: str) -> Place:
+        return Place(program, f"{subject} of {callee.kind} {key!r}")
 
+    readers = callee.readers()
     spec = StepSpec(
         key=key,
         name=callee.name,
         kind=callee.kind,
         arguments={
-            name: template(f"argument {name!r}", value)
+            name: to_template(value, place(f"argument {name!r}"), readers.get(name))
             for name, value in callee.flat(arguments).items()
         },
         map=MapSpec(
             parameter=mapped[0],
-            items=template("the list", mapped[1]),
+            items=to_templates(mapped[1], place("the list"), readers.get(mapped[0])),
             tolerance=tolerance(options.tolerate),
         )
         if mapped

@@ -56,6 +56,7 @@ class Step(Generic[P, R]):
             step_type.name,
             step_type.function,
             step_type.signature,
+            readers=lambda: step_type.parameters,
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -5,6 +5,7 @@ A reference names a step of the same flow and a path into its result:
     {"$ref": "fetch", "path": ["output", "title"]}
     {"$literal": {"$ref": "just text"}}      user data that happens to look like one
     {"$op": "==", "args": [ ..., 200]}       a condition, see `expressions`
+    {"$float": "nan"}                        a float that JSON lacks, see `json_values`
     {"$failure": {"step": "fetch", ...}}     a `StepFailure` that a program passes on
 
 Templates are what a `FlowSpec` holds for the arguments of its steps. `resolve` turns one into plain
@@ -18,13 +19,14 @@ from typing import Any, Final
 
 from flowq.core.errors import StepError
 from flowq.core.failures import StepFailure
+from flowq.core.json_values import FLOAT
 
 REF: Final = "$ref"
 LITERAL: Final = "$literal"
 OP: Final = "$op"
 FAILURE: Final = "$failure"
 #: Keys of flowq's own; a dict of the user's that has one is a literal.
-MARKS: Final = frozenset({REF, LITERAL, OP, FAILURE})
+MARKS: Final = frozenset({REF, LITERAL, OP, FAILURE, FLOAT})
 
 PathPart = str | int
 #: A template or a part of one: JSON data. Not narrower, because JSON nests.
@@ -89,6 +91,14 @@ def references(template: Template) -> Iterator[Reference]:
             yield from references(item)
 
 
+#: What stands beside a mark, as a value.
+_VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {
+    LITERAL: lambda data: data,
+    FAILURE: StepFailure.model_validate,
+    FLOAT: float,
+}
+
+
 def resolve(template: Template, lookup: Lookup) -> Any:
     """Return the value of a template.
 
@@ -100,10 +110,9 @@ def resolve(template: Template, lookup: Lookup) -> Any:
         if reference is not None:
             value = lookup(reference)
             return None if value is SKIPPED else value
-        if LITERAL in template:
-            return template[LITERAL]
-        if FAILURE in template:
-            return StepFailure.model_validate(template[FAILURE])
+        mark = next((mark for mark in _VALUES if mark in template), None)
+        if mark is not None:
+            return _VALUES[mark](template[mark])
         return {key: resolve(item, lookup) for key, item in template.items()}
     if isinstance(template, list | tuple):
         return [resolve(item, lookup) for item in template]

@@ -358,6 +358,7 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
             run_id=child_run_id(claim.id),
             before=wait,
             charged_to=tuple(meters_of_runs(own)),
+            stored=True,
             user_id=own.user_id,
         )
     except InvalidInput:

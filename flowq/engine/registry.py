@@ -88,6 +88,10 @@ def _by_name(args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Mapping[str, A
     return inputs
 
 
+def _nothing_to_verify(_checked: Mapping[str, Any], _stored: Mapping[str, Any]) -> None:
+    """Accept inputs that are JSON data already."""
+
+
 @dataclass(frozen=True)
 class FlowType:
     """A flow that can be traced into a spec.
@@ -96,6 +100,8 @@ class FlowType:
         name: Unique name.
         trace: From checked inputs to the spec of this run.
         validate: From raw inputs to checked ones; raises `InvalidInput`.
+        read: From inputs that are stored, as JSON data, to the checked ones that they were.
+        verify: Raises `InvalidInput` if `read` would not make these checked inputs of this data.
         annotation: Finds its return annotation; asked late, since it may name a class that the
             module defines further down.
         program: Of an `async def` flow: the coroutine function, called with checked inputs by
@@ -111,6 +117,8 @@ class FlowType:
     program: Callable[..., Coroutine[Any, Any, Any]] | None = None
     bind: Callable[[tuple[Any, ...], Mapping[str, Any]], Mapping[str, Any]] = _by_name
     subject: Any = None
+    read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    verify: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = _nothing_to_verify
 
     @cached_property
     def returns(self) -> Any:

@@ -16,6 +16,7 @@ from typing import Any, Unpack
 from flowq.core.errors import FlowqError, InvalidInput, Unavailable
 from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
+from flowq.core.json_values import unmarked
 from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.engine import news
@@ -26,7 +27,7 @@ from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
 from flowq.engine.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.sending import after_commit, node_batch, send
-from flowq.engine.submission import Submission, SubmitOptions, as_json, same_json
+from flowq.engine.submission import Submission, SubmitOptions, inputs_as_json, same_json
 
 #: Runs of one `submit_many` that are recorded and sent together.
 _GROUP = 25
@@ -75,6 +76,7 @@ def submit(
     before: Callable[[Transaction], None] | None = None,
     mode: str = "async",
     charged_to: tuple[str, ...] = (),
+    stored: bool = False,
     **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
@@ -88,6 +90,7 @@ def submit(
         before: Runs first, in the transaction that inserts the run.
         mode: How it is started: `async` on workers, `sync` here and now.
         charged_to: Meters of the runs above a child run whose budget it spends.
+        stored: The inputs were stored before, as JSON data, and are read and not given.
         options: Whose run it is, and more; see `SubmitOptions`.
 
     Returns:
@@ -109,6 +112,7 @@ def submit(
         run_id=run_id,
         mode=mode,
         charged_to=charged_to,
+        stored=stored,
     )
     return _begin(engine, [start], options.get("session"), before)[0]
 
@@ -297,15 +301,16 @@ def _prepare(
     run_id: RunId | None = None,
     mode: str = "async",
     charged_to: tuple[str, ...] = (),
+    stored: bool = False,
 ) -> _Start:
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
             f"the inputs of {flow.name!r} are {inputs!r} ({type(inputs).__name__}), not a dict",
             hint='give them by parameter, e.g. {"x": 1}',
         )
-    checked = flow.validate(inputs)
-    what = f"the inputs of {flow.name!r}"
-    recorded = as_json(checked, what, _limit(engine))
+    checked = flow.read(inputs) if stored else flow.validate(inputs)
+    recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", _limit(engine))
+    flow.verify(checked, unmarked(recorded))
     spec = flow.trace(checked)
     budget = submission.budget or spec.budget
     if budget is None and parent is None:

@@ -13,8 +13,6 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
-
 from flowq.core.errors import InvalidInput, RunNotFound, SignalRefused
 from flowq.core.graph import LONGEST_NAME
 from flowq.core.ids import RunId
@@ -24,7 +22,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import NewSignal
 from flowq.engine.sending import after_commit
-from flowq.engine.submission import size_of
+from flowq.engine.submission import is_storable, plain_of, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +128,7 @@ def _open_run(engine: Engine, run_id: RunId) -> RunId:
 
 
 def _name(name: Any) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not is_storable(name):
         raise InvalidInput(
             f"the name of a signal is {name!r}",
             hint=f"give text of 1 to {LONGEST_NAME} characters",
@@ -140,13 +138,7 @@ def _name(name: Any) -> str:
 
 def _payload(engine: Engine, name: str, payload: Any) -> Any:
     what = f"the data of the signal {name!r}"
-    try:
-        data = to_jsonable_python(payload, by_alias=True)
-    except PydanticSerializationError as error:
-        raise InvalidInput(
-            f"{what} cannot be stored as JSON: {error}",
-            hint="send plain data, or a pydantic model",
-        ) from error
+    data = plain_of(payload, what)
     size_of(data, what, engine.policies.input_limit_bytes)
     return data
 

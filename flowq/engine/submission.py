@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from pydantic import BaseModel, RootModel
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from flowq.core.budgets import Budget, BudgetSpec, budget_of
 from flowq.core.errors import InvalidInput
 from flowq.core.graph import LONGEST_NAME
+from flowq.core.json_values import DEEPEST, flaw, flaw_of_text, marked
+from flowq.engine.codecs.annotations import as_path, shown
+from flowq.engine.codecs.read_back import difference_of_form, told
 
 #: A deadline further away than this is a slip: databases cannot add much more to their clocks.
 _FURTHEST = timedelta(days=36_500)
@@ -81,19 +84,25 @@ def _text(name: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise InvalidInput(
-            f"{name} is {value!r} ({type(value).__name__}), not text", hint=f"give {name}=str(…)"
+            f"{name} is {shown(value)} ({type(value).__name__}), not text",
+            hint=f"give {name}=str(…)",
         )
-    shown = repr(value) if len(value) <= LONGEST_NAME else f"{value[:40]!r}…"
+    quoted = repr(value) if len(value) <= LONGEST_NAME else f"{value[:40]!r}…"
     if not value:
         raise InvalidInput(f"{name} is empty", hint=f"leave {name} out, or give None, for none")
     if len(value) > LONGEST_NAME:
         raise InvalidInput(
-            f"{name} {shown} has {len(value):,} characters, the limit is {LONGEST_NAME}",
+            f"{name} {quoted} has {len(value):,} characters, the limit is {LONGEST_NAME}",
             hint="use a digest of it: hashlib.sha256(text.encode()).hexdigest()",
         )
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidInput(f"{name} {shown} has characters that no database stores")
+    if not is_storable(value):
+        raise InvalidInput(f"{name} {quoted} has characters that no database stores")
     return value
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether a column of text takes a text in every database; JSON may also hold NUL."""
+    return "\0" not in text and flaw_of_text(text) is None
 
 
 def _metadata(value: Any, limit: int) -> Mapping[str, Any]:
@@ -101,7 +110,7 @@ def _metadata(value: Any, limit: int) -> Mapping[str, Any]:
         return {}
     if not isinstance(value, Mapping):
         raise InvalidInput(
-            f"metadata is {value!r} ({type(value).__name__}), not a dict",
+            f"metadata is {shown(value)} ({type(value).__name__}), not a dict",
             hint='give e.g. metadata={"order": 7}',
         )
     return as_json(value, "the metadata of a run", limit)
@@ -112,7 +121,7 @@ def _deadline(value: Any) -> datetime | timedelta | None:
         return None
     if not isinstance(value, datetime | timedelta):
         raise InvalidInput(
-            f"deadline is {value!r} ({type(value).__name__}), no time",
+            f"deadline is {shown(value)} ({type(value).__name__}), no time",
             hint="give a timedelta, or a datetime with a time zone",
         )
     if isinstance(value, datetime) and value.utcoffset() is None:
@@ -131,17 +140,61 @@ def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]
     """Return data as the JSON values that a row keeps.
 
     Raises:
-        InvalidInput: it cannot be JSON, or has more than `limit` bytes as such.
+        InvalidInput: it cannot be JSON, would not be the same if it was read back by its own types,
+            or has more than `limit` bytes as JSON.
     """
+    recorded: Mapping[str, Any] = plain_of(dict(data), what)
+    size_of(recorded, what, limit)
+    return recorded
+
+
+def inputs_as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]:
+    """Return the inputs of a run as `as_json`, with marks for floats that JSON lacks.
+
+    Whether they come back as they are is for their annotations to say, see `FlowType.verify`.
+    """
+    given = dict(data)
+    recorded: Mapping[str, Any] = marked(_sets_sorted(given, _jsonable(given, what, inputs=True)))
+    _refuse_flaw(recorded, what)
+    size_of(recorded, what, limit)
+    return recorded
+
+
+def plain_of(value: Any, what: str) -> Any:
+    """Return a value as JSON data that its own types would make the same value of.
+
+    Raises:
+        InvalidInput: it has no such data.
+    """
+    plain = _jsonable(value, what)
+    found = difference_of_form(value, plain)
+    if found is not None:
+        raise InvalidInput(f"{what} would not come back as it is: {told(found)}", hint=found.hint)
+    recorded = _sets_sorted(value, plain)
+    _refuse_flaw(recorded, what)
+    return recorded
+
+
+def _jsonable(value: Any, what: str, *, inputs: bool = False) -> Any:
     try:
-        recorded: Mapping[str, Any] = _sets_sorted(dict(data), to_jsonable_python(dict(data)))
-    except PydanticSerializationError as error:
+        # Of inputs, fields that are computed are left out: they are computed again.
+        return to_jsonable_python(value, by_alias=True, round_trip=inputs)
+    except (ValueError, TypeError, RecursionError) as error:  # pydantic's and Python's own
         raise InvalidInput(
             f"{what} cannot be stored as JSON: {error}",
             hint="pass plain data, pydantic models, dates or paths",
         ) from error
-    size_of(recorded, what, limit)
-    return recorded
+
+
+def _refuse_flaw(recorded: Any, what: str) -> None:
+    found = flaw(recorded)
+    if found is not None:
+        place, why = found
+        at = f"at {as_path(place)}: " if 0 < len(place) < DEEPEST else ""
+        raise InvalidInput(
+            f"{what} cannot be stored as JSON: {at}it {why}",
+            hint="see docs/values.md: what may be passed, and in what form",
+        )
 
 
 def size_of(recorded: Any, what: str, limit: int) -> int:

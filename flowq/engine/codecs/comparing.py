@@ -23,6 +23,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from pydantic_core import to_jsonable_python
 
 from flowq.core.json_values import Place
 from flowq.engine.codecs.annotations import problems
@@ -41,12 +42,12 @@ class Difference:
     Attributes:
         place: Keys, indices and names of fields that lead there.
         why: What would happen, e.g. `is a CardPayment and would come back as a Payment`.
-        secret: Whether it is a secret, which is never stored.
+        hint: What to do about it.
     """
 
     place: Place
     why: str
-    secret: bool = False
+    hint: str = "pass what JSON has a form of; docs/values.md lists what may pass between steps"
 
 
 class Comparison:
@@ -163,14 +164,24 @@ class Comparison:
             return None
         if same:
             return None
-        if isinstance(given, SecretStr | SecretBytes):
-            return Difference(place, f"is a {_name(given)}, which is never stored", secret=True)
-        return Difference(place, f"would come back as another {_name(given)}")
+        return _other(given, back, place)
+
+    def _set_as_form(
+        self, given: AbstractSet[Any], back: list[Any], place: Place
+    ) -> Difference | None:
+        """Compare a set with a list of the forms of its items, in whatever order."""
+        items = list(given)
+        forms = to_jsonable_python(items, by_alias=True, round_trip=True)
+        if sorted(map(repr, forms)) != sorted(map(repr, back)):
+            return Difference(place, "would come back with other items")
+        return self._items(items, forms, place)
 
     def _as_form(self, given: Any, back: Any, place: Place) -> Difference | None:
         """Compare a value with the JSON form of it."""
-        if isinstance(given, tuple | deque | AbstractSet) and isinstance(back, list):
-            return self._items(given, back, place)  # a set is written in the order in which it is
+        if isinstance(given, tuple | deque) and isinstance(back, list):
+            return self._items(given, back, place)
+        if isinstance(given, AbstractSet) and isinstance(back, list):
+            return self._set_as_form(given, back, place)
         if isinstance(given, Mapping) and isinstance(back, dict):
             return self._entries(given, back, place)
         own: Any = None
@@ -218,12 +229,25 @@ def _generic(kind: type) -> type:
     return known.get("origin") or kind
 
 
+_OF_SECRETS: Final = "pass the name of the secret, and read the secret in the step that needs it"
+_OF_CLASSES: Final = "annotate with the class that the value has, or a union of such classes"
+_OF_VALIDATORS: Final = (
+    "it is validated again where it is read: validators and serializers must leave what they made "
+    "as it is (docs/values.md)"
+)
+
+
 def _other(given: Any, back: Any, place: Place) -> Difference:
+    name = _name(given)
     if isinstance(given, SecretStr | SecretBytes):
-        return Difference(place, f"is a {_name(given)}, which is never stored", secret=True)
+        return Difference(place, f"is a {name}, which is never stored", _OF_SECRETS)
     if type(given) is not type(back):
-        return Difference(place, f"is a {_name(given)} and would come back as a {_name(back)}")
-    return Difference(place, f"is {_short(given)} and would come back as {_short(back)}")
+        return Difference(place, f"is a {name} and would come back as a {_name(back)}", _OF_CLASSES)
+    if type(given) in _SCALARS:
+        return Difference(
+            place, f"is {_short(given)} and would come back as {_short(back)}", _OF_VALIDATORS
+        )
+    return Difference(place, f"is a {name} and would come back as another one", _OF_VALIDATORS)
 
 
 def _name(value: Any) -> str:

@@ -48,7 +48,7 @@ def difference(given: Any, plain: Any, adapter: TypeAdapter[Any]) -> Difference 
         raise
     except Exception as error:  # noqa: BLE001 - validators are the user's code
         return Difference((), unreadable(error))
-    comparison = Comparison(form=_has_any(adapter), own=_own)
+    comparison = Comparison(form=has_any(adapter), own=_own)
     found = comparison.difference(given, back)
     if found is None and comparison.open and not _same_text(given, back, adapter):
         return Difference((), "would come back as something that is written otherwise")
@@ -80,7 +80,7 @@ def check_result(value: Any, plain: Any, adapter: TypeAdapter[Any], *, where: st
     kind = NotSerializable if adapter.core_schema["type"] == "any" else InvalidOutput
     raise kind(
         f"{where} returned a value that would not come back as it is: {told(found)}",
-        hint=hint_of(found),
+        hint=found.hint,
     )
 
 
@@ -108,16 +108,21 @@ def difference_of_form(given: Any, plain: Any) -> Difference | None:
     return Comparison(form=True, own=_own).difference(given, plain)
 
 
+def difference_of_parts(given: Any, back: Any, adapter: TypeAdapter[Any]) -> Difference | None:
+    """Return where a value and one that was read differ; both are of the annotation's types."""
+    return Comparison(form=has_any(adapter), own=_own).difference(given, back)
+
+
 def told(found: Difference) -> str:
     """Return a difference as the end of a sentence about the value."""
     return f"at {as_path(found.place)}: it {found.why}" if found.place else f"it {found.why}"
 
 
-def hint_of(found: Difference) -> str:
-    """Return what to do about a value that would not come back."""
-    if found.secret:
-        return "pass the name of the secret, and read the secret in the step that needs it"
-    return "annotate with the very class of the value, or pass plain data: see docs/values.md"
+def said(found: Difference) -> str:
+    """Return a difference as what follows the name of the value: `.card: it …`."""
+    place = as_path(found.place)
+    dot = "." if place and not place.startswith("[") else ""
+    return f"{dot}{place}: it {found.why}"
 
 
 def _own(plain: Any, kind: type) -> Any:
@@ -167,7 +172,7 @@ def _consists_of(kinds: AbstractSet[str], schema: Any) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _has_any(adapter: TypeAdapter[Any]) -> bool:
+def has_any(adapter: TypeAdapter[Any]) -> bool:
     """Tell whether an annotation leaves the type of some part open."""
     return _is_open(adapter.core_schema)
 

@@ -77,7 +77,7 @@ def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     arguments = resolve(step.arguments, lookup(engine, claim.run_id, []))
     execution = Execution(
         flow.program,
-        flow.validate(arguments),
+        flow.read(arguments),
         run_id=claim.run_id,
         started_at=state.started_at,
         recorded=[Recorded(row.spec.key, row.spec) for row in rows],
@@ -242,7 +242,7 @@ def recording(engine: Engine, run_id: RunId) -> Recording:
         assert flow.program is not None
         return Execution(
             flow.program,
-            flow.validate(inputs),
+            flow.read(inputs),
             run_id=run_id,
             started_at=state.started_at,
             recorded=recorded,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from flowq.authoring.refs import Ref
 from flowq.authoring.templates import Place, to_condition, to_template
@@ -69,6 +69,10 @@ class Share(float):
         (Size.SMALL, 1),
         (Text("a"), "a"),
         (Share(0.5), 0.5),
+        (math.nan, {"$float": "nan"}),
+        ([Share("-inf")], [{"$float": "-inf"}]),
+        ({"$float": "nan"}, {"$literal": {"$float": "nan"}}),
+        ({1, Colour.RED}, ["red", 1]),
         (Path("a/b"), "a/b"),
         (Decimal("1.10"), "1.10"),
         (timedelta(seconds=3), "PT3S"),
@@ -118,11 +122,11 @@ def test_ref_beside_a_marker_is_refused() -> None:
         to_template({"$ref": "x", "other": [REF]}, PLACE)
 
 
+KEYS = st.text() | st.sampled_from(["$ref", "$op", "$literal", "$float", "$failure", "path"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text() | st.sampled_from(["$ref", "$op", "$literal", "path"]), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
     max_leaves=10,
 )  # fmt: skip
 
@@ -148,8 +152,11 @@ class Client:
         (Box([Client()]), r"at \['content'\]\[0\], holds a .*\.Client"),
         ([b"x"], r"at \[0\], holds bytes"),
         (bytearray(b"x"), "holds bytearray"),
-        (math.nan, "is nan"),
-        ([Share("inf")], r"at \[0\], is inf"),
+        ({"$ref": math.nan}, r"is nan, which JSON cannot hold, beside the key '\$ref'"),
+        pytest.param([10**5000], r"at \[0\], is an integer of too many digits", id="digits"),
+        ([SecretStr("x")], r"at \[0\], would not come back as it is: it is a SecretStr"),
+        ({date(2024, 1, 2): 1, None: 2}, "has the key None"),
+        ({frozenset(): 1}, "not valid as object key"),
         (["\udcff"], r"at \[0\], is no valid text"),
         ({(1, 2): 3}, r"has the key \(1, 2\)"),
         ({b"x": 3}, r"has the key b'x'"),
