@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from flowq.core.usage import Reported
 
 _MILLION = Decimal(1_000_000)
+#: USD. More is a mistake in a price, and sums of it would not fit into a column.
+_MOST = Decimal(10_000_000)
 
 
 class Price(BaseModel):
@@ -35,4 +37,4 @@ class Price(BaseModel):
         tokens = used.tokens
         fresh = max(tokens.input - tokens.cached, 0)
         spent = self.input * fresh + cached * tokens.cached + self.output * tokens.output
-        return spent / _MILLION + self.call
+        return min(spent / _MILLION + self.call, _MOST)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Float, Integer, Update, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import BigInteger, Float, Update, and_, bindparam, exists, func, or_, select, update
 
 from flowq.adapters.records.past_attempts import PastAttempts
 from flowq.adapters.records.payloads import copy_to_json
@@ -92,7 +92,8 @@ def _leaving(to: StepState, **values: Any) -> Update:
 
 #: Added to what the attempts before it took; the calls of models are added as they end.
 USED: Final = {
-    "execution_time_ms": func.coalesce(_C.execution_time_ms, 0) + bindparam("p_time", type_=Integer)
+    "execution_time_ms": func.coalesce(_C.execution_time_ms, 0)
+    + bindparam("p_time", type_=BigInteger)
 }
 _RESULT: Final = {
     "result": bindparam("p_result", type_=_C.result.type),

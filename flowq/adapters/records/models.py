@@ -32,10 +32,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from flowq.adapters.records.types import Money, UtcDateTime
+from flowq.adapters.records.types import LARGE, Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0010"
+REVISION = "0011"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -90,7 +90,7 @@ class FlowRun(Base):
     total_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
     total_cost: Mapped[Decimal] = mapped_column(default=Decimal(0))
     unpriced_calls: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    execution_time_ms: Mapped[int | None]
+    execution_time_ms: Mapped[int | None] = mapped_column(LARGE)
     inputs: Mapped[Any]
     outputs: Mapped[Any | None]
     flow_metadata: Mapped[Any | None]
@@ -102,7 +102,7 @@ class FlowRun(Base):
     priority: Mapped[int] = mapped_column(default=0)
     deadline: Mapped[datetime | None]
     budget_usd: Mapped[Decimal | None]
-    budget_tokens: Mapped[int | None]
+    budget_tokens: Mapped[int | None] = mapped_column(LARGE)
     budget_action: Mapped[str | None] = mapped_column(String(10))
     cancel_requested_at: Mapped[datetime | None]
     continued_as: Mapped[UUID | None]
@@ -155,7 +155,7 @@ class FlowStepRun(Base):
     tokens_used: Mapped[int] = mapped_column(BigInteger, default=0)
     cost_estimate: Mapped[Decimal] = mapped_column(default=Decimal(0))
     unpriced_calls: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    execution_time_ms: Mapped[int | None]
+    execution_time_ms: Mapped[int | None] = mapped_column(LARGE)
     error_message: Mapped[str | None] = mapped_column(Text)
     step_metadata: Mapped[Any | None]
     created_at: Mapped[datetime]
@@ -247,12 +247,12 @@ class LlmRequest(Base):
     provider: Mapped[str] = mapped_column(String(100))
     model: Mapped[str] = mapped_column(String(200))
     status: Mapped[str] = mapped_column(String(20))
-    input_tokens: Mapped[int] = mapped_column(default=0)
-    output_tokens: Mapped[int] = mapped_column(default=0)
-    cached_tokens: Mapped[int] = mapped_column(default=0)
+    input_tokens: Mapped[int] = mapped_column(LARGE, default=0)
+    output_tokens: Mapped[int] = mapped_column(LARGE, default=0)
+    cached_tokens: Mapped[int] = mapped_column(LARGE, default=0)
     cost: Mapped[Decimal | None]
     cost_status: Mapped[str] = mapped_column(String(20), default="unknown")
-    latency_ms: Mapped[int | None]
+    latency_ms: Mapped[int | None] = mapped_column(LARGE)
     error_message: Mapped[str | None] = mapped_column(Text)
     object_key: Mapped[str | None] = mapped_column(String(300))
     created_at: Mapped[datetime]

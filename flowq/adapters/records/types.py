@@ -8,7 +8,7 @@ stands still during a statement: only a time that does can be looked up in an in
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -30,6 +30,8 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator
 
 _NANO = Decimal(10**9)
+#: What nobody bounds, such as a time in milliseconds: 32 bits of it are 24 days.
+LARGE: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -69,14 +71,14 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Money(TypeDecorator[Decimal]):
     """USD as an exact Decimal with nine places; SQLite, which has none, counts nano-dollars."""
 
-    impl = Numeric(18, 9)
+    impl = Numeric(28, 9)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         """Use a whole number on SQLite, so that sums stay exact."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(BigInteger())
-        return dialect.type_descriptor(Numeric(18, 9))
+        return dialect.type_descriptor(Numeric(28, 9))
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         """Scale for SQLite."""
@@ -120,7 +122,7 @@ def _sqlite_now(element: DbNow, compiler: SQLCompiler, **kw: Any) -> str:
 class ElapsedMs(GenericFunction[int]):
     """Whole milliseconds since a time, by the database's clock: `ElapsedMs(started_at)`."""
 
-    type = Integer()
+    type = BigInteger()
     inherit_cache = True
     name = "flowq_elapsed_ms"
 
@@ -128,7 +130,7 @@ class ElapsedMs(GenericFunction[int]):
 @compiles(ElapsedMs, "postgresql")
 def _postgres_elapsed(element: ElapsedMs, compiler: SQLCompiler, **kw: Any) -> str:
     since = compiler.process(element.clauses, **kw)
-    return f"CAST(extract(epoch FROM clock_timestamp() - {since}) * 1000 AS INTEGER)"
+    return f"CAST(extract(epoch FROM clock_timestamp() - {since}) * 1000 AS BIGINT)"
 
 
 @compiles(ElapsedMs, "sqlite")
