@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests import servers
@@ -140,12 +142,20 @@ def test_queue_that_nobody_consumes_is_named_everywhere(shell: Shell) -> None:
         "except errors.ResultTimeout as error: print(error.message, '|', error.hint)\n"
     )
     doctor = shell.flowq("doctor").out
+    with shell.flower(target="served.py") as address, httpx2.Client(timeout=60) as client:
+        head, steps = (
+            unescape(client.get(f"{address}/flows/{run_id}{tab}").text) for tab in ("", "/steps")
+        )
 
     assert (one["queue"], one["count"], one["state"]) == ("gpu-a100", 3, "queued")
     assert "waits    embed[0]: no worker consumes the queue 'gpu-a100' (and 2 more)" in text
     assert "celery -A YOUR_APP worker -Q gpu-a100" in text
     assert f"run {run_id} is still running after 0.6 s: embed[0]: no worker consumes" in raised
     assert "| celery -A YOUR_APP worker -Q gpu-a100" in raised
+    said = "no worker consumes the queue 'gpu-a100'"
+    assert head.count(said) == 1
+    assert "→ celery -A YOUR_APP worker -Q gpu-a100" in head
+    assert steps.count(said) == 2
     assert re.search(r"waiting .*no worker consumes the queue 'gpu-a100'", doctor)
 
 

@@ -46,7 +46,7 @@ _EXPECTED: Final = (OperationalError, BatchPublishError, RedisError, OSError)
 #: Redis commands that travel together.
 _PIPELINE: Final = 500
 #: Seconds in which workers that have answered are not asked again.
-_KNOWN_FOR: Final = 3.0
+_KNOWN_FOR: Final = 5.0
 _ALONE: Final = json.dumps([[], {}, {}], separators=(",", ":"))
 
 

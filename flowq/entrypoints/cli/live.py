@@ -19,10 +19,11 @@ from rich.spinner import Spinner
 from rich.table import Table as Grid
 from rich.text import Text
 
+from flowq import bootstrap
 from flowq.client import Run
-from flowq.core.errors import ResultTimeout
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.rows import RunView, StepView
+from flowq.engine.waiting import timed_out
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
 
@@ -72,10 +73,8 @@ def follow(
             if timeout is not None:
                 left = began + timeout - time.monotonic()
                 if left <= 0:
-                    raise ResultTimeout(
-                        f"run {run.id} is still {view.status} after {timeout:g} s",
-                        hint=f"it goes on; follow it with: flowq runs watch {run.id}",
-                    )
+                    stands = f"is still {view.status}"
+                    raise timed_out(bootstrap.engine(), run.id, stands, timeout)
                 pause = min(pause, left)
             time.sleep(pause)
 

@@ -24,6 +24,7 @@ from flowq.entrypoints.flower.actions import NOTICES, offered
 from flowq.entrypoints.flower.handlers import Page
 from flowq.entrypoints.flower.run_asked import Asked, Values, read_page, run_id_of
 from flowq.entrypoints.flower.run_tabs import Tab
+from flowq.entrypoints.flower.run_waits import by_step, in_head, waits_of
 
 #: The tab that a run's page opens with.
 _FIRST: Final = "graph"
@@ -67,7 +68,7 @@ class RunPages(Page):
             live=None if is_over else self.reverse_url("flow-live", run.id),
             task_of=self.task_of,
             event_text=event_text,
-            **values,
+            **{**values, "waits": in_head(values["waits"])},
         )
 
 
@@ -118,12 +119,14 @@ class RunContent(RunPages):
 
 def _tab(run_id: RunId, tab: Tab, asked: Asked, engine: Engine) -> tuple[RunPage, Values]:
     page = read_page(engine, run_id)
-    return page, tab.read(engine, page, asked)
+    waits = waits_of(engine, page)
+    values = tab.read(engine, page, asked)
+    return page, {**values, "waits": waits, "waits_by": by_step(waits, values.get("steps", ()))}
 
 
 def _items(run_id: RunId, key: str, asked: Asked, engine: Engine) -> tuple[RunPage, Values]:
     page = read_page(engine, run_id)
-    return page, run_tabs.items(engine, page, key, asked)
+    return page, {**run_tabs.items(engine, page, key, asked), "waits": waits_of(engine, page)}
 
 
 def _content(run_id: RunId, which: str, engine: Engine) -> bytes:
