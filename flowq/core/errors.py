@@ -1,4 +1,4 @@
-"""Every error flowq raises on purpose, in one tree. Imports nothing of flowq.
+"""Every error flowq raises on purpose, in one tree.
 
 The type says whose move it is:
 
@@ -40,6 +40,8 @@ which ends the code of a step and is no `Exception`.
 
 from datetime import timedelta
 
+from flowq.core.visible import visible
+
 
 class FlowqError(Exception):
     """Base of all flowq errors.
@@ -55,7 +57,9 @@ class FlowqError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+        # Shown in terminals and logs, and parts of it are others' text.
+        text = f"{self.message}\n  → {self.hint}" if self.hint else self.message
+        return visible(text, lines=True)
 
 
 class InvalidFlow(FlowqError):

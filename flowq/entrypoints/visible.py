@@ -1,35 +1,16 @@
-r"""Text of others on a terminal and in a log: what would act on the reader is shown instead.
+"""What others have written, on a terminal, in printed JSON and in logs: nothing of it acts.
 
-Errors, inputs, answers of models and titles of feeds are anybody's text. An escape sequence in
-them can clear a screen or write to a clipboard, a line break can forge a line, a bidirectional
-override can turn a sentence round. The console of the CLI and the formatters of logs pass all text
-through `visible`, so that nothing that is printed can forget it. Control characters become their
-pictures (␛), all else that acts without being seen its code (\u202e). JSON has its own escapes.
+The console of the CLI and the formatters of logs pass all text through `core.visible`, so that
+nothing that is printed can forget it. JSON has escapes of its own.
 """
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any, Final
 
-#: What acts without being seen, beside control characters and surrogates: line and paragraph
-#: separators, marks and overrides of direction, invisible characters, tags. Joiners are left alone:
-#: words of some scripts, and emoji, need them.
-_UNSEEN: Final = (
-    *(0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070)),
-    *(0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080)),
-)
+from flowq.core.visible import SHOWN, visible
 
-
-def _pictures() -> Iterator[tuple[int, str]]:
-    yield from ((code, chr(0x2400 + code)) for code in range(0x20) if code != 0x09)
-    yield 0x7F, "\N{SYMBOL FOR DELETE}"
-    yield from ((code, f"\\x{code:02x}") for code in range(0x80, 0xA0))
-    yield from ((code, _code(code)) for code in (*_UNSEEN, *range(0xD800, 0xE000)))
-
-
-def _code(code: int) -> str:
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+__all__ = ["VisibleFormatter", "guard", "json_text", "visible", "visible_json"]
 
 
 def _escape(code: int) -> str:
@@ -37,21 +18,7 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else json.dumps(chr(code))[1:-1]
 
 
-_IN_LINE: Final = dict(_pictures())
-_IN_LINES: Final = {code: shown for code, shown in _IN_LINE.items() if code != 0x0A}
-_IN_JSON: Final = {code: _escape(code) for code in _IN_LINE if code >= 0x20}
-
-
-def visible(text: str, *, lines: bool = False) -> str:
-    """Return a text with all that would act on a terminal or its reader shown instead.
-
-    Args:
-        text: Anybody's.
-        lines: Whether line breaks are left; else they are shown too.
-    """
-    if text.isprintable():
-        return text
-    return text.translate(_IN_LINES if lines else _IN_LINE)
+_IN_JSON: Final = {code: _escape(code) for code in SHOWN if code >= 0x20}
 
 
 def json_text(data: Any, *, indent: int | None = None) -> str:

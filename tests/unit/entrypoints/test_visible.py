@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from flowq.core.errors import InvalidInput
+from flowq.core.errors import InvalidInput, RunFailed
 from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli.output import print_result
 from flowq.entrypoints.visible import VisibleFormatter, guard, json_text, visible
@@ -82,6 +82,14 @@ def test_json_means_the_same_and_does_not_act(data: Any) -> None:
     assert data == json.loads(printed)
     assert set() == acting(printed)
     assert printed.encode()
+
+
+def test_text_of_an_error_does_not_act() -> None:
+    """Whoever prints it, also in a program of the user's own."""
+    error = RunFailed(f"run 1 has failed: {HOSTILE}", hint=HOSTILE)
+
+    assert acting(str(error)) <= {"\n"}
+    assert HOSTILE in error.message
 
 
 # --- the console ----------------------------------------------------------------------------------
