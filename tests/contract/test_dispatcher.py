@@ -18,6 +18,7 @@ import pytest
 import redis
 import uuid_utils.compat as uuids
 from celery import Celery
+from kombu import Exchange, Queue
 
 from flowq.adapters.dispatch.addresses import check_app
 from flowq.adapters.dispatch.app import make_app
@@ -278,6 +279,40 @@ def test_task_routes_of_the_app_choose_the_queue(app: Celery, client: redis.Redi
     place.dispatcher.send([batch(1, joined=False)])
 
     assert place.sent() == [as_sent(0, queue="slow")]
+
+
+def _work() -> None:
+    """Do nothing; only the name counts."""
+
+
+WAYS: dict[str, Callable[[Celery], object]] = {
+    "by a pattern": lambda app: app.conf.update(task_routes={"steps.*": "slow"}),
+    "by a function": lambda app: app.conf.update(
+        task_routes=(lambda name, *_, **__: {"queue": "slow"} if "measure" in name else None,)
+    ),
+    "by the app's default": lambda app: app.conf.update(task_default_queue="slow"),
+    "by a routing key": lambda app: app.conf.update(
+        task_queues=[Queue("celery"), Queue("slow", Exchange("e"), routing_key="low.road")],
+        task_routes={"steps.measure": {"exchange": "e", "routing_key": "low.road"}},
+    ),
+    "by an annotation, before the routes": lambda app: (
+        app.conf.update(
+            task_annotations={"steps.measure": {"queue": "slow"}},
+            task_routes={"steps.measure": {"queue": "fast"}},
+        ),
+        app.task(name="steps.measure", shared=False)(_work),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_queue_is_chosen_as_celery_chooses_it(redis_url: str, way: str) -> None:
+    with make_app("routed", redis_url) as app:
+        WAYS[way](app)
+
+        queue = CeleryDispatcher(app).queue_of(batch(1, joined=False).messages[0])
+
+    assert queue == "slow"
 
 
 @pytest.fixture

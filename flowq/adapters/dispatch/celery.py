@@ -148,10 +148,18 @@ class CeleryDispatcher:
         )
 
     def _queue(self, name: str) -> str:
-        """Return the queue that `task_routes` gives a task."""
-        route = self._app.amqp.router.route({}, name)
-        queue = route.get("queue")
+        """Return the queue of a task as Celery chooses it: its own, or that of `task_routes`."""
+        task = self._app.tasks.get(name)
+        own = getattr(task, "queue", None)  # of `task_annotations`, or set on the task
+        route = self._app.amqp.router.route({"queue": own} if own else {}, name)
+        queue = route.get("queue") or self._bound_to(route)
         return str(getattr(queue, "name", queue) or self._app.conf.task_default_queue)
+
+    def _bound_to(self, route: dict[str, Any]) -> Any:
+        """Return the queue that a route without a queue leads to, by its routing key."""
+        key = route.get("routing_key")
+        queues = self._app.amqp.queues.values() if key else ()
+        return next((queue for queue in queues if queue.routing_key == key), None)
 
     @contextmanager
     def _producer(self, messages: int) -> Iterator[Producer]:

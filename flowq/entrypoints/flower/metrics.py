@@ -110,7 +110,9 @@ class FlowMetrics(Collector):
         records, policies = engine.records, engine.policies
         began = time.monotonic()
         standing = records.single(lambda tx: tx.overview.standing())
-        age = standing.queue_age(policies.resend_after, policies.resend_longest)
+        # Of a process that sends nothing the pause is none; that of the workers is the setting.
+        pause = policies.resend_after or bootstrap.settings().resend_after
+        age = standing.queue_age(pause, policies.resend_longest)
         with self._shown:
             self._standing, self._queue_age = standing, age.total_seconds()
         looked = time.monotonic()
