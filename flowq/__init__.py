@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowq import errors
     from flowq.authoring.base_flow import BaseFlow
     from flowq.authoring.base_steps import BaseStep
     from flowq.authoring.caching import Cache
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from flowq.authoring.refs import Ref, length
     from flowq.authoring.steps import Step, step
     from flowq.client import Run
-    from flowq.core import errors
     from flowq.core.budgets import Budget
     from flowq.core.failures import StepFailure
     from flowq.core.retries import RetryPolicy
@@ -107,7 +107,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = import_module("importlib.metadata").version("flowq")
     elif name == "errors":
-        value = import_module("flowq.core.errors")
+        value = import_module("flowq.errors")
     elif name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
     else:

@@ -132,7 +132,9 @@ async def _tasks(statement: Statement, number: int) -> int:
 
 
 async def _map(statement: Statement, number: int) -> int:
-    got = await count_each.map(range(statement["size"]), fails=statement["plan"], tolerate="100%")
+    got: list[Any] = await count_each.map(
+        range(statement["size"]), fails=statement["plan"], tolerate="100%"
+    )
     return number + sum(one if isinstance(one, int) else CAUGHT for one in got)
 
 

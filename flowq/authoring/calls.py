@@ -6,8 +6,8 @@ in a flow that runs as plain Python runs the function, see `plain`
 anywhere else                       runs the function
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import Any, TypeVar
 
 from flowq.authoring.callee import Callee
 from flowq.authoring.nodes import add_call, add_map
@@ -17,6 +17,19 @@ from flowq.authoring.programs import program_call, program_map
 from flowq.authoring.tracing import PLAIN_PROGRAM, Trace, active, caller
 from flowq.core.errors import InvalidFlow
 from flowq.engine.replay import Execution
+
+R = TypeVar("R")
+
+
+class Mapped(list[R]):
+    """What `.map` returns, to a type checker: a list in a graph, and awaitable in a program.
+
+    No value has this type: in a graph it is a Ref, and outside of a flow a list.
+    """
+
+    def __await__(self) -> Generator[Any, Any, list[R]]:
+        """Wait for all items, in a program."""
+        raise NotImplementedError
 
 
 def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -27,7 +27,7 @@ from typing import (
 )
 
 from flowq.authoring.callee import Callee
-from flowq.authoring.calls import call, call_map, refuse_of_runs
+from flowq.authoring.calls import Mapped, call, call_map, refuse_of_runs
 from flowq.authoring.enqueueing import Enqueueing
 from flowq.authoring.inputs import Inputs
 from flowq.authoring.naming import registered_name
@@ -108,7 +108,7 @@ class Flow(Enqueueing[P, R]):
         *,
         tolerate: int | str | None = None,
         **constants: Any,
-    ) -> list[R]:
+    ) -> Mapped[R]:
         """Start a child run for each item; arguments as in `Step.map`.
 
         Raises:
@@ -119,7 +119,7 @@ class Flow(Enqueueing[P, R]):
         options = (
             self.call_options if tolerate is None else changed(self.call_options, tolerate=tolerate)
         )
-        return cast(list[R], call_map(self.callee, options, items, constants))
+        return cast(Mapped[R], call_map(self.callee, options, items, constants))
 
     def options(
         self,

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from flowq.authoring.caching import CacheOption, cache_of
 from flowq.authoring.callee import Callee
-from flowq.authoring.calls import call, call_map
+from flowq.authoring.calls import Mapped, call, call_map
 from flowq.authoring.limiting import (
     ConcurrencyOption,
     RateOption,
@@ -74,7 +74,7 @@ class Step(Generic[P, R]):
         *,
         tolerate: int | str | None = None,
         **constants: Any,
-    ) -> list[R]:
+    ) -> Mapped[R]:
         """Run the step once for each item, all at once; the result is the list of results.
 
         Args:
@@ -89,7 +89,7 @@ class Step(Generic[P, R]):
         """
         constants, tolerate = self._callee.map_arguments(tolerate, constants)
         options = self._options if tolerate is None else changed(self._options, tolerate=tolerate)
-        return cast(list[R], call_map(self._callee, options, items, constants))
+        return cast(Mapped[R], call_map(self._callee, options, items, constants))
 
     def options(
         self,

@@ -158,7 +158,7 @@ def test_bytes_that_are_no_result_cannot_be_passed() -> None:
 
 def test_map_is_one_call() -> None:
     async def program() -> None:
-        await size.map([[1], [2, 3]], tolerate=1)  # type: ignore[misc]  # typed as in a graph
+        await size.map([[1], [2, 3]], tolerate=1)
 
     made = spec(program)
 
@@ -172,7 +172,7 @@ def test_map_is_one_call() -> None:
 
 def test_flow_is_a_child_run() -> None:
     async def program() -> None:
-        await asyncio.gather(child(2), graph(n=3), child.map([1, 2], text="y"))  # type: ignore[call-overload]  # a map in a program is awaited
+        await asyncio.gather(child(2), graph(n=3), child.map([1, 2], text="y"))
 
     assert [
         ("child#1", StepKind.FLOW, {"n": 2}),
@@ -219,7 +219,7 @@ async def _tolerate() -> None:
 
 
 async def _text_map() -> None:
-    await size.map("abc")  # type: ignore[misc]
+    await size.map("abc")
 
 
 async def _enqueue() -> None:
@@ -409,7 +409,7 @@ async def double(n: int) -> int:
 async def mixed(n: int) -> list[Any]:
     half = await halve(n)  # type: ignore[misc]  # typed as in a graph
     both = await asyncio.gather(double(half), child(half), graph_of(half))
-    mapped = await double.map([1, 2])  # type: ignore[misc]
+    mapped = await double.map([1, 2])
     await flowq.sleep(0)
     try:
         await halve(1)  # type: ignore[misc]
