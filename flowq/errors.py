@@ -39,6 +39,7 @@ from flowq.core.errors import (
     StepTimeout,
     StoreAfterFork,
     StoreUnavailable,
+    TaskRevoked,
     Unavailable,
     WouldBlock,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "StepTimeout",
     "StoreAfterFork",
     "StoreUnavailable",
+    "TaskRevoked",
     "Unavailable",
     "WouldBlock",
 ]
