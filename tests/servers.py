@@ -154,6 +154,30 @@ def valkey() -> Iterator[str]:
             server.stop()
 
 
+@contextmanager
+def valkey_process(folder: Path, port: int, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Valkey on a port of this machine; `options` are lines of its configuration.
+
+    A sentinel is one, too: its first option is `--sentinel`.
+    """
+    program = EmbeddedValkey(folder).program
+    lines = [f"port {port}", f"dir {folder}", "bind 127.0.0.1"]
+    lines += [option for option in options if not option.startswith("--")]
+    file = folder / f"{port}.conf"
+    file.write_text("\n".join([*lines, ""]))
+    flags = [option for option in options if option.startswith("--")]
+    command = [program, str(file), *flags]
+    with process(command, cwd=folder, log=folder / f"{port}.log") as running:
+
+        def answers() -> bool:
+            assert running.poll() is None, (folder / f"{port}.log").read_text()
+            with socket.socket() as client:
+                return client.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_until(answers, timeout=30, what="Valkey answers")
+        yield running
+
+
 @dataclass(frozen=True)
 class PostgresFiles:
     """A PostgreSQL cluster on disk, which can be started, ended and started again.

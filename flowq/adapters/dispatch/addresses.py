@@ -45,10 +45,12 @@ def address_settings(address: RedisAddress, prefix: str = "") -> dict[str, Any]:
         shared |= {"master_name": address.master_name, "min_other_sentinels": others}
         times = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
         shared["sentinel_kwargs"] = {**times, **login}
+    # Who may use the channels of one prefix alone may not subscribe to patterns of others.
+    by_name = {"fanout_patterns": False} if prefix else {}
     settings: dict[str, Any] = {
         "broker_url": address.celery_url,
         "result_backend": address.celery_url,
-        "broker_transport_options": {**shared, **address.options},
+        "broker_transport_options": {**shared, **by_name, **address.options},
         "result_backend_transport_options": shared,
     }
     if address.tls:

@@ -1,4 +1,4 @@
-"""What has to be mended in kombu 5.7: a worker that ends with its Redis, and a client per command.
+"""What has to be mended in kombu 5.7: a worker that ends with its Redis, clients, and prefixes.
 
 When the connection is lost, Celery closes it twice. The first time a channel reads the answer of
 its pending BRPOP, which raises, so neither it nor the channels after it are closed; the second time
@@ -8,6 +8,11 @@ then, and that AttributeError ends the worker. It takes a message in hand at tha
 And for each command a channel makes a Redis client, which fills a table of hundreds of callbacks: a
 tenth of the time of a busy worker's main process. A client only borrows connections from the
 channel's pool, so one for each pool does.
+
+With `global_keyprefix` the question whether a queue exists goes out without the prefix, so every
+queue seemed empty. And all topics are subscribed to as patterns, which a server lets nobody do who
+is allowed the channels of one prefix alone; with `fanout_patterns` off there are no patterns in
+them, so they are subscribed to as what they are.
 """
 
 from queue import Empty
@@ -17,13 +22,44 @@ from kombu.transport import redis
 
 _close = redis.Channel.close
 _Channel: Any = redis.Channel  # what is mended is not public
+_prefixed: list[str] = redis.GlobalKeyPrefixMixin.PREFIXED_SIMPLE_COMMANDS
+_subscribe = _Channel._subscribe  # noqa: SLF001
+_unsubscribe = _Channel._unsubscribe_from  # noqa: SLF001
 _create_client = _Channel._create_client  # noqa: SLF001
 
 
 def mend_kombu() -> None:
-    """Let channels close at once, and keep their clients; may be called twice."""
+    """Let channels close at once, keep their clients and their prefix; may be called twice."""
     redis.Channel.close = _close_at_once  # type: ignore[assignment, method-assign]
     _Channel._create_client = _kept_client  # noqa: SLF001
+    _Channel._subscribe = _subscribe_by_name  # noqa: SLF001
+    _Channel._unsubscribe_from = _unsubscribe_by_name  # noqa: SLF001
+    if "EXISTS" not in _prefixed:
+        _prefixed.append("EXISTS")
+
+
+def _subscribe_by_name(channel: Any) -> None:
+    if channel.fanout_patterns:
+        _subscribe(channel)
+        return
+    queues = channel.active_fanout_queues
+    topics = [one for queue in queues for one in channel._get_subscribe_topics(queue)]  # noqa: SLF001
+    if not topics:
+        return
+    client = channel.subclient
+    if client.connection._sock is None:  # noqa: SLF001
+        client.connection.connect()
+    channel._in_listen = client.connection  # noqa: SLF001
+    client.subscribe(*topics)
+
+
+def _unsubscribe_by_name(channel: Any, queue: str) -> None:
+    if channel.fanout_patterns:
+        _unsubscribe(channel, queue)
+        return
+    client = channel.subclient
+    if client.connection and client.connection._sock:  # noqa: SLF001
+        client.unsubscribe(*channel._get_subscribe_topics(queue))  # noqa: SLF001
 
 
 def _close_at_once(channel: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 import click
 from celery import Celery
 from redis import Redis, RedisError
+from redis.exceptions import NoPermissionError
 from rich.text import Text
 
 from flowq import bootstrap
@@ -189,7 +190,10 @@ def _redis() -> Finding:
 
 
 def _server(client: Redis) -> str:
-    about = client.info("server")
+    try:
+        about = client.info("server")
+    except NoPermissionError:
+        return "Redis"  # its user may not ask
     if "valkey_version" in about:
         return f"Valkey {about['valkey_version']}"
     return f"Redis {about.get('redis_version', 'of unknown version')}"
