@@ -220,7 +220,7 @@ def prepare_worker(app: Celery) -> None:
     check_app(app)
     own = embedded()
     if own is not None:
-        own.ensure()
+        own.use()
 
 
 def engine() -> Engine:
@@ -268,6 +268,9 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
         faults.install(
             injected_faults.hook(injected_faults.parse(chosen.faults), chosen.home / "faults")
         )
+    own = embedded()
+    if own is not None:
+        own.join()
     client = clients.redis_client(address, chosen.redis_pool_size)
     policies = _policies(chosen)
     dispatcher: Dispatcher = CeleryDispatcher(celery, hint=_broker_hint(celery))

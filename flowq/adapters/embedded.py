@@ -11,7 +11,9 @@ starts it, and everyone else on the same folder uses it. Four things make that s
 * **A socket, no port.** Only the owner may connect (mode 700); there is nothing to guess or clash.
 * **A session of its own**, so that Ctrl-C ends the workers first and the server last.
 
-The data folder keeps an append-only file: what was enqueued survives the end of the server.
+Who uses the server holds a shared lock on `valkey.users`, which the kernel lets go of however a
+process ends. A small process beside the server waits for the last of them and ends it (see
+`embedded_watch`). The data folder keeps an append-only file: what was enqueued survives that.
 """
 
 import fcntl
@@ -19,12 +21,12 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -33,11 +35,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from flowq.adapters import embedded_watch
 from flowq.core.errors import RedisUnavailable
+
+#: Locks of the folders whose servers this process uses, until it ends.
+_used: dict[Path, int] = {}
 
 #: `sun_path` holds 108 bytes on Linux, 104 on macOS, with a closing zero.
 LONGEST_SOCKET_PATH = 103
 
+#: Seconds between the end of the last process that used a server, and the server's own.
+IDLE_SECONDS = 10.0
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.01
@@ -53,8 +61,8 @@ class EmbeddedValkey:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
         self.socket = _socket_path(self.directory)
-        self._lock = self.directory / "valkey.lock"
-        self._pid_file = self.directory / "valkey.pid"
+        self._lock = self.directory / embedded_watch.LOCK
+        self._pid_file = self.directory / embedded_watch.PID
         self._log = self.directory / "valkey.log"
 
     @property
@@ -82,6 +90,50 @@ class EmbeddedValkey:
         """
         return _server_program()
 
+    def use(self, idle: float = IDLE_SECONDS) -> Literal["started", "adopted"]:
+        """Have a server for as long as this process lives, as `ensure` does.
+
+        Args:
+            idle: Seconds after which the server ends when nobody uses it any more.
+        """
+        self._make_directories()
+        self._hold(fcntl.LOCK_SH)  # waits for one that is just being ended
+        how = self.ensure()
+        self._watch(idle)
+        return how
+
+    def join(self) -> None:
+        """Keep a server that runs from ending as long as this process lives; start none."""
+        if self.directory.exists() and self._is_alive():
+            with suppress(BlockingIOError):  # it is being ended, as nobody knew of us
+                self._hold(fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def _watch(self, idle: float) -> None:
+        """Have the server ended when nobody uses it; a second process for it ends at once."""
+        code = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); "
+        code += f"from {embedded_watch.__name__} import main; "
+        code += f"main({str(self.directory)!r}, {idle!r})"
+        if sys.executable:  # there is none where Python is inside another program
+            subprocess.run(
+                [sys.executable, "-P", "-c", code],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def _hold(self, how: int) -> None:
+        if self.directory in _used:
+            return
+        descriptor = os.open(self.directory / embedded_watch.USERS, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, how)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        _used[self.directory] = descriptor
+
     def ensure(self) -> Literal["started", "adopted"]:
         """Return when a server answers on this folder, started now or found running.
 
@@ -104,21 +156,16 @@ class EmbeddedValkey:
 
     def stop(self) -> None:
         """End the server of this folder, whoever started it; nothing happens when there is none."""
-        if not self.directory.exists() or not self._is_alive():
+        if not self.directory.exists():
             return
-        pid = self._recorded_pid()
-        if pid is None:
-            raise self._silent(f"{self._pid_file} is gone")
-        for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-            # The lock is held, so the server lives, and the pid it wrote down is still its own.
-            os.kill(pid, number)
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline:
-                if not self._is_alive():
-                    self._pid_file.unlink(missing_ok=True)
-                    return
-                time.sleep(_POLL_SECONDS)
-        raise self._silent(f"pid {pid} does not end")
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._is_alive():
+            pid = self._recorded_pid()  # none while it begins or ends
+            if pid is not None and not embedded_watch.end(self.directory, pid, STOP_SECONDS):
+                raise self._silent(f"pid {pid} does not end")
+            if time.monotonic() > deadline:
+                raise self._silent(f"{self._pid_file} is gone")
+            time.sleep(_POLL_SECONDS)
 
     def _make_directories(self) -> None:
         (self.directory / "valkey").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -149,8 +196,7 @@ class EmbeddedValkey:
             os.close(descriptor)
 
     def _is_alive(self) -> bool:
-        with self._try_lock() as lock:
-            return lock is None
+        return embedded_watch.is_alive(self.directory)
 
     def _start(self, lock: int) -> None:
         self._pid_file.unlink(missing_ok=True)  # left by a server that was killed

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import kombu
@@ -256,3 +257,77 @@ def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
 
     with pytest.raises(RedisUnavailable, match=r"valkey\.log"):
         EmbeddedValkey(folder).ensure()
+
+
+_USER = """
+import sys, time
+from pathlib import Path
+from flowq.adapters.embedded import EmbeddedValkey
+
+server = EmbeddedValkey(Path(sys.argv[1]))
+print(server.use(idle=0.2), server.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def user(folder: Path, code: str = _USER) -> Iterator[subprocess.Popen[str]]:
+    """Have a process that uses the server of a folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_server_ends_after_the_last_of_its_users(folder: Path, end: signal.Signals) -> None:
+    """However they end; and what it had is there for the next one."""
+    server = EmbeddedValkey(folder)
+    with user(folder) as first, user(folder) as second:
+        pid = server.pid
+        with client(server) as valkey:
+            valkey.set("key", "value")
+        first.send_signal(end)
+        first.wait()
+        # Longer than it takes a server that nobody uses: each asks it a hundred times.
+        for _ in range(100):
+            assert pid == server.pid
+        second.send_signal(end)
+        second.wait()
+        wait_until(lambda: server.pid is None, timeout=30, what="the server has ended")
+    with user(folder):
+        assert server.pid not in {None, pid}
+        with client(server) as valkey:
+            assert b"value" == valkey.get("key")
+    wait_until(lambda: server.pid is None, timeout=30, what="the server has ended again")
+
+
+def test_users_that_come_and_go_always_have_a_server(folder: Path) -> None:
+    """Also when one comes as it is being ended."""
+    for _ in range(5):
+        with user(folder), client(EmbeddedValkey(folder)) as valkey:
+            assert valkey.ping()
+    wait_until(lambda: EmbeddedValkey(folder).pid is None, timeout=30, what="it has ended")
+
+
+def test_who_joins_keeps_a_server_and_starts_none(folder: Path) -> None:
+    """A process that only sends: it has as much of a server as the others leave to it."""
+    server = EmbeddedValkey(folder)
+    server.join()
+    assert not folder.exists()
+    with user(folder) as first:
+        pid = server.pid
+        joins = _USER.replace("server.use(idle=0.2)", "server.join()")
+        with user(folder, joins):
+            first.kill()
+            first.wait()
+            for _ in range(100):
+                assert pid == server.pid
+    wait_until(lambda: server.pid is None, timeout=30, what="the server has ended")

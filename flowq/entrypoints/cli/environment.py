@@ -63,7 +63,7 @@ def start_redis() -> str:
     settings()
     own = bootstrap.embedded()
     if own is not None:
-        return own.ensure()
+        return own.use()
     with redis_client() as client:
         ping(client)
     return "answers"

@@ -36,7 +36,7 @@ def test_app_without_a_broker_is_given_flowqs_redis(app: Celery) -> None:
 
 
 def _conf(app: Celery) -> None:
-    app.conf.broker_url = "redis://own/1"
+    app.conf["broker_url"] = "redis://own/1"
 
 
 def _update(app: Celery) -> None:
@@ -49,7 +49,7 @@ def _object(app: Celery) -> None:
 
 def _late(app: Celery) -> None:
     assert app.conf.broker_url.startswith("rediss://")  # whoever looks loads the configuration
-    app.conf.broker_url = "redis://own/1"
+    app.conf["broker_url"] = "redis://own/1"
 
 
 @pytest.mark.parametrize("set_it", [_conf, _update, _object, _late])
@@ -98,7 +98,7 @@ def test_app_that_gets_none_is_refused() -> None:
 def test_broker_that_cannot_keep_results_says_what_to_set(broker: Any, says: str) -> None:
     """What is wrong is the app's, and FLOWQ_REDIS_URL is where else they may be kept."""
     app = Celery("shop", set_as_current=False)
-    app.conf.broker_url = broker
+    app.conf["broker_url"] = broker
 
     with pytest.raises(InvalidSetting, match=says) as caught:
         broker_address(app)
@@ -131,7 +131,7 @@ def test_hint_names_what_is_wrong(url: str, says: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("FLOWQ_REDIS_URL", "redis://given:6379/0")
     bootstrap.settings.cache_clear()
     app = Celery("shop", set_as_current=False)
-    app.conf.broker_url = read_redis(url).celery_url if url.startswith("redis") else url
+    app.conf["broker_url"] = read_redis(url).celery_url if url.startswith("redis") else url
     try:
         assert says in bootstrap._broker_hint(app)
     finally:
