@@ -17,7 +17,7 @@ def upgrade(*, revision: str) -> int:
     """Bring the database up."""
     url = environment.settings().database_url
     place = environment.database_place()
-    before = revisions.current(url) if _exists() else None
+    before = revisions.current(url)
     with _revision(revision):
         migrations.upgrade(url, revision)
     after = revisions.current(url)
@@ -31,7 +31,7 @@ def upgrade(*, revision: str) -> int:
 def current(*, as_json: bool) -> int:
     """Say at which revision the database is."""
     url = environment.settings().database_url
-    revision = revisions.current(url) if _exists() else None
+    revision = revisions.current(url)
     is_current = revision == REVISION
     if as_json:
         looks.print_json({"revision": revision, "head": REVISION, "is_current": is_current})
@@ -47,19 +47,13 @@ def current(*, as_json: bool) -> int:
 def downgrade(*, revision: str) -> int:
     """Take the database back."""
     url = environment.settings().database_url
-    before = revisions.current(url) if _exists() else None
+    before = revisions.current(url)
     revisions.check_not_newer(before, environment.database_place())
     with _revision(revision):
         migrations.downgrade(url, revision)
     now = revisions.current(url)
     looks.note(f"{environment.database_place()} is at revision {now or 'none'} now")
     return OK
-
-
-def _exists() -> bool:
-    # Looking at a SQLite file that is not there would create it.
-    file = environment.database_file()
-    return file is None or file.exists()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ has used it must not fork.
 
 import os
 import platform
-import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from rich.text import Text
 
 from flowq import bootstrap
 from flowq.adapters.records import revisions
-from flowq.adapters.records.connecting import open_engine
+from flowq.adapters.records.looking import look_at
 from flowq.adapters.records.models import REVISION
 from flowq.adapters.results.objects import open_store
 from flowq.core.errors import DatabaseNotMigrated, FlowqError, Unavailable
@@ -136,7 +135,7 @@ def _settings() -> Finding:
 
 
 def _home() -> str:
-    return environment.relative(environment.settings().home)
+    return str(environment.settings().home)
 
 
 def _app() -> Finding:
@@ -215,38 +214,34 @@ def _judged(client: Redis, text: str) -> Finding:
 
 
 def _database() -> Finding:
+    url, place = environment.settings().database_url, environment.database_place()
     file = environment.database_file()
-    place = environment.database_place()
     if file is not None and not file.exists():
         return Finding("database", *_no_file(place))
-    revisions.current(environment.settings().database_url)  # says so when it cannot be reached
-    engine = open_engine(environment.settings().database_url)
-    try:
-        with engine.connect() as connection:
-            numbers = connection.dialect.server_version_info or ()
-    finally:
-        engine.dispose()
+    # Each says so when it cannot be done.
+    found = look_at(url, tables=revisions.current(url) == REVISION)
     if file is not None:
-        return Finding("database", Level.OK, f"SQLite {sqlite3.sqlite_version}, {place}")
-    server = f"{engine.dialect.name} {'.'.join(map(str, numbers[:2]))}"
-    return Finding("database", Level.OK, f"{server} at {place}")
+        return Finding("database", Level.OK, f"SQLite {found.version}, {place}")
+    pooler = f", behind PgBouncer in {found.pooler} mode" if found.pooler else ""
+    return Finding("database", Level.OK, f"postgresql {found.version} at {place}{pooler}")
 
 
 def _no_file(place: str) -> tuple[Level, str, str | None]:
     if environment.owns_database():
-        return Level.OK, f"SQLite, {place} is made at first use", None
+        return (
+            Level.WARNING,
+            f"there is no file {place}, so no flowq tables; commands of flowq make it",
+            "before your own program or `celery worker` uses it, run: flowq db upgrade",
+        )
     return Level.PROBLEM, f"there is no file {place}", "run: flowq db upgrade"
 
 
 def _migrations() -> Finding:
-    file = environment.database_file()
-    if file is not None and not file.exists() and environment.owns_database():
-        return Finding("migrations", Level.OK, f"will be at {REVISION}")
     try:
         revisions.check(environment.settings().database_url)
     except DatabaseNotMigrated as error:
         if environment.owns_database():
-            return Finding("migrations", Level.OK, f"{error.message}; done at first use")
+            return Finding("migrations", Level.WARNING, error.message, error.hint)
         raise
     return Finding("migrations", Level.OK, f"at {REVISION}, the newest")
 

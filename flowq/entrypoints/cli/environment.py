@@ -1,23 +1,24 @@
 """What a command needs before it can work: settings, a Redis that answers, a migrated database.
 
-What is flowq's own is made ready without a word: the embedded Valkey is started, a SQLite file in
-`.flowq` is migrated. What is the user's own is looked at and never changed.
+What is flowq's own is made ready: the embedded Valkey is started, a SQLite file in `.flowq` is
+migrated, and a new one is named, since it may be in the wrong folder. What is the user's own is
+looked at and never changed.
 """
 
-import fcntl
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from redis import Redis, RedisError
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from flowq import bootstrap
 from flowq.adapters.records import revisions
+from flowq.adapters.records.connecting import read_url
+from flowq.adapters.records.places import sqlite_file
 from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable, RedisUnavailable
 from flowq.core.hidden import shown, without_secrets
+from flowq.entrypoints.cli.console import note
 from flowq.settings import Settings
 
 #: Of an address of a database, these parts say where it is and nothing secret.
@@ -111,25 +112,36 @@ def prepare_database() -> None:
     if not owns_database():
         revisions.check(url)
         return
-    home = make_home()
-    with (home / "migrate.lock").open("w") as lock:
-        # A worker and a run that are started together must not both create the tables.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            revisions.check(url)
-        except DatabaseNotMigrated:
-            from flowq.adapters.records import migrations  # noqa: PLC0415 - loads Alembic, once
+    make_home()
+    try:
+        revisions.check(url)
+    except DatabaseNotMigrated:
+        from flowq.adapters.records import migrations  # noqa: PLC0415 - loads Alembic, once
 
-            migrations.upgrade(url)
+        is_new = revisions.current(url) is None
+        # Of those that are started together, one makes the tables and the others wait.
+        migrations.upgrade(url)
+        if is_new:
+            note(f"made a new database: {database_place()}")
 
 
 def make_home() -> Path:
-    """Return flowq's own folder, made if need be, and kept out of version control."""
+    """Return flowq's own folder, made if need be, and kept out of version control.
+
+    Raises:
+        DatabaseUnavailable: it cannot be made, or not be written.
+    """
     home = settings().home
-    home.mkdir(parents=True, exist_ok=True)
     ignored = home / ".gitignore"
-    if not ignored.exists():
-        ignored.write_text("*\n", encoding="ascii")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not ignored.exists():
+            ignored.write_text("*\n", encoding="ascii")
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"the folder {home} cannot be used: {error.strerror}",
+            hint="set FLOWQ_HOME to a folder that this user can write",
+        ) from error
     return home
 
 
@@ -141,30 +153,17 @@ def owns_database() -> bool:
 
 def database_file() -> Path | None:
     """Return the file of a SQLite database."""
-    url = _database_url()
-    sqlite = url.get_backend_name() == "sqlite" and url.database not in {None, "", ":memory:"}
-    return Path(str(url.database)) if sqlite else None
+    return sqlite_file(read_url(settings().database_url))
 
 
 def database_place() -> str:
-    """Return where the database is, without secrets."""
-    file = database_file()
+    """Return where the database is, without secrets; a file from its root on."""
+    url = read_url(settings().database_url)
+    file = sqlite_file(url)
     if file is not None:
-        return relative(file)
-    url = _database_url()
+        return str(file)
     places = {name: value for name, value in url.query.items() if name in _PLACES}
     return url.set(query=places, password=None).render_as_string()
-
-
-def _database_url() -> URL:
-    url = settings().database_url
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):
-        raise DatabaseUnavailable(
-            "FLOWQ_DATABASE_URL cannot be read as an address",
-            hint="e.g. postgresql+psycopg://user@host/name, or sqlite:////path/to/file.db",
-        ) from None
 
 
 def results_place() -> str:
