@@ -16,6 +16,7 @@ from typing import Any
 
 from flowq.core.attempts import AttemptEnd
 from flowq.core.errors import (
+    DatabaseRefused,
     FlowNotFound,
     InvalidInput,
     LeaseLost,
@@ -141,7 +142,11 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, join
         cause = error
         end = _after_error(engine, claim, error, inputs, started, joined=joined)
     # What goes wrong from here on is flowq's trouble, not the step's failure.
-    return end_attempt(engine, claim, end, cause, joined=joined)
+    try:
+        return end_attempt(engine, claim, end, cause, joined=joined)
+    except DatabaseRefused as error:
+        end = partial(put_off, engine, claim, error, started, joined=joined)
+        return end_attempt(engine, claim, end, error, joined=joined)
 
 
 def _outcome(

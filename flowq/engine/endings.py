@@ -16,6 +16,8 @@ from typing import Any
 
 from flowq.core.errors import (
     BudgetExceeded,
+    DatabaseNotMigrated,
+    DatabaseRefused,
     FetchRefused,
     InvalidAnswer,
     InvalidFlow,
@@ -218,6 +220,10 @@ def put_off(
     That is no failure of the step. But its code may run again, and with it whatever that costs, so
     it counts as a recovery; the delays make the last one come about half an hour after the first.
     """
+    if isinstance(error, DatabaseRefused | DatabaseNotMigrated):
+        # Waiting alone may not mend that: somebody has to read it.
+        extra = {"action": "put_off", "run_id": str(claim.run_id), "step": claim.key}
+        logger.error("%s of run %s is put off: %s", claim.key, claim.run_id, error, extra=extra)
     if claim.recoveries >= engine.policies.max_recoveries:
         return failed(engine, claim, error, {}, started, joined=joined)
     outcome = Outcome(

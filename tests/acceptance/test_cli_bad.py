@@ -111,6 +111,23 @@ def test_database_that_does_not_answer(shell: Shell, command: list[str]) -> None
     refused(shell.flowq(*command, FLOWQ_DATABASE_URL=NO_POSTGRES), 3, "FLOWQ_DATABASE_URL")
 
 
+@pytest.mark.parametrize("url", ["mysql://ada:hunter2@db/x", "postgresql+asyncpg://a:hunter2@db/x"])
+@pytest.mark.parametrize("command", [["runs", "ls"], ["db", "upgrade"], ["doctor"]])
+def test_database_that_flowq_cannot_use(shell: Shell, command: list[str], url: str) -> None:
+    done = shell.flowq(*command, FLOWQ_DATABASE_URL=url)
+
+    assert done.code == 3
+    assert "postgresql+psycopg://" in done.out + done.err
+    assert "hunter2" not in done.out + done.err
+
+
+def test_new_database_is_named(shell: Shell) -> None:
+    first, second = shell.flowq("runs", "ls"), shell.flowq("runs", "ls")
+
+    assert "made a new database: /" in first.err
+    assert "made a new database" not in second.err
+
+
 @pytest.mark.parametrize(
     "command",
     [["run", "flows.py:good", "-p", "n=1"], ["worker", "flows.py"], ["runs", "ls"]],

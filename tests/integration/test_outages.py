@@ -3,18 +3,26 @@
 Each fault is a write that has not happened, or one that has and whose answer was lost.
 """
 
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.core.errors import DatabaseUnavailable, StoreUnavailable
+from flowq.core.errors import (
+    DatabaseNotMigrated,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    StoreUnavailable,
+)
 from flowq.core.states import RunState, StepState
+from flowq.engine import endings
 from flowq.engine.attempts import run_attempt
 from flowq.engine.endings import Ending
 from flowq.engine.engine import Policies
@@ -92,6 +100,29 @@ def breaking() -> Any:
 @flow
 def mending() -> Any:
     return breaks_once()
+
+
+def users_sqlalchemy() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        connection.execute(text("SELECT * FROM theirs"))
+
+
+def users_driver() -> None:
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("SELECT * FROM theirs")
+    finally:
+        connection.close()
+
+
+@step
+def asks(how: str) -> None:
+    globals()[how]()
+
+
+@flow
+def asking(how: str) -> Any:
+    return asks(how)
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +339,57 @@ def test_heartbeat_outlives_what_nobody_has_foreseen(stage: Stage) -> None:
     ):
         # The second beat asks the database, which has no such lease.
         assert attempt.lost.wait(5)
+
+
+# --- what the database says of flowq's own statements ---------------------------------------------
+
+
+@pytest.fixture
+def _put_off_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "_FIRST_DELAY", timedelta(milliseconds=10))
+
+
+@pytest.mark.usefixtures("_put_off_for_a_moment")
+@pytest.mark.parametrize(
+    "point, kind",
+    [
+        (FaultPoint.BEFORE_CODE, DatabaseRefused),
+        (FaultPoint.BEFORE_CODE, DatabaseNotMigrated),
+        (FaultPoint.BEFORE_COMPLETE, DatabaseRefused),
+    ],
+)
+def test_refused_statement_is_no_failure_of_the_step(
+    stage: Stage, caplog: pytest.LogCaptureFixture, point: FaultPoint, kind: type[Exception]
+) -> None:
+    played = stage.submit(diamond, {"name": "a"})
+    with fail_at(point, {1}, kind):
+        stage.dispatcher.run(stage.engine)
+
+    assert played.result() == "alar"
+    assert played.step("begin").recoveries == 1
+    (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert (said.run_id, said.step) == (str(played.id), "begin")  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("_put_off_for_a_moment")
+def test_statement_that_is_refused_for_ever_ends_the_run(records: SqlRecords) -> None:
+    policies = Policies(outage_wait=timedelta(seconds=0.2), max_recoveries=2)
+    stage = Stage.on(records, policies=policies)
+    played = stage.submit(diamond, {"name": "a"})
+    with fail_at(FaultPoint.BEFORE_COMPLETE, set(range(1, 99)), DatabaseRefused):
+        stage.dispatcher.run(stage.engine)
+
+    assert played.status is RunState.FAILED
+    assert "injected" in str(played.view.error)
+    assert _ran == ["a"] * 3
+
+
+@pytest.mark.parametrize("make", [users_sqlalchemy, users_driver])
+def test_error_of_the_users_own_database_is_the_steps_failure(
+    stage: Stage, make: Callable[[], Any]
+) -> None:
+    played = stage.submit(asking, {"how": make.__name__})
+    stage.dispatcher.run(stage.engine)
+
+    assert played.status is RunState.FAILED
+    assert "no such table: theirs" in str(played.view.error)
