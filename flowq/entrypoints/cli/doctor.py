@@ -274,9 +274,12 @@ def _waiting() -> Finding:
     file = environment.database_file()
     if file is not None and not file.exists():
         return Finding("waiting", Level.OK, "no runs yet")
-    if revisions.current(environment.settings().database_url) != REVISION:
-        return Finding("waiting", Level.OK, "not looked at, before the database is migrated")
-    found = stuck(bootstrap.engine())
+    try:
+        if revisions.current(environment.settings().database_url) != REVISION:
+            return Finding("waiting", Level.OK, "not looked at, before the database is migrated")
+        found = stuck(bootstrap.engine())
+    except FlowqError as error:  # what is wrong is a problem of another check
+        return Finding("waiting", Level.WARNING, f"not looked at: {error.message}")
     if not found:
         return Finding("waiting", Level.OK, "no step is queued that no worker can take")
     told = "; ".join(_stuck(one) for one in found[:_MOST_STUCK])
