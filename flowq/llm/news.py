@@ -71,8 +71,9 @@ async def gather(
             async with parsers:  # a wait for others is not the feed's own time
                 parsed = await feed_items(found.body, url, left)
             return await asyncio.to_thread(lambda: [_item(one, url) for one in parsed])
-        except FlowqError as error:
-            return FailedFeed(url=without_user(url), error=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is reported
+            kind = "" if isinstance(error, FlowqError) else f"{type(error).__name__}: "
+            return FailedFeed(url=without_user(url), error=f"{kind}{error}")
 
     read_feeds = await asyncio.gather(*(read(url) for url in dict.fromkeys(feeds)))
     failed = [one for one in read_feeds if isinstance(one, FailedFeed)]

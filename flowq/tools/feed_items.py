@@ -75,7 +75,8 @@ def _moment(parsed: Any) -> str | None:
 
 
 def _text(value: Any, most: int) -> str:
-    return str(value or "")[:most]
+    # A reference to half a character, &#xD800; say, is no text that can be stored.
+    return str(value or "")[:most].encode("utf-8", "replace").decode()
 
 
 def main() -> None:

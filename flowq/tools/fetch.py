@@ -88,7 +88,7 @@ async def fetch(
         raise FetchFailed(f"it timed out after {seconds:g} s") from None
     except (httpcore2.TimeoutException, httpcore2.NetworkError) as error:
         raise FetchFailed(f"it cannot be reached: {str(error) or type(error).__name__}") from error
-    except (httpcore2.ProtocolError, zlib.error, ssl.SSLError, ValueError) as error:
+    except (httpcore2.ProtocolError, zlib.error, OSError, ValueError) as error:
         raise FetchFailed(f"its answer cannot be read: {error}") from error
 
 

@@ -289,6 +289,18 @@ def test_scripts_and_comments_are_no_text(feeds: Feeds) -> None:
     assert "One two <3" in {item.title for item in items}
 
 
+def test_what_is_no_character_fails_its_feed_at_most(feeds: Feeds) -> None:
+    marks = "&#xD800; &#0; &#x1b; &#x202e; \ufffe \x85 &#1114112; &nbsp; &bogus; \x00"
+    strict = feeds.add("strict", RSS.replace("Older", f"<![CDATA[{marks}]]>"))
+    loose = feeds.add("loose", RSS.replace("Older", marks).replace("<guid>", f"<guid>{marks}"))
+
+    items, failed = read(strict, loose)
+
+    assert {loose}.issuperset(one.url for one in failed)  # the library does not read that one
+    assert "New things" in {item.title for item in items}
+    assert all(item.model_dump_json() for item in items)
+
+
 def test_credentials_of_an_address_are_neither_used_nor_told(feeds: Feeds) -> None:
     feeds.add("rss", RSS)
     url = f"{feeds.url}/rss".replace("http://", "http://ann:s3cret@")
