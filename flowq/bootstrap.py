@@ -32,6 +32,7 @@ from flowq.adapters.dispatch.addresses import (
     broker_prefix,
     check_app,
     give_broker,
+    load_config,
 )
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
@@ -202,7 +203,9 @@ def refuse_eager() -> None:
 
     Raises:
         InvalidFlow: the app has `task_always_eager`.
+        InvalidSetting: its configuration cannot be loaded.
     """
+    load_config(app())
     if app().conf.task_always_eager:
         raise InvalidFlow(
             f"the Celery app {app().main!r} has task_always_eager, and a flow runs on workers",

@@ -94,20 +94,30 @@ def give_broker(app: Celery, find: Callable[[], tuple[RedisAddress, str] | None]
         app.on_after_configure.connect(give, weak=False)
 
 
-def check_app(app: Celery) -> None:
-    """Find out, without asking a server, whether messages can be sent through an app.
+def load_config(app: Celery) -> None:
+    """Load the configuration of an app, which is the user's code.
 
     Raises:
-        InvalidSetting: they cannot, whatever server answers; says what to set.
+        InvalidSetting: that failed.
     """
     try:
-        url = app.conf.broker_write_url
+        _ = app.conf.broker_write_url
     except Exception as error:
         raise InvalidSetting(
             f"the configuration of app {app.main!r} cannot be loaded: "
             f"{type(error).__name__}: {error}",
             hint=f"celery -A {app.main or 'module'} report",
         ) from error
+
+
+def check_app(app: Celery) -> None:
+    """Find out, without asking a server, whether messages can be sent through an app.
+
+    Raises:
+        InvalidSetting: they cannot, whatever server answers; says what to set.
+    """
+    load_config(app)
+    url = app.conf.broker_write_url
     if not url:
         raise InvalidSetting(
             f"app {app.main!r} has no broker",

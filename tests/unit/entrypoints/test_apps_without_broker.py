@@ -139,6 +139,47 @@ def test_hint_names_what_is_wrong(url: str, says: str, monkeypatch: pytest.Monke
         bootstrap.settings.cache_clear()
 
 
+def test_app_whose_configuration_raises_starts_no_run(tmp_path: Path) -> None:
+    """The caller is told by an error of flowq's, and nothing was recorded."""
+    source = """
+import flowq
+from celery import Celery
+
+app = Celery("shop")
+app.config_from_object("no_such_module")
+flowq.install(app)
+
+
+@flowq.step
+def one() -> int:
+    return 1
+
+
+@flowq.flow
+def f() -> int:
+    return one()
+
+
+try:
+    f.enqueue()
+except flowq.errors.InvalidSetting as error:
+    print(error)
+"""
+    (tmp_path / "shop.py").write_text(source)
+
+    done = subprocess.run(
+        [sys.executable, "shop.py"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert "the configuration of app 'shop' cannot be loaded" in done.stdout, done.stderr
+    assert not (tmp_path / ".flowq").exists()
+
+
 def test_worker_of_such_an_app_does_not_begin(tmp_path: Path) -> None:
     """It says why in one line, and ends with an error."""
     source = "import flowq\nfrom celery import Celery\napp = flowq.install(Celery('shop'))\n"
