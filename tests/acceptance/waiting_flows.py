@@ -51,6 +51,16 @@ async def by_result_beside_coroutine() -> int:
 
 
 @step
+async def by_aresult() -> int:
+    return await (await child.aenqueue()).aresult()
+
+
+@step
+async def by_await_end() -> str:
+    return await (await child.aenqueue()).await_end(timeout=60)
+
+
+@step
 def by_thread() -> int:
     with ThreadPoolExecutor() as threads:
         return threads.submit(child.enqueue().result).result()
@@ -82,6 +92,8 @@ REFUSED = {
         by_async_events,
         by_result_in_coroutine,
         by_result_beside_coroutine,
+        by_aresult,
+        by_await_end,
         by_thread,
     )
 }

@@ -1,5 +1,6 @@
 """An app in Celery's eager mode: no run is started whose steps nobody would run."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,6 +56,8 @@ def test_run_is_refused_before_anything_is_recorded() -> None:
         plus_two.enqueue_many([{"number": 1}])
     with pytest.raises(errors.InvalidFlow, match="task_always_eager"):
         plus_one.enqueue(number=1)
+    with pytest.raises(errors.InvalidFlow, match="task_always_eager"):
+        asyncio.run(plus_one.aenqueue(number=1))
 
 
 @pytest.mark.usefixtures("_eager")
