@@ -18,6 +18,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from celery import Task
+from celery.app.task import Context
 from celery.exceptions import TaskPredicate
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -38,9 +39,10 @@ _AGAIN: Final = 15.0
 _warned: set[str] = set()
 
 
-def is_message_of_step(task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether a message is flowq's own: the id of a step run, and nothing else."""
-    return not args and not kwargs and is_id_of_step(task_id)
+def is_message_of_step(request: Context, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether a message is flowq's own: the id of a step run, in its run, and nothing else."""
+    task_id = str(request.id)
+    return not args and not kwargs and is_id_of_step(task_id) and request.root_id != task_id
 
 
 def is_id_of_step(task_id: str) -> bool:
@@ -72,8 +74,8 @@ def _start(
     task: "Task[Any, Any]", flow: FlowType, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> str:
     """Start a run, once for each message."""
-    key = f"celery:{task.request.id}"
-    if len(key) > LONGEST_NAME:
+    key = f"celery:{task.request.id}" if task.request.id else None  # None: called as a function
+    if key is not None and len(key) > LONGEST_NAME:
         key = f"celery:{sha256(key.encode()).hexdigest()}"
     try:
         run = client.submit(flow, flow.bind(tuple(args), kwargs), idempotency_key=key)

@@ -124,7 +124,7 @@ def _collect() -> None:
 def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
     """Run one attempt of the step run whose id is this task's id; or do what was called."""
     worker_cuts.begins(task)
-    if not is_message_of_step(str(task.request.id), args, kwargs):
+    if not is_message_of_step(task.request, args, kwargs):
         return called(task, args, kwargs)
     error: BaseException | None = None
     try:
