@@ -71,7 +71,11 @@ class BaseFlow:
             return
         if not inspect.iscoroutinefunction(logic):
             raise _wrong(cls, "has a _execute_flow_logic that is no `async def`", _WRITE)
-        cls.flow = _define(cls, _name_of(cls))
+        if inspect.isabstract(cls) and "flow_name" not in cls.__dict__:
+            return
+        name = _name_of(cls)
+        _check_makeable(cls)
+        cls.flow = _define(cls, name)
 
     async def _execute_flow_logic(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Do what the flow does; written by its author."""
@@ -147,6 +151,29 @@ def _name_of(cls: type[BaseFlow]) -> str:
         if "flow" in vars(base) and getattr(base, "flow_name", None) == name:
             raise _wrong(cls, f"has the flow_name of {base.__qualname__}", "give it one of its own")
     return name
+
+
+def _check_makeable(cls: type[BaseFlow]) -> None:
+    """Check that a worker can make an instance and call its logic with the inputs."""
+    if inspect.isabstract(cls):
+        # Its metaclass has not listed them yet.
+        lacks = (
+            name for name in dir(cls) if getattr(getattr(cls, name, 0), "__isabstractmethod__", 0)
+        )
+        raise _wrong(cls, f"is abstract: it lacks {', '.join(lacks)}", "write what it lacks")
+    if hasattr(cls, "on_failure"):
+        raise _wrong(
+            cls,
+            "has on_failure, which is for `def` flows",
+            "it decides itself: catch flowq.errors.StepFailed where a step is awaited",
+        )
+    logic = inspect.getattr_static(cls, "_execute_flow_logic")
+    instance = () if isinstance(logic, staticmethod | classmethod) else (None,)
+    try:
+        inspect.signature(cls).bind()
+        inspect.signature(cls._execute_flow_logic).bind(*instance, {})
+    except TypeError as error:
+        raise _wrong(cls, f"cannot be called by a worker: {error}", _WRITE) from None
 
 
 def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:

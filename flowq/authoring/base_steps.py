@@ -128,7 +128,9 @@ class BaseStep:
         cached, key = cache_of(cls.cache)
         by = None if cached is None else partial(_cache_subject, cls, key)
         model = partial(_model_of, cls)
-        registered = Registered(cls.step_name, _function(cls), by, model, owner=cls)
+        registered = Registered(
+            cls.step_name, _function(cls), by, model, owner=cls, models=(cls.Inputs,)
+        )
         options = changed(
             _options(cls),
             cache=cached,
@@ -147,6 +149,13 @@ class BaseStep:
                 f"step {cls.step_name!r} must define an Inputs class",
                 hint=f"class {cls.__name__}: class Inputs(BaseModel): …",
             )
+        try:
+            inspect.signature(cls).bind()
+        except TypeError as error:
+            raise InvalidFlow(
+                f"step {cls.step_name!r} cannot be made by a worker: {error} ({caller()})",
+                hint="give what __init__ needs as attributes of the class, or as inputs",
+            ) from None
         if CALL_OPTIONS in inputs.model_fields:
             raise InvalidFlow(
                 f"step {cls.step_name!r} has an input {CALL_OPTIONS!r}, which is taken",

@@ -4,7 +4,6 @@ Binding arguments is the same whether a call becomes a node or runs as plain Pyt
 at the call, so that a wrong call is refused there rather than on a worker an hour later.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import BoundArguments, Parameter, Signature
@@ -16,6 +15,7 @@ from flowq.authoring.signatures import describe
 from flowq.authoring.tracing import Trace, active, caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.spec import StepKind
+from flowq.engine.callables import is_async
 from flowq.engine.replay import Execution
 
 _ANY_NAME = Parameter.VAR_KEYWORD
@@ -33,6 +33,7 @@ class Callee:
     check: Callable[[Mapping[str, Any]], object] | None = None  #: Of a flow: checks its inputs.
     #: Finds the validators of its annotated parameters.
     readers: Callable[[], Mapping[str, TypeAdapter[Any]]] = dict
+    ready: Callable[[], object] = lambda: None  #: Checks its annotations; raises `InvalidFlow`.
 
     @property
     def label(self) -> str:
@@ -43,7 +44,7 @@ class Callee:
     @property
     def is_async(self) -> bool:
         """Whether a call gives a coroutine."""
-        return inspect.iscoroutinefunction(self.function)
+        return is_async(self.function)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BoundArguments:
         """Match a call with the parameters.

@@ -45,6 +45,8 @@ def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mappin
             hint=f"write {callee.label}.map(…), or allow_failure=True for a single call",
         )
     mode = active()
+    if isinstance(mode, Trace | Execution):
+        callee.ready()
     if isinstance(mode, Trace):
         return add_call(mode, callee, options, args, kwargs)
     if isinstance(mode, Execution):
@@ -57,6 +59,8 @@ def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mappin
 def call_map(callee: Callee, options: Options, items: Any, constants: Mapping[str, Any]) -> Any:
     """Call a step or a flow once for each item; raises as `call`."""
     mode = active()
+    if isinstance(mode, Trace | Execution):
+        callee.ready()
     if isinstance(mode, Trace):
         return add_map(mode, callee, options, items, constants)
     if isinstance(mode, Execution):

@@ -29,6 +29,7 @@ from typing import (
 from flowq.authoring.callee import Callee
 from flowq.authoring.calls import Mapped, call, call_map, refuse_of_runs
 from flowq.authoring.enqueueing import Enqueueing
+from flowq.authoring.functions import checked
 from flowq.authoring.inputs import Inputs
 from flowq.authoring.naming import registered_name
 from flowq.authoring.options import UNSET, Options, Unset, changed
@@ -39,6 +40,7 @@ from flowq.core.budgets import Budget, budget_of
 from flowq.core.errors import InvalidFlow
 from flowq.core.graph import Graph
 from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
+from flowq.engine.callables import late_names, names_around
 from flowq.engine.registry import FlowType, registry
 
 P = ParamSpec("P")
@@ -76,6 +78,7 @@ class Flow(Enqueueing[P, R]):
             inputs.signature,
             self._check_arguments,
             lambda: inputs.adapters,
+            ready=inputs.ready,
         )
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
@@ -217,9 +220,11 @@ class FlowMaker:
         Raises:
             InvalidFlow: it cannot be one.
         """
-        _check(function)
+        function = _checked(function)
         name = registered_name(function) if self._name is None else self._name
-        inputs = Inputs(name, getattr(function, "__name__", name), function)
+        inputs = Inputs(name, getattr(function, "__name__", name), function, names_around(function))
+        with late_names():
+            inputs.resolve()
         is_program = inspect.iscoroutinefunction(function)
         if is_program and self._facts["on_failure"] is not FailurePolicy.FAIL_FAST:
             raise InvalidFlow(
@@ -294,17 +299,14 @@ def flow(
     return maker if function is None else maker(function)
 
 
-def _check(function: Callable[..., Any]) -> None:
+def _checked(function: Any) -> Any:
+    function = checked(function, "flow")
     if not inspect.isfunction(function):
         raise InvalidFlow(
             f"@flow is given {function!r}, which is no function ({caller()})",
             hint="put @flow above a `def`, once; steps are made with @step",
         )
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidFlow(
-            f"flow {function.__qualname__!r} is a generator ({caller()})",
-            hint="return the results that the run shall return, instead of yielding them",
-        )
+    return function
 
 
 def _trace(

@@ -14,13 +14,15 @@ from difflib import get_close_matches
 from functools import cached_property, partial
 from inspect import Parameter
 from types import MappingProxyType
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
+from flowq.authoring.input_problems import input_problems
 from flowq.authoring.refs import Ref
 from flowq.authoring.signatures import describe, describe_type
 from flowq.core.errors import InvalidFlow, InvalidInput
+from flowq.engine.callables import annotations_of, signature_of
 from flowq.engine.codecs.annotations import adapter_for, read
 from flowq.engine.codecs.comparing import Difference, unreadable
 from flowq.engine.codecs.read_back import (
@@ -30,7 +32,6 @@ from flowq.engine.codecs.read_back import (
     said,
 )
 
-_SHOWN = 80
 #: What Celery's `apply_async` takes and `enqueue` does not, with what there is instead.
 _INSTEAD: Final = {
     "priority": "; runs have no priority: give urgent ones a queue and workers of their own, "
@@ -48,13 +49,16 @@ _INSTEAD: Final = {
 class Inputs:
     """The declared inputs of one flow."""
 
-    def __init__(self, flow: str, label: str, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, flow: str, label: str, function: Callable[..., Any], names: Mapping[str, Any]
+    ) -> None:
         """Read the signature.
 
         Args:
             flow: Registered name, for messages.
             label: The function's short name.
             function: The flow's function.
+            names: What its annotations may mean beside the names of its module.
 
         Raises:
             InvalidFlow: a parameter has no name that an input could have.
@@ -62,7 +66,8 @@ class Inputs:
         self._flow = flow
         self._label = label
         self._function = function
-        self.signature = inspect.signature(function)
+        self._names = names
+        self.signature = signature_of(function, f"flow {flow!r}")
         for parameter in self.signature.parameters.values():
             if parameter.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
                 raise InvalidFlow(
@@ -99,6 +104,7 @@ class Inputs:
         Raises:
             InvalidInput: some are missing, unknown or of another type; names each of them.
         """
+        self.ready()
         return self._each(raw, self._check_one)
 
     def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +113,7 @@ class Inputs:
         Raises:
             InvalidInput: they are not what the flow takes (any more).
         """
+        self.ready()
         return self._each(stored, self._read_one)
 
     def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -150,7 +157,7 @@ class Inputs:
                 try:
                     made[name] = make(name, given[name])
                 except ValidationError as error:
-                    problems += _problems(name, self._expected(name), error)
+                    problems += input_problems(name, self._expected(name), error)
             elif parameter.default is Parameter.empty:
                 problems.append(f"{name}: expected {self._expected(name)}, got nothing")
             else:
@@ -196,15 +203,36 @@ class Inputs:
             hint=f"it is defined as {describe(self._label, self.signature)}",
         )
 
+    def resolve(self) -> None:
+        """Look up what annotations name.
+
+        Raises:
+            InvalidFlow: an annotation has no meaning, or names what is not defined, or not yet.
+        """
+        assert self._hints is not None
+
+    def ready(self) -> None:
+        """Check, once, that all which the annotations say can be read.
+
+        Raises:
+            InvalidFlow: one has no meaning, or names what is not defined.
+        """
+        if "ready" not in self.__dict__:
+            self._check_annotations()
+            self.__dict__["ready"] = self.ready
+
+    def _check_annotations(self) -> None:
+        assert self.adapters is not None
+        try:
+            adapter_for(self.returns)
+        except InvalidFlow as error:
+            raise InvalidFlow(
+                f"the result of flow {self._flow!r}: {error.message}", hint=error.hint
+            ) from error
+
     @cached_property
     def _hints(self) -> dict[str, Any]:
-        try:
-            return get_type_hints(self._function, include_extras=True)
-        except NameError as error:
-            raise InvalidFlow(
-                f"an annotation of flow {self._flow!r} cannot be read: {error}",
-                hint="define or import that name in the flow's module, not only for type checkers",
-            ) from error
+        return annotations_of(self._function, self._names, f"flow {self._flow!r}")
 
     @cached_property
     def adapters(self) -> Mapping[str, TypeAdapter[Any]]:
@@ -265,13 +293,14 @@ class ModelInputs(Inputs):
         Raises:
             InvalidInput: some are missing or of another type, or the model refuses them together.
         """
+        self.ready()
         for name, value in raw.items():
             if isinstance(value, Ref):
                 raise self._invalid([f"{name}: expected a value, got {value!r}"])
         try:
             checked = self._model.model_validate(dict(raw), by_alias=True, by_name=True)
         except ValidationError as error:
-            raise self._invalid(list(_problems("", "a value", error))) from None
+            raise self._invalid(list(input_problems("", "a value", error))) from None
         dumped = checked.model_dump()
         self._compare(checked, partial(self._again, dumped))
         return dumped
@@ -285,7 +314,7 @@ class ModelInputs(Inputs):
         try:
             return self._read(stored).model_dump()
         except ValidationError as error:
-            raise self._invalid(list(_problems("", "a value", error))) from None
+            raise self._invalid(list(input_problems("", "a value", error))) from None
 
     def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
         """Refuse inputs that would not come back as they are.
@@ -315,6 +344,14 @@ class ModelInputs(Inputs):
         """Return data without the fields that the model computes."""
         return {key: data[key] for key in data if key not in self._model.model_computed_fields}
 
+    def _check_annotations(self) -> None:
+        try:
+            adapter_for(self._model)
+        except InvalidFlow as error:
+            raise InvalidFlow(
+                f"the Inputs of flow {self._flow!r}: {error.message}", hint=error.hint
+            ) from error
+
 
 class AnyInputs(Inputs):
     """The inputs of a flow that takes any."""
@@ -331,6 +368,9 @@ class AnyInputs(Inputs):
         self._flow = flow
         self._label = label
         self.signature = inspect.Signature([Parameter("inputs", Parameter.VAR_KEYWORD)])
+
+    def _check_annotations(self) -> None:
+        """Do nothing: there are none."""
 
     def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs as they are."""
@@ -349,29 +389,3 @@ class AnyInputs(Inputs):
         found = difference_of_form(dict(checked), dict(stored))
         if found:
             self._refuse({"inputs": found})
-
-
-def _problems(name: str, declared: str, error: ValidationError) -> Iterator[str]:
-    """Yield each problem of one input as field, expected, got."""
-    for problem in error.errors(include_url=False):
-        path = (name, *problem["loc"]) if name else problem["loc"]
-        field = ".".join(map(str, path)) or "the inputs"
-        if problem["type"] == "missing":
-            yield f"{field}: expected a value, got nothing"
-            continue
-        _, said, expected = problem["msg"].partition("Input should be ")
-        value = problem["input"]
-        got = f"got {_shown(value)} ({type(value).__name__})"
-        if said:
-            yield f"{field}: expected {expected}, {got}"
-        else:
-            wanted = "another value" if problem["loc"] else declared
-            yield f"{field}: expected {wanted}, {got}: {problem['msg']}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        shown = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
-        return "one that is too long to show"
-    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"

@@ -161,8 +161,13 @@ def _failed(callee: Callee, error: Exception) -> StepFailed:
 
 def _run(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     # What a step's own function calls are no longer calls of the flow.
+    in_flow = active() is PLAIN
     with during(PLAIN if callee.kind is StepKind.FLOW else None):
-        return callee.function(*args, **kwargs)
+        value = callee.function(*args, **kwargs)
+    if in_flow and inspect.iscoroutine(value):
+        value.close()  # a decorator has hidden that it is async
+        raise _cannot_wait(callee)
+    return value
 
 
 def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
@@ -177,12 +182,16 @@ def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
             )
     in_flow = active() is PLAIN
     if in_flow and callee.is_async:
-        raise InvalidFlow(
-            f"{callee.kind} {callee.label!r} is async: a `def` flow that runs as plain Python "
-            "cannot wait for it",
-            hint="enqueue the flow, or replace the step by a plain function in this test",
-        )
+        raise _cannot_wait(callee)
     return in_flow
+
+
+def _cannot_wait(callee: Callee) -> InvalidFlow:
+    return InvalidFlow(
+        f"{callee.kind} {callee.label!r} is async: a `def` flow that runs as plain Python "
+        "cannot wait for it",
+        hint="enqueue the flow, or replace the step by a plain function in this test",
+    )
 
 
 def _skipped(options: Options) -> bool:

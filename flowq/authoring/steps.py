@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from flowq.authoring.caching import CacheOption, cache_of
 from flowq.authoring.callee import Callee
 from flowq.authoring.calls import Mapped, call, call_map
+from flowq.authoring.functions import checked
 from flowq.authoring.limiting import (
     ConcurrencyOption,
     RateOption,
@@ -33,6 +34,7 @@ from flowq.authoring.tracing import caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.retries import RetryPolicy
 from flowq.core.spec import CacheSpec, StepKind
+from flowq.engine.callables import late_names, names_around
 from flowq.engine.context import StepContext, current
 from flowq.engine.registry import StepType, registry
 
@@ -48,7 +50,10 @@ class Step(Generic[P, R]):
     """
 
     def __init__(self, step_type: StepType, options: Options) -> None:
-        functools.update_wrapper(self, step_type.function)
+        if inspect.isfunction(step_type.function):
+            given = vars(step_type.function).items()
+            vars(self).update({name: one for name, one in given if not hasattr(Step, name)})
+        functools.update_wrapper(self, step_type.function, updated=())
         self.type = step_type
         self._options = options
         self._callee = Callee(
@@ -57,6 +62,7 @@ class Step(Generic[P, R]):
             step_type.function,
             step_type.signature,
             readers=lambda: step_type.parameters,
+            ready=step_type.check,
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -288,20 +294,23 @@ def _cache_of_call(value: CacheOption | Unset) -> CacheSpec | Unset | None:
 def _define(
     function: Any, name: str | None, options: Options, cache_key: Callable[..., Any] | None
 ) -> Step[..., Any]:
-    if not callable(function) or isinstance(function, type | Step):
+    if isinstance(function, Step) or isinstance(getattr(function, "callee", None), Callee):
         raise InvalidFlow(
             f"@step is given {function!r}, which is no function ({caller()})",
-            hint="put @step above a `def` or `async def`, once",
+            hint="put @step above a `def` or `async def`, once; a flow is called as it is",
         )
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidFlow(
-            f"step {function.__qualname__!r} is a generator, "
-            f"whose result cannot be stored ({caller()})",
-            hint="return a list",
-        )
-    step_type = StepType(registered_name(function) if name is None else name, function, cache_key)
+    function = checked(function, "step")
+    step_type = StepType(
+        registered_name(function) if name is None else name,
+        function,
+        cache_key,
+        names=names_around(function),
+    )
+    made: Step[..., Any] = Step(step_type, options)  # refuses what has no parameters to read
+    with late_names():
+        assert step_type.hints is not None
     registry.add_step(step_type)
-    return Step(step_type, options)
+    return made
 
 
 #: The decorator.

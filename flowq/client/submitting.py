@@ -11,13 +11,14 @@ from flowq.core.errors import RunFailed
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.engine import runs
-from flowq.engine.registry import FlowType
+from flowq.engine.registry import FlowType, registry
 from flowq.engine.submission import SubmitOptions
 
 
 def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:
     """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
     bootstrap.refuse_eager()
+    registry.check_steps()
     return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)
 
 
@@ -37,6 +38,7 @@ def execute(flow: FlowType, inputs: Mapping[str, Any]) -> Any:
         RunCancelled: someone has cancelled the run.
         Exception: what the flow's own code has raised.
     """
+    registry.check_steps()
     engine, dispatcher = bootstrap.engine_here()
     run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
     with dispatcher.watching(run.id) as watch:
@@ -62,6 +64,7 @@ def submit_many(
 ) -> list[Run[Any]]:
     """Start many runs and return their handles; raises what `runs.submit_many` raises."""
     bootstrap.refuse_eager()
+    registry.check_steps()
     ids = runs.submit_many(
         bootstrap.engine(), flow, inputs, idempotency_keys=idempotency_keys, **options
     )

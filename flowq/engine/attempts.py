@@ -7,9 +7,10 @@ names it. A step that was sent alone advances its run in the transaction that co
 was sent in a joined batch leaves that to the batch's chord.
 """
 
+import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from inspect import BoundArguments
 from typing import Any
@@ -283,7 +284,15 @@ def _call(
 ) -> Any:
     """Call the user's function."""
     call = attempt.call_async if step_type.is_async else attempt.call_sync
-    return call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
+    value = call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
+    if not inspect.isawaitable(value):
+        return value
+    # A decorator has hidden that it is async; nothing of it has run yet.
+    return attempt.call_async(_awaited, (value,), {}, context, step.timeout)
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def _context(

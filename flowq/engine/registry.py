@@ -5,27 +5,39 @@ another worker may know it, so its step waits for that one.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import Parameter
 from types import GenericAlias
-from typing import Any, get_type_hints
+from typing import Any, ParamSpecArgs, ParamSpecKwargs, Unpack, get_args, get_origin
 
 from pydantic import TypeAdapter
 
 from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.core.names import check_name
 from flowq.core.spec import FlowSpec
+from flowq.engine.callables import annotations_of, code_of, is_async, signature_of
 from flowq.engine.codecs import adapter_for
 from flowq.engine.origins import Origin, origin_of
 
-#: What a variadic parameter holds as a whole, from what one of its arguments is.
-_WHOLE: Mapping[Any, Callable[[Any], Any]] = {
-    Parameter.VAR_POSITIONAL: lambda one: GenericAlias(list, (one,)),
-    Parameter.VAR_KEYWORD: lambda one: GenericAlias(dict, (str, one)),
-}
+
+def _whole(hint: Any, kind: Any) -> Any:
+    """Return what a parameter holds as a whole: of a variadic one, all of its arguments."""
+    if get_origin(hint) is Unpack:
+        return get_args(hint)[0]
+    if kind is Parameter.VAR_POSITIONAL:
+        return GenericAlias(list, (hint,))
+    return GenericAlias(dict, (str, hint)) if kind is Parameter.VAR_KEYWORD else hint
+
+
+def _validator(annotation: Any, where: str) -> TypeAdapter[Any]:
+    try:
+        return adapter_for(annotation)
+    except InvalidFlow as error:
+        raise InvalidFlow(f"{where}: {error.message}", hint=error.hint) from error
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,8 @@ class StepType:
         cache_key: From its arguments to what tells calls apart whose results may be the same.
         model: From its arguments to the name of the model that it asks, if it is a step that does.
         owner: The class that it is written as, if it is one.
+        models: What such a class checks with.
+        names: What its annotations may mean beside the names of its module.
     """
 
     name: str
@@ -45,11 +59,13 @@ class StepType:
     cache_key: Callable[..., Any] | None = None
     model: Callable[[Mapping[str, Any]], str] | None = None
     owner: type | None = None
+    models: tuple[type, ...] = ()
+    names: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
     def signature(self) -> inspect.Signature:
         """The callable's parameters."""
-        return inspect.signature(self.function)
+        return signature_of(self.function, f"step {self.name!r}")
 
     @property
     def key_names(self) -> Collection[str]:
@@ -59,22 +75,37 @@ class StepType:
     @cached_property
     def is_async(self) -> bool:
         """Whether it runs on the event loop."""
-        return inspect.iscoroutinefunction(self.function)
+        return is_async(self.function)
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
         """Its annotations, resolved; what it lacks is not here."""
-        return get_type_hints(self.function, include_extras=True)
+        return annotations_of(self.function, self.names, f"step {self.name!r}")
 
     @cached_property
     def parameters(self) -> Mapping[str, TypeAdapter[Any]]:
         """Validators of its annotated parameters; of `*args: T` it is that of a list of T."""
         kinds = {name: item.kind for name, item in self.signature.parameters.items()}
         return {
-            name: adapter_for(_WHOLE.get(kinds[name], lambda one: one)(hint))
+            name: _validator(_whole(hint, kinds[name]), f"{name} of step {self.name!r}")
             for name, hint in self.hints.items()
-            if name in kinds
+            if name in kinds and not isinstance(hint, ParamSpecArgs | ParamSpecKwargs)
         }
+
+    def check(self) -> None:
+        """Check, once, that all which its annotations say can be read.
+
+        Raises:
+            InvalidFlow: an annotation has no meaning, or names what is not defined.
+        """
+        if "_checked" in self.__dict__:
+            return
+        where = f"step {self.name!r}"
+        known = self.parameters
+        _validator(self.returns, f"the result of {where}")
+        for model in self.models:
+            _validator(model, f"{model.__name__} of {where}")
+        self.__dict__["_checked"] = known
 
     @property
     def returns(self) -> Any:
@@ -133,6 +164,7 @@ class Registry:
     steps: dict[str, StepType] = field(default_factory=dict)
     flows: dict[str, FlowType] = field(default_factory=dict)
     _origins: dict[str, tuple[str, Origin]] = field(default_factory=dict)
+    _unchecked: dict[str, StepType] = field(default_factory=dict)
     _listeners: list[Callable[[str], None]] = field(default_factory=list)
 
     def on_name(self, listener: Callable[[str], None]) -> None:
@@ -162,17 +194,30 @@ class Registry:
             InvalidFlow: it cannot have this name, or something else has it.
         """
         self._claim(step.name, "step", origin_of(step.owner or step.function, step.cache_key))
-        self.steps[step.name] = step
+        self.steps[step.name] = self._unchecked[step.name] = step
 
     def add_flow(self, flow: FlowType) -> None:
         """Register a flow; as `add_step`."""
         self._claim(flow.name, "flow", origin_of(flow.subject or flow.trace))
         self.flows[flow.name] = flow
 
+    def check_steps(self) -> None:
+        """Check the annotations of all steps that are defined by now.
+
+        Raises:
+            InvalidFlow: one has no meaning, or names what its module does not define.
+        """
+        for name, step in list(self._unchecked.items()):
+            module = sys.modules.get(getattr(code_of(step.function), "__module__", None) or "")
+            if getattr(getattr(module, "__spec__", None), "_initializing", False):
+                continue  # its module is being imported, and may define a name further down
+            step.check()
+            self._unchecked.pop(name, None)
+
     @contextmanager
     def forgetting(self) -> Iterator[None]:
         """Forget, at the end of the block, what is defined within it."""
-        all_: list[dict[str, Any]] = [self.steps, self.flows, self._origins]
+        all_: list[dict[str, Any]] = [self.steps, self.flows, self._origins, self._unchecked]
         before = [dict(one) for one in all_]
         try:
             yield

@@ -89,6 +89,7 @@ def start(
 
 
 def _submitted(engine: Engine, flow: Flow[..., Any], inputs: Mapping[str, Any]) -> RunId:
+    registry.check_steps()
     return runs.submit(engine, flow.type, inputs, **cast(SubmitOptions, flow.submission))
 
 

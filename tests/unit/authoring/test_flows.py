@@ -434,10 +434,10 @@ def _generator() -> Any:
 @pytest.mark.parametrize(
     "function, hint",
     [
-        (_generator, "return the results"),
+        (_generator, "return a list"),
         (fetch, "made with @step"),
         (child, "once"),
-        (int, "above a `def`"),
+        (int, "makes an instance"),
         (lambda: 1, "has no name"),
     ],
 )

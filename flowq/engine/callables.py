@@ -1,0 +1,127 @@
+"""What flowq has to know of a callable before anything calls it: parameters, annotations, its kind.
+
+A step may be a function, a `functools.partial`, a bound method or an object with `__call__`; Python
+keeps what is asked here in another place for each. Annotations that are text (PEP 563, forward
+references) are looked up where the callable is defined: in its module, and in the functions and
+classes around it, whose names are gone once they have ended and so are noted in time.
+"""
+
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType, MethodType
+from typing import Any, get_type_hints
+
+from flowq.core.errors import InvalidFlow
+
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+@contextmanager
+def late_names() -> Iterator[None]:
+    """Let annotations name what is not defined yet; whoever needs them later checks them again."""
+    try:
+        yield
+    except InvalidFlow as error:
+        if not isinstance(error.__cause__, NameError | AttributeError):
+            raise
+
+
+def code_of(function: Any) -> Any:
+    """Return what holds the code of a callable: that of a partial, of a method, of an object."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, MethodType | staticmethod):
+            function = function.__func__
+        elif inspect.isroutine(function) or isinstance(function, type):
+            return function
+        else:
+            # An object; one that a decorator has made shows what is under it, like `lru_cache`.
+            under = getattr(function, "__wrapped__", None)
+            function = type(function).__call__ if under is None else under
+
+
+def is_async(function: Any) -> bool:
+    """Tell whether a call gives a coroutine, as far as that shows."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(code_of(function))
+
+
+def is_generator(function: Any) -> bool:
+    """Tell whether a call gives a generator."""
+    code = code_of(function)
+    return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+
+
+def signature_of(function: Callable[..., Any], what: str) -> inspect.Signature:
+    """Return the parameters of a callable.
+
+    Raises:
+        InvalidFlow: it does not tell them, as some that are written in C.
+    """
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError) as error:
+        raise InvalidFlow(
+            f"the parameters of {what} cannot be read: {error}",
+            hint="write a `def` with named parameters that calls it",
+        ) from error
+
+
+def annotations_of(
+    function: Callable[..., Any], names: Mapping[str, Any], what: str
+) -> dict[str, Any]:
+    """Return the annotations of a callable, by parameter and `return`, as what they mean.
+
+    Args:
+        function: The callable.
+        names: What `names_around` has noted.
+        what: Names it, for the error.
+
+    Raises:
+        InvalidFlow: one has no meaning, or a name in it is not defined, or not yet: see
+            `late_names`.
+    """
+    subject = function
+    while isinstance(subject, functools.partial):
+        subject = subject.func
+    if not (inspect.isroutine(subject) or isinstance(subject, type)):
+        subject = subject if hasattr(subject, "__annotations__") else type(subject).__call__
+    try:
+        return get_type_hints(subject, localns=dict(names) or None, include_extras=True)
+    except (NameError, AttributeError) as error:
+        raise InvalidFlow(
+            f"an annotation of {what} cannot be read: {error}",
+            hint="define or import that name in the module, not only for type checkers",
+        ) from error
+    except Exception as error:
+        raise InvalidFlow(
+            f"an annotation of {what} cannot be read: {type(error).__name__}: {error}",
+            hint="annotate with types; what is no type belongs into the docstring",
+        ) from error
+
+
+def names_around(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what annotations that are text may mean, of the functions and classes around them.
+
+    To be called while the callable is being defined.
+    """
+    inner = inspect.unwrap(code_of(function))
+    notes = getattr(inner, "__annotations__", {}).values()
+    wanted = {name for note in notes if isinstance(note, str) for name in _NAME.findall(note)}
+    if not wanted or "." not in getattr(inner, "__qualname__", ""):
+        return {}
+    file = inner.__code__.co_filename
+    found: dict[str, Any] = {}
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the stack has no other door
+    while frame is not None and wanted:
+        # Those around it, not all that call them: they stand in one file.
+        if frame.f_code.co_filename == file and frame.f_locals is not frame.f_globals:
+            here = {name: frame.f_locals[name] for name in wanted & frame.f_locals.keys()}
+            found |= here
+            wanted -= here.keys()
+        frame = frame.f_back
+    return found
