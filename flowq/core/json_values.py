@@ -108,6 +108,17 @@ def marked(data: Any) -> Any:
     return data
 
 
+def shown(data: Any) -> Any:
+    """Return data as JSON to be looked at, with marks; data that has marks stays as it is."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else mark_of(data)
+    if isinstance(data, Mapping):
+        return {key: shown(item) for key, item in data.items()}
+    if isinstance(data, list | tuple):
+        return [shown(item) for item in data]
+    return data
+
+
 def unmarked(data: Any) -> Any:
     """Return what `marked` was given."""
     if isinstance(data, dict):

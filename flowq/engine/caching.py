@@ -21,11 +21,12 @@ from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from flowq.core.errors import Unavailable
+from flowq.core.errors import NotSerializable, Unavailable
 from flowq.core.results import Place
 from flowq.core.spec import StepSpec
 from flowq.engine.codecs import encode
 from flowq.engine.codecs.files import digest
+from flowq.engine.codecs.read_back import difference_of_form, told
 from flowq.engine.engine import Engine
 from flowq.engine.registry import StepType
 from flowq.engine.results import Stored
@@ -88,13 +89,29 @@ def _plain(value: Any, where: str) -> Any:
         return {"$path": str(value)}
     if not isinstance(value, bytes | bytearray | memoryview | Path):
         try:
-            return to_jsonable_python(value)
+            plain = to_jsonable_python(value)
         except PydanticSerializationError:
             pass  # a table, an array: it has bytes of its own
+        else:
+            return _distinct(value, plain, where)
     encoded = encode(value, where=where)
     data = encoded.data
     found = digest(data)[0] if isinstance(data, Path) else sha256(data).hexdigest()
     return {f"${encoded.codec}": found}
+
+
+def _distinct(value: Any, plain: Any, where: str) -> Any:
+    """Return the JSON data of a value, if no other value of its type has the same.
+
+    Two secrets are the same stars, and would be given each other's results.
+    """
+    found = difference_of_form(value, plain)
+    if found:
+        raise NotSerializable(
+            f"{where} cannot tell values apart: {told(found)}",
+            hint="make the key of plain data: @step(cache=Cache(key=lambda …: …))",
+        )
+    return plain
 
 
 def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CachedResult, Stored] | None:

@@ -5,7 +5,6 @@ away when a step has finished; then its end waits (see `outages`), and what it h
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine import news
 from flowq.engine.advance import Advance, Progress, advance, call_ended, finish
 from flowq.engine.causes import message_of, told, type_of
+from flowq.engine.codecs.described import described
 from flowq.engine.completion import complete, end_item, lost
 from flowq.engine.engine import Engine
 from flowq.engine.failure_log import log_failure
@@ -173,7 +173,7 @@ def outcome_of(
         execution_time_ms=since(started),
         error_type=type_of(error),
         error_message=message_of(error),
-        metadata=metadata,
+        metadata=described(metadata),
     )
 
 
@@ -278,6 +278,4 @@ def since(started: float) -> int:
 
 
 def _is_small(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, bool | int) or (isinstance(value, str) and len(value) < 1000)
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 1000)

@@ -17,6 +17,7 @@ from flowq.core.errors import StepError
 from flowq.core.failures import StepFailure
 from flowq.core.spec import StepSpec
 from flowq.engine.codecs import coerce
+from flowq.engine.codecs.described import described
 from flowq.engine.registry import StepType
 from flowq.engine.rows import Claim, Outcome
 
@@ -44,10 +45,9 @@ class PassedOn(StepError):
             execution_time_ms=execution_time_ms,
             error_type=self.failure.error,
             error_message=f"{self.failure.message} (passed on from {self.failure.place})",
-            metadata={
-                "item": self.failure.item,
-                _FAILURE: self.failure.model_dump(mode="json"),
-            },
+            metadata=described(
+                {"item": self.failure.item, _FAILURE: self.failure.model_dump(mode="json")}
+            ),
         )
 
 

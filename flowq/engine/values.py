@@ -12,6 +12,7 @@ from typing import Any
 from flowq.core.errors import StepError
 from flowq.core.failures import StepFailure
 from flowq.core.ids import RunId
+from flowq.core.json_values import unmarked
 from flowq.core.references import SKIPPED, Lookup, Reference, follow
 from flowq.core.results import ResultRef
 from flowq.core.states import StepState
@@ -95,7 +96,7 @@ def failure(row: StoredStep) -> StepFailure:
     return StepFailure(
         step=row.key,
         index=row.map_index,
-        item=(row.metadata or {}).get("item"),
+        item=unmarked((row.metadata or {}).get("item")),
         error=row.error_type or "StepError",
         message=row.error_message or "",
         attempts=row.attempt,

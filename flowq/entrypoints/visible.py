@@ -23,7 +23,7 @@ _IN_JSON: Final = {code: _escape(code) for code in SHOWN if code >= 0x20}
 
 def json_text(data: Any, *, indent: int | None = None) -> str:
     """Return plain data as JSON that can be printed: readable, and no character in it acts."""
-    return visible_json(json.dumps(data, indent=indent, ensure_ascii=False))
+    return visible_json(json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def visible_json(text: str) -> str:

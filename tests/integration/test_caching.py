@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from flowq import Cache, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
@@ -412,3 +413,19 @@ def test_key_function_that_fails_fails_the_step(stage: Stage) -> None:
 
     assert played.status is RunState.FAILED
     assert "division by zero" in played.error
+
+
+@step(cache=Cache(key=lambda name: [SecretStr(name)]))
+def by_secret(name: str) -> str:
+    return name
+
+
+@flow
+def secretly(name: str) -> str:
+    return by_secret(name)
+
+
+def test_secrets_are_no_keys_since_all_of_them_look_the_same(stage: Stage) -> None:
+    played = stage.play(secretly, name="ada")
+
+    assert "cannot tell values apart: it is a SecretStr" in played.error

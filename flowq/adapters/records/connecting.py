@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from flowq.adapters.records.places import shown
 from flowq.adapters.records.sessions import ServerSession, settle
-from flowq.adapters.records.types import dump_json
+from flowq.adapters.records.types import dump_json, dump_json_for_sqlite
 from flowq.core.errors import DatabaseUnavailable
 
 #: A server that has gone without a word is noticed within 20 s; the URL may say otherwise.
@@ -63,6 +63,7 @@ def open_engine(
         options |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite:
+        options["json_serializer"] = dump_json_for_sqlite
         wait = {} if "timeout" in parsed.query else {"timeout": 30}
         options["connect_args"] = {**wait, "check_same_thread": False}
         # Also for a database in memory: several connections share it, see `virtual`.

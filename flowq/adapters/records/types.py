@@ -200,6 +200,20 @@ def dump_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def dump_json_for_sqlite(value: Any) -> str | bytes:
+    """Serialise for a JSON column of SQLite, where text that is a number becomes that number.
+
+    It would keep 15 digits of it, and no integer beyond 64 bits. Bytes it leaves as they are.
+    """
+    text = dump_json(value)
+    return text.encode() if len(text) > _EXACT and text[0] in _NUMBERS else text
+
+
+_NUMBERS: Final = frozenset("-0123456789")
+#: Digits of a number that SQLite keeps in any case.
+_EXACT: Final = 15
+
+
 def total_cost(column: Any) -> ColumnElement[Decimal]:
     """Sum costs; of no rows that is nothing, in the column's own type, and not NULL."""
     return func.coalesce(func.sum(column), literal(Decimal(0), column.type))

@@ -21,15 +21,24 @@ class Format:
     Attributes:
         codec: Name of the codec, as references hold it.
         library: Module that must be there to read it.
-        extra: What else must be installed.
+        suffix: Of a file that holds its bytes.
+        as_rows: Gives all of it as rows, or as nested lists.
     """
 
     codec: str
     media_type: str
     library: str
-    extra: str
+    suffix: str
     dump: Callable[[Any], bytes]
     load: Callable[[bytes], Any]
+    as_rows: Callable[[Any], list[Any]]
+
+    @property
+    def missing(self) -> str:
+        """What to type when a library is not there; polars needs no other."""
+        extra = "" if self.library == "polars" else " 'flowq[tables]'"
+        own = f" {self.library}" if self.library in {"pandas", "polars"} else ""
+        return f"pip install{extra}{own}"
 
 
 def _dump_pandas(frame: Any) -> bytes:
@@ -74,20 +83,52 @@ def _load_numpy(data: bytes) -> Any:
     return import_module("numpy").load(BytesIO(data), allow_pickle=False)
 
 
+def _pandas_rows(frame: Any) -> list[Any]:
+    pandas = import_module("pandas")
+    # An index that says more than the place of a row is a column like others.
+    plain = isinstance(frame.index, pandas.RangeIndex) and frame.index.name is None
+    rows = (frame if plain else frame.reset_index()).to_dict(orient="records")
+    nothing = (pandas.NA, pandas.NaT)
+    return [
+        {
+            str(key): None if any(item is one for one in nothing) else item
+            for key, item in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _polars_rows(frame: Any) -> list[Any]:
+    rows: list[Any] = frame.to_dicts()
+    return rows
+
+
+def _arrow_rows(table: Any) -> list[Any]:
+    rows: list[Any] = table.to_pylist()
+    return rows
+
+
+def _numpy_rows(array: Any) -> list[Any]:
+    rows: list[Any] = array.tolist()
+    return rows
+
+
 _PARQUET: Final = "application/vnd.apache.parquet"
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 
 #: By the top module and the name of a class. Subclasses are left out: they would come back as less.
 _FORMATS: Final = {
     ("pandas", "DataFrame"): Format(
-        "parquet-pandas", _PARQUET, "pandas", "pandas pyarrow", _dump_pandas, _load_pandas
+        "parquet-pandas", _PARQUET, "pandas", "parquet", _dump_pandas, _load_pandas, _pandas_rows
     ),
     ("polars", "DataFrame"): Format(
-        "parquet-polars", _PARQUET, "polars", "polars", _dump_polars, _load_polars
+        "parquet-polars", _PARQUET, "polars", "parquet", _dump_polars, _load_polars, _polars_rows
     ),
-    ("pyarrow", "Table"): Format("arrow", _ARROW, "pyarrow", "pyarrow", _dump_arrow, _load_arrow),
+    ("pyarrow", "Table"): Format(
+        "arrow", _ARROW, "pyarrow", "arrow", _dump_arrow, _load_arrow, _arrow_rows
+    ),
     ("numpy", "ndarray"): Format(
-        "npy", "application/x-npy", "numpy", "numpy", _dump_numpy, _load_numpy
+        "npy", "application/x-npy", "numpy", "npy", _dump_numpy, _load_numpy, _numpy_rows
     ),
 }
 _BY_CODEC: Final = {each.codec: each for each in _FORMATS.values()}
@@ -97,6 +138,12 @@ def format_of(value: Any) -> Format | None:
     """Return how a value is stored if it is a table or an array, else None."""
     kind = type(value)
     return _FORMATS.get((kind.__module__.partition(".")[0], kind.__qualname__))
+
+
+def as_rows(value: Any) -> list[Any] | None:
+    """Return a table as a list of rows, or an array as lists of numbers; None for other values."""
+    form = format_of(value)
+    return None if form is None else form.as_rows(value)
 
 
 def rows(value: Any) -> int | None:
@@ -115,8 +162,9 @@ def dump(value: Any, form: Format, *, where: str) -> bytes:
         return form.dump(value)
     except ImportError as error:
         raise NotSerializable(
-            f"{where} returned a {form.library} value that cannot be stored: {error}",
-            hint=f"pip install {form.extra}",
+            f"{where} returned a {form.library} value that cannot be stored: "
+            "a library that writes it is not installed",
+            hint=form.missing,
         ) from error
     except Exception as error:  # Each library has errors of its own, which are not imported here.
         raise NotSerializable(
@@ -141,6 +189,6 @@ def load(codec: str, data: bytes) -> Any:
         return form.load(data)
     except ImportError as error:
         raise StepError(
-            f"a {form.library} result cannot be read here: {error}",
-            hint=f"pip install {form.extra}",
+            f"a {form.library} result cannot be read here: {str(error).partition(chr(10))[0]}",
+            hint=form.missing,
         ) from error

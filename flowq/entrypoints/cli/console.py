@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from pydantic_core import to_jsonable_python
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.protocol import rich_cast
 from rich.segment import Segment
@@ -23,6 +22,7 @@ from rich.text import Span, Text
 
 from flowq.core.errors import FlowqError
 from flowq.entrypoints import shown
+from flowq.entrypoints.printed import json_data
 from flowq.entrypoints.visible import json_text, visible
 
 #: Off a terminal nothing is gained by wrapping: readers have their own ways.
@@ -108,9 +108,12 @@ def note(*parts: str | tuple[str, str] | Text) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on stdout."""
-    data = to_jsonable_python(document, fallback=str)
-    click.echo(json_text(data, indent=2))
+    """Print one JSON document on stdout.
+
+    Raises:
+        NotSerializable: a part of it has no JSON form.
+    """
+    click.echo(json_text(json_data(document), indent=2))
 
 
 @cache

@@ -16,7 +16,6 @@ from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli import environment, inputs, tree
 from flowq.entrypoints.cli.group import OK
 from flowq.entrypoints.cli.loading import load_flow, tracing
-from flowq.entrypoints.cli.output import plain
 from flowq.entrypoints.visible import visible
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
@@ -42,7 +41,7 @@ def graph(
         spec = flow.type.trace(checked)
     shape = Graph.of(spec)
     if as_json:
-        document = {"flow_name": spec.name, "inputs": plain(dict(checked)), "spec": spec.to_json()}
+        document = {"flow_name": spec.name, "inputs": dict(checked), "spec": spec.to_json()}
         looks.print_json({**document, "batches": tree.batches(shape)})
     elif mermaid:
         click.echo("\n".join(map(visible, as_mermaid(spec, shape))))

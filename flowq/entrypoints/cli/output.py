@@ -1,4 +1,4 @@
-"""What a run returned, on stdout: text as it is, anything else as JSON.
+"""What a run returned, on stdout: text as it is, tables as files of theirs, the rest as JSON.
 
 On a terminal long texts are cut, since nobody reads a megabyte there; in a pipe nothing is.
 """
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic_core import to_jsonable_python
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
+from flowq.engine.codecs import tables
 from flowq.entrypoints import shown
 from flowq.entrypoints.cli import console as looks
+from flowq.entrypoints.printed import json_data
 from flowq.entrypoints.visible import json_text, visible
 
 
@@ -21,26 +22,26 @@ def print_result(value: Any) -> None:
     """Print what a run returned."""
     if value is None:
         return
-    if isinstance(value, bytes | bytearray | memoryview):
+    form = tables.format_of(value)
+    if form is not None:
+        data = tables.dump(value, form, where="the run")
+        _print_bytes(data, f"{form.media_type} ({type(value).__name__})", f".{form.suffix}")
+    elif isinstance(value, bytes | bytearray | memoryview):
         _print_bytes(bytes(value))
     elif isinstance(value, str | Path):
         # In a pipe it is data and goes through unchanged: click would leave out colours there.
         shows = sys.stdout.isatty()
         click.echo(visible(str(value), lines=True) if shows else value, color=True)
     elif sys.stdout.isatty():
-        text = json_text(shown.shortened(plain(value)), indent=2)
+        text = json_text(shown.shortened(json_data(value)), indent=2)
         looks.out(lines=True).print(JSONHighlighter()(Text(text)), soft_wrap=True)
     else:
-        looks.print_json(plain(value))
+        looks.print_json(value)
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON data; what JSON cannot hold is described."""
-    return to_jsonable_python(value, fallback=str, bytes_mode="base64")
-
-
-def _print_bytes(data: bytes) -> None:
+def _print_bytes(data: bytes, what: str = "binary data", suffix: str = "") -> None:
     if sys.stdout.isatty():
-        click.echo(f"{shown.size(len(data))} of binary data; send them to a file: … > result")
+        size = shown.size(len(data))
+        click.echo(f"{size} of {what}; send them to a file: … > result{suffix}")
     else:
         click.echo(data, nl=False)

@@ -102,7 +102,7 @@ def print_ended(started: Run[Any], view: RunView, *, as_json: bool) -> int:
     value = started.result() if completed else None
     if as_json:
         document = {"id": view.id, "flow_name": view.flow_name, "status": view.status}
-        looks.print_json({**document, "error": view.error, "result": output.plain(value)})
+        looks.print_json({**document, "error": view.error, "result": value})
     elif completed:
         output.print_result(value)
     if not completed:

@@ -24,7 +24,6 @@ from flowq.entrypoints.cli import console as looks
 from flowq.entrypoints.cli.cost import line_json, print_costs
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 from flowq.entrypoints.cli.live import follow
-from flowq.entrypoints.cli.output import plain
 from flowq.entrypoints.cli.run import print_ended, print_failed, print_left
 from flowq.entrypoints.cli.show import Failure, print_run
 
@@ -70,7 +69,7 @@ def show(*, run_id: str, traceback: bool, as_json: bool) -> int:
         steps = [_step_json(step, before.get(step.key, ())) for step in view.steps]
         shown = [failure.as_json() for failure in failures]
         models = [line_json(line) for line in calls]
-        waiting = {"waits": [plain(one.as_json()) for one in waits]}
+        waiting = {"waits": [one.as_json() for one in waits]}
         told = {"steps": steps, "failures": shown, "models": models}
         looks.print_json({**_run_json(view), **waiting, **told})
     else:
@@ -302,4 +301,4 @@ def _step_json(step: StepView, after: tuple[str, ...]) -> dict[str, Any]:
 def _facts(view: object, names: str) -> dict[str, Any]:
     values = {name: getattr(view, name) for name in names.split()}
     money = {name: in_digits(value) for name, value in values.items() if isinstance(value, Decimal)}
-    return {name: plain(value) for name, value in {**values, **money}.items()}
+    return {**values, **money}

@@ -33,6 +33,7 @@ from flowq.core.events import (
     WorkflowError,
     WorkflowStarted,
 )
+from flowq.core.json_values import shown
 from flowq.core.states import (
     TERMINAL_RUN_STATES,
     TERMINAL_STEP_STATES,
@@ -79,7 +80,7 @@ class News:
         data: dict[str, Any] = dict(self.lines)
         if self.reload:
             data["reload"] = True
-        return f"id: {self.id}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+        return f"id: {self.id}\ndata: {json.dumps(shown(data), separators=(',', ':'))}\n\n"
 
 
 class Board:

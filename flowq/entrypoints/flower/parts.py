@@ -19,6 +19,7 @@ from flowq.engine.list_rows import StripRun
 from flowq.engine.rows import StepView
 from flowq.engine.run_page_rows import ItemView
 from flowq.entrypoints import shown
+from flowq.entrypoints.printed import json_data
 
 #: A bar that changes its colour when little is left.
 WARNS: Final = "warns"
@@ -180,7 +181,7 @@ def name(text: str) -> str:
 
 def as_json(data: Any) -> str:
     """Return JSON data for reading, not escaped: long texts and lists are cut, and the whole."""
-    text = json.dumps(shown.shortened(data), indent=2, ensure_ascii=False)
+    text = json.dumps(shown.shortened(json_data(data)), indent=2, ensure_ascii=False)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 

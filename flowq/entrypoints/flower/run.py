@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Final
 
 from flower.utils.tasks import get_task_by_id
-from pydantic_core import to_jsonable_python
 from tornado.web import HTTPError, authenticated
 
 from flowq.core.ids import RunId
@@ -25,6 +24,7 @@ from flowq.entrypoints.flower.handlers import Page
 from flowq.entrypoints.flower.run_asked import Asked, Values, read_page, run_id_of
 from flowq.entrypoints.flower.run_tabs import Tab
 from flowq.entrypoints.flower.run_waits import by_step, in_head, waits_of
+from flowq.entrypoints.printed import json_data
 
 #: The tab that a run's page opens with.
 _FIRST: Final = "graph"
@@ -137,8 +137,7 @@ def _content(run_id: RunId, which: str, engine: Engine) -> bytes:
         raise HTTPError(404, f"run {run_id} is {run.status} and has no outputs")
     else:
         value = _outputs(engine, run_id)
-    plain = to_jsonable_python(value, fallback=str, bytes_mode="base64")
-    return json.dumps(plain, indent=2, ensure_ascii=False).encode()
+    return json.dumps(json_data(value), indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _outputs(engine: Engine, run_id: RunId) -> Any:
