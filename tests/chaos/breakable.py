@@ -108,6 +108,16 @@ class Database:
         """End it at once, without telling anybody: PostgreSQL's "immediate" stop."""
         self._running.close()
 
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Take no writes within the block, as a standby does, or a server whose disk is full."""
+        address = self._files.address
+        servers.administer(address, "ALTER SYSTEM SET default_transaction_read_only = on")
+        servers.administer(address, "SELECT pg_reload_conf()")
+        yield
+        servers.administer(address, "ALTER SYSTEM RESET default_transaction_read_only")
+        servers.administer(address, "SELECT pg_reload_conf()")
+
     def end_connections(self) -> int:
         """End every other connection; returns how many there were."""
         statement = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

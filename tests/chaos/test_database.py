@@ -1,15 +1,19 @@
 """F4 and F6: a PostgreSQL that stops at once, ends its connections, or commits and does not say."""
 
 import pytest
+from sqlalchemy import make_url
 
+from flowq.core.errors import DatabaseUnavailable
 from flowq.engine.faults import FaultPoint
 from flowq.engine.signals import send_signal
+from tests import servers
 from tests.chaos import flows, model_flows
 from tests.chaos.bills import model_server
 from tests.chaos.breakable import Database
-from tests.chaos.harness import POINTS, Expected, Play
+from tests.chaos.harness import POINTS, Expected, Play, Scenario
 from tests.chaos.proxy import Proxy
 from tests.chaos.test_broker import submit_some, wait_for_effects
+from tests.waiting import wait_until
 
 
 @pytest.mark.chaos
@@ -39,6 +43,55 @@ def test_postgres_that_ends_all_connections(play: Play, database: Database) -> N
         submit_some(chaos, pause=0.2)
 
         for done in (5, 15, 25, 35):
+            wait_for_effects(chaos, done)
+            with chaos.outage():
+                assert database.end_connections() > 0
+
+        chaos.check()
+        assert worker.poll() is None
+
+
+def refuses(chaos: Scenario) -> bool:
+    """Tell whether a run is refused since the database takes no writes; else it counts."""
+    try:
+        submit_some(chaos, runs=1)
+    except DatabaseUnavailable as error:
+        return "takes no writes" in str(error)
+    return False
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_postgres_that_takes_no_writes_for_a_while(
+    play: Play, database: Database, pool: str
+) -> None:
+    with play(database.url, FLOWQ_MAX_RECOVERIES="50") as chaos:
+        worker = chaos.worker(pool=pool, slots=2)
+        submit_some(chaos, pause=0.2)
+
+        for done in (5, 15):
+            wait_for_effects(chaos, done)
+            with chaos.outage(), database.read_only():
+                # Its processes hear of it one after the other.
+                wait_until(lambda: refuses(chaos), what="a run is refused")
+                chaos.pause(chaos.random.uniform(1, 3))
+            submit_some(chaos, runs=1)
+
+        chaos.check()
+        assert worker.poll() is None
+
+
+@pytest.mark.chaos
+def test_pooler_whose_servers_end(play: Play, database: Database) -> None:
+    with (
+        play(database.url, FLOWQ_MAX_RECOVERIES="50") as chaos,
+        servers.pgbouncer(make_url(database.url)) as pooler,
+    ):
+        through = pooler.render_as_string(hide_password=False)
+        worker = chaos.worker(slots=2, FLOWQ_DATABASE_URL=through)
+        submit_some(chaos, pause=0.2)
+
+        for done in (5, 15, 25):
             wait_for_effects(chaos, done)
             with chaos.outage():
                 assert database.end_connections() > 0
