@@ -320,6 +320,7 @@ async def _execute(step: BaseStep, inputs: BaseModel, returns: Any) -> StepResul
         step_type=step.step_type,
         prompt_file=step.prompt_file,
         attempt=context.attempt if context else 1,
+        retry_attempt=context.attempt - 1 if context else 0,
         run_id=caller.run_id,
         step_run_id=caller.step_id,
         llm_request_id=spent.last if calls.log else None,

@@ -4,9 +4,10 @@ Plain pydantic models, so that results go through the codecs like any other: lat
 `result.output_content.title`, in a `def` flow as a path of a Ref.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -68,14 +69,15 @@ class NewsItem(_Value):
     guid: str = ""
 
 
-class StepMetadata(_Value):
-    """What a step used, and where it is recorded.
+class StepMetadata(_Value, Mapping[str, Any]):
+    """What a step used, and where it is recorded: a mapping, whose keys are attributes too.
 
     Attributes:
         tokens_used: Input and output, of all calls that this attempt has made.
         cost_estimate: USD; None when the cost of any call is unknown, never 0 instead.
         calls: How many calls of the model that were; corrections are calls.
         attempt: From 1.
+        retry_attempt: How many attempts came before it.
     """
 
     tokens_used: int = 0
@@ -91,11 +93,35 @@ class StepMetadata(_Value):
     step_type: StepType = StepType.UNSTRUCTURED_LLM
     prompt_file: str | None = None
     attempt: int = 1
+    retry_attempt: int = 0
     run_id: UUID | None = None
     step_run_id: UUID | None = None
     llm_request_id: UUID | None = None
     image: ImageFacts | None = None
     failed_feeds: list[FailedFeed] = Field(default_factory=list)
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in type(self).model_fields:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    # A model by itself goes through pairs, a mapping through keys.
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(type(self).model_fields)
+
+    def __len__(self) -> int:
+        return len(type(self).model_fields)
+
+    def __contains__(self, key: object) -> bool:
+        return key in type(self).model_fields
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Mapping):
+            return dict(self) == dict(other)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.step_run_id, self.llm_request_id, self.tokens_used))
 
 
 class StepResult(BaseModel, Generic[Content]):
