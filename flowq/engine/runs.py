@@ -27,7 +27,14 @@ from flowq.engine.ports import Transaction
 from flowq.engine.registry import FlowType
 from flowq.engine.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.sending import after_commit, node_batch, send
-from flowq.engine.submission import Submission, SubmitOptions, inputs_as_json, same_json
+from flowq.engine.submission import (
+    Submission,
+    SubmitOptions,
+    inputs_as_json,
+    listed,
+    same_json,
+    text_of,
+)
 
 #: Runs of one `submit_many` that are recorded and sent together.
 _GROUP = 25
@@ -165,7 +172,7 @@ def submit_many(
         raise InvalidInput(
             "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"
         )
-    starts = _prepare_many(engine, flow, list(inputs), idempotency_keys, options)
+    starts = _prepare_many(engine, flow, listed(inputs, "inputs"), idempotency_keys, options)
     session = options.get("session")
     if session is not None:
         return _begin(engine, starts, session)
@@ -272,7 +279,10 @@ def _prepare_many(
         raise InvalidInput(
             "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"
         )
-    each: list[str | None] = [None] * len(inputs) if keys is None else list(keys)
+    each: list[str | None] = (
+        [None] * len(inputs) if keys is None else listed(keys, "idempotency_keys")
+    )
+    each = [text_of("idempotency_key", key) for key in each]
     if len(each) != len(inputs) or len(set(each)) < len(each) > each.count(None):
         raise InvalidInput(
             f"{len(set(each))} different idempotency_keys are given for {len(inputs)} runs",

@@ -5,10 +5,10 @@ that it does not fit. So it is checked here, before anything is traced or record
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from dataclasses import fields as fields_of
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from pydantic import BaseModel, RootModel
@@ -70,15 +70,15 @@ class Submission:
             InvalidInput: something does not fit.
         """
         return cls(
-            user_id=_text("user_id", options.get("user_id")),
+            user_id=text_of("user_id", options.get("user_id")),
             metadata=_metadata(options.get("metadata"), limit),
-            idempotency_key=_text("idempotency_key", options.get("idempotency_key")),
+            idempotency_key=text_of("idempotency_key", options.get("idempotency_key")),
             deadline=_deadline(options.get("deadline")),
             budget=budget_of(options.get("budget")),
         )
 
 
-def _text(name: str, value: Any) -> str | None:
+def text_of(name: str, value: Any) -> str | None:
     """Return a text that a column of `LONGEST_NAME` characters takes in every database."""
     if value is None:
         return None
@@ -98,6 +98,20 @@ def _text(name: str, value: Any) -> str | None:
     if not is_storable(value):
         raise InvalidInput(f"{name} {quoted} has characters that no database stores")
     return value
+
+
+def listed(given: Any, name: str) -> list[Any]:
+    """Return what is given for many runs as a list.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidInput(
+            f"{name} are {shown(given)} ({type(given).__name__}), not a list",
+            hint="give one for each run, e.g. [{…}, {…}]",
+        )
+    return list(given)
 
 
 def is_storable(text: str) -> bool:
@@ -128,6 +142,14 @@ def _deadline(value: Any) -> datetime | timedelta | None:
         raise InvalidInput(
             f"deadline {value!r} has no time zone", hint="e.g. datetime.now(UTC), or a timedelta"
         )
+    if isinstance(value, datetime):
+        try:
+            value.astimezone(UTC)
+        except OverflowError:
+            raise InvalidInput(
+                f"deadline {value!r} is outside of the years 1 to 9999 in UTC",
+                hint="give a timedelta, or leave the deadline out",
+            ) from None
     if isinstance(value, timedelta) and not timedelta(0) < value <= _FURTHEST:
         raise InvalidInput(
             f"deadline {value!r} is not between now and 100 years from now",

@@ -1,7 +1,7 @@
 """Both databases take what flowq accepts, and flowq refuses the rest before they see it."""
 
 import math
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -160,6 +160,27 @@ def test_a_name_that_no_database_stores_is_refused(stage: Stage, name: str) -> N
         send_signal(stage.engine, played.id, name, 1)
     send_signal(stage.engine, played.id, "say", 1)
     stage.dispatcher.run(stage.engine)
+
+
+@pytest.mark.parametrize(
+    "inputs, options",
+    [
+        (5, {}),
+        ({"value": 1}, {}),
+        ([5], {}),
+        ([{"value": 1}], {"idempotency_keys": [[]]}),
+        ([{"value": 1}], {"idempotency_keys": 5}),
+        ([{"value": 1}], {"idempotency_keys": ["\ud800"]}),
+        ([{"value": 1}], {"deadline": datetime.max.replace(tzinfo=timezone(-timedelta(hours=5)))}),
+        ([{"value": 1}], {"deadline": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))}),
+        ([{"value": 1}], {"user_id": "\ud800"}),
+        ([{"value": 1}, {"value": math.nan, "other": 1}], {}),
+    ],
+    ids=str,
+)
+def test_many_runs_are_refused_in_one_way(stage: Stage, inputs: Any, options: Any) -> None:
+    with pytest.raises(InvalidInput):
+        runs.submit_many(stage.engine, graph.type, inputs, **options)
 
 
 class Awkward(errors.StepError):
