@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import count
 from typing import Any, TypedDict, get_type_hints
 
 import pytest
@@ -62,6 +63,10 @@ class Plain(TypedDict):
     depth: int
 
 
+#: A definition that is made again needs a name of its own.
+NUMBERS = count()
+
+
 @step
 def show(value: Any) -> str:
     return repr(value)
@@ -88,7 +93,8 @@ def _runs(annotation: Any) -> dict[str, Callable[[Any], Any]]:
     for one in made.values():
         one.__annotations__ = {"value": annotation}
     flows: dict[str, Any] = {
-        name: flow(name=f"inputs-come-back-{name}")(one) for name, one in made.items()
+        name: flow(name=f"inputs-come-back-{name}-{next(NUMBERS)}")(one)
+        for name, one in made.items()
     }
 
     def run(one: Any, value: Any) -> Any:
@@ -266,25 +272,25 @@ def test_graph_and_program_pass_on_what_plain_python_does(
         return value
 
     make.__annotations__ = {"return": annotation}
-    made = step(name="come-back-make")(make)
+    made = step(name=f"come-back-make-{next(NUMBERS)}")(make)
 
     def take(given: Any) -> str:
         return repr(given)
 
     take.__annotations__ = {"given": annotation, "return": str}
-    taken = step(name="come-back-take")(take)
+    taken = step(name=f"come-back-take-{next(NUMBERS)}")(take)
 
-    @flow(name="come-back-graph")
+    @flow(name=f"come-back-graph-{next(NUMBERS)}")
     def graph() -> Any:
         return taken(made())
 
-    @flow(name="come-back-program")
+    @flow(name=f"come-back-program-{next(NUMBERS)}")
     async def program() -> Any:
         value: Any = made()
         result: Any = taken(await value)
         return await result
 
-    @flow(name="come-back-constant")
+    @flow(name=f"come-back-constant-{next(NUMBERS)}")
     def constant() -> Any:
         return taken(value)
 
@@ -301,7 +307,7 @@ def test_graph_and_program_pass_on_what_plain_python_does(
 @SOME
 @given(VALUES)
 def test_any_value_is_stored_or_refused_with_one_family_of_errors(value: Any) -> None:
-    @flow(name="come-back-any")
+    @flow(name=f"come-back-any-{next(NUMBERS)}")
     def takes(value: Any) -> Any:
         return show(value)
 
