@@ -9,6 +9,7 @@ The type says whose move it is:
     ├── InvalidSetting         a setting is wrong             (operator; refused before anything)
     ├── FlowNotFound           nothing of that name or file   (caller)
     ├── RunNotFound            no run of that id              (caller)
+    ├── RunUnreadable          its rows cannot be read: it is set aside   (operator)
     ├── StepError              an attempt of a step ends here
     │   ├── InvalidOutput      not what its annotation says   (final: a retry gives the same)
     │   ├── NotSerializable    no codec can store it          (final)
@@ -39,6 +40,7 @@ which ends the code of a step and is no `Exception`.
 """
 
 from datetime import timedelta
+from typing import Any
 
 from flowq.core.visible import visible
 
@@ -92,6 +94,20 @@ class FlowNotFound(FlowqError):
 
 class RunNotFound(FlowqError):
     """No run of that id is recorded."""
+
+
+class RunUnreadable(FlowqError):
+    """What is recorded of a run cannot be read; the run is failed, or paused, with this reason.
+
+    Attributes:
+        newer: Whether it looks like the work of a newer flowq.
+        run_id: The run, where that is known.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, newer: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.newer = newer
+        self.run_id: Any = None
 
 
 class StepError(FlowqError):

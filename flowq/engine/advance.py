@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
+from flowq.core.errors import RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import (
     BatchId,
@@ -49,6 +51,7 @@ from flowq.engine.orphans import cancel_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Batch, Definition, NewStep, StepPlace
 from flowq.engine.sending import message, node_batch, send
+from flowq.engine.unreadable import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -290,6 +293,17 @@ def call_ended(engine: Engine, place: StepPlace) -> None:
 def batch_ended(engine: Engine, batch: BatchId) -> None:
     """Go on after a batch: the body, and the error callback, of its chord."""
     kind, named = parse_batch(batch)
+    try:
+        _batch_ended(engine, batch, kind, named)
+    except RunUnreadable as error:
+        of_item = kind is BatchKind.ITEMS
+        node = (
+            engine.records.single(lambda tx: tx.steps.node(StepRunId(named))) if of_item else None
+        )
+        set_aside(engine, node.run_id if node is not None else RunId(named), error)
+
+
+def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -> None:
     if kind is BatchKind.RUN:
         run_ready(engine, RunId(named))
     elif kind in (BatchKind.CALL, BatchKind.CALLS):

@@ -23,6 +23,7 @@ from flowq.core.errors import (
     LeaseLost,
     NondeterminismError,
     RunNotFound,
+    RunUnreadable,
     StepCancelled,
     Unavailable,
 )
@@ -67,6 +68,7 @@ from flowq.engine.results import Stored
 from flowq.engine.rows import Claim, Outcome
 from flowq.engine.runs import submit
 from flowq.engine.stopping import Stopped, give_back
+from flowq.engine.unreadable import set_aside
 from flowq.engine.values import lookup
 
 logger = logging.getLogger(__name__)
@@ -88,9 +90,20 @@ def run_attempt(
             trip.
         joined: Whether a chord advances the run when the whole batch has ended.
     """
-    claim = _claim(engine, step_id, run_id)
-    if claim is None:
+    try:
+        claim = _claim(engine, step_id, run_id)
+        if claim is None:
+            return Ended(Ending.NOT_CLAIMED)
+        return _run_claimed(engine, claim, joined=joined)
+    except RunUnreadable as error:
+        place = engine.records.single(lambda tx: tx.steps.node(step_id))
+        if place is not None:
+            set_aside(engine, place.run_id, error)
         return Ended(Ending.NOT_CLAIMED)
+
+
+def _run_claimed(engine: Engine, claim: Claim, *, joined: bool) -> Ended:
+    """Run an attempt that was claimed, under its lease."""
     started = time.monotonic()
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
@@ -389,4 +402,7 @@ def not_claimed(engine: Engine, step_id: StepRunId) -> None:
     """Look after a run whose message found nothing to do: it may have stopped and be done."""
     place = engine.records.single(lambda tx: tx.steps.node(step_id))
     if place is not None:
-        finish(engine, place.run_id)
+        try:
+            finish(engine, place.run_id)
+        except RunUnreadable as error:
+            set_aside(engine, place.run_id, error)

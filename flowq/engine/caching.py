@@ -128,6 +128,9 @@ def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CachedResult, Store
             logger.warning("the cached object %s is gone", found.ref.key, extra={"action": "cache"})
             return None
         return found, Stored(found.ref)
+    if found.copy is not None and not engine.results.is_whole(found.ref, found.copy):
+        logger.warning("the cached result %s is not what was kept", found.ref.key)
+        return None
     return found, engine.results.adopt(found.ref, found.copy, step_id=claim.id, token=claim.token)
 
 

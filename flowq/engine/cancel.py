@@ -13,7 +13,7 @@ queued, retrying, waiting, and maps with their items. What is left is running so
 The last of them closes the run as cancelled. A run that had ended before stays as it ended.
 """
 
-from flowq.core.errors import RunNotFound
+from flowq.core.errors import RunNotFound, RunUnreadable
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance import finish
@@ -23,6 +23,7 @@ from flowq.engine.orphans import SHIELD, cancel_orphans
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import StepPlace
 from flowq.engine.sending import program_batch, send
+from flowq.engine.unreadable import set_aside
 
 #: What is recorded when no reason is given.
 NO_REASON = "no reason was given"
@@ -62,10 +63,13 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
     reach(FaultPoint.AFTER_CANCEL)
     if state in TERMINAL_RUN_STATES:
         return state
-    if shielded:
-        send(engine, [program_batch(engine, run_id)])
-    cancel_orphans(engine, run_id)
-    finish(engine, run_id)
+    try:
+        if shielded:
+            send(engine, [program_batch(engine, run_id)])
+        cancel_orphans(engine, run_id)
+        finish(engine, run_id)
+    except RunUnreadable as error:
+        set_aside(engine, run_id, error)
     return _found(run_id, engine.records.single(lambda tx: tx.runs.status(run_id)))
 
 

@@ -11,7 +11,7 @@ What follows is left to workers: this may happen in a process that must not open
 import logging
 import time
 
-from flowq.core.errors import LeaseLost, RedisUnavailable
+from flowq.core.errors import LeaseLost, RedisUnavailable, RunUnreadable
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.engine import news
 from flowq.engine.completion import lost
@@ -21,6 +21,7 @@ from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.outages import wait_out
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Claim
+from flowq.engine.unreadable import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ def cut_off(engine: Engine, step_id: StepRunId, error: Exception, *, begun: bool
         wait_out(engine, lambda _: _fail(engine, claim, error), stop=True)
     except LeaseLost:
         return False  # it has ended by itself meanwhile
+    except RunUnreadable as unreadable:
+        set_aside(engine, claim.run_id, unreadable)
     return True
 
 

@@ -14,7 +14,7 @@ from threading import Lock
 from uuid import UUID
 
 from flowq.core.budgets import BudgetSpec
-from flowq.core.errors import RunNotFound
+from flowq.core.errors import InvalidFlow, RunNotFound, RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
@@ -158,16 +158,39 @@ class Definitions:
 
         Raises:
             RunNotFound: there is no such run (any more).
+            RunUnreadable: what is recorded of it cannot be read.
         """
         with self._lock:
             known = self._known.pop(run_id, None)
             if known is not None:
                 self._known[run_id] = known  # the newest place again
                 return known
-        definition = self._records.single(lambda tx: tx.runs.definition(run_id))
-        if definition is None:
-            raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
-        return self.add(definition)
+        try:
+            definition = self._records.single(lambda tx: tx.runs.definition(run_id))
+            if definition is None:
+                raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+            return self.add(definition)
+        except RunUnreadable as error:
+            error.run_id = run_id
+            raise
+        except (InvalidFlow, LookupError, ValueError) as error:
+            unreadable = RunUnreadable(f"its flow is no graph: {error}")
+            unreadable.run_id = run_id
+            raise unreadable from error
+
+    def shown(self, run_id: RunId) -> Known:
+        """Return the definition of a run for people; one without steps stands in for an unreadable.
+
+        Raises:
+            RunNotFound: there is no such run (any more).
+        """
+        try:
+            return self.get(run_id)
+        except RunUnreadable:
+            definition = self._records.single(lambda tx: tx.runs.stand_in(run_id))
+            if definition is None:
+                raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls") from None
+            return Known(definition, self._records)
 
     def add(self, definition: Definition) -> Known:
         """Remember a definition and drop the one that was not used for longest."""

@@ -136,7 +136,7 @@ class _Reader:
         self._doubt = False  #: Whether the rows may know of something that was not told.
         self._pauses = _Pauses(_SILENCE)
         self._outage = _Pauses(_AWAY)
-        self._nodes = engine.definitions.get(run_id).graph.order
+        self._nodes = engine.definitions.shown(run_id).graph.order
         self._feed = Feed(run_id, self._nodes.keys())
 
     # --- in turn ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowq.core.errors import RunNotFound
+from flowq.core.errors import RunNotFound, RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
@@ -22,6 +22,7 @@ from flowq.engine.rows import Invariant, PlacedNode, PlacedRun, Suspect, Violati
 
 _POLICIES: Final = Policies()
 
+_READABLE: Final = Invariant("readable", "The flow of every run can be read.")
 _NODES: Final = Invariant("nodes", "A run has exactly the nodes of its spec.")
 _DEPENDENCIES: Final = Invariant(
     "dependencies",
@@ -36,7 +37,7 @@ _ALLOWED: Final = Invariant(
 )
 _OBJECTS: Final = Invariant("objects", "Every object that a row names is stored, with its size.")
 
-_BY_SPEC: Final = (_NODES, _DEPENDENCIES, _ORDER, _READY, _ATTEMPTS, _ALLOWED)
+_BY_SPEC: Final = (_READABLE, _NODES, _DEPENDENCIES, _ORDER, _READY, _ATTEMPTS, _ALLOWED)
 
 
 def invariants(records: Records, *, objects: bool = False) -> tuple[Invariant, ...]:
@@ -67,6 +68,7 @@ def check(
     for suspect in records.single(lambda tx: tx.invariants.suspects()):
         found += _suspicion(known, suspect)
     for run in _placed(records):
+        found += _unreadable(known, run)
         spec = _known(known, run.id)
         if spec is not None:
             found += _of_graph(run, spec.graph, grace)
@@ -101,8 +103,17 @@ def _placed(records: Records) -> Iterator[PlacedRun]:
 def _known(definitions: Definitions, run_id: RunId) -> Known | None:
     try:
         return definitions.get(run_id)
+    except (RunNotFound, RunUnreadable):
+        return None  # deleted since its rows were read, or told of by `_unreadable`
+
+
+def _unreadable(definitions: Definitions, run: PlacedRun) -> Iterator[Violation]:
+    try:
+        definitions.get(run.id)
     except RunNotFound:
-        return None  # deleted since its rows were read
+        return
+    except RunUnreadable as error:
+        yield Violation(_READABLE.name, run.id, error.message)
 
 
 def _suspicion(definitions: Definitions, step: Suspect) -> Iterator[Violation]:
@@ -111,7 +122,7 @@ def _suspicion(definitions: Definitions, step: Suspect) -> Iterator[Violation]:
         return
     try:
         spec = known.step(step.key)
-    except RunNotFound:
+    except (RunNotFound, RunUnreadable):
         return
     most = spec.retry.max_attempts
     if step.failures > most:

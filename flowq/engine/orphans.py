@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import RedisUnavailable, RunUnreadable
 from flowq.core.ids import RunId, batch_of_run
 from flowq.engine.engine import Engine
 from flowq.engine.finish import finish_if_done
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Orphan
+from flowq.engine.unreadable import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,10 @@ def cancel_orphans(engine: Engine, run_id: RunId) -> None:
         cancelled += parents
     cancelled.reverse()  # the innermost first
     for child in cancelled[:_CLOSE_HERE]:
-        finish_if_done(engine, engine.definitions.get(child).definition)
+        try:
+            finish_if_done(engine, engine.definitions.get(child).definition)
+        except RunUnreadable as error:
+            set_aside(engine, child, error)
     if rest := cancelled[_CLOSE_HERE:]:
         try:
             engine.dispatcher.send_advance([batch_of_run(child) for child in rest])

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from flowq.core.errors import RedisUnavailable, RunNotFound
+from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable
 from flowq.core.ids import RunId, batch_of_run
 from flowq.core.states import RunState
 from flowq.engine.advance import run_ready
@@ -29,6 +29,7 @@ from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 from flowq.engine.resending import alone, resend
 from flowq.engine.rows import StepPlace
+from flowq.engine.unreadable import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,10 @@ def _go_on(engine: Engine, resumed: Sequence[RunId]) -> None:
         except RedisUnavailable as error:
             logger.warning("%d resumed runs are left to the sweeper: %s", len(rest), error)
     for run_id in resumed[-_GO_ON_HERE:]:
-        run_ready(engine, run_id)
+        try:
+            run_ready(engine, run_id)
+        except RunUnreadable as error:
+            set_aside(engine, run_id, error)
 
 
 def _found(run_id: RunId, state: RunState | None) -> RunState:

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-from flowq.core.errors import RunNotFound
+from flowq.core.errors import RunNotFound, RunUnreadable
 from flowq.core.ids import BatchId, batch_of_items, batch_of_nodes, node_id
 from flowq.engine.engine import Engine
 from flowq.engine.rows import Batch, StepPlace
 from flowq.engine.sending import message, send_again
+from flowq.engine.unreadable import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
             step = engine.definitions.get(place.run_id).step(place.key)
         except RunNotFound:
             continue  # deleted meanwhile, with its steps
+        except RunUnreadable as error:
+            set_aside(engine, place.run_id, error)
+            continue
         one = message(place.run_id, step, place.map_index)
         batches.append(Batch(_batch_of(place), (one,), joined=False))
     return batches

@@ -129,6 +129,10 @@ class Results:
             self._cache.put(own.key, copy)
         return Stored(own, copy)
 
+    def is_whole(self, ref: ResultRef, copy: bytes) -> bool:
+        """Tell whether a copy of a small result is what was recorded, as far as that is known."""
+        return not ref.sha256 or _fits(ref, copy)
+
     def _store_object(self, encoded: Encoded, key: str) -> Stored:
         data = encoded.data
         if isinstance(data, Path):

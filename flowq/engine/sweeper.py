@@ -16,13 +16,13 @@ Steps that were recovered and retries that are due have no message to wait for a
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
 
-from flowq.core.errors import RedisUnavailable, Unavailable
+from flowq.core.errors import RedisUnavailable, RunUnreadable, Unavailable
 from flowq.core.ids import (
     FIRST_ID,
     BatchId,
@@ -40,6 +40,7 @@ from flowq.engine.ports import Transaction
 from flowq.engine.resending import alone, resend
 from flowq.engine.rows import Batch, StepPlace
 from flowq.engine.signals import deliver
+from flowq.engine.unreadable import set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +70,45 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     """
     reach(FaultPoint.BEFORE_SWEEP)
     ended: list[BatchId] = []
-    moved = _recover(engine, ended)
-    moved += _resend_unclaimed(engine)
-    moved += sweep_limits(engine)
-    moved += resume_in_new_month(engine)
-    moved += _stop_overdue(engine, ended)
+    moved = [
+        _asked(work)
+        for work in (
+            lambda: _recover(engine, ended),
+            lambda: _set_aside_unknown(engine),
+            lambda: _resend_unclaimed(engine),
+            lambda: sweep_limits(engine),
+            lambda: resume_in_new_month(engine),
+            lambda: _stop_overdue(engine, ended),
+            lambda: _find_unadvanced(engine, grace, ended),
+            lambda: _inspect(engine, grace, ended),
+            lambda: _advance(engine, ended),
+            lambda: _ask_to_collect(engine),
+        )
+    ]
+    return sum(moved) + len(ended)
+
+
+def _asked(question: Callable[[], int | None]) -> int:
+    """Ask one question of a pass; what is wrong with it stops none of the others."""
+    try:
+        return question() or 0
+    except Unavailable:
+        raise
+    except Exception:
+        logger.exception("a part of a sweeper's pass failed", extra={"action": "sweep"})
+        return 0
+
+
+def _set_aside_unknown(engine: Engine) -> int:
+    """End the runs that wait for a time of a kind that nobody can read: it would never come."""
+    found = engine.records.single(lambda tx: tx.sweeps.unknown_timers(limit=_LIMIT))
+    for run_id in found:
+        set_aside(engine, run_id, RunUnreadable("what it waits for cannot be read"))
+    return len(found)
+
+
+def _find_unadvanced(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
     ended += engine.records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
-    _inspect(engine, grace, ended)
-    _advance(engine, ended)
-    _ask_to_collect(engine)
-    return moved + len(ended)
 
 
 def _recover(engine: Engine, ended: list[BatchId]) -> int:
@@ -104,7 +134,10 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
     timed = records.write(lambda tx: tx.sweeps.timed(limit=_LIMIT))
     ended += timed
     for run_id in records.single(lambda tx: tx.signals.undelivered(limit=_LIMIT)):
-        deliver(engine, run_id)
+        try:
+            deliver(engine, run_id)
+        except RunUnreadable as error:
+            set_aside(engine, run_id, error)
     queued = [*(step.place for step in lapsed if not step.failed), *due]
     resend(engine, alone(engine, queued))
     return len(lapsed) + len(due) + len(timed)

@@ -73,6 +73,9 @@ _UNHELD = _C.status.in_(tuple(step_sources(StepState.CANCELLED) - {StepState.RUN
 #: A cancelled program, and what it has called to clean up, have some time for that.
 _SHIELD_IS_OVER = or_(_C.shielded_until.is_(None), _C.shielded_until <= DbNow())
 _CANCEL_RUN = _CANCEL.where(or_(_UNHELD, _EXPANDED), _SHIELD_IS_OVER)
+_ABANDON = _CANCEL.where(_C.status.not_in(tuple(TERMINAL_STEP_STATES))).values(
+    lease_token=None, lease_expires_at=None
+)
 _CANCEL_ITEMS = _CANCEL.where(_UNHELD, _C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
 
 
@@ -176,6 +179,10 @@ class AdvanceWrites(Repository):
                 if row[1] == 0 and row[2] == StepState.PENDING
             ]
         return free
+
+    def abandon(self, run_id: RunId) -> int:
+        """Cancel every open row of a run, whoever holds it: what it still writes is refused."""
+        return self._run(_ABANDON, {"p_run": run_id}).rowcount
 
     def cancel_open(self, run_id: RunId, key: str | None = None) -> int:
         """Cancel every step of a run, or every item of one map, that no worker holds."""

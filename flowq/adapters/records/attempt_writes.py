@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Float, Update, and_, bindparam, exists, func,
 from flowq.adapters.records.past_attempts import PastAttempts
 from flowq.adapters.records.payloads import copy_to_json
 from flowq.adapters.records.prepared import Prepared
-from flowq.adapters.records.program_reads import call_spec
+from flowq.adapters.records.reading import call_spec
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.stored import STORED_NODES, stored_columns, stored_step
 from flowq.adapters.records.types import DbNow

@@ -17,10 +17,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from flowq.adapters.records.attempt_writes import result_columns
 from flowq.adapters.records.payloads import copy_from_text
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.reading import result_ref
 from flowq.adapters.records.repository import CACHED, STEPS, Repository
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, json_text
+from flowq.core.errors import RunUnreadable
 from flowq.core.ids import StepRunId
-from flowq.core.results import Place, ResultRef, is_image, step_of_object
+from flowq.core.results import Place, is_image, step_of_object
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
 from flowq.engine.rows import CachedResult, Claim, Outcome
@@ -76,13 +78,13 @@ _PUT: Final = {
 }
 _PURGE = delete(CACHED).where(_E.expires_at < DbNow(bindparam("p_before", type_=Float)))
 
-_IN_ENTRIES = select(_E.result["key"].as_string()).where(_E.step_run_id.in_(_KEYS))
-_IN_HITS = select(_C.result["key"].as_string()).where(
+_IN_ENTRIES = select(json_text(_E.result, "key")).where(_E.step_run_id.in_(_KEYS))
+_IN_HITS = select(json_text(_C.result, "key")).where(
     _C.cached_from.in_(_KEYS), _C.cached_from.is_not(None)
 )
 _HAVE_ENTRIES = select(_E.step_run_id).where(_E.step_run_id.in_(_KEYS))
 _HAVE_HITS = select(_C.cached_from).where(_C.cached_from.in_(_KEYS), _C.cached_from.is_not(None))
-_IN_OWNERS = select(_C.result["key"].as_string()).where(_C.id.in_(_KEYS))
+_IN_OWNERS = select(json_text(_C.result, "key")).where(_C.id.in_(_KEYS))
 
 
 class SqlCachedResults(Repository):
@@ -93,7 +95,12 @@ class SqlCachedResults(Repository):
         row = self._run(_FIND, {"p_key": key}).first()
         if row is None:
             return None
-        ref = ResultRef.model_validate(row[1])
+        try:
+            ref = result_ref(row[1])
+        except RunUnreadable:
+            return None  # it is of another run
+        if ref is None:
+            return None
         copy = None if row[2] is None or ref.place is not Place.ROW else row[2]
         data = None if copy is None else copy_from_text(ref.codec, copy)
         return CachedResult(StepRunId(row[0]), ref, data, Usage(int(row[3]), row[4]))

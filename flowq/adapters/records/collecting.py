@@ -19,7 +19,7 @@ from flowq.adapters.records.repository import (
     RUNS,
     STEPS,
 )
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, json_text
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.results import Place, maker_of_object, step_of_object
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
@@ -51,8 +51,8 @@ _TREE = _tree.union(
     )
 )
 _STATUSES = select(_R.id, _ENDED).where(_R.id.in_(select(_TREE.c.id)))
-_NAMED = select(_S.result["key"].as_string()).where(
-    _S.flow_run_id.in_(_KEYS), _S.result["place"].as_string() == Place.OBJECT
+_NAMED = select(json_text(_S.result, "key")).where(
+    _S.flow_run_id.in_(_KEYS), json_text(_S.result, "place") == Place.OBJECT
 )
 _DELETE_REQUESTS = (
     delete(REQUESTS).where(REQUESTS.c.flow_run_id.in_(_KEYS)).returning(REQUESTS.c.object_key)
@@ -64,7 +64,7 @@ _ENTRIES = (
 )
 _DELETE_RUNS = delete(RUNS).where(_R.id.in_(_KEYS)).returning(_R.id)
 _MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
-_OWNERS = select(_S.id, _S.status, _S.result["key"].as_string()).where(_S.id.in_(_KEYS))
+_OWNERS = select(_S.id, _S.status, json_text(_S.result, "key")).where(_S.id.in_(_KEYS))
 
 
 class Collecting(SharedObjects):

@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from flowq.adapters.records.places import shown
 from flowq.adapters.records.sessions import ServerSession, settle
-from flowq.adapters.records.types import dump_json, dump_json_for_sqlite
+from flowq.adapters.records.types import dump_json, dump_json_for_sqlite, load_json
 from flowq.core.errors import DatabaseUnavailable
 
 #: A server that has gone without a word is noticed within 20 s; the URL may say otherwise.
@@ -58,7 +58,11 @@ def open_engine(
     prepare = _prepare_threshold(parsed)
     parsed = parsed.difference_update_query([_PREPARE])
     # A statement's values may be secrets, and its errors come into logs.
-    options: dict[str, Any] = {"json_serializer": dump_json, "hide_parameters": True}
+    options: dict[str, Any] = {
+        "json_serializer": dump_json,
+        "json_deserializer": load_json,
+        "hide_parameters": True,
+    }
     if autocommit:
         options |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
     is_sqlite = parsed.get_backend_name() == "sqlite"

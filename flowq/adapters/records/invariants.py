@@ -7,6 +7,7 @@ once it has lasted for `grace`. What only the spec of a run can tell is decided 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,13 +15,15 @@ from sqlalchemy import String, and_, bindparam, literal, or_, select, union_all
 
 from flowq.adapters.records.checks import CALLED, NODE, R, S
 from flowq.adapters.records.program_checks import PROGRAM_CHECKS
+from flowq.adapters.records.reading import result_ref
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.run_checks import RUN_CHECKS
 from flowq.adapters.records.signal_checks import SIGNAL_CHECKS
 from flowq.adapters.records.step_checks import STEP_CHECKS
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, json_text
+from flowq.core.errors import RunUnreadable
 from flowq.core.ids import RunId, StepRunId
-from flowq.core.results import Place, ResultRef
+from flowq.core.results import Place
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import Invariant, PlacedNode, PlacedRun, StoredObject, Suspect, Violation
 
@@ -44,7 +47,7 @@ _SUSPECTS = (
 )
 _OBJECTS = (
     select(S.flow_run_id, S.id, S.step_key, S.map_index, S.result)
-    .where(S.result["place"].as_string() == Place.OBJECT)
+    .where(json_text(S.result, "place") == Place.OBJECT)
     .order_by(S.id)
 )
 _PAGE: Final = 200
@@ -109,7 +112,9 @@ class SqlInvariants(Repository):
 
     def objects(self) -> list[StoredObject]:
         """Return what rows say about objects."""
-        return [
-            StoredObject(RunId(run), StepRunId(step), key, index, ResultRef.model_validate(result))
-            for run, step, key, index, result in self._run(_OBJECTS)
-        ]
+        found = []
+        for run, step, key, index, result in self._run(_OBJECTS):
+            with suppress(RunUnreadable):  # then it names no object
+                ref = result_ref(result)
+                found += [StoredObject(RunId(run), StepRunId(step), key, index, ref)] if ref else []
+        return found

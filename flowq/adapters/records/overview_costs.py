@@ -8,6 +8,7 @@ from sqlalchemy import Text, and_, cast, func, or_, select, true
 
 from flowq.adapters.records.meters import month_of_meters
 from flowq.adapters.records.models import OPEN_RUN
+from flowq.adapters.records.reading import shown_spec
 from flowq.adapters.records.repository import METERS, RUNS, STEPS, Repository
 from flowq.adapters.records.types import total_cost
 from flowq.adapters.records.views import budget_of_row
@@ -50,7 +51,7 @@ class CostReads(Repository):
             spec = select(cast(_R.spec, Text)).where(_R.flow_name == name)
             row = self._run(spec.order_by(_R.id.desc()).limit(1)).first()
             if row is not None:
-                found[name] = FlowSpec.model_validate_json(row[0])
+                found[name] = shown_spec(row[0], name)
         return found
 
     def budgeted_runs(self, *, limit: int = 20) -> list[BudgetedRun]:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Text, case, cast, func, select
 
+from flowq.adapters.records.reading import shown_spec
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.core.ids import RunId, earliest_id
-from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine.flow_rows import (
     MOST_RUNS,
@@ -47,7 +47,7 @@ class FlowReads(Repository):
             name=flow_name,
             newest=RunId(newest.id),
             newest_at=newest.created_at,
-            spec=FlowSpec.model_validate_json(newest.spec),
+            spec=shown_spec(newest.spec, flow_name),
             runs=runs,
             runs_of_steps=len(looked_at),
             steps=self._steps(looked_at) if looked_at else (),

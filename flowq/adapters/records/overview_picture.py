@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Integer, bindparam, func, select
 
+from flowq.adapters.records.reading import shown_spec
 from flowq.adapters.records.repository import (
     ATTEMPTS,
     FIRST_STARTED,
@@ -19,7 +20,7 @@ from flowq.adapters.records.repository import (
     STEPS,
     Repository,
 )
-from flowq.adapters.records.types import PartOfSpan
+from flowq.adapters.records.types import PartOfSpan, json_text
 from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec, StepKind
@@ -48,7 +49,7 @@ _child = RUNS.alias("child")
 _OF_RUN = _C.flow_run_id == bindparam("p_run", type_=_R.id.type)
 _IS_NODE = _C.map_index.is_(None)
 _IS_CALL = _C.spec.is_not(None)
-_KIND = _C.spec["kind"].as_string()
+_KIND = json_text(_C.spec, "kind")
 
 _RUN = select(
     *(_R.id, _R.flow_name, _R.status, _R.created_at, _R.started_at, _R.completed_at, _R.spec)
@@ -74,7 +75,7 @@ _NODES = (
         func.substr(_C.error_message, 1, _MESSAGE).label("error"),
         _IS_CALL.label("is_call"),
         _KIND.label("kind"),
-        _C.spec["map"]["parameter"].as_string().label("mapped"),
+        json_text(_C.spec, "map.parameter").label("mapped"),
         _child.c.id.label("child_id"),
         _child.c.status.label("child_status"),
     )
@@ -205,7 +206,7 @@ class PictureReads(Repository):
         run = self._run(_RUN, {"p_run": run_id}).first()
         if run is None:
             return None
-        spec = FlowSpec.model_validate(run.spec)
+        spec = shown_spec(run.spec, run.flow_name)
         begin = run.started_at or run.created_at
         end = max(run.completed_at or now, begin + timedelta(milliseconds=1))
         spanned = {"p_run": run_id, "p_begin": begin, "p_end": end, "p_parts": _PARTS}

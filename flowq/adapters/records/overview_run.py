@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 
 from flowq.adapters.records.overview_run_steps import COST, SAVED_COST, RunStepReads
 from flowq.adapters.records.repository import METERS, RUNS, STEPS
+from flowq.adapters.records.types import json_text
 from flowq.adapters.records.views import head
 from flowq.core.budgets import run_meter
 from flowq.core.ids import RunId, StepRunId, ids_of_same_moment
@@ -132,7 +133,7 @@ class RunPageReads(RunStepReads):
                 _C.flow_run_id == run_id,
                 _C.spec.is_not(None),
                 _C.status == StepState.WAITING,
-                _C.spec["kind"].as_string() == StepKind.SIGNAL,
+                json_text(_C.spec, "kind") == StepKind.SIGNAL,
             )
             .order_by(_C.step_order)
             .limit(_WAITS)

@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from flowq.adapters.records.repository import FIRST_STARTED, REQUESTS, STEPS, Repository
 from flowq.adapters.records.step_reads import MARK, step_mark
-from flowq.adapters.records.types import total_cost
+from flowq.adapters.records.types import json_text, total_cost
 from flowq.adapters.records.views import STEP_COLUMNS, counted_items, step_view
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import StepState
@@ -47,7 +58,7 @@ _FAILED: Final = (
     _C.worker,
     _C.error_type,
     _C.error_message,
-    _C.step_metadata["traceback"].as_string(),
+    json_text(_C.step_metadata, "traceback"),
     _C.step_metadata["item"],
     _C.step_metadata["causes"],
 )
@@ -174,7 +185,7 @@ class RunStepReads(Repository):
 
     def result_bytes(self, run_id: RunId, keys: Sequence[str]) -> int:
         """Return how large the recorded results of steps are together."""
-        size = func.sum(_C.result["size"].as_integer())
+        size = func.sum(cast(json_text(_C.result, "size"), BigInteger))
         query = select(size).where(_C.flow_run_id == run_id, _C.step_key.in_(keys))
         return int(self._run(query).scalar() or 0)
 

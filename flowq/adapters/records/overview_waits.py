@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
 from flowq.adapters.records.repository import RUNS, SLOTS, STEPS, WAITS, Repository
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, json_text
 from flowq.core.ids import RunId
 from flowq.core.references import LITERAL
 from flowq.core.spec import StepKind
@@ -71,7 +71,7 @@ class WaitReads(Repository):
 
     def standing_steps(self, run_ids: Sequence[RunId]) -> list[StandingSteps]:
         """Return what runs wait for of which no worker runs a step; the others are left out."""
-        kind = _C.spec["kind"].as_string()
+        kind = json_text(_C.spec, "kind")
         query = (
             select(
                 _C.flow_run_id,
@@ -154,8 +154,8 @@ class WaitReads(Repository):
                 _C.lease_expires_at,
                 _C.worker,
                 _C.error_type,
-                _C.spec["kind"].as_string(),
-                _C.spec["queue"].as_string(),
+                json_text(_C.spec, "kind"),
+                json_text(_C.spec, "queue"),
                 _C.spec.is_not(None),
                 _C.inputs,
             )

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import FromClause, Integer, and_, bindparam, literal_column, or_, select
 
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.reading import call_spec
 from flowq.adapters.records.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.stored import stored_columns, stored_step
 from flowq.adapters.records.types import DbNow
@@ -102,11 +103,6 @@ class ProgramReads(Repository):
         """Return the spec of one call."""
         found = self.called(run_id, [key])
         return found[0].spec if found else None
-
-
-def call_spec(spec: Any, inputs: Any) -> CallSpec:
-    """Return the spec of a row; its arguments are the row's inputs."""
-    return CallSpec.model_validate({**spec, "arguments": inputs or {}})
 
 
 def called_row(row: Sequence[Any]) -> CalledRow:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from flowq.adapters.records.attempt_writes import COMPLETED, completion_parameters
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import STEPS, Repository
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, json_text
 from flowq.core.ids import BatchId, RunId, StepRunId, parse_batch
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import StepKind
@@ -99,7 +99,7 @@ _EARLY: Final = 0.02
 
 def of_kind(kind: StepKind) -> Any:
     """Tell whether a call is of a kind."""
-    return _C.spec["kind"].as_string() == kind
+    return json_text(_C.spec, "kind") == kind
 
 
 #: How what waits for a time ends when it has come: by its kind.

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from flowq.adapters.records.models import Base
 from flowq.adapters.records.prepared import Answer, Prepared, Row
+from flowq.adapters.records.types import json_text
 from flowq.core.spec import StepKind
 
 RUNS: Table = Base.metadata.tables["flow_runs"]
@@ -34,7 +35,7 @@ FIRST_STARTED = func.coalesce(
     STEPS.c.started_at,
     case(
         (
-            STEPS.c.spec["kind"].as_string().in_((StepKind.TIMER, StepKind.SIGNAL)),
+            json_text(STEPS.c.spec, "kind").in_((StepKind.TIMER, StepKind.SIGNAL)),
             STEPS.c.created_at,
         )
     ),

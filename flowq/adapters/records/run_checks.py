@@ -21,6 +21,7 @@ from flowq.adapters.records.checks import (
     steps,
 )
 from flowq.adapters.records.repository import RUNS, STEPS
+from flowq.adapters.records.types import json_text
 from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 
@@ -139,9 +140,7 @@ _OUTCOME = [
 _OPEN_CHILD = exists().where(
     _K.parent_step_run_id == S.id, _K.status.not_in(tuple(TERMINAL_RUN_STATES))
 )
-_OF_FLOW = or_(
-    and_(~CALLED, ~IS_PROGRAM), and_(CALLED, S.spec["kind"].as_string() == StepKind.FLOW)
-)
+_OF_FLOW = or_(and_(~CALLED, ~IS_PROGRAM), and_(CALLED, json_text(S.spec, "kind") == StepKind.FLOW))
 _CHILDLESS = steps(
     and_(in_state(StepState.WAITING), _OF_FLOW, ~_OPEN_CHILD),
     "it waits for no child run that is open",

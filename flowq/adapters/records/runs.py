@@ -29,6 +29,7 @@ from flowq.adapters.records.models import FlowRun
 from flowq.adapters.records.overview_waits import is_waiting
 from flowq.adapters.records.pause_writes import RunPauses
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.reading import flow_spec
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.adapters.records.run_inserts import RunInserts
 from flowq.adapters.records.types import DbNow, ElapsedMs, total_cost
@@ -64,6 +65,9 @@ _DEFINITION = Prepared(
     ).where(_THIS)
 )
 
+_STAND_IN = Prepared(
+    select(RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id).where(_THIS)
+)
 _BUDGETS = Prepared(
     select(RUNS.c.id, RUNS.c.budget_usd, RUNS.c.budget_tokens, RUNS.c.budget_action).where(
         RUNS.c.id.in_(bindparam("p_keys", expanding=True)), RUNS.c.budget_action.is_not(None)
@@ -255,7 +259,15 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         if row is None:
             return None
         parent = StepRunId(row[2]) if row[2] else None
-        return Definition(run_id, row[0], row[1], parent, FlowSpec.model_validate_json(row[3]))
+        return Definition(run_id, row[0], row[1], parent, flow_spec(row[3]))
+
+    def stand_in(self, run_id: RunId) -> Definition | None:
+        """Read a run's definition without its spec: one without steps stands in for it."""
+        row = self._run(_STAND_IN, {"p_run": run_id}).first()
+        if row is None:
+            return None
+        parent = StepRunId(row[2]) if row[2] else None
+        return Definition(run_id, row[0], row[1], parent, FlowSpec(name=row[0], steps=()))
 
     def status(self, run_id: RunId) -> RunState | None:
         """Read the state of a run."""

@@ -6,12 +6,13 @@ from sqlalchemy import and_, exists, func, or_
 
 from flowq.adapters.records.checks import CALLED, LONG_AGO, Check, R, S, in_state, signals, steps
 from flowq.adapters.records.repository import RUNS, SIGNALS, STEPS
+from flowq.adapters.records.types import json_text
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 
 _G = SIGNALS.c
 _O = SIGNALS.alias("other").c
-_IS_WAIT: Final = and_(CALLED, S.spec["kind"].as_string() == StepKind.SIGNAL)
+_IS_WAIT: Final = and_(CALLED, json_text(S.spec, "kind") == StepKind.SIGNAL)
 #: What it has received, and what it could.
 _RECEIVED: Final = exists().where(_G.consumed_by == S.id)
 _IS_THERE: Final = exists().where(

@@ -13,7 +13,7 @@ from sqlalchemy import Integer, Text, and_, bindparam, cast, exists, insert, or_
 
 from flowq.adapters.records.prepared import Prepared
 from flowq.adapters.records.repository import RUNS, SIGNALS, STEPS, Repository
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, json_text
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import Place, ResultRef, row_key
 from flowq.core.spec import StepKind
@@ -21,7 +21,7 @@ from flowq.core.states import StepState
 from flowq.engine.rows import NewSignal
 
 _C, _G = STEPS.c, SIGNALS.c
-_IS_SIGNAL: Final = _C.spec["kind"].as_string() == StepKind.SIGNAL
+_IS_SIGNAL: Final = json_text(_C.spec, "kind") == StepKind.SIGNAL
 _WAITS = and_(_C.spec.is_not(None), _C.status == StepState.WAITING, _IS_SIGNAL)
 _FREE = _G.consumed_by.is_(None)
 

@@ -30,7 +30,7 @@ from flowq.adapters.records.checks import (
     steps,
 )
 from flowq.adapters.records.repository import RUNS, STEPS, WAITS
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.types import DbNow, json_text
 from flowq.core.results import Place
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, RunState, StepState
 
@@ -141,7 +141,7 @@ _ERROR = steps(
 )
 
 _HEX_ID = func.replace(cast(S.id, String), "-", "")
-_IS_ITS_OWN = func.replace(S.result["key"].as_string(), "-", "").contains(_HEX_ID)
+_IS_ITS_OWN = func.replace(json_text(S.result, "key"), "-", "").contains(_HEX_ID)
 _NO_RESULT = steps(
     and_(in_state(StepState.COMPLETED), ~IS_MAP, S.result.is_(null())),
     "it has completed without a result",
@@ -150,7 +150,7 @@ _NO_COPY = steps(
     # A step that waited for a child run may refer to a row of that.
     and_(
         in_state(StepState.COMPLETED),
-        S.result["place"].as_string() == Place.ROW,
+        json_text(S.result, "place") == Place.ROW,
         _IS_ITS_OWN,
         S.outputs.is_(null()),
     ),

@@ -9,10 +9,11 @@ from sqlalchemy import Text, bindparam, cast, func, select
 from flowq.adapters.records.models import FlowStepRun
 from flowq.adapters.records.payloads import copy_from_text
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.reading import result_ref
 from flowq.adapters.records.repository import STEPS, Repository
 from flowq.adapters.records.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import RunId, StepRunId
-from flowq.core.results import ResultRef, step_of_key
+from flowq.core.results import step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
 from flowq.engine.rows import StepMark, StepPlace, StoredStep
 
@@ -167,7 +168,7 @@ class StepReads(Repository):
         wanted = {step_of_key(key): key for key in keys}
         found: dict[str, bytes] = {}
         for step_id, result, text in self._run_parts(_COPIES, {}, list(wanted)):
-            ref = ResultRef.model_validate(result) if result else None
+            ref = result_ref(result)
             if text is not None and ref is not None and ref.key == wanted[step_id]:
                 found[ref.key] = copy_from_text(ref.codec, text)
         return found

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, select
 
 from flowq.adapters.records.prepared import Prepared
+from flowq.adapters.records.reading import result_ref
 from flowq.adapters.records.repository import STEPS
-from flowq.core.results import ResultRef
 from flowq.core.states import StepState
 from flowq.engine.rows import StoredStep
 
@@ -31,7 +31,7 @@ def stored_columns(table: FromClause) -> list[ColumnElement[Any]]:
 def stored_step(row: Sequence[Any]) -> StoredStep:
     """Return the value of a row of those columns."""
     key, index, status, attempt, result, size, error_type, message, metadata = row
-    ref = None if result is None else ResultRef.model_validate(result)
+    ref = result_ref(result)
     return StoredStep(
         key, index, StepState(status), attempt, ref, size, error_type, message, metadata
     )

@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    literal_column,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -212,6 +213,44 @@ def dump_json_for_sqlite(value: Any) -> str | bytes:
 _NUMBERS: Final = frozenset("-0123456789")
 #: Digits of a number that SQLite keeps in any case.
 _EXACT: Final = 15
+
+
+class Unreadable(dict[str, Any]):
+    """Stands for the JSON of a column that Python cannot read, so that its row can be read."""
+
+
+def load_json(text: str | bytes) -> Any:
+    """Read what a JSON column holds: broken, or nested too deep, it costs no more than itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Unreadable({"$unreadable": f"{type(error).__name__}: {error}"[:300]})
+
+
+class _JsonText(GenericFunction[str]):
+    """See `json_text`."""
+
+    type = String()
+    inherit_cache = True
+    name = "flowq_json_text"
+
+
+def json_text(column: Any, path: str) -> ColumnElement[str]:
+    """Return the text at a place of a JSON column, `a.b`; NULL where there is none, or no JSON."""
+    return _JsonText(column, literal_column(path))
+
+
+@compiles(_JsonText, "postgresql")
+def _postgres_json(element: _JsonText, compiler: SQLCompiler, **kw: Any) -> str:
+    column, path = (compiler.process(one, **kw) for one in element.clauses)
+    return f"({column} #>> '{{{path.replace('.', ',')}}}')"
+
+
+@compiles(_JsonText, "sqlite")
+def _sqlite_json(element: _JsonText, compiler: SQLCompiler, **kw: Any) -> str:
+    # What is no JSON would make the whole statement fail.
+    column, path = (compiler.process(one, **kw) for one in element.clauses)
+    return f"CASE WHEN json_valid({column}) THEN json_extract({column}, '$.{path}') END"
 
 
 def total_cost(column: Any) -> ColumnElement[Decimal]:

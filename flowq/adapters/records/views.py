@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from flowq.adapters.records.models import FlowRun
 from flowq.adapters.records.repository import FIRST_STARTED, RUNS, STEPS
+from flowq.adapters.records.types import json_text
 from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
@@ -125,7 +126,7 @@ STEP_COLUMNS = (
     _C.error_type,
     _C.error_message,
     _C.spec.is_not(None).label("is_called"),
-    _C.spec["kind"].as_string().label("kind"),
+    json_text(_C.spec, "kind").label("kind"),
     _C.cached_from,
     _C.saved_tokens,
     _C.saved_cost,

@@ -42,6 +42,9 @@ class RunRows(Protocol):
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run."""
 
+    def stand_in(self, run_id: RunId) -> Definition | None:
+        """Return a run's definition without reading its spec: one without steps stands in."""
+
     def status(self, run_id: RunId) -> RunState | None:
         """Read the state of a run."""
 

@@ -136,6 +136,9 @@ class StepRows(ProgramRows, Protocol):
     def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
         """States of nodes (for a map: of the map, not of its items)."""
 
+    def abandon(self, run_id: RunId) -> int:
+        """Cancel every open row of a run, also those that a worker holds."""
+
     def cancel_open(self, run_id: RunId, key: str | None = None) -> int:
         """Cancel every step of a run, or every item of one map, that no worker holds."""
 

@@ -58,7 +58,7 @@ def show(*, run_id: str, traceback: bool, as_json: bool) -> int:
     run = Run.get(run_id)
     view = run.view()
     failures = _failures(view)
-    known = bootstrap.engine().definitions.get(run.id)
+    known = bootstrap.engine().definitions.shown(run.id)
     calls = bootstrap.engine().records.single(
         lambda tx: tx.llm_requests.costs(CostBy.MODEL, run_id=run.id)
     )

@@ -135,7 +135,8 @@ def _child(engine: Engine, run_id: RunId, step: StepView) -> RunId | None:
 def _kind(engine: Engine, run_id: RunId, step: StepView) -> StepKind:
     if step.called is not None:
         return step.called
-    return engine.definitions.get(run_id).definition.spec.step(step.key).kind
+    known = engine.definitions.shown(run_id).definition.spec.by_key.get(step.key)
+    return known.kind if known is not None else StepKind.STEP
 
 
 # --- errors --------------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ def without_text(told: Sequence[Event]) -> list[Event]:
 def cost(engine: Engine, page: RunPage, _: Asked) -> Values:
     """Read what the run has cost, by step and by model."""
     run_id = page.run.id
-    is_program = engine.definitions.get(run_id).definition.spec.program is not None
+    is_program = engine.definitions.shown(run_id).definition.spec.program is not None
 
     def read(tx: Any) -> tuple[list[StepCost], list[CostLine]]:
         by_step = tx.overview.step_costs(run_id, limit=_COSTS + 1, by_name=is_program)
