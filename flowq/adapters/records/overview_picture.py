@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Integer, bindparam, func, select
+from sqlalchemy import Integer, Text, bindparam, cast, func, select
 
 from flowq.adapters.records.reading import shown_spec
 from flowq.adapters.records.repository import (
@@ -52,7 +52,8 @@ _IS_CALL = _C.spec.is_not(None)
 _KIND = json_text(_C.spec, "kind")
 
 _RUN = select(
-    *(_R.id, _R.flow_name, _R.status, _R.created_at, _R.started_at, _R.completed_at, _R.spec)
+    *(_R.id, _R.flow_name, _R.status, _R.created_at, _R.started_at, _R.completed_at),
+    cast(_R.spec, Text).label("spec"),
 ).where(_R.id == bindparam("p_run", type_=_R.id.type))
 _COUNT = select(func.count()).where(_OF_RUN, _IS_NODE)
 
