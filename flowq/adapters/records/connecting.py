@@ -34,6 +34,12 @@ _NOT_IN_URL: Final = frozenset({"autocommit", "context", "cursor_factory", "row_
 #: Of SQLite's driver, and of its `file:` addresses; all else would be ignored without a word.
 _SQLITE_OPTIONS: Final = frozenset({"uri", "timeout", "cached_statements", "check_same_thread"})
 _FILE_OPTIONS: Final = frozenset({"mode", "cache", "vfs", "immutable", "nolock", "psow"})
+#: A statement's values may be secrets, and its errors come into logs.
+_OPTIONS: Final[Mapping[str, Any]] = {
+    "json_serializer": dump_json,
+    "json_deserializer": load_json,
+    "hide_parameters": True,
+}
 _SESSION: Final = "flowq.session"
 _OTHERS: Final = ServerSession(begin=("BEGIN IMMEDIATE",))
 
@@ -57,12 +63,7 @@ def open_engine(
     parsed = read_url(url)
     prepare = _prepare_threshold(parsed)
     parsed = parsed.difference_update_query([_PREPARE])
-    # A statement's values may be secrets, and its errors come into logs.
-    options: dict[str, Any] = {
-        "json_serializer": dump_json,
-        "json_deserializer": load_json,
-        "hide_parameters": True,
-    }
+    options = dict(_OPTIONS)
     if autocommit:
         options |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
     is_sqlite = parsed.get_backend_name() == "sqlite"
