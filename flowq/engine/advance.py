@@ -327,6 +327,16 @@ def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -
         advance(engine, node.run_id, lambda step, _tx: step.end_map(node.key))
 
 
+def not_claimed(engine: Engine, step_id: StepRunId) -> None:
+    """Look after a run whose message found nothing to do: it may have stopped and be done."""
+    place = engine.records.single(lambda tx: tx.steps.node(step_id))
+    if place is not None:
+        try:
+            finish(engine, place.run_id)
+        except RunUnreadable as error:
+            set_aside(engine, place.run_id, error)
+
+
 def run_ready(engine: Engine, run_id: RunId) -> None:
     """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
     advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Facts()))

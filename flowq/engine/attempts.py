@@ -33,7 +33,6 @@ from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState
 from flowq.engine import news
-from flowq.engine.advance import finish
 from flowq.engine.budgets import guards_of, meters_of, meters_of_runs
 from flowq.engine.caching import cache_key, keep, look_up
 from flowq.engine.codecs import local_files
@@ -396,13 +395,3 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
         engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))
         return Ended(Ending.GIVEN_BACK)
     return Ended(Ending.WAITING)
-
-
-def not_claimed(engine: Engine, step_id: StepRunId) -> None:
-    """Look after a run whose message found nothing to do: it may have stopped and be done."""
-    place = engine.records.single(lambda tx: tx.steps.node(step_id))
-    if place is not None:
-        try:
-            finish(engine, place.run_id)
-        except RunUnreadable as error:
-            set_aside(engine, place.run_id, error)

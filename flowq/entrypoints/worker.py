@@ -23,8 +23,8 @@ from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
 from flowq.adapters.dispatch.mended import mend_kombu
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
-from flowq.engine.advance import batch_ended
-from flowq.engine.attempts import not_claimed, run_attempt
+from flowq.engine.advance import batch_ended, not_claimed
+from flowq.engine.attempts import run_attempt
 from flowq.engine.causes import message_of
 from flowq.engine.collector import collect
 from flowq.engine.endings import Ended, Ending

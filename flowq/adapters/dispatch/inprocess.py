@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flowq.core.ids import BatchId
-from flowq.engine.advance import batch_ended
-from flowq.engine.attempts import not_claimed, run_attempt
+from flowq.engine.advance import batch_ended, not_claimed
+from flowq.engine.attempts import run_attempt
 from flowq.engine.collector import collect
 from flowq.engine.endings import Ended, Ending
 from flowq.engine.engine import Engine
