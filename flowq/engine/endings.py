@@ -148,7 +148,8 @@ def failed(
         if not tx.steps.fail(claim, outcome, advanced=not joined):
             raise lost(claim)
         transition.when_committed(partial(news.step_failed, engine, claim, outcome))
-        transition.when_committed(partial(log_failure, claim, step, error, outcome))
+        log = partial(log_failure, claim, step, error, outcome, called=False)
+        transition.when_committed(log)
         if not joined:
             return transition.ended({claim.key: StepState.FAILED})
         return transition.failed(step, outcome.error_message)
@@ -188,7 +189,8 @@ def _failed_apart(
         raise lost(claim)
     reach(FaultPoint.AFTER_FAIL)
     news.step_failed(engine, claim, outcome)
-    log_failure(claim, step, error, outcome)
+    called = engine.definitions.get(claim.run_id).is_called(claim.key)
+    log_failure(claim, step, error, outcome, called=called)
     if is_item:
         end_item(engine, claim)
     else:

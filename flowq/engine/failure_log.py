@@ -21,18 +21,31 @@ _MACHINERY: Final = tuple(
     for module in ("engine/attempts", "engine/execution", "entrypoints/called")
 )
 
+#: Characters of an error's text in a line of the log; the row has more.
+_LONGEST: Final = 1000
+
 _Info: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def log_failure(claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome) -> None:
-    """Log that a step has failed for good."""
+def log_failure(
+    claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome, *, called: bool
+) -> None:
+    """Log that a step has failed for good.
+
+    Args:
+        claim: The attempt.
+        step: The step.
+        error: What has ended it.
+        outcome: What was recorded of that.
+        called: Whether a program has called the step.
+    """
     key = claim.key if claim.map_index is None else f"{claim.key}[{claim.map_index}]"
     extra = {"action": "fail", "run_id": str(claim.run_id), "step": key}
-    said = (key, claim.run_id, outcome.error_type, outcome.error_message)
-    provided = _provided_for(claim, step)
+    said = (key, claim.run_id, outcome.error_type, _short(outcome.error_message or ""))
+    provided = _provided_for(claim, step, called=called)
     if provided is not None:
-        text = "%s of run %s has failed, " + provided + ": %s: %s"
-        logger.warning(text, *said, extra=extra)
+        words = "%s of run %s has failed, " + provided + ": %s: %s"
+        logger.warning(words, *said, extra=extra)
         return
     info = without_machinery(error)
     logger.error("%s of run %s has failed: %s: %s", *said, exc_info=info, extra=extra)
@@ -51,7 +64,9 @@ def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called:
         return
     extra = {"action": "fail", "run_id": str(run_id), "step": step.key}
     level = logging.WARNING if step.allow_failure or called else logging.ERROR
-    logger.log(level, "%s of run %s has failed: %s", step.key, run_id, reason, extra=extra)
+    logger.log(
+        level, "%s of run %s has failed: %s", step.key, run_id, _short(reason or ""), extra=extra
+    )
 
 
 def without_machinery(error: BaseException) -> _Info:
@@ -65,7 +80,13 @@ def without_machinery(error: BaseException) -> _Info:
     return type(error), error, first or trace
 
 
-def _provided_for(claim: Claim, step: StepSpec) -> str | None:
+def _short(text: str) -> str:
+    """Return a text as a part of one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _provided_for(claim: Claim, step: StepSpec, *, called: bool) -> str | None:
     """Say what goes on after the failure; None when nothing provides for it."""
     if step.kind is StepKind.PROGRAM:
         return None
@@ -73,7 +94,7 @@ def _provided_for(claim: Claim, step: StepSpec) -> str | None:
         return "which its map tolerates as far as it says"
     if step.allow_failure:
         return "which its flow allows"
-    if claim.spec is not None and claim.map_index is None:
+    if called:
         return "which its program may catch"
     return None
 

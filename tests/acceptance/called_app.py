@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import flowq
-from flowq import BaseFlow, flow, step
+from flowq import BaseFlow, errors, flow, step
 
 app = flowq.celery_app()
 
@@ -45,7 +45,7 @@ def broken(number: int) -> int:
 @step
 def odd_breaks(number: int) -> int:
     if number % 2:
-        raise ValueError(f"{number} is odd")
+        raise ValueError(f"{number} is odd\nand breaks")
     return number
 
 
@@ -84,6 +84,15 @@ def tolerant(tolerate: int) -> int:
 @flow
 def lenient() -> int:
     return counted([broken.options(allow_failure=True)(3)])
+
+
+@flow
+async def catching() -> str:
+    try:
+        await odd_breaks.map([1])
+    except errors.StepFailed as error:
+        return error.step
+    return "nothing"
 
 
 @flow
