@@ -40,7 +40,7 @@ _NAMED_LIMIT: Final = 300
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 #: What runs the code of a step; step types that ship are named like anybody's code.
 _OWN: Final = tuple(
-    f"{_PACKAGE / part}" for part in ("engine/", "authoring/", "adapters/", "client.py")
+    f"{_PACKAGE / part}" for part in ("engine/", "authoring/", "adapters/", "client/")
 )
 #: Stands between two frames of flowq where one thread waits for another.
 _BETWEEN: Final = ("concurrent/futures/_base.py", "concurrent\\futures\\_base.py")
@@ -250,6 +250,8 @@ def _last_lines(error: BaseException, characters: int) -> Iterator[str]:
     message = _message(error)
     said = message if len(message) <= characters else f"{message[:characters]}…"
     yield f"{_name(error)}: {said}" if said else _name(error)
+    if isinstance(error, FlowqError) and error.hint:
+        yield storable(f"  → {error.hint[:characters]}")
     notes = getattr(error, "__notes__", ())
     for note in notes[:_MOST_NOTES] if isinstance(notes, list | tuple) else ():
         if isinstance(note, str):
