@@ -198,11 +198,15 @@ class Watch:
 
 
 def lost_steps(
-    database: Database, max_recoveries: int, cancelled: Collection[RunId]
+    database: Database,
+    max_recoveries: int,
+    cancelled: Collection[RunId],
+    revoked: Collection[StepRunId] = (),
 ) -> set[StepRunId]:
     """Return the steps that failed as no plan foresees.
 
-    They were recovered too often, or somebody has cancelled the child run that they waited for.
+    They were recovered too often, or revoked, or somebody has cancelled the child run that they
+    waited for.
 
     Raises:
         Broken: one of them had no reason to.
@@ -211,12 +215,15 @@ def lost_steps(
         "SELECT s.id, s.recoveries, s.error_type, r.id FROM flow_step_runs s "
         "LEFT JOIN flow_runs r ON r.parent_step_run_id = s.id AND r.status = 'cancelled' "
         "WHERE s.status = 'failed' AND (r.id IS NOT NULL OR s.error_type IN "
-        "('WorkerLost', 'DatabaseUnavailable', 'StoreUnavailable'))"
+        "('WorkerLost', 'TaskRevoked', 'DatabaseUnavailable', 'StoreUnavailable'))"
     )
     for row_id, recoveries, error, child in rows:
         if child is not None and RunId(UUID(child)) not in cancelled:
             raise Broken(f"{row_id} failed since {child} was cancelled, and nobody asked for that")
-        if child is None and recoveries < max_recoveries + (error == "WorkerLost"):
+        if error == "TaskRevoked":
+            if StepRunId(UUID(row_id)) not in revoked:
+                raise Broken(f"{row_id} was revoked, and nobody asked for that")
+        elif child is None and recoveries < max_recoveries + (error == "WorkerLost"):
             raise Broken(f"{row_id} failed with {error} after {recoveries} recoveries")
     return {StepRunId(UUID(row[0])) for row in rows}
 

@@ -16,11 +16,12 @@ from typing import Final
 from unittest import mock
 from uuid import UUID
 
-from flowq.core.errors import SignalRefused
+from flowq.core.errors import SignalRefused, TaskRevoked
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine import faults, outages, runs
 from flowq.engine.cancel import cancel
+from flowq.engine.cut_off import cut_off
 from flowq.engine.finish import output
 from flowq.engine.pause import pause, resume
 from flowq.engine.signals import newest, send_signal
@@ -43,6 +44,8 @@ _SWEEP_EVERY: Final = 5.0
 _ASYNC: Final = 0.4
 #: Longer than a seed, so that nothing counts as late.
 _NOT_LATE: Final = timedelta(days=1)
+#: Of ten seeds the one in which steps are revoked, if its runs are graphs.
+_REVOKED: Final = 7
 _GRACE: Final = timedelta(seconds=_SWEEP_EVERY)
 
 
@@ -87,6 +90,9 @@ class Play:
         ]
         if any(job.is_async for job in self._jobs):
             self._world.never_lost()
+        is_revoked = seed % 10 == _REVOKED and not any(job.is_async for job in self._jobs)
+        self._world.rates.weights["revoke"] = 0.3 if is_revoked else 0.0
+        self._revoked: set[StepRunId] = set()
         self._events = self._chance.randint(20, 120)
         self._cancelled: set[RunId] = set()
         self._troubled = True
@@ -261,6 +267,21 @@ class Play:
         world.counts["signals"] += 1
         world.start(client, f"signal {name} to {job.run_id}", work)
 
+    def _revoke(self) -> None:
+        """A worker discards a message, since an operator has revoked its step."""
+        world, free, queue = self._world, self._free(), self._world.broker.waiting
+        places = [i for i in range(world.broker.ready()) if queue[i].message is not None]
+        if not free or not places:
+            return
+        delivery, worker = world.broker.take(self._chance.choice(places)), self._chance.choice(free)
+        step = delivery.message
+        assert step is not None
+        self._revoked.add(step.id)
+        world.counts["revoked"] += 1
+        error = TaskRevoked("its Celery task was revoked")
+        label = f"cut off {step.label} of {step.run_id}"
+        world.start(worker, label, lambda: cut_off(worker.engine, step.id, error))
+
     def _empty(self) -> None:
         self._world.counts["emptied"] += 1
         self._world.say("broker", "loses everything")
@@ -395,7 +416,7 @@ class Play:
         world = self._world
         engine, most = self._reader, world.policies.max_recoveries
         self._invariants(timedelta(0))
-        lost = lost_steps(world.database, most, self._cancelled)
+        lost = lost_steps(world.database, most, self._cancelled, self._revoked)
         world.counts["lost steps"] += len(lost)
         attempts: dict[StepRunId, int] = {}
         for job in self._jobs:
@@ -408,6 +429,8 @@ class Play:
                 raise Broken("\n".join(found))
             attempts |= planned_attempts(expected, job.run_id)
             world.counts[f"runs {expected.state}"] += 1
+        # One that is cut off is claimed for that, and no plan says when.
+        attempts = {step: n for step, n in attempts.items() if step not in self._revoked}
         check_counts(self._watch, attempts, world.effects, most)
 
     def _compare_async(self, job: Job) -> None:
