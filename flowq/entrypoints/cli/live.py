@@ -149,7 +149,7 @@ class Redrawn:
         if is_map and step.total:
             bar = ProgressBar(
                 total=step.total,
-                completed=step.done + step.failed,
+                completed=step.done,
                 width=16,
                 complete_style="cyan",
                 finished_style="green",
@@ -262,7 +262,9 @@ class Lines:
         for step in view.steps:
             if step.status is StepState.PENDING:
                 continue
-            tenth = 10 * step.done // step.total if step.map_size and step.total else 0
+            # Items of a map that has failed may go on to their end; it has said how it ended.
+            counts = step.total and step.status not in TERMINAL_STEP_STATES
+            tenth = 10 * step.done // step.total if step.map_size and counts else 0
             fact = (step.status, tenth, step.attempts if step.map_size is None else 0)
             if self._shown.get(step.key) != fact:
                 self._shown[step.key] = fact

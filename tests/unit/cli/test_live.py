@@ -1,6 +1,7 @@
 """A run as it is shown while it goes on."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -96,6 +97,14 @@ def test_log_of_a_map_has_one_line_for_each_tenth() -> None:
 
     assert 11 == len(lines)
     assert "● measure  running  100 of 1,000  2.0 s" == lines[1]
+
+
+def test_log_says_once_that_a_map_has_failed() -> None:
+    failed = [replace(a_map(done, 30), status=S.FAILED) for done in (5, 6, 30)]
+
+    lines = shown(*(a_run(one) for one in failed))
+
+    assert ["✗ measure  failed  5 of 30  2.0 s"] == lines
 
 
 def test_log_leaves_out_what_has_not_begun() -> None:
