@@ -3,9 +3,9 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
-import uuid_utils.compat as uuids
 
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
@@ -22,7 +22,8 @@ from flowq.engine.wait_reasons import (
 from flowq.engine.wait_rows import Holder, LimitWait, OpenStep, OpenSteps, StandingSteps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-RUN, OTHER = RunId(uuids.uuid7()), RunId(uuids.uuid7())
+RUN = RunId(UUID("01a2237c-1af9-7071-807b-808510492a23"))
+OTHER = RunId(UUID("01a2237c-1af9-7071-807b-8086b14cd3e2"))
 LEASE = timedelta(seconds=30)
 QUEUED, WAITING = StepState.QUEUED, StepState.WAITING
 

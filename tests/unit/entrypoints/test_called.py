@@ -1,17 +1,15 @@
 """Which messages are flowq's own, and which are calls of a flow or a step by its name."""
 
 from typing import Any
-from uuid import uuid4
 
 import pytest
-import uuid_utils.compat as uuids
 from celery import Celery
 from celery.app.task import Context
 
 from flowq import flow, step
 from flowq.entrypoints import called
 
-RUN, STEP = str(uuids.uuid7()), str(uuids.uuid7())
+RUN, STEP = "01a2237c-1af9-7071-807b-808510492a23", "01a2237c-1af9-7071-807b-8086b14cd3e2"
 
 
 @step
@@ -31,7 +29,7 @@ def summed(left: int) -> int:
         (STEP, RUN, (1,), {}, False),
         (STEP, RUN, (), {"left": 1}, False),
         (STEP, STEP, (), {}, False),  # an app whose ids are of version 7 too
-        (str(uuid4()), RUN, (), {}, False),
+        ("8bd66644-7ae6-4651-beda-f6ce8a73f83d", RUN, (), {}, False),
         ("report-2026-11-28", None, (), {}, False),
         (None, None, (), {}, False),
     ],
