@@ -48,6 +48,20 @@ def blocks(page: Path) -> list[str]:
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
+def test_each_promise_is_kept_by_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "`tests/" in line]
+    named = re.findall(r"`(tests/[^`]+)`", page)
+
+    assert len(rows) >= 16
+    assert named
+    for name in named:
+        path, _, test = name.partition("::")
+        found = ROOT / path
+        assert found.exists(), name
+        assert not test or f"def {test}(" in found.read_text(encoding="utf-8"), name
+
+
 @each_page
 def test_python_blocks_compile(page: Path) -> None:
     """A block that is no Python is a slip of the pen."""
