@@ -148,7 +148,7 @@ def failed(
         if not tx.steps.fail(claim, outcome, advanced=not joined):
             raise lost(claim)
         transition.when_committed(partial(news.step_failed, engine, claim, outcome))
-        log = partial(log_failure, claim, step, error, outcome, called=False)
+        log = partial(log_failure, claim, step, outcome, called=False)
         transition.when_committed(log)
         if not joined:
             return transition.ended({claim.key: StepState.FAILED})
@@ -190,7 +190,7 @@ def _failed_apart(
     reach(FaultPoint.AFTER_FAIL)
     news.step_failed(engine, claim, outcome)
     called = engine.definitions.get(claim.run_id).is_called(claim.key)
-    log_failure(claim, step, error, outcome, called=called)
+    log_failure(claim, step, outcome, called=called)
     if is_item:
         end_item(engine, claim)
     else:

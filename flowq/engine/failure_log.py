@@ -6,8 +6,7 @@ step and may catch it, is a WARNING in one line: the run goes on. The whole of i
 """
 
 import logging
-from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Final
 
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind, StepSpec
@@ -15,28 +14,17 @@ from flowq.engine.rows import Claim, Outcome
 
 logger = logging.getLogger(__name__)
 
-#: Modules whose frames end where the user's code begins.
-_MACHINERY: Final = tuple(
-    f"/flowq/{module}.py"
-    for module in ("engine/attempts", "engine/execution", "entrypoints/called")
-)
-
 #: Characters of an error's text in a line of the log; the row has more.
 _LONGEST: Final = 1000
 
-_Info: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
-
-def log_failure(
-    claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome, *, called: bool
-) -> None:
+def log_failure(claim: Claim, step: StepSpec, outcome: Outcome, *, called: bool) -> None:
     """Log that a step has failed for good.
 
     Args:
         claim: The attempt.
         step: The step.
-        error: What has ended it.
-        outcome: What was recorded of that.
+        outcome: What was recorded of it.
         called: Whether a program has called the step.
     """
     key = claim.key if claim.map_index is None else f"{claim.key}[{claim.map_index}]"
@@ -47,8 +35,9 @@ def log_failure(
         words = "%s of run %s has failed, " + provided + ": %s: %s"
         logger.warning(words, *said, extra=extra)
         return
-    info = without_machinery(error)
-    logger.error("%s of run %s has failed: %s: %s", *said, exc_info=info, extra=extra)
+    # What is kept of it, not Python's own traceback, which has no bounds and flowq's frames.
+    trace = str((outcome.metadata or {}).get("traceback", "")).rstrip()
+    logger.error("%s of run %s has failed: %s: %s\n%s", *said, trace, extra=extra)
 
 
 def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called: bool) -> None:
@@ -67,17 +56,6 @@ def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called:
     logger.log(
         level, "%s of run %s has failed: %s", step.key, run_id, _short(reason or ""), extra=extra
     )
-
-
-def without_machinery(error: BaseException) -> _Info:
-    """Return what a log prints of an error, without the frames that lead to the user's code."""
-    trace = error.__traceback__
-    first, frame = trace, trace
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename.endswith(_MACHINERY):
-            first = frame.tb_next
-        frame = frame.tb_next
-    return type(error), error, first or trace
 
 
 def _short(text: str) -> str:

@@ -25,8 +25,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from flowq import client
 from flowq.core.errors import InvalidInput, NotSerializable, Unavailable
 from flowq.core.graph import LONGEST_NAME
+from flowq.engine.causes import message_of, told, type_of
 from flowq.engine.codecs import coerce
-from flowq.engine.failure_log import without_machinery
 from flowq.engine.registry import FlowType, StepType, registry
 
 logger = logging.getLogger(__name__)
@@ -63,10 +63,10 @@ def called(task: "Task[Any, Any]", args: Sequence[Any], kwargs: Mapping[str, Any
     except TaskPredicate:
         raise
     except Exception as error:
-        text = "%s, called as a Celery task, has failed: %s: %s"
         extra = {"action": "call", "task_id": task.request.id}
-        kind, traced = type(error).__name__, without_machinery(error)
-        logger.error(text, name, kind, error, exc_info=traced, extra=extra)  # noqa: TRY400 - trimmed
+        said = (name, type_of(error), message_of(error), told(error)["traceback"].rstrip())
+        words = "%s, called as a Celery task, has failed: %s: %s\n%s"
+        logger.error(words, *said, extra=extra)  # noqa: TRY400 - that traceback has no bounds
         raise
 
 
