@@ -187,7 +187,7 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
     program.__name__, program.__qualname__ = cls.__name__, cls.__qualname__
     flow_type = FlowType(
         name=name,
-        trace=functools.partial(budgeted_program, name, cls.__name__, facts),
+        trace=functools.partial(budgeted_program, name, cls, facts),
         validate=inputs.check,
         read=inputs.read,
         verify=inputs.verify,
@@ -213,10 +213,10 @@ def _bind(cls: type[BaseFlow], args: tuple[Any, ...], inputs: Mapping[str, Any])
 def _inputs_of(cls: type[BaseFlow], name: str) -> Inputs:
     model = getattr(cls, "Inputs", None)
     if model is None:
-        return AnyInputs(name, cls.__name__)
+        return AnyInputs(name, name)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise _wrong(cls, "has Inputs that are no pydantic model", "class Inputs(BaseModel): …")
-    return ModelInputs(name, cls.__name__, model)
+    return ModelInputs(name, name, model)
 
 
 def _budget_of(cls: type[BaseFlow], name: str) -> BudgetSpec | None:

@@ -290,7 +290,7 @@ def _function(cls: type[BaseStep]) -> Any:
         for name, item in fields.items()
     ]
     parameters.append(Parameter(CALL_OPTIONS, Parameter.KEYWORD_ONLY, default=None))
-    run.__name__ = cls.step_name if cls.step_name.isidentifier() else cls.__name__
+    run.__name__ = cls.__name__
     run.__qualname__ = cls.__qualname__
     run.__module__ = module_name(cls.__module__)
     run.__doc__ = inspect.getdoc(cls)

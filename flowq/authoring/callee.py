@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from flowq.authoring.naming import short_name
 from flowq.authoring.signatures import describe
 from flowq.authoring.tracing import Trace, active, caller
 from flowq.core.errors import InvalidFlow
@@ -34,12 +35,19 @@ class Callee:
     #: Finds the validators of its annotated parameters.
     readers: Callable[[], Mapping[str, TypeAdapter[Any]]] = dict
     ready: Callable[[], object] = lambda: None  #: Checks its annotations; raises `InvalidFlow`.
+    owner: type | None = None  #: The class that it is written as, if it is one.
 
     @property
     def label(self) -> str:
         """The short name, of which keys of nodes are made."""
-        label: str = getattr(self.function, "__name__", "")
-        return label if label.isidentifier() else self.name.rpartition(".")[2]
+        return short_name(self.owner or self.function, self.name)
+
+    @property
+    def code(self) -> str:
+        """What stands before the brackets of a call in Python, for hints."""
+        if self.owner is None:
+            return self.label
+        return self.owner.__name__ + (".flow" if self.kind is StepKind.FLOW else "()")
 
     @property
     def is_async(self) -> bool:

@@ -42,7 +42,7 @@ def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mappin
     if options.tolerate is not None:
         raise InvalidFlow(
             f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, which is for maps",
-            hint=f"write {callee.label}.map(…), or allow_failure=True for a single call",
+            hint=f"write {callee.code}.map(…), or allow_failure=True for a single call",
         )
     mode = active()
     if isinstance(mode, Trace | Execution):
@@ -82,7 +82,7 @@ def refuse_enqueue(callee: Callee, options: Options) -> None:
         doing = "is traced" if isinstance(mode, Trace) else "runs, and would be in each replay"
         raise InvalidFlow(
             f"flow {callee.name!r} is enqueued while another flow {doing} ({caller()})",
-            hint=f"call it, {callee.label}(…), for a child run; or enqueue it in a step",
+            hint=f"call it, {callee.code}(…), for a child run; or enqueue it in a step",
         )
     for name in options.given():
         raise InvalidFlow(
@@ -101,6 +101,6 @@ def refuse_of_runs(callee: Callee, submission: Mapping[str, Any]) -> None:
         if value is not None:
             raise InvalidFlow(
                 f"flow {callee.name!r} is called with {name}= ({caller()})",
-                hint=f"it is for {callee.label}.enqueue(…); a child run has the user, the deadline "
+                hint=f"it is for {callee.code}.enqueue(…); a child run has the user, the deadline "
                 "and the budget of the run that calls it",
             )

@@ -79,6 +79,7 @@ class Flow(Enqueueing[P, R]):
             self._check_arguments,
             lambda: inputs.adapters,
             ready=inputs.ready,
+            owner=flow_type.subject if isinstance(flow_type.subject, type) else None,
         )
 
     def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
@@ -231,10 +232,9 @@ class FlowMaker:
                 f"flow {name!r} is an `async def` function and has on_failure= ({caller()})",
                 hint="it decides itself: catch flowq.errors.StepFailed where a step is awaited",
             )
-        label = getattr(function, "__name__", name)
         flow_type = FlowType(
             name=name,
-            trace=functools.partial(budgeted_program, name, label, self._facts)
+            trace=functools.partial(budgeted_program, name, function, self._facts)
             if is_program
             else functools.partial(_trace, function, name, self._facts),
             validate=inputs.check,

@@ -31,6 +31,8 @@ _PROJECT = (
     *("celeryconfig.py", "Procfile", "Makefile", ".git", ".hg", ".venv", "venv", ".flowq"),
 )
 
+_MARKS = str.maketrans("#[]", "___")
+
 
 def registered_name(function: Callable[..., Any]) -> str:
     """Return the name of a function as all processes know it.
@@ -45,6 +47,23 @@ def registered_name(function: Callable[..., Any]) -> str:
             hint='define it with `def`, or name it: step(name="…")(function)',
         )
     return f"{module_name(function.__module__)}.{name}"
+
+
+def short_name(definition: Any, name: str) -> str:
+    """Return the name of a step or flow in keys of nodes, and so in errors and pictures.
+
+    A class has a name that its author chose for people, `step_name` or `flow_name`: it is shown as
+    it is. A function is shown by its own.
+
+    Args:
+        definition: The function or class.
+        name: Its registered name.
+    """
+    if not isinstance(definition, type):
+        own: str = getattr(definition, "__name__", "")
+        name = own if own.isidentifier() else name.rpartition(".")[2]
+    # Behind these marks a key tells calls of a program, and items of a map, apart.
+    return name.translate(_MARKS)
 
 
 def module_name(module: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 from flowq.authoring.callee import Callee
+from flowq.authoring.naming import short_name
 from flowq.authoring.options import UNSET, Options, tolerance
 from flowq.authoring.templates import Place, to_template, to_templates
 from flowq.authoring.tracing import caller
@@ -30,10 +31,20 @@ class _Literals:
 
 
 def budgeted_program(
-    flow: str, label: str, facts: Mapping[str, Any], inputs: Mapping[str, Any]
+    flow: str, definition: Any, facts: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> FlowSpec:
-    """Return the spec of a run of an `async def` flow, with the budgets that the flow has."""
-    spec = program_spec(flow, label, inputs)
+    """Return the spec of a run of an `async def` flow, with the budgets that the flow has.
+
+    Args:
+        flow: Registered name.
+        definition: The function or class that it is written as.
+        facts: The options of the flow.
+        inputs: The inputs of the run.
+
+    Raises:
+        InvalidFlow: an input cannot be stored.
+    """
+    spec = program_spec(flow, short_name(definition, flow), inputs)
     budgets = {key: facts[key] for key in ("budget", "monthly_budget") if facts[key] is not None}
     return spec.model_copy(update=budgets) if budgets else spec
 

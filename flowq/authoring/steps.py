@@ -63,6 +63,7 @@ class Step(Generic[P, R]):
             step_type.signature,
             readers=lambda: step_type.parameters,
             ready=step_type.check,
+            owner=step_type.owner,
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

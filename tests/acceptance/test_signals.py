@@ -142,7 +142,7 @@ def test_run_shows_what_its_program_has_called(shell: Shell) -> None:
     shown = shell.flowq("runs", "show", run_id)
 
     assert {"texts": ["ANN"]} == done.json["result"]
-    assert "Greeting#1" in shown.out
+    assert "greeting#1" in shown.out
     assert "child run" in shown.out
 
 

@@ -131,7 +131,8 @@ def as_mermaid(spec: FlowSpec, shape: Graph) -> Iterator[str]:
 
 def _label(step: StepSpec) -> str:
     label = _escaped(step.key) + _sign(step)
-    return f"{label}<br/>{_escaped(step.name)}" if step.kind is StepKind.FLOW else label
+    says_more = step.kind is StepKind.FLOW and step.name != step.key
+    return f"{label}<br/>{_escaped(step.name)}" if says_more else label
 
 
 def _escaped(text: str) -> str:

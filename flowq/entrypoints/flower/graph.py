@@ -228,7 +228,7 @@ def _kind_words(node: PictureNode) -> str:
     if node.kind is StepKind.PROGRAM:
         return "program: calls its steps"
     short = node.name.rpartition(".")[2]
-    return kind if short == node.key else f"{kind} · {short}"
+    return kind if node.key in (short, node.name) else f"{kind} · {short}"
 
 
 def _tooltip(node: PictureNode) -> str:

@@ -5,13 +5,16 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, model_validator
 
 from flowq import testing
 from flowq.authoring.base_flow import BaseFlow
 from flowq.authoring.flows import flow
 from flowq.authoring.steps import step
-from flowq.core.errors import InvalidFlow, InvalidInput, StepFailed
+from flowq.core.errors import InvalidFlow, InvalidInput, RunFailed, StepFailed
+from flowq.core.graph import LONGEST_NAME
 from flowq.core.spec import StepKind
 from flowq.engine.registry import registry
 from flowq.engine.replay import Returned
@@ -71,6 +74,74 @@ def test_flow_in_a_flow_is_a_child_run() -> None:
         assert [("tests.greeting", StepKind.FLOW), (shout.type.name, StepKind.STEP)] == [
             (one.name, one.called) for one in run.steps[1:]
         ]
+
+
+def test_flow_name_is_what_people_see() -> None:
+    """In the keys of a run, and so in what the command line and Flower show."""
+    with testing.start(Outer, {"name": "ann"}) as run:
+        run.result()
+        keys = [one.key for one in run.steps]
+
+    assert ["tests.outer", "tests.greeting#1", "shout#2"] == keys
+
+
+def test_error_names_the_flow_that_failed() -> None:
+    with testing.start(Outer, {"name": "nobody"}) as run, pytest.raises(RunFailed) as raised:
+        run.result()
+
+    said = str(raised.value)
+    assert "tests.greeting#1" in said
+    assert "tests.outer" in said
+    assert "Greeting" not in said.replace("test_base_flow.Greeting", "")
+
+
+def test_error_names_the_flow_where_its_parent_is_plain_python() -> None:
+    @flow
+    async def plain() -> Any:
+        return await Greeting.flow(name="nobody")
+
+    with pytest.raises(StepFailed) as raised:
+        asyncio.run(plain())
+
+    assert "tests.greeting" == raised.value.step
+
+
+@given(
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=LONGEST_NAME),
+    st.sampled_from(["graph", "program"]),
+)
+@settings(deadline=None, max_examples=50)
+def test_any_flow_name_makes_keys(name: str, caller: str) -> None:
+    """Marks that tell calls and items apart are no part of it, and twice the longest fits."""
+    assume(not name.startswith(("celery.", "flowq.")))
+    shown = name.translate(str.maketrans("#[]", "___"))
+    with testing.definitions():
+        made: Any = type("Any", (BaseFlow,), {"flow_name": name, **LOGIC})
+
+        @flow
+        def graph() -> Any:
+            return [made().execute({}), made().execute({})]
+
+        @flow
+        async def program() -> Any:
+            return [await made().execute({}), await made().execute({})]
+
+        outer: Any = {"graph": graph, "program": program}[caller]
+        with testing.start(outer) as run:
+            assert [{}, {}] == run.result()
+            one, two = [one.key for one in run.steps][-2:]
+
+    if caller == "program":
+        assert (f"{shown[:80]}#1", f"{shown[:80]}#2") == (one, two)
+    else:
+        assert (shown, f"{shown[:190]}-2") == (one, two)
+
+
+async def _logic(_self: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return inputs
+
+
+LOGIC = {"_execute_flow_logic": _logic}
 
 
 def test_wrong_inputs_of_a_child_are_told_at_the_call() -> None:
@@ -138,7 +209,7 @@ def test_all_problems_of_the_inputs_are_told_at_once() -> None:
 
     assert "name: expected a value, got nothing" in raised.value.message
     assert "times: expected a valid integer" in raised.value.message
-    assert "Greeting(name: str, times: int = 1)" in str(raised.value.hint)
+    assert "tests.greeting(name: str, times: int = 1)" in str(raised.value.hint)
 
 
 def test_inputs_that_are_no_dict_are_refused() -> None:
@@ -244,7 +315,10 @@ def test_flow_is_not_enqueued_in_a_flow() -> None:
         Greeting.enqueue({"name": "ann"})
 
     with closing(start(program)) as execution:
-        assert "is enqueued while another flow runs" in repr(execution.run().end)
+        said = str(execution.run().end.error)  # type: ignore[union-attr]
+
+    assert "flow 'tests.greeting' is enqueued while another flow runs" in said
+    assert "call it, Greeting.flow(…), for a child run" in said
 
 
 def test_replayed_flow_gets_the_same_inputs() -> None:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from flowq import ImageStep, NewsStep, StepResult, StepType, StructuredStep, UnstructuredStep, flow
+from flowq import (
+    ImageStep,
+    NewsStep,
+    StepResult,
+    StepType,
+    StructuredStep,
+    UnstructuredStep,
+    flow,
+    testing,
+)
 from flowq.authoring.base_steps import BaseStep
 from flowq.core.errors import (
     IncompleteStep,
@@ -184,6 +193,20 @@ def test_calls_are_nodes_of_a_flow() -> None:
     assert asked.map is not None
     assert ("question", 6) == (asked.map.parameter, asked.retry.max_attempts)
     assert {"$ref": "tests_article", "path": ["output_content", "points"]} == asked.map.items
+
+
+@pytest.mark.parametrize(
+    "name, key", [("shop.summarise", "shop.summarise"), ("Say it", "Say it"), ("a#1[2]", "a_1_2_")]
+)
+def test_step_name_is_the_key_whatever_it_is(name: str, key: str) -> None:
+    with testing.definitions():
+        said = define(UnstructuredStep, name, prompt_file="summarise.txt", Inputs=Text)
+
+        @flow(name="tests.llm.keys")
+        def keys() -> Any:
+            return said().execute({"text": "a"}), said().execute({"text": "b"})
+
+        assert [key, f"{key}-2"] == list(keys.spec().by_key)
 
 
 def test_wrong_calls_are_told_when_the_flow_is_traced() -> None:
