@@ -8,9 +8,10 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -20,6 +21,10 @@ from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.errors import InvalidSetting
 from flowq.core.prices import Price
 from flowq.core.redis_address import read_redis
+
+#: What the names of times end with, in seconds.
+_UNITS: Final = {"seconds": 1, "hours": 3_600, "days": 86_400}
+_LONGEST: Final = timedelta(days=36_525)
 
 
 class Settings(BaseSettings):
@@ -257,6 +262,15 @@ class Settings(BaseSettings):
         description="For tests of your own: what breaks in the workers, and where, "
         "e.g. `after_claim:kill@2`.",
     )
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a time that leads out of the calendar, where it is added to one."""
+        unit = _UNITS.get(str(info.field_name).rpartition("_")[2])
+        if unit is not None and value * unit > _LONGEST.total_seconds():
+            raise InvalidSetting("is more than 100 years", hint="see docs/settings.md")
+        return value
 
     @field_validator("home")
     @classmethod

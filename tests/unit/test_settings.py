@@ -1,0 +1,25 @@
+"""Settings that cannot be are refused before anything uses them."""
+
+import pytest
+
+from flowq import bootstrap
+from flowq.core.errors import InvalidSetting
+from flowq.settings import Settings
+
+TIMES = sorted(
+    name for name in Settings.model_fields if name.endswith(("_seconds", "_hours", "_days"))
+)
+
+
+@pytest.mark.parametrize("value", ["1e10", "1e300", "inf", "nan", "-1"])
+@pytest.mark.parametrize("name", TIMES)
+def test_a_time_outside_the_calendar_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"FLOWQ_{name.upper()}", value)
+    bootstrap.settings.cache_clear()
+    try:
+        with pytest.raises(InvalidSetting, match=f"FLOWQ_{name.upper()}"):
+            bootstrap.settings()
+    finally:
+        bootstrap.settings.cache_clear()
