@@ -17,6 +17,8 @@ from ipaddress import (
 )
 from typing import Final
 
+from flowq.core.hidden import shown
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -98,7 +100,7 @@ def _rule(text: str) -> HostRule:
         name = host.lower().rstrip(".")
         if _NAME.fullmatch(name) is None or name.replace(".", "").isdigit():
             raise ValueError(
-                f"{text!r} is no host, address or network: write localhost:8080, 10.0.0.0/8 "
+                f"{shown(text)!r} is no host, address or network: write localhost:8080, 10.0.0.0/8 "
                 "or [fd00::1]:80"
             ) from None
     return HostRule(name=name, port=port)
@@ -109,7 +111,7 @@ def _split(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or rest[:1] not in ("", ":"):
-            raise ValueError(f"{text!r} is no address: write [fd00::1]:80")
+            raise ValueError(f"{shown(text)!r} is no address: write [fd00::1]:80")
         port = rest.removeprefix(":")
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
@@ -118,5 +120,5 @@ def _split(text: str) -> tuple[str, int | None]:
     if not port:
         return host, None
     if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
-        raise ValueError(f"{text!r}: {port!r} is no port")
+        raise ValueError(f"{shown(text)!r}: its port is no port")
     return host, int(port)

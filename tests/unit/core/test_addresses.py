@@ -75,3 +75,14 @@ def test_rules(rules: str, host: str, address: str, port: int, *, allowed: bool)
 def test_what_is_no_rule_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no "):
         host_rules(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://u:s3cret@x", "u:s3cret@x", "u:s3cret@x:80", "[u:s3cret@x", "http://[::1]?s3cret"],
+)
+def test_what_is_refused_is_shown_without_a_password(text: str) -> None:
+    with pytest.raises(ValueError, match="no ") as caught:
+        host_rules(text)
+
+    assert "s3cret" not in str(caught.value)
