@@ -69,7 +69,7 @@ async def gather(
                 found = await fetch(url, rules=rules, headers=headers, seconds=timeout)
                 left = timeout - (time.monotonic() - began)
             async with parsers:  # a wait for others is not the feed's own time
-                parsed = await feed_items(found.body, url, left)
+                parsed = await feed_items(found.body, found.url, left, found.content_type)
             return await asyncio.to_thread(lambda: [_item(one, url) for one in parsed])
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it is reported
             kind = "" if isinstance(error, FlowqError) else f"{type(error).__name__}: "

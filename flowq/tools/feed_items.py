@@ -9,6 +9,7 @@ Imports nothing of flowq: it has to start quickly.
 """
 
 import calendar
+import codecs
 import json
 import sys
 from datetime import UTC, datetime
@@ -23,9 +24,16 @@ _SHORT: Final = 20_000
 _LONG: Final = 200_000
 #: Characters of all items; of a feed whose entities make more of it than it was.
 _MOST: Final = 20_000_000
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32le"),  # begins like the next one
+    (codecs.BOM_UTF16_LE, "utf-16le"),
+    (codecs.BOM_UTF32_BE, "utf-32be"),
+    (codecs.BOM_UTF16_BE, "utf-16be"),
+)
 
 
-def items(body: bytes, url: str) -> list[dict[str, Any]]:
+def items(body: bytes, url: str, charset: str = "") -> list[dict[str, Any]]:
     """Return the items of a feed.
 
     Raises:
@@ -33,7 +41,7 @@ def items(body: bytes, url: str) -> list[dict[str, Any]]:
     """
     feed = feedparser.parse(
         BytesIO(body),
-        response_headers={"content-location": url},
+        response_headers={"content-location": url, "content-type": _kind(body, charset)},
         resolve_relative_uris=False,
         sanitize_html=False,
     )
@@ -49,6 +57,14 @@ def items(body: bytes, url: str) -> list[dict[str, Any]]:
         if size > _MOST:
             break
     return found
+
+
+def _kind(body: bytes, charset: str) -> str:
+    """Return what to take a feed for: its first bytes and itself know better than its server."""
+    marked = next((name for mark, name in _MARKS if body.startswith(mark)), None)
+    declared = b"encoding" in body[:300].partition(b"?>")[0]
+    charset = marked or ("" if declared else charset)
+    return f"application/xml; charset={charset}" if charset else "application/xml"
 
 
 def _item(entry: Any, source: str) -> dict[str, Any]:
@@ -81,10 +97,10 @@ def _text(value: Any, most: int) -> str:
 
 def main() -> None:
     """Do it, within what this process may use."""
-    url, seconds, memory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    url, seconds, memory, charset = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     _limit(seconds, memory)
     try:
-        answer: dict[str, Any] = {"items": items(sys.stdin.buffer.read(), url)}
+        answer: dict[str, Any] = {"items": items(sys.stdin.buffer.read(), url, charset)}
     except (MemoryError, RecursionError) as error:
         answer = {"error": f"it takes too much to read it: {type(error).__name__}"}
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it is reported

@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,30 +19,39 @@ from flowq.core.errors import FetchFailed
 
 _PROGRAM: Final = Path(__file__).with_name("feed_items.py")
 _MEMORY: Final = 2 * 1024**3
+_CHARSET: Final = re.compile(r"charset=[\"']?([A-Za-z0-9._:-]{1,40})", re.IGNORECASE)
 
 
-async def feed_items(body: bytes, url: str, seconds: float) -> list[dict[str, Any]]:
+async def feed_items(
+    body: bytes, url: str, seconds: float, content_type: str = ""
+) -> list[dict[str, Any]]:
     """Return the items of a feed: `title`, `link`, `summary`, … as the feed has them.
 
     Args:
         body: The feed, in any encoding.
         url: Where it was found; its links may be relative to that.
         seconds: It may take so long.
+        content_type: What its server says it is.
 
     Raises:
         FetchFailed: It is no feed, or too much of one.
     """
-    answer = await asyncio.to_thread(_ask, body, url, seconds)
+    answer = await asyncio.to_thread(_ask, body, url, seconds, _charset(content_type))
     if "items" not in answer:
         raise FetchFailed(str(answer.get("error") or "it cannot be parsed"))
     items: list[dict[str, Any]] = answer["items"]
     return items
 
 
-def _ask(body: bytes, url: str, seconds: float) -> dict[str, Any]:
+def _charset(content_type: str) -> str:
+    found = _CHARSET.search(content_type)
+    return found[1] if found else ""
+
+
+def _ask(body: bytes, url: str, seconds: float, charset: str) -> dict[str, Any]:
     # -P: a file of the current folder is no module of it; what this process can import, it can too.
     limits = [str(math.ceil(seconds) + 1), str(_MEMORY)]
-    command = [sys.executable, "-P", str(_PROGRAM), url, *limits]
+    command = [sys.executable, "-P", str(_PROGRAM), url, *limits, charset]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(  # noqa: S603 - our own program

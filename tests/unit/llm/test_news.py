@@ -47,6 +47,7 @@ class Feeds:
     def __init__(self, url: str) -> None:
         self.url = url
         self.bodies: dict[str, tuple[int, bytes]] = {}
+        self.kinds: dict[str, str] = {}
         self.release = threading.Event()
         self.agents: list[str] = []
 
@@ -73,6 +74,8 @@ def feeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Feeds]:
                 served.release.wait(20)
             status, body = served.bodies.get(self.path, (404, b""))
             self.send_response(status)
+            if kind := served.kinds.get(self.path):
+                self.send_header("Content-Type", kind)
             self.end_headers()
             with suppress(BrokenPipeError):  # nobody waits for the slow one
                 self.wfile.write(body)
@@ -209,6 +212,35 @@ def test_a_feed_that_names_a_file_of_the_worker_does_not_open_it(
     assert [] == items
     assert 3 == len(failed)
     assert all("no feed" in one.error for one in failed[:2])
+
+
+@pytest.mark.parametrize(
+    "encoding, declared, kind",
+    [
+        ("utf-8", "", None),
+        ("utf-8", "", "text/xml"),
+        ("utf-8", "", "text/html; charset=bogus-\xff"),
+        ("utf-8", "utf-8", "text/xml; charset=iso-8859-1"),
+        ("utf-16", "", None),
+        ("utf-16", "utf-16", "application/rss+xml"),
+        ("utf-8-sig", "", "text/xml; charset=iso-8859-1"),
+        ("utf-32", "", "text/xml; charset=utf-8"),
+        ("windows-1251", "", 'application/rss+xml; charset="windows-1251"'),
+        ("windows-1251", "windows-1251", "text/xml; charset=utf-8"),
+    ],
+)
+def test_a_feed_is_read_in_its_encoding(
+    feeds: Feeds, encoding: str, declared: str, kind: str | None
+) -> None:
+    mark = f' encoding="{declared}"' if declared else ""
+    body = RSS.replace(' encoding="utf-8"', mark).replace("Older", "\u0416\u0443\u043a")
+    url = feeds.add("encoded", body.encode(encoding))
+    feeds.kinds["/encoded"] = kind or ""
+
+    items, failed = read(url)
+
+    assert [] == failed
+    assert "\u0416\u0443\u043a" in [item.title for item in items]
 
 
 HOSTILE = {
