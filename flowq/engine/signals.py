@@ -160,11 +160,17 @@ def _warn_of_slip(engine: Engine, run_id: RunId, name: str) -> None:
 
 def _check(name: str, wanted: Any, data: Any) -> None:
     """Refuse a message that is not what the program waits for."""
-    schema = wanted.get("schema", {}).get("$literal")
+    stated = wanted.get("schema")
+    schema = stated.get("$literal") if isinstance(stated, dict) else None
     if schema is None:
         return
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - only who sends needs to load it
+    # Only who sends needs to load it.
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415
 
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError:
+        return  # the row was spoilt, and says nothing of the message
     errors = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda one: one.json_path)
     if errors:
         listed = "".join(f"\n  {one.json_path}: {one.message}" for one in errors[:_LISTED])

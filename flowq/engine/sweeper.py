@@ -74,7 +74,6 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
         _asked(work)
         for work in (
             lambda: _recover(engine, ended),
-            lambda: _set_aside_unknown(engine),
             lambda: _resend_unclaimed(engine),
             lambda: sweep_limits(engine),
             lambda: resume_in_new_month(engine),
@@ -97,14 +96,6 @@ def _asked(question: Callable[[], int | None]) -> int:
     except Exception:
         logger.exception("a part of a sweeper's pass failed", extra={"action": "sweep"})
         return 0
-
-
-def _set_aside_unknown(engine: Engine) -> int:
-    """End the runs that wait for a time of a kind that nobody can read: it would never come."""
-    found = engine.records.single(lambda tx: tx.sweeps.unknown_timers(limit=_LIMIT))
-    for run_id in found:
-        set_aside(engine, run_id, RunUnreadable("what it waits for cannot be read"))
-    return len(found)
 
 
 def _find_unadvanced(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
@@ -214,6 +205,8 @@ def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
     if orphans:
         records.write(lambda tx: stop_orphans(tx, orphans))
         ended += [batch_of_run(orphan.run_id) for orphan in orphans]
+    for run_id in records.single(lambda tx: tx.sweeps.unknown_waits(within=within, limit=_LIMIT)):
+        set_aside(engine, run_id, RunUnreadable("what it waits for cannot be read"))
     for run_id in records.single(
         lambda tx: tx.sweeps.stale(within=within, age=grace, limit=_ROLLED_UP)
     ):

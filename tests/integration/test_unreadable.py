@@ -5,6 +5,8 @@ can be. Then another run has to end, whatever the sweeper does in between.
 """
 
 import json
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,13 +19,14 @@ import flowq
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.models import Base
-from flowq.core.errors import FlowqError, RunUnreadable
-from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.core.errors import FlowqError, RunUnreadable, SignalRefused
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.invariants import check
 from flowq.engine.signals import send_signal
 from tests.integration.playing import Played, Stage
+from tests.waiting import wait_until
 
 DEEP: Final = 5_000
 #: What may come to stand in a column. SQLite keeps even what is no JSON.
@@ -87,12 +90,27 @@ FLOWS: Final[dict[str, Any]] = {
 }
 
 
+#: Which flow is spoilt after how many messages: a column meets each of them with some poison.
+PLAYS: Final = {
+    kind: [
+        (name, deliveries) for deliveries in (0, 2) for name in FLOWS if (name == "program") == own
+    ]
+    for kind, own in (("graph", False), ("program", True))
+}
+
+
 @pytest.fixture
 def database(database_url: str) -> Iterator[SqlRecords]:
     """Rows that do not fit together are the point, so nothing looks after the invariants."""
     database = SqlRecords(database_url)
     yield database
+    # A heartbeat that asks at this moment would lose its connection; it ends with the last lease.
+    wait_until(_no_heartbeat, what="no step runs any more")
     database.close()
+
+
+def _no_heartbeat() -> bool:
+    return not any(one.name == "flowq-leases" for one in threading.enumerate())
 
 
 def another_process(database: SqlRecords) -> Stage:
@@ -130,6 +148,12 @@ def spoil(database: SqlRecords, table: str, column: str, value: str, played: Pla
         return connection.execute(text(query), given).rowcount
 
 
+def poisons(database: SqlRecords) -> list[tuple[str, str]]:
+    """PostgreSQL refuses what is no JSON by itself."""
+    keeps_all = database.engine.dialect.name == "sqlite"
+    return [(how, value) for how, value in POISONS.items() if keeps_all or how != "no JSON"]
+
+
 def let_time_pass(database: SqlRecords, *runs: Played) -> Stage:
     stage = another_process(database)
     for _ in range(25):
@@ -143,20 +167,23 @@ def let_time_pass(database: SqlRecords, *runs: Played) -> Stage:
     return stage
 
 
-@pytest.mark.parametrize("deliveries", [0, 2])
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("kind", PLAYS)
 @pytest.mark.parametrize("place", COLUMNS, ids=".".join)
 def test_unreadable_run_costs_no_other(
-    database: SqlRecords, place: tuple[str, str], name: str, deliveries: int
+    database: SqlRecords, place: tuple[str, str], kind: str
 ) -> None:
-    for how, value in POISONS.items():
-        if how == "no JSON" and database.engine.dialect.name != "sqlite":
-            continue
-        stage = another_process(database)
-        spoilt = begin(stage, name, deliveries)
-        other = begin(stage, name, deliveries)
-        if not spoil(database, *place, value, spoilt):
-            continue
+    plays = deque(PLAYS[kind])
+    plays.rotate(COLUMNS.index(place))
+    for how, value in poisons(database):
+        plays.rotate(1)
+        for name, deliveries in plays:
+            stage = another_process(database)
+            spoilt = begin(stage, name, deliveries)
+            other = begin(stage, name, deliveries)
+            if spoil(database, *place, value, spoilt):
+                break  # the next poison meets the next flow
+        else:
+            continue  # flows of this kind have no such row
 
         after = let_time_pass(database, other)
 
@@ -244,6 +271,49 @@ def test_parent_of_an_unreadable_run_fails_with_its_reason(database: SqlRecords)
 
     assert parent.status is RunState.FAILED
     assert "cannot be read" in parent.error
+
+
+def test_program_ends_that_waits_for_what_cannot_be_read(database: SqlRecords) -> None:
+    """It has no timeout, and the signal that it waited for would never be given to it."""
+    for how, value in [*poisons(database), ("a kind of its own", '{"kind": "quantum"}')]:
+        stage = another_process(database)
+        spoilt, other = (stage.submit(program, {"number": 1}) for _ in range(2))
+        for _ in range(4):  # a step, and a sleep
+            stage.dispatcher.run(stage.engine)
+            stage.sweep()
+        waits = [one.id for one in (spoilt, other) if StepState.WAITING in one.states().values()]
+        assert waits == [spoilt.id, other.id]
+        assert spoil(database, "flow_step_runs", "spec", value, spoilt)
+        named = [one.run_id for one in check(database, grace=timedelta(0)) if "read" in one.what]
+
+        let_time_pass(database, spoilt)
+
+        assert spoilt.id in named, how
+        assert spoilt.status is RunState.FAILED, how
+        assert "what it waits for cannot be read" in spoilt.error, how
+        assert other.status is RunState.RUNNING, how
+        with pytest.raises(SignalRefused):
+            send_signal(stage.engine, spoilt.id, "more", 1)
+        send_signal(stage.engine, other.id, "more", 1)
+        let_time_pass(database, other)
+        assert other.result() == 4, how
+
+
+def test_signal_is_taken_whatever_a_wait_says_of_it(database: SqlRecords) -> None:
+    for how, value in [*poisons(database), ("no schema", '{"schema": {"$literal": {"type": 7}}}')]:
+        stage = another_process(database)
+        spoilt = stage.submit(program, {"number": 1})
+        for _ in range(4):
+            stage.dispatcher.run(stage.engine)
+            stage.sweep()
+        assert spoil(database, "flow_step_runs", "inputs", value, spoilt)
+
+        send_signal(stage.engine, spoilt.id, "more", 1)
+
+        let_time_pass(database, spoilt)
+        # Other inputs than those of the call are what a changed program looks like: it is paused.
+        assert spoilt.status in TERMINAL_RUN_STATES | {RunState.PAUSED}, how
+        assert spoilt.error or spoilt.status is RunState.COMPLETED, how
 
 
 def test_reading_an_unreadable_run_says_why(database: SqlRecords) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Integer, Text, bindparam, cast, func, select
 
-from flowq.adapters.records.reading import shown_spec
+from flowq.adapters.records.reading import shown_kind, shown_spec
 from flowq.adapters.records.repository import (
     ATTEMPTS,
     FIRST_STARTED,
@@ -271,7 +271,7 @@ class PictureReads(Repository):
                 key=name,
                 name=name,
                 order=many.order,
-                kind=StepKind(many.kind) if many.kind else kinds.get(name, StepKind.STEP),
+                kind=shown_kind(many.kind) if many.kind else kinds.get(name, StepKind.STEP),
                 status=most_urgent(many.counts),
                 size=many.total,
                 counts=many.counts,
@@ -305,7 +305,7 @@ def _node(
     retried: Mapping[str, int],
 ) -> PictureNode:
     known = None if row.is_call else spec.by_key.get(row.step_key)
-    kind = StepKind(row.kind or StepKind.STEP) if known is None else known.kind
+    kind = shown_kind(row.kind) if known is None else known.kind
     status = StepState(row.status)
     is_map = row.map_size is not None or row.mapped is not None
     is_map |= known is not None and known.map is not None

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
+from flowq.adapters.records.reading import shown_kind
 from flowq.adapters.records.repository import RUNS, SLOTS, STEPS, WAITS, Repository
 from flowq.adapters.records.types import DbNow, json_text
 from flowq.core.ids import RunId
@@ -93,7 +94,7 @@ class WaitReads(Repository):
         )
         return [
             StandingSteps(
-                RunId(row[0]), StepState(row[1]), StepKind(row[2]) if row[2] else None, *row[3:]
+                RunId(row[0]), StepState(row[1]), shown_kind(row[2]) if row[2] else None, *row[3:]
             )
             for row in self._run(query)
         ]
@@ -251,8 +252,9 @@ def _in_line() -> Any:
 
 def _node(row: Sequence[Any]) -> OpenStep:
     kind, queue, is_called, inputs = row[9:]
-    found = StepKind(kind or StepKind.STEP) if is_called else None
-    wanted = (inputs or {}).get("schema") if found is StepKind.SIGNAL else None
+    found = shown_kind(kind) if is_called else None
+    told = inputs if isinstance(inputs, dict) else {}
+    wanted = told.get("schema") if found is StepKind.SIGNAL else None
     return OpenStep(
         row[0],
         row[1],
@@ -267,5 +269,5 @@ def _node(row: Sequence[Any]) -> OpenStep:
         error_type=row[8],
         kind=found,
         queue=queue if is_called else None,
-        wanted=(wanted or {}).get(LITERAL),
+        wanted=wanted.get(LITERAL) if isinstance(wanted, dict) else None,
     )

@@ -15,6 +15,7 @@ from flowq.adapters.records.checks import (
     in_state,
     steps,
 )
+from flowq.adapters.records.program_wakes import of_unknown_kind
 from flowq.adapters.records.repository import RUNS, STEPS
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, RunState, StepState
 
@@ -49,7 +50,8 @@ _PROGRAM_FURTHER = exists().where(
 PROGRAM_CHECKS: Final = (
     Check(
         "program waits",
-        "A program that waits has a call that is open, and none that has ended without its notice.",
+        "A program that waits has a call that is open, and none that has ended without its notice; "
+        "what it waits for can be read.",
         [
             steps(
                 and_(_WAITS, ~_UNSEEN_CALL, R.status == RunState.RUNNING),
@@ -61,6 +63,7 @@ PROGRAM_CHECKS: Final = (
                 "a call of it has ended, and it was not woken",
                 of=STEPS.join(RUNS),
             ),
+            steps(of_unknown_kind(STEPS), "what it waits for cannot be read"),
         ],
     ),
     Check(

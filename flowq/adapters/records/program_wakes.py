@@ -102,6 +102,17 @@ def of_kind(kind: StepKind) -> Any:
     return json_text(_C.spec, "kind") == kind
 
 
+#: What a call may wait for.
+_WAITED_FOR: Final = (StepKind.TIMER, StepKind.SIGNAL, StepKind.FLOW)
+
+
+def of_unknown_kind(row: Any) -> ColumnElement[bool]:
+    """Tell of a call that it waits, and that its kind is none that waits, or cannot be read."""
+    waiting: ColumnElement[bool] = literal_column(f"{row.name}.status = '{_WAITING}'")
+    kind = func.coalesce(json_text(row.c.spec, "kind"), "")
+    return and_(waiting, row.c.spec.is_not(None), kind.not_in(_WAITED_FOR))
+
+
 #: How what waits for a time ends when it has come: by its kind.
 ENDINGS: Final[Mapping[StepKind, Mapping[str, Any]]] = {
     StepKind.TIMER: {

@@ -12,12 +12,14 @@ from pydantic import ValidationError
 
 from flowq.core.errors import RunUnreadable
 from flowq.core.results import ResultRef
-from flowq.core.spec import CallSpec, FlowSpec
+from flowq.core.spec import CallSpec, FlowSpec, StepKind
 
 T = TypeVar("T")
 
 #: What pydantic calls it when a word is not one of those that this code knows.
 _UNKNOWN_WORD: Final = frozenset({"enum", "literal_error"})
+
+_KINDS: Final = frozenset(StepKind)
 
 
 def flow_spec(text: str) -> FlowSpec:
@@ -31,6 +33,11 @@ def shown_spec(text: str, flow_name: str) -> FlowSpec:
         return flow_spec(text)
     except RunUnreadable:
         return FlowSpec(name=flow_name, steps=())
+
+
+def shown_kind(text: str | None) -> StepKind:
+    """Return the kind of a call for people; one that this code does not know is shown as a step."""
+    return StepKind(text) if text in _KINDS else StepKind.STEP
 
 
 def call_spec(spec: Any, inputs: Any) -> CallSpec:

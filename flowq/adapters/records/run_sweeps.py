@@ -25,7 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from flowq.adapters.records.cancel_writes import ORPHANS, orphan
 from flowq.adapters.records.models import HAS_DEADLINE, OPEN, OPEN_RUN
-from flowq.adapters.records.program_wakes import has_ended
+from flowq.adapters.records.program_wakes import has_ended, of_unknown_kind
 from flowq.adapters.records.repository import DUTIES, RUNS, STEPS, Repository
 from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LAST_ID, BatchId, RunId
@@ -115,6 +115,20 @@ _UNSEEN = (
     .limit(_LIMIT)
 )
 
+#: It would never come: nobody knows what it is.
+_UNKNOWN = (
+    select(_call.c.flow_run_id)
+    .distinct()
+    .select_from(_call.join(RUNS, _R.id == _call.c.flow_run_id))
+    .where(
+        _call.c.flow_run_id > _AFTER,
+        _call.c.flow_run_id <= _TO,
+        of_unknown_kind(_call),
+        _R.status.in_((RunState.RUNNING, RunState.CANCELLING)),
+    )
+    .limit(_LIMIT)
+)
+
 _ORPHANS = ORPHANS.where(_R.id > _AFTER, _R.id <= _TO)
 
 _PAUSED = (
@@ -196,6 +210,11 @@ class RunSweeps(Repository):
         """Return batches of calls that have ended, unseen by a program that waits."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [BatchId(row[0]) for row in self._run(_UNSEEN, given)]
+
+    def unknown_waits(self, *, within: RunSlice, limit: int) -> list[RunId]:
+        """Return programs that wait for what is of no kind that can be waited for."""
+        given = _bounds(within) | {"p_limit": limit}
+        return [RunId(row[0]) for row in self._run(_UNKNOWN, given)]
 
     def stale(self, *, within: RunSlice, age: timedelta, limit: int) -> list[RunId]:
         """Return open runs whose progress was not written for `age`, the oldest first."""

@@ -93,7 +93,9 @@ class SqlSignals(Repository):
     def wanted(self, run_id: RunId, name: str) -> Mapping[str, Any] | None:
         """Return what the newest wait for a signal of this name says about it."""
         row = self._run(_WANTED, {"p_run": run_id, "p_name": name}).first()
-        return None if row is None else row[0] or {}
+        if row is None:
+            return None
+        return row[0] if isinstance(row[0], dict) else {}
 
     def awaited(self, run_id: RunId) -> list[str]:
         """Return the names of the signals that a run waits for now."""

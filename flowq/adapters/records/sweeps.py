@@ -41,7 +41,7 @@ from flowq.adapters.records.pause_writes import IS_PAUSED, unless_paused
 from flowq.adapters.records.program_wakes import ENDINGS, of_kind
 from flowq.adapters.records.repository import STEPS
 from flowq.adapters.records.run_sweeps import RunSweeps
-from flowq.adapters.records.types import DbNow, json_text
+from flowq.adapters.records.types import DbNow
 from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import StepState
@@ -80,18 +80,6 @@ _TIMED = [
     .returning(_C.batch_id)
     for kind, values in ENDINGS.items()
 ]
-
-_UNKNOWN = (
-    select(_C.flow_run_id)
-    .distinct()
-    .where(
-        TIMED,
-        _C.wake_at <= DbNow(),
-        _C.spec.is_not(None),
-        func.coalesce(json_text(_C.spec, "kind"), "").not_in(tuple(ENDINGS)),
-    )
-    .limit(_LIMIT)
-)
 
 _OVERDUE = and_(QUEUED, _C.wake_at <= DbNow())
 _UNCLAIMED = select(_C.id, *_PLACE, _C.resends).where(_OVERDUE).order_by(_C.wake_at).limit(_LIMIT)
@@ -165,10 +153,6 @@ class SqlSweeps(RunSweeps, Collecting, PastAttempts):
             for statement in _TIMED
             for row in self._run(statement, {"p_limit": limit})
         ]
-
-    def unknown_timers(self, *, limit: int) -> list[RunId]:
-        """Return runs that wait for a time which has come, of a kind that cannot be read."""
-        return [RunId(row[0]) for row in self._run(_UNKNOWN, {"p_limit": limit})]
 
     def unclaimed(self, *, limit: int) -> list[Unclaimed]:
         """Return queued rows that nobody took in time, the most overdue first."""

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from flowq.adapters.records.models import FlowRun
+from flowq.adapters.records.reading import shown_kind
 from flowq.adapters.records.repository import FIRST_STARTED, RUNS, STEPS
 from flowq.adapters.records.types import json_text
 from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.ids import RunId
-from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.rows import RunView, StepView
 
@@ -162,5 +162,5 @@ def step_view(
         error_message=row.error_message,
         metadata=metadata or {},
         inputs=inputs,
-        called=StepKind(row.kind or StepKind.STEP) if row.is_called else None,
+        called=shown_kind(row.kind) if row.is_called else None,
     )

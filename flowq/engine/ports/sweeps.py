@@ -25,8 +25,8 @@ class Sweeps(Protocol):
     def unseen(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[BatchId]:
         """Batches of calls that have ended, while their program waits and has not seen it."""
 
-    def unknown_timers(self, *, limit: int) -> list[RunId]:
-        """Return runs that wait for a time which has come, of a kind that cannot be read."""
+    def unknown_waits(self, *, within: RunSlice, limit: int) -> list[RunId]:
+        """Return programs that wait for what is of no kind that can be waited for."""
 
     def unclaimed(self, *, limit: int) -> list[Unclaimed]:
         """Queued rows that nobody took in time, the most overdue first."""
