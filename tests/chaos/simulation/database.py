@@ -189,6 +189,25 @@ def each_statement(before: Callable[[], None]) -> Iterator[None]:
         Repository._run = run  # type: ignore[method-assign]
 
 
+@contextmanager
+def each_sql(database: Database, before: Callable[[str], None]) -> Iterator[None]:
+    """Call `before` with the text of each statement that goes to the database, in this block."""
+
+    def called(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        before(statement)
+
+    event.listen(database.records.engine, "before_cursor_execute", called)
+    try:
+        yield
+    finally:
+        event.remove(database.records.engine, "before_cursor_execute", called)
+
+
+def writes(statement: str) -> bool:
+    """Tell whether a statement changes rows."""
+    return statement.lstrip().startswith(("INSERT", "UPDATE", "DELETE"))
+
+
 class Through:
     """Stands before a port: calls `before` and `after` around each of its methods."""
 

@@ -9,6 +9,7 @@ run is what `tests.expected.evaluate` says, and nothing moves any more.
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -29,7 +30,7 @@ from flowq.engine.sweeper import sweep
 from tests import async_programs, programs
 from tests.chaos.simulation.broker import label_of
 from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
-from tests.chaos.simulation.database import Database, each_statement, seconds_of
+from tests.chaos.simulation.database import Database, each_sql, each_statement, seconds_of
 from tests.chaos.simulation.rates import random_rates
 from tests.chaos.simulation.report import Report
 from tests.chaos.simulation.world import Worker, World
@@ -46,6 +47,8 @@ _ASYNC: Final = 0.4
 _NOT_LATE: Final = timedelta(days=1)
 #: Of ten seeds the one in which steps are revoked, if its runs are graphs.
 _REVOKED: Final = 7
+#: Of ten seeds the one in which the database takes no writes for a while.
+_READ_ONLY: Final = 4
 _GRACE: Final = timedelta(seconds=_SWEEP_EVERY)
 
 
@@ -92,6 +95,8 @@ class Play:
             self._world.never_lost()
         is_revoked = seed % 10 == _REVOKED and not any(job.is_async for job in self._jobs)
         self._world.rates.weights["revoke"] = 0.3 if is_revoked else 0.0
+        self._refuses = seed % 10 == _READ_ONLY
+        self._world.rates.weights["refuse_writes"] = 0.3 if self._refuses else 0.0
         self._revoked: set[StepRunId] = set()
         self._events = self._chance.randint(20, 120)
         self._cancelled: set[RunId] = set()
@@ -109,6 +114,7 @@ class Play:
             faults.injected(world.reach),
             programs.witnessed(world.begin),
             each_statement(world.before_statement),
+            each_sql(world.database, world.before_sql) if self._refuses else nullcontext(),
             # What waits there for an outage to pass waits in the simulation's time.
             mock.patch.object(outages, "time", world),
         ):
@@ -282,6 +288,13 @@ class Play:
         label = f"cut off {step.label} of {step.run_id}"
         world.start(worker, label, lambda: cut_off(worker.engine, step.id, error))
 
+    def _refuse_writes(self) -> None:
+        """The database takes no writes for a while, as after a failover; it can be read."""
+        seconds = self._chance.choice([0.5, 5.0, 40.0])
+        self._world.counts["read-only"] += 1
+        self._world.say("database", f"takes no writes for {seconds:g} s")
+        self._world.read_only_until = self._world.clock.seconds + seconds
+
     def _empty(self) -> None:
         self._world.counts["emptied"] += 1
         self._world.say("broker", "loses everything")
@@ -341,6 +354,7 @@ class Play:
     def _come_to_rest(self) -> None:
         world = self._world
         world.faults_left = 0
+        world.read_only_until = 0.0
         self._troubled = False
         began = world.clock.seconds
         world.wake_all()

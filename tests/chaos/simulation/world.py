@@ -36,7 +36,7 @@ from flowq.engine.ports import Records
 from flowq.engine.registry import registry
 from flowq.engine.results import Results
 from tests.chaos.simulation.broker import Broker
-from tests.chaos.simulation.database import Database, Through
+from tests.chaos.simulation.database import Database, Through, writes
 from tests.chaos.simulation.rates import Rates
 
 _OUTAGES: Final[dict[str, type[Unavailable]]] = {
@@ -126,6 +126,7 @@ class World:
         #: Called after each task that has gone on, with the attempts that it has begun.
         self.look: Callable[[Mapping[str, int]], None] = lambda _began: None
         self.faults_left = rates.faults
+        self.read_only_until = 0.0  #: It answers, and takes no writes, as after a failover.
         self.counts: Counter[str] = Counter()
         self.history: list[tuple[float, str, str]] = []
         #: From a step's id and attempt to how often its code was run.
@@ -268,6 +269,15 @@ class World:
         """Give way, or break, before a statement that is a transaction of its own."""
         if not self.database.connection.in_transaction:
             self._pass("before a statement", DatabaseUnavailable)
+
+    def before_sql(self, statement: str) -> None:
+        """Refuse a statement that writes while the database takes no writes."""
+        task = self.current
+        if task is None or task.doomed or self.clock.seconds >= self.read_only_until:
+            return
+        if writes(statement):
+            self.counts["refused writes"] += 1
+            raise DatabaseUnavailable(f"{_BY_CHANCE}, the database takes no writes")
 
     def _after(self, name: str) -> None:
         self._pass(f"after {name}", DatabaseUnavailable)
