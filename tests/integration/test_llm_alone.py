@@ -113,11 +113,11 @@ def test_without_a_database_it_runs_all_the_same(
     assert text_of("why") == result.output_content
     assert result.metadata.llm_request_id is None
     assert result.metadata.tokens_used > 0
-    assert 1 == len([one for one in caplog.records if "not recorded" in one.message])
+    assert 1 == len([one for one in caplog.records if "not recorded" in one.getMessage()])
 
 
 def test_a_step_within_a_step_counts_as_that_one(stage: Stage, fake_llm: FakeLlm) -> None:
-    @step(name="tests.outer")
+    @step(name="tests.alone.outer")
     async def outer() -> str:
         said = await Ask().execute({"question": "inner"})
         return str(said.output_content)
