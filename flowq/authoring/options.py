@@ -30,6 +30,9 @@ UNSET: Final = Unset()
 
 ONE_ATTEMPT: Final = RetryPolicy()
 
+#: What clocks, time-outs and the columns of all databases can count.
+_LONGEST: Final = timedelta(days=36_525)
+
 #: A time, as a timedelta or in seconds.
 Duration = timedelta | float
 #: An exception class or its name.
@@ -124,7 +127,7 @@ def duration(value: Duration, what: str) -> timedelta:
     """Return a time as a timedelta.
 
     Raises:
-        InvalidFlow: it is negative or no time.
+        InvalidFlow: it is negative, no time, or longer than clocks and databases count.
     """
     if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
         raise InvalidFlow(
@@ -137,6 +140,10 @@ def duration(value: Duration, what: str) -> timedelta:
         raise InvalidFlow(f"{what} is {value!r}: {error} ({caller()})") from error
     if time < timedelta(0):
         raise InvalidFlow(f"{what} is negative: {value!r} ({caller()})")
+    if time > _LONGEST:
+        raise InvalidFlow(
+            f"{what} is longer than 100 years: {value!r} ({caller()})", hint="times are in seconds"
+        )
     return time
 
 

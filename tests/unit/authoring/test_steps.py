@@ -120,6 +120,8 @@ def test_times_are_seconds_or_timedeltas(timeout: Any) -> None:
         ({"retries": -1}, "retries is out of range"),
         ({"retries": 1, "backoff": 0}, "backoff is out of range"),
         ({"retry_delay": -1}, "retry_delay is negative"),
+        ({"retry_delay": 10**12}, "retry_delay is longer than 100 years"),
+        ({"timeout": 10**10}, "timeout is longer than 100 years"),
         ({"retry_delay": "1s"}, "retry_delay is '1s'"),
         ({"timeout": 0}, "timeout is 0"),
         ({"timeout": True}, "timeout is True"),
