@@ -250,8 +250,7 @@ def _object(value: Any, place: Place) -> Any:
         return _data(data, place)
     if isinstance(value, BaseModel):
         # It holds something that pydantic does not know: a Ref, or what has to be named.
-        names = {name: info.serialization_alias or name for name, info in _fields(value).items()}
-        return _data({names[name]: getattr(value, name) for name in names}, place)
+        return _data({name: getattr(value, name) for name in _fields(value)}, place)
     if is_dataclass(value):
         return _data({item.name: getattr(value, item.name) for item in fields(value)}, place)
     raise _not_json(unknown[0], place)
@@ -265,7 +264,7 @@ def _jsonable(value: Any, place: Place, unknown: list[Any] | None = None) -> Any
     """Return what pydantic makes of a value; what it does not know is added to `unknown`."""
     found: list[Any] = [] if unknown is None else unknown
     try:
-        data = to_jsonable_python(value, by_alias=True, round_trip=True, fallback=found.append)
+        data = to_jsonable_python(value, by_alias=False, round_trip=True, fallback=found.append)
     except (ValueError, TypeError, RecursionError) as error:  # pydantic's and Python's own
         raise _not_json(value, place, str(error)) from error
     if found and unknown is None:

@@ -200,7 +200,7 @@ def plain_of(value: Any, what: str) -> Any:
 def _jsonable(value: Any, what: str, *, inputs: bool = False) -> Any:
     try:
         # Of inputs, fields that are computed are left out: they are computed again.
-        return to_jsonable_python(value, by_alias=True, round_trip=inputs)
+        return to_jsonable_python(value, by_alias=False, round_trip=inputs)
     except (ValueError, TypeError, RecursionError) as error:  # pydantic's and Python's own
         raise InvalidInput(
             f"{what} cannot be stored as JSON: {error}",

@@ -36,6 +36,13 @@ class Strict(BaseModel):
     pair: tuple[int, ...]
 
 
+class Renamed(BaseModel):
+    """Is written to others under names by which it cannot be read."""
+
+    one: int = Field(1, serialization_alias="uno")
+    two: int = Field(2, validation_alias="zwei", serialization_alias="due")
+
+
 class Price(BaseModel):
     cents: int
 
@@ -119,6 +126,8 @@ def same(value: Any, annotation: Any) -> None:
         (Strict, Strict(day=date(2020, 1, 2), pair=(1, 2))),
         (Payment | CardPayment, CardPayment(amount=1, card="visa")),
         (Computed, Computed(one=1)),
+        (Renamed, Renamed(one=3, zwei=4)),
+        (list[Renamed], [Renamed(one=3, zwei=4)]),
         (set[int], {3}),
         (tuple[timedelta, ...], (timedelta(days=-1, microseconds=1),)),
         (Any, {"$float": "nan", "$ref": "x"}),

@@ -97,6 +97,8 @@ class Comparison:
         one, other = list(given), list(back)
         if len(one) != len(other):
             return Difference(place, f"would come back with {len(other)} items, not {len(one)}")
+        if isinstance(given, deque) and given.maxlen != getattr(back, "maxlen", None):
+            return Difference(place, "is bounded, and its maxlen would be lost")
         kinds = set(map(type, one))
         if len(kinds) == 1 and kinds <= _EXACT and kinds == set(map(type, other)) and one == other:
             return None
@@ -171,7 +173,7 @@ class Comparison:
     ) -> Difference | None:
         """Compare a set with a list of the forms of its items, in whatever order."""
         items = list(given)
-        forms = to_jsonable_python(items, by_alias=True, round_trip=True)
+        forms = to_jsonable_python(items, by_alias=False, round_trip=True)
         if sorted(map(repr, forms)) != sorted(map(repr, back)):
             return Difference(place, "would come back with other items")
         return self._items(items, forms, place)

@@ -78,13 +78,13 @@ class Share(float):
         (timedelta(seconds=3), "PT3S"),
         (datetime(2024, 1, 2, tzinfo=UTC), "2024-01-02T00:00:00Z"),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        (Item(Name="a"), {"Name": "a", "extra": None}),
+        (Item(Name="a"), {"name": "a", "extra": None}),
         (Box({"a": 1}), {"content": {"a": 1}}),
         ({Colour.RED: 1}, {"red": 1}),
     ],
 )
 def test_constants_are_written_as_json(value: Any, written: Any) -> None:
-    """What pydantic can write is written as it writes it, models by their aliases."""
+    """What pydantic can write is written as it writes it, models by the names of their fields."""
     assert written == to_template(value, PLACE)
 
 

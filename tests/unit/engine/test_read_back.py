@@ -248,6 +248,12 @@ def test_a_value_comes_back_as_it_was(annotation: Any, value: Any) -> None:
     assert _types(value) == _types(came)
 
 
+def test_the_bound_of_a_deque_is_not_lost_without_a_word() -> None:
+    """`deque == deque` says nothing about `maxlen`."""
+    with pytest.raises(InvalidOutput, match="maxlen would be lost"):
+        encode(deque([1], maxlen=3), deque[int])
+
+
 def test_what_compares_by_identity_comes_back_with_its_parts() -> None:
     assert 1 == passed(NoEquality(1), NoEquality).x
 
