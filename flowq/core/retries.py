@@ -22,7 +22,7 @@ class RetryPolicy(BaseModel):
 
     max_attempts: int = Field(default=1, ge=1)  #: Attempts in all, the first one included.
     initial_delay: timedelta = timedelta(seconds=1)
-    backoff: float = Field(default=2.0, ge=1)
+    backoff: float = Field(default=2.0, ge=1, allow_inf_nan=False)
     max_delay: timedelta = timedelta(minutes=5)
     jitter: float = Field(default=0.2, ge=0, le=1)  #: Share of a delay that chance may take away.
     #: Names of exception classes, also of base classes; empty means every exception.
@@ -54,12 +54,20 @@ def retry_delay(
         return None
     if policy.retry_on and not set(policy.retry_on) & set(error_types):
         return None
-    # The exponent is bounded, since 2.0 ** 2000 overflows long after max_delay has decided.
-    grown = policy.initial_delay * min(policy.backoff ** min(attempt - 1, 64), 1e9)
-    delay = min(grown, policy.max_delay)
+    delay = _grown(policy, attempt)
     if at_least is not None and at_least > delay * (1 - policy.jitter):
         return min(at_least, _LONGEST_ASKED) + delay * policy.jitter * chance
     return delay * (1 - policy.jitter * chance)
+
+
+def _grown(policy: RetryPolicy, attempt: int) -> timedelta:
+    """Return the delay after an attempt, without jitter."""
+    first, most = policy.initial_delay.total_seconds(), policy.max_delay.total_seconds()
+    try:
+        seconds = first * policy.backoff ** (attempt - 1)
+    except OverflowError:  # 2.0 ** 2000: max_delay has decided long before
+        seconds = most if first else 0.0
+    return policy.max_delay if seconds >= most else timedelta(seconds=seconds)
 
 
 def error_type_names(error: BaseException) -> tuple[str, ...]:

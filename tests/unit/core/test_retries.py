@@ -128,3 +128,18 @@ def test_chance_never_shortens_what_was_asked_for(
 
     assert found is not None
     assert found >= at_least - timedelta(microseconds=1)
+
+
+@given(
+    st.floats(1, allow_infinity=False),
+    st.integers(1, 10**12),
+    st.timedeltas(timedelta(0), timedelta(days=36_500)),
+)
+def test_no_policy_overflows(backoff: float, attempt: int, first: timedelta) -> None:
+    policy = RetryPolicy(max_attempts=10**13, initial_delay=first, backoff=backoff, jitter=0)
+
+    delay = retry_delay(policy, attempt=attempt, error_types=(), chance=0.0)
+
+    assert delay is not None
+    assert timedelta(0) <= delay <= policy.max_delay
+    assert delay == policy.max_delay or delay >= first
