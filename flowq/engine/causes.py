@@ -40,7 +40,8 @@ _NAMED_LIMIT: Final = 300
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 #: What runs the code of a step; step types that ship are named like anybody's code.
 _OWN: Final = tuple(
-    f"{_PACKAGE / part}" for part in ("engine/", "authoring/", "adapters/", "client/")
+    f"{_PACKAGE / part}"
+    for part in ("engine/", "authoring/", "adapters/", "client/", "entrypoints/")
 )
 #: Stands between two frames of flowq where one thread waits for another.
 _BETWEEN: Final = ("concurrent/futures/_base.py", "concurrent\\futures\\_base.py")

@@ -43,7 +43,7 @@ from flowq.engine.failure_log import log_failure
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.outages import has_ended, wait_out
-from flowq.engine.passing import PassedOn
+from flowq.engine.passing import FAILURE, PassedOn
 from flowq.engine.ports import Transaction
 from flowq.engine.rows import Claim, Outcome, StepPlace
 
@@ -55,6 +55,8 @@ _FINAL = (
     *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
     *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock, PassedOn),
 )
+#: What flowq itself keeps of a failure in the metadata of its row.
+_KEPT_NAMES = frozenset({"traceback", "causes", "item", FAILURE})
 #: After an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)
 _LONGEST_DELAY = timedelta(minutes=10)
@@ -166,8 +168,7 @@ def outcome_of(
     if isinstance(error, PassedOn):
         return error.outcome(since(started))
     metadata: dict[str, Any] = told(error)
-    if isinstance(error, StepError):
-        metadata |= error.details
+    metadata |= _details(error)
     if step.map is not None and _is_small(inputs.get(step.map.parameter)):
         metadata["item"] = inputs[step.map.parameter]
     return Outcome(
@@ -176,6 +177,20 @@ def outcome_of(
         error_message=message_of(error),
         metadata=described(metadata),
     )
+
+
+def _details(error: BaseException) -> dict[str, Any]:
+    """Return what a `StepError` says beside its text, under names that are not flowq's own.
+
+    A subclass of the user may have set anything, or have called no `__init__`.
+    """
+    try:
+        details = getattr(error, "details", None) if isinstance(error, StepError) else None
+    except Exception as broken:  # noqa: BLE001 - a property of the user's
+        details = f"cannot be read: {type_of(broken)} was raised"
+    if not isinstance(details, Mapping):
+        return {} if details is None else {"details": details}
+    return {f"{name}_" if name in _KEPT_NAMES else name: each for name, each in details.items()}
 
 
 def _failed_apart(

@@ -28,11 +28,21 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any
 
-from flowq.core.errors import LeaseLost, StepCancelled, StepError, StepTimeout
+from flowq.core.errors import (
+    LeaseLost,
+    NondeterminismError,
+    StepCancelled,
+    StepError,
+    StepTimeout,
+)
+from flowq.engine.causes import message_of
 from flowq.engine.context import StepContext, enter
 from flowq.engine.interrupts import interrupt_in
 
 logger = logging.getLogger(__name__)
+
+#: With these flowq ends or parks an attempt; what a step raises is its failure.
+_OF_FLOWQ = (LeaseLost, NondeterminismError, StepCancelled)
 
 
 class EventLoop:
@@ -224,15 +234,15 @@ class Attempt:
         self.raise_if_cancelled()
         try:
             yield
-        except LeaseLost:
-            raise
         except BaseException as error:
-            if interrupt_in(error) is not None:
+            if interrupt_in(error) is not None or (self._lost and isinstance(error, LeaseLost)):
                 raise
             self.raise_if_cancelled()
-            if isinstance(error, StepCancelled):
+            if isinstance(error, _OF_FLOWQ):
+                # Whoever has lost the lease indeed learns that from the row, when this is recorded.
                 raise StepError(
-                    "the step raised StepCancelled, and nobody has cancelled it"
+                    f"the step raised {type(error).__name__}, which is for flowq to raise: "
+                    f"{message_of(error)}"
                 ) from error
             raise
         self.raise_if_cancelled()

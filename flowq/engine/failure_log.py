@@ -1,8 +1,10 @@
 """What the log says of a step that has failed for good: one line for whoever reads it or is rung.
 
-A failure that nobody expects is an ERROR, with the traceback in the user's own code. A failure that
-the flow provides for, by `allow_failure`, by `tolerate` of a map or by a program that awaits the
-step and may catch it, is a WARNING in one line: the run goes on. The whole of it is in the row.
+A failure that nobody expects is an ERROR, with the traceback that is kept of it: bounded, without
+flowq's own frames, and a part of the message, since what formatters print of an exception has no
+bound. A failure that the flow provides for, by `allow_failure`, by `tolerate` of a map or by a
+program that awaits the step and may catch it, is a WARNING in one line: the run goes on. The whole
+of it is in the row.
 """
 
 import logging
@@ -24,7 +26,7 @@ def log_failure(claim: Claim, step: StepSpec, outcome: Outcome, *, called: bool)
     Args:
         claim: The attempt.
         step: The step.
-        outcome: What was recorded of it.
+        outcome: What was recorded of what has ended it.
         called: Whether a program has called the step.
     """
     key = claim.key if claim.map_index is None else f"{claim.key}[{claim.map_index}]"
@@ -35,9 +37,9 @@ def log_failure(claim: Claim, step: StepSpec, outcome: Outcome, *, called: bool)
         words = "%s of run %s has failed, " + provided + ": %s: %s"
         logger.warning(words, *said, extra=extra)
         return
-    # What is kept of it, not Python's own traceback, which has no bounds and flowq's frames.
-    trace = str((outcome.metadata or {}).get("traceback", "")).rstrip()
-    logger.error("%s of run %s has failed: %s: %s\n%s", *said, trace, extra=extra)
+    kept = (outcome.metadata or {}).get("traceback")
+    words = "%s of run %s has failed: %s: %s" + ("\n%s" if kept else "")
+    logger.error(words, *said, *([str(kept).rstrip()] if kept else []), extra=extra)
 
 
 def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called: bool) -> None:

@@ -22,7 +22,7 @@ from flowq.engine.registry import StepType
 from flowq.engine.rows import Claim, Outcome
 
 #: Where the metadata of a row have the failure that it has passed on.
-_FAILURE: Final = "failure"
+FAILURE: Final = "failure"
 _FIELDS: Final = frozenset(StepFailure.model_fields)
 HINT: Final = (
     "give this map tolerate= as well, or annotate the parameter `X | StepFailure` to be called"
@@ -46,7 +46,7 @@ class PassedOn(StepError):
             error_type=self.failure.error,
             error_message=f"{self.failure.message} (passed on from {self.failure.place})",
             metadata=described(
-                {"item": self.failure.item, _FAILURE: self.failure.model_dump(mode="json")}
+                {"item": self.failure.item, FAILURE: self.failure.model_dump(mode="json")}
             ),
         )
 
@@ -88,7 +88,7 @@ def refuse_failure(step: StepSpec, inputs: Mapping[str, Any]) -> None:
 
 def passed_failure(metadata: Mapping[str, Any] | None) -> StepFailure | None:
     """Return the failure that a failed row has passed on, if it has."""
-    return _from_data((metadata or {}).get(_FAILURE))
+    return _from_data((metadata or {}).get(FAILURE))
 
 
 def _from_data(data: Any) -> StepFailure | None:

@@ -63,10 +63,10 @@ def called(task: "Task[Any, Any]", args: Sequence[Any], kwargs: Mapping[str, Any
     except TaskPredicate:
         raise
     except Exception as error:
+        text = "%s, called as a Celery task, has failed: %s: %s\n%s"
         extra = {"action": "call", "task_id": task.request.id}
         said = (name, type_of(error), message_of(error), told(error)["traceback"].rstrip())
-        words = "%s, called as a Celery task, has failed: %s: %s\n%s"
-        logger.error(words, *said, extra=extra)  # noqa: TRY400 - that traceback has no bounds
+        logger.error(text, *said, extra=extra)  # noqa: TRY400 - in the message, and bounded
         raise
 
 

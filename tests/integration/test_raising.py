@@ -1,6 +1,7 @@
 """Whatever a step raises fails it once, or is retried as any failure; nothing else ends with it."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from flowq import flow, step
+from flowq.core.errors import LeaseLost, NondeterminismError, StepCancelled, StepError
 from flowq.core.states import RunState, StepState
 from tests.integration.playing import Played, Stage
 from tests.raising import ERRORS, class_of, raised
@@ -187,3 +189,106 @@ def test_what_a_step_raises_is_retried_as_any_failure(stage: Stage, name: str) -
 
     assert played.step("again_and_again").attempts == 3
     assert calls == [name] * 3
+
+
+class WithoutInit(StepError):
+    """Its maker calls no `__init__` of flowq's."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+
+class OddDetails(StepError):
+    """Its details are no mapping."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.details = "a text"  # type: ignore[assignment]
+
+
+class BrokenDetails(StepError):
+    """Its details cannot be read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "details":
+            raise RuntimeError(name)
+        return super().__getattribute__(name)
+
+
+class NamesOfFlowq(StepError):
+    """Its details have the names of what flowq keeps of a failure."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code, details={"traceback": 5, "causes": "x", "failure": 1, "mine": 2})
+
+
+OF_FLOWQ = (LeaseLost, NondeterminismError, StepCancelled)
+OF_USERS = (WithoutInit, OddDetails, BrokenDetails, NamesOfFlowq)
+
+
+@step
+def own(number: int) -> None:
+    calls.append("own")
+    raise (*OF_FLOWQ, *OF_USERS)[number]("mine")
+
+
+@step
+async def own_async(number: int) -> None:
+    calls.append("own")
+    raise (*OF_FLOWQ, *OF_USERS)[number]("mine")
+
+
+@flow
+def owns(number: int) -> None:
+    return own(number)
+
+
+@flow
+def owns_async(number: int) -> None:
+    own_async(number)
+
+
+@pytest.mark.parametrize("played", [owns, owns_async])
+@pytest.mark.parametrize("number", range(len(OF_FLOWQ) + len(OF_USERS)))
+def test_errors_of_flowq_that_a_step_raises_are_its_failure(
+    stage: Stage, played: Any, number: int
+) -> None:
+    calls.clear()
+    run = stage.play(played, number=number)
+
+    row = run.step("own" if played is owns else "own_async")
+    assert (run.status, row.status, calls) == (RunState.FAILED, StepState.FAILED, ["own"])
+    assert "mine" in (row.error_message or "") or number == len(OF_FLOWQ)
+    assert isinstance(row.metadata["traceback"], str)
+    assert "causes" not in row.metadata or isinstance(row.metadata["causes"], list)
+
+
+def test_details_keep_their_place_beside_what_flowq_keeps(stage: Stage) -> None:
+    row = stage.play(owns, number=len(OF_FLOWQ) + OF_USERS.index(NamesOfFlowq)).step("own")
+
+    kept = {name: value for name, value in row.metadata.items() if name != "traceback"}
+    assert kept == {"traceback_": 5, "causes_": "x", "failure_": 1, "mine": 2}
+
+
+@step
+def many_members() -> None:
+    raise ExceptionGroup("many", [ValueError(str(number) * 50) for number in range(10_000)])
+
+
+@flow
+def raises_many() -> None:
+    return many_members()
+
+
+def test_log_of_a_failure_is_bounded_and_names_run_and_step(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = stage.play(raises_many)
+
+    [record] = [one for one in caplog.records if one.levelname == "ERROR"]
+    line = logging.Formatter().format(record)
+    assert len(line) < 10_000
+    assert line.startswith(f"many_members of run {run.id} has failed: ExceptionGroup: many")
+    assert "10,000 ----" in line
+    assert run.step("many_members").metadata["traceback"].rstrip() in line
+    assert (record.action, record.step) == ("fail", "many_members")  # type: ignore[attr-defined]
