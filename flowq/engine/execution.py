@@ -240,9 +240,10 @@ class Attempt:
             self.raise_if_cancelled()
             if isinstance(error, _OF_FLOWQ):
                 # Whoever has lost the lease indeed learns that from the row, when this is recorded.
+                is_cancel = isinstance(error, StepCancelled)
+                reason = "nobody has cancelled it" if is_cancel else "only flowq raises that"
                 raise StepError(
-                    f"the step raised {type(error).__name__}, which is for flowq to raise: "
-                    f"{message_of(error)}"
+                    f"the step raised {type(error).__name__}, and {reason}: {message_of(error)}"
                 ) from error
             raise
         self.raise_if_cancelled()
