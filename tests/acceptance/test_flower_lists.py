@@ -205,6 +205,11 @@ def test_pages_keep_their_filters(site: Site) -> None:
     assert expected[50:] == site.get(answer.link("Older →")).runs
 
 
+def _within_an_hour(number: int) -> bool:
+    """Tell of a run whether it began in the last hour, as seen now: the suite may take a while."""
+    return NOW - timedelta(minutes=number) > datetime.now(UTC) - timedelta(hours=1)
+
+
 @pytest.mark.parametrize(
     "filters, wanted",
     [
@@ -212,7 +217,7 @@ def test_pages_keep_their_filters(site: Site) -> None:
         ({"state": "open"}, lambda n: n in (1, 2)),
         ({"flow": WEEKLY}, lambda n: n % 10 == 0),
         ({"user": "bob <i>", "state": "failed"}, lambda n: n % 21 == 0),
-        ({"within": "hour", "state": "failed"}, lambda n: n % 7 == 0 and n < 60),
+        ({"within": "hour", "state": "failed"}, lambda n: n % 7 == 0 and _within_an_hour(n)),
         ({"text": "WEEKLY <B>"}, lambda n: n % 10 == 0),
         ({"text": "100% of"}, lambda n: n % 7 == 0),
         ({"text": "of <14>"}, lambda n: n == 14),
@@ -309,7 +314,7 @@ def test_nothing_has_run_yet(cluster: Cluster) -> None:
         (query(before="1"), 400, "no page of this list"),
         (query(within="year"), 400, "“year”"),
         (query(text="x" * 300), 400, "longer than 200"),
-        (query(text="%_\\' \x00"), 200, "No run matches"),
+        (query(text="%_\\' "), 200, "No run matches"),
         (query(before="0" * 32), 200, "No run matches"),
         ("/flows/cost?window=year", 400, "“year”"),
         ("/flows/by-name/nothing", 404, "no run of a flow 'nothing'"),
@@ -344,12 +349,12 @@ def test_page_of_a_flow(site: Site) -> None:
 def test_page_of_costs(site: Site) -> None:
     answer = site.get("/flows/cost")
 
-    assert "Cost $2.50 without 1 call whose cost is unknown" in answer.words
+    assert "Cost $2.50 + 1 unknown without 1 call whose cost is unknown" in answer.words
     assert "$0.7500 1 result taken, 70 tokens" in answer.words
     assert "openai:known 2 3,000 $2.50" in answer.words
-    assert "openai:nameless 1 1,500 1 unknown" in answer.words
+    assert "openai:nameless 1 1,500 unknown" in answer.words
     assert f"{(NOW - timedelta(days=3)).date()}: $1.25, 1 call" in answer.words
-    assert f"{NOW.date()}: $1.25, 2 calls, 1 unknown" in answer.words
+    assert f"{NOW.date()}: $1.25 + 1 unknown, 2 calls" in answer.words
     assert f"{(NOW - timedelta(days=1)).date()}: $0, 0 calls" in answer.words
     assert "$1.50 of $4.00 $2.50" in answer.words
     assert "Cost $1.25" not in site.get(query(user="ada").replace("flows?", "flows/cost?")).words

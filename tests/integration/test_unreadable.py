@@ -103,14 +103,17 @@ PLAYS: Final = {
 def database(database_url: str) -> Iterator[SqlRecords]:
     """Rows that do not fit together are the point, so nothing looks after the invariants."""
     database = SqlRecords(database_url)
+    others = _heartbeats()
     yield database
     # A heartbeat that asks at this moment would lose its connection; it ends with the last lease.
-    wait_until(_no_heartbeat, what="no step runs any more")
-    database.close()
+    try:
+        wait_until(lambda: _heartbeats() <= others, what="no step runs any more")
+    finally:
+        database.close()
 
 
-def _no_heartbeat() -> bool:
-    return not any(one.name == "flowq-leases" for one in threading.enumerate())
+def _heartbeats() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name == "flowq-leases"}
 
 
 def another_process(database: SqlRecords) -> Stage:
