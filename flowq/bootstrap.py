@@ -48,7 +48,7 @@ from flowq.core.redis_address import RedisAddress, read_redis
 from flowq.core.setting_errors import invalid_settings
 from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.ports import Dispatcher, ObjectStore
+from flowq.engine.ports import Dispatcher
 from flowq.engine.registry import registry
 from flowq.engine.results import Results
 from flowq.engine.sweeper import Sweeper
@@ -263,10 +263,6 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     address, prefix = redis_address(), redis_prefix()
     store = open_store(chosen.results_url)  # looks at the URL alone
 
-    @cache
-    def objects() -> ObjectStore:
-        return store
-
     if chosen.faults:
         faults.install(
             injected_faults.hook(injected_faults.parse(chosen.faults), chosen.home / "faults")
@@ -290,7 +286,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
         ),
         results=Results(
             RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds), prefix),
-            objects,
+            lambda: store,
             chosen.result_threshold_bytes,
             chosen.result_inline_bytes,
         ),
