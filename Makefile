@@ -28,14 +28,12 @@ test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
 	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-lowest: ## Run the suite on the oldest libraries that are promised
-	@# Types are checked against the newest libraries only: old ones tell less of theirs.
-	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1 \
-	    ARGS='--deselect "tests/unit/test_architecture.py::test_tool_finds_nothing[types]" $(ARGS)'
+	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1
 
 chaos: $(DEV) ## Break whatever can break, and show what it cost
 	@FLOWQ_SEEDS=$${FLOWQ_SEEDS:-50000} $(BIN)/python -m pytest -m "" tests/chaos $(ARGS)
 
-check: lint test ## Run all that CI runs, fastest first
+check: lint test ## Run all that CI runs: the linters and the tests, each once
 
 lint: $(DEV) ## Check format, style, types and imports
 	$(BIN)/ruff format --check .

@@ -1,4 +1,7 @@
-"""The house keeps its shape: floors, sizes, style, types, and what an import costs."""
+"""The house keeps its shape: sizes, head comments, and what an import costs.
+
+Floors, format, style and types are kept by the tools of `make lint`.
+"""
 
 import ast
 import subprocess
@@ -9,7 +12,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 
 MODULES = sorted((ROOT / "flowq").rglob("*.py"))
 LONGEST_MODULE = 400
@@ -24,27 +26,6 @@ def functions(module: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["lint-imports --no-logo", "ruff format --check .", "ruff check .", "mypy"],
-    ids=["imports go down only", "format", "style", "types"],
-)
-def test_tool_finds_nothing(command: str) -> None:
-    """The tools of `make lint` have nothing to say."""
-    program, *arguments = command.split()
-
-    done = subprocess.run(
-        [str(BIN / program), *arguments],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-    assert 0 == done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("module", MODULES, ids=relative)
