@@ -1,4 +1,4 @@
-"""Runs flowq's migrations; called by `flowq.adapters.records.migrations` or by Alembic's command.
+"""Runs flowq's migrations; called by `flowq db upgrade` or by Alembic's own command.
 
 The URL comes from FLOWQ_DATABASE_URL unless the caller gives one. Only flowq's own tables are
 looked at, so autogenerate is safe in a database that it shares with others. All of it is one
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine
 
 from alembic import context
-from flowq.adapters.records.connecting import begin_on, open_engine, read_url
-from flowq.adapters.records.models import VERSION_TABLE, Base
+from flowq.adapters.records.connections.engine import begin_on, open_engine, read_url
+from flowq.adapters.records.sql.tables import VERSION_TABLE, Base
 from flowq.settings import Settings
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from flowq.adapters.records import migrations
+from flowq.adapters.records.migrations import migrate
 from tests import servers
 from tests.servers import postgres, valkey
 
@@ -33,7 +33,7 @@ def infrastructure() -> Iterator[None]:
             FLOWQ_HOME=folder,
             BENCH_REDIS=redis_url,
         )
-        migrations.upgrade(url)
+        migrate.upgrade(url)
         yield
 
 

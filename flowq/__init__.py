@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowq import errors
-    from flowq.authoring.base_flow import BaseFlow
-    from flowq.authoring.base_steps import BaseStep
-    from flowq.authoring.caching import Cache
+    from flowq.authoring.calls.refs import Ref, length
+    from flowq.authoring.definitions.base_flow import BaseFlow
+    from flowq.authoring.definitions.base_steps import BaseStep
+    from flowq.authoring.definitions.caching import Cache
+    from flowq.authoring.definitions.flows import AsyncFlow, Flow, flow
+    from flowq.authoring.definitions.limiting import Concurrency, Rate
+    from flowq.authoring.definitions.llm_steps import (
+        ImageStep,
+        NewsStep,
+        StructuredStep,
+        UnstructuredStep,
+    )
+    from flowq.authoring.definitions.steps import Step, step
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
-    from flowq.authoring.flows import AsyncFlow, Flow, flow
-    from flowq.authoring.limiting import Concurrency, Rate
-    from flowq.authoring.llm_steps import ImageStep, NewsStep, StructuredStep, UnstructuredStep
-    from flowq.authoring.refs import Ref, length
-    from flowq.authoring.steps import Step, step
     from flowq.client import Run
-    from flowq.core.budgets import Budget
-    from flowq.core.failures import StepFailure
+    from flowq.core.limits.budgets import Budget
+    from flowq.core.results import StepFailure
     from flowq.core.retries import RetryPolicy
-    from flowq.engine.blocking import allow_waiting
+    from flowq.engine.runtime.blocking import allow_waiting
     from flowq.entrypoints.worker import celery_app, install
     from flowq.llm.results import NewsItem, StepResult, StepType
 
@@ -67,37 +72,37 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncFlow": "flowq.authoring.flows",
-    "BaseFlow": "flowq.authoring.base_flow",
-    "BaseStep": "flowq.authoring.base_steps",
-    "Budget": "flowq.core.budgets",
-    "Cache": "flowq.authoring.caching",
-    "Concurrency": "flowq.authoring.limiting",
-    "Flow": "flowq.authoring.flows",
-    "ImageStep": "flowq.authoring.llm_steps",
+    "AsyncFlow": "flowq.authoring.definitions.flows",
+    "BaseFlow": "flowq.authoring.definitions.base_flow",
+    "BaseStep": "flowq.authoring.definitions.base_steps",
+    "Budget": "flowq.core.limits.budgets",
+    "Cache": "flowq.authoring.definitions.caching",
+    "Concurrency": "flowq.authoring.definitions.limiting",
+    "Flow": "flowq.authoring.definitions.flows",
+    "ImageStep": "flowq.authoring.definitions.llm_steps",
     "NewsItem": "flowq.llm.results",
-    "NewsStep": "flowq.authoring.llm_steps",
-    "Rate": "flowq.authoring.limiting",
-    "Ref": "flowq.authoring.refs",
+    "NewsStep": "flowq.authoring.definitions.llm_steps",
+    "Rate": "flowq.authoring.definitions.limiting",
+    "Ref": "flowq.authoring.calls.refs",
     "RetryPolicy": "flowq.core.retries",
     "Run": "flowq.client",
-    "Step": "flowq.authoring.steps",
-    "StepFailure": "flowq.core.failures",
+    "Step": "flowq.authoring.definitions.steps",
+    "StepFailure": "flowq.core.results",
     "StepResult": "flowq.llm.results",
     "StepType": "flowq.llm.results",
-    "StructuredStep": "flowq.authoring.llm_steps",
-    "UnstructuredStep": "flowq.authoring.llm_steps",
-    "allow_waiting": "flowq.engine.blocking",
+    "StructuredStep": "flowq.authoring.definitions.llm_steps",
+    "UnstructuredStep": "flowq.authoring.definitions.llm_steps",
+    "allow_waiting": "flowq.engine.runtime.blocking",
     "celery_app": "flowq.entrypoints.worker",
     "continue_as_new": "flowq.authoring.durable",
-    "flow": "flowq.authoring.flows",
+    "flow": "flowq.authoring.definitions.flows",
     "install": "flowq.entrypoints.worker",
-    "length": "flowq.authoring.refs",
+    "length": "flowq.authoring.calls.refs",
     "now": "flowq.authoring.durable",
     "random": "flowq.authoring.durable",
     "signal": "flowq.authoring.durable",
     "sleep": "flowq.authoring.durable",
-    "step": "flowq.authoring.steps",
+    "step": "flowq.authoring.definitions.steps",
     "uuid": "flowq.authoring.durable",
 }
 

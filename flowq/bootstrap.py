@@ -43,15 +43,15 @@ from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
+from flowq.core.addresses.redis import RedisAddress, read_redis
+from flowq.core.addresses.setting_errors import invalid_settings
 from flowq.core.errors import InvalidFlow
-from flowq.core.redis_address import RedisAddress, read_redis
-from flowq.core.setting_errors import invalid_settings
 from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import Dispatcher
-from flowq.engine.registry import registry
-from flowq.engine.results import Results
-from flowq.engine.sweeper import Sweeper
+from flowq.engine.registry.registry import registry
+from flowq.engine.results.store import Results
+from flowq.engine.sweeper.sweep import Sweeper
 from flowq.settings import Settings
 
 #: Steps that run at once for `execute`; most of them wait for something.

@@ -16,11 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from flowq.core.addresses import HostRule, host_rules
-from flowq.core.budgets import BudgetAction, BudgetSpec
+from flowq.core.addresses.hosts import HostRule, host_rules
+from flowq.core.addresses.redis import read_redis
 from flowq.core.errors import InvalidSetting
-from flowq.core.prices import Price
-from flowq.core.redis_address import read_redis
+from flowq.core.limits.budgets import BudgetAction, BudgetSpec
+from flowq.core.usage import Price
 
 #: What the names of times end with, in seconds.
 _UNITS: Final = {"seconds": 1, "hours": 3_600, "days": 86_400}
@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         frozen=True,
         env_ignore_empty=True,
         protected_namespaces=(),
-        # A value may hold a password: `flowq.core.setting_errors` says which is shown.
+        # A value may hold a password: `flowq.core.addresses.setting_errors` says which is shown.
         hide_input_in_errors=True,
     )
 

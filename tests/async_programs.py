@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import flowq
 from flowq import flow, step
-from flowq.authoring.flows import Flow
+from flowq.authoring.definitions.flows import Flow
 from flowq.core.errors import StepFailed
 from flowq.core.retries import RetryPolicy
 from flowq.core.states import RunState

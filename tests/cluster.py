@@ -22,15 +22,15 @@ from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.events.memory import MemoryEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
-from flowq.authoring.flows import Flow
+from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import runs
+from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.finish import output
-from flowq.engine.registry import registry
-from flowq.engine.results import Results
-from flowq.engine.rows import RunView, StepView
+from flowq.engine.model.rows import RunView, StepView
+from flowq.engine.registry.registry import registry
+from flowq.engine.results.store import Results
+from flowq.engine.runs import submission
 from tests import servers
 from tests.waiting import wait_until
 
@@ -91,7 +91,7 @@ class Cluster:
 
     def submit(self, flow: Flow[..., Any], **inputs: Any) -> RunId:
         """Submit a run."""
-        return runs.submit(self.engine, flow.type, inputs)
+        return submission.submit(self.engine, flow.type, inputs)
 
     def view(self, run_id: RunId) -> RunView:
         """The run as it stands now."""

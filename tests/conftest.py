@@ -18,7 +18,7 @@ from playwright.sync_api import Browser
 from sqlalchemy import URL
 
 from flowq import bootstrap, testing
-from flowq.adapters.records import migrations
+from flowq.adapters.records.migrations import migrate
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests import servers
 from tests.browsers import chromium
@@ -73,7 +73,7 @@ def postgres_template(postgres_server: URL) -> Iterator[str]:
     """The name of a migrated database that others are copied from."""
     name = f"flowq_template_{uuid4().hex}"
     servers.administer(postgres_server, "CREATE DATABASE {}", name)
-    migrations.upgrade(servers.database(postgres_server, name))
+    migrate.upgrade(servers.database(postgres_server, name))
     yield name
     servers.administer(postgres_server, "DROP DATABASE {} WITH (FORCE)", name)
 
@@ -100,7 +100,7 @@ def empty_postgres_url(postgres_server: URL) -> Iterator[str]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file that others are copied from."""
     file = tmp_path_factory.mktemp("sqlite") / "template.db"
-    migrations.upgrade(f"sqlite:///{file}")
+    migrate.upgrade(f"sqlite:///{file}")
     return file
 
 

@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowq.core.failures import StepFailure
 from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
+from flowq.core.results import StepFailure
 from flowq.core.states import RunState, StepState
+from flowq.engine.advance.finish import output
+from flowq.engine.advance.resolve import load
 from flowq.engine.engine import Engine
-from flowq.engine.finish import output
-from flowq.engine.rows import StoredStep
-from flowq.engine.values import load
+from flowq.engine.model.rows import StoredStep
 from tests.programs import Node, Program, flatten, planned
 
 COMPLETED, FAILED, SKIPPED = StepState.COMPLETED, StepState.FAILED, StepState.SKIPPED

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from flowq.engine.engine import Definitions, Policies
-from flowq.engine.invariants import check
 from flowq.engine.ports import Records
+from flowq.engine.sweeper.invariants import check
 
 
 def assert_invariants(

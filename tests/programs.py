@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from flowq import flow, step
-from flowq.authoring.flows import Flow
+from flowq.authoring.definitions.flows import Flow
 from flowq.core.retries import RetryPolicy
-from flowq.engine.context import StepContext
+from flowq.engine.runtime.context import StepContext
 
 Program = dict[str, Any]
 Node = dict[str, Any]

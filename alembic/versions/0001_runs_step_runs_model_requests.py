@@ -7,12 +7,15 @@ Revises:
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import Money, UtcDateTime
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
+MONEY = sa.Numeric(18, 9).with_variant(sa.BigInteger(), "sqlite")
 
 JSON = sa.JSON(none_as_null=True)
 OPEN = sa.text("status IN ('pending', 'queued', 'running', 'retrying', 'waiting')")
@@ -39,12 +42,12 @@ def upgrade() -> None:
         sa.Column("step_progress", sa.Integer(), nullable=False),
         sa.Column("total_steps", sa.Integer(), nullable=True),
         sa.Column("progress_percentage", sa.Double(), nullable=False),
-        sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("started_at", UtcDateTime(), nullable=True),
-        sa.Column("completed_at", UtcDateTime(), nullable=True),
-        sa.Column("last_heartbeat", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UTC_DATETIME, nullable=False),
+        sa.Column("started_at", UTC_DATETIME, nullable=True),
+        sa.Column("completed_at", UTC_DATETIME, nullable=True),
+        sa.Column("last_heartbeat", UTC_DATETIME, nullable=True),
         sa.Column("total_tokens", sa.BigInteger(), nullable=False),
-        sa.Column("total_cost", Money(), nullable=False),
+        sa.Column("total_cost", MONEY, nullable=False),
         sa.Column("execution_time_ms", sa.Integer(), nullable=True),
         sa.Column("inputs", JSON, nullable=False),
         sa.Column("outputs", JSON, nullable=True),
@@ -54,10 +57,10 @@ def upgrade() -> None:
         sa.Column("parent_step_run_id", sa.Uuid(), nullable=True),
         sa.Column("idempotency_key", sa.String(length=200), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("deadline", UtcDateTime(), nullable=True),
-        sa.Column("budget_usd", Money(), nullable=True),
+        sa.Column("deadline", UTC_DATETIME, nullable=True),
+        sa.Column("budget_usd", MONEY, nullable=True),
         sa.Column("budget_tokens", sa.Integer(), nullable=True),
-        sa.Column("cancel_requested_at", UtcDateTime(), nullable=True),
+        sa.Column("cancel_requested_at", UTC_DATETIME, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_flow_runs"),
     )
     op.create_index("ix_flow_runs_flow_name_id", "flow_runs", ["flow_name", "id"])
@@ -79,11 +82,11 @@ def upgrade() -> None:
         sa.Column("input_tokens", sa.Integer(), nullable=False),
         sa.Column("output_tokens", sa.Integer(), nullable=False),
         sa.Column("cached_tokens", sa.Integer(), nullable=False),
-        sa.Column("cost", Money(), nullable=True),
+        sa.Column("cost", MONEY, nullable=True),
         sa.Column("cost_status", sa.String(length=20), nullable=False),
         sa.Column("latency_ms", sa.Integer(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
-        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("created_at", UTC_DATETIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_llm_requests"),
     )
     op.create_index("ix_llm_requests_created_at", "llm_requests", ["created_at"])
@@ -100,24 +103,24 @@ def upgrade() -> None:
         sa.Column("inputs", JSON, nullable=True),
         sa.Column("outputs", JSON, nullable=True),
         sa.Column("tokens_used", sa.BigInteger(), nullable=False),
-        sa.Column("cost_estimate", Money(), nullable=False),
+        sa.Column("cost_estimate", MONEY, nullable=False),
         sa.Column("execution_time_ms", sa.Integer(), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("step_metadata", JSON, nullable=True),
-        sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("completed_at", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UTC_DATETIME, nullable=False),
+        sa.Column("completed_at", UTC_DATETIME, nullable=True),
         sa.Column("step_key", sa.String(length=200), nullable=False),
         sa.Column("map_index", sa.Integer(), nullable=True),
         sa.Column("map_size", sa.Integer(), nullable=True),
         sa.Column("batch_id", sa.String(length=64), nullable=True),
         sa.Column("pending_dependencies", sa.Integer(), nullable=False),
         sa.Column("advanced", sa.Boolean(), nullable=False),
-        sa.Column("started_at", UtcDateTime(), nullable=True),
+        sa.Column("started_at", UTC_DATETIME, nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("recoveries", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.Uuid(), nullable=True),
-        sa.Column("lease_expires_at", UtcDateTime(), nullable=True),
-        sa.Column("wake_at", UtcDateTime(), nullable=True),
+        sa.Column("lease_expires_at", UTC_DATETIME, nullable=True),
+        sa.Column("wake_at", UTC_DATETIME, nullable=True),
         sa.Column("worker", sa.String(length=200), nullable=True),
         sa.Column("result", JSON, nullable=True),
         sa.Column("error_type", sa.String(length=200), nullable=True),

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
 
 SENT = "status IN ('queued', 'retrying')"
 DUTIES = ("collect", "inspect")
@@ -53,7 +55,7 @@ def upgrade() -> None:
     duties = op.create_table(
         "flow_duties",
         sa.Column("name", sa.String(length=50), nullable=False),
-        sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("due_at", UTC_DATETIME, nullable=False),
         sa.Column("position", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_flow_duties"),
     )

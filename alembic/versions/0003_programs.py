@@ -7,12 +7,14 @@ Revises: 0002
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
 
 TABLE = "flow_step_runs"
 #: Name, columns, condition.
@@ -25,7 +27,7 @@ INDEXES = (
 def upgrade() -> None:
     op.add_column(TABLE, sa.Column("spec", sa.JSON(none_as_null=True), nullable=True))
     op.add_column(TABLE, sa.Column("observed", sa.Integer(), nullable=True))
-    op.add_column(TABLE, sa.Column("shielded_until", UtcDateTime(), nullable=True))
+    op.add_column(TABLE, sa.Column("shielded_until", UTC_DATETIME, nullable=True))
     for name, columns, condition in INDEXES:
         where = sa.text(condition)
         op.create_index(name, TABLE, columns, postgresql_where=where, sqlite_where=where)

@@ -7,12 +7,14 @@ Revises: 0003
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import UtcDateTime
 
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
 
 OPEN = "consumed_by IS NULL"
 
@@ -24,8 +26,8 @@ def upgrade() -> None:
         sa.Column("flow_run_id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("payload", sa.JSON(), nullable=True),
-        sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("consumed_at", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UTC_DATETIME, nullable=False),
+        sa.Column("consumed_at", UTC_DATETIME, nullable=True),
         sa.Column("consumed_by", sa.Uuid(), nullable=True),
         sa.ForeignKeyConstraint(
             ["flow_run_id"],

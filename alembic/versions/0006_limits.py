@@ -7,19 +7,22 @@ Revises: 0005
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import Money, UtcDateTime
 
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
 
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
+MONEY = sa.Numeric(18, 9).with_variant(sa.BigInteger(), "sqlite")
+
 
 def upgrade() -> None:
     op.add_column("flow_runs", sa.Column("budget_action", sa.String(length=10), nullable=True))
     op.add_column("flow_step_runs", sa.Column("cached_from", sa.Uuid(), nullable=True))
     op.add_column("flow_step_runs", sa.Column("saved_tokens", sa.BigInteger(), nullable=True))
-    op.add_column("flow_step_runs", sa.Column("saved_cost", Money(), nullable=True))
+    op.add_column("flow_step_runs", sa.Column("saved_cost", MONEY, nullable=True))
     where = sa.text("cached_from IS NOT NULL")
     op.create_index(
         "ix_flow_step_runs_cached_from",
@@ -33,12 +36,12 @@ def upgrade() -> None:
         sa.Column("step_run_id", sa.Uuid(), nullable=False),
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("step_name", sa.String(length=200), nullable=False),
-        sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("created_at", UTC_DATETIME, nullable=False),
+        sa.Column("expires_at", UTC_DATETIME, nullable=False),
         sa.Column("result", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("outputs", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("tokens", sa.BigInteger(), nullable=False),
-        sa.Column("cost", Money(), nullable=False),
+        sa.Column("cost", MONEY, nullable=False),
         sa.PrimaryKeyConstraint("step_run_id", name="pk_flow_cached_results"),
     )
     op.create_index(
@@ -51,8 +54,8 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("step_run_id", sa.Uuid(), nullable=True),
         sa.Column("token", sa.Uuid(), nullable=True),
-        sa.Column("free_at", UtcDateTime(), nullable=False),
-        sa.Column("used_at", UtcDateTime(), nullable=True),
+        sa.Column("free_at", UTC_DATETIME, nullable=False),
+        sa.Column("used_at", UTC_DATETIME, nullable=True),
         sa.PrimaryKeyConstraint("key", "number", name="pk_flow_slots"),
     )
     op.create_index("ix_flow_slots_key_free_at", "flow_slots", ["key", "free_at"])
@@ -63,8 +66,8 @@ def upgrade() -> None:
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("per_seconds", sa.Double(), nullable=True),
         sa.Column("number", sa.Integer(), nullable=True),
-        sa.Column("turn_at", UtcDateTime(), nullable=True),
-        sa.Column("since", UtcDateTime(), nullable=False),
+        sa.Column("turn_at", UTC_DATETIME, nullable=True),
+        sa.Column("since", UTC_DATETIME, nullable=False),
         sa.ForeignKeyConstraint(
             ["step_run_id"],
             ["flow_step_runs.id"],
@@ -77,10 +80,10 @@ def upgrade() -> None:
     op.create_table(
         "flow_meters",
         sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("began_at", UtcDateTime(), nullable=False),
+        sa.Column("began_at", UTC_DATETIME, nullable=False),
         sa.Column("used", sa.BigInteger(), nullable=False),
         sa.Column("used_before", sa.BigInteger(), nullable=False),
-        sa.Column("cost", Money(), nullable=False),
+        sa.Column("cost", MONEY, nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_flow_meters"),
     )
 

@@ -7,12 +7,14 @@ Revises: 0006
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import UtcDateTime
 
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
+
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
 
 
 def upgrade() -> None:
@@ -22,8 +24,8 @@ def upgrade() -> None:
         sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("flow_run_id", sa.Uuid(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("claimed_at", UtcDateTime(), nullable=False),
-        sa.Column("ended_at", UtcDateTime(), nullable=False),
+        sa.Column("claimed_at", UTC_DATETIME, nullable=False),
+        sa.Column("ended_at", UTC_DATETIME, nullable=False),
         sa.Column("worker", sa.String(length=200), nullable=True),
         sa.Column("outcome", sa.String(length=20), nullable=False),
         sa.Column("error_type", sa.String(length=200), nullable=True),

@@ -9,17 +9,19 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import UtcDateTime
 
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
+
 DUTIES = sa.table(
     "flow_duties",
     sa.column("name", sa.String()),
-    sa.column("due_at", UtcDateTime()),
+    sa.column("due_at", UTC_DATETIME),
     sa.column("position", sa.Text()),
 )
 
@@ -28,8 +30,8 @@ def upgrade() -> None:
     op.create_table(
         "flow_token_uses",
         sa.Column("key", sa.String(length=200), nullable=False),
-        sa.Column("began_at", UtcDateTime(), nullable=False),
-        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("began_at", UTC_DATETIME, nullable=False),
+        sa.Column("expires_at", UTC_DATETIME, nullable=False),
         sa.Column("used", sa.BigInteger(), nullable=False),
         sa.Column("tokens", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),

@@ -7,12 +7,14 @@ Revises: 0009
 import sqlalchemy as sa
 
 from alembic import op
-from flowq.adapters.records.types import UtcDateTime
 
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
+
+#: Column types as they were at this revision; history imports no live code.
+UTC_DATETIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
 
 _OF_STEPS = """
     UPDATE flow_step_runs SET unpriced_calls = (
@@ -31,7 +33,7 @@ def upgrade() -> None:
     for table in ("flow_step_runs", "flow_runs"):
         column = sa.Column("unpriced_calls", sa.BigInteger(), nullable=False, server_default="0")
         op.add_column(table, column)
-    op.add_column("flow_step_runs", sa.Column("first_started_at", UtcDateTime(), nullable=True))
+    op.add_column("flow_step_runs", sa.Column("first_started_at", UTC_DATETIME, nullable=True))
     op.execute(_OF_STEPS)
     op.execute(_OF_RUNS)
 

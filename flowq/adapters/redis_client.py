@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from flowq.core.redis_address import RedisAddress
+from flowq.core.addresses.redis import RedisAddress
 
 _SECONDS: Final = 3.0
 #: Seconds that a caller waits for a connection of the pool.

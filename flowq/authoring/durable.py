@@ -18,13 +18,13 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from flowq.adapters import world
-from flowq.authoring.options import Duration, duration, timeout_of
-from flowq.authoring.tracing import PLAIN_PROGRAM, active, caller
+from flowq.adapters import clock
+from flowq.authoring.calls.options import Duration, duration, timeout_of
+from flowq.authoring.calls.tracing import PLAIN_PROGRAM, active, caller
 from flowq.core.errors import InvalidFlow, StepError
 from flowq.core.spec import StepKind, StepSpec
-from flowq.engine.codecs import adapter_for, coerce
 from flowq.engine.replay import Awaited, ContinueAsNew, Execution
+from flowq.engine.results.codecs import adapter_for, coerce
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def now() -> datetime:
         InvalidFlow: no `async def` flow runs here.
     """
     program = _program("now")
-    return program.now if program else world.now()
+    return program.now if program else clock.now()
 
 
 def uuid() -> UUID:
@@ -51,7 +51,7 @@ def uuid() -> UUID:
         InvalidFlow: no `async def` flow runs here.
     """
     program = _program("uuid")
-    return UUID(bytes=program.draw()[:16], version=4) if program else world.uuid()
+    return UUID(bytes=program.draw()[:16], version=4) if program else clock.uuid()
 
 
 def random() -> float:
@@ -63,7 +63,7 @@ def random() -> float:
         InvalidFlow: no `async def` flow runs here.
     """
     program = _program("random")
-    return (int.from_bytes(program.draw()[:8], "big") >> 11) / 2**53 if program else world.chance()
+    return (int.from_bytes(program.draw()[:8], "big") >> 11) / 2**53 if program else clock.chance()
 
 
 def sleep(time: Duration) -> Coroutine[Any, Any, None]:

@@ -1,7 +1,7 @@
 """The client in async code: nothing here blocks the event loop.
 
 The engine is synchronous. What takes a moment runs in a thread of the loop's pool; what may take
-long, the end of a run, is waited for by `flowq.engine.ends`.
+long, the end of a run, is waited for by `flowq.engine.runtime.ends`.
 """
 
 import asyncio

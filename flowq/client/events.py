@@ -9,8 +9,8 @@ from flowq import bootstrap
 from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
-from flowq.engine.blocking import would_block
-from flowq.engine.following import follow
+from flowq.engine.events.follow import follow
+from flowq.engine.runtime.blocking import would_block
 
 #: Events that a thread reads ahead of async code.
 _AHEAD = 1_000

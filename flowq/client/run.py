@@ -18,12 +18,13 @@ from flowq.client.events import RunEvents, refuse_to_hold_a_worker
 from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import budgets, cancel, pause, signals
-from flowq.engine.codecs import adapter_for, coerce
-from flowq.engine.finish import output
-from flowq.engine.registry import registry
-from flowq.engine.rows import RunView
-from flowq.engine.waiting import timed_out
+from flowq.engine.advance.finish import output
+from flowq.engine.attempts import budgets
+from flowq.engine.model.rows import RunView
+from flowq.engine.registry.registry import registry
+from flowq.engine.results.codecs import adapter_for, coerce
+from flowq.engine.runs import cancel, pause, signals
+from flowq.engine.waits.explain import timed_out
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)

@@ -10,13 +10,13 @@ from flowq.client.run import LOOK_AGAIN, Run
 from flowq.core.errors import RunFailed
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
-from flowq.engine import runs
-from flowq.engine.registry import FlowType, registry
-from flowq.engine.submission import SubmitOptions
+from flowq.engine.registry.registry import FlowType, registry
+from flowq.engine.runs import submission as runs
+from flowq.engine.runs.options import SubmitOptions
 
 
 def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:
-    """Start a run and return its handle; raises what `flowq.engine.runs.submit` raises."""
+    """Start a run and return its handle; raises what the engine's `submit` raises."""
     bootstrap.refuse_eager()
     registry.check_steps()
     return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)

@@ -42,7 +42,7 @@ which ends the code of a step and is no `Exception`.
 from datetime import timedelta
 from typing import Any
 
-from flowq.core.visible import visible
+from flowq.core.text.visible import visible
 
 
 class FlowqError(Exception):

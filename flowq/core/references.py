@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowq.core.errors import StepError
-from flowq.core.failures import StepFailure
-from flowq.core.json_values import FLOAT
+from flowq.core.results import StepFailure
+from flowq.core.text.json_values import FLOAT
 
 REF: Final = "$ref"
 LITERAL: Final = "$literal"

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowq.core.budgets import BudgetSpec
-from flowq.core.limits import LimitSpec
+from flowq.core.limits.budgets import BudgetSpec
+from flowq.core.limits.slots import LimitSpec
 from flowq.core.references import Template
 from flowq.core.retries import RetryPolicy
 

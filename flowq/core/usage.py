@@ -1,14 +1,17 @@
-"""What a step used: tokens and money. Summed over step rows, never counted twice."""
+"""What a step used, tokens and money, and what a model costs as a setting says it.
+
+Usage is summed over step rows, never counted twice.
+"""
 
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 #: More tokens than any call has, and what a column holds.
-_MOST: Final = 2**31 - 1
+_MAX_TOKENS: Final = 2**31 - 1
 
 
 def in_digits(cost: Decimal) -> str:
@@ -96,7 +99,7 @@ def _count(value: Any) -> int | None:
     """Return a number of tokens; None for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if 0 <= value <= _MOST and value == int(value) else None
+    return int(value) if 0 <= value <= _MAX_TOKENS and value == int(value) else None
 
 
 class CostStatus(StrEnum):
@@ -119,3 +122,37 @@ class RequestStatus(StrEnum):
 
 #: Recorded calls whose end may still be written.
 OPEN_REQUESTS = (RequestStatus.STARTED, RequestStatus.LOST)
+
+
+_MILLION = Decimal(1_000_000)
+#: USD. More is a mistake in a price, and sums of it would not fit into a column.
+_MAX_USD = Decimal(10_000_000)
+
+
+class Price(BaseModel):
+    """What a model costs, in USD per million tokens.
+
+    Attributes:
+        input: Tokens that it reads.
+        output: Tokens that it writes.
+        cached: Tokens that it reads from the provider's cache; as `input` when left out.
+        call: USD for each call, an image say.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Decimal = Field(default=Decimal(0), ge=0)
+    output: Decimal = Field(default=Decimal(0), ge=0)
+    cached: Decimal | None = Field(default=None, ge=0)
+    call: Decimal = Field(default=Decimal(0), ge=0)
+
+    def of(self, used: Reported) -> Decimal | None:
+        """Return the cost of a call; None when it depends on what is not known of it."""
+        cached = self.input if self.cached is None else self.cached
+        needs_input = bool(self.input or cached)
+        if (needs_input and not used.input_known) or (self.output and not used.output_known):
+            return None
+        tokens = used.tokens
+        fresh = max(tokens.input - tokens.cached, 0)
+        spent = self.input * fresh + cached * tokens.cached + self.output * tokens.output
+        return min(spent / _MILLION + self.call, _MAX_USD)

@@ -13,24 +13,24 @@ from functools import cached_property
 from threading import Lock
 from uuid import UUID
 
-from flowq.core.budgets import BudgetSpec
 from flowq.core.errors import InvalidFlow, RunNotFound, RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
+from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.planner import plan
 from flowq.core.references import references
 from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
-from flowq.engine.ends import Ends
-from flowq.engine.leases import LeaseKeeper
-from flowq.engine.live import LivePrograms
-from flowq.engine.model_calls import Guard
+from flowq.engine.model.rows import Definition, Together
 from flowq.engine.ports import Dispatcher, Events, Records
-from flowq.engine.recent import RecentValues
-from flowq.engine.registry import Registry
-from flowq.engine.request_log import RequestLog
-from flowq.engine.results import Results
-from flowq.engine.rows import Definition, Together
+from flowq.engine.registry.registry import Registry
+from flowq.engine.results.store import Results
+from flowq.engine.results.value_cache import RecentValues
+from flowq.engine.runtime.ends import Ends
+from flowq.engine.runtime.heartbeat import LeaseKeeper
+from flowq.engine.runtime.model_calls import Guard
+from flowq.engine.runtime.program_cache import LivePrograms
+from flowq.engine.runtime.request_log import RequestLog
 
 #: With more, a step that completes only counts its dependents down.
 _MOST_SIBLINGS = 16

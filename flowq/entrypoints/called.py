@@ -25,9 +25,9 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from flowq import client
 from flowq.core.errors import InvalidInput, NotSerializable, Unavailable
 from flowq.core.graph import LONGEST_NAME
-from flowq.engine.causes import message_of, told, type_of
-from flowq.engine.codecs import coerce
-from flowq.engine.registry import FlowType, StepType, registry
+from flowq.engine.registry.registry import FlowType, StepType, registry
+from flowq.engine.results.codecs import coerce
+from flowq.engine.runtime.causes import message_of, told, type_of
 
 logger = logging.getLogger(__name__)
 

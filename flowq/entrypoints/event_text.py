@@ -17,7 +17,7 @@ from flowq.core.events import (
     WorkflowCompleted,
     WorkflowError,
 )
-from flowq.entrypoints import shown
+from flowq.entrypoints import formatting
 
 _LONGEST = 100
 
@@ -30,14 +30,14 @@ def what(event: Event) -> str:
     elif isinstance(event, StepStarted):
         parts += [_attempt(event.attempt), event.worker or ""]
     elif isinstance(event, StepCompleted | WorkflowCompleted) and event.execution_time_ms:
-        parts.append(shown.duration(event.execution_time_ms / 1000))
+        parts.append(formatting.duration(event.execution_time_ms / 1000))
     elif isinstance(event, StepFailed | StepRetrying):
         why = ": ".join(part for part in (event.error_type, event.error_message) if part)
         parts += [_attempt(event.attempt), why]
     elif isinstance(event, StreamChunk):
         parts.append(json.dumps(event.text, ensure_ascii=False))
     elif isinstance(event, StreamEnded):
-        parts += [f"{shown.count(event.length)} characters", event.error_type or ""]
+        parts += [f"{formatting.count(event.length)} characters", event.error_type or ""]
     elif isinstance(event, WorkflowError):
         parts.append(event.error_message or "")
     elif isinstance(event, WorkflowCancelled):
@@ -53,7 +53,7 @@ def _attempt(number: int) -> str:
 def _where(event: Event) -> str:
     if isinstance(event, BatchStarted | BatchCompleted):
         steps = ", ".join(event.steps)
-        return steps if event.items is None else f"{steps}, {shown.count(event.items)} items"
+        return steps if event.items is None else f"{steps}, {formatting.count(event.items)} items"
     step = getattr(event, "step", "")
     index = getattr(event, "index", None)
     return step if index is None else f"{step}[{index}]"

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from flowq.core.errors import NotSerializable
-from flowq.core.json_values import shown
-from flowq.engine.codecs import tables
+from flowq.core.text.json_values import shown
+from flowq.engine.results.codecs import tables
 
 
 def json_data(value: Any) -> Any:

@@ -4,8 +4,8 @@ Celery tells only the main process (`worker_shutting_down`), and waits for runni
 as they take. The steps run in this process or, in a prefork pool, in its children. So the main
 process makes a pipe before it forks, the bell: one byte in it, which nobody reads, wakes a thread
 in each process. That thread stops new steps, waits for the grace period, gives back what still runs
-(`flowq.engine.stopping`), and sees to it that the process can end: in a prefork child `Stopped` is
-raised inside the step; a thread that cannot be interrupted ends with its process.
+(`flowq.engine.attempts.handback`), and sees to it that the process can end: in a prefork child
+`Stopped` is raised inside the step; a thread that cannot be interrupted ends with its process.
 
 Service managers signal whole process groups. A child that runs a step and gets a SIGTERM therefore
 waits for the bell; if that does not ring, it was Celery which wants this child to end, and it does.
@@ -27,8 +27,8 @@ from typing import Any, Final
 from celery.worker import state as celery_state
 from kombu.transport.redis import Channel
 
+from flowq.engine.attempts.handback import Stopped, give_back_all
 from flowq.engine.engine import Engine
-from flowq.engine.stopping import Stopped, give_back_all
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from celery import Celery
 from celery._state import connect_on_app_finalize
 
 from flowq.core.errors import InvalidFlow
-from flowq.engine.origins import shown_place
-from flowq.engine.registry import registry
+from flowq.engine.registry.origins import shown_place
+from flowq.engine.registry.registry import registry
 
 
 def check_names(app: Celery, own: Collection[Any], names: Collection[str] | None = None) -> None:

@@ -1,6 +1,6 @@
 """What others have written, on a terminal, in printed JSON and in logs: nothing of it acts.
 
-The console of the CLI and the formatters of logs pass all text through `core.visible`, so that
+The console of the CLI and the formatters of logs pass all text through `core.text.visible`, so that
 nothing that is printed can forget it. JSON has escapes of its own.
 """
 
@@ -8,7 +8,7 @@ import json
 import logging
 from typing import Any, Final
 
-from flowq.core.visible import SHOWN, visible
+from flowq.core.text.visible import SHOWN, visible
 
 __all__ = ["VisibleFormatter", "guard", "json_text", "visible", "visible_json"]
 

@@ -20,20 +20,20 @@ from celery.states import SUCCESS
 
 from flowq import bootstrap
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
-from flowq.adapters.dispatch.mended import mend_kombu
+from flowq.adapters.dispatch.kombu_patches import mend_kombu
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
-from flowq.engine.advance import batch_ended, not_claimed
-from flowq.engine.attempts import run_attempt
-from flowq.engine.causes import message_of
-from flowq.engine.collector import collect
-from flowq.engine.endings import Ended, Ending
+from flowq.engine.advance.advance import batch_ended, not_claimed
+from flowq.engine.attempts.handback import pass_on
+from flowq.engine.attempts.outages import wait_out
+from flowq.engine.attempts.outcomes import Ended, Ending
+from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
-from flowq.engine.leases import this_process_is_expendable
-from flowq.engine.outages import wait_out
-from flowq.engine.registry import registry
-from flowq.engine.stopping import pass_on
-from flowq.engine.sweeper import Sweeper
+from flowq.engine.registry.registry import registry
+from flowq.engine.runtime.causes import message_of
+from flowq.engine.runtime.heartbeat import this_process_is_expendable
+from flowq.engine.sweeper.retention import collect
+from flowq.engine.sweeper.sweep import Sweeper
 from flowq.entrypoints import worker_cuts
 from flowq.entrypoints.called import called, is_message_of_step
 from flowq.entrypoints.stopping import Bell, Watch, leave_child, leave_main, requeue

@@ -25,7 +25,7 @@ from celery.exceptions import TimeLimitExceeded
 from flowq import bootstrap
 from flowq.core.errors import StepError, StepTimeout, TaskRevoked, Unavailable
 from flowq.core.ids import StepRunId
-from flowq.engine.cut_off import cut_off
+from flowq.engine.attempts.cut_off import cut_off
 from flowq.entrypoints.called import is_id_of_step
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,8 @@
 """Calls of models: prompts, text, structured answers, images, feeds; what they used and cost.
 
-How steps of these kinds are written stands above, in `authoring.llm_steps`. Here is what they do
-when they run. pydantic-ai talks to the providers; it is imported when a model is first called.
+How steps of these kinds are written stands above, in `authoring.definitions.llm_steps`. Here is
+what they do when they run. pydantic-ai talks to the providers; it is imported when a model is first
+called.
 
     results      what a step returns, with its tokens and cost
     prompts      templates from files, checked when a step is defined

@@ -8,8 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from flowq.core.prices import Price
-from flowq.core.usage import CostStatus, Reported
+from flowq.core.usage import CostStatus, Price, Reported
 
 _PLACES: Final = Decimal("1e-9")
 #: Columns hold nine digits before the point.

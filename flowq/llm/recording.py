@@ -17,8 +17,8 @@ from uuid import UUID
 from flowq.core.errors import FlowqError
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, reported
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.model_calls import ModelCall, ModelCalls
-from flowq.llm import world
+from flowq.engine.runtime.model_calls import ModelCall, ModelCalls
+from flowq.llm.caller import settings_here
 from flowq.llm.failures import failure, is_foreign
 from flowq.llm.prices import cost_of
 
@@ -146,7 +146,7 @@ async def _end(
             used.cache_read_tokens,
             says_something=call.says_something,
         )
-        tokens, prices = told.tokens, world.settings().prices
+        tokens, prices = told.tokens, settings_here().prices
         cost, cost_status = cost_of(spent.provider, spent.model, told, used, prices=prices)
     spent.add(call.recorded, tokens, cost)
     await call.recorded.end(

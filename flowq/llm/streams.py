@@ -7,7 +7,7 @@ follow. Outside any run there is nobody to tell.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from flowq.engine.context import current_or_none
+from flowq.engine.runtime.context import current_or_none
 
 
 @contextmanager

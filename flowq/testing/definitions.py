@@ -11,7 +11,7 @@ ended. A test that runs many times, or that shares a name with another, defines 
 
 from contextlib import AbstractContextManager
 
-from flowq.engine.registry import registry
+from flowq.engine.registry.registry import registry
 
 
 def definitions() -> AbstractContextManager[None]:

@@ -16,10 +16,10 @@ from typing import Any
 from flowq.core.errors import FlowqError, NondeterminismError
 from flowq.core.ids import RunId
 from flowq.core.spec import StepSpec
-from flowq.engine.codecs.encoding import encode
+from flowq.engine.attempts.program_history import Recording, recording
 from flowq.engine.engine import Engine
-from flowq.engine.programs.history import Recording, recording
 from flowq.engine.replay import Call, Continued, End, Raised, Recorded, Returned
+from flowq.engine.results.codecs.encoding import encode
 from flowq.testing.runs import AnyFlow, Fakes, start
 
 

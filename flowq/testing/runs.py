@@ -13,24 +13,25 @@ import uuid_utils.compat as uuids
 
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
 from flowq.adapters.events.memory import MemoryEvents
-from flowq.adapters.records.virtual import VirtualClock, VirtualRecords
 from flowq.adapters.results.memory import MemoryCache, MemoryObjects
-from flowq.authoring.base_flow import BaseFlow
-from flowq.authoring.flows import Flow
-from flowq.authoring.options import Duration, duration
-from flowq.authoring.steps import Step
+from flowq.authoring.calls.options import Duration, duration
+from flowq.authoring.definitions.base_flow import BaseFlow
+from flowq.authoring.definitions.flows import Flow
+from flowq.authoring.definitions.steps import Step
 from flowq.core.errors import FlowNotFound, ResultTimeout, RunCancelled, RunFailed
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
-from flowq.engine import cancel, runs, signals
-from flowq.engine.codecs import adapter_for, coerce
+from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.finish import output
-from flowq.engine.registry import Registry, StepType, registry
-from flowq.engine.results import Results
-from flowq.engine.rows import RunView, StepView
-from flowq.engine.submission import SubmitOptions
-from flowq.engine.sweeper import sweep
+from flowq.engine.model.rows import RunView, StepView
+from flowq.engine.registry.registry import Registry, StepType, registry
+from flowq.engine.results.codecs import adapter_for, coerce
+from flowq.engine.results.store import Results
+from flowq.engine.runs import cancel, signals
+from flowq.engine.runs import submission as runs
+from flowq.engine.runs.options import SubmitOptions
+from flowq.engine.sweeper.sweep import sweep
+from flowq.testing.records import VirtualClock, VirtualRecords
 
 #: A flow, or the class that one is written as.
 AnyFlow = Flow[..., Any] | type[BaseFlow]

@@ -1,7 +1,7 @@
 """Fetches a URL that a user, a feed or a model has given. The only place of flowq that does.
 
 Whoever gives a URL may be hostile, and so may its server. Names are resolved here, once, and the
-connection goes to an address that `core.addresses` allows: a second answer of the DNS changes
+connection goes to an address that `core.addresses.hosts` allows: a second answer of the DNS changes
 nothing, and every way to write an address comes to the same. Each redirect is checked like the
 first URL, and headers of the caller stay with the origin they were given for. The answer has a
 size, after decompression too, and all of it a deadline, however slowly its bytes drip. Proxies of
@@ -22,7 +22,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 
-from flowq.core.addresses import Address, HostRule, may_reach
+from flowq.core.addresses.hosts import Address, HostRule, may_reach
 from flowq.core.errors import FetchFailed, FetchRefused
 
 MOST_BYTES: Final = 20 * 1024 * 1024

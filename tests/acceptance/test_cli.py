@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from flowq.adapters.records.models import REVISION
+from flowq.adapters.records.sql.tables import REVISION
 from tests import servers
 from tests.acceptance.commands import Shell, interrupt
 from tests.waiting import wait_until

@@ -17,13 +17,13 @@ import pytest
 import uuid_utils.compat as uuids
 from sqlalchemy import insert, update
 
-from flowq.adapters.records import migrations
-from flowq.adapters.records.models import FlowRun, FlowStepRun, LlmRequest, Meter
+from flowq.adapters.records.migrations import migrate
+from flowq.adapters.records.sql.tables import FlowRun, FlowStepRun, LlmRequest, Meter
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.core.budgets import BudgetSpec
 from flowq.core.ids import RunId, earliest_id, node_id
+from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.spec import FlowSpec, StepSpec
-from flowq.engine.rows import NewRun, NewStep
+from flowq.engine.model.rows import NewRun, NewStep
 from tests import servers
 from tests.cluster import ROOT, Cluster, cluster_on
 
@@ -159,7 +159,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A broker, and a database with runs."""
     folder = tmp_path_factory.mktemp("lists")
     url = f"sqlite:///{folder / 'flowq.db'}"
-    migrations.upgrade(url)
+    migrate.upgrade(url)
     with cluster_on(url, folder / "cluster") as cluster:
         cluster.records.write(fill)
         yield cluster

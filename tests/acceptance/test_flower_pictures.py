@@ -6,13 +6,12 @@ import flower
 import pytest
 from playwright.sync_api import Browser, Page
 
-from flowq.core.attempts import AttemptEnd
 from flowq.core.spec import StepKind
-from flowq.core.states import RunState, StepState
-from flowq.engine.picture_rows import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
-from flowq.entrypoints.flower.gantt import run_gantt
-from flowq.entrypoints.flower.graph import run_graph
-from flowq.entrypoints.flower.handlers import STATIC
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.engine.queries.graph import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
+from flowq.entrypoints.flower.page import STATIC
+from flowq.entrypoints.flower.pictures.gantt import run_gantt
+from flowq.entrypoints.flower.pictures.graph import run_graph
 from tests.unit.entrypoints.flower.picturing import CHILD, at, node, past, run
 
 CSS = Path(flower.__file__).parent / "static" / "css"

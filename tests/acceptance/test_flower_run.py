@@ -17,7 +17,7 @@ import uuid_utils.compat as uuids
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from flowq.adapters.records.models import Base, FlowRun, FlowStepRun, LlmRequest
+from flowq.adapters.records.sql.tables import Base, FlowRun, FlowStepRun, LlmRequest
 from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from tests import servers
 from tests.acceptance.commands import Shell

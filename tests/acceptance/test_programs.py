@@ -9,7 +9,7 @@ import pytest
 
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
-from flowq.engine.cancel import cancel
+from flowq.engine.runs.cancel import cancel
 from tests.acceptance import program_flows as flows
 from tests.cluster import Cluster
 from tests.waiting import wait_until

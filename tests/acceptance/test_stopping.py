@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowq.authoring.flows import Flow
+from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId
 from flowq.core.states import StepState
 from tests.acceptance import worker_flows as flows

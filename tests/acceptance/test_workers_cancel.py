@@ -10,7 +10,7 @@ import pytest
 
 from flowq.core.ids import RunId, child_run_id, node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine.cancel import cancel
+from flowq.engine.runs.cancel import cancel
 from tests.acceptance import worker_flows as flows
 from tests.cluster import Cluster
 from tests.waiting import wait_until

@@ -9,8 +9,8 @@ import pytest
 
 from flowq.core.ids import RunId, StepRunId, batch_of_items, batch_of_nodes, item_id, node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine import runs
-from flowq.engine.rows import RunView
+from flowq.engine.model.rows import RunView
+from flowq.engine.runs import submission
 from tests.acceptance import worker_flows as flows
 from tests.cluster import Cluster
 from tests.waiting import wait_until
@@ -60,7 +60,7 @@ def _knows(cluster: Cluster, task: StepRunId) -> bool:
 
 def _submit(cluster: Cluster, run_id: RunId, flow: Any, **inputs: Any) -> None:
     """Submit a run whose id, and so the ids of its tasks, is known before."""
-    runs.submit(cluster.engine, flow.type, inputs, run_id=run_id)
+    submission.submit(cluster.engine, flow.type, inputs, run_id=run_id)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])

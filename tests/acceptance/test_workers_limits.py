@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowq.core.states import RunState, StepState
-from flowq.engine.pause import pause, resume
+from flowq.engine.runs.pause import pause, resume
 from tests import turns
 from tests.acceptance import worker_flows as flows
 from tests.cluster import Cluster, cluster_on

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from flowq.core.usage import RequestStatus, Tokens
-from flowq.engine.requests import CostBy, CostLine
+from flowq.engine.model.model_calls import CostBy, CostLine
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.acceptance import llm_app as flows
 from tests.acceptance.commands import Shell

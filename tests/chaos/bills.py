@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from flowq.core.ids import RunId
 from flowq.core.usage import OPEN_REQUESTS, RequestStatus, Tokens
-from flowq.engine.requests import RequestView
+from flowq.engine.model.model_calls import RequestView
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.cluster import Cluster
 

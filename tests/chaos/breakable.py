@@ -13,7 +13,7 @@ import psycopg
 import redis
 
 from flowq.adapters.embedded import EmbeddedValkey
-from flowq.adapters.records import migrations
+from flowq.adapters.records.migrations import migrate
 from tests import servers
 from tests.waiting import wait_until
 
@@ -137,7 +137,7 @@ def database() -> Iterator[Database]:
         one = Database(files)
         one.start()
         try:
-            migrations.upgrade(one.url)
+            migrate.upgrade(one.url)
             yield one
         finally:
             one.stop()

@@ -23,12 +23,12 @@ from uuid import UUID
 
 from sqlalchemy import NullPool, create_engine, text
 
-from flowq.authoring.flows import Flow
+from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.engine.advance.finish import output
 from flowq.engine.faults import FaultPoint
-from flowq.engine.finish import output
-from flowq.engine.invariants import check as invariants
+from flowq.engine.sweeper.invariants import check as invariants
 from tests.chaos import audit
 from tests.chaos.breakable import children
 from tests.chaos.flows import LEDGER

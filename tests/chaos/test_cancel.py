@@ -4,7 +4,7 @@ from threading import Thread
 
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine.cancel import cancel
+from flowq.engine.runs.cancel import cancel
 from tests.chaos import flows
 from tests.chaos.harness import Expected, Play
 

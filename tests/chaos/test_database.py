@@ -5,7 +5,7 @@ from sqlalchemy import make_url
 
 from flowq.core.errors import DatabaseUnavailable
 from flowq.engine.faults import FaultPoint
-from flowq.engine.signals import send_signal
+from flowq.engine.runs.signals import send_signal
 from tests import servers
 from tests.chaos import flows, model_flows
 from tests.chaos.bills import model_server

@@ -17,7 +17,7 @@ from flowq.adapters.events.redis import RedisEvents
 from flowq.core.events import Event, StepCompleted, StepFailed, WorkflowCompleted
 from flowq.core.ids import RunId
 from flowq.core.states import StepState
-from flowq.engine.following import follow
+from flowq.engine.events.follow import follow
 from tests.chaos import flows
 from tests.chaos.breakable import Broker
 from tests.chaos.harness import Play, Scenario

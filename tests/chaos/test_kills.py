@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowq.engine.signals import send_signal
+from flowq.engine.runs.signals import send_signal
 from tests.chaos import flows, model_flows
 from tests.chaos.bills import bill, model_server
 from tests.chaos.breakable import children

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from flowq.core.ids import RunId
-from flowq.engine.signals import send_signal
+from flowq.engine.runs.signals import send_signal
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.chaos import model_flows as flows
 from tests.chaos.bills import Bill, bill, model_server

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import event, func, select, text
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowAttempt
-from flowq.core.attempts import AttemptEnd
+from flowq.adapters.records.sql.tables import FlowAttempt
 from flowq.core.ids import node_id
-from flowq.engine.rows import Outcome
+from flowq.core.states import AttemptEnd
+from flowq.engine.model.rows import Outcome
 from tests.contract.test_records import claimed, insert, late, new_run, stored
 
 NOW, LATER = timedelta(0), timedelta(seconds=60)

@@ -26,8 +26,8 @@ from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, CeleryDispatcher
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
 from flowq.core.errors import InvalidSetting, RedisUnavailable
 from flowq.core.ids import BatchId, RunId, batch_of_items, batch_of_run, item_id, node_id
+from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher
-from flowq.engine.rows import Batch, Message
 
 DEFAULT = "celery"
 MOST_BYTES = 1024

@@ -10,12 +10,11 @@ from sqlalchemy import BigInteger, Column, Integer, Numeric, text, update
 
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import Base, FlowRun, FlowStepRun
-from flowq.adapters.records.types import Money
-from flowq.core.prices import Price
+from flowq.adapters.records.sql.tables import Base, FlowRun, FlowStepRun
+from flowq.adapters.records.sql.types import Money
 from flowq.core.states import RunState
-from flowq.core.usage import reported
-from flowq.engine.cancel import cancel
+from flowq.core.usage import Price, reported
+from flowq.engine.runs.cancel import cancel
 from tests.integration.playing import Stage
 
 #: Columns of 32 bits, and what keeps them below that.

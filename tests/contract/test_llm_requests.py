@@ -17,14 +17,14 @@ from flowq.core.results import OBJECTS, image_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState
 from flowq.core.usage import CostStatus, RequestStatus, Tokens
-from flowq.engine.requests import (
+from flowq.engine.model.model_calls import (
     Caller,
     CostBy,
     EndedRequest,
     RequestView,
     StartedRequest,
 )
-from flowq.engine.rows import Claim, NewRun, NewStep, Outcome
+from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
 
 LEASE = timedelta(seconds=30)
 

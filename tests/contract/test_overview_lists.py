@@ -11,15 +11,16 @@ import uuid_utils.compat as uuids
 from sqlalchemy import insert, update
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowRun, FlowStepRun, Meter
-from flowq.core.budgets import BudgetAction, BudgetSpec
+from flowq.adapters.records.sql.tables import FlowRun, FlowStepRun, Meter
 from flowq.core.ids import RunId, earliest_id, item_id, node_id
+from flowq.core.limits.budgets import BudgetAction, BudgetSpec
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import OPEN_RUN_STATES, RunState, StepState
 from flowq.core.usage import Usage
-from flowq.engine import flow_rows
-from flowq.engine.flow_rows import FlowHistory, StepFigures, figures
-from flowq.engine.list_rows import (
+from flowq.engine.model.rows import NewRun, NewStep
+from flowq.engine.queries import flow_page
+from flowq.engine.queries.flow_page import FlowHistory, StepFigures, figures
+from flowq.engine.queries.lists import (
     BudgetedRun,
     Cursor,
     RunFilter,
@@ -27,7 +28,6 @@ from flowq.engine.list_rows import (
     Saved,
     Spent,
 )
-from flowq.engine.rows import NewRun, NewStep
 
 LATER = timedelta(minutes=1)
 NOW = datetime.now(UTC)
@@ -345,8 +345,8 @@ def test_figures_of_a_flow(records: SqlRecords) -> None:
 def test_figures_are_of_a_window_and_of_a_number_of_runs(
     records: SqlRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowq.adapters.records.overview_flows.MOST_RUNS", 3)
-    monkeypatch.setattr(flow_rows, "MOST_RUNS", 3)
+    monkeypatch.setattr("flowq.adapters.records.queries.flow_page.MOST_RUNS", 3)
+    monkeypatch.setattr(flow_page, "MOST_RUNS", 3)
     make(records, id=at(NOW - timedelta(days=2)))
     made = [make(records, id=at(NOW, place)) for place in range(2)]
 

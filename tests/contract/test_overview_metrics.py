@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import insert, update
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowRun, FlowStepRun, LlmRequest
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.sql.tables import FlowRun, FlowStepRun, LlmRequest
+from flowq.adapters.records.sql.types import DbNow
 from flowq.core.errors import DatabaseUnavailable
 from flowq.core.ids import (
     RunId,
@@ -27,9 +27,9 @@ from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
 from flowq.engine.engine import Policies
-from flowq.engine.rows import NewRun, NewStep
-from flowq.entrypoints.flower import metrics as module
-from flowq.entrypoints.flower.metrics import FlowMetrics
+from flowq.engine.model.rows import NewRun, NewStep
+from flowq.entrypoints.flower.metrics import collector as module
+from flowq.entrypoints.flower.metrics.collector import FlowMetrics
 
 LATER = timedelta(seconds=60)
 

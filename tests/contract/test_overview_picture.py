@@ -14,15 +14,14 @@ from sqlalchemy import event, text
 import flowq
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowStepRun
-from flowq.core.attempts import AttemptEnd
+from flowq.adapters.records.sql.tables import FlowStepRun
 from flowq.core.ids import RunId, item_id, node_id
 from flowq.core.spec import StepKind
-from flowq.core.states import RunState, StepState
-from flowq.engine.picture_rows import EdgeKind, PictureNode, RunPicture
-from flowq.engine.rows import Outcome
-from flowq.entrypoints.flower.gantt import run_gantt
-from flowq.entrypoints.flower.graph import run_graph
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.engine.model.rows import Outcome
+from flowq.engine.queries.graph import EdgeKind, PictureNode, RunPicture
+from flowq.entrypoints.flower.pictures.gantt import run_gantt
+from flowq.entrypoints.flower.pictures.graph import run_graph
 from tests.contract.test_records import claimed, insert, new_run
 from tests.integration.playing import Played, Stage
 

@@ -11,11 +11,11 @@ import uuid_utils.compat as uuids
 from sqlalchemy.orm import Session
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import Base, FlowRun, FlowStepRun, LlmRequest, Meter
+from flowq.adapters.records.sql.tables import Base, FlowRun, FlowStepRun, LlmRequest, Meter
 from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus, Usage
-from flowq.engine.run_page_rows import FailedStep, ItemView, RunPage
+from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 COMPLETED, FAILED, RUNNING = StepState.COMPLETED, StepState.FAILED, StepState.RUNNING

@@ -8,11 +8,11 @@ import pytest
 import uuid_utils.compat as uuids
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowRun, Slot, Wait
+from flowq.adapters.records.sql.tables import FlowRun, Slot, Wait
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
-from flowq.engine.wait_rows import Holder, OpenSteps
+from flowq.engine.model.waits import Holder, OpenSteps
 from tests.contract.test_overview_run import BEGAN, a_run, a_step, after, an_item, store
 
 

@@ -14,9 +14,9 @@ import uuid_utils.compat as uuids
 from sqlalchemy import update
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowStepRun
+from flowq.adapters.records.sql.tables import FlowStepRun
+from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.adapters.records.types import DbNow
 from flowq.core.ids import (
     BatchId,
     LeaseToken,
@@ -31,8 +31,8 @@ from flowq.core.ids import (
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.core.states import RunState, StepState
-from flowq.engine.program_rows import NewCall, SeenCancel, Suspension
-from flowq.engine.rows import Claim, NewRun, NewStep, Outcome
+from flowq.engine.model.programs import NewCall, SeenCancel, Suspension
+from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)

@@ -18,9 +18,9 @@ import uuid_utils.compat as uuids
 from sqlalchemy import delete, select, text, update
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowRun, FlowStepRun
+from flowq.adapters.records.sql.tables import FlowRun, FlowStepRun
+from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.adapters.records.types import DbNow
 from flowq.core import errors
 from flowq.core.ids import (
     FIRST_ID,
@@ -37,8 +37,8 @@ from flowq.core.results import NO_RESULT, Place, ResultRef, row_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
-from flowq.engine.requests import Caller, EndedRequest, StartedRequest
-from flowq.engine.rows import (
+from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
+from flowq.engine.model.rows import (
     CachedResult,
     Claim,
     NewRun,
@@ -48,7 +48,7 @@ from flowq.engine.rows import (
     RunEnding,
     StepPlace,
 )
-from flowq.engine.sweep_rows import Lapsed, RunSlice, Unclaimed
+from flowq.engine.model.sweeps import Lapsed, RunSlice, Unclaimed
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)

@@ -15,14 +15,14 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from flowq.adapters.records import migrations
-from flowq.adapters.records.looking import look_at
+from flowq.adapters.records.connections.probe import look_at
+from flowq.adapters.records.migrations import migrate
 from flowq.core.errors import DatabaseUnavailable
 from tests import servers
 
 LOOK = """
 import sys
-from flowq.adapters.records.looking import look_at
+from flowq.adapters.records.connections.probe import look_at
 from flowq.core.errors import DatabaseUnavailable
 try:
     print(look_at(sys.argv[1], tables=True))
@@ -77,7 +77,7 @@ def test_database_that_cannot_keep_every_text_is_refused(postgres_url: str, enco
         )
     try:
         there = url.set(database=name).render_as_string(hide_password=False)
-        for use in (migrations.upgrade, lambda url: look_at(url, tables=False)):
+        for use in (migrate.upgrade, lambda url: look_at(url, tables=False)):
             with pytest.raises(DatabaseUnavailable, match=encoding) as refused:
                 use(there)
             assert "UTF8" in str(refused.value)

@@ -11,9 +11,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, text
 
-from flowq.adapters.records import migrations, revisions
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import VERSION_TABLE, Base
+from flowq.adapters.records.migrations import migrate, revisions
+from flowq.adapters.records.sql.tables import VERSION_TABLE, Base
 from flowq.core import errors
 from flowq.core.ids import RunId
 
@@ -49,18 +49,18 @@ def test_migrated_database_is_what_the_models_say(database_url: str) -> None:
 def test_database_is_made_from_nothing_taken_back_and_made_again(empty_url: str) -> None:
     ours = {"flow_runs", "flow_step_runs", "llm_requests"}
     for _ in range(2):
-        migrations.upgrade(empty_url)
+        migrate.upgrade(empty_url)
         revisions.check(empty_url)
         assert ours <= tables(empty_url)
-        migrations.upgrade(empty_url)
-        migrations.downgrade(empty_url, "base")
+        migrate.upgrade(empty_url)
+        migrate.downgrade(empty_url, "base")
         assert tables(empty_url) <= {VERSION_TABLE}
         assert revisions.current(empty_url) is None
 
 
 def test_upgrades_at_once_take_turns(empty_url: str) -> None:
     with ProcessPoolExecutor(6, mp_context=get_context("spawn")) as processes:
-        list(processes.map(migrations.upgrade, [empty_url] * 6))
+        list(processes.map(migrate.upgrade, [empty_url] * 6))
 
     revisions.check(empty_url)
 
@@ -73,7 +73,7 @@ def test_upgrade_that_fails_on_its_way_leaves_nothing(empty_url: str, tmp_path: 
     engine.dispose()
 
     with pytest.raises(errors.DatabaseRefused, match="flow_signals"):
-        migrations.upgrade(empty_url)
+        migrate.upgrade(empty_url)
 
     assert tables(empty_url) == {"flow_signals"}
 
@@ -86,8 +86,8 @@ def test_tables_of_others_are_left_alone(empty_url: str, tmp_path: Path) -> None
         connection.execute(text("INSERT INTO alembic_version VALUES ('theirs')"))
     engine.dispose()
 
-    migrations.upgrade(empty_url)
-    migrations.downgrade(empty_url, "base")
+    migrate.upgrade(empty_url)
+    migrate.downgrade(empty_url, "base")
 
     assert "alembic_version" in tables(empty_url)
 
@@ -98,7 +98,7 @@ def test_database_of_a_newer_flowq_is_refused(database_url: str) -> None:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     engine.dispose()
 
-    for call in (revisions.check, migrations.upgrade):
+    for call in (revisions.check, migrate.upgrade):
         with pytest.raises(errors.DatabaseTooNew, match="9999") as newer:
             call(database_url)
         assert "pip install" in str(newer.value)
@@ -121,7 +121,7 @@ def test_database_that_was_not_migrated_says_how(empty_url: str, tmp_path: Path)
 def test_database_that_is_away_is_named_without_its_password() -> None:
     url = "postgresql+psycopg://ada:hunter2@127.0.0.1:1/flowq"
 
-    for call in (revisions.current, revisions.check, migrations.upgrade):
+    for call in (revisions.current, revisions.check, migrate.upgrade):
         with pytest.raises(errors.DatabaseUnavailable, match=r"127\.0\.0\.1:1/flowq") as away:
             call(url)
         assert "hunter2" not in str(away.value)

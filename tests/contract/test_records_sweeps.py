@@ -16,14 +16,14 @@ import uuid_utils.compat as uuids
 from sqlalchemy import delete, event, func, insert, select, update
 
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowDuty, FlowRun, FlowStepRun, LlmRequest
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.sql.tables import FlowDuty, FlowRun, FlowStepRun, LlmRequest
+from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import FIRST_ID, LeaseToken, RunId, StepRunId, child_run_id, node_id
 from flowq.core.results import Place, ResultRef, object_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState
-from flowq.engine.rows import Claim, NewRun, NewStep, Outcome
-from flowq.engine.sweep_rows import RunSlice
+from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
+from flowq.engine.model.sweeps import RunSlice
 
 LATER = timedelta(seconds=60)
 WEEK = timedelta(days=7)

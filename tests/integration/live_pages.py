@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 from flowq.core.events import Event
-from flowq.engine.rows import RunView
-from flowq.entrypoints.flower.boards import RunBoard
+from flowq.engine.model.rows import RunView
+from flowq.entrypoints.flower.live.state import RunBoard
 
 
 def shown_live(events: Iterable[Event]) -> dict[str, Any]:

@@ -16,17 +16,17 @@ from flowq.adapters.dispatch.inprocess import InProcessDispatcher
 from flowq.adapters.events.memory import MemoryEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.memory import MemoryCache, MemoryObjects
-from flowq.authoring.flows import Flow
+from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine import runs
-from flowq.engine.codecs import adapter_for, coerce
+from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.finish import output
-from flowq.engine.registry import registry
-from flowq.engine.results import Results
-from flowq.engine.rows import RunView, StepView
-from flowq.engine.sweeper import sweep
+from flowq.engine.model.rows import RunView, StepView
+from flowq.engine.registry.registry import registry
+from flowq.engine.results.codecs import adapter_for, coerce
+from flowq.engine.results.store import Results
+from flowq.engine.runs import submission
+from flowq.engine.sweeper.sweep import sweep
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Stage:
 
     def submit(self, flow: Flow[..., Any], inputs: Mapping[str, Any]) -> Played:
         """Submit a run; none of its steps runs yet."""
-        return Played(self, runs.submit(self.engine, flow.type, inputs), flow)
+        return Played(self, submission.submit(self.engine, flow.type, inputs), flow)
 
     def play(self, flow: Flow[..., Any], **inputs: Any) -> Played:
         """Submit a run and do all that it leads to."""

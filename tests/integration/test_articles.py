@@ -7,7 +7,7 @@ import pytest
 from examples.articles import ArticleProcessingFlow, MasterContentFlow
 from flowq.core.errors import InvalidInput
 from flowq.core.states import RunState
-from flowq.engine.requests import CostBy
+from flowq.engine.model.model_calls import CostBy
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.integration.playing import Stage
 

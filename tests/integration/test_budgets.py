@@ -18,16 +18,16 @@ from pydantic import BaseModel
 
 from flowq import BaseFlow, Budget, Run, continue_as_new, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.authoring.flows import Flow
-from flowq.core.budgets import BudgetAction, BudgetSpec
+from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId, child_run_id, node_id
+from flowq.core.limits.budgets import BudgetAction, BudgetSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus, Tokens
-from flowq.engine import runs
-from flowq.engine.budgets import raise_budget, resume_by_hand
+from flowq.engine.attempts.budgets import raise_budget, resume_by_hand
 from flowq.engine.engine import Policies
-from flowq.engine.model_calls import _warn
-from flowq.engine.pause import pause
+from flowq.engine.runs import submission
+from flowq.engine.runs.pause import pause
+from flowq.engine.runtime.model_calls import _warn
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 
@@ -116,7 +116,7 @@ def on(records: SqlRecords, **policies: Any) -> Stage:
 
 def play(stage: Stage, flow_: Flow[..., Any], count: int, **options: Any) -> Played:
     played = Played(
-        stage, runs.submit(stage.engine, flow_.type, {"count": count}, **options), flow_
+        stage, submission.submit(stage.engine, flow_.type, {"count": count}, **options), flow_
     )
     stage.dispatcher.run(stage.engine)
     return played
@@ -243,7 +243,7 @@ def test_budget_of_a_parent_pauses_the_whole_family(stage: Stage) -> None:
 
 
 def test_run_that_was_paused_for_another_reason_stays_paused(stage: Stage) -> None:
-    run_id = runs.submit(stage.engine, chain.type, {"count": 1}, budget=Budget(tokens=10))
+    run_id = submission.submit(stage.engine, chain.type, {"count": 1}, budget=Budget(tokens=10))
     pause(stage.engine, run_id, "ann: wait")
 
     assert raise_budget(stage.engine, run_id, tokens=20) is RunState.PAUSED
@@ -261,7 +261,7 @@ def test_run_that_was_paused_for_another_reason_stays_paused(stage: Stage) -> No
     ],
 )
 def test_raise_that_is_none_is_refused(stage: Stage, given: dict[str, Any], what: str) -> None:
-    run_id = runs.submit(stage.engine, chain.type, {"count": 1}, budget=Budget(tokens=1000))
+    run_id = submission.submit(stage.engine, chain.type, {"count": 1}, budget=Budget(tokens=1000))
 
     with pytest.raises(errors.InvalidInput, match=what):
         raise_budget(stage.engine, run_id, **given)
@@ -289,7 +289,7 @@ def above(count: int) -> Any:
 def months(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Moves on by so many months, and lets one sweeper look."""
     now = [datetime(2030, 11, 1, tzinfo=UTC)]
-    monkeypatch.setattr("flowq.adapters.records.meters.month_of_meters", lambda: now[0])
+    monkeypatch.setattr("flowq.adapters.records.limits.meters.month_of_meters", lambda: now[0])
 
     def move(count: int) -> None:
         number = now[0].month - 1 + count
@@ -339,7 +339,7 @@ def test_family_goes_on_together_and_is_paused_again_when_the_new_month_is_spent
 
 def test_new_month_leaves_other_pauses_alone(stage: Stage, months: Callable[[int], None]) -> None:
     spent = play(stage, chain, 3, budget=Budget(tokens=1000, on_exceeded="pause"))
-    run_id = runs.submit(stage.engine, chain.type, {"count": 1})
+    run_id = submission.submit(stage.engine, chain.type, {"count": 1})
     pause(stage.engine, run_id, "ann: wait, the budget is spent: all of user 'x' in this month; no")
 
     months(1)
@@ -350,7 +350,7 @@ def test_new_month_leaves_other_pauses_alone(stage: Stage, months: Callable[[int
 def test_many_go_on_part_by_part(
     stage: Stage, months: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowq.engine.months._MOST", 2)
+    monkeypatch.setattr("flowq.engine.attempts.budgets._MOST", 2)
     play(stage, patient, 3)
     waiting = [play(stage, patient, 1) for _ in range(3)]
     assert {one.status for one in waiting} == {RunState.PAUSED}
@@ -374,7 +374,7 @@ def test_concurrent_steps_overshoot_by_no_more_than_the_calls_under_way(
     stage = on(records)
     at_once, allowed = 100, 100
     budget = Budget(tokens=allowed * LARGE.total, on_exceeded=action.value)
-    run_id = runs.submit(stage.engine, wide.type, {"count": 300}, budget=budget)
+    run_id = submission.submit(stage.engine, wide.type, {"count": 300}, budget=budget)
     played, take = Played(stage, run_id, wide), threading.Lock()
     ended = {RunState.PAUSED, RunState.FAILED}
 
@@ -420,7 +420,7 @@ def test_concurrent_steps_overshoot_by_no_more_than_the_calls_under_way(
 )
 def test_budget_that_is_none_is_refused(stage: Stage, budget: Any) -> None:
     with pytest.raises(errors.InvalidInput, match="budget"):
-        runs.submit(stage.engine, chain.type, {"count": 1}, budget=budget)
+        submission.submit(stage.engine, chain.type, {"count": 1}, budget=budget)
     with pytest.raises(errors.InvalidInput, match="budget"):
         flow(budget=budget)
 

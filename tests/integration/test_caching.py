@@ -14,10 +14,10 @@ from flowq import Cache, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine.collector import collect
 from flowq.engine.engine import Policies
 from flowq.engine.faults import FaultPoint, injected
 from flowq.engine.interrupts import Interrupt
+from flowq.engine.sweeper.retention import collect
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 

@@ -13,7 +13,7 @@ from flowq import errors
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
-from flowq.engine import runs
+from flowq.engine.runs import submission
 from tests import servers
 from tests.integration.playing import Stage
 from tests.integration.test_submission import doubled, mapped, sent, status, submit
@@ -40,7 +40,7 @@ def engine(records: SqlRecords) -> Iterator[Engine]:
 
 def submit_keyed(stage: Stage, values: list[int], keys: list[str], session: Session) -> list[RunId]:
     inputs: list[dict[str, Any]] = [{"value": value} for value in values]
-    return runs.submit_many(
+    return submission.submit_many(
         stage.engine, doubled.type, inputs, idempotency_keys=keys, session=session
     )
 
@@ -112,7 +112,7 @@ def test_what_an_insert_that_broke_off_has_left_is_sent_when_it_is_committed(
     stage: Stage, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Between the check and the insert somebody else takes the key: found only after the insert.
-    taken = runs._taken
+    taken = submission._taken
     calls: list[object] = []
 
     def late(tx: Any, starts: Any) -> dict[RunId, RunId]:
@@ -121,7 +121,7 @@ def test_what_an_insert_that_broke_off_has_left_is_sent_when_it_is_committed(
             raise errors.InvalidInput("a run has the key, with other inputs")
         return taken(tx, starts)
 
-    monkeypatch.setattr(runs, "_taken", late)
+    monkeypatch.setattr(submission, "_taken", late)
     with Session(engine) as session:
         with pytest.raises(errors.InvalidInput):
             submit_keyed(stage, [1, 2], ["broke-1", "broke-2"], session)
@@ -228,7 +228,7 @@ def test_session_within_a_transaction_of_its_connection_is_left_to_the_sweeper(
     with engine.begin() as connection, Session(bind=connection) as session:
         one = submit(stage, session=session)
         inputs: list[dict[str, Any]] = [{"values": [1, 2]}, {"values": []}]
-        ids = [one, *runs.submit_many(stage.engine, mapped.type, inputs, session=session)]
+        ids = [one, *submission.submit_many(stage.engine, mapped.type, inputs, session=session)]
         session.commit()
         assert sent(stage) == set()
     assert stage.dispatcher.waiting == ()

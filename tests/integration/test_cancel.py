@@ -18,10 +18,10 @@ from flowq import errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId, child_run_id, item_id, node_id
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.faults import FaultPoint, injected
-from flowq.engine.rows import RunView
+from flowq.engine.model.rows import RunView
+from flowq.engine.runs.cancel import cancel
 from tests.integration.playing import Played, Stage
 from tests.waiting import wait_until
 
@@ -671,8 +671,8 @@ def lapse(stage: Stage, played: Played) -> None:
     """Let the leases of a run be over."""
     from sqlalchemy import update
 
-    from flowq.adapters.records.models import FlowStepRun
-    from flowq.adapters.records.types import DbNow
+    from flowq.adapters.records.sql.tables import FlowStepRun
+    from flowq.adapters.records.sql.types import DbNow
 
     held = (FlowStepRun.flow_run_id == played.id) & FlowStepRun.lease_token.is_not(None)
     with stage.records.engine.begin() as connection:

@@ -4,13 +4,13 @@ import pytest
 
 import flowq
 from flowq import flow, step
-from flowq.adapters.records.runs import FlowRunRepo
+from flowq.adapters.records.runs.repo import FlowRunRepo
 from flowq.core.errors import StepFailed
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.cancel import cancel
-from flowq.engine.pause import pause, resume
-from flowq.engine.signals import newest, send_signal
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.pause import pause, resume
+from flowq.engine.runs.signals import newest, send_signal
 from tests.integration.playing import Played, Stage
 
 
@@ -132,11 +132,13 @@ def test_cancelled_parent_cancels_the_run_that_goes_on(stage: Stage) -> None:
     played = stage.play(waits)
     child = played.view.steps[1]
     assert StepState.WAITING is child.status
-    runs = stage.records.single(lambda tx: tx.runs.views(flow_name=mailbox.type.name, limit=1))
-    send_signal(stage.engine, runs[0].id, "say", "a")
+    submission = stage.records.single(
+        lambda tx: tx.runs.views(flow_name=mailbox.type.name, limit=1)
+    )
+    send_signal(stage.engine, submission[0].id, "say", "a")
     stage.dispatcher.run(stage.engine)
-    current = Played(stage, newest(stage.engine, RunId(runs[0].id)), mailbox)
-    assert current.id != runs[0].id
+    current = Played(stage, newest(stage.engine, RunId(submission[0].id)), mailbox)
+    assert current.id != submission[0].id
 
     cancel(stage.engine, played.id)
     stage.sweep()
@@ -146,9 +148,9 @@ def test_cancelled_parent_cancels_the_run_that_goes_on(stage: Stage) -> None:
 
 
 def test_what_was_said_about_the_run_holds_for_the_next(stage: Stage) -> None:
-    from flowq.engine import runs
+    from flowq.engine.runs import submission
 
-    run_id = runs.submit(
+    run_id = submission.submit(
         stage.engine, counted.type, {"left": 1}, user_id="ann", metadata={"order": 7}
     )
     stage.dispatcher.run(stage.engine)

@@ -29,10 +29,10 @@ from flowq.core.events import (
     to_json,
 )
 from flowq.core.ids import RunId
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
-from flowq.engine.following import follow
+from flowq.engine.events.follow import follow
 from flowq.engine.ports import Page
+from flowq.engine.runs.cancel import cancel
 from tests.integration.live_pages import shown_anew, shown_live
 from tests.integration.playing import Played, Stage
 from tests.waiting import wait_until
@@ -467,7 +467,7 @@ def test_a_reader_sees_a_run_end_that_nobody_tells_of(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that ended it was killed before it could."""
-    monkeypatch.setattr("flowq.engine.following._SILENCE", (0.05, 0.1))
+    monkeypatch.setattr("flowq.engine.events.follow._SILENCE", (0.05, 0.1))
     played = stage.submit(chain, {"value": 3})
     monkeypatch.setattr(stage.engine.events, "publish", lambda *_, **__: None)
     reader = follow(stage.engine, played.id, timeout=20)
@@ -480,7 +480,7 @@ def test_a_reader_sees_a_run_end_that_nobody_tells_of(
 def test_a_reader_lives_through_a_redis_that_is_away(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowq.engine.following._AWAY", (0.01, 0.1))
+    monkeypatch.setattr("flowq.engine.events.follow._AWAY", (0.01, 0.1))
     played = stage.submit(chain, {"value": 3})
 
     def away(run_id: RunId, after: str | None = None, wait: float = 0) -> Page:

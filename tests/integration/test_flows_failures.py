@@ -14,7 +14,7 @@ import pytest
 from flowq import RetryPolicy, StepFailure, errors, flow, length, step
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.states import RunState, StepState
-from flowq.engine.results import Results
+from flowq.engine.results.store import Results
 from tests.integration.playing import Played, Stage
 
 COMPLETED, FAILED, SKIPPED = StepState.COMPLETED, StepState.FAILED, StepState.SKIPPED

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.states import TERMINAL_RUN_STATES
-from flowq.engine.context import StepContext
 from flowq.engine.engine import Policies
-from flowq.engine.rows import Batch
+from flowq.engine.model.rows import Batch
+from flowq.engine.runtime.context import StepContext
 from tests import programs
 from tests.expected import differences, evaluate
 from tests.integration.playing import Stage

@@ -14,14 +14,14 @@ from sqlalchemy import Connection, Table, delete, insert, literal, select, updat
 
 from flowq import RetryPolicy, flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import Base
+from flowq.adapters.records.sql.tables import Base
+from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.adapters.records.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId, item_id, node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine.invariants import check, invariants, missing_objects
+from flowq.engine.model.rows import Outcome, Violation
 from flowq.engine.ports import Records
-from flowq.engine.rows import Outcome, Violation
+from flowq.engine.sweeper.invariants import check, invariants, missing_objects
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kombu import Connection, Consumer, Message, Queue
 
-from flowq.adapters.dispatch.mended import mend_kombu
+from flowq.adapters.dispatch.kombu_patches import mend_kombu
 from tests.chaos import breakable
 
 

@@ -8,13 +8,13 @@ from sqlalchemy import Connection, update
 
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowStepRun
+from flowq.adapters.records.sql.tables import FlowStepRun
+from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.adapters.records.types import DbNow
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.errors import StoreUnavailable
 from flowq.core.states import RunState, StepState
-from flowq.engine.results import Results
+from flowq.engine.results.store import Results
 from tests.integration.playing import Stage
 
 LARGE = 2000

@@ -13,12 +13,12 @@ from sqlalchemy import event
 from flowq import Concurrency, Rate, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import LeaseToken, StepRunId, node_id
-from flowq.core.limits import Limit
+from flowq.core.limits.slots import Limit
 from flowq.core.states import RunState, StepState
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.interrupts import Interrupt
-from flowq.engine.pause import pause, resume
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.pause import pause, resume
 from tests import turns
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
@@ -136,7 +136,7 @@ def hold(stage: Stage, flow_: Any = None, key: str = "one_at_once") -> tuple[Pla
     Now.act = staticmethod(act)
     # It dies with its slot.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flowq.engine.limits._give_on", lambda *_args: None)
+        patch.setattr("flowq.engine.attempts.limits._give_on", lambda *_args: None)
         with pytest.raises(Stop):
             stage.dispatcher.run(stage.engine, limit=1)
     Now.act = staticmethod(lambda value: value)
@@ -354,7 +354,7 @@ def test_rate_and_limit_together(stage: Stage) -> None:
 def test_turns_beyond_the_horizon_are_given_by_the_sweeper(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowq.engine.limits._HORIZON", timedelta(seconds=0.1))
+    monkeypatch.setattr("flowq.engine.attempts.limits._HORIZON", timedelta(seconds=0.1))
     played = stage.submit(rated, {"count": 7})
     stage.dispatcher.run(stage.engine)
     assert played.step("three_a_while").counts == {COMPLETED: 3, QUEUED: 4}

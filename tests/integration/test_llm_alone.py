@@ -12,11 +12,11 @@ import pytest
 from flowq import bootstrap, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.errors import InvalidAnswer, ModelUnavailable
-from flowq.engine.attempts import run_attempt
-from flowq.engine.endings import Ending
-from flowq.engine.requests import CostBy
+from flowq.engine.attempts.outcomes import Ending
+from flowq.engine.attempts.run import run_attempt
+from flowq.engine.model.model_calls import CostBy
 from flowq.entrypoints.fake_llm import FakeLlm
-from flowq.llm import standing
+from flowq.llm import caller
 from tests.integration.playing import Stage
 from tests.llm_steps import Article, Ask, Picture, Summarise, text_of, tokens_of
 
@@ -30,9 +30,9 @@ def alone(
     monkeypatch.setenv("FLOWQ_DATABASE_URL", sqlite_url)
     monkeypatch.setattr(bootstrap, "_process", bootstrap._Process())
     bootstrap.settings.cache_clear()
-    standing._has_records.cache_clear()
+    caller._has_records.cache_clear()
     yield tmp_path
-    standing._has_records.cache_clear()
+    caller._has_records.cache_clear()
     if bootstrap._process.engine is not None:
         records = bootstrap._process.engine.records
         assert isinstance(records, SqlRecords)

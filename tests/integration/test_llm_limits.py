@@ -10,10 +10,10 @@ import pytest
 from flowq import Budget, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.states import RunState
-from flowq.engine import runs
-from flowq.engine.budgets import raise_budget
-from flowq.engine.collector import collect
+from flowq.engine.attempts.budgets import raise_budget
 from flowq.engine.engine import Policies
+from flowq.engine.runs import submission
+from flowq.engine.sweeper.retention import collect
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.integration.playing import Played, Stage
 from tests.llm_steps import Ask, Cached, CachedPicture, Picky, Picture, content
@@ -67,7 +67,9 @@ def test_class_says_how_many_are_under_way(stage: Stage) -> None:
 
 def test_budget_holds_for_steps_that_call_models(stage: Stage, fake_llm: FakeLlm) -> None:
     budget = Budget(usd="0.000001", on_exceeded="pause")
-    run_id = runs.submit(stage.engine, asked.type, {"questions": ["a", "b", "c"]}, budget=budget)
+    run_id = submission.submit(
+        stage.engine, asked.type, {"questions": ["a", "b", "c"]}, budget=budget
+    )
     stage.dispatcher.run(stage.engine)
     played = Played(stage, run_id, asked)
     assert (played.status, fake_llm.stats.calls) == (RunState.PAUSED, 1)

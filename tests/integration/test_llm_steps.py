@@ -15,9 +15,9 @@ from flowq.core.events import WorkflowCompleted, WorkflowError
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.engine import Policies
+from flowq.engine.events.follow import follow
 from flowq.engine.faults import injected
-from flowq.engine.following import follow
-from flowq.engine.requests import RequestView
+from flowq.engine.model.model_calls import RequestView
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.integration.live_pages import shown_anew, shown_live
 from tests.integration.playing import Played, Stage
@@ -168,7 +168,7 @@ def test_what_passes_is_tried_again(stage: Stage, fake_llm: FakeLlm, fault: str)
 def test_what_was_answered_is_paid_though_the_database_is_away(
     stage: Stage, fake_llm: FakeLlm, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    monkeypatch.setattr("flowq.engine.endings._FIRST_DELAY", timedelta(milliseconds=50))
+    monkeypatch.setattr("flowq.engine.attempts.outcomes._FIRST_DELAY", timedelta(milliseconds=50))
     struck: list[str] = []
 
     def strike(at: str) -> None:

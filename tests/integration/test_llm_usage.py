@@ -14,8 +14,8 @@ import pytest
 from flowq import bootstrap
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.usage import CostStatus
-from flowq.engine.requests import CostBy
-from flowq.llm import standing
+from flowq.engine.model.model_calls import CostBy
+from flowq.llm import caller
 from tests.llm_steps import Ask, Stream
 
 LEFT_OUT = object()
@@ -77,9 +77,9 @@ def server(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(bootstrap, "_process", bootstrap._Process())
     bootstrap.settings.cache_clear()
-    standing._has_records.cache_clear()
+    caller._has_records.cache_clear()
     yield served
-    standing._has_records.cache_clear()
+    caller._has_records.cache_clear()
     http.shutdown()
     http.server_close()
     thread.join()

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from flowq import Flow, StepFailure, errors, flow, step
 from flowq.core.states import RunState, StepState
-from flowq.engine.passing import HINT
+from flowq.engine.advance.passing import HINT
 from tests.integration.playing import Stage
 from tests.integration.test_flows_failures import check_closed
 

@@ -20,14 +20,14 @@ import pytest
 from flowq import BaseFlow, BaseStep, Cache, Concurrency, Rate, flow, step, testing
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
 from flowq.adapters.records.database import SqlRecords
-from flowq.authoring.flows import Flow
-from flowq.authoring.options import UNSET, Options
-from flowq.authoring.steps import Step, StepDecorator
+from flowq.authoring.calls.options import UNSET, Options
+from flowq.authoring.definitions.flows import Flow
+from flowq.authoring.definitions.steps import Step, StepDecorator
 from flowq.core.errors import InvalidFlow
-from flowq.core.failures import StepFailure
+from flowq.core.results import StepFailure
 from flowq.core.retries import RetryPolicy
 from flowq.core.states import RunState
-from flowq.engine.submission import SubmitOptions
+from flowq.engine.runs.options import SubmitOptions
 from flowq.testing.runs import StartedRun
 from tests.integration.playing import Stage
 
@@ -303,7 +303,7 @@ def test_rate_of_tokens(way: Any, said: str, monkeypatch: pytest.MonkeyPatch) ->
         admitted.append(limit)
         return SimpleNamespace(limit=limit)
 
-    transaction = "flowq.adapters.records.token_rates.SqlTokenRates"
+    transaction = "flowq.adapters.records.limits.token_rates.SqlTokenRates"
     monkeypatch.setattr(f"{transaction}.admit", admit)
     monkeypatch.setattr(f"{transaction}.give_back", lambda _self, _reserved: None)
     made = stepped(counted, said, rate=Rate(500, per=60, key="openai", of="tokens"))

@@ -22,14 +22,14 @@ from flowq.core.errors import (
     StoreUnavailable,
 )
 from flowq.core.states import RunState, StepState
-from flowq.engine import endings
-from flowq.engine.attempts import run_attempt
-from flowq.engine.endings import Ending
+from flowq.engine.attempts import outcomes
+from flowq.engine.attempts.handback import give_back_all
+from flowq.engine.attempts.outcomes import Ending
+from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Policies
-from flowq.engine.execution import Attempt
 from flowq.engine.faults import FaultPoint, injected
-from flowq.engine.leases import LeaseKeeper
-from flowq.engine.stopping import give_back_all
+from flowq.engine.runtime.execution import Attempt
+from flowq.engine.runtime.heartbeat import LeaseKeeper
 from tests.integration.playing import Stage
 from tests.waiting import wait_until
 
@@ -346,7 +346,7 @@ def test_heartbeat_outlives_what_nobody_has_foreseen(stage: Stage) -> None:
 
 @pytest.fixture
 def _put_off_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endings, "_FIRST_DELAY", timedelta(milliseconds=10))
+    monkeypatch.setattr(outcomes, "_FIRST_DELAY", timedelta(milliseconds=10))
 
 
 @pytest.mark.usefixtures("_put_off_for_a_moment")

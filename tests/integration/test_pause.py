@@ -13,11 +13,11 @@ from flowq import errors, flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId, child_run_id, node_id
 from flowq.core.states import RunState, StepState
-from flowq.engine import runs, signals
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
 from flowq.engine.interrupts import Interrupt
-from flowq.engine.pause import pause, resume
+from flowq.engine.runs import signals, submission
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.pause import pause, resume
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 
@@ -402,7 +402,7 @@ def test_paused_run_can_be_cancelled(stage: Stage) -> None:
 
 
 def test_deadline_of_a_paused_run_passes(stage: Stage) -> None:
-    run_id = runs.submit(stage.engine, line.type, {}, deadline=timedelta(milliseconds=1))
+    run_id = submission.submit(stage.engine, line.type, {}, deadline=timedelta(milliseconds=1))
     played = Played(stage, run_id, line)
     paused(played, "for now")
 

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import URL, make_url, text
 
 from flowq import flow, step
-from flowq.adapters.records import migrations, revisions
-from flowq.adapters.records.connecting import session_of
+from flowq.adapters.records.connections.engine import session_of
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.migrations import migrate, revisions
 from flowq.adapters.records.transaction import SqlTransaction
 from flowq.core.errors import DatabaseUnavailable
 from tests import servers
@@ -158,10 +158,10 @@ def test_only_the_own_timeouts_count(server: URL, pooler: URL, pooled: bool) -> 
 @pytest.mark.usefixtures("hostile_role")
 @pytest.mark.parametrize("pooled", [False, True])
 def test_migrations_though_the_role_has_set_everything_else(server: URL, pooled: bool) -> None:  # noqa: FBT001
-    migrations.downgrade(text_of(server), "base")
+    migrate.downgrade(text_of(server), "base")
     with servers.pgbouncer(server) as pooler:
         address = text_of(pooler if pooled else server)
-        migrations.upgrade(address)
+        migrate.upgrade(address)
         revisions.check(address)
 
 
@@ -178,7 +178,7 @@ def test_pooler_of_statements_is_refused(server: URL) -> None:
                 use(lambda tx: tx.within.execute(text("SELECT 1")))
             assert "pool_mode" in str(refused.value)
         with pytest.raises(DatabaseUnavailable, match="statement mode"):
-            migrations.upgrade(text_of(pooler))
+            migrate.upgrade(text_of(pooler))
         records.close()
 
 

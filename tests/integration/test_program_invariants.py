@@ -14,15 +14,15 @@ from sqlalchemy import Update, delete, update
 import flowq
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.repository import SIGNALS, STEPS
+from flowq.adapters.records.sql.repository import SIGNALS, STEPS
+from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.adapters.records.types import DbNow
 from flowq.core.ids import StepRunId, node_id
 from flowq.core.states import StepState
-from flowq.engine.invariants import check
+from flowq.engine.model.rows import Violation
 from flowq.engine.ports import Records
-from flowq.engine.rows import Violation
-from flowq.engine.signals import send_signal
+from flowq.engine.runs.signals import send_signal
+from flowq.engine.sweeper.invariants import check
 from tests.integration.playing import Played, Stage
 
 

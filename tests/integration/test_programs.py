@@ -16,10 +16,10 @@ from flowq import flow, step
 from flowq.core.errors import StepFailed
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
-from flowq.engine.live import LivePrograms
-from flowq.engine.pause import pause, resume
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.pause import pause, resume
+from flowq.engine.runtime.program_cache import LivePrograms
 from tests.integration.playing import Played, Stage
 
 COMPLETED, FAILED, CANCELLED = StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED
@@ -489,10 +489,10 @@ async def parent_of_tidy(x: int) -> int:
 
 
 def test_deadline_is_a_cancel_for_the_program(stage: Stage) -> None:
-    from flowq.engine import runs
+    from flowq.engine.runs import submission
 
     run_id = RunId(
-        runs.submit(stage.engine, tidy.type, {"x": 4}, deadline=timedelta(milliseconds=1))
+        submission.submit(stage.engine, tidy.type, {"x": 4}, deadline=timedelta(milliseconds=1))
     )
     stage.dispatcher.run(stage.engine, limit=1)
     stage.dispatcher.clear()

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from flowq import BaseFlow
-from flowq.authoring.flows import Flow
+from flowq.authoring.definitions.flows import Flow
 from flowq.llm.results import StepMetadata
 from tests.integration.playing import Stage
 from tests.llm_steps import Article, Summarise

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 import flowq
 from flowq import flow, step
-from flowq.adapters.records.models import FlowSignal
+from flowq.adapters.records.sql.tables import FlowSignal
 from flowq.core.errors import InvalidInput, RunNotFound, SignalRefused
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.cancel import cancel
-from flowq.engine.signals import send_signal
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.signals import send_signal
 from tests.integration.playing import Played, Stage
 
 
@@ -248,7 +248,7 @@ def test_signal_that_was_stored_and_not_delivered_is_found_by_the_sweeper(
     """As when its sender dies right after the commit."""
     played = stage.play(approved)
     with monkeypatch.context() as patch:
-        patch.setattr("flowq.engine.signals.deliver", lambda *_: None)
+        patch.setattr("flowq.engine.runs.signals.deliver", lambda *_: None)
         send(played, "approve", {"ok": True})
     assert RunState.RUNNING is played.status
 

@@ -12,11 +12,11 @@ import pytest
 from flowq import errors, flow, step
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine import runs
-from flowq.engine.attempts import run_attempt
-from flowq.engine.endings import Ending
+from flowq.engine.attempts.outcomes import Ending
+from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Policies
-from flowq.engine.rows import RunView
+from flowq.engine.model.rows import RunView
+from flowq.engine.runs import submission
 from tests.integration.playing import Stage
 
 COMPLETED, SKIPPED = StepState.COMPLETED, StepState.SKIPPED
@@ -148,7 +148,7 @@ def test_the_last_two_that_end_at_once_go_on_once(stage: Stage, flow_of: str, ro
 
 
 def submitted(stage: Stage, chosen: Any, inputs: list[dict[str, Any]]) -> list[RunView]:
-    ids = runs.submit_many(stage.engine, chosen.type, inputs)
+    ids = submission.submit_many(stage.engine, chosen.type, inputs)
     stage.dispatcher.run(stage.engine)
     return [seen(stage, run_id) for run_id in ids]
 
@@ -176,17 +176,17 @@ def test_none_is_recorded_when_one_is_refused(stage: Stage) -> None:
     inputs: list[dict[str, Any]] = [{"value": 1}] * MANY + [{"value": "many"}]
 
     with pytest.raises(errors.InvalidInput, match="value"):
-        runs.submit_many(stage.engine, diamond.type, inputs)
+        submission.submit_many(stage.engine, diamond.type, inputs)
 
     assert recorded(stage, diamond) == before
     assert stage.dispatcher.waiting == ()
 
 
 def test_inputs_may_come_from_an_iterator(stage: Stage) -> None:
-    ids = runs.submit_many(stage.engine, nothing.type, ({"value": n} for n in range(3)))
+    ids = submission.submit_many(stage.engine, nothing.type, ({"value": n} for n in range(3)))
 
     assert len(set(ids)) == 3
-    assert runs.submit_many(stage.engine, nothing.type, []) == []
+    assert submission.submit_many(stage.engine, nothing.type, []) == []
 
 
 def test_runs_without_steps_are_finished(stage: Stage) -> None:

@@ -19,11 +19,11 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from flowq import Run, bootstrap, errors, flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.repository import RUNS
+from flowq.adapters.records.sql.repository import RUNS
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
-from flowq.engine import runs
-from flowq.engine.submission import SubmitOptions
+from flowq.engine.runs import submission as runs
+from flowq.engine.runs.options import SubmitOptions
 from tests.integration.playing import Stage
 
 ROOT = Path(__file__).parents[2]

@@ -14,20 +14,20 @@ from sqlalchemy import func, select, update
 from flowq import flow, step
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import FlowDuty, FlowRun, FlowStepRun
-from flowq.adapters.records.types import DbNow
+from flowq.adapters.records.sql.tables import FlowDuty, FlowRun, FlowStepRun
+from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.results import memory
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.errors import RedisUnavailable, ResultMissing
 from flowq.core.ids import LeaseToken, StepRunId, item_id, node_id
 from flowq.core.results import NO_RESULT, object_key
 from flowq.core.states import RunState, StepState
-from flowq.engine import collector
-from flowq.engine.collector import collect
 from flowq.engine.engine import Policies
 from flowq.engine.faults import FaultPoint, injected
-from flowq.engine.results import Results
-from flowq.engine.rows import Outcome
+from flowq.engine.model.rows import Outcome
+from flowq.engine.results.store import Results
+from flowq.engine.sweeper import retention
+from flowq.engine.sweeper.retention import collect
 from tests.integration.playing import Played, Stage
 from tests.invariants import assert_invariants
 
@@ -396,7 +396,7 @@ def test_crash_between_rows_and_objects_leaves_what_the_next_turn_finds(
 def test_more_runs_than_one_turn_deletes_are_deleted_in_the_next_ones(
     records: SqlRecords, objects: MemoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "_MOST_RUNS", 4)
+    monkeypatch.setattr(retention, "_MOST_RUNS", 4)
     stage = stage_with(records, objects, retention=timedelta(0))
     for _ in range(10):
         stage.play(three, count=1)
@@ -447,7 +447,7 @@ def test_turns_go_on_where_the_last_one_ended(
     records: SqlRecords, objects: MemoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "_PAGE", 3)
-    monkeypatch.setattr(collector, "_MOST_PAGES", 2)
+    monkeypatch.setattr(retention, "_MOST_PAGES", 2)
     stage = stage_with(records, objects, orphans_after=timedelta(0))
     played = stage.play(three, count=2)
     for _ in range(20):

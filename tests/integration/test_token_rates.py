@@ -12,15 +12,15 @@ from pydantic import BaseModel
 from flowq import Rate, UnstructuredStep, flow
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.authoring.limiting import RateOption
+from flowq.authoring.definitions.limiting import RateOption
 from flowq.core.ids import StepRunId, node_id
-from flowq.core.limits import Limit
+from flowq.core.limits.slots import Limit
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus, Tokens
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
-from flowq.engine.pause import pause, resume
-from flowq.engine.requests import Caller, EndedRequest, StartedRequest
+from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.pause import pause, resume
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.integration.playing import Stage
 from tests.llm_steps import Ask

@@ -18,13 +18,13 @@ from sqlalchemy import JSON, text
 import flowq
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import Base
+from flowq.adapters.records.sql.tables import Base
 from flowq.core.errors import FlowqError, RunUnreadable, SignalRefused
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
-from flowq.engine.invariants import check
-from flowq.engine.signals import send_signal
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.signals import send_signal
+from flowq.engine.sweeper.invariants import check
 from tests.integration.playing import Played, Stage
 from tests.waiting import wait_until
 

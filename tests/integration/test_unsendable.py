@@ -21,11 +21,11 @@ from flowq.adapters.records.database import SqlRecords
 from flowq.core.errors import DatabaseUnavailable, InvalidSetting
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
-from flowq.engine import runs
-from flowq.engine.cancel import cancel
 from flowq.engine.engine import Policies
-from flowq.engine.pause import pause, resume
-from flowq.engine.signals import send_signal
+from flowq.engine.runs import submission
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.pause import pause, resume
+from flowq.engine.runs.signals import send_signal
 from tests.integration.playing import Played, Stage
 
 #: URLs of brokers that no message can be made for; the errors are kombu's, redis-py's, Python's.
@@ -87,7 +87,7 @@ def test_a_run_is_returned_when_it_was_recorded(
     stage: Stage, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with unsendable(stage, url):
-        run_id = runs.submit(stage.engine, doubled.type, {"value": 3})
+        run_id = submission.submit(stage.engine, doubled.type, {"value": 3})
 
     assert "not sent" in caplog.text
     assert "SECRET" not in caplog.text
@@ -97,7 +97,7 @@ def test_a_run_is_returned_when_it_was_recorded(
 def test_many_runs_are(stage: Stage) -> None:
     inputs = [{"value": value} for value in range(30)]
     with unsendable(stage, UNUSABLE["KeyError"]):
-        begun = runs.submit_many(stage.engine, doubled.type, inputs)
+        begun = submission.submit_many(stage.engine, doubled.type, inputs)
 
     assert 30 == len(set(begun))
     assert [116, 58] == ends(stage, begun[-1], doubled)
@@ -106,7 +106,7 @@ def test_many_runs_are(stage: Stage) -> None:
 def test_runs_of_a_callers_transaction_are(stage: Stage, records: SqlRecords) -> None:
     engine = create_engine(records.url)
     with unsendable(stage, UNUSABLE["TypeError"]), Session(engine) as session:
-        run_id = runs.submit(stage.engine, doubled.type, {"value": 3}, session=session)
+        run_id = submission.submit(stage.engine, doubled.type, {"value": 3}, session=session)
         session.commit()
     engine.dispose()
 
@@ -151,10 +151,10 @@ def test_a_database_that_goes_after_the_commit_is_no_error(
     def wrong(*_: object, **__: object) -> None:
         raise LookupError("a slip")
 
-    monkeypatch.setattr(runs, "run_ready", away)
-    first = runs.submit(stage.engine, parent.type, {"value": 3})
+    monkeypatch.setattr(submission, "run_ready", away)
+    first = submission.submit(stage.engine, parent.type, {"value": 3})
     monkeypatch.setattr(MemoryEvents, "publish", wrong)
-    second = runs.submit(stage.engine, parent.type, {"value": 4})
+    second = submission.submit(stage.engine, parent.type, {"value": 4})
     monkeypatch.undo()
 
     assert "LookupError: a slip" in caplog.text
@@ -166,7 +166,7 @@ def test_of_many_runs_it_is_said_how_many_are_recorded(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the database goes between two groups of them."""
-    begin, groups = runs._begin, []
+    begin, groups = submission._begin, []
 
     def once(*args: Any) -> Any:
         groups.append(args)
@@ -174,9 +174,9 @@ def test_of_many_runs_it_is_said_how_many_are_recorded(
             raise DatabaseUnavailable("it is away")
         return begin(*args)
 
-    monkeypatch.setattr(runs, "_begin", once)
+    monkeypatch.setattr(submission, "_begin", once)
     with pytest.raises(DatabaseUnavailable, match="first 25 of 30 runs are recorded") as caught:
-        runs.submit_many(stage.engine, doubled.type, [{"value": 1}] * 30)
+        submission.submit_many(stage.engine, doubled.type, [{"value": 1}] * 30)
 
     assert "idempotency_keys" in (caught.value.hint or "")
 

@@ -12,8 +12,8 @@ from flowq import errors, flow, step
 from flowq.adapters.results.memory import MemoryCache
 from flowq.core.errors import InvalidInput
 from flowq.core.states import RunState
-from flowq.engine import runs
-from flowq.engine.signals import send_signal
+from flowq.engine.runs import submission
+from flowq.engine.runs.signals import send_signal
 from tests.integration.playing import Stage
 
 HARD: list[Any] = [
@@ -148,7 +148,7 @@ def test_a_signal_that_would_not_come_as_it_was_is_refused(stage: Stage, said: A
 @pytest.mark.parametrize("note", REFUSED, ids=range(len(REFUSED)))
 def test_metadata_that_would_not_come_back_is_refused(stage: Stage, note: Any) -> None:
     with pytest.raises(InvalidInput, match="the metadata of a run") as caught:
-        runs.submit(stage.engine, graph.type, {"value": 1}, metadata={"note": note})
+        submission.submit(stage.engine, graph.type, {"value": 1}, metadata={"note": note})
 
     assert "hunter2" not in str(caught.value)
 
@@ -180,7 +180,7 @@ def test_a_name_that_no_database_stores_is_refused(stage: Stage, name: str) -> N
 )
 def test_many_runs_are_refused_in_one_way(stage: Stage, inputs: Any, options: Any) -> None:
     with pytest.raises(InvalidInput):
-        runs.submit_many(stage.engine, graph.type, inputs, **options)
+        submission.submit_many(stage.engine, graph.type, inputs, **options)
 
 
 class Awkward(errors.StepError):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "flowq").rglob("*.py"))
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
+MOST_MODULES = 15
 
 
 def relative(path: Path) -> str:
@@ -37,6 +38,14 @@ def test_module_is_short_and_explains_itself(module: Path) -> None:
     assert len(source.splitlines()) <= LONGEST_MODULE
     lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions(module)}
     assert {} == {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION}
+
+
+@pytest.mark.parametrize("folder", sorted({module.parent for module in MODULES}), ids=relative)
+def test_folder_can_be_read_at_a_glance(folder: Path) -> None:
+    """A folder is a room with one idea: more modules than this are two rooms."""
+    modules = [module for module in folder.glob("*.py") if not module.stem.startswith("__")]
+
+    assert len(modules) <= MOST_MODULES
 
 
 def test_importing_flowq_loads_no_vendor() -> None:

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 from celery import Celery
 
+from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.errors import InvalidSetting
-from flowq.core.hidden import without_secrets
-from flowq.core.redis_address import RedisAddress, read_redis
+from flowq.core.text.hidden import without_secrets
 
 #: Celery's names of what its result backend takes from settings, by redis-py's.
 _OF_RESULTS: Final = {

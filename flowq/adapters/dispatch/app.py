@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 
 from flowq.adapters.dispatch.addresses import put_on
-from flowq.core.redis_address import read_redis
+from flowq.core.addresses.redis import read_redis
 
 
 def make_app(name: str, url: str, *, prefix: str = "", current: bool = True) -> Celery:

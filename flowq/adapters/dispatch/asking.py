@@ -18,7 +18,7 @@ from celery import Celery
 
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.core.errors import RedisUnavailable
-from flowq.core.hidden import shown, without_secrets
+from flowq.core.text.hidden import shown, without_secrets
 from flowq.engine.ports import Worker
 
 _QUESTIONS: Final = ("active_queues", "registered")

@@ -31,10 +31,10 @@ from flowq.adapters.breaker import Breaker
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.adapters.dispatch.asking import ask_workers
 from flowq.core.errors import RedisUnavailable
-from flowq.core.hidden import shown, without_secrets
 from flowq.core.ids import BatchId
+from flowq.core.text.hidden import shown, without_secrets
+from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Worker
-from flowq.engine.rows import Batch, Message
 
 logger = logging.getLogger(__name__)
 

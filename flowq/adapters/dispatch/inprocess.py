@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from flowq.core.ids import BatchId
-from flowq.engine.advance import batch_ended, not_claimed
-from flowq.engine.attempts import run_attempt
-from flowq.engine.collector import collect
-from flowq.engine.endings import Ended, Ending
+from flowq.engine.advance.advance import batch_ended, not_claimed
+from flowq.engine.attempts.outcomes import Ended, Ending
+from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
-from flowq.engine.rows import Batch, Message
+from flowq.engine.model.rows import Batch, Message
+from flowq.engine.sweeper.retention import collect
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from flowq.adapters.dispatch.inprocess import Delivery, InProcessDispatcher
 from flowq.core.ids import RunId
-from flowq.engine.endings import Ended
+from flowq.engine.attempts.outcomes import Ended
 from flowq.engine.engine import Engine
-from flowq.engine.rows import Message
+from flowq.engine.model.rows import Message
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from flowq.core.ids import BatchId
+from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher, Worker
-from flowq.engine.rows import Batch, Message
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 An entry holds what one process had to tell of the run at one moment, as a JSON array: so events
 cost few commands, and a reader few replies. The end of a run is marked in a field of its own, which
 is all that those look at who wait for it. Streams are cut to a length, and forgotten some time
-after the last event; what is gone is made from the rows by whoever reads (see `engine.following`).
+after the last event; what is gone is made from the rows by whoever reads (see
+`engine.events.follow`).
 
 Nothing here ever costs a run more than its events: while Redis is away they are dropped, counted,
 and the next entry of the run says that some are missing.

@@ -14,18 +14,18 @@ from typing import Any, Final
 from sqlalchemy import Float, Text, bindparam, cast, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from flowq.adapters.records.attempt_writes import result_columns
-from flowq.adapters.records.payloads import copy_from_text
-from flowq.adapters.records.prepared import Prepared
-from flowq.adapters.records.reading import result_ref
-from flowq.adapters.records.repository import CACHED, STEPS, Repository
-from flowq.adapters.records.types import DbNow, json_text
+from flowq.adapters.records.sql.payloads import copy_from_text
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.reading import result_ref
+from flowq.adapters.records.sql.repository import CACHED, STEPS, Repository
+from flowq.adapters.records.sql.types import DbNow, json_text
+from flowq.adapters.records.steps.attempts import result_columns
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import StepRunId
 from flowq.core.results import Place, is_image, step_of_object
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
-from flowq.engine.rows import CachedResult, Claim, Outcome
+from flowq.engine.model.rows import CachedResult, Claim, Outcome
 
 _E, _C = CACHED.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)

@@ -17,17 +17,21 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from flowq.adapters.records.connecting import open_engine, session_of
-from flowq.adapters.records.forks import ForkGuard
-from flowq.adapters.records.joined import CallersTransaction, caller_session, check_connection
-from flowq.adapters.records.places import Place, place_of
-from flowq.adapters.records.revisions import check_on
+from flowq.adapters.records.connections.engine import open_engine, session_of
+from flowq.adapters.records.connections.external import (
+    CallersTransaction,
+    caller_session,
+    check_connection,
+)
+from flowq.adapters.records.connections.fork_guard import ForkGuard
+from flowq.adapters.records.connections.identity import Place, place_of
+from flowq.adapters.records.connections.verdicts import Verdict, passes, translated, verdict
+from flowq.adapters.records.connections.watchdog import Watchdog
+from flowq.adapters.records.migrations.revisions import check_on
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.adapters.records.verdicts import Verdict, passes, translated, verdict
-from flowq.adapters.records.watchdog import Watchdog
 from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
-from flowq.engine.rows import Claim, Outcome, Together
+from flowq.engine.model.rows import Claim, Outcome, Together
 
 T = TypeVar("T")
 _forks = ForkGuard()

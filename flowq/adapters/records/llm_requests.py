@@ -15,16 +15,16 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from flowq.adapters.records.meters import SqlMeters
-from flowq.adapters.records.repository import REQUESTS, RUNS, STEPS, Repository
-from flowq.adapters.records.runs import sums
-from flowq.adapters.records.token_rates import SqlTokenRates
-from flowq.adapters.records.types import DbNow, UtcDay, total_cost
+from flowq.adapters.records.limits.meters import SqlMeters
+from flowq.adapters.records.limits.token_rates import SqlTokenRates
+from flowq.adapters.records.runs.repo import sums
+from flowq.adapters.records.sql.repository import REQUESTS, RUNS, STEPS, Repository
+from flowq.adapters.records.sql.types import DbNow, UtcDay, total_cost
 from flowq.core.ids import RunId, StepRunId
-from flowq.core.limits import Limit
+from flowq.core.limits.slots import Limit
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
 from flowq.core.usage import OPEN_REQUESTS, CostStatus, RequestStatus, Tokens, Usage
-from flowq.engine.requests import (
+from flowq.engine.model.model_calls import (
     CostBy,
     CostLine,
     EndedRequest,

@@ -8,18 +8,18 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from flowq.adapters.records.cached import SqlCachedResults
-from flowq.adapters.records.limits import SqlLimits
+from flowq.adapters.records.control.signals import SqlSignals
+from flowq.adapters.records.limits.meters import SqlMeters
+from flowq.adapters.records.limits.slots import SqlLimits
+from flowq.adapters.records.limits.token_rates import SqlTokenRates
 from flowq.adapters.records.llm_requests import LlmRequestRepo
-from flowq.adapters.records.meters import SqlMeters
-from flowq.adapters.records.runs import FlowRunRepo
-from flowq.adapters.records.signals import SqlSignals
-from flowq.adapters.records.steps import FlowStepRunRepo
-from flowq.adapters.records.sweeps import SqlSweeps
-from flowq.adapters.records.token_rates import SqlTokenRates
+from flowq.adapters.records.runs.repo import FlowRunRepo
+from flowq.adapters.records.steps.repo import FlowStepRunRepo
+from flowq.adapters.records.sweeps.steps import SqlSweeps
 
 if TYPE_CHECKING:
-    from flowq.adapters.records.invariants import SqlInvariants
-    from flowq.adapters.records.overview import SqlOverview
+    from flowq.adapters.records.invariants.invariants import SqlInvariants
+    from flowq.adapters.records.queries.overview import SqlOverview
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class SqlTransaction:
     @cached_property
     def invariants(self) -> "SqlInvariants":
         """What must hold between the rows."""
-        from flowq.adapters.records.invariants import SqlInvariants  # noqa: PLC0415 - see above
+        from flowq.adapters.records.invariants.invariants import SqlInvariants  # noqa: PLC0415 - see above
 
         return SqlInvariants(self.within)
 
     @cached_property
     def overview(self) -> "SqlOverview":
         """What pages show."""
-        from flowq.adapters.records.overview import SqlOverview  # noqa: PLC0415 - see above
+        from flowq.adapters.records.queries.overview import SqlOverview  # noqa: PLC0415 - see above
 
         return SqlOverview(self.within)

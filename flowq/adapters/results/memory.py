@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from flowq.adapters.results.keys import checked_key
 from flowq.core.errors import ResultMissing, StoreUnavailable
-from flowq.engine.rows import ListedObject
+from flowq.engine.model.rows import ListedObject
 
 _PART: Final = 4 * 1024 * 1024
 _PAGE: Final = 1_000

@@ -29,8 +29,8 @@ from obstore.store import LocalStore, MemoryStore, from_url
 from flowq.adapters.results.keys import checked_key, is_key
 from flowq.adapters.results.urls import StoreUrl, parse
 from flowq.core.errors import ResultMissing, StoreAfterFork, StoreUnavailable
-from flowq.core.hidden import without_secrets
-from flowq.engine.rows import ListedObject
+from flowq.core.text.hidden import without_secrets
+from flowq.engine.model.rows import ListedObject
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Store  # Not there at run time.

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from flowq.core.errors import StoreUnavailable
-from flowq.core.hidden import shown
+from flowq.core.text.hidden import shown
 
 _CLOUDS: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl"})
 #: `abfs://container@account.dfs.core.windows.net/…`

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Protocol
 
-from flowq.engine.rows import CachedResult, Claim, Outcome
+from flowq.engine.model.rows import CachedResult, Claim, Outcome
 
 
 class CachedResults(Protocol):

@@ -1,11 +1,11 @@
-"""What the check of the invariants asks of the records; see `flowq.engine.invariants`."""
+"""What the check of the invariants asks of the records; see `flowq.engine.sweeper.invariants`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from flowq.core.ids import RunId
-from flowq.engine.rows import Invariant, PlacedRun, StoredObject, Suspect, Violation
+from flowq.engine.model.rows import Invariant, PlacedRun, StoredObject, Suspect, Violation
 
 
 class Invariants(Protocol):

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from flowq.core.ids import LeaseToken, StepRunId
-from flowq.core.limits import Limit
-from flowq.engine.rows import StepPlace
+from flowq.core.limits.slots import Limit
+from flowq.engine.model.rows import StepPlace
 
 
 class Limits(Protocol):

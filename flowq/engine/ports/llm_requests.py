@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flowq.core.ids import RunId
-from flowq.engine.requests import (
+from flowq.engine.model.model_calls import (
     CostBy,
     CostLine,
     EndedRequest,

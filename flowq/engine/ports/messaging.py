@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from flowq.core.events import Event
 from flowq.core.ids import BatchId, RunId
-from flowq.engine.rows import (
+from flowq.engine.model.rows import (
     Batch,
     Message,
 )

@@ -7,8 +7,8 @@ from typing import Protocol
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import StepState
-from flowq.engine.program_rows import CalledRow, ProgramState, Suspension
-from flowq.engine.rows import Claim, Outcome, StepPlace
+from flowq.engine.model.programs import CalledRow, ProgramState, Suspension
+from flowq.engine.model.rows import Claim, Outcome, StepPlace
 
 
 class ProgramRows(Protocol):

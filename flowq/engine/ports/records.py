@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flowq.core.ids import StepRunId
 from flowq.core.states import StepState
+from flowq.engine.model.rows import (
+    Claim,
+    Outcome,
+    Together,
+)
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
@@ -16,14 +21,9 @@ from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.sweeps import Sweeps
 from flowq.engine.ports.token_rates import TokenRates
-from flowq.engine.rows import (
-    Claim,
-    Outcome,
-    Together,
-)
 
 if TYPE_CHECKING:  # pages ask it, and no worker
-    from flowq.engine.ports.overview import Overview
+    from flowq.engine.queries.port import Overview
 
 T = TypeVar("T")
 

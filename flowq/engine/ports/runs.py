@@ -5,10 +5,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
-from flowq.core.budgets import BudgetSpec
 from flowq.core.ids import RunId
+from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.states import RunState
-from flowq.engine.rows import (
+from flowq.engine.model.rows import (
     Definition,
     NewRun,
     Orphan,

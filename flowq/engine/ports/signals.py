@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from flowq.core.ids import RunId, StepRunId
-from flowq.engine.rows import NewSignal
+from flowq.engine.model.rows import NewSignal
 
 
 class SignalRows(Protocol):

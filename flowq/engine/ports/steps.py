@@ -4,11 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
-from flowq.core.states import RunState, StepState
-from flowq.engine.ports.programs import ProgramRows
-from flowq.engine.rows import (
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.engine.model.rows import (
     Claim,
     NewStep,
     Outcome,
@@ -16,6 +14,7 @@ from flowq.engine.rows import (
     StepPlace,
     StoredStep,
 )
+from flowq.engine.ports.programs import ProgramRows
 
 
 class StepRows(ProgramRows, Protocol):

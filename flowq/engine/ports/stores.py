@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from flowq.engine.rows import (
+from flowq.engine.model.rows import (
     ListedObject,
 )
 

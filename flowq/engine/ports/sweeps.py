@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from flowq.core.ids import BatchId, RunId, StepRunId
-from flowq.engine.rows import Orphan, StepPlace
-from flowq.engine.sweep_rows import DeletedTree, Lapsed, RunSlice, Unclaimed
+from flowq.engine.model.rows import Orphan, StepPlace
+from flowq.engine.model.sweeps import DeletedTree, Lapsed, RunSlice, Unclaimed
 
 
 class Sweeps(Protocol):

@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from flowq.core.ids import StepRunId
-from flowq.core.limits import Limit
-from flowq.core.token_rates import Reservation
-from flowq.engine.rows import StepPlace
+from flowq.core.limits.slots import Limit
+from flowq.core.limits.token_rates import Reservation
+from flowq.engine.model.rows import StepPlace
 
 
 class TokenRates(Protocol):

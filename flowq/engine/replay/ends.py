@@ -7,8 +7,8 @@ from typing import Final
 from pydantic import BaseModel
 
 from flowq.core.errors import SignalTimeout, StepFailed
-from flowq.core.failures import StepFailure
 from flowq.core.references import Reference
+from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind
 from flowq.core.states import StepState
 from flowq.engine.replay.values import Call, Ended

@@ -76,10 +76,10 @@ class FlowqGroup(click.Group):
         try:
             code = super().invoke(ctx)
         except FlowqError as error:
-            work("console").print_error(error)
+            work("display.console").print_error(error)
             code = exit_code(error)
         except click.ClickException as error:
-            shown = work("console").visible(error.message, lines=True)
+            shown = work("display.console").visible(error.message, lines=True)
             error.message = shown  # type: ignore[misc]  # final for those who read it
             raise
         except KeyboardInterrupt:

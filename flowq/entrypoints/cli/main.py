@@ -31,7 +31,7 @@ _REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:  # noqa: FBT001
     if asked:
-        click.echo(f"flowq {work('environment').version()}")
+        click.echo(f"flowq {work('app.environment').version()}")
         ctx.exit()
 
 
@@ -67,7 +67,7 @@ def demo(**options: Any) -> Any:
     Starts all that is missing (a Valkey, a SQLite file, a Celery worker), reports on the Python
     code in FOLDER, by default the standard library, and stops what it has started.
     """
-    return work("demo").demo(**options)
+    return work("commands.demo").demo(**options)
 
 
 @main.command()
@@ -101,7 +101,7 @@ def run(**options: Any) -> Any:
     FILE[:FLOW] is a Python file or a module, and the flow in it where there are several:
     examples/codebase.py:codebase, or examples.codebase.
     """
-    return work("run").run(**options)
+    return work("commands.run").run(**options)
 
 
 @main.group(cls=FlowqGroup)
@@ -124,7 +124,7 @@ def runs() -> None:
 @_JSON
 def ls(**options: Any) -> Any:
     """List the newest runs."""
-    return work("runs").ls(**options)
+    return work("commands.runs").ls(**options)
 
 
 @runs.command()
@@ -133,7 +133,7 @@ def ls(**options: Any) -> Any:
 @_JSON
 def show(**options: Any) -> Any:
     """Show a run: inputs, steps, cost, errors."""
-    return work("runs").show(**options)
+    return work("commands.runs").show(**options)
 
 
 @runs.command()
@@ -144,7 +144,7 @@ def watch(**options: Any) -> Any:
 
     Exits with 0 when it has completed, and with 1 when it has failed or was cancelled.
     """
-    return work("runs").watch(**options)
+    return work("commands.runs").watch(**options)
 
 
 @runs.command()
@@ -158,7 +158,7 @@ def events(**options: Any) -> Any:
     With --json each line is a JSON object. With --follow it exits with 0 when the run has
     completed, and with 1 when it has failed or was cancelled.
     """
-    return work("events").events(**options)
+    return work("commands.events").events(**options)
 
 
 @runs.command()
@@ -166,7 +166,7 @@ def events(**options: Any) -> Any:
 @_JSON
 def result(**options: Any) -> Any:
     """Print what a completed run returned."""
-    return work("runs").result(**options)
+    return work("commands.runs").result(**options)
 
 
 @runs.command()
@@ -180,7 +180,7 @@ def cancel(**options: Any) -> Any:
     Running steps are asked to end, and stopped after a while where that is possible. Exits with 1
     when one of the runs had ended before: it stays as it ended.
     """
-    return work("runs").cancel(**options)
+    return work("commands.runs").cancel(**options)
 
 
 @runs.command()
@@ -193,7 +193,7 @@ def pause(**options: Any) -> Any:
     Running steps end as ever, and nothing else begins until `flowq runs resume`. Exits with 1 when
     one of the runs is stopping or had ended before.
     """
-    return work("runs").pause(**options)
+    return work("commands.runs").pause(**options)
 
 
 @runs.command("raise-budget")
@@ -203,7 +203,7 @@ def pause(**options: Any) -> Any:
 @_JSON
 def raise_budget(**options: Any) -> Any:
     """Let a run spend more, and resume it if its budget was spent."""
-    return work("runs").raise_budget(**options)
+    return work("commands.runs").raise_budget(**options)
 
 
 @runs.command()
@@ -211,7 +211,7 @@ def raise_budget(**options: Any) -> Any:
 @_JSON
 def resume(**options: Any) -> Any:
     """Let paused runs and their child runs go on."""
-    return work("runs").resume(**options)
+    return work("commands.runs").resume(**options)
 
 
 @runs.command()
@@ -225,7 +225,7 @@ def signal(**options: Any) -> Any:
     \b
     flowq runs signal 0199b1c2 approve '{"ok": true}'
     """
-    return work("runs").signal(**options)
+    return work("commands.runs").signal(**options)
 
 
 @runs.command()
@@ -247,7 +247,7 @@ def cost(**options: Any) -> Any:
 
     Calls whose price nobody knows are counted apart: FLOWQ_PRICES sets prices.
     """
-    return work("runs").cost(**options)
+    return work("commands.runs").cost(**options)
 
 
 @main.command()
@@ -261,7 +261,7 @@ def graph(**options: Any) -> Any:
 
     Needs neither Redis nor a database.
     """
-    return work("graph").graph(**options)
+    return work("commands.graph").graph(**options)
 
 
 @main.command(context_settings=_REST, options_metavar="")
@@ -274,8 +274,8 @@ def worker(**options: Any) -> Any:
     that the database is migrated; starts the embedded Valkey when FLOWQ_REDIS_URL is not set. All
     further options are Celery's, see `celery worker --help`. FILE may be left out with --app.
     """
-    work("pools").prepare([str(options["target"]), *options["options"]])
-    return work("worker").worker(**options)
+    work("app.pools").prepare([str(options["target"]), *options["options"]])
+    return work("commands.worker").worker(**options)
 
 
 @main.command(context_settings=_REST, options_metavar="")
@@ -286,7 +286,7 @@ def flower(**options: Any) -> Any:
 
     Does what `celery -A MODULE dashboard` does. All further options are Flower's.
     """
-    return work("worker").flower(**options)
+    return work("commands.worker").flower(**options)
 
 
 @main.command("fake-llm")
@@ -305,7 +305,7 @@ def fake_llm(**options: Any) -> Any:
     For tests and trials without a key: text, tools, JSON schemas, streaming and images, always the
     same for the same request. The model's name chooses faults: fake-429x2, fake-3s, fake-cut.
     """
-    return work("fake_llm").fake_llm(**options)
+    return work("commands.fake_llm").fake_llm(**options)
 
 
 @main.group(cls=FlowqGroup)
@@ -317,14 +317,14 @@ def db() -> None:
 @click.option("--revision", default="head", show_default=True, help="Up to this revision.")
 def upgrade(**options: Any) -> Any:
     """Bring the database up to what this flowq needs."""
-    return work("db").upgrade(**options)
+    return work("commands.db").upgrade(**options)
 
 
 @db.command()
 @_JSON
 def current(**options: Any) -> Any:
     """Say at which revision the database is."""
-    return work("db").current(**options)
+    return work("commands.db").current(**options)
 
 
 @db.command()
@@ -335,7 +335,7 @@ def downgrade(**options: Any) -> Any:
 
     `base` removes all of flowq's tables.
     """
-    return work("db").downgrade(**options)
+    return work("commands.db").downgrade(**options)
 
 
 @main.command()
@@ -364,4 +364,4 @@ def doctor(**options: Any) -> Any:
     With --invariants it reads the rows of all runs, changes nothing, and prints the rows that
     contradict each other. Exits with 1 when there are any.
     """
-    return work("doctor").doctor(**options)
+    return work("commands.doctor").doctor(**options)

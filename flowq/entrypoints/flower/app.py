@@ -6,15 +6,15 @@ from flower import urls
 from flower.app import Flower, rewrite_handler
 from tornado.routing import URLSpec
 
-from flowq.entrypoints.flower.actions import ACTIONS, RunAction
-from flowq.entrypoints.flower.by_name import FlowPage
-from flowq.entrypoints.flower.costs import CostPage
-from flowq.entrypoints.flower.handlers import STATIC, Nothing, Static
-from flowq.entrypoints.flower.lists import FlowsPage
-from flowq.entrypoints.flower.live import FlowsLive, RunLive
-from flowq.entrypoints.flower.metrics import MetricsPage
-from flowq.entrypoints.flower.run import ItemsPage, RunContent, RunTab
-from flowq.entrypoints.flower.run_tabs import TABS
+from flowq.entrypoints.flower.live.streams import FlowsLive, RunLive
+from flowq.entrypoints.flower.metrics.collector import MetricsPage
+from flowq.entrypoints.flower.page import STATIC, Nothing, Static
+from flowq.entrypoints.flower.pages.actions import ACTIONS, RunAction
+from flowq.entrypoints.flower.pages.costs import CostPage
+from flowq.entrypoints.flower.pages.flow import FlowPage
+from flowq.entrypoints.flower.pages.flows import FlowsPage
+from flowq.entrypoints.flower.pages.run import ItemsPage, RunContent, RunTab
+from flowq.entrypoints.flower.pages.run_tabs import TABS
 from flowq.entrypoints.flower.templates import FlowsLoader
 
 _RUN = r"/flows/([0-9a-f-]{36})"

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from sqlalchemy import event
 
-from flowq.adapters.records import migrations
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.models import Base
-from flowq.adapters.records.repository import Repository
+from flowq.adapters.records.migrations import migrate
+from flowq.adapters.records.sql.repository import Repository
+from flowq.adapters.records.sql.tables import Base
 from flowq.core.states import TERMINAL_STEP_STATES
 
 _START: Final = datetime(2030, 1, 1, tzinfo=UTC)
@@ -121,7 +121,7 @@ class Database:
         raw: sqlite3.Connection = connection
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "template.db"
-            migrations.upgrade(f"sqlite:///{file}")
+            migrate.upgrade(f"sqlite:///{file}")
             template = sqlite3.connect(file)
             template.backup(raw)
             template.close()

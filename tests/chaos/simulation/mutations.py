@@ -12,16 +12,16 @@ from typing import Any, Final, TypeAlias
 import pytest
 from sqlalchemy import select, update
 
-from flowq.adapters.records.repository import SIGNALS, STEPS
-from flowq.adapters.records.runs import FlowRunRepo
-from flowq.adapters.records.signals import SqlSignals
-from flowq.adapters.records.steps import FlowStepRunRepo
-from flowq.adapters.records.sweeps import SqlSweeps
+from flowq.adapters.records.control.signals import SqlSignals
+from flowq.adapters.records.runs.repo import FlowRunRepo
+from flowq.adapters.records.sql.repository import SIGNALS, STEPS
+from flowq.adapters.records.steps.repo import FlowStepRunRepo
+from flowq.adapters.records.sweeps.steps import SqlSweeps
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId, parse_batch
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.engine import Engine
-from flowq.engine.rows import RunEnding
-from flowq.engine.runs import submit
+from flowq.engine.model.rows import RunEnding
+from flowq.engine.runs.submission import submit
 
 Patch: TypeAlias = pytest.MonkeyPatch
 _C = STEPS.c
@@ -105,7 +105,7 @@ def lost_messages_stay_lost(patch: Patch) -> None:
     def broken(_engine: Engine, _batches: Sequence[Any]) -> None:
         return None
 
-    patch.setattr("flowq.engine.resending.send_again", broken)
+    patch.setattr("flowq.engine.advance.dispatch.send_again", broken)
 
 
 def _finds_nothing(patch: Patch, question: str) -> None:
@@ -159,7 +159,7 @@ def children_begin_apart(patch: Patch) -> None:
         engine.records.write(before)
         return submit(engine, *args, **given)
 
-    patch.setattr("flowq.engine.attempts.submit", broken)
+    patch.setattr("flowq.engine.attempts.run.submit", broken)
 
 
 def resumed_steps_stay_out_of_sight(patch: Patch) -> None:

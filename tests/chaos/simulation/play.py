@@ -20,13 +20,15 @@ from uuid import UUID
 from flowq.core.errors import SignalRefused, TaskRevoked
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import faults, outages, runs
-from flowq.engine.cancel import cancel
-from flowq.engine.cut_off import cut_off
-from flowq.engine.finish import output
-from flowq.engine.pause import pause, resume
-from flowq.engine.signals import newest, send_signal
-from flowq.engine.sweeper import sweep
+from flowq.engine import faults
+from flowq.engine.advance.finish import output
+from flowq.engine.attempts import outages
+from flowq.engine.attempts.cut_off import cut_off
+from flowq.engine.runs import submission
+from flowq.engine.runs.cancel import cancel
+from flowq.engine.runs.pause import pause, resume
+from flowq.engine.runs.signals import newest, send_signal
+from flowq.engine.sweeper.sweep import sweep
 from tests import async_programs, programs
 from tests.chaos.simulation.broker import label_of
 from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
@@ -166,7 +168,7 @@ class Play:
         def work() -> None:
             module = async_programs if job.is_async else programs
             flow, inputs = module.flow_of(job.program), module.inputs_of(job.program)
-            runs.submit(client.engine, flow.type, inputs, run_id=job.run_id)
+            submission.submit(client.engine, flow.type, inputs, run_id=job.run_id)
             job.accepted = True
 
         world.start(client, "submit", work)

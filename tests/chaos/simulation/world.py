@@ -28,13 +28,13 @@ from flowq.core.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from flowq.engine.context import StepContext
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.faults import FaultPoint
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.ports import Records
-from flowq.engine.registry import registry
-from flowq.engine.results import Results
+from flowq.engine.registry.registry import registry
+from flowq.engine.results.store import Results
+from flowq.engine.runtime.context import StepContext
 from tests.chaos.simulation.broker import Broker
 from tests.chaos.simulation.database import Database, Through, writes
 from tests.chaos.simulation.rates import Rates

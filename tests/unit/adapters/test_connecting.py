@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowq.adapters.records.connecting import open_engine, read_url
+from flowq.adapters.records.connections.engine import open_engine, read_url
 from flowq.core.errors import DatabaseUnavailable
 
 

@@ -10,7 +10,13 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from flowq.adapters.records.verdicts import Verdict, first_line, passes, translated, verdict
+from flowq.adapters.records.connections.verdicts import (
+    Verdict,
+    first_line,
+    passes,
+    translated,
+    verdict,
+)
 from flowq.core import errors
 
 SERVER = make_url("postgresql+psycopg://ada:hunter2@db/flowq")

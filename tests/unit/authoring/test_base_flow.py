@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, model_validator
 
 from flowq import testing
-from flowq.authoring.base_flow import BaseFlow
-from flowq.authoring.flows import flow
-from flowq.authoring.steps import step
+from flowq.authoring.definitions.base_flow import BaseFlow
+from flowq.authoring.definitions.flows import flow
+from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow, InvalidInput, RunFailed, StepFailed
 from flowq.core.graph import LONGEST_NAME
 from flowq.core.spec import StepKind
-from flowq.engine.registry import registry
+from flowq.engine.registry.registry import registry
 from flowq.engine.replay import Returned
 from tests.replaying import done, start
 

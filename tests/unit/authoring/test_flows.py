@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from flowq.authoring.flows import flow
-from flowq.authoring.refs import length
-from flowq.authoring.steps import step
+from flowq.authoring.calls.refs import length
+from flowq.authoring.definitions.flows import flow
+from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.core.graph import Graph
 from flowq.core.retries import RetryPolicy
 from flowq.core.spec import FailurePolicy, FlowSpec, MapSpec, StepKind, Tolerance
-from flowq.engine.registry import registry
+from flowq.engine.registry.registry import registry
 
 
 @step

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 from pydantic import BaseModel, Field
 
-from flowq.authoring.flows import flow
+from flowq.authoring.definitions.flows import flow
 from flowq.core.errors import InvalidFlow, InvalidInput
 
 if TYPE_CHECKING:

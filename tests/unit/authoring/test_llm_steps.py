@@ -17,7 +17,7 @@ from flowq import (
     flow,
     testing,
 )
-from flowq.authoring.base_steps import BaseStep
+from flowq.authoring.definitions.base_steps import BaseStep
 from flowq.core.errors import (
     IncompleteStep,
     InvalidFlow,
@@ -27,7 +27,7 @@ from flowq.core.errors import (
     PromptNotFound,
 )
 from flowq.core.retries import RetryPolicy
-from flowq.engine.registry import registry
+from flowq.engine.registry.registry import registry
 from tests.llm_steps import Article, Ask, Picture, Summarise
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
@@ -236,12 +236,12 @@ def test_inputs_that_do_not_validate_are_refused_before_anything() -> None:
 
 def test_no_model_names_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from flowq import bootstrap
-    from flowq.llm import standing
+    from flowq.llm import caller
 
     monkeypatch.setenv("FLOWQ_HOME", str(tmp_path))
     monkeypatch.delenv("FLOWQ_MODEL", raising=False)
     bootstrap.settings.cache_clear()
-    monkeypatch.setattr(standing, "_has_records", lambda: False)
+    monkeypatch.setattr(caller, "_has_records", lambda: False)
 
     with pytest.raises(ModelRefused, match="set FLOWQ_MODEL"):
         asyncio.run(Summarise().execute({"text": "hi"}))
@@ -250,12 +250,12 @@ def test_no_model_names_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_a_test_model_needs_no_provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from flowq import bootstrap
-    from flowq.llm import standing
+    from flowq.llm import caller
 
     monkeypatch.setenv("FLOWQ_HOME", str(tmp_path))
     monkeypatch.setenv("FLOWQ_MODEL", "test")
     bootstrap.settings.cache_clear()
-    monkeypatch.setattr(standing, "_has_records", lambda: False)
+    monkeypatch.setattr(caller, "_has_records", lambda: False)
 
     said = asyncio.run(Summarise().execute({"text": "hi"}))
     article = asyncio.run(Article().execute({"text": "hi"}))

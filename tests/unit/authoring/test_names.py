@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from flowq import BaseFlow, Cache, UnstructuredStep, flow, step, testing
-from flowq.authoring.steps import Step
+from flowq.authoring.definitions.steps import Step
 from flowq.core.errors import IncompleteStep, InvalidFlow
 from flowq.core.graph import LONGEST_NAME
-from flowq.engine.registry import registry
+from flowq.engine.registry.registry import registry
 
 HERE = "test_names.py"
 

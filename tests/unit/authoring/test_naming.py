@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
-from flowq.authoring.flows import flow
-from flowq.authoring.steps import step
+from flowq.authoring.definitions.flows import flow
+from flowq.authoring.definitions.steps import step
 
 @step
 def work(x: int) -> int:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from flowq.authoring.flows import flow
-from flowq.authoring.refs import length
-from flowq.authoring.steps import step
+from flowq.authoring.calls.refs import length
+from flowq.authoring.definitions.flows import flow
+from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow
-from flowq.core.failures import StepFailure
+from flowq.core.results import StepFailure
 
 
 @step

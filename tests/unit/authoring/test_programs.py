@@ -13,15 +13,15 @@ import pytest
 from pydantic import BaseModel
 
 import flowq
-from flowq.authoring.flows import AsyncFlow, flow
-from flowq.authoring.refs import Ref
-from flowq.authoring.steps import step
+from flowq.authoring.calls.refs import Ref
+from flowq.authoring.definitions.flows import AsyncFlow, flow
+from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow, InvalidInput, StepFailed
-from flowq.core.failures import StepFailure
+from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind, StepSpec
-from flowq.engine.codecs import adapter_for
 from flowq.engine.replay import Call, Continued, Progress, Raised, Returned
-from flowq.engine.submission import as_json
+from flowq.engine.results.codecs import adapter_for
+from flowq.engine.runs.options import as_json
 from tests.replaying import START, done, failed, start
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flowq.authoring.refs import Condition, Ref, length, operation, owner, reference
+from flowq.authoring.calls.refs import Condition, Ref, length, operation, owner, reference
 from flowq.core.references import Reference
 
 OWNER = object()

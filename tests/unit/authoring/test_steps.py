@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from flowq.authoring.steps import Step, step
+from flowq.authoring.definitions.steps import Step, step
 from flowq.core.errors import FlowqError, InvalidFlow
 from flowq.core.retries import RetryPolicy
-from flowq.engine.registry import registry
+from flowq.engine.registry.registry import registry
 
 
 class Custom(Exception):

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
-from flowq.authoring.refs import Ref
-from flowq.authoring.templates import Place, to_condition, to_template
-from flowq.authoring.tracing import Trace
+from flowq.authoring.calls.refs import Ref
+from flowq.authoring.calls.templates import Place, to_condition, to_template
+from flowq.authoring.calls.tracing import Trace
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import Reference, references, resolve
 

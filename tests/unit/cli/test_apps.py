@@ -9,7 +9,7 @@ from celery import Celery
 
 from flowq import bootstrap
 from flowq.core.errors import FlowNotFound
-from flowq.entrypoints.cli import apps
+from flowq.entrypoints.cli.app import apps
 
 SHOP = """
 from celery import Celery

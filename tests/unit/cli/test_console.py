@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from flowq.entrypoints import shown
-from flowq.entrypoints.cli.output import print_result
-from flowq.entrypoints.cli.show import Failure
-from flowq.entrypoints.shown import short_ids
+from flowq.entrypoints import formatting
+from flowq.entrypoints.cli.display.output import print_result
+from flowq.entrypoints.cli.display.show import Failure
+from flowq.entrypoints.formatting import short_ids
 
 
 @pytest.mark.parametrize(
@@ -28,21 +28,21 @@ from flowq.entrypoints.shown import short_ids
     ],
 )
 def test_length_of_time(seconds: float | None, text: str) -> None:
-    assert text == shown.duration(seconds)
+    assert text == formatting.duration(seconds)
 
 
 @pytest.mark.parametrize(
     "seconds, text", [(3, "3 s ago"), (130, "2 min ago"), (7_300, "2 h ago"), (200_000, "2 d ago")]
 )
 def test_moment(seconds: float, text: str) -> None:
-    assert text == shown.ago(datetime.now(UTC) - timedelta(seconds=seconds))
+    assert text == formatting.ago(datetime.now(UTC) - timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize(
     "cost, text", [("0", "$0"), ("0.00123", "$0.0012"), ("1234.5", "$1,234.50")]
 )
 def test_money(cost: str, text: str) -> None:
-    assert text == shown.money(Decimal(cost))
+    assert text == formatting.money(Decimal(cost))
 
 
 class Model(BaseModel):
@@ -127,9 +127,9 @@ def test_causes_are_lines_that_say_what_they_are_to_the_error() -> None:
         {"relation": "context", "error_type": "KeyError", "message": "", "place": None},
     ]
 
-    assert shown.causes(causes) == [
+    assert formatting.causes(causes) == [
         "with ValueError: 1, at a.py:1, in f",
         "caused by TypeError: no, at m.py:53, in p",
         "raised while handling KeyError",
     ]
-    assert shown.causes(None) == []
+    assert formatting.causes(None) == []

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from flowq import flow
-from flowq.entrypoints.cli.inputs import read
+from flowq.entrypoints.cli.app.inputs import read
 
 
 @flow

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.rows import RunView, StepView
-from flowq.entrypoints.cli.live import Lines, Redrawn, fitting, items
+from flowq.engine.model.rows import RunView, StepView
+from flowq.entrypoints.cli.display.live import Lines, Redrawn, fitting, items
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 S = StepState

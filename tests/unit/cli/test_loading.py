@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from flowq.core.errors import FlowNotFound, InvalidFlow
-from flowq.entrypoints.cli.loading import load_flow, load_module, tracing
+from flowq.entrypoints.cli.app.loading import load_flow, load_module, tracing
 
 ONE = """
 from flowq import flow, step

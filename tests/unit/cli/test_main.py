@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowq.core import errors
-from flowq.engine.requests import CostBy
+from flowq.engine.model.model_calls import CostBy
 from flowq.entrypoints.cli import group
 from flowq.entrypoints.cli.main import main, runs
 
@@ -53,7 +53,8 @@ def test_help_loads_no_library_of_a_server(arguments: list[str]) -> None:
 def test_options_are_what_the_function_takes(module: str, command: click.Command) -> None:
     """The two are declared apart; nothing but this test keeps them together."""
     name = str(command.name).replace("-", "_")
-    does = getattr(group.work(name if name in APART else module.replace("-", "_")), name)
+    home = name if name in APART else module.replace("-", "_")
+    does = getattr(group.work(f"commands.{home}"), name)
     taken = {
         str(parameter.name)
         for parameter in command.params

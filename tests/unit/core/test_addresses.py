@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowq.core.addresses import host_rules, is_public, may_reach
+from flowq.core.addresses.hosts import host_rules, is_public, may_reach
 
 INSIDE = (
     "127.0.0.1 127.255.255.254 0.0.0.0 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 "

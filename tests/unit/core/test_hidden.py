@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowq.core.hidden import shown, without_secrets
+from flowq.core.text.hidden import shown, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flowq.core.limits import LimitSpec, limit_of, names_in, parse_rate
+from flowq.core.limits.slots import LimitSpec, limit_of, names_in, parse_rate
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flowq.adapters.dispatch.addresses import address_settings
 from flowq.adapters.redis_client import redis_client
+from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.errors import InvalidSetting
-from flowq.core.redis_address import RedisAddress, read_redis
 
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 _HOSTS = st.sampled_from(["localhost", "127.0.0.1", "[::1]", "[fe80::1]", "redis.example.com"])

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from flowq.core.errors import StepError
-from flowq.core.failures import StepFailure
 from flowq.core.references import (
     SKIPPED,
     Reference,
@@ -16,6 +15,7 @@ from flowq.core.references import (
     references,
     resolve,
 )
+from flowq.core.results import StepFailure
 
 VALUE = {"page": {"title": "T", "links": ["a", "b"], "by": SimpleNamespace(name="N", keys=1)}}
 

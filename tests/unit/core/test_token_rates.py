@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flowq.core.limits import Limit
-from flowq.core.token_rates import TokenUses, Use, span_at, span_of
+from flowq.core.limits.slots import Limit
+from flowq.core.limits.token_rates import TokenUses, Use, span_at, span_of
 
 MINUTE = Limit("tokens/60:x", 1000, timedelta(minutes=1))
 NOW = datetime(2030, 1, 1, 12, 0, 30, tzinfo=UTC)

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from flowq.core.errors import WouldBlock
 from flowq.core.ids import RunId, StepRunId
-from flowq.engine.blocking import allow_waiting, would_block
-from flowq.engine.context import StepContext, enter
 from flowq.engine.replay import Execution, Returned
+from flowq.engine.runtime.blocking import allow_waiting, would_block
+from flowq.engine.runtime.context import StepContext, enter
 
 RUN = RunId(UUID("0199b1c2-0000-7000-8000-000000000001"))
 STEP = StepContext(

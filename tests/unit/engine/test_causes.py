@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowq.core.errors import StepError
-from flowq.engine.causes import told
+from flowq.engine.runtime.causes import told
 
 _MOST_CHARACTERS = 8001
 

@@ -15,8 +15,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from flowq.core.errors import InvalidFlow, InvalidOutput, NotSerializable, StepError
-from flowq.core.failures import StepFailure
-from flowq.engine.codecs import adapter_for, coerce, decode, encode
+from flowq.core.results import StepFailure
+from flowq.engine.results.codecs import adapter_for, coerce, decode, encode
 
 NAN = float("nan")
 INF = float("inf")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowq.engine.codecs import decode, encode, files, local_files
+from flowq.engine.results.codecs import decode, encode, files, local_files
 
 
 def loaded(path: Path, annotation: Any = Path) -> Path:
@@ -78,7 +78,7 @@ def test_a_copy_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 def test_copies_of_a_process_end_with_it_also_when_it_was_killed(tmp_path: Path) -> None:
     """At its exit a process removes its folder; the next one removes that of a killed one."""
     code = (
-        "import os, sys; from flowq.engine.codecs import decode;"
+        "import os, sys; from flowq.engine.results.codecs import decode;"
         "decode('file', b'x', media_type=''); print(os.listdir(os.environ['TMPDIR']));"
         "sys.stdout.flush(); os._exit(9) if sys.argv[1] == 'killed' else None"
     )

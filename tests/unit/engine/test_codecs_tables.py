@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowq.core.errors import InvalidOutput, NotSerializable, StepError
-from flowq.engine.codecs import adapter_for, coerce, decode, encode
+from flowq.engine.results.codecs import adapter_for, coerce, decode, encode
 
 
 def passed(value: Any, annotation: Any) -> tuple[str, int | None, Any]:
@@ -94,7 +94,8 @@ def test_a_missing_library_is_told_with_its_command(monkeypatch: pytest.MonkeyPa
 
 def test_no_table_library_is_imported_for_other_values() -> None:
     code = (
-        "import sys; from flowq.engine.codecs import encode, decode; from typing import Any;"
+        "import sys; from typing import Any;"
+        "from flowq.engine.results.codecs import encode, decode;"
         "decode('json', encode({'a': [1.5]}, Any).data);"
         "print([n for n in ('numpy', 'pandas', 'polars', 'pyarrow') if n in sys.modules])"
     )

@@ -12,9 +12,9 @@ import pytest
 from flowq.core.errors import DatabaseUnavailable, FlowqError
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
-from flowq.engine import ends as module
-from flowq.engine.ends import Ends
 from flowq.engine.ports import Records
+from flowq.engine.runtime import ends as module
+from flowq.engine.runtime.ends import Ends
 
 
 class Rows:

@@ -16,10 +16,10 @@ import pytest
 
 from flowq.core.errors import FlowqError, LeaseLost, StepCancelled, StepError, StepTimeout
 from flowq.core.ids import RunId, StepRunId
-from flowq.engine.causes import message_of
-from flowq.engine.context import StepContext, current
-from flowq.engine.execution import Attempt
 from flowq.engine.interrupts import interrupt_in
+from flowq.engine.runtime.causes import message_of
+from flowq.engine.runtime.context import StepContext, current
+from flowq.engine.runtime.execution import Attempt
 
 SOON = timedelta(seconds=0.05)
 LONG = timedelta(seconds=30)

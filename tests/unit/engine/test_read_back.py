@@ -31,8 +31,8 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from flowq.core.errors import InvalidOutput, NotSerializable
-from flowq.core.json_values import DEEPEST
-from flowq.engine.codecs import adapter_for, coerce, decode, encode
+from flowq.core.text.json_values import DEEPEST
+from flowq.engine.results.codecs import adapter_for, coerce, decode, encode
 
 BERLIN = ZoneInfo("Europe/Berlin")
 T = TypeVar("T")

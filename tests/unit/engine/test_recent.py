@@ -1,7 +1,7 @@
 """Unit tests of the values that the steps of a process share."""
 
 from flowq.core.results import Place, ResultRef
-from flowq.engine.recent import RecentValues, own_copy
+from flowq.engine.results.value_cache import RecentValues, own_copy
 
 
 def ref(key: str, size: int, codec: str = "json") -> ResultRef:

@@ -10,7 +10,7 @@ import pytest
 
 from flowq.core.errors import InvalidFlow
 from flowq.core.spec import FlowSpec
-from flowq.engine.registry import FlowType, Registry, StepType
+from flowq.engine.registry.registry import FlowType, Registry, StepType
 
 
 def work(value: int, *rest: int, **named: float) -> str:

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from flowq.core.errors import DatabaseUnavailable
-from flowq.engine.request_log import RequestLog
-from flowq.engine.requests import Caller, StartedRequest
+from flowq.engine.model.model_calls import Caller, StartedRequest
+from flowq.engine.runtime.request_log import RequestLog
 
 
 class Rows:

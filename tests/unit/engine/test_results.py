@@ -12,8 +12,8 @@ from flowq.adapters.results.memory import MemoryCache, MemoryObjects
 from flowq.core.errors import InvalidOutput, ResultCorrupt, ResultMissing
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import NO_RESULT, Place, ResultRef
-from flowq.engine.codecs import local_files
-from flowq.engine.results import Results, Stored
+from flowq.engine.results.codecs import local_files
+from flowq.engine.results.store import Results, Stored
 
 RUN, STEP, TOKEN = RunId(UUID(int=1)), StepRunId(UUID(int=2)), LeaseToken(UUID(int=3))
 THRESHOLD = 100

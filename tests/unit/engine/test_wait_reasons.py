@@ -10,8 +10,9 @@ import pytest
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
+from flowq.engine.model.waits import Holder, LimitWait, OpenStep, OpenSteps, StandingSteps
 from flowq.engine.ports import Worker
-from flowq.engine.wait_reasons import (
+from flowq.engine.waits.reasons import (
     Queues,
     Reason,
     Waiting,
@@ -19,7 +20,6 @@ from flowq.engine.wait_reasons import (
     merged,
     reasons,
 )
-from flowq.engine.wait_rows import Holder, LimitWait, OpenStep, OpenSteps, StandingSteps
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN = RunId(UUID("01a2237c-1af9-7071-807b-808510492a23"))

@@ -11,8 +11,8 @@ from celery import Celery
 
 from flowq import bootstrap
 from flowq.adapters.dispatch.addresses import broker_address, check_app, give_broker
+from flowq.core.addresses.redis import read_redis
 from flowq.core.errors import InvalidSetting
-from flowq.core.redis_address import read_redis
 
 _TLS = "rediss://:pw@given:6380/2?ssl_cert_reqs=none&socket_timeout=9"
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowq.core.errors import NotSerializable
-from flowq.entrypoints.cli import console, output
-from flowq.entrypoints.flower.boards import News
+from flowq.entrypoints.cli.display import console, output
+from flowq.entrypoints.flower.live.state import News
 from flowq.entrypoints.printed import json_data
 
 MANY = 30_000

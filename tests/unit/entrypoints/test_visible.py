@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flowq.core.errors import InvalidInput, RunFailed
-from flowq.entrypoints.cli import console as looks
-from flowq.entrypoints.cli.output import print_result
+from flowq.entrypoints.cli.display import console as looks
+from flowq.entrypoints.cli.display.output import print_result
 from flowq.entrypoints.visible import VisibleFormatter, guard, json_text, visible
 
 CLI = Path(looks.__file__).parent

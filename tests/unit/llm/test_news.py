@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flowq import bootstrap
-from flowq.llm.news import gather
+from flowq.llm.feeds import gather
 from flowq.llm.results import FailedFeed, NewsItem
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flowq.core.prices import Price
-from flowq.core.usage import CostStatus, Reported, Tokens, reported
+from flowq.core.usage import CostStatus, Price, Reported, Tokens, reported
 from flowq.llm.prices import cost_of
 
 

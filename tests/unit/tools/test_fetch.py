@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from flowq.core.addresses import host_rules
+from flowq.core.addresses.hosts import host_rules
 from flowq.core.errors import FetchFailed, FetchRefused
 from flowq.tools.fetch import Fetched, fetch
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from flowq.core.errors import InvalidFlow, StepError, StepFailed
-from flowq.core.failures import StepFailure
 from flowq.core.references import Reference
+from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.replay import (

@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from flowq.core.attempts import AttemptEnd
 from flowq.core.ids import RunId
-from flowq.core.states import RunState, StepState
-from flowq.engine.picture_rows import PastAttempt, PictureEdge, PictureNode, RunPicture
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.engine.queries.graph import PastAttempt, PictureEdge, PictureNode, RunPicture
 
 BEGIN = datetime(2030, 1, 1, 9, tzinfo=UTC)
 RUN = RunId(UUID(int=1))

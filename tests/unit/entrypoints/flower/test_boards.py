@@ -22,7 +22,7 @@ from flowq.core.events import (
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
-from flowq.entrypoints.flower.boards import Board, News, RunBoard
+from flowq.entrypoints.flower.live.state import Board, News, RunBoard
 
 RUN = RunId(uuid4())
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

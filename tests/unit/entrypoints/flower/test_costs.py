@@ -5,17 +5,17 @@ from decimal import Decimal
 
 import pytest
 
-from flowq.core.budgets import BudgetAction, BudgetSpec
 from flowq.core.errors import InvalidInput
+from flowq.core.limits.budgets import BudgetAction, BudgetSpec
 from flowq.core.spec import FlowSpec
 from flowq.core.usage import Tokens, Usage
 from flowq.engine.engine import Policies
-from flowq.engine.flow_rows import StepFigures
-from flowq.engine.list_rows import Saved, Spent
-from flowq.engine.requests import CostLine
-from flowq.entrypoints.flower import windows
-from flowq.entrypoints.flower.by_name import dearest, slowest
-from flowq.entrypoints.flower.costs import BudgetLine, Costs, days, monthly_lines, total
+from flowq.engine.model.model_calls import CostLine
+from flowq.engine.queries.flow_page import StepFigures
+from flowq.engine.queries.lists import Saved, Spent
+from flowq.entrypoints.flower.pages import windows
+from flowq.entrypoints.flower.pages.costs import BudgetLine, Costs, days, monthly_lines, total
+from flowq.entrypoints.flower.pages.flow import dearest, slowest
 
 
 def line(name: str, cost: str, unknown: int = 0) -> CostLine:

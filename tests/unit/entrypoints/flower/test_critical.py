@@ -4,8 +4,8 @@ import pytest
 
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
-from flowq.engine.picture_rows import RunPicture
-from flowq.entrypoints.flower.critical import critical_path, ready_times
+from flowq.engine.queries.graph import RunPicture
+from flowq.entrypoints.flower.pictures.critical_path import critical_path, ready_times
 from tests.unit.entrypoints.flower.picturing import at, node, past, run
 
 DIAMOND = ("a>b", "a>c", "b>d", "c>d")

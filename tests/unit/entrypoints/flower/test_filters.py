@@ -7,8 +7,8 @@ import pytest
 
 from flowq.core.ids import RunId
 from flowq.core.states import OPEN_RUN_STATES, RunState
-from flowq.engine.list_rows import Cursor, RunFilter
-from flowq.entrypoints.flower.filters import parse
+from flowq.engine.queries.lists import Cursor, RunFilter
+from flowq.entrypoints.flower.pages.filters import parse
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 RUN = RunId(UUID("01a1fe43-13eb-714e-8000-000000000001"))

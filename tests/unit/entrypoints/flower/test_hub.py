@@ -16,8 +16,8 @@ from flowq.core.errors import DatabaseUnavailable, RunNotFound
 from flowq.core.events import Event, StepCompleted, WorkflowCompleted, WorkflowStarted
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
-from flowq.entrypoints.flower import hub as module
-from flowq.entrypoints.flower.hub import Hub, TooManyRuns
+from flowq.entrypoints.flower.live import hub as module
+from flowq.entrypoints.flower.live.hub import Hub, TooManyRuns
 
 RUN = RunId(uuid4())
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowq.entrypoints.flower.layout import Edge, Layout, Size, layered
+from flowq.entrypoints.flower.pictures.layout import Edge, Layout, Size, layered
 
 BOX = Size(100, 40)
 

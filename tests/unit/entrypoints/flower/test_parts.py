@@ -10,9 +10,9 @@ import uuid_utils.compat as uuids
 
 from flowq.core.ids import RunId, node_id
 from flowq.core.states import RunState
-from flowq.entrypoints.flower import parts
-from flowq.entrypoints.flower.run_asked import Asked
-from flowq.entrypoints.flower.run_tabs import ROWS, Turn, turned
+from flowq.entrypoints.flower import html
+from flowq.entrypoints.flower.pages.run_request import Asked
+from flowq.entrypoints.flower.pages.run_tabs import ROWS, Turn, turned
 from flowq.entrypoints.flower.templates import run_of_task
 
 
@@ -40,44 +40,44 @@ def test_task_of_others_has_no_run(own: object, root: object) -> None:
 
 
 def test_state_is_told_by_sign_and_name() -> None:
-    assert "✗" in parts.state("failed")
-    assert ">failed<" in parts.state("failed")
-    assert "data-cell" not in parts.state("failed", cell=False)
+    assert "✗" in html.state("failed")
+    assert ">failed<" in html.state("failed")
+    assert "data-cell" not in html.state("failed", cell=False)
 
 
 def test_unknown_cost_is_never_nothing() -> None:
-    assert "$0" == parts.cost(Decimal(0), 0)
-    assert "unknown" in parts.cost(Decimal(0), 5)
-    assert "5 calls of models have an unknown cost" in parts.cost(Decimal(0), 5)
-    assert "$" not in parts.cost(Decimal(0), 5)
-    assert "$1.00 + 2 unknown" in parts.cost(Decimal(1), 2)
+    assert "$0" == html.cost(Decimal(0), 0)
+    assert "unknown" in html.cost(Decimal(0), 5)
+    assert "5 calls of models have an unknown cost" in html.cost(Decimal(0), 5)
+    assert "$" not in html.cost(Decimal(0), 5)
+    assert "$1.00 + 2 unknown" in html.cost(Decimal(1), 2)
 
 
 def test_bar_says_in_words_what_it_shows() -> None:
-    assert "1 of 3" in parts.progress(1, 3)
-    assert "width:33.3%" in parts.progress(1, 3)
-    assert 'aria-valuenow="33.3"' in parts.progress(1, 3)
-    assert "0 of 0" in parts.progress(0, 0)
+    assert "1 of 3" in html.progress(1, 3)
+    assert "width:33.3%" in html.progress(1, 3)
+    assert 'aria-valuenow="33.3"' in html.progress(1, 3)
+    assert "0 of 0" in html.progress(0, 0)
 
 
 def test_time_of_a_running_run_goes_on() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     then = now - timedelta(seconds=5)
 
-    assert "5.0 s" in parts.elapsed(RunState.RUNNING, then, None, now)
-    assert "data-since" in parts.elapsed(RunState.RUNNING, then, None, now)
-    assert "1.5 s" == parts.elapsed(RunState.FAILED, then, 1500, now)
-    assert "" == parts.elapsed(RunState.PENDING, None, None, now)
+    assert "5.0 s" in html.elapsed(RunState.RUNNING, then, None, now)
+    assert "data-since" in html.elapsed(RunState.RUNNING, then, None, now)
+    assert "1.5 s" == html.elapsed(RunState.FAILED, then, 1500, now)
+    assert "" == html.elapsed(RunState.PENDING, None, None, now)
 
 
 def test_bar_is_as_long_as_its_share() -> None:
-    found = [parts.percent(*pair) for pair in ((0, 9), (1, 3), (7, 5), (1, 0), (-1, 5))]
+    found = [html.percent(*pair) for pair in ((0, 9), (1, 3), (7, 5), (1, 0), (-1, 5))]
 
     assert [0.0, 33.3, 100.0, 0.0, 0.0] == found
 
 
 def test_json_is_cut_to_what_can_be_read() -> None:
-    text = parts.as_json({str(number): "x" * 1000 for number in range(1000)})
+    text = html.as_json({str(number): "x" * 1000 for number in range(1000)})
 
     assert len(text) < 5000
     assert "1,000 characters" in text

@@ -6,8 +6,8 @@ from pathlib import Path
 import flower
 import pytest
 
-from flowq.entrypoints.flower import gantt, graph
-from flowq.entrypoints.flower.handlers import STATIC
+from flowq.entrypoints.flower.page import STATIC
+from flowq.entrypoints.flower.pictures import gantt, graph
 
 CSS = (STATIC / "picture.css").read_text()
 PAGES = (STATIC / "flowq.css").read_text()

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowq.core.attempts import AttemptEnd
 from flowq.core.graph import LONGEST_NAME
 from flowq.core.spec import FlowSpec, MapSpec, StepKind, StepSpec
-from flowq.core.states import RunState, StepState
-from flowq.engine.picture_rows import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
-from flowq.entrypoints.flower.gantt import run_gantt
-from flowq.entrypoints.flower.graph import flow_graph, run_graph
-from flowq.entrypoints.flower.svg import shortened
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.engine.queries.graph import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
+from flowq.entrypoints.flower.pictures.gantt import run_gantt
+from flowq.entrypoints.flower.pictures.graph import flow_graph, run_graph
+from flowq.entrypoints.flower.pictures.svg import shortened
 from tests.unit.entrypoints.flower.picturing import CHILD, at, node, past, run
 
 SVG = "{http://www.w3.org/2000/svg}"

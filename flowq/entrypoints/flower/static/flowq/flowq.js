@@ -10,7 +10,7 @@
     failed: "✗", skipped: "-", cancelled: "⊘", paused: "‖", cancelling: "⊘",
   };
 
-  // As flowq.entrypoints.shown writes them.
+  // As flowq.entrypoints.formatting writes them.
   const count = (number) => number.toLocaleString("en-US");
   const money = (cost) => !cost ? "$0" : cost < 0.0001 ? "<$0.0001" : "$" + (cost < 1 ? cost.toFixed(4)
     : cost.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }));

@@ -1,0 +1,1 @@
+"""Connections: opened, checked, kept from a fork, and what their errors mean."""

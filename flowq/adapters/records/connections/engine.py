@@ -1,0 +1,205 @@
+"""How flowq connects to a database: an engine with what its dialect needs.
+
+A SQLite file is shared by several processes, so it writes ahead (WAL) and waits for its one writer.
+On PostgreSQL both sides notice when the other has gone without a word: the client by TCP, the
+server by its own timeouts (see `sessions`), which end a transaction and free its locks. What of a
+URL cannot work is refused here, with the URL that would.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from flowq.adapters.records.connections.identity import shown
+from flowq.adapters.records.connections.sessions import ServerSession, settle
+from flowq.adapters.records.sql.types import dump_json, dump_json_for_sqlite, load_json
+from flowq.core.errors import DatabaseUnavailable
+
+#: A server that has gone without a word is noticed within 20 s; the URL may say otherwise.
+_DEAD_AFTER: Final[Mapping[str, Any]] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+#: Other drivers give other values, or cannot be waited for.
+_DRIVERS: Final = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
+_PREPARE: Final = "prepare_threshold"
+#: What psycopg takes and no text can say.
+_NOT_IN_URL: Final = frozenset({"autocommit", "context", "cursor_factory", "row_factory"})
+#: Of SQLite's driver, and of its `file:` addresses; all else would be ignored without a word.
+_SQLITE_OPTIONS: Final = frozenset({"uri", "timeout", "cached_statements", "check_same_thread"})
+_FILE_OPTIONS: Final = frozenset({"mode", "cache", "vfs", "immutable", "nolock", "psow"})
+#: A statement's values may be secrets, and its errors come into logs.
+_OPTIONS: Final[Mapping[str, Any]] = {
+    "json_serializer": dump_json,
+    "json_deserializer": load_json,
+    "hide_parameters": True,
+}
+_SESSION: Final = "flowq.session"
+_OTHERS: Final = ServerSession(begin=("BEGIN IMMEDIATE",))
+
+
+def open_engine(
+    url: str, *, pool_size: int = 10, autocommit: bool = False, limit: float = 0.0
+) -> Engine:
+    """Make an engine with flowq's settings for its dialect; connects at first use.
+
+    Args:
+        url: SQLAlchemy URL. On PostgreSQL `?prepare_threshold=` may say after how many uses a
+            statement is prepared; 0 or `none`: never.
+        pool_size: Connections at most; callers wait for a free one.
+        autocommit: Leave transactions to whoever writes BEGIN. SQLAlchemy then neither begins nor
+            rolls back, which it otherwise does around every single statement.
+        limit: Seconds after which PostgreSQL itself ends a statement or transaction; 0: never.
+
+    Raises:
+        DatabaseUnavailable: the URL cannot be read, or its driver is not installed.
+    """
+    parsed = read_url(url)
+    prepare = _prepare_threshold(parsed)
+    parsed = parsed.difference_update_query([_PREPARE])
+    options = dict(_OPTIONS)
+    if autocommit:
+        options |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    if is_sqlite:
+        options["json_serializer"] = dump_json_for_sqlite
+        wait = {} if "timeout" in parsed.query else {"timeout": 30}
+        options["connect_args"] = {**wait, "check_same_thread": False}
+        # Also for a database in memory: several connections share it, see `virtual`.
+        options |= {"poolclass": QueuePool} if "mode" in parsed.query else {}
+    else:
+        if not autocommit:
+            options["isolation_level"] = "READ COMMITTED"
+        # Waiting for a connection is right; failing because 300 steps end at once is not.
+        options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
+        dead_after = {k: v for k, v in _DEAD_AFTER.items() if k not in parsed.query}
+        # A role may have another encoding, in which not every text can be sent.
+        options["connect_args"] = {**dead_after, "client_encoding": "utf8"}
+        options["pool_recycle"] = 1800
+    try:
+        engine = create_engine(parsed, **options)
+    except ImportError as error:
+        raise DatabaseUnavailable(
+            f"the driver for {shown(parsed)} cannot be loaded: {error}",
+            hint='pip install "flowq[postgres]"',
+        ) from error
+    except (SQLAlchemyError, TypeError, ValueError) as error:
+        raise _unreadable(str(error)) from error
+    if is_sqlite:
+        _when_connected(engine, lambda connection, _: _tune_sqlite(connection))
+    else:
+        _when_connected(
+            engine,
+            lambda connection, info: info.update(
+                {_SESSION: settle(connection, limit=limit * 1000, prepare=prepare)}
+            ),
+        )
+    return engine
+
+
+def session_of(connection: Connection) -> ServerSession:
+    """Return how transactions begin on a connection."""
+    session: ServerSession = connection.info.get(_SESSION, _OTHERS)
+    return session
+
+
+def begin_on(connection: Connection) -> None:
+    """Begin a transaction that SQLAlchemy will end, under the settings that flowq needs."""
+    if local := session_of(connection).local:
+        connection.exec_driver_sql(local)
+
+
+def read_url(url: str) -> URL:
+    """Read the URL of a database that flowq can use.
+
+    Raises:
+        DatabaseUnavailable: it cannot be read, or is of another database or driver.
+    """
+    try:
+        parsed = make_url(url.replace("postgres://", "postgresql://", 1))
+        parsed.get_backend_name()
+    except (SQLAlchemyError, ValueError) as error:
+        # Not its text: it may cite a password.
+        raise _unreadable("it is no address of a database") from error
+    backend = parsed.get_backend_name()
+    wanted = _DRIVERS.get(backend)
+    if wanted is None:
+        raise DatabaseUnavailable(
+            f"FLOWQ_DATABASE_URL is of {backend}, and flowq keeps its rows in PostgreSQL or SQLite",
+            hint="set it to postgresql+psycopg://user@host/name or sqlite:////path/to/file.db",
+        )
+    if parsed.drivername not in (wanted, backend, f"{wanted}+pysqlite"):
+        raise DatabaseUnavailable(
+            f"FLOWQ_DATABASE_URL is for the driver {parsed.drivername.partition('+')[2]}, "
+            f"and flowq uses {'psycopg' if backend == 'postgresql' else 'that of Python'}",
+            hint=f"set it to {shown(parsed.set(drivername=wanted))}",
+        )
+    if backend == "postgresql":
+        unknown = sorted(_NOT_IN_URL.intersection(parsed.query))
+        parsed = parsed.set(drivername=wanted)
+    else:
+        is_file = parsed.query.get("uri", "").lower() in ("true", "1", "yes", "on")  # type: ignore[union-attr]
+        known = _SQLITE_OPTIONS | (_FILE_OPTIONS if is_file else frozenset())
+        unknown = sorted(set(parsed.query) - known)
+    if unknown:
+        raise DatabaseUnavailable(
+            f"FLOWQ_DATABASE_URL has the option {unknown[0]!r}, which flowq cannot use",
+            hint="leave it out; for the settings of a database see docs/settings.md",
+        )
+    return parsed
+
+
+def _unreadable(why: str) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"FLOWQ_DATABASE_URL cannot be used: {why}",
+        hint="e.g. postgresql+psycopg://user@host:5432/name, with several hosts "
+        "postgresql+psycopg://user@/name?host=a:5432&host=b:5432; or sqlite:////path/to/file.db",
+    )
+
+
+def _prepare_threshold(url: URL) -> int | None:
+    """Return after how many uses a statement is prepared; 0 for never, None if it is not said."""
+    given = url.query.get(_PREPARE)
+    if given is None:
+        return None
+    if str(given).lower() in ("none", "off"):
+        return 0
+    try:
+        return max(0, int(str(given)))
+    except ValueError as error:
+        raise _unreadable(f"{_PREPARE} is {given!r}, not a whole number or none") from error
+
+
+def _when_connected(engine: Engine, tune: Callable[[Any, dict[str, Any]], None]) -> None:
+    """Call `tune` with each new connection; what the driver raises leaves as SQLAlchemy's."""
+    driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
+
+    def tuned(connection: Any, record: Any) -> None:
+        try:
+            tune(connection, record.info)
+        except driver_error as error:
+            connection.close()
+            raise DBAPIError.instance(
+                None, None, error, driver_error, dialect=engine.dialect
+            ) from error
+        except BaseException:
+            connection.close()
+            raise
+
+    # First: what SQLAlchemy asks at its first connection would fall under the old settings.
+    event.listen(engine, "connect", tuned, insert=True)
+
+
+def _tune_sqlite(connection: Any) -> None:
+    """Let readers and one writer of several processes work side by side."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -1,0 +1,146 @@
+"""Taking part in a transaction of the caller's: their SQLAlchemy session, on flowq's database.
+
+Rows are written through the session and become true, or not, with everything else it does. What is
+to follow waits for the end of its outermost transaction; whether that was a commit is not asked
+here, since a savepoint within it may have been rolled back: the rows will tell.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+
+from flowq.adapters.records.connections.identity import Place, place_of, shown
+from flowq.adapters.records.sql.repository import RUNS
+from flowq.adapters.records.sql.tables import FlowRun
+from flowq.core.errors import InvalidInput
+
+T = TypeVar("T")
+_WAITING: Final = "flowq.when_ended"
+
+
+def caller_session(given: object, url: URL) -> Session:
+    """Return the session of the caller, if it is one on a database of flowq's kind.
+
+    Args:
+        given: What was given as one.
+        url: The database of flowq.
+
+    Raises:
+        InvalidInput: it is no session, has no database, or one of another kind.
+    """
+    if hasattr(given, "sync_session"):
+        raise InvalidInput(
+            "session is an AsyncSession, which flowq cannot await",
+            hint="await session.run_sync(lambda sync: flow.enqueue(…, session=sync))",
+        )
+    session = given() if isinstance(given, scoped_session) else given
+    if not isinstance(session, Session):
+        raise InvalidInput(
+            f"session is {type(given).__name__}, not an SQLAlchemy Session",
+            # A connection tells that it is about to commit, but not that it has.
+            hint="with Session(bind=connection) as session: flow.enqueue(…, session=session)"
+            if isinstance(given, Connection)
+            else "with Session(engine) as session: flow.enqueue(…, session=session)",
+        )
+    try:
+        bound = session.get_bind(FlowRun).engine.url
+    except UnboundExecutionError as error:
+        raise InvalidInput(
+            "the session is bound to no database", hint="make it with Session(engine)"
+        ) from error
+    if bound.get_backend_name() != url.get_backend_name():
+        raise _elsewhere(bound, url)
+    return session
+
+
+def check_connection(session: Session, url: URL, home: Callable[[Place], Place]) -> None:
+    """Refuse a session whose connection cannot hold the caller's rows and flowq's as one.
+
+    Args:
+        session: The caller's; takes its connection now.
+        url: The database of flowq.
+        home: Given a place, returns the place of flowq's own tables to compare it with.
+
+    Raises:
+        InvalidInput: the connection is in autocommit, or writes elsewhere.
+        SQLAlchemyError: the database cannot be asked, or the session is broken.
+    """
+    connection = session.connection(bind_arguments={"clause": RUNS})
+    if _is_autocommit(connection):
+        raise InvalidInput(
+            "the session's connection is in AUTOCOMMIT: no rollback would take the run back",
+            hint="give a session of an engine without isolation_level='AUTOCOMMIT', "
+            "or leave session out",
+        )
+    theirs = place_of(connection, connection.dialect.name)
+    ours = home(theirs)
+    if theirs.database != ours.database:
+        raise _elsewhere(connection.engine.url, url)
+    if theirs.schema != ours.schema:
+        found = f"in the schema {theirs.schema}" if theirs.schema else "nowhere"
+        raise InvalidInput(
+            f"the session finds flowq's tables {found}, flowq in the schema {ours.schema}",
+            hint="give the session and FLOWQ_DATABASE_URL the same search_path",
+        )
+
+
+def _elsewhere(bound: URL, url: URL) -> InvalidInput:
+    return InvalidInput(
+        f"the session is on the database {shown(bound)}, flowq on {shown(url)}, which is another "
+        "one: one transaction cannot hold both",
+        hint="point FLOWQ_DATABASE_URL at the database of the session",
+    )
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    dbapi: Any = connection.connection.dbapi_connection
+    if connection.dialect.name != "sqlite":
+        return connection.dialect.detect_autocommit_setting(dbapi)
+    # An engine may leave BEGIN to an event, as SQLAlchemy advises for savepoints.
+    driver: Any = connection.connection.driver_connection
+    leaves_it = driver.isolation_level is None or getattr(driver, "autocommit", None) is True
+    return leaves_it and not driver.in_transaction
+
+
+class CallersTransaction:
+    """Implements `flowq.engine.ports.Joined`.
+
+    Args:
+        session: The caller's.
+        transaction: What `work` is given.
+        translated: Makes flowq's errors of SQLAlchemy's.
+    """
+
+    def __init__(
+        self, session: Session, transaction: Any, translated: Callable[[SQLAlchemyError], Exception]
+    ) -> None:
+        self._session = session
+        self._transaction = transaction
+        self._translated = translated
+
+    def work(self, work: Callable[[Any], T]) -> T:
+        """Run `work` within it; the caller commits."""
+        # What the caller has added comes first, as it was written first; its errors are theirs.
+        self._session.flush()
+        try:
+            return work(self._transaction)
+        except SQLAlchemyError as error:
+            raise self._translated(error) from error
+
+    def when_ended(self, then: Callable[[], None]) -> None:
+        """Call `then` once, when the outermost transaction has ended."""
+        if _WAITING not in self._session.info:
+            self._session.info[_WAITING] = []
+            event.listen(self._session, "after_transaction_end", _ended)
+        self._session.info[_WAITING].append(then)
+
+
+def _ended(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is not None:
+        return
+    waiting, session.info[_WAITING] = session.info[_WAITING], []
+    for then in waiting:
+        then()

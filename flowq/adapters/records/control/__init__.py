@@ -1,0 +1,1 @@
+"""What users do with a run while it runs: cancel, pause, signals."""

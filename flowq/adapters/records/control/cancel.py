@@ -1,0 +1,140 @@
+"""The writes and reads of a cancel: of a run, of its child runs, and of the attempts that go on.
+
+A cancel is a state of the run's row, so it lasts: whatever is claimed, begun or completed later
+looks at it. Two things need more than a guard in a WHERE. A step that is about to start a child run
+locks the row of its own run first, so that either the cancel waits and finds the child, or the step
+waits and finds the cancel. And an attempt that goes on is told by its heartbeat, which asks for the
+leases it holds, over the index of the leased rows.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    Float,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    select,
+    update,
+)
+
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import RUNS, STEPS, USED, Repository
+from flowq.adapters.records.sql.types import DbNow
+from flowq.core.ids import LeaseToken, RunId
+from flowq.core.states import (
+    TERMINAL_RUN_STATES,
+    TERMINAL_STEP_STATES,
+    RunState,
+    StepState,
+    step_sources,
+)
+from flowq.engine.model.rows import Claim, Orphan, Outcome
+
+_R, _C = RUNS.c, STEPS.c
+_OPEN_RUN = _R.status.not_in(tuple(TERMINAL_RUN_STATES))
+_ASKED = _R.cancel_requested_at.is_not(None)
+
+_REQUEST = (
+    update(RUNS)
+    .where(_R.id.in_(bindparam("p_keys", expanding=True)), _OPEN_RUN, ~_ASKED)
+    .values(
+        status=RunState.CANCELLING,
+        cancel_requested_at=DbNow(),
+        # Of a run that was failing already, the failure is the reason.
+        error_message=case(
+            (_R.status == RunState.PAUSED, bindparam("p_reason")),  # what is there is why it paused
+            else_=func.coalesce(_R.error_message, bindparam("p_reason")),
+        ),
+    )
+    .returning(_R.id)
+)
+
+#: Child runs that nobody waits for any more, and that nobody has cancelled.
+ORPHANS = (
+    select(_R.id, _C.step_key, _C.flow_run_id, _C.status)
+    .join(STEPS, _C.id == _R.parent_step_run_id)
+    .where(_C.status.in_(tuple(TERMINAL_STEP_STATES)), _OPEN_RUN, ~_ASKED)
+    .order_by(_R.id)
+)
+_ORPHANS_OF = ORPHANS.where(_C.flow_run_id.in_(bindparam("p_keys", expanding=True)))
+
+# The state is written out, so that the index of the leased rows serves on any plan.
+_LEASED = and_(
+    _C.status == literal_column(f"'{StepState.RUNNING}'"),
+    _C.lease_expires_at.is_not(None),
+    _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
+)
+# Not by IS NULL: SQLite 3.40 takes a column for NOT NULL in the RETURNING of an UPDATE.
+_IS_CANCELLED = case(
+    (_C.shielded_until > DbNow(), 0),
+    (exists().where(_R.id == _C.flow_run_id, _ASKED), 1),
+    else_=0,
+)
+_ASKED_TOKENS = Prepared(select(_C.lease_token).where(_LEASED, _IS_CANCELLED == 1))
+_RENEW = Prepared(
+    update(STEPS)
+    .where(_LEASED)
+    .values(lease_expires_at=DbNow(bindparam("p_lease", type_=Float)))
+    .returning(_C.lease_token, _IS_CANCELLED)
+)
+
+_CANCEL_ATTEMPT: Final = (
+    update(STEPS)
+    .where(
+        _C.id == bindparam("p_id"),
+        _C.lease_token == bindparam("p_token"),
+        _C.status.in_(tuple(step_sources(StepState.CANCELLED) & {StepState.RUNNING})),
+        # What depends on it was cancelled with the run; in a run that goes on it would wait.
+        exists().where(_R.id == _C.flow_run_id, _R.status == RunState.CANCELLING),
+    )
+    .values(
+        status=StepState.CANCELLED,
+        lease_token=None,
+        lease_expires_at=None,
+        completed_at=DbNow(),
+        advanced=True,
+        **USED,
+    )
+)
+
+
+class RunCancels(Repository):
+    """The part of `FlowRunRepo` that cancels."""
+
+    def request_cancel(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+        """→ `cancelling`, asked for by someone; returns the open runs that this call has asked."""
+        rows = self._run_parts(_REQUEST, {"p_reason": reason}, run_ids)
+        return [RunId(row[0]) for row in rows]
+
+    def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
+        """Return the open child runs of these runs whose waiting step has ended."""
+        return [orphan(row) for row in self._run_parts(_ORPHANS_OF, {}, run_ids)]
+
+
+class StepCancels(Repository):
+    """The part of `FlowStepRunRepo` that keeps leases and cancels attempts."""
+
+    def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
+        """Extend leases in one statement; of those that still hold, tell which are cancelled."""
+        rows = self._run(_RENEW, {"p_tokens": list(tokens), "p_lease": lease.total_seconds()})
+        return {LeaseToken(row[0]): bool(row[1]) for row in rows}
+
+    def cancel_asked(self, tokens: Sequence[LeaseToken]) -> set[LeaseToken]:
+        """Return those of the leases whose run someone has cancelled."""
+        return {LeaseToken(row[0]) for row in self._run(_ASKED_TOKENS, {"p_tokens": list(tokens)})}
+
+    def cancel(self, claim: Claim, outcome: Outcome) -> bool:
+        """`running` → `cancelled`, if the lease still holds and the run is stopping."""
+        given = {"p_id": claim.id, "p_token": claim.token, "p_time": outcome.execution_time_ms}
+        return self._changes(_CANCEL_ATTEMPT, given)
+
+
+def orphan(row: Sequence[Any]) -> Orphan:
+    """Return the value of a row of `ORPHANS`."""
+    return Orphan(RunId(row[0]), row[1], RunId(row[2]), StepState(row[3]))

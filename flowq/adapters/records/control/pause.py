@@ -1,0 +1,103 @@
+"""The writes of a pause: of runs, and of their steps that are queued.
+
+A parked step is queued like any other, but its time to be looked at is out of sight. Only the run's
+state keeps it from being claimed, so a parked step of a run that goes on would be lost: that is why
+nothing but a queued row is ever parked, and a resume changes all queued rows of its runs. Whoever
+parks one at the same moment has its lock, or finds that it is no longer due.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Float, and_, bindparam, case, exists, select, update
+
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.types import DbNow
+from flowq.core.ids import RunId
+from flowq.core.states import RunState, StepState, run_sources
+from flowq.engine.model.rows import StepPlace
+
+_R, _C = RUNS.c, STEPS.c
+_KEYS: Any = bindparam("p_keys", expanding=True)
+
+#: When a parked step is looked at: in a hundred years.
+PARKED: Final = DbNow(36_500 * 86_400.0)
+
+#: Whether the run of a step is paused.
+IS_PAUSED: Final = exists().where(_R.id == _C.flow_run_id, _R.status == RunState.PAUSED)
+
+_PAUSE = (
+    update(RUNS)
+    .where(_R.id.in_(_KEYS), _R.status.in_(tuple(run_sources(RunState.PAUSED))))
+    .values(status=RunState.PAUSED, error_message=bindparam("p_reason"))
+    .returning(_R.id)
+)
+_RESUME = (
+    update(RUNS)
+    .where(_R.id.in_(_KEYS), _R.status == RunState.PAUSED)
+    .values(status=RunState.RUNNING, error_message=None)
+    .returning(_R.id)
+)
+_CHILDREN = (
+    select(_R.id)
+    .join(STEPS, _C.id == _R.parent_step_run_id)
+    .where(
+        _C.flow_run_id.in_(_KEYS),
+        _C.status == StepState.WAITING,
+        _R.status == bindparam("p_state"),
+    )
+    .order_by(_R.id)
+)
+_STATUS_KEPT = Prepared(
+    select(_R.status).where(_R.id == bindparam("p_run")).with_for_update(read=True)
+)
+
+_QUEUED = and_(_C.flow_run_id.in_(_KEYS), _C.status == StepState.QUEUED)
+_PARK = update(STEPS).where(_QUEUED).values(wake_at=PARKED).returning(_C.id)
+_UNPARK = (
+    update(STEPS)
+    .where(_QUEUED)
+    .values(wake_at=DbNow(bindparam("p_resend", type_=Float)), resends=0)
+    .returning(_C.flow_run_id, _C.step_key, _C.map_index)
+)
+
+
+def unless_paused(wake_at: Any) -> Any:
+    """Return the time to look at a queued step: it is parked if its run is paused."""
+    return case((IS_PAUSED, PARKED), else_=wake_at)
+
+
+class RunPauses(Repository):
+    """The part of `FlowRunRepo` that pauses."""
+
+    def pause(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+        """`running` → `paused`; returns the runs that this call has paused."""
+        return [RunId(row[0]) for row in self._run_parts(_PAUSE, {"p_reason": reason}, run_ids)]
+
+    def resume(self, run_ids: Sequence[RunId]) -> list[RunId]:
+        """`paused` → `running`; returns the runs that this call has resumed."""
+        return [RunId(row[0]) for row in self._run_parts(_RESUME, {}, run_ids)]
+
+    def children(self, run_ids: Sequence[RunId], state: RunState) -> list[RunId]:
+        """Return the child runs in a state that steps of these runs wait for."""
+        return [RunId(row[0]) for row in self._run_parts(_CHILDREN, {"p_state": state}, run_ids)]
+
+    def status_kept(self, run_id: RunId) -> RunState | None:
+        """Read the state of a run, and keep it until the commit."""
+        state = self._run(_STATUS_KEPT, {"p_run": run_id}).scalar()
+        return None if state is None else RunState(state)
+
+
+class StepPauses(Repository):
+    """The part of `FlowStepRunRepo` that pauses."""
+
+    def park(self, run_ids: Sequence[RunId]) -> int:
+        """Put the queued steps of runs out of the sweeper's sight; returns how many."""
+        return len(list(self._run_parts(_PARK, {}, run_ids)))
+
+    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepPlace]:
+        """Put the queued steps of runs into its sight again; returns them, to be sent."""
+        rows = self._run_parts(_UNPARK, {"p_resend": resend_after.total_seconds()}, run_ids)
+        return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]

@@ -1,0 +1,127 @@
+"""Finds rows that break an invariant; changes nothing.
+
+All checks are one statement, so they see one moment, and a database at work has no violations
+either: what is allowed for a short while (a run whose last step ended just now) is reported only
+once it has lasted for `grace`. What only the spec of a run can tell is decided by
+`flowq.engine.sweeper.invariants`, with the rows that the last queries here return.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import String, and_, bindparam, literal, or_, select, union_all
+
+from flowq.adapters.records.invariants.base import CALLED, NODE, R, S
+from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
+from flowq.adapters.records.invariants.runs import RUN_CHECKS
+from flowq.adapters.records.invariants.signals import SIGNAL_CHECKS
+from flowq.adapters.records.invariants.steps import STEP_CHECKS
+from flowq.adapters.records.sql.reading import result_ref
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.types import DbNow, json_text
+from flowq.core.errors import RunUnreadable
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.results import Place
+from flowq.core.states import RunState, StepState
+from flowq.engine.model.rows import (
+    Invariant,
+    PlacedNode,
+    PlacedRun,
+    StoredObject,
+    Suspect,
+    Violation,
+)
+
+_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS, *SIGNAL_CHECKS)
+INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
+
+_ALL = union_all(
+    *(
+        query.add_columns(literal(check.name, String))
+        for check in _CHECKS
+        for query in check.queries
+    )
+)
+
+_FAILURES = S.attempt - S.recoveries
+_HAS_FAILED = and_(R.status == RunState.COMPLETED, S.status == StepState.FAILED, NODE)
+_SUSPECTS = (
+    select(R.id, S.id, S.step_key, S.map_index, _FAILURES, _HAS_FAILED)
+    .select_from(STEPS.join(RUNS))
+    .where(or_(_FAILURES > 1, _HAS_FAILED))
+)
+_OBJECTS = (
+    select(S.flow_run_id, S.id, S.step_key, S.map_index, S.result)
+    .where(json_text(S.result, "place") == Place.OBJECT)
+    .order_by(S.id)
+)
+_PAGE: Final = 200
+_RUNS_AFTER = select(R.id).where(R.id > bindparam("p_after")).order_by(R.id).limit(_PAGE)
+_FIRST_RUNS = select(R.id).order_by(R.id).limit(_PAGE)
+_PLACED = (
+    select(
+        R.id,
+        R.status,
+        R.started_at,
+        DbNow(),
+        S.id,
+        S.step_key,
+        S.status,
+        S.pending_dependencies,
+        S.advanced,
+        S.started_at,
+        S.completed_at,
+    )
+    .select_from(RUNS.outerjoin(STEPS, and_(S.flow_run_id == R.id, NODE, ~CALLED)))
+    .where(R.id.in_(bindparam("p_runs", expanding=True)))
+    .order_by(R.id, S.step_order)
+)
+
+
+class SqlInvariants(Repository):
+    """Implements `flowq.engine.ports.Invariants`; only reads."""
+
+    @property
+    def listed(self) -> Sequence[Invariant]:
+        """What is checked."""
+        return INVARIANTS
+
+    def violations(self, *, grace: timedelta, max_recoveries: int) -> list[Violation]:
+        """Return the rows at fault, all as of one moment."""
+        given = {"p_before": -grace.total_seconds(), "p_recoveries": max_recoveries}
+        return [
+            Violation(name, RunId(run), what, None if step is None else StepRunId(step), key, index)
+            for run, step, key, index, what, name in self._run(_ALL, given)
+        ]
+
+    def suspects(self) -> list[Suspect]:
+        """Return steps whose failures only the spec of their run can allow."""
+        return [
+            Suspect(RunId(run), StepRunId(step), key, index, failures, bool(failed))
+            for run, step, key, index, failures, failed in self._run(_SUSPECTS)
+        ]
+
+    def placed(self, after: RunId | None = None) -> list[PlacedRun]:
+        """Return some runs with their nodes, in the order of their ids, all as of one moment."""
+        page = _FIRST_RUNS if after is None else _RUNS_AFTER
+        ids = [row[0] for row in self._run(page, {} if after is None else {"p_after": after})]
+        found: dict[RunId, tuple[Any, list[PlacedNode]]] = {}
+        for row in self._run(_PLACED, {"p_runs": ids}) if ids else ():
+            nodes = found.setdefault(RunId(row[0]), (row, []))[1]
+            if row[4] is not None:
+                nodes.append(PlacedNode(StepRunId(row[4]), row[5], StepState(row[6]), *row[7:11]))
+        return [
+            PlacedRun(run_id, RunState(row[1]), row[2], row[3], tuple(nodes))
+            for run_id, (row, nodes) in found.items()
+        ]
+
+    def objects(self) -> list[StoredObject]:
+        """Return what rows say about objects."""
+        found = []
+        for run, step, key, index, result in self._run(_OBJECTS):
+            with suppress(RunUnreadable):  # then it names no object
+                ref = result_ref(result)
+                found += [StoredObject(RunId(run), StepRunId(step), key, index, ref)] if ref else []
+        return found

@@ -1,0 +1,190 @@
+"""What must hold of runs: each has something that moves it, or has ended as a whole."""
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+
+from flowq.adapters.records.invariants.base import (
+    CALLED,
+    ENDED,
+    IS_MAP,
+    IS_PROGRAM,
+    LEASED,
+    LONG_AGO,
+    NODE,
+    RUN_ENDED,
+    Check,
+    R,
+    S,
+    in_state,
+    runs,
+    steps,
+)
+from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.sql.types import json_text
+from flowq.core.spec import StepKind
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+
+_K = RUNS.alias("child").c
+
+
+def _has(*where: Any) -> ColumnElement[bool]:
+    """Tell whether a run has a step of this kind."""
+    return exists().where(S.flow_run_id == R.id, *where).correlate(RUNS)
+
+
+_MOVES = case(
+    (
+        R.status == RunState.RUNNING,
+        _has(
+            or_(
+                in_state(StepState.QUEUED, StepState.RETRYING, StepState.WAITING),
+                and_(in_state(StepState.PENDING), S.pending_dependencies == 0),
+                LEASED,
+            )
+        ),
+    ),
+    else_=_has(or_(in_state(StepState.WAITING), LEASED, and_(~ENDED, S.shielded_until > LONG_AGO))),
+)
+_LAST = func.coalesce(
+    select(func.max(S.completed_at)).where(S.flow_run_id == R.id).correlate(RUNS).scalar_subquery(),
+    R.started_at,
+    R.created_at,
+)
+_AT_REST = runs(
+    and_(
+        R.status.in_((RunState.RUNNING, RunState.CANCELLING)),
+        ~_MOVES,
+        _LAST <= LONG_AGO,
+        or_(R.cancel_requested_at.is_(None), R.cancel_requested_at <= LONG_AGO),
+    ),
+    "it is ",
+    R.status,
+    ", but no step of it moves",
+)
+
+_TIMES = runs(
+    R.completed_at.is_not(None) != RUN_ENDED,
+    "it is ",
+    R.status,
+    ", completed_at is ",
+    R.completed_at,
+)
+_STILL_OPEN = steps(
+    and_(S.flow_run_id == R.id, RUN_ENDED, ~ENDED),
+    "the run is ",
+    R.status,
+    ", this step ",
+    S.status,
+    of=STEPS.join(RUNS),
+)
+
+#: The node of a map is no step of its own: its items are. Cancelled steps were not done.
+_SUMS = (
+    select(
+        S.flow_run_id.label("run_id"),
+        func.count().filter(~IS_MAP).label("total"),
+        func.count()
+        .filter(
+            ~IS_MAP,
+            in_state(StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED),
+        )
+        .label("done"),
+        func.sum(S.tokens_used).label("tokens"),
+        func.sum(S.cost_estimate).label("cost"),
+        func.sum(S.unpriced_calls).label("unpriced"),
+    )
+    .group_by(S.flow_run_id)
+    .subquery("sums")
+)
+
+_WRITTEN: Final = {
+    "total": R.total_steps,
+    "done": R.step_progress,
+    "tokens": R.total_tokens,
+    "cost": R.total_cost,
+    "unpriced": R.unpriced_calls,
+}
+_SUMMED = {name: func.coalesce(_SUMS.c[name], 0) for name in _WRITTEN}
+_TOTALS = runs(
+    and_(
+        RUN_ENDED,
+        or_(*(_WRITTEN[name].is_distinct_from(total) for name, total in _SUMMED.items())),
+    ),
+    *(
+        part
+        for name, total in _SUMMED.items()
+        for part in (f"{_WRITTEN[name].key} is ", _WRITTEN[name], ", its steps make ", total, "; ")
+    ),
+    of=RUNS.outerjoin(_SUMS, _SUMS.c.run_id == R.id),
+)
+
+
+_OUTCOME = [
+    steps(
+        and_(NODE, ~CALLED, R.status == RunState.COMPLETED, in_state(StepState.CANCELLED)),
+        "the run is completed, this step cancelled",
+        of=STEPS.join(RUNS),
+    ),
+    runs(
+        and_(R.status == RunState.FAILED, R.error_message.is_(None)),
+        "it has failed without an error",
+    ),
+    runs(
+        and_(R.status == RunState.COMPLETED, R.error_message.is_not(None)),
+        "it has completed with the error ",
+        R.error_message,
+    ),
+]
+
+_OPEN_CHILD = exists().where(
+    _K.parent_step_run_id == S.id, _K.status.not_in(tuple(TERMINAL_RUN_STATES))
+)
+_OF_FLOW = or_(and_(~CALLED, ~IS_PROGRAM), and_(CALLED, json_text(S.spec, "kind") == StepKind.FLOW))
+_CHILDLESS = steps(
+    and_(in_state(StepState.WAITING), _OF_FLOW, ~_OPEN_CHILD),
+    "it waits for no child run that is open",
+)
+_PARENT = RUNS.outerjoin(STEPS, S.id == R.parent_step_run_id)
+_ALONE = runs(
+    and_(
+        R.parent_step_run_id.is_not(None),
+        # A child that is being cancelled may outlive the wait for it.
+        R.status.in_((RunState.PENDING, RunState.RUNNING, RunState.PAUSED)),
+        or_(
+            S.id.is_(None),
+            and_(
+                ~in_state(StepState.WAITING),
+                or_(S.completed_at.is_(None), S.completed_at <= LONG_AGO),
+            ),
+        ),
+    ),
+    "it is ",
+    R.status,
+    ", the step ",
+    R.parent_step_run_id,
+    " that waits for it is ",
+    S.status,
+    of=_PARENT,
+)
+
+RUN_CHECKS: Final = (
+    Check("run moves", "A run that is open has a step that will move it.", [_AT_REST]),
+    Check("run ends", "Exactly the runs that have ended have an end time.", [_TIMES]),
+    Check("run is whole", "All steps of a run that has ended have ended.", [_STILL_OPEN]),
+    Check(
+        "run totals",
+        "Totals and progress of a run that has ended are sums over its steps.",
+        [_TOTALS],
+    ),
+    Check(
+        "run outcome",
+        "A failed run has an error; a completed one has none, and no cancelled step.",
+        _OUTCOME,
+    ),
+    Check(
+        "child run",
+        "A step waits exactly as long as its child run is open.",
+        [_CHILDLESS, _ALONE],
+    ),
+)

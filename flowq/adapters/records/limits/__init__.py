@@ -1,0 +1,1 @@
+"""Slots, rates of tokens, and meters of budgets."""

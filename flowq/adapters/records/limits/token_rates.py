@@ -1,0 +1,170 @@
+"""What was used of rates of tokens, in one row for each span of time.
+
+Who wants to begin changes the row of the running span first. So of all that want to at the same
+moment each sees what those before it have reserved. Rows are locked in the order of their keys, and
+of one key the newest first, so that nobody waits crosswise.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Integer, and_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from flowq.adapters.records.limits.slots import CLOCK, LEAVE_LINE, LINE, WAIT, sees
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import TOKEN_USES, WAITS, Repository
+from flowq.adapters.records.sql.types import DbNow
+from flowq.core.ids import StepRunId
+from flowq.core.limits.slots import Limit
+from flowq.core.limits.token_rates import Reservation, TokenUses, Use, span_at, span_of
+from flowq.engine.model.rows import StepPlace
+
+_U, _W = TOKEN_USES.c, WAITS.c
+#: Spans that lie back for so many of the rate's times tell how much an attempt uses.
+_REMEMBERED: Final = 3
+#: A step that was given its turn before this has not taken it.
+_TAKES_ITS_TURN: Final = 15.0
+
+_KEY: Final = bindparam("p_key", type_=_U.key.type)
+_SPAN: Final = bindparam("p_span", type_=_U.began_at.type)
+
+
+def _add(insert: Any) -> Any:
+    new = insert.values(
+        key=_KEY,
+        began_at=_SPAN,
+        expires_at=bindparam("p_expires", type_=_U.expires_at.type),
+        used=bindparam("p_used"),
+        tokens=bindparam("p_tokens"),
+        attempts=bindparam("p_attempts"),
+    )
+    more = {name: _U[name] + new.excluded[name] for name in ("used", "tokens", "attempts")}
+    return new.on_conflict_do_update(index_elements=["key", "began_at"], set_=more)
+
+
+_ADD: Final = {
+    "postgresql": Prepared(_add(postgresql.insert(TOKEN_USES))),
+    "sqlite": Prepared(_add(sqlite.insert(TOKEN_USES))),
+}
+_GIVE_BACK: Final = Prepared(
+    update(TOKEN_USES)
+    .where(_U.key == _KEY, _U.began_at == _SPAN)
+    .values(used=_U.used - bindparam("p_used", type_=Integer))
+)
+_USES: Final = Prepared(
+    select(_U.began_at, _U.used, _U.tokens, _U.attempts)
+    .where(_U.key == _KEY, _U.began_at > _SPAN)
+    .order_by(_U.began_at)
+)
+_HAS_TURN: Final = and_(_W.key == _KEY, _W.turn_at > DbNow(-_TAKES_ITS_TURN))
+_OTHERS: Final = Prepared(
+    select(_W.step_run_id)
+    .where(_HAS_TURN, _W.step_run_id != bindparam("p_step", type_=_W.step_run_id.type))
+    .limit(1)
+)
+_COMING: Final = Prepared(select(func.count()).where(_HAS_TURN))
+_GIVE_TURN: Final = (
+    update(WAITS)
+    .where(_W.step_run_id == bindparam("p_step", type_=_W.step_run_id.type))
+    .values(turn_at=DbNow())
+)
+_EXPIRED: Final = (
+    select(_U.key, _U.began_at)
+    .where(_U.expires_at < DbNow())
+    .limit(bindparam("p_most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_PURGE: Final = delete(TOKEN_USES).where(and_(tuple_(_U.key, _U.began_at).in_(_EXPIRED)))
+
+
+class SqlTokenRates(Repository):
+    """Implements `flowq.engine.ports.TokenRates`."""
+
+    def admit(self, limit: Limit, step_id: StepRunId) -> Reservation | None:
+        """Let an attempt begin, if there is room."""
+        now = self._now()
+        span = span_at(limit, now)
+        self._adds(limit, now)  # from here on nobody else begins
+        uses = self._uses(limit, now)
+        if not uses.room:
+            return None
+        self._adds(limit, now, used=uses.each)
+        self._run(LEAVE_LINE, {"p_step": step_id})
+        return Reservation(limit, span, uses.each)
+
+    def give_back(self, reservations: Sequence[Reservation]) -> None:
+        """Give back what attempts have reserved that have ended."""
+        now = self._now()
+        for one in sorted(reservations, key=lambda one: one.limit.key):
+            self._adds(one.limit, now, attempts=1)
+            given = {"p_key": one.limit.key, "p_span": one.span, "p_used": one.tokens}
+            self._run(_GIVE_BACK, given)
+
+    def charge(self, used: Mapping[Limit, int]) -> None:
+        """Add tokens that calls have used."""
+        now = self._now()
+        for limit, tokens in sorted(used.items(), key=lambda one: one[0].key):
+            self._adds(limit, now, used=tokens, tokens=tokens)
+
+    def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
+        """Let a step wait; returns how long, if no other comes back and that is near."""
+        assert limit.per is not None
+        now = self._now()
+        delay: timedelta | None = None
+        if not self._run(_OTHERS, {"p_key": limit.key, "p_step": step_id}).first():
+            delay = self._uses(limit, now).delay
+        if delay is not None and delay > horizon:
+            delay = None
+        given = {
+            "p_key": limit.key,
+            "p_slots": limit.slots,
+            "p_step": step_id,
+            "p_per": limit.per.total_seconds(),
+            "p_number": None,
+            "p_turn_at": None if delay is None else now + delay,
+        }
+        self._run(WAIT[self._connection.dialect.name], given)
+        return delay
+
+    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepPlace]:
+        """Give turns to those that wait longest, as many as there is room; returns them."""
+        uses = self._uses(limit, self._now())
+        coming = self._run(_COMING, {"p_key": limit.key}).scalar()
+        room = uses.room - coming
+        if not uses.room and not coming and uses.delay <= horizon:
+            room = 1  # It will find none, and come back when there is.
+        if room <= 0:
+            return []
+        places: list[StepPlace] = []
+        for row in self._run(LINE, {"p_key": limit.key, "p_most": min(room, most)}).all():
+            self._run(_GIVE_TURN, {"p_step": row[0]})
+            place = sees(self, row[0], 0.0)
+            places += [place] if place is not None else []
+        return places
+
+    def purge(self, most: int) -> int:
+        """Delete what tells nothing any more; returns how many rows."""
+        return self._run(_PURGE, {"p_most": most}).rowcount
+
+    def _now(self) -> datetime:
+        now: datetime = self._run(CLOCK, {}).scalar()
+        return now
+
+    def _uses(self, limit: Limit, now: datetime) -> TokenUses:
+        assert limit.per is not None
+        since = now - _REMEMBERED * limit.per
+        rows = self._run(_USES, {"p_key": limit.key, "p_span": since}).all()
+        return TokenUses(
+            limit, now, [Use(row[0], int(row[1]), int(row[2]), row[3]) for row in rows]
+        )
+
+    def _adds(self, limit: Limit, now: datetime, **more: int) -> None:
+        assert limit.per is not None
+        span = span_at(limit, now)
+        given: dict[str, Any] = {"p_used": 0, "p_tokens": 0, "p_attempts": 0}
+        given |= {f"p_{name}": value for name, value in more.items()}
+        given |= {"p_key": limit.key, "p_span": span}
+        given["p_expires"] = span + span_of(limit) + _REMEMBERED * limit.per
+        self._run(_ADD[self._connection.dialect.name], given)

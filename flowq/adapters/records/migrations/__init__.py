@@ -1,0 +1,1 @@
+"""Migrations, and which revision a database has."""

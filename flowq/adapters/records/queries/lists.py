@@ -1,0 +1,282 @@
+"""Lists of runs for pages, each bounded by an index however many runs there are.
+
+A page is a range of ids in the order of an index that the filter has (`user_id`, `flow_name` or
+`status` with `id`, the open runs, or the primary key). A text is looked for in three ways, each of
+which has an index of its own, and the three short lists are merged. The names of flows are found by
+skipping from one to the next in an index, since DISTINCT would read all runs.
+
+A run's row has its progress as of its last writing; for open runs their steps are counted, unless
+they are many: then the sweeper's last count, some seconds old, has to do.
+"""
+
+from collections.abc import Sequence
+from heapq import merge
+from itertools import groupby, islice
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    union_all,
+)
+
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.tables import HAS_ERROR, OPEN_RUN
+from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_with_prefix
+from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
+from flowq.engine.queries.lists import (
+    Cursor,
+    ListedRun,
+    RunFilter,
+    RunsPage,
+    Strip,
+    StripRun,
+)
+
+_R, _S = RUNS.c, STEPS.c
+_DIGITS: Final = 32
+#: The steps of an open run are counted if they are no more than this,
+_MOST_COUNTED: Final = 500
+#: and a text is compared with the names of so many flows.
+_MOST_FLOWS: Final = 1_000
+
+# What a list needs, and nothing more: specs, inputs and outputs are the bulk of a row.
+_LISTED: Final = select(
+    _R.id,
+    _R.flow_name,
+    _R.status,
+    _R.user_id,
+    _R.parent_step_run_id,
+    _R.created_at,
+    _R.started_at,
+    _R.completed_at,
+    _R.execution_time_ms,
+    _R.total_steps,
+    _R.step_progress,
+    _R.total_tokens,
+    _R.total_cost,
+    _R.unpriced_calls,
+    _R.error_message,
+)
+_STRIP: Final = (_R.id, _R.status, _R.created_at, _R.execution_time_ms)
+
+
+def _names() -> CTE:
+    """Return the names of all flows, each found in the index by the one before."""
+    first = select(func.min(_R.flow_name).label("name")).cte("names", recursive=True)
+    following = select(func.min(_R.flow_name)).where(_R.flow_name > first.c.name).scalar_subquery()
+    return first.union_all(select(following).where(first.c.name.is_not(None)))
+
+
+def _latest() -> Any:
+    """Return the names of the flows that ran last, with the id of their newest run."""
+    names = _names()
+    newest = select(_R.id).where(_R.flow_name == names.c.name).order_by(_R.id.desc()).limit(1)
+    return (
+        select(names.c.name, newest.scalar_subquery().label("newest"))
+        .where(names.c.name.is_not(None))
+        .order_by(text("newest DESC"))
+        .limit(bindparam("p_flows"))
+        .subquery("latest")
+    )
+
+
+def _strips_postgresql() -> Select[Any]:
+    flows = _latest()
+    of_flow = _of_flow(flows).limit(bindparam("p_runs")).lateral("runs")
+    return select(flows.c.name, *of_flow.c).select_from(flows.join(of_flow, true()))
+
+
+def _strips_sqlite() -> Select[Any]:
+    flows = _latest()
+    others = RUNS.alias("others").c
+    oldest = (
+        select(others.id)
+        .where(others.flow_name == flows.c.name)
+        .order_by(others.id.desc())
+        .limit(1)
+        .offset(bindparam("p_runs") - 1)
+        .scalar_subquery()
+    )
+    least = func.coalesce(oldest, literal(FIRST_ID, _R.id.type))
+    joined = flows.join(RUNS, and_(_R.flow_name == flows.c.name, _R.id >= least))
+    return select(flows.c.name, *_STRIP).select_from(joined)
+
+
+def _of_flow(flows: Any) -> Select[Any]:
+    return select(*_STRIP).where(_R.flow_name == flows.c.name).order_by(_R.id.desc())
+
+
+def _newest_first(strips: Select[Any]) -> Select[Any]:
+    return strips.order_by(text("latest.newest DESC, id"))
+
+
+def _all_names() -> Select[Any]:
+    names = _names()
+    return select(names.c.name).where(names.c.name.is_not(None)).limit(bindparam("p_flows"))
+
+
+_NAMES: Final = _all_names()
+_STRIPS: Final = {"postgresql": _strips_postgresql(), "sqlite": _strips_sqlite()}
+
+
+class ListReads(Repository):
+    """The lists of `Overview`."""
+
+    def runs_page(
+        self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50
+    ) -> RunsPage:
+        """Return a part of the runs that are wanted, newest first."""
+        is_after = at is not None and at.is_after
+        rows = self._found(wanted, at, limit + 1)
+        is_more = len(rows) > limit
+        rows = rows[:limit]
+        if is_after and not is_more:
+            return self.runs_page(wanted, limit=limit)
+        counted = self._counted(rows)
+        runs = tuple(_listed(row, counted.get(row.id)) for row in rows)
+        if is_after:
+            return RunsPage(runs[::-1], has_newer=True, has_older=True)
+        return RunsPage(runs, has_newer=at is not None, has_older=is_more)
+
+    def has_runs(self) -> bool:
+        """Tell whether there is any run."""
+        return self._run(select(_R.id).limit(1)).first() is not None
+
+    def flow_names(self, *, limit: int = 200) -> list[str]:
+        """Return the names of flows that have run, in their order."""
+        return [row[0] for row in self._run(_NAMES, {"p_flows": limit})]
+
+    def strips(
+        self, *, flow_name: str | None = None, flows: int = 50, runs: int = 20
+    ) -> list[Strip]:
+        """Return the latest runs of each flow; the flow with the latest run first."""
+        if flow_name is not None:
+            of_flow = select(*_STRIP).where(_R.flow_name == flow_name).order_by(_R.id.desc())
+            rows = self._run(of_flow.limit(runs)).all()
+            return [_strip(flow_name, rows[::-1])] if rows else []
+        statement = _newest_first(_STRIPS[self._connection.dialect.name])
+        found = self._run(statement, {"p_flows": flows, "p_runs": runs})
+        return [_strip(name, rows) for name, rows in groupby(found, key=lambda row: row.name)]
+
+    def _found(self, wanted: RunFilter, at: Cursor | None, limit: int) -> list[Any]:
+        """Return rows from the cursor on, in the order in which a reader goes on."""
+        query = _LISTED.where(and_(true(), *_conditions(wanted)))
+        is_after = at is not None and at.is_after
+        if at is not None:
+            query = query.where(_R.id > at.run_id if is_after else _R.id < at.run_id)
+        query = query.order_by(_R.id if is_after else _R.id.desc()).limit(limit)
+        if not wanted.text:
+            return list(self._run(query))
+        lists = [list(self._run(query.where(one))) for one in self._ways(wanted.text)]
+        found = merge(*lists, key=lambda row: row.id, reverse=not is_after)
+        return [next(same) for _, same in islice(groupby(found, key=lambda row: row.id), limit)]
+
+    def _ways(self, wanted: str) -> list[ColumnElement[bool]]:
+        """Return the ways in which a run can have a text."""
+        ways = [and_(HAS_ERROR, _R.error_message.icontains(wanted, autoescape=True))]
+        part = wanted.casefold()
+        names = self.flow_names(limit=_MOST_FLOWS)
+        having = [name for name in names if part in name.casefold()]
+        if having:
+            ways.append(_R.flow_name.in_(having))
+        span = ids_with_prefix(wanted)
+        if span is not None:
+            ways.append(_R.id.between(*span))
+        return ways
+
+    def _counted(self, rows: Sequence[Any]) -> dict[UUID, Any]:
+        """Count the steps of those runs that go on, as far as they are not too many."""
+        going_on = [row for row in rows if RunState(row.status) in OPEN_RUN_STATES]
+        few = [row.id for row in going_on if (row.total_steps or 0) <= _MOST_COUNTED]
+        if not few:
+            return {}
+        found = self._run(_counts(few, self._connection.dialect.name))
+        return {row.run_id: row for row in found if row.rows <= _MOST_COUNTED}
+
+
+def _counts(run_ids: Sequence[UUID], dialect: str) -> Any:
+    """Count the steps of runs, and of each one more than `_MOST_COUNTED` at most."""
+    if dialect == "sqlite":  # has no LATERAL
+        ids: list[Any] = [literal(run_id, _R.id.type) for run_id in run_ids]
+        return union_all(*(_sums(one, _some_steps(one).subquery()) for one in ids))
+    steps = _some_steps(_R.id).correlate(RUNS).lateral("steps")
+    joined = RUNS.join(steps, true())
+    return _sums(_R.id, steps).select_from(joined).where(_R.id.in_(run_ids)).group_by(_R.id)
+
+
+def _some_steps(run_id: Any) -> Select[Any]:
+    steps = select(_S.status, _S.map_size, _S.tokens_used, _S.cost_estimate, _S.unpriced_calls)
+    return steps.where(_S.flow_run_id == run_id).limit(_MOST_COUNTED + 1)
+
+
+def _sums(run_id: Any, steps: Any) -> Select[Any]:
+    leaf = steps.c.map_size.is_(None)
+    return select(
+        run_id.label("run_id"),
+        func.count(steps.c.status).label("rows"),
+        func.count(steps.c.status).filter(leaf).label("total"),
+        func.count(steps.c.status).filter(leaf, steps.c.status.in_(DONE_STEP_STATES)).label("done"),
+        func.sum(steps.c.tokens_used).label("tokens"),
+        func.sum(steps.c.cost_estimate).label("cost"),
+        func.sum(steps.c.unpriced_calls).label("unpriced"),
+    )
+
+
+def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
+    """Return what a filter says, but for its text."""
+    found: list[Any] = []
+    if wanted.states == OPEN_RUN_STATES:
+        found.append(OPEN_RUN)  # word by word, for the index
+    elif len(wanted.states) == 1:
+        found.append(_R.status == next(iter(wanted.states)))
+    elif wanted.states:
+        found.append(_R.status.in_(sorted(wanted.states)))
+    if wanted.flow_name is not None:
+        found.append(_R.flow_name == wanted.flow_name)
+    if wanted.user_id is not None:
+        found.append(_R.user_id == wanted.user_id)
+    if wanted.since is not None:
+        found.append(_R.id >= earliest_id(wanted.since))
+    if wanted.until is not None:
+        found.append(_R.id < earliest_id(wanted.until))
+    if not wanted.children:
+        found.append(_R.parent_step_run_id.is_(None))
+    return found
+
+
+def _listed(row: Any, counted: Any) -> ListedRun:
+    return ListedRun(
+        id=RunId(row.id),
+        flow_name=row.flow_name,
+        status=RunState(row.status),
+        user_id=row.user_id,
+        is_child=row.parent_step_run_id is not None,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        execution_time_ms=row.execution_time_ms,
+        total=(row.total_steps or 0) if counted is None else counted.total,
+        done=row.step_progress if counted is None else counted.done,
+        tokens=row.total_tokens if counted is None else int(counted.tokens or 0),
+        cost=row.total_cost if counted is None or counted.cost is None else counted.cost,
+        unpriced=row.unpriced_calls if counted is None else int(counted.unpriced or 0),
+        error=row.error_message,
+    )
+
+
+def _strip(name: str, rows: Any) -> Strip:
+    runs = (
+        StripRun(RunId(row.id), RunState(row.status), row.created_at, row.execution_time_ms)
+        for row in rows
+    )
+    return Strip(name, tuple(runs))

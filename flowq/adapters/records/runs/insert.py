@@ -1,0 +1,131 @@
+"""The inserting part of the runs repository.
+
+A run whose id or idempotency key may be taken is inserted `ON CONFLICT DO NOTHING`: who comes
+second waits for the first one's transaction to end, and then knows.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Float, Text, bindparam, cast, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.types import DbNow, EncodedJson
+from flowq.core.ids import RunId
+from flowq.core.states import RunState, StepState
+from flowq.engine.model.rows import NewRun, NewStep
+
+_NEW_RUN: Final[dict[str, Any]] = {
+    "status": RunState.RUNNING,
+    "created_at": DbNow(),
+    "started_at": DbNow(),
+    "deadline": func.coalesce(
+        bindparam("p_deadline", type_=RUNS.c.deadline.type),
+        DbNow(bindparam("p_deadline_in", type_=Float)),
+    ),
+}
+_INSERT_RUN = insert(RUNS).values(**_NEW_RUN)
+_INSERT_UNLESS_THERE: Final = {
+    "postgresql": postgresql.insert(RUNS)
+    .values(**_NEW_RUN)
+    .on_conflict_do_nothing()
+    .returning(RUNS.c.id),
+    "sqlite": sqlite.insert(RUNS).values(**_NEW_RUN).on_conflict_do_nothing().returning(RUNS.c.id),
+}
+_INSERT_STEPS = insert(STEPS).values(
+    created_at=DbNow(), wake_at=DbNow(bindparam("p_resend", type_=Float))
+)
+
+_WITH_KEYS = Prepared(
+    select(RUNS.c.idempotency_key, RUNS.c.id, cast(RUNS.c.inputs, Text)).where(
+        RUNS.c.flow_name == bindparam("p_flow"),
+        RUNS.c.idempotency_key.in_(bindparam("p_keys", expanding=True)),
+    )
+)
+_AMONG = Prepared(select(RUNS.c.id).where(RUNS.c.id.in_(bindparam("p_keys", expanding=True))))
+
+
+class RunInserts(Repository):
+    """The inserting part of `FlowRunRepo`."""
+
+    def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
+        """Insert runs with their steps, but for those whose id or idempotency key is taken.
+
+        Of several transactions that insert the same key, all but the first wait for its end here.
+        """
+        certain = [run for run in runs if run.is_new and run.idempotency_key is None]
+        if certain:
+            self._run(_INSERT_RUN, [self._run_row(run) for run in certain])
+        inserted = {run.id for run in certain}
+        unless_there = _INSERT_UNLESS_THERE[self._connection.dialect.name]
+        for run in runs:
+            if run.id not in inserted and self._run(unless_there, self._run_row(run)).first():
+                inserted.add(run.id)
+        # When a step is due to be sent again is looked at only while it is queued.
+        resend = resend_after.total_seconds()
+        steps = [
+            _step_row(run.id, step, resend)
+            for run in runs
+            if run.id in inserted
+            for step in run.steps
+        ]
+        if steps:
+            self._run(_INSERT_STEPS, steps)
+        return inserted
+
+    def with_keys(
+        self, flow_name: str, keys: Sequence[str]
+    ) -> dict[str, tuple[RunId, Mapping[str, Any]]]:
+        """Return the runs of a flow that have these idempotency keys, and their inputs."""
+        rows = self._run_parts(_WITH_KEYS, {"p_flow": flow_name}, keys)
+        return {row[0]: (RunId(row[1]), json.loads(row[2])) for row in rows}
+
+    def among(self, run_ids: Sequence[RunId]) -> set[RunId]:
+        """Return those of the ids that runs have."""
+        return {RunId(row[0]) for row in self._run_parts(_AMONG, {}, run_ids)}
+
+    def _run_row(self, run: NewRun) -> Mapping[str, Any]:
+        # The engine of a caller's session serialises JSON in its own way.
+        spec: Any = run.spec.to_json()
+        if not isinstance(self._within, Session):
+            spec = EncodedJson(run.spec.model_dump_json(exclude_defaults=True).encode())
+        return {
+            "id": run.id,
+            "flow_name": run.flow_name,
+            "user_id": run.user_id,
+            "execution_mode": run.mode,
+            "inputs": run.inputs,
+            "flow_metadata": run.metadata or None,
+            "spec": spec,
+            "parent_step_run_id": run.parent,
+            "total_steps": len(run.steps),
+            "idempotency_key": run.idempotency_key,
+            "budget_usd": run.budget.usd if run.budget else None,
+            "budget_tokens": run.budget.tokens if run.budget else None,
+            "budget_action": run.budget.action if run.budget else None,
+            "p_deadline": run.deadline if isinstance(run.deadline, datetime) else None,
+            "p_deadline_in": run.deadline.total_seconds()
+            if isinstance(run.deadline, timedelta)
+            else None,
+        }
+
+
+def _step_row(run_id: RunId, step: NewStep, resend: float) -> Mapping[str, Any]:
+    return {
+        "id": step.id,
+        "flow_run_id": run_id,
+        "step_key": step.key,
+        "step_name": step.name,
+        "step_order": step.order,
+        "pending_dependencies": step.pending,
+        "inputs": step.inputs,
+        "observed": step.observed,
+        "status": StepState.QUEUED if step.batch else StepState.PENDING,
+        "batch_id": step.batch,
+        "p_resend": resend,
+    }

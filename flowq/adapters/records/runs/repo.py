@@ -1,0 +1,342 @@
+"""The runs repository: reads for people, guarded updates for the engine.
+
+Each change of state is one UPDATE whose WHERE lists the states it may come from, taken from the
+table in `flowq.core.states`; a rowcount of zero means that someone else was there first.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Float,
+    Subquery,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    select,
+    update,
+)
+
+from flowq.adapters.records.control.cancel import RunCancels
+from flowq.adapters.records.control.pause import RunPauses
+from flowq.adapters.records.limits.meters import SqlMeters
+from flowq.adapters.records.runs.insert import RunInserts
+from flowq.adapters.records.runs.views import budget_of_row, head, listed, view
+from flowq.adapters.records.runs.waits import is_waiting
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.reading import flow_spec
+from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.sql.tables import FlowRun
+from flowq.adapters.records.sql.types import DbNow, ElapsedMs, total_cost
+from flowq.core.ids import RunId, StepRunId, ids_with_prefix
+from flowq.core.limits.budgets import BudgetSpec, run_meter
+from flowq.core.spec import FlowSpec
+from flowq.core.states import (
+    ACTIVE_STEP_STATES,
+    DONE_STEP_STATES,
+    TERMINAL_RUN_STATES,
+    RunState,
+    StepState,
+    run_sources,
+)
+from flowq.engine.model.rows import Definition, RunEnding, RunView
+
+_DIGITS = 32
+
+
+_S = STEPS.c
+_THIS = RUNS.c.id == bindparam("p_run")
+_OF_THIS = _S.flow_run_id == bindparam("p_run")
+_NODE = _S.map_index.is_(None)
+_OPEN_RUN = RUNS.c.status.not_in(tuple(TERMINAL_RUN_STATES))
+_STATUS = Prepared(select(RUNS.c.status).where(_THIS))
+_STATES = Prepared(
+    select(RUNS.c.id, RUNS.c.status).where(RUNS.c.id.in_(bindparam("p_keys", expanding=True)))
+)
+_DEFINITION = Prepared(
+    select(
+        RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id, cast(RUNS.c.spec, Text)
+    ).where(_THIS)
+)
+
+_STAND_IN = Prepared(
+    select(RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id).where(_THIS)
+)
+_BUDGETS = Prepared(
+    select(RUNS.c.id, RUNS.c.budget_usd, RUNS.c.budget_tokens, RUNS.c.budget_action).where(
+        RUNS.c.id.in_(bindparam("p_keys", expanding=True)), RUNS.c.budget_action.is_not(None)
+    )
+)
+
+_HAS_OPEN = exists().where(_OF_THIS, _S.status.in_(tuple(ACTIVE_STEP_STATES)))
+_HAS_FAILED = exists().where(_OF_THIS, _S.status == StepState.FAILED, _NODE)
+_ENDING = Prepared(
+    select(
+        RUNS.c.status,
+        _HAS_OPEN,
+        _HAS_FAILED,
+        RUNS.c.error_message,
+        RUNS.c.cancel_requested_at,
+        RUNS.c.continued_as,
+    ).where(_THIS)
+)
+
+#: A run's rows, summed. The node of a map is no step of its own: its items are.
+_LEAF = _S.map_size.is_(None)
+
+
+def sums() -> Subquery:
+    """Return what the rows of the run `p_run` amount to."""
+    return (
+        select(
+            bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
+            func.count().filter(_LEAF).label("total"),
+            func.count().filter(_LEAF, _S.status.in_(DONE_STEP_STATES)).label("done"),
+            func.coalesce(func.sum(_S.tokens_used), 0).label("tokens"),
+            total_cost(_S.cost_estimate).label("cost"),
+            func.coalesce(func.sum(_S.unpriced_calls), 0).label("unpriced"),
+        )
+        .where(_OF_THIS)
+        .subquery("sums")
+    )
+
+
+_SUMS = sums()
+_TOTALS = {
+    "total_steps": _SUMS.c.total,
+    "step_progress": _SUMS.c.done,
+    "progress_percentage": case(
+        (_SUMS.c.total == 0, 100.0),
+        else_=100.0 * cast(_SUMS.c.done, Float) / func.nullif(_SUMS.c.total, 0),
+    ),
+    "total_tokens": _SUMS.c.tokens,
+    "total_cost": _SUMS.c.cost,
+    "unpriced_calls": _SUMS.c.unpriced,
+    "last_heartbeat": DbNow(),
+}
+_RECORDED = (
+    select(_S.outputs).where(_OF_THIS, _NODE, _S.step_key == bindparam("p_key")).scalar_subquery()
+)
+_CLOSED = (
+    update(RUNS)
+    .where(
+        _THIS,
+        _SUMS.c.run_id == RUNS.c.id,
+        RUNS.c.status.in_(bindparam("p_sources", expanding=True)),
+    )
+    .values(
+        status=bindparam("p_state"),
+        outputs=func.coalesce(_RECORDED, bindparam("p_outputs", type_=RUNS.c.outputs.type)),
+        error_message=func.coalesce(RUNS.c.error_message, bindparam("p_error")),
+        current_step=None,
+        completed_at=DbNow(),
+        execution_time_ms=ElapsedMs(RUNS.c.started_at),
+        **_TOTALS,
+    )
+)
+_CLOSE = Prepared(_CLOSED)
+_CLOSE_IF_CLEAN = Prepared(
+    _CLOSED.where(
+        RUNS.c.status == RunState.RUNNING,
+        RUNS.c.cancel_requested_at.is_(None),
+        ~_HAS_OPEN,
+        ~_HAS_FAILED,
+    )
+)
+_CURRENT = (
+    select(_S.step_key)
+    .where(_OF_THIS, _S.status == StepState.RUNNING)
+    .order_by(_S.step_order)
+    .limit(1)
+    .scalar_subquery()
+)
+_ROLL_UP = Prepared(
+    update(RUNS)
+    .where(_THIS, _SUMS.c.run_id == RUNS.c.id, _OPEN_RUN)
+    .values(current_step=_CURRENT, **_TOTALS)
+)
+
+
+_CONTINUED = Prepared(select(RUNS.c.continued_as).where(_THIS))
+_LINK = update(RUNS).where(_THIS).values(continued_as=bindparam("p_new"), parent_step_run_id=None)
+_old = RUNS.alias("old")
+#: What a run that goes on as a new one passes on.
+_INHERITED = (
+    "execution_mode",
+    "flow_metadata",
+    "deadline",
+    "priority",
+    "parent_step_run_id",
+    "budget_usd",
+    "budget_tokens",
+    "budget_action",
+)
+_INHERIT = (
+    update(RUNS)
+    .where(RUNS.c.id == bindparam("p_new"))
+    .values(
+        {
+            name: select(_old.c[name]).where(_old.c.id == bindparam("p_run")).scalar_subquery()
+            for name in _INHERITED
+        }
+    )
+)
+
+
+class FlowRunRepo(RunInserts, RunCancels, RunPauses):
+    """Reads and writes `flow_runs` within a session or a connection; never commits."""
+
+    # --- for people ------------------------------------------------------------------------------
+
+    def by_id(self, run_id: UUID) -> FlowRun | None:
+        """Return a run."""
+        return self._session.get(FlowRun, run_id)
+
+    def by_user_id(self, user_id: str, *, limit: int = 50, offset: int = 0) -> Sequence[FlowRun]:
+        """Return a user's runs, newest first."""
+        return self._newest(FlowRun.user_id == user_id, limit, offset)
+
+    def by_status(
+        self, status: RunState, *, limit: int = 100, offset: int = 0
+    ) -> Sequence[FlowRun]:
+        """Return the runs in a state, newest first."""
+        return self._newest(FlowRun.status == status, limit, offset)
+
+    def by_flow_name(self, name: str, *, limit: int = 50, offset: int = 0) -> Sequence[FlowRun]:
+        """Return the runs of a flow, newest first."""
+        return self._newest(FlowRun.flow_name == name, limit, offset)
+
+    def newest(self, *, limit: int = 50, offset: int = 0) -> Sequence[FlowRun]:
+        """Return the newest runs."""
+        return self._newest(None, limit, offset)
+
+    def find(self, text: str) -> list[tuple[RunId, str]]:
+        """Return runs whose id begins with `text`, three at most, with the names of their flows."""
+        span = ids_with_prefix(text)
+        if span is None:
+            return []
+        rows = self._newest(FlowRun.id.between(*span), 3, 0)
+        return [(RunId(row.id), row.flow_name) for row in rows]
+
+    def view(self, run_id: RunId) -> RunView | None:
+        """Return a run with its steps as they stand now."""
+        return view(self._connection, run_id)
+
+    def head(self, run_id: RunId) -> RunView | None:
+        """Return a run without its steps."""
+        return head(self._connection, run_id)
+
+    def views(
+        self,
+        *,
+        status: RunState | None = None,
+        flow_name: str | None = None,
+        waiting: bool = False,
+        limit: int = 50,
+    ) -> list[RunView]:
+        """Return the newest runs, without their steps."""
+        where = [FlowRun.status == status] if status else []
+        where += [FlowRun.flow_name == flow_name] if flow_name else []
+        where += [is_waiting(FlowRun.id, FlowRun.status)] if waiting else []
+        return listed(self._newest(and_(True, *where), limit, 0))
+
+    def _newest(self, where: Any, limit: int, offset: int) -> Sequence[FlowRun]:
+        # UUIDv7 ids sort by time, so the newest are found by an index however many runs there are.
+        query = select(FlowRun).order_by(FlowRun.id.desc()).limit(limit).offset(offset)
+        return self._session.scalars(query if where is None else query.where(where)).all()
+
+    # --- for the engine --------------------------------------------------------------------------
+
+    def definition(self, run_id: RunId) -> Definition | None:
+        """Read what never changes about a run; the engine keeps it, see `engine.definitions`."""
+        row = self._run(_DEFINITION, {"p_run": run_id}).first()
+        if row is None:
+            return None
+        parent = StepRunId(row[2]) if row[2] else None
+        return Definition(run_id, row[0], row[1], parent, flow_spec(row[3]))
+
+    def stand_in(self, run_id: RunId) -> Definition | None:
+        """Read a run's definition without its spec: one without steps stands in for it."""
+        row = self._run(_STAND_IN, {"p_run": run_id}).first()
+        if row is None:
+            return None
+        parent = StepRunId(row[2]) if row[2] else None
+        return Definition(run_id, row[0], row[1], parent, FlowSpec(name=row[0], steps=()))
+
+    def status(self, run_id: RunId) -> RunState | None:
+        """Read the state of a run."""
+        state = self._run(_STATUS, {"p_run": run_id}).scalar()
+        return None if state is None else RunState(state)
+
+    def states(self, run_ids: Sequence[RunId]) -> dict[RunId, RunState]:
+        """Read the states of runs; those that are gone are left out."""
+        return {RunId(row[0]): RunState(row[1]) for row in self._run_parts(_STATES, {}, run_ids)}
+
+    def continued_as(self, run_id: RunId) -> RunId | None:
+        """Read as which run a run has gone on."""
+        row = self._run(_CONTINUED, {"p_run": run_id}).first()
+        return None if row is None or row[0] is None else RunId(row[0])
+
+    def continue_as(self, run_id: RunId, new: RunId) -> None:
+        """Link a run with the one as which it goes on, which takes over what was said about it."""
+        self._run(_INHERIT, {"p_run": run_id, "p_new": new})
+        self._run(_LINK, {"p_run": run_id, "p_new": new})
+        SqlMeters(self._within).go_on(run_meter(run_id), run_meter(new))
+
+    def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
+        """Read what runs may spend as it is now; those without a budget are left out."""
+        rows = self._run(_BUDGETS, {"p_keys": list(run_ids)})
+        return {RunId(row[0]): budget_of_row(*row[1:]) for row in rows}
+
+    def raise_budget(self, run_id: RunId, *, usd: Decimal | None, tokens: int | None) -> None:
+        """Let a run spend so much in all."""
+        values = {"budget_usd": usd, "budget_tokens": tokens}
+        given = {name: value for name, value in values.items() if value is not None}
+        self._run(update(RUNS).where(RUNS.c.id == run_id).values(**given))
+
+    def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
+        """→ `cancelling`: nothing new begins. Keeps the first error."""
+        values: dict[str, Any] = {"error_message": error} if error else {}
+        return self._change(
+            run_id, RunState.CANCELLING, tuple(run_sources(RunState.CANCELLING)), **values
+        )
+
+    def ending(self, run_id: RunId) -> RunEnding | None:
+        """Return what decides whether, and how, a run is at its end."""
+        row = self._run(_ENDING, {"p_run": run_id}).first()
+        if row is None:
+            return None
+        asked, continued = row[4] is not None, row[5] is not None
+        return RunEnding(RunState(row[0]), row[1], row[2], row[3], asked, continued)
+
+    def close(
+        self,
+        run_id: RunId,
+        state: RunState,
+        *,
+        outputs: Any = None,
+        outputs_of: str | None = None,
+        error: str | None = None,
+        if_clean: bool = False,
+    ) -> bool:
+        """Close a run with its totals, progress and time, in one statement."""
+        given = {"p_run": run_id, "p_state": state, "p_sources": list(run_sources(state))}
+        given |= {"p_outputs": outputs, "p_key": outputs_of, "p_error": error}
+        return self._changes(_CLOSE_IF_CLEAN if if_clean else _CLOSE, given)
+
+    def roll_up(self, run_id: RunId) -> bool:
+        """Write progress and totals of a run that is going on, as its rows stand now."""
+        return self._changes(_ROLL_UP, {"p_run": run_id})
+
+    def _change(
+        self, run_id: RunId, to: RunState, sources: tuple[RunState, ...], **values: Any
+    ) -> bool:
+        query = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status.in_(sources))
+        result = self._run(query.values(status=to, **values))
+        return bool(result.rowcount)

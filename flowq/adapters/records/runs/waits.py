@@ -1,0 +1,273 @@
+"""What the open steps of runs wait for, as far as rows know: a few reads, bounded in size."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+
+from flowq.adapters.records.sql.reading import shown_kind
+from flowq.adapters.records.sql.repository import RUNS, SLOTS, STEPS, WAITS, Repository
+from flowq.adapters.records.sql.types import DbNow, json_text
+from flowq.core.ids import RunId
+from flowq.core.references import LITERAL
+from flowq.core.spec import StepKind
+from flowq.core.states import OPEN_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState
+from flowq.engine.model.waits import (
+    Holder,
+    LimitWait,
+    OpenStep,
+    OpenSteps,
+    QueuedSteps,
+    StandingSteps,
+)
+
+_C, _R, _W, _S = STEPS.c, RUNS.c, WAITS.c, SLOTS.c
+_NOW: Final = DbNow()
+_MOST: Final = 200
+_MOST_LIMITS: Final = 10
+_MOST_HOLDERS: Final = 3
+_MOST_NAMES: Final = 50
+#: Those that could go on; the others wait for them.
+_OPEN: Final = tuple(frozenset(StepState) - TERMINAL_STEP_STATES - {StepState.PENDING})
+#: The node of a map whose items are open: these say why.
+_IS_EXPANDED: Final = and_(_C.map_index.is_(None), _C.map_size.is_not(None))
+
+
+#: Steps that a worker is at.
+_LEASED: Final = STEPS.alias("leased")
+#: A program waits for its calls, which are rows too.
+_IS_PROGRAM: Final = and_(_C.spec.is_(None), _C.observed.is_not(None))
+
+
+def is_waiting(run_id: Any, status: Any) -> ColumnElement[bool]:
+    """Return the condition of open runs of which no worker runs a step."""
+    at_work = exists().where(
+        _LEASED.c.flow_run_id == run_id,
+        _LEASED.c.status == StepState.RUNNING,
+        _LEASED.c.lease_token.is_not(None),
+    )
+    return and_(status.in_(tuple(OPEN_RUN_STATES)), ~at_work)
+
+
+class WaitReads(Repository):
+    """Implements `flowq.engine.queries.port.Waits`."""
+
+    def open_steps(self, run_id: RunId) -> OpenSteps | None:
+        """Return the open steps of a run; None when there is no such run."""
+        head = select(_NOW, _R.flow_name, _R.status, _R.error_message).where(_R.id == run_id)
+        run = self._run(head).first()
+        if run is None:
+            return None
+        nodes, items = self._open_nodes(run_id), self._open_items(run_id)
+        return OpenSteps(
+            run[0],
+            run[1],
+            RunState(run[2]),
+            run[3],
+            (*nodes[:_MOST], *items),
+            self._limits(run_id),
+            cut=len(nodes) > _MOST,
+        )
+
+    def standing_steps(self, run_ids: Sequence[RunId]) -> list[StandingSteps]:
+        """Return what runs wait for of which no worker runs a step; the others are left out."""
+        kind = json_text(_C.spec, "kind")
+        query = (
+            select(
+                _C.flow_run_id,
+                _C.status,
+                kind,
+                func.min(_C.step_name),
+                func.min(_C.wake_at),
+                func.count(),
+            )
+            .join(RUNS, _R.id == _C.flow_run_id)
+            .where(
+                _C.flow_run_id.in_(run_ids),
+                is_waiting(_R.id, _R.status),
+                _C.status.in_(_OPEN),
+                ~_IS_EXPANDED,
+                ~and_(_IS_PROGRAM, _C.status == StepState.WAITING),
+            )
+            .group_by(_C.flow_run_id, _C.status, kind)
+        )
+        return [
+            StandingSteps(
+                RunId(row[0]), StepState(row[1]), shown_kind(row[2]) if row[2] else None, *row[3:]
+            )
+            for row in self._run(query)
+        ]
+
+    def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
+        """Return when steps ended."""
+        query = select(_C.step_key, _C.completed_at).where(
+            _C.flow_run_id == run_id,
+            _C.step_key.in_(keys),
+            _C.map_index.is_(None),
+            _C.completed_at.is_not(None),
+        )
+        return {row[0]: row[1] for row in self._run(query)}
+
+    def queued_steps(self) -> list[QueuedSteps]:
+        """Return what is queued in runs that go on, one value for each name of a step."""
+        chosen = (
+            select(
+                _C.step_name.label("name"),
+                func.count().label("steps"),
+                func.count(_C.flow_run_id.distinct()).label("runs"),
+                # PostgreSQL has no max() of UUIDs before its version 18.
+                func.min(_C.created_at).label("since"),
+            )
+            .join(RUNS, _R.id == _C.flow_run_id)
+            .where(_C.status == StepState.QUEUED, _R.status == RunState.RUNNING)
+            .group_by(_C.step_name)
+            .order_by(func.count().desc())
+            .limit(_MOST_NAMES)
+        )
+        return [self._sampled(*row) for row in self._run(chosen).all()]
+
+    def _sampled(self, name: str, steps: int, runs: int, since: datetime) -> QueuedSteps:
+        one = (
+            select(_C.flow_run_id, _C.step_key)
+            .join(RUNS, _R.id == _C.flow_run_id)
+            .where(
+                _C.step_name == name,
+                _C.status == StepState.QUEUED,
+                _R.status == RunState.RUNNING,
+            )
+            .limit(1)
+        )
+        row = self._run(one).one()
+        return QueuedSteps(name, steps, runs, RunId(row[0]), row[1], since)
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def _open_nodes(self, run_id: RunId) -> list[OpenStep]:
+        query = (
+            select(
+                _C.step_key,
+                _C.step_name,
+                _C.status,
+                _C.created_at,
+                _C.attempt,
+                _C.wake_at,
+                _C.lease_expires_at,
+                _C.worker,
+                _C.error_type,
+                json_text(_C.spec, "kind"),
+                json_text(_C.spec, "queue"),
+                _C.spec.is_not(None),
+                _C.inputs,
+            )
+            .where(
+                _C.flow_run_id == run_id,
+                _C.map_index.is_(None),
+                _C.status.in_(_OPEN),
+                ~_IS_EXPANDED,
+            )
+            .order_by(_C.step_order)
+            .limit(_MOST + 1)
+        )
+        return [_node(row) for row in self._run(query)]
+
+    def _open_items(self, run_id: RunId) -> list[OpenStep]:
+        # Those that wait in a line have reasons of their own.
+        query = (
+            select(
+                _C.step_key,
+                func.min(_C.step_name),
+                _C.status,
+                func.min(_C.map_index),
+                func.count(),
+                func.min(_C.created_at),
+                func.max(_C.attempt),
+                func.min(_C.wake_at),
+                func.min(_C.lease_expires_at),
+                func.min(_C.worker),
+                func.max(_C.error_type),
+            )
+            .where(
+                _C.flow_run_id == run_id,
+                _C.map_index.is_not(None),
+                _C.status.in_(_OPEN),
+                or_(_C.status != StepState.QUEUED, ~_in_line()),
+            )
+            .group_by(_C.step_key, _C.status)
+            .order_by(func.min(_C.step_order), _C.status)
+            .limit(_MOST)
+        )
+        return [
+            OpenStep(row[0], row[1], StepState(row[2]), *row[3:]) for row in self._run(query).all()
+        ]
+
+    def _limits(self, run_id: RunId) -> tuple[LimitWait, ...]:
+        query = (
+            select(
+                _C.step_key,
+                _W.key,
+                func.max(_W.slots),
+                func.max(_W.per_seconds),
+                func.count(),
+                func.min(_W.since),
+                func.min(_W.turn_at),
+            )
+            .join_from(WAITS, STEPS, _C.id == _W.step_run_id)
+            .where(_C.flow_run_id == run_id, _C.status == StepState.QUEUED)
+            .group_by(_C.step_key, _W.key)
+            .order_by(func.min(_W.since))
+            .limit(_MOST_LIMITS)
+        )
+        return tuple(self._limit(row) for row in self._run(query).all())
+
+    def _limit(self, row: Sequence[Any]) -> LimitWait:
+        step, limit, slots, per, count, since, turn_at = row
+        line = select(func.count(), func.count().filter(_W.since < since)).where(_W.key == limit)
+        total, before = self._run(line).one()
+        holders = (
+            select(_R.id, _R.flow_name, _C.step_key, _C.map_index, _C.worker)
+            .join_from(SLOTS, STEPS, _C.id == _S.step_run_id)
+            .join(RUNS, _R.id == _C.flow_run_id)
+            .where(_S.key == limit, _S.token.is_not(None))
+            .order_by(_S.number)
+            .limit(_MOST_HOLDERS)
+        )
+        return LimitWait(
+            key=step,
+            limit=limit,
+            slots=slots,
+            per=None if per is None else timedelta(seconds=per),
+            count=count,
+            place=before + 1,
+            line=total,
+            since=since,
+            turn_at=turn_at,
+            holders=tuple(Holder(RunId(one[0]), *one[1:]) for one in self._run(holders)),
+        )
+
+
+def _in_line() -> Any:
+    return select(_W.step_run_id).where(_W.step_run_id == _C.id).exists()
+
+
+def _node(row: Sequence[Any]) -> OpenStep:
+    kind, queue, is_called, inputs = row[9:]
+    found = shown_kind(kind) if is_called else None
+    told = inputs if isinstance(inputs, dict) else {}
+    wanted = told.get("schema") if found is StepKind.SIGNAL else None
+    return OpenStep(
+        row[0],
+        row[1],
+        StepState(row[2]),
+        None,
+        1,
+        since=row[3],
+        attempt=row[4],
+        wake_at=row[5],
+        lease_until=row[6],
+        worker=row[7],
+        error_type=row[8],
+        kind=found,
+        queue=queue if is_called else None,
+        wanted=wanted.get(LITERAL) if isinstance(wanted, dict) else None,
+    )

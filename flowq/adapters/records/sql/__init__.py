@@ -1,0 +1,1 @@
+"""Tables, column types, prepared statements: what all other rooms are written with."""

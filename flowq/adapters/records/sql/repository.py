@@ -1,0 +1,106 @@
+"""What both repositories stand on: statements run within whatever the caller has opened.
+
+The engine gives a `Connection`, since unit-of-work bookkeeping would only cost it time; people give
+their `Session`. Statements of the engine are built once, at import, and take the short way to the
+driver (see `prepared`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final, overload
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    CursorResult,
+    Executable,
+    Table,
+    bindparam,
+    case,
+    func,
+)
+from sqlalchemy.orm import Session
+
+from flowq.adapters.records.sql.prepared import Answer, Prepared, Row
+from flowq.adapters.records.sql.tables import Base
+from flowq.adapters.records.sql.types import json_text
+from flowq.core.spec import StepKind
+
+RUNS: Table = Base.metadata.tables["flow_runs"]
+STEPS: Table = Base.metadata.tables["flow_step_runs"]
+ATTEMPTS: Table = Base.metadata.tables["flow_attempts"]
+DUTIES: Table = Base.metadata.tables["flow_duties"]
+SIGNALS: Table = Base.metadata.tables["flow_signals"]
+CACHED: Table = Base.metadata.tables["flow_cached_results"]
+SLOTS: Table = Base.metadata.tables["flow_slots"]
+WAITS: Table = Base.metadata.tables["flow_waits"]
+METERS: Table = Base.metadata.tables["flow_meters"]
+TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
+REQUESTS: Table = Base.metadata.tables["llm_requests"]
+
+#: Added to what the attempts before it took; the calls of models are added as they end.
+USED: Final = {
+    "execution_time_ms": func.coalesce(STEPS.c.execution_time_ms, 0)
+    + bindparam("p_time", type_=BigInteger)
+}
+#: When a step began: its first attempt; a map as it was expanded, and what nobody runs at once.
+FIRST_STARTED = func.coalesce(
+    STEPS.c.first_started_at,
+    STEPS.c.started_at,
+    case(
+        (
+            json_text(STEPS.c.spec, "kind").in_((StepKind.TIMER, StepKind.SIGNAL)),
+            STEPS.c.created_at,
+        )
+    ),
+).label("started_at")
+
+#: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
+_MOST_KEYS = 5000
+
+
+class Repository:
+    """Runs statements in the caller's transaction; never commits."""
+
+    def __init__(self, within: Session | Connection) -> None:
+        self._within = within
+
+    @cached_property
+    def _connection(self) -> Connection:
+        within = self._within
+        if isinstance(within, Session):
+            # A session may have several databases; this is the one that has flowq's tables.
+            return within.connection(bind_arguments={"clause": RUNS})
+        return within
+
+    @cached_property
+    def _session(self) -> Session:
+        within = self._within
+        return within if isinstance(within, Session) else Session(within, autoflush=False)
+
+    @overload
+    def _run(self, statement: Prepared, parameters: Mapping[str, Any]) -> Answer: ...
+
+    @overload
+    def _run(
+        self,
+        statement: Executable,
+        parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> CursorResult[*tuple[Any, ...]]: ...
+
+    def _run(self, statement: Any, parameters: Any = None) -> Any:
+        if isinstance(statement, Prepared):
+            return statement.run(self._connection, parameters)
+        return self._connection.execute(statement, parameters)
+
+    def _run_parts(
+        self, statement: Prepared | Executable, parameters: Mapping[str, Any], keys: Sequence[Any]
+    ) -> Iterator[Row]:
+        """Run a statement with an IN list `p_keys` in as many parts as a database can take."""
+        for start in range(0, len(keys), _MOST_KEYS):
+            part = {**parameters, "p_keys": list(keys[start : start + _MOST_KEYS])}
+            yield from self._run(statement, part).all()
+
+    def _changes(self, statement: Prepared | Executable, parameters: Mapping[str, Any]) -> bool:
+        """Run a guarded UPDATE; tell whether it found its row."""
+        return self._run(statement, parameters).rowcount > 0

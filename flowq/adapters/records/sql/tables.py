@@ -1,0 +1,371 @@
+"""The tables, as typed SQLAlchemy models.
+
+One row of `flow_step_runs` is one *node* of a run (`map_index` NULL) or one item of a map. A node's
+`pending_dependencies` counts the steps it still waits for; when a step ends, one UPDATE counts its
+dependents down, and `advanced` remembers that this has been done, so it is done once. `wake_at` is
+when the sweeper has to look at a queued or retrying row, `resends` how often it found a queued one
+that nobody had taken. The run's row is written when it starts,
+stops and ends, not per step: under a wide map it would be the one row everybody waits for.
+
+What a program has called are rows of its run, too: they hold their own `spec`, and `observed` is
+their place in the order in which the program has seen them end. The program's own row has no spec;
+its `observed` counts what it has seen. `shielded_until` lets a row run on while its run is
+stopping, so that a cancelled program may clean up.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TextClause,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from flowq.adapters.records.sql.types import LARGE, Money, UtcDateTime
+
+#: The Alembic revision that these models describe; a test holds it against the scripts.
+REVISION = "0011"
+#: Of flowq's own name, since the tables may lie in a database with migrations of its own.
+VERSION_TABLE = "flowq_alembic_version"
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Base of flowq's models; their tables may live in the user's own database."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this name
+        datetime: UtcDateTime,
+        Decimal: Money(),
+        Any: JSON(none_as_null=True),
+    }
+
+
+# The conditions of partial indexes. Queries contain them word by word: a database takes such an
+# index only if the statement itself, without its parameters, says that the index has all the rows.
+OPEN_RUN = text("status IN ('pending', 'running', 'paused', 'cancelling')")
+HAS_ERROR = text("error_message IS NOT NULL")
+HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
+
+
+def _partial(name: str, *columns: str, where: TextClause) -> Index:
+    return Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
+
+class FlowRun(Base):
+    """One execution of a flow with one input."""
+
+    __tablename__ = "flow_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[str | None] = mapped_column(String(200))
+    flow_name: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(20), default="pending")
+    execution_mode: Mapped[str] = mapped_column(String(20), default="async")
+    current_step: Mapped[str | None] = mapped_column(String(200))
+    step_progress: Mapped[int] = mapped_column(default=0)
+    total_steps: Mapped[int | None]
+    progress_percentage: Mapped[float] = mapped_column(default=0.0)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    last_heartbeat: Mapped[datetime | None]
+    total_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    total_cost: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    unpriced_calls: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    execution_time_ms: Mapped[int | None] = mapped_column(LARGE)
+    inputs: Mapped[Any]
+    outputs: Mapped[Any | None]
+    flow_metadata: Mapped[Any | None]
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+    spec: Mapped[Any]
+    parent_step_run_id: Mapped[UUID | None]
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    priority: Mapped[int] = mapped_column(default=0)
+    deadline: Mapped[datetime | None]
+    budget_usd: Mapped[Decimal | None]
+    budget_tokens: Mapped[int | None] = mapped_column(LARGE)
+    budget_action: Mapped[str | None] = mapped_column(String(10))
+    cancel_requested_at: Mapped[datetime | None]
+    continued_as: Mapped[UUID | None]
+
+    steps: Mapped[list["FlowStepRun"]] = relationship(
+        back_populates="run",
+        cascade="all, delete-orphan",
+        passive_deletes=True,
+        order_by="(FlowStepRun.step_order, FlowStepRun.map_index)",
+    )
+
+    __table_args__ = (
+        Index(None, "user_id", "id"),
+        Index(None, "flow_name", "id"),
+        Index(None, "status", "id"),
+        Index(None, "parent_step_run_id"),
+        Index("uq_flow_runs_idempotency_key", "flow_name", "idempotency_key", unique=True),
+        _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
+        _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
+        _partial("ix_flow_runs_error", "id", where=HAS_ERROR),
+    )
+
+
+OPEN = text("status IN ('pending', 'queued', 'running', 'retrying', 'waiting')")
+UNADVANCED = text("NOT advanced AND status IN ('completed', 'failed', 'skipped', 'cancelled')")
+QUEUED = text("status = 'queued'")
+RETRYING = text("status = 'retrying'")
+EXPANDED = text("status = 'running' AND map_size IS NOT NULL")
+LEASED = text("status = 'running' AND lease_expires_at IS NOT NULL")
+TIMED = text("status = 'waiting' AND wake_at IS NOT NULL")
+CALLED = text("spec IS NOT NULL")
+UNCONSUMED = text("consumed_by IS NULL")
+_HAS_REQUEST = text("llm_request_id IS NOT NULL")
+_IS_HIT = text("cached_from IS NOT NULL")
+
+
+class FlowStepRun(Base):
+    """One step within one run; one per item of a map."""
+
+    __tablename__ = "flow_step_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID] = mapped_column(ForeignKey("flow_runs.id", ondelete="CASCADE"))
+    llm_request_id: Mapped[UUID | None]
+    step_name: Mapped[str] = mapped_column(String(200))
+    step_order: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20), default="pending")
+    inputs: Mapped[Any | None]
+    outputs: Mapped[Any | None]
+    tokens_used: Mapped[int] = mapped_column(BigInteger, default=0)
+    cost_estimate: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    unpriced_calls: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    execution_time_ms: Mapped[int | None] = mapped_column(LARGE)
+    error_message: Mapped[str | None] = mapped_column(Text)
+    step_metadata: Mapped[Any | None]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+    step_key: Mapped[str] = mapped_column(String(200))
+    map_index: Mapped[int | None]
+    map_size: Mapped[int | None]
+    batch_id: Mapped[str | None] = mapped_column(String(64))
+    pending_dependencies: Mapped[int] = mapped_column(default=0)
+    advanced: Mapped[bool] = mapped_column(default=False)
+    # Of the last attempt, and of the first one.
+    started_at: Mapped[datetime | None]
+    first_started_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    recoveries: Mapped[int] = mapped_column(default=0)
+    lease_token: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    wake_at: Mapped[datetime | None]
+    resends: Mapped[int] = mapped_column(default=0, server_default="0")
+    worker: Mapped[str | None] = mapped_column(String(200))
+    result: Mapped[Any | None]
+    error_type: Mapped[str | None] = mapped_column(String(200))
+    spec: Mapped[Any | None]
+    observed: Mapped[int | None]
+    shielded_until: Mapped[datetime | None]
+    # Of a hit: the step whose result it has, and what that had cost.
+    cached_from: Mapped[UUID | None]
+    saved_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    saved_cost: Mapped[Decimal | None]
+
+    run: Mapped[FlowRun] = relationship(back_populates="steps")
+
+    __table_args__ = (
+        Index("ix_flow_step_runs_node", "flow_run_id", "step_key", "map_index"),
+        Index("ix_flow_step_runs_step_name", "step_name"),
+        _partial("ix_flow_step_runs_llm_request_id", "llm_request_id", where=_HAS_REQUEST),
+        _partial("ix_flow_step_runs_cached_from", "cached_from", where=_IS_HIT),
+        # What the engine and the sweeper ask, over the few rows that can be an answer.
+        _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=OPEN),
+        _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=UNADVANCED),
+        _partial("ix_flow_step_runs_queued", "wake_at", where=QUEUED),
+        _partial("ix_flow_step_runs_retrying", "wake_at", where=RETRYING),
+        _partial("ix_flow_step_runs_expanded", "started_at", where=EXPANDED),
+        _partial("ix_flow_step_runs_lease_expires_at", "lease_expires_at", where=LEASED),
+        _partial("ix_flow_step_runs_timed", "wake_at", where=TIMED),
+        _partial("ix_flow_step_runs_called", "flow_run_id", "observed", where=CALLED),
+    )
+
+
+class FlowAttempt(Base):
+    """An attempt that has not ended its step; the last one of a step stands in the step's row.
+
+    `attempt` may stand here twice for a step, since what is given back is not counted; `place` is
+    its place in the order.
+    """
+
+    __tablename__ = "flow_attempts"
+
+    step_run_id: Mapped[UUID] = mapped_column(
+        ForeignKey("flow_step_runs.id", ondelete="CASCADE"), primary_key=True
+    )
+    place: Mapped[int] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID]
+    attempt: Mapped[int]
+    claimed_at: Mapped[datetime]
+    ended_at: Mapped[datetime]
+    worker: Mapped[str | None] = mapped_column(String(200))
+    outcome: Mapped[str] = mapped_column(String(20))
+    error_type: Mapped[str | None] = mapped_column(String(200))
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "flow_run_id"),)
+
+
+class LlmRequest(Base):
+    """One call of a model. Failed calls too: they were paid for."""
+
+    __tablename__ = "llm_requests"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID | None]
+    flow_step_run_id: Mapped[UUID | None]
+    attempt: Mapped[int] = mapped_column(default=1)
+    # Of the run, so that costs are summed from one table, also those of calls outside any run.
+    flow_name: Mapped[str | None] = mapped_column(String(200))
+    user_id: Mapped[str | None] = mapped_column(String(200))
+    step_name: Mapped[str | None] = mapped_column(String(200))
+    provider: Mapped[str] = mapped_column(String(100))
+    model: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(20))
+    input_tokens: Mapped[int] = mapped_column(LARGE, default=0)
+    output_tokens: Mapped[int] = mapped_column(LARGE, default=0)
+    cached_tokens: Mapped[int] = mapped_column(LARGE, default=0)
+    cost: Mapped[Decimal | None]
+    cost_status: Mapped[str] = mapped_column(String(20), default="unknown")
+    latency_ms: Mapped[int | None] = mapped_column(LARGE)
+    error_message: Mapped[str | None] = mapped_column(Text)
+    object_key: Mapped[str | None] = mapped_column(String(300))
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(None, "flow_run_id"),
+        Index(None, "flow_step_run_id"),
+        Index(None, "created_at"),
+    )
+
+
+class FlowSignal(Base):
+    """A message from outside for a program; `consumed_by` is the row of the wait that got it."""
+
+    __tablename__ = "flow_signals"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    flow_run_id: Mapped[UUID] = mapped_column(ForeignKey("flow_runs.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200))
+    payload: Mapped[Any | None] = mapped_column(JSON())
+    created_at: Mapped[datetime]
+    consumed_at: Mapped[datetime | None]
+    consumed_by: Mapped[UUID | None]
+
+    __table_args__ = (
+        Index(None, "flow_run_id"),
+        _partial("ix_flow_signals_open", "flow_run_id", "name", where=UNCONSUMED),
+    )
+
+
+class FlowDuty(Base):
+    """What one sweeper at a time does: whoever moves `due_at` on has the turn."""
+
+    __tablename__ = "flow_duties"
+
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    due_at: Mapped[datetime]
+    position: Mapped[str] = mapped_column(Text, default="")
+
+
+class CachedResult(Base):
+    """A result that other steps may take, until it expires; of the step that has made it."""
+
+    __tablename__ = "flow_cached_results"
+
+    step_run_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64))
+    step_name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    result: Mapped[Any]
+    outputs: Mapped[Any | None]
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[Decimal]
+
+    __table_args__ = (Index(None, "key", "expires_at"), Index(None, "expires_at"))
+
+
+class Slot(Base):
+    """One of the places that a limit has: held by a lease, promised to a step, or free."""
+
+    __tablename__ = "flow_slots"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    step_run_id: Mapped[UUID | None]
+    token: Mapped[UUID | None]
+    free_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "key", "free_at"),)
+
+
+class Wait(Base):
+    """A queued step that waits for a slot."""
+
+    __tablename__ = "flow_waits"
+
+    step_run_id: Mapped[UUID] = mapped_column(
+        ForeignKey("flow_step_runs.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(200))
+    slots: Mapped[int]
+    per_seconds: Mapped[float | None] = mapped_column(Double)
+    number: Mapped[int | None]
+    turn_at: Mapped[datetime | None]
+    since: Mapped[datetime]
+
+    __table_args__ = (Index(None, "key", "since"),)
+
+
+class Meter(Base):
+    """What was spent under a budget."""
+
+    __tablename__ = "flow_meters"
+
+    key: Mapped[str] = mapped_column(String(250), primary_key=True)
+    began_at: Mapped[datetime]
+    used: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[Decimal] = mapped_column(default=Decimal(0))
+
+
+class TokenUse(Base):
+    """What was used of a rate of tokens within one span of time, reservations included."""
+
+    __tablename__ = "flow_token_uses"
+
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    began_at: Mapped[datetime] = mapped_column(primary_key=True)
+    expires_at: Mapped[datetime]
+    used: Mapped[int] = mapped_column(BigInteger)
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int]
+
+    __table_args__ = (Index(None, "expires_at"),)

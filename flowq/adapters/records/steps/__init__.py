@@ -1,0 +1,1 @@
+"""Step rows: claims, completions, and what an advance reads and writes."""

@@ -1,0 +1,191 @@
+"""The writes of an advance: queue, expand, settle, count down, cancel.
+
+They change nodes, which no attempt holds: a pending step, or the node of a map. Each is guarded by
+the state it comes from, like the writes of an attempt.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Float, Integer, and_, bindparam, insert, or_, update
+
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import STEPS, Repository
+from flowq.adapters.records.sql.types import DbNow
+from flowq.adapters.records.steps.stored import NODES
+from flowq.core.ids import BatchId, RunId
+from flowq.core.states import TERMINAL_STEP_STATES, StepState, step_sources
+from flowq.engine.model.rows import NewStep
+
+_C = STEPS.c
+_PENDING = _C.status == StepState.PENDING
+_WAKE_AT = DbNow(bindparam("p_resend", type_=Float))
+#: A running node that nobody leases is a map whose items are on their way.
+_EXPANDED = and_(_C.status == StepState.RUNNING, _C.lease_token.is_(None), _C.map_index.is_(None))
+
+_QUEUE = Prepared(
+    update(STEPS)
+    .where(NODES, _PENDING, _C.pending_dependencies == bindparam("p_open", type_=Integer))
+    .values(
+        status=StepState.QUEUED,
+        batch_id=bindparam("p_batch"),
+        pending_dependencies=0,
+        wake_at=_WAKE_AT,
+    )
+    .returning(_C.step_key)
+)
+
+_RELEASE = Prepared(
+    update(STEPS)
+    .where(NODES)
+    .values(pending_dependencies=_C.pending_dependencies - bindparam("p_count", type_=Integer))
+    .returning(_C.step_key, _C.pending_dependencies, _C.status)
+)
+
+_EXPAND = Prepared(
+    update(STEPS)
+    .where(NODES, _PENDING)
+    .values(
+        status=StepState.RUNNING,
+        map_size=bindparam("p_size"),
+        batch_id=bindparam("p_batch"),
+        started_at=DbNow(),
+    )
+)
+
+_ENDED_NODE = and_(
+    _C.flow_run_id == bindparam("p_run"),
+    _C.map_index.is_(None),
+    _C.advanced.is_(False),
+    _C.status.in_(tuple(TERMINAL_STEP_STATES)),
+)
+_MARK = update(STEPS).values(advanced=True).returning(_C.step_key, _C.status)
+_ADVANCE_BATCH = Prepared(_MARK.where(_ENDED_NODE, _C.batch_id == bindparam("p_batch")))
+_ADVANCE_KEYS = Prepared(_MARK.where(_ENDED_NODE, NODES))
+
+_CANCEL = (
+    update(STEPS)
+    .where(_C.flow_run_id == bindparam("p_run"))
+    .values(status=StepState.CANCELLED, completed_at=DbNow(), wake_at=None, advanced=True)
+)
+_UNHELD = _C.status.in_(tuple(step_sources(StepState.CANCELLED) - {StepState.RUNNING}))
+#: A cancelled program, and what it has called to clean up, have some time for that.
+_SHIELD_IS_OVER = or_(_C.shielded_until.is_(None), _C.shielded_until <= DbNow())
+_CANCEL_RUN = _CANCEL.where(or_(_UNHELD, _EXPANDED), _SHIELD_IS_OVER)
+_ABANDON = _CANCEL.where(_C.status.not_in(tuple(TERMINAL_STEP_STATES))).values(
+    lease_token=None, lease_expires_at=None
+)
+_CANCEL_ITEMS = _CANCEL.where(_UNHELD, _C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
+
+
+class AdvanceWrites(Repository):
+    """The advances' part of `FlowStepRunRepo`."""
+
+    def settle(
+        self,
+        run_id: RunId,
+        keys: Sequence[str],
+        state: StepState,
+        *,
+        reason: str | None = None,
+        map_size: int | None = None,
+        advanced: bool = True,
+    ) -> list[str]:
+        """End nodes that need no attempt; returns the keys that this call has ended."""
+        unheld = or_(_PENDING, _EXPANDED) if StepState.RUNNING in step_sources(state) else _PENDING
+        query = update(STEPS).where(NODES, unheld).returning(_C.step_key)
+        query = query.values(status=state, completed_at=DbNow(), wake_at=None, advanced=advanced)
+        if reason is not None:
+            query = query.values(error_type="StepError", error_message=reason)
+        if map_size is not None:
+            query = query.values(map_size=map_size)
+        return [row[0] for row in self._run_parts(query, {"p_run": run_id}, keys)]
+
+    def queue(
+        self,
+        run_id: RunId,
+        batch: BatchId,
+        keys: Sequence[str],
+        resend_after: timedelta,
+        *,
+        ended: int = 0,
+    ) -> list[str]:
+        """`pending` → `queued` for nodes whose open dependencies are the `ended` ones."""
+        given = {
+            "p_run": run_id,
+            "p_batch": batch,
+            "p_open": ended,
+            "p_resend": resend_after.total_seconds(),
+        }
+        return [row[0] for row in self._run_parts(_QUEUE, given, keys)]
+
+    def expand(
+        self,
+        run_id: RunId,
+        key: str,
+        items: Sequence[NewStep],
+        batch: BatchId,
+        resend_after: timedelta,
+    ) -> bool:
+        """Turn a pending map into `running` and insert its items as `queued`."""
+        given = {"p_run": run_id, "p_keys": [key], "p_batch": batch, "p_size": len(items)}
+        if not self._changes(_EXPAND, given):
+            return False
+        constant = insert(STEPS).values(
+            flow_run_id=run_id,
+            step_key=key,
+            status=StepState.QUEUED,
+            created_at=DbNow(),
+            wake_at=DbNow(resend_after.total_seconds()),
+            batch_id=batch,
+            pending_dependencies=0,
+            advanced=True,
+        )
+        rows = [
+            {
+                "id": item.id,
+                "step_name": item.name,
+                "step_order": item.order,
+                "map_index": index,
+                "inputs": item.inputs,
+            }
+            for index, item in enumerate(items)
+        ]
+        self._run(constant, rows)
+        return True
+
+    def advance(
+        self, run_id: RunId, batch: BatchId | None, keys: Sequence[str] | None = None
+    ) -> dict[str, StepState]:
+        """Mark ended nodes, of a batch or by key, as advanced; returns those this call marked."""
+        if keys is None:
+            rows = self._run(_ADVANCE_BATCH, {"p_run": run_id, "p_batch": batch})
+        else:
+            rows = self._run(_ADVANCE_KEYS, {"p_run": run_id, "p_keys": list(keys)})
+        return {row[0]: StepState(row[1]) for row in rows}
+
+    def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
+        """Count ended dependencies down; returns pending steps that now wait for nothing."""
+        by_count: dict[int, list[str]] = {}
+        for key, count in counts.items():
+            by_count.setdefault(count, []).append(key)
+        free: list[str] = []
+        for count, keys in sorted(by_count.items()):
+            given: dict[str, Any] = {"p_run": run_id, "p_count": count}
+            free += [
+                row[0]
+                for row in self._run_parts(_RELEASE, given, keys)
+                if row[1] == 0 and row[2] == StepState.PENDING
+            ]
+        return free
+
+    def abandon(self, run_id: RunId) -> int:
+        """Cancel every open row of a run, whoever holds it: what it still writes is refused."""
+        return self._run(_ABANDON, {"p_run": run_id}).rowcount
+
+    def cancel_open(self, run_id: RunId, key: str | None = None) -> int:
+        """Cancel every step of a run, or every item of one map, that no worker holds."""
+        if key is None:
+            return self._run(_CANCEL_RUN, {"p_run": run_id}).rowcount
+        return self._run(_CANCEL_ITEMS, {"p_run": run_id, "p_key": key}).rowcount

@@ -1,0 +1,295 @@
+"""The writes of an attempt: claim, complete, fail, retry, wait.
+
+The WHERE of each UPDATE is its whole guard: the state it comes from and, once claimed, the lease
+token. So each may be sent by anyone, at any time, twice at once: one of them changes the row, the
+others see a rowcount of zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Float, Update, and_, bindparam, exists, func, or_, select, update
+
+from flowq.adapters.records.sql.payloads import copy_to_json
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.reading import call_spec
+from flowq.adapters.records.sql.repository import RUNS, STEPS, USED
+from flowq.adapters.records.sql.types import DbNow
+from flowq.adapters.records.steps.attempt_log import PastAttempts
+from flowq.adapters.records.steps.stored import STORED_NODES, stored_columns, stored_step
+from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.results import Place
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.core.usage import Usage
+from flowq.engine.model.rows import Claim, Outcome
+
+_C = STEPS.c
+#: A due message may be a moment early by the database's clock; it is not worth losing.
+_EARLY: Final = 1.0
+
+
+def _seconds(name: str) -> DbNow:
+    return DbNow(bindparam(name, type_=Float))
+
+
+_RUN_GOES_ON = exists().where(
+    RUNS.c.id == _C.flow_run_id,
+    or_(
+        RUNS.c.status == RunState.RUNNING,
+        # A program that was cancelled, and what it calls to clean up.
+        and_(_C.shielded_until > DbNow(), RUNS.c.status == RunState.CANCELLING),
+    ),
+)
+_DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
+
+#: What `claim_of_row` takes.
+CLAIM_COLUMNS: Final = (
+    _C.flow_run_id,
+    _C.step_key,
+    _C.map_index,
+    _C.attempt,
+    _C.recoveries,
+    _C.inputs,
+    _C.spec,
+    _C.tokens_used,
+    _C.cost_estimate,
+    _C.unpriced_calls,
+    _C.execution_time_ms,
+)
+_CLAIMED = (
+    update(STEPS)
+    .where(_C.id == bindparam("p_id"), or_(_C.status == StepState.QUEUED, _DUE), _RUN_GOES_ON)
+    .values(
+        status=StepState.RUNNING,
+        attempt=_C.attempt + 1,
+        lease_token=bindparam("p_token"),
+        lease_expires_at=_seconds("p_lease"),
+        started_at=DbNow(),
+        first_started_at=func.coalesce(_C.first_started_at, DbNow()),
+        wake_at=None,
+        resends=0,
+        worker=bindparam("p_worker"),
+    )
+    .returning(*CLAIM_COLUMNS)
+)
+_CLAIM = Prepared(_CLAIMED)
+
+
+def _leaving(to: StepState, **values: Any) -> Update:
+    """Build the UPDATE of an attempt that ends, guarded by its lease."""
+    return (
+        update(STEPS)
+        .where(
+            _C.id == bindparam("p_id"),
+            _C.lease_token == bindparam("p_token"),
+            _C.status == StepState.RUNNING,
+        )
+        .values(status=to, lease_token=None, lease_expires_at=None, **values)
+    )
+
+
+_RESULT: Final = {
+    "result": bindparam("p_result", type_=_C.result.type),
+    "outputs": bindparam("p_outputs", type_=_C.outputs.type),
+    "error_type": None,
+    "error_message": None,
+    "completed_at": DbNow(),
+}
+#: Whose result it is, when it was taken from the cache.
+_HIT: Final = {
+    "cached_from": bindparam("p_cached_from", type_=_C.cached_from.type),
+    "saved_tokens": bindparam("p_saved_tokens", type_=_C.saved_tokens.type),
+    "saved_cost": bindparam("p_saved_cost", type_=_C.saved_cost.type),
+}
+_ERROR: Final = {
+    "error_type": bindparam("p_error_type"),
+    "error_message": bindparam("p_error"),
+    "step_metadata": bindparam("p_metadata", type_=_C.step_metadata.type),
+}
+_ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
+
+COMPLETED = _leaving(StepState.COMPLETED, **USED, **_RESULT, **_HIT, **_ADVANCED)
+_COMPLETE = Prepared(COMPLETED)
+_FAIL = Prepared(_leaving(StepState.FAILED, **USED, **_ERROR, **_ADVANCED, completed_at=DbNow()))
+_RETRY = Prepared(
+    _leaving(
+        StepState.RETRYING,
+        **USED,
+        **_ERROR,
+        recoveries=_C.recoveries + bindparam("p_recovered"),
+        wake_at=_seconds("p_delay"),
+    )
+)
+_WAIT = Prepared(_leaving(StepState.WAITING))
+
+_WAITING = update(STEPS).where(_C.id == bindparam("p_id"), _C.status == StepState.WAITING)
+_END_WAITING = {
+    StepState.COMPLETED: Prepared(_WAITING.values(status=StepState.COMPLETED, **_RESULT)),
+    StepState.FAILED: Prepared(
+        _WAITING.values(status=StepState.FAILED, **_ERROR, completed_at=DbNow())
+    ),
+}
+
+
+_claimed = _CLAIMED.cte("claimed")
+_read = STEPS.alias("read")
+_CLAIM_AND_READ = Prepared(
+    select(*_claimed.c, *stored_columns(_read)).select_from(
+        _claimed.outerjoin(
+            _read,
+            and_(
+                _read.c.flow_run_id == _claimed.c.flow_run_id,
+                _read.c.step_key.in_(bindparam("p_keys", expanding=True)),
+                _read.c.map_index.is_(None),
+            ),
+        )
+    )
+)
+
+
+class AttemptWrites(PastAttempts):
+    """The attempts' part of `FlowStepRunRepo`."""
+
+    def claim(
+        self,
+        step_id: StepRunId,
+        *,
+        token: LeaseToken,
+        lease: timedelta,
+        worker: str,
+        reads: Sequence[str] = (),
+    ) -> Claim | None:
+        """Take one attempt of a queued, or due retrying, step of a running run.
+
+        With `reads` it is one statement on PostgreSQL; on SQLite, where a round trip costs nothing
+        and no CTE may change rows, it is two.
+        """
+        given = {
+            "p_id": step_id,
+            "p_token": token,
+            "p_lease": lease.total_seconds(),
+            "p_worker": worker,
+        }
+        if reads and self._connection.dialect.name != "sqlite":
+            rows = self._run(_CLAIM_AND_READ, {**given, "p_keys": list(reads)}).all()
+            return (
+                claim_of_row(step_id, token, rows[0], [row[len(CLAIM_COLUMNS) :] for row in rows])
+                if rows
+                else None
+            )
+        row = self._run(_CLAIM, given).first()
+        if row is None:
+            return None
+        nodes = {"p_run": row[0], "p_keys": list(reads)}
+        return claim_of_row(
+            step_id, token, row, self._run(STORED_NODES, nodes).all() if reads else []
+        )
+
+    def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `completed`, if the lease still holds."""
+        return self._changes(_COMPLETE, completion_parameters(claim, outcome, advanced=advanced))
+
+    def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
+        """`running` → `failed`, if the lease still holds."""
+        given = {**_lease(claim), **_used(outcome), **_error(outcome)}
+        return self._changes(_FAIL, {**given, "p_advanced": advanced or _is_item(claim)})
+
+    def retry(
+        self, claim: Claim, outcome: Outcome, delay: timedelta, *, recovered: bool = False
+    ) -> bool:
+        """`running` → `retrying` until `delay` from now, if the lease still holds.
+
+        Two statements: the second one keeps the attempt.
+        """
+        given = {**_lease(claim), **_used(outcome), **_error(outcome)}
+        given |= {"p_delay": delay.total_seconds(), "p_recovered": int(recovered)}
+        if not self._changes(_RETRY, given):
+            return False
+        end = AttemptEnd.PUT_OFF if recovered else AttemptEnd.FAILED
+        self._keep([claim.id], end, given["p_error_type"], given["p_error"])
+        return True
+
+    def wait(self, claim: Claim) -> bool:
+        """`running` → `waiting` for a child run, if the lease still holds."""
+        return self._changes(_WAIT, _lease(claim))
+
+    def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
+        """`waiting` → `completed` or `failed`; False when it is not waiting."""
+        values = result_columns(outcome) if state is StepState.COMPLETED else _error(outcome)
+        return self._changes(_END_WAITING[state], {"p_id": step_id, **values})
+
+
+def claim_of_row(
+    step_id: StepRunId, token: LeaseToken, row: Sequence[Any], nodes: Sequence[Sequence[Any]]
+) -> Claim:
+    """Return the claim of a row of `CLAIM_COLUMNS`."""
+    rows = tuple(stored_step(node) for node in nodes if node[0] is not None)
+    spec = None if row[6] is None else call_spec(row[6], row[5])
+    run_id = RunId(row[0])
+    return Claim(
+        step_id,
+        run_id,
+        row[1],
+        row[2],
+        row[3],
+        row[4],
+        token,
+        row[5],
+        rows,
+        spec,
+        Usage(row[7], row[8], row[9]),
+        row[10] or 0,
+    )
+
+
+def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:
+    """Return the parameters of `COMPLETED`."""
+    given = {**_lease(claim), **_used(outcome), **result_columns(outcome), **_hit(outcome)}
+    return {**given, "p_advanced": advanced or _is_item(claim)}
+
+
+def _is_item(claim: Claim) -> bool:
+    """Tell whether a claim is for an item of a map, which gates nothing but its map."""
+    return claim.map_index is not None
+
+
+def _lease(claim: Claim) -> Mapping[str, Any]:
+    return {"p_id": claim.id, "p_token": claim.token}
+
+
+def _used(outcome: Outcome) -> Mapping[str, Any]:
+    return {"p_time": outcome.execution_time_ms}
+
+
+def _hit(outcome: Outcome) -> Mapping[str, Any]:
+    hit = outcome.hit
+    return {
+        "p_cached_from": hit.step_id if hit else None,
+        "p_saved_tokens": hit.usage.tokens if hit else None,
+        "p_saved_cost": hit.usage.cost if hit else None,
+    }
+
+
+def result_columns(outcome: Outcome) -> Mapping[str, Any]:
+    """Return what the columns of a result hold, as parameters."""
+    result, copy = outcome.result, outcome.copy
+    outputs: Any = None
+    if result is not None and copy is not None:
+        outputs = copy_to_json(result.codec, copy)
+    elif result is not None and result.place is Place.OBJECT:
+        outputs = {"$object": result.key, "size": result.size, "media_type": result.media_type}
+    return {
+        "p_result": result.model_dump(mode="json", exclude_defaults=True) if result else None,
+        "p_outputs": outputs,
+    }
+
+
+def _error(outcome: Outcome) -> Mapping[str, Any]:
+    # PostgreSQL has no text with a NUL in it.
+    message = (outcome.error_message or "").replace("\0", "\N{SYMBOL FOR NULL}")
+    return {
+        "p_error_type": outcome.error_type,
+        "p_error": message,
+        "p_metadata": dict(outcome.metadata) if outcome.metadata else None,
+    }

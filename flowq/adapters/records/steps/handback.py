@@ -1,0 +1,116 @@
+"""Attempts that are given back, and attempts that do not know how they ended.
+
+A worker that has to end gives its attempts back: they are queued again as if they had not begun, so
+neither an attempt nor a recovery is counted. And whoever was told that a write failed, though it
+may have happened, asks here what the row says of its attempt.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Float, bindparam, select, update
+
+from flowq.adapters.records.control.pause import PARKED
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.sql.types import DbNow
+from flowq.adapters.records.steps.attempt_log import PastAttempts
+from flowq.adapters.records.steps.attempts import CLAIM_COLUMNS, claim_of_row
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.engine.model.rows import Claim, StepPlace
+
+_C = STEPS.c
+
+_GIVE_BACK = Prepared(
+    update(STEPS)
+    .where(
+        _C.status == StepState.RUNNING,
+        _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
+    )
+    .values(
+        status=StepState.QUEUED,
+        attempt=_C.attempt - 1,
+        lease_token=None,
+        lease_expires_at=None,
+        wake_at=DbNow(),
+    )
+    .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.id)
+)
+
+_PUT_BACK = (
+    update(STEPS)
+    .where(
+        _C.id == bindparam("p_id"),
+        _C.lease_token == bindparam("p_token"),
+        _C.status == StepState.RUNNING,
+    )
+    .values(
+        status=StepState.QUEUED, attempt=_C.attempt - 1, lease_token=None, lease_expires_at=None
+    )
+    .returning(select(RUNS.c.status).where(RUNS.c.id == _C.flow_run_id).scalar_subquery())
+)
+_PUT_BACK_FOR = Prepared(_PUT_BACK.values(wake_at=DbNow(bindparam("p_delay", type_=Float))))
+_PUT_AWAY = Prepared(_PUT_BACK.values(wake_at=PARKED))
+
+_ENDED = Prepared(
+    select(_C.status).where(
+        _C.id == bindparam("p_id"),
+        _C.attempt == bindparam("p_attempt"),
+        _C.worker == bindparam("p_worker"),
+        _C.lease_token.is_(None),
+    )
+)
+
+
+_HELD = Prepared(
+    select(*CLAIM_COLUMNS, _C.lease_token).where(
+        _C.id == bindparam("p_id"),
+        _C.status == StepState.RUNNING,
+        _C.lease_token.is_not(None),
+    )
+)
+_BATCH = Prepared(select(_C.batch_id).where(_C.id == bindparam("p_id")))
+
+
+class Returns(PastAttempts):
+    """The part of `FlowStepRunRepo` that gives back and looks again."""
+
+    def give_back(
+        self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.GIVEN_BACK
+    ) -> list[StepPlace]:
+        """`running` → `queued` without counting the attempt; returns the steps it has changed."""
+        rows = self._run(_GIVE_BACK, {"p_tokens": list(tokens)})
+        self._keep([StepRunId(row[3]) for row in rows], why, counted=False)
+        return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]
+
+    def put_back(
+        self, claim: Claim, delay: timedelta | None, why: AttemptEnd | None = None
+    ) -> RunState | None:
+        """`running` → `queued` without counting the attempt, if the lease still holds."""
+        given = {"p_id": claim.id, "p_token": claim.token}
+        if delay is None:
+            state = self._run(_PUT_AWAY, given).scalar()
+        else:
+            state = self._run(_PUT_BACK_FOR, {**given, "p_delay": delay.total_seconds()}).scalar()
+        if state is None:
+            return None
+        if why is not None:
+            self._keep([claim.id], why, counted=False)
+        return RunState(state)
+
+    def held(self, step_id: StepRunId) -> Claim | None:
+        """Return the attempt that is under way, as it was claimed; None if there is none."""
+        row = self._run(_HELD, {"p_id": step_id}).first()
+        return None if row is None else claim_of_row(step_id, LeaseToken(row[-1]), row, [])
+
+    def batch_of(self, step_id: StepRunId) -> BatchId | None:
+        """Return the batch with which a step was sent."""
+        batch = self._run(_BATCH, {"p_id": step_id}).scalar()
+        return None if batch is None else BatchId(batch)
+
+    def ended(self, claim: Claim, worker: str) -> StepState | None:
+        """Return the state in which an attempt has left its row; None if it was another's doing."""
+        given = {"p_id": claim.id, "p_attempt": claim.attempt, "p_worker": worker}
+        row = self._run(_ENDED, given).first()
+        return None if row is None else StepState(row[0])

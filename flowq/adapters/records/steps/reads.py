@@ -1,0 +1,179 @@
+"""What the step runs repository reads, for people and for the engine."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Text, bindparam, cast, func, select
+
+from flowq.adapters.records.sql.payloads import copy_from_text
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.reading import result_ref
+from flowq.adapters.records.sql.repository import STEPS, Repository
+from flowq.adapters.records.sql.tables import FlowStepRun
+from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.results import step_of_key
+from flowq.core.states import ACTIVE_STEP_STATES, StepState
+from flowq.engine.model.rows import StepMark, StepPlace, StoredStep
+
+_C = STEPS.c
+_NODE = _C.map_index.is_(None)
+_OPEN = tuple(ACTIVE_STEP_STATES)
+#: What `step_mark` needs.
+MARK = (
+    _C.step_key,
+    _C.step_order,
+    _C.map_index,
+    _C.map_size,
+    _C.batch_id,
+    _C.status,
+    _C.attempt,
+    _C.created_at,
+    _C.started_at,
+    _C.completed_at,
+    _C.execution_time_ms,
+    _C.tokens_used,
+    _C.cost_estimate,
+    _C.worker,
+    _C.error_type,
+    _C.error_message,
+    _C.unpriced_calls,
+)
+_STORED = stored_columns(STEPS)
+_RUN = _C.flow_run_id == bindparam("p_run")
+_PLACE = Prepared(
+    select(_C.flow_run_id, _C.step_key, _C.map_index).where(_C.id == bindparam("p_id"))
+)
+_STATES = Prepared(select(_C.step_key, _C.status).where(NODES))
+_COPIES = select(_C.id, _C.result, cast(_C.outputs, Text)).where(
+    _C.id.in_(bindparam("p_keys", expanding=True))
+)
+_OPEN_STEP = select(_C.id).where(_RUN, _C.status.in_(_OPEN)).limit(1)
+_ANY_OPEN = Prepared(_OPEN_STEP)
+_OPEN_ITEM = Prepared(
+    _OPEN_STEP.where(_C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
+)
+
+
+class StepReads(Repository):
+    """The reading part of `FlowStepRunRepo`."""
+
+    # --- for people ------------------------------------------------------------------------------
+
+    def by_id(self, step_id: UUID) -> FlowStepRun | None:
+        """Return a step run."""
+        return self._session.get(FlowStepRun, step_id)
+
+    def by_flow_run_id(
+        self, run_id: UUID, *, limit: int | None = None, offset: int = 0
+    ) -> Sequence[FlowStepRun]:
+        """Return a run's steps in step order; items of a map after its node, by index."""
+        query = (
+            select(FlowStepRun)
+            .where(FlowStepRun.flow_run_id == run_id)
+            .order_by(
+                FlowStepRun.step_order, FlowStepRun.map_index.is_not(None), FlowStepRun.map_index
+            )
+        )
+        return self._session.scalars(query.limit(limit).offset(offset)).all()
+
+    # --- for the engine --------------------------------------------------------------------------
+
+    def node(self, step_id: StepRunId) -> StepPlace | None:
+        """Return where a step run stands."""
+        row = self._run(_PLACE, {"p_id": step_id}).first()
+        return None if row is None else StepPlace(RunId(row[0]), row[1], row[2])
+
+    def ready(self, run_id: RunId) -> list[str]:
+        """Return the keys of all pending steps without open dependencies."""
+        query = select(_C.step_key).where(
+            _C.flow_run_id == run_id,
+            _C.status == StepState.PENDING,
+            _C.pending_dependencies == 0,
+            _NODE,
+        )
+        return [row[0] for row in self._run(query)]
+
+    def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
+        """Return the states of nodes (for a map: of the map, not of its items)."""
+        rows = self._run_parts(_STATES, {"p_run": run_id}, list(keys))
+        return {row[0]: StepState(row[1]) for row in rows}
+
+    def has_open(self, run_id: RunId, key: str | None = None) -> bool:
+        """Tell whether any step of the run, or any item of one map, has not ended."""
+        if key is None:
+            return self._run(_ANY_OPEN, {"p_run": run_id}).first() is not None
+        return self._run(_OPEN_ITEM, {"p_run": run_id, "p_key": key}).first() is not None
+
+    def counts(self, run_id: RunId, key: str) -> dict[StepState, int]:
+        """Return how many items of a map are in each state."""
+        query = (
+            select(_C.status, func.count())
+            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
+            .group_by(_C.status)
+        )
+        return {StepState(row[0]): row[1] for row in self._run(query)}
+
+    def failed(self, run_id: RunId) -> list[StoredStep]:
+        """Return the failed nodes of a run, first failure first."""
+        query = (
+            select(*_STORED)
+            .where(_C.flow_run_id == run_id, _NODE, _C.status == StepState.FAILED)
+            .order_by(_C.completed_at)
+        )
+        return [stored_step(row) for row in self._run(query)]
+
+    def first_failed_item(self, run_id: RunId, key: str) -> StoredStep | None:
+        """Return the item of a map that failed first."""
+        query = (
+            select(*_STORED)
+            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
+            .where(_C.status == StepState.FAILED)
+            .order_by(_C.completed_at, _C.map_index)
+        )
+        row = self._run(query.limit(1)).first()
+        return None if row is None else stored_step(row)
+
+    def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
+        """Return nodes by key, as readers of results see them."""
+        rows = self._run_parts(STORED_NODES, {"p_run": run_id}, keys)
+        return [stored_step(row) for row in rows]
+
+    def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
+        """Return one item of a map."""
+        query = select(*_STORED).where(
+            _C.flow_run_id == run_id, _C.step_key == key, _C.map_index == index
+        )
+        row = self._run(query).first()
+        return None if row is None else stored_step(row)
+
+    def items(self, run_id: RunId, key: str) -> list[StoredStep]:
+        """Return all items of a map, in order."""
+        query = (
+            select(*_STORED)
+            .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
+            .order_by(_C.map_index)
+        )
+        return [stored_step(row) for row in self._run(query)]
+
+    def marks(self, run_id: RunId) -> list[StepMark]:
+        """Return how far each step run of a run has come."""
+        query = select(*MARK).where(_C.flow_run_id == run_id)
+        rows = self._run(query.order_by(_C.step_order, _C.map_index.is_not(None), _C.map_index))
+        return [step_mark(row) for row in rows]
+
+    def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return durable copies of small results by their result keys."""
+        wanted = {step_of_key(key): key for key in keys}
+        found: dict[str, bytes] = {}
+        for step_id, result, text in self._run_parts(_COPIES, {}, list(wanted)):
+            ref = result_ref(result)
+            if text is not None and ref is not None and ref.key == wanted[step_id]:
+                found[ref.key] = copy_from_text(ref.codec, text)
+        return found
+
+
+def step_mark(row: Sequence[Any]) -> StepMark:
+    """Return the value of a row of those columns."""
+    return StepMark(row[0], row[1], row[2], row[3], row[4], StepState(row[5]), *row[6:])

@@ -1,0 +1,283 @@
+"""How a program begins to wait and is woken again, without losing a wake-up.
+
+Whoever suspends a program first writes its row, and so holds its lock, and looks for calls that
+have ended in a later statement, which sees all that was committed before. Whoever ends a call
+commits that first, or at least holds the lock of the program's row until it does; and it takes that
+lock also of a program that is running. So of the two the second one sees the other. Both take the
+program's row before the rows of calls that have ended, so they do not wait for each other in a
+circle.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    Float,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from flowq.adapters.records.control.signals import SqlSignals
+from flowq.adapters.records.sql.prepared import Prepared
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.types import DbNow
+from flowq.adapters.records.steps.wake import has_ended
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.spec import StepKind
+from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
+from flowq.engine.model.programs import NewCall, Suspension
+from flowq.engine.model.rows import Claim, NewStep
+
+_C = STEPS.c
+_WAITING = StepState.WAITING
+_RESEND = DbNow(bindparam("p_resend", type_=Float))
+#: Written out, so that the indexes of what is called serve.
+_ENDED = ", ".join(f"'{state}'" for state in sorted(TERMINAL_STEP_STATES))
+
+_SUSPEND = Prepared(
+    update(STEPS)
+    .where(
+        _C.id == bindparam("p_id"),
+        _C.lease_token == bindparam("p_token"),
+        _C.status == StepState.RUNNING,
+    )
+    .values(
+        status=_WAITING,
+        lease_token=None,
+        lease_expires_at=None,
+        # Only what does not come to its next wait is tried again.
+        attempt=0,
+        recoveries=0,
+        observed=bindparam("p_observed"),
+    )
+    .returning(
+        _C.shielded_until,
+        select(RUNS.c.status).where(RUNS.c.id == _C.flow_run_id).scalar_subquery(),
+    )
+)
+_SEE_CANCEL = Prepared(
+    update(STEPS)
+    .where(_C.id == bindparam("p_id"))
+    .values(
+        step_metadata=bindparam("p_metadata", type_=_C.step_metadata.type),
+        shielded_until=DbNow(bindparam("p_cleanup", type_=Float)),
+    )
+    .returning(_C.shielded_until)
+)
+_SEE = update(STEPS).where(_C.id == bindparam("p_id")).values(observed=bindparam("p_place"))
+_SEE_ONE = Prepared(_SEE)
+_ALONE = update(STEPS).where(_C.id == bindparam("p_id")).values(batch_id=bindparam("p_batch"))
+
+#: What nobody awaits any more ends if no worker holds it.
+_UNHELD = or_(
+    _C.status.in_((StepState.PENDING, StepState.QUEUED, StepState.RETRYING, _WAITING)),
+    and_(_C.status == StepState.RUNNING, _C.lease_token.is_(None)),
+)
+_GIVEN_UP: Final = {
+    "status": StepState.CANCELLED,
+    "completed_at": DbNow(),
+    "wake_at": None,
+    "advanced": True,
+}
+_GIVE_UP = Prepared(
+    update(STEPS)
+    .where(_C.id == bindparam("p_id"), _UNHELD)
+    .values(**_GIVEN_UP, observed=bindparam("p_place"))
+    .returning(_C.step_key, _C.map_size)
+)
+_GIVE_UP_ITEMS = Prepared(
+    update(STEPS)
+    .where(
+        _C.flow_run_id == bindparam("p_run"),
+        _C.step_key == bindparam("p_key"),
+        _C.map_index.is_not(None),
+        _UNHELD,
+    )
+    .values(**_GIVEN_UP)
+)
+
+_NEW = insert(STEPS).values(
+    id=bindparam("p_id"),
+    flow_run_id=bindparam("p_run"),
+    step_key=bindparam("p_key"),
+    step_name=bindparam("p_name"),
+    step_order=bindparam("p_order"),
+    map_index=bindparam("p_index"),
+    map_size=bindparam("p_size"),
+    status=bindparam("p_state"),
+    inputs=bindparam("p_inputs", type_=_C.inputs.type),
+    spec=bindparam("p_spec", type_=_C.spec.type),
+    batch_id=bindparam("p_batch"),
+    advanced=bindparam("p_advanced"),
+    pending_dependencies=0,
+    attempt=0,
+    recoveries=0,
+    resends=0,
+    tokens_used=0,
+    cost_estimate=0,
+    unpriced_calls=0,
+    created_at=DbNow(),
+    started_at=DbNow(bindparam("p_started", type_=Float)),
+    completed_at=DbNow(bindparam("p_ended", type_=Float)),
+    wake_at=DbNow(bindparam("p_wake", type_=Float)),
+    shielded_until=bindparam("p_shield", type_=_C.shielded_until.type),
+)
+_NEW_ONE = Prepared(_NEW)
+
+_one = STEPS.alias("one")
+#: A call that has ended and that its program has not seen, though it may.
+_UNSEEN = and_(
+    literal_column("one.spec IS NOT NULL"),
+    _one.c.observed.is_(None),
+    has_ended(_one),
+)
+_QUEUED: Final = {"status": StepState.QUEUED, "wake_at": _RESEND}
+_QUEUE_IF_ENDED = Prepared(
+    update(STEPS)
+    .where(
+        _C.id == bindparam("p_id"),
+        _C.status == _WAITING,
+        exists(select(_one.c.id).where(_one.c.flow_run_id == bindparam("p_run"), _UNSEEN)),
+    )
+    .values(**_QUEUED)
+)
+_QUEUE_STOPPED = Prepared(
+    update(STEPS)
+    .where(_C.id == bindparam("p_id"), _C.status == _WAITING)
+    .values(
+        **_QUEUED,
+        shielded_until=func.coalesce(_C.shielded_until, DbNow(bindparam("p_cleanup", type_=Float))),
+    )
+)
+
+
+class ProgramWrites(Repository):
+    """The programs' part of `FlowStepRunRepo` that writes."""
+
+    def suspend(self, claim: Claim, suspension: Suspension) -> StepState | None:
+        """`running` → `waiting`, or at once → `queued`; None when the lease is lost."""
+        given: dict[str, Any] = {"p_id": claim.id, "p_token": claim.token}
+        row = self._run(_SUSPEND, {**given, "p_observed": suspension.observed}).first()
+        if row is None:
+            return None
+        # The run is read as it was when this statement began; a cancel that it has waited for since
+        # has left its mark in the row.
+        shield = row[0]
+        stopping = shield is not None or row[1] not in (RunState.RUNNING, RunState.PAUSED)
+        if suspension.cancel is not None:
+            seen = suspension.cancel
+            said = {"place": seen.place, "reason": seen.reason, "at": seen.at.isoformat()}
+            given = {"p_id": claim.id, "p_metadata": {"cancel": said}}
+            given["p_cleanup"] = suspension.cleanup.total_seconds()
+            shield = self._run(_SEE_CANCEL, given).scalar()
+        self._see(suspension.seen)
+        for row_id, batch in suspension.alone.items():
+            self._run(_ALONE, {"p_id": row_id, "p_batch": batch})
+        for row_id, place in suspension.given_up.items():
+            self._give_up(claim.run_id, row_id, place)
+        unheard = stopping and not suspension.told
+        self._insert_calls(claim.run_id, suspension, shield, refused=unheard)
+        if not unheard and any(call.spec.kind is StepKind.SIGNAL for call in suspension.calls):
+            SqlSignals(self._within).match(claim.run_id, advanced=True)
+        resend = suspension.resend_after.total_seconds()
+        if unheard:
+            self._run(_QUEUE_STOPPED, {"p_id": claim.id, "p_resend": resend, "p_cleanup": _LONG})
+            return StepState.QUEUED
+        asking = {"p_id": claim.id, "p_run": claim.run_id, "p_resend": resend}
+        return StepState.QUEUED if self._changes(_QUEUE_IF_ENDED, asking) else _WAITING
+
+    def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
+        """Cancel what an ended program has left behind, if no worker holds it."""
+        for row in rows:
+            self._give_up(run_id, row, None)
+
+    # --- parts of a suspension -------------------------------------------------------------------
+
+    def _see(self, seen: Mapping[StepRunId, int]) -> None:
+        rows = [{"p_id": row_id, "p_place": place} for row_id, place in seen.items()]
+        if len(rows) == 1:
+            self._run(_SEE_ONE, rows[0])
+        elif rows:
+            self._run(_SEE, rows)
+
+    def _give_up(self, run_id: RunId, row_id: StepRunId, place: int | None) -> None:
+        row = self._run(_GIVE_UP, {"p_id": row_id, "p_place": place}).first()
+        if row is not None and row[1] is not None:
+            self._run(_GIVE_UP_ITEMS, {"p_run": run_id, "p_key": row[0]})
+
+    def _insert_calls(
+        self, run_id: RunId, suspension: Suspension, shield: Any, *, refused: bool
+    ) -> None:
+        resend = suspension.resend_after.total_seconds()
+        rows: list[Mapping[str, Any]] = []
+        for call in suspension.calls:
+            until = shield if call.shielded else None
+            rows.append(_call_row(run_id, call, resend, until, refused=refused))
+            if not refused:
+                rows += [_item_row(run_id, call, i, resend, until) for i in range(len(call.items))]
+        if len(rows) == 1:
+            self._run(_NEW_ONE, rows[0])
+        elif rows:
+            self._run(_NEW, rows)
+
+
+#: Until a worker takes it, a program that is to see its cancel may wait so long.
+_LONG: Final = 3600.0
+
+
+def _call_row(
+    run_id: RunId, call: NewCall, resend: float, shield: Any, *, refused: bool
+) -> Mapping[str, Any]:
+    state = StepState.CANCELLED if refused else call.state
+    delay = None if call.delay is None else call.delay.total_seconds()
+    ended = state in TERMINAL_STEP_STATES
+    spec = call.spec.model_dump(mode="json", exclude_defaults=True, exclude={"arguments"})
+    return {
+        "p_id": call.id,
+        "p_run": run_id,
+        "p_key": call.spec.key,
+        "p_name": call.spec.name,
+        "p_order": call.order,
+        "p_index": None,
+        "p_size": len(call.items) if call.spec.map is not None and not refused else None,
+        "p_state": state,
+        "p_inputs": call.spec.arguments,
+        "p_spec": spec,
+        "p_batch": call.batch,
+        "p_advanced": ended,
+        "p_started": 0.0 if state is StepState.RUNNING else None,
+        "p_ended": 0.0 if ended else None,
+        "p_wake": resend if state is StepState.QUEUED else delay if state is _WAITING else None,
+        "p_shield": shield,
+    }
+
+
+def _item_row(
+    run_id: RunId, call: NewCall, index: int, resend: float, shield: Any
+) -> Mapping[str, Any]:
+    item: NewStep = call.items[index]
+    return {
+        "p_id": item.id,
+        "p_run": run_id,
+        "p_key": item.key,
+        "p_name": item.name,
+        "p_order": item.order,
+        "p_index": index,
+        "p_size": None,
+        "p_state": StepState.QUEUED,
+        "p_inputs": item.inputs,
+        "p_spec": None,
+        "p_batch": item.batch,
+        "p_advanced": True,
+        "p_started": None,
+        "p_ended": None,
+        "p_wake": resend,
+        "p_shield": shield,
+    }

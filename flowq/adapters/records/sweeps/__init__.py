@@ -1,0 +1,1 @@
+"""What the sweeper asks of the rows."""

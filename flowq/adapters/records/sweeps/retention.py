@@ -1,0 +1,121 @@
+"""The rows that are deleted when they are old, and the objects that no row names.
+
+A run is deleted with every run that its steps have started, or not at all: what a child run
+returned is named by the row of the step that waited for it. All of them have ended, and what has
+ended never changes, so nothing can come to name an object of theirs afterwards.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import BindParameter, Integer, Text, bindparam, cast, delete, exists, select
+
+from flowq.adapters.records.cached import SharedObjects
+from flowq.adapters.records.sql.repository import (
+    CACHED,
+    DUTIES,
+    REQUESTS,
+    RUNS,
+    STEPS,
+)
+from flowq.adapters.records.sql.types import DbNow, json_text
+from flowq.core.ids import RunId, earliest_id
+from flowq.core.results import Place, maker_of_object, step_of_object
+from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
+from flowq.engine.model.sweeps import DeletedTree
+
+_R = RUNS.c
+_S = STEPS.c
+_KEYS: BindParameter[Any] = bindparam("p_keys", expanding=True)
+_ENDED = _R.status.in_(tuple(TERMINAL_RUN_STATES))
+
+#: Ids sort by the time at which they were made, so old runs are one end of the primary key.
+_EXPIRED = (
+    select(_R.id)
+    .where(
+        _R.id > bindparam("p_after", type_=_R.id.type),
+        _R.id < bindparam("p_to", type_=_R.id.type),
+        ~exists().where(_S.id == _R.parent_step_run_id),
+        _R.completed_at < bindparam("p_before", type_=_R.completed_at.type),
+        _ENDED,
+    )
+    .order_by(_R.id)
+    .limit(bindparam("p_limit", type_=Integer))
+)
+
+_tree = select(_R.id).where(_R.id == bindparam("p_root", type_=_R.id.type)).cte("tree", True)
+_TREE = _tree.union(
+    select(_R.id).join_from(
+        _tree.join(STEPS, _S.flow_run_id == _tree.c.id), RUNS, _R.parent_step_run_id == _S.id
+    )
+)
+_STATUSES = select(_R.id, _ENDED).where(_R.id.in_(select(_TREE.c.id)))
+_NAMED = select(json_text(_S.result, "key")).where(
+    _S.flow_run_id.in_(_KEYS), json_text(_S.result, "place") == Place.OBJECT
+)
+_DELETE_REQUESTS = (
+    delete(REQUESTS).where(REQUESTS.c.flow_run_id.in_(_KEYS)).returning(REQUESTS.c.object_key)
+)
+_ENTRIES = (
+    select(CACHED.c.step_run_id, cast(CACHED.c.outputs, Text))
+    .join(STEPS, _S.id == CACHED.c.step_run_id)
+    .where(_S.flow_run_id.in_(_KEYS))
+)
+_DELETE_RUNS = delete(RUNS).where(_R.id.in_(_KEYS)).returning(_R.id)
+_MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
+_OWNERS = select(_S.id, _S.status, json_text(_S.result, "key")).where(_S.id.in_(_KEYS))
+
+
+class Collecting(SharedObjects):
+    """The deleting part of `SqlSweeps`."""
+
+    def position(self, duty: str) -> str:
+        """Return where the next turn of a duty begins."""
+        query = select(DUTIES.c.position).where(DUTIES.c.name == duty)
+        return str(self._run(query).scalar() or "")
+
+    def expired(self, age: timedelta, *, after: RunId, limit: int) -> list[RunId]:
+        """Return ended runs that are no child runs and older than `age`, by id."""
+        before = self._run(select(DbNow(-age.total_seconds()))).scalar_one()
+        given = {"p_after": after, "p_to": earliest_id(before), "p_before": before}
+        return [RunId(row[0]) for row in self._run(_EXPIRED, {**given, "p_limit": limit})]
+
+    def delete_tree(self, root: RunId) -> DeletedTree | None:
+        """Delete a run with all that its steps have started; None while any of it is open."""
+        rows = self._run(_STATUSES, {"p_root": root}).all()
+        if not all(row[1] for row in rows):
+            return None
+        ids = [row[0] for row in rows]
+        named = {row[0] for row in self._run_parts(_NAMED, {}, ids)}
+        made = [row[0] for row in self._run_parts(_DELETE_REQUESTS, {}, ids) if row[0]]
+        entries = list(self._run_parts(_ENTRIES, {}, ids)) if made else []
+        deleted = tuple(RunId(row[0]) for row in self._run_parts(_DELETE_RUNS, {}, ids))
+        # What was cached outlives the run that has made it; what was taken, the one that took it.
+        objects = sorted(named - self._shared(named, owners=True))
+        images = sorted(set(made) - self._shared(made))
+        # A later step may have put the link to an image into a result of its own that is cached.
+        stale = [row[0] for row in entries if row[1] and any(image in row[1] for image in images)]
+        if stale:
+            self._run(delete(CACHED).where(CACHED.c.step_run_id.in_(stale)))
+        return DeletedTree(deleted, (*objects, *images))
+
+    def unnamed(self, keys: Sequence[str]) -> list[str]:
+        """Return the keys of results of steps that are gone, or have ended with another one.
+
+        What is cached, or was taken from the cache, is named by others.
+        """
+        owners = {key: owner for key in keys if (owner := step_of_object(key)) is not None}
+        rows = self._run_parts(_OWNERS, {}, list(set(owners.values())))
+        found = {row[0]: (StepState(row[1]), row[2]) for row in rows}
+
+        def is_unnamed(key: str) -> bool:
+            state, named = found.get(owners[key], (StepState.CANCELLED, None))
+            return state in TERMINAL_STEP_STATES and named != key
+
+        unnamed = [key for key in owners if is_unnamed(key)]
+        shared = self._shared(unnamed) if unnamed else set()
+        # Images are named by the calls that have made them.
+        makers = [maker_of_object(key) for key in unnamed]
+        made = {row[0] for row in self._run_parts(_MADE, {}, makers)}
+        return [key for key in unnamed if key not in made | shared]

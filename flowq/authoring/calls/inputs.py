@@ -1,0 +1,391 @@
+"""The inputs of a flow: its function's parameters, checked by pydantic before anything is recorded.
+
+All problems are told at once, each as field, expected and got, because whoever submits a run from a
+form or a command line would otherwise meet them one by one.
+
+What was given is checked once (`check`). What is stored of it is read as JSON data (`read`), in
+each replay of a program and when a child run begins. That both give the same values is proved
+before the run is accepted (`verify`).
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import cached_property, partial
+from inspect import Parameter
+from types import MappingProxyType
+from typing import Any, Final
+
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+
+from flowq.authoring.calls.input_problems import input_problems
+from flowq.authoring.calls.refs import Ref
+from flowq.authoring.calls.signatures import describe, describe_type
+from flowq.core.errors import InvalidFlow, InvalidInput
+from flowq.engine.registry.callables import annotations_of, signature_of
+from flowq.engine.results.codecs.annotations import adapter_for, read
+from flowq.engine.results.codecs.comparing import Difference, unreadable
+from flowq.engine.results.codecs.read_back import (
+    difference,
+    difference_of_form,
+    difference_of_parts,
+    said,
+)
+
+#: What Celery's `apply_async` takes and `enqueue` does not, with what there is instead.
+_INSTEAD: Final = {
+    "priority": "; runs have no priority: give urgent ones a queue and workers of their own, "
+    'my_step.options(queue="urgent")',
+    "queue": '; a queue belongs to a step: my_step.options(queue="…"), or task_routes of the app',
+    **dict.fromkeys(
+        ("countdown", "eta"),
+        "; a run begins at once: await flowq.sleep(…) in an `async def` flow, or use celery beat",
+    ),
+    "expires": "; deadline=… says when a run has to be over",
+    "task_id": "; idempotency_key=… makes a run the only one of its kind",
+}
+
+
+class Inputs:
+    """The declared inputs of one flow."""
+
+    def __init__(
+        self, flow: str, label: str, function: Callable[..., Any], names: Mapping[str, Any]
+    ) -> None:
+        """Read the signature.
+
+        Args:
+            flow: Registered name, for messages.
+            label: The function's short name.
+            function: The flow's function.
+            names: What its annotations may mean beside the names of its module.
+
+        Raises:
+            InvalidFlow: a parameter has no name that an input could have.
+        """
+        self._flow = flow
+        self._label = label
+        self._function = function
+        self._names = names
+        self.signature = signature_of(function, f"flow {flow!r}")
+        for parameter in self.signature.parameters.values():
+            if parameter.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
+                raise InvalidFlow(
+                    f"flow {flow!r} has the parameter `{parameter}`, but inputs are given by name",
+                    hint="name each input; for any number of them take one dict or list",
+                )
+
+    @cached_property
+    def returns(self) -> Any:
+        """The return annotation; `Any` when there is none."""
+        return self._hints.get("return", Any)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Give positional inputs their names.
+
+        Raises:
+            InvalidInput: there are too many, or one is given twice.
+        """
+        names = [
+            name
+            for name, parameter in self.signature.parameters.items()
+            if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+        ]
+        problems = [f"{name}: given twice" for name in names[: len(args)] if name in kwargs]
+        if len(args) > len(names):
+            problems.append(f"takes {len(names)} positional inputs, got {len(args)}")
+        if problems:
+            raise self._invalid(problems)
+        return {**dict(zip(names, args, strict=False)), **kwargs}
+
+    def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all inputs, defaults included, as values of their annotated types.
+
+        Raises:
+            InvalidInput: some are missing, unknown or of another type; names each of them.
+        """
+        self.ready()
+        return self._each(raw, self._check_one)
+
+    def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs that were stored, as values of their annotated types.
+
+        Raises:
+            InvalidInput: they are not what the flow takes (any more).
+        """
+        self.ready()
+        return self._each(stored, self._read_one)
+
+    def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        """Refuse inputs that would not come back as they are.
+
+        Args:
+            checked: What `check` has returned.
+            stored: What is stored of it, as JSON data.
+
+        Raises:
+            InvalidInput: names each of them.
+        """
+        found = ((name, self._lost(name, checked[name], stored[name])) for name in checked)
+        self._refuse({name: difference for name, difference in found if difference})
+
+    def _refuse(self, lost: Mapping[str, Difference]) -> None:
+        if not lost:
+            return
+        listed = "".join(f"\n  {name}{said(difference)}" for name, difference in lost.items())
+        raise InvalidInput(
+            f"inputs of flow {self._flow!r} would not come back as they are:{listed}",
+            hint=next(iter(lost.values())).hint,
+        )
+
+    def _lost(self, name: str, value: Any, stored: Any) -> Difference | None:
+        adapter = self.adapters.get(name)
+        if adapter is None:
+            return difference_of_form(value, stored)
+        try:
+            return difference(value, stored, adapter)
+        except ValidationError as error:
+            if self._is_default(name, stored):  # `x: int = None` is read as it is, see `_read_one`
+                return None
+            return Difference((), unreadable(error))
+
+    def _each(self, given: Mapping[str, Any], make: Callable[[str, Any], Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, parameter in self.signature.parameters.items():
+            if name in given:
+                try:
+                    made[name] = make(name, given[name])
+                except ValidationError as error:
+                    problems += input_problems(name, self._expected(name), error)
+            elif parameter.default is Parameter.empty:
+                problems.append(f"{name}: expected {self._expected(name)}, got nothing")
+            else:
+                made[name] = parameter.default
+        problems += self._unknown(given)
+        if problems:
+            raise self._invalid(problems)
+        return made
+
+    def _check_one(self, name: str, value: Any) -> Any:
+        if isinstance(value, Ref):
+            raise self._invalid([f"{name}: expected a value, got {value!r}"])
+        adapter = self.adapters.get(name)
+        return value if adapter is None else adapter.validate_python(value)
+
+    def _read_one(self, name: str, value: Any) -> Any:
+        adapter = self.adapters.get(name)
+        if adapter is None:
+            return value
+        try:
+            return read(value, adapter)
+        except ValidationError:
+            if self._is_default(name, value):
+                return self.signature.parameters[name].default
+            raise
+
+    def _is_default(self, name: str, stored: Any) -> bool:
+        """Tell whether stored data is that of a default, which no annotation has checked."""
+        default = self.signature.parameters[name].default
+        return default is not Parameter.empty and difference_of_form(default, stored) is None
+
+    def _unknown(self, raw: Mapping[str, Any]) -> Iterator[str]:
+        for name in raw:
+            if name not in self.signature.parameters:
+                near = get_close_matches(name, self.signature.parameters, n=1)
+                why = f", did you mean {near[0]}?" if near else _INSTEAD.get(name, "")
+                yield f"{name}: no such input{why}"
+
+    def _invalid(self, problems: list[str]) -> InvalidInput:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        return InvalidInput(
+            f"flow {self._flow!r} refuses its inputs:{listed}",
+            hint=f"it is defined as {describe(self._label, self.signature)}",
+        )
+
+    def resolve(self) -> None:
+        """Look up what annotations name.
+
+        Raises:
+            InvalidFlow: an annotation has no meaning, or names what is not defined, or not yet.
+        """
+        assert self._hints is not None
+
+    def ready(self) -> None:
+        """Check, once, that all which the annotations say can be read.
+
+        Raises:
+            InvalidFlow: one has no meaning, or names what is not defined.
+        """
+        if "ready" not in self.__dict__:
+            self._check_annotations()
+            self.__dict__["ready"] = self.ready
+
+    def _check_annotations(self) -> None:
+        assert self.adapters is not None
+        try:
+            adapter_for(self.returns)
+        except InvalidFlow as error:
+            raise InvalidFlow(
+                f"the result of flow {self._flow!r}: {error.message}", hint=error.hint
+            ) from error
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return annotations_of(self._function, self._names, f"flow {self._flow!r}")
+
+    @cached_property
+    def adapters(self) -> Mapping[str, TypeAdapter[Any]]:
+        """The validators of the annotated parameters."""
+        adapters: dict[str, TypeAdapter[Any]] = {}
+        for name in self.signature.parameters:
+            if name not in self._hints:
+                continue
+            try:
+                adapters[name] = TypeAdapter(self._hints[name])
+            except PydanticUserError as error:
+                why = str(error).partition("\n")[0]
+                raise InvalidFlow(
+                    f"input {name!r} of flow {self._flow!r} has the type "
+                    f"{self._expected(name)}, which cannot be read from JSON: {why}",
+                    hint="take text, numbers, lists, dicts or models, and build it in a step",
+                ) from error
+        return adapters
+
+    def _expected(self, name: str) -> str:
+        annotation = self.signature.parameters[name].annotation
+        return "a value" if annotation is Parameter.empty else describe_type(annotation)
+
+
+class ModelInputs(Inputs):
+    """The inputs of a flow that one pydantic model describes."""
+
+    adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
+        {}
+    )  # the model checks them together
+
+    def __init__(self, flow: str, label: str, model: type[BaseModel]) -> None:
+        """Read the fields.
+
+        Args:
+            flow: Registered name, for messages.
+            label: The short name of the flow.
+            model: The model.
+        """
+        self._flow = flow
+        self._label = label
+        self._model = model
+        self.signature = inspect.Signature(
+            [
+                Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    annotation=field.annotation,
+                    default=Parameter.empty if field.is_required() else field.get_default(),
+                )
+                for name, field in model.model_fields.items()
+            ]
+        )
+
+    def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all inputs, defaults included, as plain data of the model's types.
+
+        Raises:
+            InvalidInput: some are missing or of another type, or the model refuses them together.
+        """
+        self.ready()
+        for name, value in raw.items():
+            if isinstance(value, Ref):
+                raise self._invalid([f"{name}: expected a value, got {value!r}"])
+        try:
+            checked = self._model.model_validate(dict(raw), by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise self._invalid(list(input_problems("", "a value", error))) from None
+        dumped = checked.model_dump()
+        self._compare(checked, partial(self._again, dumped))
+        return dumped
+
+    def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs that were stored, as plain data of the model's types.
+
+        Raises:
+            InvalidInput: they are not what the flow takes (any more).
+        """
+        try:
+            return self._read(stored).model_dump()
+        except ValidationError as error:
+            raise self._invalid(list(input_problems("", "a value", error))) from None
+
+    def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        """Refuse inputs that would not come back as they are.
+
+        Raises:
+            InvalidInput: names each of them.
+        """
+        self._compare(dict(checked), lambda: self._read(stored).model_dump())
+
+    def _compare(self, given: Any, again: Callable[[], Any]) -> None:
+        try:
+            found = difference_of_parts(given, again(), adapter_for(self._model))
+        except ValidationError as error:
+            found = Difference((), unreadable(error))
+        if found:
+            self._refuse({"Inputs": found})
+
+    def _again(self, dumped: Mapping[str, Any]) -> BaseModel:
+        given = self._given(dumped)
+        return self._model.model_validate(given, strict=False, by_alias=True, by_name=True)
+
+    def _read(self, stored: Mapping[str, Any]) -> BaseModel:
+        model: BaseModel = read(self._given(stored), adapter_for(self._model))
+        return model
+
+    def _given(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return data without the fields that the model computes."""
+        return {key: data[key] for key in data if key not in self._model.model_computed_fields}
+
+    def _check_annotations(self) -> None:
+        try:
+            adapter_for(self._model)
+        except InvalidFlow as error:
+            raise InvalidFlow(
+                f"the Inputs of flow {self._flow!r}: {error.message}", hint=error.hint
+            ) from error
+
+
+class AnyInputs(Inputs):
+    """The inputs of a flow that takes any."""
+
+    adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
+
+    def __init__(self, flow: str, label: str) -> None:
+        """Describe them.
+
+        Args:
+            flow: Registered name, for messages.
+            label: The short name of the flow.
+        """
+        self._flow = flow
+        self._label = label
+        self.signature = inspect.Signature([Parameter("inputs", Parameter.VAR_KEYWORD)])
+
+    def _check_annotations(self) -> None:
+        """Do nothing: there are none."""
+
+    def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs as they are."""
+        return dict(raw)
+
+    def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs as JSON data."""
+        return dict(stored)
+
+    def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+        """Refuse inputs whose own types would not make them again of their JSON data.
+
+        Raises:
+            InvalidInput: names the first of them.
+        """
+        found = difference_of_form(dict(checked), dict(stored))
+        if found:
+            self._refuse({"inputs": found})

@@ -1,0 +1,267 @@
+"""What can be said about a node beside its arguments: retries, timeout, conditions, order.
+
+`@step(...)` gives the first set, each `.options(...)` makes a changed copy, and a call reads it.
+Times may be written as a timedelta or as seconds; here they become what specs hold. What is wrong
+is refused at the line that says it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from flowq.authoring.calls.tracing import caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.limits.slots import LimitSpec
+from flowq.core.retries import RetryPolicy
+from flowq.core.spec import CacheSpec, Tolerance
+
+
+class Unset:
+    """The type of `UNSET`: an option that was not given, where None would say something."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+
+ONE_ATTEMPT: Final = RetryPolicy()
+
+#: What clocks, time-outs and the columns of all databases can count.
+_LONGEST: Final = timedelta(days=36_525)
+
+#: A time, as a timedelta or in seconds.
+Duration = timedelta | float
+#: An exception class or its name.
+ErrorType = type[BaseException] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is said about a node.
+
+    Attributes:
+        retry: When a failed attempt is followed by another.
+        timeout: For one attempt.
+        queue: Celery queue; None leaves it to `task_routes`.
+        cache: Whose results it may take; None runs it always.
+        concurrency: How many may be under way at once.
+        rate: How many may begin within a time.
+        allow_failure: Whether the run goes on when it fails.
+        when: A Ref, a Condition or a plain value; false skips the node.
+        after: Refs of nodes that come before, without data.
+        accept_skipped: Whether it runs although some nodes before it were skipped.
+        tolerate: For a map: how many items may fail, `3` or `"5%"`.
+        key: The node's key, instead of one made from the function's name.
+    """
+
+    retry: RetryPolicy = ONE_ATTEMPT
+    timeout: timedelta | None = None
+    queue: str | None = None
+    cache: CacheSpec | None = None
+    concurrency: tuple[LimitSpec, ...] = ()
+    rate: tuple[LimitSpec, ...] = ()
+    allow_failure: bool = False
+    when: Any = UNSET
+    after: tuple[Any, ...] = ()
+    accept_skipped: bool = False
+    tolerate: int | str | None = None
+    key: str | None = None
+
+    def said(self) -> dict[str, Any]:
+        """Return what the spec of a node holds as it is said here, in whatever flow the node is.
+
+        Conditions, order, tolerance and keys are not here: what they are depends on the flow.
+        """
+        return {
+            "retry": self.retry,
+            "timeout": self.timeout,
+            "queue": self.queue,
+            "cache": self.cache,
+            "limits": self.concurrency + self.rate,
+            "allow_failure": self.allow_failure,
+            "accept_skipped": self.accept_skipped,
+        }
+
+    def given(self) -> list[str]:
+        """Return the names of the options that differ from what holds without any."""
+        # By identity: comparing a Ref that stands in `when` makes a condition of it.
+        return [
+            one.name
+            for one in fields(self)
+            if getattr(self, one.name) is not getattr(_NONE, one.name)
+        ]
+
+
+_NONE: Final = Options()
+
+
+def changed(options: Options, **given: Any) -> Options:
+    """Return a copy with the given options; those that are UNSET stay as they are.
+
+    Raises:
+        InvalidFlow: a value makes no sense.
+    """
+    changes = {name: value for name, value in given.items() if value is not UNSET}
+    if "timeout" in changes:
+        changes["timeout"] = timeout_of(changes["timeout"])
+    if "after" in changes:
+        changes["after"] = after_of(changes["after"])
+    tolerance(changes.get("tolerate"))
+    for name in ("allow_failure", "accept_skipped"):
+        if name in changes and not isinstance(changes[name], bool):
+            raise InvalidFlow(
+                f"{name} is {changes[name]!r} ({caller()})", hint="give True or False"
+            )
+    for name in ("key", "queue"):
+        text = changes.get(name)
+        if text is not None and not (isinstance(text, str) and text):
+            raise InvalidFlow(f"{name} is {text!r} ({caller()})", hint="give its name, as text")
+    return replace(options, **changes)
+
+
+def duration(value: Duration, what: str) -> timedelta:
+    """Return a time as a timedelta.
+
+    Raises:
+        InvalidFlow: it is negative, no time, or longer than clocks and databases count.
+    """
+    if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
+        raise InvalidFlow(
+            f"{what} is {value!r} ({caller()})",
+            hint="give seconds as a number, or a timedelta",
+        )
+    try:
+        time = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    except (OverflowError, ValueError) as error:
+        raise InvalidFlow(f"{what} is {value!r}: {error} ({caller()})") from error
+    if time < timedelta(0):
+        raise InvalidFlow(f"{what} is negative: {value!r} ({caller()})")
+    if time > _LONGEST:
+        raise InvalidFlow(
+            f"{what} is longer than 100 years: {value!r} ({caller()})", hint="times are in seconds"
+        )
+    return time
+
+
+def timeout_of(value: Duration | None) -> timedelta | None:
+    """Return a timeout, None for none.
+
+    Raises:
+        InvalidFlow: it is not longer than nothing.
+    """
+    if value is None:
+        return None
+    time = duration(value, "timeout")
+    if not time:
+        raise InvalidFlow(f"timeout is 0 ({caller()})", hint="leave it out for no timeout")
+    return time
+
+
+def retry_policy(
+    base: RetryPolicy,
+    *,
+    retry: RetryPolicy | None = None,
+    retries: int | None = None,
+    retry_delay: Duration | None = None,
+    backoff: float | None = None,
+    retry_on: ErrorType | Iterable[ErrorType] | None = None,
+) -> RetryPolicy:
+    """Return `base` with what is given in its place.
+
+    Args:
+        base: The policy so far.
+        retry: A whole policy, instead of all others.
+        retries: Attempts after the first.
+        retry_delay: Before the second attempt.
+        backoff: How many times longer each further delay is.
+        retry_on: Exceptions that are worth another attempt; subclasses count.
+
+    Raises:
+        InvalidFlow: a value is out of its range, or `retry` stands beside others.
+    """
+    changes: dict[str, Any] = {}
+    if retries is not None:
+        if isinstance(retries, bool) or not isinstance(retries, int):
+            raise InvalidFlow(
+                f"retries is {retries!r} ({caller()})", hint="give a whole number, e.g. retries=3"
+            )
+        changes["max_attempts"] = retries + 1
+    if retry_delay is not None:
+        changes["initial_delay"] = duration(retry_delay, "retry_delay")
+        # A first delay longer than the usual limit is meant as it stands.
+        changes["max_delay"] = max(base.max_delay, changes["initial_delay"])
+    if backoff is not None:
+        changes["backoff"] = backoff
+    if retry_on is not None:
+        errors = (retry_on,) if isinstance(retry_on, str | type) else retry_on
+        changes["retry_on"] = _error_names(errors)
+    if retry is not None:
+        if not isinstance(retry, RetryPolicy):
+            raise InvalidFlow(
+                f"retry is {retry!r} ({caller()})",
+                hint="give a RetryPolicy, or a number of retries: retries=3",
+            )
+        if changes:
+            raise InvalidFlow(
+                f"retry= is given beside retries, retry_delay, backoff or retry_on ({caller()})",
+                hint="put everything into the RetryPolicy",
+            )
+        return retry
+    try:
+        return RetryPolicy.model_validate({**dict(base), **changes})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0])
+        said = "retries" if name == "max_attempts" else name
+        raise InvalidFlow(
+            f"{said} is out of range: {problem['msg']} ({caller()})",
+        ) from error
+
+
+def after_of(value: Any) -> tuple[Any, ...]:
+    """Return what `after=` holds, one or many, as a tuple."""
+    return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+
+
+def tolerance(value: int | str | None) -> Tolerance:
+    """Return how many items of a map may fail.
+
+    Raises:
+        InvalidFlow: it is neither a number nor a share.
+    """
+    try:
+        return Tolerance.parse(value)
+    except ValueError as error:
+        raise InvalidFlow(
+            f"tolerate is {value!r} ({caller()})",
+            hint='write a number of items, tolerate=3, or a share of them, tolerate="5%"',
+        ) from error
+
+
+def _error_names(errors: Any) -> tuple[str, ...]:
+    if not isinstance(errors, Iterable):
+        errors = (errors,)  # which is no exception either
+    names = tuple(_error_name(error) for error in errors)
+    if not names:
+        # A policy that lists none means all of them, which is not what an empty list says.
+        raise InvalidFlow(
+            f"retry_on is empty ({caller()})",
+            hint="leave it out to retry on any exception, or write retries=0 to retry on none",
+        )
+    return names
+
+
+def _error_name(error: Any) -> str:
+    if isinstance(error, str) and error:
+        return error
+    if not (isinstance(error, type) and issubclass(error, BaseException)):
+        raise InvalidFlow(
+            f"retry_on holds {error!r}, which is no exception ({caller()})",
+            hint="give exception classes: retry_on=(ConnectionError, TimeoutError)",
+        )
+    short = error.__module__ == "builtins"
+    return error.__qualname__ if short else f"{error.__module__}.{error.__qualname__}"

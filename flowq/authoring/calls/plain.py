@@ -1,0 +1,215 @@
+"""Calls outside traces and programs: a step is an ordinary function, a flow one that calls those.
+
+So a flow can be tested with no broker and no database. A flow that runs like this follows the
+options that shape its result: `when`, and what failures leave. Retries, timeouts, queues and order
+have no meaning here, and a skipped step is None to those after it. A step that is called by itself,
+outside any flow, raises what its function raises.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from flowq.authoring.calls.callee import Callee
+from flowq.authoring.calls.options import UNSET, Options, tolerance
+from flowq.authoring.calls.refs import Condition, Ref
+from flowq.authoring.calls.tracing import (
+    PLAIN,
+    active,
+    as_no_flow,
+    as_plain_program,
+    caller,
+    during,
+)
+from flowq.core.errors import InvalidFlow, InvalidInput, StepError, StepFailed
+from flowq.core.results import StepFailure
+from flowq.core.spec import StepKind
+from flowq.engine.advance.passing import PassedOn
+from flowq.engine.registry.registry import registry
+from flowq.engine.results.codecs import coerce
+
+
+def run_call(
+    callee: Callee,
+    options: Options,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Run a call; that of an `async def` flow is to be awaited.
+
+    Raises:
+        InvalidFlow: a Ref is passed, or a flow that runs as plain Python calls an async step.
+        Exception: whatever the function raises.
+    """
+    in_flow = _check(callee, options, [*args, *kwargs.values()])
+    if callee.kind is StepKind.FLOW and callee.is_async:
+        return as_plain_program(callee.function(*args, **kwargs))
+    if _skipped(options):
+        return None
+    try:
+        return _run(callee, args, kwargs)
+    except Exception as error:
+        if in_flow and options.allow_failure:
+            return _failure(callee, error)
+        raise
+
+
+def run_map(callee: Callee, options: Options, items: Any, constants: Mapping[str, Any]) -> Any:
+    """Run a map, one item after the other; raises as `run_call`."""
+    in_flow = _check(callee, options, [items, *constants.values()])
+    if _skipped(options):
+        return None
+    allowed = tolerance(options.tolerate)
+    parameter, bound = callee.bind_map(constants)
+    items, results, failed = list(items), [], 0
+    for index, item in enumerate(items):
+        bound.arguments[parameter] = item
+        try:
+            _pass_on(callee, parameter, bound.arguments)
+            results.append(_run(callee, bound.args, bound.kwargs))
+        except Exception as error:
+            failed += 1
+            if not allowed.allows(failed=failed, total=len(items)):
+                if in_flow and options.allow_failure:
+                    return _failure(callee, error)
+                raise
+            results.append(_failure(callee, error, index, item))
+    return results
+
+
+async def await_call(
+    callee: Callee,
+    options: Options,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Run a call of an `async def` flow that runs as plain Python.
+
+    Raises:
+        StepFailed: the function raised something, as when the flow runs on workers.
+    """
+    _check(callee, options, [*args, *kwargs.values()])
+    if _skipped(options):
+        return None
+    try:
+        return await _awaited(callee, args, kwargs)
+    except Exception as error:
+        if options.allow_failure:
+            return _failure(callee, error)
+        raise _failed(callee, error) from error
+
+
+async def await_map(
+    callee: Callee, options: Options, items: Any, constants: Mapping[str, Any]
+) -> Any:
+    """Run a map of an `async def` flow that runs as plain Python; raises as `await_call`."""
+    _check(callee, options, [items, *constants.values()])
+    if _skipped(options):
+        return None
+    allowed = tolerance(options.tolerate)
+    parameter, bound = callee.bind_map(constants)
+    items, results, failed = list(items), [], 0
+    for index, item in enumerate(items):
+        bound.arguments[parameter] = item
+        try:
+            _pass_on(callee, parameter, bound.arguments)
+            results.append(await _awaited(callee, bound.args, bound.kwargs))
+        except Exception as error:
+            failed += 1
+            if not allowed.allows(failed=failed, total=len(items)):
+                if options.allow_failure:
+                    return _failure(callee, error)
+                raise _failed(callee, error) from error
+            results.append(_failure(callee, error, index, item))
+    return results
+
+
+async def _awaited(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    if callee.kind is StepKind.FLOW and callee.is_async:
+        return await as_plain_program(callee.function(*args, **kwargs))
+    value = _run(callee, args, kwargs)
+    return await as_no_flow(value) if inspect.isawaitable(value) else value
+
+
+def _pass_on(callee: Callee, parameter: str, arguments: Mapping[str, Any]) -> None:
+    """Pass on an item that has failed before, as on workers.
+
+    Raises:
+        PassedOn: it has, and the parameter does not take failures.
+    """
+    item = arguments[parameter]
+    if not isinstance(item, StepFailure):
+        return
+    try:
+        if callee.check is not None:
+            callee.check(arguments)
+        else:
+            adapter = registry.step(callee.name).parameters.get(parameter)
+            coerce(item, adapter, where=parameter)
+    except (StepError, InvalidInput):
+        raise PassedOn(item) from None
+
+
+def _failed(callee: Callee, error: Exception) -> StepFailed:
+    return StepFailed(
+        f"{callee.label} failed: {type(error).__name__}: {error}",
+        step=callee.label,
+        error=type(error).__name__,
+        reason=str(error),
+    )
+
+
+def _run(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    # What a step's own function calls are no longer calls of the flow.
+    in_flow = active() is PLAIN
+    with during(PLAIN if callee.kind is StepKind.FLOW else None):
+        value = callee.function(*args, **kwargs)
+    if in_flow and inspect.iscoroutine(value):
+        value.close()  # a decorator has hidden that it is async
+        raise _cannot_wait(callee)
+    return value
+
+
+def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
+    """Refuse what has no meaning here; tell whether a flow is running."""
+    for value in (*values, options.when):
+        if isinstance(value, Ref | Condition):
+            raise InvalidFlow(
+                f"{callee.kind} {callee.label!r} is given {value!r} at {caller()}, "
+                "outside the trace of a flow",
+                hint="use results of steps within the function of the flow that called them, "
+                "and not in threads that it starts",
+            )
+    in_flow = active() is PLAIN
+    if in_flow and callee.is_async:
+        raise _cannot_wait(callee)
+    return in_flow
+
+
+def _cannot_wait(callee: Callee) -> InvalidFlow:
+    return InvalidFlow(
+        f"{callee.kind} {callee.label!r} is async: a `def` flow that runs as plain Python "
+        "cannot wait for it",
+        hint="enqueue the flow, or replace the step by a plain function in this test",
+    )
+
+
+def _skipped(options: Options) -> bool:
+    return options.when is not UNSET and not options.when
+
+
+def _failure(
+    callee: Callee,
+    error: Exception,
+    index: int | None = None,
+    item: Any = None,
+) -> StepFailure:
+    if isinstance(error, PassedOn):
+        return error.failure
+    return StepFailure(
+        step=callee.label,
+        index=index,
+        item=item,
+        error=type(error).__name__,
+        message=str(error),
+    )

@@ -1,0 +1,323 @@
+"""From what an author passes to a step to what a spec holds: JSON with references in it.
+
+First a value becomes plain JSON data in which each Ref is a `Reference`, with the path to every
+part at hand, so that what JSON cannot hold is named exactly (`options['client'][2]`). Then
+references become their markers, and user data that merely looks like a marker is wrapped as a
+literal.
+
+Constants are written as pydantic writes them (dates, paths, UUIDs, models by alias, dataclasses),
+and the step's annotations read them back on the worker. So that happens here too: a constant that
+the parameter would get as another value is refused (see `engine.results.codecs.read_back`). Bytes
+pass only where an annotation makes bytes of them again; elsewhere they would become text without a
+word.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Final, Protocol
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from flowq.authoring.calls.refs import Condition, Ref, operation, owner, reference
+from flowq.authoring.calls.tracing import caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.references import FAILURE, LITERAL, MARKS, OP, Reference, Template
+from flowq.core.results import StepFailure
+from flowq.core.text.json_values import DEEPEST, TOO_DEEP, flaw, flaw_of_text, is_too_long, mark_of
+from flowq.engine.results.codecs.comparing import unreadable
+from flowq.engine.results.codecs.read_back import (
+    difference_of_argument,
+    difference_of_form,
+    has_any,
+    is_plain,
+    told,
+)
+
+_KEYS: Final = "use text as keys"
+_MAKE: Final = (
+    "make it inside the step, from plain values (text, numbers, lists, dicts, pydantic models)"
+)
+
+
+class Owner(Protocol):
+    """The trace, or the program, for which a template is made."""
+
+    flow: str
+
+    def reference_of(self, value: object, /) -> Reference | None:
+        """Return what stands for a value instead of a copy of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands, for messages."""
+
+    trace: Owner
+    subject: str  #: e.g. `argument 'options' of step 'fetch'`.
+    path: str = ""  #: Within the value, e.g. `['client'][2]`.
+    source: str | None = None  #: `file:line`; the author's call that led here when None.
+    depth: int = 0  #: How many lists and dicts of the value are around it.
+    typed: bool = False  #: Whether an annotation says the type of every part.
+
+    def inside(self, part: object) -> "Place":
+        """Return the place of one part of the list or dict here."""
+        return replace(self, path=f"{self.path}[{part!r}]", depth=self.depth + 1)
+
+    def refuse_deep(self) -> None:
+        """Refuse a list or dict around which there are too many.
+
+        Raises:
+            InvalidFlow: there are.
+        """
+        if self.depth >= DEEPEST:
+            raise replace(self, path="").error(f"contains itself, or {TOO_DEEP}")
+
+    def error(self, problem: str, hint: str | None = None) -> InvalidFlow:
+        """Return the error that something is wrong here."""
+        inside = f", at {self.path}," if self.path else ""
+        return InvalidFlow(
+            f"flow {self.trace.flow!r}: {self.subject}{inside} {problem} "
+            f"({self.source or caller()})",
+            hint=hint,
+        )
+
+
+def to_template(value: Any, place: Place, reader: TypeAdapter[Any] | None = None) -> Template:
+    """Return the template of a value that may hold Refs.
+
+    Args:
+        value: The value.
+        place: Where it stands.
+        reader: Reads it on the worker: the annotation of the parameter that gets it.
+
+    Raises:
+        InvalidFlow: a part is nothing that JSON can hold, would come back as another value, or is a
+            Ref of another flow's trace.
+    """
+    return _marked(_checked(value, place, reader), place)
+
+
+def to_templates(
+    values: Sequence[Any], place: Place, reader: TypeAdapter[Any] | None = None
+) -> list[Template]:
+    """Return the templates of the items of a list, each read by itself; raises as `to_template`."""
+    return [to_template(value, place.inside(i), reader) for i, value in enumerate(values)]
+
+
+def _checked(value: Any, place: Place, reader: TypeAdapter[Any] | None) -> Any:
+    """Return the data of a value that its reader makes the same value of."""
+    typed = replace(place, typed=reader is not None and not has_any(reader))
+    data = _data(value, typed)
+    if reader is None or data is None or is_plain(reader):
+        return data
+    if _holds_reference(data):
+        return _data(value, place)  # only the worker can read all of it
+    try:
+        found = difference_of_argument(value, data, reader)
+    except ValidationError as error:
+        raise place.error(unreadable(error), _MAKE) from error
+    if found:
+        raise place.error(f"would not come back as it is: {told(found)}", found.hint)
+    return data
+
+
+def to_condition(value: Any, place: Place) -> Template:
+    """Return the template of a condition: of a Condition or a Ref, or the truth of a constant.
+
+    Raises:
+        InvalidFlow: as `to_template`.
+    """
+    if isinstance(value, Ref | Condition):
+        return _expression(value, place)
+    return bool(value)
+
+
+def to_reference(value: Ref, place: Place) -> Reference:
+    """Return what a Ref refers to.
+
+    Raises:
+        InvalidFlow: it belongs to another trace.
+    """
+    _check_owner(value, place)
+    return reference(value)
+
+
+def _expression(value: Any, place: Place) -> Template:
+    if not isinstance(value, Condition):
+        return to_template(value, place)
+    _check_owner(value, place)
+    name, operands = operation(value)
+    return {OP: name, "args": [_expression(operand, place) for operand in operands]}
+
+
+def _check_owner(value: Ref | Condition, place: Place) -> None:
+    if owner(value) is not place.trace:
+        raise place.error(
+            f"is {value!r}, which belongs to another trace: "
+            "a flow can only use results of its own steps",
+            "call the step inside this flow's function, or pass a value in as an input",
+        )
+
+
+def _data(value: Any, place: Place) -> Any:
+    """Return JSON data with `Reference`s in it."""
+    if value is None or type(value) in {bool, int}:
+        return _scalar(value, place)
+    known = (
+        to_reference(value, place) if isinstance(value, Ref) else place.trace.reference_of(value)
+    )
+    if known is not None:
+        return known
+    if type(value) is str or isinstance(value, float):
+        return _scalar(value, place)
+    if isinstance(value, Mapping):
+        return _mapping(value, place)
+    if isinstance(value, list | tuple | AbstractSet):
+        return _items(value, place)
+    return _object(value, place)
+
+
+def _items(value: Iterable[Any], place: Place) -> list[Any]:
+    place.refuse_deep()
+    data = [_data(item, place.inside(index)) for index, item in enumerate(value)]
+    # Each process goes through a set in an order of its own, and what is recorded must not.
+    return sorted(data, key=repr) if isinstance(value, AbstractSet) else data
+
+
+def _scalar(value: Any, place: Place) -> Any:
+    if isinstance(value, str):
+        return _text(value, place)
+    if type(value) is int and is_too_long(value):
+        raise place.error("is an integer of too many digits", "pass it as text")
+    return float(value) if isinstance(value, float) else value  # numpy's float64 is a float too
+
+
+def _text(value: str, place: Place) -> str:
+    # A file name that is no valid UTF-8 has lone surrogates in Python, which no database stores.
+    why = flaw_of_text(value)
+    if why:
+        raise place.error(f"{why}: {value!r}")
+    return value
+
+
+def _mapping(value: Mapping[Any, Any], place: Place) -> dict[str, Any]:
+    place.refuse_deep()
+    data: dict[str, Any] = {}
+    for key, item in value.items():
+        if type(key) is str:
+            name = _text(key, place.inside(key))
+        elif key is None or isinstance(key, Ref | Condition | tuple | bytes):
+            raise place.error(f"has the key {key!r}, which JSON cannot hold", _KEYS)
+        else:
+            (name,) = _jsonable({key: None}, place)
+            found = difference_of_form(key, name)
+            if found:
+                raise place.error(f"has a key that would not come back: {told(found)}", _KEYS)
+        if name in data:
+            raise place.error(f"has two keys that are {name!r} in JSON", _KEYS)
+        data[name] = _data(item, place.inside(key))
+    return data
+
+
+def _object(value: Any, place: Place) -> Any:
+    """Return the data of a value that is no JSON itself, like a model, a dataclass or a date."""
+    if isinstance(value, Condition):
+        raise place.error(
+            "is a condition, which is only decided in `when=`",
+            "pass what it compares, and compare inside the step",
+        )
+    if isinstance(value, bytes | bytearray | memoryview) and not place.typed:
+        raise place.error(
+            f"holds {type(value).__name__}, which JSON cannot hold",
+            "annotate the parameter, `list[bytes]`, or pass a path to a file, or base64 text",
+        )
+    if callable(value) and not isinstance(value, BaseModel):
+        raise place.error(
+            f"is {value!r}, which is code, not data",
+            "import it in the module of the step instead",
+        )
+    if isinstance(value, StepFailure):
+        return value  # it stays one, so that who gets it knows
+    unknown: list[Any] = []
+    data = _jsonable(value, place, unknown)
+    if not unknown:
+        found = None if isinstance(value, bytes) else difference_of_form(value, data)
+        if found:
+            raise place.error(f"would not come back as it is: {told(found)}", found.hint)
+        return _data(data, place)
+    if isinstance(value, BaseModel):
+        # It holds something that pydantic does not know: a Ref, or what has to be named.
+        return _data({name: getattr(value, name) for name in _fields(value)}, place)
+    if is_dataclass(value):
+        return _data({item.name: getattr(value, item.name) for item in fields(value)}, place)
+    raise _not_json(unknown[0], place)
+
+
+def _fields(model: BaseModel) -> Mapping[str, Any]:
+    return type(model).model_fields
+
+
+def _jsonable(value: Any, place: Place, unknown: list[Any] | None = None) -> Any:
+    """Return what pydantic makes of a value; what it does not know is added to `unknown`."""
+    found: list[Any] = [] if unknown is None else unknown
+    try:
+        data = to_jsonable_python(value, by_alias=False, round_trip=True, fallback=found.append)
+    except (ValueError, TypeError, RecursionError) as error:  # pydantic's and Python's own
+        raise _not_json(value, place, str(error)) from error
+    if found and unknown is None:
+        raise _not_json(found[0], place)
+    return data
+
+
+def _not_json(value: Any, place: Place, why: str = "") -> InvalidFlow:
+    kind = type(value)
+    because = f": {why}" if why else ""
+    return place.error(
+        f"holds a {kind.__module__}.{kind.__qualname__}, which JSON cannot hold{because}",
+        _MAKE,
+    )
+
+
+def _marked(data: Any, place: Place) -> Template:
+    """Return data with its references as markers and look-alikes of markers as literals."""
+    if isinstance(data, dict):
+        return _marked_dict(data, place)
+    if isinstance(data, list):
+        return [_marked(item, place) for item in data]
+    if isinstance(data, Reference):
+        return data.to_json()
+    if isinstance(data, StepFailure):
+        return {FAILURE: _whole(data.model_dump(mode="json"), FAILURE, place)}
+    return mark_of(data) if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _marked_dict(data: Mapping[str, Any], place: Place) -> Template:
+    key = next((key for key in data if key in MARKS), None)
+    if key is None:
+        return {name: _marked(item, place) for name, item in data.items()}
+    if _holds_reference(data):
+        raise place.error(
+            f"holds a Ref beside the key {key!r}, which flowq itself uses",
+            "pass the Ref as an argument of its own",
+        )
+    return {LITERAL: _whole(data, key, place)}
+
+
+def _whole(data: Any, key: str, place: Place) -> Any:
+    """Return data that is stored with no markers in it."""
+    found = flaw(data)
+    if found:
+        raise place.error(f"{found[1]}, beside the key {key!r}, which flowq itself uses")
+    return data
+
+
+def _holds_reference(data: Any) -> bool:
+    if isinstance(data, dict):
+        data = list(data.values())
+    if isinstance(data, list):
+        return any(_holds_reference(item) for item in data)
+    return isinstance(data, Reference)

@@ -1,0 +1,1 @@
+"""What decorators and classes make: step types and flows."""

@@ -1,0 +1,69 @@
+"""`cache=` of a step: whose results it may take, and for how long.
+
+@step(cache=3600)                                  for an hour, in the same flow
+@step(cache=timedelta(days=30))
+@step(cache=Cache(ttl=timedelta(days=7), shared=True, version=2))
+@step(cache=Cache(key=lambda url, **_: url))       by the URL alone
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from flowq.authoring.calls.options import Duration, duration
+from flowq.authoring.calls.tracing import caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.graph import LONGEST_NAME
+from flowq.core.spec import CacheSpec
+
+_A_DAY: Final = timedelta(days=1)
+_LONGEST: Final = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """How the results of a step are kept for later calls with the same inputs.
+
+    Attributes:
+        ttl: For how long, as a timedelta or in seconds.
+        key: From the step's arguments, by their names, to what tells calls apart, as JSON data;
+            without it, all inputs do. None as its answer means that this call is not cached.
+        version: Change it when the step's code gives other results.
+        shared: Whether flows take each other's results.
+    """
+
+    ttl: Duration = _A_DAY
+    key: Callable[..., Any] | None = None
+    version: str | int = 1
+    shared: bool = False
+
+
+#: What `cache=` takes; True is `Cache()`.
+CacheOption = Cache | Duration | bool | None
+
+
+def cache_of(value: CacheOption) -> tuple[CacheSpec | None, Callable[..., Any] | None]:
+    """Return what a spec says of a cache, and the key function.
+
+    Raises:
+        InvalidFlow: a value makes no sense.
+    """
+    if value is None or value is False:
+        return None, None
+    cache = value if isinstance(value, Cache) else Cache() if value is True else Cache(ttl=value)
+    ttl = duration(cache.ttl, "the ttl of cache")
+    if not timedelta(0) < ttl <= _LONGEST:
+        raise InvalidFlow(
+            f"cache keeps results for {ttl} ({caller()})",
+            hint="give a time of up to ten years, or leave cache out",
+        )
+    version = str(cache.version)
+    if not version or len(version) > LONGEST_NAME:
+        raise InvalidFlow(f"the version of cache is {cache.version!r} ({caller()})")
+    if cache.key is not None and not callable(cache.key):
+        raise InvalidFlow(
+            f"the key of cache is {cache.key!r} ({caller()})",
+            hint="give a function of the step's arguments",
+        )
+    return CacheSpec(ttl=ttl, version=version, shared=bool(cache.shared)), cache.key

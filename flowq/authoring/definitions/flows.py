@@ -1,0 +1,326 @@
+"""`@flow`: a function whose calls of steps make a run; a graph, or a durable program.
+
+A `def` function is traced when a run is submitted: it gets the checked inputs as real values, so
+`if` and `for` over them are plain Python, and Refs in place of results. What it has called, and
+what it returns, is the `FlowSpec` of that run.
+
+An `async def` function is run, on the workers, over real values. Where it waits it is put away, and
+replayed over what its run has recorded (see `flowq.engine.replay`); its `FlowSpec` has one node,
+the program itself.
+
+Called within another flow, a flow is a child run of it. Called by itself it is plain Python, which
+is one way to test it.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import (
+    Any,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
+
+from flowq.authoring.calls.callee import Callee
+from flowq.authoring.calls.durable import budgeted_program
+from flowq.authoring.calls.inputs import Inputs
+from flowq.authoring.calls.invoke import Mapped, call, call_map, refuse_of_runs
+from flowq.authoring.calls.options import UNSET, Options, Unset, changed
+from flowq.authoring.calls.templates import Place, to_template
+from flowq.authoring.calls.tracing import Trace, caller, during, source
+from flowq.authoring.definitions.enqueueing import Enqueueing
+from flowq.authoring.definitions.functions import checked
+from flowq.authoring.naming import registered_name
+from flowq.core.errors import InvalidFlow
+from flowq.core.graph import Graph
+from flowq.core.limits.budgets import Budget, budget_of
+from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
+from flowq.engine.registry.callables import late_names, names_around
+from flowq.engine.registry.registry import FlowType, registry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Flow(Enqueueing[P, R]):
+    """A graph of steps, written as a function; made by `@flow`.
+
+    Attributes:
+        type: The registered flow.
+        callee: The flow as something that is called.
+        call_options: What is said about such a call.
+        submission: What is said about a run of its own.
+    """
+
+    def __init__(
+        self,
+        flow_type: FlowType,
+        function: Callable[..., Any],
+        inputs: Inputs,
+        options: Options,
+        submission: Mapping[str, Any],
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.type = flow_type
+        self._function = function
+        self._inputs = inputs
+        self.call_options = options
+        self.submission = submission
+        self.callee = Callee(
+            StepKind.FLOW,
+            flow_type.name,
+            function,
+            inputs.signature,
+            self._check_arguments,
+            lambda: inputs.adapters,
+            ready=inputs.ready,
+            owner=flow_type.subject if isinstance(flow_type.subject, type) else None,
+        )
+
+    def spec(self, *args: P.args, **kwargs: P.kwargs) -> FlowSpec:
+        """Return the graph of a run with these inputs, without running anything.
+
+        Raises:
+            InvalidInput: an input is missing, unknown or of the wrong type.
+            InvalidFlow: the flow's definition cannot run with them.
+            Exception: what the flow's function itself raises.
+        """
+        return self.type.trace(self.type.validate(self._inputs.bind(args, kwargs)))
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the flow: within another a child run, else plain Python.
+
+        Raises:
+            InvalidFlow: the inputs do not fit the function, or cannot be stored.
+            InvalidInput: in an `async def` flow: an input is of the wrong type.
+        """
+        refuse_of_runs(self.callee, self.submission)
+        return cast(R, call(self.callee, self.call_options, args, kwargs))
+
+    def _check_arguments(self, arguments: Mapping[str, Any]) -> None:
+        self.type.validate(self.callee.flat(arguments))
+
+    def map(
+        self,
+        items: Iterable[Any],
+        /,
+        *,
+        tolerate: int | str | None = None,
+        **constants: Any,
+    ) -> Mapped[R]:
+        """Start a child run for each item; arguments as in `Step.map`.
+
+        Raises:
+            InvalidFlow: the inputs do not fit the function, or cannot be stored.
+        """
+        refuse_of_runs(self.callee, self.submission)
+        constants, tolerate = self.callee.map_arguments(tolerate, constants)
+        options = (
+            self.call_options if tolerate is None else changed(self.call_options, tolerate=tolerate)
+        )
+        return cast(Mapped[R], call_map(self.callee, options, items, constants))
+
+    def options(
+        self,
+        *,
+        user_id: str | Unset | None = UNSET,
+        metadata: Mapping[str, Any] | Unset | None = UNSET,
+        idempotency_key: str | Unset | None = UNSET,
+        deadline: datetime | timedelta | Unset | None = UNSET,
+        budget: Budget | Unset | None = UNSET,
+        session: object = UNSET,
+        when: Any = UNSET,
+        after: Any = UNSET,
+        allow_failure: bool | Unset = UNSET,
+        accept_skipped: bool | Unset = UNSET,
+        tolerate: int | str | Unset | None = UNSET,
+        key: str | Unset | None = UNSET,
+    ) -> Self:
+        """Return a copy of this flow for a call that needs something else.
+
+        Args:
+            user_id: For `enqueue`: whose run it is.
+            metadata: For `enqueue`: JSON data that is kept with the run.
+            idempotency_key: For `enqueue`: a run of this flow that was given this key before is
+                returned instead of a second one.
+            deadline: For `enqueue`: when the run has to be over, as an aware datetime or as a
+                timedelta from now on.
+            budget: For `enqueue`: what calls of models may cost in the run.
+            session: For `enqueue`: an SQLAlchemy session on flowq's database; the run begins if,
+                and when, its transaction is committed.
+            when: For a child run, as are all that follow: false skips it; see `Step.options`.
+            after: Results of steps that have to end first, one or a list.
+            allow_failure: The run goes on when the child fails.
+            accept_skipped: Run although some of the steps before it were skipped.
+            tolerate: For `.map`: how many child runs may fail, `3` or `"5%"`.
+            key: The key of the node, instead of the function's name.
+
+        Raises:
+            InvalidFlow: a value makes no sense.
+        """
+        options = changed(
+            self.call_options,
+            when=when,
+            after=after,
+            allow_failure=allow_failure,
+            accept_skipped=accept_skipped,
+            tolerate=tolerate,
+            key=key,
+        )
+        given = {
+            "user_id": user_id,
+            "metadata": metadata,
+            "idempotency_key": idempotency_key,
+            "deadline": deadline,
+            "budget": budget,
+            "session": session,
+        }
+        submission = {name: value for name, value in given.items() if value is not UNSET}
+        merged = {**self.submission, **submission}
+        return type(self)(self.type, self._function, self._inputs, options, merged)
+
+    def __repr__(self) -> str:
+        return f"<Flow {self.type.name}>"
+
+
+class AsyncFlow(Flow[P, R]):
+    """A durable program, written as an `async def` function; made by `@flow`."""
+
+    # A run of it has the value; a call of it, as of every coroutine function, has to be awaited.
+    def __call__(  # type: ignore[override]
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]:
+        """Call the flow: within another a child run, else plain Python; to be awaited.
+
+        Raises:
+            InvalidFlow: the inputs do not fit the function, or cannot be stored.
+            InvalidInput: in an `async def` flow: an input is of the wrong type.
+        """
+        return cast(Coroutine[Any, Any, R], super().__call__(*args, **kwargs))
+
+
+class FlowMaker:
+    """What `@flow(...)` with options gives: a decorator."""
+
+    def __init__(self, name: str | None, **facts: Any) -> None:
+        self._name = name
+        self._facts = facts
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFlow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Flow[..., Any]:
+        """Make a function a flow.
+
+        Raises:
+            InvalidFlow: it cannot be one.
+        """
+        function = _checked(function)
+        name = registered_name(function) if self._name is None else self._name
+        inputs = Inputs(name, getattr(function, "__name__", name), function, names_around(function))
+        with late_names():
+            inputs.resolve()
+        is_program = inspect.iscoroutinefunction(function)
+        if is_program and self._facts["on_failure"] is not FailurePolicy.FAIL_FAST:
+            raise InvalidFlow(
+                f"flow {name!r} is an `async def` function and has on_failure= ({caller()})",
+                hint="it decides itself: catch flowq.errors.StepFailed where a step is awaited",
+            )
+        flow_type = FlowType(
+            name=name,
+            trace=functools.partial(budgeted_program, name, function, self._facts)
+            if is_program
+            else functools.partial(_trace, function, name, self._facts),
+            validate=inputs.check,
+            read=inputs.read,
+            verify=inputs.verify,
+            annotation=lambda: inputs.returns,
+            program=function if is_program else None,
+            bind=inputs.bind,
+            subject=function,
+        )
+        registry.add_flow(flow_type)
+        kind = AsyncFlow if is_program else Flow
+        return kind(flow_type, function, inputs, Options(), {})
+
+
+@overload
+def flow(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFlow[P, R]: ...
+@overload
+def flow(function: Callable[P, R], /) -> Flow[P, R]: ...
+@overload
+def flow(
+    *,
+    name: str | None = None,
+    on_failure: Literal["fail_fast", "continue"] = "fail_fast",
+    budget: Budget | None = None,
+    monthly_budget: Budget | None = None,
+) -> FlowMaker: ...
+def flow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    on_failure: Literal["fail_fast", "continue"] = "fail_fast",
+    budget: Budget | None = None,
+    monthly_budget: Budget | None = None,
+) -> Any:
+    """Make a function a flow.
+
+    Args:
+        function: A `def` function that calls steps, or an `async def` function that awaits them.
+        name: Unique name; `{module}.{function}` when left out.
+        on_failure: Of a `def` flow. After a failed step, `fail_fast` begins nothing new; `continue`
+            runs everything that does not depend on it. Either way the run fails, unless the step
+            was allowed to.
+        budget: What calls of models may cost in each run, with its child runs.
+        monthly_budget: What they may cost in all runs of this flow in a month (UTC).
+
+    Raises:
+        InvalidInput: a budget is not more than nothing.
+        InvalidFlow: it cannot be a flow, or a value makes no sense.
+    """
+    try:
+        policy = FailurePolicy(on_failure)
+    except ValueError:
+        raise InvalidFlow(
+            f"on_failure is {on_failure!r} ({caller()})",
+            hint=f"one of: {', '.join(FailurePolicy)}",
+        ) from None
+    maker = FlowMaker(
+        name, on_failure=policy, budget=budget_of(budget), monthly_budget=budget_of(monthly_budget)
+    )
+    return maker if function is None else maker(function)
+
+
+def _checked(function: Any) -> Any:
+    function = checked(function, "flow")
+    if not inspect.isfunction(function):
+        raise InvalidFlow(
+            f"@flow is given {function!r}, which is no function ({caller()})",
+            hint="put @flow above a `def`, once; steps are made with @step",
+        )
+    return function
+
+
+def _trace(
+    function: Callable[..., Any],
+    name: str,
+    facts: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+) -> FlowSpec:
+    """Run a flow's function on checked inputs and return the graph it describes."""
+    trace = Trace(name)
+    with during(trace):
+        returned = function(**inputs)
+    where = source(inspect.unwrap(function).__code__)
+    output = to_template(returned, Place(trace, "the return value", source=where))
+    spec = FlowSpec(name=name, steps=tuple(trace.steps), output=output, **facts)
+    Graph.of(spec)
+    return spec

@@ -1,0 +1,158 @@
+"""`concurrency=` and `rate=` of a step: how many at once, and how many or how much within a time.
+
+    @step(concurrency=5)                                         five of this step at once
+    @step(concurrency=Concurrency(1, key="customer {customer}"))  one for each customer
+    @step(rate="60/minute")                                      sixty starts in any minute
+    @step(rate=[Rate(500, per=60, key="openai"), Rate(10, key="openai {model}")])
+    rate = "90000 tokens/minute"                                 of a step that calls models
+
+Limits of the same key are one limit, whichever steps and flows name it.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from flowq.authoring.calls.options import Duration, duration
+from flowq.authoring.calls.tracing import caller
+from flowq.core.errors import InvalidFlow
+from flowq.core.limits.slots import (
+    LONGEST_TIME,
+    MOST_SLOTS,
+    MOST_TOKENS,
+    LimitSpec,
+    names_in,
+    parse_rate,
+)
+
+_LONGEST_KEY: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many attempts of a key may be under way at once, over all workers.
+
+    Attributes:
+        limit: So many.
+        key: What is limited together; `{name}` stands for an argument of the step. Without it, all
+            attempts of the step are.
+    """
+
+    limit: int
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many attempts of a key may begin within a time, or what they may use, over all workers.
+
+    Attributes:
+        limit: So many.
+        per: Within any time of this length, as a timedelta or in seconds.
+        key: As that of `Concurrency`.
+        of: What is counted: `starts`, or the `tokens` of models that attempts call.
+    """
+
+    limit: int
+    per: Duration = timedelta(minutes=1)
+    key: str | None = None
+    of: Literal["starts", "tokens"] = "starts"
+
+
+#: What `concurrency=` takes.
+ConcurrencyOption = Concurrency | int | None
+#: What `rate=` takes.
+RateOption = Rate | str | Sequence[Rate | str] | None
+
+
+def concurrency_of(
+    value: ConcurrencyOption, name: str, names: Collection[str]
+) -> tuple[LimitSpec, ...]:
+    """Return what a spec says of `concurrency=`.
+
+    Args:
+        value: What was given.
+        name: The step's name, which is the key of a limit without one.
+        names: What a key may name: its parameters, mostly.
+
+    Raises:
+        InvalidFlow: a value makes no sense.
+    """
+    if value is None:
+        return ()
+    given = value if isinstance(value, Concurrency) else Concurrency(value)
+    return (_spec("concurrency", given, None, name, names),)
+
+
+def rates_of(value: RateOption, name: str, names: Collection[str]) -> tuple[LimitSpec, ...]:
+    """Return what a spec says of `rate=`; as `concurrency_of`."""
+    if value is None:
+        return ()
+    many = [value] if isinstance(value, Rate | str) or not isinstance(value, Sequence) else value
+    specs = []
+    for one in many:
+        given = _parsed(one)
+        per = duration(given.per, "the time of rate")
+        if not timedelta(0) < per <= LONGEST_TIME:
+            raise InvalidFlow(
+                f"rate is per {per} ({caller()})", hint="give a time of up to 31 days, e.g. per=60"
+            )
+        specs.append(_spec("rate", given, per, name, names))
+    return tuple(specs)
+
+
+def _parsed(value: Any) -> Rate:
+    if isinstance(value, Rate):
+        return value
+    try:
+        limit, per, tokens = parse_rate(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidFlow(
+            f"rate is {value!r} ({caller()})",
+            hint='write rate="60/minute" or "90000 tokens/minute", or give a Rate(60)',
+        ) from error
+    return Rate(limit, per, of="tokens" if tokens else "starts")
+
+
+def _spec(
+    what: str, given: Concurrency | Rate, per: timedelta | None, name: str, names: Collection[str]
+) -> LimitSpec:
+    limit: Any = given.limit
+    key: Any = given.key
+    tokens = isinstance(given, Rate) and _counts_tokens(given)
+    most = MOST_TOKENS if tokens else MOST_SLOTS
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
+        raise InvalidFlow(
+            f"{what} is limited to {limit!r} ({caller()})",
+            hint=f"give a whole number from 1 to {most:,}, or leave {what} out for no limit",
+        )
+    if key is None:
+        own = name.replace("{", "{{").replace("}", "}}")
+        return LimitSpec(key=own, slots=limit, per=per, tokens=tokens)
+    wrong = _wrong_key(key, names)
+    if wrong:
+        raise InvalidFlow(
+            f"the key of {what} is {key!r}: {wrong} ({caller()})",
+            hint='name parameters of the step in braces: key="customer {customer}"',
+        )
+    return LimitSpec(key=key, slots=limit, per=per, tokens=tokens)
+
+
+def _counts_tokens(given: Rate) -> bool:
+    if given.of not in ("starts", "tokens"):
+        raise InvalidFlow(
+            f"rate is of {given.of!r} ({caller()})", hint='write of="starts" or of="tokens"'
+        )
+    return given.of == "tokens"
+
+
+def _wrong_key(key: Any, names: Collection[str]) -> str | None:
+    """Say what is wrong with a key, if anything is."""
+    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
+        return f"it is no text of 1 to {_LONGEST_KEY} characters"
+    try:
+        unknown = names_in(key) - set(names)
+    except ValueError as error:
+        return str(error)
+    return f"the step has no parameter {min(unknown)!r}" if unknown else None

@@ -1,0 +1,1 @@
+"""URLs of settings and of users: read, checked, and shown without passwords."""

@@ -1,0 +1,297 @@
+"""The one reading of a Redis URL.
+
+Celery's broker, Celery's result backend and redis-py read one URL in three dialects: each refuses
+or forgets what another one asks for. So flowq reads it here, once, into a `RedisAddress`, of which
+each of the three gets what it needs in its own words (`flowq.adapters.redis_client` and
+`flowq.adapters.dispatch.addresses`). What not all of them can do is refused here, with the reason,
+and before anything is recorded. No error repeats a part of the URL that may be a secret.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from flowq.core.errors import InvalidSetting
+from flowq.core.text.hidden import SEPARATOR, shown
+
+Kind: TypeAlias = Literal["tcp", "tls", "unix", "sentinel"]
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "redis": "tcp",
+    "rediss": "tls",
+    "unix": "unix",
+    "redis+socket": "unix",
+    "sentinel": "sentinel",
+}
+_SCHEMES: Final[Mapping[Kind, str]] = {"tcp": "redis", "tls": "rediss", "sentinel": "sentinel"}
+_PORTS: Final[Mapping[Kind, int]] = {"tcp": 6379, "tls": 6379, "sentinel": 26379}
+_FORMS: Final = (
+    "redis://host:6379/0, rediss://… with TLS, unix:///path/to/socket, or "
+    "sentinel://one:26379;sentinel://two:26379/0?master_name=…"
+)
+_QUOTE: Final = "quote what stands in user and password: / is %2F, @ is %40, : is %3A, # is %23"
+
+
+@dataclass(frozen=True)
+class RedisAddress:
+    """Where Redis is, and how to speak with it.
+
+    Attributes:
+        kind: How it is reached.
+        hosts: Hosts and ports, of the sentinels where there are some; none with `unix`.
+        path: The socket, with `unix`.
+        db: Number of the database.
+        username: With which to log in.
+        password: Likewise.
+        master_name: What the sentinels call the server.
+        sentinel: What redis-py's connections to sentinels take.
+        tls: What redis-py's connections take for TLS; `ssl_cert_reqs` is always among it.
+        options: What else was said of connections, by redis-py's names.
+    """
+
+    kind: Kind
+    hosts: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    db: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    master_name: str = ""
+    sentinel: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tls: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return shown(self.celery_url)
+
+    @property
+    def celery_url(self) -> str:
+        """The address as Celery writes it, for broker and result backend; without options."""
+        login = quote(self.username or "", safe="")
+        if self.password is not None:
+            login += f":{quote(self.password, safe='')}"
+        login += "@" if login else ""
+        if self.kind == "unix":
+            number = f"?virtual_host={self.db}" if self.db else ""
+            return f"redis+socket://{login}{quote(self.path)}{number}"
+        scheme = _SCHEMES[self.kind]
+        return ";".join(
+            f"{scheme}://{login}{_bracketed(host)}:{port}/{self.db}" for host, port in self.hosts
+        )
+
+
+def read_redis(
+    url: str,
+    name: str = "FLOWQ_REDIS_URL",
+    *,
+    tls: Mapping[str, Any] | None = None,
+    sentinel: Mapping[str, Any] | None = None,
+) -> RedisAddress:
+    """Read the URL of a Redis, in Celery's or in redis-py's dialect.
+
+    Args:
+        url: One address, or those of sentinels separated by `;`.
+        name: What holds it, for errors.
+        tls: What is said of TLS beside the URL, as in Celery's `broker_use_ssl`.
+        sentinel: What is said of sentinels beside it: options of the URL that it may lack.
+
+    Raises:
+        InvalidSetting: it cannot be read, or not by all who have to; says what to write.
+    """
+    try:
+        return _read(SEPARATOR.split(url.strip()), dict(tls or {}), dict(sentinel or {}))
+    except _Refused as error:
+        raise InvalidSetting(f"{name} {error.why}", hint=error.hint) from None
+
+
+class _Refused(Exception):
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(why)
+        self.why = why
+        self.hint = hint
+
+
+def _read(urls: Sequence[str], tls: dict[str, Any], others: dict[str, Any]) -> RedisAddress:
+    parts = [_split(url) for url in urls]
+    first, kind = parts[0], _KINDS[parts[0].scheme]
+    if len(parts) > 1 and {part.scheme for part in parts} != {"sentinel"}:
+        raise _Refused(
+            f"names {len(parts)} servers, and nothing says which of them leads",
+            "name one address that moves with the leader, or sentinels: sentinel://…;sentinel://…",
+        )
+    options = {**(others if kind == "sentinel" else {}), **_options(parts)}
+    own_tls = {key: options.pop(key) for key in list(options) if key.startswith("ssl_")}
+    if kind == "tcp" and tls and not own_tls:
+        kind = "tls"  # as Celery has it, which `broker_use_ssl` is for
+    of_sentinels = {
+        key.removeprefix("sentinel_"): options.pop(key)
+        for key in ("sentinel_username", "sentinel_password", "min_other_sentinels")
+        if key in options
+    }
+    address = RedisAddress(
+        kind,
+        () if kind == "unix" else tuple(_host(part, kind) for part in parts),
+        unquote(first.path) if kind == "unix" else "",
+        _db("" if kind == "unix" else parts[-1].path, options),
+        options.pop("username", None) or (unquote(first.username or "") or None),
+        options.pop("password", None) or (unquote(first.password or "") or None),
+        options.pop("master_name", ""),
+        of_sentinels,
+        {"ssl_cert_reqs": "required", **tls, **own_tls} if kind == "tls" else own_tls,
+        options,
+    )
+    _check(address, first)
+    return address
+
+
+def _check(address: RedisAddress, first: SplitResult) -> None:
+    """Refuse what does not go together."""
+    if address.kind == "unix" and (first.hostname or not first.path.strip("/")):
+        raise _Refused("names no socket", "three slashes: unix:///path/to/socket")
+    if address.kind == "sentinel" and address.tls:
+        raise _Refused(
+            "asks for TLS behind sentinels, which flowq cannot", "name the server: rediss://…"
+        )
+    if address.kind != "tls" and address.tls:
+        raise _Refused("has options of TLS, but is spoken to without TLS", "use rediss://…")
+    if address.kind == "sentinel" and not address.master_name:
+        raise _Refused(
+            "does not say what the sentinels call the server",
+            "add ?master_name=…, as in the sentinels' `sentinel monitor NAME …`",
+        )
+    if address.kind != "sentinel" and (address.master_name or address.sentinel):
+        raise _Refused("has options of sentinels, but names none", "use sentinel://…")
+
+
+def _split(url: str) -> SplitResult:
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise _Refused("has a space or a line break in it", "remove it, or write %20 for a space")
+    scheme, colon, rest = url.partition("://")
+    if not colon:
+        raise _Refused("has no scheme", f"use {_FORMS}")
+    if scheme.lower() not in _KINDS:
+        named = f"the scheme {scheme[:20]}://" if scheme.isalnum() else "a scheme"
+        raise _Refused(f"has {named} which is none of Redis", f"use {_FORMS}")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises when it is none
+    except ValueError:
+        raise _Refused("has a wrong host, or a port that is no number", _QUOTE) from None
+    if "@" in rest[len(parts.netloc) :] and ("@" not in parts.netloc or "@" not in parts.query):
+        raise _Refused("has a user or password that is not quoted", _QUOTE)
+    if parts.fragment or url.endswith("#"):
+        raise _Refused("has a # in it", _QUOTE)
+    return parts
+
+
+def _host(parts: SplitResult, kind: Kind) -> tuple[str, int]:
+    host = unquote(parts.hostname or "") or "localhost"
+    if re.search(r"[;,/\s]", host):
+        raise _Refused("names several servers in one host", f"use {_FORMS}")
+    if parts.port == 0:
+        raise _Refused("has the port 0", "e.g. redis://localhost:6379/0")
+    return host, parts.port or _PORTS[kind]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else quote(host, safe="")
+
+
+def _db(path: str, options: dict[str, Any]) -> int:
+    said = {options.pop(key) for key in ("db", "virtual_host") if key in options}
+    in_path = unquote(path).strip("/")
+    if in_path:
+        said.add(_option("db", in_path))
+    if len(said) > 1:
+        raise _Refused("names two databases", "write it in the path, or as ?db=, not both")
+    number: int = said.pop() if said else 0
+    return number
+
+
+def _options(parts: Sequence[SplitResult]) -> dict[str, Any]:
+    given: dict[str, str] = {}
+    for part in parts:
+        for key, text in parse_qsl(part.query, keep_blank_values=True):
+            if given.setdefault(key, text) != text:
+                raise _Refused("says one of its options twice", "say it once")
+    return {key: _option(key, text) for key, text in given.items()}
+
+
+def _option(key: str, text: str) -> Any:
+    known = _OPTIONS.get(key)
+    if known is None:
+        near = get_close_matches(key, _OPTIONS, n=1)
+        name = f"the option {key}" if re.fullmatch(r"[a-z_]{1,30}", key) else "an option"
+        raise _Refused(
+            f"has {name} that Celery and redis-py do not share",
+            f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(_OPTIONS))}",
+        )
+    read, what = known
+    try:
+        return read(text)
+    except (ValueError, KeyError):
+        raise _Refused(f"has a wrong {key}", f"it is {what}") from None
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
+        raise ValueError
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+def _answer(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+        text.lower()
+    ]
+
+
+def _cert_reqs(text: str) -> str:
+    reqs = text.removeprefix("CERT_").lower()
+    return {"none": "none", "optional": "optional", "required": "required"}[reqs]
+
+
+_WHOLE: Final = _whole, "a whole number"
+_SECONDS: Final = _seconds, "a number of seconds"
+_TEXT: Final = _text, "a text"
+_ANSWER: Final = _answer, "true or false"
+#: How each option is read, and what it has to be; what redis-py and both clients of Celery know.
+_OPTIONS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
+    "db": _WHOLE,
+    "virtual_host": _WHOLE,
+    "username": _TEXT,
+    "password": _TEXT,
+    "client_name": _TEXT,
+    "health_check_interval": _WHOLE,
+    "max_connections": _WHOLE,
+    "retry_on_timeout": _ANSWER,
+    "socket_connect_timeout": _SECONDS,
+    "socket_keepalive": _ANSWER,
+    "socket_timeout": _SECONDS,
+    "master_name": _TEXT,
+    "min_other_sentinels": _WHOLE,
+    "sentinel_password": _TEXT,
+    "sentinel_username": _TEXT,
+    "ssl_ca_certs": _TEXT,
+    "ssl_ca_path": _TEXT,
+    "ssl_cert_reqs": (_cert_reqs, "required, optional or none"),
+    "ssl_certfile": _TEXT,
+    "ssl_check_hostname": _ANSWER,
+    "ssl_ciphers": _TEXT,
+    "ssl_keyfile": _TEXT,
+    "ssl_password": _TEXT,
+}

@@ -1,0 +1,1 @@
+"""Limits, token rates and budgets, as specifications."""

@@ -1,0 +1,148 @@
+"""What may be spent: in USD, in tokens, or both, and what happens when it is. Pure.
+
+A budget is asked before each call of a model: as long as less than it was spent, the call is made.
+So calls that are under way at that moment may go over it, and nothing else.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from flowq.core.errors import InvalidInput
+from flowq.core.ids import RunId
+from flowq.core.usage import Usage
+
+#: Columns hold nine digits before the point and nine after it.
+_MOST_USD: Final = Decimal(10**9 - 1)
+_MOST_TOKENS: Final = 2**31 - 1
+_OF_RUN: Final = "run:"
+#: Begins the reason of a pause that a budget has made.
+SPENT: Final = "budget is spent"
+IN_MONTH: Final = "in this month"
+#: Such a reason, of the budget of a month, as a pattern of SQL's LIKE.
+SPENT_IN_MONTH: Final = f"{SPENT}: % {IN_MONTH}; %"
+
+
+class BudgetAction(StrEnum):
+    """What happens to a run whose budget is spent."""
+
+    FAIL = "fail"  #: The step that wants to call a model fails, and the run as for any failure.
+    PAUSE = "pause"  #: The run is paused until its budget is raised.
+
+
+class BudgetSpec(BaseModel):
+    """A budget as specs and rows hold it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    usd: Decimal | None = None
+    tokens: int | None = None
+    action: BudgetAction = BudgetAction.FAIL
+
+    def spent_by(self, usage: Usage) -> str | None:
+        """Say what is spent of it, if any of it is spent whole."""
+        if self.usd is not None and usage.cost >= self.usd:
+            return f"${plain(usage.cost)} of ${plain(self.usd)}"
+        if self.tokens is not None and usage.tokens >= self.tokens:
+            return f"{usage.tokens:,} of {self.tokens:,} tokens"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much calls of models may cost.
+
+    Attributes:
+        usd: So many US dollars, as a number, a text or a Decimal.
+        tokens: So many tokens, input and output.
+        on_exceeded: What happens when it is spent: `fail` fails the step that wants to call a model
+            next, `pause` pauses its run.
+    """
+
+    usd: Decimal | int | float | str | None = None
+    tokens: int | None = None
+    on_exceeded: Literal["fail", "pause"] = "fail"
+
+    @property
+    def spec(self) -> BudgetSpec:
+        """The budget, checked.
+
+        Raises:
+            InvalidInput: it is not more than nothing, or says nothing.
+        """
+        usd, tokens = dollars(self.usd), whole_tokens(self.tokens)
+        if usd is None and tokens is None:
+            raise InvalidInput(
+                "a budget says neither usd nor tokens", hint="e.g. Budget(usd=5, tokens=1_000_000)"
+            )
+        if self.on_exceeded not in set(BudgetAction):
+            raise InvalidInput(
+                f"on_exceeded of a budget is {self.on_exceeded!r}",
+                hint=f"one of: {', '.join(BudgetAction)}",
+            )
+        return BudgetSpec(usd=usd, tokens=tokens, action=BudgetAction(self.on_exceeded))
+
+
+def budget_of(value: Any) -> BudgetSpec | None:
+    """Return what was given as a budget, checked.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if value is None or isinstance(value, BudgetSpec):
+        return value
+    if not isinstance(value, Budget):
+        raise InvalidInput(
+            f"budget is {value!r} ({type(value).__name__}), not a Budget",
+            hint="give Budget(usd=5) or Budget(tokens=1_000_000)",
+        )
+    return value.spec
+
+
+def run_meter(run_id: UUID) -> str:
+    """Return the name under which is counted what a run has spent."""
+    return f"{_OF_RUN}{run_id}"
+
+
+def run_of_meter(meter: str) -> RunId | None:
+    """Return the run whose spending a meter counts; None if it counts a flow's or a user's."""
+    if not meter.startswith(_OF_RUN):
+        return None
+    return RunId(UUID(meter.removeprefix(_OF_RUN)))
+
+
+def dollars(value: Any) -> Decimal | None:
+    """Return an amount of USD that is more than nothing; raises `InvalidInput`."""
+    if value is None:
+        return None
+    try:
+        # A float as it is written; True is no amount.
+        amount = Decimal(str(value) if isinstance(value, float | bool) else value)
+    except (InvalidOperation, TypeError, ValueError):
+        amount = Decimal("NaN")
+    if not (amount.is_finite() and 0 < amount <= _MOST_USD):
+        raise InvalidInput(
+            f"a budget of {value!r} USD", hint="give an amount that is more than 0, e.g. usd=5"
+        )
+    return amount.quantize(Decimal("1e-9")).normalize() or Decimal("1e-9")
+
+
+def whole_tokens(value: Any) -> int | None:
+    """Return a number of tokens that is more than none; raises `InvalidInput`."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_TOKENS:
+        raise InvalidInput(
+            f"a budget of {value!r} tokens",
+            hint=f"give a whole number from 1 to {_MOST_TOKENS:,}, e.g. tokens=1_000_000",
+        )
+    return value
+
+
+def plain(amount: Decimal) -> str:
+    """Return an amount without an exponent."""
+    return f"{amount.normalize():f}"

@@ -1,0 +1,1 @@
+"""Text that people read, and JSON that databases keep."""

@@ -1,0 +1,66 @@
+"""Child runs that nobody waits for any more, since the step that started them has ended.
+
+A waiting step ends without its child run when its own run is cancelled or stops, or when the map it
+is an item of has failed. Its child run is cancelled then, and so are the child runs of that one, a
+level at a time: each level is committed before the next is asked for, and a step that starts a
+child run looks at its own run under a lock, so no child is begun behind the back of this. Whoever
+dies in between is made up for by the sweeper, which asks the same question about all runs.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+
+from flowq.core.errors import RedisUnavailable, RunUnreadable
+from flowq.core.ids import RunId, batch_of_run
+from flowq.engine.advance.finish import finish_if_done
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.engine import Engine
+from flowq.engine.model.rows import Orphan
+from flowq.engine.ports import Transaction
+
+logger = logging.getLogger(__name__)
+
+#: So long a program of a stopping run may wait for a worker, to see that it is stopping.
+SHIELD = timedelta(hours=1)
+#: Runs that are cancelled in one transaction.
+_GROUP = 100
+#: Runs that are closed by whoever has cancelled them; the rest is left to workers.
+_CLOSE_HERE = 100
+
+
+def cancel_orphans(engine: Engine, run_id: RunId) -> None:
+    """Cancel the child runs of a run whose steps have ended, and all below them."""
+    cancelled: list[RunId] = []
+    parents = [run_id]
+    while parents:
+        found = engine.records.single(partial(_orphans, parents=parents))
+        for start in range(0, len(found), _GROUP):
+            engine.records.write(partial(stop_orphans, orphans=found[start : start + _GROUP]))
+        parents = [orphan.run_id for orphan in found]
+        cancelled += parents
+    cancelled.reverse()  # the innermost first
+    for child in cancelled[:_CLOSE_HERE]:
+        try:
+            finish_if_done(engine, engine.definitions.get(child).definition)
+        except RunUnreadable as error:
+            set_aside(engine, child, error)
+    if rest := cancelled[_CLOSE_HERE:]:
+        try:
+            engine.dispatcher.send_advance([batch_of_run(child) for child in rest])
+        except RedisUnavailable as error:
+            logger.warning("%d cancelled runs are left to the sweeper: %s", len(rest), error)
+
+
+def stop_orphans(tx: Transaction, orphans: Sequence[Orphan]) -> None:
+    """Cancel child runs, as far as nobody else has, with all of their steps that can be."""
+    for orphan in orphans:
+        reason = f"step {orphan.key!r} of run {orphan.parent}, which waited for it, {orphan.state}"
+        if tx.runs.request_cancel([orphan.run_id], reason):
+            tx.steps.shield(orphan.run_id, SHIELD, timedelta(0))  # the sweeper sends it
+            tx.steps.cancel_open(orphan.run_id)
+
+
+def _orphans(tx: Transaction, parents: Sequence[RunId]) -> list[Orphan]:
+    return tx.runs.orphans(parents)

@@ -1,0 +1,126 @@
+"""What is sent to workers: a message for a step, batches of them, and a try to send them.
+
+Messages follow a commit. When the broker is away what they are about stays in the rows, and the
+sweeper sends it later.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable, Unavailable
+from flowq.core.ids import BatchId, RunId, batch_of_items, batch_of_nodes, item_id, node_id
+from flowq.core.spec import StepSpec
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.rows import Batch, Definition, Message, StepPlace
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def after_commit(what: str, *args: object) -> Iterator[None]:
+    """Do what follows a commit: whatever fails in it is logged, and left to the sweeper.
+
+    What was recorded must not look to the caller as if it had not been: who tries again would
+    record it twice.
+
+    Args:
+        what: What was recorded and is not done yet, for the log.
+        args: Its arguments, as the log takes them.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        logger.warning("%s: %s", what % args, error, extra={"action": "send_failed"})
+    except Exception:
+        logger.exception(what, *args, extra={"action": "send_failed"})
+
+
+def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
+    """Return the message for a node, or for one item of a map."""
+    node = node_id(run_id, step.key)
+    if index is None:
+        return Message(node, run_id, step.name, step.key, step.queue)
+    return Message(item_id(node, index), run_id, step.name, f"{step.key}[{index}]", step.queue)
+
+
+def node_batch(
+    engine: Engine, definition: Definition, batch: BatchId, keys: Iterable[str]
+) -> Batch:
+    """Return a batch of nodes."""
+    step = definition.spec.step
+    messages = tuple(message(definition.run_id, step(key), None) for key in keys)
+    return Batch(batch, messages, joined=len(messages) >= engine.policies.chord_from)
+
+
+def program_batch(engine: Engine, run_id: RunId) -> Batch:
+    """Return the message that makes a program go on."""
+    program = engine.definitions.get(run_id).definition.spec.program
+    assert program is not None
+    lead = node_id(run_id, program.key)
+    return Batch(batch_of_nodes(run_id, lead), (message(run_id, program, None),), joined=False)
+
+
+def send(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Send batches for the first time; when the broker is away they stay queued for the sweeper."""
+    publish.batches_started(engine, batches)
+    send_again(engine, batches)
+
+
+def send_again(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Send batches that nobody needs to be told of."""
+    if not batches:
+        return
+    try:
+        reach(FaultPoint.BEFORE_PUBLISH)
+        engine.dispatcher.send(batches)
+        reach(FaultPoint.AFTER_PUBLISH)
+    except RedisUnavailable as error:
+        logger.warning(
+            "%d steps are queued but were not sent, the sweeper will: %s",
+            sum(len(batch.messages) for batch in batches),
+            error,
+            extra={"action": "send_failed"},
+        )
+
+
+def send_later(engine: Engine, batch: BatchId, delay: timedelta) -> None:
+    """Ask for an advance after a while; when the broker is away the sweeper sees to it."""
+    try:
+        engine.dispatcher.send_advance([batch], delay)
+    except RedisUnavailable as error:
+        logger.warning("a timer is left to the sweeper: %s", error, extra={"action": "send_failed"})
+
+
+def resend(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Send steps again, each on its own: it advances by itself, whatever became of its chord."""
+    if batches:
+        count = len(batches)
+        extra = {"action": "resend", "steps": count}
+        logger.info("sending %d steps again", count, extra=extra)
+    send_again(engine, batches)
+
+
+def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
+    """Return a batch of its own for each step."""
+    batches: list[Batch] = []
+    for place in places:
+        try:
+            step = engine.definitions.get(place.run_id).step(place.key)
+        except RunNotFound:
+            continue  # deleted meanwhile, with its steps
+        except RunUnreadable as error:
+            set_aside(engine, place.run_id, error)
+            continue
+        one = message(place.run_id, step, place.map_index)
+        batches.append(Batch(_batch_of(place), (one,), joined=False))
+    return batches
+
+
+def _batch_of(place: StepPlace) -> BatchId:
+    node = node_id(place.run_id, place.key)
+    return batch_of_nodes(place.run_id, node) if place.map_index is None else batch_of_items(node)

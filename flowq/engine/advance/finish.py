@@ -1,0 +1,204 @@
+"""The end of a run: its outcome, its outputs, and the step of another run that waited for it.
+
+A run is at its end when none of its rows is open. That is asked after the commit of whatever ended
+last, so of two steps that end at the same moment at least one asks when both have ended; closing is
+one guarded UPDATE, so if both ask, one closes.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from flowq.core.errors import FlowqError, Unavailable
+from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.planner import run_outcome
+from flowq.core.references import as_reference, references, resolve
+from flowq.core.results import NO_RESULT
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.engine.advance.resolve import lookup
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.rows import Definition, Outcome, RunEnding
+from flowq.engine.ports import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """How a run ends, and what it leaves behind."""
+
+    state: RunState
+    outputs: Any = None
+    outputs_of: str | None = None  #: The step whose recorded outputs these are, when there is one.
+    error: str | None = None
+    for_parent: Outcome | None = None  #: What a waiting step gets from a run that has completed.
+
+
+def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
+    """Close the run if all its steps have ended.
+
+    Returns:
+        The step that waited for this run and has now ended too, if there is one.
+    """
+    run_id, records = definition.run_id, engine.records
+    reach(FaultPoint.BEFORE_FINISH)
+    if _closed_at_once(engine, definition):
+        return None
+    ending = records.single(lambda tx: tx.runs.ending(run_id))
+    if ending is None or ending.status in TERMINAL_RUN_STATES | {RunState.PAUSED}:
+        return None
+    if not ending.has_open:
+        if ending.continued:
+            definition = replace(definition, parent=None)  # it waits for the next run now
+        return _close(engine, definition, _decision(engine, definition, ending))
+    # Steps that were being queued while the run was stopped are found here, not run.
+    stopping = ending.status is RunState.CANCELLING
+    if stopping and definition.spec.program is not None:
+        # It was being claimed, perhaps, while the run was stopped.
+        records.single(lambda tx: tx.steps.shield(run_id, engine.policies.cleanup, timedelta(0)))
+    if stopping and records.single(lambda tx: tx.steps.cancel_open(run_id)):
+        return finish_if_done(engine, definition)
+    return None
+
+
+def _closed_at_once(engine: Engine, definition: Definition) -> bool:
+    """Close a run that ends in the ordinary way: one statement, which looks whether it may be."""
+    run_id, plain = definition.run_id, _recorded_as(definition)
+    if definition.parent is not None or plain is None:
+        return False
+    closed = engine.records.single(
+        lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
+    )
+    if closed:
+        reach(FaultPoint.AFTER_FINISH)
+        publish.run_ended(engine, definition, RunState.COMPLETED)
+    return closed
+
+
+def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Decision:
+    """Decide how a run ends whose steps have all ended."""
+    run_id, spec = definition.run_id, definition.spec
+    rows = engine.records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
+    failed = [row for row in rows if row.key in spec.by_key]  # what a program called, it has judged
+    state = run_outcome(spec, [row.key for row in failed], cancel_requested=ending.cancel_requested)
+    if state is RunState.COMPLETED and ending.error is not None:
+        # It was stopped for a reason that is neither a step's failure nor a cancel: its deadline.
+        return _Decision(RunState.FAILED, error=ending.error)
+    if state is RunState.COMPLETED:
+        return _completed(engine, definition)
+    if state is RunState.FAILED:
+        first = next(row for row in failed if not spec.step(row.key).allow_failure)
+        return _Decision(state, error=f"step {first.key!r} failed: {first.error_message}")
+    return _Decision(state)
+
+
+def _completed(engine: Engine, definition: Definition) -> _Decision:
+    """Read what a run returns; one whose output cannot be read has failed."""
+    plain, parent = _recorded_as(definition), definition.parent
+    try:
+        return _Decision(
+            RunState.COMPLETED,
+            outputs=_readable_outputs(engine, definition) if plain is None else None,
+            outputs_of=plain,
+            for_parent=_for_parent(engine, definition, parent) if parent is not None else None,
+        )
+    except Unavailable:
+        raise  # the output is read later, by whoever comes next
+    except FlowqError as failure:
+        # The steps are done and recorded; what the flow makes of them cannot be read.
+        error = f"the output cannot be read: {failure.message}"
+        return _Decision(RunState.FAILED, error=error)
+
+
+def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepRunId | None:
+    """Close a run and end the step that waits for it; returns that step if this call ended it."""
+    run_id, parent = definition.run_id, definition.parent
+
+    def close(tx: Transaction) -> bool:
+        return tx.runs.close(
+            run_id,
+            decision.state,
+            outputs=decision.outputs,
+            outputs_of=decision.outputs_of,
+            error=decision.error,
+        )
+
+    if parent is None:
+        if engine.records.single(close):
+            reach(FaultPoint.AFTER_FINISH)
+            publish.run_ended(engine, definition, decision.state)
+        return None
+    completed = decision.state is RunState.COMPLETED
+    ended = StepState.COMPLETED if completed else StepState.FAILED
+    outcome = decision.for_parent or _failure_for_parent(run_id, decision)
+    parent_ended = engine.records.write(
+        lambda tx: close(tx) and tx.steps.end_waiting(parent, ended, outcome)
+    )
+    reach(FaultPoint.AFTER_FINISH)
+    publish.run_ended(engine, definition, decision.state)
+    if not parent_ended:
+        return None
+    publish.parent_ended(engine, parent, ended, outcome)
+    return parent
+
+
+def _failure_for_parent(run_id: RunId, decision: _Decision) -> Outcome:
+    why = f"run {run_id} {decision.state}" + (f": {decision.error}" if decision.error else "")
+    return Outcome(error_type="RunFailed", error_message=why)
+
+
+def _recorded_as(definition: Definition) -> str | None:
+    """Return the step whose recorded outputs are the run's, when the flow returns just that."""
+    source = as_reference(definition.spec.output)
+    if source is None or source.path or definition.spec.step(source.step).map is not None:
+        return None
+    return source.step
+
+
+def output(engine: Engine, definition: Definition) -> Any:
+    """Return what a completed run returned, as plain values.
+
+    Raises:
+        ResultMissing: a recorded result is gone from the store.
+        StepError: the output names a part that a result does not have.
+    """
+    template = definition.spec.output
+    return resolve(template, lookup(engine, definition.run_id, references(template)))
+
+
+def _readable_outputs(engine: Engine, definition: Definition) -> Any:
+    """Return the outputs for the run's row: the value if it is small JSON, else its template."""
+    template = definition.spec.output
+    keys = list({ref.step for ref in references(template)})
+    if keys:
+        rows = engine.records.single(lambda tx: tx.steps.stored(definition.run_id, keys))
+        size = sum(row.result.size for row in rows if row.result)
+        if size > engine.results.threshold_bytes or any(row.map_size for row in rows):
+            return template
+    value = output(engine, definition)
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return template
+    return value
+
+
+def _for_parent(engine: Engine, definition: Definition, parent: StepRunId) -> Outcome:
+    """Return what the step that waits for a run gets: by reference where that is possible."""
+    key = _recorded_as(definition)
+    if key is not None:
+        row = engine.records.single(lambda tx: tx.steps.stored(definition.run_id, [key]))[0]
+        # One that failed, and was allowed to, has a StepFailure where a result would be.
+        if row.status is not StepState.FAILED:
+            return Outcome(result=row.result or NO_RESULT)
+    place = engine.records.single(lambda tx: tx.steps.node(parent))
+    assert place is not None
+    stored = engine.results.store(
+        output(engine, definition),
+        run_id=place.run_id,
+        step_id=parent,
+        token=LeaseToken(definition.run_id),
+        where=f"flow {definition.flow_name}",
+    )
+    return Outcome(result=stored.ref, copy=stored.copy)

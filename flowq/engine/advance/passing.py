@@ -1,0 +1,100 @@
+"""What has failed in one map and is an item of the next: it is passed on, and not run.
+
+In `parse.map(fetch.map(urls, tolerate="10%"))` the page of a URL that could not be fetched is a
+`StepFailure`. A step that names those (`page: str | StepFailure`) is called with it. For any other
+one the failure is the item's own end: its row fails at once, without an attempt of its code and
+without a retry, and what reads the map's results finds the failure of `fetch` there, with its item
+and index. It counts as failed for the tolerance of this map too.
+"""
+
+from collections.abc import Mapping
+from inspect import BoundArguments
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from flowq.core.errors import StepError
+from flowq.core.results import StepFailure
+from flowq.core.spec import StepSpec
+from flowq.engine.model.rows import Claim, Outcome
+from flowq.engine.registry.registry import StepType
+from flowq.engine.results.codecs import coerce
+from flowq.engine.results.codecs.described import described
+
+#: Where the metadata of a row have the failure that it has passed on.
+FAILURE: Final = "failure"
+_FIELDS: Final = frozenset(StepFailure.model_fields)
+HINT: Final = (
+    "give this map tolerate= as well, or annotate the parameter `X | StepFailure` to be called"
+)
+
+
+class PassedOn(StepError):
+    """The item of a map is what has failed before."""
+
+    def __init__(self, failure: StepFailure) -> None:
+        super().__init__(f"passed on from {failure}", hint=HINT)
+        self.failure = failure
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PassedOn, (self.failure,)
+
+    def outcome(self, execution_time_ms: int) -> Outcome:
+        """Return what the item's row says."""
+        return Outcome(
+            execution_time_ms=execution_time_ms,
+            error_type=self.failure.error,
+            error_message=f"{self.failure.message} (passed on from {self.failure.place})",
+            metadata=described(
+                {"item": self.failure.item, FAILURE: self.failure.model_dump(mode="json")}
+            ),
+        )
+
+
+def bind(
+    claim: Claim, step_type: StepType, step: StepSpec, inputs: Mapping[str, Any]
+) -> BoundArguments:
+    """Return inputs as arguments of the types that the user's function declares.
+
+    Raises:
+        StepError: one does not fit.
+        PassedOn: it is the item of a map, and has failed before.
+    """
+    values: dict[str, Any] = {}
+    for name, value in inputs.items():
+        try:
+            values[name] = coerce(
+                value, step_type.parameters.get(name), where=f"{claim.key}({name})"
+            )
+        except StepError:
+            refuse_failure(step, {name: value})
+            raise
+    return BoundArguments(step_type.signature, values)
+
+
+def refuse_failure(step: StepSpec, inputs: Mapping[str, Any]) -> None:
+    """Pass the item of a map on if it is a failure; for inputs that do not fit.
+
+    Lists that a step has returned, and those of stored JSON, hold failures as plain data.
+
+    Raises:
+        PassedOn: it is one.
+    """
+    item = inputs.get(step.map.parameter) if step.map is not None else None
+    failure = item if isinstance(item, StepFailure) else _from_data(item)
+    if failure is not None:
+        raise PassedOn(failure)
+
+
+def passed_failure(metadata: Mapping[str, Any] | None) -> StepFailure | None:
+    """Return the failure that a failed row has passed on, if it has."""
+    return _from_data((metadata or {}).get(FAILURE))
+
+
+def _from_data(data: Any) -> StepFailure | None:
+    if not isinstance(data, Mapping) or data.keys() != _FIELDS:
+        return None
+    try:
+        return StepFailure.model_validate(data)
+    except ValidationError:
+        return None

@@ -1,0 +1,155 @@
+"""From references to values: what a step gets as inputs, what a condition and a run's output see.
+
+All references of one template are looked up together: one read of the rows they name, one read of
+the cache for all small results, one read of the store for each large one. A reference to a map is
+the list of its items' results in order; with an index it reads that one item and no other. Large
+values of which only parts are asked for are shared between the steps of a process, see `recent`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flowq.core.errors import StepError
+from flowq.core.ids import RunId
+from flowq.core.references import SKIPPED, Lookup, Reference, follow
+from flowq.core.results import ResultRef, StepFailure
+from flowq.core.states import StepState
+from flowq.core.text.json_values import unmarked
+from flowq.engine.advance.passing import passed_failure
+from flowq.engine.engine import Engine
+from flowq.engine.model.rows import StoredStep
+from flowq.engine.ports import Transaction
+from flowq.engine.results.value_cache import own_copy
+
+#: Rows by step and, when one item of a map is asked for, its index.
+_Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
+
+
+def lookup(
+    engine: Engine,
+    run_id: RunId,
+    references: Iterable[Reference],
+    nodes: Sequence[StoredStep] = (),
+) -> Lookup:
+    """Load what the references need and return the function that follows them.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        references: What is going to be asked for.
+        nodes: Nodes that have been read already.
+
+    Raises:
+        ResultMissing: a recorded result is gone from the store.
+        ResultCorrupt: a stored result is not what was recorded.
+    """
+    wanted = list(dict.fromkeys(references))
+    if not wanted:
+        return _nothing
+    rows = _whole(wanted, nodes) or engine.records.single(lambda tx: _read(tx, run_id, wanted))
+    refs = {row.result.key: row.result for row in _all(rows) if row.result}
+    shared = _shared(engine, wanted, rows)
+    own = [ref for key, ref in refs.items() if key not in shared]
+    values = shared | dict(zip([ref.key for ref in own], load(engine, own), strict=True))
+
+    def find(reference: Reference) -> Any:
+        found = rows[_place(reference)]
+        if isinstance(found, list):
+            value: Any = [_value(row, values) for row in found]
+            return follow(value, reference.path, reference)
+        rest = reference.path[1:] if found.map_index is not None else reference.path
+        part = follow(_value(found, values), rest, reference)
+        return own_copy(part) if found.result and found.result.key in shared else part
+
+    return find
+
+
+def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[str, Any]:
+    """Return the values of nodes of which only parts are asked for, loaded at most once a while."""
+    whole = {reference.step for reference in wanted if not reference.path}
+    shared: dict[str, Any] = {}
+    for row in _all(rows):
+        ref = row.result
+        if ref is None or ref.data is not None or row.map_index is not None or row.key in whole:
+            continue
+        known = engine.recent.get(ref)
+        if known is None:
+            known = (load(engine, [ref])[0],)
+            engine.recent.put(ref, known[0])
+        shared[ref.key] = known[0]
+    return shared
+
+
+def load(engine: Engine, refs: Sequence[ResultRef]) -> list[Any]:
+    """Load results; small ones that the cache has lost come from their rows."""
+    return engine.results.load_many(
+        refs, lambda keys: engine.records.single(lambda tx: tx.steps.copies(keys))
+    )
+
+
+def failure(row: StoredStep) -> StepFailure:
+    """Return what stands in place of the result of a failed step."""
+    passed = passed_failure(row.metadata)
+    if passed is not None:
+        return passed
+    return StepFailure(
+        step=row.key,
+        index=row.map_index,
+        item=unmarked((row.metadata or {}).get("item")),
+        error=row.error_type or "StepError",
+        message=row.error_message or "",
+        attempts=row.attempt,
+    )
+
+
+def _nothing(reference: Reference) -> Any:
+    raise StepError(f"{reference} was not loaded")
+
+
+def _place(reference: Reference) -> tuple[str, int | None]:
+    first = reference.path[0] if reference.path else None
+    return reference.step, first if isinstance(first, int) else None
+
+
+def _whole(wanted: Sequence[Reference], nodes: Sequence[StoredStep]) -> _Rows | None:
+    """Return the rows of the references if `nodes` has all of them, and none is a map's."""
+    by_key = {node.key: node for node in nodes if node.map_size is None}
+    if any(reference.step not in by_key for reference in wanted):
+        return None
+    return {_place(reference): by_key[reference.step] for reference in wanted}
+
+
+def _read(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> _Rows:
+    nodes = {row.key: row for row in tx.steps.stored(run_id, list({ref.step for ref in wanted}))}
+    rows: _Rows = {}
+    for reference in wanted:
+        place = key, index = _place(reference)
+        node = nodes[key]
+        if place in rows:
+            continue
+        if node.map_size is None or node.status is not StepState.COMPLETED:
+            rows[place] = node
+        elif index is None:
+            rows[place] = tx.steps.items(run_id, key)
+        else:
+            item = tx.steps.item(run_id, key, index + node.map_size if index < 0 else index)
+            if item is None:
+                raise StepError(f"{reference} cannot be read: {key} has {node.map_size} items")
+            rows[place] = item
+    return rows
+
+
+def _all(rows: _Rows) -> Iterable[StoredStep]:
+    for found in rows.values():
+        if isinstance(found, list):
+            yield from found
+        else:
+            yield found
+
+
+def _value(row: StoredStep, values: dict[str, Any]) -> Any:
+    if row.status is StepState.COMPLETED:
+        return values[row.result.key] if row.result else None
+    if row.status is StepState.FAILED:
+        return failure(row)
+    return SKIPPED

@@ -1,0 +1,77 @@
+"""A run whose rows cannot be read costs itself, and no other.
+
+Whoever meets one ends it: it has failed, with the reason, and what is open of it is cancelled. The
+step of another run that waited for it fails. Only columns are needed for that, no spec. One that
+looks like the work of a newer flowq is paused instead: workers of that version can go on with it
+when it is resumed. One that was cancelled is cancelled.
+"""
+
+import logging
+
+from flowq.core.errors import RunUnreadable
+from flowq.core.ids import RunId
+from flowq.core.states import RunState, StepState
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.model.rows import Outcome
+from flowq.engine.ports import Transaction
+
+logger = logging.getLogger(__name__)
+
+_NEWER = "a newer flowq may have written it: run workers of that version, then resume the run"
+
+
+def set_aside(engine: Engine, run_id: RunId, error: RunUnreadable) -> RunState | None:
+    """End a run that cannot be read, or pause it; returns its state now.
+
+    Args:
+        engine: The engine.
+        run_id: The run, unless the error names another.
+        error: Why it cannot be read.
+
+    Raises:
+        DatabaseUnavailable: that could not be recorded.
+    """
+    run_id = error.run_id or run_id
+    reason = f"the run cannot be read: {error.message}"
+    if error.newer and engine.records.write(lambda tx: _pause(tx, run_id, f"{reason}; {_NEWER}")):
+        _say(run_id, RunState.PAUSED, reason)
+        return RunState.PAUSED
+    state = engine.records.write(lambda tx: _end(tx, run_id, reason))
+    engine.definitions.forget(run_id)
+    if state is not None:
+        _say(run_id, state, reason)
+        definition = engine.records.single(lambda tx: tx.runs.stand_in(run_id))
+        if definition is not None:
+            publish.run_ended(engine, definition, state)
+        return state
+    return engine.records.single(lambda tx: tx.runs.status(run_id))
+
+
+def _pause(tx: Transaction, run_id: RunId, reason: str) -> bool:
+    paused = tx.runs.pause([run_id], reason)
+    if paused:
+        tx.steps.park(paused)
+    return bool(paused)
+
+
+def _end(tx: Transaction, run_id: RunId, reason: str) -> RunState | None:
+    """Close a run with all that is open of it; None when it is paused, or has ended before."""
+    ending = tx.runs.ending(run_id)
+    if ending is None or ending.status not in (RunState.RUNNING, RunState.CANCELLING):
+        return None
+    state = RunState.CANCELLED if ending.cancel_requested else RunState.FAILED
+    tx.steps.abandon(run_id)
+    if not tx.runs.close(run_id, state, error=reason):
+        return None
+    known = tx.runs.stand_in(run_id)
+    if known is not None and known.parent is not None:
+        # Nobody has gone on after it, which the sweeper finds.
+        failure = Outcome(error_type="RunFailed", error_message=f"run {run_id} {state}: {reason}")
+        tx.steps.end_waiting(known.parent, StepState.FAILED, failure)
+    return state
+
+
+def _say(run_id: RunId, state: RunState, reason: str) -> None:
+    extra = {"action": "set_aside", "run_id": str(run_id)}
+    logger.error("run %s is %s: %s", run_id, state, reason, extra=extra)

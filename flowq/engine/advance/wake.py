@@ -1,0 +1,117 @@
+"""What follows when something that a program has called has ended: its program is woken.
+
+A call is a row that no graph knows. It gates nothing; whatever becomes of it, the program decides.
+The end is committed first and the program woken after it (or both in one statement that holds the
+lock of the program's row), so a program that begins to wait at the same moment sees it. What was
+not done then, the sweeper finds: an ended batch after which nobody went on.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_timer, node_id
+from flowq.core.planner import map_outcome
+from flowq.core.states import StepState
+from flowq.engine.advance.dispatch import program_batch, send_again, send_later
+from flowq.engine.advance.passing import HINT, passed_failure
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.events.failure_log import log_failed_map
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.ports import Transaction
+
+logger = logging.getLogger(__name__)
+
+#: A timer that is nearer gets a message of its own; the others are the sweeper's.
+NEAR: Final = timedelta(seconds=60)
+
+
+def program_of(engine: Engine, run_id: RunId) -> StepRunId:
+    """Return the row of a run's program."""
+    program = engine.definitions.get(run_id).definition.spec.program
+    assert program is not None
+    return node_id(run_id, program.key)
+
+
+def wake(engine: Engine, run_id: RunId, batch: BatchId) -> bool:
+    """Wake a program if a batch of its calls has ended, or a member of it has failed.
+
+    Returns:
+        Whether this call has queued it; it was sent then.
+    """
+    program, resend_after = program_of(engine, run_id), engine.policies.resend_after
+    reach(FaultPoint.BEFORE_WAKE)
+    queued = engine.records.write(lambda tx: tx.steps.wake(program, batch, resend_after))
+    woken(engine, run_id, queued=queued)
+    return queued
+
+
+def woken(engine: Engine, run_id: RunId, *, queued: bool) -> None:
+    """Send a program that was queued."""
+    reach(FaultPoint.AFTER_WAKE)
+    if queued:
+        send_again(engine, [program_batch(engine, run_id)])
+
+
+def wake_after(engine: Engine, run_id: RunId, key: str) -> bool:
+    """Wake a program if one call that has ended allows that."""
+    rows = engine.records.single(lambda tx: tx.steps.called(run_id, [key]))
+    return bool(rows) and wake(engine, run_id, rows[0].batch)
+
+
+def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
+    """End a map that a program has called, if its items allow that; tell whether that woke it."""
+    step = engine.definitions.get(run_id).step(key)
+
+    def end(tx: Transaction) -> tuple[StepState, str | None, int] | None:
+        counts = tx.steps.counts(run_id, key)
+        outcome = map_outcome(step, counts)
+        if outcome is None:
+            return None
+        reason = map_failure(tx, run_id, key, outcome)
+        tx.steps.settle(run_id, [key], outcome, reason=reason, advanced=False)
+        if outcome is StepState.FAILED:
+            tx.steps.cancel_open(run_id, key)
+        return outcome, reason, sum(counts.values())
+
+    ended = engine.records.write(end)
+    if ended is None:
+        return False
+    outcome, reason, items = ended
+    publish.node_ended(engine, run_id, key, outcome, error=reason, items=items)
+    if outcome is StepState.FAILED:
+        log_failed_map(run_id, step, reason, called=True)
+    return wake_after(engine, run_id, key)
+
+
+def end_called_maps(engine: Engine, run_id: RunId, batch: BatchId) -> list[bool]:
+    """End the maps of a batch of calls whose items have ended unnoticed."""
+    keys = engine.records.single(lambda tx: tx.steps.expanded(run_id, batch))
+    return [end_called_map(engine, run_id, key) for key in keys]
+
+
+def map_failure(tx: Transaction, run_id: RunId, key: str, outcome: StepState) -> str | None:
+    """Say why a map has failed."""
+    if outcome is not StepState.FAILED:
+        return None
+    counts = tx.steps.counts(run_id, key)
+    first = tx.steps.first_failed_item(run_id, key)
+    failed = f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed"
+    if first is None:
+        return failed
+    what = f"{failed}; first: [{first.map_index}] {first.error_type}: {first.error_message}"
+    return f"{what}: {HINT}" if passed_failure(first.metadata) is not None else what
+
+
+def timers_due(engine: Engine, run_id: RunId) -> bool:
+    """End the timers of a run that are due; tell whether that woke its program."""
+    ended = engine.records.write(lambda tx: tx.steps.end_timers(run_id))
+    if not ended:
+        left = engine.records.single(lambda tx: tx.steps.next_timer(run_id))
+        if left is not None and timedelta(0) < left <= NEAR:
+            # The message came too early by the database's clock.
+            send_later(engine, batch_of_timer(run_id, program_of(engine, run_id)), left)
+        return False
+    woke = [wake(engine, run_id, batch) for batch in ended]  # each of them
+    return any(woke)

@@ -1,0 +1,229 @@
+"""Budgets: asked before each call of a model, whether that may be made.
+
+A run may have a budget of its own, given when it was enqueued, by its flow or by a setting; child
+runs spend from it too, and may have one of their own besides. A flow and a user may have one for
+each month. What is spent is kept in meters, which the transaction charges that ends a call. Who has
+no budget is not asked and not charged.
+
+When a budget is spent, the step that wants to call a model fails for good, or the run is paused and
+the step queued again without counting the attempt. Raising the budget resumes the run; one that was
+paused by the budget of a month goes on in the next (see `months`).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound
+from flowq.core.ids import RunId
+from flowq.core.limits.budgets import (
+    IN_MONTH,
+    SPENT,
+    BudgetAction,
+    BudgetSpec,
+    dollars,
+    plain,
+    run_meter,
+    run_of_meter,
+    whole_tokens,
+)
+from flowq.core.states import TERMINAL_RUN_STATES, AttemptEnd, RunState
+from flowq.core.usage import Usage
+from flowq.engine.advance.advance import finish
+from flowq.engine.attempts.complete import lost
+from flowq.engine.attempts.outcomes import Ended, Ending, NotNow
+from flowq.engine.engine import Engine
+from flowq.engine.model.model_calls import Caller
+from flowq.engine.model.rows import Claim, Definition
+from flowq.engine.ports import Transaction
+from flowq.engine.runs.pause import pause, resume
+from flowq.engine.runtime.model_calls import Guard
+
+logger = logging.getLogger(__name__)
+
+
+class Held(NotNow):
+    """An attempt ends here, since its run was paused: no failure, and no error to catch."""
+
+    def undo(self, engine: Engine, claim: Claim) -> Ended:
+        """Queue the step again; raises `LeaseLost`."""
+        # Like any other: whoever finds it overdue parks it, or sends it if the run was resumed.
+        delay = engine.policies.resend_after
+        state = engine.records.write(lambda tx: tx.steps.put_back(claim, delay, AttemptEnd.PAUSED))
+        if state is None:
+            raise lost(claim)
+        if state is RunState.CANCELLING:
+            finish(engine, claim.run_id)
+            return Ended(Ending.CANCELLED)
+        return Ended(Ending.DENIED)
+
+
+def meters_of(engine: Engine, run_id: RunId) -> tuple[str, ...]:
+    """Return what the calls of a run are charged to; nothing, if nothing has a budget."""
+    policies, own = engine.policies, engine.definitions.get(run_id).definition
+    found = meters_of_runs(own)
+    if _of_flow(engine, own) is not None:
+        found.append(f"flow:{own.flow_name}")
+    if policies.user_budget is not None and own.user_id is not None:
+        found.append(f"user:{own.user_id}")
+    return tuple(found)
+
+
+def meters_of_runs(definition: Definition) -> list[str]:
+    """Return those of the run and of the runs above it; a child run that it starts has them too."""
+    own = [] if definition.spec.budget is None else [run_meter(definition.run_id)]
+    return [*own, *definition.spec.charged_to]
+
+
+def _ancestors(engine: Engine, definition: Definition) -> list[Definition]:
+    """Return the run whose step waits for a run, and the one above that, to the outermost."""
+    found: list[Definition] = []
+    while (parent := definition.parent) is not None:
+        place = engine.records.single(partial(_place, step_id=parent))
+        if place is None:
+            break
+        definition = engine.definitions.get(place.run_id).definition
+        found.append(definition)
+    return found
+
+
+def _place(tx: Transaction, step_id: Any) -> Any:
+    return tx.steps.node(step_id)
+
+
+def _of_flow(engine: Engine, definition: Definition) -> BudgetSpec | None:
+    return definition.spec.monthly_budget or engine.policies.flow_budget
+
+
+def guards_of(engine: Engine, meters: Sequence[str]) -> Sequence[Guard]:
+    """Return what is asked before each call of an attempt that is charged to these meters."""
+    return [*engine.model_guards, partial(check, engine)] if meters else engine.model_guards
+
+
+def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
+    """Refuse a call if a budget is spent that it would be charged to.
+
+    Raises:
+        BudgetExceeded: one is, that says `fail`.
+        Held: one is, that says `pause`; the run is paused now.
+    """
+    assert caller.run_id is not None
+    runs = [run_id for run_id in map(run_of_meter, caller.meters) if run_id is not None]
+
+    def read(tx: Transaction) -> tuple[Mapping[str, Usage], Mapping[RunId, BudgetSpec]]:
+        return tx.meters.spent(caller.meters), tx.runs.budgets(runs) if runs else {}
+
+    spent, budgets = engine.records.single(read)
+    for meter in caller.meters:
+        budget = _budget(engine, caller, meter, budgets)
+        gone = budget.spent_by(spent[meter]) if budget is not None else None
+        if budget is None or gone is None:
+            continue
+        why = f"{SPENT}: {gone} of {_whose(meter)}; {provider}:{model} was not called"
+        if budget.action is BudgetAction.FAIL:
+            raise BudgetExceeded(why, hint=_hint(meter, caller.run_id))
+        definition = engine.definitions.get(caller.run_id).definition
+        outermost = [definition, *_ancestors(engine, definition)][-1].run_id
+        pause(engine, run_of_meter(meter) or outermost, why)
+        raise Held(why)
+
+
+def _budget(
+    engine: Engine, caller: Caller, meter: str, budgets: Mapping[RunId, BudgetSpec]
+) -> BudgetSpec | None:
+    run_id = run_of_meter(meter)
+    if run_id is not None:
+        return budgets.get(run_id)
+    if meter.startswith("user:"):
+        return engine.policies.user_budget
+    assert caller.run_id is not None
+    return _of_flow(engine, engine.definitions.get(caller.run_id).definition)
+
+
+def _whose(meter: str) -> str:
+    kind, _, name = meter.partition(":")
+    return f"run {name}" if kind == "run" else f"{kind} {name!r} {IN_MONTH}"
+
+
+def _hint(meter: str, run_id: RunId) -> str:
+    kind, _, name = meter.partition(":")
+    if kind == "run":
+        return f"give more when it is enqueued; on_exceeded='pause' lets you raise it: {name}"
+    return f"raise the monthly budget of the {kind}; the run is {run_id}"
+
+
+def raise_budget(
+    engine: Engine, run_id: RunId, *, usd: Any = None, tokens: int | None = None
+) -> RunState:
+    """Raise what a run may spend in all, and resume it if it was paused since that was spent.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        usd: The new budget, in all; None leaves it.
+        tokens: Likewise.
+
+    Returns:
+        The state of the run now.
+
+    Raises:
+        RunNotFound: there is no such run.
+        InvalidInput: the run has no such budget, or one as large; or it has ended.
+    """
+    dollar, token = dollars(usd), whole_tokens(tokens)
+    if dollar is None and token is None:
+        raise InvalidInput("neither usd nor tokens are given", hint="e.g. raise_budget(usd=10)")
+
+    def work(tx: Transaction) -> tuple[RunState | None, str | None]:
+        ending = tx.runs.ending(run_id)
+        if ending is None:
+            return None, None
+        if ending.status in TERMINAL_RUN_STATES:
+            raise InvalidInput(f"run {run_id} has ended: it is {ending.status}")
+        old = tx.runs.budgets([run_id]).get(run_id) or BudgetSpec()
+        _check_raise(run_id, "usd", old.usd, dollar)
+        _check_raise(run_id, "tokens", old.tokens, token)
+        tx.runs.raise_budget(run_id, usd=dollar, tokens=token)
+        return ending.status, ending.error
+
+    state, error = engine.records.write(work)
+    if state is None:
+        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+    if state is RunState.PAUSED and (error or "").startswith(SPENT):
+        return resume(engine, run_id)
+    return state
+
+
+def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:
+    """Resume a run as `resume` does; warn if it was paused by a budget that is still spent."""
+    ending = engine.records.single(lambda tx: tx.runs.ending(run_id))
+    state = resume(engine, run_id)
+    paused = ending is not None and ending.status is RunState.PAUSED
+    if ending is not None and paused and (ending.error or "").startswith(SPENT):
+        logger.warning(
+            "run %s was paused when its budget was spent, and is paused again at its next call of "
+            "a model; to let it spend more: flowq runs raise-budget %s --usd AMOUNT",
+            run_id,
+            run_id,
+            extra={"action": "resume", "run_id": str(run_id)},
+        )
+    return state
+
+
+def _check_raise(
+    run_id: RunId, name: str, old: Decimal | int | None, new: Decimal | int | None
+) -> None:
+    if new is None:
+        return
+    if old is None:
+        raise InvalidInput(
+            f"run {run_id} has no budget in {name}",
+            hint="a budget is given when a run is enqueued: enqueue(…, budget=Budget(…))",
+        )
+    if new <= old:
+        raise InvalidInput(
+            f"the budget of run {run_id} is {plain(Decimal(old))} {name} already",
+            hint="give what it may spend in all, not what is added",
+        )

@@ -1,0 +1,144 @@
+"""Taking the result of an earlier step instead of running the same one again.
+
+A step with a cache is looked up after it was claimed and its inputs are known. The key is a digest
+of the step's name, its version and its inputs, or of what its key function makes of them; unless
+the cache is shared, of the flow's name too. A hit completes the step with the same result at no
+cost, and says in its row whose result it is and what that had cost. A miss runs the code; what it
+returns is kept just before the step is recorded as completed, so an attempt that dies in between is
+followed by one that finds its work done.
+
+Only what a step returned is kept: a failure never is. Two steps with one key that run at the same
+moment may both miss, and both run.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from hashlib import sha256
+from inspect import BoundArguments
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from flowq.core.errors import NotSerializable, Unavailable
+from flowq.core.results import Place
+from flowq.core.spec import StepSpec
+from flowq.engine.engine import Engine
+from flowq.engine.model.rows import CachedResult, Claim, Outcome
+from flowq.engine.registry.registry import StepType
+from flowq.engine.results.codecs import encode
+from flowq.engine.results.codecs.files import digest
+from flowq.engine.results.codecs.read_back import difference_of_form, told
+from flowq.engine.results.store import Stored
+
+logger = logging.getLogger(__name__)
+
+#: Changes when the making of keys does.
+_FORM: Final = 1
+
+
+def cache_key(
+    step: StepSpec,
+    step_type: StepType,
+    flow_name: str,
+    inputs: Mapping[str, Any],
+    bound: BoundArguments,
+) -> str | None:
+    """Return the key under which a step's result is kept; None if it is not.
+
+    Raises:
+        NotSerializable: an input, or what the key function returned, has no form to be compared by.
+    """
+    cache = step.cache
+    if cache is None:
+        return None
+    subject: Any = dict(inputs)
+    if step_type.cache_key is not None:
+        subject = step_type.cache_key(**_by_name(bound))
+        if subject is None:
+            return None
+    parts = {
+        "form": _FORM,
+        "step": step.name,
+        "version": cache.version,
+        "flow": None if cache.shared else flow_name,
+        "by": "function" if step_type.cache_key is not None else "inputs",
+        "of": _plain(subject, f"the cache key of {step.key}"),
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _by_name(bound: BoundArguments) -> Mapping[str, Any]:
+    """Return all arguments by their names, also those that were left out."""
+    whole = BoundArguments(bound.signature, dict(bound.arguments))
+    whole.apply_defaults()
+    return whole.arguments
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return JSON data for a value; what is none stands there as the digest of its bytes."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part, where) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part, where) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path) and not value.is_file():
+        return {"$path": str(value)}
+    if not isinstance(value, bytes | bytearray | memoryview | Path):
+        try:
+            plain = to_jsonable_python(value)
+        except PydanticSerializationError:
+            pass  # a table, an array: it has bytes of its own
+        else:
+            return _distinct(value, plain, where)
+    encoded = encode(value, where=where)
+    data = encoded.data
+    found = digest(data)[0] if isinstance(data, Path) else sha256(data).hexdigest()
+    return {f"${encoded.codec}": found}
+
+
+def _distinct(value: Any, plain: Any, where: str) -> Any:
+    """Return the JSON data of a value, if no other value of its type has the same.
+
+    Two secrets are the same stars, and would be given each other's results.
+    """
+    found = difference_of_form(value, plain)
+    if found:
+        raise NotSerializable(
+            f"{where} cannot tell values apart: {told(found)}",
+            hint="make the key of plain data: @step(cache=Cache(key=lambda …: …))",
+        )
+    return plain
+
+
+def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CachedResult, Stored] | None:
+    """Return what is kept under a key, as the result of this attempt.
+
+    Raises:
+        Unavailable: the database, or the object store, is away.
+    """
+    found = engine.records.single(lambda tx: tx.cached.find(key))
+    if found is None:
+        return None
+    if found.ref.place is Place.OBJECT:
+        if engine.results.stored_size(found.ref) != found.ref.size:
+            logger.warning("the cached object %s is gone", found.ref.key, extra={"action": "cache"})
+            return None
+        return found, Stored(found.ref)
+    if found.copy is not None and not engine.results.is_whole(found.ref, found.copy):
+        logger.warning("the cached result %s is not what was kept", found.ref.key)
+        return None
+    return found, engine.results.adopt(found.ref, found.copy, step_id=claim.id, token=claim.token)
+
+
+def keep(engine: Engine, claim: Claim, key: str, step: StepSpec, outcome: Outcome) -> None:
+    """Keep a result for others; a database that is away costs them a miss and nothing else."""
+    assert step.cache is not None
+    ttl = step.cache.ttl
+    try:
+        engine.records.single(lambda tx: tx.cached.put(key, claim, outcome, ttl))
+    except Unavailable as error:
+        logger.warning("a result is not cached: %s", error, extra={"action": "cache"})

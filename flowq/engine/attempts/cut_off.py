@@ -1,0 +1,91 @@
+"""An attempt that the task queue has ended, or will not begin: it is recorded by somebody else.
+
+A task that is revoked, that runs into a hard time limit, or that is refused before its first line
+never comes to the end that records an attempt. Whoever hears of it records that the attempt has
+failed, by the attempt's own lease. A step that no worker has begun is claimed first, so that its
+message, if there is another one, finds nothing to do.
+
+What follows is left to workers: this may happen in a process that must not open the object store.
+"""
+
+import logging
+import time
+
+from flowq.core.errors import LeaseLost, RedisUnavailable, RunUnreadable
+from flowq.core.ids import LeaseToken, StepRunId
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.attempts.complete import lost
+from flowq.engine.attempts.outages import wait_out
+from flowq.engine.attempts.outcomes import delay_after, outcome_of
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.rows import Claim
+from flowq.engine.ports import Transaction
+
+logger = logging.getLogger(__name__)
+
+
+def cut_off(engine: Engine, step_id: StepRunId, error: Exception, *, begun: bool = False) -> bool:
+    """Record that an attempt has failed which the task queue has ended, or will not begin.
+
+    Args:
+        engine: The engine.
+        step_id: The step run.
+        error: Why.
+        begun: Whether only an attempt is meant that is under way.
+
+    Returns:
+        Whether there was one to fail. A run that is paused keeps its steps as they are.
+
+    Raises:
+        DatabaseUnavailable: it could not be recorded. Nothing is lost by that: the sweeper sends
+            the step again, or its lease lapses.
+    """
+    claim = wait_out(engine, lambda _: _claim(engine, step_id, begun=begun), stop=True)
+    if claim is None:
+        return False
+    try:
+        wait_out(engine, lambda _: _fail(engine, claim, error), stop=True)
+    except LeaseLost:
+        return False  # it has ended by itself meanwhile
+    except RunUnreadable as unreadable:
+        set_aside(engine, claim.run_id, unreadable)
+    return True
+
+
+def _claim(engine: Engine, step_id: StepRunId, *, begun: bool) -> Claim | None:
+    token = LeaseToken(engine.new_id())
+
+    def take(tx: Transaction) -> Claim | None:
+        claim = tx.steps.held(step_id)
+        if claim is not None or begun:
+            return claim
+        lease, worker = engine.policies.lease, engine.worker
+        return tx.steps.claim(step_id, token=token, lease=lease, worker=worker)
+
+    return engine.records.write(take)
+
+
+def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
+    step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
+    outcome = outcome_of(step, error, {}, time.monotonic())
+    delay = delay_after(engine, claim, step.retry, error)
+    reach(FaultPoint.BEFORE_FAIL)
+    if delay is not None:
+        if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
+            raise lost(claim)
+        publish.step_retrying(engine, claim, outcome, delay)
+        return
+    if not engine.records.single(
+        lambda tx: tx.steps.fail(claim, outcome, advanced=False), once=True
+    ):
+        raise lost(claim)
+    reach(FaultPoint.AFTER_FAIL)
+    publish.step_failed(engine, claim, outcome)
+    batch = engine.records.single(lambda tx: tx.steps.batch_of(claim.id))
+    try:
+        engine.dispatcher.send_advance([batch] if batch is not None else [])
+    except RedisUnavailable as unsent:
+        # An ended batch that nobody has advanced is what the sweeper looks for.
+        logger.warning("run %s is left to the sweeper: %s", claim.run_id, unsent)

@@ -1,0 +1,239 @@
+"""Limits: how many attempts of a key may be under way, begin within a time, or use tokens in it.
+
+They are asked between the claim and the user's code, when the inputs are known that a key may name.
+An attempt that may not begin is undone: its step is queued again as if it had never been claimed,
+without a lease and out of the sweeper's sight, and waits in a line; it holds no worker, and no
+message goes round for it.
+
+    at once   whoever gives a slot back promises it to the first in the line, and sends that
+    a rate    a step that has to wait gets a turn, at a time that is known, if that is near; its
+              message comes back by then, or the sweeper's. The others wait in a line, from which
+              the sweeper gives turns.
+    tokens    what an attempt may use is reserved until it ends (see `core.limits.token_rates`). One
+              of those that have to wait comes back when there will be room; who begins or ends
+              sends as many of the others as there is room for, and so does the sweeper.
+
+A slot is tied to the lease of its attempt. So one whose worker has died is free as soon as that
+lease has lapsed and a sweeper has come by, which then also sends the next in the line. A line and a
+slot could miss each other when a step begins to wait while the last slot is freed: so each of the
+two looks for the other after its own commit.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from inspect import BoundArguments
+from typing import Final
+
+from flowq.core.errors import Unavailable
+from flowq.core.limits.slots import Limit, limit_of
+from flowq.core.limits.token_rates import Reservation
+from flowq.core.spec import StepSpec
+from flowq.core.states import RunState
+from flowq.engine.advance.advance import finish
+from flowq.engine.advance.dispatch import alone, send_again
+from flowq.engine.attempts.complete import lost
+from flowq.engine.attempts.outages import wait_out
+from flowq.engine.attempts.outcomes import Ended, Ending, NotNow
+from flowq.engine.engine import Engine
+from flowq.engine.model.rows import Claim, StepPlace
+from flowq.engine.ports import Transaction
+from flowq.engine.registry.registry import StepType
+
+logger = logging.getLogger(__name__)
+
+#: Turns of rates are given away so far ahead: a cancelled step wastes no more than that.
+_HORIZON: Final = timedelta(seconds=60)
+#: A message with a turn is sent, or kept in a worker's memory, so long before.
+_MOST_TURNS: Final = 1_000
+_MOST_PROMISES: Final = 1_000
+#: A slot that was taken a moment ago may belong to a lease that a sweeper has not seen yet.
+_RECLAIM_AFTER: Final = timedelta(seconds=10)
+_FORGET: Final = 1_000
+
+
+class Denied(NotNow):
+    """An attempt may not begin now."""
+
+    def __init__(self, limit: Limit, taken: Sequence[Limit], *, undone: bool) -> None:
+        super().__init__(limit.key)
+        self.limit = limit
+        self.taken = taken  #: Of these it had a slot for a moment.
+        self.undone = undone  #: Whether all was undone that it has written.
+
+    def undo(self, engine: Engine, claim: Claim) -> Ended:
+        """Queue the step again, and let it wait; raises `LeaseLost`."""
+        return _put_back(engine, claim, self)
+
+
+def limits_of(step: StepSpec, step_type: StepType, bound: BoundArguments) -> list[Limit]:
+    """Return the limits that an attempt meets."""
+    if not step.limits:
+        return []
+    whole = BoundArguments(bound.signature, dict(bound.arguments))
+    whole.apply_defaults()
+    arguments: Mapping[str, object] = whole.arguments
+    if step_type.model is not None and any("{model" in spec.key for spec in step.limits):
+        arguments = {"model": step_type.model(arguments), **arguments}
+    return [limit_of(spec, arguments) for spec in step.limits]
+
+
+@contextmanager
+def within(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> Iterator[None]:
+    """Hold a slot of each limit during the block.
+
+    Raises:
+        Denied: one of them has none.
+        DatabaseUnavailable: they could not be asked for.
+    """
+    if not limits:
+        yield
+        return
+
+    reserved = _enter(engine, claim, limits)
+    try:
+        yield
+    finally:
+        for limit in limits:
+            if limit.per is None:
+                _give_on(engine, claim, limit)
+        if reserved:
+            _settle(engine, reserved)
+
+
+def _enter(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> list[Reservation]:
+    """Take a slot of each limit, and reserve tokens; raises as `within`."""
+    slots = [limit for limit in limits if not limit.counts_tokens]
+    # Each of these is locked, so all take them in one order, and as late as they can.
+    rates = sorted((limit for limit in limits if limit.counts_tokens), key=lambda one: one.key)
+    at_once = not rates and len(slots) == 1 and slots[0].per is None  # then it is one statement
+
+    def work(tx: Transaction) -> list[Reservation]:
+        reserved: list[Reservation] = []
+        for number, limit in enumerate(slots):
+            if not tx.limits.take(limit, claim.id, claim.token):
+                raise Denied(limit, slots[:number], undone=not at_once)
+        for limit in rates:
+            reservation = tx.token_rates.admit(limit, claim.id)
+            if reservation is None:
+                raise Denied(limit, slots, undone=True)
+            reserved.append(reservation)
+        return reserved
+
+    run = engine.records.single if at_once else engine.records.write
+    reserved = wait_out(engine, lambda _: run(work))
+    for limit in rates:
+        _let_begin(engine, limit)
+    return reserved
+
+
+def _settle(engine: Engine, reserved: Sequence[Reservation]) -> None:
+    """Give back what an attempt has reserved, and let others begin."""
+    try:
+        engine.records.write(lambda tx: tx.token_rates.give_back(reserved))
+        for one in reserved:
+            _let_begin(engine, one.limit)
+    except Unavailable as error:
+        # It counts for the rate's time, and no longer.
+        logger.warning("tokens that were reserved are not given back: %s", error)
+
+
+def _let_begin(engine: Engine, limit: Limit) -> None:
+    """Send those that wait for a rate of tokens and have room."""
+    if engine.records.single(lambda tx: tx.limits.is_waited_for(limit)):
+        _give_turns(engine, limit)
+
+
+def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
+    """Give a slot to the next in the line."""
+    promised_for = engine.policies.resend_after
+    try:
+        place = engine.records.write(
+            lambda tx: tx.limits.hand_over(limit, claim.token, promised_for)
+        )
+        if place is not None:
+            _send(engine, [place])
+        elif engine.records.single(lambda tx: tx.limits.is_waited_for(limit)):
+            _promise(engine, limit)
+    except Unavailable as error:
+        # The attempt's lease goes with its end, and then the slot is the sweeper's to free.
+        logger.warning("a slot of %s is left to the sweeper: %s", limit.key, error)
+
+
+def _put_back(engine: Engine, claim: Claim, denied: "Denied") -> Ended:
+    limit = denied.limit
+
+    def work(tx: Transaction) -> tuple[timedelta | None, RunState]:
+        if limit.counts_tokens:
+            delay = tx.token_rates.wait(limit, claim.id, _HORIZON)
+        else:
+            if denied.undone:
+                tx.limits.make(limit)
+            delay = tx.limits.wait(limit, claim.id, _HORIZON)
+        late = None if delay is None else delay + engine.policies.resend_after
+        state = tx.steps.put_back(claim, late)
+        if state is None:
+            raise lost(claim)
+        return delay, state
+
+    delay, state = engine.records.write(work)
+    for each in (limit, *denied.taken):
+        if each.per is None and engine.records.single(partial(_has_free, limit=each)):
+            _promise(engine, each)
+    if state is RunState.CANCELLING:
+        finish(engine, claim.run_id)  # which cancels the step
+        return Ended(Ending.CANCELLED)
+    return Ended(Ending.DENIED, delay=delay)
+
+
+def _has_free(tx: Transaction, limit: Limit) -> bool:
+    return tx.limits.has_free(limit)
+
+
+def _promise(engine: Engine, limit: Limit, most: int = 1) -> int:
+    """Promise free slots to those that wait, and send them; returns how many."""
+    places: list[StepPlace] = []
+    promised_for = engine.policies.resend_after
+    while len(places) < most:
+        place = engine.records.write(lambda tx: tx.limits.promise(limit, promised_for))
+        if place is None:
+            break
+        places.append(place)
+    _send(engine, places)
+    return len(places)
+
+
+def _send(engine: Engine, places: Sequence[StepPlace]) -> None:
+    if places:
+        send_again(engine, alone(engine, places))
+
+
+def sweep_limits(engine: Engine) -> int:
+    """Free the slots of lost attempts, and send those that could begin; the sweeper's part.
+
+    Returns:
+        How many slots and steps it has moved.
+    """
+    records = engine.records
+    moved = records.single(lambda tx: tx.limits.reclaim(_RECLAIM_AFTER))
+    for limit in records.single(lambda tx: tx.limits.waited_for()):
+        if limit.per is None:
+            moved += _promise(engine, limit, _MOST_PROMISES)
+        else:
+            moved += _give_turns(engine, limit)
+    records.single(lambda tx: tx.limits.forget_ended(_FORGET))
+    records.single(lambda tx: tx.token_rates.purge(_FORGET))
+    return moved
+
+
+def _give_turns(engine: Engine, limit: Limit) -> int:
+    def work(tx: Transaction) -> list[StepPlace]:
+        if limit.counts_tokens:
+            return tx.token_rates.turns(limit, _HORIZON, _MOST_TURNS)
+        return tx.limits.turns(limit, _HORIZON, _MOST_TURNS)
+
+    places = engine.records.write(work)
+    _send(engine, places)
+    return len(places)

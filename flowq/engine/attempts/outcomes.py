@@ -1,0 +1,298 @@
+"""How an attempt ends: completed, failed, tried again, or put off because a store was away.
+
+Each end is a guarded write by the attempt's token, with what follows from it. The database may be
+away when a step has finished; then its end waits (see `outages`), and what it has made is kept.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from flowq.core.errors import (
+    BudgetExceeded,
+    DatabaseNotMigrated,
+    DatabaseRefused,
+    FetchRefused,
+    InvalidAnswer,
+    InvalidFlow,
+    InvalidInput,
+    InvalidOutput,
+    LeaseLost,
+    ModelRefused,
+    ModelUnavailable,
+    NotSerializable,
+    StepError,
+    Unavailable,
+    WouldBlock,
+)
+from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
+from flowq.core.spec import StepSpec
+from flowq.core.states import RunState, StepState
+from flowq.engine.advance.advance import Advance, Progress, advance, call_ended, finish
+from flowq.engine.advance.passing import FAILURE, PassedOn
+from flowq.engine.attempts.complete import complete, end_item, lost
+from flowq.engine.attempts.outages import has_ended, wait_out
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.events.failure_log import log_failure
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.interrupts import Interrupt
+from flowq.engine.model.rows import Claim, Outcome, StepPlace
+from flowq.engine.ports import Transaction
+from flowq.engine.results.codecs.described import described
+from flowq.engine.runtime.causes import message_of, told, type_of
+
+logger = logging.getLogger(__name__)
+
+#: Errors that another attempt cannot mend.
+_FINAL = (
+    BudgetExceeded,
+    *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
+    *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock, PassedOn),
+)
+#: What flowq itself keeps of a failure in the metadata of its row.
+_KEPT_NAMES = frozenset({"traceback", "causes", "item", FAILURE})
+#: After an outage; each further one is four times as long.
+_FIRST_DELAY = timedelta(seconds=15)
+_LONGEST_DELAY = timedelta(minutes=10)
+
+
+class Ending(StrEnum):
+    """How an attempt ended, for the worker that has to tell Celery."""
+
+    NOT_CLAIMED = "not claimed"  #: A duplicate, or the run has stopped; nothing was done.
+    COMPLETED = "completed"
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  #: Its run was cancelled, or stopped before it could start a child run.
+    GIVEN_BACK = "given back"  #: This process has to end; another worker runs the step.
+    DENIED = "denied"  #: A limit is reached: it is queued again, and nothing was counted.
+    LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
+
+
+class NotNow(Interrupt):
+    """An attempt may not begin now, or go on: it is undone, and its step waits."""
+
+    def undo(self, engine: Engine, claim: Claim) -> "Ended":
+        """Undo the attempt; raises `LeaseLost`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of an attempt."""
+
+    how: Ending
+    error: BaseException | None = None
+    delay: timedelta | None = None  #: Until the next attempt.
+
+
+def end_attempt(
+    engine: Engine,
+    claim: Claim,
+    end: Callable[[], Ended],
+    cause: BaseException | None,
+    *,
+    joined: bool,
+) -> Ended:
+    """End an attempt, though the database may be away for a while."""
+
+    def work(tries: int) -> Ended:
+        try:
+            return end()
+        except LeaseLost:
+            state = has_ended(engine, claim, joined=joined) if tries else None
+            if state is None:
+                raise
+            # When a retry is due stands in the row; a message that comes too early does nothing.
+            delay = timedelta(0) if state is StepState.RETRYING else None
+            return Ended(Ending(state), cause, delay)
+
+    return wait_out(engine, work)
+
+
+def completed(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> Ended:
+    """Complete a step and go on with its run; raises `LeaseLost`."""
+    complete(engine, claim, outcome, joined=joined)
+    return Ended(Ending.COMPLETED)
+
+
+def failed(
+    engine: Engine,
+    claim: Claim,
+    error: BaseException,
+    inputs: Mapping[str, Any],
+    started: float,
+    *,
+    joined: bool,
+) -> Ended:
+    """Record a failed attempt: another one follows, or the step has failed."""
+    reach(FaultPoint.BEFORE_FAIL)
+    step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
+    outcome = outcome_of(step, error, inputs, started)
+    delay = delay_after(engine, claim, step.retry, error)
+    if delay is not None:
+        if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
+            raise lost(claim)
+        reach(FaultPoint.AFTER_FAIL)
+        return _retrying(engine, claim, outcome, error, delay)
+
+    if claim.map_index is not None or claim.spec is not None:
+        return _failed_apart(engine, claim, step, error, outcome)
+
+    def work(transition: Advance, tx: Transaction) -> Progress:
+        if not tx.steps.fail(claim, outcome, advanced=not joined):
+            raise lost(claim)
+        transition.when_committed(partial(publish.step_failed, engine, claim, outcome))
+        log = partial(log_failure, claim, step, outcome, called=False)
+        transition.when_committed(log)
+        if not joined:
+            return transition.ended({claim.key: StepState.FAILED})
+        return transition.failed(step, outcome.error_message)
+
+    advance(engine, claim.run_id, work)
+    reach(FaultPoint.AFTER_FAIL)
+    return Ended(Ending.FAILED, error)
+
+
+def outcome_of(
+    step: StepSpec, error: BaseException, inputs: Mapping[str, Any], started: float
+) -> Outcome:
+    """Return what the row of a failed attempt says."""
+    if isinstance(error, PassedOn):
+        return error.outcome(since(started))
+    metadata: dict[str, Any] = told(error)
+    metadata |= _details(error)
+    if step.map is not None and _is_small(inputs.get(step.map.parameter)):
+        metadata["item"] = inputs[step.map.parameter]
+    return Outcome(
+        execution_time_ms=since(started),
+        error_type=type_of(error),
+        error_message=message_of(error),
+        metadata=described(metadata),
+    )
+
+
+def _details(error: BaseException) -> dict[str, Any]:
+    """Return what a `StepError` says beside its text, under names that are not flowq's own.
+
+    A subclass of the user may have set anything, or have called no `__init__`.
+    """
+    try:
+        details = getattr(error, "details", None) if isinstance(error, StepError) else None
+    except Exception as broken:  # noqa: BLE001 - a property of the user's
+        details = f"cannot be read: {type_of(broken)} was raised"
+    if not isinstance(details, Mapping):
+        return {} if details is None else {"details": details}
+    return {f"{name}_" if name in _KEPT_NAMES else name: each for name, each in details.items()}
+
+
+def _failed_apart(
+    engine: Engine, claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome
+) -> Ended:
+    """Fail a step that stops no run by itself: its map decides, or the program that called it."""
+    is_item = claim.map_index is not None
+    if not engine.records.single(
+        lambda tx: tx.steps.fail(claim, outcome, advanced=is_item), once=True
+    ):
+        raise lost(claim)
+    reach(FaultPoint.AFTER_FAIL)
+    publish.step_failed(engine, claim, outcome)
+    called = engine.definitions.get(claim.run_id).is_called(claim.key)
+    log_failure(claim, step, outcome, called=called)
+    if is_item:
+        end_item(engine, claim)
+    else:
+        call_ended(engine, StepPlace(claim.run_id, claim.key, None))
+    return Ended(Ending.FAILED, error)
+
+
+def delay_after(
+    engine: Engine, claim: Claim, policy: RetryPolicy, error: BaseException
+) -> timedelta | None:
+    """Return when a failed attempt is followed by another; None when it is not."""
+    # A bare StepError is flowq's own: what the step was given does not fit it, nor will it later.
+    if isinstance(error, _FINAL) or type(error) is StepError:
+        return None
+    return retry_delay(
+        policy,
+        attempt=claim.attempt - claim.recoveries,
+        error_types=error_type_names(error),
+        chance=engine.chance(),
+        at_least=error.retry_after if isinstance(error, ModelUnavailable) else None,
+    )
+
+
+def put_off(
+    engine: Engine, claim: Claim, error: Unavailable, started: float, *, joined: bool
+) -> Ended:
+    """Put an attempt off, since what it needs was away for longer than it could wait.
+
+    That is no failure of the step. But its code may run again, and with it whatever that costs, so
+    it counts as a recovery; the delays make the last one come about half an hour after the first.
+    """
+    if isinstance(error, DatabaseRefused | DatabaseNotMigrated):
+        # Waiting alone may not mend that: somebody has to read it.
+        extra = {"action": "put_off", "run_id": str(claim.run_id), "step": claim.key}
+        logger.error("%s of run %s is put off: %s", claim.key, claim.run_id, error, extra=extra)
+    if claim.recoveries >= engine.policies.max_recoveries:
+        return failed(engine, claim, error, {}, started, joined=joined)
+    outcome = Outcome(
+        execution_time_ms=since(started),
+        error_type=type_of(error),
+        error_message=message_of(error),
+    )
+    delay = min(_FIRST_DELAY * 4**claim.recoveries, _LONGEST_DELAY)
+    if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
+        raise lost(claim)
+    return _retrying(engine, claim, outcome, error, delay)
+
+
+def _retrying(
+    engine: Engine, claim: Claim, outcome: Outcome, error: BaseException, delay: timedelta
+) -> Ended:
+    """Tell that another attempt follows, unless the run was stopped while this one ran."""
+    state = engine.records.single(lambda tx: tx.runs.status(claim.run_id))
+    if state is not RunState.CANCELLING:
+        publish.step_retrying(engine, claim, outcome, delay)
+        return Ended(Ending.RETRYING, error, delay)
+    finish(engine, claim.run_id)  # which cancels the step
+    return Ended(Ending.CANCELLED)
+
+
+def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
+    """Record that a running step was cancelled; False when the attempt has lost its lease."""
+    outcome = Outcome(execution_time_ms=since(started))
+    if not engine.records.single(lambda tx: tx.steps.cancel(claim, outcome), once=True):
+        return False
+    logger.info("%s of run %s was cancelled", claim.key, claim.run_id, extra={"action": "cancel"})
+    try:
+        if claim.spec is not None:
+            call_ended(engine, StepPlace(claim.run_id, claim.key, None))
+        else:
+            finish(engine, claim.run_id)
+    except Unavailable as error:
+        logger.warning("run %s is left to the sweeper: %s", claim.run_id, error)
+    return True
+
+
+def end_cancelled(engine: Engine, claim: Claim, started: float) -> Ended:
+    """End an attempt as cancelled; raises `LeaseLost`."""
+    if not cancelled(engine, claim, started):
+        raise lost(claim)
+    return Ended(Ending.CANCELLED)
+
+
+def since(started: float) -> int:
+    """Return whole milliseconds since a time of `time.monotonic`."""
+    return round((time.monotonic() - started) * 1000)
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 1000)

@@ -1,0 +1,367 @@
+"""One attempt of a program: from the events that it has not seen to its next wait, or its end.
+
+The program runs in the calling thread until it waits. What it has called becomes rows of its run in
+the transaction in which its own row begins to wait, without a lease; then the calls are sent. What
+it saw gets places in an order, which every later replay repeats.
+
+    it waits             the row is waiting; an end of what it awaits queues it again
+    it has returned      its value is stored and the row completed, as a step's
+    it has raised        the row, and with it the run, fails; there is no second attempt by default
+    its run is stopping  it sees a cancel, may clean up for a while, and is cancelled
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from flowq.core.errors import StepCancelled, StepError
+from flowq.core.ids import (
+    StepRunId,
+    batch_of_calls,
+    batch_of_items,
+    batch_of_timer,
+    item_id,
+    node_id,
+)
+from flowq.core.results import NO_RESULT
+from flowq.core.spec import CallSpec, StepKind, StepSpec
+from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.engine.advance.advance import finish
+from flowq.engine.advance.child_runs import cancel_orphans
+from flowq.engine.advance.dispatch import message, program_batch, send_again, send_later
+from flowq.engine.advance.wake import NEAR
+from flowq.engine.attempts.complete import lost
+from flowq.engine.attempts.outages import wait_out
+from flowq.engine.attempts.outcomes import Ended, Ending, since
+from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.programs import NewCall, SeenCancel, Suspension
+from flowq.engine.model.rows import Batch, Claim, NewStep, Outcome
+from flowq.engine.ports import Transaction
+from flowq.engine.replay import Call, Continued, Execution, Observation, Progress, Raised
+from flowq.engine.results.store import Stored
+from flowq.engine.runs.submission import Continuation, continue_as_new
+from flowq.engine.runtime.program_cache import Live
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """How far a program has come in this attempt."""
+
+    execution: Execution
+    progress: Progress
+    observed: int
+    seen: dict[StepRunId, int]
+    cancel: SeenCancel | None  #: Seen now.
+    told: bool  #: Whether it has ever seen one.
+
+    @property
+    def given_up(self) -> dict[StepRunId, int]:
+        """Rows that it awaits no longer, with the places at which they count as seen."""
+        rows = [node_id(self.execution.run_id, key) for key in self.progress.cancelled]
+        return {row: place for place, row in enumerate(rows, start=self.observed + 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that has ended, and is to be recorded.
+
+    Attributes:
+        end: Records it; raises `LeaseLost`.
+    """
+
+    end: Callable[[], Ended]
+
+
+def run_program(engine: Engine, claim: Claim, step: StepSpec, started: float) -> Ended | Finished:
+    """Run a program until it waits or ends.
+
+    Raises:
+        LeaseLost: the attempt no longer holds its lease.
+        Exception: the program has failed, with this.
+    """
+    at = wait_out(engine, lambda _: _go_on(engine, claim, step))
+    end = at.progress.end
+    if end is None:
+        return _suspend(engine, claim, at)
+    at.execution.close()
+    if at.told:
+        if not (isinstance(end, Raised) and isinstance(end.error, asyncio.CancelledError)):
+            logger.info("%s of run %s has ended after its cancel: %s", claim.key, claim.run_id, end)
+        return Finished(partial(_cancelled, engine, claim, at, started))
+    if isinstance(end, Continued):
+        old = engine.definitions.get(claim.run_id).definition
+        following = continue_as_new(engine, flow_of(engine, step), end.inputs, old)
+        return Finished(partial(_continued, engine, claim, at, started, following))
+    if isinstance(end, Raised):
+        raise _as_failure(end.error)
+    value = end.value
+    stored = wait_out(engine, lambda _: _store(engine, claim, step, value))
+    outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
+    return Finished(partial(_completed, engine, claim, at, outcome))
+
+
+def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Step:
+    """Let a program see what it has not seen, and run until it waits."""
+    opened = open_program(engine, claim, step)
+    for row in opened.fresh:
+        if row.spec.kind in (StepKind.TIMER, StepKind.SIGNAL):
+            publish.node_ended(
+                engine,
+                claim.run_id,
+                row.spec.key,
+                row.stored.status,
+                error=row.stored.error_message,
+            )
+    execution, state = opened.live.execution, opened.state
+    try:
+        observed = state.observed
+        events: list[Observation] = []
+        cancel = None
+        if state.stopping is not None and state.cancel is None:
+            observed += 1
+            cancel = SeenCancel(observed, state.stopping, state.read_at)
+            events.append(cancelled(cancel))
+        events += observe(engine, claim, opened.fresh)
+        places = range(observed + 1, observed + 1 + len(opened.fresh))
+        seen = dict(zip([row.id for row in opened.fresh], places, strict=True))
+        execution.feed(events)
+        progress = execution.run()
+        if progress.end is None:
+            _check_length(claim, execution, engine.policies.most_calls)
+    except BaseException:
+        execution.close()
+        raise
+    told = cancel is not None or state.cancel is not None
+    return _Step(execution, progress, observed + len(seen), seen, cancel, told)
+
+
+def _as_failure(error: BaseException) -> BaseException:
+    """Return what left a program as an error that fails it."""
+    if not isinstance(error, asyncio.CancelledError | StepCancelled):
+        return error
+    failure = StepError("the program was cancelled by its own code")
+    failure.__cause__ = error
+    return failure
+
+
+def _check_length(claim: Claim, execution: Execution, most: int) -> None:
+    if execution.calls > most:
+        raise StepError(
+            f"{claim.key} has called more than {most:,} steps, all that FLOWQ_PROGRAM_CALLS allows",
+            hint="let an endless loop go on in a new run now and then: flowq.continue_as_new(…)",
+        )
+
+
+def _store(engine: Engine, claim: Claim, step: StepSpec, value: object) -> Stored:
+    reach(FaultPoint.BEFORE_RESULT)
+    stored = engine.results.store(
+        value,
+        flow_of(engine, step).returns,
+        run_id=claim.run_id,
+        step_id=claim.id,
+        token=claim.token,
+        where=claim.key,
+    )
+    reach(FaultPoint.AFTER_RESULT)
+    return stored
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+def _completed(engine: Engine, claim: Claim, at: _Step, outcome: Outcome) -> Ended:
+    reach(FaultPoint.BEFORE_COMPLETE)
+    _end(
+        engine,
+        claim,
+        at,
+        lambda tx: tx.steps.complete(claim, outcome, advanced=True),
+        tell=partial(publish.step_completed, engine, claim, outcome),
+    )
+    return Ended(Ending.COMPLETED)
+
+
+class _Paused(Exception):
+    """The run was paused."""
+
+
+def _continued(
+    engine: Engine, claim: Claim, at: _Step, started: float, following: Continuation
+) -> Ended:
+    """Complete a program that goes on in a new run, which begins in the same transaction."""
+    outcome = Outcome(result=NO_RESULT, execution_time_ms=since(started))
+
+    def write(tx: Transaction) -> bool:
+        state = tx.runs.status_kept(claim.run_id)
+        if state is RunState.PAUSED:
+            raise _Paused
+        if state is not RunState.RUNNING:
+            raise StepCancelled(f"{claim.key} goes on in no new run: its own is stopping")
+        if not tx.steps.complete(claim, outcome, advanced=True):
+            return False
+        following.insert(engine, tx)
+        return True
+
+    reach(FaultPoint.BEFORE_COMPLETE)
+    try:
+        tell = partial(publish.step_completed, engine, claim, outcome)
+        _end(engine, claim, at, write, is_single=False, tell=tell)
+    except StepCancelled:
+        return _cancelled(engine, claim, at, started)
+    except _Paused:
+        # Queued again, and replayed up to here when the run is resumed.
+        engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))
+        return Ended(Ending.GIVEN_BACK)
+    following.send(engine)
+    return Ended(Ending.COMPLETED)
+
+
+def _cancelled(engine: Engine, claim: Claim, at: _Step, started: float) -> Ended:
+    outcome = Outcome(execution_time_ms=since(started))
+    _end(engine, claim, at, lambda tx: tx.steps.cancel(claim, outcome))
+    return Ended(Ending.CANCELLED)
+
+
+def _end(
+    engine: Engine,
+    claim: Claim,
+    at: _Step,
+    write: Callable[[Transaction], bool],
+    *,
+    is_single: bool = True,
+    tell: Callable[[], None] = lambda: None,
+) -> None:
+    """End a program's row, and with it whatever nobody awaits any more."""
+    rows = list(at.given_up)
+
+    def work(tx: Transaction) -> bool:
+        ended = write(tx)
+        if ended:
+            tx.steps.give_up(claim.run_id, rows)
+        return ended
+
+    alone = is_single and not rows
+    once = engine.records.single(write, once=True) if alone else engine.records.write(work)
+    if not once:
+        raise lost(claim)
+    reach(FaultPoint.AFTER_COMPLETE)
+    tell()
+    if rows:
+        cancel_orphans(engine, claim.run_id)
+    finish(engine, claim.run_id)
+
+
+# --- waiting -------------------------------------------------------------------------------------
+
+
+def _suspend(engine: Engine, claim: Claim, at: _Step) -> Ended:
+    """Record that a program waits, and for what; then send that."""
+    run_id = claim.run_id
+    calls, batches = _new_calls(engine, claim, at)
+    given_up = at.given_up
+    alone = [node_id(run_id, key) for key in at.progress.alone]
+    observed = at.observed + len(given_up)
+    suspension = Suspension(
+        observed=observed,
+        seen=at.seen,
+        calls=calls,
+        alone={row: batch_of_calls(run_id, row, 1) for row in alone},
+        given_up=given_up,
+        cancel=at.cancel,
+        told=at.told,
+        cleanup=engine.policies.cleanup,
+        resend_after=engine.policies.resend_after,
+    )
+
+    def suspend(_: int) -> StepState:
+        state = engine.records.write(lambda tx: tx.steps.suspend(claim, suspension))
+        if state is None:
+            raise lost(claim)
+        return state
+
+    try:
+        reach(FaultPoint.BEFORE_SUSPEND)
+        state = wait_out(engine, suspend)
+    except BaseException:
+        at.execution.close()
+        raise
+    engine.live.put(run_id, Live(at.execution, observed))
+    reach(FaultPoint.AFTER_SUSPEND)
+    if given_up:
+        cancel_orphans(engine, run_id)
+    if state is StepState.QUEUED:
+        batches.append(program_batch(engine, run_id))
+    publish.calls_started(engine, run_id, calls)
+    send_again(engine, batches)
+    for call in calls:
+        if call.delay is not None and call.delay <= NEAR:
+            send_later(engine, batch_of_timer(run_id, call.id), call.delay)
+    return Ended(Ending.WAITING)
+
+
+def _new_calls(engine: Engine, claim: Claim, at: _Step) -> tuple[list[NewCall], list[Batch]]:
+    """Return the rows of new calls, and what is to be sent of them."""
+    calls = at.progress.calls
+    group_of = {key: keys for keys in at.progress.groups for key in keys}
+    first = at.execution.calls - len(calls) + 2  # the program's own place is 1
+    new = [
+        _new_call(claim, call, first + number, group_of.get(call.key, (call.key,)))
+        for number, call in enumerate(calls)
+    ]
+    return new, _batches(engine, claim, new)
+
+
+def _new_call(claim: Claim, call: Call, order: int, group: Sequence[str]) -> NewCall:
+    run_id = claim.run_id
+    row = node_id(run_id, call.key)
+    lead = node_id(run_id, group[0])
+    spec = CallSpec.model_construct(**{**dict(call.spec), "group": len(group)})
+    items = _items(spec, row, order)
+    state = StepState.QUEUED
+    if spec.kind in (StepKind.TIMER, StepKind.SIGNAL):
+        state = StepState.WAITING
+    elif spec.map is not None:
+        state = StepState.RUNNING if items else StepState.COMPLETED
+    return NewCall(
+        id=row,
+        spec=spec,
+        order=order,
+        batch=batch_of_calls(run_id, lead, len(group)),
+        state=state,
+        delay=call.delay,
+        items=items,
+        shielded=call.after_cancel,
+    )
+
+
+def _items(spec: CallSpec, node: StepRunId, order: int) -> tuple[NewStep, ...]:
+    if spec.map is None:
+        return ()
+    batch, parameter = batch_of_items(node), spec.map.parameter
+    return tuple(
+        NewStep(item_id(node, index), spec.key, spec.name, order, 0, {parameter: item}, batch)
+        for index, item in enumerate(spec.map.items)
+    )
+
+
+def _batches(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Batch]:
+    chord_from = engine.policies.chord_from
+    members: dict[str, list[NewCall]] = {}
+    batches: list[Batch] = []
+    for call in calls:
+        if call.items:
+            messages = tuple(message(claim.run_id, call.spec, i) for i in range(len(call.items)))
+            batches.append(Batch(batch_of_items(call.id), messages, len(messages) >= chord_from))
+        elif call.state is StepState.QUEUED:
+            members.setdefault(call.batch, []).append(call)
+    for group in members.values():
+        messages = tuple(message(claim.run_id, call.spec, None) for call in group)
+        batches.append(Batch(group[0].batch, messages, joined=len(messages) >= chord_from))
+    return batches

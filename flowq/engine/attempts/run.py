@@ -1,0 +1,396 @@
+"""One attempt of a step: claim, load, run, store, complete.
+
+Claiming and completing are one guarded UPDATE each, and they are the only two commits on the way of
+a step that succeeds: the claim makes a duplicate of the message harmless, the token in the
+completion makes a worker harmless that lost its lease. The result is written before the row that
+names it. A step that was sent alone advances its run in the transaction that completes it; one that
+was sent in a joined batch leaves that to the batch's chord.
+"""
+
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from inspect import BoundArguments
+from typing import Any
+
+from flowq.core.errors import (
+    DatabaseRefused,
+    FlowNotFound,
+    InvalidInput,
+    LeaseLost,
+    NondeterminismError,
+    RunNotFound,
+    RunUnreadable,
+    StepCancelled,
+    Unavailable,
+)
+from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempotency_key
+from flowq.core.limits.slots import Limit
+from flowq.core.references import references, resolve
+from flowq.core.spec import StepKind, StepSpec
+from flowq.core.states import AttemptEnd, RunState
+from flowq.engine.advance.passing import bind, refuse_failure
+from flowq.engine.advance.resolve import lookup
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.attempts.budgets import guards_of, meters_of, meters_of_runs
+from flowq.engine.attempts.caching import cache_key, keep, look_up
+from flowq.engine.attempts.complete import lost
+from flowq.engine.attempts.handback import Stopped, give_back
+from flowq.engine.attempts.limits import limits_of, within
+from flowq.engine.attempts.outages import wait_out
+from flowq.engine.attempts.outcomes import (
+    Ended,
+    Ending,
+    NotNow,
+    cancelled,
+    completed,
+    end_attempt,
+    end_cancelled,
+    failed,
+    put_off,
+    since,
+)
+from flowq.engine.attempts.program import run_program
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.interrupts import interrupt_in
+from flowq.engine.model.model_calls import Caller
+from flowq.engine.model.rows import Claim, Outcome
+from flowq.engine.ports import Transaction
+from flowq.engine.registry.registry import StepType
+from flowq.engine.results.codecs import local_files
+from flowq.engine.results.store import Stored
+from flowq.engine.runs.pause import pause
+from flowq.engine.runs.submission import submit
+from flowq.engine.runtime.context import StepContext
+from flowq.engine.runtime.execution import Attempt
+from flowq.engine.runtime.model_calls import ModelCalls
+
+logger = logging.getLogger(__name__)
+
+
+class _Paused(BaseException):
+    """A step finds its run paused when it is about to start a child run."""
+
+
+def run_attempt(
+    engine: Engine, step_id: StepRunId, run_id: RunId | None = None, *, joined: bool
+) -> Ended:
+    """Run one attempt of a step, if there is one to run.
+
+    Args:
+        engine: The engine.
+        step_id: The step run.
+        run_id: Its run, when the message says so: then its inputs are read in the claim's round
+            trip.
+        joined: Whether a chord advances the run when the whole batch has ended.
+    """
+    try:
+        claim = _claim(engine, step_id, run_id)
+        if claim is None:
+            return Ended(Ending.NOT_CLAIMED)
+        return _run_claimed(engine, claim, joined=joined)
+    except RunUnreadable as error:
+        place = engine.records.single(lambda tx: tx.steps.node(step_id))
+        if place is not None:
+            set_aside(engine, place.run_id, error)
+        return Ended(Ending.NOT_CLAIMED)
+
+
+def _run_claimed(engine: Engine, claim: Claim, *, joined: bool) -> Ended:
+    """Run an attempt that was claimed, under its lease."""
+    started = time.monotonic()
+    attempt = Attempt(partial(cancelled, engine, claim, started))
+    try:
+        with engine.leases.hold(claim.token, attempt), local_files():
+            return _run(engine, claim, attempt, started, joined=joined)
+    except Stopped:
+        return Ended(Ending.GIVEN_BACK)
+    except LeaseLost as error:
+        if attempt.cancel_seen.is_set():  # the heartbeat has recorded it
+            return Ended(Ending.CANCELLED, error)
+        if engine.leases.stopping:
+            return Ended(Ending.GIVEN_BACK, error)
+        logger.warning("%s: %s", claim.key, error, extra={"action": "lease_lost"})
+        return Ended(Ending.LOST, error)
+    finally:
+        engine.requests.forget(claim.token)
+
+
+def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, joined: bool) -> Ended:
+    """Run an attempt that was claimed.
+
+    Raises:
+        LeaseLost: it holds its lease no longer and counts for nothing.
+    """
+    inputs: dict[str, Any] = {}
+    end: Callable[[], Ended]
+    cause: BaseException | None = None
+    try:
+        step, inputs = wait_out(engine, lambda _: _load(engine, claim))
+        if not step.limits:  # else it may have to wait
+            publish.step_started(engine, claim)
+        if engine.leases.stopping:
+            give_back(engine, [claim.token])
+            return Ended(Ending.GIVEN_BACK)
+        if step.kind is StepKind.FLOW:
+            return _start_child(engine, claim, step, inputs)
+        if step.kind is StepKind.PROGRAM:
+            finished = run_program(engine, claim, step, started)
+            if isinstance(finished, Ended):
+                return finished
+            end = finished.end
+        else:
+            outcome = _outcome(engine, claim, attempt, step, inputs=inputs, started=started)
+            end = partial(completed, engine, claim, outcome, joined=joined)
+    except LeaseLost:
+        raise
+    except StepCancelled:
+        end = partial(end_cancelled, engine, claim, started)
+    except BaseException as error:  # noqa: BLE001 - whatever the step raised is its failure
+        cause = error
+        end = _after_error(engine, claim, error, inputs, started, joined=joined)
+    # What goes wrong from here on is flowq's trouble, not the step's failure.
+    try:
+        return end_attempt(engine, claim, end, cause, joined=joined)
+    except DatabaseRefused as error:
+        end = partial(put_off, engine, claim, error, started, joined=joined)
+        return end_attempt(engine, claim, end, error, joined=joined)
+
+
+def _outcome(
+    engine: Engine,
+    claim: Claim,
+    attempt: Attempt,
+    step: StepSpec,
+    *,
+    inputs: Mapping[str, Any],
+    started: float,
+) -> Outcome:
+    """Return what an attempt leaves: the result of its code, or the cached one of another step."""
+    step_type = engine.registry.step(step.name)
+    bound = bind(claim, step_type, step, inputs)
+    flow_name = engine.definitions.get(claim.run_id).definition.flow_name
+    key = cache_key(step, step_type, flow_name, inputs, bound)
+    if key is not None:
+        hit = wait_out(engine, lambda _: look_up(engine, claim, key))
+        if hit is not None:
+            found, stored = hit
+            return Outcome(stored.ref, stored.copy, execution_time_ms=since(started), hit=found)
+    limits = limits_of(step, step_type, bound)
+    with within(engine, claim, limits):
+        if step.limits:
+            publish.step_started(engine, claim)
+        reach(FaultPoint.BEFORE_CODE)
+        calls = _model_calls(engine, claim, step, limits)
+        context = _context(engine, attempt, step_type, claim, calls)
+        value = _call(attempt, step_type, context, step, bound)
+        reach(FaultPoint.AFTER_CODE)
+    stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
+    attempt.raise_if_cancelled()
+    outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
+    if key is not None:
+        keep(engine, claim, key, step, outcome)
+    return outcome
+
+
+def _after_error(
+    engine: Engine,
+    claim: Claim,
+    error: BaseException,
+    inputs: Mapping[str, Any],
+    started: float,
+    *,
+    joined: bool,
+) -> Callable[[], Ended]:
+    """Return what records that an attempt has come to an error.
+
+    Raises:
+        Interrupt: it was no error, and nothing is to be recorded.
+    """
+    interrupt = interrupt_in(error)
+    if isinstance(interrupt, NotNow):
+        return partial(interrupt.undo, engine, claim)
+    if interrupt is not None:
+        raise interrupt
+    if isinstance(error, NondeterminismError):
+        return partial(_parked, engine, claim, error, started)
+    if isinstance(error, Unavailable):
+        return partial(put_off, engine, claim, error, started, joined=joined)
+    return partial(failed, engine, claim, error, inputs, started, joined=joined)
+
+
+def _parked(engine: Engine, claim: Claim, error: NondeterminismError, started: float) -> Ended:
+    """Pause the run of a program that does not fit its record: with the old code it goes on."""
+    if pause(engine, claim.run_id, error.message) is not RunState.PAUSED:
+        return failed(engine, claim, error, {}, started, joined=False)
+    if not engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED)):
+        raise lost(claim)
+    return Ended(Ending.WAITING)
+
+
+def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:
+    """Return a step and what it is called with."""
+    step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
+    arguments = {**step.arguments, **(claim.inputs if claim.map_index is not None else {})}
+    find = lookup(engine, claim.run_id, references(arguments), claim.rows)
+    return step, {name: resolve(value, find) for name, value in arguments.items()}
+
+
+def _store(engine: Engine, claim: Claim, step_type: StepType, value: Any) -> Stored:
+    reach(FaultPoint.BEFORE_RESULT)
+    stored = engine.results.store(
+        value,
+        step_type.returns,
+        run_id=claim.run_id,
+        step_id=claim.id,
+        token=claim.token,
+        where=claim.key,
+    )
+    reach(FaultPoint.AFTER_RESULT)
+    return stored
+
+
+def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | None:
+    """Take an attempt of a step and read what it needs; None when there is none to take.
+
+    A worker that cannot reach the database waits here, instead of emptying the queue in vain.
+    """
+    token = LeaseToken(engine.new_id())
+
+    def work(tries: int) -> Claim | None:
+        if tries:
+            # The claim whose answer was lost may have been made, and nobody would know of it.
+            engine.records.write(lambda tx: tx.steps.give_back([token]))
+        reach(FaultPoint.BEFORE_CLAIM)
+        reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
+        claim = engine.records.single(
+            lambda tx: tx.steps.claim(
+                step_id,
+                token=token,
+                lease=engine.policies.lease,
+                worker=engine.worker,
+                reads=reads,
+            ),
+            once=True,
+        )
+        reach(FaultPoint.AFTER_CLAIM)
+        return claim
+
+    try:
+        return wait_out(engine, work, stop=True)
+    except RunNotFound:
+        return None  # deleted since it was sent
+
+
+def _call(
+    attempt: Attempt,
+    step_type: StepType,
+    context: StepContext,
+    step: StepSpec,
+    bound: BoundArguments,
+) -> Any:
+    """Call the user's function."""
+    call = attempt.call_async if step_type.is_async else attempt.call_sync
+    value = call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
+    if not inspect.isawaitable(value):
+        return value
+    # A decorator has hidden that it is async; nothing of it has run yet.
+    return attempt.call_async(_awaited, (value,), {}, context, step.timeout)
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+def _context(
+    engine: Engine, attempt: Attempt, step_type: StepType, claim: Claim, calls: ModelCalls
+) -> StepContext:
+    extra = {"run_id": str(claim.run_id), "step": claim.key, "attempt": claim.attempt}
+    return StepContext(
+        claim.run_id,
+        claim.id,
+        claim.key,
+        claim.map_index,
+        claim.attempt,
+        idempotency_key(claim.id),
+        logging.LoggerAdapter(logging.getLogger(step_type.name), extra),
+        attempt.cancel_seen,
+        calls,
+        publish.streams(engine, claim),
+    )
+
+
+def _model_calls(
+    engine: Engine, claim: Claim, step: StepSpec, limits: Sequence[Limit]
+) -> ModelCalls:
+    """Return what records the calls of models that an attempt makes."""
+    run = engine.definitions.get(claim.run_id).definition
+    meters = meters_of(engine, claim.run_id)
+    caller = Caller(
+        claim.run_id,
+        claim.id,
+        claim.token,
+        claim.attempt,
+        step.name,
+        run.flow_name,
+        run.user_id,
+        meters,
+        tuple(limit for limit in limits if limit.counts_tokens),
+    )
+    return ModelCalls(
+        engine.requests,
+        engine.new_id,
+        caller,
+        guards_of(engine, meters),
+        lambda: engine.results.objects,
+        engine.policies.unknown_cost,
+    )
+
+
+def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]) -> Ended:
+    """Start the child run of a step, which then waits for it without holding a worker."""
+    flow = engine.registry.flows.get(step.name)
+    if flow is None:
+        raise FlowNotFound(
+            f"flow {step.name!r} is not defined on this worker",
+            hint="start workers with the module that defines it",
+        )
+
+    def wait(tx: Transaction) -> None:
+        # In the transaction that inserts the child: one that ends at once finds its parent waiting,
+        # and a child that is refused leaves its parent running, to fail. The run is locked before
+        # the step, as a cancel and a pause do it.
+        state = tx.runs.status_kept(claim.run_id)
+        if state is RunState.PAUSED:
+            raise _Paused
+        if state is not RunState.RUNNING:
+            raise StepCancelled(f"{claim.key} starts no child run: its own run is stopping")
+        if not tx.steps.wait(claim):
+            raise lost(claim)
+
+    try:
+        # Child runs have the user of their parent, and spend what it may spend.
+        own = engine.definitions.get(claim.run_id).definition
+        submit(
+            engine,
+            flow,
+            inputs,
+            parent=claim.id,
+            run_id=child_run_id(claim.id),
+            before=wait,
+            charged_to=tuple(meters_of_runs(own)),
+            stored=True,
+            user_id=own.user_id,
+        )
+    except InvalidInput:
+        refuse_failure(step, inputs)
+        raise
+    except _Paused:
+        # Queued again as if it had not begun, and sent when the run is resumed.
+        engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))
+        return Ended(Ending.GIVEN_BACK)
+    return Ended(Ending.WAITING)

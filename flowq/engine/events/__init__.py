@@ -1,0 +1,1 @@
+"""Events of runs: published, followed, and rebuilt from rows."""

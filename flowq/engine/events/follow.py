@@ -1,0 +1,328 @@
+"""Reading the events of a run: from its stream, and from its rows whatever the stream lacks.
+
+A reader looks at the rows when it cannot trust the stream: when that is gone, or was cut, or says
+itself that something is missing; when Redis was away; and now and then while nothing comes. It
+compares the rows with what it has told, never with a time or a number: a row that is committed late
+is found like any other. A run ends for its readers when its row says so, and all has been told.
+
+An event's id is where to go on after it:
+
+    start                    the first event
+    <entry>.<n>[.<k>]        the n-th event of an entry of the stream, and what followed from it
+    end.<n>[.<k>]            the n-th of what the rows of an ended run say, and what followed
+    end                      the last event
+
+A reader that went on in a stream that is not there any more, or never was all there, is told
+everything again, from WORKFLOW_STARTED on: it is never left with a gap.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+from flowq.core.errors import (
+    InvalidInput,
+    RedisUnavailable,
+    RunNotFound,
+    Unavailable,
+)
+from flowq.core.events import EndEvent, Event, WorkflowStarted
+from flowq.core.feed import Feed
+from flowq.core.ids import RunId
+from flowq.core.states import TERMINAL_RUN_STATES
+from flowq.engine.engine import Engine
+from flowq.engine.events.rebuild import begin, end, history
+from flowq.engine.model.rows import RunView
+from flowq.engine.ports import Entry, Page
+from flowq.engine.waits.explain import timed_out
+
+_Place: TypeAlias = tuple[int, int, int, int]
+
+_START: Final[_Place] = (0, 0, 0, 0)
+_LAST: Final = 2**64
+_END: Final[_Place] = (_LAST, _LAST, 0, 0)
+_ENTRY: Final = re.compile(r"(\d{1,19})-(\d{1,19})\.(\d{1,9})(?:\.(\d{1,9}))?")
+_AT_END: Final = re.compile(r"end\.(\d{1,9})(?:\.(\d{1,9}))?")
+
+#: Seconds for which one read of the stream waits.
+_WAIT: Final = 1.0
+#: Seconds in which another process tells what it has to: see the adapter's interval.
+_LATE: Final = 0.6
+#: So old a run has been told of, if it ever was.
+_NEW: Final = timedelta(seconds=5)
+#: Seconds of silence after which a reader looks at the rows; twice as long each time, up to the
+#: second.
+_SILENCE: Final = (2.0, 60.0)
+#: The same while Redis is away.
+_AWAY: Final = (0.5, 5.0)
+
+
+def follow(
+    engine: Engine,
+    run_id: RunId,
+    *,
+    after: str | None = None,
+    timeout: float | None = None,
+    wait: bool = True,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Tell what happens in a run until it has ended.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        after: Id of the event to go on after.
+        timeout: Seconds.
+        wait: Whether to wait for what has not happened yet.
+        stopped: Asked about once a second: whether to leave.
+
+    Raises:
+        RunNotFound: there is no such run.
+        InvalidInput: `after` is no id of an event.
+        DatabaseUnavailable: the run cannot be read at the beginning.
+        ResultTimeout: it did not end in time. The run goes on.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    reader = _Reader(engine, run_id, None if after is None else _place(after))
+    yield from reader.begin()
+    while not reader.ended and not stopped():
+        left = _WAIT if deadline is None else min(_WAIT, deadline - time.monotonic())
+        if not wait:
+            yield from reader.what_is_there()
+            break
+        if left <= 0:
+            assert timeout is not None
+            raise timed_out(engine, run_id, "has not ended", timeout)
+        yield from reader.next(left)
+    if reader.ended:
+        yield from reader.end()
+
+
+def _place(text: str) -> _Place:
+    """Return what an id stands for.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if text == "start":
+        return _START
+    if text == "end":
+        return _END
+    if found := _ENTRY.fullmatch(text):
+        return int(found[1]), int(found[2]), int(found[3]), int(found[4] or 0)
+    if found := _AT_END.fullmatch(text):
+        return _LAST, int(found[1]), int(found[2] or 0), 0
+    raise InvalidInput(
+        f"{text!r} is not the id of an event", hint="give the `id` of an event of the same run"
+    )
+
+
+class _Reader:
+    """One reader of one run.
+
+    Attributes:
+        ended: Whether the run has ended; what is left to tell is told by `end`.
+    """
+
+    def __init__(self, engine: Engine, run_id: RunId, skip: _Place | None) -> None:
+        self.ended = False
+        self._engine = engine
+        self._run_id = run_id
+        self._skip = skip  #: Where the reader has been before.
+        self._last: str | None = None  #: The newest entry that was read.
+        self._here = _START, "start"
+        self._doubt = False  #: Whether the rows may know of something that was not told.
+        self._pauses = _Pauses(_SILENCE)
+        self._outage = _Pauses(_AWAY)
+        self._nodes = engine.definitions.shown(run_id).graph.order
+        self._feed = Feed(run_id, self._nodes.keys())
+
+    # --- in turn ---------------------------------------------------------------------------------
+
+    def begin(self) -> Iterator[Event]:
+        """Tell the first event, and what can only be learned from the rows."""
+        run = self._run()
+        self.ended = run.status in TERMINAL_RUN_STATES
+        page = self._first(run)
+        whole = _is_whole(page)
+        if self._skip is not None and not self._goes_on(whole=whole):
+            self._skip = None
+        yield from self._tell(begin(run, len(self._nodes)), *self._here)
+        if not whole and not self.ended:
+            yield from self._compare()
+        yield from self._take(page)
+
+    def next(self, wait: float) -> Iterator[Event]:
+        """Tell what comes within some seconds."""
+        try:
+            page = self._engine.events.read(self._run_id, self._last, wait)
+        except RedisUnavailable:
+            self._doubt = True
+            time.sleep(min(wait, self._outage.first))
+            if self._outage.over():
+                yield from self._compare()
+            return
+        self._outage.reset()
+        if not page.whole:
+            # Gone, or cut: what is there now is read from its beginning.
+            self._doubt, self._last = True, None
+            page = self._read()
+        yield from self._take(page)
+        if page.entries:
+            self._pauses.reset()
+        # Not while it goes over what the reader has been told: that is no news.
+        caught_up = self._skip is None or self._here[0] > self._skip or not page.entries
+        if caught_up and (self._doubt or self._pauses.over()):
+            yield from self._compare()
+
+    def what_is_there(self) -> Iterator[Event]:
+        """Tell what has happened up to now."""
+        while (page := self._read()).entries:
+            yield from self._take(page)
+        yield from self._compare()
+
+    def end(self) -> Iterator[Event]:
+        """Tell what is left of a run that has ended."""
+        run = self._run()
+        moment = run.completed_at or run.created_at
+        is_new = self._engine.events.now() - moment < _NEW
+        late = time.monotonic() + (_LATE if is_new and self._last is not None else 0)
+        while self._feed.done != run.done:
+            # Another process may have something to tell yet that happened before the end.
+            page = self._read(max(0.0, late - time.monotonic()))
+            yield from self._take(page)
+            if not page.entries:
+                break
+        if self._feed.done != run.done:
+            yield from self._tell_rest(run, moment)
+        yield from self._tell(end(run), _END, "end")
+
+    # --- the stream ------------------------------------------------------------------------------
+
+    def _first(self, run: RunView) -> Page:
+        """Read the beginning of the stream; that of a run that was started just now may be late."""
+        page = self._read()
+        late = time.monotonic() + _LATE
+        is_new = not self.ended and self._engine.events.now() - run.created_at < _NEW
+        while is_new and not _is_whole(page) and not self._doubt and time.monotonic() < late:
+            time.sleep(_LATE / 6)
+            page = self._read()
+        return page
+
+    def _read(self, wait: float = 0) -> Page:
+        try:
+            return self._engine.events.read(self._run_id, self._last, wait)
+        except RedisUnavailable:
+            self._doubt = True
+            return Page(())
+
+    def _goes_on(self, *, whole: bool) -> bool:
+        """Tell whether what the reader has been told before can be known."""
+        assert self._skip is not None
+        if self._skip == _START:
+            return True
+        if self._skip[0] == _LAST:
+            return self.ended
+        if not whole:
+            return False
+        try:
+            entry = f"{self._skip[0]}-{self._skip[1]}"
+            return self._engine.events.read(self._run_id, entry).whole
+        except RedisUnavailable:
+            return False
+
+    def _take(self, page: Page) -> Iterator[Event]:
+        for entry in page.entries:
+            yield from self._take_entry(entry)
+
+    def _take_entry(self, entry: Entry) -> Iterator[Event]:
+        self._last = entry.id
+        self._doubt = self._doubt or entry.lost
+        first, second = (int(part) for part in entry.id.split("-"))
+        for number, event in enumerate(entry.events):
+            self.ended = self.ended or isinstance(event, EndEvent)
+            for follows, told in enumerate(self._feed.take(event)):
+                text = f"{entry.id}.{number}" + (f".{follows}" if follows else "")
+                yield from self._tell(told, (first, second, number, follows), text)
+        number = len(entry.events)
+        self._here = (first, second, number, 0), f"{entry.id}.{number}"
+        if entry.events and (progress := self._feed.progress(entry.events[-1].timestamp)):
+            yield from self._tell(progress, *self._here)
+
+    # --- the rows --------------------------------------------------------------------------------
+
+    def _run(self) -> RunView:
+        run = self._engine.records.single(lambda tx: tx.runs.head(self._run_id))
+        if run is None:
+            raise RunNotFound(f"there is no run {self._run_id}", hint="flowq runs ls")
+        return run
+
+    def _compare(self) -> Iterator[Event]:
+        """Tell what the rows know and nobody has told."""
+        try:
+            run = self._run()
+            marks = self._engine.records.single(lambda tx: tx.steps.marks(self._run_id))
+        except Unavailable:
+            return  # in doubt still
+        self._doubt = False
+        if run.status in TERMINAL_RUN_STATES:
+            self.ended = True  # then all of it is told with numbers
+            return
+        text, moment = self._here[1], run.created_at
+        for event in history(run, marks):
+            moment = event.timestamp
+            yield from (_read_as(told, text, rebuilt=True) for told in self._feed.take(event))
+        if progress := self._feed.progress(moment):
+            yield _read_as(progress, text, rebuilt=True)
+
+    def _tell_rest(self, run: RunView, moment: datetime) -> Iterator[Event]:
+        """Tell what the rows of an ended run know and nobody has told."""
+        marks = self._engine.records.single(lambda tx: tx.steps.marks(self._run_id))
+        number = 0
+        for number, event in enumerate(history(run, marks), start=1):
+            for follows, told in enumerate(self._feed.take(event)):
+                text = f"end.{number}" + (f".{follows}" if follows else "")
+                yield from self._tell(told, (_LAST, number, follows, 0), text, rebuilt=True)
+        number += 1
+        if progress := self._feed.progress(moment):
+            yield from self._tell(progress, (_LAST, number, 0, 0), f"end.{number}", rebuilt=True)
+
+    # --- out -------------------------------------------------------------------------------------
+
+    def _tell(
+        self, event: Event, place: _Place, text: str, *, rebuilt: bool = False
+    ) -> Iterator[Event]:
+        if self._skip is None or place > self._skip:
+            yield _read_as(event, text, rebuilt=rebuilt)
+
+
+class _Pauses:
+    """Says when it is time to look again: later each time."""
+
+    def __init__(self, seconds: tuple[float, float]) -> None:
+        self.first, self._longest = seconds
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._pause = self.first
+        self._at = time.monotonic() + self._pause
+
+    def over(self) -> bool:
+        """Tell whether a pause is over; then the next one begins."""
+        if time.monotonic() < self._at:
+            return False
+        self._pause = min(2 * self._pause, self._longest)
+        self._at = time.monotonic() + self._pause
+        return True
+
+
+def _read_as(event: Event, text: str, *, rebuilt: bool) -> Event:
+    return event.model_copy(update={"id": text, "rebuilt": rebuilt})
+
+
+def _is_whole(page: Page) -> bool:
+    """Tell whether the beginning of the stream is that of the run."""
+    return any(isinstance(one, WorkflowStarted) for entry in page.entries for one in entry.events)

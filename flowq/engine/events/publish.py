@@ -1,0 +1,217 @@
+"""What the engine tells those who look on, once it is committed.
+
+Nothing here can fail or wait: an event goes into a queue of this process and out a moment later
+(see `flowq.core.events`). With FLOWQ_EVENTS=0 only the end of a run goes out, since `run.wait()`
+hears it.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from flowq.core.events import (
+    BatchStarted,
+    EndEvent,
+    Event,
+    StepCompleted,
+    StepFailed,
+    StepRetrying,
+    StepSkipped,
+    StepStarted,
+    StreamEvent,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowError,
+    WorkflowStarted,
+)
+from flowq.core.ids import BatchId, BatchKind, RunId, StepRunId, batch_of_items, parse_batch
+from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
+from flowq.engine.engine import Engine
+from flowq.engine.model.programs import NewCall
+from flowq.engine.model.rows import Batch, Claim, Definition, Outcome
+from flowq.engine.model.sweeps import Lapsed
+from flowq.engine.runtime.text_stream import Streams
+
+_ENDS: Final[Mapping[RunState, type[EndEvent]]] = {
+    RunState.COMPLETED: WorkflowCompleted,
+    RunState.FAILED: WorkflowError,
+    RunState.CANCELLED: WorkflowCancelled,
+}
+_LOST_WORKER = "the worker fell silent"
+
+
+def run_started(engine: Engine, definition: Definition) -> None:
+    """Tell that a run is recorded."""
+    if engine.policies.events:
+        total = len(definition.spec.steps)
+        _publish(
+            engine,
+            WorkflowStarted,
+            definition.run_id,
+            flow_name=definition.flow_name,
+            total_steps=total,
+        )
+
+
+def run_ended(engine: Engine, definition: Definition, state: RunState) -> None:
+    """Tell that a run has ended; why, and what it cost, its readers find in its row."""
+    _publish(engine, _ENDS[state], definition.run_id, flow_name=definition.flow_name)
+
+
+def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:
+    """Tell that steps are queued."""
+    if not engine.policies.events:
+        return
+    for batch in batches:
+        first, count = batch.messages[0], len(batch.messages)
+        if parse_batch(batch.id)[0] is BatchKind.ITEMS:
+            steps: tuple[str, ...] = (first.label.rpartition("[")[0],)
+            _publish(engine, BatchStarted, first.run_id, batch=batch.id, steps=steps, items=count)
+        else:
+            steps = tuple([message.label for message in batch.messages])
+            _publish(engine, BatchStarted, first.run_id, batch=batch.id, steps=steps)
+
+
+def calls_started(engine: Engine, run_id: RunId, calls: Sequence[NewCall]) -> None:
+    """Tell what a program has called; timers and signals too, which nobody is sent."""
+    if not engine.policies.events:
+        return
+    groups: dict[BatchId, list[str]] = {}
+    for call in calls:
+        key = call.spec.key
+        if call.spec.map is None:
+            groups.setdefault(call.batch, []).append(key)
+            continue
+        if call.items:
+            items, batch = len(call.items), batch_of_items(call.id)
+            _publish(engine, BatchStarted, run_id, batch=batch, steps=(key,), items=items)
+        else:
+            _publish(engine, StepCompleted, run_id, step=key, items=0)
+    for batch, keys in groups.items():
+        _publish(engine, BatchStarted, run_id, batch=batch, steps=tuple(keys))
+
+
+def step_started(engine: Engine, claim: Claim) -> None:
+    """Tell that an attempt has begun."""
+    if engine.policies.events:
+        _of_claim(engine, StepStarted, claim, worker=engine.worker)
+
+
+def step_completed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+    """Tell that a step has completed."""
+    if engine.policies.events:
+        _of_claim(engine, StepCompleted, claim, **_used(engine, claim, outcome))
+
+
+def step_failed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+    """Tell that a step has failed for good."""
+    if engine.policies.events:
+        _of_claim(
+            engine,
+            StepFailed,
+            claim,
+            error_type=outcome.error_type,
+            error_message=outcome.error_message,
+            **_used(engine, claim, outcome),
+        )
+
+
+def step_retrying(engine: Engine, claim: Claim, outcome: Outcome, delay: timedelta) -> None:
+    """Tell that another attempt follows one that has failed."""
+    if engine.policies.events:
+        _of_claim(
+            engine,
+            StepRetrying,
+            claim,
+            error_type=outcome.error_type,
+            error_message=outcome.error_message,
+            delay=delay.total_seconds(),
+            **_used(engine, claim, outcome),
+        )
+
+
+def worker_lost(engine: Engine, lapsed: Lapsed) -> None:
+    """Tell that an attempt has ended with its worker."""
+    if engine.policies.events:
+        kind, place = StepFailed if lapsed.failed else StepRetrying, lapsed.place
+        _publish(
+            engine,
+            kind,
+            place.run_id,
+            step=place.key,
+            index=place.map_index,
+            attempt=lapsed.attempt,
+            error_type="WorkerLost",
+            error_message=_LOST_WORKER,
+            **_usage(lapsed.used),
+        )
+
+
+def node_ended(
+    engine: Engine,
+    run_id: RunId,
+    key: str,
+    state: StepState,
+    *,
+    error: str | None = None,
+    items: int | None = None,
+) -> None:
+    """Tell that a node has ended that has no attempt of its own.
+
+    Cancelled ones are not told of: their run says that it was cancelled.
+    """
+    if not engine.policies.events:
+        return
+    if state is StepState.SKIPPED:
+        _publish(engine, StepSkipped, run_id, step=key)
+    elif state is StepState.COMPLETED:
+        _publish(engine, StepCompleted, run_id, step=key, items=items)
+    elif state is StepState.FAILED:
+        _publish(engine, StepFailed, run_id, step=key, error_message=error, items=items)
+
+
+def parent_ended(engine: Engine, parent: StepRunId, state: StepState, outcome: Outcome) -> None:
+    """Tell that a step has ended which waited for a child run."""
+    if not engine.policies.events:
+        return
+    place = engine.records.single(lambda tx: tx.steps.node(parent))
+    if place is not None:
+        node_ended(engine, place.run_id, place.key, state, error=outcome.error_message)
+
+
+def streams(engine: Engine, claim: Claim) -> Streams:
+    """Return what an attempt puts its text out through."""
+    return Streams(partial(_stream, engine, claim)) if engine.policies.events else Streams()
+
+
+def _stream(engine: Engine, claim: Claim, kind: type[StreamEvent], **fields: Any) -> None:
+    _of_claim(engine, kind, claim, **fields)
+
+
+def _used(engine: Engine, claim: Claim, outcome: Outcome) -> Mapping[str, Any]:
+    """Return what a step has used, as its row says it now: in this attempt and the ones before."""
+    took = claim.execution_time_ms + outcome.execution_time_ms
+    used = claim.used + engine.requests.used_by(claim.token)
+    return {"execution_time_ms": took, **_usage(used)}
+
+
+def _usage(used: Usage) -> Mapping[str, Any]:
+    return {"tokens": used.tokens, "cost": used.cost, "unpriced_calls": used.unpriced}
+
+
+def _of_claim(engine: Engine, kind: type[Event], claim: Claim, **fields: Any) -> None:
+    _publish(
+        engine,
+        kind,
+        claim.run_id,
+        step=claim.key,
+        index=claim.map_index,
+        attempt=claim.attempt,
+        **fields,
+    )
+
+
+def _publish(engine: Engine, kind: type[Event], run_id: RunId, **fields: Any) -> None:
+    engine.events.publish(kind, run_id, **fields)

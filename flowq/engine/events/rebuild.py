@@ -1,0 +1,118 @@
+"""The events of a run, made from its rows.
+
+Rows keep how each step run stands, not all that has happened to it: of attempts that were put off
+only the last is known, and of text that was streamed nothing. Of a run that has ended the same
+events come in the same order each time, so their numbers say where a reader goes on.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from flowq.core.events import (
+    BatchStarted,
+    EndEvent,
+    Event,
+    StepCompleted,
+    StepFailed,
+    StepRetrying,
+    StepSkipped,
+    StepStarted,
+    WorkflowCancelled,
+    WorkflowCompleted,
+    WorkflowError,
+    WorkflowStarted,
+)
+from flowq.core.ids import BatchId
+from flowq.core.states import RunState, StepState
+from flowq.engine.model.rows import RunView, StepMark
+
+
+def begin(run: RunView, steps: int) -> WorkflowStarted:
+    """Return the first event of a run whose flow has so many steps."""
+    return WorkflowStarted(
+        run_id=run.id,
+        timestamp=run.started_at or run.created_at,
+        flow_name=run.flow_name,
+        total_steps=steps,
+    )
+
+
+def end(run: RunView) -> EndEvent:
+    """Return the last event of a run that has ended."""
+    known: dict[str, Any] = {
+        "run_id": run.id,
+        "timestamp": run.completed_at or run.created_at,
+        "flow_name": run.flow_name,
+        "execution_time_ms": run.execution_time_ms,
+        "total_tokens": run.tokens,
+        "total_cost": run.cost,
+        "unpriced_calls": run.unpriced,
+    }
+    if run.status is RunState.COMPLETED:
+        return WorkflowCompleted(**known, continued_as=run.continued_as)
+    if run.status is RunState.FAILED:
+        return WorkflowError(**known, error_message=run.error)
+    return WorkflowCancelled(**known, reason=run.error)
+
+
+def history(run: RunView, marks: Sequence[StepMark]) -> list[Event]:
+    """Return what has happened between a run's first and last event, in the order of time.
+
+    Args:
+        run: The run.
+        marks: How far each of its step runs has come.
+    """
+    found = [*_batches(run, marks)]
+    for mark in marks:
+        found += [(event.timestamp, event) for event in _of_step(run, mark)]
+    found.sort(key=lambda timed: timed[0])  # stable: of one moment, as they were found
+    return [event for _, event in found]
+
+
+def _batches(run: RunView, marks: Sequence[StepMark]) -> Iterator[tuple[datetime, Event]]:
+    members: dict[BatchId, list[StepMark]] = {}
+    for mark in marks:
+        if mark.batch is not None and mark.map_size is None:  # a map's node is in that of its items
+            members.setdefault(mark.batch, []).append(mark)
+    for batch, ours in members.items():
+        steps = tuple(dict.fromkeys(mark.key for mark in ours))
+        items = len(ours) if ours[0].map_index is not None else None
+        moment = min(_queued(run, mark) for mark in ours)
+        yield (
+            moment,
+            BatchStarted(run_id=run.id, timestamp=moment, batch=batch, steps=steps, items=items),
+        )
+
+
+def _queued(run: RunView, mark: StepMark) -> datetime:
+    """Return a time at which a step was queued: an item's is its row's, a node's is not kept."""
+    if mark.map_index is not None:
+        return mark.created_at
+    return mark.started_at or mark.completed_at or run.started_at or run.created_at
+
+
+def _of_step(run: RunView, mark: StepMark) -> Iterator[Event]:
+    is_map = mark.map_size is not None
+    began = mark.started_at or mark.created_at
+    where: dict[str, Any] = {"run_id": run.id, "step": mark.key, "index": mark.map_index}
+    where["attempt"] = mark.attempt
+    if mark.attempt and mark.status is not StepState.QUEUED and not is_map:
+        yield StepStarted(**where, timestamp=began, worker=mark.worker)
+    ended = mark.completed_at or began
+    why = {"error_type": mark.error_type, "error_message": mark.error_message}
+    used = {
+        "execution_time_ms": mark.execution_time_ms,
+        "tokens": mark.tokens,
+        "cost": mark.cost,
+        "unpriced_calls": mark.unpriced,
+    }
+    match mark.status:
+        case StepState.RETRYING:
+            yield StepRetrying(**where, **why, **used, timestamp=began)
+        case StepState.COMPLETED:
+            yield StepCompleted(**where, **used, timestamp=ended, items=mark.map_size)
+        case StepState.FAILED:
+            yield StepFailed(**where, **why, **used, timestamp=ended, items=mark.map_size)
+        case StepState.SKIPPED:
+            yield StepSkipped(**where, timestamp=ended)

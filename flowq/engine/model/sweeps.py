@@ -1,0 +1,43 @@
+"""The values of the sweeper's questions: what was lost, what is late, what is old."""
+
+from dataclasses import dataclass
+
+from flowq.core.ids import BatchId, RunId, StepRunId
+from flowq.core.usage import Usage
+from flowq.engine.model.rows import StepPlace
+
+
+@dataclass(frozen=True, slots=True)
+class RunSlice:
+    """Some open runs, by their ids."""
+
+    after: RunId
+    to: RunId | None  #: None: up to the last.
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedTree:
+    """What was deleted with a run."""
+
+    runs: tuple[RunId, ...]  #: The run and its child runs, and theirs.
+    objects: tuple[str, ...]  #: Keys of the objects that their rows named.
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A step whose worker fell silent."""
+
+    place: StepPlace
+    batch: BatchId
+    failed: bool  #: It has been recovered too often and was failed instead of queued.
+    attempt: int  #: The one that was lost.
+    used: Usage  #: What the step has used up to now.
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """A queued step that nobody took in time."""
+
+    id: StepRunId
+    place: StepPlace
+    resends: int  #: How often it was found so since it was queued.

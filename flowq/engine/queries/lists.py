@@ -1,0 +1,120 @@
+"""The values of the lists that pages show: runs, the latest runs of each flow, budgets.
+
+A list is ordered by the ids of runs, newest first. The id of a child run has the time of its
+parent's, so it stands beside it, and a time that is asked for is compared with ids too: a page then
+costs the same however many runs there are.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from flowq.core.ids import RunId
+from flowq.core.limits.budgets import BudgetSpec
+from flowq.core.states import RunState
+from flowq.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list shows: those to which all of this applies.
+
+    Attributes:
+        states: In one of these; none of them for any.
+        since: Not before this moment.
+        until: Before this moment.
+        text: The beginning of a run's id, a part of the name of its flow, or a part of its error.
+        children: Also runs that a step of another run has started.
+    """
+
+    states: frozenset[RunState] = frozenset()
+    flow_name: str | None = None
+    user_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+    children: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page of a list begins: at the runs before a run, or after it."""
+
+    run_id: RunId
+    is_after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run in a list."""
+
+    id: RunId
+    flow_name: str
+    status: RunState
+    user_id: str | None
+    is_child: bool
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    total: int  #: Step runs,
+    done: int  #: and those that have ended.
+    tokens: int
+    cost: Decimal
+    unpriced: int  #: Calls of models whose cost is unknown, so not in `cost`.
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunsPage:
+    """A part of a list of runs."""
+
+    runs: tuple[ListedRun, ...] = ()  #: Newest first.
+    has_newer: bool = False
+    has_older: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StripRun:
+    """A run in the strip of its flow."""
+
+    id: RunId
+    status: RunState
+    created_at: datetime
+    execution_time_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The latest runs of a flow, the newest last."""
+
+    flow_name: str
+    runs: tuple[StripRun, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent of a budget that counts for a month."""
+
+    kind: str  #: Whose it is: `flow` or `user`.
+    name: str
+    used: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetedRun:
+    """An open run that has a budget, and what was spent of it."""
+
+    id: RunId
+    flow_name: str
+    status: RunState
+    budget: BudgetSpec
+    used: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What results from the cache had cost when they were made."""
+
+    hits: int
+    used: Usage

@@ -1,0 +1,132 @@
+"""What the page of one run shows, each value as large as what is shown and no larger.
+
+A map is one row with counts; its items are read a page at a time. Nothing here holds the inputs of
+steps, which may be large and are nobody's business on a page.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
+from flowq.engine.model.rows import RunView
+
+
+@dataclass(frozen=True, slots=True)
+class RunLink:
+    """Another run that has to do with this one."""
+
+    id: RunId
+    flow_name: str
+    status: RunState
+    step: str  #: The key of the step that has started it, or this run.
+
+
+@dataclass(frozen=True, slots=True)
+class SignalWait:
+    """A signal that a run waits for."""
+
+    key: str
+    name: str
+    since: datetime
+    until: datetime | None  #: When the wait is over without it.
+    schema: Mapping[str, Any] | None  #: What its message has to be; None when anything will do.
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """The head of a run's page.
+
+    Attributes:
+        run: The run without its steps; progress and totals as its rows are now.
+        states: How many step runs are in each state; of a map its items.
+        hits: How many results were taken from the cache.
+        saved: What those had cost when they were made.
+        spent: What its own budget has been charged; None without one.
+        parent: The run whose step has started it.
+        children: Runs that its steps have started, the first of them.
+        child_count: How many those are in all.
+        takes_signals: It is of a program.
+        waits: The signals it waits for, the first of them.
+    """
+
+    run: RunView
+    states: Mapping[StepState, int]
+    hits: int
+    saved: Usage
+    spent: Usage | None
+    parent: RunLink | None
+    children: tuple[RunLink, ...]
+    child_count: int
+    takes_signals: bool
+    waits: tuple[SignalWait, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """One item of a map as people see it."""
+
+    id: StepRunId
+    index: int
+    status: StepState
+    attempts: int
+    recoveries: int
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    tokens: int
+    cost: Decimal
+    worker: str | None
+    error_type: str | None
+    error_message: str | None
+    is_hit: bool  #: Its result was taken from the cache.
+    unpriced: int  #: Calls of models whose cost is unknown, so not in `cost`.
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStep:
+    """A step, or one item of a map, that has failed."""
+
+    id: StepRunId
+    key: str
+    index: int | None
+    attempts: int
+    recoveries: int
+    completed_at: datetime | None
+    worker: str | None
+    error_type: str | None
+    error_message: str | None
+    traceback: str | None
+    item: Any  #: Of an item of a map: what it was given.
+    causes: Any = None  #: What caused its error, see `engine.runtime.causes`.
+
+    @property
+    def label(self) -> str:
+        """The step as people name it."""
+        return self.key if self.index is None else f"{self.key}[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What the step runs of one key have used, and what the cache has spared.
+
+    Attributes:
+        calls: Calls of models.
+        failed: Those that failed, were cancelled or are lost.
+        unknown: Those whose cost is unknown, so not in the sum.
+        hits: Results that were taken from the cache.
+    """
+
+    key: str
+    calls: int
+    failed: int
+    unknown: int
+    tokens: int
+    cost: Decimal
+    hits: int
+    saved_tokens: int
+    saved_cost: Decimal

@@ -1,0 +1,267 @@
+"""Step types and flows by name: what this process knows how to run.
+
+Authoring registers, workers look up. A name that is unknown here is not an error of the run:
+another worker may know it, so its step waits for that one.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import Parameter
+from types import GenericAlias
+from typing import Any, ParamSpecArgs, ParamSpecKwargs, Unpack, get_args, get_origin
+
+from pydantic import TypeAdapter
+
+from flowq.core.errors import InvalidFlow, InvalidInput
+from flowq.core.names import check_name
+from flowq.core.spec import FlowSpec
+from flowq.engine.registry.callables import annotations_of, code_of, is_async, signature_of
+from flowq.engine.registry.origins import Origin, origin_of
+from flowq.engine.results.codecs import adapter_for
+
+
+def _whole(hint: Any, kind: Any) -> Any:
+    """Return what a parameter holds as a whole: of a variadic one, all of its arguments."""
+    if get_origin(hint) is Unpack:
+        return get_args(hint)[0]
+    if kind is Parameter.VAR_POSITIONAL:
+        return GenericAlias(list, (hint,))
+    return GenericAlias(dict, (str, hint)) if kind is Parameter.VAR_KEYWORD else hint
+
+
+def _validator(annotation: Any, where: str) -> TypeAdapter[Any]:
+    try:
+        return adapter_for(annotation)
+    except InvalidFlow as error:
+        raise InvalidFlow(f"{where}: {error.message}", hint=error.hint) from error
+
+
+@dataclass(frozen=True)
+class StepType:
+    """A Python callable that can be a step.
+
+    Attributes:
+        name: Name of its Celery task.
+        function: The callable; a coroutine function makes it an async step.
+        cache_key: From its arguments to what tells calls apart whose results may be the same.
+        model: From its arguments to the name of the model that it asks, if it is a step that does.
+        owner: The class that it is written as, if it is one.
+        models: What such a class checks with.
+        names: What its annotations may mean beside the names of its module.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    cache_key: Callable[..., Any] | None = None
+    model: Callable[[Mapping[str, Any]], str] | None = None
+    owner: type | None = None
+    models: tuple[type, ...] = ()
+    names: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The callable's parameters."""
+        return signature_of(self.function, f"step {self.name!r}")
+
+    @property
+    def key_names(self) -> Collection[str]:
+        """What the keys of its limits may name: its parameters, and `model` if it asks one."""
+        return {*self.signature.parameters, *(("model",) if self.model else ())}
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether it runs on the event loop."""
+        return is_async(self.function)
+
+    @cached_property
+    def hints(self) -> Mapping[str, Any]:
+        """Its annotations, resolved; what it lacks is not here."""
+        return annotations_of(self.function, self.names, f"step {self.name!r}")
+
+    @cached_property
+    def parameters(self) -> Mapping[str, TypeAdapter[Any]]:
+        """Validators of its annotated parameters; of `*args: T` it is that of a list of T."""
+        kinds = {name: item.kind for name, item in self.signature.parameters.items()}
+        return {
+            name: _validator(_whole(hint, kinds[name]), f"{name} of step {self.name!r}")
+            for name, hint in self.hints.items()
+            if name in kinds and not isinstance(hint, ParamSpecArgs | ParamSpecKwargs)
+        }
+
+    def check(self) -> None:
+        """Check, once, that all which its annotations say can be read.
+
+        Raises:
+            InvalidFlow: an annotation has no meaning, or names what is not defined.
+        """
+        if "_checked" in self.__dict__:
+            return
+        where = f"step {self.name!r}"
+        known = self.parameters
+        _validator(self.returns, f"the result of {where}")
+        for model in self.models:
+            _validator(model, f"{model.__name__} of {where}")
+        self.__dict__["_checked"] = known
+
+    @property
+    def returns(self) -> Any:
+        """Its return annotation; `Any` when there is none."""
+        return self.hints.get("return", Any)
+
+
+def _by_name(args: tuple[Any, ...], inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    if args:
+        raise InvalidInput(f"{len(args)} inputs have no name", hint="give inputs by name")
+    return inputs
+
+
+def _nothing_to_verify(_checked: Mapping[str, Any], _stored: Mapping[str, Any]) -> None:
+    """Accept inputs that are JSON data already."""
+
+
+@dataclass(frozen=True)
+class FlowType:
+    """A flow that can be traced into a spec.
+
+    Attributes:
+        name: Unique name.
+        trace: From checked inputs to the spec of this run.
+        validate: From raw inputs to checked ones; raises `InvalidInput`.
+        read: From inputs that are stored, as JSON data, to the checked ones that they were.
+        verify: Raises `InvalidInput` if `read` would not make these checked inputs of this data.
+        annotation: Finds its return annotation; asked late, since it may name a class that the
+            module defines further down.
+        program: Of an `async def` flow: the coroutine function, called with checked inputs by
+            parameter. None for a `def` flow.
+        bind: From positional and named inputs to inputs by parameter; raises `InvalidInput`.
+        subject: The function or class that it is written as.
+    """
+
+    name: str
+    trace: Callable[[Mapping[str, Any]], FlowSpec]
+    validate: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    annotation: Callable[[], Any] = lambda: Any
+    program: Callable[..., Coroutine[Any, Any, Any]] | None = None
+    bind: Callable[[tuple[Any, ...], Mapping[str, Any]], Mapping[str, Any]] = _by_name
+    subject: Any = None
+    read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    verify: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = _nothing_to_verify
+
+    @cached_property
+    def returns(self) -> Any:
+        """Its return annotation; `Any` when there is none."""
+        return self.annotation()
+
+
+@dataclass
+class Registry:
+    """The step types and flows that have been defined in this process."""
+
+    steps: dict[str, StepType] = field(default_factory=dict)
+    flows: dict[str, FlowType] = field(default_factory=dict)
+    _origins: dict[str, tuple[str, Origin]] = field(default_factory=dict)
+    _unchecked: dict[str, StepType] = field(default_factory=dict)
+    _listeners: list[Callable[[str], None]] = field(default_factory=list)
+
+    def on_name(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the name of every step and flow, known already or defined later."""
+        self._listeners.append(listener)
+        for name in [*self.steps, *self.flows]:
+            listener(name)
+
+    def step(self, name: str) -> StepType:
+        """Return a step type.
+
+        Raises:
+            InvalidFlow: it is not defined in this process.
+        """
+        try:
+            return self.steps[name]
+        except KeyError:
+            raise InvalidFlow(
+                f"step {name!r} is not defined on this worker",
+                hint="start workers with the module that defines it",
+            ) from None
+
+    def add_step(self, step: StepType) -> None:
+        """Register a step type. The same definition once more, as in a reload, replaces it.
+
+        Raises:
+            InvalidFlow: it cannot have this name, or something else has it.
+        """
+        self._claim(step.name, "step", origin_of(step.owner or step.function, step.cache_key))
+        self.steps[step.name] = self._unchecked[step.name] = step
+
+    def add_flow(self, flow: FlowType) -> None:
+        """Register a flow; as `add_step`."""
+        self._claim(flow.name, "flow", origin_of(flow.subject or flow.trace))
+        self.flows[flow.name] = flow
+
+    def check_steps(self) -> None:
+        """Check the annotations of all steps that are defined by now.
+
+        Raises:
+            InvalidFlow: one has no meaning, or names what its module does not define.
+        """
+        for name, step in list(self._unchecked.items()):
+            module = sys.modules.get(getattr(code_of(step.function), "__module__", None) or "")
+            if getattr(getattr(module, "__spec__", None), "_initializing", False):
+                continue  # its module is being imported, and may define a name further down
+            step.check()
+            self._unchecked.pop(name, None)
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Forget, at the end of the block, what is defined within it."""
+        all_: list[dict[str, Any]] = [self.steps, self.flows, self._origins, self._unchecked]
+        before = [dict(one) for one in all_]
+        try:
+            yield
+        finally:
+            for one, was in zip(all_, before, strict=True):
+                one.clear()
+                one.update(was)
+
+    def place_of(self, name: str) -> str:
+        """Return where a step or a flow is defined: its qualified name, file and line."""
+        return str(self._origins[name][1])
+
+    def _claim(self, name: str, what: str, origin: Origin) -> None:
+        check_name(name, what, origin.place, own=origin.is_flowqs)
+        if name in self._origins:
+            used, known = self._origins[name]
+            if used != what or not origin.is_again(known):
+                both = f"two {what}s are" if used == what else f"a {used} and a {what} are"
+                raise InvalidFlow(
+                    f"{both} named {name!r}: {known} and {origin}",
+                    hint=_another_name(what, origin, known),
+                )
+            self._origins[name] = what, origin
+            return
+        self._origins[name] = what, origin
+        try:
+            for listener in self._listeners:
+                listener(name)
+        except BaseException:
+            del self._origins[name]
+            raise
+
+
+def _another_name(what: str, origin: Origin, known: Origin) -> str:
+    is_class = isinstance(origin.subject, type)
+    if origin.place == known.place:
+        how = f'{what}_name = f"…"' if is_class else f'@{what}(name=f"…")'
+        return (
+            f"what is made many times needs a name of its own each time: {how}; "
+            "in a test: with flowq.testing.definitions(): …"
+        )
+    how = f'{what}_name = "…"' if is_class else f'@{what}(name="…")'
+    return f"give one of them another: {how}"
+
+
+#: The registry of this process.
+registry = Registry()

@@ -1,0 +1,1 @@
+"""Results: values to bytes and back, and where the bytes are stored."""

@@ -1,0 +1,282 @@
+"""Results: encoded once, put where their size says, read back by reference.
+
+The number of encoded bytes decides: up to the threshold a result lies in its step's row, with a
+copy in the cache; above it in the object store, and neither the row nor Redis ever sees it. An
+object is written before the row that names it, under a key that holds the lease token: a loser of
+a lease overwrites nothing, and what no row names can be deleted. The cache may lose anything at
+any moment; the row is then read instead, and the cache filled again.
+
+What comes from the cache or the store is checked by digest. What comes from the row is not: the
+database keeps JSON, and may space it differently.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from flowq.core.errors import ResultCorrupt, ResultMissing
+from flowq.core.ids import LeaseToken, RunId, StepRunId
+from flowq.core.results import NO_RESULT, Place, ResultRef, object_key, row_key
+from flowq.engine.ports import Cache, ObjectStore
+from flowq.engine.results.codecs import files
+from flowq.engine.results.codecs.encoding import FILE, NONE, Encoded, decode, encode
+
+logger = logging.getLogger(__name__)
+
+#: From keys of small results to their durable copies; a key without one is left out.
+Copies = Callable[[Sequence[str]], Mapping[str, bytes]]
+
+#: Codecs whose bytes are UTF-8 text.
+_TEXTS: Final = frozenset({"json", "json-floats", "text"})
+_AGAIN: Final = "start the run again; `flowq doctor` checks the store that FLOWQ_RESULTS_URL names"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a result was put.
+
+    Attributes:
+        ref: Its reference, for the step's row.
+        copy: The bytes that the row must hold; None when they lie elsewhere, or there are none.
+    """
+
+    ref: ResultRef
+    copy: bytes | None = None
+
+
+class Results:
+    """Stores and loads results.
+
+    Args:
+        cache: Keeps small ones for a while; None to read them from the rows always.
+        objects: Gives the store of large ones. Called when one is met, never before: a store must
+            be opened by the process that uses it.
+        threshold_bytes: The largest result that goes into a row.
+        inline_bytes: The largest result that rides in its reference and is not cached.
+    """
+
+    def __init__(
+        self,
+        cache: Cache | None,
+        objects: Callable[[], ObjectStore],
+        threshold_bytes: int,
+        inline_bytes: int = 0,
+    ) -> None:
+        self._cache = cache
+        self._inline = min(inline_bytes, threshold_bytes)
+        self._objects = objects
+        self._threshold = threshold_bytes
+
+    @property
+    def threshold_bytes(self) -> int:
+        """The largest result that goes into a row."""
+        return self._threshold
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The store of large results, opened; for processes that run steps only."""
+        return self._objects()
+
+    def store(
+        self,
+        value: Any,
+        annotation: Any = Any,
+        *,
+        run_id: RunId,
+        step_id: StepRunId,
+        token: LeaseToken,
+        where: str = "the step",
+    ) -> Stored:
+        """Store what an attempt returned.
+
+        Args:
+            value: What it returned.
+            annotation: The step's return annotation.
+            run_id: The run.
+            step_id: The step run.
+            token: The attempt's lease.
+            where: Name of the step, for errors.
+
+        Raises:
+            InvalidOutput: the annotation forbids the value.
+            NotSerializable: no codec can store it.
+            StoreUnavailable: it is large, and the object store cannot be used.
+        """
+        encoded = encode(value, annotation, where=where)
+        if encoded.codec == NONE:
+            return Stored(NO_RESULT)
+        if encoded.size > self._threshold:
+            return self._store_object(encoded, object_key(run_id, step_id, token))
+        data = encoded.data.read_bytes() if isinstance(encoded.data, Path) else encoded.data
+        ref = _ref(encoded, Place.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data))
+        if len(data) <= self._inline and encoded.codec in _TEXTS:
+            ref = ref.model_copy(update={"data": data.decode()})
+        elif self._cache is not None:
+            self._cache.put(ref.key, data)
+        return Stored(ref, data)
+
+    def adopt(
+        self, ref: ResultRef, copy: bytes | None, *, step_id: StepRunId, token: LeaseToken
+    ) -> Stored:
+        """Make a small result that another step has made, or None, that of an attempt too."""
+        if ref.place is not Place.ROW or copy is None:
+            return Stored(ref)
+        own = ref.model_copy(update={"key": row_key(step_id, token)})
+        if ref.data is None and self._cache is not None and _fits(ref, copy):
+            self._cache.put(own.key, copy)
+        return Stored(own, copy)
+
+    def is_whole(self, ref: ResultRef, copy: bytes) -> bool:
+        """Tell whether a copy of a small result is what was recorded, as far as that is known."""
+        return not ref.sha256 or _fits(ref, copy)
+
+    def _store_object(self, encoded: Encoded, key: str) -> Stored:
+        data = encoded.data
+        if isinstance(data, Path):
+            sha, size = files.digest(data)
+        else:
+            sha, size = sha256(data).hexdigest(), len(data)
+        self._objects().put(key, data)
+        return Stored(_ref(encoded, Place.OBJECT, key, sha, size))
+
+    def load(self, ref: ResultRef, copies: Copies) -> Any:
+        """Return one decoded value; see `load_many`."""
+        return self.load_many([ref], copies)[0]
+
+    def load_many(self, refs: Sequence[ResultRef], copies: Copies) -> list[Any]:
+        """Return the decoded values of references, in their order; each is loaded once.
+
+        A reference that occurs twice gives the same object twice.
+
+        Args:
+            refs: The references.
+            copies: Reads rows, for small results that the cache has lost; called once, or never.
+
+        Raises:
+            ResultMissing: a value is neither in its place nor in its row.
+            ResultCorrupt: an object is not what was written.
+            StoreUnavailable: the object store cannot be used.
+            StepError: the codec, or the library that it needs, is not known here.
+        """
+        unique = {ref.key: ref for ref in refs if ref.place is not Place.NOWHERE}
+        small = [ref for ref in unique.values() if ref.place is Place.ROW]
+        values = {
+            key: decode(unique[key].codec, data, media_type=unique[key].media_type)
+            for key, data in self._small(small, copies)
+        }
+        for key, ref in unique.items():
+            if ref.place is Place.OBJECT:
+                values[key] = self._load_object(ref)
+        return [None if ref.place is Place.NOWHERE else values[ref.key] for ref in refs]
+
+    def read_bytes(self, ref: ResultRef, copies: Copies) -> bytes:
+        """Return the encoded bytes of one result, checked; raises as `load_many`."""
+        if ref.place is Place.NOWHERE:
+            return b""
+        if ref.place is Place.OBJECT:
+            return _checked(ref, self._objects().get(ref.key))
+        return next(data for _, data in self._small([ref], copies))
+
+    def stream(self, ref: ResultRef, copies: Copies) -> Iterator[bytes]:
+        """Yield the encoded bytes of one result in parts.
+
+        A reader must not use them before the end is reached: only then is the digest checked.
+
+        Raises:
+            ResultCorrupt: after the last part: it is not what was written. Else as `load_many`.
+        """
+        if ref.place is Place.OBJECT:
+            yield from _checked_parts(ref, self._objects().stream(ref.key))
+        else:
+            yield self.read_bytes(ref, copies)
+
+    def stored_size(self, ref: ResultRef) -> int | None:
+        """Return how many bytes the object of a reference has; None when there is none.
+
+        Raises:
+            StoreUnavailable: the object store cannot be used.
+        """
+        return self._objects().size(ref.key)
+
+    def _load_object(self, ref: ResultRef) -> Any:
+        objects = self._objects()
+        if ref.codec == FILE:
+            parts = _checked_parts(ref, objects.stream(ref.key))
+            return files.keep(parts, ref.media_type, ref.sha256)
+        data = _checked(ref, objects.get(ref.key))
+        return decode(ref.codec, data, media_type=ref.media_type)
+
+    def _small(self, refs: Sequence[ResultRef], copies: Copies) -> Iterator[tuple[str, bytes]]:
+        """Yield keys and bytes of small results: from the cache, what it lacks from the rows."""
+        yield from ((ref.key, ref.data.encode()) for ref in refs if ref.data is not None)
+        lost = asked = [ref for ref in refs if ref.data is None]
+        if self._cache is not None and asked:
+            lost = []
+            cached = self._cache.get_many([ref.key for ref in asked])
+            for ref, data in zip(asked, cached, strict=True):
+                if data is not None and _fits(ref, data):
+                    yield ref.key, data
+                    continue
+                if data is not None:
+                    logger.warning("the cache held a wrong value of %s; it is replaced", ref.key)
+                lost.append(ref)
+        if lost:
+            yield from self._from_rows(lost, copies)
+
+    def _from_rows(self, refs: Sequence[ResultRef], copies: Copies) -> Iterator[tuple[str, bytes]]:
+        rows = copies([ref.key for ref in refs])
+        for ref in refs:
+            data = rows.get(ref.key)
+            if data is None:
+                raise ResultMissing(
+                    f"a result is recorded under {ref.key}, but no row holds it any more",
+                    hint="its run was deleted, or ended long ago: start the run again",
+                )
+            # A copy that the database has spaced differently would not pass the digest again.
+            if self._cache is not None and _fits(ref, data):
+                self._cache.put(ref.key, data)
+            yield ref.key, data
+
+
+def _ref(encoded: Encoded, place: Place, key: str, sha: str, size: int) -> ResultRef:
+    return ResultRef(
+        place=place,
+        codec=encoded.codec,
+        key=key,
+        size=size,
+        sha256=sha,
+        media_type=encoded.media_type,
+        length=encoded.length,
+    )
+
+
+def _fits(ref: ResultRef, data: bytes) -> bool:
+    return len(data) == ref.size and sha256(data).hexdigest() == ref.sha256
+
+
+def _checked(ref: ResultRef, data: bytes) -> bytes:
+    if not _fits(ref, data):
+        raise _corrupt(ref, len(data))
+    return data
+
+
+def _checked_parts(ref: ResultRef, parts: Iterable[bytes]) -> Iterator[bytes]:
+    state, size = sha256(), 0
+    for part in parts:
+        state.update(part)
+        size += len(part)
+        yield part
+    if size != ref.size or state.hexdigest() != ref.sha256:
+        raise _corrupt(ref, size)
+
+
+def _corrupt(ref: ResultRef, size: int) -> ResultCorrupt:
+    found = f"{size} bytes" if size != ref.size else "other content of the same size"
+    return ResultCorrupt(
+        f"the object {ref.key} is not what was stored: {ref.size} bytes were written, "
+        f"{found} came back",
+        hint=_AGAIN,
+    )

@@ -1,0 +1,1 @@
+"""What users do with a run: submit, pause, resume, cancel, send a signal."""

@@ -1,0 +1,86 @@
+"""Cancelling a run: a state in the database, which everything looks at that would go on.
+
+One transaction writes that the run is cancelled and ends every step that no worker holds: pending,
+queued, retrying, waiting, and maps with their items. What is left is running somewhere:
+
+    a step that is being claimed         finds its row cancelled, or is told as any running one
+    a step that starts a child run       finds its run stopping, under a lock, and is cancelled
+    a running step                       its heartbeat asks, see `leases`; what becomes of its code
+                                         depends on where it runs, see `execution`
+    a child run                          is cancelled in turn, see `orphans`
+    a program that has begun             is queued, sees the cancel and may clean up, see `programs`
+
+The last of them closes the run as cancelled. A run that had ended before stays as it ended.
+"""
+
+from flowq.core.errors import RunNotFound, RunUnreadable
+from flowq.core.ids import RunId
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.engine.advance.advance import finish
+from flowq.engine.advance.child_runs import SHIELD, cancel_orphans
+from flowq.engine.advance.dispatch import program_batch, send
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.rows import StepPlace
+from flowq.engine.ports import Transaction
+
+#: What is recorded when no reason is given.
+NO_REASON = "no reason was given"
+_REASON_LIMIT = 4000
+
+
+def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState:
+    """Cancel a run; may be called at any time, by anyone, twice at once.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        reason: Who cancels it and why, for people; of two cancels the first one's is kept.
+
+    Returns:
+        The state of the run now: `cancelling` while a step is still running, `cancelled`, or the
+        state in which it had ended before.
+
+    Raises:
+        RunNotFound: there is no such run.
+        DatabaseUnavailable: it could not be recorded, or not be read back.
+    """
+    text = storable_reason(reason)
+
+    shielded: list[StepPlace] = []
+
+    def ask(tx: Transaction) -> RunState | None:
+        shielded.clear()
+        if tx.runs.request_cancel([run_id], text):
+            program = tx.steps.shield(run_id, SHIELD, engine.policies.resend_after)
+            shielded.extend([program] if program is not None else [])
+            tx.steps.cancel_open(run_id)
+        return tx.runs.status(run_id)
+
+    reach(FaultPoint.BEFORE_CANCEL)
+    state = _found(run_id, engine.records.write(ask))
+    reach(FaultPoint.AFTER_CANCEL)
+    if state in TERMINAL_RUN_STATES:
+        return state
+    try:
+        if shielded:
+            send(engine, [program_batch(engine, run_id)])
+        cancel_orphans(engine, run_id)
+        finish(engine, run_id)
+    except RunUnreadable as error:
+        set_aside(engine, run_id, error)
+    return _found(run_id, engine.records.single(lambda tx: tx.runs.status(run_id)))
+
+
+def storable_reason(reason: str | None) -> str:
+    """Return a reason as every database takes it, or that none was given."""
+    # PostgreSQL has no text with a NUL in it.
+    text = (reason or "").strip().replace("\0", "\N{SYMBOL FOR NULL}")[:_REASON_LIMIT] or NO_REASON
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _found(run_id: RunId, state: RunState | None) -> RunState:
+    if state is None:
+        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+    return state

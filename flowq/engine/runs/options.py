@@ -1,0 +1,282 @@
+"""What is said about a run beside its inputs: whose it is, its key, its deadline, its notes.
+
+All of it lands in columns with limits, and a database says about a value that does not fit only
+that it does not fit. So it is checked here, before anything is traced or recorded.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from dataclasses import fields as fields_of
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+from pydantic import BaseModel, RootModel
+from pydantic_core import to_jsonable_python
+
+from flowq.core.errors import InvalidInput
+from flowq.core.graph import LONGEST_NAME
+from flowq.core.limits.budgets import Budget, BudgetSpec, budget_of
+from flowq.core.text.json_values import DEEPEST, flaw, flaw_of_text, marked
+from flowq.engine.results.codecs.annotations import as_path, shown
+from flowq.engine.results.codecs.read_back import difference_of_form, told
+
+#: A deadline further away than this is a slip: databases cannot add much more to their clocks.
+_FURTHEST = timedelta(days=36_500)
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What may be given with the inputs of a run.
+
+    Attributes:
+        user_id: Whose run it is; 200 characters at most.
+        metadata: JSON data to keep with the run.
+        idempotency_key: A run of this flow that has this key is returned instead of a second one;
+            200 characters at most.
+        deadline: When the run has to be over: an aware datetime, or a timedelta from now on by the
+            database's clock.
+        budget: What calls of models may cost in this run and its child runs, instead of what the
+            flow says.
+        session: A transaction of the caller's, for which the run begins if and when it commits.
+    """
+
+    user_id: str | None
+    metadata: Mapping[str, Any] | None
+    idempotency_key: str | None
+    deadline: datetime | timedelta | None
+    budget: Budget | None
+    session: object
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """SubmitOptions that fit their columns."""
+
+    user_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+    deadline: datetime | timedelta | None = None
+    budget: BudgetSpec | None = None
+
+    @classmethod
+    def of(cls, options: SubmitOptions, limit: int) -> "Submission":
+        """Check what was given.
+
+        Args:
+            options: What was given.
+            limit: Bytes of metadata, as JSON, at most.
+
+        Raises:
+            InvalidInput: something does not fit.
+        """
+        return cls(
+            user_id=text_of("user_id", options.get("user_id")),
+            metadata=_metadata(options.get("metadata"), limit),
+            idempotency_key=text_of("idempotency_key", options.get("idempotency_key")),
+            deadline=_deadline(options.get("deadline")),
+            budget=budget_of(options.get("budget")),
+        )
+
+
+def text_of(name: str, value: Any) -> str | None:
+    """Return a text that a column of `LONGEST_NAME` characters takes in every database."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInput(
+            f"{name} is {shown(value)} ({type(value).__name__}), not text",
+            hint=f"give {name}=str(…)",
+        )
+    quoted = repr(value) if len(value) <= LONGEST_NAME else f"{value[:40]!r}…"
+    if not value:
+        raise InvalidInput(f"{name} is empty", hint=f"leave {name} out, or give None, for none")
+    if len(value) > LONGEST_NAME:
+        raise InvalidInput(
+            f"{name} {quoted} has {len(value):,} characters, the limit is {LONGEST_NAME}",
+            hint="use a digest of it: hashlib.sha256(text.encode()).hexdigest()",
+        )
+    if not is_storable(value):
+        raise InvalidInput(f"{name} {quoted} has characters that no database stores")
+    return value
+
+
+def listed(given: Any, name: str) -> list[Any]:
+    """Return what is given for many runs as a list.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidInput(
+            f"{name} are {shown(given)} ({type(given).__name__}), not a list",
+            hint="give one for each run, e.g. [{…}, {…}]",
+        )
+    return list(given)
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether a column of text takes a text in every database; JSON may also hold NUL."""
+    return "\0" not in text and flaw_of_text(text) is None
+
+
+def _metadata(value: Any, limit: int) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            f"metadata is {shown(value)} ({type(value).__name__}), not a dict",
+            hint='give e.g. metadata={"order": 7}',
+        )
+    return as_json(value, "the metadata of a run", limit)
+
+
+def _deadline(value: Any) -> datetime | timedelta | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime | timedelta):
+        raise InvalidInput(
+            f"deadline is {shown(value)} ({type(value).__name__}), no time",
+            hint="give a timedelta, or a datetime with a time zone",
+        )
+    if isinstance(value, datetime) and value.utcoffset() is None:
+        raise InvalidInput(
+            f"deadline {value!r} has no time zone", hint="e.g. datetime.now(UTC), or a timedelta"
+        )
+    if isinstance(value, datetime):
+        try:
+            value.astimezone(UTC)
+        except OverflowError:
+            raise InvalidInput(
+                f"deadline {value!r} is outside of the years 1 to 9999 in UTC",
+                hint="give a timedelta, or leave the deadline out",
+            ) from None
+    if isinstance(value, timedelta) and not timedelta(0) < value <= _FURTHEST:
+        raise InvalidInput(
+            f"deadline {value!r} is not between now and 100 years from now",
+            hint="give a timedelta that is longer than nothing, or leave the deadline out",
+        )
+    return value
+
+
+def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]:
+    """Return data as the JSON values that a row keeps.
+
+    Raises:
+        InvalidInput: it cannot be JSON, would not be the same if it was read back by its own types,
+            or has more than `limit` bytes as JSON.
+    """
+    recorded: Mapping[str, Any] = plain_of(dict(data), what)
+    size_of(recorded, what, limit)
+    return recorded
+
+
+def inputs_as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]:
+    """Return the inputs of a run as `as_json`, with marks for floats that JSON lacks.
+
+    Whether they come back as they are is for their annotations to say, see `FlowType.verify`.
+    """
+    given = dict(data)
+    recorded: Mapping[str, Any] = marked(_sets_sorted(given, _jsonable(given, what, inputs=True)))
+    _refuse_flaw(recorded, what)
+    size_of(recorded, what, limit)
+    return recorded
+
+
+def plain_of(value: Any, what: str) -> Any:
+    """Return a value as JSON data that its own types would make the same value of.
+
+    Raises:
+        InvalidInput: it has no such data.
+    """
+    plain = _jsonable(value, what)
+    found = difference_of_form(value, plain)
+    if found is not None:
+        raise InvalidInput(f"{what} would not come back as it is: {told(found)}", hint=found.hint)
+    recorded = _sets_sorted(value, plain)
+    _refuse_flaw(recorded, what)
+    return recorded
+
+
+def _jsonable(value: Any, what: str, *, inputs: bool = False) -> Any:
+    try:
+        # Of inputs, fields that are computed are left out: they are computed again.
+        return to_jsonable_python(value, by_alias=False, round_trip=inputs)
+    except (ValueError, TypeError, RecursionError) as error:  # pydantic's and Python's own
+        raise InvalidInput(
+            f"{what} cannot be stored as JSON: {error}",
+            hint="pass plain data, pydantic models, dates or paths",
+        ) from error
+
+
+def _refuse_flaw(recorded: Any, what: str) -> None:
+    found = flaw(recorded)
+    if found is not None:
+        place, why = found
+        at = f"at {as_path(place)}: " if 0 < len(place) < DEEPEST else ""
+        raise InvalidInput(
+            f"{what} cannot be stored as JSON: {at}it {why}",
+            hint="see docs/values.md: what may be passed, and in what form",
+        )
+
+
+def size_of(recorded: Any, what: str, limit: int) -> int:
+    """Return how many bytes data has as JSON.
+
+    Raises:
+        InvalidInput: more than `limit`.
+    """
+    size = len(json.dumps(recorded).encode())
+    if size > limit:
+        raise InvalidInput(
+            f"{what} have {size:,} bytes as JSON, the limit is {limit:,}",
+            hint="pass a path or a URL instead, or raise FLOWQ_INPUT_LIMIT_BYTES",
+        )
+    return size
+
+
+def _sets_sorted(value: Any, recorded: Any) -> Any:
+    """Return the JSON of a value with what stands for its sets in order.
+
+    Processes go through one and the same set in different orders; by their rows, two requests with
+    one idempotency key would then have different inputs.
+    """
+    if isinstance(value, RootModel):
+        return _sets_sorted(value.root, recorded)
+    if isinstance(recorded, list) and isinstance(value, list | tuple | set | frozenset):
+        if len(value) != len(recorded):  # a serialiser of the user's own made something else of it
+            return recorded
+        parts = [_sets_sorted(*pair) for pair in zip(value, recorded, strict=True)]
+        return sorted(parts, key=_text_of) if isinstance(value, set | frozenset) else parts
+    if isinstance(recorded, dict):
+        parts_of = _parts(value, recorded)
+        return {
+            name: _sets_sorted(parts_of[name], part) if name in parts_of else part
+            for name, part in recorded.items()
+        }
+    return recorded
+
+
+def _parts(value: Any, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the parts of a value by their names in its JSON."""
+    if isinstance(value, Mapping):
+        # Keys become text, in their order; 1 and "1" become one, and then nothing is known.
+        same = len(value) == len(recorded)
+        return dict(zip(recorded, value.values(), strict=True)) if same else {}
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields.items()
+        named = {field.serialization_alias or name: name for name, field in fields}
+        return {key: getattr(value, name) for key, name in named.items()} | (
+            value.model_extra or {}
+        )
+    if is_dataclass(value):
+        return {one.name: getattr(value, one.name) for one in fields_of(value)}
+    return {}
+
+
+def _text_of(recorded: Any) -> str:
+    return json.dumps(recorded, sort_keys=True)
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Tell whether two JSON values are the same; 1, 1.0 and true are not."""
+    return _text_of(one) == _text_of(other)

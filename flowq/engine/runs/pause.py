@@ -1,0 +1,126 @@
+"""Pausing a run: nothing of it begins any more until someone resumes it.
+
+Like a cancel it is a state in the database, so it lasts, and every claim looks at it. One
+transaction pauses the run with the child runs that its steps wait for, a level at a time: a step
+that is about to start a child run looks at its own run under a lock, so none begins behind the back
+of this. What runs ends as ever, and what follows from it is recorded: steps that become ready are
+queued, but nobody can take them. A run whose last step has ended stays paused until it is resumed.
+
+    a queued step     is *parked*: its `wake_at` lies so far away that no sweeper asks about it;
+                      one that is queued later is parked by the sweeper that finds it overdue
+    a retrying step   is queued when its time has come, and parked then
+    a deadline        passes all the same, a cancel and a failure end the run as ever
+
+Resuming turns the same runs back, in one transaction with the steps that were parked, and sends
+these. A resume that dies before it has sent anything is made up for by the sweeper.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable
+from flowq.core.ids import RunId, batch_of_run
+from flowq.core.states import RunState
+from flowq.engine.advance.advance import run_ready
+from flowq.engine.advance.dispatch import alone, resend
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.engine import Engine
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.rows import StepPlace
+from flowq.engine.ports import Transaction
+from flowq.engine.runs.cancel import storable_reason
+
+logger = logging.getLogger(__name__)
+
+#: Resumed runs that are looked after by whoever has resumed them; the rest is left to workers.
+_GO_ON_HERE: Final = 100
+
+
+def pause(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState:
+    """Pause a run with its child runs; may be called at any time, by anyone, twice at once.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        reason: Who pauses it and why, for people; of two pauses the first one's is kept.
+
+    Returns:
+        The state of the run now: `paused`, or another one if it was stopping or had ended before.
+
+    Raises:
+        RunNotFound: there is no such run.
+        DatabaseUnavailable: it could not be recorded.
+    """
+    text = storable_reason(reason)
+
+    def work(tx: Transaction) -> tuple[list[RunId], RunState | None]:
+        paused = level = tx.runs.pause([run_id], text)
+        while level:
+            children = tx.runs.children(level, RunState.RUNNING)
+            because = storable_reason(f"with run {run_id}: {text}")
+            level = tx.runs.pause(children, because) if children else []
+            paused = [*paused, *level]
+        if paused:
+            tx.steps.park(paused)
+        return paused, tx.runs.status(run_id)
+
+    reach(FaultPoint.BEFORE_PAUSE)
+    paused, state = engine.records.write(work)
+    reach(FaultPoint.AFTER_PAUSE)
+    if paused:
+        extra = {"action": "pause", "run_id": str(run_id), "runs": len(paused)}
+        logger.info("run %s is paused: %s", run_id, text, extra=extra)
+    return _found(run_id, state)
+
+
+def resume(engine: Engine, run_id: RunId) -> RunState:
+    """Let a paused run go on, with those of its child runs that are paused.
+
+    Returns:
+        The state of the run now: `running`, also if it was not paused; the state in which it ended,
+        if nothing of it was left to do; or another one if it is stopping.
+
+    Raises:
+        RunNotFound: there is no such run.
+        DatabaseUnavailable: it could not be recorded.
+    """
+
+    def work(tx: Transaction) -> tuple[list[RunId], Sequence[StepPlace]]:
+        resumed = level = tx.runs.resume([run_id])
+        while level:
+            children = tx.runs.children(level, RunState.PAUSED)
+            level = tx.runs.resume(children) if children else []
+            resumed = [*resumed, *level]
+        return resumed, tx.steps.unpark(resumed, engine.policies.resend_after) if resumed else ()
+
+    reach(FaultPoint.BEFORE_RESUME)
+    resumed, places = engine.records.write(work)
+    reach(FaultPoint.AFTER_RESUME)
+    if resumed:
+        extra = {"action": "resume", "run_id": str(run_id), "runs": len(resumed)}
+        logger.info("run %s is resumed", run_id, extra=extra)
+    resend(engine, alone(engine, places))
+    resumed.reverse()  # the innermost first: their ends are the ends of steps of the others
+    _go_on(engine, resumed)
+    return _found(run_id, engine.records.single(lambda tx: tx.runs.status(run_id)))
+
+
+def _go_on(engine: Engine, resumed: Sequence[RunId]) -> None:
+    """Decide what became ready meanwhile, and finish runs whose last step ended."""
+    if rest := resumed[:-_GO_ON_HERE]:
+        try:
+            engine.dispatcher.send_advance([batch_of_run(run_id) for run_id in rest])
+        except RedisUnavailable as error:
+            logger.warning("%d resumed runs are left to the sweeper: %s", len(rest), error)
+    for run_id in resumed[-_GO_ON_HERE:]:
+        try:
+            run_ready(engine, run_id)
+        except RunUnreadable as error:
+            set_aside(engine, run_id, error)
+
+
+def _found(run_id: RunId, state: RunState | None) -> RunState:
+    if state is None:
+        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+    return state

@@ -1,0 +1,180 @@
+"""Signals: messages from outside, which a program waits for with `flowq.signal`.
+
+A signal is stored before anybody looks who waits for it, so it may come before the wait. It is then
+given to the oldest wait for its name, and the program woken. What is between the two when a process
+dies, the sweeper finds.
+
+What a wait says about its message, as a JSON schema, is checked while the sender can still be told.
+Before the first wait for a name nothing is known; then the program passes over what does not fit.
+"""
+
+import logging
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+from flowq.core.errors import InvalidInput, RunNotFound, SignalRefused
+from flowq.core.graph import LONGEST_NAME
+from flowq.core.ids import RunId
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.engine.advance.dispatch import after_commit
+from flowq.engine.advance.wake import program_of, wake_after
+from flowq.engine.engine import Engine
+from flowq.engine.model.rows import NewSignal
+from flowq.engine.ports import Transaction
+from flowq.engine.runs.options import is_storable, plain_of, size_of
+
+logger = logging.getLogger(__name__)
+
+#: How many problems of one message an error lists.
+_LISTED = 10
+
+
+def send_signal(
+    engine: Engine, run_id: RunId, name: str, payload: Any = None, *, session: object = None
+) -> None:
+    """Send a signal to a run.
+
+    Args:
+        engine: The engine.
+        run_id: The run; one that has gone on as another passes it on.
+        name: Which signal.
+        payload: What it says: JSON data, or a pydantic model.
+        session: A transaction of the caller's, for which it is sent if and when it commits.
+
+    Raises:
+        RunNotFound: there is no such run.
+        SignalRefused: the run has ended, or is of a flow that takes no signals.
+        InvalidInput: the name or the payload does not fit, or is not what the program waits for;
+            nothing was stored.
+        DatabaseUnavailable: it could not be stored.
+    """
+    run_id = _open_run(engine, run_id)
+    signal = NewSignal(engine.new_id(), run_id, _name(name), _payload(engine, name, payload))
+    wanted = engine.records.single(lambda tx: tx.signals.wanted(run_id, name))
+    if wanted is not None:
+        _check(name, wanted, signal.payload)
+    else:
+        _warn_of_slip(engine, run_id, name)
+    if session is None:
+        engine.records.single(lambda tx: tx.signals.insert(signal), once=True)
+        _deliver_after_commit(engine, run_id)
+        return
+    joined = engine.records.joined(session)
+    joined.when_ended(partial(_deliver_after_commit, engine, run_id))
+    joined.work(lambda tx: tx.signals.insert(signal))
+
+
+def deliver(engine: Engine, run_id: RunId) -> None:
+    """Give what was sent to those waits of a run that it is for, and wake the program."""
+    program = program_of(engine, run_id)  # it may read, so not within the transaction
+
+    def give(tx: Transaction) -> tuple[RunId | None, list[str]]:
+        successor = tx.runs.continued_as(run_id)
+        if successor is not None:
+            tx.signals.move(run_id, successor)
+            return successor, []
+        tx.signals.lock(program)
+        return None, tx.signals.match(run_id, advanced=False)
+
+    successor, keys = engine.records.write(give)
+    if successor is not None:
+        deliver(engine, successor)
+    for key in keys:
+        wake_after(engine, run_id, key)
+
+
+def newest(engine: Engine, run_id: RunId) -> RunId:
+    """Return the run as which a run goes on, and so on to the last."""
+    following: RunId | None = run_id
+    while following is not None:
+        run_id = following
+        following = engine.records.single(partial(_continued_as, run_id=run_id))
+    return run_id
+
+
+def _continued_as(tx: Transaction, run_id: RunId) -> RunId | None:
+    return tx.runs.continued_as(run_id)
+
+
+def _status(tx: Transaction, run_id: RunId) -> RunState | None:
+    return tx.runs.status(run_id)
+
+
+def _deliver_after_commit(engine: Engine, run_id: RunId) -> None:
+    """Deliver what is stored. Raises nothing."""
+    with after_commit("a stored signal of run %s is delivered by the sweeper", run_id):
+        deliver(engine, run_id)
+
+
+def _open_run(engine: Engine, run_id: RunId) -> RunId:
+    """Return the run that takes the signals of a run: itself, or the one as which it goes on."""
+    following: RunId | None = run_id
+    while following is not None:
+        run_id = following
+        # First its state: one that has ended since by going on names its successor.
+        state = engine.records.single(partial(_status, run_id=run_id))
+        following = engine.records.single(partial(_continued_as, run_id=run_id))
+    if state is None:
+        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+    if engine.definitions.get(run_id).definition.spec.program is None:
+        raise SignalRefused(
+            f"run {run_id} is of a `def` flow, which takes no signals",
+            hint="only an `async def` flow waits for them: await flowq.signal(…)",
+        )
+    if state in TERMINAL_RUN_STATES:
+        raise SignalRefused(f"run {run_id} has {state}", hint=f"flowq runs show {run_id}")
+    return run_id
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not is_storable(name):
+        raise InvalidInput(
+            f"the name of a signal is {name!r}",
+            hint=f"give text of 1 to {LONGEST_NAME} characters",
+        )
+    return name
+
+
+def _payload(engine: Engine, name: str, payload: Any) -> Any:
+    what = f"the data of the signal {name!r}"
+    data = plain_of(payload, what)
+    size_of(data, what, engine.policies.input_limit_bytes)
+    return data
+
+
+def _warn_of_slip(engine: Engine, run_id: RunId, name: str) -> None:
+    """Warn of a name that the program has not waited for, and that is almost one it waits for."""
+    awaited = engine.records.single(lambda tx: tx.signals.awaited(run_id))
+    near = get_close_matches(name, awaited, n=1)
+    if near:
+        logger.warning(
+            "signal %r is kept until run %s waits for it, which it never has; now it waits for %r: "
+            "was that meant?",
+            name,
+            run_id,
+            near[0],
+            extra={"action": "signal", "run_id": str(run_id)},
+        )
+
+
+def _check(name: str, wanted: Any, data: Any) -> None:
+    """Refuse a message that is not what the program waits for."""
+    stated = wanted.get("schema")
+    schema = stated.get("$literal") if isinstance(stated, dict) else None
+    if schema is None:
+        return
+    # Only who sends needs to load it.
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError:
+        return  # the row was spoilt, and says nothing of the message
+    errors = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda one: one.json_path)
+    if errors:
+        listed = "".join(f"\n  {one.json_path}: {one.message}" for one in errors[:_LISTED])
+        raise InvalidInput(
+            f"the signal {name!r} is not what the program waits for:{listed}",
+            hint="nothing was sent; the program goes on waiting",
+        )

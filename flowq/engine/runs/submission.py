@@ -1,0 +1,375 @@
+"""The beginning of a run: inputs are checked, the flow becomes a spec, the rows are inserted.
+
+Nothing is recorded for a run that is refused. One transaction inserts the run with all its steps
+and queues the first of them; messages follow after the commit. When the broker is away the run is
+accepted all the same.
+
+With an idempotency key the insert is also the question whether the run is there already: of all who
+ask at once one inserts, and the others get its id. Within a transaction of the caller's the rows
+become true when the caller commits; then what is there is sent, and what is not was rolled back.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from flowq.core.errors import FlowqError, InvalidInput, Unavailable
+from flowq.core.graph import Graph
+from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
+from flowq.core.planner import plan
+from flowq.core.spec import FlowSpec, StepKind
+from flowq.core.text.json_values import unmarked
+from flowq.engine.advance.advance import run_ready
+from flowq.engine.advance.dispatch import after_commit, node_batch, send
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
+from flowq.engine.ports import Transaction
+from flowq.engine.registry.registry import FlowType
+from flowq.engine.runs.options import (
+    Submission,
+    SubmitOptions,
+    inputs_as_json,
+    listed,
+    same_json,
+    text_of,
+)
+
+#: Runs of one `submit_many` that are recorded and sent together.
+_GROUP = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A run that is ready to be inserted, and what begins with it."""
+
+    run: NewRun
+    definition: Definition
+    queued: Mapping[BatchId, tuple[str, ...]]
+    undecided: list[str]
+
+    def batches(self, engine: Engine) -> list[Batch]:
+        """Return what is sent once the run is recorded."""
+        return [node_batch(engine, self.definition, *batch) for batch in self.queued.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A run that is ready to take the place of another."""
+
+    old: RunId
+    start: _Start
+
+    def insert(self, engine: Engine, tx: Transaction) -> None:
+        """Insert it and link the other with it, in the transaction that ends that one's program."""
+        new = self.start.run.id
+        tx.runs.insert([self.start.run], engine.policies.resend_after)
+        tx.runs.continue_as(self.old, new)
+        tx.signals.move(self.old, new)
+
+    def send(self, engine: Engine) -> None:
+        """Begin with it, after the commit."""
+        _go_on(engine, [self.start])
+
+
+def submit(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Mapping[str, Any],
+    *,
+    parent: StepRunId | None = None,
+    run_id: RunId | None = None,
+    before: Callable[[Transaction], None] | None = None,
+    mode: str = "async",
+    charged_to: tuple[str, ...] = (),
+    stored: bool = False,
+    **options: Unpack[SubmitOptions],
+) -> RunId:
+    """Start a run.
+
+    Args:
+        engine: Where it is recorded and sent.
+        flow: The flow.
+        inputs: Raw inputs, by parameter.
+        parent: The step that waits for this run, if it is a child run.
+        run_id: Id to give it; with the id of an existing run nothing is inserted.
+        before: Runs first, in the transaction that inserts the run.
+        mode: How it is started: `async` on workers, `sync` here and now.
+        charged_to: Meters of the runs above a child run whose budget it spends.
+        stored: The inputs were stored before, as JSON data, and are read and not given.
+        options: Whose run it is, and more; see `SubmitOptions`.
+
+    Returns:
+        The id of the run; with an idempotency key, that of the first run that was given it.
+
+    Raises:
+        InvalidInput: an input is missing, unknown, too large or of the wrong type; an option does
+            not fit; or a run with other inputs has the idempotency key.
+        InvalidFlow: the flow cannot be made into a graph.
+        DatabaseUnavailable: the run could not be recorded.
+    """
+    submission = Submission.of(options, _limit(engine))
+    start = _prepare(
+        engine,
+        flow,
+        inputs,
+        submission,
+        parent=parent,
+        run_id=run_id,
+        mode=mode,
+        charged_to=charged_to,
+        stored=stored,
+    )
+    return _begin(engine, [start], options.get("session"), before)[0]
+
+
+def continue_as_new(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Mapping[str, Any],
+    old: Definition,
+) -> "Continuation":
+    """Prepare the run as which another goes on; what was said about that one holds for it too.
+
+    Raises:
+        InvalidInput: an input is missing, unknown, too large or of the wrong type.
+    """
+    options = Submission(user_id=old.user_id, budget=old.spec.budget)
+    charged_to = old.spec.charged_to
+    start = _prepare(engine, flow, inputs, options, parent=old.parent, charged_to=charged_to)
+    return Continuation(old.run_id, start)
+
+
+def submit_many(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Iterable[Mapping[str, Any]],
+    *,
+    idempotency_keys: Iterable[str] | None = None,
+    **options: Unpack[SubmitOptions],
+) -> list[RunId]:
+    """Start many runs of a flow, in a few transactions instead of one for each.
+
+    All are checked before the first is recorded. Then they are recorded and sent in groups, so that
+    workers begin on the first ones while the last ones are still being written. Within a session
+    of the caller's there is one transaction, the caller's.
+
+    Args:
+        engine: Where they are recorded and sent.
+        flow: The flow.
+        inputs: Raw inputs of each run.
+        idempotency_keys: The key of each run, in the order of the inputs; each another.
+        options: What holds for all of them; see `SubmitOptions`.
+
+    Raises:
+        InvalidInput: an input of one of them is wrong, or its key belongs to a run with other
+            inputs; nothing was recorded.
+        InvalidFlow: one of them cannot be made into a graph; nothing was recorded.
+        DatabaseUnavailable: the runs, or the last groups of them, could not be recorded.
+    """
+    if options.get("idempotency_key") is not None:
+        raise InvalidInput(
+            "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"
+        )
+    starts = _prepare_many(engine, flow, listed(inputs, "inputs"), idempotency_keys, options)
+    session = options.get("session")
+    if session is not None:
+        return _begin(engine, starts, session)
+    engine.records.single(lambda tx: _taken(tx, starts))  # refuses before the first is recorded
+    groups = [starts[first : first + _GROUP] for first in range(0, len(starts), _GROUP)]
+    begun: list[RunId] = []
+    for group in groups:
+        try:
+            begun += _begin(engine, group)
+        except Unavailable as error:
+            if not begun:
+                raise
+            raise type(error)(
+                f"the first {len(begun)} of {len(starts)} runs are recorded, then: {error.message}",
+                hint="give idempotency_keys=[…] and call it again, which starts only the others",
+            ) from error
+    return begun
+
+
+def _begin(
+    engine: Engine,
+    starts: Sequence[_Start],
+    session: object = None,
+    before: Callable[[Transaction], None] | None = None,
+) -> list[RunId]:
+    """Insert runs in one transaction and send them after it; returns the id of each."""
+
+    def insert(tx: Transaction) -> tuple[set[RunId], dict[RunId, RunId]]:
+        if before is not None:
+            before(tx)
+        if session is not None:
+            _taken(tx, starts)  # who catches the refusal may still commit: insert nothing before it
+        inserted = tx.runs.insert([start.run for start in starts], engine.policies.resend_after)
+        return inserted, _taken(tx, [start for start in starts if start.run.id not in inserted])
+
+    reach(FaultPoint.BEFORE_SUBMIT)
+    if session is None:
+        inserted, others = engine.records.write(insert)
+        reach(FaultPoint.AFTER_SUBMIT)
+        _go_on(engine, [start for start in starts if start.run.id in inserted])
+    else:
+        joined = engine.records.joined(session)
+        # Before the insert: what one that broke off has left may be committed all the same.
+        joined.when_ended(lambda: _go_on_if_there(engine, starts))
+        _, others = joined.work(insert)
+    return [others.get(start.run.id, start.run.id) for start in starts]
+
+
+def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
+    """Send what begins at once, and decide what has to be decided first. Raises nothing."""
+    with after_commit("%d recorded runs are begun by the sweeper", len(starts)):
+        for start in starts:
+            engine.definitions.add(start.definition)
+            publish.run_started(engine, start.definition)
+        send(engine, [batch for start in starts for batch in start.batches(engine)])
+        for start in starts:
+            if start.undecided or not start.run.steps:
+                run_ready(engine, start.run.id)
+
+
+def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
+    """Go on with the runs that the caller has committed. Raises nothing."""
+    with after_commit("what was recorded of %d runs is begun by the sweeper", len(starts)):
+        ids = [start.run.id for start in starts]
+        there = engine.records.single(lambda tx: tx.runs.among(ids))
+        _go_on(engine, [start for start in starts if start.run.id in there])
+
+
+def _taken(tx: Transaction, starts: Sequence[_Start]) -> dict[RunId, RunId]:
+    """Find the runs that have the idempotency keys of these.
+
+    Returns:
+        From the id of each run whose key is taken to the id of the run that has it.
+
+    Raises:
+        InvalidInput: a run that has the key has other inputs.
+    """
+    runs = [start.run for start in starts]
+    keys = [run.idempotency_key for run in runs if run.idempotency_key is not None]
+    taken = tx.runs.with_keys(runs[0].flow_name, keys) if keys else {}
+    found: dict[RunId, RunId] = {}
+    for run in runs:
+        if run.idempotency_key in taken:
+            found[run.id], inputs = taken[run.idempotency_key]
+            if not same_json(inputs, run.inputs):
+                raise InvalidInput(
+                    f"the idempotency_key {run.idempotency_key!r} belongs to run {found[run.id]} "
+                    f"of {run.flow_name!r}, which has other inputs",
+                    hint=f"see them: flowq runs show {found[run.id]}; "
+                    "use another key for another run",
+                )
+    return found
+
+
+def _prepare_many(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Sequence[Mapping[str, Any]],
+    keys: Iterable[str] | None,
+    options: SubmitOptions,
+) -> list[_Start]:
+    """Check many runs; what refuses one of them says which."""
+    if options.get("idempotency_key") is not None:
+        raise InvalidInput(
+            "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"
+        )
+    each: list[str | None] = (
+        [None] * len(inputs) if keys is None else listed(keys, "idempotency_keys")
+    )
+    each = [text_of("idempotency_key", key) for key in each]
+    if len(each) != len(inputs) or len(set(each)) < len(each) > each.count(None):
+        raise InvalidInput(
+            f"{len(set(each))} different idempotency_keys are given for {len(inputs)} runs",
+            hint="give one for each, in the same order",
+        )
+    starts: list[_Start] = []
+    for index, (one, key) in enumerate(zip(inputs, each, strict=True)):
+        try:
+            own = Submission.of({**options, "idempotency_key": key}, _limit(engine))
+            starts.append(_prepare(engine, flow, one, own))
+        except FlowqError as error:
+            raise type(error)(f"inputs[{index}]: {error.message}", hint=error.hint) from error
+        except Exception as error:
+            error.add_note(f"raised by the flow's function for inputs[{index}]")
+            raise
+    return starts
+
+
+def _prepare(
+    engine: Engine,
+    flow: FlowType,
+    inputs: Mapping[str, Any],
+    submission: Submission,
+    *,
+    parent: StepRunId | None = None,
+    run_id: RunId | None = None,
+    mode: str = "async",
+    charged_to: tuple[str, ...] = (),
+    stored: bool = False,
+) -> _Start:
+    if not isinstance(inputs, Mapping):
+        raise InvalidInput(
+            f"the inputs of {flow.name!r} are {inputs!r} ({type(inputs).__name__}), not a dict",
+            hint='give them by parameter, e.g. {"x": 1}',
+        )
+    checked = flow.read(inputs) if stored else flow.validate(inputs)
+    recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", _limit(engine))
+    flow.verify(checked, unmarked(recorded))
+    spec = flow.trace(checked)
+    budget = submission.budget or spec.budget
+    if budget is None and parent is None:
+        budget = engine.policies.run_budget
+    if budget is not None or charged_to:
+        spec = spec.model_copy(update={"budget": budget, "charged_to": charged_to})
+    graph = Graph.of(spec)
+    is_new = run_id is None
+    run_id = run_id or RunId(engine.new_id())
+    roots = [key for key, names in graph.dependencies.items() if not names]
+    decided = plan(spec, graph, roots, {}, {})
+    queued = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
+    run = NewRun(
+        id=run_id,
+        flow_name=flow.name,
+        spec=spec,
+        inputs=recorded,
+        steps=_nodes(run_id, spec, graph, queued),
+        user_id=submission.user_id,
+        parent=parent,
+        metadata=submission.metadata,
+        is_new=is_new,
+        idempotency_key=submission.idempotency_key,
+        deadline=submission.deadline,
+        mode=mode,
+        budget=budget,
+    )
+    definition = Definition(run_id, flow.name, submission.user_id, parent, spec)
+    return _Start(run, definition, queued, [*decided.evaluate, *decided.expand])
+
+
+def _nodes(
+    run_id: RunId, spec: FlowSpec, graph: Graph, batches: Mapping[BatchId, tuple[str, ...]]
+) -> tuple[NewStep, ...]:
+    batch_of = {key: batch for batch, keys in batches.items() for key in keys}
+    return tuple(
+        NewStep(
+            id=node_id(run_id, step.key),
+            key=step.key,
+            name=step.name,
+            order=graph.order[step.key],
+            pending=len(graph.dependencies[step.key]),
+            inputs=step.arguments,
+            batch=batch_of.get(step.key),
+            observed=0 if step.kind is StepKind.PROGRAM else None,
+        )
+        for step in spec.steps
+    )
+
+
+def _limit(engine: Engine) -> int:
+    return engine.policies.input_limit_bytes

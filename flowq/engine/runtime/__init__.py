@@ -1,0 +1,1 @@
+"""What one worker process holds: threads, leases, caches, the context of the code that runs."""

@@ -1,0 +1,66 @@
+"""Waiting for a run inside a worker, which may be waiting for ever.
+
+A step that waits for a run holds its process until the run has ended. When every process does so,
+none is left that could run what they wait for, and all of them wait for ever without an error. So
+code that a worker runs may not wait for a run that has not ended, as it may not call `get()` on a
+Celery result: a step, a program's own code, and any other task of the same Celery app. Code that
+knows that another worker serves what it waits for says so with `allow_waiting`.
+
+A program never has to wait like this: it awaits a child flow, and holds no process meanwhile.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from flowq.core.errors import WouldBlock
+from flowq.core.ids import RunId
+from flowq.engine.replay import current as current_program
+from flowq.engine.runtime.context import current_or_none
+
+_allowed: ContextVar[bool] = ContextVar("flowq_waiting_allowed", default=False)
+
+
+@contextmanager
+def allow_waiting() -> Iterator[None]:
+    """Allow code in a worker to wait for runs within the block.
+
+    Use it where other processes run what is waited for, for example a worker of another queue. The
+    step holds its own process until the run has ended. It holds in this thread, in coroutines that
+    are started in the block, and not in threads that are.
+    """
+    token = _allowed.set(True)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def would_block(
+    run_id: RunId, flow_name: str, serves_tasks: Callable[[], bool]
+) -> WouldBlock | None:
+    """Return the error for whoever waits for a run here and now; None where waiting is right.
+
+    Args:
+        run_id: The run.
+        flow_name: The name of its flow.
+        serves_tasks: Tells whether this thread or process runs tasks of a Celery worker.
+    """
+    if _allowed.get():
+        return None
+    program, step = current_program(), current_or_none()
+    if program is not None:
+        return WouldBlock(
+            f"the program {program.flow!r} waits for run {run_id} of {flow_name!r}, and would hold "
+            "its worker until that has ended",
+            hint="await the flow as a child run: result = await other_flow(…)",
+        )
+    if step is None and not serves_tasks():
+        return None
+    who = f"step {step.key!r} of run {step.run_id}" if step else "code that a Celery worker runs"
+    return WouldBlock(
+        f"{who} waits for run {run_id} of {flow_name!r}, and would hold a process of the worker "
+        "until that has ended; when all processes wait, none is left to run it",
+        hint="call the flow in a flow, as a child run; or, where another worker runs it: "
+        "with flowq.allow_waiting(): …",
+    )

@@ -1,0 +1,292 @@
+"""What is kept of an exception: its text, its traceback, and all that has caused it.
+
+An exception is shown as Python shows it: causes first, then what was raised of them, and below a
+group its members, each with a traceback of its own. Frames of flowq say nothing about a step and
+are left out of every one. Exceptions are the user's objects: they may be chained in a circle, have
+ten thousand members, or a text of a gigabyte. So depth, number and size are bounded before anything
+is formatted, and what is left out is counted. Code of the user that raises here (`__str__`) is
+answered with a text that says so.
+"""
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flowq.core.errors import FlowqError
+from flowq.core.results import user_place
+from flowq.engine.interrupts import interrupt_in
+
+_MESSAGE_LIMIT: Final = 4000
+_TYPE_LIMIT: Final = 200
+#: Exceptions of one failure that are looked at: of a chain, of a group, levels of groups, in all.
+_MOST_LINKS: Final = 10
+_MOST_MEMBERS: Final = 15
+_DEEPEST: Final = 8
+_MOST: Final = 60
+#: Of a chain that is longer than any that is shown; its root is found up to here.
+_LONGEST_CHAIN: Final = 100_000
+#: Of a traceback that is deeper, those nearest to where it was raised.
+_MOST_FRAMES: Final = 1_000
+_MOST_NOTES: Final = 10
+#: Frames and characters of a message that are shown; the first that fits into the limit counts.
+_SIZES: Final = ((60, 4000), (12, 1000), (4, 300), (2, 120))
+_TRACEBACK_LIMIT: Final = 8000
+#: What a list of causes names: how many, and how much of each.
+_MOST_NAMED: Final = 8
+_NAMED_LIMIT: Final = 300
+
+_PACKAGE: Final = Path(__file__).resolve().parent.parent
+#: What runs the code of a step; step types that ship are named like anybody's code.
+_OWN: Final = tuple(
+    f"{_PACKAGE / part}"
+    for part in ("engine/", "authoring/", "adapters/", "client/", "entrypoints/")
+)
+#: Stands between two frames of flowq where one thread waits for another.
+_BETWEEN: Final = ("concurrent/futures/_base.py", "concurrent\\futures\\_base.py")
+
+_OF_CAUSE: Final = "The above exception was the direct cause of the following exception:"
+_OF_CONTEXT: Final = "During handling of the above exception, another exception occurred:"
+
+
+@dataclass(slots=True)
+class _Node:
+    """An exception, as far as it is shown."""
+
+    error: BaseException
+    link: str | None = None  #: How the one before it, its cause, belongs to it.
+    cause: "_Node | None" = None
+    left_out: int = 0  #: Causes between this one and `cause`.
+    members: "tuple[_Node, ...]" = ()
+    count: int = 0  #: How many members it has.
+
+
+def told(error: BaseException) -> dict[str, Any]:
+    """Return what the metadata of a failed step say about an exception.
+
+    Returns:
+        `traceback`: a text of at most 8,000 characters; `causes`, if there are any: each with its
+        `relation` (`cause`, `context` or `member`), `error_type`, `message` and `place`; the ones
+        nearest to the exception first, the root cause last.
+    """
+    try:
+        tree = _tree(error)
+        found: dict[str, Any] = {"traceback": _text(tree)}
+        if causes := list(_named(tree)):
+            # The root cause is the last one.
+            most = _MOST_NAMED - 1
+            found["causes"] = causes if len(causes) <= most else [*causes[:most], causes[-1]]
+    except Exception as broken:  # noqa: BLE001 - attributes of a user's exception may raise, too
+        reason = f"its traceback cannot be read: {type(broken).__name__} was raised"
+        return {"traceback": storable(f"{_name(error)}: {reason}")}
+    return found
+
+
+def message_of(error: BaseException) -> str:
+    """Return the text of an exception, without the hint: that is for whoever reads this error."""
+    text = _message(error)
+    if isinstance(error, SystemExit) or (isinstance(error, Exception) and text.strip()):
+        return text[:_MESSAGE_LIMIT]
+    # What has no text, or is no error by its class, is named by that.
+    return ": ".join(part for part in (type_of(error), text) if part.strip())[:_MESSAGE_LIMIT]
+
+
+def type_of(error: BaseException) -> str:
+    """Return the name of an exception's class."""
+    return storable(type(error).__qualname__)[:_TYPE_LIMIT]
+
+
+def storable(text: str) -> str:
+    """Return text without what no database takes: halves of surrogate pairs, as in file names."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"sys.exit({error.code!r}) was called"
+    try:
+        text = error.message if isinstance(error, FlowqError) else str(error)
+        return storable(text[: _MESSAGE_LIMIT + 1])
+    except BaseException as broken:
+        if interrupt_in(broken) is not None:
+            raise
+        return "its text cannot be read: __str__ raised"
+
+
+# --- the tree -------------------------------------------------------------------------------------
+
+
+class _Seen:
+    """Exceptions that have a place already, and how many more may get one."""
+
+    def __init__(self) -> None:
+        self._ids: set[int] = set()
+
+    def take(self, error: BaseException) -> bool:
+        """Tell whether an exception gets a place."""
+        if id(error) in self._ids or len(self._ids) >= _MOST:
+            return False
+        self._ids.add(id(error))
+        return True
+
+
+def _tree(error: BaseException) -> _Node:
+    seen = _Seen()
+    seen.take(error)
+    return _node(error, seen, depth=0)
+
+
+def _node(error: BaseException, seen: _Seen, *, depth: int) -> _Node:
+    """Return an exception with its causes and, of each, the members."""
+    first = last = _with_members(error, seen, depth)
+    chain = _chain(error)
+    for place, (link, cause) in enumerate(chain):
+        is_root = place == len(chain) - 1
+        if not is_root and place >= _MOST_LINKS - 1:
+            last.left_out += 1
+            continue
+        if not seen.take(cause):
+            break
+        last.link = link
+        last.cause = _with_members(cause, seen, depth)
+        last = last.cause
+    return first
+
+
+def _chain(error: BaseException) -> list[tuple[str, BaseException]]:
+    """Return the causes of an exception, the nearest first, up to the root or to a circle."""
+    found: list[tuple[str, BaseException]] = []
+    ids = {id(error)}
+    one = error
+    while len(found) < _LONGEST_CHAIN:
+        if one.__cause__ is not None:
+            link, cause = _OF_CAUSE, one.__cause__
+        elif one.__context__ is not None and not one.__suppress_context__:
+            link, cause = _OF_CONTEXT, one.__context__
+        else:
+            break
+        if id(cause) in ids:
+            break
+        ids.add(id(cause))
+        found.append((link, cause))
+        one = cause
+    return found
+
+
+def _with_members(error: BaseException, seen: _Seen, depth: int) -> _Node:
+    node = _Node(error)
+    if isinstance(error, BaseExceptionGroup):
+        node.count = len(error.exceptions)
+        if depth < _DEEPEST:
+            members = (one for one in error.exceptions[:_MOST_MEMBERS] if seen.take(one))
+            node.members = tuple(_node(one, seen, depth=depth + 1) for one in members)
+    return node
+
+
+# --- the text -------------------------------------------------------------------------------------
+
+
+def _text(tree: _Node) -> str:
+    text = ""
+    for frames, characters in _SIZES:
+        text = "\n".join(_lines(tree, frames, characters))
+        if len(text) <= _TRACEBACK_LIMIT:
+            break
+    if len(text) > _TRACEBACK_LIMIT:
+        # Both ends name most: the root cause stands first, what was raised of it last.
+        cut, half = "\n…\n", _TRACEBACK_LIMIT // 2
+        text = text[: half - len(cut)] + cut + text[-half:]
+    return text + "\n"
+
+
+def _lines(node: _Node, frames: int, characters: int) -> Iterator[str]:
+    """Show an exception, its causes before it."""
+    nodes = [node]
+    while (cause := nodes[-1].cause) is not None:
+        nodes.append(cause)
+    for one in reversed(nodes):
+        if one.cause is not None:
+            if one.left_out:
+                yield f"\n… {one.left_out:,} exceptions between them are left out …"
+            yield f"\n{one.link}\n"
+        yield from _frames_of(one.error, frames)
+        yield from _last_lines(one.error, characters)
+        for number, member in enumerate(one.members, start=1):
+            yield f"  +---------------- {number} of {one.count:,} ----------------"
+            for line in _lines(member, frames, characters):
+                yield from (f"  | {part}".rstrip() for part in line.split("\n"))
+        if one.count > len(one.members):
+            yield f"  +---------------- and {one.count - len(one.members):,} more"
+
+
+def _frames_of(error: BaseException, most: int) -> Iterator[str]:
+    found = _frames(error)
+    left_out = len(found) - most
+    if left_out <= 0:
+        yield from _formatted(found)
+        return
+    # Where it began and where it was raised.
+    yield from _formatted(found[: most // 2])
+    yield f"  … {left_out:,} frames are left out …"
+    yield from _formatted(found[most // 2 + left_out :])
+
+
+def _formatted(frames: list[traceback.FrameSummary]) -> list[str]:
+    return [storable(text.rstrip("\n")) for text in traceback.format_list(frames)]
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of an exception's traceback that are not flowq's own."""
+    kept, was_own = [], False
+    for frame in traceback.extract_tb(error.__traceback__, limit=-_MOST_FRAMES):
+        is_own = frame.filename.startswith(_OWN)
+        was_own = is_own or (was_own and frame.filename.endswith(_BETWEEN))
+        if not was_own:
+            kept.append(frame)
+    return kept
+
+
+def _last_lines(error: BaseException, characters: int) -> Iterator[str]:
+    message = _message(error)
+    said = message if len(message) <= characters else f"{message[:characters]}…"
+    yield f"{_name(error)}: {said}" if said else _name(error)
+    if isinstance(error, FlowqError) and error.hint:
+        yield storable(f"  → {error.hint[:characters]}")
+    notes = getattr(error, "__notes__", ())
+    for note in notes[:_MOST_NOTES] if isinstance(notes, list | tuple) else ():
+        if isinstance(note, str):
+            yield storable(note[:characters])
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    module = kind.__module__
+    prefix = "" if module in {"builtins", "__main__"} else f"{module}."
+    return storable(f"{prefix}{kind.__qualname__}")[:_TYPE_LIMIT]
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+def _named(node: _Node) -> Iterator[dict[str, Any]]:
+    """Name all that is below an exception: its members, its cause, the members of that."""
+    one: _Node | None = node
+    while one is not None:
+        for member in one.members:
+            yield _line("member", member.error)
+            yield from _named(member)
+        if one.cause is not None:
+            yield _line("cause" if one.link == _OF_CAUSE else "context", one.cause.error)
+        one = one.cause
+
+
+def _line(relation: str, error: BaseException) -> dict[str, Any]:
+    frames = [(frame.filename, frame.lineno or 0, frame.name) for frame in _frames(error)]
+    place = user_place(frames)
+    return {
+        "relation": relation,
+        "error_type": type_of(error),
+        "message": _message(error)[:_NAMED_LIMIT],
+        "place": storable(place) if place else None,
+    }

@@ -1,0 +1,85 @@
+"""What a step may know about the attempt it runs in: `step.context()`.
+
+Kept in a ContextVar, so it is right in threads, in greenlets and in coroutines on the event loop.
+"""
+
+import logging
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from threading import Event
+
+from flowq.core.errors import FlowqError, StepCancelled
+from flowq.core.ids import RunId, StepRunId
+from flowq.engine.runtime.model_calls import ModelCalls
+from flowq.engine.runtime.text_stream import Streams
+
+_current: ContextVar["StepContext"] = ContextVar("flowq_step_context")
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """The attempt that is running."""
+
+    run_id: RunId
+    step_id: StepRunId
+    key: str  #: Key of the step in its flow.
+    index: int | None  #: Which item of a map, from 0.
+    attempt: int  #: From 1.
+    idempotency_key: str  #: The same over all attempts; give it to outside APIs that take one.
+    logger: logging.LoggerAdapter[logging.Logger]  #: Adds run, step and attempt to each record.
+    _cancelled: Event = field(default_factory=Event, repr=False)
+    model_calls: ModelCalls | None = field(default=None, repr=False)  #: Records calls of models.
+    #: Text for those who look on while the step runs, e.g. a model's answer as it comes.
+    stream: Streams = field(default_factory=Streams, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether someone has cancelled the run; looking costs nothing, so look often.
+
+        It is known a few seconds after the cancel (FLOWQ_CANCEL_SECONDS). What the step returns
+        from then on counts for nothing.
+        """
+        return self._cancelled.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """End the step here if someone has cancelled the run.
+
+        Raises:
+            StepCancelled: someone has. It is no `Exception`, so `except Exception` lets it through.
+        """
+        if self._cancelled.is_set():
+            raise StepCancelled(f"{self.key} was cancelled")
+
+    def before_model_call(self, provider: str, model: str) -> None:
+        """Ask whether a model may be called now; code that calls one by itself may ask too.
+
+        Raises:
+            FlowqError: a budget, say, refuses it.
+        """
+        if self.model_calls is not None:
+            self.model_calls.check(provider, model)
+
+
+def current_or_none() -> StepContext | None:
+    """Return the context of the running attempt; None when no attempt is running here."""
+    return _current.get(None)
+
+
+def current() -> StepContext:
+    """Return the context of the running attempt.
+
+    Raises:
+        FlowqError: no attempt is running here.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise FlowqError(
+            "step.context() was called outside a step",
+            hint="call it inside a function decorated with @step, while flowq runs it",
+        ) from None
+
+
+def enter(context: StepContext) -> None:
+    """Make `context` the current one, in a context of its own (see `contextvars.Context.run`)."""
+    _current.set(context)

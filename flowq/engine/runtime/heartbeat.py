@@ -1,0 +1,234 @@
+"""The heartbeat: one thread per worker process keeps the leases of all its attempts alive.
+
+Every third of the lease it renews all tokens in one statement. A token that does not come back is
+lost: its attempt is told, and whatever it still writes finds the token gone. While the database is
+away it is asked again at every beat; an attempt whose lease has ended meanwhile is told too,
+since another worker may have it by now, but its token is still renewed: if nobody has, it holds.
+The thread lives in the process that runs the steps, so it dies with them, and it runs beside them,
+so a step that computes for minutes keeps its lease.
+
+The same thread asks, more often, whether someone has cancelled the runs of its attempts, and stops
+their code in stages, each a grace period after the one before:
+
+    asked         an async step is cancelled at its next await, a sync one may look at its context
+    interrupted   a sync step in the main thread gets an exception
+    ended         its row becomes cancelled, by its lease; a process that holds nothing else (a
+                  child of a prefork pool) is ended, elsewhere the code goes on and is not heard
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flowq.core.errors import Unavailable
+from flowq.core.ids import LeaseToken
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.ports import Records
+from flowq.engine.runtime.execution import Attempt
+
+logger = logging.getLogger(__name__)
+
+#: The exit code of a process that was ended with the step it ran.
+EXIT_CANCELLED = 75
+
+
+class _Process:
+    """The pid of this process, if it may be ended with its step; a fork of it may not."""
+
+    expendable: int = 0
+
+
+def this_process_is_expendable() -> None:
+    """Say that this process runs one step at a time and is replaced when it ends."""
+    _Process.expendable = os.getpid()
+
+
+@dataclass(slots=True)
+class _Held:
+    attempt: Attempt
+    ends: float  #: When the lease ends unless it is renewed, by `time.monotonic`.
+    ours: bool = True  #: False once the lease was lost or given back.
+    told: bool = False  #: Whether the attempt knows.
+
+    def tell(self, why: str) -> None:
+        if not self.told:
+            self.told = True
+            logger.warning(why, extra={"action": "lease_lost"})
+            self.attempt.lose()
+
+
+class LeaseKeeper:
+    """Renews the leases that are held in this process, and stops attempts that are cancelled.
+
+    Args:
+        records: The database.
+        lease: Length of a lease.
+        cancel_every: How often to ask which attempts are cancelled.
+        cancel_grace: Length of each stage of stopping one.
+
+    Attributes:
+        stopping: Whether this process is to end, so that nothing new may begin in it.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        lease: timedelta,
+        *,
+        cancel_every: timedelta,
+        cancel_grace: timedelta,
+    ) -> None:
+        self.stopping = False
+        self._records = records
+        self._lease = lease
+        self._pause = min(lease / 3, cancel_every).total_seconds()
+        self._grace = cancel_grace.total_seconds()
+        self._held: dict[LeaseToken, _Held] = {}
+        self._stages: dict[LeaseToken, float] = {}  # when the next stage of a cancelled one begins
+        self._renew_at = 0.0
+        self._lock = threading.Lock()
+        self._pid = 0  # of the process in which the heartbeat runs
+
+    @contextmanager
+    def hold(self, token: LeaseToken, attempt: Attempt) -> Iterator[None]:
+        """Keep a lease alive for the duration of the block."""
+        with self._lock:
+            self._held[token] = _Held(attempt, time.monotonic() + self._lease.total_seconds())
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
+                threading.Thread(target=self._beat, name="flowq-leases", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.pop(token, None)
+
+    @property
+    def running(self) -> int:
+        """How many attempts run in this process, also those whose lease is gone."""
+        return len(self._held)
+
+    def let_go(self) -> list[LeaseToken]:
+        """Renew nothing any more; returns the tokens that were held."""
+        with self._lock:
+            held = self._ours()
+            for one in held.values():
+                one.ours = False
+        return list(held)
+
+    def tell_all(self) -> None:
+        """Tell every attempt that its lease is gone."""
+        for held in list(self._held.values()):
+            held.attempt.lose()
+
+    def _ours(self) -> dict[LeaseToken, _Held]:
+        """Return what is neither lost nor given back; the caller holds the lock."""
+        return {token: held for token, held in self._held.items() if held.ours}
+
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._pause):
+            with self._lock:
+                if not self._held:
+                    self._pid = 0  # the next lease starts another
+                    return
+            try:
+                # One statement: what is to be renewed before the next beat is renewed now.
+                if time.monotonic() + self._pause > self._renew_at:
+                    self._renew()
+                else:
+                    self._ask()
+                self._stop_cancelled()
+            except Exception:
+                # It must outlive any single fault: all leases of the process hang on it.
+                logger.exception("a beat of the heartbeat failed", extra={"action": "renew"})
+
+    def _renew(self) -> None:
+        self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
+        with self._lock:
+            asked = self._ours()
+        if not asked:
+            return
+        now = time.monotonic()
+        try:
+            reach(FaultPoint.BEFORE_RENEW)
+            alive = self._records.single(lambda tx: tx.steps.renew(list(asked), self._lease))
+        except Unavailable as error:
+            logger.warning("leases were not renewed: %s", error, extra={"action": "renew"})
+            self._renew_at = 0.0
+            for held in asked.values():
+                if held.ends < time.monotonic():
+                    held.tell("the lease of a running step has ended, and the database is away")
+            return
+        for token, held in asked.items():
+            if token in alive:
+                held.ends = now + self._lease.total_seconds()
+            else:
+                self._lose(token)
+        self._cancelled({token for token, cancelled in alive.items() if cancelled})
+
+    def _lose(self, token: LeaseToken) -> None:
+        with self._lock:
+            held = self._ours().get(token)
+            if held is None:
+                return
+            held.ours = False
+        held.tell("the lease of a running step was lost")
+
+    # --- cancelled attempts ----------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Ask which attempts are cancelled, of those that have not been told so."""
+        with self._lock:
+            tokens = [token for token in self._ours() if token not in self._stages]
+        if not tokens:
+            return
+        try:
+            self._cancelled(self._records.single(lambda tx: tx.steps.cancel_asked(tokens)))
+        except Unavailable as error:
+            logger.warning("whether steps were cancelled is not known: %s", error)
+
+    def _cancelled(self, tokens: AbstractSet[LeaseToken]) -> None:
+        """Begin to stop attempts."""
+        first_stage_ends = time.monotonic() + self._grace
+        with self._lock:
+            ours = self._ours()
+            new = [token for token in tokens if token in ours and token not in self._stages]
+            self._stages |= dict.fromkeys(new, first_stage_ends)
+            attempts = [ours[token].attempt for token in new]
+        for attempt in attempts:
+            attempt.cancel()
+
+    def _stop_cancelled(self) -> None:
+        """Go on with the attempts whose grace period is over."""
+        now = time.monotonic()
+        with self._lock:
+            ours = self._ours()
+            self._stages = {token: at for token, at in self._stages.items() if token in ours}
+            due = [(token, ours[token].attempt) for token, at in self._stages.items() if at <= now]
+        for token, attempt in due:
+            if not attempt.interrupted and attempt.interrupt():
+                self._stages[token] = now + self._grace
+            else:
+                self._end(token, attempt)
+
+    def _end(self, token: LeaseToken, attempt: Attempt) -> None:
+        """Record that an attempt was cancelled whose code does not end."""
+        try:
+            recorded = attempt.record_cancel()
+        except Unavailable as error:
+            logger.warning("a cancelled step cannot be ended: %s", error)
+            return  # the next beat tries it again
+        with self._lock:
+            # While it holds the lock, the process cannot have gone on to another step.
+            if recorded and token in self._held and os.getpid() == _Process.expendable:
+                logger.warning("this process is ended, since a cancelled step did not")
+                os._exit(EXIT_CANCELLED)
+        self._lose(token)

@@ -1,0 +1,265 @@
+"""The sweeper: whatever fell between two commits, or was lost on the way, is found and sent again.
+
+It runs in every worker and decides nothing itself: it changes rows by guarded UPDATEs and sends
+messages, so what it recovers goes through the queue like everything else and limits hold. It never
+touches results: in a prefork worker it lives in the parent process, where the object store must not
+be opened. What goes over all open runs is done by one sweeper at a time, in turns.
+
+A queued row that nobody took may have lost its message, or may wait behind 100,000 others; nothing
+tells which. So each row is looked at after 15 s, then after twice that, up to five minutes, and
+what was looked at is sent again only as far as its queue has room: up to `_FULL` messages. A long
+queue is not made longer, because what stands in it was not lost; one that was emptied is filled in
+a pass. Into a full queue go `_TRICKLE` messages a pass all the same, so that a lost message is not
+lost for as long as others queue up: two a second for each worker, and each costs one failed claim.
+Steps that were recovered and retries that are due have no message to wait for and are always sent.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from flowq.core.errors import RedisUnavailable, RunUnreadable, Unavailable
+from flowq.core.ids import (
+    FIRST_ID,
+    BatchId,
+    RunId,
+    batch_of_run,
+)
+from flowq.engine.advance.child_runs import SHIELD, stop_orphans
+from flowq.engine.advance.dispatch import alone, resend
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.attempts.limits import sweep_limits
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.faults import FaultPoint, reach
+from flowq.engine.model.rows import Batch, StepPlace
+from flowq.engine.ports import Transaction
+from flowq.engine.runs.signals import deliver
+from flowq.engine.sweeper.months import resume_in_new_month
+from flowq.engine.sweeper.retention import COLLECT, EVERY
+
+logger = logging.getLogger(__name__)
+
+#: Rows that one question returns at most.
+_LIMIT: Final = 500
+#: Queued rows that one pass looks at, and messages that make a queue full.
+_FULL: Final = 1_000
+#: Messages that one pass sends again into a queue that is full.
+_TRICKLE: Final = 10
+
+#: The duty of going over the open runs; how many runs, and how many of them are rolled up, in one
+#: turn.
+_INSPECT: Final = "inspect"
+_SLICE: Final = 2_500
+_ROLLED_UP: Final = 100
+
+
+def sweep(engine: Engine, *, grace: timedelta) -> int:
+    """Make one pass.
+
+    Args:
+        engine: The engine.
+        grace: How long an ended batch has to advance in the ordinary way.
+
+    Returns:
+        How many steps, batches and runs it has moved.
+    """
+    reach(FaultPoint.BEFORE_SWEEP)
+    ended: list[BatchId] = []
+    moved = [
+        _asked(work)
+        for work in (
+            lambda: _recover(engine, ended),
+            lambda: _resend_unclaimed(engine),
+            lambda: sweep_limits(engine),
+            lambda: resume_in_new_month(engine),
+            lambda: _stop_overdue(engine, ended),
+            lambda: _find_unadvanced(engine, grace, ended),
+            lambda: _inspect(engine, grace, ended),
+            lambda: _advance(engine, ended),
+            lambda: _ask_to_collect(engine),
+        )
+    ]
+    return sum(moved) + len(ended)
+
+
+def _asked(question: Callable[[], int | None]) -> int:
+    """Ask one question of a pass; what is wrong with it stops none of the others."""
+    try:
+        return question() or 0
+    except Unavailable:
+        raise
+    except Exception:
+        logger.exception("a part of a sweeper's pass failed", extra={"action": "sweep"})
+        return 0
+
+
+def _find_unadvanced(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
+    ended += engine.records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
+
+
+def _recover(engine: Engine, ended: list[BatchId]) -> int:
+    """Queue steps whose worker fell silent, and retries whose time has come, and send them."""
+    records, policies = engine.records, engine.policies
+    resend_after = policies.resend_after
+    lapsed = records.write(
+        lambda tx: tx.sweeps.lapsed(
+            max_recoveries=policies.max_recoveries, resend_after=resend_after, limit=_LIMIT
+        )
+    )
+    for step in lapsed:
+        publish.worker_lost(engine, step)
+        logger.warning(
+            "%s of run %s lost its worker%s",
+            step.place.key,
+            step.place.run_id,
+            "; it has failed" if step.failed else "; it is queued again",
+            extra={"action": "lose" if step.failed else "recover", **_named(step.place)},
+        )
+    ended += [step.batch for step in lapsed if step.failed]
+    due = records.write(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
+    timed = records.write(lambda tx: tx.sweeps.timed(limit=_LIMIT))
+    ended += timed
+    for run_id in records.single(lambda tx: tx.signals.undelivered(limit=_LIMIT)):
+        try:
+            deliver(engine, run_id)
+        except RunUnreadable as error:
+            set_aside(engine, run_id, error)
+    queued = [*(step.place for step in lapsed if not step.failed), *due]
+    resend(engine, alone(engine, queued))
+    return len(lapsed) + len(due) + len(timed)
+
+
+def _named(place: StepPlace) -> dict[str, object]:
+    return {"run_id": str(place.run_id), "step": place.key, "map_index": place.map_index}
+
+
+def _resend_unclaimed(engine: Engine) -> int:
+    """Send queued steps again that nobody took, as far as there is room in their queues."""
+    policies, records = engine.policies, engine.records
+    found = records.single(lambda tx: tx.sweeps.unclaimed(limit=_FULL))
+    batches = alone(engine, [one.place for one in found])
+    try:
+        room = _room(engine, batches)
+    except RedisUnavailable as error:
+        # Nothing is put off: it goes out as soon as the broker is back.
+        logger.warning("nothing is sent again: %s", error, extra={"action": "resend"})
+        return 0
+    ours = records.write(
+        lambda tx: tx.sweeps.put_off(found, policies.resend_after, policies.resend_longest)
+    )
+    chosen: list[Batch] = []
+    for batch in batches:
+        queue = engine.dispatcher.queue_of(batch.messages[0])
+        if room[queue] > 0 and batch.messages[0].id in ours:
+            room[queue] -= 1
+            chosen.append(batch)
+    resend(engine, chosen)
+    return len(chosen)
+
+
+def _room(engine: Engine, batches: Sequence[Batch]) -> dict[str, int]:
+    """Return how many messages may be sent again into each of the queues they go to."""
+    dispatcher = engine.dispatcher
+    queues = {dispatcher.queue_of(batch.messages[0]) for batch in batches}
+    return {queue: max(_TRICKLE, _FULL - dispatcher.depth(queue)) for queue in queues}
+
+
+def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
+    """Stop runs whose deadline has passed, as a failure does."""
+    stopped = 0
+    overdue = engine.records.single(lambda tx: tx.sweeps.overdue(limit=_LIMIT))
+    for run_id, deadline in overdue:
+        error = f"deadline passed: it was {deadline.isoformat(timespec='seconds')}"
+
+        def stop(tx: Transaction, run_id: RunId = run_id, error: str = error) -> bool:
+            if not tx.runs.stop(run_id, error=error):
+                return False
+            tx.steps.shield(run_id, SHIELD, timedelta(0))
+            return tx.steps.cancel_open(run_id) >= 0
+
+        if engine.records.write(stop):
+            stopped += 1
+            extra = {"action": "deadline", "run_id": str(run_id)}
+            logger.warning("run %s is stopped: %s", run_id, error, extra=extra)
+            ended.append(batch_of_run(run_id))
+    return stopped
+
+
+def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
+    """Look through a slice of the open runs, if it is this sweeper's turn."""
+    records = engine.records
+    position = records.single(lambda tx: tx.sweeps.turn(_INSPECT, grace / 2))
+    if position is None:
+        return
+    after = RunId(UUID(position)) if position else RunId(FIRST_ID)
+    within = records.single(lambda tx: tx.sweeps.slice(after, limit=_SLICE))
+    stalled = records.single(lambda tx: tx.sweeps.stalled(within=within, grace=grace, limit=_SLICE))
+    ended += [batch_of_run(run_id) for run_id in stalled]
+    ended += records.single(lambda tx: tx.sweeps.unseen(within=within, grace=grace, limit=_LIMIT))
+    orphans = records.single(lambda tx: tx.sweeps.orphans(within=within, limit=_LIMIT))
+    if orphans:
+        records.write(lambda tx: stop_orphans(tx, orphans))
+        ended += [batch_of_run(orphan.run_id) for orphan in orphans]
+    for run_id in records.single(lambda tx: tx.sweeps.unknown_waits(within=within, limit=_LIMIT)):
+        set_aside(engine, run_id, RunUnreadable("what it waits for cannot be read"))
+    for run_id in records.single(
+        lambda tx: tx.sweeps.stale(within=within, age=grace, limit=_ROLLED_UP)
+    ):
+        records.single(partial(_roll_up, run_id=run_id))
+    following = within.to.hex if within.to is not None else ""
+    records.single(lambda tx: tx.sweeps.leave(_INSPECT, following))
+
+
+def _roll_up(tx: Transaction, run_id: RunId) -> bool:
+    return tx.runs.roll_up(run_id)
+
+
+def _advance(engine: Engine, ended: Sequence[BatchId]) -> None:
+    """Ask workers to go on after batches: that may read results, which is not done here."""
+    if not ended:
+        return
+    batches = list(dict.fromkeys(ended))
+    extra = {"action": "advance", "batches": len(batches)}
+    logger.info("advancing %d batches that had ended", len(batches), extra=extra)
+    engine.dispatcher.send_advance(batches)
+
+
+def _ask_to_collect(engine: Engine) -> None:
+    """Have what is old deleted by a process that runs steps, once an hour."""
+    if engine.records.single(lambda tx: tx.sweeps.turn(COLLECT, EVERY)) is not None:
+        engine.dispatcher.send_collect()
+
+
+class Sweeper:
+    """Sweeps again and again in a thread of its own."""
+
+    def __init__(self, engine: Engine, interval: timedelta) -> None:
+        self._engine = engine
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flowq-sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the pass that is going on."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        # Workers that were started together should not sweep together for ever after.
+        pause = self._interval.total_seconds()
+        while not self._stop.wait(pause * (0.75 + self._engine.chance() / 2)):
+            try:
+                sweep(self._engine, grace=self._interval)
+            except Unavailable as error:
+                logger.warning("the sweeper has to wait: %s", error, extra={"action": "sweep"})
+            except Exception:
+                # It must outlive any single fault: it is what repairs them.
+                logger.exception("a pass of the sweeper failed", extra={"action": "sweep"})

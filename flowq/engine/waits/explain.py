@@ -1,0 +1,256 @@
+"""Why a run waits: reads its rows, asks the workers, and lets `wait_reasons` decide.
+
+The rows are a few statements. Workers are asked only if something is queued that rows alone do not
+explain, through the dispatcher and in bounded time; so nothing here belongs to the hot path: it
+runs when somebody looks. A step that waits for a child run waits for what that one waits for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import islice
+from typing import Final
+
+from flowq.core.errors import RedisUnavailable, ResultTimeout, RunNotFound, Unavailable
+from flowq.core.ids import RunId, child_run_id, item_id, node_id
+from flowq.core.spec import StepKind
+from flowq.core.states import RunState, StepState
+from flowq.engine.engine import Engine
+from flowq.engine.model.rows import Message
+from flowq.engine.model.waits import OpenStep, OpenSteps, StandingSteps
+from flowq.engine.ports import Worker
+from flowq.engine.waits.reasons import (
+    Queues,
+    Reason,
+    Waiting,
+    in_short,
+    label,
+    lacks,
+    merged,
+    reasons,
+)
+
+#: How long workers have for their answers.
+PATIENCE: Final = timedelta(seconds=1)
+#: Child runs that are followed: how deep, and how many of one run.
+_DEEPEST: Final = 5
+_MOST_CHILDREN: Final = 3
+_MOST_LINES: Final = 50
+_MOST_QUEUES: Final = 20
+#: Who waits for a shorter time need not be told about workers, which takes a second.
+_JUST_NOW: Final = timedelta(seconds=0.5)
+
+
+class Workers:
+    """Asks for the workers that run now, at most once while it lives.
+
+    Args:
+        engine: The engine.
+        fresh: What is queued no longer than this is not explained by workers, and nobody is asked.
+    """
+
+    def __init__(self, engine: Engine, fresh: timedelta = timedelta(0)) -> None:
+        self.fresh = fresh
+        self._ask: Callable[[], Sequence[Worker] | None] = lambda: engine.dispatcher.workers(
+            PATIENCE
+        )
+        self._asked: tuple[Sequence[Worker] | None, str | None] | None = None
+
+    def get(self) -> tuple[Sequence[Worker] | None, str | None]:
+        """Return the workers, and why they cannot be asked."""
+        if self._asked is None:
+            try:
+                self._asked = self._ask(), None
+            except RedisUnavailable as error:
+                self._asked = None, error.message
+        return self._asked
+
+
+def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -> list[Waiting]:
+    """Return what a run waits for; nothing, if a worker is at it or it has ended.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        workers: Asks workers; by default they are asked anew, which takes a second.
+
+    Raises:
+        RunNotFound: there is no such run.
+        DatabaseUnavailable: the rows cannot be read.
+    """
+    asking = workers or Workers(engine)
+    found = _of_run(engine, run_id, asking, depth=0)
+    return merged(found)[:_MOST_LINES]
+
+
+def in_short_of(engine: Engine, runs: Sequence[RunId]) -> dict[RunId, str]:
+    """Return in a word or two what those of some runs wait for that no worker is at."""
+    rows = engine.records.single(lambda tx: tx.overview.standing_steps(runs)) if runs else []
+    by_run: dict[RunId, list[StandingSteps]] = {}
+    for row in rows:
+        by_run.setdefault(row.run_id, []).append(row)
+    return {run_id: in_short(steps) for run_id, steps in by_run.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Queued steps that no worker can take."""
+
+    what: Waiting
+    steps: int
+    runs: int
+
+
+def stuck(engine: Engine) -> list[Stuck]:
+    """Return what is queued in all runs for workers that there are not.
+
+    Raises:
+        RedisUnavailable: workers cannot be asked.
+        DatabaseUnavailable: the rows cannot be read.
+    """
+    queued = engine.records.single(lambda tx: tx.overview.queued_steps())
+    workers = engine.dispatcher.workers(PATIENCE) if queued else None
+    found: list[Stuck] = []
+    for one in queued:
+        queue = _queue_of(engine, one.run_id, one.key, one.name, None)
+        what = lacks(one.name, queue, workers) if workers is not None else None
+        if what is not None:
+            found.append(Stuck(replace(what, since=one.since), one.steps, one.runs))
+    return found
+
+
+def timed_out(engine: Engine, run_id: RunId, stands: str, timeout: float) -> ResultTimeout:
+    """Return the error of who has waited for a run in vain; it says what that waits for.
+
+    Args:
+        engine: The engine.
+        run_id: The run.
+        stands: How the run stands, as in `is still running`.
+        timeout: How long it was waited for, in seconds.
+    """
+    message, hint = f"run {run_id} {stands} after {timeout:g} s", None
+    try:
+        found = why_waits(engine, run_id, Workers(engine, fresh=_JUST_NOW))
+    except (RunNotFound, Unavailable):
+        found = []
+    if found:
+        message += f": {found[0]}"
+        hint = found[0].hint
+    return ResultTimeout(message, hint=hint or f"it goes on; see: flowq runs show {run_id}")
+
+
+def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> list[Waiting]:
+    rows = engine.records.single(lambda tx: tx.overview.open_steps(run_id))
+    if rows is None:
+        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+    rows = _with_times(engine, run_id, rows)
+    queues = _queues(engine, run_id, rows, workers)
+    found = list(reasons(rows, queues, run_id=run_id, lease=engine.policies.lease))
+    if depth < _DEEPEST and rows.status is not RunState.PAUSED:
+        for step, child in islice(_children(engine, run_id, rows), _MOST_CHILDREN):
+            found += _of_child(engine, step, child, workers, depth=depth + 1)
+    return found
+
+
+def _of_child(
+    engine: Engine, step: OpenStep, child: RunId, workers: Workers, *, depth: int
+) -> list[Waiting]:
+    """Return what a child run waits for; or that its step waits for it, if it waits for nothing."""
+    try:
+        below = _of_run(engine, child, workers, depth=depth)
+    except RunNotFound:
+        below = []
+    inner = [replace(one, run_id=one.run_id or child) for one in below]
+    return inner or [
+        Waiting(
+            Reason.CHILD_RUN,
+            f"waits for its child run {child}, which goes on",
+            hint=f"flowq runs show {child}",
+            step=label(step),
+            state=step.state,
+            since=step.since,
+        )
+    ]
+
+
+def _children(engine: Engine, run_id: RunId, rows: OpenSteps) -> Iterator[tuple[OpenStep, RunId]]:
+    """Yield the child runs that steps wait for; of a map that of the first item."""
+    spec = engine.definitions.get(run_id).definition.spec
+    for step in rows.steps:
+        known = spec.by_key.get(step.key)
+        kind = step.kind or (known.kind if known else _kind_of_call(engine, run_id, step))
+        if step.state is StepState.WAITING and kind is StepKind.FLOW:
+            node = node_id(run_id, step.key)
+            yield step, child_run_id(node if step.index is None else item_id(node, step.index))
+
+
+def _kind_of_call(engine: Engine, run_id: RunId, step: OpenStep) -> StepKind | None:
+    try:
+        return engine.definitions.get(run_id).step(step.key).kind
+    except RunNotFound:
+        return None
+
+
+def _with_times(engine: Engine, run_id: RunId, rows: OpenSteps) -> OpenSteps:
+    """Return rows whose `since` is when the last step before them ended: rows are older."""
+    graph = engine.definitions.get(run_id).graph
+    before = {
+        step.key: graph.dependencies[step.key]
+        for step in rows.steps
+        if step.index is None and graph.dependencies.get(step.key)
+    }
+    if not before:
+        return rows
+    keys = sorted({key for found in before.values() for key in found})
+    ended = engine.records.single(lambda tx: tx.overview.ended_at(run_id, keys))
+    steps = tuple(
+        replace(
+            step,
+            since=max([step.since, *(ended[k] for k in before.get(step.key, ()) if k in ended)]),
+        )
+        for step in rows.steps
+    )
+    return replace(rows, steps=steps)
+
+
+def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) -> Queues:
+    """Find out about the queues of queued steps, as far as rows do not say all about them."""
+    if rows.status is not RunState.RUNNING:
+        return Queues()
+    in_line = {wait.key for wait in rows.limits}
+    queued = [
+        step
+        for step in rows.steps
+        if step.state is StepState.QUEUED and not (step.index is None and step.key in in_line)
+    ]
+    if not queued:
+        return Queues()
+    of = {step.key: _queue_of(engine, run_id, step.key, step.name, step.queue) for step in queued}
+    if all(rows.now - step.since < workers.fresh for step in queued):
+        return Queues(of)
+    known, broken = workers.get()
+    depths: dict[str, int] = {}
+    if broken is None:
+        try:
+            # Where the app is not known, queues are those of the workers.
+            consumed = {queue for worker in known or () for queue in worker.queues}
+            asked = {queue for queue in of.values() if queue}
+            asked |= consumed if "" in of.values() else set()
+            depths = {
+                queue: engine.dispatcher.depth(queue) for queue in sorted(asked)[:_MOST_QUEUES]
+            }
+        except RedisUnavailable as error:
+            broken = error.message
+    return Queues(of, known, depths, broken, asked=True)
+
+
+def _queue_of(engine: Engine, run_id: RunId, key: str, name: str, queue: str | None) -> str:
+    if queue is None:
+        try:
+            queue = engine.definitions.get(run_id).step(key).queue
+        except RunNotFound:
+            queue = None
+    try:
+        return engine.dispatcher.queue_of(Message(node_id(run_id, key), run_id, name, key, queue))
+    except RedisUnavailable:
+        return ""  # a router of the app raises: nothing is sent either, and that is told

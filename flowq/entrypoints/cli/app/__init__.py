@@ -1,0 +1,1 @@
+"""Which app, flow, settings and inputs a command works with."""

@@ -1,0 +1,179 @@
+"""What a command needs before it can work: settings, a Redis that answers, a migrated database.
+
+What is flowq's own is made ready: the embedded Valkey is started, a SQLite file in `.flowq` is
+migrated, and a new one is named, since it may be in the wrong folder. What is the user's own is
+looked at and never changed.
+"""
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from redis import Redis, RedisError
+
+from flowq import bootstrap
+from flowq.adapters.records.connections.engine import read_url
+from flowq.adapters.records.connections.identity import sqlite_file
+from flowq.adapters.records.migrations import revisions
+from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable, RedisUnavailable
+from flowq.core.text.hidden import shown, without_secrets
+from flowq.entrypoints.cli.display.console import note
+from flowq.settings import Settings
+
+#: Of an address of a database, these parts say where it is and nothing secret.
+_PLACES = ("host", "port", "service")
+
+
+def version() -> str:
+    """Return the version of flowq."""
+    try:
+        return installed_version("flowq")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def settings() -> Settings:
+    """Return the settings.
+
+    Raises:
+        InvalidSetting: a variable has a value that it cannot have.
+    """
+    return bootstrap.settings()
+
+
+def prepare() -> None:
+    """Make ready what is flowq's own and check what is the user's.
+
+    Raises:
+        Unavailable: Redis or the database cannot be used; says what to do.
+    """
+    start_redis()
+    prepare_database()
+
+
+def start_redis() -> str:
+    """Return when Redis answers; starts the embedded one.
+
+    Returns:
+        `started`, `adopted`, or `answers` for a Redis of the user's own.
+
+    Raises:
+        RedisUnavailable: it does not answer.
+    """
+    settings()
+    own = bootstrap.embedded()
+    if own is not None:
+        return own.use()
+    with redis_client() as client:
+        ping(client)
+    return "answers"
+
+
+def redis_client() -> Redis:
+    """Return a client that gives up soon, for those who wait at a terminal.
+
+    Raises:
+        InvalidSetting: there is no Redis that it could be a client of.
+    """
+    return bootstrap.redis_client()
+
+
+def ping(client: Redis) -> None:
+    """Return when Redis answers.
+
+    Raises:
+        RedisUnavailable: it does not.
+    """
+    try:
+        client.ping()
+    except (RedisError, OSError) as error:
+        raise RedisUnavailable(
+            f"Redis at {redis_place()} cannot be used: {without_secrets(str(error))}",
+            hint=f"check {bootstrap.redis_source()} and that Redis runs",
+        ) from error
+
+
+def redis_place() -> str:
+    """Return where Redis is, without secrets."""
+    own = bootstrap.embedded()
+    return relative(own.socket) if own else str(bootstrap.redis_address())
+
+
+def prepare_database() -> None:
+    """Migrate flowq's own SQLite file; of another database, check that it is migrated.
+
+    Raises:
+        DatabaseUnavailable: it cannot be reached.
+        DatabaseNotMigrated: it is behind.
+        DatabaseTooNew: it is ahead.
+    """
+    url = settings().database_url
+    if not owns_database():
+        revisions.check(url)
+        return
+    make_home()
+    try:
+        revisions.check(url)
+    except DatabaseNotMigrated:
+        from flowq.adapters.records.migrations import migrate  # noqa: PLC0415 - loads Alembic, once
+
+        is_new = revisions.current(url) is None
+        # Of those that are started together, one makes the tables and the others wait.
+        migrate.upgrade(url)
+        if is_new:
+            note(f"made a new database: {database_place()}")
+
+
+def make_home() -> Path:
+    """Return flowq's own folder, made if need be, and kept out of version control.
+
+    Raises:
+        DatabaseUnavailable: it cannot be made, or not be written.
+    """
+    home = settings().home
+    ignored = home / ".gitignore"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not ignored.exists():
+            ignored.write_text("*\n", encoding="ascii")
+    except OSError as error:
+        raise DatabaseUnavailable(
+            f"the folder {home} cannot be used: {error.strerror}",
+            hint="set FLOWQ_HOME to a folder that this user can write",
+        ) from error
+    return home
+
+
+def owns_database() -> bool:
+    """Tell whether the database is a SQLite file in flowq's own folder."""
+    file = database_file()
+    return file is not None and file.resolve().is_relative_to(settings().home)
+
+
+def database_file() -> Path | None:
+    """Return the file of a SQLite database."""
+    return sqlite_file(read_url(settings().database_url))
+
+
+def database_place() -> str:
+    """Return where the database is, without secrets; a file from its root on."""
+    url = read_url(settings().database_url)
+    file = sqlite_file(url)
+    if file is not None:
+        return str(file)
+    places = {name: value for name, value in url.query.items() if name in _PLACES}
+    return url.set(query=places, password=None).render_as_string()
+
+
+def results_place() -> str:
+    """Return where large results are, without secrets."""
+    url = settings().results_url
+    parts = urlsplit(url)
+    return relative(Path(parts.path)) if parts.scheme == "file" else shown(url)
+
+
+def relative(path: Path) -> str:
+    """Return a path as it is seen from here, when it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

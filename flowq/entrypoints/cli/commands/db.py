@@ -1,0 +1,72 @@
+"""`flowq db`: migrations, which are shipped inside the package."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic.util import CommandError
+
+from flowq.adapters.records.migrations import migrate, revisions
+from flowq.adapters.records.sql.tables import REVISION
+from flowq.core.errors import InvalidInput
+from flowq.entrypoints.cli.app import environment
+from flowq.entrypoints.cli.display import console as looks
+from flowq.entrypoints.cli.group import OK, UNAVAILABLE
+
+
+def upgrade(*, revision: str) -> int:
+    """Bring the database up."""
+    url = environment.settings().database_url
+    place = environment.database_place()
+    before = revisions.current(url)
+    with _revision(revision):
+        migrate.upgrade(url, revision)
+    after = revisions.current(url)
+    if before == after:
+        looks.note(f"{place} is at revision {after} already")
+    else:
+        looks.note(f"{place} is at revision {after} now", f", before at {before}" if before else "")
+    return OK
+
+
+def current(*, as_json: bool) -> int:
+    """Say at which revision the database is."""
+    url = environment.settings().database_url
+    revision = revisions.current(url)
+    is_current = revision == REVISION
+    if as_json:
+        looks.print_json({"revision": revision, "head": REVISION, "is_current": is_current})
+    else:
+        looks.out().print(revision or "none: there are no flowq tables")
+    if not is_current:
+        revisions.check_not_newer(revision, environment.database_place())
+        looks.note(f"this flowq needs {REVISION}: flowq db upgrade")
+        return UNAVAILABLE
+    return OK
+
+
+def downgrade(*, revision: str) -> int:
+    """Take the database back."""
+    url = environment.settings().database_url
+    before = revisions.current(url)
+    revisions.check_not_newer(before, environment.database_place())
+    with _revision(revision):
+        migrate.downgrade(url, revision)
+    now = revisions.current(url)
+    looks.note(f"{environment.database_place()} is at revision {now or 'none'} now")
+    return OK
+
+
+@contextmanager
+def _revision(revision: str) -> Iterator[None]:
+    """Turn what Alembic says of a revision into flowq's own words.
+
+    Raises:
+        InvalidInput: there is no such revision, or no way to it.
+    """
+    try:
+        yield
+    except CommandError as error:
+        raise InvalidInput(
+            f"the database cannot go to revision {revision!r}: {error}",
+            hint=f"the newest is {REVISION}; see: flowq db current",
+        ) from error

@@ -1,0 +1,230 @@
+"""The processes that belong to a demo: each in a session of its own, and ended for sure.
+
+A demo may be killed at any moment, and its worker then lives on. Whoever comes next has to end it,
+and must not end anybody else. So the worker inherits a lock on `demo-worker.pid`: while the lock is
+held, some process of that worker lives, and then the process group written in the file is its own,
+since a number is not given away again while it names a group. Flower is had in the same way.
+"""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Final
+
+from flowq.core.errors import FlowqError
+from flowq.entrypoints.cli.app.environment import relative
+
+_GENTLE_SECONDS: Final = 10.0
+_KILL_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.02
+_SHOWN_LINES: Final = 15
+_FLOWERS_PORT: Final = 5555
+
+
+class DemoProcess:
+    """A process of the demo in one folder.
+
+    Args:
+        home: flowq's own folder.
+        name: What people call it; of its files, too.
+        at_once: The signal by which it ends without finishing anything.
+    """
+
+    def __init__(self, home: Path, name: str, *, at_once: signal.Signals = signal.SIGKILL) -> None:
+        self.log = home / f"{name}.log"
+        self._name = name
+        self._at_once = at_once
+        self._file = home / f"demo-{name}.pid"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process, if it lives."""
+        with self._try_lock() as lock:
+            return None if lock is not None else self._recorded()
+
+    def _start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+        with self._try_lock() as lock:
+            if lock is None:
+                raise FlowqError(f"the {self._name} of another demo still runs", hint="try again")
+            os.ftruncate(lock, 0)
+            with self.log.open("wb") as log:
+                self._process = subprocess.Popen(  # noqa: S603 - our own program and module
+                    [sys.executable, "-m", "celery", *arguments],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # Ctrl-C is for the demo, which then ends the others in order.
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                )
+            os.write(lock, str(self._process.pid).encode())
+            return self._process.pid
+
+    def check(self) -> None:
+        """Do nothing while it lives.
+
+        Raises:
+            FlowqError: it has ended; shows the last lines of its log.
+        """
+        if self._process is None or self._process.poll() is None:
+            return
+        code = self._process.returncode
+        raise FlowqError(
+            f"the {self._name} has ended with exit code {code}:\n\n{self._last_lines()}",
+            hint=f"read {relative(self.log)}; then: flowq doctor",
+        )
+
+    def stop(self, *, gently: bool) -> None:
+        """End it, or one that an earlier demo has left; nothing happens without one.
+
+        Args:
+            gently: Let it finish what it is doing, if that does not take long.
+        """
+        pid = self.pid
+        if pid is None:
+            return
+        for number, seconds in (
+            (signal.SIGTERM if gently else self._at_once, _GENTLE_SECONDS),
+            (signal.SIGKILL, _KILL_SECONDS),
+        ):
+            self._signal(pid, number)
+            if self._has_ended(seconds):
+                return
+        raise FlowqError(f"the {self._name} {pid} does not end", hint=f"kill -9 -- -{pid}")
+
+    def _signal(self, pid: int, number: signal.Signals) -> None:
+        # The main process passes on what its children need to know; only the last word is for all.
+        with suppress(ProcessLookupError):
+            if number is signal.SIGKILL or self._is_gone(pid):
+                os.killpg(pid, signal.SIGKILL)
+            else:
+                os.kill(pid, number)
+
+    def _is_gone(self, pid: int) -> bool:
+        """Tell whether the main process has left its children behind."""
+        try:
+            return os.getpgid(pid) != pid
+        except ProcessLookupError:
+            return True
+
+    def _has_ended(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self._process is not None:
+                self._process.poll()  # or it stays a zombie
+            with self._try_lock() as lock:
+                if lock is not None:
+                    return True
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    def _recorded(self) -> int | None:
+        try:
+            return int(self._file.read_text(encoding="ascii"))
+        except ValueError:
+            raise FlowqError(
+                f"a {self._name} lives, but {relative(self._file)} does not say which",
+                hint=f"end it by hand: fuser -k {relative(self._file)}",
+            ) from None
+
+    @contextmanager
+    def _try_lock(self) -> Iterator[int | None]:
+        """Give the locked file, or None when such a process has it."""
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+            else:
+                yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _last_lines(self) -> str:
+        with self.log.open(encoding="utf-8", errors="replace") as log:
+            return "".join(deque(log, _SHOWN_LINES)).rstrip()
+
+
+class DemoWorker(DemoProcess):
+    """The worker of the demo in one folder.
+
+    Args:
+        home: flowq's own folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, "worker", at_once=signal.SIGQUIT)
+
+    def start(self, module: str, environment: Mapping[str, str]) -> int:
+        """Start the worker of a module; returns its process id.
+
+        Raises:
+            FlowqError: there is one already.
+        """
+        options = ["--without-mingle", "--without-gossip", "--loglevel", "INFO"]
+        options += ["--hostname", "flowq-demo@%h"]
+        return self._start(["-A", module, "worker", *options], environment)
+
+
+class DemoFlower(DemoProcess):
+    """The Flower of the demo in one folder; only this machine can see it.
+
+    Args:
+        home: flowq's own folder.
+
+    Attributes:
+        url: The Flows tab, once it was started.
+    """
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, "flower")
+        self.url = ""
+
+    def start(self, module: str, environment: Mapping[str, str]) -> int:
+        """Start Flower for the app of a module, wait until it answers; returns its process id.
+
+        Raises:
+            FlowqError: there is one already, or it has ended.
+        """
+        port = _free_port(_FLOWERS_PORT)
+        self.url = f"http://localhost:{port}/flows"
+        options = ["--address=localhost", f"--port={port}", "--url_prefix="]
+        pid = self._start(["-A", module, "dashboard", *options], environment)
+        while not self._answers(port):
+            self.check()
+            time.sleep(_POLL_SECONDS)
+        return pid
+
+    def _answers(self, port: int) -> bool:
+        connection = HTTPConnection("localhost", port, timeout=_GENTLE_SECONDS)
+        try:
+            connection.request("GET", "/healthcheck")
+            return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+def _free_port(wanted: int) -> int:
+    """Return a port that nobody listens at: the one that is wanted, if possible."""
+    for port in (wanted, 0):
+        with socket.socket() as listener, suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("localhost", port))
+            found: int = listener.getsockname()[1]
+            return found
+    raise FlowqError("no port of this machine is free", hint="flowq flower FILE --port=…")

@@ -1,0 +1,131 @@
+"""The two streams of a command, and what is printed on them.
+
+Progress and messages go to stderr, results to stdout, so that a pipe gets the result alone. Colours
+and live tables are for terminals; rich leaves them out elsewhere, and with NO_COLOR. What is
+printed may be anybody's text: the consoles show what would act on a terminal, whoever prints (see
+`entrypoints.visible`), and take nothing for markup.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.protocol import rich_cast
+from rich.segment import Segment
+from rich.text import Span, Text
+
+from flowq.core.errors import FlowqError
+from flowq.entrypoints import formatting
+from flowq.entrypoints.printed import json_data
+from flowq.entrypoints.visible import json_text, visible
+
+#: Off a terminal nothing is gained by wrapping: readers have their own ways.
+_WIDE: Final = 200
+
+
+class _Console(Console):
+    """A console on which no text acts: every renderable comes through `render`, parts of it too.
+
+    A text of it is one line, unless the console is one for texts of several.
+    """
+
+    def __init__(self, *, lines: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._lines = lines
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        renderable = rich_cast(renderable)
+        if isinstance(renderable, str):
+            renderable = self.render_str(renderable)
+        if isinstance(renderable, Text):
+            renderable = self._visible(renderable)
+        return super().render(renderable, options)
+
+    def _visible(self, text: Text) -> Text:
+        pieces = [self._piece(one) for one in text.plain]
+        formatting = "".join(pieces)
+        if formatting == text.plain:
+            return text
+        place = [0, *accumulate(map(len, pieces))]
+        copy = text.blank_copy(formatting)
+        copy.spans = [Span(place[one.start], place[one.end], one.style) for one in text.spans]
+        return copy
+
+    def _piece(self, text: str) -> str:
+        text = visible(text, lines=self._lines)
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+
+def out(*, lines: bool = False) -> Console:
+    """Return the console of results; with `lines`, for texts of several lines."""
+    return _console(stderr=False, lines=lines)
+
+
+def err(*, lines: bool = False) -> Console:
+    """Return the console of progress and messages."""
+    return _console(stderr=True, lines=lines)
+
+
+def _console(*, stderr: bool, lines: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDE
+    return _Console(
+        lines=lines, stderr=stderr, width=width, highlight=False, emoji=False, markup=False
+    )
+
+
+def unicode(console: Console) -> bool:
+    """Tell whether a console can show more than ASCII."""
+    return console.encoding.lower().startswith("utf")
+
+
+def mark(state: str, console: Console) -> Text:
+    """Return the sign of a state."""
+    known = formatting.MARKS[state]
+    return Text(known.sign if unicode(console) else known.plain, style=known.style)
+
+
+def print_error(error: FlowqError) -> None:
+    """Print what failed, why, and what to do, on stderr."""
+    console = err(lines=True)
+    console.print(Text.assemble(("Error: ", "bold red"), error.message), soft_wrap=True)
+    if error.hint:
+        arrow = "→" if unicode(console) else "->"
+        console.print(Text.assemble((f"  {arrow} ", "bold"), error.hint), soft_wrap=True)
+
+
+def note(*parts: str | tuple[str, str] | Text) -> None:
+    """Print a message on stderr."""
+    err().print(Text.assemble(*parts), soft_wrap=True)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout.
+
+    Raises:
+        NotSerializable: a part of it has no JSON form.
+    """
+    click.echo(json_text(json_data(document), indent=2))
+
+
+@cache
+def program() -> str:
+    """Return how to type `flowq` here: the bare word when it is on PATH, else where it lies."""
+    beside = Path(sys.executable).parent / "flowq"
+    on_path = any(
+        Path(folder, "flowq").exists() for folder in os.environ.get("PATH", "").split(os.pathsep)
+    )
+    if on_path:
+        return "flowq"
+    if beside.exists():
+        here = Path.cwd()
+        return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
+    return f"{Path(sys.executable).name} -m flowq.entrypoints.cli"

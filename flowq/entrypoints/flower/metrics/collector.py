@@ -1,0 +1,266 @@
+"""Prometheus series of flows, on Flower's own `/metrics`.
+
+A scrape shows what this process knows; before that, it is brought up to date in a thread, unless
+that was done a moment ago. Numbers of what *is* come from the rows at that moment. Numbers of
+what *was* are counters of this process, as everything on that page: they begin at nought, but for
+calls of models, which begin with all that are recorded. Each run is counted when it is seen to have
+ended, with its steps, and once: a run that was committed late is found too, since each look goes
+back further than a transaction can last, and leaves out what it has counted.
+
+Looking never takes more than a fiftieth of the time: the longer an answer takes, the longer is the
+rest that follows. Without a database there is `flowq_up 0`, and what was counted before.
+
+Nothing here is secret, since Flower asks nobody who reads that page: names of flows, steps and
+models, no ids, no users. Each label has at most so many values; what comes later is `other`.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from flower.views.monitor import Metrics
+from prometheus_client import REGISTRY
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from flowq import bootstrap
+from flowq.core.errors import FlowqError
+from flowq.core.ids import RunId
+from flowq.engine.engine import Engine
+from flowq.engine.queries.metrics import BUCKETS, Standing
+from flowq.entrypoints.flower.metrics.counts import Calls, Counts, together
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks, at least; and how often its own length a look is followed by rest.
+_PAUSE, _REST = 5.0, 50.0
+#: Longer than a transaction lasts (twice FLOWQ_DATABASE_TIMEOUT_SECONDS).
+_LATE: Final = timedelta(minutes=5)
+#: Longer than a call of a model lasts. What was begun before is summed up once.
+_LONG: Final = timedelta(hours=1)
+#: Seconds that a scrape waits for a look.
+_PATIENCE: Final = 5.0
+
+
+class FlowMetrics(Collector):
+    """All series of flowq.
+
+    Args:
+        ask: Gives the engine of this process.
+    """
+
+    def __init__(self, ask: Callable[[], Engine]) -> None:
+        self._ask = ask
+        self._looking = threading.Lock()
+        self._shown = threading.Lock()
+        self._up = False
+        self._standing: Standing | None = None
+        self._queue_age = 0.0
+        self._counts = Counts()
+        self._next = self._next_ended = 0.0
+        self._begun: datetime | None = None
+        self._looked: datetime | None = None
+        self._counted: dict[RunId, datetime] = {}
+        self._before: Calls = {}
+        self._summed_until: datetime | None = None
+        self._calls: Calls = {}
+
+    # --- bringing up to date, in a thread ---------------------------------------------------------
+
+    def look(self) -> None:
+        """Bring it up to date, unless that was done a moment ago or is being done."""
+        if time.monotonic() < self._next or not self._looking.acquire(blocking=False):
+            return
+        rest = _PAUSE
+        try:
+            rest = self._look(self._ask())
+            self._up = True
+        except FlowqError as error:
+            self._down()
+            logger.warning("metrics stand still: %s", error)
+        except Exception:
+            self._down()
+            logger.exception("metrics stand still")
+        finally:
+            self._next = time.monotonic() + rest
+            self._looking.release()
+
+    def overdue(self) -> None:
+        """Say that the database does not answer in time."""
+        if self._looking.locked():
+            self._down()
+
+    def _down(self) -> None:
+        with self._shown:
+            self._up, self._standing = False, None
+
+    def _look(self, engine: Engine) -> float:
+        """Look, and return how long to rest before what is now is looked at again."""
+        records, policies = engine.records, engine.policies
+        began = time.monotonic()
+        standing = records.single(lambda tx: tx.overview.standing())
+        # Of a process that sends nothing the pause is none; that of the workers is the setting.
+        pause = policies.resend_after or bootstrap.settings().resend_after
+        age = standing.queue_age(pause, policies.resend_longest)
+        with self._shown:
+            self._standing, self._queue_age = standing, age.total_seconds()
+        looked = time.monotonic()
+        if looked >= self._next_ended:
+            self._look_back(engine, standing.at)
+            self._next_ended = time.monotonic() + _rest(time.monotonic() - looked)
+        return _rest(looked - began)
+
+    def _look_back(self, engine: Engine, now: datetime) -> None:
+        """Count what has ended since the last time, and was not counted then."""
+        records, looked = engine.records, self._looked
+        if looked is None:  # what ended before the first look is not counted
+            self._begun = looked = now
+        since = max(self._begun or now, looked - _LATE)
+        ended = records.single(lambda tx: tx.overview.ended_runs(since))
+        new = [run for run in ended if run.id not in self._counted]
+        steps = records.single(lambda tx: tx.overview.step_sums([run.id for run in new]))
+        self._look_at_calls(engine, now)
+        with self._shown:
+            self._counts.add_runs(new)
+            self._counts.add_steps(steps)
+        self._looked = now
+        self._counted |= {run.id: run.completed_at for run in new}
+        self._counted = {one: at for one, at in self._counted.items() if at > now - 2 * _LATE}
+
+    def _look_at_calls(self, engine: Engine, now: datetime) -> None:
+        records, border = engine.records, self._summed_until
+        if border is None or border < now - 2 * _LONG:
+            until = now - _LONG
+            old = records.single(lambda tx: tx.overview.call_sums(border, until))
+            self._before = together(self._before, self._counts.named(old))
+            self._summed_until = until
+        until = self._summed_until or now
+        fresh = records.single(lambda tx: tx.overview.call_sums(until, None))
+        with self._shown:
+            self._calls = together(self._before, self._counts.named(fresh))
+
+    # --- showing ----------------------------------------------------------------------------------
+
+    def describe(self) -> list[Metric]:
+        """Say nothing before anything is asked for."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Show what is known."""
+        with self._shown:
+            families = [*self._gauges(), *self._counters(), *self._call_counters()]
+        yield from families
+
+    def _gauges(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("flowq_up", "Whether flowq's database answers.")
+        up.add_metric([], float(self._up))
+        yield up
+        if self._standing is None:
+            return
+        runs = GaugeMetricFamily("flowq_runs", "Runs not ended.", labels=["flow", "state"])
+        sums: dict[tuple[str, ...], int] = defaultdict(int)
+        for (flow, state), number in self._standing.runs.items():
+            sums[*self._counts.flows(flow), state] += number
+        for names, number in sums.items():
+            runs.add_metric(names, number)
+        yield runs
+        queued = GaugeMetricFamily("flowq_queued_steps", "Steps that wait for a worker.")
+        queued.add_metric([], sum(number for number, _ in self._standing.queued.values()))
+        yield queued
+        age = GaugeMetricFamily("flowq_queue_age_seconds", "How long the first of them has waited.")
+        age.add_metric([], self._queue_age)
+        yield age
+        due = GaugeMetricFamily(
+            "flowq_sweeper_due", "Rows that the sweeper has to see to.", labels=["what"]
+        )
+        for what, number in self._standing.due.items():
+            due.add_metric([what], number)
+        yield due
+
+    def _counters(self) -> Iterator[Metric]:
+        counts = self._counts
+        yield _counter("flowq_runs_ended", "Runs that ended.", ["flow", "state"], counts.runs)
+        summary = SummaryMetricFamily(
+            "flowq_run_seconds", "From the start of runs to their end.", labels=["flow"]
+        )
+        for names, times in counts.run_seconds.items():
+            summary.add_metric(names, times.count, times.seconds)
+        yield summary
+        by_step = ["flow", "step"]
+        yield _counter(
+            "flowq_steps_ended", "Steps of runs that ended.", [*by_step, "state"], counts.steps
+        )
+        seconds = HistogramMetricFamily(
+            "flowq_step_seconds", "Last attempts of steps of runs that ended.", labels=by_step
+        )
+        for names, times in counts.step_seconds.items():
+            tops = [str(top) for top in BUCKETS]
+            buckets = [*zip(tops, times.within, strict=True), ("+Inf", times.count)]
+            seconds.add_metric(names, buckets, times.seconds)
+        yield seconds
+        yield _counter(
+            "flowq_step_retries", "Attempts after one that failed.", by_step, counts.retries
+        )
+        swept = {(action,): number for action, number in counts.sweeper.items()}
+        yield _counter("flowq_sweeper_actions", "Of steps of runs that ended.", ["action"], swept)
+
+    def _call_counters(self) -> Iterator[Metric]:
+        tokens: dict[tuple[str, ...], float] = defaultdict(float)
+        calls: dict[tuple[str, ...], float] = defaultdict(float)
+        for (_, model), (number, failed, *kinds, _) in self._calls.items():
+            calls[model, "failed"] += failed
+            calls[model, "ok"] += number - failed
+            for kind, value in zip(("input", "output", "cached"), kinds, strict=True):
+                tokens[model, kind] += value
+        costs = {names: sums[-1] for names, sums in self._calls.items()}
+        yield _counter("flowq_model_calls", "Calls of models.", ["model", "outcome"], calls)
+        yield _counter(
+            "flowq_tokens", "Tokens; those cached are among the input.", ["model", "kind"], tokens
+        )
+        yield _counter("flowq_cost_usd", "Cost of calls of models.", ["flow", "model"], costs)
+
+
+class MetricsPage(Metrics):  # type: ignore[misc]  # Flower has no types
+    """Flower's `/metrics`, with flowq's series brought up to date first."""
+
+    async def get(self) -> None:
+        """Send all series of this process; late numbers rather than none."""
+        metrics = registered()
+        loop, executor = self.application.io_loop, self.application.executor
+        looked = loop.run_in_executor(executor, metrics.look)
+        await asyncio.wait([looked], timeout=_PATIENCE)
+        metrics.overdue()
+        await super().get()
+
+
+_registered: list[FlowMetrics] = []
+
+
+def registered() -> FlowMetrics:
+    """Return the metrics of this process; registers them if that was not done."""
+    if not _registered:
+        _registered.append(FlowMetrics(bootstrap.engine))
+        REGISTRY.register(_registered[0])
+    return _registered[0]
+
+
+def _rest(took: float) -> float:
+    return max(_PAUSE, _REST * took)
+
+
+def _counter(name: str, text: str, labels: list[str], values: Any) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for names, value in values.items():
+        family.add_metric(names, value)
+    return family

@@ -1,0 +1,191 @@
+"""What every page of the tab has in common: login, reading, looks, errors.
+
+Reads and actions block, and Flower's event loop must not: they run in Flower's own executor, on the
+engine of this process. What flowq refuses is shown with its hint, in Flower's frame. An address or
+a form that nobody could have typed gets 400 or 404, before anything reads it; no other page may
+frame one of these.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from flower.views import BaseHandler
+from tornado.web import HTTPError, RequestHandler, StaticFileHandler
+
+from flowq import bootstrap
+from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput, RunNotFound
+from flowq.engine.engine import Engine
+from flowq.entrypoints import formatting
+from flowq.entrypoints.flower import html
+
+#: The files that the pages load: styles and one script.
+STATIC: Final = Path(__file__).parent / "static" / "flowq"
+
+#: What a refusal means to a client; any other one is that something is not there for now.
+_STATUS: Final = {RunNotFound: 404, FlowNotFound: 404, InvalidInput: 400}
+
+#: Bytes of a form.
+_LARGEST_FORM: Final = 2 * 1024 * 1024
+
+_T = TypeVar("_T")
+
+
+#: Flower's handlers have no types, and a class that stands between has none either.
+_Handler: Any = RequestHandler
+
+
+class Guarded(_Handler):  # type: ignore[misc]
+    """What is true of every address below `/flows`, files too."""
+
+    def set_default_headers(self) -> None:
+        """Forbid to frame the page, to guess at types, and to tell other sites its address."""
+        super().set_default_headers()
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("Content-Security-Policy", "frame-ancestors 'none'")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "same-origin")
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """Return a part of the path, or an argument, as text.
+
+        Raises:
+            HTTPError: 400; it is no UTF-8, or holds a NUL, which no name does.
+        """
+        text: str = super().decode_argument(value, name)
+        if "\0" in text:
+            raise HTTPError(400, "a NUL stands in the address or the form")
+        return text
+
+
+class Page(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
+    """A page of the tab. Its methods are marked `tornado.web.authenticated`, as Flower's are."""
+
+    def prepare(self) -> None:
+        """Refuse what is too large to be a form.
+
+        Raises:
+            HTTPError: 413.
+        """
+        super().prepare()
+        if len(self.request.body) > _LARGEST_FORM:
+            size = formatting.size(_LARGEST_FORM)
+            raise HTTPError(413, f"a form may have {size}: send more from Python or the CLI")
+
+    def check_xsrf_cookie(self) -> None:
+        """Demand the page's own origin and the token of its form, whatever login Flower has.
+
+        Raises:
+            HTTPError: 403.
+        """
+        self.get_current_user()  # whoever lacks the login is asked for that first: 401
+        headers = self.request.headers
+        site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+        if site not in (None, "same-origin"):
+            raise HTTPError(403, "Cross-site request forbidden")
+        if site is None and origin and _host(origin) != self.request.host:
+            raise HTTPError(403, "Cross-origin request forbidden")
+        RequestHandler.check_xsrf_cookie(self)
+
+    async def read(self, question: Callable[[Engine], _T]) -> _T:
+        """Ask the engine in a thread, and wait for the answer.
+
+        Args:
+            question: called with the engine of this process.
+
+        Raises:
+            FlowqError: as raised by the question; shown as a page by `write_error`.
+        """
+        loop, executor = self.application.io_loop, self.application.executor
+        answer: _T = await loop.run_in_executor(executor, partial(_asked, question))
+        return answer
+
+    @property
+    def read_only(self) -> bool:
+        """Tell whether Flower was started with `--read_only`: no page offers an action then."""
+        return bool(self.application.options.read_only)
+
+    def refuse_when_read_only(self) -> None:
+        """Refuse an action while Flower is read-only.
+
+        Raises:
+            HTTPError: 403.
+        """
+        if self.read_only:
+            raise HTTPError(403, "Flower was started with --read_only")
+
+    @property
+    def shows_content(self) -> bool:
+        """Tell whether prompts, answers, inputs and outputs are shown: FLOWQ_SHOW_CONTENT."""
+        return bootstrap.settings().show_content
+
+    def asset(self, name: str) -> str:
+        """Return the address of one of flowq's static files; it changes with the file."""
+        return f"{self.reverse_url('flows-static', name)}?v={_version(name)}"
+
+    def show(self, template: str, **values: Any) -> None:
+        """Send a page.
+
+        Args:
+            template: a file in `templates/flowq`, without its ending.
+            values: what the template uses, beside `shown`, `parts`, `asset` and what Flower gives.
+        """
+        self.set_header("Cache-Control", "no-store")
+        self.render(
+            f"flowq/{template}.html",
+            formatting=formatting,
+            html=html,
+            asset=self.asset,
+            read_only=self.read_only,
+            shows_content=self.shows_content,
+            **values,
+        )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Show what flowq refused, and what to do about it; all else as Flower shows it."""
+        error = kwargs["exc_info"][1] if kwargs.get("exc_info") else None
+        if not isinstance(error, FlowqError):
+            super().write_error(status_code, **kwargs)
+            return
+        self.set_status(_STATUS.get(type(error), 503))
+        self.show("problem", error=error)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Leave out of the log's tracebacks what is told to the user."""
+        if not isinstance(value, FlowqError):
+            super().log_exception(typ, value, tb)
+
+
+class Static(Guarded, StaticFileHandler):
+    """flowq's own styles and script; no login, as with Flower's own."""
+
+
+class Nothing(Page):
+    """Every address below `/flows` that is none."""
+
+    def prepare(self) -> None:
+        """Say so, to any method.
+
+        Raises:
+            HTTPError: 404.
+        """
+        raise HTTPError(404, "there is no such page of flows")
+
+
+def _asked(question: Callable[[Engine], _T]) -> _T:
+    return question(bootstrap.engine())
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+@cache
+def _version(name: str) -> str:
+    return sha256((STATIC / name).read_bytes()).hexdigest()[:12]

@@ -1,0 +1,211 @@
+"""What can be done to a run from its page: cancel, pause, resume, answer a signal, raise a budget.
+
+Each action is an address. GET shows a form that says what will happen, so that it works without a
+script and nothing happens by a link; POST does it and leads back to the run. What the engine
+refuses is told beside what was typed. Flower asks for no token when it has no login; these always
+do, and for the same origin: else any page that an operator opens could cancel runs.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from tornado.web import authenticated
+
+from flowq.client import Run
+from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.core.text.json_values import TOO_DEEP, flaw
+from flowq.engine.engine import Engine
+from flowq.engine.queries.run_page import RunPage
+from flowq.entrypoints import formatting
+from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.pages.run_request import read_page, run_id_of
+
+Form = Mapping[str, str]
+
+#: More than any number of a budget has.
+_DIGITS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that can be done to a run.
+
+    Attributes:
+        name: The end of its address.
+        label: On the button.
+        says: What will happen.
+        fields: The names of what can be typed.
+        do: Does it.
+        may: Tells whether it makes sense now.
+        is_grave: It cannot be undone.
+    """
+
+    name: str
+    label: str
+    says: str
+    fields: tuple[str, ...]
+    do: Callable[[Run[Any], Form], object]
+    may: Callable[[RunPage], bool]
+    is_grave: bool = False
+
+
+def _send(run: Run[Any], form: Form) -> None:
+    text = form["payload"].strip()
+    try:
+        payload = json.loads(text) if text else None
+    except RecursionError:
+        raise InvalidInput(f"this JSON {TOO_DEEP}", hint="send plain data") from None
+    except ValueError as error:
+        raise InvalidInput(f"this is not JSON: {error}", hint='text is written "…"') from None
+    if found := flaw(payload):
+        place = "".join(f"[{part!r}]" for part in found[0][:5])
+        raise InvalidInput(f"this is not JSON that can be stored: {place or 'it'} {found[1]}")
+    run.send_signal(form["name"].strip(), payload)
+
+
+def _raise_budget(run: Run[Any], form: Form) -> None:
+    usd, tokens = form["usd"].strip() or None, form["tokens"].strip().replace(",", "") or None
+    if tokens is not None and not (tokens.isdecimal() and len(tokens) <= _DIGITS):
+        told = formatting.shortened(tokens)
+        raise InvalidInput(f"{told!r} is no number of tokens", hint="give a whole number")
+    if usd is not None and len(usd) > _DIGITS:
+        raise InvalidInput(f"{formatting.shortened(usd)!r} is no amount", hint="e.g. 5 or 0.50")
+    run.raise_budget(usd=usd, tokens=None if tokens is None else int(tokens))
+
+
+def _is_open(page: RunPage) -> bool:
+    return page.run.status not in TERMINAL_RUN_STATES
+
+
+ACTIONS: Final = {
+    action.name: action
+    for action in (
+        Action(
+            "signal",
+            "Send signal",
+            "The run gets the signal as soon as it waits for it. It cannot be taken back.",
+            ("name", "payload"),
+            _send,
+            lambda page: _is_open(page) and page.takes_signals,
+        ),
+        Action(
+            "budget",
+            "Raise budget",
+            "What the run may spend in all, not what is added. If it was paused because its "
+            "budget was spent, it goes on.",
+            ("usd", "tokens"),
+            _raise_budget,
+            lambda page: _is_open(page) and page.run.budget is not None,
+        ),
+        Action(
+            "pause",
+            "Pause",
+            "Nothing of the run and its child runs begins until it is resumed. Steps that run now "
+            "go on to their end.",
+            ("reason",),
+            lambda run, form: run.pause(form["reason"]),
+            lambda page: page.run.status is RunState.RUNNING,
+        ),
+        Action(
+            "resume",
+            "Resume",
+            "The run goes on where it was paused, with its child runs.",
+            (),
+            lambda run, _: run.resume(),
+            lambda page: page.run.status is RunState.PAUSED,
+        ),
+        Action(
+            "cancel",
+            "Cancel run",
+            "The run and its child runs are cancelled: what has not begun never will, and running "
+            "steps are asked to end. This cannot be undone.",
+            ("reason",),
+            lambda run, form: run.cancel(form["reason"]),
+            lambda page: _is_open(page) and page.run.status is not RunState.CANCELLING,
+            is_grave=True,
+        ),
+    )
+}
+
+
+def offered(page: RunPage) -> list[Action]:
+    """Return what can be done to a run as it is now."""
+    return [action for action in ACTIONS.values() if action.may(page)]
+
+
+def _turned(wanted: str, *states: RunState) -> Callable[[RunState], str]:
+    """Say how a run stands after an action that was to turn it."""
+    return lambda now: wanted if now in states else f"The run has not changed: it is {now}."
+
+
+_GOES_ON: Final = (RunState.RUNNING, RunState.COMPLETED)
+#: From an action to what is said after it, by the state of the run then.
+NOTICES: Final[Mapping[str, Callable[[RunState], str]]] = {
+    "signal": lambda _: "The signal is sent.",
+    "budget": lambda _: "The budget is raised.",
+    "pause": _turned("The run is paused.", RunState.PAUSED),
+    "resume": _turned("The run goes on.", *_GOES_ON),
+    "cancel": _turned("The run is being cancelled.", RunState.CANCELLING, RunState.CANCELLED),
+}
+
+
+class RunAction(Page):
+    """`/flows/<id>/<action>`."""
+
+    @authenticated
+    async def get(self, run_id: str, name: str) -> None:
+        """Show what will happen, and ask for what it needs."""
+        self.refuse_when_read_only()
+        action = ACTIONS[name]
+        page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
+        typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
+        if "name" in typed and len(page.waits) == 1:
+            typed["name"] = typed["name"] or page.waits[0].name
+        self._ask(page, action, typed)
+
+    @authenticated
+    async def post(self, run_id: str, name: str) -> None:
+        """Do it, and lead back to the run."""
+        self.refuse_when_read_only()
+        action = ACTIONS[name]
+        typed = {field: self.get_body_argument(field, "") for field in action.fields}
+        given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
+        try:
+            await self.read(partial(_do, run_id, action, given))
+        except (RunNotFound, Unavailable):
+            raise
+        except FlowqError as error:
+            page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
+            self.set_status(409 if not isinstance(error, InvalidInput) else 400)
+            self._ask(page, action, typed, error)
+            return
+        self.redirect(f"{self.reverse_url('flow-run', run_id)}?done={name}", status=303)
+
+    def _ask(
+        self, page: RunPage, action: Action, typed: Form, error: FlowqError | None = None
+    ) -> None:
+        waits = {wait.name: wait for wait in page.waits}
+        self.show(
+            "run_action",
+            page=page,
+            run=page.run,
+            action=action,
+            typed=typed,
+            error=error,
+            waits=waits,
+            back=self.reverse_url("flow-run", page.run.id),
+        )
+
+    def _because(self, typed: str) -> str:
+        """Return why, and who: what is said of the run later."""
+        who = self.current_user if isinstance(self.current_user, str) else ""
+        by = f"by {who} in Flower" if who else "in Flower"
+        return f"{typed.strip()} ({by})" if typed.strip() else by
+
+
+def _do(run_id: str, action: Action, form: Form, _: Engine) -> None:
+    action.do(Run.get(run_id), form)

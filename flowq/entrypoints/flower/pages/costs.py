@@ -1,0 +1,191 @@
+"""The page of costs: `/flows/cost`, by day, flow, model and user, and budgets with what is left."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Final
+
+from tornado.web import authenticated
+
+from flowq.core.limits.budgets import BudgetAction, BudgetSpec
+from flowq.core.spec import FlowSpec
+from flowq.core.usage import Tokens, Usage
+from flowq.engine.engine import Engine, Policies
+from flowq.engine.model.model_calls import CostBy, CostLine
+from flowq.engine.ports import Transaction
+from flowq.engine.queries.lists import BudgetedRun, Saved, Spent
+from flowq.entrypoints import formatting
+from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.pages import windows
+
+WINDOWS: Final = (windows.WEEK, windows.MONTH, windows.QUARTER)
+#: What stands for calls that have no such name.
+NAMELESS: Final[Mapping[CostBy, str]] = {
+    CostBy.FLOW: "(outside any run)",
+    CostBy.USER: "(no user)",
+}
+_LONGEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What calls of one day have cost; `height` is its share of the dearest day, in percent."""
+
+    day: date
+    line: CostLine
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLine:
+    """A budget, and what was spent of it."""
+
+    name: str
+    used: Usage
+    budget: BudgetSpec | None  #: None when this process does not know it.
+
+    @property
+    def share(self) -> float:
+        """How much of it is spent, as a share of 1; what is nearer to its end counts."""
+        if self.budget is None:
+            return 0.0
+        usd, tokens = self.budget.usd, self.budget.tokens
+        shares = [float(self.used.cost / usd)] if usd else []
+        shares += [self.used.tokens / tokens] if tokens else []
+        return max(shares, default=0.0)
+
+    @property
+    def words(self) -> str:
+        """What is spent of it."""
+        if self.budget is None:
+            return (
+                f"{formatting.money(self.used.cost)}, {formatting.count(self.used.tokens)} tokens"
+            )
+        usd, tokens = self.budget.usd, self.budget.tokens
+        said = [f"{formatting.money(self.used.cost)} of {formatting.money(usd)}"] if usd else []
+        said += (
+            [f"{formatting.count(self.used.tokens)} of {formatting.count(tokens)} tokens"]
+            if tokens
+            else []
+        )
+        return ", ".join(said)
+
+    @property
+    def left(self) -> str:
+        """What is left of it."""
+        if self.budget is None:
+            return "not known here"
+        if self.share >= 1:
+            is_pause = self.budget.action is BudgetAction.PAUSE
+            return "spent: runs pause" if is_pause else "spent: steps fail"
+        usd, tokens = self.budget.usd, self.budget.tokens
+        said = [formatting.money(usd - self.used.cost)] if usd else []
+        said += [f"{formatting.count(tokens - self.used.tokens)} tokens"] if tokens else []
+        return ", ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What the page shows."""
+
+    by: Mapping[CostBy, Sequence[CostLine]]
+    saved: Saved
+    monthly: Sequence[Spent]
+    specs: Mapping[str, FlowSpec]
+    runs: Sequence[BudgetedRun]
+    policies: Policies
+
+
+class CostPage(Page):
+    """`/flows/cost`."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Show what calls of models have cost."""
+        now = datetime.now(UTC)
+        window = windows.chosen(self.get_query_argument("window", ""), WINDOWS, windows.MONTH)
+        whose = {
+            name: self.get_query_argument(name, "").strip()[:_LONGEST] or None
+            for name in ("flow", "user")
+        }
+        first = now.date() - timedelta(days=window.length.days - 1)
+        since = datetime(first.year, first.month, first.day, tzinfo=UTC)
+        costs = await self.read(
+            partial(_read, since=since, flow_name=whose["flow"], user_id=whose["user"])
+        )
+        lines = costs.by[CostBy.DAY]
+        self.show(
+            "cost",
+            window=window,
+            windows=WINDOWS,
+            whose=whose,
+            days=days(lines, first, now.date()),
+            total=total(lines),
+            by=costs.by,
+            groups=(CostBy.FLOW, CostBy.MODEL, CostBy.USER),
+            nameless=NAMELESS,
+            saved=costs.saved,
+            monthly=monthly_lines(costs),
+            runs=[(run, BudgetLine(run.flow_name, run.used, run.budget)) for run in costs.runs],
+        )
+
+
+def days(lines: Sequence[CostLine], first: date, last: date) -> list[Day]:
+    """Return every day from the first to the last one, also those without a call."""
+    of_day = {line.name: line for line in lines}
+    most = max((line.cost for line in lines), default=Decimal(0))
+    found = []
+    for number in range((last - first).days + 1):
+        day = first + timedelta(days=number)
+        line = of_day.get(day.isoformat()) or _nothing(day.isoformat())
+        found.append(Day(day, line, float(round(100 * line.cost / most, 1)) if most else 0.0))
+    return found
+
+
+def total(lines: Sequence[CostLine]) -> CostLine:
+    """Sum up groups of calls."""
+    return CostLine(
+        name=None,
+        calls=sum(line.calls for line in lines),
+        failed=sum(line.failed for line in lines),
+        unknown=sum(line.unknown for line in lines),
+        tokens=sum((line.tokens for line in lines), Tokens()),
+        cost=sum((line.cost for line in lines), Decimal(0)),
+    )
+
+
+def monthly_lines(costs: Costs) -> list[tuple[str, BudgetLine]]:
+    """Return the budgets that count for a month, what is nearest to its end first."""
+    found = []
+    for spent in costs.monthly:
+        budget = costs.policies.user_budget
+        if spent.kind == "flow":
+            spec = costs.specs.get(spent.name)
+            budget = (spec.monthly_budget if spec else None) or costs.policies.flow_budget
+        found.append((spent.kind, BudgetLine(spent.name, spent.used, budget)))
+    return sorted(found, key=lambda one: (-one[1].share, one[0], one[1].name))
+
+
+def _nothing(name: str) -> CostLine:
+    return CostLine(name, 0, 0, 0, Tokens(), Decimal(0))
+
+
+def _read(engine: Engine, since: datetime, flow_name: str | None, user_id: str | None) -> Costs:
+    def read(tx: Transaction) -> Costs:
+        by = {
+            one: tx.llm_requests.costs(one, since=since, flow_name=flow_name, user_id=user_id)
+            for one in CostBy
+        }
+        monthly = tx.overview.monthly_budgets()
+        return Costs(
+            by=by,
+            saved=tx.overview.saved(since=since, flow_name=flow_name, user_id=user_id),
+            monthly=monthly,
+            specs=tx.overview.latest_specs([one.name for one in monthly if one.kind == "flow"]),
+            runs=tx.overview.budgeted_runs(),
+            policies=engine.policies,
+        )
+
+    return engine.records.single(read)

@@ -1,0 +1,160 @@
+"""What the address of the list of runs asks for. Pure.
+
+Everything is in the address, so that a list can be bookmarked and sent to others, and the form
+needs no script. What cannot be read is a sentence beside its field, and the list stays empty: a
+list that ignores a filter would be taken for what was asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flowq.core.ids import RunId
+from flowq.core.states import OPEN_RUN_STATES, RunState
+from flowq.engine.queries.lists import Cursor, RunFilter
+
+#: The filters of a list, in the order of an address.
+FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to", "children")
+_CURSORS: Final = ("before", "after")
+OPEN: Final = "open"
+HIDDEN: Final = "hidden"
+STATES: Final = (OPEN, *RunState)
+WITHIN: Final[Mapping[str, timedelta]] = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+}
+#: Columns hold no more.
+_LONGEST: Final = 200
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """What a list shows.
+
+    Attributes:
+        given: The filters as they stand in the address.
+        problems: By its field, what is wrong with a filter.
+    """
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    wanted: RunFilter = field(default_factory=RunFilter)
+    cursor: Cursor | None = None
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def address(self, **changes: str | None) -> str:
+        """Return the query part of an address with these changed, on the first page."""
+        more = {name: text for name, text in changes.items() if name not in FIELDS and text}
+        return address({**self.given, **changes}, **more)
+
+    def page(self, run_id: UUID, *, after: bool) -> str:
+        """Return the query part of the address of a page before, or after, a run."""
+        return address(self.given, **{"after" if after else "before": str(run_id)})
+
+
+def address(filters: Mapping[str, str | None], **more: str) -> str:
+    """Return filters as the query part of an address; nothing if there are none."""
+    pairs = [(name, filters.get(name) or "") for name in FIELDS]
+    query = urlencode([pair for pair in [*pairs, *more.items()] if pair[1]])
+    return f"?{query}" if query else ""
+
+
+def parse(arguments: Mapping[str, str], now: datetime) -> ListQuery:
+    """Read what an address asks for.
+
+    Args:
+        arguments: The arguments that it has.
+        now: What "the last hour" ends with.
+    """
+    given = {name: arguments.get(name, "").strip() for name in FIELDS}
+    given = {name: text for name, text in given.items() if text}
+    problems: dict[str, str] = {}
+    since, until = _times(given, now, problems)
+    wanted = RunFilter(
+        states=_states(given, problems),
+        flow_name=_text(given, "flow", problems),
+        user_id=_text(given, "user", problems),
+        since=since,
+        until=until,
+        text=_text(given, "text", problems),
+        children=not _hides_children(given, problems),
+    )
+    return ListQuery(given, wanted, _cursor(arguments, problems), problems)
+
+
+def _states(given: Mapping[str, str], problems: dict[str, str]) -> frozenset[RunState]:
+    state = given.get("state")
+    if state is None:
+        return frozenset()
+    if state == OPEN:
+        return OPEN_RUN_STATES
+    if state not in STATES:
+        problems["state"] = f"There is no state “{state}”. States are: {', '.join(STATES)}."
+        return frozenset()
+    return frozenset({RunState(state)})
+
+
+def _hides_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
+    children = given.get("children", HIDDEN)
+    if children != HIDDEN:
+        problems["children"] = f"Child runs can be “{HIDDEN}”, and not “{children}”."
+    return "children" in given
+
+
+def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str | None:
+    text = given.get(name)
+    if text is not None and len(text) > _LONGEST:
+        problems[name] = f"This is longer than {_LONGEST} characters."
+    return text
+
+
+def _times(
+    given: Mapping[str, str], now: datetime, problems: dict[str, str]
+) -> tuple[datetime | None, datetime | None]:
+    since, until = _moment(given, "from", problems), _moment(given, "to", problems)
+    within = given.get("within")
+    if within is not None and within not in WITHIN:
+        problems["within"] = f"There is no “{within}”: choose {', '.join(WITHIN)}."
+    elif within is not None and (since or until):
+        problems["within"] = "Choose the last hour, day or week, or give times, not both."
+    elif within is not None:
+        since = now - WITHIN[within]
+    if since and until and since >= until:
+        problems["to"] = "This is not after the beginning."
+    return since, until
+
+
+def _moment(given: Mapping[str, str], name: str, problems: dict[str, str]) -> datetime | None:
+    """Read a time; without an offset it is UTC."""
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+        moment = read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or not _EARLIEST <= moment < _LATEST:
+        problems[name] = f"“{text}” is no time: write it as 2026-01-31 or 2026-01-31T18:00, in UTC."
+        return None
+    return moment
+
+
+def _cursor(arguments: Mapping[str, str], problems: dict[str, str]) -> Cursor | None:
+    named = [name for name in _CURSORS if arguments.get(name)]
+    if not named:
+        return None
+    name, text = named[0], arguments[named[0]].strip()
+    try:
+        run_id = RunId(UUID(text)) if len(named) == 1 else None
+    except ValueError:
+        run_id = None
+    if run_id is None:
+        problems["page"] = f"“{text}” is no page of this list: begin with the newest runs."
+        return None
+    return Cursor(run_id, is_after=name == "after")

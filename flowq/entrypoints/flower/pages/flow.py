@@ -1,0 +1,88 @@
+"""The page of a flow: `/flows/by-name/<name>`, its definition and how its runs went."""
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from tornado.web import authenticated
+
+from flowq.core.errors import FlowNotFound
+from flowq.engine.engine import Engine
+from flowq.engine.ports import Transaction
+from flowq.engine.queries.flow_page import (
+    MOST_RUNS,
+    MOST_RUNS_OF_STEPS,
+    MOST_STEPS,
+    FlowHistory,
+    StepFigures,
+    figures,
+)
+from flowq.engine.queries.lists import Strip
+from flowq.entrypoints import formatting
+from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.pages import windows
+from flowq.entrypoints.flower.pictures.graph import flow_graph
+
+WINDOWS: Final = (windows.DAY, windows.WEEK, windows.MONTH)
+#: Steps in each of the two lists.
+_MOST_LISTED: Final = 10
+
+
+class FlowPage(Page):
+    """`/flows/by-name/<name>`."""
+
+    @authenticated
+    async def get(self, name: str) -> None:
+        """Show a flow."""
+        now = datetime.now(UTC)
+        window = windows.chosen(self.get_query_argument("window", ""), WINDOWS, windows.WEEK)
+        history, strips = await self.read(partial(_read, name=name, since=window.since(now)))
+        self.show(
+            "flow",
+            history=history,
+            sums=figures(history.runs),
+            slowest=slowest(history.steps),
+            dearest=dearest(history.steps),
+            strips=strips,
+            graph=flow_graph(
+                history.spec, link=lambda child: self.reverse_url("flow-by-name", child)
+            ),
+            window=window,
+            windows=WINDOWS,
+            limits=_limits(history),
+            now=now,
+        )
+
+
+def slowest(steps: tuple[StepFigures, ...]) -> list[StepFigures]:
+    """Return the steps with the longest times, the longest first."""
+    timed = [step for step in steps if step.p95_ms is not None]
+    return sorted(timed, key=lambda step: (-(step.p95_ms or 0), step.name))[:_MOST_LISTED]
+
+
+def dearest(steps: tuple[StepFigures, ...]) -> list[StepFigures]:
+    """Return the steps that cost most, or used most tokens; those without either are left out."""
+    paid = [step for step in steps if step.cost or step.tokens]
+    return sorted(paid, key=lambda step: (-step.cost, -step.tokens, step.name))[:_MOST_LISTED]
+
+
+def _limits(history: FlowHistory) -> list[str]:
+    """Say what the figures are not of, as far as something was left out."""
+    found = []
+    if history.is_cut:
+        found.append(f"Runs: the latest {formatting.count(MOST_RUNS)} in this time.")
+    if len(history.runs) > MOST_RUNS_OF_STEPS:
+        found.append(f"Steps: those of the latest {formatting.count(MOST_RUNS_OF_STEPS)} runs.")
+    if sum(step.runs for step in history.steps) >= MOST_STEPS:
+        found.append(f"Step runs: {formatting.count(MOST_STEPS)} of them.")
+    return found
+
+
+def _read(engine: Engine, name: str, since: datetime) -> tuple[FlowHistory, list[Strip]]:
+    def read(tx: Transaction) -> tuple[FlowHistory | None, list[Strip]]:
+        return tx.overview.history(name, since=since), tx.overview.strips(flow_name=name)
+
+    history, strips = engine.records.single(read)
+    if history is None:
+        raise FlowNotFound(f"no run of a flow {name!r} is recorded", hint="see the list of flows")
+    return history, strips

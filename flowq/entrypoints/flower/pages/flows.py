@@ -1,0 +1,76 @@
+"""The page of all runs: `/flows`, with filters, and the latest runs of each flow."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from tornado.web import authenticated
+
+from flowq.engine.engine import Engine
+from flowq.engine.ports import Transaction
+from flowq.engine.queries.lists import RunsPage, Strip
+from flowq.entrypoints import formatting
+from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.pages import filters
+from flowq.entrypoints.flower.pages.filters import ListQuery
+
+#: Flows whose latest runs are shown, unless all are asked for; and then.
+_SOME_STRIPS: Final = 8
+_MOST_STRIPS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the page shows."""
+
+    page: RunsPage
+    strips: list[Strip]
+    has_runs: bool  #: Whether there is any run at all.
+    flow_names: list[str]
+
+
+class FlowsPage(Page):
+    """`/flows`: runs, newest first."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Show a page of runs."""
+        now = datetime.now(UTC)
+        names = (*filters.FIELDS, "before", "after")
+        given = {name: self.get_query_argument(name, "") for name in names}
+        query = filters.parse(given, now)
+        all_strips = self.get_query_argument("strips", "") == "all"
+        most = _MOST_STRIPS if all_strips else _SOME_STRIPS
+        if query.problems:
+            self.set_status(400)
+            listed = Listed(RunsPage(), [], has_runs=True, flow_names=[])
+        else:
+            listed = await self.read(lambda engine: _read(engine, query, most))
+        ids = [str(run.id) for run in listed.page.runs]
+        self.show(
+            "flows",
+            query=query,
+            page=listed.page,
+            shorts=dict(zip(ids, formatting.short_ids(ids), strict=True)),
+            strips=listed.strips[:most],
+            is_cut=len(listed.strips) > most,
+            all_strips=all_strips,
+            flow_names=listed.flow_names,
+            has_runs=listed.has_runs,
+            now=now,
+            states=filters.STATES,
+            live=self.reverse_url("flows-live"),
+        )
+
+
+def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
+    def read(tx: Transaction) -> Listed:
+        page = tx.overview.runs_page(query.wanted, at=query.cursor)
+        has_runs = bool(page.runs) or tx.overview.has_runs()
+        # Older pages are for those who look for a run, not for how the flows go now.
+        if not has_runs or query.cursor is not None:
+            return Listed(page, [], has_runs, [])
+        strips = tx.overview.strips(flow_name=query.wanted.flow_name, flows=most + 1)
+        return Listed(page, strips, has_runs, tx.overview.flow_names())
+
+    return engine.records.single(read)

@@ -1,0 +1,155 @@
+"""The page of one run: `/flows/<id>`, its tabs, the items of its maps, its inputs and outputs.
+
+Each tab is an address of its own, so that it can be sent to somebody and works without a script.
+What a tab shows is read in `run_tabs`; what can be done to a run stands in `actions`.
+"""
+
+import json
+from functools import partial
+from typing import Any, Final
+
+from flower.utils.tasks import get_task_by_id
+from tornado.web import HTTPError, authenticated
+
+from flowq.core.ids import RunId
+from flowq.core.references import references
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.engine.advance.finish import output
+from flowq.engine.engine import Engine
+from flowq.engine.queries.run_page import RunPage
+from flowq.entrypoints import event_text, formatting
+from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.pages import run_tabs
+from flowq.entrypoints.flower.pages.actions import NOTICES, offered
+from flowq.entrypoints.flower.pages.run_request import Asked, Values, read_page, run_id_of
+from flowq.entrypoints.flower.pages.run_tabs import Tab
+from flowq.entrypoints.flower.pages.run_waits import by_step, in_head, waits_of
+from flowq.entrypoints.printed import json_data
+
+#: The tab that a run's page opens with.
+_FIRST: Final = "graph"
+#: Outputs above this are not loaded into Flower's memory for a download.
+_LARGEST: Final = 64 * 1024 * 1024
+
+
+class RunPages(Page):
+    """What the pages of one run have in common."""
+
+    def asked(self) -> Asked:
+        """Return what the address says beside its path; what makes no sense is left out."""
+        status = self.get_argument("state", "", escape=False)
+        return Asked(
+            status=StepState(status) if status in set(StepState) else None,
+            text=self.get_argument("text", "", escape=False)[:200],
+            after=_number(self.get_argument("after", "", escape=False)),
+            before=_number(self.get_argument("before", "", escape=False)),
+            link=self.reverse_url,
+        )
+
+    def task_of(self, step_id: object) -> str | None:
+        """Return Flower's own page of a step's task, if Flower has seen that."""
+        known = get_task_by_id(self.application.events, str(step_id)) is not None
+        return str(self.reverse_url("task", step_id)) if known else None
+
+    def show_run(self, template: str, page: RunPage, active: str, **values: Any) -> None:
+        """Send a page with the head of a run."""
+        run = page.run
+        is_over = run.status in TERMINAL_RUN_STATES
+        done = self.get_argument("done", "", escape=False)
+        self.show(
+            template,
+            page=page,
+            run=run,
+            tabs=list(run_tabs.TABS.values()),
+            active=active,
+            actions=[] if self.read_only else offered(page),
+            notice=NOTICES[done](run.status) if done in NOTICES else None,
+            is_over=is_over,
+            live=None if is_over else self.reverse_url("flow-live", run.id),
+            task_of=self.task_of,
+            event_text=event_text,
+            **{**values, "waits": in_head(values["waits"])},
+        )
+
+
+class RunTab(RunPages):
+    """`/flows/<id>` and `/flows/<id>/<tab>`."""
+
+    @authenticated
+    async def get(self, text: str, name: str | None = None) -> None:
+        """Show a tab of a run's page."""
+        tab = run_tabs.TABS[name or _FIRST]
+        asked = self.asked()
+        page, values = await self.read(partial(_tab, run_id_of(text), tab, asked))
+        if "events" in values and not self.shows_content:
+            values = {**values, "events": run_tabs.without_text(values["events"])}
+        self.show_run(tab.template, page, tab.name, asked=asked, **values)
+
+
+class ItemsPage(RunPages):
+    """`/flows/<id>/steps/<key>`: the items of a map."""
+
+    @authenticated
+    async def get(self, text: str, key: str) -> None:
+        """Show a page of items."""
+        asked = self.asked()
+        page, values = await self.read(partial(_items, run_id_of(text), key, asked))
+        self.show_run("run_items", page, "steps", asked=asked, key=key, **values)
+
+
+class RunContent(RunPages):
+    """`/flows/<id>/inputs.json` and `outputs.json`: all of it, as a file."""
+
+    @authenticated
+    async def get(self, text: str, which: str) -> None:
+        """Send a file.
+
+        Raises:
+            HTTPError: content is not shown, there is none, or it is too large.
+        """
+        if not self.shows_content:
+            raise HTTPError(403, f"the {which} are hidden: FLOWQ_SHOW_CONTENT=1 shows them")
+        run_id = run_id_of(text)
+        data = await self.read(partial(_content, run_id, which))
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{run_id}-{which}.json"')
+        self.finish(data)
+
+
+def _tab(run_id: RunId, tab: Tab, asked: Asked, engine: Engine) -> tuple[RunPage, Values]:
+    page = read_page(engine, run_id)
+    waits = waits_of(engine, page)
+    values = tab.read(engine, page, asked)
+    return page, {**values, "waits": waits, "waits_by": by_step(waits, values.get("steps", ()))}
+
+
+def _items(run_id: RunId, key: str, asked: Asked, engine: Engine) -> tuple[RunPage, Values]:
+    page = read_page(engine, run_id)
+    return page, {**run_tabs.items(engine, page, key, asked), "waits": waits_of(engine, page)}
+
+
+def _content(run_id: RunId, which: str, engine: Engine) -> bytes:
+    run = read_page(engine, run_id).run
+    if which == "inputs":
+        value = run.inputs
+    elif run.status is not RunState.COMPLETED:
+        raise HTTPError(404, f"run {run_id} is {run.status} and has no outputs")
+    else:
+        value = _outputs(engine, run_id)
+    return json.dumps(json_data(value), indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _outputs(engine: Engine, run_id: RunId) -> Any:
+    definition = engine.definitions.get(run_id).definition
+    keys = list({reference.step for reference in references(definition.spec.output)})
+    size = engine.records.single(lambda tx: tx.overview.result_bytes(run_id, keys))
+    if size > _LARGEST:
+        raise HTTPError(
+            413, f"the outputs are {formatting.size(size)} large: flowq runs result {run_id} > file"
+        )
+    return output(engine, definition)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None

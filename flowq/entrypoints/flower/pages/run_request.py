@@ -1,0 +1,50 @@
+"""What an address of a run asks: whose page, of what; and what its tabs answer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from flowq.core.errors import RunNotFound
+from flowq.core.ids import RunId
+from flowq.core.states import StepState
+from flowq.engine.engine import Engine
+from flowq.engine.queries.run_page import RunPage
+
+#: What the template of a tab shows, by name.
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address of a page says beside its path."""
+
+    status: StepState | None = None
+    text: str = ""
+    after: int | None = None
+    before: int | None = None
+    link: Callable[..., str | None] = lambda *_: None  #: From the name of a rule to an address.
+
+
+def run_id_of(text: str) -> RunId:
+    """Return the id in an address.
+
+    Raises:
+        RunNotFound: it is none.
+    """
+    try:
+        return RunId(UUID(text))
+    except ValueError:
+        raise RunNotFound(f"{text} is no id of a run", hint="open the list of flows") from None
+
+
+def read_page(engine: Engine, run_id: RunId) -> RunPage:
+    """Read the head of a run's page.
+
+    Raises:
+        RunNotFound: there is no such run.
+    """
+    page = engine.records.single(lambda tx: tx.overview.run_page(run_id))
+    if page is None:
+        raise RunNotFound(f"there is no run {run_id}", hint="it may be deleted; flowq runs ls")
+    return page

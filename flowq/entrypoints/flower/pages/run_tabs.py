@@ -1,0 +1,278 @@
+"""What the tabs of a run's page show: each reads its part, in a thread, through the engine.
+
+The errors tab puts the cause first. That is what the run's own error names; where that is a step
+which waited for a child run, or a program that met the failure of a call, the cause lies deeper.
+"""
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from flowq.core.errors import RunNotFound, Unavailable
+from flowq.core.events import BatchStarted, Event, StreamChunk, StreamEnded, StreamStarted
+from flowq.core.ids import RunId, child_run_id, node_id
+from flowq.core.spec import StepKind
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.engine.engine import Engine
+from flowq.engine.events.follow import follow
+from flowq.engine.events.rebuild import begin, end, history
+from flowq.engine.model.model_calls import CostBy, CostLine
+from flowq.engine.model.rows import RunView, StepView
+from flowq.engine.queries.run_page import FailedStep, RunPage, StepCost
+from flowq.engine.runs import signals
+from flowq.entrypoints.flower.pages import run_pictures
+from flowq.entrypoints.flower.pages.run_request import Asked, Values
+
+#: Rows of a page of steps or items.
+ROWS: Final = 100
+_FAILURES: Final = 50
+_EVENTS: Final = 300
+_COSTS: Final = 100
+#: With more step runs, or after so many seconds, events are made from the newest rows alone.
+_FOLLOWED: Final = 2_000
+_PATIENCE: Final = 1.0
+_DEEPEST: Final = 20
+_FAILING: Final = (RunState.FAILED, RunState.CANCELLING)
+_STREAMED: Final = (StreamStarted, StreamChunk, StreamEnded)
+#: How a run says which of its steps has failed, see `engine.advance.finish`.
+_CULPRIT: Final = re.compile(r"step (?P<quote>['\"])(?P<key>.+?)(?P=quote) failed: ", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A tab of the run's page."""
+
+    name: str
+    title: str
+    template: str
+    read: Callable[[Engine, RunPage, Asked], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where the pages beside this one begin; None where there are none."""
+
+    before: int | None = None
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A failure, and the run in which it happened."""
+
+    run: RunView
+    failure: FailedStep
+    child: RunId | None = None  #: The child run that it waited for.
+
+
+# --- steps ---------------------------------------------------------------------------------------
+
+
+def steps(engine: Engine, page: RunPage, asked: Asked) -> Values:
+    """Read a page of steps."""
+    run_id = page.run.id
+    found = engine.records.single(
+        lambda tx: tx.overview.steps(
+            run_id,
+            limit=ROWS + 1,
+            after=asked.after,
+            before=asked.before,
+            status=asked.status,
+            text=asked.text or None,
+        )
+    )
+    rows, turn = turned(found, asked, lambda step: step.order)
+    children = {step.key: child for step in rows if (child := _child(engine, run_id, step))}
+    ids = {step.key: node_id(run_id, step.key) for step in rows}
+    return {"steps": rows, "turn": turn, "children": children, "ids": ids}
+
+
+def items(engine: Engine, page: RunPage, key: str, asked: Asked) -> Values:
+    """Read a page of the items of a map.
+
+    Raises:
+        RunNotFound: the run has no such map.
+    """
+    run_id = page.run.id
+
+    def read(tx: Any) -> tuple[list[StepView], Any]:
+        options = {"after": asked.after, "before": asked.before, "status": asked.status}
+        node = tx.overview.steps(run_id, limit=1, key=key)
+        return node, tx.overview.items(run_id, key, limit=ROWS + 1, **options)
+
+    nodes, found = engine.records.single(read)
+    if not nodes or nodes[0].map_size is None:
+        raise RunNotFound(f"run {run_id} has no map {key!r}", hint="open the run's own page")
+    rows, turn = turned(found, asked, lambda item: item.index)
+    is_flow = _kind(engine, run_id, nodes[0]) is StepKind.FLOW
+    children = {item.index: child_run_id(item.id) for item in rows if is_flow and item.attempts}
+    return {"step": nodes[0], "items": rows, "turn": turn, "children": children}
+
+
+def turned(
+    found: Sequence[Any], asked: Asked, place: Callable[[Any], int]
+) -> tuple[Sequence[Any], Turn]:
+    """Return the rows of a page of which one too many was read, and where the others begin."""
+    more = len(found) > ROWS
+    if asked.before is not None:
+        rows = found[-ROWS:]
+        return rows, Turn(place(rows[0]) if more else None, place(rows[-1]) if rows else None)
+    rows = found[:ROWS]
+    first = place(rows[0]) if rows and asked.after is not None else None
+    return rows, Turn(first, place(rows[-1]) if more else None)
+
+
+def _child(engine: Engine, run_id: RunId, step: StepView) -> RunId | None:
+    if not step.attempts or step.map_size is not None:
+        return None
+    is_flow = _kind(engine, run_id, step) is StepKind.FLOW
+    return child_run_id(node_id(run_id, step.key)) if is_flow else None
+
+
+def _kind(engine: Engine, run_id: RunId, step: StepView) -> StepKind:
+    if step.called is not None:
+        return step.called
+    known = engine.definitions.shown(run_id).definition.spec.by_key.get(step.key)
+    return known.kind if known is not None else StepKind.STEP
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def errors(engine: Engine, page: RunPage, _: Asked) -> Values:
+    """Read what has failed, the cause first."""
+    run = page.run
+    found = _failures(engine, run.id, limit=_FAILURES + 1)
+    way = _way(engine, run, found) if run.status in _FAILING else []
+    told = {trouble.failure.id for trouble in way}
+    others = [Trouble(run, one) for one in found[:_FAILURES] if one.id not in told]
+    failed = page.states.get(StepState.FAILED, 0)
+    left = failed - len(others) - sum(trouble.run.id == run.id for trouble in way)
+    return {"way": list(reversed(way)), "others": others, "left": max(left, 0)}
+
+
+def _failures(
+    engine: Engine, run_id: RunId, *, limit: int = 1, key: str | None = None
+) -> list[FailedStep]:
+    return engine.records.single(lambda tx: tx.overview.failures(run_id, limit=limit, key=key))
+
+
+def _way(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> list[Trouble]:
+    """Return the failures that lead from a run's own to the cause, which is the last of them."""
+    way: list[Trouble] = []
+    while len(way) < _DEEPEST:
+        failure = _culprit(engine, run, found)
+        if failure is None or failure.id in {trouble.failure.id for trouble in way}:
+            break
+        way.append(Trouble(run, failure))
+        if failure.error_type == "StepFailed" and (call := _called(engine, run.id, failure)):
+            failure = call
+            way.append(Trouble(run, failure))
+        child = _run(engine, child_run_id(failure.id))
+        if child is None:
+            break
+        way[-1] = replace(way[-1], child=child.id)
+        run, found = child, _failures(engine, child.id)
+    return way
+
+
+def _culprit(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> FailedStep | None:
+    """Return the failure that a run names as its own; the first, as long as it names none."""
+    if run.error is None:
+        return found[0] if found else None
+    named = _CULPRIT.match(run.error)
+    of_step = _failures(engine, run.id, key=named["key"]) if named else []
+    return of_step[0] if of_step else None
+
+
+def _called(engine: Engine, run_id: RunId, program: FailedStep) -> FailedStep | None:
+    """Return the call whose failure has ended a program: its error begins with the call's key."""
+    key, _, _ = (program.error_message or "").partition(" failed")
+    of_call = _failures(engine, run_id, key=key) if key else []
+    return of_call[0] if of_call else None
+
+
+def _run(engine: Engine, run_id: RunId) -> RunView | None:
+    """Return a run, or the one as which it has gone on."""
+    newest = signals.newest(engine, run_id)
+    return engine.records.single(lambda tx: tx.runs.head(newest))
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def events(engine: Engine, page: RunPage, _: Asked) -> Values:
+    """Read the newest events of a run, newest last."""
+    run, told = page.run, None
+    if run.total <= _FOLLOWED:
+        told = _followed(engine, run.id)
+    is_whole = told is not None
+    if told is None:
+        told = _from_rows(engine, run)
+    return {"events": told[-_EVENTS:], "cut": len(told) > _EVENTS, "is_whole": is_whole}
+
+
+def _followed(engine: Engine, run_id: RunId) -> list[Event] | None:
+    """Return the last events of a run as its stream has them; None if that takes too long."""
+    late = time.monotonic() + _PATIENCE
+    told: deque[Event] = deque(maxlen=_EVENTS + 1)
+    try:
+        for event in follow(engine, run_id, wait=False):
+            if time.monotonic() > late:
+                return None
+            told.append(event)
+    except Unavailable:
+        return None
+    return list(told)
+
+
+def _from_rows(engine: Engine, run: RunView) -> list[Event]:
+    """Return events that the newest rows tell; of batches they do not know enough."""
+    marks = engine.records.single(lambda tx: tx.overview.newest_marks(run.id, limit=_EVENTS))
+    first: list[Event] = [begin(run, run.total)]
+    told = [event for event in history(run, marks) if not isinstance(event, BatchStarted)]
+    last: list[Event] = [end(run)] if run.status in TERMINAL_RUN_STATES else []
+    return [*first, *told, *last]
+
+
+def without_text(told: Sequence[Event]) -> list[Event]:
+    """Leave out what steps have streamed."""
+    return [event for event in told if not isinstance(event, _STREAMED)]
+
+
+# --- cost ----------------------------------------------------------------------------------------
+
+
+def cost(engine: Engine, page: RunPage, _: Asked) -> Values:
+    """Read what the run has cost, by step and by model."""
+    run_id = page.run.id
+    is_program = engine.definitions.shown(run_id).definition.spec.program is not None
+
+    def read(tx: Any) -> tuple[list[StepCost], list[CostLine]]:
+        by_step = tx.overview.step_costs(run_id, limit=_COSTS + 1, by_name=is_program)
+        return by_step, tx.llm_requests.costs(CostBy.MODEL, run_id=run_id)
+
+    by_step, by_model = engine.records.single(read)
+    return {
+        "by_step": by_step[:_COSTS],
+        "cut": len(by_step) > _COSTS,
+        "by_model": by_model,
+        "unknown": sum(line.unknown for line in by_model),
+        "calls": sum(line.calls for line in by_model),
+    }
+
+
+TABS: Final = {
+    tab.name: tab
+    for tab in (
+        Tab("graph", "Graph", "run_picture", run_pictures.graph),
+        Tab("gantt", "Gantt", "run_picture", run_pictures.gantt),
+        Tab("steps", "Steps", "run_steps", steps),
+        Tab("errors", "Errors", "run_errors", errors),
+        Tab("events", "Events", "run_events", events),
+        Tab("cost", "Cost", "run_cost", cost),
+    )
+}

@@ -1,0 +1,159 @@
+"""What a graph is drawn of: steps by themselves, and boxes of steps that belong together.
+
+Steps with the same steps before and after them become ready together: they are a batch, so they
+share a box, and one edge stands for those of all of them. What a program has called together is a
+batch, too; calls one after another share a box in which they are read like text.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from math import ceil, sqrt
+from typing import Final
+
+from flowq.engine.queries.graph import EdgeKind, PictureEdge, PictureNode, RunPicture
+from flowq.entrypoints.flower.pictures.layout import Size
+from flowq.entrypoints.formatting import count
+
+NODE: Final = Size(224.0, 58.0)
+#: Between the cells of a box, around them, and for the words above them.
+CELL_GAP: Final = 18.0
+_PADDING: Final = 12.0
+HEAD: Final = 16.0
+_MOST_COLUMNS: Final = 6
+#: So many calls, one by one, are read as a sequence.
+_SHORTEST_SEQUENCE: Final = 4
+
+
+class Form(StrEnum):
+    """What holds the cells of a vertex together."""
+
+    SINGLE = "single"
+    BATCH = "batch"
+    SEQUENCE = "sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Vertex:
+    """One or several nodes with a place of their own."""
+
+    id: str
+    form: Form
+    cells: tuple[PictureNode, ...]
+    words: str = ""
+
+    @property
+    def columns(self) -> int:
+        """How many cells stand side by side."""
+        many = len(self.cells)
+        if self.form is Form.SEQUENCE:
+            return min(many, 4)
+        return many if many <= 4 else min(_MOST_COLUMNS, max(4, ceil(sqrt(many))))
+
+    @property
+    def size(self) -> Size:
+        """How large it is."""
+        if self.form is Form.SINGLE:
+            return NODE
+        rows = ceil(len(self.cells) / self.columns)
+        return Size(
+            self.columns * (NODE.width + CELL_GAP) - CELL_GAP + 2 * _PADDING,
+            rows * (NODE.height + CELL_GAP) - CELL_GAP + 2 * _PADDING + HEAD,
+        )
+
+    def places(self, x: float, y: float) -> list[tuple[float, float]]:
+        """Return where its cells are, when it is at x and y."""
+        if self.form is Form.SINGLE:
+            return [(x, y)]
+        return [
+            (
+                x + _PADDING + at % self.columns * (NODE.width + CELL_GAP),
+                y + _PADDING + HEAD + at // self.columns * (NODE.height + CELL_GAP),
+            )
+            for at in range(len(self.cells))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is laid out: vertices, and one edge between two of them."""
+
+    vertices: tuple[Vertex, ...]
+    edges: Mapping[tuple[str, str], PictureEdge]
+
+
+def of_graph(nodes: Sequence[PictureNode], edges: Iterable[PictureEdge]) -> Drawn:
+    """Put the steps of a graph together that have the same steps before and after them."""
+    edges = list(edges)
+    before: dict[str, list[tuple[str, EdgeKind, str | None]]] = {node.key: [] for node in nodes}
+    after: dict[str, set[str]] = {node.key: set() for node in nodes}
+    for edge in edges:
+        before[edge.after].append((edge.before, edge.kind, edge.condition))
+        after[edge.before].add(edge.after)
+    groups: dict[object, list[PictureNode]] = {}
+    for node in nodes:
+        same = (frozenset(before[node.key]), frozenset(after[node.key]))
+        groups.setdefault(same, []).append(node)
+    vertices = [_vertex(group, "batch") for group in groups.values()]
+    home = {node.key: vertex.id for vertex in vertices for node in vertex.cells}
+    drawn: dict[tuple[str, str], PictureEdge] = {}
+    for edge in edges:
+        drawn.setdefault((home[edge.before], home[edge.after]), edge)
+    return Drawn(tuple(vertices), drawn)
+
+
+def of_program(picture: RunPicture) -> Drawn:
+    """Put the calls of a program together: batches, and those in between, in their order."""
+    if picture.is_collapsed:
+        found = [_vertex(picture.nodes, "calls by name")] if picture.nodes else []
+    else:
+        found = _batches(picture.nodes)
+    if picture.program is not None:
+        # Its key may be that of one of its calls.
+        found.insert(0, Vertex("\0program", Form.SINGLE, (picture.program,)))
+    edges = {
+        (upper.id, lower.id): PictureEdge(upper.id, lower.id, EdgeKind.ORDER)
+        for upper, lower in pairwise(found)
+    }
+    return Drawn(tuple(found), edges)
+
+
+def _batches(calls: Sequence[PictureNode]) -> list[Vertex]:
+    batches: dict[str, list[PictureNode]] = {}
+    for call in calls:
+        batches.setdefault(call.batch or call.key, []).append(call)
+    found: list[Vertex] = []
+    for run in _sequences(list(batches.values())):
+        if len(run) < _SHORTEST_SEQUENCE:
+            found += [_vertex(group, "batch") for group in run]
+        else:
+            cells = tuple(call for group in run for call in group)
+            words = f"{count(len(cells))} calls, one after another"
+            found.append(Vertex(cells[0].key, Form.SEQUENCE, cells, words))
+    return found
+
+
+def _sequences(groups: Sequence[list[PictureNode]]) -> list[list[list[PictureNode]]]:
+    """Split batches so that of one call each follow one another; any other is by itself."""
+    found: list[list[list[PictureNode]]] = []
+    for before, group in zip([None, *groups], groups, strict=False):
+        if before is not None and _follows(before, group):
+            found[-1].append(group)
+        else:
+            found.append([group])
+    return found
+
+
+def _follows(before: Sequence[PictureNode], after: Sequence[PictureNode]) -> bool:
+    """Tell whether one call was made when the other one had ended, as a loop does it."""
+    if len(before) > 1 or len(after) > 1:
+        return False
+    ended, called = before[0].ended_at, after[0].created_at
+    return ended is not None and called is not None and ended <= called
+
+
+def _vertex(cells: Sequence[PictureNode], what: str) -> Vertex:
+    if len(cells) == 1:
+        return Vertex(cells[0].key, Form.SINGLE, tuple(cells))
+    return Vertex(cells[0].key, Form.BATCH, tuple(cells), f"{what} · {count(len(cells))}")
