@@ -4,7 +4,7 @@ from typing import Any
 
 import flowq
 from flowq import flow
-from tests.llm_steps import Summarise
+from tests.tools.llm_steps import Summarise
 
 app = flowq.celery_app()
 
@@ -13,7 +13,7 @@ class SummariseFew(Summarise):
     """The same, fifty at once."""
 
     step_name = "bench_summarise_few"
-    prompts_folder = "../tests/prompts"
+    prompts_folder = "../tests/tools/prompts"
     concurrency = 50
 
 

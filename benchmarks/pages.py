@@ -26,7 +26,7 @@ from sqlalchemy import Connection, create_engine, text
 from benchmarks import servers
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.entrypoints.flower.pages.run_tabs import TABS
-from tests.servers import free_port, process
+from tests.tools.servers import free_port, process
 
 RUNS = 100_000
 STEPS = 10

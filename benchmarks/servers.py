@@ -13,8 +13,8 @@ from pathlib import Path
 import redis
 
 from flowq.adapters.records.migrations import migrate
-from tests import servers
-from tests.servers import postgres, valkey
+from tests.tools import servers
+from tests.tools.servers import postgres, valkey
 
 #: Whether the workers of both sides send the events that Flower shows; BENCH_EVENTS=0: they do not.
 EVENTS = os.environ.get("BENCH_EVENTS", "1") != "0"

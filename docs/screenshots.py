@@ -14,8 +14,8 @@ from typing import Final
 from playwright.sync_api import Browser, Page, expect
 
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.acceptance.shop import FILE, Shop, open_shop
-from tests.browsers import chromium
+from tests.acceptance.apps.shop import FILE, Shop, open_shop
+from tests.tools.browsers import chromium
 
 HERE: Final = Path(__file__).parent
 TEXTS: Final = ("Winter is coming to the shop.", "Chairs from local wood.", "Why lamps hum.")

@@ -20,8 +20,8 @@ from sqlalchemy import URL
 from flowq import bootstrap, testing
 from flowq.adapters.records.migrations import migrate
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests import servers
-from tests.browsers import chromium
+from tests.tools import servers
+from tests.tools.browsers import chromium
 
 #: What the names of priced models may say; see `flowq.entrypoints.fake_llm.faults`.
 FAULTS = (

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from flowq.adapters.embedded import EmbeddedValkey
-from tests import servers
-from tests.waiting import wait_until
+from tests.tools import servers
+from tests.tools.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FLOWQ = [sys.executable, "-m", "flowq.entrypoints.cli"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster, cluster_on
+from tests.tools.cluster import Cluster, cluster_on
 
 
 @pytest.fixture

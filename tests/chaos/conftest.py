@@ -9,9 +9,9 @@ from random import SystemRandom
 
 import pytest
 
-from tests.chaos import breakable
-from tests.chaos.breakable import Broker, Database
-from tests.chaos.harness import Figures, Play, Scenario, as_json, as_table, scenario
+from tests.chaos.harness import breakable
+from tests.chaos.harness.breakable import Broker, Database
+from tests.chaos.harness.scenario import Figures, Play, Scenario, as_json, as_table, scenario
 from tests.chaos.simulation.database import Database as MemoryDatabase
 
 _REPORT = pytest.StashKey[list[Figures]]()

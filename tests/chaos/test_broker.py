@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import servers
-from tests.chaos import flows
-from tests.chaos.breakable import Broker
-from tests.chaos.harness import RESEND, SWEEP, Play, Scenario
-from tests.waiting import wait_until
+from tests.chaos.harness import flows
+from tests.chaos.harness.breakable import Broker
+from tests.chaos.harness.scenario import RESEND, SWEEP, Play, Scenario
+from tests.tools import servers
+from tests.tools.waiting import wait_until
 
 
 def submit_some(chaos: Scenario, runs: int = 6, pause: float = 0.1) -> None:

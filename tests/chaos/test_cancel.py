@@ -5,8 +5,8 @@ from threading import Thread
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.runs.cancel import cancel
-from tests.chaos import flows
-from tests.chaos.harness import Expected, Play
+from tests.chaos.harness import flows
+from tests.chaos.harness.scenario import Expected, Play
 
 RUNS = 8
 

@@ -6,14 +6,14 @@ from sqlalchemy import make_url
 from flowq.core.errors import DatabaseUnavailable
 from flowq.engine.faults import FaultPoint
 from flowq.engine.runs.signals import send_signal
-from tests import servers
-from tests.chaos import flows, model_flows
-from tests.chaos.bills import model_server
-from tests.chaos.breakable import Database
-from tests.chaos.harness import POINTS, Expected, Play, Scenario
-from tests.chaos.proxy import Proxy
+from tests.chaos.harness import flows, model_flows
+from tests.chaos.harness.bills import model_server
+from tests.chaos.harness.breakable import Database
+from tests.chaos.harness.proxy import Proxy
+from tests.chaos.harness.scenario import POINTS, Expected, Play, Scenario
 from tests.chaos.test_broker import submit_some, wait_for_effects
-from tests.waiting import wait_until
+from tests.tools import servers
+from tests.tools.waiting import wait_until
 
 
 @pytest.mark.chaos

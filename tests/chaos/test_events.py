@@ -18,10 +18,10 @@ from flowq.core.events import Event, StepCompleted, StepFailed, WorkflowComplete
 from flowq.core.ids import RunId
 from flowq.core.states import StepState
 from flowq.engine.events.follow import follow
-from tests.chaos import flows
-from tests.chaos.breakable import Broker
-from tests.chaos.harness import Play, Scenario
-from tests.waiting import wait_until
+from tests.chaos.harness import flows
+from tests.chaos.harness.breakable import Broker
+from tests.chaos.harness.scenario import Play, Scenario
+from tests.tools.waiting import wait_until
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 import pytest
 
 from flowq.engine.runs.signals import send_signal
-from tests.chaos import flows, model_flows
-from tests.chaos.bills import bill, model_server
-from tests.chaos.breakable import children
-from tests.chaos.harness import LEASE, POINTS, Expected, Play
-from tests.waiting import wait_until
+from tests.chaos.harness import flows, model_flows
+from tests.chaos.harness.bills import bill, model_server
+from tests.chaos.harness.breakable import children
+from tests.chaos.harness.scenario import LEASE, POINTS, Expected, Play
+from tests.tools.waiting import wait_until
 
 
 def test_steps_of_a_killed_worker_are_recovered_within_a_lease_and_a_half(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.chaos import flows
-from tests.chaos.harness import Play
+from tests.chaos.harness import flows
+from tests.chaos.harness.scenario import Play
 
 
 @pytest.mark.parametrize("runs", [3, pytest.param(12, marks=pytest.mark.chaos)])

@@ -15,12 +15,12 @@ from sqlalchemy import text
 from flowq.core.ids import RunId
 from flowq.engine.runs.signals import send_signal
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.chaos import model_flows as flows
-from tests.chaos.bills import Bill, bill, model_server
-from tests.chaos.breakable import children
-from tests.chaos.harness import Expected, Play, Scenario
-from tests.llm_steps import Summarise
-from tests.waiting import wait_until
+from tests.chaos.harness import model_flows as flows
+from tests.chaos.harness.bills import Bill, bill, model_server
+from tests.chaos.harness.breakable import children
+from tests.chaos.harness.scenario import Expected, Play, Scenario
+from tests.tools.llm_steps import Summarise
+from tests.tools.waiting import wait_until
 
 PART = 25
 STEPS = 4 * PART

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from flowq.adapters.records.database import SqlRecords
-from tests.chaos.breakable import Broker, Database
-from tests.chaos.harness import Play, Scenario
-from tests.chaos.proxy import Proxy, Way
+from tests.chaos.harness.breakable import Broker, Database
+from tests.chaos.harness.proxy import Proxy, Way
+from tests.chaos.harness.scenario import Play, Scenario
 from tests.chaos.test_broker import begin_some
 
 FAULTS: dict[str, Callable[[Proxy], Any]] = {

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from flowq.core.states import RunState
-from tests import servers
-from tests.chaos import flows
-from tests.chaos.harness import Expected, Play
-from tests.chaos.http_faults import HttpFaults
+from tests.chaos.harness import flows
+from tests.chaos.harness.http_faults import HttpFaults
+from tests.chaos.harness.scenario import Expected, Play
+from tests.tools import servers
 
 SIZE = 2**21
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import flows
-from tests.chaos.harness import Expected, Play
-from tests.cluster import ROOT
+from tests.chaos.harness import flows
+from tests.chaos.harness.scenario import Expected, Play
+from tests.tools.cluster import ROOT
 
 SIBLINGS = 6
 GOOD = sum(n * n for n in range(SIBLINGS))

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from tests.chaos.proxy import Proxy, Way
-from tests.waiting import wait_until
+from tests.chaos.harness.proxy import Proxy, Way
+from tests.tools.waiting import wait_until
 
 
 @contextmanager

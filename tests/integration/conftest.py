@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import URL
 
 from flowq.adapters.records.database import SqlRecords
-from tests import servers
-from tests.integration.playing import Stage
-from tests.invariants import assert_invariants
+from tests.tools import servers
+from tests.tools.invariants import assert_invariants
+from tests.tools.playing import Stage
 
 #: Some tests leave a run where it is; how it stands must be right all the same.
 LEFT = timedelta(hours=1)

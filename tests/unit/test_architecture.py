@@ -17,6 +17,7 @@ MODULES = sorted((ROOT / "flowq").rglob("*.py"))
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
 MOST_MODULES = 15
+FOLDERS = sorted({module.parent for module in (*MODULES, *(ROOT / "tests").rglob("*.py"))})
 
 
 def relative(path: Path) -> str:
@@ -40,7 +41,7 @@ def test_module_is_short_and_explains_itself(module: Path) -> None:
     assert {} == {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION}
 
 
-@pytest.mark.parametrize("folder", sorted({module.parent for module in MODULES}), ids=relative)
+@pytest.mark.parametrize("folder", FOLDERS, ids=relative)
 def test_folder_can_be_read_at_a_glance(folder: Path) -> None:
     """A folder is a room with one idea: more modules than this are two rooms."""
     modules = [module for module in folder.glob("*.py") if not module.stem.startswith("__")]

@@ -22,7 +22,7 @@ from flowq.core.states import (
     check_step_transition,
 )
 from tests.chaos.simulation.database import Change, Database
-from tests.expected import End, Expected
+from tests.tools.random_flows.expected import End, Expected
 
 #: What an attempt writes when its code has run.
 _WRITTEN: Final = {StepState.COMPLETED, StepState.FAILED, StepState.RETRYING}

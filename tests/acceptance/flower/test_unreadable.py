@@ -1,0 +1,86 @@
+"""The Flows tab answers for a run whose rows cannot be read, and says why."""
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from flowq import flow, step
+from flowq.adapters.records.database import SqlRecords
+from flowq.core.ids import RunId, batch_of_run
+from tests.acceptance.flower.test_hostile import Site
+from tests.integration.engine.advance.test_unreadable import COLUMNS, POISONS, another_process
+from tests.tools.cluster import cluster_on
+from tests.tools.flowers import flower
+
+NAME: Final = "tests.unreadable"
+TABS: Final = ["graph", "gantt", "steps", "errors", "events", "cost"]
+ACTIONS: Final = ["signal", "cancel", "budget", "pause", "resume"]
+FILES: Final = ["inputs.json", "outputs.json"]
+
+
+@step
+def plus(number: int) -> Any:
+    return number + 1
+
+
+@flow(name=NAME)
+def mapped(number: int) -> Any:
+    return plus.map([plus(number), number])
+
+
+def pages(run_id: str) -> list[str]:
+    own = ["", *TABS, *ACTIONS, *FILES, "steps/plus", "steps/plus-2", "steps/plus_2"]
+    listed = ["/flows", "/flows?text=unreadable", "/flows/cost", f"/flows/by-name/{NAME}"]
+    return [*listed, *(f"/flows/{run_id}/{part}".rstrip("/") for part in own)]
+
+
+def meet(records: SqlRecords, run_id: str) -> None:
+    """Do what a worker does that is to go on with the run."""
+    stage = another_process(records)
+    stage.dispatcher.send_advance([batch_of_run(RunId(UUID(run_id)))])
+    stage.dispatcher.run(stage.engine)
+
+
+@pytest.mark.slow
+def test_no_page_of_an_unreadable_run_fails(database_url: str, tmp_path: Path) -> None:
+    is_sqlite = database_url.startswith("sqlite")
+    poisons = [value for how, value in POISONS.items() if is_sqlite or how != "no JSON"]
+    records = SqlRecords(database_url)
+    with (
+        cluster_on(database_url, tmp_path / "cluster", FLOWQ_SHOW_CONTENT="1") as cluster,
+        flower(cluster) as url,
+    ):
+        site = Site(urlsplit(url).port or 0)
+        failed = []
+        for place, (table, column) in enumerate(COLUMNS):
+            if table not in ("flow_runs", "flow_step_runs"):
+                continue
+            for value in poisons[place % 3 :: 3] if column != "spec" else poisons:
+                run_id = str(cluster.submit(mapped, number=1))
+                own = "id" if table == "flow_runs" else "flow_run_id"
+                cast = "" if is_sqlite else "::json"
+                query = f"UPDATE {table} SET {column} = (:value){cast} WHERE {own} = :run"
+                given = {"value": value, "run": run_id.replace("-", "") if is_sqlite else run_id}
+                with records.engine.connect() as connection:
+                    assert connection.execute(text(query), given).rowcount
+                if column == "spec" and table == "flow_runs":
+                    meet(records, run_id)
+                failed += [
+                    (table, column, value[:40], page, asked.status)
+                    for page in pages(run_id)
+                    for asked in [site.ask(page)]
+                    if asked.status >= 500
+                ]
+                if (table, column) == ("flow_runs", "spec"):
+                    shown = site.ask(f"/flows/{run_id}").text
+                    if "cannot be read" not in shown:
+                        failed.append((table, column, value[:40], "no reason", 0))
+                asked = site.form(f"/flows/{run_id}/cancel", {"reason": "spoilt"})
+                if asked.status not in (303, 409):
+                    failed.append((table, column, value[:40], "POST cancel", asked.status))
+    records.close()
+    assert [] == failed

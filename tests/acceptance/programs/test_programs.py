@@ -1,0 +1,85 @@
+"""Programs on real workers, in each pool."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from flowq.core.ids import RunId
+from flowq.core.states import RunState
+from flowq.engine.runs.cancel import cancel
+from tests.acceptance.apps import program_flows as flows
+from tests.tools.cluster import Cluster
+from tests.tools.waiting import wait_until
+
+POOLS = {
+    "prefork": ("--pool=prefork", "--concurrency=2"),
+    "threads": ("--pool=threads", "--concurrency=4"),
+}
+
+
+def is_asleep(cluster: Cluster, run_id: RunId) -> bool:
+    return any(step.name == "sleep" for step in cluster.view(run_id).steps)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_program_runs_on_real_workers(cluster: Cluster, pool: str) -> None:
+    with cluster.worker(*POOLS[pool]):
+        for count in (3, 9):
+            assert cluster.run(flows.everything, count=count) == flows.everything_result(count)
+
+
+def test_processes_take_turns_with_one_program(cluster: Cluster) -> None:
+    """Whoever gets its message goes on, with what the other has done in between."""
+    # On a busy machine the short lease of the other tests lapses, and is rightly recovered. With
+    # this one nothing is: a second attempt is one that was claimed twice.
+    patient = {"FLOWQ_LEASE_SECONDS": "60"}
+    with (
+        cluster.worker(*POOLS["prefork"], name="one", environment=patient),
+        cluster.worker(*POOLS["prefork"], name="two", environment=patient),
+    ):
+        # One alone may find the same process free each time.
+        run_ids = [cluster.submit(flows.long_row, count=60) for _ in range(3)]
+        assert max(cluster.result(run_id, timeout=50) for run_id in run_ids) >= 2
+
+    for run_id in run_ids:
+        view = cluster.view(run_id)
+        assert [step for step in view.steps if (step.attempts, step.recoveries) != (1, 0)] == []
+        assert len(view.steps) == 61
+
+
+def test_sleeping_program_holds_no_worker(cluster: Cluster, tmp_path: Path) -> None:
+    with cluster.worker("--pool=threads", "--concurrency=1"):
+        sleeping = cluster.submit(flows.tidy, folder=str(tmp_path))
+        wait_until(lambda: is_asleep(cluster, sleeping), what="it sleeps")
+
+        assert cluster.run(flows.quartered, number=8) == 2
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_cancelled_program_cleans_up(cluster: Cluster, tmp_path: Path, pool: str) -> None:
+    with cluster.worker(*POOLS[pool]):
+        run_id = cluster.submit(flows.tidy, folder=str(tmp_path))
+        wait_until(lambda: is_asleep(cluster, run_id), what="it sleeps")
+        began = time.monotonic()
+
+        cancel(cluster.engine, run_id, "enough")
+        view = cluster.wait(run_id)
+
+    assert view.status is RunState.CANCELLED
+    assert view.error == "enough"
+    assert (tmp_path / "cleaned").exists()
+    assert time.monotonic() - began < 15
+
+
+def test_program_outlives_its_worker(cluster: Cluster, tmp_path: Path) -> None:
+    with cluster.worker(*POOLS["prefork"], name="first") as first:
+        run_id = cluster.submit(flows.long_row, count=40)
+        wait_until(lambda: len(cluster.view(run_id).steps) > 10, what="it is on its way")
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait(10)
+
+    with cluster.worker(*POOLS["threads"], name="second"):
+        assert cluster.result(run_id) >= 2

@@ -1,0 +1,167 @@
+"""A flow or a step by its name, as any Celery task; and what the log says of steps that fail."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from celery import chain, chord
+from celery.result import AsyncResult
+
+from flowq.core.ids import RunId
+from flowq.core.states import RunState
+from tests.acceptance.apps import called_app as flows
+from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.waiting import wait_until
+
+# It asks Redis, and what is left of a test's results may go after its Redis has.
+AsyncResult.__del__ = lambda _: None  # type: ignore[method-assign]
+
+HERE = "tests.acceptance.apps.called_app"
+
+
+@pytest.fixture(scope="module")
+def running(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with a worker of threads."""
+    folder = tmp_path_factory.mktemp("called")
+    url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'flowq.db')}"
+    options = ("--pool=threads", "--concurrency=8")
+    with cluster_on(url, folder) as cluster, cluster.worker(*options, app=HERE):
+        yield cluster
+
+
+def log_of(cluster: Cluster) -> str:
+    return (cluster.folder / "worker.log").read_text()
+
+
+def call(cluster: Cluster, name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a task by its name, as `send_task` and beat do, and return its result."""
+    sent = cluster.app.send_task(f"{HERE}.{name}", args, kwargs, ignore_result=False)
+    return sent.get(timeout=30)
+
+
+@pytest.mark.parametrize(
+    "name, args, kwargs, output",
+    [
+        ("sum_of", (), {"left": 3, "right": 4}, 7),
+        ("sum_of", (3,), {"right": 4}, 7),
+        ("sum_of", (3,), {}, 4),
+        ("nothing", (), {}, 2),
+        ("program", (5,), {}, 6),
+    ],
+)
+def test_flow_called_as_a_task_starts_a_run(
+    running: Cluster, name: str, args: Any, kwargs: Any, output: int
+) -> None:
+    run_id = call(running, name, *args, **kwargs)
+
+    assert running.result(RunId(UUID(run_id))) == output
+    assert running.view(RunId(UUID(run_id))).flow_name == f"{HERE}.{name}"
+
+
+def test_flow_of_a_class_takes_its_dict_or_names(running: Cluster) -> None:
+    for args, kwargs in (([{"n": 2}], {}), ([], {"n": 2})):
+        sent = running.app.send_task("called-classy", args, kwargs, ignore_result=False)
+
+        assert running.result(RunId(UUID(sent.get(timeout=30)))) == {"doubled": 4}
+
+
+def test_message_that_comes_twice_starts_one_run(running: Cluster) -> None:
+    task_id = str(uuid4())
+    again = [
+        running.app.send_task(
+            f"{HERE}.sum_of", kwargs={"left": 1}, task_id=task_id, ignore_result=False
+        ).get(timeout=30)
+        for _ in range(2)
+    ]
+
+    assert again[0] == again[1]
+
+
+def test_flow_called_with_wrong_inputs_says_so(running: Cluster) -> None:
+    with pytest.raises(Exception, match="left: expected a valid integer"):
+        call(running, "sum_of", "many")
+    with pytest.raises(Exception, match="wrong: no such input"):
+        call(running, "nothing", wrong=1)
+    assert re.search(rf"ERROR.*{HERE}.sum_of, called as a Celery task, has failed", log_of(running))
+
+
+def test_step_called_as_a_task_is_an_ordinary_task(running: Cluster) -> None:
+    """So nothing is lost that was sent before a task became a step."""
+    assert call(running, "add", 3) == 4
+    assert call(running, "add", 3, right=5) == 8
+    assert call(running, "slow_add", 3) == 4
+    assert call(running, "moved", {"x": 1}) == {"x": 2, "y": 0}
+    assert log_of(running).count(f"step {HERE}.add was called as a Celery task") == 1
+
+
+def test_canvas_of_steps_ends_as_it_did_before_they_were_steps(running: Cluster) -> None:
+    def sig(name: str, *args: Any) -> Any:
+        return running.app.signature(f"{HERE}.{name}", args=args)
+
+    chained = chain(sig("add", 1), sig("add", 10), sig("add"))
+    joined = chord([sig("add", number) for number in range(4)], sig("total"))
+
+    assert chained.apply_async(ignore_result=False).get(timeout=30) == 13
+    assert joined.apply_async(ignore_result=False).get(timeout=30) == 10
+
+
+def test_step_called_wrongly_says_what_its_parameters_are(running: Cluster) -> None:
+    with pytest.raises(Exception, match=r"called wrongly(.|\n)*left: int, right: int = 1"):
+        call(running, "add", 1, 2, 3)
+
+
+def test_tolerated_failures_are_a_warning_each(running: Cluster) -> None:
+    run_id = running.submit(flows.tolerant, tolerate=8)
+    assert running.result(run_id) == 16
+    running.result(lenient := running.submit(flows.lenient))
+    running.result(caught := running.submit(flows.catching))
+
+    log = log_of(running)
+    runs = (str(run_id), str(lenient), str(caught))
+    lines = [line for line in log.splitlines() if any(one in line for one in runs)]
+    warnings = [line for line in lines if "WARNING" in line]
+    assert len([line for line in warnings if "is odd and breaks" in line]) == 9
+    assert len([line for line in warnings if "broken of run" in line]) == 1
+    assert not [line for line in lines if "ERROR" in line]
+    assert "Chord" not in log
+    assert "raised unexpected" not in log
+
+
+def test_final_failure_is_one_error_with_the_users_frames(running: Cluster) -> None:
+    run_id = running.submit(flows.failing)
+    assert running.wait(run_id).status is RunState.FAILED
+
+    log = log_of(running)
+    first = log.index(f"broken of run {run_id} has failed: ValueError: 7 is broken")
+    told = log[log.rindex("\n", 0, first) + 1 :]
+    traced = told.partition("ValueError: 7 is broken\n")[2].partition("ValueError: 7 is broken")[0]
+    assert "ERROR" in told.splitlines()[0]
+    assert re.findall(r'File "(.*)"', traced) == [flows.__file__]
+    assert log.count(f"{run_id} has failed") == 1
+
+
+def test_map_that_fails_for_its_tolerance_is_one_error(running: Cluster) -> None:
+    run_id = running.submit(flows.tolerant, tolerate=2)
+    assert running.wait(run_id).status is RunState.FAILED
+
+    errors = [
+        line for line in log_of(running).splitlines() if "ERROR" in line and str(run_id) in line
+    ]
+    assert len(errors) == 1
+    assert re.search(r"odd_breaks of run \S+ has failed: \d+ of 16 items failed", errors[0])
+
+
+def test_flower_sees_each_failure(running: Cluster) -> None:
+    with running.events() as heard:
+        run_id = running.submit(flows.tolerant, tolerate=8)
+        running.result(run_id)
+
+        def failed() -> list[str]:
+            return [one["exception"] for one in heard if one["type"] == "task-failed"]
+
+        wait_until(lambda: len(failed()) == 8, what="all failures are told")
+    assert all(text.startswith("ValueError(") for text in failed())

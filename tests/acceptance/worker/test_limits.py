@@ -1,0 +1,123 @@
+"""Limits over real workers: what is under way is counted from what the steps themselves write."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowq.core.states import RunState, StepState
+from flowq.engine.runs.pause import pause, resume
+from tests.acceptance.apps import worker_flows as flows
+from tests.tools import turns
+from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.invariants import assert_invariants
+from tests.tools.waiting import wait_until
+
+
+@pytest.fixture
+def postgres(postgres_url: str, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of the test's own, on PostgreSQL, without a worker."""
+    with cluster_on(postgres_url, tmp_path / "cluster") as cluster:
+        yield cluster
+
+
+def spans(folder: Path) -> list[tuple[float, float]]:
+    """When the code of each step began and ended."""
+    read = [file.read_text().split() for file in folder.iterdir()]
+    return sorted((float(began), float(ended)) for began, ended in read)
+
+
+def most_at_once(found: list[tuple[float, float]]) -> int:
+    return max(sum(began <= at < ended for began, ended in found) for at, _ in found)
+
+
+def test_three_hundred_steps_of_a_second_with_a_limit_of_fifty(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    """Six seconds is what it must take; without the limit it would be little more than one."""
+    folder = tmp_path / "spans"
+    folder.mkdir()
+    with postgres.worker("--pool=threads", "--concurrency=300"):
+        run_id = postgres.submit(flows.fifty_at_once, count=300, folder=str(folder))
+        assert postgres.result(run_id, timeout=60) == sum(range(300))
+
+    found = spans(folder)
+    took = max(ended for _, ended in found) - min(began for began, _ in found)
+    print(f"300 steps took {took:.2f} s, at most {most_at_once(found)} at once")
+    assert len(found) == 300
+    assert most_at_once(found) <= 50
+    assert 6 <= took < 20, "a machine that does nothing else needs less than 7 s"
+    assert postgres.step(run_id, "second_long").attempts == 1
+    assert_invariants(postgres.records)
+
+
+def test_limit_holds_over_the_processes_of_two_workers(postgres: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "spans"
+    folder.mkdir()
+    options = ("--pool=prefork", "--concurrency=2")
+    with postgres.worker(*options, name="one"), postgres.worker(*options, name="two"):
+        run_id = postgres.submit(flows.two_at_once, count=16, folder=str(folder))
+        assert postgres.result(run_id, timeout=60) == sum(range(16))
+
+    found = spans(folder)
+    assert len({file.name.split("-")[1] for file in folder.iterdir()}) > 2
+    assert most_at_once(found) <= 2
+
+
+def test_rate_holds_over_workers(postgres: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "spans"
+    folder.mkdir()
+    turns.keep(postgres.records.engine)
+    options = ("--pool=threads", "--concurrency=10")
+    with postgres.worker(*options, name="one"), postgres.worker(*options, name="two"):
+        run_id = postgres.submit(flows.five_a_second, count=18, folder=str(folder))
+        assert postgres.result(run_id, timeout=60) == sum(range(18))
+
+    at = turns.taken(postgres.records.engine)
+    assert len(at) == len(spans(folder)) == 18
+    assert turns.shortest(postgres.records.engine, 5) >= 1
+    assert at[-1] - at[0] < 10
+
+
+def test_slot_of_a_killed_worker_is_free_when_its_lease_has_lapsed(
+    postgres: Cluster, tmp_path: Path
+) -> None:
+    file = tmp_path / "stuck"
+    options = ("--pool=solo",)
+    with postgres.worker(*options, name="first", stop=signal.SIGKILL) as first:
+        run_id = postgres.submit(flows.stuck_once, file=str(file))
+        wait_until(file.exists, timeout=30, what="the step has begun")
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait(10)
+    other = postgres.submit(flows.stuck_once, file=str(file))
+    (tmp_path / "stuck-go").touch()
+    with postgres.worker(*options, name="second"):
+        assert postgres.result(other, timeout=60) == "went"
+        assert postgres.result(run_id, timeout=60) == "went"
+    assert postgres.step(run_id, "stuck").recoveries == 1
+
+
+def test_paused_run_goes_on_where_it_stood(postgres: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "spans"
+    folder.mkdir()
+    with postgres.worker("--pool=threads", "--concurrency=8"):
+        run_id = postgres.submit(flows.two_at_once, count=12, folder=str(folder))
+        wait_until(lambda: len(spans(folder)) >= 3, timeout=30, what="some steps have ended")
+        assert pause(postgres.engine, run_id, "ann: wait") is RunState.PAUSED
+        wait_until(
+            lambda: StepState.RUNNING not in postgres.step(run_id, "held").counts,
+            timeout=30,
+            what="what ran has ended",
+        )
+        done = len(spans(folder))
+        assert done < 12
+        time.sleep(1)  # several sweeps
+        assert len(spans(folder)) == done
+
+        resume(postgres.engine, run_id)
+
+        assert postgres.result(run_id, timeout=60) == sum(range(12))
+    assert_invariants(postgres.records)

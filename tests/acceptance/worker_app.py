@@ -1,7 +1,0 @@
-"""What `celery -A tests.acceptance.worker_app` finds: flowq on an app of its own."""
-
-import flowq
-from tests.acceptance import program_flows, worker_flows
-
-app = flowq.celery_app()
-flows, programs = worker_flows, program_flows

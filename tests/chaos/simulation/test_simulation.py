@@ -1,0 +1,45 @@
+"""The simulation: what was accepted ends as plain Python says, whatever breaks on the way.
+
+Runs are graphs, or programs with child runs, signals and runs as which they go on. That it finds
+faults is shown by `test_mutations`.
+
+FLOWQ_SEEDS says how many seeds are played; for more: `python -m tests.chaos.simulation.simulate`.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos.simulation.database import Database
+from tests.chaos.simulation.play import Play
+from tests.chaos.simulation.simulate import told
+
+_PARTS = 20
+_SEEDS = int(os.environ.get("FLOWQ_SEEDS", "2000"))
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_every_run_ends_as_plain_python_says_whatever_breaks(
+    memory_database: Database, part: int
+) -> None:
+    for seed in range(part, _SEEDS, _PARTS):
+        report = Play(memory_database, seed).run()
+        assert report.failure is None, told(report)
+
+
+def test_seed_plays_the_same_in_every_process() -> None:
+    told_by = {
+        subprocess.run(
+            [sys.executable, "-m", "tests.chaos.simulation.simulate", "--seed", "9", "-v"],
+            env={**os.environ, "PYTHONHASHSEED": order},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for order in ("1", "2")
+    }
+
+    assert len(told_by) == 1
+    assert "run1 running → completed" in told_by.pop()

@@ -1,0 +1,80 @@
+"""What docs/llm.md shows runs as it stands there, with the fake model for a model."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowq.entrypoints.fake_llm import FakeLlm
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^```jinja (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+SHOW = """
+import json
+result = {}
+for name, made in list(globals().items()):
+    if isinstance(made, type) and getattr(made, "_step", None) and made.step_name:
+        result[made.step_name] = made.step_type
+print(json.dumps(result))
+"""
+
+
+@pytest.fixture
+def environment(fake_llm: FakeLlm, tmp_path: Path, sqlite_url: str) -> dict[str, str]:
+    for name, text in FILE.findall(PAGE):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "articles.py").write_text(BLOCK.findall(PAGE)[0], encoding="utf-8")
+    own = {"FLOWQ_HOME": str(tmp_path), "FLOWQ_DATABASE_URL": sqlite_url, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **own}
+
+
+def run(code: str, environment: dict[str, str], folder: Path) -> str:
+    file = folder / "block.py"
+    file.write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(file)],
+        check=False,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout
+
+
+def test_a_step_is_executed_alone(
+    environment: dict[str, str], tmp_path: Path, fake_llm: FakeLlm
+) -> None:
+    text, numbers = run(BLOCK.findall(PAGE)[1], environment, tmp_path).splitlines()
+
+    said = "Summarise this in at most 100 words: A long story."
+    assert f"A fake answer to: {said}" == text
+    tokens, cost, model = numbers.split()
+    assert fake_llm.stats.input_tokens + fake_llm.stats.output_tokens == int(tokens)
+    assert float(cost) > 0
+    assert "fake" == model
+
+
+@pytest.mark.parametrize(
+    "number, kinds",
+    [
+        (2, {"thumbnail": "image_generation"}),
+        (3, {"headlines": "news_gathering"}),
+    ],
+)
+def test_classes_are_steps(
+    environment: dict[str, str], tmp_path: Path, number: int, kinds: dict[str, str]
+) -> None:
+    out = run(BLOCK.findall(PAGE)[number] + SHOW, environment, tmp_path)
+
+    assert kinds == json.loads(out)

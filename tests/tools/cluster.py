@@ -1,0 +1,187 @@
+"""Real workers: processes of their own on a real broker and database, ended by their ids."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from subprocess import Popen
+from threading import Thread
+from typing import Any
+
+import redis
+import uuid_utils.compat as uuids
+from celery import Celery
+from celery.events import EventReceiver
+
+from flowq.adapters.dispatch.app import make_app
+from flowq.adapters.dispatch.celery import CeleryDispatcher
+from flowq.adapters.events.memory import MemoryEvents
+from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.results.objects import open_store
+from flowq.authoring.definitions.flows import Flow
+from flowq.core.ids import RunId
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.engine.advance.finish import output
+from flowq.engine.engine import Engine, Policies
+from flowq.engine.model.rows import RunView, StepView
+from flowq.engine.registry.registry import registry
+from flowq.engine.results.store import Results
+from flowq.engine.runs import submission
+from tests.tools import servers
+from tests.tools.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+#: Everything that waits for a period does so soon.
+QUICK = {
+    "FLOWQ_SWEEP_SECONDS": "0.3",
+    "FLOWQ_RESEND_SECONDS": "1.5",
+    "FLOWQ_LEASE_SECONDS": "3",
+}
+
+
+@dataclass
+class Cluster:
+    """A broker, a database and a folder for large results; and this process as their client."""
+
+    redis_url: str
+    database_url: str
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        results_url = (self.folder / "results").as_uri()
+        self.environment = {
+            **os.environ,
+            **QUICK,
+            "FLOWQ_HOME": str(self.folder / "home"),
+            "FLOWQ_REDIS_URL": self.redis_url,
+            "FLOWQ_DATABASE_URL": self.database_url,
+            "FLOWQ_RESULTS_URL": results_url,
+            "PYTHONPATH": str(ROOT),
+            **self.environment,
+        }
+        self.app: Celery = make_app("client", self.redis_url)
+        self.records = SqlRecords(self.database_url)
+        self.engine = Engine(
+            records=self.records,
+            results=Results(None, lambda: open_store(results_url), 1024 * 1024),
+            dispatcher=CeleryDispatcher(self.app),
+            events=MemoryEvents(),
+            registry=registry,
+            new_id=uuids.uuid7,
+            chance=lambda: 0.0,
+            worker="client",
+            policies=Policies(resend_after=timedelta(seconds=1.5)),
+        )
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        self.records.close()
+        self.app.close()
+
+    @property
+    def redis(self) -> Any:
+        """A client of the broker."""
+        return redis.Redis.from_url(self.redis_url.replace("redis+socket://", "unix://"))
+
+    def submit(self, flow: Flow[..., Any], **inputs: Any) -> RunId:
+        """Submit a run."""
+        return submission.submit(self.engine, flow.type, inputs)
+
+    def view(self, run_id: RunId) -> RunView:
+        """The run as it stands now."""
+        view = self.records.single(lambda tx: tx.runs.view(run_id))
+        assert view is not None
+        return view
+
+    def step(self, run_id: RunId, key: str) -> StepView:
+        """One step of it."""
+        return next(step for step in self.view(run_id).steps if step.key == key)
+
+    def wait(self, run_id: RunId, *, timeout: float = 30) -> RunView:
+        """Wait until a run has ended."""
+
+        def ended() -> bool:
+            status = self.records.single(lambda tx: tx.runs.status(run_id))
+            return status in TERMINAL_RUN_STATES
+
+        try:
+            wait_until(ended, timeout=timeout, what=f"run {run_id} ends")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.view(run_id)}\n{self.logs()}") from None
+        return self.view(run_id)
+
+    def run(self, flow: Flow[..., Any], *, timeout: float = 30, **inputs: Any) -> Any:
+        """Submit a run, wait for it and return its output."""
+        return self.result(self.submit(flow, **inputs), timeout=timeout)
+
+    def result(self, run_id: RunId, *, timeout: float = 30) -> Any:
+        """Wait for a run that has to complete, and return its output."""
+        view = self.wait(run_id, timeout=timeout)
+        assert view.status is RunState.COMPLETED, f"{view.error}\n{self.logs()}"
+        return output(self.engine, self.engine.definitions.get(run_id).definition)
+
+    def logs(self) -> str:
+        """The ends of what its workers have said."""
+        return "\n".join(
+            f"--- {log.name}\n{log.read_text()[-3000:]}"
+            for log in sorted(self.folder.glob("*.log"))
+        )
+
+    @contextmanager
+    def worker(
+        self,
+        *options: str,
+        name: str = "worker",
+        app: str = "tests.acceptance.apps.worker_app",
+        environment: Mapping[str, str] | None = None,
+        stop: signal.Signals = signal.SIGTERM,
+    ) -> Iterator[Popen[bytes]]:
+        """Run a worker, from when it is ready; `stop` ends it."""
+        log = self.folder / f"{name}.log"
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=INFO"]
+        command += ["--without-mingle", "--without-gossip", f"--hostname={name}@here", *options]
+        env = {**self.environment, **(environment or {})}
+        log.unlink(missing_ok=True)
+        with servers.process(command, env=env, cwd=ROOT, log=log, stop=stop) as running:
+            wait_until(
+                lambda: running.poll() is not None or f"{name}@here ready" in log.read_text(),
+                timeout=60,
+                what=f"worker {name} is ready: {log.read_text()}",
+            )
+            assert running.poll() is None, log.read_text()
+            yield running
+
+    @contextmanager
+    def events(self) -> Iterator[list[dict[str, Any]]]:
+        """Listen to what workers tell Flower."""
+        heard: list[dict[str, Any]] = []
+        app = make_app("listener", self.redis_url)
+        before = self.redis.pubsub_numpat()
+        with app.connection_for_read() as connection:
+            receiver = EventReceiver(connection, app=app, handlers={"*": heard.append})
+
+            def listen() -> None:
+                for _ in receiver.itercapture(limit=None, timeout=60, wakeup=False):
+                    pass
+
+            thread = Thread(target=listen, daemon=True)
+            thread.start()
+            wait_until(lambda: self.redis.pubsub_numpat() > before, what="events are listened to")
+            yield heard
+            receiver.should_stop = True
+            thread.join(10)
+
+
+@contextmanager
+def cluster_on(database_url: str, folder: Path, **environment: str) -> Iterator[Cluster]:
+    """Run a broker and make a cluster of it and a database."""
+    with servers.valkey() as url:
+        cluster = Cluster(url, database_url, folder, dict(environment))
+        yield cluster
+        cluster.close()
