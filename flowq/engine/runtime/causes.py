@@ -37,7 +37,7 @@ _TRACEBACK_LIMIT: Final = 8000
 _MOST_NAMED: Final = 8
 _NAMED_LIMIT: Final = 300
 
-_PACKAGE: Final = Path(__file__).resolve().parent.parent
+_PACKAGE: Final = Path(__file__).resolve().parents[2]
 #: What runs the code of a step; step types that ship are named like anybody's code.
 _OWN: Final = tuple(
     f"{_PACKAGE / part}"
