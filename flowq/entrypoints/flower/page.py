@@ -131,7 +131,7 @@ class Page(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
 
         Args:
             template: a file in `templates/flowq`, without its ending.
-            values: what the template uses, beside `formatting`, `html`, `asset` and what Flower gives.
+            values: what the template uses, beside `formatting`, `html`, `asset` and Flower's.
         """
         self.set_header("Cache-Control", "no-store")
         self.render(
