@@ -139,3 +139,24 @@ def test_the_readme_shows_what_the_quickstart_builds() -> None:
         for page in (ROOT / "README.md", ROOT / "docs" / "quickstart.md")
     )
     assert quickstart == readme
+
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+#: A quoted word, and the names that follow it in parentheses.
+QUOTED = re.compile(r"`([^`\n]+)`(?: \(((?:`\w+`(?:, )?)+)\))?")
+
+
+def test_what_the_architecture_names_exists() -> None:
+    """Each path is there, and each name that follows it is defined in it."""
+    found = QUOTED.findall(ARCHITECTURE.read_text(encoding="utf-8"))
+    places = [(name, names) for name, names in found if "/" in name or name.endswith(".py")]
+    missing = []
+    for place, names in places:
+        path = ROOT / (place if place.startswith("tests/") else f"flowq/{place}")
+        source = path.read_text(encoding="utf-8") if path.is_file() else ""
+        defined = set(re.findall(r"^(?:async )?(?:def|class) (\w+)", source, re.MULTILINE))
+        missing += [] if path.exists() else [place]
+        missing += [f"{place}:{name}" for name in re.findall(r"\w+", names) if name not in defined]
+
+    assert len(places) >= 30
+    assert [] == missing
