@@ -1,7 +1,8 @@
 """The command line, `flowq`.
 
-main.py       every command with its options: the reference, and all that `--help` needs
-run.py runs.py graph.py db.py doctor.py worker.py demo.py        what each command does
-loading.py inputs.py environment.py                              what they stand on
-live.py show.py tree.py output.py console.py                     what people see
+main.py group.py options.py    the group of all commands, how they load and end, shared options
+commands/                      the commands: their options, and what they do
+demo/ doctor/                  what two of them do
+app/                           the app, flow, inputs and settings that they work with
+display/                       what people see
 """

@@ -1,7 +1,8 @@
 """What all commands share: they load late, and they end the same way.
 
 `flowq --help` must answer at once, and Celery with SQLAlchemy takes most of a second to import. So
-the commands are declared apart from what they do, and `work` imports that when a command runs.
+a group imports its commands when they are used, as click documents it, and the module of a command
+imports in its functions what the command works with.
 
 Every error that flowq raises on purpose leaves here as its message, its hint and an exit code:
 
@@ -10,8 +11,8 @@ Every error that flowq raises on purpose leaves here as its message, its hint an
 """
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
-from types import ModuleType
 from typing import Any, Final
 
 import click
@@ -41,11 +42,6 @@ def exit_code(error: FlowqError) -> int:
     return USAGE if isinstance(error, asked_wrongly) else FAILED
 
 
-def work(name: str) -> ModuleType:
-    """Import the module that does the work of a command."""
-    return import_module(f"{__package__}.{name}")
-
-
 def _guard_terminal() -> None:
     """Show what would act on a terminal in warnings and tracebacks too, which pass no console."""
     import logging  # noqa: PLC0415 - help needs none of it
@@ -62,12 +58,34 @@ def _guard_terminal() -> None:
     guard([*logging.getLogger().handlers, *([last] if last else [])])
 
 
-class FlowqGroup(click.Group):
-    """A group whose commands return an exit code, or None, and may raise any `FlowqError`."""
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used, and ends all of them in the same way.
+
+    A command returns an exit code, or None, and may raise any `FlowqError`.
+
+    Attributes:
+        lazy_subcommands: Where each command is, `module:name` below `commands`, in the order that
+            help has.
+    """
+
+    def __init__(
+        self, *args: Any, lazy_subcommands: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy_subcommands = lazy_subcommands or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
         """Return the names in the order of their definition: the first ones first."""
-        return list(self.commands)
+        return [*self.lazy_subcommands, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported if need be; None when there is no such command."""
+        if cmd_name not in self.lazy_subcommands:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = self.lazy_subcommands[cmd_name].partition(":")
+        command = getattr(import_module(f"{__package__}.commands.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command and exit."""
@@ -76,10 +94,14 @@ class FlowqGroup(click.Group):
         try:
             code = super().invoke(ctx)
         except FlowqError as error:
-            work("display.console").print_error(error)
+            from flowq.entrypoints.cli.display.console import print_error  # noqa: PLC0415
+
+            print_error(error)
             code = exit_code(error)
         except click.ClickException as error:
-            shown = work("display.console").visible(error.message, lines=True)
+            from flowq.entrypoints.visible import visible  # noqa: PLC0415
+
+            shown = visible(error.message, lines=True)
             error.message = shown  # type: ignore[misc]  # final for those who read it
             raise
         except KeyboardInterrupt:

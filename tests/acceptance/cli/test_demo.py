@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowq.adapters.embedded import EmbeddedValkey
-from flowq.entrypoints.cli.commands.demo_processes import DemoFlower, DemoWorker
+from flowq.entrypoints.cli.demo.processes import DemoFlower, DemoWorker
 from tests.acceptance.commands import ROOT, Shell, interrupt
 from tests.tools import servers
 

@@ -3,18 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from alembic.util import CommandError
+import click
 
-from flowq.adapters.records.migrations import migrate, revisions
-from flowq.adapters.records.sql.tables import REVISION
 from flowq.core.errors import InvalidInput
-from flowq.entrypoints.cli.app import environment
-from flowq.entrypoints.cli.display import console as looks
-from flowq.entrypoints.cli.group import OK, UNAVAILABLE
+from flowq.entrypoints.cli import options
+from flowq.entrypoints.cli.group import OK, UNAVAILABLE, LazyGroup
 
 
+@click.group(cls=LazyGroup)
+def db() -> None:
+    """Migrate the database: upgrade, current, downgrade."""
+
+
+@db.command()
+@click.option("--revision", default="head", show_default=True, help="Up to this revision.")
 def upgrade(*, revision: str) -> int:
-    """Bring the database up."""
+    """Bring the database up to what this flowq needs."""
+    from flowq.adapters.records.migrations import migrate, revisions
+    from flowq.entrypoints.cli.app import environment
+    from flowq.entrypoints.cli.display import console
+
     url = environment.settings().database_url
     place = environment.database_place()
     before = revisions.current(url)
@@ -22,37 +30,55 @@ def upgrade(*, revision: str) -> int:
         migrate.upgrade(url, revision)
     after = revisions.current(url)
     if before == after:
-        looks.note(f"{place} is at revision {after} already")
+        console.note(f"{place} is at revision {after} already")
     else:
-        looks.note(f"{place} is at revision {after} now", f", before at {before}" if before else "")
+        was = f", before at {before}" if before else ""
+        console.note(f"{place} is at revision {after} now", was)
     return OK
 
 
+@db.command()
+@options.as_json
 def current(*, as_json: bool) -> int:
     """Say at which revision the database is."""
+    from flowq.adapters.records.migrations import revisions
+    from flowq.adapters.records.sql.tables import REVISION
+    from flowq.entrypoints.cli.app import environment
+    from flowq.entrypoints.cli.display import console
+
     url = environment.settings().database_url
     revision = revisions.current(url)
     is_current = revision == REVISION
     if as_json:
-        looks.print_json({"revision": revision, "head": REVISION, "is_current": is_current})
+        console.print_json({"revision": revision, "head": REVISION, "is_current": is_current})
     else:
-        looks.out().print(revision or "none: there are no flowq tables")
+        console.out().print(revision or "none: there are no flowq tables")
     if not is_current:
         revisions.check_not_newer(revision, environment.database_place())
-        looks.note(f"this flowq needs {REVISION}: flowq db upgrade")
+        console.note(f"this flowq needs {REVISION}: flowq db upgrade")
         return UNAVAILABLE
     return OK
 
 
-def downgrade(*, revision: str) -> int:
-    """Take the database back."""
+@db.command()
+@click.argument("revision")
+@click.confirmation_option(prompt="This may delete recorded runs. Go on?")
+def downgrade(revision: str) -> int:
+    """Take the database back to a revision.
+
+    `base` removes all of flowq's tables.
+    """
+    from flowq.adapters.records.migrations import migrate, revisions
+    from flowq.entrypoints.cli.app import environment
+    from flowq.entrypoints.cli.display import console
+
     url = environment.settings().database_url
     before = revisions.current(url)
     revisions.check_not_newer(before, environment.database_place())
     with _revision(revision):
         migrate.downgrade(url, revision)
     now = revisions.current(url)
-    looks.note(f"{environment.database_place()} is at revision {now or 'none'} now")
+    console.note(f"{environment.database_place()} is at revision {now or 'none'} now")
     return OK
 
 
@@ -63,6 +89,10 @@ def _revision(revision: str) -> Iterator[None]:
     Raises:
         InvalidInput: there is no such revision, or no way to it.
     """
+    from alembic.util import CommandError
+
+    from flowq.adapters.records.sql.tables import REVISION
+
     try:
         yield
     except CommandError as error:

@@ -1,17 +1,30 @@
-"""`flowq fake-llm`: the server of `flowq.entrypoints.fake_llm` in the foreground."""
+"""`flowq fake-llm`: the fake model server in the foreground."""
+
+import click
 
 from flowq.core.errors import Unavailable
-from flowq.entrypoints.cli.display import console as looks
-from flowq.entrypoints.cli.group import INTERRUPTED
-from flowq.entrypoints.fake_llm import FakeLlm
+from flowq.entrypoints.cli.group import INTERRUPTED, OK
 
 
+@click.command("fake-llm")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8399, show_default=True)
+@click.option(
+    "--latency",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Before each answer.",
+)
 def fake_llm(*, host: str, port: int, latency: float) -> int:
-    """Serve until interrupted.
+    """Serve an OpenAI-compatible API without a model.
 
-    Raises:
-        Unavailable: the port is taken.
+    For tests and trials without a key: text, tools, JSON schemas, streaming and images, always the
+    same for the same request. The model's name chooses faults: fake-429x2, fake-3s, fake-cut.
     """
+    from flowq.entrypoints.cli.display import console
+    from flowq.entrypoints.fake_llm import FakeLlm
+
     try:
         server = FakeLlm(port, host=host, latency=latency)
     except OSError as error:
@@ -21,11 +34,11 @@ def fake_llm(*, host: str, port: int, latency: float) -> int:
         ) from error
     # On standard output, and at once: a script that has chosen port 0 reads the address here.
     print(server.url, flush=True)  # noqa: T201 - the command's result
-    looks.note("Use it as a model, say in another terminal:")
-    looks.note(f"  export FLOWQ_MODEL=openai:fake FLOWQ_OPENAI_BASE_URL={server.url}")
-    looks.note(f"What was asked of it: {server.url.removesuffix('/v1')}/stats    Ctrl-C ends it.")
+    console.note("Use it as a model, say in another terminal:")
+    console.note(f"  export FLOWQ_MODEL=openai:fake FLOWQ_OPENAI_BASE_URL={server.url}")
+    console.note(f"What was asked of it: {server.url.removesuffix('/v1')}/stats    Ctrl-C ends it.")
     try:
         server.run()
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
+    return OK

@@ -1,39 +1,36 @@
 """`flowq graph`: what a flow is made of, traced with real inputs and run nowhere."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final, TextIO
+from collections.abc import Sequence
+from typing import TextIO
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from flowq.core.expressions import describe
-from flowq.core.graph import Graph
-from flowq.core.references import references
-from flowq.core.spec import FlowSpec, StepKind, StepSpec
-from flowq.entrypoints.cli.app import environment, inputs
-from flowq.entrypoints.cli.app.loading import load_flow, tracing
-from flowq.entrypoints.cli.display import console as looks
-from flowq.entrypoints.cli.display import tree
+from flowq.entrypoints.cli import options
 from flowq.entrypoints.cli.group import OK
-from flowq.entrypoints.visible import visible
-
-TIMES: Final = "\N{MULTIPLICATION SIGN}"
-_SHAPES: Final = {"map": ('[["', '"]]'), "flow": ('(["', '"])'), "step": ('["', '"]')}
 
 
+@click.command()
+@click.argument("target", metavar="FILE[:FLOW]")
+@options.inputs
+@options.inputs_file
+@click.option("--mermaid", is_flag=True, help="Print Mermaid text instead.")
+@options.as_json
 def graph(
-    *,
-    target: str,
-    pairs: Sequence[str],
-    file: TextIO | None,
-    mermaid: bool,
-    as_json: bool,
+    target: str, *, pairs: Sequence[str], file: TextIO | None, mermaid: bool, as_json: bool
 ) -> int:
-    """Show the steps of a flow."""
+    """Show the steps of a flow without running it.
+
+    Needs neither Redis nor a database.
+    """
     if mermaid and as_json:
         raise click.UsageError("--mermaid and --json exclude each other")
+    from flowq.core.graph import Graph
+    from flowq.entrypoints.cli.app import environment, inputs
+    from flowq.entrypoints.cli.app.loading import load_flow, tracing
+    from flowq.entrypoints.cli.display import console, tree
+    from flowq.entrypoints.cli.display.graph import as_mermaid, print_graph
+    from flowq.entrypoints.visible import visible
+
     environment.settings()
     flow = load_flow(target).flow
     given = inputs.read(flow, pairs, file)
@@ -43,100 +40,9 @@ def graph(
     shape = Graph.of(spec)
     if as_json:
         document = {"flow_name": spec.name, "inputs": dict(checked), "spec": spec.to_json()}
-        looks.print_json({**document, "batches": tree.batches(shape)})
+        console.print_json({**document, "batches": tree.batches(shape)})
     elif mermaid:
         click.echo("\n".join(map(visible, as_mermaid(spec, shape))))
     else:
-        _print(spec, shape)
+        print_graph(spec, shape)
     return OK
-
-
-# --- text -----------------------------------------------------------------------------------------
-
-
-def _print(spec: FlowSpec, shape: Graph) -> None:
-    console = looks.out()
-    waves = tree.levels(shape)
-    steps = f"{len(spec.steps):,} {'step' if len(spec.steps) == 1 else 'steps'}"
-    rounds = f"{len(waves):,} {'level' if len(waves) == 1 else 'levels'}"
-    console.print(Text.assemble((spec.name, "bold"), (f"  {steps} on {rounds}", "dim")))
-    if not spec.steps:
-        return
-    console.print()
-    console.print(_tree(spec, shape))
-    console.print()
-    _print_batches(console, spec, shape, waves)
-
-
-def _tree(spec: FlowSpec, shape: Graph) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(style="dim")
-    for line in tree.lines(shape):
-        step = spec.step(line.key)
-        facts = tree.facts(step)
-        if line.also:
-            facts.append(f"also after {', '.join(line.also)}")
-        name = Text.assemble((f"  {line.prefix}", "dim"), (step.key, _style(step)), _sign(step))
-        table.add_row(name, " · ".join(facts))
-    return table
-
-
-def _print_batches(
-    console: Console, spec: FlowSpec, shape: Graph, waves: Sequence[Sequence[str]]
-) -> None:
-    console.print(Text("  level  ready together", style="dim"))
-    for number, keys in enumerate(waves, start=1):
-        groups = [
-            " + ".join(f"{key}{_sign(spec.step(key))}" for key in batch)
-            for batch in shape.batches(keys)
-        ]
-        console.print(
-            Text.assemble((f"  {number:>5}  ", "dim"), "  |  ".join(groups)), soft_wrap=True
-        )
-
-
-def _style(step: StepSpec) -> str:
-    return "cyan" if step.map else "magenta" if step.kind is StepKind.FLOW else ""
-
-
-def _sign(step: StepSpec) -> str:
-    return f" {TIMES} n" if step.map else ""
-
-
-# --- Mermaid --------------------------------------------------------------------------------------
-
-
-def as_mermaid(spec: FlowSpec, shape: Graph) -> Iterator[str]:
-    """Yield the lines of a Mermaid flowchart.
-
-    Maps are drawn as subroutines, child runs as stadiums; an arrow with a condition says it, and
-    one that only orders is dotted.
-    """
-    yield "flowchart TD"
-    names = {key: f"s{place}" for key, place in shape.order.items()}
-    for step in spec.steps:
-        kind = "map" if step.map else step.kind.value
-        left, right = _SHAPES[kind]
-        yield f"    {names[step.key]}{left}{_label(step)}{right}"
-    for step in spec.steps:
-        needed = {ref.step for ref in references([step.arguments, step.map and step.map.items])}
-        asked = {ref.step for ref in references(step.when)}
-        for before in shape.dependencies[step.key]:
-            if before in asked:
-                arrow = f'-->|"{_escaped("when " + describe(step.when))}"|'
-            else:
-                arrow = "-->" if before in needed else "-.->"
-            yield f"    {names[before]} {arrow} {names[step.key]}"
-
-
-def _label(step: StepSpec) -> str:
-    label = _escaped(step.key) + _sign(step)
-    says_more = step.kind is StepKind.FLOW and step.name != step.key
-    return f"{label}<br/>{_escaped(step.name)}" if says_more else label
-
-
-def _escaped(text: str) -> str:
-    """Return text as Mermaid takes it between quotes."""
-    escaped = text.replace("&", "&amp;").replace('"', "&quot;")
-    return escaped.replace("<", "&lt;").replace(">", "&gt;")

@@ -5,40 +5,63 @@ started with that app; one that only defines steps and flows gets flowq's own.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
-from celery import Celery
 
-from flowq import bootstrap
-from flowq.entrypoints.cli.app import apps, environment
-from flowq.entrypoints.cli.app.loading import load_module, split
 from flowq.entrypoints.cli.group import OK
-from flowq.entrypoints.worker import celery_app
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 #: flowq needs no worker to know of another, and both make the start of many workers slow.
 _WORKER_DEFAULTS = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
+_REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
-def worker(*, target: str | None, options: Sequence[str]) -> int:
-    """Start a worker; returns when it has ended."""
+@click.command(context_settings=_REST, options_metavar="")
+@click.argument("target", metavar="[FILE]", required=False)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[CELERY OPTIONS]...")
+def worker(target: str | None, options: Sequence[str]) -> int:
+    """Start a Celery worker for the flows of a file or module.
+
+    Does what `celery -A MODULE worker --without-mingle --without-gossip` does, after it has seen
+    that the database is migrated; starts the embedded Valkey when FLOWQ_REDIS_URL is not set. All
+    further options are Celery's, see `celery worker --help`. FILE may be left out with --app.
+    """
+    from flowq.entrypoints.cli.app import pools
+
+    pools.prepare([str(target), *options])  # before anything else is imported
+    from flowq.entrypoints.worker import celery_app
+
     target, options = _split(target, options)
-    found = _app_of(target)
-    app = found or celery_app(load_module(split(str(target))[0]).__name__)
+    app = _app_of(target) or celery_app(_module(target))
     return _start(app, ["worker", *_WORKER_DEFAULTS, *options])
 
 
-def flower(*, target: str | None, options: Sequence[str]) -> int:
-    """Start Flower with the Flows tab; returns when it has ended."""
+@click.command(context_settings=_REST, options_metavar="")
+@click.argument("target", metavar="[FILE]", required=False)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[FLOWER OPTIONS]...")
+def flower(target: str | None, options: Sequence[str]) -> int:
+    """Start Flower with its Flows tab, for a file or module of flows.
+
+    Does what `celery -A MODULE dashboard` does. All further options are Flower's.
+    """
+    from flowq import bootstrap
+    from flowq.entrypoints.worker import celery_app
+
     target, options = _split(target, options)
     app = _app_of(target)
     if app is None:
         # Its workers may have another app, with routes of its own: what is resumed is left to them.
-        app = celery_app(load_module(split(str(target))[0]).__name__)
+        app = celery_app(_module(target))
         bootstrap.forget_app()
     return _start(app, ["dashboard", *options])
 
 
-def _start(app: Celery, arguments: list[str]) -> int:
+def _start(app: "Celery", arguments: list[str]) -> int:
+    from flowq.entrypoints.cli.app import environment
+
     environment.prepare()
     code: int | None = app.start(arguments)
     return code or OK
@@ -51,8 +74,18 @@ def _split(target: str | None, options: Sequence[str]) -> tuple[str | None, Sequ
     return target, options
 
 
-def _app_of(target: str | None) -> Celery | None:
+def _module(target: str | None) -> str:
+    """Import the file of flows, and return the name of its module."""
+    from flowq.entrypoints.cli.app.loading import load_module, split
+
+    return load_module(split(str(target))[0]).__name__
+
+
+def _app_of(target: str | None) -> "Celery | None":
     """Import what was given and return its app; None for flows without an app."""
+    from flowq.entrypoints.cli.app import apps, environment
+    from flowq.entrypoints.cli.app.loading import load_module, split
+
     environment.settings()
     if target is None:
         app = apps.use_named()

@@ -1,6 +1,7 @@
-"""What a run returned, on stdout: text as it is, tables as files of theirs, the rest as JSON.
+"""A run that was started, left or has ended: its id, its result or why there is none.
 
-On a terminal long texts are cut, since nobody reads a megabyte there; in a pipe nothing is.
+A result goes to stdout: text as it is, tables as files of theirs, the rest as JSON. On a terminal
+long texts are cut, since nobody reads a megabyte there; in a pipe nothing is.
 """
 
 import sys
@@ -11,11 +12,16 @@ import click
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
+from flowq.client import Run
+from flowq.core.states import RunState
+from flowq.engine.model.rows import RunView
 from flowq.engine.results.codecs import tables
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.printed import json_data
 from flowq.entrypoints.visible import json_text, visible
+
+_PAST = {RunState.FAILED: "has failed", RunState.CANCELLED: "was cancelled"}
 
 
 def print_result(value: Any) -> None:
@@ -45,3 +51,45 @@ def _print_bytes(data: bytes, what: str = "binary data", suffix: str = "") -> No
         click.echo(f"{size} of {what}; send them to a file: … > result{suffix}")
     else:
         click.echo(data, nl=False)
+
+
+def print_started(started: Run[Any], file: str, *, as_json: bool) -> None:
+    """Print the id of a new run, and what to type next."""
+    if as_json:
+        looks.print_json(
+            {"id": started.id, "flow_name": started.flow_name, "status": started.status}
+        )
+        return
+    sys.stdout.write(f"{started.id}\n")
+    sys.stdout.flush()
+    flowq = looks.program()
+    looks.note((f"  {flowq} runs watch {started.id}", "dim"))
+    looks.note((f"  {flowq} runs show {started.id}", "dim"))
+    looks.note((f"  {flowq} worker {file}", "dim"), ("        if no worker runs yet", "dim"))
+
+
+def print_left(started: Run[Any]) -> None:
+    """Say that a run goes on without its watcher."""
+    looks.note()
+    looks.note("You left; the run goes on. ", (f"flowq runs watch {started.id}", "bold"))
+
+
+def print_ended(started: Run[Any], view: RunView, *, as_json: bool) -> bool:
+    """Print the result of a run that has ended, or why there is none; return whether it has one."""
+    completed = view.status is RunState.COMPLETED
+    value = started.result() if completed else None
+    if as_json:
+        document = {"id": view.id, "flow_name": view.flow_name, "status": view.status}
+        looks.print_json({**document, "error": view.error, "result": value})
+    elif completed:
+        print_result(value)
+    if not completed:
+        print_failed(view)
+    return completed
+
+
+def print_failed(view: RunView) -> None:
+    """Say why a run has not completed."""
+    reason = f": {view.error}" if view.error else ""
+    looks.note(("Error: ", "bold red"), f"the run {_PAST.get(view.status, view.status)}{reason}")
+    looks.note(("  → ", "bold"), f"flowq runs show {view.id}")

@@ -4,7 +4,6 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import click
 import pytest
@@ -12,33 +11,64 @@ from click.testing import CliRunner
 
 from flowq.core import errors
 from flowq.engine.model.model_calls import CostBy
-from flowq.entrypoints.cli import group
-from flowq.entrypoints.cli.main import main, runs
+from flowq.entrypoints.cli.main import main
 
 HEAVY = {"alembic", "celery", "kombu", "obstore", "pydantic", "redis", "rich", "sqlalchemy"}
 
 
-def commands(node: click.Group = main) -> Iterator[tuple[str, click.Command]]:
-    """Yield the module and the command, for each one that does something."""
-    for name, command in node.commands.items():
+def commands(group: click.Group = main, *path: str) -> Iterator[tuple[list[str], click.Command]]:
+    """Yield each command that does something, and what is typed for it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
-            yield from ((name, inner) for _, inner in commands(command))
+            yield from commands(command, *path, name)
         else:
-            yield {"flower": "worker"}.get(name, name), command
+            yield [*path, name], command
 
 
-#: A command of a group whose work stands in a module of its own.
-APART = {"events"}
+COMMANDS = [*commands()]
+NAMES = [" ".join(path) for path, _ in COMMANDS]
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["runs", "--help"], ["doctor", "--help"]]
-)
-def test_help_loads_no_library_of_a_server(arguments: list[str]) -> None:
+def command(*path: str) -> click.Command:
+    [found] = [command for names, command in COMMANDS if names == [*path]]
+    return found
+
+
+def test_every_command_is_listed() -> None:
+    assert NAMES == [
+        "demo",
+        "run",
+        "runs ls",
+        "runs show",
+        "runs watch",
+        "runs events",
+        "runs result",
+        "runs cancel",
+        "runs pause",
+        "runs raise-budget",
+        "runs resume",
+        "runs signal",
+        "runs cost",
+        "graph",
+        "worker",
+        "flower",
+        "fake-llm",
+        "db upgrade",
+        "db current",
+        "db downgrade",
+        "doctor",
+    ]
+
+
+@pytest.mark.parametrize("typed", [[], ["runs"], ["db"], *(path for path, _ in COMMANDS)], ids=str)
+def test_help_loads_no_library_of_a_server(typed: list[str]) -> None:
     """Help is asked for in the middle of typing; it must not take a second."""
     code = (
         "import sys; from flowq.entrypoints.cli.main import main\n"
-        f"try: main({arguments!r})\n"
+        f"try: main({[*typed, '--help']!r})\n"
         "except SystemExit: pass\n"
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
@@ -49,31 +79,44 @@ def test_help_loads_no_library_of_a_server(arguments: list[str]) -> None:
     assert set() == HEAVY & set(done.stderr.split())
 
 
-@pytest.mark.parametrize("module, command", [*commands()], ids=str)
-def test_options_are_what_the_function_takes(module: str, command: click.Command) -> None:
-    """The two are declared apart; nothing but this test keeps them together."""
-    name = str(command.name).replace("-", "_")
-    home = name if name in APART else module.replace("-", "_")
-    does = getattr(group.work(f"commands.{home}"), name)
+def test_command_is_not_imported_before_it_is_used() -> None:
+    """A command costs nothing to those who use another."""
+    code = (
+        "import sys; from flowq.entrypoints.cli.main import main\n"
+        "try: main(['graph', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    loaded = [name for name in done.stderr.split() if name.startswith("flowq.entrypoints.cli.com")]
+    assert ["flowq.entrypoints.cli.commands", "flowq.entrypoints.cli.commands.graph"] == loaded
+
+
+@pytest.mark.parametrize("_path, command", COMMANDS, ids=NAMES)
+def test_options_are_what_the_function_takes(_path: list[str], command: click.Command) -> None:
+    """Click passes them by name; nothing but this test keeps them together."""
     taken = {
         str(parameter.name)
         for parameter in command.params
         if getattr(parameter, "expose_value", True)
     }
 
-    assert set(inspect.signature(does).parameters) == taken
+    assert command.callback is not None
+    assert set(inspect.signature(command.callback).parameters) == taken
 
 
 def test_costs_can_be_asked_for_by_all_there_is() -> None:
     """The choices are written out, since help must not load where they come from."""
-    [by] = [option for option in runs.commands["cost"].params if option.name == "by"]
+    [by] = [option for option in command("runs", "cost").params if option.name == "by"]
 
     assert isinstance(by.type, click.Choice)
     assert list(CostBy) == list(by.type.choices)
 
 
-@pytest.mark.parametrize("module, command", [*commands()], ids=str)
-def test_command_says_what_it_does(module: str, command: click.Command) -> None:
+@pytest.mark.parametrize("_path, command", COMMANDS, ids=NAMES)
+def test_command_says_what_it_does(_path: list[str], command: click.Command) -> None:
     """Its first line fits into the list of commands."""
     assert command.help
     assert len(command.help.splitlines()[0]) <= 65
@@ -117,8 +160,7 @@ def test_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_code_of_an_inner_command_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = SimpleNamespace(ls=lambda **_: 3)
-    monkeypatch.setattr("flowq.entrypoints.cli.main.work", lambda _name: module)
+    monkeypatch.setattr(command("runs", "ls"), "callback", lambda **_: 3)
 
     assert 3 == CliRunner().invoke(main, ["runs", "ls"]).exit_code
 
@@ -134,8 +176,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
 def _replace(monkeypatch: pytest.MonkeyPatch, *, raising: BaseException) -> None:
     """Let the command `doctor` raise something."""
 
-    def doctor(**_: object) -> int:
+    def fail(**_: object) -> int:
         raise raising
 
-    module = SimpleNamespace(doctor=doctor)
-    monkeypatch.setattr("flowq.entrypoints.cli.main.work", lambda _name: module)
+    monkeypatch.setattr(command("doctor"), "callback", fail)

@@ -16,14 +16,13 @@ from flowq.engine.sweeper.invariants import check, invariants, missing_objects
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.app import environment
 from flowq.entrypoints.cli.display import console as looks
-from flowq.entrypoints.cli.group import FAILED, OK
 
 #: Rows that are printed of one invariant.
 _MOST: Final = 20
 
 
-def report(*, grace: float, objects: bool, as_json: bool) -> int:
-    """Check every invariant and print the rows at fault."""
+def report_rows(*, grace: float, objects: bool, as_json: bool) -> bool:
+    """Check every invariant and print the rows at fault; return whether there are none."""
     environment.prepare_database()
     engine = bootstrap.engine()
     found = check(
@@ -46,7 +45,7 @@ def report(*, grace: float, objects: bool, as_json: bool) -> int:
     else:
         for invariant, rows in asked:
             _print(invariant, rows)
-    return FAILED if found else OK
+    return not found
 
 
 def _as_json(invariant: Invariant, rows: Sequence[Violation]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import pytest
 from flowq import flow, step
 from flowq.core.graph import Graph
 from flowq.core.spec import FlowSpec, StepSpec
-from flowq.entrypoints.cli.commands.graph import as_mermaid
 from flowq.entrypoints.cli.display import tree
+from flowq.entrypoints.cli.display.graph import as_mermaid
 
 
 @step

@@ -1,0 +1,41 @@
+"""The recorded runs: the engine that reads and steers them, and those that a user has named."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from flowq import bootstrap
+from flowq.client import Run
+from flowq.engine.engine import Engine
+from flowq.entrypoints.cli.app import apps, environment
+
+
+def engine() -> Engine:
+    """Return the engine over a migrated database; it sends through the app that is named.
+
+    Raises:
+        FlowNotFound: what `--app` names is no Celery app.
+        Unavailable: the database cannot be used.
+    """
+    apps.use_named()
+    environment.prepare_database()
+    return bootstrap.engine()
+
+
+def run(run_id: str) -> Run[Any]:
+    """Return a run by its id or the first characters of it.
+
+    Raises:
+        RunNotFound: there is none, or there are several.
+    """
+    [found] = runs([run_id])
+    return found
+
+
+def runs(run_ids: Iterable[str]) -> list[Run[Any]]:
+    """Return the runs, each once; all are found before anything happens to the first.
+
+    Raises:
+        RunNotFound: there is none with such an id, or there are several.
+    """
+    engine()
+    return list(dict.fromkeys([Run.get(run_id) for run_id in run_ids]))

@@ -1,0 +1,204 @@
+"""`flowq runs ls, show, watch, events, result, cost`: what the records say about runs."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.entrypoints.cli import options
+from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
+
+_by_flow = click.option(
+    "--flow", "flow_name", metavar="NAME", help="Of this flow, by its registered name."
+)
+
+
+@click.command()
+@click.option(
+    "--status", type=click.Choice([state.value for state in RunState]), help="In this state."
+)
+@_by_flow
+@click.option("--waiting", is_flag=True, help="Open, and no worker runs a step of it.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@options.as_json
+def ls(
+    *, status: str | None, flow_name: str | None, waiting: bool, limit: int, as_json: bool
+) -> int:
+    """List the newest runs."""
+    from flowq.engine.waits.explain import in_short_of
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console, runs
+
+    engine = recorded.engine()
+    state = RunState(status) if status else None
+    views = engine.records.single(
+        lambda tx: tx.runs.views(status=state, flow_name=flow_name, waiting=waiting, limit=limit)
+    )
+    open_runs = [view.id for view in views if view.status not in TERMINAL_RUN_STATES]
+    waits = in_short_of(engine, open_runs)
+    if as_json:
+        console.print_json([runs.as_json(view) | {"waits": waits.get(view.id)} for view in views])
+    elif views:
+        console.out().print(runs.table(views, waits))
+    elif status or flow_name or waiting:
+        console.note("No such run. All of them: flowq runs ls")
+    else:
+        console.note("No runs yet. Start one: flowq demo")
+    return OK
+
+
+@click.command()
+@options.run_id
+@click.option("--traceback", is_flag=True, help="Unfold the tracebacks of failed steps.")
+@options.as_json
+def show(run_id: str, *, traceback: bool, as_json: bool) -> int:
+    """Show a run: inputs, steps, cost, errors."""
+    from flowq.engine.model.model_calls import CostBy
+    from flowq.engine.waits.explain import why_waits
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console, costs, runs
+    from flowq.entrypoints.cli.display.show import print_run
+
+    engine = recorded.engine()
+    run = recorded.run(run_id)
+    view = run.view()
+    failed = runs.failures(view)
+    known = engine.definitions.shown(run.id)
+    calls = engine.records.single(lambda tx: tx.llm_requests.costs(CostBy.MODEL, run_id=run.id))
+    waits = [] if view.status in TERMINAL_RUN_STATES else why_waits(engine, run.id)
+    if as_json:
+        before = known.graph.dependencies
+        document = {
+            "waits": [one.as_json() for one in waits],
+            "steps": [runs.step_json(step, before.get(step.key, ())) for step in view.steps],
+            "failures": [failure.as_json() for failure in failed],
+            "models": [costs.line_json(line) for line in calls],
+        }
+        console.print_json(runs.as_json(view) | document)
+    else:
+        spec = known.definition.spec
+        print_run(view, spec, known.graph, failed, calls=calls, waits=waits, unfold=traceback)
+    return OK
+
+
+@click.command()
+@options.run_id
+@options.as_json
+def watch(run_id: str, *, as_json: bool) -> int:
+    """Follow a run until it ends.
+
+    Exits with 0 when it has completed, and with 1 when it has failed or was cancelled.
+    """
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console, live, output, runs
+
+    run = recorded.run(run_id)
+    try:
+        view = live.follow(run)
+    except KeyboardInterrupt:
+        output.print_left(run)
+        return INTERRUPTED
+    if as_json:
+        console.print_json(runs.as_json(view))
+    if view.status is RunState.COMPLETED:
+        return OK
+    output.print_failed(view)
+    return FAILED
+
+
+@click.command()
+@options.run_id
+@click.option("--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("--after", metavar="EVENT", help="Go on after the event with this id.")
+@options.as_json
+def events(run_id: str, *, follow: bool, after: str | None, as_json: bool) -> int:
+    """Print what has happened in a run, a line for each event.
+
+    With --json each line is a JSON object. With --follow it exits with 0 when the run has
+    completed, and with 1 when it has failed or was cancelled.
+    """
+    from flowq.core.events import Event, WorkflowCompleted, to_json
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console, output
+    from flowq.entrypoints.cli.display.events import line
+    from flowq.entrypoints.visible import visible_json
+
+    run = recorded.run(run_id)
+    last: Event | None = None
+    out = console.out()
+    try:
+        for event in run.events(after, wait=follow):
+            if as_json:
+                click.echo(visible_json(to_json(event)))
+                sys.stdout.flush()
+            else:
+                out.print(line(event), soft_wrap=True)
+            last = event
+    except KeyboardInterrupt:
+        output.print_left(run)
+        return INTERRUPTED
+    if last is None or not follow:
+        return OK
+    return OK if isinstance(last, WorkflowCompleted) else FAILED
+
+
+@click.command()
+@options.run_id
+@options.as_json
+def result(run_id: str, *, as_json: bool) -> int:
+    """Print what a completed run returned."""
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console, output
+
+    run = recorded.run(run_id)
+    view = run.view()
+    if view.completed_at is None and view.status is not RunState.COMPLETED:
+        console.note(
+            f"Run {run.id} is {view.status}; it has no result yet: flowq runs watch {run.id}"
+        )
+        return FAILED
+    return OK if output.print_ended(run, view, as_json=as_json) else FAILED
+
+
+@click.command()
+@click.option(
+    "--by",
+    # Those of `CostBy`, which would load what help does not need.
+    type=click.Choice(["flow", "model", "user", "day"]),
+    default="flow",
+    show_default=True,
+    help="What the costs are summed by.",
+)
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Of the last days only.")
+@_by_flow
+@click.option("--user", "user_id", metavar="ID", help="Of this user's runs.")
+@click.option("--run", "run_id", metavar="ID", help="Of this run, without its child runs.")
+@options.as_json
+def cost(
+    *,
+    by: str,
+    days: float | None,
+    flow_name: str | None,
+    user_id: str | None,
+    run_id: str | None,
+    as_json: bool,
+) -> int:
+    """Sum what calls of models have cost.
+
+    Calls whose price nobody knows are counted apart: FLOWQ_PRICES sets prices.
+    """
+    from flowq.engine.model.model_calls import CostBy
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display.costs import print_costs
+
+    engine = recorded.engine()
+    since = datetime.now(UTC) - timedelta(days=days) if days else None
+    run = recorded.run(run_id).id if run_id else None
+    lines = engine.records.single(
+        lambda tx: tx.llm_requests.costs(
+            CostBy(by), since=since, flow_name=flow_name, user_id=user_id, run_id=run
+        )
+    )
+    print_costs(lines, CostBy(by), as_json=as_json)
+    return OK

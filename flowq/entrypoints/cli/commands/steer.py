@@ -1,0 +1,142 @@
+"""`flowq runs cancel, pause, resume, raise-budget, signal`: what changes runs."""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowq.core.states import RunState
+from flowq.entrypoints.cli import options
+from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
+
+if TYPE_CHECKING:
+    from flowq.client import Run
+
+
+@click.command()
+@options.run_ids
+@click.option("--reason", metavar="TEXT", help="Who cancels and why, for those who wait for it.")
+@click.option("--wait", is_flag=True, help="Wait until the runs have ended.")
+@options.as_json
+def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: bool) -> int:
+    """Cancel runs and their child runs.
+
+    Running steps are asked to end, and stopped after a while where that is possible. Exits with 1
+    when one of the runs had ended before: it stays as it ended.
+    """
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console
+
+    at_once = {run: run.cancel(reason) for run in recorded.runs(run_ids)}
+    states = at_once
+    if wait:
+        try:
+            states = {run: run.wait() for run in at_once}
+        except KeyboardInterrupt:
+            console.note()
+            console.note("You left; the runs are being cancelled. ", ("flowq runs ls", "bold"))
+            return INTERRUPTED
+    if as_json:
+        console.print_json([{"id": run.id, "status": state} for run, state in states.items()])
+    for run, state in states.items():
+        if state is RunState.CANCELLING:
+            console.note(
+                f"Run {run.id} is cancelling: running steps are ending. ",
+                (f"flowq runs watch {run.id}", "bold"),
+            )
+        elif state is RunState.CANCELLED:
+            console.note(f"Run {run.id} is cancelled.")
+        else:
+            before = "already " if at_once[run] is state else ""
+            console.note(f"Run {run.id} has {before}{state}.")
+    stopped = {RunState.CANCELLING, RunState.CANCELLED}
+    return OK if stopped.issuperset(states.values()) else FAILED
+
+
+@click.command()
+@options.run_ids
+@click.option("--reason", metavar="TEXT", help="Who pauses and why, for those who look at it.")
+@options.as_json
+def pause(run_ids: Sequence[str], *, reason: str | None, as_json: bool) -> int:
+    """Pause runs and their child runs.
+
+    Running steps end as ever, and nothing else begins until `flowq runs resume`. Exits with 1 when
+    one of the runs is stopping or had ended before.
+    """
+    return _change(run_ids, lambda run: run.pause(reason), {RunState.PAUSED}, as_json=as_json)
+
+
+@click.command("raise-budget")
+@options.run_id
+@click.option("--usd", metavar="AMOUNT", help="What the run may cost in all.")
+@click.option("--tokens", type=int, help="How many tokens it may use in all.")
+@options.as_json
+def raise_budget(run_id: str, *, usd: str | None, tokens: int | None, as_json: bool) -> int:
+    """Let a run spend more, and resume it if its budget was spent."""
+    going = set(RunState) - {RunState.FAILED, RunState.CANCELLED}
+    return _change(
+        [run_id], lambda run: run.raise_budget(usd=usd, tokens=tokens), going, as_json=as_json
+    )
+
+
+@click.command()
+@options.run_ids
+@options.as_json
+def resume(run_ids: Sequence[str], *, as_json: bool) -> int:
+    """Let paused runs and their child runs go on."""
+    going = {RunState.RUNNING, RunState.COMPLETED}
+    return _change(run_ids, lambda run: run.resume(), going, as_json=as_json)
+
+
+@click.command()
+@options.run_id
+@click.argument("name", metavar="NAME")
+@click.argument("payload", metavar="[JSON]", required=False)
+@options.as_json
+def signal(run_id: str, name: str, payload: str | None, *, as_json: bool) -> int:
+    r"""Send a signal to a run, which waits for it or will.
+
+    \b
+    flowq runs signal 0199b1c2 approve '{"ok": true}'
+    """
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console
+
+    data = _data(payload)
+    run = recorded.run(run_id)
+    run.send_signal(name, data)
+    if as_json:
+        console.print_json({"id": run.id, "signal": name})
+    console.note(f"Signal {name!r} is sent. ", (f"flowq runs watch {run.id}", "bold"))
+    return OK
+
+
+def _change(
+    run_ids: Sequence[str],
+    change: Callable[["Run[Any]"], RunState],
+    wanted: Collection[RunState],
+    *,
+    as_json: bool,
+) -> int:
+    """Change the state of runs and say in which each is now."""
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console
+
+    states = {run: change(run) for run in recorded.runs(run_ids)}
+    if as_json:
+        console.print_json([{"id": run.id, "status": state} for run, state in states.items()])
+    for run, state in states.items():
+        ended = "has" if state in wanted else "has already"
+        has = ended if state in {RunState.COMPLETED, RunState.FAILED} else "is"
+        console.note(f"Run {run.id} {has} {state}.")
+    return OK if set(wanted).issuperset(states.values()) else FAILED
+
+
+def _data(payload: str | None) -> Any:
+    try:
+        return None if payload is None else json.loads(payload)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{payload!r} is not JSON: {error}; text is written '\"…\"'", param_hint="JSON"
+        ) from None

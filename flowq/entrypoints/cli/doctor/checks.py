@@ -1,0 +1,315 @@
+"""`flowq doctor`: is everything there that flowq stands on, and if not, what to do.
+
+Each check asks one thing and says one line. It changes nothing: what flowq makes by itself at first
+use counts as well when it is not there yet. The results store is tried last, because a process that
+has used it must not fork.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from importlib.metadata import version as installed_version
+from typing import Final
+
+import click
+from celery import Celery
+from redis import Redis, RedisError
+from redis.exceptions import NoPermissionError
+from rich.text import Text
+
+from flowq import bootstrap
+from flowq.adapters.records.connections.probe import look_at
+from flowq.adapters.records.migrations import revisions
+from flowq.adapters.records.sql.tables import REVISION
+from flowq.adapters.results.objects import open_store
+from flowq.core.errors import DatabaseNotMigrated, FlowqError, Unavailable
+from flowq.engine.waits.explain import Stuck, stuck
+from flowq.entrypoints import formatting
+from flowq.entrypoints.cli.app import apps, environment
+from flowq.entrypoints.cli.display import console as looks
+from flowq.settings import Settings
+
+_OLDEST: Final = (3, 11)
+#: Seconds that a broker has to answer.
+_PATIENCE: Final = 3
+_MOST_STUCK: Final = 5
+_POLICY: Final = "noeviction"
+#: Variables that only flowq's own test suite reads.
+_TESTS: Final = "FLOWQ_TEST_"
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"  #: It works; something is not as it should be.
+    PROBLEM = "problem"  #: It does not work.
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check has found."""
+
+    name: str
+    level: Level
+    text: str
+    hint: str | None = None
+
+
+def report(*, as_json: bool) -> bool:
+    """Check everything, print what was found and what to do; return whether there is no problem."""
+    findings = []
+    for name, check in CHECKS.items():
+        finding = _run(name, check)
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+        if name == "settings" and finding.level is Level.PROBLEM:
+            break  # the other checks would all say the same
+    good = all(finding.level is not Level.PROBLEM for finding in findings)
+    if as_json:
+        looks.print_json({"ok": good, "checks": [asdict(finding) for finding in findings]})
+    return good
+
+
+def _run(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except FlowqError as error:
+        return Finding(name, Level.PROBLEM, error.message, error.hint)
+    except click.UsageError as error:
+        return Finding(name, Level.PROBLEM, error.message, "see docs/settings.md")
+    except Exception as error:  # noqa: BLE001 - a doctor must not fall ill itself
+        return Finding(name, Level.PROBLEM, f"{type(error).__name__}: {error}", "read what it says")
+
+
+def _print(finding: Finding) -> None:
+    console = looks.out()
+    words = (f" {finding.name:<11}", "bold"), finding.text
+    sign = looks.mark(finding.level, console)
+    console.print(Text.assemble(sign, *words), soft_wrap=True)
+    if finding.hint:
+        arrow = "→" if looks.unicode(console) else "->"
+        console.print(Text(f"  {'':<11}{arrow} {finding.hint}"), soft_wrap=True)
+
+
+# --- the checks -----------------------------------------------------------------------------------
+
+
+def _python() -> Finding:
+    text = f"{platform.python_version()}, {sys.executable}"
+    if sys.version_info < _OLDEST:
+        return Finding("Python", Level.PROBLEM, text, "flowq needs Python 3.11 or later")
+    return Finding("Python", Level.OK, text)
+
+
+def _packages() -> Finding:
+    names = ("celery", "kombu", "redis", "sqlalchemy", "flower")
+    versions = ", ".join(f"{name} {installed_version(name)}" for name in names)
+    return Finding("packages", Level.OK, f"flowq {environment.version()}, {versions}")
+
+
+def _settings() -> Finding:
+    environment.settings()
+    known = {f"FLOWQ_{name.upper()}" for name in Settings.model_fields}
+    given = {name for name in os.environ if name.startswith("FLOWQ_")}
+    unknown = sorted(name for name in given - known if not name.startswith(_TESTS))
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "see docs/settings.md"
+        return Finding(
+            "settings", Level.WARNING, f"{', '.join(unknown)}: no such setting, ignored", hint
+        )
+    text = ", ".join(sorted(given & known)) or f"all defaults, home is {_home()}"
+    return Finding("settings", Level.OK, text)
+
+
+def _home() -> str:
+    return str(environment.settings().home)
+
+
+def _app() -> Finding:
+    app = apps.use_named()
+    if app is None:
+        return Finding(
+            "app",
+            Level.OK,
+            "none is named; steps that a command lets go on are sent by the workers",
+            "if your flows have a Celery app of yours: flowq --app MODULE doctor",
+        )
+    text = f"{apps.named()}, queue {app.conf.task_default_queue}"
+    if app.conf.task_always_eager:
+        hint = "unset task_always_eager; flowq.testing runs flows without workers"
+        return Finding("app", Level.PROBLEM, f"{text}, in eager mode: nothing would run", hint)
+    return Finding("app", Level.OK, f"{text}, broker {_broker(app)} answers")
+
+
+def _broker(app: Celery) -> str:
+    """Return the address of an app's broker, if it answers.
+
+    Raises:
+        Unavailable: it does not.
+    """
+    connection = app.connection_for_write()
+    place = str(connection.as_uri())
+    try:
+        with connection:
+            connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
+    except Exception as error:  # each transport has errors of its own
+        raise Unavailable(
+            f"the broker of {apps.named()}, {place}, cannot be used: {error}",
+            hint="check the broker_url of the app, and that the broker runs",
+        ) from error
+    return place
+
+
+def _redis() -> Finding:
+    environment.settings()
+    own = bootstrap.embedded()
+    if own is not None and own.pid is None:
+        program = own.program
+        return Finding(
+            "Redis", Level.OK, f"embedded, not running; the first worker or run starts {program}"
+        )
+    with environment.redis_client() as client:
+        environment.ping(client)
+        server = _server(client)
+        where = f"embedded, pid {own.pid}" if own else f"at {environment.redis_place()}"
+        return _judged(client, f"{server}, {where}")
+
+
+def _server(client: Redis) -> str:
+    try:
+        about = client.info("server")
+    except NoPermissionError:
+        return "Redis"  # its user may not ask
+    if "valkey_version" in about:
+        return f"Valkey {about['valkey_version']}"
+    return f"Redis {about.get('redis_version', 'of unknown version')}"
+
+
+def _judged(client: Redis, text: str) -> Finding:
+    try:
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", _POLICY)
+    except RedisError:
+        policy = _POLICY  # a managed server that does not tell
+    if policy != _POLICY:
+        return Finding(
+            "Redis",
+            Level.WARNING,
+            f"{text}; when its memory is full it drops messages (maxmemory-policy {policy})",
+            f"set maxmemory-policy {_POLICY} on the server; until then lost steps are sent again",
+        )
+    return Finding("Redis", Level.OK, text)
+
+
+def _database() -> Finding:
+    url, place = environment.settings().database_url, environment.database_place()
+    file = environment.database_file()
+    if file is not None and not file.exists():
+        return Finding("database", *_no_file(place))
+    # Each says so when it cannot be done.
+    found = look_at(url, tables=revisions.current(url) == REVISION)
+    if file is not None:
+        return Finding("database", Level.OK, f"SQLite {found.version}, {place}")
+    pooler = f", behind PgBouncer in {found.pooler} mode" if found.pooler else ""
+    return Finding("database", Level.OK, f"postgresql {found.version} at {place}{pooler}")
+
+
+def _no_file(place: str) -> tuple[Level, str, str | None]:
+    if environment.owns_database():
+        return (
+            Level.WARNING,
+            f"there is no file {place}, so no flowq tables; commands of flowq make it",
+            "before your own program or `celery worker` uses it, run: flowq db upgrade",
+        )
+    return Level.PROBLEM, f"there is no file {place}", "run: flowq db upgrade"
+
+
+def _migrations() -> Finding:
+    try:
+        revisions.check(environment.settings().database_url)
+    except DatabaseNotMigrated as error:
+        if environment.owns_database():
+            return Finding("migrations", Level.WARNING, error.message, error.hint)
+        raise
+    return Finding("migrations", Level.OK, f"at {REVISION}, the newest")
+
+
+def _workers() -> Finding:
+    environment.settings()
+    own = bootstrap.embedded()
+    if own is not None and own.pid is None:
+        return Finding("workers", Level.WARNING, "none is online", _worker_hint())
+    if bootstrap.knows_app():
+        _broker(bootstrap.app())
+    else:
+        with environment.redis_client() as client:
+            environment.ping(client)
+    answers = bootstrap.app().control.ping(timeout=1.0) or []
+    names = sorted(name for answer in answers for name in answer)
+    if not names:
+        return Finding("workers", Level.WARNING, "none is online", _worker_hint())
+    return Finding("workers", Level.OK, f"{len(names)} online: {', '.join(names[:5])}")
+
+
+def _worker_hint() -> str:
+    if bootstrap.knows_app():
+        return f"celery -A {apps.named()} worker"
+    return "flowq worker FILE; for those of an app of yours: flowq --app MODULE doctor"
+
+
+def _waiting() -> Finding:
+    """Look for queued steps that no worker can take."""
+    file = environment.database_file()
+    if file is not None and not file.exists():
+        return Finding("waiting", Level.OK, "no runs yet")
+    try:
+        if revisions.current(environment.settings().database_url) != REVISION:
+            return Finding("waiting", Level.OK, "not looked at, before the database is migrated")
+        found = stuck(bootstrap.engine())
+    except FlowqError as error:  # what is wrong is a problem of another check
+        return Finding("waiting", Level.WARNING, f"not looked at: {error.message}")
+    if not found:
+        return Finding("waiting", Level.OK, "no step is queued that no worker can take")
+    told = "; ".join(_stuck(one) for one in found[:_MOST_STUCK])
+    if len(found) > _MOST_STUCK:
+        told += f"; and {len(found) - _MOST_STUCK} more"
+    return Finding("waiting", Level.WARNING, told, found[0].what.hint)
+
+
+def _stuck(one: Stuck) -> str:
+    steps = _counted(one.steps, "step")
+    since = formatting.ago(one.what.since).removesuffix(" ago")
+    return f"{steps} in {_counted(one.runs, 'run')}: {one.what.text}, for {since}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return (
+        f"{formatting.count(number)} {noun}"
+        if number == 1
+        else f"{formatting.count(number)} {noun}s"
+    )
+
+
+def _results() -> Finding:
+    open_store(environment.settings().results_url).check()
+    return Finding("results", Level.OK, f"{environment.results_place()} takes and gives")
+
+
+CHECKS: Final[dict[str, Callable[[], Finding]]] = {
+    "Python": _python,
+    "packages": _packages,
+    "settings": _settings,
+    "app": _app,
+    "Redis": _redis,
+    "database": _database,
+    "migrations": _migrations,
+    "workers": _workers,
+    "waiting": _waiting,
+    "results": _results,
+}

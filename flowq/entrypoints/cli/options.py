@@ -1,0 +1,22 @@
+"""Options that several commands have."""
+
+import click
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+inputs = click.option(
+    "-p",
+    "--param",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input of the flow: JSON, or text where it is none. May be repeated.",
+)
+inputs_file = click.option(
+    "--params",
+    "file",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="Inputs as a JSON object in a file; - reads standard input. -p wins over it.",
+)
+run_id = click.argument("run_id", metavar="ID")
+run_ids = click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
