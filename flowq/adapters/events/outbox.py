@@ -8,17 +8,20 @@ A queue that is full drops what comes, and whoever reads the run is told that so
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
-from flowq.core.events import NAMES, StreamChunk
+from flowq.core.events import NAMES, EndEvent, Event, StreamChunk
 from flowq.core.ids import RunId
 
 logger = logging.getLogger(__name__)
 
 _CHUNK: Final = NAMES[StreamChunk]
+#: Names of the events that end a run.
+ENDS: Final = frozenset(NAMES[kind] for kind in get_args(EndEvent))
 
 #: Seconds that events wait for others to leave with; a bunch costs as much as 30 events in it.
 INTERVAL: Final = 0.25
@@ -57,6 +60,12 @@ class Outbox:
         self._sending = threading.Lock()
         self._has_text = False
         self._pid = 0
+
+    def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
+        """Let an event go out soon; neither raises nor waits."""
+        fields["event_type"] = name = NAMES[kind]
+        fields["timestamp"] = time.time()
+        self.put(run_id, fields, urgent=name in ENDS)
 
     def put(self, run_id: RunId, fact: Fact, *, urgent: bool = False) -> None:
         """Let a fact go out soon, or at once."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -25,9 +25,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from flowq.adapters.breaker import Breaker
-from flowq.adapters.events.outbox import INTERVAL, Fact, Outbox
+from flowq.adapters.events.outbox import ENDS, INTERVAL, Fact, Outbox
 from flowq.core.errors import RedisUnavailable
-from flowq.core.events import NAMES, EndEvent, Event, from_fields
+from flowq.core.events import Event, from_fields
 from flowq.core.ids import RunId
 from flowq.engine.ports import Entry, Page
 
@@ -40,13 +40,12 @@ _BLOCK: Final = 1.0
 #: Runs whose time to live this process remembers to have set.
 _REMEMBERED: Final = 4_096
 _EVENTS, _END, _LOST = b"events", b"end", b"lost"
-_ENDS: Final = frozenset(NAMES[kind] for kind in get_args(EndEvent))
 
 _Entries: TypeAlias = list[tuple[bytes, dict[bytes, bytes]]]
 
 
-class RedisEvents:
-    """Implements `flowq.engine.ports.Events`.
+class RedisEvents(Outbox):
+    """Implements `flowq.engine.ports.Events`: an outbox whose events are appended to streams.
 
     Args:
         client: A client, safe to share among threads.
@@ -67,6 +66,7 @@ class RedisEvents:
         interval: float = INTERVAL,
         prefix: str = "",
     ) -> None:
+        super().__init__(self._append, interval)
         self._prefix = prefix
         self._client = client
         self._readers = readers or client
@@ -74,12 +74,6 @@ class RedisEvents:
         self._ttl = max(1, round(ttl.total_seconds()))
         self._kept_until: dict[RunId, float] = {}
         self._breaker = Breaker(patience=5)
-        self._outbox = Outbox(self._send, interval)
-
-    @property
-    def dropped(self) -> int:
-        """How many events this process could not tell."""
-        return self._outbox.dropped
 
     def now(self) -> datetime:
         """Return the time that an event of now has."""
@@ -87,17 +81,7 @@ class RedisEvents:
 
     # --- out -------------------------------------------------------------------------------------
 
-    def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
-        """Let an event go out soon; neither raises nor waits."""
-        fields["event_type"] = name = NAMES[kind]
-        fields["timestamp"] = time.time()
-        self._outbox.put(run_id, fields, urgent=name in _ENDS)
-
-    def flush(self) -> None:
-        """Send what has not gone out yet. Never raises."""
-        self._outbox.flush()
-
-    def _send(
+    def _append(
         self, grouped: dict[RunId, list[Fact]], missing: AbstractSet[RunId]
     ) -> AbstractSet[RunId]:
         """Send events; returns the runs whose events, or notice of missing ones, did not go out."""
@@ -129,7 +113,7 @@ class RedisEvents:
     def _add(self, pipeline: Any, run_id: RunId, facts: list[Fact], *, lost: bool) -> None:
         key = self._key(run_id)
         fields: list[Any] = [_EVENTS, to_json(facts, exclude_none=True)]
-        ends = any(fact["event_type"] in _ENDS for fact in facts)
+        ends = any(fact["event_type"] in ENDS for fact in facts)
         fields += [_END, 1] if ends else []
         fields += [_LOST, 1] if lost else []
         pipeline.execute_command("XADD", key, "MAXLEN", "~", self._max_entries, "*", *fields)
