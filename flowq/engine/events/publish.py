@@ -13,7 +13,6 @@ from typing import Any, Final
 from flowq.core.events import (
     BatchStarted,
     EndEvent,
-    Event,
     StepCompleted,
     StepFailed,
     StepRetrying,
@@ -46,8 +45,7 @@ def run_started(engine: Engine, definition: Definition) -> None:
     """Tell that a run is recorded."""
     if engine.policies.events:
         total = len(definition.spec.steps)
-        _publish(
-            engine,
+        engine.events.publish(
             WorkflowStarted,
             definition.run_id,
             flow_name=definition.flow_name,
@@ -57,7 +55,7 @@ def run_started(engine: Engine, definition: Definition) -> None:
 
 def run_ended(engine: Engine, definition: Definition, state: RunState) -> None:
     """Tell that a run has ended; why, and what it cost, its readers find in its row."""
-    _publish(engine, _ENDS[state], definition.run_id, flow_name=definition.flow_name)
+    engine.events.publish(_ENDS[state], definition.run_id, flow_name=definition.flow_name)
 
 
 def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:
@@ -68,10 +66,12 @@ def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:
         first, count = batch.messages[0], len(batch.messages)
         if parse_batch(batch.id)[0] is BatchKind.ITEMS:
             steps: tuple[str, ...] = (first.label.rpartition("[")[0],)
-            _publish(engine, BatchStarted, first.run_id, batch=batch.id, steps=steps, items=count)
+            engine.events.publish(
+                BatchStarted, first.run_id, batch=batch.id, steps=steps, items=count
+            )
         else:
             steps = tuple([message.label for message in batch.messages])
-            _publish(engine, BatchStarted, first.run_id, batch=batch.id, steps=steps)
+            engine.events.publish(BatchStarted, first.run_id, batch=batch.id, steps=steps)
 
 
 def calls_started(engine: Engine, run_id: RunId, calls: Sequence[NewCall]) -> None:
@@ -86,32 +86,34 @@ def calls_started(engine: Engine, run_id: RunId, calls: Sequence[NewCall]) -> No
             continue
         if call.items:
             items, batch = len(call.items), batch_of_items(call.id)
-            _publish(engine, BatchStarted, run_id, batch=batch, steps=(key,), items=items)
+            engine.events.publish(BatchStarted, run_id, batch=batch, steps=(key,), items=items)
         else:
-            _publish(engine, StepCompleted, run_id, step=key, items=0)
+            engine.events.publish(StepCompleted, run_id, step=key, items=0)
     for batch, keys in groups.items():
-        _publish(engine, BatchStarted, run_id, batch=batch, steps=tuple(keys))
+        engine.events.publish(BatchStarted, run_id, batch=batch, steps=tuple(keys))
 
 
 def step_started(engine: Engine, claim: Claim) -> None:
     """Tell that an attempt has begun."""
     if engine.policies.events:
-        _of_claim(engine, StepStarted, claim, worker=engine.worker)
+        engine.events.publish(StepStarted, claim.run_id, **_attempt(claim), worker=engine.worker)
 
 
 def step_completed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
     """Tell that a step has completed."""
     if engine.policies.events:
-        _of_claim(engine, StepCompleted, claim, **_used(engine, claim, outcome))
+        engine.events.publish(
+            StepCompleted, claim.run_id, **_attempt(claim), **_used(engine, claim, outcome)
+        )
 
 
 def step_failed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
     """Tell that a step has failed for good."""
     if engine.policies.events:
-        _of_claim(
-            engine,
+        engine.events.publish(
             StepFailed,
-            claim,
+            claim.run_id,
+            **_attempt(claim),
             error_type=outcome.error_type,
             error_message=outcome.error_message,
             **_used(engine, claim, outcome),
@@ -121,10 +123,10 @@ def step_failed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
 def step_retrying(engine: Engine, claim: Claim, outcome: Outcome, delay: timedelta) -> None:
     """Tell that another attempt follows one that has failed."""
     if engine.policies.events:
-        _of_claim(
-            engine,
+        engine.events.publish(
             StepRetrying,
-            claim,
+            claim.run_id,
+            **_attempt(claim),
             error_type=outcome.error_type,
             error_message=outcome.error_message,
             delay=delay.total_seconds(),
@@ -136,8 +138,7 @@ def worker_lost(engine: Engine, lapsed: Lapsed) -> None:
     """Tell that an attempt has ended with its worker."""
     if engine.policies.events:
         kind, place = StepFailed if lapsed.failed else StepRetrying, lapsed.place
-        _publish(
-            engine,
+        engine.events.publish(
             kind,
             place.run_id,
             step=place.key,
@@ -165,11 +166,11 @@ def node_ended(
     if not engine.policies.events:
         return
     if state is StepState.SKIPPED:
-        _publish(engine, StepSkipped, run_id, step=key)
+        engine.events.publish(StepSkipped, run_id, step=key)
     elif state is StepState.COMPLETED:
-        _publish(engine, StepCompleted, run_id, step=key, items=items)
+        engine.events.publish(StepCompleted, run_id, step=key, items=items)
     elif state is StepState.FAILED:
-        _publish(engine, StepFailed, run_id, step=key, error_message=error, items=items)
+        engine.events.publish(StepFailed, run_id, step=key, error_message=error, items=items)
 
 
 def parent_ended(engine: Engine, parent: StepRunId, state: StepState, outcome: Outcome) -> None:
@@ -187,7 +188,7 @@ def streams(engine: Engine, claim: Claim) -> Streams:
 
 
 def _stream(engine: Engine, claim: Claim, kind: type[StreamEvent], **fields: Any) -> None:
-    _of_claim(engine, kind, claim, **fields)
+    engine.events.publish(kind, claim.run_id, **_attempt(claim), **fields)
 
 
 def _used(engine: Engine, claim: Claim, outcome: Outcome) -> Mapping[str, Any]:
@@ -201,17 +202,5 @@ def _usage(used: Usage) -> Mapping[str, Any]:
     return {"tokens": used.tokens, "cost": used.cost, "unpriced_calls": used.unpriced}
 
 
-def _of_claim(engine: Engine, kind: type[Event], claim: Claim, **fields: Any) -> None:
-    _publish(
-        engine,
-        kind,
-        claim.run_id,
-        step=claim.key,
-        index=claim.map_index,
-        attempt=claim.attempt,
-        **fields,
-    )
-
-
-def _publish(engine: Engine, kind: type[Event], run_id: RunId, **fields: Any) -> None:
-    engine.events.publish(kind, run_id, **fields)
+def _attempt(claim: Claim) -> Mapping[str, Any]:
+    return {"step": claim.key, "index": claim.map_index, "attempt": claim.attempt}
