@@ -65,16 +65,18 @@ def program_batch(engine: Engine, run_id: RunId) -> Batch:
     return Batch(batch_of_nodes(run_id, lead), (message(run_id, program, None),), joined=False)
 
 
-def send(engine: Engine, batches: Sequence[Batch]) -> None:
-    """Send batches for the first time; when the broker is away they stay queued for the sweeper."""
-    publish.batches_started(engine, batches)
-    send_again(engine, batches)
+def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> None:
+    """Send batches; when the broker is away they stay queued for the sweeper.
 
-
-def send_again(engine: Engine, batches: Sequence[Batch]) -> None:
-    """Send batches that nobody needs to be told of."""
+    Args:
+        engine: The engine.
+        batches: What to send; may be nothing.
+        again: Whether its readers have been told already that these steps are queued.
+    """
     if not batches:
         return
+    if not again:
+        publish.batches_started(engine, batches)
     try:
         reach(FaultPoint.BEFORE_PUBLISH)
         engine.dispatcher.send(batches)
@@ -102,7 +104,7 @@ def resend(engine: Engine, batches: Sequence[Batch]) -> None:
         count = len(batches)
         extra = {"action": "resend", "steps": count}
         logger.info("sending %d steps again", count, extra=extra)
-    send_again(engine, batches)
+    send(engine, batches, again=True)
 
 
 def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:

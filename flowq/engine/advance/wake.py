@@ -13,7 +13,7 @@ from typing import Final
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_timer, node_id
 from flowq.core.planner import map_outcome
 from flowq.core.states import StepState
-from flowq.engine.advance.dispatch import program_batch, send_again, send_later
+from flowq.engine.advance.dispatch import program_batch, send, send_later
 from flowq.engine.advance.passing import HINT, passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
@@ -51,7 +51,7 @@ def woken(engine: Engine, run_id: RunId, *, queued: bool) -> None:
     """Send a program that was queued."""
     reach(FaultPoint.AFTER_WAKE)
     if queued:
-        send_again(engine, [program_batch(engine, run_id)])
+        send(engine, [program_batch(engine, run_id)], again=True)
 
 
 def wake_after(engine: Engine, run_id: RunId, key: str) -> bool:

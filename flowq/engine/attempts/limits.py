@@ -33,7 +33,7 @@ from flowq.core.limits.token_rates import Reservation
 from flowq.core.spec import StepSpec
 from flowq.core.states import RunState
 from flowq.engine.advance.advance import finish
-from flowq.engine.advance.dispatch import alone, send_again
+from flowq.engine.advance.dispatch import alone, send
 from flowq.engine.attempts.complete import lost
 from flowq.engine.attempts.outages import wait_out
 from flowq.engine.attempts.outcomes import Ended, Ending, NotNow
@@ -207,7 +207,7 @@ def _promise(engine: Engine, limit: Limit, most: int = 1) -> int:
 
 def _send(engine: Engine, places: Sequence[StepPlace]) -> None:
     if places:
-        send_again(engine, alone(engine, places))
+        send(engine, alone(engine, places), again=True)
 
 
 def sweep_limits(engine: Engine) -> int:

@@ -30,7 +30,7 @@ from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.engine.advance.advance import finish
 from flowq.engine.advance.child_runs import cancel_orphans
-from flowq.engine.advance.dispatch import message, program_batch, send_again, send_later
+from flowq.engine.advance.dispatch import message, program_batch, send, send_later
 from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.complete import lost
 from flowq.engine.attempts.outages import wait_out
@@ -299,7 +299,7 @@ def _suspend(engine: Engine, claim: Claim, at: _Step) -> Ended:
     if state is StepState.QUEUED:
         batches.append(program_batch(engine, run_id))
     publish.calls_started(engine, run_id, calls)
-    send_again(engine, batches)
+    send(engine, batches, again=True)
     for call in calls:
         if call.delay is not None and call.delay <= NEAR:
             send_later(engine, batch_of_timer(run_id, call.id), call.delay)

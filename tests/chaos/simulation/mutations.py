@@ -105,7 +105,7 @@ def lost_messages_stay_lost(patch: Patch) -> None:
     def broken(_engine: Engine, _batches: Sequence[Any]) -> None:
         return None
 
-    patch.setattr("flowq.engine.advance.dispatch.send_again", broken)
+    patch.setattr("flowq.engine.sweeper.sweep.resend", broken)
 
 
 def _finds_nothing(patch: Patch, question: str) -> None:
