@@ -1,16 +1,16 @@
 """The database behind the `Records` port: PostgreSQL (psycopg) or SQLite (WAL), through SQLAlchemy.
 
 `write` is a transaction; `single` is for one statement or for reads and runs in autocommit, which
-spares the round trips of BEGIN and COMMIT. A transaction that the database itself broke before the
-commit (a deadlock, a connection that died in the pool) is run again; one that failed in the commit
-is not, because it may have happened; nor is a `single` that says `once`. A connection that does not
-answer at all is given up (see `watchdog`). Whatever the driver raises leaves here as one of flowq's
-errors, without a password.
+spares the round trips of BEGIN and COMMIT; `atomic` is the first on SQLite and the second on
+PostgreSQL. A transaction that the database itself broke before the commit (a deadlock, a connection
+that died in the pool) is run again; one that failed in the commit is not, because it may have
+happened; nor is a `single` that says `once`. A connection that does not answer at all is given up
+(see `watchdog`). Whatever the driver raises leaves here as one of flowq's errors, without a
+password.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -29,9 +29,6 @@ from flowq.adapters.records.connections.verdicts import Verdict, passes, transla
 from flowq.adapters.records.connections.watchdog import Watchdog
 from flowq.adapters.records.migrations.revisions import check_on
 from flowq.adapters.records.transaction import SqlTransaction
-from flowq.core.ids import StepRunId
-from flowq.core.states import StepState
-from flowq.engine.model.rows import Claim, Outcome, Together
 
 T = TypeVar("T")
 _forks = ForkGuard()
@@ -100,31 +97,8 @@ class SqlRecords:
         connection.exec_driver_sql(_COMMIT)
         return value
 
-    def complete_and_release(
-        self,
-        claim: Claim,
-        outcome: Outcome,
-        dependents: Sequence[str],
-        together: Together | None = None,
-    ) -> dict[str, tuple[int, StepState]] | None:
-        """Complete a step and count its dependents down by one, in the cheapest safe way."""
-
-        def work(tx: SqlTransaction) -> dict[str, tuple[int, StepState]] | None:
-            return tx.steps.complete_and_release(claim, outcome, dependents, together)
-
-        # One statement on PostgreSQL, several on SQLite.
-        if self.engine.dialect.name == "sqlite":
-            return self.write(work)
-        return self.single(work, once=True)
-
-    def complete_and_wake(
-        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
-    ) -> bool | None:
-        """Complete a call and queue its program, in the cheapest safe way."""
-
-        def work(tx: SqlTransaction) -> bool | None:
-            return tx.steps.complete_and_wake(claim, outcome, program, resend_after)
-
+    def atomic(self, work: Callable[[SqlTransaction], T]) -> T:
+        """Run what is one statement on PostgreSQL; on SQLite it is several, in one transaction."""
         if self.engine.dialect.name == "sqlite":
             return self.write(work)
         return self.single(work, once=True)

@@ -81,7 +81,9 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bo
     run_id, resend_after = claim.run_id, engine.policies.resend_after
     if claim.spec.group == 1:
         program = program_of(engine, run_id)
-        queued = engine.records.complete_and_wake(claim, outcome, program, resend_after)
+        queued = engine.records.atomic(
+            lambda tx: tx.steps.complete_and_wake(claim, outcome, program, resend_after)
+        )
         if queued is None:
             raise lost(claim)
         reach(FaultPoint.AFTER_COMPLETE)
@@ -105,7 +107,9 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
     known = engine.definitions.get(claim.run_id)
     dependents = known.graph.dependents[claim.key]
     together = known.together(claim.key, engine.policies.resend_after)
-    released = engine.records.complete_and_release(claim, outcome, dependents, together)
+    released = engine.records.atomic(
+        lambda tx: tx.steps.complete_and_release(claim, outcome, dependents, together)
+    )
     if released is None:
         raise lost(claim)
     reach(FaultPoint.AFTER_COMPLETE)

@@ -49,6 +49,8 @@ class ProgramRows(Protocol):
     ) -> bool | None:
         """Complete a call that is awaited by itself and queue its program, if that waits.
 
+        To be run by `Records.atomic`: it is one statement where the database can do that.
+
         Returns:
             Whether this has queued it; None when the lease is lost.
         """

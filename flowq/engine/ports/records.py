@@ -1,16 +1,8 @@
 """The database: transactions, and what is worth a statement of its own."""
 
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from flowq.core.ids import StepRunId
-from flowq.core.states import StepState
-from flowq.engine.model.rows import (
-    Claim,
-    Outcome,
-    Together,
-)
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
@@ -79,7 +71,7 @@ class Transaction(Protocol):
 class Records(Protocol):
     """The database.
 
-    Both methods raise `DatabaseUnavailable`, `DatabaseNotMigrated` or `DatabaseTooNew`.
+    Its methods raise `DatabaseUnavailable`, `DatabaseNotMigrated` or `DatabaseTooNew`.
     """
 
     def write(self, work: Callable[[Transaction], T]) -> T:
@@ -93,40 +85,19 @@ class Records(Protocol):
             once: Not after that: it may have happened, and would not know itself again.
         """
 
-    def complete_and_wake(
-        self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
-    ) -> bool | None:
-        """Complete a call and queue its program, both or neither; see `ProgramRows`."""
+    def atomic(self, work: Callable[[Transaction], T]) -> T:
+        """Run a write in one statement where the database can do that, else in a transaction.
+
+        Args:
+            work: One call of a method that says so, e.g. `steps.complete_and_release`. It may have
+                happened when the connection is lost, so it is not run again then.
+        """
 
     def joined(self, session: object) -> "Joined":
         """Take part in a transaction of the caller's.
 
         Raises:
             InvalidInput: that is no session, or one on another database or in autocommit.
-        """
-
-    def complete_and_release(
-        self,
-        claim: Claim,
-        outcome: Outcome,
-        dependents: Sequence[str],
-        together: Together | None = None,
-    ) -> dict[str, tuple[int, StepState]] | None:
-        """Complete a step and count its dependents down by one, both or neither.
-
-        This is the way of most steps, so it has a method of its own: a database that can do it in
-        one statement spares a transaction.
-
-        Args:
-            claim: The attempt.
-            outcome: What it leaves.
-            dependents: Keys of all that wait for it.
-            together: When those that reach zero can be queued by this statement, and as what. That
-                a sibling completed at the same moment may be missed: then they stay pending.
-
-        Returns:
-            From each dependent to its open dependencies and its state; None when the lease is lost
-            and nothing was changed.
         """
 
 

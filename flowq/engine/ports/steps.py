@@ -13,6 +13,7 @@ from flowq.engine.model.rows import (
     StepMark,
     StepPlace,
     StoredStep,
+    Together,
 )
 from flowq.engine.ports.programs import ProgramRows
 
@@ -47,6 +48,30 @@ class StepRows(ProgramRows, Protocol):
 
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""
+
+    def complete_and_release(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        dependents: Sequence[str],
+        together: Together | None = None,
+    ) -> dict[str, tuple[int, StepState]] | None:
+        """Complete a step and count its dependents down by one; to be run by `Records.atomic`.
+
+        This is the way of most steps: a database that can do it in one statement spares a
+        transaction.
+
+        Args:
+            claim: The attempt.
+            outcome: What it leaves.
+            dependents: Keys of all that wait for it.
+            together: When those that reach zero can be queued by this statement, and as what. That
+                a sibling completed at the same moment may be missed: then they stay pending.
+
+        Returns:
+            From each dependent to its open dependencies and its state; None when the lease is lost
+            and nothing was changed.
+        """
 
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `failed`, if the lease still holds."""

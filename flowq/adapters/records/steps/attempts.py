@@ -9,7 +9,20 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Float, Update, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Float,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from flowq.adapters.records.sql.payloads import copy_to_json
 from flowq.adapters.records.sql.prepared import Prepared
@@ -17,12 +30,12 @@ from flowq.adapters.records.sql.reading import call_spec
 from flowq.adapters.records.sql.repository import RUNS, STEPS, USED
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import PastAttempts
-from flowq.adapters.records.steps.stored import STORED_NODES, stored_columns, stored_step
+from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import Place
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.core.usage import Usage
-from flowq.engine.model.rows import Claim, Outcome
+from flowq.engine.model.rows import Claim, Outcome, Together
 
 _C = STEPS.c
 #: A due message may be a moment early by the database's clock; it is not worth losing.
@@ -147,6 +160,41 @@ _CLAIM_AND_READ = Prepared(
     )
 )
 
+_sibling = STEPS.alias("sibling")
+_SIBLING_NOT_COMPLETED = exists().where(
+    _sibling.c.flow_run_id == bindparam("p_run"),
+    _sibling.c.step_key.in_(bindparam("p_siblings", expanding=True)),
+    _sibling.c.map_index.is_(None),
+    _sibling.c.status != StepState.COMPLETED,
+)
+#: The count is that of the row as it stands when its lock is held, so of two siblings that complete
+#: at once one reaches zero; but each may see the other as running, and then the row stays pending.
+_FREE = and_(
+    bindparam("p_together", type_=Boolean),
+    _C.pending_dependencies == 1,
+    _C.status == StepState.PENDING,
+    ~_SIBLING_NOT_COMPLETED,
+)
+_RELEASED = (
+    update(STEPS)
+    .where(NODES)
+    .values(
+        pending_dependencies=_C.pending_dependencies - 1,
+        status=case((_FREE, StepState.QUEUED), else_=_C.status),
+        batch_id=case((_FREE, bindparam("p_batch")), else_=_C.batch_id),
+        wake_at=case((_FREE, DbNow(bindparam("p_resend", type_=Float))), else_=_C.wake_at),
+    )
+    .returning(_C.step_key, _C.pending_dependencies, _C.status)
+)
+_RELEASE = Prepared(_RELEASED)
+
+# Both UPDATEs as one statement: either both happen or none, in one round trip and one commit.
+_done = COMPLETED.returning(STEPS.c.id).cte("done")
+_released = _RELEASED.where(exists(select(_done.c.id))).cte("released")
+_COMPLETE_AND_RELEASE = Prepared(
+    select(*_released.c).select_from(_done.outerjoin(_released, true()))
+)
+
 
 class AttemptWrites(PastAttempts):
     """The attempts' part of `FlowStepRunRepo`."""
@@ -189,6 +237,36 @@ class AttemptWrites(PastAttempts):
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `completed`, if the lease still holds."""
         return self._changes(_COMPLETE, completion_parameters(claim, outcome, advanced=advanced))
+
+    def complete_and_release(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        dependents: Sequence[str],
+        together: Together | None = None,
+    ) -> dict[str, tuple[int, StepState]] | None:
+        """Complete a step and count its dependents down by one; None if its lease is lost.
+
+        One statement on PostgreSQL. SQLite changes rows in no CTE: there it needs a transaction.
+        """
+        counting: dict[str, Any] = {
+            "p_run": claim.run_id,
+            "p_keys": list(dependents),
+            "p_together": together is not None,
+            "p_siblings": list(together.siblings) if together else [],
+            "p_batch": together.batch if together else None,
+            "p_resend": together.resend_after.total_seconds() if together else 0.0,
+        }
+        if self._connection.dialect.name == "sqlite":
+            if not self.complete(claim, outcome, advanced=True):
+                return None
+            rows = self._run(_RELEASE, counting).all()
+        else:
+            given = {**completion_parameters(claim, outcome, advanced=True), **counting}
+            rows = self._run(_COMPLETE_AND_RELEASE, given).all()
+            if not rows:
+                return None
+        return {row[0]: (row[1], StepState(row[2])) for row in rows if row[0] is not None}
 
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `failed`, if the lease still holds."""

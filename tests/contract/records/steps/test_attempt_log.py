@@ -155,7 +155,9 @@ def test_step_that_succeeds_at_once_asks_nothing_of_the_history(sqlite_url: str)
     event.listen(records.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
 
     one = claimed(records, run_id)
-    assert records.complete_and_release(one, stored(one, b"1"), []) is not None
+    result = stored(one, b"1")
+    done = records.atomic(lambda tx: tx.steps.complete_and_release(one, result, []))
+    assert done is not None
 
     records.close()
     assert said
