@@ -122,6 +122,27 @@ def check_step_transition(before: StepState, to: StepState) -> None:
         raise InvalidTransition(f"a step cannot go from {before} to {to}")
 
 
+class StopKind(StrEnum):
+    """Why a run is paused, stopping, failed or cancelled: what programs decide by.
+
+    The text beside it is for people; nothing reads a state from that.
+    """
+
+    FAILED = "failed"  #: A step that mattered has failed; `failed_step_id` names it.
+    OUTPUT = "output"  #: All steps have ended, and what the flow makes of them cannot be read.
+    UNREADABLE = "unreadable"  #: Its rows cannot be read, or only by a newer flowq.
+    CHANGED_CODE = "changed_code"  #: The program does something else than its record says.
+    DEADLINE = "deadline"  #: Its deadline has passed.
+    BUDGET = "budget"  #: Its own budget is spent; raising that resumes it.
+    BUDGET_MONTH = "budget_month"  #: A budget of a month is spent; the next month resumes it.
+    PARENT = "parent"  #: The run whose step has started it is paused, or waits for it no longer.
+    USER = "user"  #: Someone has paused or cancelled it.
+
+
+#: Pauses that a budget has made.
+BUDGET_STOPS = frozenset({StopKind.BUDGET, StopKind.BUDGET_MONTH})
+
+
 class AttemptEnd(StrEnum):
     """Why an attempt was followed by another one."""
 

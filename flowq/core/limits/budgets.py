@@ -20,11 +20,6 @@ from flowq.core.usage import Usage
 _MOST_USD: Final = Decimal(10**9 - 1)
 _MOST_TOKENS: Final = 2**31 - 1
 _OF_RUN: Final = "run:"
-#: Begins the reason of a pause that a budget has made.
-SPENT: Final = "budget is spent"
-IN_MONTH: Final = "in this month"
-#: Such a reason, of the budget of a month, as a pattern of SQL's LIKE.
-SPENT_IN_MONTH: Final = f"{SPENT}: % {IN_MONTH}; %"
 
 
 class BudgetAction(StrEnum):

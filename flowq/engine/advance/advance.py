@@ -51,6 +51,7 @@ from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Batch, Definition, NewStep, StepPlace
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
@@ -140,8 +141,8 @@ class Advance:
         if message is None:
             row = self._tx.steps.stored(self._run_id, [step.key])[0]
             message = row.error_message or "failed"
-        error = f"step {step.key!r} failed: {message}"
-        stopped = self._tx.runs.stop(self._run_id, error=error)
+        reason = StopReason.of_step(self._run_id, step.key, message)
+        stopped = self._tx.runs.stop(self._run_id, reason)
         if stopped and self._tx.steps.cancel_open(self._run_id):
             self._progress.cancelled = True
         return self._progress

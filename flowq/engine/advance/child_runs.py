@@ -14,10 +14,12 @@ from functools import partial
 
 from flowq.core.errors import RedisUnavailable, RunUnreadable
 from flowq.core.ids import RunId, batch_of_run
+from flowq.core.states import StopKind
 from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Orphan
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
@@ -56,8 +58,8 @@ def cancel_orphans(engine: Engine, run_id: RunId) -> None:
 def stop_orphans(tx: Transaction, orphans: Sequence[Orphan]) -> None:
     """Cancel child runs, as far as nobody else has, with all of their steps that can be."""
     for orphan in orphans:
-        reason = f"step {orphan.key!r} of run {orphan.parent}, which waited for it, {orphan.state}"
-        if tx.runs.request_cancel([orphan.run_id], reason):
+        why = f"step {orphan.key!r} of run {orphan.parent}, which waited for it, {orphan.state}"
+        if tx.runs.request_cancel([orphan.run_id], StopReason(StopKind.PARENT, why)):
             tx.steps.shield(orphan.run_id, SHIELD, timedelta(0))  # the sweeper sends it
             tx.steps.cancel_open(orphan.run_id)
 

@@ -15,12 +15,13 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.planner import run_outcome
 from flowq.core.references import as_reference, references, resolve
 from flowq.core.results import NO_RESULT
-from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState, StopKind
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Definition, Outcome, RunEnding
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
 
@@ -31,7 +32,7 @@ class _Decision:
     state: RunState
     outputs: Any = None
     outputs_of: str | None = None  #: The step whose recorded outputs these are, when there is one.
-    error: str | None = None
+    reason: StopReason | None = None
     for_parent: Outcome | None = None  #: What a waiting step gets from a run that has completed.
 
 
@@ -82,14 +83,14 @@ def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Dec
     rows = engine.records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
     failed = [row for row in rows if row.key in spec.by_key]  # what a program called, it has judged
     state = run_outcome(spec, [row.key for row in failed], cancel_requested=ending.cancel_requested)
-    if state is RunState.COMPLETED and ending.error is not None:
+    if state is RunState.COMPLETED and ending.stop is not None:
         # It was stopped for a reason that is neither a step's failure nor a cancel: its deadline.
-        return _Decision(RunState.FAILED, error=ending.error)
+        return _Decision(RunState.FAILED, reason=ending.stop)
     if state is RunState.COMPLETED:
         return _completed(engine, definition)
     if state is RunState.FAILED:
         first = next(row for row in failed if not spec.step(row.key).allow_failure)
-        return _Decision(state, error=f"step {first.key!r} failed: {first.error_message}")
+        return _Decision(state, reason=StopReason.of_step(run_id, first.key, first.error_message))
     return _Decision(state)
 
 
@@ -107,8 +108,8 @@ def _completed(engine: Engine, definition: Definition) -> _Decision:
         raise  # the output is read later, by whoever comes next
     except FlowqError as failure:
         # The steps are done and recorded; what the flow makes of them cannot be read.
-        error = f"the output cannot be read: {failure.message}"
-        return _Decision(RunState.FAILED, error=error)
+        text = f"the output cannot be read: {failure.message}"
+        return _Decision(RunState.FAILED, reason=StopReason(StopKind.OUTPUT, text))
 
 
 def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepRunId | None:
@@ -121,7 +122,7 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
             decision.state,
             outputs=decision.outputs,
             outputs_of=decision.outputs_of,
-            error=decision.error,
+            reason=decision.reason,
         )
 
     if parent is None:
@@ -144,7 +145,9 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
 
 
 def _failure_for_parent(run_id: RunId, decision: _Decision) -> Outcome:
-    why = f"run {run_id} {decision.state}" + (f": {decision.error}" if decision.error else "")
+    why = f"run {run_id} {decision.state}"
+    if decision.reason is not None:
+        why += f": {decision.reason.text}"
     return Outcome(error_type="RunFailed", error_message=why)
 
 

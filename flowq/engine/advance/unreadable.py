@@ -10,10 +10,11 @@ import logging
 
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import RunId
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.rows import Outcome
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def set_aside(engine: Engine, run_id: RunId, error: RunUnreadable) -> RunState |
 
 
 def _pause(tx: Transaction, run_id: RunId, reason: str) -> bool:
-    paused = tx.runs.pause([run_id], reason)
+    paused = tx.runs.pause([run_id], StopReason(StopKind.UNREADABLE, reason))
     if paused:
         tx.steps.park(paused)
     return bool(paused)
@@ -62,7 +63,7 @@ def _end(tx: Transaction, run_id: RunId, reason: str) -> RunState | None:
         return None
     state = RunState.CANCELLED if ending.cancel_requested else RunState.FAILED
     tx.steps.abandon(run_id)
-    if not tx.runs.close(run_id, state, error=reason):
+    if not tx.runs.close(run_id, state, reason=StopReason(StopKind.UNREADABLE, reason)):
         return None
     known = tx.runs.stand_in(run_id)
     if known is not None and known.parent is not None:

@@ -19,8 +19,6 @@ from typing import Any
 from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.limits.budgets import (
-    IN_MONTH,
-    SPENT,
     BudgetAction,
     BudgetSpec,
     dollars,
@@ -29,14 +27,20 @@ from flowq.core.limits.budgets import (
     run_of_meter,
     whole_tokens,
 )
-from flowq.core.states import TERMINAL_RUN_STATES, AttemptEnd, RunState
+from flowq.core.states import (
+    BUDGET_STOPS,
+    TERMINAL_RUN_STATES,
+    AttemptEnd,
+    RunState,
+    StopKind,
+)
 from flowq.core.usage import Usage
 from flowq.engine.advance.advance import finish
 from flowq.engine.attempts.complete import lost
 from flowq.engine.attempts.outcomes import Ended, Ending, NotNow
 from flowq.engine.engine import Engine
 from flowq.engine.model.model_calls import Caller
-from flowq.engine.model.rows import Claim, Definition
+from flowq.engine.model.rows import Claim, Definition, RunEnding
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.pause import pause, resume
 from flowq.engine.runtime.model_calls import Guard
@@ -121,12 +125,14 @@ def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
         gone = budget.spent_by(spent[meter]) if budget is not None else None
         if budget is None or gone is None:
             continue
-        why = f"{SPENT}: {gone} of {_whose(meter)}; {provider}:{model} was not called"
+        why = f"budget is spent: {gone} of {_whose(meter)}; {provider}:{model} was not called"
         if budget.action is BudgetAction.FAIL:
             raise BudgetExceeded(why, hint=_hint(meter, caller.run_id))
         definition = engine.definitions.get(caller.run_id).definition
         outermost = [definition, *_ancestors(engine, definition)][-1].run_id
-        pause(engine, run_of_meter(meter) or outermost, why)
+        own = run_of_meter(meter)
+        kind = StopKind.BUDGET_MONTH if own is None else StopKind.BUDGET
+        pause(engine, own or outermost, why, kind)
         raise Held(why)
 
 
@@ -144,7 +150,7 @@ def _budget(
 
 def _whose(meter: str) -> str:
     kind, _, name = meter.partition(":")
-    return f"run {name}" if kind == "run" else f"{kind} {name!r} {IN_MONTH}"
+    return f"run {name}" if kind == "run" else f"{kind} {name!r} in this month"
 
 
 def _hint(meter: str, run_id: RunId) -> str:
@@ -176,32 +182,29 @@ def raise_budget(
     if dollar is None and token is None:
         raise InvalidInput("neither usd nor tokens are given", hint="e.g. raise_budget(usd=10)")
 
-    def work(tx: Transaction) -> tuple[RunState | None, str | None]:
+    def work(tx: Transaction) -> RunEnding | None:
         ending = tx.runs.ending(run_id)
         if ending is None:
-            return None, None
+            return None
         if ending.status in TERMINAL_RUN_STATES:
             raise InvalidInput(f"run {run_id} has ended: it is {ending.status}")
         old = tx.runs.budgets([run_id]).get(run_id) or BudgetSpec()
         _check_raise(run_id, "usd", old.usd, dollar)
         _check_raise(run_id, "tokens", old.tokens, token)
         tx.runs.raise_budget(run_id, usd=dollar, tokens=token)
-        return ending.status, ending.error
+        return ending
 
-    state, error = engine.records.write(work)
-    if state is None:
+    ending = engine.records.write(work)
+    if ending is None:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
-    if state is RunState.PAUSED and (error or "").startswith(SPENT):
-        return resume(engine, run_id)
-    return state
+    return resume(engine, run_id) if _is_held(ending) else ending.status
 
 
 def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:
     """Resume a run as `resume` does; warn if it was paused by a budget that is still spent."""
     ending = engine.records.single(lambda tx: tx.runs.ending(run_id))
     state = resume(engine, run_id)
-    paused = ending is not None and ending.status is RunState.PAUSED
-    if ending is not None and paused and (ending.error or "").startswith(SPENT):
+    if ending is not None and _is_held(ending):
         logger.warning(
             "run %s was paused when its budget was spent, and is paused again at its next call of "
             "a model; to let it spend more: flowq runs raise-budget %s --usd AMOUNT",
@@ -210,6 +213,12 @@ def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:
             extra={"action": "resume", "run_id": str(run_id)},
         )
     return state
+
+
+def _is_held(ending: RunEnding) -> bool:
+    """Return whether a budget has paused a run."""
+    stop = ending.stop
+    return ending.status is RunState.PAUSED and stop is not None and stop.kind in BUDGET_STOPS
 
 
 def _check_raise(

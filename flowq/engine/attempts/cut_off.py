@@ -69,7 +69,7 @@ def _claim(engine: Engine, step_id: StepRunId, *, begun: bool) -> Claim | None:
 
 def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
-    outcome = outcome_of(step, error, {}, time.monotonic())
+    outcome = outcome_of(claim, step, error, {}, time.monotonic())
     delay = delay_after(engine, claim, step.retry, error)
     reach(FaultPoint.BEFORE_FAIL)
     if delay is not None:

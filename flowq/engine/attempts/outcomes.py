@@ -27,11 +27,13 @@ from flowq.core.errors import (
     ModelUnavailable,
     NotSerializable,
     StepError,
+    StepFailed,
     Unavailable,
     WouldBlock,
 )
+from flowq.core.ids import StepRunId, node_id
 from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
-from flowq.core.spec import StepSpec
+from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine.advance.advance import Advance, Progress, advance, call_ended, finish
 from flowq.engine.advance.passing import FAILURE, PassedOn
@@ -45,7 +47,7 @@ from flowq.engine.interrupts import Interrupt
 from flowq.engine.model.rows import Claim, Outcome, StepPlace
 from flowq.engine.ports import Transaction
 from flowq.engine.results.codecs.described import described
-from flowq.engine.runtime.causes import message_of, told, type_of
+from flowq.engine.runtime.causes import message_of, storable, told, type_of
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +137,7 @@ def failed(
     """Record a failed attempt: another one follows, or the step has failed."""
     reach(FaultPoint.BEFORE_FAIL)
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
-    outcome = outcome_of(step, error, inputs, started)
+    outcome = outcome_of(claim, step, error, inputs, started)
     delay = delay_after(engine, claim, step.retry, error)
     if delay is not None:
         if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
@@ -162,7 +164,7 @@ def failed(
 
 
 def outcome_of(
-    step: StepSpec, error: BaseException, inputs: Mapping[str, Any], started: float
+    claim: Claim, step: StepSpec, error: BaseException, inputs: Mapping[str, Any], started: float
 ) -> Outcome:
     """Return what the row of a failed attempt says."""
     if isinstance(error, PassedOn):
@@ -176,7 +178,19 @@ def outcome_of(
         error_type=type_of(error),
         error_message=message_of(error),
         metadata=described(metadata),
+        failed_step_id=_failed_call(claim, step, error),
     )
+
+
+def _failed_call(claim: Claim, step: StepSpec, error: BaseException) -> StepRunId | None:
+    """Return the call whose failure a program did not catch.
+
+    A program may raise such an error of its own making, too: then this may be no row at all.
+    """
+    if step.kind is not StepKind.PROGRAM or not isinstance(error, StepFailed):
+        return None
+    key = vars(error).get("step")
+    return node_id(claim.run_id, storable(key)) if isinstance(key, str) else None
 
 
 def _details(error: BaseException) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempoten
 from flowq.core.limits.slots import Limit
 from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
-from flowq.core.states import AttemptEnd, RunState
+from flowq.core.states import AttemptEnd, RunState, StopKind
 from flowq.engine.advance.passing import bind, refuse_failure
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.advance.unreadable import set_aside
@@ -225,7 +225,8 @@ def _after_error(
 
 def _parked(engine: Engine, claim: Claim, error: NondeterminismError, started: float) -> Ended:
     """Pause the run of a program that does not fit its record: with the old code it goes on."""
-    if pause(engine, claim.run_id, error.message) is not RunState.PAUSED:
+    state = pause(engine, claim.run_id, error.message, StopKind.CHANGED_CODE)
+    if state is not RunState.PAUSED:
         return failed(engine, claim, error, {}, started, joined=False)
     if not engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED)):
         raise lost(claim)

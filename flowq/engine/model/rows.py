@@ -14,8 +14,9 @@ from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.results import ResultRef
 from flowq.core.spec import CallSpec, FlowSpec, StepKind
-from flowq.core.states import DONE_STEP_STATES, RunState, StepState
+from flowq.core.states import DONE_STEP_STATES, RunState, StepState, StopKind
 from flowq.core.usage import Usage
+from flowq.engine.model.stops import StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class RunEnding:
     status: RunState
     has_open: bool  #: Some step has not ended.
     has_failed: bool  #: Some step has failed.
-    error: str | None  #: Why it was stopped, if that was for an error.
+    stop: StopReason | None  #: Why it is paused or was stopped.
     cancel_requested: bool
     continued: bool = False  #: It goes on as another run, which its parent waits for now.
 
@@ -178,6 +179,7 @@ class Outcome:
     error_type: str | None = None
     error_message: str | None = None
     metadata: Mapping[str, Any] | None = None
+    failed_step_id: StepRunId | None = None  #: Of a program: the call that has failed it.
     hit: CachedResult | None = None  #: Whose result it is, if it was taken from the cache.
 
 
@@ -214,6 +216,7 @@ class StepView:
     inputs: Any
     called: StepKind | None = None  #: Of a row that a program has called: what kind of call.
     unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
+    failed_step_id: StepRunId | None = None  #: Of a failed program: the call that has failed it.
     hits: int = 0  #: How many of its results were taken from the cache,
     saved_tokens: int = 0  #: and what they had cost when they were made.
     saved_cost: Decimal = Decimal(0)
@@ -254,6 +257,8 @@ class RunView:
     inputs: Any
     outputs: Any
     error: str | None
+    stop_kind: StopKind | None = None  #: Why it is paused or stopped; `error` says it in words.
+    failed_step_id: StepRunId | None = None  #: The node that has failed it, if one has.
     steps: tuple[StepView, ...] = ()
     budget: BudgetSpec | None = None
     continued_as: RunId | None = None  #: The run as which it went on.

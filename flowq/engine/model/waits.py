@@ -11,7 +11,7 @@ from typing import Any
 
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class OpenSteps:
     flow_name: str
     status: RunState
     error: str | None
+    stop_kind: StopKind | None
     steps: tuple[OpenStep, ...]
     limits: tuple[LimitWait, ...]
     cut: bool  #: There are more than were read.

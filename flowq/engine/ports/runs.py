@@ -15,6 +15,7 @@ from flowq.engine.model.rows import (
     RunEnding,
     RunView,
 )
+from flowq.engine.model.stops import StopReason
 
 
 class RunRows(Protocol):
@@ -83,8 +84,8 @@ class RunRows(Protocol):
     def raise_budget(self, run_id: RunId, *, usd: Decimal | None, tokens: int | None) -> None:
         """Let a run spend so much in all."""
 
-    def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
-        """→ `cancelling`: nothing new begins. Keeps the first error."""
+    def stop(self, run_id: RunId, reason: StopReason) -> bool:
+        """→ `cancelling`: nothing new begins. Of two stops the first one's reason is kept."""
 
     def ending(self, run_id: RunId) -> RunEnding | None:
         """What decides whether, and how, a run is at its end."""
@@ -96,7 +97,7 @@ class RunRows(Protocol):
         *,
         outputs: Any = None,
         outputs_of: str | None = None,
-        error: str | None = None,
+        reason: StopReason | None = None,
         if_clean: bool = False,
     ) -> bool:
         """Close a run with its totals, progress and time, in one statement.
@@ -106,8 +107,8 @@ class RunRows(Protocol):
             state: How it ended.
             outputs: What it returned, for people to read.
             outputs_of: Or the key of the step whose recorded outputs these are.
-            error: Why it failed; an error that is recorded already is kept.
-            if_clean: Only if all its steps have ended and none has failed.
+            reason: Why it failed; a reason that is recorded already is kept.
+            if_clean: Only if all its steps have ended and none has failed; there is no reason then.
 
         Returns:
             False when the run is closed already.
@@ -124,7 +125,7 @@ class RunRows(Protocol):
 
     # --- cancel ----------------------------------------------------------------------------------
 
-    def request_cancel(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+    def request_cancel(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
         """→ `cancelling`, because someone asked for it; also of a run that stops by itself.
 
         Returns:
@@ -139,7 +140,7 @@ class RunRows(Protocol):
 
     # --- pause -----------------------------------------------------------------------------------
 
-    def pause(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+    def pause(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
         """`running` → `paused`; returns the runs that this call has paused."""
 
     def resume(self, run_ids: Sequence[RunId]) -> list[RunId]:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from flowq.core.ids import BatchId, RunId, StepRunId
+from flowq.core.states import StopKind
 from flowq.engine.model.rows import Orphan, StepPlace
 from flowq.engine.model.sweeps import DeletedTree, Lapsed, RunSlice, Unclaimed
 
@@ -52,8 +53,8 @@ class Sweeps(Protocol):
     def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
         """Batches that have ended without anyone going on."""
 
-    def paused(self, reason: str, *, after: RunId, limit: int) -> list[RunId]:
-        """Paused runs whose reason is LIKE a pattern, by id."""
+    def paused(self, kind: StopKind, *, after: RunId, limit: int) -> list[RunId]:
+        """Runs that were paused for a reason of a kind, by id."""
 
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:
         """Runs that nobody has stopped although their deadline has passed, with their deadlines."""

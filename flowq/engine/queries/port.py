@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
@@ -129,13 +129,15 @@ class RunPages(Protocol):
     ) -> list[ItemView]:
         """Some items of a map, by index: those after one, or the last before one."""
 
-    def failures(self, run_id: RunId, *, limit: int, key: str | None = None) -> list[FailedStep]:
+    def failures(
+        self, run_id: RunId, *, limit: int, step: StepRunId | None = None
+    ) -> list[FailedStep]:
         """What has failed, the first failure first; items stand for their map.
 
         Args:
             run_id: The run.
             limit: How many at most.
-            key: Only the step of this key.
+            step: Only this node, or the items of this map.
         """
 
     def step_costs(self, run_id: RunId, *, limit: int, by_name: bool = False) -> list[StepCost]:

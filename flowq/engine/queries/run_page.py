@@ -103,6 +103,7 @@ class FailedStep:
     traceback: str | None
     item: Any  #: Of an item of a map: what it was given.
     causes: Any = None  #: What caused its error, see `engine.runtime.causes`.
+    failed_step_id: StepRunId | None = None  #: Of a program: the call that has failed it.
 
     @property
     def label(self) -> str:

@@ -15,7 +15,7 @@ The last of them closes the run as cancelled. A run that had ended before stays 
 
 from flowq.core.errors import RunNotFound, RunUnreadable
 from flowq.core.ids import RunId
-from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StopKind
 from flowq.engine.advance.advance import finish
 from flowq.engine.advance.child_runs import SHIELD, cancel_orphans
 from flowq.engine.advance.dispatch import program_batch, send
@@ -23,6 +23,7 @@ from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
 #: What is recorded when no reason is given.
@@ -46,13 +47,12 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
         RunNotFound: there is no such run.
         DatabaseUnavailable: it could not be recorded, or not be read back.
     """
-    text = storable_reason(reason)
-
+    asked = StopReason(StopKind.USER, storable_reason(reason))
     shielded: list[StepPlace] = []
 
     def ask(tx: Transaction) -> RunState | None:
         shielded.clear()
-        if tx.runs.request_cancel([run_id], text):
+        if tx.runs.request_cancel([run_id], asked):
             program = tx.steps.shield(run_id, SHIELD, engine.policies.resend_after)
             shielded.extend([program] if program is not None else [])
             tx.steps.cancel_open(run_id)

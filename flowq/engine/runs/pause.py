@@ -21,13 +21,14 @@ from typing import Final
 
 from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable
 from flowq.core.ids import RunId, batch_of_run
-from flowq.core.states import RunState
+from flowq.core.states import RunState, StopKind
 from flowq.engine.advance.advance import run_ready
 from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.cancel import storable_reason
 
@@ -37,13 +38,16 @@ logger = logging.getLogger(__name__)
 _GO_ON_HERE: Final = 100
 
 
-def pause(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState:
+def pause(
+    engine: Engine, run_id: RunId, reason: str | None = None, kind: StopKind = StopKind.USER
+) -> RunState:
     """Pause a run with its child runs; may be called at any time, by anyone, twice at once.
 
     Args:
         engine: The engine.
         run_id: The run.
         reason: Who pauses it and why, for people; of two pauses the first one's is kept.
+        kind: What pauses it; only this decides what resumes it.
 
     Returns:
         The state of the run now: `paused`, or another one if it was stopping or had ended before.
@@ -55,11 +59,12 @@ def pause(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState:
     text = storable_reason(reason)
 
     def work(tx: Transaction) -> tuple[list[RunId], RunState | None]:
-        paused = level = tx.runs.pause([run_id], text)
+        paused = level = tx.runs.pause([run_id], StopReason(kind, text))
         while level:
             children = tx.runs.children(level, RunState.RUNNING)
             because = storable_reason(f"with run {run_id}: {text}")
-            level = tx.runs.pause(children, because) if children else []
+            with_it = StopReason(StopKind.PARENT, because)
+            level = tx.runs.pause(children, with_it) if children else []
             paused = [*paused, *level]
         if paused:
             tx.steps.park(paused)

@@ -1,7 +1,7 @@
 """Runs that were paused by the budget of a month go on in the next.
 
 One sweeper at a time looks whether the month has changed. The first that finds a new one resumes
-all runs whose reason says that a month had no room; each call of a model asks its budgets again, so
+all runs that were paused since a month had no room; each call of a model asks its budgets again, so
 a run whose new month is spent as well is simply paused anew. Runs that were paused for any other
 reason stay as they are. How far it has come is the duty's position: the month, and while it is not
 done the last run.
@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from flowq.core.ids import FIRST_ID, RunId
-from flowq.core.limits.budgets import SPENT_IN_MONTH
+from flowq.core.states import StopKind
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.pause import resume
@@ -58,4 +58,4 @@ def resume_in_new_month(engine: Engine) -> int:
 
 
 def _paused(tx: Transaction, *, after: RunId) -> list[RunId]:
-    return tx.sweeps.paused(SPENT_IN_MONTH, after=after, limit=_MOST)
+    return tx.sweeps.paused(StopKind.BUDGET_MONTH, after=after, limit=_MOST)

@@ -29,6 +29,7 @@ from flowq.core.ids import (
     RunId,
     batch_of_run,
 )
+from flowq.core.states import StopKind
 from flowq.engine.advance.child_runs import SHIELD, stop_orphans
 from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.advance.unreadable import set_aside
@@ -37,6 +38,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Batch, StepPlace
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.signals import deliver
 from flowq.engine.sweeper.months import resume_in_new_month
@@ -175,19 +177,20 @@ def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
     overdue = engine.records.single(lambda tx: tx.sweeps.overdue(limit=_LIMIT))
     for run_id, deadline in overdue:
         error = f"deadline passed: it was {deadline.isoformat(timespec='seconds')}"
-
-        def stop(tx: Transaction, run_id: RunId = run_id, error: str = error) -> bool:
-            if not tx.runs.stop(run_id, error=error):
-                return False
-            tx.steps.shield(run_id, SHIELD, timedelta(0))
-            return tx.steps.cancel_open(run_id) >= 0
-
-        if engine.records.write(stop):
+        reason = StopReason(StopKind.DEADLINE, error)
+        if engine.records.write(partial(_stop, run_id=run_id, reason=reason)):
             stopped += 1
             extra = {"action": "deadline", "run_id": str(run_id)}
             logger.warning("run %s is stopped: %s", run_id, error, extra=extra)
             ended.append(batch_of_run(run_id))
     return stopped
+
+
+def _stop(tx: Transaction, run_id: RunId, reason: StopReason) -> bool:
+    if not tx.runs.stop(run_id, reason):
+        return False
+    tx.steps.shield(run_id, SHIELD, timedelta(0))
+    return tx.steps.cancel_open(run_id) >= 0
 
 
 def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:

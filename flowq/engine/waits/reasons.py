@@ -12,9 +12,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from flowq.core.ids import RunId
-from flowq.core.limits.budgets import SPENT
 from flowq.core.spec import StepKind
-from flowq.core.states import RunState, StepState
+from flowq.core.states import BUDGET_STOPS, RunState, StepState
 from flowq.engine.model.waits import LimitWait, OpenStep, OpenSteps, StandingSteps
 from flowq.engine.ports import Worker
 
@@ -168,7 +167,7 @@ def _why(
 
 def _paused(rows: OpenSteps, run_id: RunId) -> Waiting:
     said = rows.error or "no reason was recorded"
-    if said.startswith(SPENT):
+    if rows.stop_kind in BUDGET_STOPS:
         hint = f"flowq runs raise-budget {run_id} --usd … | --tokens …"
         return Waiting(Reason.BUDGET, f"is paused: {said}", hint=hint)
     return Waiting(Reason.PAUSED, f"is paused: {said}", hint=f"flowq runs resume {run_id}")

@@ -14,6 +14,8 @@ import pytest
 from sqlalchemy import make_url
 
 from flowq.adapters.embedded import EmbeddedValkey
+from flowq.core.states import StopKind
+from flowq.engine.model.stops import StopReason
 from tests.acceptance.apps import worker_flows as flows
 from tests.tools.cluster import Cluster, cluster_on
 from tests.tools.flowers import Client, code, flower
@@ -187,7 +189,8 @@ def test_list_is_told_of_new_runs_and_of_their_ends(cluster: Cluster, tmp_path: 
         with Client(f"{url}/flows/live").listening() as page:
             run_id = cluster.submit(flows.holding, folder=str(tmp_path))
             wait_until(lambda: page.run(run_id).get("status") == "running", what="it is there")
-            cluster.engine.records.single(lambda tx: tx.runs.pause([run_id], "wait"))
+            why = StopReason(StopKind.USER, "wait")
+            cluster.engine.records.single(lambda tx: tx.runs.pause([run_id], why))
             wait_until(lambda: page.run(run_id).get("status") == "paused", what="it is paused")
             with Client(f"{url}/flows/{run_id}/live").listening() as own:
                 own.until("run", status="paused")

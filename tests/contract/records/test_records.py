@@ -35,7 +35,7 @@ from flowq.core.ids import (
 )
 from flowq.core.results import NO_RESULT, Place, ResultRef, row_key
 from flowq.core.spec import FlowSpec, StepSpec
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
 from flowq.engine.model.rows import (
@@ -48,6 +48,7 @@ from flowq.engine.model.rows import (
     RunEnding,
     StepPlace,
 )
+from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import Lapsed, RunSlice, Unclaimed
 
 LEASE = timedelta(seconds=30)
@@ -114,6 +115,10 @@ def row(records: SqlRecords, step_id: UUID) -> FlowStepRun:
     found = records.single(lambda tx: tx.steps.by_id(step_id))
     assert found is not None
     return found
+
+
+def because(text: str, kind: StopKind = StopKind.USER) -> StopReason:
+    return StopReason(kind, text)
 
 
 def ending(records: SqlRecords, run_id: RunId) -> RunEnding:
@@ -212,7 +217,8 @@ def test_run_closes_once_with_its_totals(records: SqlRecords) -> None:
         assert records.single(lambda tx: tx.steps.complete(one, done, advanced=True))
 
     assert records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs={"a": [1]}))
-    assert not records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, error="late"))
+    late = because("late")
+    assert not records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, reason=late))
 
     run = records.single(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
@@ -227,14 +233,17 @@ def test_run_closes_once_with_its_totals(records: SqlRecords) -> None:
 def test_stopped_run_keeps_its_first_error(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a"))
 
-    assert records.single(lambda tx: tx.runs.stop(run_id, error="first"))
-    assert not records.single(lambda tx: tx.runs.stop(run_id, error="second"))
+    first = StopReason(StopKind.FAILED, "first\0", node_id(run_id, "a"))
+    third = because("third", StopKind.DEADLINE)
+    assert records.single(lambda tx: tx.runs.stop(run_id, first))
+    assert not records.single(lambda tx: tx.runs.stop(run_id, because("second")))
     assert not records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
-    assert records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, error="third"))
+    assert records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, reason=third))
 
     run = records.single(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
-    assert (run.status, run.error_message) == ("failed", "first")
+    assert (run.status, run.error_message) == ("failed", "first\N{SYMBOL FOR NULL}")
+    assert (run.stop_kind, run.failed_step_id) == ("failed", node_id(run_id, "a"))
 
 
 def test_run_without_steps_is_wholly_done(records: SqlRecords) -> None:
@@ -364,7 +373,7 @@ def test_of_many_claims_at_once_one_wins(records: SqlRecords) -> None:
 def test_claim_is_refused_while_a_step_is_pending_or_its_run_stopped(records: SqlRecords) -> None:
     pending = insert(records, new_run("a"))
     stopped = insert(records, new_run("a", queued=True))
-    records.single(lambda tx: tx.runs.stop(stopped))
+    records.single(lambda tx: tx.runs.stop(stopped, because("it broke")))
 
     assert claim(records, node_id(pending, "a")) is None
     assert claim(records, node_id(stopped, "a")) is None
@@ -851,10 +860,10 @@ def test_runs_that_only_an_advance_can_move_are_stalled(records: SqlRecords) -> 
     ended = insert(records, new_run("a"))
     records.write(lambda tx: tx.steps.settle(ended, ["a"], StepState.SKIPPED))
     stopping = insert(records, new_run("a", queued=True))
-    records.single(lambda tx: tx.runs.stop(stopping))
+    records.single(lambda tx: tx.runs.stop(stopping, because("it broke")))
     held = insert(records, new_run("a", queued=True))
     claimed(records, held)
-    records.single(lambda tx: tx.runs.stop(held))
+    records.single(lambda tx: tx.runs.stop(held, because("it broke")))
 
     found = records.single(lambda tx: tx.sweeps.stalled(within=ALL, grace=-LATER, limit=10))
 
@@ -1028,13 +1037,13 @@ def test_url_that_names_no_database_is_an_error_without_its_password(url: str) -
 def test_run_is_asked_to_cancel_once_and_the_first_reason_is_kept(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     failing = insert(records, new_run("a", queued=True))
-    records.single(lambda tx: tx.runs.stop(failing, error="it broke"))
+    records.single(lambda tx: tx.runs.stop(failing, because("it broke")))
     ended = insert(records, new_run("a", queued=True))
     records.single(lambda tx: tx.runs.close(ended, RunState.COMPLETED))
 
     def ask(reason: str) -> set[RunId]:
         runs = [run_id, failing, ended]
-        return set(records.write(lambda tx: tx.runs.request_cancel(runs, reason)))
+        return set(records.write(lambda tx: tx.runs.request_cancel(runs, because(reason))))
 
     assert ask("first") == {run_id, failing}, "also one that stops by itself, but none that ended"
     assert ask("second") == set()
@@ -1057,7 +1066,7 @@ def test_attempts_of_a_cancelled_run_are_told(records: SqlRecords) -> None:
     tokens = [mine.token, ended.token, yours.token]
     assert records.single(lambda tx: tx.steps.cancel_asked(tokens)) == set()
 
-    records.write(lambda tx: tx.runs.request_cancel([cancelled], "why"))
+    records.write(lambda tx: tx.runs.request_cancel([cancelled], because("why")))
     records.single(lambda tx: tx.steps.complete(ended, stored(ended, b"1"), advanced=True))
 
     assert records.single(lambda tx: tx.steps.cancel_asked(tokens)) == {mine.token}
@@ -1073,7 +1082,7 @@ def test_attempt_is_cancelled_by_its_lease_and_only_in_a_run_that_stops(
     spend(records, mine, 5, Decimal("0.5"))
     used = stored(mine, b"1")
     assert not records.single(lambda tx: tx.steps.cancel(mine, used)), "the run goes on"
-    records.write(lambda tx: tx.runs.request_cancel([run_id], "why"))
+    records.write(lambda tx: tx.runs.request_cancel([run_id], because("why")))
     stranger = replace(mine, token=token())
 
     assert not records.single(lambda tx: tx.steps.cancel(stranger, used))
@@ -1104,7 +1113,7 @@ def test_child_run_is_an_orphan_once_its_step_has_ended(records: SqlRecords) -> 
     found = records.single(lambda tx: tx.runs.orphans([run_id]))
     assert found == [Orphan(child, "a", run_id, StepState.FAILED)]
     assert found == records.single(lambda tx: tx.sweeps.orphans(within=ALL, limit=10))
-    records.write(lambda tx: tx.runs.request_cancel([child], "why"))
+    records.write(lambda tx: tx.runs.request_cancel([child], because("why")))
     assert records.single(lambda tx: tx.runs.orphans([run_id])) == []
     assert records.single(lambda tx: tx.sweeps.orphans(within=ALL, limit=10)) == []
 
@@ -1122,7 +1131,7 @@ def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords)
         order.append("looked")
 
     def ask(tx: Any) -> None:
-        assert tx.runs.request_cancel([run_id], "why") == [run_id]
+        assert tx.runs.request_cancel([run_id], because("why")) == [run_id]
         order.append("asked")
 
     asking: list[Any] = []
@@ -1189,22 +1198,22 @@ def test_hit_says_whose_result_it_is_and_what_it_saved(records: SqlRecords) -> N
 def test_paused_run_has_no_step_to_claim(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
 
-    assert records.write(lambda tx: tx.runs.pause([run_id], "why")) == [run_id]
-    assert records.write(lambda tx: tx.runs.pause([run_id], "again")) == []
+    assert records.write(lambda tx: tx.runs.pause([run_id], because("why"))) == [run_id]
+    assert records.write(lambda tx: tx.runs.pause([run_id], because("again"))) == []
 
     assert claim(records, node_id(run_id, "a")) is None
     assert records.single(lambda tx: tx.runs.status(run_id)) is RunState.PAUSED
-    assert ending(records, run_id).error == "why"
+    assert ending(records, run_id).stop == because("why")
     assert records.write(lambda tx: tx.runs.resume([run_id])) == [run_id]
     assert records.write(lambda tx: tx.runs.resume([run_id])) == []
-    assert ending(records, run_id).error is None
+    assert ending(records, run_id).stop is None
     assert claim(records, node_id(run_id, "a")) is not None
 
 
 def test_parked_step_is_out_of_the_sweepers_sight(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     other = insert(records, new_run("a", queued=True))
-    records.write(lambda tx: tx.runs.pause([run_id], "why"))
+    records.write(lambda tx: tx.runs.pause([run_id], because("why")))
 
     assert records.write(lambda tx: tx.steps.park([run_id])) == 2
 
@@ -1219,7 +1228,7 @@ def test_parked_step_is_out_of_the_sweepers_sight(records: SqlRecords) -> None:
 def test_overdue_step_of_a_paused_run_is_parked_and_not_sent(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     other = insert(records, new_run("a", queued=True))
-    records.write(lambda tx: tx.runs.pause([run_id], "why"))
+    records.write(lambda tx: tx.runs.pause([run_id], because("why")))
     late(records, "wake_at")
     found = records.single(lambda tx: tx.sweeps.unclaimed(limit=10))
     assert len(found) == 2
@@ -1242,15 +1251,44 @@ def test_child_runs_are_those_that_a_step_waits_for(records: SqlRecords) -> None
 
     assert records.single(lambda tx: tx.runs.children([run_id], RunState.RUNNING)) == [child]
     assert records.single(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == []
-    records.write(lambda tx: tx.runs.pause([child], "why"))
+    records.write(lambda tx: tx.runs.pause([child], because("why")))
     assert records.single(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == [child]
+
+
+@pytest.mark.parametrize("kind", list(StopKind))
+def test_reason_is_kept_and_cleared_as_one(records: SqlRecords, kind: StopKind) -> None:
+    """A pause, a stop, a cancel or a close: text, kind and step tell of the same moment."""
+    run_id = insert(records, new_run("a", queued=True))
+    step = node_id(run_id, "a") if kind is StopKind.FAILED else None
+    reason, end = StopReason(kind, "why", step), because("an end")
+
+    def stored() -> tuple[str | None, StopKind | None, Any]:
+        view = records.single(lambda tx: tx.runs.head(run_id))
+        assert view is not None
+        return view.error, view.stop_kind, view.failed_step_id
+
+    def paused() -> list[RunId]:
+        before = RunId(UUID(int=run_id.int - 1))
+        return records.single(lambda tx: tx.sweeps.paused(kind, after=before, limit=1))
+
+    records.write(lambda tx: tx.runs.pause([run_id], reason))
+    assert (stored(), paused()) == (("why", kind, step), [run_id])
+    records.write(lambda tx: tx.runs.resume([run_id]))
+    assert (stored(), paused()) == ((None, None, None), [])
+
+    assert records.single(lambda tx: tx.runs.stop(run_id, reason))
+    records.write(lambda tx: tx.runs.request_cancel([run_id], because("a cancel")))
+    assert stored() == ("why", kind, step)  # it was failing already
+    assert records.single(lambda tx: tx.runs.close(run_id, RunState.CANCELLED, reason=end))
+    assert stored() == ("why", kind, step)
+    assert ending(records, run_id).stop == reason
 
 
 def test_reason_of_a_pause_gives_way_to_that_of_a_cancel(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
-    records.write(lambda tx: tx.runs.pause([run_id], "a pause"))
+    records.write(lambda tx: tx.runs.pause([run_id], because("a pause")))
 
-    records.write(lambda tx: tx.runs.request_cancel([run_id], "a cancel"))
+    records.write(lambda tx: tx.runs.request_cancel([run_id], because("a cancel")))
 
     ended = ending(records, run_id)
-    assert (ended.status, ended.error) == (RunState.CANCELLING, "a cancel")
+    assert (ended.status, ended.stop) == (RunState.CANCELLING, because("a cancel"))

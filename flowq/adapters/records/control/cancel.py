@@ -17,12 +17,12 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
-    func,
     literal_column,
     select,
     update,
 )
 
+from flowq.adapters.records.control.stops import stop_parameters, stop_unless
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS, USED, Repository
 from flowq.adapters.records.sql.types import DbNow
@@ -35,10 +35,12 @@ from flowq.core.states import (
     step_sources,
 )
 from flowq.engine.model.rows import Claim, Orphan, Outcome
+from flowq.engine.model.stops import StopReason
 
 _R, _C = RUNS.c, STEPS.c
 _OPEN_RUN = _R.status.not_in(tuple(TERMINAL_RUN_STATES))
 _ASKED = _R.cancel_requested_at.is_not(None)
+_STOPPED = _R.error_message.is_not(None)
 
 _REQUEST = (
     update(RUNS)
@@ -46,11 +48,9 @@ _REQUEST = (
     .values(
         status=RunState.CANCELLING,
         cancel_requested_at=DbNow(),
-        # Of a run that was failing already, the failure is the reason.
-        error_message=case(
-            (_R.status == RunState.PAUSED, bindparam("p_reason")),  # what is there is why it paused
-            else_=func.coalesce(_R.error_message, bindparam("p_reason")),
-        ),
+        # Of a run that was failing already the failure is the reason; what a paused one has is why
+        # it paused.
+        **stop_unless(and_(_STOPPED, _R.status != RunState.PAUSED)),
     )
     .returning(_R.id)
 )
@@ -107,9 +107,9 @@ _CANCEL_ATTEMPT: Final = (
 class RunCancels(Repository):
     """The part of `FlowRunRepo` that cancels."""
 
-    def request_cancel(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+    def request_cancel(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
         """→ `cancelling`, asked for by someone; returns the open runs that this call has asked."""
-        rows = self._run_parts(_REQUEST, {"p_reason": reason}, run_ids)
+        rows = self._run_parts(_REQUEST, stop_parameters(reason), run_ids)
         return [RunId(row[0]) for row in rows]
 
     def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:

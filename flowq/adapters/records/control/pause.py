@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from sqlalchemy import Float, and_, bindparam, case, exists, select, update
 
+from flowq.adapters.records.control.stops import NO_STOP, STOP, stop_parameters
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState, run_sources
 from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.stops import StopReason
 
 _R, _C = RUNS.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)
@@ -31,13 +33,13 @@ IS_PAUSED: Final = exists().where(_R.id == _C.flow_run_id, _R.status == RunState
 _PAUSE = (
     update(RUNS)
     .where(_R.id.in_(_KEYS), _R.status.in_(tuple(run_sources(RunState.PAUSED))))
-    .values(status=RunState.PAUSED, error_message=bindparam("p_reason"))
+    .values(status=RunState.PAUSED, **STOP)
     .returning(_R.id)
 )
 _RESUME = (
     update(RUNS)
     .where(_R.id.in_(_KEYS), _R.status == RunState.PAUSED)
-    .values(status=RunState.RUNNING, error_message=None)
+    .values(status=RunState.RUNNING, **NO_STOP)
     .returning(_R.id)
 )
 _CHILDREN = (
@@ -72,9 +74,10 @@ def unless_paused(wake_at: Any) -> Any:
 class RunPauses(Repository):
     """The part of `FlowRunRepo` that pauses."""
 
-    def pause(self, run_ids: Sequence[RunId], reason: str) -> list[RunId]:
+    def pause(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
         """`running` → `paused`; returns the runs that this call has paused."""
-        return [RunId(row[0]) for row in self._run_parts(_PAUSE, {"p_reason": reason}, run_ids)]
+        rows = self._run_parts(_PAUSE, stop_parameters(reason), run_ids)
+        return [RunId(row[0]) for row in rows]
 
     def resume(self, run_ids: Sequence[RunId]) -> list[RunId]:
         """`paused` → `running`; returns the runs that this call has resumed."""

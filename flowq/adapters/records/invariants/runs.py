@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, false, func, or_, select
 
 from flowq.adapters.records.invariants.base import (
     CALLED,
@@ -23,7 +23,7 @@ from flowq.adapters.records.invariants.base import (
 from flowq.adapters.records.sql.repository import RUNS, STEPS
 from flowq.adapters.records.sql.types import json_text
 from flowq.core.spec import StepKind
-from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState, StopKind
 
 _K = RUNS.alias("child").c
 
@@ -137,6 +137,29 @@ _OUTCOME = [
     ),
 ]
 
+_failed_step = STEPS.alias("failed_step").c
+_STOP = runs(
+    or_(
+        R.stop_kind.is_(None) != R.error_message.is_(None),
+        func.coalesce(R.stop_kind == StopKind.FAILED, false()) != R.failed_step_id.is_not(None),
+        and_(
+            R.failed_step_id.is_not(None),
+            ~exists().where(
+                _failed_step.id == R.failed_step_id,
+                _failed_step.flow_run_id == R.id,
+                _failed_step.map_index.is_(None),
+                _failed_step.status == StepState.FAILED,
+            ),
+        ),
+    ),
+    "stop_kind is ",
+    R.stop_kind,
+    ", failed_step_id is ",
+    R.failed_step_id,
+    ", error_message is ",
+    R.error_message,
+)
+
 _OPEN_CHILD = exists().where(
     _K.parent_step_run_id == S.id, _K.status.not_in(tuple(TERMINAL_RUN_STATES))
 )
@@ -181,6 +204,12 @@ RUN_CHECKS: Final = (
         "run outcome",
         "A failed run has an error; a completed one has none, and no cancelled step.",
         _OUTCOME,
+    ),
+    Check(
+        "run stop",
+        "Why a run is paused or has stopped has a text and a kind; exactly the kind `failed` names "
+        "a node of the run, which has failed.",
+        [_STOP],
     ),
     Check(
         "child run",

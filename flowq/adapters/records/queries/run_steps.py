@@ -27,6 +27,7 @@ from flowq.engine.model.rows import StepMark, StepView
 from flowq.engine.queries.run_page import FailedStep, ItemView, StepCost
 
 _C, _Q = STEPS.c, REQUESTS.c
+_node: Final = STEPS.alias("node")
 _IS_NODE: Final = _C.map_index.is_(None)
 COST: Final = total_cost(_C.cost_estimate).label("cost")
 SAVED_COST: Final = total_cost(_C.saved_cost)
@@ -61,6 +62,7 @@ _FAILED: Final = (
     json_text(_C.step_metadata, "traceback"),
     _C.step_metadata["item"],
     _C.step_metadata["causes"],
+    _C.failed_step_id,
 )
 
 
@@ -111,14 +113,17 @@ class RunStepReads(Repository):
         rows = self._between(query, _C.map_index, after, before, limit)
         return [ItemView(StepRunId(row[0]), row[1], StepState(row[2]), *row[3:]) for row in rows]
 
-    def failures(self, run_id: RunId, *, limit: int, key: str | None = None) -> list[FailedStep]:
+    def failures(
+        self, run_id: RunId, *, limit: int, step: StepRunId | None = None
+    ) -> list[FailedStep]:
         """Return what has failed, the first failure first; items stand for their map."""
         query = select(*_FAILED).where(
             _C.flow_run_id == run_id,
             _C.status == StepState.FAILED,
             or_(_C.map_index.is_not(None), _C.map_size.is_(None)),
         )
-        if key is not None:
+        if step is not None:
+            key = select(_node.c.step_key).where(_node.c.id == step).scalar_subquery()
             query = query.where(_C.step_key == key)
         query = query.order_by(_C.completed_at, _C.step_order, _C.map_index).limit(limit)
         return [FailedStep(StepRunId(row[0]), *row[1:]) for row in self._run(query)]

@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from flowq.adapters.records.control.cancel import RunCancels
 from flowq.adapters.records.control.pause import RunPauses
+from flowq.adapters.records.control.stops import STOP, stop_of_row, stop_parameters, stop_unless
 from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.runs.insert import RunInserts
 from flowq.adapters.records.runs.views import budget_of_row, head, listed, view
@@ -46,6 +47,7 @@ from flowq.core.states import (
     run_sources,
 )
 from flowq.engine.model.rows import Definition, RunEnding, RunView
+from flowq.engine.model.stops import StopReason
 
 _DIGITS = 32
 
@@ -81,9 +83,11 @@ _ENDING = Prepared(
         RUNS.c.status,
         _HAS_OPEN,
         _HAS_FAILED,
-        RUNS.c.error_message,
         RUNS.c.cancel_requested_at,
         RUNS.c.continued_as,
+        RUNS.c.error_message,
+        RUNS.c.stop_kind,
+        RUNS.c.failed_step_id,
     ).where(_THIS)
 )
 
@@ -133,14 +137,13 @@ _CLOSED = (
     .values(
         status=bindparam("p_state"),
         outputs=func.coalesce(_RECORDED, bindparam("p_outputs", type_=RUNS.c.outputs.type)),
-        error_message=func.coalesce(RUNS.c.error_message, bindparam("p_error")),
         current_step=None,
         completed_at=DbNow(),
         execution_time_ms=ElapsedMs(RUNS.c.started_at),
         **_TOTALS,
     )
 )
-_CLOSE = Prepared(_CLOSED)
+_CLOSE = Prepared(_CLOSED.values(stop_unless(RUNS.c.error_message.is_not(None))))
 _CLOSE_IF_CLEAN = Prepared(
     _CLOSED.where(
         RUNS.c.status == RunState.RUNNING,
@@ -148,6 +151,11 @@ _CLOSE_IF_CLEAN = Prepared(
         ~_HAS_OPEN,
         ~_HAS_FAILED,
     )
+)
+_STOP = Prepared(
+    update(RUNS)
+    .where(_THIS, RUNS.c.status.in_(tuple(run_sources(RunState.CANCELLING))))
+    .values(status=RunState.CANCELLING, **STOP)
 )
 _CURRENT = (
     select(_S.step_key)
@@ -300,20 +308,18 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         given = {name: value for name, value in values.items() if value is not None}
         self._run(update(RUNS).where(RUNS.c.id == run_id).values(**given))
 
-    def stop(self, run_id: RunId, *, error: str | None = None) -> bool:
-        """→ `cancelling`: nothing new begins. Keeps the first error."""
-        values: dict[str, Any] = {"error_message": error} if error else {}
-        return self._change(
-            run_id, RunState.CANCELLING, tuple(run_sources(RunState.CANCELLING)), **values
-        )
+    def stop(self, run_id: RunId, reason: StopReason) -> bool:
+        """→ `cancelling`: nothing new begins. Of two stops the first one's reason is kept."""
+        return self._changes(_STOP, {"p_run": run_id, **stop_parameters(reason)})
 
     def ending(self, run_id: RunId) -> RunEnding | None:
         """Return what decides whether, and how, a run is at its end."""
         row = self._run(_ENDING, {"p_run": run_id}).first()
         if row is None:
             return None
-        asked, continued = row[4] is not None, row[5] is not None
-        return RunEnding(RunState(row[0]), row[1], row[2], row[3], asked, continued)
+        asked, continued = row[3] is not None, row[4] is not None
+        stop = stop_of_row(*row[5:8])
+        return RunEnding(RunState(row[0]), row[1], row[2], stop, asked, continued)
 
     def close(
         self,
@@ -322,21 +328,16 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         *,
         outputs: Any = None,
         outputs_of: str | None = None,
-        error: str | None = None,
+        reason: StopReason | None = None,
         if_clean: bool = False,
     ) -> bool:
         """Close a run with its totals, progress and time, in one statement."""
         given = {"p_run": run_id, "p_state": state, "p_sources": list(run_sources(state))}
-        given |= {"p_outputs": outputs, "p_key": outputs_of, "p_error": error}
-        return self._changes(_CLOSE_IF_CLEAN if if_clean else _CLOSE, given)
+        given |= {"p_outputs": outputs, "p_key": outputs_of}
+        if if_clean:
+            return self._changes(_CLOSE_IF_CLEAN, given)
+        return self._changes(_CLOSE, given | stop_parameters(reason))
 
     def roll_up(self, run_id: RunId) -> bool:
         """Write progress and totals of a run that is going on, as its rows stand now."""
         return self._changes(_ROLL_UP, {"p_run": run_id})
-
-    def _change(
-        self, run_id: RunId, to: RunState, sources: tuple[RunState, ...], **values: Any
-    ) -> bool:
-        query = update(RUNS).where(RUNS.c.id == run_id, RUNS.c.status.in_(sources))
-        result = self._run(query.values(status=to, **values))
-        return bool(result.rowcount)

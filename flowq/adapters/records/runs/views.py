@@ -10,9 +10,9 @@ from flowq.adapters.records.sql.reading import shown_kind
 from flowq.adapters.records.sql.repository import FIRST_STARTED, RUNS, STEPS
 from flowq.adapters.records.sql.tables import FlowRun
 from flowq.adapters.records.sql.types import json_text
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, StepRunId
 from flowq.core.limits.budgets import BudgetAction, BudgetSpec
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.rows import RunView, StepView
 
 _C = STEPS.c
@@ -57,6 +57,8 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
         inputs=row.inputs,
         outputs=row.outputs,
         error=row.error_message,
+        stop_kind=StopKind(row.stop_kind) if row.stop_kind else None,
+        failed_step_id=StepRunId(row.failed_step_id) if row.failed_step_id else None,
         steps=steps,
         continued_as=row.continued_as,
         budget=budget_of_row(row.budget_usd, row.budget_tokens, row.budget_action),
@@ -125,6 +127,7 @@ STEP_COLUMNS = (
     _C.worker,
     _C.error_type,
     _C.error_message,
+    _C.failed_step_id,
     _C.spec.is_not(None).label("is_called"),
     json_text(_C.spec, "kind").label("kind"),
     _C.cached_from,
@@ -160,6 +163,7 @@ def step_view(
         worker=row.worker,
         error_type=row.error_type,
         error_message=row.error_message,
+        failed_step_id=StepRunId(row.failed_step_id) if row.failed_step_id else None,
         metadata=metadata or {},
         inputs=inputs,
         called=shown_kind(row.kind) if row.is_called else None,

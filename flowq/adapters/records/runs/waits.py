@@ -12,7 +12,7 @@ from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import RunId
 from flowq.core.references import LITERAL
 from flowq.core.spec import StepKind
-from flowq.core.states import OPEN_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState
+from flowq.core.states import OPEN_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState, StopKind
 from flowq.engine.model.waits import (
     Holder,
     LimitWait,
@@ -55,7 +55,8 @@ class WaitReads(Repository):
 
     def open_steps(self, run_id: RunId) -> OpenSteps | None:
         """Return the open steps of a run; None when there is no such run."""
-        head = select(_NOW, _R.flow_name, _R.status, _R.error_message).where(_R.id == run_id)
+        columns = (_NOW, _R.flow_name, _R.status, _R.error_message, _R.stop_kind)
+        head = select(*columns).where(_R.id == run_id)
         run = self._run(head).first()
         if run is None:
             return None
@@ -65,6 +66,7 @@ class WaitReads(Repository):
             run[1],
             RunState(run[2]),
             run[3],
+            StopKind(run[4]) if run[4] else None,
             (*nodes[:_MOST], *items),
             self._limits(run_id),
             cut=len(nodes) > _MOST,

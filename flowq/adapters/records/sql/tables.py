@@ -35,7 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from flowq.adapters.records.sql.types import LARGE, Money, UtcDateTime
 
 #: The Alembic revision that these models describe; a test holds it against the scripts.
-REVISION = "0011"
+REVISION = "0012"
 #: Of flowq's own name, since the tables may lie in a database with migrations of its own.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -95,6 +95,9 @@ class FlowRun(Base):
     outputs: Mapped[Any | None]
     flow_metadata: Mapped[Any | None]
     error_message: Mapped[str | None] = mapped_column(Text)
+    # What `error_message` tells people, for programs: see `StopKind`.
+    stop_kind: Mapped[str | None] = mapped_column(String(20))
+    failed_step_id: Mapped[UUID | None]
 
     spec: Mapped[Any]
     parent_step_run_id: Mapped[UUID | None]
@@ -179,6 +182,8 @@ class FlowStepRun(Base):
     worker: Mapped[str | None] = mapped_column(String(200))
     result: Mapped[Any | None]
     error_type: Mapped[str | None] = mapped_column(String(200))
+    # Of a failed program: the call whose failure it did not catch.
+    failed_step_id: Mapped[UUID | None]
     spec: Mapped[Any | None]
     observed: Mapped[int | None]
     shielded_until: Mapped[datetime | None]

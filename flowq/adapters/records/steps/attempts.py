@@ -124,7 +124,27 @@ _ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
 
 COMPLETED = _leaving(StepState.COMPLETED, **USED, **_RESULT, **_HIT, **_ADVANCED)
 _COMPLETE = Prepared(COMPLETED)
-_FAIL = Prepared(_leaving(StepState.FAILED, **USED, **_ERROR, **_ADVANCED, completed_at=DbNow()))
+#: Only of a row that there is, and that has failed: a program may raise whatever it likes.
+_failed_call = STEPS.alias("failed_call")
+_CULPRIT = (
+    select(_failed_call.c.id)
+    .where(
+        _failed_call.c.id == bindparam("p_failed_step", type_=_C.failed_step_id.type),
+        _failed_call.c.flow_run_id == _C.flow_run_id,
+        _failed_call.c.status == StepState.FAILED,
+    )
+    .scalar_subquery()
+)
+_FAIL = Prepared(
+    _leaving(
+        StepState.FAILED,
+        **USED,
+        **_ERROR,
+        **_ADVANCED,
+        failed_step_id=_CULPRIT,
+        completed_at=DbNow(),
+    )
+)
 _RETRY = Prepared(
     _leaving(
         StepState.RETRYING,
@@ -271,6 +291,7 @@ class AttemptWrites(PastAttempts):
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         """`running` → `failed`, if the lease still holds."""
         given = {**_lease(claim), **_used(outcome), **_error(outcome)}
+        given |= {"p_failed_step": outcome.failed_step_id}
         return self._changes(_FAIL, {**given, "p_advanced": advanced or _is_item(claim)})
 
     def retry(

@@ -29,7 +29,7 @@ from flowq.adapters.records.sql.tables import HAS_DEADLINE, OPEN, OPEN_RUN
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.wake import has_ended, of_unknown_kind
 from flowq.core.ids import LAST_ID, BatchId, RunId
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.rows import Orphan
 from flowq.engine.model.sweeps import RunSlice
 
@@ -136,7 +136,7 @@ _PAUSED = (
     .where(
         _R.status == RunState.PAUSED,
         _R.id > _AFTER,
-        _R.error_message.like(bindparam("p_reason", type_=Text)),
+        _R.stop_kind == bindparam("p_kind"),
     )
     .order_by(_R.id)
     .limit(_LIMIT)
@@ -183,9 +183,9 @@ class RunSweeps(Repository):
         leaving = _LEAVE.values(due_at=DbNow()) if again else _LEAVE
         self._run(leaving, {"p_name": duty, "p_position": position})
 
-    def paused(self, reason: str, *, after: RunId, limit: int) -> list[RunId]:
-        """Return paused runs whose reason is LIKE a pattern, by id."""
-        given = {"p_reason": reason, "p_after": after, "p_limit": limit}
+    def paused(self, kind: StopKind, *, after: RunId, limit: int) -> list[RunId]:
+        """Return runs that were paused for a reason of a kind, by id."""
+        given = {"p_kind": kind, "p_after": after, "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_PAUSED, given)]
 
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:

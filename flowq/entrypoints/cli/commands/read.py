@@ -71,7 +71,9 @@ def show(run_id: str, *, traceback: bool, as_json: bool) -> int:
         before = known.graph.dependencies
         document = {
             "waits": [one.as_json() for one in waits],
-            "steps": [runs.step_json(step, before.get(step.key, ())) for step in view.steps],
+            "steps": [
+                runs.step_json(run.id, step, before.get(step.key, ())) for step in view.steps
+            ],
             "failures": [failure.as_json() for failure in failed],
             "models": [costs.line_json(line) for line in calls],
         }

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowq import bootstrap
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, node_id
 from flowq.core.states import StepState
 from flowq.core.usage import in_digits
 from flowq.engine.model.rows import RunView, StepView
@@ -75,19 +75,19 @@ def as_json(view: RunView) -> dict[str, Any]:
     """Return a run as plain data."""
     names = (
         "id flow_name status user_id created_at started_at completed_at execution_time_ms "
-        "total done tokens cost unpriced inputs outputs error continued_as"
+        "total done tokens cost unpriced inputs outputs error stop_kind failed_step_id continued_as"
     )
     return _facts(view, names)
 
 
-def step_json(step: StepView, after: tuple[str, ...]) -> dict[str, Any]:
-    """Return a step, and the steps that it waits for, as plain data."""
+def step_json(run_id: RunId, step: StepView, after: tuple[str, ...]) -> dict[str, Any]:
+    """Return a step of a run, and the steps that it waits for, as plain data."""
     names = (
         "key name order status map_size counts total done failed attempts recoveries started_at "
         "completed_at execution_time_ms tokens cost unpriced hits saved_tokens saved_cost worker "
-        "error_type error_message metadata"
+        "error_type error_message failed_step_id metadata"
     )
-    return {**_facts(step, names), "after": after}
+    return {"id": node_id(run_id, step.key), **_facts(step, names), "after": after}
 
 
 def _facts(view: object, names: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from flowq.core.graph import Graph
 from flowq.core.ids import child_run_id, node_id
 from flowq.core.spec import FlowSpec, StepKind
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.model_calls import CostLine
 from flowq.engine.model.rows import RunView, StepView, StoredStep
 from flowq.engine.waits.reasons import Waiting
@@ -226,7 +226,7 @@ def _print_failures(
     console: Console, view: RunView, failures: Sequence[Failure], *, unfold: bool
 ) -> None:
     # A step's own error is told below; a deadline, say, is no step's.
-    if view.error and not (failures and view.error.startswith("step ")):
+    if view.error and not (failures and view.stop_kind is StopKind.FAILED):
         console.print()
         paused = view.status is RunState.PAUSED
         title = ("Paused: ", "bold yellow") if paused else ("Error: ", "bold red")

@@ -4,7 +4,6 @@ The errors tab puts the cause first. That is what the run's own error names; whe
 which waited for a child run, or a program that met the failure of a call, the cause lies deeper.
 """
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 from flowq.core.errors import RunNotFound, Unavailable
 from flowq.core.events import BatchStarted, Event, StreamChunk, StreamEnded, StreamStarted
-from flowq.core.ids import RunId, child_run_id, node_id
+from flowq.core.ids import RunId, StepRunId, child_run_id, node_id
 from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.engine import Engine
@@ -37,8 +36,6 @@ _PATIENCE: Final = 1.0
 _DEEPEST: Final = 20
 _FAILING: Final = (RunState.FAILED, RunState.CANCELLING)
 _STREAMED: Final = (StreamStarted, StreamChunk, StreamEnded)
-#: How a run says which of its steps has failed, see `engine.advance.finish`.
-_CULPRIT: Final = re.compile(r"step (?P<quote>['\"])(?P<key>.+?)(?P=quote) failed: ", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +152,9 @@ def errors(engine: Engine, page: RunPage, _: Asked) -> Values:
 
 
 def _failures(
-    engine: Engine, run_id: RunId, *, limit: int = 1, key: str | None = None
+    engine: Engine, run_id: RunId, *, limit: int = 1, step: StepRunId | None = None
 ) -> list[FailedStep]:
-    return engine.records.single(lambda tx: tx.overview.failures(run_id, limit=limit, key=key))
+    return engine.records.single(lambda tx: tx.overview.failures(run_id, limit=limit, step=step))
 
 
 def _way(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> list[Trouble]:
@@ -168,7 +165,7 @@ def _way(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> list[Trou
         if failure is None or failure.id in {trouble.failure.id for trouble in way}:
             break
         way.append(Trouble(run, failure))
-        if failure.error_type == "StepFailed" and (call := _called(engine, run.id, failure)):
+        if call := _failed_step(engine, run.id, failure.failed_step_id):
             failure = call
             way.append(Trouble(run, failure))
         child = _run(engine, child_run_id(failure.id))
@@ -181,18 +178,15 @@ def _way(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> list[Trou
 
 def _culprit(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> FailedStep | None:
     """Return the failure that a run names as its own; the first, as long as it names none."""
-    if run.error is None:
+    if run.stop_kind is None:
         return found[0] if found else None
-    named = _CULPRIT.match(run.error)
-    of_step = _failures(engine, run.id, key=named["key"]) if named else []
-    return of_step[0] if of_step else None
+    return _failed_step(engine, run.id, run.failed_step_id)
 
 
-def _called(engine: Engine, run_id: RunId, program: FailedStep) -> FailedStep | None:
-    """Return the call whose failure has ended a program: its error begins with the call's key."""
-    key, _, _ = (program.error_message or "").partition(" failed")
-    of_call = _failures(engine, run_id, key=key) if key else []
-    return of_call[0] if of_call else None
+def _failed_step(engine: Engine, run_id: RunId, step: StepRunId | None) -> FailedStep | None:
+    """Return the failure of a node; of a map its first item that has failed."""
+    found = [] if step is None else _failures(engine, run_id, step=step)
+    return found[0] if found else None
 
 
 def _run(engine: Engine, run_id: RunId) -> RunView | None:

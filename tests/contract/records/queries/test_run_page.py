@@ -304,7 +304,9 @@ def test_first_failure_comes_first_and_items_stand_for_their_map(records: SqlRec
     store(records, run, *steps)
 
     found = records.single(lambda tx: tx.overview.failures(RunId(run.id), limit=5))
-    of_step = records.single(lambda tx: tx.overview.failures(RunId(run.id), limit=5, key="late"))
+    late, node = StepRunId(steps[0].id), StepRunId(steps[1].id)
+    of_step = records.single(lambda tx: tx.overview.failures(RunId(run.id), limit=5, step=late))
+    of_map = records.single(lambda tx: tx.overview.failures(RunId(run.id), limit=5, step=node))
 
     assert ["m[1]", "late"] == [one.label for one in found]
     assert found[0] == FailedStep(
@@ -313,6 +315,7 @@ def test_first_failure_comes_first_and_items_stand_for_their_map(records: SqlRec
     )
     assert (found[1].traceback, found[1].item, found[1].causes) == (None, None, None)
     assert ["late"] == [one.label for one in of_step]
+    assert ["m[1]"] == [one.label for one in of_map]
 
 
 def test_costs_are_summed_by_step_or_by_name(records: SqlRecords) -> None:

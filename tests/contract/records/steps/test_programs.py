@@ -30,9 +30,10 @@ from flowq.core.ids import (
 )
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, FlowSpec, MapSpec, StepKind, StepSpec
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.programs import NewCall, SeenCancel, Suspension
 from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
+from flowq.engine.model.stops import StopReason
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)
@@ -287,7 +288,7 @@ def test_wait_for_a_signal_fails_when_its_time_has_come(records: SqlRecords) -> 
 
 def cancel(records: SqlRecords, run_id: RunId) -> None:
     def ask(tx: SqlTransaction) -> None:
-        tx.runs.request_cancel([run_id], "enough")
+        tx.runs.request_cancel([run_id], StopReason(StopKind.USER, "enough"))
         tx.steps.shield(run_id, LATER, LATER)
         tx.steps.cancel_open(run_id)
 

@@ -21,8 +21,9 @@ from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import FIRST_ID, LeaseToken, RunId, StepRunId, child_run_id, node_id
 from flowq.core.results import Place, ResultRef, object_key
 from flowq.core.spec import FlowSpec, StepSpec
-from flowq.core.states import RunState
+from flowq.core.states import RunState, StopKind
 from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
+from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import RunSlice
 
 LATER = timedelta(seconds=60)
@@ -176,8 +177,9 @@ def test_runs_past_their_deadline_are_found_until_they_are_stopped(records: SqlR
 
     assert overdue() == [late, later]
     assert overdue(limit=1) == [late]
+    passed = StopReason(StopKind.DEADLINE, "deadline passed")
     assert without not in overdue()
-    assert records.single(lambda tx: tx.runs.stop(late, error="deadline passed"))
+    assert records.single(lambda tx: tx.runs.stop(late, passed))
     assert overdue() == [later]
 
 

@@ -21,13 +21,15 @@ from flowq.adapters.records.database import SqlRecords
 from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId, child_run_id, node_id
 from flowq.core.limits.budgets import BudgetAction, BudgetSpec
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.core.usage import CostStatus, RequestStatus, Tokens
 from flowq.engine.attempts.budgets import raise_budget, resume_by_hand
 from flowq.engine.engine import Policies
 from flowq.engine.runs import submission
 from flowq.engine.runs.pause import pause
 from flowq.engine.runtime.model_calls import _warn
+from flowq.engine.waits.explain import why_waits
+from flowq.engine.waits.reasons import Reason
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
 
@@ -350,10 +352,59 @@ def test_new_month_leaves_other_pauses_alone(stage: Stage, months: Callable[[int
     assert {spent.status, Played(stage, run_id, chain).status} == {RunState.PAUSED}
 
 
+def test_pause_in_the_words_of_a_budget_is_still_a_users(
+    stage: Stage, months: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a budget has paused, and by hand the same runs with the very same texts."""
+    own = play(stage, chain, 3, budget=Budget(tokens=1000, on_exceeded="pause"))
+    month = play(stage, patient, 5)
+    alike = {one.id: play_paused(stage, one) for one in (own, month)}
+    assert [one.view.error for one in alike.values()] == [own.error, month.error]
+    assert (own.view.stop_kind, month.view.stop_kind) == (StopKind.BUDGET, StopKind.BUDGET_MONTH)
+    assert {one.view.stop_kind for one in alike.values()} == {StopKind.USER}
+
+    said = {one.id: why_waits(stage.engine, one.id)[0] for one in (own, month, *alike.values())}
+    assert [said[one.id].reason for one in (own, month)] == [Reason.BUDGET] * 2
+    for paused in alike.values():
+        assert said[paused.id].reason is Reason.PAUSED
+        assert said[paused.id].hint == f"flowq runs resume {paused.id}"
+        assert raise_budget(stage.engine, paused.id, tokens=50_000) is RunState.PAUSED
+    months(1)
+
+    assert (own.status, month.status) == (RunState.PAUSED, RunState.COMPLETED)
+    assert {one.status for one in alike.values()} == {RunState.PAUSED}
+    assert raise_budget(stage.engine, own.id, tokens=50_000) is RunState.RUNNING
+    for paused in alike.values():
+        assert resume_by_hand(stage.engine, paused.id) is RunState.RUNNING
+    stage.dispatcher.run(stage.engine)
+    assert [own.result(), *(one.result() for one in alike.values())] == [2, 2, 2]
+    assert [one for one in caplog.records if one.levelname == "WARNING"] == []
+    assert [one.view.stop_kind for one in (own, month)] == [None, None]
+    assert_invariants(stage.records)
+
+
+def play_paused(stage: Stage, like: Played) -> Played:
+    """Enqueue a run and pause it by hand, for the reason that another one was paused."""
+    budget = Budget(tokens=20_000, on_exceeded="pause")
+    run_id = submission.submit(stage.engine, chain.type, {"count": 3}, budget=budget)
+    assert pause(stage.engine, run_id, like.view.error) is RunState.PAUSED
+    return Played(stage, run_id, chain)
+
+
+def test_child_runs_are_paused_with_their_parent_not_by_its_budget(stage: Stage) -> None:
+    played = play(stage, family, 3, budget=Budget(usd="0.20", on_exceeded="pause"))
+    child = Played(stage, child_run_id(node_id(played.id, "first")), chain)
+
+    assert (played.view.stop_kind, child.view.stop_kind) == (StopKind.BUDGET, StopKind.PARENT)
+    (waits,) = {one.reason for one in why_waits(stage.engine, child.id)}
+    assert waits is Reason.PAUSED
+    assert_invariants(stage.records)
+
+
 def test_many_go_on_part_by_part(
     stage: Stage, months: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowq.engine.attempts.budgets._MOST", 2)
+    monkeypatch.setattr("flowq.engine.sweeper.months._MOST", 2)
     play(stage, patient, 3)
     waiting = [play(stage, patient, 1) for _ in range(3)]
     assert {one.status for one in waiting} == {RunState.PAUSED}

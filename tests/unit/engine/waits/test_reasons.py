@@ -9,7 +9,7 @@ import pytest
 
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.waits import Holder, LimitWait, OpenStep, OpenSteps, StandingSteps
 from flowq.engine.ports import Worker
 from flowq.engine.waits.reasons import (
@@ -46,12 +46,13 @@ def why(
     *steps: OpenStep,
     status: RunState = RunState.RUNNING,
     error: str | None = None,
+    stop_kind: StopKind | None = None,
     limits: tuple[LimitWait, ...] = (),
     **known: Any,
 ) -> list[Waiting]:
     of = {step.key: "gpu" for step in steps}
     queues = Queues(**{"of": of, "asked": True, **known})
-    rows = OpenSteps(NOW, "shop", status, error, steps, limits, cut=False)
+    rows = OpenSteps(NOW, "shop", status, error, stop_kind, steps, limits, cut=False)
     return list(reasons(rows, queues, run_id=RUN, lease=LEASE))
 
 
@@ -144,15 +145,21 @@ def test_parked_step_is_not_said_to_be_sent_in_a_hundred_years() -> None:
 
 
 @pytest.mark.parametrize(
-    "error, reason, hint",
+    "error, kind, reason, hint",
     [
-        ("Ann looks at it", Reason.PAUSED, f"flowq runs resume {RUN}"),
-        ("budget is spent: $1 of $1 of the run", Reason.BUDGET, "flowq runs raise-budget"),
-        (None, Reason.PAUSED, "flowq runs resume"),
+        ("Ann looks at it", StopKind.USER, Reason.PAUSED, f"flowq runs resume {RUN}"),
+        ("$1 of $1 of the run", StopKind.BUDGET, Reason.BUDGET, "flowq runs raise-budget"),
+        ("$1 of $1 of ann", StopKind.BUDGET_MONTH, Reason.BUDGET, "flowq runs raise-budget"),
+        ("budget is spent: $1 of $1", StopKind.USER, Reason.PAUSED, f"flowq runs resume {RUN}"),
+        ("with another run", StopKind.PARENT, Reason.PAUSED, "flowq runs resume"),
+        (None, None, Reason.PAUSED, "flowq runs resume"),
     ],
 )
-def test_paused_run_waits_as_a_whole(error: str | None, reason: Reason, hint: str) -> None:
-    (one,) = why(a_step(), a_step(StepState.RETRYING), status=RunState.PAUSED, error=error)
+def test_paused_run_waits_as_a_whole(
+    error: str | None, kind: StopKind | None, reason: Reason, hint: str
+) -> None:
+    steps = a_step(), a_step(StepState.RETRYING)
+    (one,) = why(*steps, status=RunState.PAUSED, error=error, stop_kind=kind)
 
     assert (one.reason, one.step) == (reason, None)
     assert (error or "no reason was recorded") in one.text

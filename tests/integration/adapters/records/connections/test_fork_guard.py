@@ -10,11 +10,15 @@ PROGRAM = """
 import os, sys, threading
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId
+from flowq.core.states import StopKind
+from flowq.engine.model.stops import StopReason
 from uuid import uuid4
+
+WHY = StopReason(StopKind.USER, "why")
 
 def write(records):
     # A transaction is open for as long as it takes to say so.
-    records.write(lambda tx: (tx.runs.stop(RunId(uuid4())), writing.set(), pause.wait(0.005)))
+    records.write(lambda tx: (tx.runs.stop(RunId(uuid4()), WHY), writing.set(), pause.wait(0.005)))
 
 url = sys.argv[1]
 records, writing, pause, over = SqlRecords(url), threading.Event(), threading.Event(), []

@@ -18,8 +18,9 @@ from flowq.adapters.records.sql.tables import Base
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.transaction import SqlTransaction
 from flowq.core.ids import LeaseToken, RunId, StepRunId, item_id, node_id
-from flowq.core.states import RunState, StepState
+from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.rows import Outcome, Violation
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Records
 from flowq.engine.sweeper.invariants import check, invariants, missing_objects
 from tests.tools.invariants import assert_invariants
@@ -134,7 +135,8 @@ def db(records: SqlRecords) -> Good:
     stage.dispatcher.clear()
     leave_open(stage)
     stopped = stage.submit(good, {"n": 1})
-    records.write(lambda tx: tx.runs.request_cancel([stopped.id], "why"))
+    why = StopReason(StopKind.USER, "why")
+    records.write(lambda tx: tx.runs.request_cancel([stopped.id], why))
     stage.dispatcher.run(stage.engine)
     fresh = stage.submit(good, {"n": 1})
     stage.dispatcher.clear()
@@ -247,8 +249,17 @@ RUN_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "progress": ("run totals", "items", {"step_progress": 4}),
     "tokens": ("run totals", "failed", {"total_tokens": 1}),
     "cost": ("run totals", "lenient", {"total_cost": 1}),
-    "no error": ("run outcome", "failed", {"error_message": None}),
-    "an error": ("run outcome", "done", {"error_message": "no"}),
+    "no error": (
+        "run outcome",
+        "failed",
+        {"error_message": None, "stop_kind": None, "failed_step_id": None},
+    ),
+    "an error": ("run outcome", "done", {"error_message": "no", "stop_kind": "user"}),
+    "text without a kind": ("run stop", "cancelled", {"stop_kind": None}),
+    "kind without a text": ("run stop", "fresh", {"stop_kind": "user"}),
+    "failed by no step": ("run stop", "failed", {"failed_step_id": None}),
+    "failed by a step that is gone": ("run stop", "failed", {"failed_step_id": uuids.uuid7()}),
+    "step of another kind": ("run stop", "failed", {"stop_kind": "deadline"}),
     "child without a step": ("child run", "fresh", {"parent_step_run_id": uuids.uuid7()}),
     "another spec": ("nodes", "done", {"spec": {"name": "good", "steps": []}}),
 }
