@@ -308,7 +308,12 @@ def test_parent_of_a_run_past_its_deadline_fails_with_it(records: SqlRecords) ->
 def test_reason_of_a_cancel_is_no_failure(records: SqlRecords) -> None:
     stage = Stage.on(records)
     played = stage.submit(three, {"count": 1})
-    asked = {"status": "cancelling", "cancel_requested_at": DbNow(), "error_message": "by ada"}
+    asked: dict[str, Any] = {
+        "status": "cancelling",
+        "cancel_requested_at": DbNow(),
+        "error_message": "by ada",
+    }
+    asked |= {"stop_kind": "user", "failed_step_id": None}
     change(records, update(FlowRun).values(**asked))
     pass_deadline(played, three.type.name)
 

@@ -468,7 +468,8 @@ def test_a_child_run_that_nobody_waits_for_is_found(db: Good) -> None:
 
 
 def test_a_failure_that_was_not_allowed_in_a_completed_run_is_found(db: Good) -> None:
-    lied = set_run(db.failed, status="completed", error_message=None)
+    nothing = {"error_message": None, "stop_kind": None, "failed_step_id": None}
+    lied = set_run(db.failed, status="completed", **nothing)
     after = set_step(db.step(db.failed, "after"), status="skipped", pending_dependencies=0)
 
     found = broken(db, lied, after, set_run(db.failed, step_progress=2))
