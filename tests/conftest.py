@@ -10,6 +10,7 @@ import shutil
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,15 +21,33 @@ from sqlalchemy import URL
 from flowq import bootstrap, testing
 from flowq.adapters.records.migrations import migrate
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.tools import servers
+from tests.tools import processes, servers
 from tests.tools.browsers import chromium
 
+_FORK_SERVER = pytest.StashKey[processes.ForkServer]()
 #: What the names of priced models may say; see `flowq.entrypoints.fake_llm.faults`.
 FAULTS = (
     *("-image", "-429", "-429x1", "-429x2", "-429x1-retry7s", "-500", "-500x1", "-400", "-401"),
     *("-cut", "-cutx1", "-badjson", "-badjsonx1", "-wrong", "-wrongx1", "-wrongx2", "-empty"),
     *("-30s", "-1s", "-0.2s"),
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a fork server for the session; the processes of xdist are told which."""
+    if (told := getattr(config, "workerinput", None)) is not None:
+        processes.use(Path(told["fork_server"]))
+        return
+    server = processes.ForkServer()
+    config.add_cleanup(server.close)
+    config.stash[_FORK_SERVER] = server
+    processes.use(server.folder)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of xdist what the session has."""
+    node.workerinput["fork_server"] = str(node.config.stash[_FORK_SERVER].folder)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +14,17 @@ from typing import Any
 
 from flowq.adapters.embedded import EmbeddedValkey
 from tests.tools import servers
+from tests.tools.processes import Process, run
 from tests.tools.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FLOWQ = [sys.executable, "-m", "flowq.entrypoints.cli"]
 
+#: The first frame of an error that nothing has caught, in a process that was started either way.
+_UNCAUGHT = re.compile(
+    r'^Traceback \(most recent call last\):\n  File "(<frozen runpy>|.*/forkserver.py)"',
+    re.MULTILINE,
+)
 FLOWS = """
 import time
 from pathlib import Path
@@ -121,17 +128,8 @@ class Shell:
 
     def flowq(self, *arguments: str, **variables: str) -> Done:
         """Type `flowq …` and wait for its end."""
-        done = subprocess.run(
-            [*FLOWQ, *arguments],
-            check=False,
-            cwd=self.folder,
-            env=self.environment | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert 'Traceback (most recent call last):\n  File "<frozen runpy>"' not in done.stderr
+        done = run([*FLOWQ, *arguments], cwd=self.folder, env=self.environment | variables)
+        assert not _UNCAUGHT.search(done.stderr), done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
     def python(self, code: str, *, given: str = "") -> str:
@@ -141,7 +139,7 @@ class Shell:
     @contextmanager
     def begun(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Type `flowq …` and look at it while it runs."""
-        process = subprocess.Popen(
+        process = Process[str](
             [*FLOWQ, *arguments],
             cwd=self.folder,
             env=self.environment,
@@ -199,16 +197,8 @@ def python(
     code: str, environment: Mapping[str, str], *, folder: Path = ROOT, given: str = ""
 ) -> str:
     """Run code in a process of its own, where warnings are errors; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        check=False,
-        cwd=folder,
-        env=environment,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = run(command, cwd=folder, env=environment, given=given)
     assert 0 == done.returncode, done.stderr
     return done.stdout.strip()
 

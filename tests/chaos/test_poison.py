@@ -1,6 +1,5 @@
 """F10: steps that take their process down with them, again and again."""
 
-import subprocess
 import sys
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from tests.chaos.harness import flows
 from tests.chaos.harness.scenario import Expected, Play
 from tests.tools.cluster import ROOT
+from tests.tools.processes import run
 
 SIBLINGS = 6
 GOOD = sum(n * n for n in range(SIBLINGS))
@@ -39,14 +39,8 @@ def test_poison_step_fails_after_its_cap_and_says_why(
         others = [one for one in chaos.cluster.view(run_id).steps if one.key != "poison"]
         assert {one.attempts for one in others} == {1}
         command = [sys.executable, "-m", "flowq.entrypoints.cli", "runs", "show", str(run_id)]
-        shown = subprocess.run(
-            command,
-            env=chaos.cluster.environment,
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        shown = run(command, env=chaos.cluster.environment, cwd=ROOT)
+        assert 0 == shown.returncode, shown.stderr
         assert "its worker died or fell silent" in " ".join(shown.stdout.split())
         assert worker.poll() is None
 

@@ -26,6 +26,7 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 
 from flowq.adapters.embedded import EmbeddedValkey
+from tests.tools.processes import Process
 from tests.tools.waiting import wait_until
 
 #: `nobody`: who PostgreSQL runs as when the suite runs as root, which it refuses to be.
@@ -73,11 +74,13 @@ def process(
     log: Path,
     stop: signal.Signals = signal.SIGTERM,
     user: int | None = None,
+    cold: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a session of its own; end it, and whatever it started, at the end."""
     with log.open("ab") as output:
-        running = subprocess.Popen(
+        running = Process[bytes](
             command,
+            cold=cold,
             env=env,
             cwd=cwd,
             stdin=subprocess.DEVNULL,

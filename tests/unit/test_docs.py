@@ -7,12 +7,13 @@ somewhere.
 
 import importlib.util
 import re
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.tools.processes import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -85,14 +86,7 @@ def test_flows_in_blocks_can_be_traced(page: Path, block: str, tmp_path: Path) -
         (tmp_path / name).write_text(text, encoding="utf-8")
     file = tmp_path / "block.py"
     file.write_text(block, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-c", TRACE, str(file)],
-        check=False,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run([sys.executable, "-c", TRACE, file], cwd=tmp_path)
     assert 0 == done.returncode, done.stderr
     assert block.count("@flow") == int(done.stdout)
 

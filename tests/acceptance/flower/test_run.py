@@ -22,6 +22,7 @@ from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from tests.acceptance.apps.run_pages import FLOWS
 from tests.acceptance.commands import Shell
 from tests.tools import servers
+from tests.tools.processes import Process
 from tests.tools.waiting import wait_until
 
 TABS = ("graph", "gantt", "steps", "errors", "events", "cost")
@@ -56,7 +57,7 @@ class Site:
     def run(self, name: str, **inputs: Any) -> str:
         """Enqueue a run; return its id."""
         if self._client is None:
-            self._client = subprocess.Popen(
+            self._client = Process[str](
                 [sys.executable, "-c", ENQUEUE],
                 cwd=self.shell.folder,
                 env=self.shell.environment,

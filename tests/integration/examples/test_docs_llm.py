@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from flowq.entrypoints.fake_llm import FakeLlm
+from tests.tools import processes
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")
@@ -39,15 +39,7 @@ def environment(fake_llm: FakeLlm, tmp_path: Path, sqlite_url: str) -> dict[str,
 def run(code: str, environment: dict[str, str], folder: Path) -> str:
     file = folder / "block.py"
     file.write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(file)],
-        check=False,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = processes.run([sys.executable, file], cwd=folder, env=environment)
     assert 0 == done.returncode, done.stderr
     return done.stdout
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.processes import run
+
 START = """
 import celery, flowq
 from flowq import flow, step
@@ -43,9 +45,7 @@ worker.check_names(app, worker._OWN)
 def ran(tmp_path: Path, *parts: str) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "shop.py"
     file.write_text("".join((START, *parts)))
-    return subprocess.run(
-        [sys.executable, str(file)], check=False, cwd=tmp_path, capture_output=True, text=True
-    )
+    return run([sys.executable, file], cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
