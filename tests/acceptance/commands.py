@@ -107,10 +107,15 @@ class Done:
 
 @dataclass
 class Shell:
-    """A folder with `flows.py`, and the environment in which commands are typed there."""
+    """A folder with `flows.py`, and the environment in which commands are typed there.
+
+    Attributes:
+        cold: Whether each process starts from nothing: see `tests.tools.processes`.
+    """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    cold: bool = False
 
     def __post_init__(self) -> None:
         # How wide a terminal is does not matter where there is none; some runners set it.
@@ -128,19 +133,21 @@ class Shell:
 
     def flowq(self, *arguments: str, **variables: str) -> Done:
         """Type `flowq …` and wait for its end."""
-        done = run([*FLOWQ, *arguments], cwd=self.folder, env=self.environment | variables)
+        environment = self.environment | variables
+        done = run([*FLOWQ, *arguments], cwd=self.folder, env=environment, cold=self.cold)
         assert not _UNCAUGHT.search(done.stderr), done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
     def python(self, code: str, *, given: str = "") -> str:
         """Run code in this folder; see `python`."""
-        return python(code, self.environment, folder=self.folder, given=given)
+        return python(code, self.environment, folder=self.folder, given=given, cold=self.cold)
 
     @contextmanager
     def begun(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Type `flowq …` and look at it while it runs."""
         process = Process[str](
             [*FLOWQ, *arguments],
+            cold=self.cold,
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -194,11 +201,16 @@ class Shell:
 
 
 def python(
-    code: str, environment: Mapping[str, str], *, folder: Path = ROOT, given: str = ""
+    code: str,
+    environment: Mapping[str, str],
+    *,
+    folder: Path = ROOT,
+    given: str = "",
+    cold: bool = False,
 ) -> str:
     """Run code in a process of its own, where warnings are errors; return what it prints."""
     command = [sys.executable, "-W", "error", "-c", code]
-    done = run(command, cwd=folder, env=environment, given=given)
+    done = run(command, cwd=folder, env=environment, given=given, cold=cold)
     assert 0 == done.returncode, done.stderr
     return done.stdout.strip()
 

@@ -8,10 +8,6 @@ child as the interpreter runs it, with the arguments, environment, folder and de
 A child is a cold process (fork and exec) when it would notice the difference: another interpreter,
 options or variables that Python reads at its start, a pool that patches the standard library, or a
 folder with modules named like those that are loaded.
-
-Whoever asked holds a connection for each process. When it closes, or when the session's own
-process is gone, however it ended, its processes are killed with their groups. `tests.tools.processes`
-is the other side.
 """
 
 import gc

@@ -88,6 +88,7 @@ def shell(tmp_path: Path, redis_url: str, sqlite_template: Path) -> Iterator[She
     shell = Shell(
         tmp_path,
         {"SHOP_BROKER": redis_url, "FLOWQ_SWEEP_SECONDS": "0.5", "FLOWQ_RESEND_SECONDS": "60"},
+        cold=True,  # what a process loads decides whose app it finds
     )
     (tmp_path / "shop.py").write_text(APP)
     (tmp_path / "parts.py").write_text(PARTS)
@@ -122,7 +123,8 @@ def worker(shell: Shell) -> Iterator[None]:
     """Have the app's own worker on its own queues."""
     command = [*FLOWQ, *NAMED, "worker", "-Q", "shop-default,gpu,own", "--concurrency", "1"]
     log = shell.folder / f"worker-{uuid4().hex}.log"
-    with servers.process(command, cwd=shell.folder, env=shell.environment, log=log) as process:
+    environment = shell.environment
+    with servers.process(command, cwd=shell.folder, env=environment, log=log, cold=True) as process:
 
         def is_ready() -> bool:
             assert process.poll() is None, log.read_text()

@@ -81,8 +81,8 @@ def worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[None]:
     """A worker that runs as the head of the example says."""
     log = tmp_path / "worker.log"
     command = [sys.executable, "-m", "celery", "-A", "examples.codebase", "worker"]
-    options = ["--concurrency", "2", "--loglevel", "INFO"]
-    with servers.process([*command, *options], env=environment, cwd=ROOT, log=log) as process:
+    command += ["--concurrency", "2", "--loglevel", "INFO"]
+    with servers.process(command, env=environment, cwd=ROOT, log=log, cold=True) as process:
 
         def is_ready() -> bool:
             assert process.poll() is None, log.read_text()
@@ -95,8 +95,8 @@ def worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[None]:
 @pytest.fixture
 def finished(folder: Path, environment: dict[str, str], worker: None, tmp_path: Path) -> Finished:
     """A run that one process has submitted and another, which knows its id only, has read."""
-    run_id = python(SUBMIT.format(str(folder)), environment)
-    report, steps = json.loads(python(RESULT.format(run_id), environment))
+    run_id = python(SUBMIT.format(str(folder)), environment, cold=True)
+    report, steps = json.loads(python(RESULT.format(run_id), environment, cold=True))
     return Finished(folder, tmp_path / "results", report, {key: rest for key, *rest in steps})
 
 
