@@ -21,7 +21,7 @@ from sqlalchemy import URL
 from flowq import bootstrap, testing
 from flowq.adapters.records.migrations import migrate
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.tools import processes, servers
+from tests.tools import databases, processes, servers
 from tests.tools.browsers import chromium
 
 _FORK_SERVER = pytest.StashKey[processes.ForkServer]()
@@ -97,13 +97,21 @@ def postgres_template(postgres_server: URL) -> Iterator[str]:
     servers.administer(postgres_server, "DROP DATABASE {} WITH (FORCE)", name)
 
 
+@pytest.fixture(scope="session")
+def postgres_databases(
+    postgres_server: URL, postgres_template: str
+) -> Iterator[databases.PostgresDatabases]:
+    """Migrated PostgreSQL databases, which tests have one after the other."""
+    made = databases.PostgresDatabases(postgres_server, postgres_template)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: URL, postgres_template: str) -> Iterator[str]:
+def postgres_url(postgres_databases: databases.PostgresDatabases) -> Iterator[str]:
     """A migrated PostgreSQL database of the test's own."""
-    name = f"flowq_test_{uuid4().hex}"
-    servers.administer(postgres_server, "CREATE DATABASE {} TEMPLATE {}", name, postgres_template)
-    yield servers.database(postgres_server, name)
-    servers.administer(postgres_server, "DROP DATABASE {} WITH (FORCE)", name)
+    with postgres_databases.one() as url:
+        yield url
 
 
 @pytest.fixture

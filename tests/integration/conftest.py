@@ -4,13 +4,11 @@ import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL
 
 from flowq.adapters.records.database import SqlRecords
-from tests.tools import servers
+from tests.tools import databases
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Stage
 
@@ -30,22 +28,24 @@ def records(
         yield records
         records.close()
         return
-    server: URL = request.getfixturevalue("postgres_server")
-    template_name: str = request.getfixturevalue("postgres_template")
-    name = f"flowq_test_{uuid4().hex}"
-    servers.administer(server, "CREATE DATABASE {} TEMPLATE {}", name, template_name)
-    records = SqlRecords(servers.database(server, name))
-    yield records
-    records.close()
-    servers.administer(server, "DROP DATABASE {} WITH (FORCE)", name)
+    made: databases.PostgresDatabases = request.getfixturevalue("postgres_databases")
+    with made.one() as url:
+        records = SqlRecords(url)
+        yield records
+        records.close()
 
 
 @pytest.fixture(autouse=True)
 def _invariants_hold(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test that has used the records, everything in them fits together."""
+    """After each test that has used the records, everything in them fits together.
+
+    Then they are emptied, so that what has been looked at is not looked at again.
+    """
     yield
     if "records" in request.fixturenames:
-        assert_invariants(request.getfixturevalue("records"), grace=LEFT)
+        records: SqlRecords = request.getfixturevalue("records")
+        assert_invariants(records, grace=LEFT)
+        databases.delete_rows(records.url)
 
 
 @pytest.fixture

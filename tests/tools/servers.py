@@ -310,20 +310,21 @@ def _run_as(user: int | None, command: list[str], folder: Path) -> None:
 
 def _accepts(address: URL) -> bool:
     try:
-        psycopg.connect(_conninfo(address)).close()
+        psycopg.connect(conninfo(address)).close()
     except psycopg.OperationalError:
         return False
     return True
 
 
-def _conninfo(address: URL) -> str:
+def conninfo(address: URL) -> str:
+    """Return the address of a database as its driver takes it."""
     return address.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def administer(server: URL, command: str, *names: str) -> None:
     """Run a statement about databases on a server; `{}` stand for names."""
     statement = sql.SQL(command).format(*(sql.Identifier(name) for name in names))
-    with psycopg.connect(_conninfo(server), autocommit=True) as connection:
+    with psycopg.connect(conninfo(server), autocommit=True) as connection:
         connection.execute(statement)
 
 

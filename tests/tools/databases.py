@@ -1,0 +1,132 @@
+"""Databases of tests: how one is emptied, and PostgreSQL databases that are used again.
+
+PostgreSQL takes a third of a second to copy a database. So a test gets one that another has had:
+its connections are ended and its rows deleted. A database that a test has changed in any other way,
+such as a table, a trigger, a right or a setting, is dropped.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import URL
+
+from flowq.adapters.records.sql.tables import Base
+from tests.tools import servers
+
+#: Tables that a migration fills; what a test leaves in them is put back as it was.
+_FILLED: Final = ("flow_duties",)
+#: The others, those first that refer to others.
+_TABLES: Final = [
+    table.name for table in reversed(Base.metadata.sorted_tables) if table.name not in _FILLED
+]
+_DELETE: Final = "".join(f"DELETE FROM {name};" for name in _TABLES)
+#: A digest of all that is in a database and is no row; system schemas have lower numbers.
+_SHAPE: Final = """
+SELECT md5(string_agg(entry, ',' ORDER BY entry)) FROM (
+  SELECT concat_ws(' ', 'class', oid, relname, relnamespace, relowner, relkind, reloptions, relacl,
+                   relrowsecurity) AS entry FROM pg_class WHERE oid >= 16384
+  UNION ALL SELECT concat_ws(' ', 'column', attrelid, attnum, attname, atttypid, atttypmod,
+                             attnotnull, atthasdef, attisdropped, attacl, attoptions)
+            FROM pg_attribute WHERE attrelid >= 16384
+  UNION ALL SELECT concat_ws(' ', 'trigger', oid, tgenabled) FROM pg_trigger
+  UNION ALL SELECT concat_ws(' ', 'constraint', oid, convalidated) FROM pg_constraint
+  UNION ALL SELECT concat_ws(' ', 'default', oid, adbin) FROM pg_attrdef
+  UNION ALL SELECT concat_ws(' ', 'function', oid) FROM pg_proc WHERE oid >= 16384
+  UNION ALL SELECT concat_ws(' ', 'schema', oid, nspacl) FROM pg_namespace
+            WHERE nspname !~ '^pg_(toast_)?temp'
+  UNION ALL SELECT concat_ws(' ', 'database', datallowconn, datconnlimit, datacl)
+            FROM pg_database WHERE datname = current_database()
+  UNION ALL SELECT concat_ws(' ', 'setting', setrole, setconfig) FROM pg_db_role_setting
+            WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+) AS entries
+"""
+_OTHERS: Final = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+def delete_rows(url: URL) -> None:
+    """Delete all runs and what belongs to them; what a migration has filled stays as it is."""
+    if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        connection = sqlite3.connect(url.database, timeout=60)  # foreign keys are not looked at
+        connection.executescript(f"BEGIN IMMEDIATE;{_DELETE}COMMIT;")
+        connection.close()
+        return
+    with _connect(url) as session:
+        session.execute(_DELETE)
+
+
+class PostgresDatabases:
+    """The migrated databases on a server that tests of this process have in turn."""
+
+    def __init__(self, server: URL, template: str) -> None:
+        self._server = server
+        self._template = template
+        self._free: list[str] = []
+        with _connect(server.set(database=template)) as session:
+            self._filled = {name: _rows(session, name) for name in _FILLED}
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """Have a database that is as after its migration; give its address."""
+        name = self._free.pop() if self._free else self._made()
+        shape = self._shape(name)
+        yield servers.database(self._server, name)
+        if self._is_reset(name, shape):
+            self._free.append(name)
+        else:
+            self._drop(name)
+
+    def close(self) -> None:
+        """Drop them all."""
+        while self._free:
+            self._drop(self._free.pop())
+
+    def _made(self) -> str:
+        name = f"flowq_test_{uuid4().hex}"
+        servers.administer(self._server, "CREATE DATABASE {} TEMPLATE {}", name, self._template)
+        return name
+
+    def _drop(self, name: str) -> None:
+        servers.administer(self._server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+    def _shape(self, name: str) -> Any:
+        with _connect(self._server.set(database=name)) as session:
+            return _shape_of(session)
+
+    def _is_reset(self, name: str, shape: Any) -> bool:
+        """Return whether a database could be made as it was."""
+        try:
+            with _connect(self._server.set(database=name)) as session:
+                session.execute(_OTHERS)
+                if _shape_of(session) != shape:
+                    return False
+                session.execute(_DELETE)
+                for table, rows in self._filled.items():
+                    session.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+                    for row in rows:
+                        marks = sql.SQL(", ").join(sql.Placeholder() * len(row))
+                        insert = sql.SQL("INSERT INTO {} VALUES ({})")
+                        session.execute(insert.format(sql.Identifier(table), marks), row)
+        except psycopg.OperationalError:  # the test has locked everybody out, or dropped it
+            return False
+        return True
+
+
+def _rows(session: psycopg.Connection[Any], table: str) -> list[Any]:
+    return session.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table))).fetchall()
+
+
+def _shape_of(session: psycopg.Connection[Any]) -> Any:
+    return session.execute(_SHAPE).fetchone()
+
+
+def _connect(url: URL) -> psycopg.Connection[Any]:
+    return psycopg.connect(servers.conninfo(url), autocommit=True)
