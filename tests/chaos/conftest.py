@@ -81,12 +81,17 @@ def play(request: pytest.FixtureRequest, broker: Broker, tmp_path: Path) -> Play
     return begin
 
 
-@pytest.fixture(scope="module")
-def memory_database() -> Iterator[MemoryDatabase]:
-    """The database of the simulation, in memory; each seed begins with an empty one."""
-    level = logging.getLogger("flowq").level
-    logging.getLogger("flowq").setLevel(logging.CRITICAL)  # faults are what this is about
+@pytest.fixture(scope="session")
+def _memory_database() -> Iterator[MemoryDatabase]:
     made = MemoryDatabase()
     yield made
     made.close()
+
+
+@pytest.fixture
+def memory_database(_memory_database: MemoryDatabase) -> Iterator[MemoryDatabase]:
+    """The database of the simulation, in memory; each seed begins with an empty one."""
+    level = logging.getLogger("flowq").level
+    logging.getLogger("flowq").setLevel(logging.CRITICAL)  # faults are what this is about
+    yield _memory_database
     logging.getLogger("flowq").setLevel(level)

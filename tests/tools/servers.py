@@ -221,7 +221,7 @@ def postgres_files(**options: str) -> Iterator[PostgresFiles]:
         initdb = [programs / "initdb", "-D", data, "-U", "flowq", "-A", "trust", "-N"]
         initdb += ["--locale=C", "--encoding=UTF8"]
         _run_as(user, [str(part) for part in initdb], folder)
-        given = {"listen_addresses": "", "unix_socket_directories": name, "max_connections": "200"}
+        given = {"listen_addresses": "", "unix_socket_directories": name, "max_connections": "500"}
         # Nothing here has to survive a power cut.
         given |= {"fsync": "off", "full_page_writes": "off", **options}
         settings = [part for item in given.items() for part in ("-c", "{}={}".format(*item))]
