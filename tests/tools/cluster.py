@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import redis
@@ -161,10 +161,11 @@ class Cluster:
     def events(self) -> Iterator[list[dict[str, Any]]]:
         """Listen to what workers tell Flower."""
         heard: list[dict[str, Any]] = []
+        listening = Event()
         app = make_app("listener", self.redis_url)
-        before = self.redis.pubsub_numpat()
-        with app.connection_for_read() as connection:
-            receiver = EventReceiver(connection, app=app, handlers={"*": heard.append})
+        handlers = {"*": heard.append, "test-probe": lambda _: listening.set()}
+        with app.connection_for_read() as connection, app.events.default_dispatcher() as probe:
+            receiver = EventReceiver(connection, app=app, handlers=handlers)
 
             def listen() -> None:
                 for _ in receiver.itercapture(limit=None, timeout=60, wakeup=False):
@@ -172,7 +173,12 @@ class Cluster:
 
             thread = Thread(target=listen, daemon=True)
             thread.start()
-            wait_until(lambda: self.redis.pubsub_numpat() > before, what="events are listened to")
+
+            def hears() -> bool:
+                probe.send("test-probe")
+                return listening.wait(0.1)
+
+            wait_until(hears, what="events are heard")
             yield heard
             receiver.should_stop = True
             thread.join(10)

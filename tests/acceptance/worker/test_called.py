@@ -160,8 +160,8 @@ def test_flower_sees_each_failure(running: Cluster) -> None:
         run_id = running.submit(flows.tolerant, tolerate=8)
         running.result(run_id)
 
-        def failed() -> list[str]:
-            return [one["exception"] for one in heard if one["type"] == "task-failed"]
+        def failed() -> dict[str, str]:
+            return {one["uuid"]: one["exception"] for one in heard if one["type"] == "task-failed"}
 
         wait_until(lambda: len(failed()) == 8, what="all failures are told")
-    assert all(text.startswith("ValueError(") for text in failed())
+    assert all(text.startswith("ValueError(") for text in failed().values())
