@@ -24,7 +24,7 @@ demo: $(DEMO) ## Run a sample flow on a worker, with nothing to install; ARGS=--
 	@$(BIN)/flowq demo $(ARGS)
 
 # Most of the time is spent waiting for processes, so more are at work than there are cores. Which
-# tests stay together, and which begin first, is said in tests/tools/distribution.py.
+# tests stay together, and which begin first, is said in tests/tools/session/distribution.py.
 test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
 	@$(BIN)/python -m pytest -n $${FLOWQ_TEST_PROCESSES:-4} --dist loadgroup --no-loadscope-reorder $(ARGS)
 

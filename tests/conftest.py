@@ -20,10 +20,11 @@ from sqlalchemy import URL
 
 from flowq import bootstrap, testing
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.tools import databases, servers
+from tests.tools import servers
 from tests.tools.browsers import chromium
-from tests.tools.distribution import deal
-from tests.tools.session import Member, Session
+from tests.tools.session import databases
+from tests.tools.session.distribution import deal
+from tests.tools.session.session import Member, Session
 
 _SESSION = pytest.StashKey[Session | Member]()
 #: What the names of priced models may say; see `flowq.entrypoints.fake_llm.faults`.

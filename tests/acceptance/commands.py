@@ -14,7 +14,7 @@ from typing import Any
 
 from flowq.adapters.embedded import EmbeddedValkey
 from tests.tools import servers
-from tests.tools.processes import Process, run
+from tests.tools.session.processes import Process, run
 from tests.tools.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ class Shell:
     """A folder with `flows.py`, and the environment in which commands are typed there.
 
     Attributes:
-        cold: Whether each process starts from nothing: see `tests.tools.processes`.
+        cold: Whether each process starts from nothing: see `tests.tools.session.processes`.
     """
 
     folder: Path

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.harness import flows
 from tests.chaos.harness.scenario import Expected, Play
 from tests.tools.cluster import ROOT
-from tests.tools.processes import run
+from tests.tools.session.processes import run
 
 SIBLINGS = 6
 GOOD = sum(n * n for n in range(SIBLINGS))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flowq.adapters.records.database import SqlRecords
-from tests.tools import databases
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Stage
+from tests.tools.session import databases
 
 #: Some tests leave a run where it is; how it stands must be right all the same.
 LEFT = timedelta(hours=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools.processes import Process, run
+from tests.tools.session.processes import Process, run
 from tests.tools.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +175,7 @@ def is_gone(pid: int) -> bool:
 #: Starts two processes by a fork server of its own, says their numbers, and waits.
 OWNER = """
 import os, sys, time
-from tests.tools import processes
+from tests.tools.session import processes
 
 server = processes.ForkServer()
 processes.use(server.folder)

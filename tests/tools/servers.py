@@ -26,7 +26,7 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 
 from flowq.adapters.embedded import EmbeddedValkey
-from tests.tools.processes import Process
+from tests.tools.session.processes import Process
 from tests.tools.waiting import wait_until
 
 #: `nobody`: who PostgreSQL runs as when the suite runs as root, which it refuses to be.

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.tools.processes import run
+from tests.tools.session.processes import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -22,7 +22,7 @@ from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from tests.acceptance.apps.run_pages import FLOWS
 from tests.acceptance.commands import Shell
 from tests.tools import servers
-from tests.tools.processes import Process
+from tests.tools.session.processes import Process
 from tests.tools.waiting import wait_until
 
 TABS = ("graph", "gantt", "steps", "errors", "events", "cost")

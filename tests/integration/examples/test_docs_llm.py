@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowq.entrypoints.fake_llm import FakeLlm
-from tests.tools import processes
+from tests.tools.session import processes
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "llm.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.processes import run
+from tests.tools.session.processes import run
 
 START = """
 import celery, flowq

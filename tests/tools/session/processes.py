@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, AnyStr
 
-from tests.tools import forkserver
+from tests.tools.session import forkserver
 
 
 class ForkServer:

@@ -15,7 +15,8 @@ from threading import RLock, Thread
 from uuid import uuid4
 
 from flowq.adapters.records.migrations import migrate
-from tests.tools import processes, servers
+from tests.tools import servers
+from tests.tools.session import processes
 
 #: Gives an address, while its server runs; some need another one.
 Service = Callable[["Session"], AbstractContextManager[str]]

@@ -156,7 +156,7 @@ class Loaded:
     def __init__(self) -> None:
         self.path = sys.path[1:]  # the first is the folder of this file
         self.environment = at_start(os.environ)
-        root = str(Path(__file__).parents[2])
+        root = str(Path(__file__).parents[3])
         sys.path[:] = [root, *self.path]
         with warnings.catch_warnings():
             warnings.simplefilter("error")

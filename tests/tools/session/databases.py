@@ -19,7 +19,7 @@ from flowq.adapters.records.sql.tables import Base
 from tests.tools import servers
 
 #: Tables that a migration fills; what a test leaves in them is put back as it was.
-_FILLED: Final = ("flow_duties",)
+_FILLED: Final = ("flow_duties", "flowq_alembic_version")
 #: The others, those first that refer to others.
 _TABLES: Final = [
     table.name for table in reversed(Base.metadata.sorted_tables) if table.name not in _FILLED
