@@ -60,7 +60,7 @@ def block(size: int) -> bytes:
 
 
 @step
-def pass_on(data: bytes) -> bytes:
+def send_elsewhere(data: bytes) -> bytes:
     """Return the same bytes."""
     return data
 
@@ -119,7 +119,7 @@ def large(n: int, size_each: int) -> int:
     """A chain of n steps that pass many bytes on."""
     data = block(size_each)
     for _ in range(n - 1):
-        data = pass_on(data)
+        data = send_elsewhere(data)
     return size(data)
 
 

@@ -50,7 +50,7 @@ from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import Dispatcher
 from flowq.engine.registry.registry import registry
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from flowq.engine.sweeper.sweep import Sweeper
 from flowq.settings import Settings
 
@@ -58,7 +58,7 @@ from flowq.settings import Settings
 _THREADS: Final = 32
 
 
-class _Process:
+class _ProcessState:
     """What this process has built so far."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class _Process:
         self.kept: list[Any] = []
 
 
-_process = _Process()
+_process = _ProcessState()
 
 
 def _after_fork() -> None:
@@ -173,7 +173,7 @@ def use_app(app: Celery) -> None:
 
 
 def knows_app() -> bool:
-    """Tell whether this process knows the app of its workers, and so the queues of steps."""
+    """Return whether this process knows the app of its workers, and so the queues of steps."""
     return _process.app_is_known
 
 
@@ -193,7 +193,7 @@ def app() -> Celery:
 
 
 def serves_tasks() -> bool:
-    """Tell whether this thread, or this whole process, runs tasks of a Celery worker."""
+    """Return whether this thread, or this whole process, runs tasks of a Celery worker."""
     task = get_current_worker_task()
     return task_join_will_block() or (task is not None and not task.request.is_eager)
 
@@ -284,7 +284,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             pool_size=chosen.database_pool_size,
             timeout=chosen.database_timeout_seconds,
         ),
-        results=Results(
+        results=ResultStore(
             RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds), prefix),
             lambda: store,
             chosen.result_threshold_bytes,
@@ -304,7 +304,7 @@ def _policies(chosen: Settings) -> Policies:
     return Policies(
         lease=chosen.lease,
         resend_after=chosen.resend_after,
-        resend_longest=timedelta(seconds=chosen.resend_max_seconds),
+        max_resend_after=timedelta(seconds=chosen.resend_max_seconds),
         retention=chosen.retention,
         orphans_after=timedelta(hours=chosen.orphan_hours),
         max_recoveries=chosen.max_recoveries,
@@ -318,7 +318,7 @@ def _policies(chosen: Settings) -> Policies:
         cancel_every=chosen.cancel_every,
         cancel_grace=chosen.cancel_grace,
         cleanup=chosen.cleanup,
-        most_calls=chosen.program_calls,
+        max_calls=chosen.program_calls,
         live_programs=chosen.live_programs,
         events=chosen.events,
     )

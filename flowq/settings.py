@@ -24,7 +24,7 @@ from flowq.core.usage import Price
 
 #: What the names of times end with, in seconds.
 _UNITS: Final = {"seconds": 1, "hours": 3_600, "days": 86_400}
-_LONGEST: Final = timedelta(days=36_525)
+_MAX_DURATION: Final = timedelta(days=36_525)
 
 
 class Settings(BaseSettings):
@@ -268,7 +268,7 @@ class Settings(BaseSettings):
     def _bounded(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse a time that leads out of the calendar, where it is added to one."""
         unit = _UNITS.get(str(info.field_name).rpartition("_")[2])
-        if unit is not None and value * unit > _LONGEST.total_seconds():
+        if unit is not None and value * unit > _MAX_DURATION.total_seconds():
             raise InvalidSetting("is more than 100 years", hint="see docs/settings.md")
         return value
 

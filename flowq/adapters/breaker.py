@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Final
 
 _FIRST_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 5.0
+_MAX_PAUSE: Final = 5.0
 
 
 class Breaker:
@@ -31,7 +31,7 @@ class Breaker:
         return self._pause > 0
 
     def allows(self) -> bool:
-        """Tell whether to ask the server now; during an outage one caller at a time may."""
+        """Return whether to ask the server now; during an outage one caller at a time may."""
         if not self.away:
             return True
         with self._lock:
@@ -42,15 +42,15 @@ class Breaker:
             return True
 
     def failed(self) -> bool:
-        """Note that a call failed; tell whether it was the first."""
+        """Note that a call failed; return whether it was the first."""
         with self._lock:
             first = not self.away
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE) or _FIRST_PAUSE
+            self._pause = min(2 * self._pause, _MAX_PAUSE) or _FIRST_PAUSE
             self._not_before = monotonic() + self._pause
             return first
 
     def worked(self) -> bool:
-        """Note that a call has worked; tell whether it ends an outage."""
+        """Note that a call has worked; return whether it ends an outage."""
         if not self.away:
             return False
         with self._lock:

@@ -42,7 +42,7 @@ from flowq.core.errors import RedisUnavailable
 _used: dict[Path, int] = {}
 
 #: `sun_path` holds 108 bytes on Linux, 104 on macOS, with a closing zero.
-LONGEST_SOCKET_PATH = 103
+MAX_SOCKET_PATH = 103
 
 #: Seconds between the end of the last process that used a server, and the server's own.
 IDLE_SECONDS = 10.0
@@ -267,7 +267,7 @@ def _socket_path(directory: Path) -> Path:
     The other place follows from the folder alone, so every process finds it.
     """
     inside = directory / "valkey.sock"
-    if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
+    if len(os.fsencode(inside)) <= MAX_SOCKET_PATH:
         return inside
     digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"flowq-{os.getuid()}-{digest}" / "valkey.sock"

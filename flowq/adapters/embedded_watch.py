@@ -57,7 +57,7 @@ def watch(directory: Path, idle: float) -> None:
 
 
 def is_alive(directory: Path) -> bool:
-    """Tell whether a server lives on a folder: it holds the lock, whatever became of others."""
+    """Return whether a server lives on a folder: it holds the lock, whatever became of others."""
     lock = _locked(directory / LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
     if lock is None:
         return True
@@ -66,7 +66,7 @@ def is_alive(directory: Path) -> bool:
 
 
 def end(directory: Path, pid: int, seconds: float) -> bool:
-    """End the server of a folder, if one lives there; tell whether it has ended.
+    """End the server of a folder, if one lives there; return whether it has ended.
 
     Args:
         directory: The folder.

@@ -1,7 +1,7 @@
 """The client in async code: nothing here blocks the event loop.
 
 The engine is synchronous. What takes a moment runs in a thread of the loop's pool; what may take
-long, the end of a run, is waited for by `flowq.engine.runtime.ends`.
+long, the end of a run, is waited for by `flowq.engine.runtime.run_ends`.
 """
 
 import asyncio
@@ -59,4 +59,4 @@ async def until_ended(run_id: RunId, flow_name: str, deadline: float | None) -> 
     refuse_to_hold_a_worker(run_id, flow_name)
     left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
     async with asyncio.timeout(left):
-        return await engine.ends.ended(run_id)
+        return await engine.run_ends.ended(run_id)

@@ -21,7 +21,7 @@ def refuse_to_hold_a_worker(run_id: RunId, flow_name: str) -> None:
     error = would_block(run_id, flow_name, bootstrap.serves_tasks)
     if error is None:
         return
-    state = bootstrap.engine().records.single(lambda tx: tx.runs.status(run_id))
+    state = bootstrap.engine().records.autocommit(lambda tx: tx.runs.status(run_id))
     if state not in TERMINAL_RUN_STATES:
         raise error
 

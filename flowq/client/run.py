@@ -52,7 +52,7 @@ class Run(Generic[R_co]):
         Raises:
             RunNotFound: no run, or more than one, has an id like that.
         """
-        found = bootstrap.engine().records.single(lambda tx: tx.runs.find(str(run_id)))
+        found = bootstrap.engine().records.autocommit(lambda tx: tx.runs.find(str(run_id)))
         if len(found) == 1:
             return Run(*found[0])
         if found:
@@ -65,7 +65,7 @@ class Run(Generic[R_co]):
     @property
     def status(self) -> RunState:
         """The state of the run now."""
-        state = bootstrap.engine().records.single(lambda tx: tx.runs.status(self.id))
+        state = bootstrap.engine().records.autocommit(lambda tx: tx.runs.status(self.id))
         if state is None:
             raise self._not_there()
         return state
@@ -78,7 +78,7 @@ class Run(Generic[R_co]):
 
     def view(self) -> RunView:
         """Return the run and its steps as they stand now."""
-        view = bootstrap.engine().records.single(lambda tx: tx.runs.view(self.id))
+        view = bootstrap.engine().records.autocommit(lambda tx: tx.runs.view(self.id))
         if view is None:
             raise self._not_there()
         return view

@@ -10,12 +10,14 @@ from flowq.client.run import LOOK_AGAIN, Run
 from flowq.core.errors import RunFailed
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
-from flowq.engine.registry.registry import FlowType, registry
+from flowq.engine.registry.registry import RegisteredFlow, registry
 from flowq.engine.runs import submission as runs
 from flowq.engine.runs.options import SubmitOptions
 
 
-def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Run[Any]:
+def submit(
+    flow: RegisteredFlow, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
+) -> Run[Any]:
     """Start a run and return its handle; raises what the engine's `submit` raises."""
     bootstrap.refuse_eager()
     registry.check_steps()
@@ -23,14 +25,14 @@ def submit(flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOp
 
 
 async def asubmit(
-    flow: FlowType, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
+    flow: RegisteredFlow, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
 ) -> Run[Any]:
     """Do what `submit` does without blocking the event loop; `session` is an `AsyncSession`."""
     session = options.pop("session", None)
     return await within(session, partial(submit, flow, inputs, **options))
 
 
-def execute(flow: FlowType, inputs: Mapping[str, Any]) -> Any:
+def execute(flow: RegisteredFlow, inputs: Mapping[str, Any]) -> Any:
     """Carry out a run in threads of this process, with records as of any other; wait for it.
 
     Raises:
@@ -56,7 +58,7 @@ def execute(flow: FlowType, inputs: Mapping[str, Any]) -> Any:
 
 
 def submit_many(
-    flow: FlowType,
+    flow: RegisteredFlow,
     inputs: Iterable[Mapping[str, Any]],
     *,
     idempotency_keys: Iterable[str] | None = None,
@@ -72,7 +74,7 @@ def submit_many(
 
 
 async def asubmit_many(
-    flow: FlowType,
+    flow: RegisteredFlow,
     inputs: Iterable[Mapping[str, Any]],
     *,
     idempotency_keys: Iterable[str] | None = None,

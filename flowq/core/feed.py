@@ -33,7 +33,7 @@ from flowq.core.ids import BatchId, RunId
 
 _ENDED = (StepCompleted, StepFailed, StepSkipped)
 #: In the set of what is known of a step: its end; and of each attempt, its begin and its failure.
-_END, _BEGIN, _PUT_OFF = 0, 1, 2
+_END, _BEGIN, _DEFERRED = 0, 1, 2
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Feed:
         if isinstance(event, _ENDED):
             return self._end(event)
         if isinstance(event, StepStarted | StepRetrying):
-            what = _BEGIN if isinstance(event, StepStarted) else _PUT_OFF
+            what = _BEGIN if isinstance(event, StepStarted) else _DEFERRED
             known = not self._is_new(event.step, event.index, 2 * event.attempt + what)
         elif isinstance(event, StreamStarted | StreamChunk | StreamEnded):
             known = not self._goes_on(event)
@@ -106,7 +106,7 @@ class Feed:
         return True
 
     def _goes_on(self, event: StreamEvent) -> bool:
-        """Tell whether a part of a text is new; one that is missing is seen by its offset."""
+        """Return whether a part of a text is new; one that is missing is seen by its offset."""
         stream = (event.step, event.index, event.attempt, event.stream)
         known = self._texts.get(stream, -1)
         if isinstance(event, StreamStarted):

@@ -15,7 +15,7 @@ from flowq.core.references import references
 from flowq.core.spec import FlowSpec, StepSpec
 
 #: What the columns of the records can hold.
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class Graph:
 
 def _check_lengths(spec: FlowSpec) -> None:
     for name in (spec.name, *(name for step in spec.steps for name in (step.key, step.name))):
-        if len(name) > LONGEST_NAME:
+        if len(name) > MAX_NAME_LENGTH:
             raise InvalidFlow(
-                f"flow {spec.name[:LONGEST_NAME]!r} holds a name of {len(name)} characters, "
-                f"{LONGEST_NAME} are possible: {name!r}",
+                f"flow {spec.name[:MAX_NAME_LENGTH]!r} holds a name of {len(name)} characters, "
+                f"{MAX_NAME_LENGTH} are possible: {name!r}",
                 hint="give it a shorter one",
             )
 

@@ -7,7 +7,7 @@ terminals. So it is text of one line, as long as its column; and no name of Cele
 from typing import Any, Final
 
 from flowq.core.errors import InvalidFlow
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 
 #: What the names of tasks begin with that Celery and flowq themselves register.
 _RESERVED: Final = ("celery.", "flowq.")
@@ -27,7 +27,7 @@ def check_name(name: Any, what: str, where: str, *, own: bool = False) -> None:
     """
     problem = _problem(name, own=own)
     if problem is not None:
-        shown = name[:LONGEST_NAME] if isinstance(name, str) else name
+        shown = name[:MAX_NAME_LENGTH] if isinstance(name, str) else name
         raise InvalidFlow(
             f"the name of a {what} is {shown!r}: {problem} ({where})",
             hint='give it another, e.g. name="shop.charge"',
@@ -37,8 +37,8 @@ def check_name(name: Any, what: str, where: str, *, own: bool = False) -> None:
 def _problem(name: Any, *, own: bool) -> str | None:
     if not isinstance(name, str):
         return "it is no text"
-    if not 0 < len(name) <= LONGEST_NAME:
-        return f"it has {len(name)} characters, 1 to {LONGEST_NAME} are possible"
+    if not 0 < len(name) <= MAX_NAME_LENGTH:
+        return f"it has {len(name)} characters, 1 to {MAX_NAME_LENGTH} are possible"
     if not name.isprintable() or name != name.strip():
         return "it has a character that cannot be printed, or a space at its end"
     for prefix in _RESERVED:

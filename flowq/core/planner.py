@@ -131,7 +131,7 @@ def map_outcome(step: StepSpec, counts: Mapping[StepState, int]) -> StepState | 
 
 
 def stops_run(spec: FlowSpec, step: StepSpec) -> bool:
-    """Tell whether the failure of this step stops the run at once."""
+    """Return whether the failure of this step stops the run at once."""
     return spec.on_failure is FailurePolicy.FAIL_FAST and not step.allow_failure
 
 

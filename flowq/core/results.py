@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from flowq.core.ids import FIRST_ID, LeaseToken, RunId, StepRunId
 
 
-class Place(StrEnum):
+class StorageKind(StrEnum):
     """Where the bytes of a result lie."""
 
     NOWHERE = "nowhere"  #: The result is None; there are no bytes.
@@ -33,7 +33,7 @@ class ResultRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    place: Place
+    place: StorageKind
     codec: str = "json"  #: Name of the codec that can read it.
     key: str = ""  #: Key in Redis and, for large results, in the object store.
     size: int = 0  #: Encoded bytes.
@@ -44,7 +44,7 @@ class ResultRef(BaseModel):
     data: str | None = None
 
 
-NO_RESULT = ResultRef(place=Place.NOWHERE)
+NO_RESULT = ResultRef(place=StorageKind.NOWHERE)
 
 
 def row_key(step_id: StepRunId, token: LeaseToken) -> str:
@@ -79,7 +79,7 @@ def step_of_object(key: str) -> UUID | None:
 
 
 def is_image(key: str) -> bool:
-    """Tell whether an object was made by a call of a model, which its key ends with."""
+    """Return whether an object was made by a call of a model, which its key ends with."""
     return "." in key.rpartition("/")[2]
 
 

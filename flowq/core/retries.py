@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 #: Nobody waits for longer because a server asks for it.
-_LONGEST_ASKED: Final = timedelta(days=1)
+_MAX_SERVER_DELAY: Final = timedelta(days=1)
 
 
 class RetryPolicy(BaseModel):
@@ -56,7 +56,7 @@ def retry_delay(
         return None
     delay = _grown(policy, attempt)
     if at_least is not None and at_least > delay * (1 - policy.jitter):
-        return min(at_least, _LONGEST_ASKED) + delay * policy.jitter * chance
+        return min(at_least, _MAX_SERVER_DELAY) + delay * policy.jitter * chance
     return delay * (1 - policy.jitter * chance)
 
 

@@ -18,7 +18,7 @@ from flowq.core.references import Template
 from flowq.core.retries import RetryPolicy
 
 
-class _Value(BaseModel):
+class _SpecModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -39,7 +39,7 @@ class FailurePolicy(StrEnum):
     CONTINUE = "continue"  #: Everything that does not depend on it still runs; then the run fails.
 
 
-class Tolerance(_Value):
+class Tolerance(_SpecModel):
     """How many items of a map may fail before the map does. The default is none."""
 
     count: int | None = Field(default=None, ge=0)
@@ -58,13 +58,13 @@ class Tolerance(_Value):
         return cls(percent=float(text[:-1])) if text.endswith("%") else cls(count=int(text))
 
     def allows(self, *, failed: int, total: int) -> bool:
-        """Tell whether a map of `total` items is still good with `failed` of them failed."""
+        """Return whether a map of `total` items is still good with `failed` of them failed."""
         if self.percent is not None:
             return failed * 100 <= self.percent * total
         return failed <= (self.count or 0)
 
 
-class MapSpec(_Value):
+class MapSpec(_SpecModel):
     """Makes a step run once per item of a list."""
 
     parameter: str  #: The parameter that gets the item.
@@ -72,7 +72,7 @@ class MapSpec(_Value):
     tolerance: Tolerance = Tolerance()
 
 
-class CacheSpec(_Value):
+class CacheSpec(_SpecModel):
     """A step whose result others may take, and that may take theirs."""
 
     ttl: timedelta
@@ -80,7 +80,7 @@ class CacheSpec(_Value):
     shared: bool = False  #: By all flows, not only by runs of the same one.
 
 
-class StepSpec(_Value):
+class StepSpec(_SpecModel):
     """One node of a flow."""
 
     key: str  #: Unique in the flow; what references name.
@@ -107,7 +107,7 @@ class CallSpec(StepSpec):
     group: int = 1  #: How many calls the program waits for together; 1 for one by itself.
 
 
-class FlowSpec(_Value):
+class FlowSpec(_SpecModel):
     """A named graph of steps."""
 
     name: str

@@ -21,21 +21,21 @@ from flowq.core.planner import plan
 from flowq.core.references import references
 from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
-from flowq.engine.model.rows import Definition, Together
+from flowq.engine.model.rows import Definition, ReleasePlan
 from flowq.engine.ports import Dispatcher, Events, Records
 from flowq.engine.registry.registry import Registry
-from flowq.engine.results.store import Results
-from flowq.engine.results.value_cache import RecentValues
-from flowq.engine.runtime.ends import Ends
+from flowq.engine.results.store import ResultStore
+from flowq.engine.results.value_cache import ValueCache
 from flowq.engine.runtime.heartbeat import LeaseKeeper
 from flowq.engine.runtime.model_calls import Guard
-from flowq.engine.runtime.program_cache import LivePrograms
+from flowq.engine.runtime.program_cache import ProgramCache
 from flowq.engine.runtime.request_log import RequestLog
+from flowq.engine.runtime.run_ends import RunEndWatcher
 
 #: With more, a step that completes only counts its dependents down.
-_MOST_SIBLINGS = 16
+_MAX_SIBLINGS = 16
 #: Specs of called steps that are remembered for a run.
-_MOST_CALLED = 100
+_MAX_CALLED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Policies:
     lease: timedelta = timedelta(seconds=30)
     resend_after: timedelta = timedelta(seconds=15)
     #: The pause before a step is sent again doubles each time, up to this.
-    resend_longest: timedelta = timedelta(minutes=5)
+    max_resend_after: timedelta = timedelta(minutes=5)
     #: Ended runs are deleted when they are older than this; None keeps them.
     retention: timedelta | None = None
     #: Objects that no row names are deleted when they are older than this.
@@ -69,14 +69,14 @@ class Policies:
     #: How long a cancelled program may go on after it has seen the cancel.
     cleanup: timedelta = timedelta(seconds=60)
     #: Calls of one program, at most.
-    most_calls: int = 10_000
+    max_calls: int = 10_000
     #: Programs that are kept alive in this process while they wait.
     live_programs: int = 500
     #: Whether there are events beside the end of each run.
     events: bool = True
 
 
-class Known:
+class RunDefinition:
     """A run's definition with what follows from it."""
 
     def __init__(self, definition: Definition, records: Records) -> None:
@@ -86,7 +86,7 @@ class Known:
         self.graph = Graph.of(definition.spec)
 
     def is_called(self, key: str) -> bool:
-        """Tell whether a step is none of the graph's, so its program has called it."""
+        """Return whether a step is none of the graph's, so its program has called it."""
         return key not in self.definition.spec.by_key
 
     def step(self, key: str) -> StepSpec:
@@ -99,12 +99,12 @@ class Known:
         if known is not None:
             return known
         run_id = self.definition.run_id
-        found = self._records.single(lambda tx: tx.steps.call_spec(run_id, key))
+        found = self._records.autocommit(lambda tx: tx.steps.call_spec(run_id, key))
         if found is None:
             raise RunNotFound(f"run {run_id} has no step {key!r}", hint="flowq runs ls")
         if found.map is not None:
             found = found.model_copy(update={"map": found.map.model_copy(update={"items": []})})
-        if len(self._called) >= _MOST_CALLED:
+        if len(self._called) >= _MAX_CALLED:
             self._called.clear()
         self._called[key] = found
         return found
@@ -123,7 +123,7 @@ class Known:
         arguments = self.definition.spec.step(key).arguments
         return list(dict.fromkeys(reference.step for reference in references(arguments)))
 
-    def together(self, key: str, resend_after: timedelta) -> Together | None:
+    def release_plan(self, key: str, resend_after: timedelta) -> ReleasePlan | None:
         """Return how the dependents of a step are queued if it completes last, when that is plain.
 
         It is when all of them have the same dependencies, and are one batch of steps that neither
@@ -131,7 +131,7 @@ class Known:
         """
         dependents = self.graph.dependents[key]
         wait_for = self.graph.dependencies[dependents[0]]
-        if len(wait_for) > _MOST_SIBLINGS + 1:
+        if len(wait_for) > _MAX_SIBLINGS + 1:
             return None  # to ask about all of them at each completion would cost their square
         if any(set(self.graph.dependencies[one]) != set(wait_for) for one in dependents[1:]):
             return None
@@ -141,19 +141,19 @@ class Known:
             return None
         run_id = self.definition.run_id
         batch = batch_of_nodes(run_id, node_id(run_id, batches[0][0]))
-        return Together(batch, tuple(one for one in wait_for if one != key), resend_after)
+        return ReleasePlan(batch, tuple(one for one in wait_for if one != key), resend_after)
 
 
-class Definitions:
+class DefinitionCache:
     """Definitions and graphs of the runs this process has touched last; they never change."""
 
     def __init__(self, records: Records, size: int = 512) -> None:
         self._records = records
         self._size = size
         self._lock = Lock()
-        self._known: dict[RunId, Known] = {}
+        self._known: dict[RunId, RunDefinition] = {}
 
-    def get(self, run_id: RunId) -> Known:
+    def get(self, run_id: RunId) -> RunDefinition:
         """Return the definition of a run.
 
         Raises:
@@ -166,7 +166,7 @@ class Definitions:
                 self._known[run_id] = known  # the newest place again
                 return known
         try:
-            definition = self._records.single(lambda tx: tx.runs.definition(run_id))
+            definition = self._records.autocommit(lambda tx: tx.runs.definition(run_id))
             if definition is None:
                 raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
             return self.add(definition)
@@ -178,7 +178,7 @@ class Definitions:
             unreadable.run_id = run_id
             raise unreadable from error
 
-    def shown(self, run_id: RunId) -> Known:
+    def shown(self, run_id: RunId) -> RunDefinition:
         """Return the definition of a run for people; one without steps stands in for an unreadable.
 
         Raises:
@@ -187,14 +187,14 @@ class Definitions:
         try:
             return self.get(run_id)
         except RunUnreadable:
-            definition = self._records.single(lambda tx: tx.runs.stand_in(run_id))
+            definition = self._records.autocommit(lambda tx: tx.runs.stand_in(run_id))
             if definition is None:
                 raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls") from None
-            return Known(definition, self._records)
+            return RunDefinition(definition, self._records)
 
-    def add(self, definition: Definition) -> Known:
+    def add(self, definition: Definition) -> RunDefinition:
         """Remember a definition and drop the one that was not used for longest."""
-        known = Known(definition, self._records)
+        known = RunDefinition(definition, self._records)
         with self._lock:
             self._known[definition.run_id] = known
             if len(self._known) > self._size:
@@ -217,7 +217,7 @@ class Engine:
     """
 
     records: Records
-    results: Results
+    results: ResultStore
     dispatcher: Dispatcher
     events: Events
     registry: Registry
@@ -225,17 +225,17 @@ class Engine:
     chance: Callable[[], float]
     worker: str
     policies: Policies = Policies()
-    definitions: Definitions = field(init=False)
+    definitions: DefinitionCache = field(init=False)
     leases: LeaseKeeper = field(init=False)
-    recent: RecentValues = field(init=False, default_factory=RecentValues)
-    live: LivePrograms = field(init=False)
+    value_cache: ValueCache = field(init=False, default_factory=ValueCache)
+    program_cache: ProgramCache = field(init=False)
     requests: RequestLog = field(init=False)
-    ends: Ends = field(init=False)
+    run_ends: RunEndWatcher = field(init=False)
     #: Asked before each call of a model; budgets are such guards.
     model_guards: list[Guard] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "definitions", Definitions(self.records))
+        object.__setattr__(self, "definitions", DefinitionCache(self.records))
         leases = LeaseKeeper(
             self.records,
             self.policies.lease,
@@ -243,7 +243,7 @@ class Engine:
             cancel_grace=self.policies.cancel_grace,
         )
         object.__setattr__(self, "leases", leases)
-        object.__setattr__(self, "live", LivePrograms(self.policies.live_programs))
+        object.__setattr__(self, "program_cache", ProgramCache(self.policies.live_programs))
         requests = RequestLog(self.records, self.policies.outage_wait)
         object.__setattr__(self, "requests", requests)
-        object.__setattr__(self, "ends", Ends(self.records))
+        object.__setattr__(self, "run_ends", RunEndWatcher(self.records))

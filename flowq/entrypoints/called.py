@@ -24,10 +24,10 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flowq import client
 from flowq.core.errors import InvalidInput, NotSerializable, Unavailable
-from flowq.core.graph import LONGEST_NAME
-from flowq.engine.registry.registry import FlowType, StepType, registry
+from flowq.core.graph import MAX_NAME_LENGTH
+from flowq.engine.registry.registry import RegisteredFlow, RegisteredStep, registry
 from flowq.engine.results.codecs import coerce
-from flowq.engine.runtime.causes import message_of, told, type_of
+from flowq.engine.runtime.causes import error_details, message_of, type_of
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ _warned: set[str] = set()
 
 
 def is_message_of_step(request: Context, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether a message is flowq's own: the id of a step run, in its run, and nothing else."""
+    """Return whether a message is flowq's own: the id of a step run in its run, nothing else."""
     task_id = str(request.id)
     return not args and not kwargs and is_id_of_step(task_id) and request.root_id != task_id
 
 
 def is_id_of_step(task_id: str) -> bool:
-    """Tell whether the id of a task is one that flowq gives."""
+    """Return whether the id of a task is one that flowq gives."""
     try:
         return UUID(task_id).version == _OURS
     except ValueError:
@@ -65,17 +65,17 @@ def called(task: "Task[Any, Any]", args: Sequence[Any], kwargs: Mapping[str, Any
     except Exception as error:
         text = "%s, called as a Celery task, has failed: %s: %s\n%s"
         extra = {"action": "call", "task_id": task.request.id}
-        said = (name, type_of(error), message_of(error), told(error)["traceback"].rstrip())
+        said = (name, type_of(error), message_of(error), error_details(error)["traceback"].rstrip())
         logger.error(text, *said, extra=extra)  # noqa: TRY400 - in the message, and bounded
         raise
 
 
 def _start(
-    task: "Task[Any, Any]", flow: FlowType, args: Sequence[Any], kwargs: Mapping[str, Any]
+    task: "Task[Any, Any]", flow: RegisteredFlow, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> str:
     """Start a run, once for each message."""
     key = f"celery:{task.request.id}" if task.request.id else None  # None: called as a function
-    if key is not None and len(key) > LONGEST_NAME:
+    if key is not None and len(key) > MAX_NAME_LENGTH:
         key = f"celery:{sha256(key.encode()).hexdigest()}"
     try:
         run = client.submit(flow, flow.bind(tuple(args), kwargs), idempotency_key=key)
@@ -87,7 +87,7 @@ def _start(
     return str(run.id)
 
 
-def _call(step: StepType, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def _call(step: RegisteredStep, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Call a step's function as any task; its result goes to the result backend, as JSON."""
     if step.name not in _warned:
         _warned.add(step.name)

@@ -19,7 +19,7 @@ from flowq.core.events import (
 )
 from flowq.entrypoints import formatting
 
-_LONGEST = 100
+_MAX_LENGTH = 100
 
 
 def what(event: Event) -> str:
@@ -43,7 +43,7 @@ def what(event: Event) -> str:
     elif isinstance(event, WorkflowCancelled):
         parts.append(event.reason or "")
     text = "  ".join(part for part in parts if part)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
 
 
 def _attempt(number: int) -> str:

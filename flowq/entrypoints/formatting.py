@@ -78,15 +78,15 @@ def short_ids(ids: list[str]) -> list[str]:
 
 
 #: Less than this is shown as that.
-_LEAST = Decimal("0.0001")
+_MIN_SHOWN = Decimal("0.0001")
 
 
 def money(cost: Decimal) -> str:
     """Return dollars, with as many digits as a small sum needs."""
     if not cost:
         return "$0"
-    if cost < _LEAST:
-        return f"<${_LEAST}"
+    if cost < _MIN_SHOWN:
+        return f"<${_MIN_SHOWN}"
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
 
 
@@ -116,20 +116,20 @@ def size(number: int) -> str:
 
 
 #: Of JSON data on a screen.
-_LONGEST_TEXT: Final = 400
-_MOST_ITEMS: Final = 40
+_MAX_TEXT_LENGTH: Final = 400
+_MAX_ITEMS: Final = 40
 
 
 def shortened(data: Any) -> Any:
     """Return JSON data with long texts and long lists cut."""
-    if isinstance(data, str) and len(data) > _LONGEST_TEXT:
-        return f"{data[:_LONGEST_TEXT]}… ({len(data):,} characters)"
+    if isinstance(data, str) and len(data) > _MAX_TEXT_LENGTH:
+        return f"{data[:_MAX_TEXT_LENGTH]}… ({len(data):,} characters)"
     if isinstance(data, dict):
-        kept = {key: shortened(data[key]) for key in list(data)[:_MOST_ITEMS]}
-        return kept if len(data) <= _MOST_ITEMS else {**kept, "…": f"{len(data):,} keys"}
+        kept = {key: shortened(data[key]) for key in list(data)[:_MAX_ITEMS]}
+        return kept if len(data) <= _MAX_ITEMS else {**kept, "…": f"{len(data):,} keys"}
     if isinstance(data, list):
-        kept_items = [shortened(item) for item in data[:_MOST_ITEMS]]
-        return kept_items if len(data) <= _MOST_ITEMS else [*kept_items, f"… {len(data):,} items"]
+        kept_items = [shortened(item) for item in data[:_MAX_ITEMS]]
+        return kept_items if len(data) <= _MAX_ITEMS else [*kept_items, f"… {len(data):,} items"]
     return data
 
 

@@ -4,7 +4,7 @@ Celery tells only the main process (`worker_shutting_down`), and waits for runni
 as they take. The steps run in this process or, in a prefork pool, in its children. So the main
 process makes a pipe before it forks, the bell: one byte in it, which nobody reads, wakes a thread
 in each process. That thread stops new steps, waits for the grace period, gives back what still runs
-(`flowq.engine.attempts.handback`), and sees to it that the process can end: in a prefork child
+(`flowq.engine.attempts.release`), and sees to it that the process can end: in a prefork child
 `Stopped` is raised inside the step; a thread that cannot be interrupted ends with its process.
 
 Service managers signal whole process groups. A child that runs a step and gets a SIGTERM therefore
@@ -27,7 +27,7 @@ from typing import Any, Final
 from celery.worker import state as celery_state
 from kombu.transport.redis import Channel
 
-from flowq.engine.attempts.handback import Stopped, give_back_all
+from flowq.engine.attempts.release import Stopped, release_all
 from flowq.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ _UNWINDING: Final = 3.0
 _TICK: Final = 0.05
 
 
-class Bell:
+class ShutdownPipe:
     """A pipe that wakes whoever waits for it, in this process and in those forked from it."""
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe()
         os.set_blocking(self._in, False)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Ring; may be called in a signal handler, and more than once."""
         try:
             os.write(self._in, b".")
@@ -54,13 +54,13 @@ class Bell:
             logger.debug("the bell has rung often enough")
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it rings; tell whether it has."""
+        """Wait until it rings; return whether it has."""
         waiting = select.poll()
         waiting.register(self._out, select.POLLIN)
         return bool(waiting.poll(None if seconds is None else 1000 * seconds))
 
 
-class Watch:
+class ShutdownWatcher:
     """Waits for the bell in one process and ends its part of the worker.
 
     Args:
@@ -71,13 +71,17 @@ class Watch:
     """
 
     def __init__(
-        self, engine: Engine, bell: Bell, grace: float, leave: Callable[["Watch"], None]
+        self,
+        engine: Engine,
+        bell: ShutdownPipe,
+        grace: float,
+        leave: Callable[["ShutdownWatcher"], None],
     ) -> None:
         self._engine = engine
         self._bell = bell
         self._grace = grace
         self._leave = leave
-        self._signal = Bell()
+        self._signal = ShutdownPipe()
         self._rung_at: float | None = None
         self._hurry = threading.Event()
         self._given_back = False
@@ -109,7 +113,7 @@ class Watch:
         return self._engine.leases.running
 
     def unwound(self) -> bool:
-        """Wait a moment for the attempts of this process to end; tell whether they have."""
+        """Wait a moment for the attempts of this process to end; return whether they have."""
         deadline = time.monotonic() + _UNWINDING
         while self.running and time.monotonic() < deadline:
             time.sleep(_TICK)
@@ -121,7 +125,7 @@ class Watch:
         self._engine.leases.stopping = True
         self._hurry.wait(self._grace)
         if self.running:
-            give_back_all(self._engine)
+            release_all(self._engine)
         self._given_back = True
         self._leave(self)
 
@@ -132,7 +136,7 @@ class Watch:
         if not self._busy or self._signal.wait(0):
             self._go(number, frame)
         elif rung_at is None:
-            self._signal.ring()
+            self._signal.notify()
         elif time.monotonic() - rung_at > _TOGETHER:
             self._hurry.set()
 
@@ -150,7 +154,7 @@ class Watch:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def leave_child(watch: Watch) -> None:
+def leave_child(watch: ShutdownWatcher) -> None:
     """End a child of a prefork pool, whose step is interrupted wherever it stands."""
     if watch.running:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -158,7 +162,7 @@ def leave_child(watch: Watch) -> None:
             _exit("a step does not react")
 
 
-def leave_main(watch: Watch, names: Callable[[], frozenset[str]]) -> None:
+def leave_main(watch: ShutdownWatcher, names: Callable[[], frozenset[str]]) -> None:
     """End the main process, when nothing runs any more that Celery should wait for."""
     if watch.unwound():
         _kill_children(names())

@@ -20,13 +20,13 @@ from celery.states import SUCCESS
 
 from flowq import bootstrap
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
-from flowq.adapters.dispatch.kombu_patches import mend_kombu
+from flowq.adapters.dispatch.kombu_patches import patch_kombu
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.engine.advance.advance import batch_ended, not_claimed
-from flowq.engine.attempts.handback import pass_on
-from flowq.engine.attempts.outages import wait_out
-from flowq.engine.attempts.outcomes import Ended, Ending
+from flowq.engine.attempts.outages import retry_on_outage
+from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
+from flowq.engine.attempts.release import send_elsewhere
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
 from flowq.engine.registry.registry import registry
@@ -34,9 +34,15 @@ from flowq.engine.runtime.causes import message_of
 from flowq.engine.runtime.heartbeat import this_process_is_expendable
 from flowq.engine.sweeper.retention import collect
 from flowq.engine.sweeper.sweep import Sweeper
-from flowq.entrypoints import worker_cuts
+from flowq.entrypoints import worker_aborts
 from flowq.entrypoints.called import called, is_message_of_step
-from flowq.entrypoints.stopping import Bell, Watch, leave_child, leave_main, requeue
+from flowq.entrypoints.stopping import (
+    ShutdownPipe,
+    ShutdownWatcher,
+    leave_child,
+    leave_main,
+    requeue,
+)
 from flowq.entrypoints.task_names import check_names, check_names_when_finalized
 from flowq.entrypoints.unknown import UnknownSteps
 from flowq.entrypoints.visible import guard
@@ -45,9 +51,9 @@ from flowq.entrypoints.worker_events import EventBunches
 logger = logging.getLogger(__name__)
 
 #: Seconds. Celery keeps a message with a countdown in a worker's memory; the sweeper reads a row.
-_LONGEST_COUNTDOWN = 60.0
+_MAX_COUNTDOWN = 60.0
 #: Characters of an error that Celery is told.
-_LONGEST_TEXT = 4000
+_MAX_TEXT_LENGTH = 4000
 #: Of a worker's main process; who only sends need not load them.
 _REQUESTS = "flowq.entrypoints.worker_requests"
 
@@ -76,7 +82,7 @@ def install(app: Celery) -> Celery:
     if app in _installed:
         return app
     _installed.append(app)
-    mend_kombu()
+    patch_kombu()
     _connect_signals()
     bootstrap.use_app(app)
     own = f"{_REQUESTS}:OwnRequest"
@@ -110,7 +116,7 @@ def _add_task(app: Celery, name: str) -> None:
 def _advance(batch: str) -> None:
     """Move a run on, after a batch of it has ended."""
     engine = bootstrap.engine()
-    wait_out(engine, lambda _: batch_ended(engine, BatchId(batch)), stop=True)
+    retry_on_outage(engine, lambda _: batch_ended(engine, BatchId(batch)), stop=True)
 
 
 def _collect() -> None:
@@ -123,7 +129,7 @@ def _collect() -> None:
 
 def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
     """Run one attempt of the step run whose id is this task's id; or do what was called."""
-    worker_cuts.begins(task)
+    worker_aborts.begins(task)
     if not is_message_of_step(task.request, args, kwargs):
         return called(task, args, kwargs)
     error: BaseException | None = None
@@ -165,41 +171,43 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
     step_id = StepRunId(UUID(task.request.id))
     root = task.request.root_id
     run_id = RunId(UUID(root)) if root else None
-    joined = task.request.group is not None
+    in_chord = task.request.group is not None
     if engine.leases.stopping:
-        pass_on(engine, step_id)
-        _runs_elsewhere(joined=joined)
+        send_elsewhere(engine, step_id)
+        _runs_elsewhere(in_chord=in_chord)
         return None
-    ended = run_attempt(engine, step_id, run_id, joined=joined)
-    if ended.how is Ending.NOT_CLAIMED and not joined:
-        wait_out(engine, lambda _: not_claimed(engine, step_id), stop=True)
-    elif ended.how is Ending.GIVEN_BACK:
-        _runs_elsewhere(joined=joined)
-    elif ended.how is Ending.RETRYING or (ended.how is Ending.DENIED and ended.delay is not None):
+    ended = run_attempt(engine, step_id, run_id, in_chord=in_chord)
+    if ended.ending is AttemptEnding.NOT_CLAIMED and not in_chord:
+        retry_on_outage(engine, lambda _: not_claimed(engine, step_id), stop=True)
+    elif ended.ending is AttemptEnding.RELEASED:
+        _runs_elsewhere(in_chord=in_chord)
+    elif ended.ending is AttemptEnding.RETRYING or (
+        ended.ending is AttemptEnding.DEFERRED and ended.delay is not None
+    ):
         _retry(task, ended)
-    elif ended.how is Ending.DENIED:
-        _waits(joined=joined)
-    elif ended.how is Ending.FAILED and ended.error is not None:
+    elif ended.ending is AttemptEnding.DEFERRED:
+        _waits(in_chord=in_chord)
+    elif ended.ending is AttemptEnding.FAILED and ended.error is not None:
         return ended.error
-    elif ended.how is Ending.CANCELLED:
+    elif ended.ending is AttemptEnding.CANCELLED:
         # As Celery tells Flower of a task that it has revoked itself; then it says nothing more.
         task.send_event("task-revoked", terminated=False, signum=None, expired=False)
         raise Ignore(str(ended.error or "the run was cancelled"))
     return None
 
 
-def _runs_elsewhere(*, joined: bool) -> None:
+def _runs_elsewhere(*, in_chord: bool) -> None:
     """Tell Celery, and Flower, that another worker runs the step.
 
     Not for a member of a chord: its part would be missing, and the chord never call its body.
     """
-    if not joined:
+    if not in_chord:
         raise Retry("this worker has to end", when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
-def _waits(*, joined: bool) -> None:
+def _waits(*, in_chord: bool) -> None:
     """Tell Celery, and Flower, that a step waits for a limit; as `_runs_elsewhere` does."""
-    if not joined:
+    if not in_chord:
         raise Retry("a limit is reached", when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
@@ -212,20 +220,20 @@ def _plain(error: BaseException) -> Exception:
     """
     text = message_of(error)
     takes_over = isinstance(error, MemoryError | TaskPredicate)
-    if isinstance(error, Exception) and not takes_over and len(text) < _LONGEST_TEXT:
+    if isinstance(error, Exception) and not takes_over and len(text) < _MAX_TEXT_LENGTH:
         return error
     said = StepError(f"{type(error).__name__}: {text}")
     return said.with_traceback(error.__traceback__)
 
 
-def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
+def _retry(task: "Task[Any, Any]", ended: AttemptResult) -> None:
     """Tell Celery, and Flower, that another attempt follows; the row knows already."""
     assert ended.delay is not None
     assert ended.error is not None
     error = _plain(ended.error)
     countdown = ended.delay.total_seconds()
     later = Retry(exc=error, when=countdown)  # type: ignore[arg-type]  # a float is a Real
-    if countdown > _LONGEST_COUNTDOWN:
+    if countdown > _MAX_COUNTDOWN:
         raise later from error
     # What Flower shows; Celery would write its own from the arguments, which are none.
     shown: dict[str, Any] = {name: task.request.get(name) for name in ("argsrepr", "kwargsrepr")}
@@ -237,24 +245,24 @@ def _retry(task: "Task[Any, Any]", ended: Ended) -> None:
         raise later from error
 
 
-class _Process:
+class _WorkerProcess:
     """What this process does when the worker has to end."""
 
     def __init__(self) -> None:
-        self._bell: Bell | None = None
+        self._bell: ShutdownPipe | None = None
         self._main = 0
         self._watched = 0
-        self._watch: Watch | None = None
+        self._watch: ShutdownWatcher | None = None
 
     def start(self) -> None:
         """Make a bell, in the main process and before it forks; not for a worker in a thread."""
         if threading.current_thread() is threading.main_thread():
-            self._bell, self._main, self._watch = Bell(), os.getpid(), None
+            self._bell, self._main, self._watch = ShutdownPipe(), os.getpid(), None
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Ring it."""
         if self._bell is not None:
-            self._bell.ring()
+            self._bell.notify()
 
     def watch(self, engine: Engine) -> AbstractContextManager[object]:
         """Wait for the bell from now on; the block that is given back must not be cut off.
@@ -268,15 +276,15 @@ class _Process:
             grace = bootstrap.settings().stop_grace_seconds
             if self._watched == self._main:
                 leave = partial(leave_main, names=_names)
-                self._watch = Watch(engine, self._bell, grace, leave)
+                self._watch = ShutdownWatcher(engine, self._bell, grace, leave)
             else:
-                self._watch = Watch(engine, self._bell, grace, leave_child)
+                self._watch = ShutdownWatcher(engine, self._bell, grace, leave_child)
                 self._watch.answer_sigterm()
             self._watch.start()
         return self._watch.busy()
 
 
-_process = _Process()
+_process = _WorkerProcess()
 
 
 def _names() -> frozenset[str]:
@@ -308,7 +316,7 @@ class SweeperStep(bootsteps.StartStopStep):
         """End, and give back what was fetched and not begun."""
         if self._sweeper is not None:
             self._sweeper.stop()
-        _process.ring()
+        _process.notify()
         consumer = parent.consumer.task_consumer if parent.consumer else None
         if consumer is not None:
             requeue(consumer.channel, _names())
@@ -326,7 +334,7 @@ def _connect_signals() -> None:
     signals.worker_process_init.connect(_prepare_child)
     signals.worker_process_shutdown.connect(_tell_the_rest)
     signals.worker_shutting_down.connect(_ring)
-    worker_cuts.connect(_is_step)
+    worker_aborts.connect(_is_step)
 
 
 def _is_step(task: Any) -> bool:
@@ -370,4 +378,4 @@ def _tell_the_rest(**_: Any) -> None:
 
 def _ring(**_: Any) -> None:
     """Tell all processes of this worker; Celery calls this in a signal handler."""
-    _process.ring()
+    _process.notify()

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-async def calls_here(step_name: str) -> tuple[StepContext | None, ModelCalls]:
+async def current_caller(step_name: str) -> tuple[StepContext | None, ModelCalls]:
     """Return the attempt that runs here, if one does, and what records its calls of models."""
     context = current_or_none()
     if context is not None and context.model_calls is not None:
         return context, context.model_calls
     recording = await asyncio.to_thread(_has_records)
-    engine = engine_here()
+    engine = current_engine()
     log = engine.requests if recording else None
     caller = Caller(step_name=step_name)
     return None, ModelCalls(
@@ -38,14 +38,14 @@ async def calls_here(step_name: str) -> tuple[StepContext | None, ModelCalls]:
     )
 
 
-def settings_here() -> Settings:
+def current_settings() -> Settings:
     """Return the settings of this process."""
     from flowq import bootstrap  # noqa: PLC0415 - a module of steps must not load Celery
 
     return bootstrap.settings()
 
 
-def engine_here() -> "Engine":
+def current_engine() -> "Engine":
     """Return the engine of this process."""
     from flowq import bootstrap  # noqa: PLC0415 - a module of steps must not load Celery
 
@@ -55,7 +55,7 @@ def engine_here() -> "Engine":
 @cache
 def _has_records() -> bool:
     try:
-        engine_here().records.single(lambda tx: tx.llm_requests.of_run(RunId(FIRST_ID)))
+        current_engine().records.autocommit(lambda tx: tx.llm_requests.of_run(RunId(FIRST_ID)))
     except Unavailable as error:
         logger.warning("calls of models outside runs are not recorded: %s", error)
         return False

@@ -45,7 +45,7 @@ def failure(error: Exception, provider: str, model: str) -> tuple[FlowqError, Co
 
 
 def is_foreign(error: Exception) -> bool:
-    """Tell whether an error comes from the call, and not from code of ours or the user's."""
+    """Return whether an error comes from the call, and not from code of ours or the user's."""
     root = type(error).__module__.partition(".")[0]
     return root in {
         "pydantic_ai",

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from flowq.core.errors import FlowqError, InvalidFlow
-from flowq.llm.caller import settings_here
+from flowq.llm.caller import current_settings
 from flowq.llm.results import FailedFeed, NewsItem
 from flowq.tools.markup import text_of, web_link, without_user
 
@@ -60,7 +60,7 @@ async def gather(
             f"feeds cannot be read here: {error}", hint='pip install "flowq[llm]"'
         ) from error
     slots, parsers = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_PARSED_AT_ONCE)
-    rules = settings_here().fetch_rules
+    rules = current_settings().fetch_rules
 
     async def read(url: str) -> list[NewsItem] | FailedFeed:
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowq.core.errors import StepError
 from flowq.core.results import image_key
-from flowq.llm.caller import settings_here
+from flowq.llm.caller import current_settings
 from flowq.llm.models import image_model
 from flowq.llm.recording import Spending, calling
 from flowq.llm.results import ImageFacts
@@ -54,7 +54,7 @@ async def image(
         # Before the row that names it is written, as with all results.
         await asyncio.to_thread(lambda: store().put(key, data))
         call.object_key = key
-    expires = timedelta(hours=settings_here().image_url_hours)
+    expires = timedelta(hours=current_settings().image_url_hours)
     url = await asyncio.to_thread(lambda: store().url(key, expires))
     revised = answer.images[0].revised_prompt
     facts = ImageFacts(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from flowq.core.errors import InvalidFlow, ModelRefused
-from flowq.llm.caller import settings_here
+from flowq.llm.caller import current_settings
 
 if TYPE_CHECKING:
     from pydantic_ai.images import ImageGenerationModel
@@ -41,7 +41,7 @@ def chosen(kind: str, *choices: Any) -> Any:
         ModelRefused: none is.
     """
     setting = "image_model" if kind == "image" else "model"
-    for choice in (*choices, getattr(settings_here(), setting)):
+    for choice in (*choices, getattr(current_settings(), setting)):
         if choice:
             return choice
     raise ModelRefused(
@@ -86,7 +86,7 @@ def once(model: Any, settings: dict[str, Any]) -> Any:
 def _place() -> tuple[str | None, ...]:
     """Return what else decides whom a name reaches."""
     names = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
-    return (settings_here().openai_base_url, *(os.environ.get(name) for name in names))
+    return (current_settings().openai_base_url, *(os.environ.get(name) for name in names))
 
 
 def _text_model(name: str) -> "Model":
@@ -95,7 +95,7 @@ def _text_model(name: str) -> "Model":
     except ImportError as error:
         raise missing(error) from error
     provider, _, rest = name.partition(":")
-    if provider in ("openai", "openai-chat") and settings_here().openai_base_url:
+    if provider in ("openai", "openai-chat") and current_settings().openai_base_url:
         # Other servers speak chat completions; few speak what OpenAI's own is asked by default.
         return _own_server_model(rest)
     asked: Model = _asked(name, lambda: infer_model(name, provider_factory=_provider))
@@ -139,7 +139,7 @@ def _openai() -> "Provider[Any]":
 
     from flowq.llm.transport import http_client  # noqa: PLC0415
 
-    url = settings_here().openai_base_url
+    url = current_settings().openai_base_url
     key = os.environ.get("OPENAI_API_KEY")
     if not key:
         if not url:

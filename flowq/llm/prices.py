@@ -12,7 +12,7 @@ from flowq.core.usage import CostStatus, Price, Reported
 
 _PLACES: Final = Decimal("1e-9")
 #: Columns hold nine digits before the point.
-_MOST: Final = Decimal(10**9)
+_MAX_COST: Final = Decimal(10**9)
 
 
 def cost_of(
@@ -36,7 +36,7 @@ def cost_of(
     """
     own = prices.get(f"{provider}:{model}") or prices.get(model)
     cost = own.of(used) if own is not None else _listed(provider, model, used, usage, at)
-    if cost is None or not 0 <= cost < _MOST:
+    if cost is None or not 0 <= cost < _MAX_COST:
         return None, CostStatus.UNKNOWN
     return cost.quantize(_PLACES), CostStatus.KNOWN
 

@@ -18,7 +18,7 @@ from flowq.core.errors import FlowqError
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, reported
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.runtime.model_calls import ModelCall, ModelCalls
-from flowq.llm.caller import settings_here
+from flowq.llm.caller import current_settings
 from flowq.llm.failures import failure, is_foreign
 from flowq.llm.prices import cost_of
 
@@ -67,7 +67,7 @@ def spending(calls: ModelCalls) -> Iterator[Spending]:
 
 
 @dataclass
-class Call:
+class OpenCall:
     """A call that is under way."""
 
     recorded: ModelCall
@@ -87,7 +87,7 @@ def call_id() -> UUID | None:
 
 
 @asynccontextmanager
-async def calling(provider: str, model: str) -> AsyncIterator[Call]:
+async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
     """Record the call that is made in the block; the block says what it used.
 
     Raises:
@@ -98,7 +98,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[Call]:
     if spent.calls.guards:
         await asyncio.to_thread(spent.calls.check, provider, model)
     recorded = spent.calls.start(provider, model)
-    call = Call(recorded)
+    call = OpenCall(recorded)
     outer = _under_way.set(recorded.id)
     try:
         await recorded.recorded
@@ -129,7 +129,7 @@ def _failure(error: Exception, provider: str, model: str) -> tuple[Exception, Co
 
 
 async def _end(
-    call: Call,
+    call: OpenCall,
     spent: Spending,
     status: RequestStatus,
     cost_status: CostStatus = CostStatus.UNKNOWN,
@@ -146,7 +146,7 @@ async def _end(
             used.cache_read_tokens,
             says_something=call.says_something,
         )
-        tokens, prices = told.tokens, settings_here().prices
+        tokens, prices = told.tokens, current_settings().prices
         cost, cost_status = cost_of(spent.provider, spent.model, told, used, prices=prices)
     spent.add(call.recorded, tokens, cost)
     await call.recorded.end(

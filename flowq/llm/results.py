@@ -26,11 +26,11 @@ class StepType(StrEnum):
     NEWS_GATHERING = "news_gathering"  #: Items of RSS and Atom feeds.
 
 
-class _Value(BaseModel):
+class _ResultModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class ImageFacts(_Value):
+class ImageFacts(_ResultModel):
     """An image that lies in the results store.
 
     Attributes:
@@ -48,14 +48,14 @@ class ImageFacts(_Value):
     revised_prompt: str | None = None
 
 
-class FailedFeed(_Value):
+class FailedFeed(_ResultModel):
     """A feed that could not be read."""
 
     url: str
     error: str
 
 
-class NewsItem(_Value):
+class NewsItem(_ResultModel):
     """An entry of a feed."""
 
     title: str
@@ -69,7 +69,7 @@ class NewsItem(_Value):
     guid: str = ""
 
 
-class StepMetadata(_Value, Mapping[str, Any]):
+class StepMetadata(_ResultModel, Mapping[str, Any]):
     """What a step used, and where it is recorded: a mapping, whose keys are attributes too.
 
     Attributes:

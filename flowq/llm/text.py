@@ -9,7 +9,7 @@ from typing import Any
 from flowq.core.errors import InvalidAnswer
 from flowq.llm.models import once, text_model
 from flowq.llm.recording import calling, recorded
-from flowq.llm.streams import told
+from flowq.llm.streams import open_stream
 
 
 async def text(
@@ -69,7 +69,7 @@ async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
         TextPartDelta,
     )
 
-    with told() as tell:
+    with open_stream() as tell:
         async with (
             calling(model.system, model.model_name) as call,
             model_request_stream(model, messages, model_settings=settings) as stream,

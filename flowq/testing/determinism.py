@@ -18,7 +18,7 @@ from flowq.core.ids import RunId
 from flowq.core.spec import StepSpec
 from flowq.engine.attempts.program_history import Recording, recording
 from flowq.engine.engine import Engine
-from flowq.engine.replay import Call, Continued, End, Raised, Recorded, Returned
+from flowq.engine.replay import Continued, End, ProgramCall, Raised, RecordedCall, Returned
 from flowq.engine.results.codecs.encoding import encode
 from flowq.testing.runs import AnyFlow, Fakes, start
 
@@ -58,14 +58,14 @@ def assert_deterministic(
 
 
 def _next(engine: Engine, run_id: RunId) -> RunId | None:
-    return engine.records.single(lambda tx: tx.runs.continued_as(run_id))
+    return engine.records.autocommit(lambda tx: tx.runs.continued_as(run_id))
 
 
 @dataclass(frozen=True)
 class _Told:
     """What a program has done: its calls, how many of them after each observation, its end."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[ProgramCall, ...]
     counts: tuple[int, ...]
     end: End | None
 
@@ -84,8 +84,8 @@ def _check(run: Recording) -> None:
             )
 
 
-def _replayed(run: Recording, known: Sequence[Call], cut: int) -> _Told:
-    recorded = [Recorded(call.key, call.spec) for call in known]
+def _replayed(run: Recording, known: Sequence[ProgramCall], cut: int) -> _Told:
+    recorded = [RecordedCall(call.key, call.spec) for call in known]
     execution = run.execution(recorded)
     with closing(execution):
         try:
@@ -102,7 +102,7 @@ def _replayed(run: Recording, known: Sequence[Call], cut: int) -> _Told:
         return _Told(tuple(calls), tuple(counts), progress.end)
 
 
-def _compare_rows(run: Recording, calls: Sequence[Call]) -> None:
+def _compare_rows(run: Recording, calls: Sequence[ProgramCall]) -> None:
     """Compare what the run itself has called, which others may have called differently since."""
     made = {call.key: call for call in calls}
     for row in run.calls:
@@ -114,7 +114,7 @@ def _compare_rows(run: Recording, calls: Sequence[Call]) -> None:
             )
 
 
-def _compare(first: Sequence[Call], again: Sequence[Call], where: str) -> None:
+def _compare(first: Sequence[ProgramCall], again: Sequence[ProgramCall], where: str) -> None:
     for one, other in zip_longest(first, again):
         if one is None or other is None or one.key != other.key:
             keys = [call.key if call else "nothing more" for call in (one, other)]

@@ -24,9 +24,9 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.model.rows import RunView, StepView
-from flowq.engine.registry.registry import Registry, StepType, registry
+from flowq.engine.registry.registry import RegisteredStep, Registry, registry
 from flowq.engine.results.codecs import adapter_for, coerce
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from flowq.engine.runs import cancel, signals
 from flowq.engine.runs import submission as runs
 from flowq.engine.runs.options import SubmitOptions
@@ -43,7 +43,7 @@ _BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
 _FOREVER: Final = timedelta(days=365)
 _THRESHOLD: Final = 1024 * 1024
 #: Jumps of the clock after which a run counts as one without end.
-_MOST_JUMPS: Final = 100_000
+_MAX_JUMPS: Final = 100_000
 
 
 def run(
@@ -130,7 +130,7 @@ class StartedRun:
         """The state of the run; of the last one, if it has gone on as a new one."""
         engine = self.stage.engine
         last = signals.newest(engine, self.id)
-        state = engine.records.single(lambda tx: tx.runs.status(last))
+        state = engine.records.autocommit(lambda tx: tx.runs.status(last))
         assert state is not None
         return state
 
@@ -138,7 +138,7 @@ class StartedRun:
         """Return the run, or the last one as which it has gone on, with its steps."""
         engine = self.stage.engine
         last = signals.newest(engine, self.id)
-        view = engine.records.single(lambda tx: tx.runs.view(last))
+        view = engine.records.autocommit(lambda tx: tx.runs.view(last))
         assert view is not None
         return view
 
@@ -171,7 +171,7 @@ class StartedRun:
             The state of the run then.
         """
         until = self.now + duration(time, "the time to wait")
-        for _ in range(_MOST_JUMPS):
+        for _ in range(_MAX_JUMPS):
             if not self.stage.jump(until):
                 break
         self.stage.clock.now = max(until, self.now)
@@ -183,7 +183,7 @@ class StartedRun:
         Raises:
             ResultTimeout: it waits for a signal, or does not come to an end.
         """
-        for _ in range(_MOST_JUMPS):
+        for _ in range(_MAX_JUMPS):
             if self.status in TERMINAL_RUN_STATES or not self.stage.jump(None):
                 break
         view = self.view()
@@ -232,7 +232,7 @@ class _Stage:
         objects = MemoryObjects()
         self.engine = Engine(
             records=self._records,
-            results=Results(MemoryCache(), lambda: objects, _THRESHOLD),
+            results=ResultStore(MemoryCache(), lambda: objects, _THRESHOLD),
             dispatcher=self._dispatcher,
             events=MemoryEvents(),
             registry=known,
@@ -248,7 +248,7 @@ class _Stage:
             pass
 
     def _swept(self) -> bool:
-        """Let the sweeper look for what no message announces; tell whether it sent something."""
+        """Let the sweeper look for what no message announces; return whether it sent something."""
         sweep(self.engine, grace=timedelta(0))
         return any(delivery.batch is not None for delivery in self._dispatcher.due_now)
 
@@ -269,7 +269,7 @@ class _Stage:
         return True
 
     def close(self) -> None:
-        self.engine.live.clear()
+        self.engine.program_cache.clear()
         self._records.close()
 
 
@@ -278,7 +278,9 @@ def _registry(fakes: Fakes) -> Registry:
         return registry
     known = Registry(steps=dict(registry.steps), flows=registry.flows)
     for step, function in fakes.items():
-        known.steps[step.type.name] = StepType(step.type.name, function, model=step.type.model)
+        known.steps[step.type.name] = RegisteredStep(
+            step.type.name, function, model=step.type.model
+        )
     return known
 
 

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import feedparser
 
-_MOST_ITEMS: Final = 5_000
-_MOST_NAMES: Final = 50
+_MAX_ITEMS: Final = 5_000
+_MAX_NAMES: Final = 50
 _SHORT: Final = 20_000
 _LONG: Final = 200_000
 #: Characters of all items; of a feed whose entities make more of it than it was.
-_MOST: Final = 20_000_000
+_MAX_CHARACTERS: Final = 20_000_000
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32le"),  # begins like the next one
@@ -51,10 +51,10 @@ def items(body: bytes, url: str, charset: str = "") -> list[dict[str, Any]]:
         raise ValueError(f"it is no feed: {str(why)[:300]}" if why else "it is no feed")
     source = _text(feed.feed.get("title"), _SHORT)
     found, size = [], 0
-    for entry in feed.entries[:_MOST_ITEMS]:
+    for entry in feed.entries[:_MAX_ITEMS]:
         found.append(_item(entry, source))
         size += sum(len(text) for text in found[-1].values() if isinstance(text, str))
-        if size > _MOST:
+        if size > _MAX_CHARACTERS:
             break
     return found
 
@@ -68,8 +68,8 @@ def _kind(body: bytes, charset: str) -> str:
 
 
 def _item(entry: Any, source: str) -> dict[str, Any]:
-    people = [one.get("name") for one in (entry.get("authors") or [])[:_MOST_NAMES]]
-    tags = [one.get("term") for one in (entry.get("tags") or [])[:_MOST_NAMES]]
+    people = [one.get("name") for one in (entry.get("authors") or [])[:_MAX_NAMES]]
+    tags = [one.get("term") for one in (entry.get("tags") or [])[:_MAX_NAMES]]
     return {
         "title": _text(entry.get("title"), _SHORT),
         "link": _text(entry.get("link"), _SHORT),

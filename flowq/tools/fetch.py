@@ -25,11 +25,11 @@ import httpx2
 from flowq.core.addresses.hosts import Address, HostRule, may_reach
 from flowq.core.errors import FetchFailed, FetchRefused
 
-MOST_BYTES: Final = 20 * 1024 * 1024
+MAX_BYTES: Final = 20 * 1024 * 1024
 _AGENT: Final = "flowq (+https://pypi.org/project/flowq/)"
 _REDIRECTS: Final = 5
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
-_LONGEST_URL: Final = 8_000
+_MAX_URL_LENGTH: Final = 8_000
 _CODINGS: Final = "gzip, deflate"
 #: Of decompressed bytes that are made at once.
 _PIECE: Final = 64 * 1024
@@ -66,7 +66,7 @@ async def fetch(
     rules: Sequence[HostRule] = (),
     headers: Mapping[str, str] | None = None,
     seconds: float = 20.0,
-    most_bytes: int = MOST_BYTES,
+    most_bytes: int = MAX_BYTES,
 ) -> Fetched:
     """Get what is at a URL.
 
@@ -124,8 +124,8 @@ async def _follow(
 
 def _checked(url: str) -> httpx2.URL:
     """Return a URL that may be tried; its host is looked at when it is connected to."""
-    if len(url) > _LONGEST_URL:
-        raise FetchRefused(f"the URL has more than {_LONGEST_URL:,} characters")
+    if len(url) > _MAX_URL_LENGTH:
+        raise FetchRefused(f"the URL has more than {_MAX_URL_LENGTH:,} characters")
     try:
         place = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError) as error:

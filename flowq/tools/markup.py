@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-_LONGEST_LINK: Final = 4_000
+_MAX_LINK_LENGTH: Final = 4_000
 #: Of HTML, for one character of text.
 _MARKUP: Final = 20
 _TAG: Final = re.compile(r"<[^<>]*>")
@@ -33,7 +33,7 @@ def web_link(link: str) -> str:
         is_web = place.scheme in ("http", "https") and bool(place.hostname)
     except ValueError:
         is_web = False
-    return link if is_web and len(link) <= _LONGEST_LINK else ""
+    return link if is_web and len(link) <= _MAX_LINK_LENGTH else ""
 
 
 def without_user(url: str) -> str:

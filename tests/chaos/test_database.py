@@ -52,7 +52,7 @@ def test_postgres_that_ends_all_connections(play: Play, database: Database) -> N
 
 
 def refuses(chaos: Scenario) -> bool:
-    """Tell whether a run is refused since the database takes no writes; else it counts."""
+    """Return whether a run is refused since the database takes no writes; else it counts."""
     try:
         submit_some(chaos, runs=1)
     except DatabaseUnavailable as error:

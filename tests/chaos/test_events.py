@@ -43,7 +43,7 @@ def check(chaos: Scenario, run_id: RunId, events: list[Event]) -> None:
     assert isinstance(events[-1], WorkflowCompleted)
     ends = [one for one in events if isinstance(one, StepCompleted | StepFailed)]
     told = Counter((one.step, one.index) for one in ends)
-    marks = chaos.cluster.records.single(lambda tx: tx.steps.marks(run_id))
+    marks = chaos.cluster.records.autocommit(lambda tx: tx.steps.step_progress(run_id))
     ended = [mark for mark in marks if mark.status in {StepState.COMPLETED, StepState.FAILED}]
     assert told == Counter((mark.key, mark.map_index) for mark in ended)
 

@@ -29,7 +29,7 @@ from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.registry.registry import registry
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from flowq.engine.runs import submission
 from tests.tools import servers
 from tests.tools.waiting import wait_until
@@ -69,7 +69,7 @@ class Cluster:
         self.records = SqlRecords(self.database_url)
         self.engine = Engine(
             records=self.records,
-            results=Results(None, lambda: open_store(results_url), 1024 * 1024),
+            results=ResultStore(None, lambda: open_store(results_url), 1024 * 1024),
             dispatcher=CeleryDispatcher(self.app),
             events=MemoryEvents(),
             registry=registry,
@@ -95,7 +95,7 @@ class Cluster:
 
     def view(self, run_id: RunId) -> RunView:
         """The run as it stands now."""
-        view = self.records.single(lambda tx: tx.runs.view(run_id))
+        view = self.records.autocommit(lambda tx: tx.runs.view(run_id))
         assert view is not None
         return view
 
@@ -107,7 +107,7 @@ class Cluster:
         """Wait until a run has ended."""
 
         def ended() -> bool:
-            status = self.records.single(lambda tx: tx.runs.status(run_id))
+            status = self.records.autocommit(lambda tx: tx.runs.status(run_id))
             return status in TERMINAL_RUN_STATES
 
         try:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from flowq.engine.engine import Definitions, Policies
+from flowq.engine.engine import DefinitionCache, Policies
 from flowq.engine.ports import Records
 from flowq.engine.sweeper.invariants import check
 
@@ -12,7 +12,7 @@ def assert_invariants(
     *,
     grace: timedelta = timedelta(0),
     max_recoveries: int = Policies().max_recoveries,
-    definitions: Definitions | None = None,
+    definitions: DefinitionCache | None = None,
 ) -> None:
     """Fail, with every row at fault, if an invariant is broken.
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from flowq.core.events import Event
 from flowq.engine.model.rows import RunView
-from flowq.entrypoints.flower.live.state import RunBoard
+from flowq.entrypoints.flower.live.state import RunProjection
 
 
 def shown_live(events: Iterable[Event]) -> dict[str, Any]:
     """What a page shows that is told these events, whenever it began to listen."""
-    board = RunBoard()
+    board = RunProjection()
     for event in events:
         board.take(event)
     lines = board.board.since("").lines

@@ -24,7 +24,7 @@ from flowq.engine.engine import Engine, Policies
 from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import adapter_for, coerce
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from flowq.engine.runs import submission
 from flowq.engine.sweeper.sweep import sweep
 
@@ -39,7 +39,7 @@ class Played:
 
     @property
     def view(self) -> RunView:
-        view = self.stage.engine.records.single(lambda tx: tx.runs.view(self.id))
+        view = self.stage.engine.records.autocommit(lambda tx: tx.runs.view(self.id))
         assert view is not None
         return view
 
@@ -89,7 +89,7 @@ class Stage:
         objects = MemoryObjects()
         engine = Engine(
             records=records,
-            results=Results(MemoryCache(), lambda: objects, threshold),
+            results=ResultStore(MemoryCache(), lambda: objects, threshold),
             dispatcher=dispatcher,
             events=MemoryEvents(),
             registry=registry,

@@ -12,15 +12,15 @@ from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.replay import (
     Awaited,
-    Call,
+    CallEnded,
     Cancelled,
     End,
-    Ended,
     Execution,
     Observation,
-    Progress,
+    ProgramCall,
     Raised,
-    Recorded,
+    RecordedCall,
+    ReplayOutcome,
     current,
 )
 
@@ -39,22 +39,24 @@ def call(name: str, /, **arguments: Any) -> Awaited[Any]:
 
 
 def start(
-    function: Function, recorded: Sequence[Call] = (), run_id: RunId = RUN, **inputs: Any
+    function: Function, recorded: Sequence[ProgramCall] = (), run_id: RunId = RUN, **inputs: Any
 ) -> Execution:
     """Begin a program, with these calls recorded."""
-    rows = [Recorded(one.key, one.spec) for one in recorded]
+    rows = [RecordedCall(one.key, one.spec) for one in recorded]
     return Execution(function, inputs, run_id=run_id, started_at=START, recorded=rows)
 
 
-def done(key: str, value: Any = None, *, after: float = 1) -> Ended:
+def done(key: str, value: Any = None, *, after: float = 1) -> CallEnded:
     """Return that a call has completed, some seconds after the beginning."""
-    return Ended(key, StepState.COMPLETED, START + timedelta(seconds=after), value=value)
+    return CallEnded(key, StepState.COMPLETED, START + timedelta(seconds=after), value=value)
 
 
-def failed(key: str, error: str = "ValueError", message: str = "no", *, after: float = 1) -> Ended:
+def failed(
+    key: str, error: str = "ValueError", message: str = "no", *, after: float = 1
+) -> CallEnded:
     """Return that a call has failed."""
     at = START + timedelta(seconds=after)
-    return Ended(key, StepState.FAILED, at, error_type=error, error_message=message)
+    return CallEnded(key, StepState.FAILED, at, error_type=error, error_message=message)
 
 
 def told(end: End | None) -> Any:
@@ -74,16 +76,16 @@ class Host:
 
     function: Function
     pick: Callable[[int], int] = lambda _: 0
-    fails: Callable[[Call], bool] = lambda _: False
+    fails: Callable[[ProgramCall], bool] = lambda _: False
     cancel_at: int | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
     now: datetime = START
     history: list[Observation] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)  #: All that were told.
+    calls: list[ProgramCall] = field(default_factory=list)  #: All that were told.
     cuts: list[int] = field(default_factory=list)  #: After each observation, how many of `calls`.
     due: dict[str, datetime] = field(default_factory=dict)
-    open: dict[str, Call] = field(default_factory=dict)
-    progress: list[Progress] = field(default_factory=list)
+    open: dict[str, ProgramCall] = field(default_factory=dict)
+    progress: list[ReplayOutcome] = field(default_factory=list)
 
     def run(self, limit: int = 500) -> End:
         """Run the program, ending one call after the other."""
@@ -97,7 +99,7 @@ class Host:
                 end = self.take(execution.run())
         return end
 
-    def take(self, progress: Progress) -> End | None:
+    def take(self, progress: ReplayOutcome) -> End | None:
         """Record what is new."""
         self.progress.append(progress)
         self.calls += progress.calls
@@ -119,8 +121,8 @@ class Host:
         del self.open[chosen.key]
         self.now = max(self.now + timedelta(milliseconds=100), self.due.get(chosen.key, self.now))
         if chosen.spec.kind is StepKind.STEP and self.fails(chosen):
-            return Ended(
+            return CallEnded(
                 chosen.key, StepState.FAILED, self.now, error_type="ValueError", error_message="no"
             )
         value = None if chosen.spec.kind is StepKind.TIMER else f"<{chosen.key}>"
-        return Ended(chosen.key, StepState.COMPLETED, self.now, value=value)
+        return CallEnded(chosen.key, StepState.COMPLETED, self.now, value=value)

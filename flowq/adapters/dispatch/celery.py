@@ -29,7 +29,7 @@ from redis.exceptions import RedisError
 
 from flowq.adapters.breaker import Breaker
 from flowq.adapters.dispatch.addresses import broker_urls
-from flowq.adapters.dispatch.asking import ask_workers
+from flowq.adapters.dispatch.inspect_workers import inspect_workers
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
 from flowq.core.text.hidden import shown, without_secrets
@@ -73,13 +73,13 @@ class CeleryDispatcher:
         """
         with self._producer(sum(len(batch.messages) for batch in batches)) as producer:
             for batch in batches:
-                joined = batch.joined and isinstance(self._app.backend, RedisBackend)
-                if joined:
+                in_chord = batch.in_chord and isinstance(self._app.backend, RedisBackend)
+                if in_chord:
                     self._app.backend.set_chord_size(batch.id, len(batch.messages))
-                body = _chord(batch.id) if joined else _ALONE
+                body = _chord(batch.id) if in_chord else _ALONE
                 for index, message in enumerate(batch.messages):
                     headers = _headers(message)
-                    if joined:
+                    if in_chord:
                         headers |= {"group": batch.id, "group_index": index}
                     self._publish(producer, message.name, message.queue, headers, body)
 
@@ -132,7 +132,7 @@ class CeleryDispatcher:
         with self._asking:
             known = self._workers
             if known is None or time.monotonic() - known[0] > _KNOWN_FOR:
-                known = self._workers = time.monotonic(), ask_workers(self._app, patience)
+                known = self._workers = time.monotonic(), inspect_workers(self._app, patience)
             return known[1]
 
     def _publish(

@@ -22,7 +22,7 @@ from datetime import timedelta
 
 from flowq.core.ids import BatchId
 from flowq.engine.advance.advance import batch_ended, not_claimed
-from flowq.engine.attempts.outcomes import Ended, Ending
+from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Batch, Message
@@ -38,12 +38,12 @@ class Delivery:
     Attributes:
         batch: The batch it belongs to; None when what is old is to be deleted.
         message: The step run; None when it is the batch's end.
-        joined: Whether the batch advances when all of it has ended.
+        in_chord: Whether the batch advances when all of it has ended.
     """
 
     batch: BatchId | None
     message: Message | None = None
-    joined: bool = False
+    in_chord: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ class InProcessDispatcher:
     def send(self, batches: Sequence[Batch]) -> None:
         """Keep the messages of batches until they are run."""
         for batch in batches:
-            if batch.joined:
+            if batch.in_chord:
                 self._open[batch.id] = len(batch.messages)
-            self._put(Delivery(batch.id, one, batch.joined) for one in batch.messages)
+            self._put(Delivery(batch.id, one, batch.in_chord) for one in batch.messages)
 
     def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
         """Keep the ends of batches until they are run."""
@@ -174,29 +174,31 @@ class InProcessDispatcher:
             self._ended(delivery)
             return
         try:
-            ended = run_attempt(engine, message.id, message.run_id, joined=delivery.joined)
+            ended = run_attempt(engine, message.id, message.run_id, in_chord=delivery.in_chord)
         except Exception:
             self._ended(delivery)  # a task that failed, so its chord does not wait for it
             raise
         self._seen(message, ended)
-        if ended.how is Ending.RETRYING or (ended.how is Ending.DENIED and ended.delay is not None):
+        if ended.ending is AttemptEnding.RETRYING or (
+            ended.ending is AttemptEnding.DEFERRED and ended.delay is not None
+        ):
             assert ended.delay is not None
             self._put([delivery], self._clock() + ended.delay.total_seconds())
             return
-        if ended.how is Ending.NOT_CLAIMED and not delivery.joined:
+        if ended.ending is AttemptEnding.NOT_CLAIMED and not delivery.in_chord:
             not_claimed(engine, message.id)
         self._ended(delivery)
 
     def _ended(self, delivery: Delivery) -> None:
         """Count the members of a joined batch; the last one brings the batch's end."""
-        if not delivery.joined or delivery.batch is None or delivery.batch not in self._open:
+        if not delivery.in_chord or delivery.batch is None or delivery.batch not in self._open:
             return
         self._open[delivery.batch] -= 1
         if not self._open[delivery.batch]:
             del self._open[delivery.batch]
             self._put([Delivery(delivery.batch)])
 
-    def _seen(self, message: Message, ended: Ended) -> None:
+    def _seen(self, message: Message, ended: AttemptResult) -> None:
         """Look at the end of an attempt."""
 
     def _put(self, deliveries: Iterable[Delivery], due: float | None = None) -> None:

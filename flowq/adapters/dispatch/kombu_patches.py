@@ -28,7 +28,7 @@ _unsubscribe = _Channel._unsubscribe_from  # noqa: SLF001
 _create_client = _Channel._create_client  # noqa: SLF001
 
 
-def mend_kombu() -> None:
+def patch_kombu() -> None:
     """Let channels close at once, keep their clients and their prefix; may be called twice."""
     redis.Channel.close = _close_at_once  # type: ignore[assignment, method-assign]
     _Channel._create_client = _kept_client  # noqa: SLF001

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from flowq.adapters.dispatch.inprocess import Delivery, InProcessDispatcher
 from flowq.core.ids import RunId
-from flowq.engine.attempts.outcomes import Ended
+from flowq.engine.attempts.outcomes import AttemptResult
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Message
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Watch:
+class RunObserver:
     """What is seen of one run.
 
     Attributes:
@@ -44,7 +44,7 @@ class ThreadDispatcher(InProcessDispatcher):
         super().__init__()
         self._threads = threads
         self._changed = threading.Condition(threading.RLock())
-        self._watches: dict[RunId, Watch] = {}
+        self._watches: dict[RunId, RunObserver] = {}
 
     def start(self, engine: Engine) -> None:
         """Begin to deliver."""
@@ -54,9 +54,9 @@ class ThreadDispatcher(InProcessDispatcher):
             ).start()
 
     @contextmanager
-    def watching(self, run_id: RunId) -> Iterator[Watch]:
+    def watching(self, run_id: RunId) -> Iterator[RunObserver]:
         """Give what is seen of a run from here."""
-        watch = self._watches[run_id] = Watch()
+        watch = self._watches[run_id] = RunObserver()
         try:
             yield watch
         finally:
@@ -97,7 +97,7 @@ class ThreadDispatcher(InProcessDispatcher):
         with self._changed:
             super()._ended(delivery)
 
-    def _seen(self, message: Message, ended: Ended) -> None:
+    def _seen(self, message: Message, ended: AttemptResult) -> None:
         watch = self._watches.get(message.run_id)
         if ended.error is not None and watch is not None:
             watch.error = ended.error

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowq.core.events import NAMES, EndEvent, Event, from_fields
 from flowq.core.ids import RunId
-from flowq.engine.ports import Entry, Page
+from flowq.engine.ports import StreamEntry, StreamPage
 
 #: Runs whose streams are kept; then that goes which was begun first.
 _KEPT = 1_000
@@ -29,7 +29,7 @@ class MemoryEvents:
     ) -> None:
         self._now = now
         self._max_entries = max_entries
-        self._streams: dict[RunId, list[Entry]] = {}
+        self._streams: dict[RunId, list[StreamEntry]] = {}
         self._count = 0
         self._rung = Condition()
 
@@ -44,7 +44,7 @@ class MemoryEvents:
         with self._rung:
             self._count += 1
             entries = self._streams.setdefault(run_id, [])
-            entries.append(Entry(f"{self._count}-0", (event,)))
+            entries.append(StreamEntry(f"{self._count}-0", (event,)))
             del entries[: -self._max_entries]
             if len(self._streams) > _KEPT:
                 del self._streams[next(iter(self._streams))]
@@ -59,13 +59,13 @@ class MemoryEvents:
             self._streams.clear()
             self._rung.notify_all()
 
-    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> Page:
+    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> StreamPage:
         """Read the stream of a run; see the port."""
         with self._rung:
             self._rung.wait_for(lambda: self._changed(run_id, after), wait)
             ids = [entry.id for entry in self._entries(run_id)]
             whole = after is None or after in ids
-            return Page(tuple(self._after(run_id, after)), whole)
+            return StreamPage(tuple(self._after(run_id, after)), whole)
 
     @contextmanager
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:
@@ -82,10 +82,10 @@ class MemoryEvents:
 
         yield wait
 
-    def _entries(self, run_id: RunId) -> list[Entry]:
+    def _entries(self, run_id: RunId) -> list[StreamEntry]:
         return self._streams.get(run_id, [])
 
-    def _after(self, run_id: RunId, after: str | None) -> list[Entry]:
+    def _after(self, run_id: RunId, after: str | None) -> list[StreamEntry]:
         place = _place(after)
         return [entry for entry in self._entries(run_id) if _place(entry.id) > place]
 

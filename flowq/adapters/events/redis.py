@@ -29,7 +29,7 @@ from flowq.adapters.events.outbox import ENDS, INTERVAL, Fact, Outbox
 from flowq.core.errors import RedisUnavailable
 from flowq.core.events import Event, from_fields
 from flowq.core.ids import RunId
-from flowq.engine.ports import Entry, Page
+from flowq.engine.ports import StreamEntry, StreamPage
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class RedisEvents(Outbox):
 
     # --- in --------------------------------------------------------------------------------------
 
-    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> Page:
+    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> StreamPage:
         """Read the stream of a run.
 
         Args:
@@ -147,7 +147,7 @@ class RedisEvents(Outbox):
         while True:
             entries, whole = self._read(run_id, after, deadline - time.monotonic())
             if entries or not whole or time.monotonic() >= deadline:
-                return Page(tuple(_entry(run_id, *entry) for entry in entries), whole)
+                return StreamPage(tuple(_entry(run_id, *entry) for entry in entries), whole)
 
     def _read(self, run_id: RunId, after: str | None, wait: float) -> tuple[_Entries, bool]:
         key = self._key(run_id)
@@ -204,7 +204,7 @@ def _entries(found: Any) -> _Entries:
     return list(found[0][1])
 
 
-def _entry(run_id: RunId, entry: bytes, fields: dict[bytes, bytes]) -> Entry:
+def _entry(run_id: RunId, entry: bytes, fields: dict[bytes, bytes]) -> StreamEntry:
     """Return an entry; what a newer flowq has written, and this one does not know, is left out."""
     name = entry.decode()
     events: list[Event] = []
@@ -213,4 +213,4 @@ def _entry(run_id: RunId, entry: bytes, fields: dict[bytes, bytes]) -> Entry:
             events.append(from_fields({**raw, "run_id": run_id}))
         except ValidationError as error:
             logger.debug("an event in %s of run %s is not known: %s", name, run_id, error)
-    return Entry(name, tuple(events), lost=_LOST in fields)
+    return StreamEntry(name, tuple(events), lost=_LOST in fields)

@@ -22,10 +22,10 @@ from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.adapters.records.steps.attempts import result_columns
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import StepRunId
-from flowq.core.results import Place, is_image, step_of_object
+from flowq.core.results import StorageKind, is_image, step_of_object
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
-from flowq.engine.model.rows import CachedResult, Claim, Outcome
+from flowq.engine.model.rows import CacheEntry, Claim, Outcome
 
 _E, _C = CACHED.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)
@@ -90,7 +90,7 @@ _IN_OWNERS = select(json_text(_C.result, "key")).where(_C.id.in_(_KEYS))
 class SqlCachedResults(Repository):
     """Implements `flowq.engine.ports.CachedResults`."""
 
-    def find(self, key: str) -> CachedResult | None:
+    def find(self, key: str) -> CacheEntry | None:
         """Return the result under a key that expires last."""
         row = self._run(_FIND, {"p_key": key}).first()
         if row is None:
@@ -101,9 +101,9 @@ class SqlCachedResults(Repository):
             return None  # it is of another run
         if ref is None:
             return None
-        copy = None if row[2] is None or ref.place is not Place.ROW else row[2]
+        copy = None if row[2] is None or ref.place is not StorageKind.ROW else row[2]
         data = None if copy is None else copy_from_text(ref.codec, copy)
-        return CachedResult(StepRunId(row[0]), ref, data, Usage(int(row[3]), row[4]))
+        return CacheEntry(StepRunId(row[0]), ref, data, Usage(int(row[3]), row[4]))
 
     def put(self, key: str, claim: Claim, outcome: Outcome, ttl: timedelta) -> bool:
         """Let others take what an attempt has made; False if it has lost its lease."""

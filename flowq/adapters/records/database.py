@@ -1,12 +1,11 @@
 """The database behind the `Records` port: PostgreSQL (psycopg) or SQLite (WAL), through SQLAlchemy.
 
-`write` is a transaction; `single` is for one statement or for reads and runs in autocommit, which
-spares the round trips of BEGIN and COMMIT; `atomic` is the first on SQLite and the second on
-PostgreSQL. A transaction that the database itself broke before the commit (a deadlock, a connection
-that died in the pool) is run again; one that failed in the commit is not, because it may have
-happened; nor is a `single` that says `once`. A connection that does not answer at all is given up
-(see `watchdog`). Whatever the driver raises leaves here as one of flowq's errors, without a
-password.
+`transaction` begins and commits one; `autocommit` is for one statement or for reads, and spares the
+round trips of BEGIN and COMMIT; `atomic` is the first on SQLite and the second on PostgreSQL. A
+transaction that the database itself broke before the commit (a deadlock, a connection that died in
+the pool) is run again; one that failed in the commit is not, because it may have happened; nor is
+an `autocommit` that is not idempotent. A connection that does not answer at all is given up (see
+`watchdog`). Whatever the driver raises leaves here as one of flowq's errors, without a password.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,12 +18,12 @@ from sqlalchemy.orm import Session
 
 from flowq.adapters.records.connections.engine import open_engine, session_of
 from flowq.adapters.records.connections.external import (
-    CallersTransaction,
+    SqlEnlistedTransaction,
     caller_session,
     check_connection,
 )
 from flowq.adapters.records.connections.fork_guard import ForkGuard
-from flowq.adapters.records.connections.identity import Place, place_of
+from flowq.adapters.records.connections.identity import DatabaseIdentity, identity_of
 from flowq.adapters.records.connections.verdicts import Verdict, passes, translated, verdict
 from flowq.adapters.records.connections.watchdog import Watchdog
 from flowq.adapters.records.migrations.revisions import check_on
@@ -50,22 +49,24 @@ class SqlRecords:
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True, limit=2 * timeout)
         self.url = self.engine.url
         self._checked = False
-        self._place: Place | None = None
+        self._place: DatabaseIdentity | None = None
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._in_one_process = _forks.use if is_sqlite else nullcontext
         self._watch = _unwatched if is_sqlite else Watchdog(timeout).watch
         if is_sqlite:
             _forks.close_before(self.engine)
 
-    def write(self, work: Callable[[SqlTransaction], T]) -> T:
+    def transaction(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
-        return self._tried(lambda connection: self._transaction(connection, work), once=False)
+        return self._tried(lambda connection: self._transaction(connection, work), idempotent=True)
 
-    def single(self, work: Callable[[SqlTransaction], T], *, once: bool = False) -> T:
+    def autocommit(self, work: Callable[[SqlTransaction], T], *, idempotent: bool = True) -> T:
         """Run one statement, or reads, without the round trips of a transaction."""
-        return self._tried(lambda connection: self._settled(connection, work), once=once)
+        return self._tried(
+            lambda connection: self._settled(connection, work), idempotent=idempotent
+        )
 
-    def _tried(self, run: Callable[[Connection], T], *, once: bool) -> T:
+    def _tried(self, run: Callable[[Connection], T], *, idempotent: bool) -> T:
         """Use a connection, and another one when that was of no use."""
         for tries_left in reversed(range(_TRIES)):
             try:
@@ -73,8 +74,8 @@ class SqlRecords:
                     return run(connection)
             except DBAPIError as error:
                 # A transaction that failed in its commit may have happened.
-                unsure = once or error.statement == _COMMIT
-                if not (tries_left and passes(error, once=unsure)):
+                safe = idempotent and error.statement != _COMMIT
+                if not (tries_left and passes(error, idempotent=safe)):
                     raise self._translated(error) from error
             except SQLAlchemyError as error:
                 raise self._translated(error) from error
@@ -100,8 +101,8 @@ class SqlRecords:
     def atomic(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run what is one statement on PostgreSQL; on SQLite it is several, in one transaction."""
         if self.engine.dialect.name == "sqlite":
-            return self.write(work)
-        return self.single(work, once=True)
+            return self.transaction(work)
+        return self.autocommit(work, idempotent=False)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -130,7 +131,7 @@ class SqlRecords:
         except SQLAlchemyError:
             connection.invalidate()
 
-    def joined(self, session: object) -> CallersTransaction:
+    def enlist(self, session: object) -> SqlEnlistedTransaction:
         """Take part in the transaction of the caller's session; the caller commits.
 
         Raises:
@@ -141,13 +142,13 @@ class SqlRecords:
             check_connection(own, self.url, self._place_beside)
         except DBAPIError as error:
             raise self._translated(error) from error
-        return CallersTransaction(own, SqlTransaction(own), self._translated)
+        return SqlEnlistedTransaction(own, SqlTransaction(own), self._translated)
 
-    def _place_beside(self, other: Place) -> Place:
+    def _place_beside(self, other: DatabaseIdentity) -> DatabaseIdentity:
         """Return the own place; asked anew when it differs, as a server may have been restarted."""
         if self._place is None or self._place != other:
             dialect = self.engine.dialect.name
-            self._place = self.single(lambda tx: place_of(tx.within, dialect))
+            self._place = self.autocommit(lambda tx: identity_of(tx.within, dialect))
         return self._place
 
     def within(self, session: Session) -> SqlTransaction:

@@ -179,7 +179,7 @@ class LlmRequestRepo(Repository):
         if rates:
             SqlTokenRates(self._within).charge(rates)
 
-    def settle(self, runs: Sequence[RunId]) -> None:
+    def recompute_totals(self, runs: Sequence[RunId]) -> None:
         """Sum the totals of runs that have ended anew."""
         for run_id in sorted(runs):
             self._run(_LOCK, {"p_run": run_id})

@@ -4,12 +4,12 @@ import re
 from typing import Final
 
 _KEY: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._=-]+(?:/[A-Za-z0-9._=-]+)*")
-_LONGEST: Final = 800  #: S3 allows 1024 bytes, the prefix included.
+_MAX_LENGTH: Final = 800  #: S3 allows 1024 bytes, the prefix included.
 
 
 def is_key(text: str) -> bool:
-    """Tell whether a text can be a key."""
-    return len(text) <= _LONGEST and _KEY.fullmatch(text) is not None
+    """Return whether a text can be a key."""
+    return len(text) <= _MAX_LENGTH and _KEY.fullmatch(text) is not None
 
 
 def checked_key(key: str) -> str:

@@ -18,7 +18,7 @@ from flowq.engine.model.rows import ListedObject
 
 _PART: Final = 4 * 1024 * 1024
 _PAGE: Final = 1_000
-_MOST: Final = 256 * 1024 * 1024
+_MAX_BYTES: Final = 256 * 1024 * 1024
 
 
 class MemoryCache:
@@ -28,7 +28,7 @@ class MemoryCache:
         max_bytes: How much it keeps.
     """
 
-    def __init__(self, max_bytes: int = _MOST) -> None:
+    def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
         self._max = max_bytes
         self._size = 0
         self._values: OrderedDict[str, bytes] = OrderedDict()

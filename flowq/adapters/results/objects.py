@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 1024 * 1024
 _CHUNK: Final = 5 * MIB  #: The smallest part S3 takes.
-_MOST_PARTS: Final = 9_000  #: S3 takes 10,000.
+_MAX_PARTS: Final = 9_000  #: S3 takes 10,000.
 _CONCURRENCY: Final = 4  #: Parts under way at once: bounds memory.
 _PART: Final = 4 * MIB  #: The most that a reader gets at once.
 _DELETED_AT_ONCE: Final = 1_000
@@ -83,7 +83,7 @@ class ObstoreObjects:
         checked_key(key)
         with self._talking("write", key) as store:
             size = data.stat().st_size if isinstance(data, Path) else len(data)
-            chunk = max(_CHUNK, -(-size // _MOST_PARTS))
+            chunk = max(_CHUNK, -(-size // _MAX_PARTS))
             obstore.put(store, key, data, chunk_size=chunk, max_concurrency=_CONCURRENCY)
 
     def get(self, key: str) -> bytes:

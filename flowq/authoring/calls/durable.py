@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from flowq.authoring.calls.callee import Callee
 from flowq.authoring.calls.options import UNSET, Options, tolerance
-from flowq.authoring.calls.templates import Place, to_template, to_templates
+from flowq.authoring.calls.templates import ValueLocation, to_template, to_templates
 from flowq.authoring.calls.tracing import caller
 from flowq.authoring.naming import short_name
 from flowq.core.errors import InvalidFlow
@@ -61,7 +61,7 @@ def program_spec(flow: str, label: str, inputs: Mapping[str, Any]) -> FlowSpec:
         name=flow,
         kind=StepKind.PROGRAM,
         arguments={
-            name: to_template(value, Place(owner, f"input {name!r}"))
+            name: to_template(value, ValueLocation(owner, f"input {name!r}"))
             for name, value in inputs.items()
         },
     )
@@ -123,8 +123,8 @@ def _record(
     if options.when is not UNSET and not options.when:
         return _skipped()
 
-    def place(subject: str) -> Place:
-        return Place(program, f"{subject} of {callee.kind} {key!r}")
+    def place(subject: str) -> ValueLocation:
+        return ValueLocation(program, f"{subject} of {callee.kind} {key!r}")
 
     readers = callee.readers()
     spec = StepSpec(

@@ -46,7 +46,7 @@ _INSTEAD: Final = {
 }
 
 
-class Inputs:
+class InputSchema:
     """The declared inputs of one flow."""
 
     def __init__(
@@ -185,7 +185,7 @@ class Inputs:
             raise
 
     def _is_default(self, name: str, stored: Any) -> bool:
-        """Tell whether stored data is that of a default, which no annotation has checked."""
+        """Return whether stored data is that of a default, which no annotation has checked."""
         default = self.signature.parameters[name].default
         return default is not Parameter.empty and difference_of_form(default, stored) is None
 
@@ -257,7 +257,7 @@ class Inputs:
         return "a value" if annotation is Parameter.empty else describe_type(annotation)
 
 
-class ModelInputs(Inputs):
+class ModelInputs(InputSchema):
     """The inputs of a flow that one pydantic model describes."""
 
     adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
@@ -353,7 +353,7 @@ class ModelInputs(Inputs):
             ) from error
 
 
-class AnyInputs(Inputs):
+class AnyInputs(InputSchema):
     """The inputs of a flow that takes any."""
 
     adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})

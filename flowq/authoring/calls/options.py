@@ -31,7 +31,7 @@ UNSET: Final = Unset()
 ONE_ATTEMPT: Final = RetryPolicy()
 
 #: What clocks, time-outs and the columns of all databases can count.
-_LONGEST: Final = timedelta(days=36_525)
+_MAX_DURATION: Final = timedelta(days=36_525)
 
 #: A time, as a timedelta or in seconds.
 Duration = timedelta | float
@@ -140,7 +140,7 @@ def duration(value: Duration, what: str) -> timedelta:
         raise InvalidFlow(f"{what} is {value!r}: {error} ({caller()})") from error
     if time < timedelta(0):
         raise InvalidFlow(f"{what} is negative: {value!r} ({caller()})")
-    if time > _LONGEST:
+    if time > _MAX_DURATION:
         raise InvalidFlow(
             f"{what} is longer than 100 years: {value!r} ({caller()})", hint="times are in seconds"
         )

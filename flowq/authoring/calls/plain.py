@@ -24,7 +24,7 @@ from flowq.authoring.calls.tracing import (
 from flowq.core.errors import InvalidFlow, InvalidInput, StepError, StepFailed
 from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind
-from flowq.engine.advance.passing import PassedOn
+from flowq.engine.advance.passed_failures import PassedFailure
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import coerce
 
@@ -135,7 +135,7 @@ def _pass_on(callee: Callee, parameter: str, arguments: Mapping[str, Any]) -> No
     """Pass on an item that has failed before, as on workers.
 
     Raises:
-        PassedOn: it has, and the parameter does not take failures.
+        PassedFailure: it has, and the parameter does not take failures.
     """
     item = arguments[parameter]
     if not isinstance(item, StepFailure):
@@ -147,7 +147,7 @@ def _pass_on(callee: Callee, parameter: str, arguments: Mapping[str, Any]) -> No
             adapter = registry.step(callee.name).parameters.get(parameter)
             coerce(item, adapter, where=parameter)
     except (StepError, InvalidInput):
-        raise PassedOn(item) from None
+        raise PassedFailure(item) from None
 
 
 def _failed(callee: Callee, error: Exception) -> StepFailed:
@@ -171,7 +171,7 @@ def _run(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> An
 
 
 def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
-    """Refuse what has no meaning here; tell whether a flow is running."""
+    """Refuse what has no meaning here; return whether a flow is running."""
     for value in (*values, options.when):
         if isinstance(value, Ref | Condition):
             raise InvalidFlow(
@@ -204,7 +204,7 @@ def _failure(
     index: int | None = None,
     item: Any = None,
 ) -> StepFailure:
-    if isinstance(error, PassedOn):
+    if isinstance(error, PassedFailure):
         return error.failure
     return StepFailure(
         step=callee.label,

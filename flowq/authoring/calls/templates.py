@@ -26,14 +26,21 @@ from flowq.authoring.calls.tracing import caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import FAILURE, LITERAL, MARKS, OP, Reference, Template
 from flowq.core.results import StepFailure
-from flowq.core.text.json_values import DEEPEST, TOO_DEEP, flaw, flaw_of_text, is_too_long, mark_of
+from flowq.core.text.json_values import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    flaw,
+    flaw_of_text,
+    is_too_long,
+    mark_of,
+)
 from flowq.engine.results.codecs.comparing import unreadable
 from flowq.engine.results.codecs.read_back import (
+    describe_difference,
     difference_of_argument,
     difference_of_form,
     has_any,
     is_plain,
-    told,
 )
 
 _KEYS: Final = "use text as keys"
@@ -53,7 +60,7 @@ class Owner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ValueLocation:
     """Where a value stands, for messages."""
 
     trace: Owner
@@ -63,7 +70,7 @@ class Place:
     depth: int = 0  #: How many lists and dicts of the value are around it.
     typed: bool = False  #: Whether an annotation says the type of every part.
 
-    def inside(self, part: object) -> "Place":
+    def inside(self, part: object) -> "ValueLocation":
         """Return the place of one part of the list or dict here."""
         return replace(self, path=f"{self.path}[{part!r}]", depth=self.depth + 1)
 
@@ -73,7 +80,7 @@ class Place:
         Raises:
             InvalidFlow: there are.
         """
-        if self.depth >= DEEPEST:
+        if self.depth >= MAX_DEPTH:
             raise replace(self, path="").error(f"contains itself, or {TOO_DEEP}")
 
     def error(self, problem: str, hint: str | None = None) -> InvalidFlow:
@@ -86,7 +93,9 @@ class Place:
         )
 
 
-def to_template(value: Any, place: Place, reader: TypeAdapter[Any] | None = None) -> Template:
+def to_template(
+    value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None = None
+) -> Template:
     """Return the template of a value that may hold Refs.
 
     Args:
@@ -102,13 +111,13 @@ def to_template(value: Any, place: Place, reader: TypeAdapter[Any] | None = None
 
 
 def to_templates(
-    values: Sequence[Any], place: Place, reader: TypeAdapter[Any] | None = None
+    values: Sequence[Any], place: ValueLocation, reader: TypeAdapter[Any] | None = None
 ) -> list[Template]:
     """Return the templates of the items of a list, each read by itself; raises as `to_template`."""
     return [to_template(value, place.inside(i), reader) for i, value in enumerate(values)]
 
 
-def _checked(value: Any, place: Place, reader: TypeAdapter[Any] | None) -> Any:
+def _checked(value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None) -> Any:
     """Return the data of a value that its reader makes the same value of."""
     typed = replace(place, typed=reader is not None and not has_any(reader))
     data = _data(value, typed)
@@ -121,11 +130,11 @@ def _checked(value: Any, place: Place, reader: TypeAdapter[Any] | None) -> Any:
     except ValidationError as error:
         raise place.error(unreadable(error), _MAKE) from error
     if found:
-        raise place.error(f"would not come back as it is: {told(found)}", found.hint)
+        raise place.error(f"would not come back as it is: {describe_difference(found)}", found.hint)
     return data
 
 
-def to_condition(value: Any, place: Place) -> Template:
+def to_condition(value: Any, place: ValueLocation) -> Template:
     """Return the template of a condition: of a Condition or a Ref, or the truth of a constant.
 
     Raises:
@@ -136,7 +145,7 @@ def to_condition(value: Any, place: Place) -> Template:
     return bool(value)
 
 
-def to_reference(value: Ref, place: Place) -> Reference:
+def to_reference(value: Ref, place: ValueLocation) -> Reference:
     """Return what a Ref refers to.
 
     Raises:
@@ -146,7 +155,7 @@ def to_reference(value: Ref, place: Place) -> Reference:
     return reference(value)
 
 
-def _expression(value: Any, place: Place) -> Template:
+def _expression(value: Any, place: ValueLocation) -> Template:
     if not isinstance(value, Condition):
         return to_template(value, place)
     _check_owner(value, place)
@@ -154,7 +163,7 @@ def _expression(value: Any, place: Place) -> Template:
     return {OP: name, "args": [_expression(operand, place) for operand in operands]}
 
 
-def _check_owner(value: Ref | Condition, place: Place) -> None:
+def _check_owner(value: Ref | Condition, place: ValueLocation) -> None:
     if owner(value) is not place.trace:
         raise place.error(
             f"is {value!r}, which belongs to another trace: "
@@ -163,7 +172,7 @@ def _check_owner(value: Ref | Condition, place: Place) -> None:
         )
 
 
-def _data(value: Any, place: Place) -> Any:
+def _data(value: Any, place: ValueLocation) -> Any:
     """Return JSON data with `Reference`s in it."""
     if value is None or type(value) in {bool, int}:
         return _scalar(value, place)
@@ -181,14 +190,14 @@ def _data(value: Any, place: Place) -> Any:
     return _object(value, place)
 
 
-def _items(value: Iterable[Any], place: Place) -> list[Any]:
+def _items(value: Iterable[Any], place: ValueLocation) -> list[Any]:
     place.refuse_deep()
     data = [_data(item, place.inside(index)) for index, item in enumerate(value)]
     # Each process goes through a set in an order of its own, and what is recorded must not.
     return sorted(data, key=repr) if isinstance(value, AbstractSet) else data
 
 
-def _scalar(value: Any, place: Place) -> Any:
+def _scalar(value: Any, place: ValueLocation) -> Any:
     if isinstance(value, str):
         return _text(value, place)
     if type(value) is int and is_too_long(value):
@@ -196,7 +205,7 @@ def _scalar(value: Any, place: Place) -> Any:
     return float(value) if isinstance(value, float) else value  # numpy's float64 is a float too
 
 
-def _text(value: str, place: Place) -> str:
+def _text(value: str, place: ValueLocation) -> str:
     # A file name that is no valid UTF-8 has lone surrogates in Python, which no database stores.
     why = flaw_of_text(value)
     if why:
@@ -204,7 +213,7 @@ def _text(value: str, place: Place) -> str:
     return value
 
 
-def _mapping(value: Mapping[Any, Any], place: Place) -> dict[str, Any]:
+def _mapping(value: Mapping[Any, Any], place: ValueLocation) -> dict[str, Any]:
     place.refuse_deep()
     data: dict[str, Any] = {}
     for key, item in value.items():
@@ -216,14 +225,16 @@ def _mapping(value: Mapping[Any, Any], place: Place) -> dict[str, Any]:
             (name,) = _jsonable({key: None}, place)
             found = difference_of_form(key, name)
             if found:
-                raise place.error(f"has a key that would not come back: {told(found)}", _KEYS)
+                raise place.error(
+                    f"has a key that would not come back: {describe_difference(found)}", _KEYS
+                )
         if name in data:
             raise place.error(f"has two keys that are {name!r} in JSON", _KEYS)
         data[name] = _data(item, place.inside(key))
     return data
 
 
-def _object(value: Any, place: Place) -> Any:
+def _object(value: Any, place: ValueLocation) -> Any:
     """Return the data of a value that is no JSON itself, like a model, a dataclass or a date."""
     if isinstance(value, Condition):
         raise place.error(
@@ -247,7 +258,9 @@ def _object(value: Any, place: Place) -> Any:
     if not unknown:
         found = None if isinstance(value, bytes) else difference_of_form(value, data)
         if found:
-            raise place.error(f"would not come back as it is: {told(found)}", found.hint)
+            raise place.error(
+                f"would not come back as it is: {describe_difference(found)}", found.hint
+            )
         return _data(data, place)
     if isinstance(value, BaseModel):
         # It holds something that pydantic does not know: a Ref, or what has to be named.
@@ -261,7 +274,7 @@ def _fields(model: BaseModel) -> Mapping[str, Any]:
     return type(model).model_fields
 
 
-def _jsonable(value: Any, place: Place, unknown: list[Any] | None = None) -> Any:
+def _jsonable(value: Any, place: ValueLocation, unknown: list[Any] | None = None) -> Any:
     """Return what pydantic makes of a value; what it does not know is added to `unknown`."""
     found: list[Any] = [] if unknown is None else unknown
     try:
@@ -273,7 +286,7 @@ def _jsonable(value: Any, place: Place, unknown: list[Any] | None = None) -> Any
     return data
 
 
-def _not_json(value: Any, place: Place, why: str = "") -> InvalidFlow:
+def _not_json(value: Any, place: ValueLocation, why: str = "") -> InvalidFlow:
     kind = type(value)
     because = f": {why}" if why else ""
     return place.error(
@@ -282,7 +295,7 @@ def _not_json(value: Any, place: Place, why: str = "") -> InvalidFlow:
     )
 
 
-def _marked(data: Any, place: Place) -> Template:
+def _marked(data: Any, place: ValueLocation) -> Template:
     """Return data with its references as markers and look-alikes of markers as literals."""
     if isinstance(data, dict):
         return _marked_dict(data, place)
@@ -295,7 +308,7 @@ def _marked(data: Any, place: Place) -> Template:
     return mark_of(data) if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def _marked_dict(data: Mapping[str, Any], place: Place) -> Template:
+def _marked_dict(data: Mapping[str, Any], place: ValueLocation) -> Template:
     key = next((key for key in data if key in MARKS), None)
     if key is None:
         return {name: _marked(item, place) for name, item in data.items()}
@@ -307,7 +320,7 @@ def _marked_dict(data: Mapping[str, Any], place: Place) -> Template:
     return {LITERAL: _whole(data, key, place)}
 
 
-def _whole(data: Any, key: str, place: Place) -> Any:
+def _whole(data: Any, key: str, place: ValueLocation) -> Any:
     """Return data that is stored with no markers in it."""
     found = flaw(data)
     if found:

@@ -9,7 +9,7 @@ from flowq.authoring.calls.callee import Callee
 from flowq.authoring.calls.options import UNSET, Options, tolerance
 from flowq.authoring.calls.refs import Ref
 from flowq.authoring.calls.templates import (
-    Place,
+    ValueLocation,
     to_condition,
     to_reference,
     to_template,
@@ -62,8 +62,8 @@ def _add(
 ) -> Ref:
     key = trace.new_key(callee.label, options.key)
 
-    def place(subject: str) -> Place:
-        return Place(trace, f"{subject} of {callee.kind} {key!r}")
+    def place(subject: str) -> ValueLocation:
+        return ValueLocation(trace, f"{subject} of {callee.kind} {key!r}")
 
     readers = callee.readers()
     step = StepSpec(
@@ -85,7 +85,7 @@ def _add(
 def _map(
     mapped: tuple[str, Any],
     options: Options,
-    place: Place,
+    place: ValueLocation,
     readers: Mapping[str, TypeAdapter[Any]],
 ) -> MapSpec:
     parameter, items = mapped
@@ -105,13 +105,13 @@ def _map(
     )
 
 
-def _when(value: Any, place: Place) -> Template | None:
+def _when(value: Any, place: ValueLocation) -> Template | None:
     condition = to_condition(value, place)
     # What is true before the run begins is no condition.
     return None if condition is True else condition
 
 
-def _after(refs: tuple[Any, ...], place: Place) -> tuple[str, ...]:
+def _after(refs: tuple[Any, ...], place: ValueLocation) -> tuple[str, ...]:
     keys: dict[str, None] = {}
     for ref in refs:
         if not isinstance(ref, Ref):

@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 
 from flowq.authoring.calls.refs import Ref
 from flowq.core.errors import InvalidFlow
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.references import Reference
 from flowq.core.spec import StepSpec
 from flowq.engine.registry.origins import is_ours, shown_place
@@ -70,7 +70,7 @@ class Trace:
         else:
             # The counter goes on from call to call: a thousand calls must stay a thousand looks.
             numbers = self._numbers.setdefault(label, count(2))
-            keys = (f"{label[: LONGEST_NAME - 10]}-{number}" for number in numbers)
+            keys = (f"{label[: MAX_NAME_LENGTH - 10]}-{number}" for number in numbers)
             key = next(key for key in keys if key not in self._keys)
         self._keys.add(key)
         return key

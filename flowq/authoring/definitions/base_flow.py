@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from pydantic import BaseModel
 
 from flowq.authoring.calls.durable import budgeted_program
-from flowq.authoring.calls.inputs import AnyInputs, Inputs, ModelInputs
+from flowq.authoring.calls.inputs import AnyInputs, InputSchema, ModelInputs
 from flowq.authoring.calls.invoke import call, refuse_enqueue
 from flowq.authoring.calls.options import Options
 from flowq.authoring.calls.tracing import active, caller
 from flowq.authoring.definitions.flows import AsyncFlow
 from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.core.limits.budgets import Budget, BudgetSpec, budget_of
-from flowq.engine.registry.registry import FlowType, registry
+from flowq.engine.registry.registry import RegisteredFlow, registry
 from flowq.engine.runs.options import SubmitOptions
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
 
     program.__module__, program.__doc__ = cls.__module__, cls.__doc__
     program.__name__, program.__qualname__ = cls.__name__, cls.__qualname__
-    flow_type = FlowType(
+    flow_type = RegisteredFlow(
         name=name,
         trace=functools.partial(budgeted_program, name, cls, facts),
         validate=inputs.check,
@@ -210,7 +210,7 @@ def _bind(cls: type[BaseFlow], args: tuple[Any, ...], inputs: Mapping[str, Any])
     return {**_as_dict(cls, *args), **inputs} if args else dict(inputs)
 
 
-def _inputs_of(cls: type[BaseFlow], name: str) -> Inputs:
+def _inputs_of(cls: type[BaseFlow], name: str) -> InputSchema:
     model = getattr(cls, "Inputs", None)
     if model is None:
         return AnyInputs(name, name)

@@ -41,10 +41,10 @@ from flowq.authoring.naming import module_name
 from flowq.core.errors import IncompleteStep, InvalidFlow, InvalidInput
 from flowq.core.retries import RetryPolicy
 from flowq.core.usage import CostStatus
-from flowq.engine.registry.registry import StepType as Registered
+from flowq.engine.registry.registry import RegisteredStep as Registered
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import adapter_for, coerce, problems
-from flowq.llm.caller import calls_here
+from flowq.llm.caller import current_caller
 from flowq.llm.prompts import Prompt, folder_of
 from flowq.llm.recording import Spending, spending
 from flowq.llm.results import StepMetadata, StepResult, StepType
@@ -302,7 +302,7 @@ def _function(cls: type[BaseStep]) -> Any:
 
 async def _execute(step: BaseStep, inputs: BaseModel, returns: Any) -> StepResult[Any]:
     began = time.monotonic()
-    context, calls = await calls_here(step.step_name)
+    context, calls = await current_caller(step.step_name)
     with spending(calls) as spent:
         content, more = await step._run(inputs, spent)  # noqa: SLF001 - this is its runner
     caller = calls.caller

@@ -14,11 +14,11 @@ from typing import Any, Final
 from flowq.authoring.calls.options import Duration, duration
 from flowq.authoring.calls.tracing import caller
 from flowq.core.errors import InvalidFlow
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.spec import CacheSpec
 
 _A_DAY: Final = timedelta(days=1)
-_LONGEST: Final = timedelta(days=3650)
+_MAX_TTL: Final = timedelta(days=3650)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,13 @@ def cache_of(value: CacheOption) -> tuple[CacheSpec | None, Callable[..., Any] |
         return None, None
     cache = value if isinstance(value, Cache) else Cache() if value is True else Cache(ttl=value)
     ttl = duration(cache.ttl, "the ttl of cache")
-    if not timedelta(0) < ttl <= _LONGEST:
+    if not timedelta(0) < ttl <= _MAX_TTL:
         raise InvalidFlow(
             f"cache keeps results for {ttl} ({caller()})",
             hint="give a time of up to ten years, or leave cache out",
         )
     version = str(cache.version)
-    if not version or len(version) > LONGEST_NAME:
+    if not version or len(version) > MAX_NAME_LENGTH:
         raise InvalidFlow(f"the version of cache is {cache.version!r} ({caller()})")
     if cache.key is not None and not callable(cache.key):
         raise InvalidFlow(

@@ -18,11 +18,11 @@ from typing import (
 )
 
 from flowq.authoring.calls.callee import Callee
-from flowq.authoring.calls.inputs import Inputs
+from flowq.authoring.calls.inputs import InputSchema
 from flowq.authoring.calls.invoke import refuse_enqueue
 from flowq.authoring.calls.options import Options
 from flowq.core.limits.budgets import Budget
-from flowq.engine.registry.registry import FlowType
+from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.options import SubmitOptions
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ _SUBMISSION: Final = SubmitOptions.__annotations__
 class Enqueueing(Generic[P, R]):
     """The part of a flow that starts runs."""
 
-    type: FlowType
+    type: RegisteredFlow
     callee: Callee
     call_options: Options
     submission: Mapping[str, Any]
-    _inputs: Inputs
+    _inputs: InputSchema
 
     @overload
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]": ...

@@ -28,10 +28,10 @@ from typing import (
 
 from flowq.authoring.calls.callee import Callee
 from flowq.authoring.calls.durable import budgeted_program
-from flowq.authoring.calls.inputs import Inputs
+from flowq.authoring.calls.inputs import InputSchema
 from flowq.authoring.calls.invoke import Mapped, call, call_map, refuse_of_runs
 from flowq.authoring.calls.options import UNSET, Options, Unset, changed
-from flowq.authoring.calls.templates import Place, to_template
+from flowq.authoring.calls.templates import ValueLocation, to_template
 from flowq.authoring.calls.tracing import Trace, caller, during, source
 from flowq.authoring.definitions.enqueueing import Enqueueing
 from flowq.authoring.definitions.functions import checked
@@ -41,7 +41,7 @@ from flowq.core.graph import Graph
 from flowq.core.limits.budgets import Budget, budget_of
 from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
 from flowq.engine.registry.callables import late_names, names_around
-from flowq.engine.registry.registry import FlowType, registry
+from flowq.engine.registry.registry import RegisteredFlow, registry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,9 +59,9 @@ class Flow(Enqueueing[P, R]):
 
     def __init__(
         self,
-        flow_type: FlowType,
+        flow_type: RegisteredFlow,
         function: Callable[..., Any],
-        inputs: Inputs,
+        inputs: InputSchema,
         options: Options,
         submission: Mapping[str, Any],
     ) -> None:
@@ -223,7 +223,9 @@ class FlowMaker:
         """
         function = _checked(function)
         name = registered_name(function) if self._name is None else self._name
-        inputs = Inputs(name, getattr(function, "__name__", name), function, names_around(function))
+        inputs = InputSchema(
+            name, getattr(function, "__name__", name), function, names_around(function)
+        )
         with late_names():
             inputs.resolve()
         is_program = inspect.iscoroutinefunction(function)
@@ -232,7 +234,7 @@ class FlowMaker:
                 f"flow {name!r} is an `async def` function and has on_failure= ({caller()})",
                 hint="it decides itself: catch flowq.errors.StepFailed where a step is awaited",
             )
-        flow_type = FlowType(
+        flow_type = RegisteredFlow(
             name=name,
             trace=functools.partial(budgeted_program, name, function, self._facts)
             if is_program
@@ -320,7 +322,7 @@ def _trace(
     with during(trace):
         returned = function(**inputs)
     where = source(inspect.unwrap(function).__code__)
-    output = to_template(returned, Place(trace, "the return value", source=where))
+    output = to_template(returned, ValueLocation(trace, "the return value", source=where))
     spec = FlowSpec(name=name, steps=tuple(trace.steps), output=output, **facts)
     Graph.of(spec)
     return spec

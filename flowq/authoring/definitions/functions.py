@@ -63,7 +63,7 @@ def _refused(function: Any, what: str, problem: str, hint: str) -> InvalidFlow:
 
 
 def _is_unbound_method(function: Any) -> bool:
-    """Tell whether a function stands in a class and takes the instance, or the class."""
+    """Return whether a function stands in a class and takes the instance, or the class."""
     inner = inspect.unwrap(function)
     if not inspect.isfunction(inner):
         return False

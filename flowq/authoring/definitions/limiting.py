@@ -18,15 +18,15 @@ from flowq.authoring.calls.options import Duration, duration
 from flowq.authoring.calls.tracing import caller
 from flowq.core.errors import InvalidFlow
 from flowq.core.limits.slots import (
-    LONGEST_TIME,
-    MOST_SLOTS,
-    MOST_TOKENS,
+    MAX_PERIOD,
+    MAX_SLOTS,
+    MAX_TOKENS,
     LimitSpec,
     names_in,
     parse_rate,
 )
 
-_LONGEST_KEY: Final = 1000
+_MAX_KEY_LENGTH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def rates_of(value: RateOption, name: str, names: Collection[str]) -> tuple[Limi
     for one in many:
         given = _parsed(one)
         per = duration(given.per, "the time of rate")
-        if not timedelta(0) < per <= LONGEST_TIME:
+        if not timedelta(0) < per <= MAX_PERIOD:
             raise InvalidFlow(
                 f"rate is per {per} ({caller()})", hint="give a time of up to 31 days, e.g. per=60"
             )
@@ -121,7 +121,7 @@ def _spec(
     limit: Any = given.limit
     key: Any = given.key
     tokens = isinstance(given, Rate) and _counts_tokens(given)
-    most = MOST_TOKENS if tokens else MOST_SLOTS
+    most = MAX_TOKENS if tokens else MAX_SLOTS
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
         raise InvalidFlow(
             f"{what} is limited to {limit!r} ({caller()})",
@@ -149,8 +149,8 @@ def _counts_tokens(given: Rate) -> bool:
 
 def _wrong_key(key: Any, names: Collection[str]) -> str | None:
     """Say what is wrong with a key, if anything is."""
-    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
-        return f"it is no text of 1 to {_LONGEST_KEY} characters"
+    if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY_LENGTH:
+        return f"it is no text of 1 to {_MAX_KEY_LENGTH} characters"
     try:
         unknown = names_in(key) - set(names)
     except ValueError as error:

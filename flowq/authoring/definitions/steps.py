@@ -35,7 +35,7 @@ from flowq.core.errors import InvalidFlow
 from flowq.core.retries import RetryPolicy
 from flowq.core.spec import CacheSpec, StepKind
 from flowq.engine.registry.callables import late_names, names_around
-from flowq.engine.registry.registry import StepType, registry
+from flowq.engine.registry.registry import RegisteredStep, registry
 from flowq.engine.runtime.context import StepContext, current
 
 P = ParamSpec("P")
@@ -49,7 +49,7 @@ class Step(Generic[P, R]):
         type: The registered step type.
     """
 
-    def __init__(self, step_type: StepType, options: Options) -> None:
+    def __init__(self, step_type: RegisteredStep, options: Options) -> None:
         if inspect.isfunction(step_type.function):
             given = vars(step_type.function).items()
             vars(self).update({name: one for name, one in given if not hasattr(Step, name)})
@@ -301,7 +301,7 @@ def _define(
             hint="put @step above a `def` or `async def`, once; a flow is called as it is",
         )
     function = checked(function, "step")
-    step_type = StepType(
+    step_type = RegisteredStep(
         registered_name(function) if name is None else name,
         function,
         cache_key,

@@ -44,7 +44,7 @@ class HostRule:
     port: int | None = None
 
     def allows(self, host: str, address: Address, port: int) -> bool:
-        """Tell whether it allows this address of this host."""
+        """Return whether it allows this address of this host."""
         if self.port not in (None, port):
             return False
         if self.network is not None:
@@ -62,13 +62,13 @@ def host_rules(text: str) -> tuple[HostRule, ...]:
 
 
 def may_reach(host: str, address: Address, port: int, rules: Sequence[HostRule]) -> bool:
-    """Tell whether a connection to an address of a host may be made."""
+    """Return whether a connection to an address of a host may be made."""
     plain = _plain(address)
     return is_public(plain) or any(rule.allows(host, plain, port) for rule in rules)
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is one of the public Internet."""
+    """Return whether an address is one of the public Internet."""
     address = _plain(address)
     if isinstance(address, IPv6Address) and (address.sixtofour or address.teredo):
         return False  # they lead to an IPv4 address by ways that nobody needs any more

@@ -17,8 +17,8 @@ from flowq.core.ids import RunId
 from flowq.core.usage import Usage
 
 #: Columns hold nine digits before the point and nine after it.
-_MOST_USD: Final = Decimal(10**9 - 1)
-_MOST_TOKENS: Final = 2**31 - 1
+_MAX_USD: Final = Decimal(10**9 - 1)
+_MAX_TOKENS: Final = 2**31 - 1
 _OF_RUN: Final = "run:"
 
 
@@ -119,7 +119,7 @@ def dollars(value: Any) -> Decimal | None:
         amount = Decimal(str(value) if isinstance(value, float | bool) else value)
     except (InvalidOperation, TypeError, ValueError):
         amount = Decimal("NaN")
-    if not (amount.is_finite() and 0 < amount <= _MOST_USD):
+    if not (amount.is_finite() and 0 < amount <= _MAX_USD):
         raise InvalidInput(
             f"a budget of {value!r} USD", hint="give an amount that is more than 0, e.g. usd=5"
         )
@@ -130,10 +130,10 @@ def whole_tokens(value: Any) -> int | None:
     """Return a number of tokens that is more than none; raises `InvalidInput`."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MAX_TOKENS:
         raise InvalidInput(
             f"a budget of {value!r} tokens",
-            hint=f"give a whole number from 1 to {_MOST_TOKENS:,}, e.g. tokens=1_000_000",
+            hint=f"give a whole number from 1 to {_MAX_TOKENS:,}, e.g. tokens=1_000_000",
         )
     return value
 

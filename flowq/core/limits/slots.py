@@ -20,10 +20,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_SLOTS: Final = 100_000
-MOST_TOKENS: Final = 2**31 - 1
-LONGEST_TIME: Final = timedelta(days=31)
-_LONGEST_KEY: Final = 180
+MAX_SLOTS: Final = 100_000
+MAX_TOKENS: Final = 2**31 - 1
+MAX_PERIOD: Final = timedelta(days=31)
+_MAX_KEY_LENGTH: Final = 180
 _RATE: Final = re.compile(r"\s*(\d[\d_]*)(\s*tokens?)?\s*(?:/|per)\s*(\w+)\s*")
 _TOKENS: Final = "tokens"
 _UNITS: Final[Mapping[str, timedelta]] = {
@@ -44,7 +44,7 @@ class LimitSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str  #: With the names of parameters in braces.
-    slots: int = Field(ge=1, le=MOST_TOKENS)
+    slots: int = Field(ge=1, le=MAX_TOKENS)
     per: timedelta | None = None  #: The time of a rate; None limits what is under way.
     tokens: bool = False  #: Of a rate: it counts tokens of models, not starts.
 
@@ -70,7 +70,7 @@ def limit_of(spec: LimitSpec, arguments: Mapping[str, Any]) -> Limit:
         # A key may have one of each minute and one of each day: what is used counts for both.
         kind = f"{_TOKENS}/{spec.per.total_seconds():g}"
     text = spec.key.format_map(arguments)
-    if len(text) > _LONGEST_KEY or "\0" in text or not text.isprintable():
+    if len(text) > _MAX_KEY_LENGTH or "\0" in text or not text.isprintable():
         text = "sha256:" + sha256(text.encode(errors="surrogatepass")).hexdigest()
     return Limit(f"{kind}:{text}", spec.slots, spec.per)
 

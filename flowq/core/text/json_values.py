@@ -14,18 +14,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 #: Levels of lists and dicts within each other; readers stop at 200, and specs add a few.
-DEEPEST: Final = 100
+MAX_DEPTH: Final = 100
 #: Bits of an integer; 14,000 bits are 4,215 digits.
-LONGEST_INTEGER: Final = 14_000
+MAX_INTEGER_BITS: Final = 14_000
 
 #: The key under which a float stands that JSON lacks.
 FLOAT: Final = "$float"
 
 #: Where in a value something stands: keys and indices.
-Place = tuple[str | int, ...]
+JsonPath = tuple[str | int, ...]
 
 
-def flaw(data: Any, place: Place = ()) -> tuple[Place, str] | None:
+def flaw(data: Any, place: JsonPath = ()) -> tuple[JsonPath, str] | None:
     """Return the first part of JSON data that cannot be stored: its place and what is wrong.
 
     Args:
@@ -41,7 +41,7 @@ def flaw(data: Any, place: Place = ()) -> tuple[Place, str] | None:
         return None if math.isfinite(data) else (place, f"is {data}, which JSON cannot hold")
     if not isinstance(data, dict | list):
         return None
-    if len(place) >= DEEPEST:
+    if len(place) >= MAX_DEPTH:
         return place, TOO_DEEP
     if isinstance(data, list):
         found = (flaw(item, (*place, index)) for index, item in enumerate(data))
@@ -50,10 +50,10 @@ def flaw(data: Any, place: Place = ()) -> tuple[Place, str] | None:
     return next((one for one in found if one), None)
 
 
-TOO_DEEP: Final = f"nests deeper than {DEEPEST} levels"
+TOO_DEEP: Final = f"nests deeper than {MAX_DEPTH} levels"
 
 
-def _flaw_of_entry(key: str, item: Any, place: Place) -> tuple[Place, str] | None:
+def _flaw_of_entry(key: str, item: Any, place: JsonPath) -> tuple[JsonPath, str] | None:
     why = flaw_of_text(key)
     return (place, f"has a key that {why}") if why else flaw(item, (*place, key))
 
@@ -69,14 +69,14 @@ def flaw_of_text(text: str) -> str | None:
 
 
 def is_too_long(number: int) -> bool:
-    """Tell whether an integer has more digits than readers of JSON take."""
-    return number.bit_length() > LONGEST_INTEGER
+    """Return whether an integer has more digits than readers of JSON take."""
+    return number.bit_length() > MAX_INTEGER_BITS
 
 
 def is_too_deep(data: Any) -> bool:
-    """Tell whether JSON data nests deeper than `DEEPEST` levels; looks at containers only."""
+    """Return whether JSON data nests deeper than `MAX_DEPTH` levels; looks at containers only."""
     level = [data] if isinstance(data, dict | list) else []
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         if not level:
             return False
         level = [

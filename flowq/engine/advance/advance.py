@@ -34,7 +34,7 @@ from flowq.core.planner import map_outcome, plan, stops_run
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance.child_runs import cancel_orphans
-from flowq.engine.advance.conditions import Facts, read_facts
+from flowq.engine.advance.conditions import Evaluation, evaluate_conditions
 from flowq.engine.advance.dispatch import message, node_batch, send
 from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.unreadable import set_aside
@@ -50,7 +50,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.model.rows import Batch, Definition, NewStep, StepPlace
+from flowq.engine.model.rows import Batch, Definition, NewStep, StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
@@ -61,7 +61,7 @@ _WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
 
 
 @dataclass(slots=True)
-class Progress:
+class AdvanceOutcome:
     """What one transaction of an advance has led to."""
 
     batches: list[Batch] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Progress:
     #: Whether it has cancelled steps, whose child runs nobody waits for any more.
     cancelled: bool = False
     #: What there is to tell once it is committed.
-    to_publish: list[Callable[[], None]] = field(default_factory=list)
+    after_commit: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Advance:
@@ -84,13 +84,13 @@ class Advance:
         self._run_id = definition.run_id
         self._spec = definition.spec
         self._graph = graph
-        self._progress = Progress()
+        self._progress = AdvanceOutcome()
 
-    def when_committed(self, tell: Callable[[], None]) -> None:
+    def on_commit(self, callback: Callable[[], None]) -> None:
         """Tell something once this transaction is committed."""
-        self._progress.to_publish.append(tell)
+        self._progress.after_commit.append(callback)
 
-    def ended(self, states: Mapping[str, StepState]) -> Progress:
+    def ended(self, states: Mapping[str, StepState]) -> AdvanceOutcome:
         """Go on after nodes that have ended and that this transaction has marked as advanced."""
         while states:
             for key, state in states.items():
@@ -99,7 +99,7 @@ class Advance:
             counts = Counter(d for key in states for d in self._graph.dependents[key])
             self._queue_at_once(counts, states)
             free = self._tx.steps.release(self._run_id, counts) if counts else []
-            states = self._decide(free, states, Facts())
+            states = self._decide(free, states, Evaluation())
         return self._progress
 
     def _queue_at_once(self, counts: Counter[str], states: Mapping[str, StepState]) -> None:
@@ -114,11 +114,11 @@ class Advance:
                 for key in keys:
                     del counts[key]
 
-    def decide(self, keys: Iterable[str], facts: Facts) -> Progress:
+    def decide(self, keys: Iterable[str], facts: Evaluation) -> AdvanceOutcome:
         """Decide about pending steps that wait for nothing."""
         return self.ended(self._decide(list(keys), {}, facts))
 
-    def end_map(self, key: str) -> Progress:
+    def end_map(self, key: str) -> AdvanceOutcome:
         """End a map if its items allow that."""
         step = self._spec.step(key)
         counts = self._tx.steps.counts(self._run_id, key)
@@ -126,15 +126,15 @@ class Advance:
         if outcome is None:
             return self._progress
         reason = map_failure(self._tx, self._run_id, key, outcome)
-        if not self._settle([key], outcome, reason=reason, items=sum(counts.values())):
+        if not self._end_nodes([key], outcome, reason=reason, items=sum(counts.values())):
             return self._progress
         if outcome is StepState.FAILED:
-            self.when_committed(partial(log_failed_map, self._run_id, step, reason, called=False))
+            self.on_commit(partial(log_failed_map, self._run_id, step, reason, called=False))
             if self._tx.steps.cancel_open(self._run_id, key):
                 self._progress.cancelled = True
         return self.ended({key: outcome})
 
-    def failed(self, step: StepSpec, message: str | None = None) -> Progress:
+    def failed(self, step: StepSpec, message: str | None = None) -> AdvanceOutcome:
         """Stop the run if the failure of this step does that."""
         if not stops_run(self._spec, step):
             return self._progress
@@ -148,7 +148,7 @@ class Advance:
         return self._progress
 
     def _decide(
-        self, ready: Sequence[str], known: Mapping[str, StepState], facts: Facts
+        self, ready: Sequence[str], known: Mapping[str, StepState], facts: Evaluation
     ) -> dict[str, StepState]:
         """Apply the planner's plan; returns the steps that it has ended at once."""
         if not ready:
@@ -167,16 +167,16 @@ class Advance:
             self._queue(keys)
         self._progress.undecided += decided.evaluate
         ended = {
-            **self._settle(decided.skip, StepState.SKIPPED),
-            **self._settle(decided.cancel, StepState.CANCELLED),
+            **self._end_nodes(decided.skip, StepState.SKIPPED),
+            **self._end_nodes(decided.cancel, StepState.CANCELLED),
         }
         for key in broken:
-            ended |= self._settle([key], StepState.FAILED, reason=facts.errors[key])
+            ended |= self._end_nodes([key], StepState.FAILED, reason=facts.errors[key])
         for key in decided.expand:
             ended |= self._begin_map(key, facts.lists.get(key))
         return ended
 
-    def _settle(
+    def _end_nodes(
         self,
         keys: Sequence[str],
         state: StepState,
@@ -188,10 +188,12 @@ class Advance:
         """End nodes that need no attempt; returns those that this has ended."""
         if not keys:
             return {}
-        ended = self._tx.steps.settle(self._run_id, keys, state, reason=reason, map_size=map_size)
+        ended = self._tx.steps.end_nodes(
+            self._run_id, keys, state, reason=reason, map_size=map_size
+        )
         told = partial(publish.node_ended, self._engine, self._run_id, error=reason, items=items)
         for key in ended:
-            self.when_committed(partial(told, key=key, state=state))
+            self.on_commit(partial(told, key=key, state=state))
         return dict.fromkeys(ended, state)
 
     def _begin_map(self, key: str, items: Sequence[Any] | None) -> dict[str, StepState]:
@@ -201,7 +203,7 @@ class Advance:
         elif items:
             self._expand(self._spec.step(key), items)
         else:
-            return self._settle([key], StepState.COMPLETED, items=0, map_size=0)
+            return self._end_nodes([key], StepState.COMPLETED, items=0, map_size=0)
         return {}
 
     def _queue(self, keys: Sequence[str], ended: int = 0) -> None:
@@ -224,12 +226,12 @@ class Advance:
         resend_after = self._engine.policies.resend_after
         if self._tx.steps.expand(self._run_id, step.key, rows, batch, resend_after):
             messages = tuple(message(self._run_id, step, index) for index in range(len(items)))
-            joined = len(messages) >= self._engine.policies.chord_from
-            self._progress.batches.append(Batch(batch, messages, joined))
+            in_chord = len(messages) >= self._engine.policies.chord_from
+            self._progress.batches.append(Batch(batch, messages, in_chord))
 
 
 def advance(
-    engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], Progress]
+    engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], AdvanceOutcome]
 ) -> None:
     """Run `work` in a transaction, send what it queued, and go on until nothing is left to decide.
 
@@ -239,12 +241,14 @@ def advance(
     known = engine.definitions.get(run_id)
     definition, graph = known.definition, known.graph
 
-    def once(work: Callable[[Advance, Transaction], Progress]) -> Progress:
+    def once(work: Callable[[Advance, Transaction], AdvanceOutcome]) -> AdvanceOutcome:
         reach(FaultPoint.BEFORE_ADVANCE)
-        progress = engine.records.write(lambda tx: work(Advance(engine, tx, definition, graph), tx))
+        progress = engine.records.transaction(
+            lambda tx: work(Advance(engine, tx, definition, graph), tx)
+        )
         reach(FaultPoint.AFTER_ADVANCE)
-        for tell in progress.to_publish:
-            tell()
+        for callback in progress.after_commit:
+            callback()
         send(engine, progress.batches)
         if progress.cancelled and any(
             step.kind in _WITH_CHILDREN for step in definition.spec.steps
@@ -255,7 +259,7 @@ def advance(
     progress = once(work)
     moved = bool(progress.batches)
     while undecided := progress.undecided:
-        facts = read_facts(engine, definition, undecided)
+        facts = evaluate_conditions(engine, definition, undecided)
         progress = once(partial(_decide_with, keys=undecided, facts=facts))
         moved = moved or bool(progress.batches)
     if not moved:
@@ -269,13 +273,15 @@ def finish(engine: Engine, run_id: RunId) -> None:
         step_ended(engine, parent)
 
 
-def _decide_with(step: Advance, _tx: Transaction, *, keys: Sequence[str], facts: Facts) -> Progress:
+def _decide_with(
+    step: Advance, _tx: Transaction, *, keys: Sequence[str], facts: Evaluation
+) -> AdvanceOutcome:
     return step.decide(keys, facts)
 
 
 def step_ended(engine: Engine, step_id: StepRunId) -> None:
     """Go on after a step that ended without advancing: its child run did, or its batch was lost."""
-    node = engine.records.single(lambda tx: tx.steps.node(step_id))
+    node = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if node is None:
         return
     if engine.definitions.get(node.run_id).is_called(node.key):
@@ -284,7 +290,7 @@ def step_ended(engine: Engine, step_id: StepRunId) -> None:
         advance(engine, node.run_id, lambda step, tx: _unadvanced(step, tx, node))
 
 
-def call_ended(engine: Engine, place: StepPlace) -> None:
+def call_ended(engine: Engine, place: StepRef) -> None:
     """Go on after a row that a program has called: it is woken, or its run may be at its end."""
     ended = wake_after if place.map_index is None else end_called_map
     if not ended(engine, place.run_id, place.key):
@@ -299,7 +305,9 @@ def batch_ended(engine: Engine, batch: BatchId) -> None:
     except RunUnreadable as error:
         of_item = kind is BatchKind.ITEMS
         node = (
-            engine.records.single(lambda tx: tx.steps.node(StepRunId(named))) if of_item else None
+            engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
+            if of_item
+            else None
         )
         set_aside(engine, node.run_id if node is not None else RunId(named), error)
 
@@ -318,7 +326,7 @@ def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -
         run_id = RunId(named)
         advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, batch)))
     else:
-        node = engine.records.single(lambda tx: tx.steps.node(StepRunId(named)))
+        node = engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
         if node is None:
             logger.warning("batch %s belongs to no run; was the run deleted?", batch)
             return
@@ -330,7 +338,7 @@ def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -
 
 def not_claimed(engine: Engine, step_id: StepRunId) -> None:
     """Look after a run whose message found nothing to do: it may have stopped and be done."""
-    place = engine.records.single(lambda tx: tx.steps.node(step_id))
+    place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if place is not None:
         try:
             finish(engine, place.run_id)
@@ -340,10 +348,10 @@ def not_claimed(engine: Engine, step_id: StepRunId) -> None:
 
 def run_ready(engine: Engine, run_id: RunId) -> None:
     """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
-    advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Facts()))
+    advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Evaluation()))
 
 
-def _unadvanced(step: Advance, tx: Transaction, node: StepPlace) -> Progress:
+def _unadvanced(step: Advance, tx: Transaction, node: StepRef) -> AdvanceOutcome:
     if node.map_index is not None:
         return step.end_map(node.key)
     return step.ended(tx.steps.advance(node.run_id, None, [node.key]))

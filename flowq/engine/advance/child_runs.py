@@ -37,9 +37,9 @@ def cancel_orphans(engine: Engine, run_id: RunId) -> None:
     cancelled: list[RunId] = []
     parents = [run_id]
     while parents:
-        found = engine.records.single(partial(_orphans, parents=parents))
+        found = engine.records.autocommit(partial(_orphans, parents=parents))
         for start in range(0, len(found), _GROUP):
-            engine.records.write(partial(stop_orphans, orphans=found[start : start + _GROUP]))
+            engine.records.transaction(partial(stop_orphans, orphans=found[start : start + _GROUP]))
         parents = [orphan.run_id for orphan in found]
         cancelled += parents
     cancelled.reverse()  # the innermost first

@@ -29,7 +29,7 @@ _INLINE_ITEM = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Evaluation:
     """What had to be read before a step could be decided."""
 
     conditions: Mapping[str, bool] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Facts:
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_facts(engine: Engine, definition: Definition, keys: Sequence[str]) -> Facts:
+def evaluate_conditions(engine: Engine, definition: Definition, keys: Sequence[str]) -> Evaluation:
     """Read the conditions and lists of steps; an unreadable one is a fact too."""
     conditions: dict[str, bool] = {}
     lists: dict[str, Sequence[Any]] = {}
@@ -57,7 +57,7 @@ def read_facts(engine: Engine, definition: Definition, keys: Sequence[str]) -> F
         except Exception as error:  # noqa: BLE001 - comparing users' values runs users' code
             known = isinstance(error, FlowqError)
             errors[key] = str(error) if known else f"{type(error).__name__}: {error}"
-    return Facts(conditions, lists, errors)
+    return Evaluation(conditions, lists, errors)
 
 
 def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[Any]:
@@ -71,7 +71,7 @@ def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[A
     over_map = definition.spec.step(source.step).map is not None
     if over_map and not source.path:
         # The results of a map are rows of their own; each item refers to one and none is loaded.
-        row = engine.records.single(lambda tx: tx.steps.stored(run_id, [source.step]))[0]
+        row = engine.records.autocommit(lambda tx: tx.steps.stored(run_id, [source.step]))[0]
         return [Reference(source.step, (i,)).to_json() for i in range(row.map_size or 0)]
     value = resolve(items, lookup(engine, run_id, [source]))
     if not isinstance(value, list | tuple):

@@ -16,7 +16,7 @@ from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.model.rows import Batch, Definition, Message, StepPlace
+from flowq.engine.model.rows import Batch, Definition, Message, StepRef
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def node_batch(
     """Return a batch of nodes."""
     step = definition.spec.step
     messages = tuple(message(definition.run_id, step(key), None) for key in keys)
-    return Batch(batch, messages, joined=len(messages) >= engine.policies.chord_from)
+    return Batch(batch, messages, in_chord=len(messages) >= engine.policies.chord_from)
 
 
 def program_batch(engine: Engine, run_id: RunId) -> Batch:
@@ -62,7 +62,7 @@ def program_batch(engine: Engine, run_id: RunId) -> Batch:
     program = engine.definitions.get(run_id).definition.spec.program
     assert program is not None
     lead = node_id(run_id, program.key)
-    return Batch(batch_of_nodes(run_id, lead), (message(run_id, program, None),), joined=False)
+    return Batch(batch_of_nodes(run_id, lead), (message(run_id, program, None),), in_chord=False)
 
 
 def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> None:
@@ -107,7 +107,7 @@ def resend(engine: Engine, batches: Sequence[Batch]) -> None:
     send(engine, batches, again=True)
 
 
-def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
+def alone(engine: Engine, places: Sequence[StepRef]) -> list[Batch]:
     """Return a batch of its own for each step."""
     batches: list[Batch] = []
     for place in places:
@@ -119,10 +119,10 @@ def alone(engine: Engine, places: Sequence[StepPlace]) -> list[Batch]:
             set_aside(engine, place.run_id, error)
             continue
         one = message(place.run_id, step, place.map_index)
-        batches.append(Batch(_batch_of(place), (one,), joined=False))
+        batches.append(Batch(_batch_of(place), (one,), in_chord=False))
     return batches
 
 
-def _batch_of(place: StepPlace) -> BatchId:
+def _batch_of(place: StepRef) -> BatchId:
     node = node_id(place.run_id, place.key)
     return batch_of_nodes(place.run_id, node) if place.map_index is None else batch_of_items(node)

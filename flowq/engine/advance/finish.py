@@ -46,7 +46,7 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
     reach(FaultPoint.BEFORE_FINISH)
     if _closed_at_once(engine, definition):
         return None
-    ending = records.single(lambda tx: tx.runs.ending(run_id))
+    ending = records.autocommit(lambda tx: tx.runs.ending(run_id))
     if ending is None or ending.status in TERMINAL_RUN_STATES | {RunState.PAUSED}:
         return None
     if not ending.has_open:
@@ -57,8 +57,10 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
     stopping = ending.status is RunState.CANCELLING
     if stopping and definition.spec.program is not None:
         # It was being claimed, perhaps, while the run was stopped.
-        records.single(lambda tx: tx.steps.shield(run_id, engine.policies.cleanup, timedelta(0)))
-    if stopping and records.single(lambda tx: tx.steps.cancel_open(run_id)):
+        records.autocommit(
+            lambda tx: tx.steps.shield(run_id, engine.policies.cleanup, timedelta(0))
+        )
+    if stopping and records.autocommit(lambda tx: tx.steps.cancel_open(run_id)):
         return finish_if_done(engine, definition)
     return None
 
@@ -68,7 +70,7 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
     run_id, plain = definition.run_id, _recorded_as(definition)
     if definition.parent is not None or plain is None:
         return False
-    closed = engine.records.single(
+    closed = engine.records.autocommit(
         lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
     )
     if closed:
@@ -80,7 +82,9 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
 def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Decision:
     """Decide how a run ends whose steps have all ended."""
     run_id, spec = definition.run_id, definition.spec
-    rows = engine.records.single(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
+    rows = (
+        engine.records.autocommit(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
+    )
     failed = [row for row in rows if row.key in spec.by_key]  # what a program called, it has judged
     state = run_outcome(spec, [row.key for row in failed], cancel_requested=ending.cancel_requested)
     if state is RunState.COMPLETED and ending.stop is not None:
@@ -126,14 +130,14 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
         )
 
     if parent is None:
-        if engine.records.single(close):
+        if engine.records.autocommit(close):
             reach(FaultPoint.AFTER_FINISH)
             publish.run_ended(engine, definition, decision.state)
         return None
     completed = decision.state is RunState.COMPLETED
     ended = StepState.COMPLETED if completed else StepState.FAILED
     outcome = decision.for_parent or _failure_for_parent(run_id, decision)
-    parent_ended = engine.records.write(
+    parent_ended = engine.records.transaction(
         lambda tx: close(tx) and tx.steps.end_waiting(parent, ended, outcome)
     )
     reach(FaultPoint.AFTER_FINISH)
@@ -175,7 +179,7 @@ def _readable_outputs(engine: Engine, definition: Definition) -> Any:
     template = definition.spec.output
     keys = list({ref.step for ref in references(template)})
     if keys:
-        rows = engine.records.single(lambda tx: tx.steps.stored(definition.run_id, keys))
+        rows = engine.records.autocommit(lambda tx: tx.steps.stored(definition.run_id, keys))
         size = sum(row.result.size for row in rows if row.result)
         if size > engine.results.threshold_bytes or any(row.map_size for row in rows):
             return template
@@ -191,11 +195,11 @@ def _for_parent(engine: Engine, definition: Definition, parent: StepRunId) -> Ou
     """Return what the step that waits for a run gets: by reference where that is possible."""
     key = _recorded_as(definition)
     if key is not None:
-        row = engine.records.single(lambda tx: tx.steps.stored(definition.run_id, [key]))[0]
+        row = engine.records.autocommit(lambda tx: tx.steps.stored(definition.run_id, [key]))[0]
         # One that failed, and was allowed to, has a StepFailure where a result would be.
         if row.status is not StepState.FAILED:
             return Outcome(result=row.result or NO_RESULT)
-    place = engine.records.single(lambda tx: tx.steps.node(parent))
+    place = engine.records.autocommit(lambda tx: tx.steps.node(parent))
     assert place is not None
     stored = engine.results.store(
         output(engine, definition),

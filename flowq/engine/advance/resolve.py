@@ -15,7 +15,7 @@ from flowq.core.references import SKIPPED, Lookup, Reference, follow
 from flowq.core.results import ResultRef, StepFailure
 from flowq.core.states import StepState
 from flowq.core.text.json_values import unmarked
-from flowq.engine.advance.passing import passed_failure
+from flowq.engine.advance.passed_failures import passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StoredStep
 from flowq.engine.ports import Transaction
@@ -46,7 +46,7 @@ def lookup(
     wanted = list(dict.fromkeys(references))
     if not wanted:
         return _nothing
-    rows = _whole(wanted, nodes) or engine.records.single(lambda tx: _read(tx, run_id, wanted))
+    rows = _whole(wanted, nodes) or engine.records.autocommit(lambda tx: _read(tx, run_id, wanted))
     refs = {row.result.key: row.result for row in _all(rows) if row.result}
     shared = _shared(engine, wanted, rows)
     own = [ref for key, ref in refs.items() if key not in shared]
@@ -72,10 +72,10 @@ def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[st
         ref = row.result
         if ref is None or ref.data is not None or row.map_index is not None or row.key in whole:
             continue
-        known = engine.recent.get(ref)
+        known = engine.value_cache.get(ref)
         if known is None:
             known = (load(engine, [ref])[0],)
-            engine.recent.put(ref, known[0])
+            engine.value_cache.put(ref, known[0])
         shared[ref.key] = known[0]
     return shared
 
@@ -83,7 +83,7 @@ def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[st
 def load(engine: Engine, refs: Sequence[ResultRef]) -> list[Any]:
     """Load results; small ones that the cache has lost come from their rows."""
     return engine.results.load_many(
-        refs, lambda keys: engine.records.single(lambda tx: tx.steps.copies(keys))
+        refs, lambda keys: engine.records.autocommit(lambda tx: tx.steps.copies(keys))
     )
 
 

@@ -35,18 +35,20 @@ def set_aside(engine: Engine, run_id: RunId, error: RunUnreadable) -> RunState |
     """
     run_id = error.run_id or run_id
     reason = f"the run cannot be read: {error.message}"
-    if error.newer and engine.records.write(lambda tx: _pause(tx, run_id, f"{reason}; {_NEWER}")):
+    if error.newer and engine.records.transaction(
+        lambda tx: _pause(tx, run_id, f"{reason}; {_NEWER}")
+    ):
         _say(run_id, RunState.PAUSED, reason)
         return RunState.PAUSED
-    state = engine.records.write(lambda tx: _end(tx, run_id, reason))
+    state = engine.records.transaction(lambda tx: _end(tx, run_id, reason))
     engine.definitions.forget(run_id)
     if state is not None:
         _say(run_id, state, reason)
-        definition = engine.records.single(lambda tx: tx.runs.stand_in(run_id))
+        definition = engine.records.autocommit(lambda tx: tx.runs.stand_in(run_id))
         if definition is not None:
             publish.run_ended(engine, definition, state)
         return state
-    return engine.records.single(lambda tx: tx.runs.status(run_id))
+    return engine.records.autocommit(lambda tx: tx.runs.status(run_id))
 
 
 def _pause(tx: Transaction, run_id: RunId, reason: str) -> bool:

@@ -14,7 +14,7 @@ from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_timer, node_id
 from flowq.core.planner import map_outcome
 from flowq.core.states import StepState
 from flowq.engine.advance.dispatch import program_batch, send, send_later
-from flowq.engine.advance.passing import HINT, passed_failure
+from flowq.engine.advance.passed_failures import HINT, passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
@@ -42,7 +42,7 @@ def wake(engine: Engine, run_id: RunId, batch: BatchId) -> bool:
     """
     program, resend_after = program_of(engine, run_id), engine.policies.resend_after
     reach(FaultPoint.BEFORE_WAKE)
-    queued = engine.records.write(lambda tx: tx.steps.wake(program, batch, resend_after))
+    queued = engine.records.transaction(lambda tx: tx.steps.wake(program, batch, resend_after))
     woken(engine, run_id, queued=queued)
     return queued
 
@@ -56,12 +56,12 @@ def woken(engine: Engine, run_id: RunId, *, queued: bool) -> None:
 
 def wake_after(engine: Engine, run_id: RunId, key: str) -> bool:
     """Wake a program if one call that has ended allows that."""
-    rows = engine.records.single(lambda tx: tx.steps.called(run_id, [key]))
+    rows = engine.records.autocommit(lambda tx: tx.steps.called(run_id, [key]))
     return bool(rows) and wake(engine, run_id, rows[0].batch)
 
 
 def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
-    """End a map that a program has called, if its items allow that; tell whether that woke it."""
+    """End a map that a program has called, if its items allow that; return whether that woke it."""
     step = engine.definitions.get(run_id).step(key)
 
     def end(tx: Transaction) -> tuple[StepState, str | None, int] | None:
@@ -70,12 +70,12 @@ def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
         if outcome is None:
             return None
         reason = map_failure(tx, run_id, key, outcome)
-        tx.steps.settle(run_id, [key], outcome, reason=reason, advanced=False)
+        tx.steps.end_nodes(run_id, [key], outcome, reason=reason, advanced=False)
         if outcome is StepState.FAILED:
             tx.steps.cancel_open(run_id, key)
         return outcome, reason, sum(counts.values())
 
-    ended = engine.records.write(end)
+    ended = engine.records.transaction(end)
     if ended is None:
         return False
     outcome, reason, items = ended
@@ -87,7 +87,7 @@ def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
 
 def end_called_maps(engine: Engine, run_id: RunId, batch: BatchId) -> list[bool]:
     """End the maps of a batch of calls whose items have ended unnoticed."""
-    keys = engine.records.single(lambda tx: tx.steps.expanded(run_id, batch))
+    keys = engine.records.autocommit(lambda tx: tx.steps.expanded(run_id, batch))
     return [end_called_map(engine, run_id, key) for key in keys]
 
 
@@ -105,10 +105,10 @@ def map_failure(tx: Transaction, run_id: RunId, key: str, outcome: StepState) ->
 
 
 def timers_due(engine: Engine, run_id: RunId) -> bool:
-    """End the timers of a run that are due; tell whether that woke its program."""
-    ended = engine.records.write(lambda tx: tx.steps.end_timers(run_id))
+    """End the timers of a run that are due; return whether that woke its program."""
+    ended = engine.records.transaction(lambda tx: tx.steps.end_timers(run_id))
     if not ended:
-        left = engine.records.single(lambda tx: tx.steps.next_timer(run_id))
+        left = engine.records.autocommit(lambda tx: tx.steps.next_timer(run_id))
         if left is not None and timedelta(0) < left <= NEAR:
             # The message came too early by the database's clock.
             send_later(engine, batch_of_timer(run_id, program_of(engine, run_id)), left)

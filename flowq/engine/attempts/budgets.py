@@ -37,7 +37,7 @@ from flowq.core.states import (
 from flowq.core.usage import Usage
 from flowq.engine.advance.advance import finish
 from flowq.engine.attempts.complete import lost
-from flowq.engine.attempts.outcomes import Ended, Ending, NotNow
+from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, Definition, RunEnding
@@ -48,20 +48,22 @@ from flowq.engine.runtime.model_calls import Guard
 logger = logging.getLogger(__name__)
 
 
-class Held(NotNow):
+class BudgetPaused(AttemptDeferred):
     """An attempt ends here, since its run was paused: no failure, and no error to catch."""
 
-    def undo(self, engine: Engine, claim: Claim) -> Ended:
+    def revert(self, engine: Engine, claim: Claim) -> AttemptResult:
         """Queue the step again; raises `LeaseLost`."""
         # Like any other: whoever finds it overdue parks it, or sends it if the run was resumed.
         delay = engine.policies.resend_after
-        state = engine.records.write(lambda tx: tx.steps.put_back(claim, delay, AttemptEnd.PAUSED))
+        state = engine.records.transaction(
+            lambda tx: tx.steps.requeue(claim, delay, AttemptEnd.PAUSED)
+        )
         if state is None:
             raise lost(claim)
         if state is RunState.CANCELLING:
             finish(engine, claim.run_id)
-            return Ended(Ending.CANCELLED)
-        return Ended(Ending.DENIED)
+            return AttemptResult(AttemptEnding.CANCELLED)
+        return AttemptResult(AttemptEnding.DEFERRED)
 
 
 def meters_of(engine: Engine, run_id: RunId) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ def _ancestors(engine: Engine, definition: Definition) -> list[Definition]:
     """Return the run whose step waits for a run, and the one above that, to the outermost."""
     found: list[Definition] = []
     while (parent := definition.parent) is not None:
-        place = engine.records.single(partial(_place, step_id=parent))
+        place = engine.records.autocommit(partial(_place, step_id=parent))
         if place is None:
             break
         definition = engine.definitions.get(place.run_id).definition
@@ -119,7 +121,7 @@ def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
     def read(tx: Transaction) -> tuple[Mapping[str, Usage], Mapping[RunId, BudgetSpec]]:
         return tx.meters.spent(caller.meters), tx.runs.budgets(runs) if runs else {}
 
-    spent, budgets = engine.records.single(read)
+    spent, budgets = engine.records.autocommit(read)
     for meter in caller.meters:
         budget = _budget(engine, caller, meter, budgets)
         gone = budget.spent_by(spent[meter]) if budget is not None else None
@@ -133,7 +135,7 @@ def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
         own = run_of_meter(meter)
         kind = StopKind.BUDGET_MONTH if own is None else StopKind.BUDGET
         pause(engine, own or outermost, why, kind)
-        raise Held(why)
+        raise BudgetPaused(why)
 
 
 def _budget(
@@ -194,7 +196,7 @@ def raise_budget(
         tx.runs.raise_budget(run_id, usd=dollar, tokens=token)
         return ending
 
-    ending = engine.records.write(work)
+    ending = engine.records.transaction(work)
     if ending is None:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
     return resume(engine, run_id) if _is_held(ending) else ending.status
@@ -202,7 +204,7 @@ def raise_budget(
 
 def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:
     """Resume a run as `resume` does; warn if it was paused by a budget that is still spent."""
-    ending = engine.records.single(lambda tx: tx.runs.ending(run_id))
+    ending = engine.records.autocommit(lambda tx: tx.runs.ending(run_id))
     state = resume(engine, run_id)
     if ending is not None and _is_held(ending):
         logger.warning(

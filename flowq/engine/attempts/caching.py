@@ -22,14 +22,14 @@ from typing import Any, Final
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flowq.core.errors import NotSerializable, Unavailable
-from flowq.core.results import Place
+from flowq.core.results import StorageKind
 from flowq.core.spec import StepSpec
 from flowq.engine.engine import Engine
-from flowq.engine.model.rows import CachedResult, Claim, Outcome
-from flowq.engine.registry.registry import StepType
+from flowq.engine.model.rows import CacheEntry, Claim, Outcome
+from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.results.codecs import encode
 from flowq.engine.results.codecs.files import digest
-from flowq.engine.results.codecs.read_back import difference_of_form, told
+from flowq.engine.results.codecs.read_back import describe_difference, difference_of_form
 from flowq.engine.results.store import Stored
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _FORM: Final = 1
 
 def cache_key(
     step: StepSpec,
-    step_type: StepType,
+    step_type: RegisteredStep,
     flow_name: str,
     inputs: Mapping[str, Any],
     bound: BoundArguments,
@@ -108,22 +108,22 @@ def _distinct(value: Any, plain: Any, where: str) -> Any:
     found = difference_of_form(value, plain)
     if found:
         raise NotSerializable(
-            f"{where} cannot tell values apart: {told(found)}",
+            f"{where} cannot tell values apart: {describe_difference(found)}",
             hint="make the key of plain data: @step(cache=Cache(key=lambda …: …))",
         )
     return plain
 
 
-def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CachedResult, Stored] | None:
+def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CacheEntry, Stored] | None:
     """Return what is kept under a key, as the result of this attempt.
 
     Raises:
         Unavailable: the database, or the object store, is away.
     """
-    found = engine.records.single(lambda tx: tx.cached.find(key))
+    found = engine.records.autocommit(lambda tx: tx.cached.find(key))
     if found is None:
         return None
-    if found.ref.place is Place.OBJECT:
+    if found.ref.place is StorageKind.OBJECT:
         if engine.results.stored_size(found.ref) != found.ref.size:
             logger.warning("the cached object %s is gone", found.ref.key, extra={"action": "cache"})
             return None
@@ -139,6 +139,6 @@ def keep(engine: Engine, claim: Claim, key: str, step: StepSpec, outcome: Outcom
     assert step.cache is not None
     ttl = step.cache.ttl
     try:
-        engine.records.single(lambda tx: tx.cached.put(key, claim, outcome, ttl))
+        engine.records.autocommit(lambda tx: tx.cached.put(key, claim, outcome, ttl))
     except Unavailable as error:
         logger.warning("a result is not cached: %s", error, extra={"action": "cache"})

@@ -16,16 +16,16 @@ from flowq.core.errors import LeaseLost
 from flowq.core.ids import BatchKind, parse_batch
 from flowq.core.states import StepState
 from flowq.engine.advance.advance import advance, call_ended, finish
-from flowq.engine.advance.conditions import Facts
+from flowq.engine.advance.conditions import Evaluation
 from flowq.engine.advance.dispatch import node_batch, send
 from flowq.engine.advance.wake import program_of, wake, woken
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.model.rows import Claim, Outcome, StepPlace
+from flowq.engine.model.rows import Claim, Outcome, StepRef
 
 
-def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> None:
+def complete(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: bool) -> None:
     """Complete a step and go on with its run.
 
     Raises:
@@ -33,20 +33,20 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) ->
     """
     reach(FaultPoint.BEFORE_COMPLETE)
     if claim.spec is not None:
-        _complete_call(engine, claim, outcome, joined=joined)
+        _complete_call(engine, claim, outcome, in_chord=in_chord)
         return
     known = engine.definitions.get(claim.run_id)
     dependents = known.graph.dependents.get(claim.key)  # none of an item of a program's map
     is_item = claim.map_index is not None
-    if joined or is_item or not dependents:
-        advanced = not joined
-        if not engine.records.single(
-            lambda tx: tx.steps.complete(claim, outcome, advanced=advanced), once=True
+    if in_chord or is_item or not dependents:
+        advanced = not in_chord
+        if not engine.records.autocommit(
+            lambda tx: tx.steps.complete(claim, outcome, advanced=advanced), idempotent=False
         ):
             raise lost(claim)
         reach(FaultPoint.AFTER_COMPLETE)
         publish.step_completed(engine, claim, outcome)
-        if not joined:
+        if not in_chord:
             _after(engine, claim)
     else:
         _complete_and_release(engine, claim, outcome)
@@ -63,7 +63,7 @@ def end_item(engine: Engine, claim: Claim) -> None:
     Asked after the commit: of two items that end at the same moment, the later one sees both.
     """
     if engine.definitions.get(claim.run_id).is_called(claim.key):
-        call_ended(engine, StepPlace(claim.run_id, claim.key, claim.map_index))
+        call_ended(engine, StepRef(claim.run_id, claim.key, claim.map_index))
     else:
         advance(engine, claim.run_id, lambda step, _tx: step.end_map(claim.key))
 
@@ -71,11 +71,11 @@ def end_item(engine: Engine, claim: Claim) -> None:
 def _after(engine: Engine, claim: Claim) -> None:
     if claim.map_index is None:
         finish(engine, claim.run_id)
-    elif not engine.records.single(lambda tx: tx.steps.has_open(claim.run_id, claim.key)):
+    elif not engine.records.autocommit(lambda tx: tx.steps.has_open(claim.run_id, claim.key)):
         end_item(engine, claim)
 
 
-def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> None:
+def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: bool) -> None:
     """Complete what a program has called, and wake it if it awaits nothing else with this."""
     assert claim.spec is not None
     run_id, resend_after = claim.run_id, engine.policies.resend_after
@@ -90,13 +90,15 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bo
         publish.step_completed(engine, claim, outcome)
         woken(engine, run_id, queued=queued)
     else:
-        batch = engine.records.single(lambda tx: tx.steps.complete_call(claim, outcome), once=True)
+        batch = engine.records.autocommit(
+            lambda tx: tx.steps.complete_call(claim, outcome), idempotent=False
+        )
         if batch is None:
             raise lost(claim)
         reach(FaultPoint.AFTER_COMPLETE)
         publish.step_completed(engine, claim, outcome)
         # Its program may have come to await it by itself meanwhile.
-        if joined and parse_batch(batch)[0] is BatchKind.CALLS:
+        if in_chord and parse_batch(batch)[0] is BatchKind.CALLS:
             return
         queued = wake(engine, run_id, batch)
     if not queued:
@@ -106,9 +108,9 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bo
 def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> None:
     known = engine.definitions.get(claim.run_id)
     dependents = known.graph.dependents[claim.key]
-    together = known.together(claim.key, engine.policies.resend_after)
+    release_plan = known.release_plan(claim.key, engine.policies.resend_after)
     released = engine.records.atomic(
-        lambda tx: tx.steps.complete_and_release(claim, outcome, dependents, together)
+        lambda tx: tx.steps.complete_and_release(claim, outcome, dependents, release_plan)
     )
     if released is None:
         raise lost(claim)
@@ -117,10 +119,10 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
     states = {key: state for key, (_, state) in released.items()}
     free = [key for key, (open_count, state) in released.items() if _is_free(open_count, state)]
     queued = [key for key in dependents if states.get(key) is StepState.QUEUED]
-    if queued and together is not None:
-        send(engine, [node_batch(engine, known.definition, together.batch, queued)])
+    if queued and release_plan is not None:
+        send(engine, [node_batch(engine, known.definition, release_plan.batch, queued)])
     elif free:
-        advance(engine, claim.run_id, lambda step, _tx: step.decide(free, Facts()))
+        advance(engine, claim.run_id, lambda step, _tx: step.decide(free, Evaluation()))
     elif all(state is StepState.CANCELLED for state in states.values()):
         _after(engine, claim)  # the run has stopped
 

@@ -35,26 +35,26 @@ from flowq.core.states import RunState
 from flowq.engine.advance.advance import finish
 from flowq.engine.advance.dispatch import alone, send
 from flowq.engine.attempts.complete import lost
-from flowq.engine.attempts.outages import wait_out
-from flowq.engine.attempts.outcomes import Ended, Ending, NotNow
+from flowq.engine.attempts.outages import retry_on_outage
+from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
-from flowq.engine.model.rows import Claim, StepPlace
+from flowq.engine.model.rows import Claim, StepRef
 from flowq.engine.ports import Transaction
-from flowq.engine.registry.registry import StepType
+from flowq.engine.registry.registry import RegisteredStep
 
 logger = logging.getLogger(__name__)
 
 #: Turns of rates are given away so far ahead: a cancelled step wastes no more than that.
 _HORIZON: Final = timedelta(seconds=60)
 #: A message with a turn is sent, or kept in a worker's memory, so long before.
-_MOST_TURNS: Final = 1_000
-_MOST_PROMISES: Final = 1_000
+_MAX_TURNS: Final = 1_000
+_MAX_PROMISES: Final = 1_000
 #: A slot that was taken a moment ago may belong to a lease that a sweeper has not seen yet.
 _RECLAIM_AFTER: Final = timedelta(seconds=10)
 _FORGET: Final = 1_000
 
 
-class Denied(NotNow):
+class Throttled(AttemptDeferred):
     """An attempt may not begin now."""
 
     def __init__(self, limit: Limit, taken: Sequence[Limit], *, undone: bool) -> None:
@@ -63,12 +63,12 @@ class Denied(NotNow):
         self.taken = taken  #: Of these it had a slot for a moment.
         self.undone = undone  #: Whether all was undone that it has written.
 
-    def undo(self, engine: Engine, claim: Claim) -> Ended:
+    def revert(self, engine: Engine, claim: Claim) -> AttemptResult:
         """Queue the step again, and let it wait; raises `LeaseLost`."""
-        return _put_back(engine, claim, self)
+        return _requeue(engine, claim, self)
 
 
-def limits_of(step: StepSpec, step_type: StepType, bound: BoundArguments) -> list[Limit]:
+def limits_of(step: StepSpec, step_type: RegisteredStep, bound: BoundArguments) -> list[Limit]:
     """Return the limits that an attempt meets."""
     if not step.limits:
         return []
@@ -100,7 +100,7 @@ def within(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> Iterator[No
             if limit.per is None:
                 _give_on(engine, claim, limit)
         if reserved:
-            _settle(engine, reserved)
+            _release_reservations(engine, reserved)
 
 
 def _enter(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> list[Reservation]:
@@ -114,25 +114,25 @@ def _enter(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> list[Reserv
         reserved: list[Reservation] = []
         for number, limit in enumerate(slots):
             if not tx.limits.take(limit, claim.id, claim.token):
-                raise Denied(limit, slots[:number], undone=not at_once)
+                raise Throttled(limit, slots[:number], undone=not at_once)
         for limit in rates:
             reservation = tx.token_rates.admit(limit, claim.id)
             if reservation is None:
-                raise Denied(limit, slots, undone=True)
+                raise Throttled(limit, slots, undone=True)
             reserved.append(reservation)
         return reserved
 
-    run = engine.records.single if at_once else engine.records.write
-    reserved = wait_out(engine, lambda _: run(work))
+    run = engine.records.autocommit if at_once else engine.records.transaction
+    reserved = retry_on_outage(engine, lambda _: run(work))
     for limit in rates:
         _let_begin(engine, limit)
     return reserved
 
 
-def _settle(engine: Engine, reserved: Sequence[Reservation]) -> None:
+def _release_reservations(engine: Engine, reserved: Sequence[Reservation]) -> None:
     """Give back what an attempt has reserved, and let others begin."""
     try:
-        engine.records.write(lambda tx: tx.token_rates.give_back(reserved))
+        engine.records.transaction(lambda tx: tx.token_rates.release(reserved))
         for one in reserved:
             _let_begin(engine, one.limit)
     except Unavailable as error:
@@ -142,7 +142,7 @@ def _settle(engine: Engine, reserved: Sequence[Reservation]) -> None:
 
 def _let_begin(engine: Engine, limit: Limit) -> None:
     """Send those that wait for a rate of tokens and have room."""
-    if engine.records.single(lambda tx: tx.limits.is_waited_for(limit)):
+    if engine.records.autocommit(lambda tx: tx.limits.is_waited_for(limit)):
         _give_turns(engine, limit)
 
 
@@ -150,19 +150,19 @@ def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
     """Give a slot to the next in the line."""
     promised_for = engine.policies.resend_after
     try:
-        place = engine.records.write(
+        place = engine.records.transaction(
             lambda tx: tx.limits.hand_over(limit, claim.token, promised_for)
         )
         if place is not None:
             _send(engine, [place])
-        elif engine.records.single(lambda tx: tx.limits.is_waited_for(limit)):
+        elif engine.records.autocommit(lambda tx: tx.limits.is_waited_for(limit)):
             _promise(engine, limit)
     except Unavailable as error:
         # The attempt's lease goes with its end, and then the slot is the sweeper's to free.
         logger.warning("a slot of %s is left to the sweeper: %s", limit.key, error)
 
 
-def _put_back(engine: Engine, claim: Claim, denied: "Denied") -> Ended:
+def _requeue(engine: Engine, claim: Claim, denied: "Throttled") -> AttemptResult:
     limit = denied.limit
 
     def work(tx: Transaction) -> tuple[timedelta | None, RunState]:
@@ -173,19 +173,19 @@ def _put_back(engine: Engine, claim: Claim, denied: "Denied") -> Ended:
                 tx.limits.make(limit)
             delay = tx.limits.wait(limit, claim.id, _HORIZON)
         late = None if delay is None else delay + engine.policies.resend_after
-        state = tx.steps.put_back(claim, late)
+        state = tx.steps.requeue(claim, late)
         if state is None:
             raise lost(claim)
         return delay, state
 
-    delay, state = engine.records.write(work)
+    delay, state = engine.records.transaction(work)
     for each in (limit, *denied.taken):
-        if each.per is None and engine.records.single(partial(_has_free, limit=each)):
+        if each.per is None and engine.records.autocommit(partial(_has_free, limit=each)):
             _promise(engine, each)
     if state is RunState.CANCELLING:
         finish(engine, claim.run_id)  # which cancels the step
-        return Ended(Ending.CANCELLED)
-    return Ended(Ending.DENIED, delay=delay)
+        return AttemptResult(AttemptEnding.CANCELLED)
+    return AttemptResult(AttemptEnding.DEFERRED, delay=delay)
 
 
 def _has_free(tx: Transaction, limit: Limit) -> bool:
@@ -194,10 +194,10 @@ def _has_free(tx: Transaction, limit: Limit) -> bool:
 
 def _promise(engine: Engine, limit: Limit, most: int = 1) -> int:
     """Promise free slots to those that wait, and send them; returns how many."""
-    places: list[StepPlace] = []
+    places: list[StepRef] = []
     promised_for = engine.policies.resend_after
     while len(places) < most:
-        place = engine.records.write(lambda tx: tx.limits.promise(limit, promised_for))
+        place = engine.records.transaction(lambda tx: tx.limits.promise(limit, promised_for))
         if place is None:
             break
         places.append(place)
@@ -205,7 +205,7 @@ def _promise(engine: Engine, limit: Limit, most: int = 1) -> int:
     return len(places)
 
 
-def _send(engine: Engine, places: Sequence[StepPlace]) -> None:
+def _send(engine: Engine, places: Sequence[StepRef]) -> None:
     if places:
         send(engine, alone(engine, places), again=True)
 
@@ -217,23 +217,23 @@ def sweep_limits(engine: Engine) -> int:
         How many slots and steps it has moved.
     """
     records = engine.records
-    moved = records.single(lambda tx: tx.limits.reclaim(_RECLAIM_AFTER))
-    for limit in records.single(lambda tx: tx.limits.waited_for()):
+    moved = records.autocommit(lambda tx: tx.limits.reclaim(_RECLAIM_AFTER))
+    for limit in records.autocommit(lambda tx: tx.limits.waited_for()):
         if limit.per is None:
-            moved += _promise(engine, limit, _MOST_PROMISES)
+            moved += _promise(engine, limit, _MAX_PROMISES)
         else:
             moved += _give_turns(engine, limit)
-    records.single(lambda tx: tx.limits.forget_ended(_FORGET))
-    records.single(lambda tx: tx.token_rates.purge(_FORGET))
+    records.autocommit(lambda tx: tx.limits.forget_ended(_FORGET))
+    records.autocommit(lambda tx: tx.token_rates.purge(_FORGET))
     return moved
 
 
 def _give_turns(engine: Engine, limit: Limit) -> int:
-    def work(tx: Transaction) -> list[StepPlace]:
+    def work(tx: Transaction) -> list[StepRef]:
         if limit.counts_tokens:
-            return tx.token_rates.turns(limit, _HORIZON, _MOST_TURNS)
-        return tx.limits.turns(limit, _HORIZON, _MOST_TURNS)
+            return tx.token_rates.turns(limit, _HORIZON, _MAX_TURNS)
+        return tx.limits.turns(limit, _HORIZON, _MAX_TURNS)
 
-    places = engine.records.write(work)
+    places = engine.records.transaction(work)
     _send(engine, places)
     return len(places)

@@ -24,16 +24,16 @@ from flowq.engine.advance.advance import call_ended, run_ready
 from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.attempts.complete import end_item
 from flowq.engine.engine import Engine
-from flowq.engine.model.rows import Claim, StepPlace
+from flowq.engine.model.rows import Claim, StepRef
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _FIRST_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 1.0
+_MAX_PAUSE: Final = 1.0
 
 
-def wait_out(engine: Engine, work: Callable[[int], T], *, stop: bool = False) -> T:
+def retry_on_outage(engine: Engine, work: Callable[[int], T], *, stop: bool = False) -> T:
     """Do something, and do it again while the database or the store is away.
 
     Args:
@@ -62,26 +62,26 @@ def wait_out(engine: Engine, work: Callable[[int], T], *, stop: bool = False) ->
                 raise
         tries += 1
         time.sleep(min(pause, max(0.0, deadline - now)))
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, _MAX_PAUSE)
 
 
-def has_ended(engine: Engine, claim: Claim, *, joined: bool) -> StepState | None:
+def has_ended(engine: Engine, claim: Claim, *, in_chord: bool) -> StepState | None:
     """Tell how an attempt has ended that only seems to have lost its lease, and go on after it.
 
     Returns:
         `completed`, `failed` or `retrying`; None when the lease was really lost.
     """
-    state = engine.records.single(lambda tx: tx.steps.ended(claim, engine.worker))
+    state = engine.records.autocommit(lambda tx: tx.steps.ended(claim, engine.worker))
     if state is StepState.RETRYING:
         return state
     if state not in (StepState.COMPLETED, StepState.FAILED):
         return None
     if claim.map_index is not None:
-        if not joined or state is StepState.FAILED:
+        if not in_chord or state is StepState.FAILED:
             end_item(engine, claim)
     elif claim.spec is not None:
-        call_ended(engine, StepPlace(claim.run_id, claim.key, None))
-    elif not joined:
+        call_ended(engine, StepRef(claim.run_id, claim.key, None))
+    elif not in_chord:
         _go_on(engine, claim)
     return state
 
@@ -91,9 +91,9 @@ def _go_on(engine: Engine, claim: Claim) -> None:
     run_id = claim.run_id
     dependents = engine.definitions.get(run_id).graph.dependents[claim.key]
     if dependents:
-        states = engine.records.single(lambda tx: tx.steps.states(run_id, dependents))
+        states = engine.records.autocommit(lambda tx: tx.steps.states(run_id, dependents))
         queued = [key for key, state in states.items() if state is StepState.QUEUED]
-        resend(engine, alone(engine, [StepPlace(run_id, key, None) for key in queued]))
+        resend(engine, alone(engine, [StepRef(run_id, key, None) for key in queued]))
     run_ready(engine, run_id)
 
 

@@ -35,19 +35,19 @@ from flowq.core.ids import StepRunId, node_id
 from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StepState
-from flowq.engine.advance.advance import Advance, Progress, advance, call_ended, finish
-from flowq.engine.advance.passing import FAILURE, PassedOn
+from flowq.engine.advance.advance import Advance, AdvanceOutcome, advance, call_ended, finish
+from flowq.engine.advance.passed_failures import FAILURE, PassedFailure
 from flowq.engine.attempts.complete import complete, end_item, lost
-from flowq.engine.attempts.outages import has_ended, wait_out
+from flowq.engine.attempts.outages import has_ended, retry_on_outage
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failure
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.interrupts import Interrupt
-from flowq.engine.model.rows import Claim, Outcome, StepPlace
+from flowq.engine.model.rows import Claim, Outcome, StepRef
 from flowq.engine.ports import Transaction
 from flowq.engine.results.codecs.described import described
-from flowq.engine.runtime.causes import message_of, storable, told, type_of
+from flowq.engine.runtime.causes import error_details, message_of, storable, type_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,16 +55,16 @@ logger = logging.getLogger(__name__)
 _FINAL = (
     BudgetExceeded,
     *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
-    *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock, PassedOn),
+    *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock, PassedFailure),
 )
 #: What flowq itself keeps of a failure in the metadata of its row.
 _KEPT_NAMES = frozenset({"traceback", "causes", "item", FAILURE})
 #: After an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)
-_LONGEST_DELAY = timedelta(minutes=10)
+_MAX_DELAY = timedelta(minutes=10)
 
 
-class Ending(StrEnum):
+class AttemptEnding(StrEnum):
     """How an attempt ended, for the worker that has to tell Celery."""
 
     NOT_CLAIMED = "not claimed"  #: A duplicate, or the run has stopped; nothing was done.
@@ -73,24 +73,24 @@ class Ending(StrEnum):
     RETRYING = "retrying"
     FAILED = "failed"
     CANCELLED = "cancelled"  #: Its run was cancelled, or stopped before it could start a child run.
-    GIVEN_BACK = "given back"  #: This process has to end; another worker runs the step.
-    DENIED = "denied"  #: A limit is reached: it is queued again, and nothing was counted.
+    RELEASED = "given back"  #: This process has to end; another worker runs the step.
+    DEFERRED = "denied"  #: A limit is reached: it is queued again, and nothing was counted.
     LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
 
 
-class NotNow(Interrupt):
+class AttemptDeferred(Interrupt):
     """An attempt may not begin now, or go on: it is undone, and its step waits."""
 
-    def undo(self, engine: Engine, claim: Claim) -> "Ended":
+    def revert(self, engine: Engine, claim: Claim) -> "AttemptResult":
         """Undo the attempt; raises `LeaseLost`."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptResult:
     """The end of an attempt."""
 
-    how: Ending
+    ending: AttemptEnding
     error: BaseException | None = None
     delay: timedelta | None = None  #: Until the next attempt.
 
@@ -98,31 +98,31 @@ class Ended:
 def end_attempt(
     engine: Engine,
     claim: Claim,
-    end: Callable[[], Ended],
+    end: Callable[[], AttemptResult],
     cause: BaseException | None,
     *,
-    joined: bool,
-) -> Ended:
+    in_chord: bool,
+) -> AttemptResult:
     """End an attempt, though the database may be away for a while."""
 
-    def work(tries: int) -> Ended:
+    def work(tries: int) -> AttemptResult:
         try:
             return end()
         except LeaseLost:
-            state = has_ended(engine, claim, joined=joined) if tries else None
+            state = has_ended(engine, claim, in_chord=in_chord) if tries else None
             if state is None:
                 raise
             # When a retry is due stands in the row; a message that comes too early does nothing.
             delay = timedelta(0) if state is StepState.RETRYING else None
-            return Ended(Ending(state), cause, delay)
+            return AttemptResult(AttemptEnding(state), cause, delay)
 
-    return wait_out(engine, work)
+    return retry_on_outage(engine, work)
 
 
-def completed(engine: Engine, claim: Claim, outcome: Outcome, *, joined: bool) -> Ended:
+def completed(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: bool) -> AttemptResult:
     """Complete a step and go on with its run; raises `LeaseLost`."""
-    complete(engine, claim, outcome, joined=joined)
-    return Ended(Ending.COMPLETED)
+    complete(engine, claim, outcome, in_chord=in_chord)
+    return AttemptResult(AttemptEnding.COMPLETED)
 
 
 def failed(
@@ -132,15 +132,15 @@ def failed(
     inputs: Mapping[str, Any],
     started: float,
     *,
-    joined: bool,
-) -> Ended:
+    in_chord: bool,
+) -> AttemptResult:
     """Record a failed attempt: another one follows, or the step has failed."""
     reach(FaultPoint.BEFORE_FAIL)
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     outcome = outcome_of(claim, step, error, inputs, started)
     delay = delay_after(engine, claim, step.retry, error)
     if delay is not None:
-        if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
+        if not engine.records.transaction(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
         reach(FaultPoint.AFTER_FAIL)
         return _retrying(engine, claim, outcome, error, delay)
@@ -148,28 +148,28 @@ def failed(
     if claim.map_index is not None or claim.spec is not None:
         return _failed_apart(engine, claim, step, error, outcome)
 
-    def work(transition: Advance, tx: Transaction) -> Progress:
-        if not tx.steps.fail(claim, outcome, advanced=not joined):
+    def work(transition: Advance, tx: Transaction) -> AdvanceOutcome:
+        if not tx.steps.fail(claim, outcome, advanced=not in_chord):
             raise lost(claim)
-        transition.when_committed(partial(publish.step_failed, engine, claim, outcome))
+        transition.on_commit(partial(publish.step_failed, engine, claim, outcome))
         log = partial(log_failure, claim, step, outcome, called=False)
-        transition.when_committed(log)
-        if not joined:
+        transition.on_commit(log)
+        if not in_chord:
             return transition.ended({claim.key: StepState.FAILED})
         return transition.failed(step, outcome.error_message)
 
     advance(engine, claim.run_id, work)
     reach(FaultPoint.AFTER_FAIL)
-    return Ended(Ending.FAILED, error)
+    return AttemptResult(AttemptEnding.FAILED, error)
 
 
 def outcome_of(
     claim: Claim, step: StepSpec, error: BaseException, inputs: Mapping[str, Any], started: float
 ) -> Outcome:
     """Return what the row of a failed attempt says."""
-    if isinstance(error, PassedOn):
+    if isinstance(error, PassedFailure):
         return error.outcome(since(started))
-    metadata: dict[str, Any] = told(error)
+    metadata: dict[str, Any] = error_details(error)
     metadata |= _details(error)
     if step.map is not None and _is_small(inputs.get(step.map.parameter)):
         metadata["item"] = inputs[step.map.parameter]
@@ -209,11 +209,11 @@ def _details(error: BaseException) -> dict[str, Any]:
 
 def _failed_apart(
     engine: Engine, claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome
-) -> Ended:
+) -> AttemptResult:
     """Fail a step that stops no run by itself: its map decides, or the program that called it."""
     is_item = claim.map_index is not None
-    if not engine.records.single(
-        lambda tx: tx.steps.fail(claim, outcome, advanced=is_item), once=True
+    if not engine.records.autocommit(
+        lambda tx: tx.steps.fail(claim, outcome, advanced=is_item), idempotent=False
     ):
         raise lost(claim)
     reach(FaultPoint.AFTER_FAIL)
@@ -223,8 +223,8 @@ def _failed_apart(
     if is_item:
         end_item(engine, claim)
     else:
-        call_ended(engine, StepPlace(claim.run_id, claim.key, None))
-    return Ended(Ending.FAILED, error)
+        call_ended(engine, StepRef(claim.run_id, claim.key, None))
+    return AttemptResult(AttemptEnding.FAILED, error)
 
 
 def delay_after(
@@ -243,9 +243,9 @@ def delay_after(
     )
 
 
-def put_off(
-    engine: Engine, claim: Claim, error: Unavailable, started: float, *, joined: bool
-) -> Ended:
+def defer(
+    engine: Engine, claim: Claim, error: Unavailable, started: float, *, in_chord: bool
+) -> AttemptResult:
     """Put an attempt off, since what it needs was away for longer than it could wait.
 
     That is no failure of the step. But its code may run again, and with it whatever that costs, so
@@ -256,39 +256,41 @@ def put_off(
         extra = {"action": "put_off", "run_id": str(claim.run_id), "step": claim.key}
         logger.error("%s of run %s is put off: %s", claim.key, claim.run_id, error, extra=extra)
     if claim.recoveries >= engine.policies.max_recoveries:
-        return failed(engine, claim, error, {}, started, joined=joined)
+        return failed(engine, claim, error, {}, started, in_chord=in_chord)
     outcome = Outcome(
         execution_time_ms=since(started),
         error_type=type_of(error),
         error_message=message_of(error),
     )
-    delay = min(_FIRST_DELAY * 4**claim.recoveries, _LONGEST_DELAY)
-    if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)):
+    delay = min(_FIRST_DELAY * 4**claim.recoveries, _MAX_DELAY)
+    if not engine.records.transaction(
+        lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)
+    ):
         raise lost(claim)
     return _retrying(engine, claim, outcome, error, delay)
 
 
 def _retrying(
     engine: Engine, claim: Claim, outcome: Outcome, error: BaseException, delay: timedelta
-) -> Ended:
+) -> AttemptResult:
     """Tell that another attempt follows, unless the run was stopped while this one ran."""
-    state = engine.records.single(lambda tx: tx.runs.status(claim.run_id))
+    state = engine.records.autocommit(lambda tx: tx.runs.status(claim.run_id))
     if state is not RunState.CANCELLING:
         publish.step_retrying(engine, claim, outcome, delay)
-        return Ended(Ending.RETRYING, error, delay)
+        return AttemptResult(AttemptEnding.RETRYING, error, delay)
     finish(engine, claim.run_id)  # which cancels the step
-    return Ended(Ending.CANCELLED)
+    return AttemptResult(AttemptEnding.CANCELLED)
 
 
 def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
     """Record that a running step was cancelled; False when the attempt has lost its lease."""
     outcome = Outcome(execution_time_ms=since(started))
-    if not engine.records.single(lambda tx: tx.steps.cancel(claim, outcome), once=True):
+    if not engine.records.autocommit(lambda tx: tx.steps.cancel(claim, outcome), idempotent=False):
         return False
     logger.info("%s of run %s was cancelled", claim.key, claim.run_id, extra={"action": "cancel"})
     try:
         if claim.spec is not None:
-            call_ended(engine, StepPlace(claim.run_id, claim.key, None))
+            call_ended(engine, StepRef(claim.run_id, claim.key, None))
         else:
             finish(engine, claim.run_id)
     except Unavailable as error:
@@ -296,11 +298,11 @@ def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
     return True
 
 
-def end_cancelled(engine: Engine, claim: Claim, started: float) -> Ended:
+def end_cancelled(engine: Engine, claim: Claim, started: float) -> AttemptResult:
     """End an attempt as cancelled; raises `LeaseLost`."""
     if not cancelled(engine, claim, started):
         raise lost(claim)
-    return Ended(Ending.CANCELLED)
+    return AttemptResult(AttemptEnding.CANCELLED)
 
 
 def since(started: float) -> int:

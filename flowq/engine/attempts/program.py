@@ -27,39 +27,47 @@ from flowq.core.ids import (
 )
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, StepKind, StepSpec
-from flowq.core.states import AttemptEnd, RunState, StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.advance.advance import finish
 from flowq.engine.advance.child_runs import cancel_orphans
 from flowq.engine.advance.dispatch import message, program_batch, send, send_later
 from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.complete import lost
-from flowq.engine.attempts.outages import wait_out
-from flowq.engine.attempts.outcomes import Ended, Ending, since
+from flowq.engine.attempts.outages import retry_on_outage
+from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
 from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
+from flowq.engine.attempts.release import release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.programs import NewCall, SeenCancel, Suspension
 from flowq.engine.model.rows import Batch, Claim, NewStep, Outcome
 from flowq.engine.ports import Transaction
-from flowq.engine.replay import Call, Continued, Execution, Observation, Progress, Raised
+from flowq.engine.replay import (
+    Continued,
+    Execution,
+    Observation,
+    ProgramCall,
+    Raised,
+    ReplayOutcome,
+)
 from flowq.engine.results.store import Stored
 from flowq.engine.runs.submission import Continuation, continue_as_new
-from flowq.engine.runtime.program_cache import Live
+from flowq.engine.runtime.program_cache import CachedProgram
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _Replayed:
     """How far a program has come in this attempt."""
 
     execution: Execution
-    progress: Progress
+    progress: ReplayOutcome
     observed: int
     seen: dict[StepRunId, int]
     cancel: SeenCancel | None  #: Seen now.
-    told: bool  #: Whether it has ever seen one.
+    cancel_seen: bool  #: Whether it has ever seen one.
 
     @property
     def given_up(self) -> dict[StepRunId, int]:
@@ -76,22 +84,24 @@ class Finished:
         end: Records it; raises `LeaseLost`.
     """
 
-    end: Callable[[], Ended]
+    end: Callable[[], AttemptResult]
 
 
-def run_program(engine: Engine, claim: Claim, step: StepSpec, started: float) -> Ended | Finished:
+def run_program(
+    engine: Engine, claim: Claim, step: StepSpec, started: float
+) -> AttemptResult | Finished:
     """Run a program until it waits or ends.
 
     Raises:
         LeaseLost: the attempt no longer holds its lease.
         Exception: the program has failed, with this.
     """
-    at = wait_out(engine, lambda _: _go_on(engine, claim, step))
+    at = retry_on_outage(engine, lambda _: _go_on(engine, claim, step))
     end = at.progress.end
     if end is None:
         return _suspend(engine, claim, at)
     at.execution.close()
-    if at.told:
+    if at.cancel_seen:
         if not (isinstance(end, Raised) and isinstance(end.error, asyncio.CancelledError)):
             logger.info("%s of run %s has ended after its cancel: %s", claim.key, claim.run_id, end)
         return Finished(partial(_cancelled, engine, claim, at, started))
@@ -102,12 +112,12 @@ def run_program(engine: Engine, claim: Claim, step: StepSpec, started: float) ->
     if isinstance(end, Raised):
         raise _as_failure(end.error)
     value = end.value
-    stored = wait_out(engine, lambda _: _store(engine, claim, step, value))
+    stored = retry_on_outage(engine, lambda _: _store(engine, claim, step, value))
     outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
     return Finished(partial(_completed, engine, claim, at, outcome))
 
 
-def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Step:
+def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
     """Let a program see what it has not seen, and run until it waits."""
     opened = open_program(engine, claim, step)
     for row in opened.fresh:
@@ -134,12 +144,12 @@ def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Step:
         execution.feed(events)
         progress = execution.run()
         if progress.end is None:
-            _check_length(claim, execution, engine.policies.most_calls)
+            _check_length(claim, execution, engine.policies.max_calls)
     except BaseException:
         execution.close()
         raise
-    told = cancel is not None or state.cancel is not None
-    return _Step(execution, progress, observed + len(seen), seen, cancel, told)
+    cancel_seen = cancel is not None or state.cancel is not None
+    return _Replayed(execution, progress, observed + len(seen), seen, cancel, cancel_seen)
 
 
 def _as_failure(error: BaseException) -> BaseException:
@@ -176,32 +186,32 @@ def _store(engine: Engine, claim: Claim, step: StepSpec, value: object) -> Store
 # --- ends ----------------------------------------------------------------------------------------
 
 
-def _completed(engine: Engine, claim: Claim, at: _Step, outcome: Outcome) -> Ended:
+def _completed(engine: Engine, claim: Claim, at: _Replayed, outcome: Outcome) -> AttemptResult:
     reach(FaultPoint.BEFORE_COMPLETE)
     _end(
         engine,
         claim,
         at,
         lambda tx: tx.steps.complete(claim, outcome, advanced=True),
-        tell=partial(publish.step_completed, engine, claim, outcome),
+        notify=partial(publish.step_completed, engine, claim, outcome),
     )
-    return Ended(Ending.COMPLETED)
+    return AttemptResult(AttemptEnding.COMPLETED)
 
 
-class _Paused(Exception):
+class _RunPaused(Exception):
     """The run was paused."""
 
 
 def _continued(
-    engine: Engine, claim: Claim, at: _Step, started: float, following: Continuation
-) -> Ended:
+    engine: Engine, claim: Claim, at: _Replayed, started: float, following: Continuation
+) -> AttemptResult:
     """Complete a program that goes on in a new run, which begins in the same transaction."""
     outcome = Outcome(result=NO_RESULT, execution_time_ms=since(started))
 
     def write(tx: Transaction) -> bool:
         state = tx.runs.status_kept(claim.run_id)
         if state is RunState.PAUSED:
-            raise _Paused
+            raise _RunPaused
         if state is not RunState.RUNNING:
             raise StepCancelled(f"{claim.key} goes on in no new run: its own is stopping")
         if not tx.steps.complete(claim, outcome, advanced=True):
@@ -211,32 +221,32 @@ def _continued(
 
     reach(FaultPoint.BEFORE_COMPLETE)
     try:
-        tell = partial(publish.step_completed, engine, claim, outcome)
-        _end(engine, claim, at, write, is_single=False, tell=tell)
+        notify = partial(publish.step_completed, engine, claim, outcome)
+        _end(engine, claim, at, write, is_single=False, notify=notify)
     except StepCancelled:
         return _cancelled(engine, claim, at, started)
-    except _Paused:
+    except _RunPaused:
         # Queued again, and replayed up to here when the run is resumed.
-        engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))
-        return Ended(Ending.GIVEN_BACK)
+        release_paused(engine, claim)
+        return AttemptResult(AttemptEnding.RELEASED)
     following.send(engine)
-    return Ended(Ending.COMPLETED)
+    return AttemptResult(AttemptEnding.COMPLETED)
 
 
-def _cancelled(engine: Engine, claim: Claim, at: _Step, started: float) -> Ended:
+def _cancelled(engine: Engine, claim: Claim, at: _Replayed, started: float) -> AttemptResult:
     outcome = Outcome(execution_time_ms=since(started))
     _end(engine, claim, at, lambda tx: tx.steps.cancel(claim, outcome))
-    return Ended(Ending.CANCELLED)
+    return AttemptResult(AttemptEnding.CANCELLED)
 
 
 def _end(
     engine: Engine,
     claim: Claim,
-    at: _Step,
+    at: _Replayed,
     write: Callable[[Transaction], bool],
     *,
     is_single: bool = True,
-    tell: Callable[[], None] = lambda: None,
+    notify: Callable[[], None] = lambda: None,
 ) -> None:
     """End a program's row, and with it whatever nobody awaits any more."""
     rows = list(at.given_up)
@@ -248,11 +258,15 @@ def _end(
         return ended
 
     alone = is_single and not rows
-    once = engine.records.single(write, once=True) if alone else engine.records.write(work)
+    once = (
+        engine.records.autocommit(write, idempotent=False)
+        if alone
+        else engine.records.transaction(work)
+    )
     if not once:
         raise lost(claim)
     reach(FaultPoint.AFTER_COMPLETE)
-    tell()
+    notify()
     if rows:
         cancel_orphans(engine, claim.run_id)
     finish(engine, claim.run_id)
@@ -261,7 +275,7 @@ def _end(
 # --- waiting -------------------------------------------------------------------------------------
 
 
-def _suspend(engine: Engine, claim: Claim, at: _Step) -> Ended:
+def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     """Record that a program waits, and for what; then send that."""
     run_id = claim.run_id
     calls, batches = _new_calls(engine, claim, at)
@@ -275,24 +289,24 @@ def _suspend(engine: Engine, claim: Claim, at: _Step) -> Ended:
         alone={row: batch_of_calls(run_id, row, 1) for row in alone},
         given_up=given_up,
         cancel=at.cancel,
-        told=at.told,
+        cancel_seen=at.cancel_seen,
         cleanup=engine.policies.cleanup,
         resend_after=engine.policies.resend_after,
     )
 
     def suspend(_: int) -> StepState:
-        state = engine.records.write(lambda tx: tx.steps.suspend(claim, suspension))
+        state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
         if state is None:
             raise lost(claim)
         return state
 
     try:
         reach(FaultPoint.BEFORE_SUSPEND)
-        state = wait_out(engine, suspend)
+        state = retry_on_outage(engine, suspend)
     except BaseException:
         at.execution.close()
         raise
-    engine.live.put(run_id, Live(at.execution, observed))
+    engine.program_cache.put(run_id, CachedProgram(at.execution, observed))
     reach(FaultPoint.AFTER_SUSPEND)
     if given_up:
         cancel_orphans(engine, run_id)
@@ -303,10 +317,10 @@ def _suspend(engine: Engine, claim: Claim, at: _Step) -> Ended:
     for call in calls:
         if call.delay is not None and call.delay <= NEAR:
             send_later(engine, batch_of_timer(run_id, call.id), call.delay)
-    return Ended(Ending.WAITING)
+    return AttemptResult(AttemptEnding.WAITING)
 
 
-def _new_calls(engine: Engine, claim: Claim, at: _Step) -> tuple[list[NewCall], list[Batch]]:
+def _new_calls(engine: Engine, claim: Claim, at: _Replayed) -> tuple[list[NewCall], list[Batch]]:
     """Return the rows of new calls, and what is to be sent of them."""
     calls = at.progress.calls
     group_of = {key: keys for keys in at.progress.groups for key in keys}
@@ -318,7 +332,7 @@ def _new_calls(engine: Engine, claim: Claim, at: _Step) -> tuple[list[NewCall], 
     return new, _batches(engine, claim, new)
 
 
-def _new_call(claim: Claim, call: Call, order: int, group: Sequence[str]) -> NewCall:
+def _new_call(claim: Claim, call: ProgramCall, order: int, group: Sequence[str]) -> NewCall:
     run_id = claim.run_id
     row = node_id(run_id, call.key)
     lead = node_id(run_id, group[0])
@@ -363,5 +377,5 @@ def _batches(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Bat
             members.setdefault(call.batch, []).append(call)
     for group in members.values():
         messages = tuple(message(claim.run_id, call.spec, None) for call in group)
-        batches.append(Batch(group[0].batch, messages, joined=len(messages) >= chord_from))
+        batches.append(Batch(group[0].batch, messages, in_chord=len(messages) >= chord_from))
     return batches

@@ -12,7 +12,7 @@ from typing import Any
 from flowq.core.errors import FlowNotFound
 from flowq.core.ids import FIRST_ID, LeaseToken, RunId, node_id
 from flowq.core.references import Reference, resolve
-from flowq.core.results import Place, StepFailure
+from flowq.core.results import StepFailure, StorageKind
 from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance.resolve import load, lookup
@@ -20,17 +20,17 @@ from flowq.engine.engine import Engine
 from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
 from flowq.engine.model.rows import Claim
 from flowq.engine.ports import Transaction
-from flowq.engine.registry.registry import FlowType
-from flowq.engine.replay import Cancelled, Ended, Execution, Observation, Recorded
+from flowq.engine.registry.registry import RegisteredFlow
+from flowq.engine.replay import CallEnded, Cancelled, Execution, Observation, RecordedCall
 from flowq.engine.results.codecs import adapter_for, coerce
-from flowq.engine.runtime.program_cache import Live
+from flowq.engine.runtime.program_cache import CachedProgram
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A program that has seen all that was seen before, and what it has not seen."""
 
-    live: Live
+    live: CachedProgram
     state: ProgramState
     fresh: tuple[CalledRow, ...]
 
@@ -42,7 +42,7 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
         NondeterminismError: its code does something else than what is recorded.
         FlowNotFound: its flow is not defined here.
     """
-    kept = engine.live.take(claim.run_id)
+    kept = engine.program_cache.take(claim.run_id)
     if kept is not None:
         opened = None
         try:
@@ -55,7 +55,7 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     return _replay(engine, claim, step)
 
 
-def _go_on(engine: Engine, claim: Claim, kept: Live) -> Opened | None:
+def _go_on(engine: Engine, claim: Claim, kept: CachedProgram) -> Opened | None:
     """Feed a kept program what was seen since; None when it does not fit the rows."""
     state = _state(engine, claim, kept.observed)
     if state.observed < kept.observed:
@@ -63,23 +63,23 @@ def _go_on(engine: Engine, claim: Claim, kept: Live) -> Opened | None:
     if state.observed > kept.observed:
         kept.execution.feed(_observations(engine, claim, state, after=kept.observed))
         calls = {call.key: call.spec for call in kept.execution.run().calls}
-        rows = engine.records.single(lambda tx: tx.steps.called(claim.run_id, list(calls)))
+        rows = engine.records.autocommit(lambda tx: tx.steps.called(claim.run_id, list(calls)))
         if len(rows) != len(calls) or not all(_same(calls[row.spec.key], row.spec) for row in rows):
             return None  # the replay of all rows says what is wrong
-    return Opened(Live(kept.execution, state.observed), state, _fresh(state))
+    return Opened(CachedProgram(kept.execution, state.observed), state, _fresh(state))
 
 
 def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     flow = flow_of(engine, step)
     assert flow.program is not None
-    rows, state = engine.records.single(partial(_read, claim=claim))
+    rows, state = engine.records.autocommit(partial(_read, claim=claim))
     arguments = resolve(step.arguments, lookup(engine, claim.run_id, []))
     execution = Execution(
         flow.program,
         flow.read(arguments),
         run_id=claim.run_id,
         started_at=state.started_at,
-        recorded=[Recorded(row.spec.key, row.spec) for row in rows],
+        recorded=[RecordedCall(row.spec.key, row.spec) for row in rows],
         flow=flow.name,
     )
     try:
@@ -87,10 +87,10 @@ def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     except BaseException:
         execution.close()
         raise
-    return Opened(Live(execution, state.observed), state, _fresh(state))
+    return Opened(CachedProgram(execution, state.observed), state, _fresh(state))
 
 
-def flow_of(engine: Engine, step: StepSpec) -> FlowType:
+def flow_of(engine: Engine, step: StepSpec) -> RegisteredFlow:
     """Return the flow whose program a step is.
 
     Raises:
@@ -106,10 +106,10 @@ def flow_of(engine: Engine, step: StepSpec) -> FlowType:
     return flow
 
 
-def observe(engine: Engine, claim: Claim, rows: Sequence[CalledRow]) -> list[Ended]:
+def observe(engine: Engine, claim: Claim, rows: Sequence[CalledRow]) -> list[CallEnded]:
     """Return what a program observes of rows that have ended."""
     refs = [row.stored.result for row in rows if row.stored.status is StepState.COMPLETED]
-    small = [ref for ref in refs if ref is not None and ref.place is Place.ROW]
+    small = [ref for ref in refs if ref is not None and ref.place is StorageKind.ROW]
     values = dict(zip([ref.key for ref in small], load(engine, small), strict=True))
     maps = [Reference(row.spec.key) for row in rows if _is_done_map(row)]
     find = lookup(engine, claim.run_id, maps)
@@ -122,7 +122,7 @@ def _is_done_map(row: CalledRow) -> bool:
 
 
 def _state(engine: Engine, claim: Claim, after: int) -> ProgramState:
-    state = engine.records.single(lambda tx: tx.steps.program(claim.id, after=after))
+    state = engine.records.autocommit(lambda tx: tx.steps.program(claim.id, after=after))
     assert state is not None  # it was claimed
     return state
 
@@ -158,11 +158,11 @@ def cancelled(seen: SeenCancel) -> Cancelled:
 
 def _ended(
     engine: Engine, row: CalledRow, values: Mapping[str, Any], lists: Mapping[str, Any]
-) -> Ended:
+) -> CallEnded:
     stored = row.stored
     assert row.completed_at is not None
     ended = partial(
-        Ended,
+        CallEnded,
         row.spec.key,
         stored.status,
         row.completed_at,
@@ -221,9 +221,9 @@ class Recording:
         execution: Makes the program anew, with these calls recorded.
     """
 
-    calls: tuple[Recorded, ...]
+    calls: tuple[RecordedCall, ...]
     history: tuple[Observation, ...]
-    execution: Callable[[Sequence[Recorded]], Execution]
+    execution: Callable[[Sequence[RecordedCall]], Execution]
 
 
 def recording(engine: Engine, run_id: RunId) -> Recording:
@@ -233,11 +233,11 @@ def recording(engine: Engine, run_id: RunId) -> Recording:
     claim = Claim(
         node_id(run_id, step.key), run_id, step.key, None, 0, 0, LeaseToken(FIRST_ID), None
     )
-    rows, state = engine.records.single(partial(_read, claim=claim))
+    rows, state = engine.records.autocommit(partial(_read, claim=claim))
     flow = flow_of(engine, step)
     inputs = resolve(step.arguments, lookup(engine, run_id, []))
 
-    def execution(recorded: Sequence[Recorded]) -> Execution:
+    def execution(recorded: Sequence[RecordedCall]) -> Execution:
         assert flow.program is not None
         return Execution(
             flow.program,
@@ -248,7 +248,7 @@ def recording(engine: Engine, run_id: RunId) -> Recording:
             flow=flow.name,
         )
 
-    calls = tuple(Recorded(row.spec.key, row.spec) for row in rows)
+    calls = tuple(RecordedCall(row.spec.key, row.spec) for row in rows)
     history = _observations(engine, claim, state, after=0)
     # What a program saw in its last attempt has no place; what it gave up then it never saw.
     last = sorted(_fresh(state), key=lambda row: row.stored.status is StepState.CANCELLED)

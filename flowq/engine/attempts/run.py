@@ -30,29 +30,29 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempoten
 from flowq.core.limits.slots import Limit
 from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
-from flowq.core.states import AttemptEnd, RunState, StopKind
-from flowq.engine.advance.passing import bind, refuse_failure
+from flowq.core.states import RunState, StopKind
+from flowq.engine.advance.passed_failures import bind, refuse_failure
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.budgets import guards_of, meters_of, meters_of_runs
 from flowq.engine.attempts.caching import cache_key, keep, look_up
 from flowq.engine.attempts.complete import lost
-from flowq.engine.attempts.handback import Stopped, give_back
 from flowq.engine.attempts.limits import limits_of, within
-from flowq.engine.attempts.outages import wait_out
+from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import (
-    Ended,
-    Ending,
-    NotNow,
+    AttemptDeferred,
+    AttemptEnding,
+    AttemptResult,
     cancelled,
     completed,
+    defer,
     end_attempt,
     end_cancelled,
     failed,
-    put_off,
     since,
 )
 from flowq.engine.attempts.program import run_program
+from flowq.engine.attempts.release import Stopped, release_leases, release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
@@ -60,7 +60,7 @@ from flowq.engine.interrupts import interrupt_in
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.ports import Transaction
-from flowq.engine.registry.registry import StepType
+from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.results.codecs import local_files
 from flowq.engine.results.store import Stored
 from flowq.engine.runs.pause import pause
@@ -72,13 +72,13 @@ from flowq.engine.runtime.model_calls import ModelCalls
 logger = logging.getLogger(__name__)
 
 
-class _Paused(BaseException):
+class _PausedBeforeChild(BaseException):
     """A step finds its run paused when it is about to start a child run."""
 
 
 def run_attempt(
-    engine: Engine, step_id: StepRunId, run_id: RunId | None = None, *, joined: bool
-) -> Ended:
+    engine: Engine, step_id: StepRunId, run_id: RunId | None = None, *, in_chord: bool
+) -> AttemptResult:
     """Run one attempt of a step, if there is one to run.
 
     Args:
@@ -86,79 +86,81 @@ def run_attempt(
         step_id: The step run.
         run_id: Its run, when the message says so: then its inputs are read in the claim's round
             trip.
-        joined: Whether a chord advances the run when the whole batch has ended.
+        in_chord: Whether a chord advances the run when the whole batch has ended.
     """
     try:
         claim = _claim(engine, step_id, run_id)
         if claim is None:
-            return Ended(Ending.NOT_CLAIMED)
-        return _run_claimed(engine, claim, joined=joined)
+            return AttemptResult(AttemptEnding.NOT_CLAIMED)
+        return _run_claimed(engine, claim, in_chord=in_chord)
     except RunUnreadable as error:
-        place = engine.records.single(lambda tx: tx.steps.node(step_id))
+        place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
         if place is not None:
             set_aside(engine, place.run_id, error)
-        return Ended(Ending.NOT_CLAIMED)
+        return AttemptResult(AttemptEnding.NOT_CLAIMED)
 
 
-def _run_claimed(engine: Engine, claim: Claim, *, joined: bool) -> Ended:
+def _run_claimed(engine: Engine, claim: Claim, *, in_chord: bool) -> AttemptResult:
     """Run an attempt that was claimed, under its lease."""
     started = time.monotonic()
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
         with engine.leases.hold(claim.token, attempt), local_files():
-            return _run(engine, claim, attempt, started, joined=joined)
+            return _run(engine, claim, attempt, started, in_chord=in_chord)
     except Stopped:
-        return Ended(Ending.GIVEN_BACK)
+        return AttemptResult(AttemptEnding.RELEASED)
     except LeaseLost as error:
         if attempt.cancel_seen.is_set():  # the heartbeat has recorded it
-            return Ended(Ending.CANCELLED, error)
+            return AttemptResult(AttemptEnding.CANCELLED, error)
         if engine.leases.stopping:
-            return Ended(Ending.GIVEN_BACK, error)
+            return AttemptResult(AttemptEnding.RELEASED, error)
         logger.warning("%s: %s", claim.key, error, extra={"action": "lease_lost"})
-        return Ended(Ending.LOST, error)
+        return AttemptResult(AttemptEnding.LOST, error)
     finally:
         engine.requests.forget(claim.token)
 
 
-def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float, *, joined: bool) -> Ended:
+def _run(
+    engine: Engine, claim: Claim, attempt: Attempt, started: float, *, in_chord: bool
+) -> AttemptResult:
     """Run an attempt that was claimed.
 
     Raises:
         LeaseLost: it holds its lease no longer and counts for nothing.
     """
     inputs: dict[str, Any] = {}
-    end: Callable[[], Ended]
+    end: Callable[[], AttemptResult]
     cause: BaseException | None = None
     try:
-        step, inputs = wait_out(engine, lambda _: _load(engine, claim))
+        step, inputs = retry_on_outage(engine, lambda _: _load(engine, claim))
         if not step.limits:  # else it may have to wait
             publish.step_started(engine, claim)
         if engine.leases.stopping:
-            give_back(engine, [claim.token])
-            return Ended(Ending.GIVEN_BACK)
+            release_leases(engine, [claim.token])
+            return AttemptResult(AttemptEnding.RELEASED)
         if step.kind is StepKind.FLOW:
             return _start_child(engine, claim, step, inputs)
         if step.kind is StepKind.PROGRAM:
             finished = run_program(engine, claim, step, started)
-            if isinstance(finished, Ended):
+            if isinstance(finished, AttemptResult):
                 return finished
             end = finished.end
         else:
             outcome = _outcome(engine, claim, attempt, step, inputs=inputs, started=started)
-            end = partial(completed, engine, claim, outcome, joined=joined)
+            end = partial(completed, engine, claim, outcome, in_chord=in_chord)
     except LeaseLost:
         raise
     except StepCancelled:
         end = partial(end_cancelled, engine, claim, started)
     except BaseException as error:  # noqa: BLE001 - whatever the step raised is its failure
         cause = error
-        end = _after_error(engine, claim, error, inputs, started, joined=joined)
+        end = _after_error(engine, claim, error, inputs, started, in_chord=in_chord)
     # What goes wrong from here on is flowq's trouble, not the step's failure.
     try:
-        return end_attempt(engine, claim, end, cause, joined=joined)
+        return end_attempt(engine, claim, end, cause, in_chord=in_chord)
     except DatabaseRefused as error:
-        end = partial(put_off, engine, claim, error, started, joined=joined)
-        return end_attempt(engine, claim, end, error, joined=joined)
+        end = partial(defer, engine, claim, error, started, in_chord=in_chord)
+        return end_attempt(engine, claim, end, error, in_chord=in_chord)
 
 
 def _outcome(
@@ -176,7 +178,7 @@ def _outcome(
     flow_name = engine.definitions.get(claim.run_id).definition.flow_name
     key = cache_key(step, step_type, flow_name, inputs, bound)
     if key is not None:
-        hit = wait_out(engine, lambda _: look_up(engine, claim, key))
+        hit = retry_on_outage(engine, lambda _: look_up(engine, claim, key))
         if hit is not None:
             found, stored = hit
             return Outcome(stored.ref, stored.copy, execution_time_ms=since(started), hit=found)
@@ -189,7 +191,7 @@ def _outcome(
         context = _context(engine, attempt, step_type, claim, calls)
         value = _call(attempt, step_type, context, step, bound)
         reach(FaultPoint.AFTER_CODE)
-    stored = wait_out(engine, lambda _: _store(engine, claim, step_type, value))
+    stored = retry_on_outage(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
     outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
     if key is not None:
@@ -204,33 +206,32 @@ def _after_error(
     inputs: Mapping[str, Any],
     started: float,
     *,
-    joined: bool,
-) -> Callable[[], Ended]:
+    in_chord: bool,
+) -> Callable[[], AttemptResult]:
     """Return what records that an attempt has come to an error.
 
     Raises:
         Interrupt: it was no error, and nothing is to be recorded.
     """
     interrupt = interrupt_in(error)
-    if isinstance(interrupt, NotNow):
-        return partial(interrupt.undo, engine, claim)
+    if isinstance(interrupt, AttemptDeferred):
+        return partial(interrupt.revert, engine, claim)
     if interrupt is not None:
         raise interrupt
     if isinstance(error, NondeterminismError):
-        return partial(_parked, engine, claim, error, started)
+        return partial(_pause, engine, claim, error, started)
     if isinstance(error, Unavailable):
-        return partial(put_off, engine, claim, error, started, joined=joined)
-    return partial(failed, engine, claim, error, inputs, started, joined=joined)
+        return partial(defer, engine, claim, error, started, in_chord=in_chord)
+    return partial(failed, engine, claim, error, inputs, started, in_chord=in_chord)
 
 
-def _parked(engine: Engine, claim: Claim, error: NondeterminismError, started: float) -> Ended:
+def _pause(engine: Engine, claim: Claim, why: NondeterminismError, started: float) -> AttemptResult:
     """Pause the run of a program that does not fit its record: with the old code it goes on."""
-    state = pause(engine, claim.run_id, error.message, StopKind.CHANGED_CODE)
-    if state is not RunState.PAUSED:
-        return failed(engine, claim, error, {}, started, joined=False)
-    if not engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED)):
+    if pause(engine, claim.run_id, why.message, StopKind.CHANGED_CODE) is not RunState.PAUSED:
+        return failed(engine, claim, why, {}, started, in_chord=False)
+    if not release_paused(engine, claim):
         raise lost(claim)
-    return Ended(Ending.WAITING)
+    return AttemptResult(AttemptEnding.WAITING)
 
 
 def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:
@@ -241,7 +242,7 @@ def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:
     return step, {name: resolve(value, find) for name, value in arguments.items()}
 
 
-def _store(engine: Engine, claim: Claim, step_type: StepType, value: Any) -> Stored:
+def _store(engine: Engine, claim: Claim, step_type: RegisteredStep, value: Any) -> Stored:
     reach(FaultPoint.BEFORE_RESULT)
     stored = engine.results.store(
         value,
@@ -265,10 +266,10 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
     def work(tries: int) -> Claim | None:
         if tries:
             # The claim whose answer was lost may have been made, and nobody would know of it.
-            engine.records.write(lambda tx: tx.steps.give_back([token]))
+            engine.records.transaction(lambda tx: tx.steps.release_leases([token]))
         reach(FaultPoint.BEFORE_CLAIM)
         reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
-        claim = engine.records.single(
+        claim = engine.records.autocommit(
             lambda tx: tx.steps.claim(
                 step_id,
                 token=token,
@@ -276,20 +277,20 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
                 worker=engine.worker,
                 reads=reads,
             ),
-            once=True,
+            idempotent=False,
         )
         reach(FaultPoint.AFTER_CLAIM)
         return claim
 
     try:
-        return wait_out(engine, work, stop=True)
+        return retry_on_outage(engine, work, stop=True)
     except RunNotFound:
         return None  # deleted since it was sent
 
 
 def _call(
     attempt: Attempt,
-    step_type: StepType,
+    step_type: RegisteredStep,
     context: StepContext,
     step: StepSpec,
     bound: BoundArguments,
@@ -308,7 +309,7 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 def _context(
-    engine: Engine, attempt: Attempt, step_type: StepType, claim: Claim, calls: ModelCalls
+    engine: Engine, attempt: Attempt, step_type: RegisteredStep, claim: Claim, calls: ModelCalls
 ) -> StepContext:
     extra = {"run_id": str(claim.run_id), "step": claim.key, "attempt": claim.attempt}
     return StepContext(
@@ -352,7 +353,9 @@ def _model_calls(
     )
 
 
-def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]) -> Ended:
+def _start_child(
+    engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]
+) -> AttemptResult:
     """Start the child run of a step, which then waits for it without holding a worker."""
     flow = engine.registry.flows.get(step.name)
     if flow is None:
@@ -367,7 +370,7 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
         # the step, as a cancel and a pause do it.
         state = tx.runs.status_kept(claim.run_id)
         if state is RunState.PAUSED:
-            raise _Paused
+            raise _PausedBeforeChild
         if state is not RunState.RUNNING:
             raise StepCancelled(f"{claim.key} starts no child run: its own run is stopping")
         if not tx.steps.wait(claim):
@@ -390,8 +393,8 @@ def _start_child(engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[s
     except InvalidInput:
         refuse_failure(step, inputs)
         raise
-    except _Paused:
+    except _PausedBeforeChild:
         # Queued again as if it had not begun, and sent when the run is resumed.
-        engine.records.write(lambda tx: tx.steps.give_back([claim.token], AttemptEnd.PAUSED))
-        return Ended(Ending.GIVEN_BACK)
-    return Ended(Ending.WAITING)
+        release_paused(engine, claim)
+        return AttemptResult(AttemptEnding.RELEASED)
+    return AttemptResult(AttemptEnding.WAITING)

@@ -17,7 +17,7 @@ from flowq.engine.model.rows import Claim, Outcome
 logger = logging.getLogger(__name__)
 
 #: Characters of an error's text in a line of the log; the row has more.
-_LONGEST: Final = 1000
+_MAX_LENGTH: Final = 1000
 
 
 def log_failure(claim: Claim, step: StepSpec, outcome: Outcome, *, called: bool) -> None:
@@ -63,7 +63,7 @@ def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called:
 def _short(text: str) -> str:
     """Return a text as a part of one line."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    return line if len(line) <= _MAX_LENGTH else f"{line[:_MAX_LENGTH]}…"
 
 
 def _provided_for(claim: Claim, step: StepSpec, *, called: bool) -> str | None:

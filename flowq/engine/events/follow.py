@@ -35,14 +35,14 @@ from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.engine.engine import Engine
 from flowq.engine.events.rebuild import begin, end, history
 from flowq.engine.model.rows import RunView
-from flowq.engine.ports import Entry, Page
+from flowq.engine.ports import StreamEntry, StreamPage
 from flowq.engine.waits.explain import timed_out
 
-_Place: TypeAlias = tuple[int, int, int, int]
+_Position: TypeAlias = tuple[int, int, int, int]
 
-_START: Final[_Place] = (0, 0, 0, 0)
+_START: Final[_Position] = (0, 0, 0, 0)
 _LAST: Final = 2**64
-_END: Final[_Place] = (_LAST, _LAST, 0, 0)
+_END: Final[_Position] = (_LAST, _LAST, 0, 0)
 _ENTRY: Final = re.compile(r"(\d{1,19})-(\d{1,19})\.(\d{1,9})(?:\.(\d{1,9}))?")
 _AT_END: Final = re.compile(r"end\.(\d{1,9})(?:\.(\d{1,9}))?")
 
@@ -85,7 +85,7 @@ def follow(
         ResultTimeout: it did not end in time. The run goes on.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    reader = _Reader(engine, run_id, None if after is None else _place(after))
+    reader = _Reader(engine, run_id, None if after is None else _position(after))
     yield from reader.begin()
     while not reader.ended and not stopped():
         left = _WAIT if deadline is None else min(_WAIT, deadline - time.monotonic())
@@ -100,7 +100,7 @@ def follow(
         yield from reader.end()
 
 
-def _place(text: str) -> _Place:
+def _position(text: str) -> _Position:
     """Return what an id stands for.
 
     Raises:
@@ -126,7 +126,7 @@ class _Reader:
         ended: Whether the run has ended; what is left to tell is told by `end`.
     """
 
-    def __init__(self, engine: Engine, run_id: RunId, skip: _Place | None) -> None:
+    def __init__(self, engine: Engine, run_id: RunId, skip: _Position | None) -> None:
         self.ended = False
         self._engine = engine
         self._run_id = run_id
@@ -201,7 +201,7 @@ class _Reader:
 
     # --- the stream ------------------------------------------------------------------------------
 
-    def _first(self, run: RunView) -> Page:
+    def _first(self, run: RunView) -> StreamPage:
         """Read the beginning of the stream; that of a run that was started just now may be late."""
         page = self._read()
         late = time.monotonic() + _LATE
@@ -211,15 +211,15 @@ class _Reader:
             page = self._read()
         return page
 
-    def _read(self, wait: float = 0) -> Page:
+    def _read(self, wait: float = 0) -> StreamPage:
         try:
             return self._engine.events.read(self._run_id, self._last, wait)
         except RedisUnavailable:
             self._doubt = True
-            return Page(())
+            return StreamPage(())
 
     def _goes_on(self, *, whole: bool) -> bool:
-        """Tell whether what the reader has been told before can be known."""
+        """Return whether what the reader has been told before can be known."""
         assert self._skip is not None
         if self._skip == _START:
             return True
@@ -233,11 +233,11 @@ class _Reader:
         except RedisUnavailable:
             return False
 
-    def _take(self, page: Page) -> Iterator[Event]:
+    def _take(self, page: StreamPage) -> Iterator[Event]:
         for entry in page.entries:
             yield from self._take_entry(entry)
 
-    def _take_entry(self, entry: Entry) -> Iterator[Event]:
+    def _take_entry(self, entry: StreamEntry) -> Iterator[Event]:
         self._last = entry.id
         self._doubt = self._doubt or entry.lost
         first, second = (int(part) for part in entry.id.split("-"))
@@ -254,7 +254,7 @@ class _Reader:
     # --- the rows --------------------------------------------------------------------------------
 
     def _run(self) -> RunView:
-        run = self._engine.records.single(lambda tx: tx.runs.head(self._run_id))
+        run = self._engine.records.autocommit(lambda tx: tx.runs.head(self._run_id))
         if run is None:
             raise RunNotFound(f"there is no run {self._run_id}", hint="flowq runs ls")
         return run
@@ -263,7 +263,7 @@ class _Reader:
         """Tell what the rows know and nobody has told."""
         try:
             run = self._run()
-            marks = self._engine.records.single(lambda tx: tx.steps.marks(self._run_id))
+            marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
         except Unavailable:
             return  # in doubt still
         self._doubt = False
@@ -279,7 +279,7 @@ class _Reader:
 
     def _tell_rest(self, run: RunView, moment: datetime) -> Iterator[Event]:
         """Tell what the rows of an ended run know and nobody has told."""
-        marks = self._engine.records.single(lambda tx: tx.steps.marks(self._run_id))
+        marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
         number = 0
         for number, event in enumerate(history(run, marks), start=1):
             for follows, told in enumerate(self._feed.take(event)):
@@ -292,7 +292,7 @@ class _Reader:
     # --- out -------------------------------------------------------------------------------------
 
     def _tell(
-        self, event: Event, place: _Place, text: str, *, rebuilt: bool = False
+        self, event: Event, place: _Position, text: str, *, rebuilt: bool = False
     ) -> Iterator[Event]:
         if self._skip is None or place > self._skip:
             yield _read_as(event, text, rebuilt=rebuilt)
@@ -311,7 +311,7 @@ class _Pauses:
         self._at = time.monotonic() + self._pause
 
     def over(self) -> bool:
-        """Tell whether a pause is over; then the next one begins."""
+        """Return whether a pause is over; then the next one begins."""
         if time.monotonic() < self._at:
             return False
         self._pause = min(2 * self._pause, self._longest)
@@ -323,6 +323,6 @@ def _read_as(event: Event, text: str, *, rebuilt: bool) -> Event:
     return event.model_copy(update={"id": text, "rebuilt": rebuilt})
 
 
-def _is_whole(page: Page) -> bool:
-    """Tell whether the beginning of the stream is that of the run."""
+def _is_whole(page: StreamPage) -> bool:
+    """Return whether the beginning of the stream is that of the run."""
     return any(isinstance(one, WorkflowStarted) for entry in page.entries for one in entry.events)

@@ -30,7 +30,7 @@ from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import NewCall
 from flowq.engine.model.rows import Batch, Claim, Definition, Outcome
-from flowq.engine.model.sweeps import Lapsed
+from flowq.engine.model.sweeps import ExpiredLease
 from flowq.engine.runtime.text_stream import Streams
 
 _ENDS: Final[Mapping[RunState, type[EndEvent]]] = {
@@ -134,7 +134,7 @@ def step_retrying(engine: Engine, claim: Claim, outcome: Outcome, delay: timedel
         )
 
 
-def worker_lost(engine: Engine, lapsed: Lapsed) -> None:
+def worker_lost(engine: Engine, lapsed: ExpiredLease) -> None:
     """Tell that an attempt has ended with its worker."""
     if engine.policies.events:
         kind, place = StepFailed if lapsed.failed else StepRetrying, lapsed.place
@@ -177,7 +177,7 @@ def parent_ended(engine: Engine, parent: StepRunId, state: StepState, outcome: O
     """Tell that a step has ended which waited for a child run."""
     if not engine.policies.events:
         return
-    place = engine.records.single(lambda tx: tx.steps.node(parent))
+    place = engine.records.autocommit(lambda tx: tx.steps.node(parent))
     if place is not None:
         node_ended(engine, place.run_id, place.key, state, error=outcome.error_message)
 

@@ -25,7 +25,7 @@ from flowq.core.events import (
 )
 from flowq.core.ids import BatchId
 from flowq.core.states import RunState, StepState
-from flowq.engine.model.rows import RunView, StepMark
+from flowq.engine.model.rows import RunView, StepProgress
 
 
 def begin(run: RunView, steps: int) -> WorkflowStarted:
@@ -56,7 +56,7 @@ def end(run: RunView) -> EndEvent:
     return WorkflowCancelled(**known, reason=run.error)
 
 
-def history(run: RunView, marks: Sequence[StepMark]) -> list[Event]:
+def history(run: RunView, marks: Sequence[StepProgress]) -> list[Event]:
     """Return what has happened between a run's first and last event, in the order of time.
 
     Args:
@@ -70,8 +70,8 @@ def history(run: RunView, marks: Sequence[StepMark]) -> list[Event]:
     return [event for _, event in found]
 
 
-def _batches(run: RunView, marks: Sequence[StepMark]) -> Iterator[tuple[datetime, Event]]:
-    members: dict[BatchId, list[StepMark]] = {}
+def _batches(run: RunView, marks: Sequence[StepProgress]) -> Iterator[tuple[datetime, Event]]:
+    members: dict[BatchId, list[StepProgress]] = {}
     for mark in marks:
         if mark.batch is not None and mark.map_size is None:  # a map's node is in that of its items
             members.setdefault(mark.batch, []).append(mark)
@@ -85,14 +85,14 @@ def _batches(run: RunView, marks: Sequence[StepMark]) -> Iterator[tuple[datetime
         )
 
 
-def _queued(run: RunView, mark: StepMark) -> datetime:
+def _queued(run: RunView, mark: StepProgress) -> datetime:
     """Return a time at which a step was queued: an item's is its row's, a node's is not kept."""
     if mark.map_index is not None:
         return mark.created_at
     return mark.started_at or mark.completed_at or run.started_at or run.created_at
 
 
-def _of_step(run: RunView, mark: StepMark) -> Iterator[Event]:
+def _of_step(run: RunView, mark: StepProgress) -> Iterator[Event]:
     is_map = mark.map_size is not None
     began = mark.started_at or mark.created_at
     where: dict[str, Any] = {"run_id": run.id, "step": mark.key, "index": mark.map_index}

@@ -77,7 +77,7 @@ class Suspension:
         alone: Rows that it awaits by themselves from now on, with the batches they are now.
         given_up: From rows that it awaits no longer to the places at which they count as seen.
         cancel: The cancel that it has seen now.
-        told: Whether it knows that its run is stopping.
+        cancel_seen: Whether it knows that its run is stopping.
         cleanup: How long it may go on after it has seen the cancel.
         resend_after: When what is queued is due to be sent again.
     """
@@ -89,5 +89,5 @@ class Suspension:
     alone: Mapping[StepRunId, BatchId] = field(default_factory=dict)
     given_up: Mapping[StepRunId, int] = field(default_factory=dict)
     cancel: SeenCancel | None = None
-    told: bool = False
+    cancel_seen: bool = False
     cleanup: timedelta = timedelta(0)

@@ -34,13 +34,13 @@ class Message:
 class Batch:
     """Messages sent together.
 
-    When `joined`, completion of all of them calls `advance` with the batch id; otherwise each of
+    When `in_chord`, completion of all of them calls `advance` with the batch id; otherwise each of
     them advances by itself when it completes.
     """
 
     id: BatchId
     messages: tuple[Message, ...]
-    joined: bool
+    in_chord: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class ReleasePlan:
     """How the dependents of a step are queued if it is the last one that they wait for.
 
     Attributes:
@@ -160,7 +160,7 @@ class Together:
 
 
 @dataclass(frozen=True, slots=True)
-class CachedResult:
+class CacheEntry:
     """A result that was kept for other steps."""
 
     step_id: StepRunId  #: The step that has made it.
@@ -180,11 +180,11 @@ class Outcome:
     error_message: str | None = None
     metadata: Mapping[str, Any] | None = None
     failed_step_id: StepRunId | None = None  #: Of a program: the call that has failed it.
-    hit: CachedResult | None = None  #: Whose result it is, if it was taken from the cache.
+    hit: CacheEntry | None = None  #: Whose result it is, if it was taken from the cache.
 
 
 @dataclass(frozen=True, slots=True)
-class StepPlace:
+class StepRef:
     """Where a step run stands."""
 
     run_id: RunId
@@ -279,7 +279,7 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True)
-class StepMark:
+class StepProgress:
     """How far a step run has come: what its events are made from."""
 
     key: str

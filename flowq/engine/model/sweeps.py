@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.usage import Usage
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 
 
 @dataclass(frozen=True, slots=True)
-class RunSlice:
+class RunIdRange:
     """Some open runs, by their ids."""
 
     after: RunId
@@ -24,10 +24,10 @@ class DeletedTree:
 
 
 @dataclass(frozen=True, slots=True)
-class Lapsed:
+class ExpiredLease:
     """A step whose worker fell silent."""
 
-    place: StepPlace
+    place: StepRef
     batch: BatchId
     failed: bool  #: It has been recovered too often and was failed instead of queued.
     attempt: int  #: The one that was lost.
@@ -35,9 +35,9 @@ class Lapsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unclaimed:
+class UnclaimedStep:
     """A queued step that nobody took in time."""
 
     id: StepRunId
-    place: StepPlace
+    place: StepRef
     resends: int  #: How often it was found so since it was queued.

@@ -80,7 +80,7 @@ class OpenSteps:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingSteps:
+class WaitingSteps:
     """Open steps, in one state, of a run of which no worker runs a step."""
 
     run_id: RunId

@@ -14,31 +14,31 @@ from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
-from flowq.engine.ports.messaging import Dispatcher, Entry, Events, Page, Worker
+from flowq.engine.ports.messaging import Dispatcher, Events, StreamEntry, StreamPage, Worker
 from flowq.engine.ports.meters import Meters
-from flowq.engine.ports.records import Joined, Records, Transaction
+from flowq.engine.ports.records import EnlistedTransaction, Records, Transaction
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
-from flowq.engine.ports.stores import Cache, ObjectStore
+from flowq.engine.ports.stores import ObjectStore, ResultCache
 from flowq.engine.ports.sweeps import Sweeps
 from flowq.engine.ports.token_rates import TokenRates
 
 __all__ = [
-    "Cache",
     "CachedResults",
     "Dispatcher",
-    "Entry",
+    "EnlistedTransaction",
     "Events",
     "Invariants",
-    "Joined",
     "Limits",
     "LlmRequests",
     "Meters",
     "ObjectStore",
-    "Page",
     "Records",
+    "ResultCache",
     "RunRows",
     "StepRows",
+    "StreamEntry",
+    "StreamPage",
     "Sweeps",
     "TokenRates",
     "Transaction",

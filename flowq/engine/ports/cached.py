@@ -3,13 +3,13 @@
 from datetime import timedelta
 from typing import Protocol
 
-from flowq.engine.model.rows import CachedResult, Claim, Outcome
+from flowq.engine.model.rows import CacheEntry, Claim, Outcome
 
 
 class CachedResults(Protocol):
     """Results under keys, until they expire."""
 
-    def find(self, key: str) -> CachedResult | None:
+    def find(self, key: str) -> CacheEntry | None:
         """The result under a key, if there is one that has not expired."""
 
     def put(self, key: str, claim: Claim, outcome: Outcome, ttl: timedelta) -> bool:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.core.limits.slots import Limit
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 
 
 class Limits(Protocol):
@@ -22,26 +22,24 @@ class Limits(Protocol):
             How long it is until its turn, if that is known: of a rate, and within `horizon`.
         """
 
-    def hand_over(
-        self, limit: Limit, token: LeaseToken, promised_for: timedelta
-    ) -> StepPlace | None:
+    def hand_over(self, limit: Limit, token: LeaseToken, promised_for: timedelta) -> StepRef | None:
         """Free the slot that an attempt holds, or promise it to the next that waits.
 
         Returns:
             The step that it was promised to, to be sent.
         """
 
-    def promise(self, limit: Limit, promised_for: timedelta) -> StepPlace | None:
+    def promise(self, limit: Limit, promised_for: timedelta) -> StepRef | None:
         """Promise a free slot to the next that waits; returns that step, to be sent."""
 
     def has_free(self, limit: Limit) -> bool:
-        """Tell whether a slot is free."""
+        """Return whether a slot is free."""
 
     def make(self, limit: Limit) -> None:
         """Make the slots of a limit that are not there."""
 
     def is_waited_for(self, limit: Limit) -> bool:
-        """Tell whether any step waits for a slot of this limit."""
+        """Return whether any step waits for a slot of this limit."""
 
     # --- the sweeper's ---------------------------------------------------------------------------
 
@@ -51,7 +49,7 @@ class Limits(Protocol):
     def waited_for(self) -> Sequence[Limit]:
         """The limits that steps wait for without knowing their turn."""
 
-    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepPlace]:
+    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
         """Give turns of a rate to those that wait longest; returns them, to be sent."""
 
     def forget_ended(self, most: int) -> int:

@@ -28,10 +28,10 @@ class LlmRequests(Protocol):
 
         Returns:
             Runs in which a step had ended before its call: their totals may have been written.
-            Give them to `settle` in a transaction of its own.
+            Give them to `recompute_totals` in a transaction of its own.
         """
 
-    def settle(self, runs: Sequence[RunId]) -> None:
+    def recompute_totals(self, runs: Sequence[RunId]) -> None:
         """Sum the totals of runs that have ended anew."""
 
     def of_run(self, run_id: RunId) -> list[RequestView]:

@@ -60,7 +60,7 @@ class Dispatcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """Events that went out together."""
 
     id: str  #: Its place in the stream of its run.
@@ -69,10 +69,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class StreamPage:
     """What was read of a run's stream."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[StreamEntry, ...]
     whole: bool = True  #: Whether the entry after which it was read is still there.
 
 
@@ -97,7 +97,7 @@ class Events(Protocol):
     def flush(self) -> None:
         """Send what has not gone out yet; before a process ends. Never raises."""
 
-    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> Page:
+    def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> StreamPage:
         """Read the stream of a run.
 
         Args:

@@ -8,7 +8,7 @@ from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import StepState
 from flowq.engine.model.programs import CalledRow, ProgramState, Suspension
-from flowq.engine.model.rows import Claim, Outcome, StepPlace
+from flowq.engine.model.rows import Claim, Outcome, StepRef
 
 
 class ProgramRows(Protocol):
@@ -67,7 +67,7 @@ class ProgramRows(Protocol):
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
         """Cancel what an ended program has left behind, if no worker holds it."""
 
-    def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepPlace | None:
+    def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepRef | None:
         """Let the program of a stopping run go on for a while, so that it may see the cancel.
 
         One that has never begun is cancelled.

@@ -74,15 +74,15 @@ class Records(Protocol):
     Its methods raise `DatabaseUnavailable`, `DatabaseNotMigrated` or `DatabaseTooNew`.
     """
 
-    def write(self, work: Callable[[Transaction], T]) -> T:
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction and commit; again from its start after a deadlock."""
 
-    def single(self, work: Callable[[Transaction], T], *, once: bool = False) -> T:
+    def autocommit(self, work: Callable[[Transaction], T], *, idempotent: bool = True) -> T:
         """Run one statement, or reads, without the round trips of a transaction.
 
         Args:
             work: What to run. After the loss of a connection it is run again.
-            once: Not after that: it may have happened, and would not know itself again.
+            idempotent: False: not after that, since it may have happened already.
         """
 
     def atomic(self, work: Callable[[Transaction], T]) -> T:
@@ -93,7 +93,7 @@ class Records(Protocol):
                 happened when the connection is lost, so it is not run again then.
         """
 
-    def joined(self, session: object) -> "Joined":
+    def enlist(self, session: object) -> "EnlistedTransaction":
         """Take part in a transaction of the caller's.
 
         Raises:
@@ -101,11 +101,11 @@ class Records(Protocol):
         """
 
 
-class Joined(Protocol):
+class EnlistedTransaction(Protocol):
     """A transaction of the caller's."""
 
     def work(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` within it; raises as `Records.write`."""
+        """Run `work` within it; raises as `Records.transaction`."""
 
-    def when_ended(self, then: Callable[[], None]) -> None:
+    def after_transaction(self, then: Callable[[], None]) -> None:
         """Call `then` once, when it was committed or rolled back as a whole."""

@@ -10,10 +10,10 @@ from flowq.engine.model.rows import (
     Claim,
     NewStep,
     Outcome,
-    StepMark,
-    StepPlace,
+    ReleasePlan,
+    StepProgress,
+    StepRef,
     StoredStep,
-    Together,
 )
 from flowq.engine.ports.programs import ProgramRows
 
@@ -54,7 +54,7 @@ class StepRows(ProgramRows, Protocol):
         claim: Claim,
         outcome: Outcome,
         dependents: Sequence[str],
-        together: Together | None = None,
+        release_plan: ReleasePlan | None = None,
     ) -> dict[str, tuple[int, StepState]] | None:
         """Complete a step and count its dependents down by one; to be run by `Records.atomic`.
 
@@ -65,8 +65,8 @@ class StepRows(ProgramRows, Protocol):
             claim: The attempt.
             outcome: What it leaves.
             dependents: Keys of all that wait for it.
-            together: When those that reach zero can be queued by this statement, and as what. That
-                a sibling completed at the same moment may be missed: then they stay pending.
+            release_plan: When those that reach zero can be queued by this statement, and as what.
+                That a sibling completed at the same moment may be missed: then they stay pending.
 
         Returns:
             From each dependent to its open dependencies and its state; None when the lease is lost
@@ -91,7 +91,7 @@ class StepRows(ProgramRows, Protocol):
     def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
         """`waiting` → `completed` or `failed`; False when it is not waiting."""
 
-    def settle(
+    def end_nodes(
         self,
         run_id: RunId,
         keys: Sequence[str],
@@ -125,7 +125,7 @@ class StepRows(ProgramRows, Protocol):
             The keys that this call has queued.
         """
 
-    def node(self, step_id: StepRunId) -> StepPlace | None:
+    def node(self, step_id: StepRunId) -> StepRef | None:
         """Where a step run stands."""
 
     def expand(
@@ -167,7 +167,7 @@ class StepRows(ProgramRows, Protocol):
         """Cancel every step of a run, or every item of one map, that no worker holds."""
 
     def has_open(self, run_id: RunId, key: str | None = None) -> bool:
-        """Tell whether any step of the run, or any item of one map, has not ended."""
+        """Return whether any step of the run, or any item of one map, has not ended."""
 
     def counts(self, run_id: RunId, key: str) -> dict[StepState, int]:
         """How many items of a map are in each state."""
@@ -187,7 +187,7 @@ class StepRows(ProgramRows, Protocol):
     def items(self, run_id: RunId, key: str) -> list[StoredStep]:
         """All items of a map, in order."""
 
-    def marks(self, run_id: RunId) -> list[StepMark]:
+    def step_progress(self, run_id: RunId) -> list[StepProgress]:
         """How far each step run of a run has come, in step order, items after their map."""
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -208,9 +208,9 @@ class StepRows(ProgramRows, Protocol):
     def cancel(self, claim: Claim, outcome: Outcome) -> bool:
         """`running` → `cancelled`, if the lease still holds and the run is stopping."""
 
-    def give_back(
-        self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.GIVEN_BACK
-    ) -> list[StepPlace]:
+    def release_leases(
+        self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.RELEASED
+    ) -> list[StepRef]:
         """`running` → `queued` without counting the attempts, due to be sent again at once.
 
         The attempts are kept with the reason, which takes a second statement.
@@ -222,10 +222,10 @@ class StepRows(ProgramRows, Protocol):
     def park(self, run_ids: Sequence[RunId]) -> int:
         """Put the queued steps of paused runs out of the sweeper's sight; returns how many."""
 
-    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepPlace]:
+    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepRef]:
         """Put the queued steps of runs into its sight again; returns them, to be sent."""
 
-    def put_back(
+    def requeue(
         self, claim: Claim, delay: timedelta | None, why: AttemptEnd | None = None
     ) -> RunState | None:
         """`running` → `queued` without counting the attempt, if the lease still holds.

@@ -10,7 +10,7 @@ from flowq.engine.model.rows import (
 )
 
 
-class Cache(Protocol):
+class ResultCache(Protocol):
     """Keeps small values for a limited time; may forget any of them at any moment."""
 
     def put(self, key: str, data: bytes) -> None:

@@ -10,30 +10,30 @@ from typing import Protocol
 
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import StopKind
-from flowq.engine.model.rows import Orphan, StepPlace
-from flowq.engine.model.sweeps import DeletedTree, Lapsed, RunSlice, Unclaimed
+from flowq.engine.model.rows import Orphan, StepRef
+from flowq.engine.model.sweeps import DeletedTree, ExpiredLease, RunIdRange, UnclaimedStep
 
 
 class Sweeps(Protocol):
     """What the sweeper asks and changes; rows that another sweeper holds are passed over."""
 
-    def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
+    def due(self, *, resend_after: timedelta, limit: int) -> list[StepRef]:
         """Queue retries whose time has come; returns them, to be sent."""
 
     def timed(self, *, limit: int) -> list[BatchId]:
         """End timers, and waits for signals, whose time has come; returns their batches."""
 
-    def unseen(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[BatchId]:
+    def unseen(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[BatchId]:
         """Batches of calls that have ended, while their program waits and has not seen it."""
 
-    def unknown_waits(self, *, within: RunSlice, limit: int) -> list[RunId]:
+    def unknown_waits(self, *, within: RunIdRange, limit: int) -> list[RunId]:
         """Return programs that wait for what is of no kind that can be waited for."""
 
-    def unclaimed(self, *, limit: int) -> list[Unclaimed]:
+    def unclaimed(self, *, limit: int) -> list[UnclaimedStep]:
         """Queued rows that nobody took in time, the most overdue first."""
 
-    def put_off(
-        self, found: Sequence[Unclaimed], resend_after: timedelta, longest: timedelta
+    def snooze(
+        self, found: Sequence[UnclaimedStep], resend_after: timedelta, longest: timedelta
     ) -> set[StepRunId]:
         """Leave unclaimed rows alone for twice as long as the last time.
 
@@ -47,7 +47,9 @@ class Sweeps(Protocol):
             by another sweeper, or are parked since their run is paused.
         """
 
-    def lapsed(self, *, max_recoveries: int, resend_after: timedelta, limit: int) -> list[Lapsed]:
+    def expired_leases(
+        self, *, max_recoveries: int, resend_after: timedelta, limit: int
+    ) -> list[ExpiredLease]:
         """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
 
     def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
@@ -59,29 +61,29 @@ class Sweeps(Protocol):
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:
         """Runs that nobody has stopped although their deadline has passed, with their deadlines."""
 
-    def turn(self, duty: str, every: timedelta) -> str | None:
+    def try_acquire(self, duty: str, every: timedelta) -> str | None:
         """Take the turn of a duty that one sweeper at a time does.
 
         Returns:
             Where the last turn has ended; None when it is not due, or another has taken it.
         """
 
-    def leave(self, duty: str, position: str, *, again: bool = False) -> None:
+    def save_cursor(self, duty: str, position: str, *, again: bool = False) -> None:
         """Say where the next turn of a duty begins, and perhaps that it is due at once."""
 
     def position(self, duty: str) -> str:
         """Where the next turn of a duty begins."""
 
-    def slice(self, after: RunId, *, limit: int) -> RunSlice:
+    def slice(self, after: RunId, *, limit: int) -> RunIdRange:
         """The next open runs."""
 
-    def stalled(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[RunId]:
+    def stalled(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[RunId]:
         """Open runs that have ready or no open steps, so nothing but an advance moves them."""
 
-    def orphans(self, *, within: RunSlice, limit: int) -> list[Orphan]:
+    def orphans(self, *, within: RunIdRange, limit: int) -> list[Orphan]:
         """Child runs whose waiting step has ended, and that nobody has cancelled."""
 
-    def stale(self, *, within: RunSlice, age: timedelta, limit: int) -> list[RunId]:
+    def stale(self, *, within: RunIdRange, age: timedelta, limit: int) -> list[RunId]:
         """Open runs whose progress was not written for `age`, the oldest first."""
 
     def expired(self, age: timedelta, *, after: RunId, limit: int) -> list[RunId]:

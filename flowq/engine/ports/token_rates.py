@@ -7,7 +7,7 @@ from typing import Protocol
 from flowq.core.ids import StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.limits.token_rates import Reservation
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 
 
 class TokenRates(Protocol):
@@ -19,7 +19,7 @@ class TokenRates(Protocol):
         Limits are asked in the order of their keys, since each is locked.
         """
 
-    def give_back(self, reservations: Sequence[Reservation]) -> None:
+    def release(self, reservations: Sequence[Reservation]) -> None:
         """Give back what attempts have reserved that have ended; what they used is charged."""
 
     def charge(self, used: Mapping[Limit, int]) -> None:
@@ -32,7 +32,7 @@ class TokenRates(Protocol):
             How long, if none of the others comes back by itself, and that is within `horizon`.
         """
 
-    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepPlace]:
+    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
         """Give turns to those that wait longest, as many as there is room; to be sent.
 
         If there is none, but will be within `horizon`, one of them at least is to come.

@@ -17,11 +17,11 @@ from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState
 
 #: How many runs of a flow are looked at, the latest;
-MOST_RUNS: Final = 1_000
+MAX_RUNS: Final = 1_000
 #: the steps of how many of them;
-MOST_RUNS_OF_STEPS: Final = 100
+MAX_RUNS_OF_STEPS: Final = 100
 #: and how many of their step runs, at most.
-MOST_STEPS: Final = 50_000
+MAX_STEPS: Final = 50_000
 
 _Value = TypeVar("_Value", int, Decimal)
 
@@ -59,7 +59,7 @@ class FlowHistory:
     Attributes:
         newest: The newest run of all, in the window or not.
         spec: What that run was.
-        runs: Those in the window, the newest first; `MOST_RUNS` at most.
+        runs: Those in the window, the newest first; `MAX_RUNS` at most.
         steps: Of the step runs of the newest `runs_of_steps` of them.
     """
 
@@ -74,7 +74,7 @@ class FlowHistory:
     @property
     def is_cut(self) -> bool:
         """Whether there may be more runs in the window than were looked at."""
-        return len(self.runs) >= MOST_RUNS
+        return len(self.runs) >= MAX_RUNS
 
 
 @dataclass(frozen=True, slots=True)

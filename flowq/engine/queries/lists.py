@@ -75,7 +75,7 @@ class RunsPage:
 
 
 @dataclass(frozen=True, slots=True)
-class StripRun:
+class FlowHistoryRun:
     """A run in the strip of its flow."""
 
     id: RunId
@@ -85,15 +85,15 @@ class StripRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class FlowHistoryBar:
     """The latest runs of a flow, the newest last."""
 
     flow_name: str
-    runs: tuple[StripRun, ...]
+    runs: tuple[FlowHistoryRun, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class BudgetUsage:
     """What was spent of a budget that counts for a month."""
 
     kind: str  #: Whose it is: `flow` or `user`.
@@ -113,7 +113,7 @@ class BudgetedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class CacheSavings:
     """What results from the cache had cost when they were made."""
 
     hits: int

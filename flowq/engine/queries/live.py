@@ -9,7 +9,7 @@ from flowq.core.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class RunLine:
+class RunSummary:
     """How a run stands, in one line."""
 
     id: RunId

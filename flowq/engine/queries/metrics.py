@@ -15,7 +15,7 @@ BUCKETS: Final = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MetricsSnapshot:
     """How the whole stands at one moment.
 
     Attributes:

@@ -11,21 +11,21 @@ from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
-from flowq.engine.model.rows import StepMark, StepView
-from flowq.engine.model.waits import OpenSteps, QueuedSteps, StandingSteps
+from flowq.engine.model.rows import StepProgress, StepView
+from flowq.engine.model.waits import OpenSteps, QueuedSteps, WaitingSteps
 from flowq.engine.queries.flow_page import FlowHistory
 from flowq.engine.queries.graph import RunPicture
 from flowq.engine.queries.lists import (
     BudgetedRun,
+    BudgetUsage,
+    CacheSavings,
     Cursor,
+    FlowHistoryBar,
     RunFilter,
     RunsPage,
-    Saved,
-    Spent,
-    Strip,
 )
-from flowq.engine.queries.live import RunLine
-from flowq.engine.queries.metrics import CallSums, EndedRun, Standing, StepSums
+from flowq.engine.queries.live import RunSummary
+from flowq.engine.queries.metrics import CallSums, EndedRun, MetricsSnapshot, StepSums
 from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage, StepCost
 
 
@@ -47,9 +47,9 @@ class Lists(Protocol):
     def flow_names(self, *, limit: int = 200) -> list[str]:
         """The names of flows that have run, in their order."""
 
-    def strips(
+    def history_bars(
         self, *, flow_name: str | None = None, flows: int = 50, runs: int = 20
-    ) -> list[Strip]:
+    ) -> list[FlowHistoryBar]:
         """The latest runs of each flow; the flow with the latest run first.
 
         Args:
@@ -61,7 +61,7 @@ class Lists(Protocol):
     def history(self, flow_name: str, *, since: datetime) -> FlowHistory | None:
         """The latest runs of a flow since a moment; None when it has no run at all."""
 
-    def monthly_budgets(self, *, limit: int = 100) -> list[Spent]:
+    def monthly_budgets(self, *, limit: int = 100) -> list[BudgetUsage]:
         """What flows and users have spent in this month, of those that have a budget."""
 
     def latest_specs(self, flow_names: Sequence[str]) -> dict[str, FlowSpec]:
@@ -72,7 +72,7 @@ class Lists(Protocol):
 
     def saved(
         self, *, since: datetime, flow_name: str | None = None, user_id: str | None = None
-    ) -> Saved:
+    ) -> CacheSavings:
         """What was taken from the cache since a moment."""
 
 
@@ -149,17 +149,17 @@ class RunPages(Protocol):
             by_name: Sum those of one name, not those of one key: for what a program has called.
         """
 
-    def newest_marks(self, run_id: RunId, *, limit: int) -> list[StepMark]:
+    def newest_progress(self, run_id: RunId, *, limit: int) -> list[StepProgress]:
         """The step runs to which something happened last, in step order."""
 
     def result_bytes(self, run_id: RunId, keys: Sequence[str]) -> int:
         """How large the recorded results of steps are together; of a map those of its items."""
 
 
-class Standings(Protocol):
+class LiveRuns(Protocol):
     """How runs stand now, asked again and again."""
 
-    def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunLine]:
+    def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunSummary]:
         """The newest runs, the newest of those that have not ended, and some more.
 
         Args:
@@ -175,7 +175,7 @@ class Standings(Protocol):
 class Metrics(Protocol):
     """Sums for those who watch all flows together."""
 
-    def standing(self) -> Standing:
+    def snapshot(self) -> MetricsSnapshot:
         """How the whole stands now; costs as much as there is to do, not what was done."""
 
     def ended_runs(self, since: datetime) -> list[EndedRun]:
@@ -194,7 +194,7 @@ class Waits(Protocol):
     def open_steps(self, run_id: RunId) -> OpenSteps | None:
         """The open steps of a run; None when there is no such run."""
 
-    def standing_steps(self, run_ids: Sequence[RunId]) -> list[StandingSteps]:
+    def waiting_steps(self, run_ids: Sequence[RunId]) -> list[WaitingSteps]:
         """What those of these runs wait for of which no worker runs a step, by state and kind."""
 
     def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
@@ -204,5 +204,5 @@ class Waits(Protocol):
         """What is queued in runs that go on, by the name of the step; those with most first."""
 
 
-class Overview(Lists, Pictures, RunPages, Standings, Metrics, Waits, Protocol):
+class Overview(Lists, Pictures, RunPages, LiveRuns, Metrics, Waits, Protocol):
     """Reads for pages; changes nothing."""

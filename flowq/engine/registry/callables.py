@@ -46,12 +46,12 @@ def code_of(function: Any) -> Any:
 
 
 def is_async(function: Any) -> bool:
-    """Tell whether a call gives a coroutine, as far as that shows."""
+    """Return whether a call gives a coroutine, as far as that shows."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(code_of(function))
 
 
 def is_generator(function: Any) -> bool:
-    """Tell whether a call gives a generator."""
+    """Return whether a call gives a generator."""
     code = code_of(function)
     return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
 

@@ -22,7 +22,7 @@ from types import CellType, CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
 #: Values that are compared; what holds more counts as another.
-_MOST: Final = 10_000
+_MAX_COMPARED: Final = 10_000
 #: Attributes that flowq adds to a class once it is registered.
 _MADE_LATER: Final = frozenset({"flow"})
 #: Of what values of some types are made.
@@ -63,7 +63,7 @@ class Origin:
         return f"{self.name} ({self.place})"
 
     def is_again(self, known: "Origin") -> bool:
-        """Tell whether this is an earlier definition once more."""
+        """Return whether this is an earlier definition once more."""
         if self.load is not None and known.load is not None and self.load[0] is not known.load[0]:
             same = self.name == known.name
             if same and self.file == known.file and _executed_again(self.load[0], known.load[0]):
@@ -104,7 +104,7 @@ def shown_place(file: str, line: int) -> str:
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Tell whether a frame is flowq's own."""
+    """Return whether a frame is flowq's own."""
     module: str = frame.f_globals.get("__name__", "")
     return module.partition(".")[0] == "flowq"
 
@@ -143,7 +143,7 @@ def _executed_again(one: CodeType, other: CodeType) -> bool:
 
 
 def _is_session(names: dict[str, Any]) -> bool:
-    """Tell whether names are those of a notebook or of Python's prompt."""
+    """Return whether names are those of a notebook or of Python's prompt."""
     return names.get("__name__") == "__main__" and "__file__" not in names
 
 
@@ -166,10 +166,10 @@ def _methods(subject: Any) -> list[FunctionType]:
 
 
 def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
-    """Tell whether nothing can tell two values apart, as far as that is seen from outside."""
+    """Return whether nothing can tell two values apart, as far as that is seen from outside."""
     if one is other or (id(one), id(other)) in seen:
         return True
-    if type(one) is not type(other) or len(seen) >= _MOST:
+    if type(one) is not type(other) or len(seen) >= _MAX_COMPARED:
         return False
     seen.add((id(one), id(other)))
     parts = _parts(one, other)

@@ -41,7 +41,7 @@ def _validator(annotation: Any, where: str) -> TypeAdapter[Any]:
 
 
 @dataclass(frozen=True)
-class StepType:
+class RegisteredStep:
     """A Python callable that can be a step.
 
     Attributes:
@@ -124,7 +124,7 @@ def _nothing_to_verify(_checked: Mapping[str, Any], _stored: Mapping[str, Any]) 
 
 
 @dataclass(frozen=True)
-class FlowType:
+class RegisteredFlow:
     """A flow that can be traced into a spec.
 
     Attributes:
@@ -161,10 +161,10 @@ class FlowType:
 class Registry:
     """The step types and flows that have been defined in this process."""
 
-    steps: dict[str, StepType] = field(default_factory=dict)
-    flows: dict[str, FlowType] = field(default_factory=dict)
+    steps: dict[str, RegisteredStep] = field(default_factory=dict)
+    flows: dict[str, RegisteredFlow] = field(default_factory=dict)
     _origins: dict[str, tuple[str, Origin]] = field(default_factory=dict)
-    _unchecked: dict[str, StepType] = field(default_factory=dict)
+    _unchecked: dict[str, RegisteredStep] = field(default_factory=dict)
     _listeners: list[Callable[[str], None]] = field(default_factory=list)
 
     def on_name(self, listener: Callable[[str], None]) -> None:
@@ -173,7 +173,7 @@ class Registry:
         for name in [*self.steps, *self.flows]:
             listener(name)
 
-    def step(self, name: str) -> StepType:
+    def step(self, name: str) -> RegisteredStep:
         """Return a step type.
 
         Raises:
@@ -187,7 +187,7 @@ class Registry:
                 hint="start workers with the module that defines it",
             ) from None
 
-    def add_step(self, step: StepType) -> None:
+    def add_step(self, step: RegisteredStep) -> None:
         """Register a step type. The same definition once more, as in a reload, replaces it.
 
         Raises:
@@ -196,7 +196,7 @@ class Registry:
         self._claim(step.name, "step", origin_of(step.owner or step.function, step.cache_key))
         self.steps[step.name] = self._unchecked[step.name] = step
 
-    def add_flow(self, flow: FlowType) -> None:
+    def add_flow(self, flow: RegisteredFlow) -> None:
         """Register a flow; as `add_step`."""
         self._claim(flow.name, "flow", origin_of(flow.subject or flow.trace))
         self.flows[flow.name] = flow

@@ -3,32 +3,32 @@
 from flowq.engine.replay.control import ContinueAsNew
 from flowq.engine.replay.execution import Execution, current
 from flowq.engine.replay.values import (
-    Call,
+    CallEnded,
     Cancelled,
     Continued,
     End,
-    Ended,
     Observation,
-    Progress,
+    ProgramCall,
     Raised,
-    Recorded,
+    RecordedCall,
+    ReplayOutcome,
     Returned,
 )
 from flowq.engine.replay.waiting import Awaited
 
 __all__ = [
     "Awaited",
-    "Call",
+    "CallEnded",
     "Cancelled",
     "ContinueAsNew",
     "Continued",
     "End",
-    "Ended",
     "Execution",
     "Observation",
-    "Progress",
+    "ProgramCall",
     "Raised",
-    "Recorded",
+    "RecordedCall",
+    "ReplayOutcome",
     "Returned",
     "current",
 ]

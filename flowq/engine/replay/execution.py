@@ -26,21 +26,21 @@ from flowq.core.errors import StepError
 from flowq.core.ids import RunId
 from flowq.core.references import Reference
 from flowq.core.spec import StepKind, StepSpec
+from flowq.engine.replay.call_results import CallResults, resolve_future
 from flowq.engine.replay.control import ContinueAsNew, PutAway
-from flowq.engine.replay.ends import Results, settle
 from flowq.engine.replay.loop import ProgramLoop
 from flowq.engine.replay.record import Record
 from flowq.engine.replay.scopes import key_of
 from flowq.engine.replay.values import (
-    Call,
+    CallEnded,
     Cancelled,
     Continued,
     End,
-    Ended,
     Observation,
-    Progress,
+    ProgramCall,
     Raised,
-    Recorded,
+    RecordedCall,
+    ReplayOutcome,
     Returned,
 )
 from flowq.engine.replay.waiting import Awaited, CallFuture, ProgramTask
@@ -72,7 +72,7 @@ class Execution:
         *,
         run_id: RunId,
         started_at: datetime,
-        recorded: Sequence[Recorded] = (),
+        recorded: Sequence[RecordedCall] = (),
         flow: str = "",
     ) -> None:
         self.flow = flow or getattr(function, "__qualname__", "program")
@@ -84,10 +84,10 @@ class Execution:
         self._made: set[str] = set()  # keys of all calls
         self._open: dict[str, CallFuture] = {}  # those that have neither ended nor been given up
         self._unheard: dict[str, Awaited[Any]] = {}  # those of steps that nobody may have awaited
-        self._new: dict[str, Call] = {}  # calls that no `run` has told yet
+        self._new: dict[str, ProgramCall] = {}  # calls that no `run` has told yet
         self._timers: dict[asyncio.TimerHandle, CallFuture] = {}
         self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that were told in a group
-        self._results = Results()
+        self._results = CallResults()
         self._given_up: list[str] = []
         self._cancelled = False
         # asyncio's base class has many more methods, which are refused and so not written down.
@@ -111,7 +111,7 @@ class Execution:
         """How many calls it has made."""
         return len(self._made)
 
-    def replay(self, history: Sequence[Observation], recorded: Sequence[Recorded] = ()) -> None:
+    def replay(self, history: Sequence[Observation], recorded: Sequence[RecordedCall] = ()) -> None:
         """Go through what was observed before; afterwards all that is called must be recorded.
 
         Args:
@@ -148,7 +148,7 @@ class Execution:
         """Cancel the program now: `asyncio.CancelledError` at the place where it waits."""
         self.feed([Cancelled(reason, self.now)])
 
-    def run(self) -> Progress:
+    def run(self) -> ReplayOutcome:
         """Return what has happened since the last time.
 
         Raises:
@@ -161,7 +161,7 @@ class Execution:
         self._new.clear()
         given_up, self._given_up = tuple(self._given_up), []
         groups = self._groups(calls)
-        return Progress(calls, groups, self._alone(), given_up, tuple(self._open), self._end)
+        return ReplayOutcome(calls, groups, self._alone(), given_up, tuple(self._open), self._end)
 
     def close(self) -> None:
         """Throw the program away; what it would wait for while it is thrown away is refused."""
@@ -211,7 +211,7 @@ class Execution:
         return sha256(self.run_id.bytes + self._loop.scope().next_draw().encode()).digest()
 
     def _make(self, spec: StepSpec, delay: timedelta | None) -> CallFuture:
-        call = Call(spec.key, spec, delay, after_cancel=self._cancelled)
+        call = ProgramCall(spec.key, spec, delay, after_cancel=self._cancelled)
         future = CallFuture(call, len(self._made), self._loop, self._abandoned)
         self._made.add(call.key)
         self._open[call.key] = future
@@ -220,7 +220,7 @@ class Execution:
         self._loop.stopped = self._record.broken is not None
         return future
 
-    def _know(self, recorded: Recorded) -> None:
+    def _know(self, recorded: RecordedCall) -> None:
         key = recorded.key
         self._record.add(recorded, made=key in self._made, new=self._new.pop(key, None))
 
@@ -315,14 +315,14 @@ class Execution:
         assert self._root is not None
         self._root.cancel(reason)
 
-    def _deliver(self, ended: Ended) -> None:
+    def _deliver(self, ended: CallEnded) -> None:
         if ended.key not in self._made:
             self._record.check_observed(ended.key)
             self._raise_if_broken()
         future = self._open.get(ended.key)
         if future is None:
             return  # given up, or told before
-        settle(future, ended, self._results)
+        resolve_future(future, ended, self._results)
         del self._open[ended.key]
         self._grouped.pop(ended.key, None)
         if ended.key in self._unheard and self._unheard[ended.key].is_awaited:
@@ -330,7 +330,7 @@ class Execution:
 
     # --- groups --------------------------------------------------------------------------------
 
-    def _groups(self, calls: Sequence[Call]) -> tuple[tuple[str, ...], ...]:
+    def _groups(self, calls: Sequence[ProgramCall]) -> tuple[tuple[str, ...], ...]:
         joined: dict[Callable[..., Any], list[str]] = {}
         for call in calls:
             future = self._open.get(call.key)

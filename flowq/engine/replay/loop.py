@@ -30,9 +30,9 @@ _Args = TypeVarTuple("_Args")
 logger = logging.getLogger(__name__)
 
 #: Callbacks without any wait between them after which a program counts as one that spins.
-_MOST_CALLBACKS: Final = 1_000_000
+_MAX_CALLBACKS: Final = 1_000_000
 #: How often a program that is thrown away may wait for something in spite of it.
-_MOST_CLOSES: Final = 100
+_MAX_CLOSES: Final = 100
 
 
 class ProgramLoop(AbstractEventLoop):
@@ -71,7 +71,7 @@ class ProgramLoop(AbstractEventLoop):
         Raises:
             StepError: it does not come to an end.
         """
-        left = _MOST_CALLBACKS
+        left = _MAX_CALLBACKS
         with self._running():
             while self._ready and not self.stopped:
                 handle = self._ready.popleft()
@@ -258,11 +258,11 @@ class ProgramLoop(AbstractEventLoop):
         return False
 
     def is_running(self) -> bool:
-        """Tell whether the program may go on."""
+        """Return whether the program may go on."""
         return not self.closed
 
     def is_closed(self) -> bool:
-        """Tell whether the program was thrown away."""
+        """Return whether the program was thrown away."""
         return self.closed
 
 
@@ -271,7 +271,7 @@ def _close(task: ProgramTask, context: Context) -> None:
     if isinstance(coroutine, Awaited):
         context.run(coroutine.close)
         return
-    for _ in range(_MOST_CLOSES if coroutine is not None else 0):
+    for _ in range(_MAX_CLOSES if coroutine is not None else 0):
         try:
             context.run(coroutine.throw, PutAway())
         except PutAway:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from flowq.core.errors import NondeterminismError
 from flowq.core.spec import StepSpec
 from flowq.engine.replay.scopes import path_of
-from flowq.engine.replay.values import Call, Recorded
+from flowq.engine.replay.values import ProgramCall, RecordedCall
 
 #: How much of the inputs an error shows.
 _SHOWN = 200
@@ -25,14 +25,14 @@ class Record:
 
     def __init__(self, flow: str) -> None:
         self._flow = flow
-        self._known: dict[str, Recorded] = {}  # by their places
+        self._known: dict[str, RecordedCall] = {}  # by their places
         self._unmet: set[str] = set()  # places of those that the code has not called yet
         self.broken: NondeterminismError | None = None  #: The first difference.
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def add(self, recorded: Recorded, *, made: bool, new: Call | None) -> None:
+    def add(self, recorded: RecordedCall, *, made: bool, new: ProgramCall | None) -> None:
         """Add a call that has a row.
 
         Args:
@@ -50,7 +50,7 @@ class Record:
             self._compare(recorded, new.spec)
 
     def has(self, spec: StepSpec) -> bool:
-        """Tell whether a call that the code makes is recorded; it must be the same then."""
+        """Return whether a call that the code makes is recorded; it must be the same then."""
         path = path_of(spec.key)
         known = self._known.get(path)
         if known is None:
@@ -71,7 +71,7 @@ class Record:
         """Differ: a call has ended that the code has not made by then."""
         self._differ(f"{key} is recorded, and the code no longer calls it by then")
 
-    def check_nothing_new(self, calls: Sequence[Call]) -> None:
+    def check_nothing_new(self, calls: Sequence[ProgramCall]) -> None:
         """Differ, if there are calls, where the record goes on without them."""
         for call in calls:
             self._differ(
@@ -79,7 +79,7 @@ class Record:
                 "has passed without it"
             )
 
-    def _compare(self, known: Recorded, spec: StepSpec) -> None:
+    def _compare(self, known: RecordedCall, spec: StepSpec) -> None:
         old = known.spec
         if (known.key, old.kind, old.name) != (spec.key, spec.kind, spec.name):
             self._differ(

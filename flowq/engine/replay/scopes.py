@@ -13,14 +13,16 @@ from hashlib import sha256
 from itertools import count
 
 #: A longer name is replaced by a digest: keys have to fit their column.
-_LONGEST = 80
+_MAX_NAME_LENGTH = 80
 
 
 class Scope:
     """The counters of one task."""
 
     def __init__(self, name: str) -> None:
-        self.name = name if len(name) <= _LONGEST else f"h{sha256(name.encode()).hexdigest()[:20]}"
+        self.name = (
+            name if len(name) <= _MAX_NAME_LENGTH else f"h{sha256(name.encode()).hexdigest()[:20]}"
+        )
         self._calls = count(1)
         self._tasks = count(1)
         self._draws = count(1)
@@ -43,7 +45,7 @@ class Scope:
 
 def key_of(label: str, path: str) -> str:
     """Return the key of a call."""
-    return f"{label[:_LONGEST]}#{path}"
+    return f"{label[:_MAX_NAME_LENGTH]}#{path}"
 
 
 def path_of(key: str) -> str:

@@ -10,7 +10,7 @@ from flowq.core.states import StepState
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ProgramCall:
     """Something that a program has called and that is to be recorded."""
 
     key: str  #: `{label}#{path}`; the path is the scope and the ordinal: `3`, `t1.2`, `t1.t4.1`.
@@ -20,7 +20,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedCall:
     """A call as its row has it."""
 
     key: str
@@ -28,7 +28,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CallEnded:
     """How a call has ended, as its row says."""
 
     key: str
@@ -50,7 +50,7 @@ class Cancelled:
 
 
 #: What a program observes, in the order in which it was first observed.
-Observation = Ended | Cancelled
+Observation = CallEnded | Cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ End = Returned | Raised | Continued
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ReplayOutcome:
     """What has happened in a program since it was last asked.
 
     Attributes:
@@ -91,7 +91,7 @@ class Progress:
         end: How the program has ended; None while it waits.
     """
 
-    calls: tuple[Call, ...] = ()
+    calls: tuple[ProgramCall, ...] = ()
     groups: tuple[tuple[str, ...], ...] = ()
     alone: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from flowq.engine.replay.scopes import Scope
-from flowq.engine.replay.values import Call
+from flowq.engine.replay.values import ProgramCall
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class CallFuture(_Watched):
 
     def __init__(
         self,
-        call: Call,
+        call: ProgramCall,
         number: int,
         loop: asyncio.AbstractEventLoop,
         abandoned: Callable[["CallFuture"], None],

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from flowq.core.errors import ResultCorrupt, ResultMissing
 from flowq.core.ids import LeaseToken, RunId, StepRunId
-from flowq.core.results import NO_RESULT, Place, ResultRef, object_key, row_key
-from flowq.engine.ports import Cache, ObjectStore
+from flowq.core.results import NO_RESULT, ResultRef, StorageKind, object_key, row_key
+from flowq.engine.ports import ObjectStore, ResultCache
 from flowq.engine.results.codecs import files
 from flowq.engine.results.codecs.encoding import FILE, NONE, Encoded, decode, encode
 
@@ -47,7 +47,7 @@ class Stored:
     copy: bytes | None = None
 
 
-class Results:
+class ResultStore:
     """Stores and loads results.
 
     Args:
@@ -60,7 +60,7 @@ class Results:
 
     def __init__(
         self,
-        cache: Cache | None,
+        cache: ResultCache | None,
         objects: Callable[[], ObjectStore],
         threshold_bytes: int,
         inline_bytes: int = 0,
@@ -111,7 +111,9 @@ class Results:
         if encoded.size > self._threshold:
             return self._store_object(encoded, object_key(run_id, step_id, token))
         data = encoded.data.read_bytes() if isinstance(encoded.data, Path) else encoded.data
-        ref = _ref(encoded, Place.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data))
+        ref = _ref(
+            encoded, StorageKind.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data)
+        )
         if len(data) <= self._inline and encoded.codec in _TEXTS:
             ref = ref.model_copy(update={"data": data.decode()})
         elif self._cache is not None:
@@ -122,7 +124,7 @@ class Results:
         self, ref: ResultRef, copy: bytes | None, *, step_id: StepRunId, token: LeaseToken
     ) -> Stored:
         """Make a small result that another step has made, or None, that of an attempt too."""
-        if ref.place is not Place.ROW or copy is None:
+        if ref.place is not StorageKind.ROW or copy is None:
             return Stored(ref)
         own = ref.model_copy(update={"key": row_key(step_id, token)})
         if ref.data is None and self._cache is not None and _fits(ref, copy):
@@ -130,7 +132,7 @@ class Results:
         return Stored(own, copy)
 
     def is_whole(self, ref: ResultRef, copy: bytes) -> bool:
-        """Tell whether a copy of a small result is what was recorded, as far as that is known."""
+        """Return whether a copy of a small result is what was recorded, as far as that is known."""
         return not ref.sha256 or _fits(ref, copy)
 
     def _store_object(self, encoded: Encoded, key: str) -> Stored:
@@ -140,7 +142,7 @@ class Results:
         else:
             sha, size = sha256(data).hexdigest(), len(data)
         self._objects().put(key, data)
-        return Stored(_ref(encoded, Place.OBJECT, key, sha, size))
+        return Stored(_ref(encoded, StorageKind.OBJECT, key, sha, size))
 
     def load(self, ref: ResultRef, copies: Copies) -> Any:
         """Return one decoded value; see `load_many`."""
@@ -161,22 +163,22 @@ class Results:
             StoreUnavailable: the object store cannot be used.
             StepError: the codec, or the library that it needs, is not known here.
         """
-        unique = {ref.key: ref for ref in refs if ref.place is not Place.NOWHERE}
-        small = [ref for ref in unique.values() if ref.place is Place.ROW]
+        unique = {ref.key: ref for ref in refs if ref.place is not StorageKind.NOWHERE}
+        small = [ref for ref in unique.values() if ref.place is StorageKind.ROW]
         values = {
             key: decode(unique[key].codec, data, media_type=unique[key].media_type)
             for key, data in self._small(small, copies)
         }
         for key, ref in unique.items():
-            if ref.place is Place.OBJECT:
+            if ref.place is StorageKind.OBJECT:
                 values[key] = self._load_object(ref)
-        return [None if ref.place is Place.NOWHERE else values[ref.key] for ref in refs]
+        return [None if ref.place is StorageKind.NOWHERE else values[ref.key] for ref in refs]
 
     def read_bytes(self, ref: ResultRef, copies: Copies) -> bytes:
         """Return the encoded bytes of one result, checked; raises as `load_many`."""
-        if ref.place is Place.NOWHERE:
+        if ref.place is StorageKind.NOWHERE:
             return b""
-        if ref.place is Place.OBJECT:
+        if ref.place is StorageKind.OBJECT:
             return _checked(ref, self._objects().get(ref.key))
         return next(data for _, data in self._small([ref], copies))
 
@@ -188,7 +190,7 @@ class Results:
         Raises:
             ResultCorrupt: after the last part: it is not what was written. Else as `load_many`.
         """
-        if ref.place is Place.OBJECT:
+        if ref.place is StorageKind.OBJECT:
             yield from _checked_parts(ref, self._objects().stream(ref.key))
         else:
             yield self.read_bytes(ref, copies)
@@ -241,7 +243,7 @@ class Results:
             yield ref.key, data
 
 
-def _ref(encoded: Encoded, place: Place, key: str, sha: str, size: int) -> ResultRef:
+def _ref(encoded: Encoded, place: StorageKind, key: str, sha: str, size: int) -> ResultRef:
     return ResultRef(
         place=place,
         codec=encoded.codec,

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from flowq.core.results import ResultRef
 
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 64 * 1024 * 1024
 
 
-class RecentValues:
+class ValueCache:
     """A bounded, thread-safe store of decoded values by result key."""
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, most_bytes: int = _MAX_BYTES) -> None:
         self._most = most_bytes
         self._lock = Lock()
         self._values: dict[str, tuple[Any, int]] = {}

@@ -22,7 +22,7 @@ from flowq.engine.advance.dispatch import program_batch, send
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
@@ -48,7 +48,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
         DatabaseUnavailable: it could not be recorded, or not be read back.
     """
     asked = StopReason(StopKind.USER, storable_reason(reason))
-    shielded: list[StepPlace] = []
+    shielded: list[StepRef] = []
 
     def ask(tx: Transaction) -> RunState | None:
         shielded.clear()
@@ -59,7 +59,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
         return tx.runs.status(run_id)
 
     reach(FaultPoint.BEFORE_CANCEL)
-    state = _found(run_id, engine.records.write(ask))
+    state = _found(run_id, engine.records.transaction(ask))
     reach(FaultPoint.AFTER_CANCEL)
     if state in TERMINAL_RUN_STATES:
         return state
@@ -70,7 +70,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
         finish(engine, run_id)
     except RunUnreadable as error:
         set_aside(engine, run_id, error)
-    return _found(run_id, engine.records.single(lambda tx: tx.runs.status(run_id)))
+    return _found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))
 
 
 def storable_reason(reason: str | None) -> str:

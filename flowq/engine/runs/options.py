@@ -15,14 +15,14 @@ from pydantic import BaseModel, RootModel
 from pydantic_core import to_jsonable_python
 
 from flowq.core.errors import InvalidInput
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.limits.budgets import Budget, BudgetSpec, budget_of
-from flowq.core.text.json_values import DEEPEST, flaw, flaw_of_text, marked
+from flowq.core.text.json_values import MAX_DEPTH, flaw, flaw_of_text, marked
 from flowq.engine.results.codecs.annotations import as_path, shown
-from flowq.engine.results.codecs.read_back import difference_of_form, told
+from flowq.engine.results.codecs.read_back import describe_difference, difference_of_form
 
 #: A deadline further away than this is a slip: databases cannot add much more to their clocks.
-_FURTHEST = timedelta(days=36_500)
+_MAX_DEADLINE = timedelta(days=36_500)
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -79,7 +79,7 @@ class Submission:
 
 
 def text_of(name: str, value: Any) -> str | None:
-    """Return a text that a column of `LONGEST_NAME` characters takes in every database."""
+    """Return a text that a column of `MAX_NAME_LENGTH` characters takes in every database."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -87,12 +87,12 @@ def text_of(name: str, value: Any) -> str | None:
             f"{name} is {shown(value)} ({type(value).__name__}), not text",
             hint=f"give {name}=str(…)",
         )
-    quoted = repr(value) if len(value) <= LONGEST_NAME else f"{value[:40]!r}…"
+    quoted = repr(value) if len(value) <= MAX_NAME_LENGTH else f"{value[:40]!r}…"
     if not value:
         raise InvalidInput(f"{name} is empty", hint=f"leave {name} out, or give None, for none")
-    if len(value) > LONGEST_NAME:
+    if len(value) > MAX_NAME_LENGTH:
         raise InvalidInput(
-            f"{name} {quoted} has {len(value):,} characters, the limit is {LONGEST_NAME}",
+            f"{name} {quoted} has {len(value):,} characters, the limit is {MAX_NAME_LENGTH}",
             hint="use a digest of it: hashlib.sha256(text.encode()).hexdigest()",
         )
     if not is_storable(value):
@@ -115,7 +115,7 @@ def listed(given: Any, name: str) -> list[Any]:
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether a column of text takes a text in every database; JSON may also hold NUL."""
+    """Return whether a column of text takes a text in every database; JSON may also hold NUL."""
     return "\0" not in text and flaw_of_text(text) is None
 
 
@@ -150,7 +150,7 @@ def _deadline(value: Any) -> datetime | timedelta | None:
                 f"deadline {value!r} is outside of the years 1 to 9999 in UTC",
                 hint="give a timedelta, or leave the deadline out",
             ) from None
-    if isinstance(value, timedelta) and not timedelta(0) < value <= _FURTHEST:
+    if isinstance(value, timedelta) and not timedelta(0) < value <= _MAX_DEADLINE:
         raise InvalidInput(
             f"deadline {value!r} is not between now and 100 years from now",
             hint="give a timedelta that is longer than nothing, or leave the deadline out",
@@ -173,7 +173,7 @@ def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]
 def inputs_as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]:
     """Return the inputs of a run as `as_json`, with marks for floats that JSON lacks.
 
-    Whether they come back as they are is for their annotations to say, see `FlowType.verify`.
+    Whether they come back as they are is for their annotations to say, see `RegisteredFlow.verify`.
     """
     given = dict(data)
     recorded: Mapping[str, Any] = marked(_sets_sorted(given, _jsonable(given, what, inputs=True)))
@@ -191,7 +191,9 @@ def plain_of(value: Any, what: str) -> Any:
     plain = _jsonable(value, what)
     found = difference_of_form(value, plain)
     if found is not None:
-        raise InvalidInput(f"{what} would not come back as it is: {told(found)}", hint=found.hint)
+        raise InvalidInput(
+            f"{what} would not come back as it is: {describe_difference(found)}", hint=found.hint
+        )
     recorded = _sets_sorted(value, plain)
     _refuse_flaw(recorded, what)
     return recorded
@@ -212,7 +214,7 @@ def _refuse_flaw(recorded: Any, what: str) -> None:
     found = flaw(recorded)
     if found is not None:
         place, why = found
-        at = f"at {as_path(place)}: " if 0 < len(place) < DEEPEST else ""
+        at = f"at {as_path(place)}: " if 0 < len(place) < MAX_DEPTH else ""
         raise InvalidInput(
             f"{what} cannot be stored as JSON: {at}it {why}",
             hint="see docs/values.md: what may be passed, and in what form",
@@ -278,5 +280,5 @@ def _text_of(recorded: Any) -> str:
 
 
 def same_json(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are the same; 1, 1.0 and true are not."""
+    """Return whether two JSON values are the same; 1, 1.0 and true are not."""
     return _text_of(one) == _text_of(other)

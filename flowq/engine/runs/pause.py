@@ -27,7 +27,7 @@ from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.cancel import storable_reason
@@ -71,7 +71,7 @@ def pause(
         return paused, tx.runs.status(run_id)
 
     reach(FaultPoint.BEFORE_PAUSE)
-    paused, state = engine.records.write(work)
+    paused, state = engine.records.transaction(work)
     reach(FaultPoint.AFTER_PAUSE)
     if paused:
         extra = {"action": "pause", "run_id": str(run_id), "runs": len(paused)}
@@ -91,7 +91,7 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
         DatabaseUnavailable: it could not be recorded.
     """
 
-    def work(tx: Transaction) -> tuple[list[RunId], Sequence[StepPlace]]:
+    def work(tx: Transaction) -> tuple[list[RunId], Sequence[StepRef]]:
         resumed = level = tx.runs.resume([run_id])
         while level:
             children = tx.runs.children(level, RunState.PAUSED)
@@ -100,7 +100,7 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
         return resumed, tx.steps.unpark(resumed, engine.policies.resend_after) if resumed else ()
 
     reach(FaultPoint.BEFORE_RESUME)
-    resumed, places = engine.records.write(work)
+    resumed, places = engine.records.transaction(work)
     reach(FaultPoint.AFTER_RESUME)
     if resumed:
         extra = {"action": "resume", "run_id": str(run_id), "runs": len(resumed)}
@@ -108,7 +108,7 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
     resend(engine, alone(engine, places))
     resumed.reverse()  # the innermost first: their ends are the ends of steps of the others
     _go_on(engine, resumed)
-    return _found(run_id, engine.records.single(lambda tx: tx.runs.status(run_id)))
+    return _found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))
 
 
 def _go_on(engine: Engine, resumed: Sequence[RunId]) -> None:

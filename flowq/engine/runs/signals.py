@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from flowq.core.errors import InvalidInput, RunNotFound, SignalRefused
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance.dispatch import after_commit
@@ -51,18 +51,18 @@ def send_signal(
     """
     run_id = _open_run(engine, run_id)
     signal = NewSignal(engine.new_id(), run_id, _name(name), _payload(engine, name, payload))
-    wanted = engine.records.single(lambda tx: tx.signals.wanted(run_id, name))
+    wanted = engine.records.autocommit(lambda tx: tx.signals.wanted(run_id, name))
     if wanted is not None:
         _check(name, wanted, signal.payload)
     else:
         _warn_of_slip(engine, run_id, name)
     if session is None:
-        engine.records.single(lambda tx: tx.signals.insert(signal), once=True)
+        engine.records.autocommit(lambda tx: tx.signals.insert(signal), idempotent=False)
         _deliver_after_commit(engine, run_id)
         return
-    joined = engine.records.joined(session)
-    joined.when_ended(partial(_deliver_after_commit, engine, run_id))
-    joined.work(lambda tx: tx.signals.insert(signal))
+    enlisted = engine.records.enlist(session)
+    enlisted.after_transaction(partial(_deliver_after_commit, engine, run_id))
+    enlisted.work(lambda tx: tx.signals.insert(signal))
 
 
 def deliver(engine: Engine, run_id: RunId) -> None:
@@ -77,7 +77,7 @@ def deliver(engine: Engine, run_id: RunId) -> None:
         tx.signals.lock(program)
         return None, tx.signals.match(run_id, advanced=False)
 
-    successor, keys = engine.records.write(give)
+    successor, keys = engine.records.transaction(give)
     if successor is not None:
         deliver(engine, successor)
     for key in keys:
@@ -89,7 +89,7 @@ def newest(engine: Engine, run_id: RunId) -> RunId:
     following: RunId | None = run_id
     while following is not None:
         run_id = following
-        following = engine.records.single(partial(_continued_as, run_id=run_id))
+        following = engine.records.autocommit(partial(_continued_as, run_id=run_id))
     return run_id
 
 
@@ -113,8 +113,8 @@ def _open_run(engine: Engine, run_id: RunId) -> RunId:
     while following is not None:
         run_id = following
         # First its state: one that has ended since by going on names its successor.
-        state = engine.records.single(partial(_status, run_id=run_id))
-        following = engine.records.single(partial(_continued_as, run_id=run_id))
+        state = engine.records.autocommit(partial(_status, run_id=run_id))
+        following = engine.records.autocommit(partial(_continued_as, run_id=run_id))
     if state is None:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
     if engine.definitions.get(run_id).definition.spec.program is None:
@@ -128,10 +128,10 @@ def _open_run(engine: Engine, run_id: RunId) -> RunId:
 
 
 def _name(name: Any) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not is_storable(name):
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or not is_storable(name):
         raise InvalidInput(
             f"the name of a signal is {name!r}",
-            hint=f"give text of 1 to {LONGEST_NAME} characters",
+            hint=f"give text of 1 to {MAX_NAME_LENGTH} characters",
         )
     return name
 
@@ -145,7 +145,7 @@ def _payload(engine: Engine, name: str, payload: Any) -> Any:
 
 def _warn_of_slip(engine: Engine, run_id: RunId, name: str) -> None:
     """Warn of a name that the program has not waited for, and that is almost one it waits for."""
-    awaited = engine.records.single(lambda tx: tx.signals.awaited(run_id))
+    awaited = engine.records.autocommit(lambda tx: tx.signals.awaited(run_id))
     near = get_close_matches(name, awaited, n=1)
     if near:
         logger.warning(

@@ -26,7 +26,7 @@ from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.ports import Transaction
-from flowq.engine.registry.registry import FlowType
+from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.options import (
     Submission,
     SubmitOptions,
@@ -75,7 +75,7 @@ class Continuation:
 
 def submit(
     engine: Engine,
-    flow: FlowType,
+    flow: RegisteredFlow,
     inputs: Mapping[str, Any],
     *,
     parent: StepRunId | None = None,
@@ -126,7 +126,7 @@ def submit(
 
 def continue_as_new(
     engine: Engine,
-    flow: FlowType,
+    flow: RegisteredFlow,
     inputs: Mapping[str, Any],
     old: Definition,
 ) -> "Continuation":
@@ -143,7 +143,7 @@ def continue_as_new(
 
 def submit_many(
     engine: Engine,
-    flow: FlowType,
+    flow: RegisteredFlow,
     inputs: Iterable[Mapping[str, Any]],
     *,
     idempotency_keys: Iterable[str] | None = None,
@@ -176,7 +176,7 @@ def submit_many(
     session = options.get("session")
     if session is not None:
         return _begin(engine, starts, session)
-    engine.records.single(lambda tx: _taken(tx, starts))  # refuses before the first is recorded
+    engine.records.autocommit(lambda tx: _taken(tx, starts))  # refuses before the first is recorded
     groups = [starts[first : first + _GROUP] for first in range(0, len(starts), _GROUP)]
     begun: list[RunId] = []
     for group in groups:
@@ -210,14 +210,14 @@ def _begin(
 
     reach(FaultPoint.BEFORE_SUBMIT)
     if session is None:
-        inserted, others = engine.records.write(insert)
+        inserted, others = engine.records.transaction(insert)
         reach(FaultPoint.AFTER_SUBMIT)
         _go_on(engine, [start for start in starts if start.run.id in inserted])
     else:
-        joined = engine.records.joined(session)
+        enlisted = engine.records.enlist(session)
         # Before the insert: what one that broke off has left may be committed all the same.
-        joined.when_ended(lambda: _go_on_if_there(engine, starts))
-        _, others = joined.work(insert)
+        enlisted.after_transaction(lambda: _go_on_if_there(engine, starts))
+        _, others = enlisted.work(insert)
     return [others.get(start.run.id, start.run.id) for start in starts]
 
 
@@ -237,7 +237,7 @@ def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
     """Go on with the runs that the caller has committed. Raises nothing."""
     with after_commit("what was recorded of %d runs is begun by the sweeper", len(starts)):
         ids = [start.run.id for start in starts]
-        there = engine.records.single(lambda tx: tx.runs.among(ids))
+        there = engine.records.autocommit(lambda tx: tx.runs.among(ids))
         _go_on(engine, [start for start in starts if start.run.id in there])
 
 
@@ -269,7 +269,7 @@ def _taken(tx: Transaction, starts: Sequence[_Start]) -> dict[RunId, RunId]:
 
 def _prepare_many(
     engine: Engine,
-    flow: FlowType,
+    flow: RegisteredFlow,
     inputs: Sequence[Mapping[str, Any]],
     keys: Iterable[str] | None,
     options: SubmitOptions,
@@ -303,7 +303,7 @@ def _prepare_many(
 
 def _prepare(
     engine: Engine,
-    flow: FlowType,
+    flow: RegisteredFlow,
     inputs: Mapping[str, Any],
     submission: Submission,
     *,

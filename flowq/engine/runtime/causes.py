@@ -21,20 +21,20 @@ from flowq.engine.interrupts import interrupt_in
 _MESSAGE_LIMIT: Final = 4000
 _TYPE_LIMIT: Final = 200
 #: Exceptions of one failure that are looked at: of a chain, of a group, levels of groups, in all.
-_MOST_LINKS: Final = 10
-_MOST_MEMBERS: Final = 15
-_DEEPEST: Final = 8
-_MOST: Final = 60
+_MAX_LINKS: Final = 10
+_MAX_MEMBERS: Final = 15
+_MAX_DEPTH: Final = 8
+_MAX_ERRORS: Final = 60
 #: Of a chain that is longer than any that is shown; its root is found up to here.
-_LONGEST_CHAIN: Final = 100_000
+_MAX_CHAIN: Final = 100_000
 #: Of a traceback that is deeper, those nearest to where it was raised.
-_MOST_FRAMES: Final = 1_000
-_MOST_NOTES: Final = 10
+_MAX_FRAMES: Final = 1_000
+_MAX_NOTES: Final = 10
 #: Frames and characters of a message that are shown; the first that fits into the limit counts.
 _SIZES: Final = ((60, 4000), (12, 1000), (4, 300), (2, 120))
 _TRACEBACK_LIMIT: Final = 8000
 #: What a list of causes names: how many, and how much of each.
-_MOST_NAMED: Final = 8
+_MAX_NAMED: Final = 8
 _NAMED_LIMIT: Final = 300
 
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ class _Node:
     count: int = 0  #: How many members it has.
 
 
-def told(error: BaseException) -> dict[str, Any]:
+def error_details(error: BaseException) -> dict[str, Any]:
     """Return what the metadata of a failed step say about an exception.
 
     Returns:
@@ -75,7 +75,7 @@ def told(error: BaseException) -> dict[str, Any]:
         found: dict[str, Any] = {"traceback": _text(tree)}
         if causes := list(_named(tree)):
             # The root cause is the last one.
-            most = _MOST_NAMED - 1
+            most = _MAX_NAMED - 1
             found["causes"] = causes if len(causes) <= most else [*causes[:most], causes[-1]]
     except Exception as broken:  # noqa: BLE001 - attributes of a user's exception may raise, too
         reason = f"its traceback cannot be read: {type(broken).__name__} was raised"
@@ -124,8 +124,8 @@ class _Seen:
         self._ids: set[int] = set()
 
     def take(self, error: BaseException) -> bool:
-        """Tell whether an exception gets a place."""
-        if id(error) in self._ids or len(self._ids) >= _MOST:
+        """Return whether an exception gets a place."""
+        if id(error) in self._ids or len(self._ids) >= _MAX_ERRORS:
             return False
         self._ids.add(id(error))
         return True
@@ -143,7 +143,7 @@ def _node(error: BaseException, seen: _Seen, *, depth: int) -> _Node:
     chain = _chain(error)
     for place, (link, cause) in enumerate(chain):
         is_root = place == len(chain) - 1
-        if not is_root and place >= _MOST_LINKS - 1:
+        if not is_root and place >= _MAX_LINKS - 1:
             last.left_out += 1
             continue
         if not seen.take(cause):
@@ -159,7 +159,7 @@ def _chain(error: BaseException) -> list[tuple[str, BaseException]]:
     found: list[tuple[str, BaseException]] = []
     ids = {id(error)}
     one = error
-    while len(found) < _LONGEST_CHAIN:
+    while len(found) < _MAX_CHAIN:
         if one.__cause__ is not None:
             link, cause = _OF_CAUSE, one.__cause__
         elif one.__context__ is not None and not one.__suppress_context__:
@@ -178,8 +178,8 @@ def _with_members(error: BaseException, seen: _Seen, depth: int) -> _Node:
     node = _Node(error)
     if isinstance(error, BaseExceptionGroup):
         node.count = len(error.exceptions)
-        if depth < _DEEPEST:
-            members = (one for one in error.exceptions[:_MOST_MEMBERS] if seen.take(one))
+        if depth < _MAX_DEPTH:
+            members = (one for one in error.exceptions[:_MAX_MEMBERS] if seen.take(one))
             node.members = tuple(_node(one, seen, depth=depth + 1) for one in members)
     return node
 
@@ -239,7 +239,7 @@ def _formatted(frames: list[traceback.FrameSummary]) -> list[str]:
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the frames of an exception's traceback that are not flowq's own."""
     kept, was_own = [], False
-    for frame in traceback.extract_tb(error.__traceback__, limit=-_MOST_FRAMES):
+    for frame in traceback.extract_tb(error.__traceback__, limit=-_MAX_FRAMES):
         is_own = frame.filename.startswith(_OWN)
         was_own = is_own or (was_own and frame.filename.endswith(_BETWEEN))
         if not was_own:
@@ -254,7 +254,7 @@ def _last_lines(error: BaseException, characters: int) -> Iterator[str]:
     if isinstance(error, FlowqError) and error.hint:
         yield storable(f"  → {error.hint[:characters]}")
     notes = getattr(error, "__notes__", ())
-    for note in notes[:_MOST_NOTES] if isinstance(notes, list | tuple) else ():
+    for note in notes[:_MAX_NOTES] if isinstance(notes, list | tuple) else ():
         if isinstance(note, str):
             yield storable(note[:characters])
 

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 EXIT_CANCELLED = 75
 
 
-class _Process:
+class _Expendable:
     """The pid of this process, if it may be ended with its step; a fork of it may not."""
 
     expendable: int = 0
@@ -46,7 +46,7 @@ class _Process:
 
 def this_process_is_expendable() -> None:
     """Say that this process runs one step at a time and is replaced when it ends."""
-    _Process.expendable = os.getpid()
+    _Expendable.expendable = os.getpid()
 
 
 @dataclass(slots=True)
@@ -54,11 +54,11 @@ class _Held:
     attempt: Attempt
     ends: float  #: When the lease ends unless it is renewed, by `time.monotonic`.
     ours: bool = True  #: False once the lease was lost or given back.
-    told: bool = False  #: Whether the attempt knows.
+    notified: bool = False  #: Whether the attempt knows.
 
-    def tell(self, why: str) -> None:
-        if not self.told:
-            self.told = True
+    def notify(self, why: str) -> None:
+        if not self.notified:
+            self.notified = True
             logger.warning(why, extra={"action": "lease_lost"})
             self.attempt.lose()
 
@@ -115,7 +115,7 @@ class LeaseKeeper:
         """How many attempts run in this process, also those whose lease is gone."""
         return len(self._held)
 
-    def let_go(self) -> list[LeaseToken]:
+    def release(self) -> list[LeaseToken]:
         """Renew nothing any more; returns the tokens that were held."""
         with self._lock:
             held = self._ours()
@@ -123,7 +123,7 @@ class LeaseKeeper:
                 one.ours = False
         return list(held)
 
-    def tell_all(self) -> None:
+    def notify_all(self) -> None:
         """Tell every attempt that its lease is gone."""
         for held in list(self._held.values()):
             held.attempt.lose()
@@ -159,13 +159,13 @@ class LeaseKeeper:
         now = time.monotonic()
         try:
             reach(FaultPoint.BEFORE_RENEW)
-            alive = self._records.single(lambda tx: tx.steps.renew(list(asked), self._lease))
+            alive = self._records.autocommit(lambda tx: tx.steps.renew(list(asked), self._lease))
         except Unavailable as error:
             logger.warning("leases were not renewed: %s", error, extra={"action": "renew"})
             self._renew_at = 0.0
             for held in asked.values():
                 if held.ends < time.monotonic():
-                    held.tell("the lease of a running step has ended, and the database is away")
+                    held.notify("the lease of a running step has ended, and the database is away")
             return
         for token, held in asked.items():
             if token in alive:
@@ -180,7 +180,7 @@ class LeaseKeeper:
             if held is None:
                 return
             held.ours = False
-        held.tell("the lease of a running step was lost")
+        held.notify("the lease of a running step was lost")
 
     # --- cancelled attempts ----------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class LeaseKeeper:
         if not tokens:
             return
         try:
-            self._cancelled(self._records.single(lambda tx: tx.steps.cancel_asked(tokens)))
+            self._cancelled(self._records.autocommit(lambda tx: tx.steps.cancel_asked(tokens)))
         except Unavailable as error:
             logger.warning("whether steps were cancelled is not known: %s", error)
 
@@ -228,7 +228,7 @@ class LeaseKeeper:
             return  # the next beat tries it again
         with self._lock:
             # While it holds the lock, the process cannot have gone on to another step.
-            if recorded and token in self._held and os.getpid() == _Process.expendable:
+            if recorded and token in self._held and os.getpid() == _Expendable.expendable:
                 logger.warning("this process is ended, since a cancelled step did not")
                 os._exit(EXIT_CANCELLED)
         self._lose(token)

@@ -14,14 +14,14 @@ from flowq.engine.replay import Execution
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class CachedProgram:
     """A program as it stands after so many events."""
 
     execution: Execution
     observed: int
 
 
-class LivePrograms:
+class ProgramCache:
     """The programs of this process that were used last.
 
     Args:
@@ -31,9 +31,9 @@ class LivePrograms:
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = Lock()
-        self._kept: dict[RunId, Live] = {}
+        self._kept: dict[RunId, CachedProgram] = {}
 
-    def take(self, run_id: RunId) -> Live | None:
+    def take(self, run_id: RunId) -> CachedProgram | None:
         """Take a program out; whoever has it is the only one."""
         with self._lock:
             return self._kept.pop(run_id, None)
@@ -46,9 +46,9 @@ class LivePrograms:
         for one in dropped:
             one.execution.close()
 
-    def put(self, run_id: RunId, live: Live) -> None:
+    def put(self, run_id: RunId, live: CachedProgram) -> None:
         """Keep a program, unless one is kept that has seen more."""
-        dropped: list[Live] = []
+        dropped: list[CachedProgram] = []
         with self._lock:
             other = self._kept.pop(run_id, None)
             if other is not None and other.observed > live.observed:

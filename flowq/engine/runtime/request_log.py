@@ -33,7 +33,7 @@ T = TypeVar("T")
 #: A call to be written.
 Request = StartedRequest | EndedRequest
 
-_MOST_AT_ONCE: Final = 500
+_MAX_AT_ONCE: Final = 500
 _PAUSE: Final = 0.5
 
 
@@ -97,7 +97,7 @@ class RequestLog:
         while True:
             entries = [queue.get()]
             try:
-                while len(entries) < _MOST_AT_ONCE:
+                while len(entries) < _MAX_AT_ONCE:
                     entries.append(queue.get_nowait())
             except Empty:
                 pass
@@ -140,9 +140,11 @@ class RequestLog:
                 tx.llm_requests.start(started)
             return tx.llm_requests.end(ended) if ended else []
 
-        late = self._waiting(lambda: self._records.write(work))
+        late = self._waiting(lambda: self._records.transaction(work))
         if late:
-            self._waiting(lambda: self._records.write(lambda tx: tx.llm_requests.settle(late)))
+            self._waiting(
+                lambda: self._records.transaction(lambda tx: tx.llm_requests.recompute_totals(late))
+            )
 
     def _waiting(self, work: Callable[[], T]) -> T:
         """Do what is safe to do twice, again and again while the database is away."""

@@ -15,10 +15,10 @@ from flowq.core.errors import RunNotFound, RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
-from flowq.engine.engine import Definitions, Known, Policies
+from flowq.engine.engine import DefinitionCache, Policies, RunDefinition
 from flowq.engine.model.rows import Invariant, PlacedNode, PlacedRun, Suspect, Violation
 from flowq.engine.ports import Records
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 
 _POLICIES: Final = Policies()
 
@@ -42,13 +42,13 @@ _BY_SPEC: Final = (_READABLE, _NODES, _DEPENDENCIES, _ORDER, _READY, _ATTEMPTS, 
 
 def invariants(records: Records, *, objects: bool = False) -> tuple[Invariant, ...]:
     """Return all that is checked."""
-    listed = records.single(lambda tx: tx.invariants.listed)
+    listed = records.autocommit(lambda tx: tx.invariants.listed)
     return (*listed, *_BY_SPEC, *((_OBJECTS,) if objects else ()))
 
 
 def check(
     records: Records,
-    definitions: Definitions | None = None,
+    definitions: DefinitionCache | None = None,
     *,
     grace: timedelta,
     max_recoveries: int = _POLICIES.max_recoveries,
@@ -61,11 +61,11 @@ def check(
         grace: How long what is on its way may take; younger states are not reported.
         max_recoveries: How often a step may be recovered.
     """
-    known = definitions or Definitions(records)
-    found = records.single(
+    known = definitions or DefinitionCache(records)
+    found = records.autocommit(
         lambda tx: tx.invariants.violations(grace=grace, max_recoveries=max_recoveries)
     )
-    for suspect in records.single(lambda tx: tx.invariants.suspects()):
+    for suspect in records.autocommit(lambda tx: tx.invariants.suspects()):
         found += _suspicion(known, suspect)
     for run in _placed(records):
         found += _unreadable(known, run)
@@ -75,14 +75,14 @@ def check(
     return found
 
 
-def missing_objects(records: Records, results: Results) -> list[Violation]:
+def missing_objects(records: Records, results: ResultStore) -> list[Violation]:
     """Return the rows whose object is not stored, or has another size; asks the store for each.
 
     Raises:
         StoreUnavailable: the object store cannot be used.
     """
     found = []
-    for row in records.single(lambda tx: tx.invariants.objects()):
+    for row in records.autocommit(lambda tx: tx.invariants.objects()):
         size = results.stored_size(row.result)
         if size != row.result.size:
             have = "is not there" if size is None else f"has {size} bytes"
@@ -95,19 +95,19 @@ def missing_objects(records: Records, results: Results) -> list[Violation]:
 
 def _placed(records: Records) -> Iterator[PlacedRun]:
     after = None
-    while page := records.single(lambda tx: tx.invariants.placed(after)):  # noqa: B023 - at once
+    while page := records.autocommit(lambda tx: tx.invariants.placed(after)):  # noqa: B023 - at once
         yield from page
         after = page[-1].id
 
 
-def _known(definitions: Definitions, run_id: RunId) -> Known | None:
+def _known(definitions: DefinitionCache, run_id: RunId) -> RunDefinition | None:
     try:
         return definitions.get(run_id)
     except (RunNotFound, RunUnreadable):
         return None  # deleted since its rows were read, or told of by `_unreadable`
 
 
-def _unreadable(definitions: Definitions, run: PlacedRun) -> Iterator[Violation]:
+def _unreadable(definitions: DefinitionCache, run: PlacedRun) -> Iterator[Violation]:
     try:
         definitions.get(run.id)
     except RunNotFound:
@@ -116,7 +116,7 @@ def _unreadable(definitions: Definitions, run: PlacedRun) -> Iterator[Violation]
         yield Violation(_READABLE.name, run.id, error.message)
 
 
-def _suspicion(definitions: Definitions, step: Suspect) -> Iterator[Violation]:
+def _suspicion(definitions: DefinitionCache, step: Suspect) -> Iterator[Violation]:
     known = _known(definitions, step.run_id)
     if known is None:
         return

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _MONTHS: Final = "months"
 _EVERY: Final = timedelta(minutes=1)
 #: Runs that one turn resumes.
-_MOST: Final = 200
+_MAX_RESUMED: Final = 200
 
 
 def resume_in_new_month(engine: Engine) -> int:
@@ -35,27 +35,27 @@ def resume_in_new_month(engine: Engine) -> int:
         How many it has resumed.
     """
     records = engine.records
-    position = records.single(lambda tx: tx.sweeps.turn(_MONTHS, _EVERY))
+    position = records.autocommit(lambda tx: tx.sweeps.try_acquire(_MONTHS, _EVERY))
     if position is None:
         return 0
-    month = records.single(lambda tx: tx.meters.month())
+    month = records.autocommit(lambda tx: tx.meters.month())
     done, _, last = position.partition(" ")
     if done == month and not last:
         return 0
     if not done:  # nobody has looked before
-        records.single(lambda tx: tx.sweeps.leave(_MONTHS, month))
+        records.autocommit(lambda tx: tx.sweeps.save_cursor(_MONTHS, month))
         return 0
     after = RunId(UUID(last)) if done == month else RunId(FIRST_ID)
-    found = records.single(partial(_paused, after=after))
+    found = records.autocommit(partial(_paused, after=after))
     for run_id in found:
         state = resume(engine, run_id)
         extra = {"action": "resume", "run_id": str(run_id)}
         logger.info("run %s goes on in a new month: it is %s", run_id, state, extra=extra)
-    more = len(found) == _MOST
+    more = len(found) == _MAX_RESUMED
     following = f"{month} {found[-1]}" if more else month
-    records.single(lambda tx: tx.sweeps.leave(_MONTHS, following, again=more))
+    records.autocommit(lambda tx: tx.sweeps.save_cursor(_MONTHS, following, again=more))
     return len(found)
 
 
 def _paused(tx: Transaction, *, after: RunId) -> list[RunId]:
-    return tx.sweeps.paused(StopKind.BUDGET_MONTH, after=after, limit=_MOST)
+    return tx.sweeps.paused(StopKind.BUDGET_MONTH, after=after, limit=_MAX_RESUMED)

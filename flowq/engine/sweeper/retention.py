@@ -34,8 +34,8 @@ EVERY: Final = timedelta(hours=1)
 _KEPT_EXPIRED: Final = timedelta(hours=1)
 
 #: Runs, with what they have started, and pages of objects of one turn.
-_MOST_RUNS: Final = 200
-_MOST_PAGES: Final = 20
+_MAX_RUNS: Final = 200
+_MAX_PAGES: Final = 20
 
 
 def collect(engine: Engine) -> int:
@@ -48,11 +48,11 @@ def collect(engine: Engine) -> int:
         Unavailable: the database or the object store is away.
     """
     reach(FaultPoint.BEFORE_COLLECT)
-    engine.records.single(lambda tx: tx.cached.purge(_KEPT_EXPIRED))
+    engine.records.autocommit(lambda tx: tx.cached.purge(_KEPT_EXPIRED))
     runs, more = _delete_expired(engine)
     objects, position = _delete_unnamed(engine)
     # Runs that are left over are not left for an hour.
-    engine.records.single(lambda tx: tx.sweeps.leave(COLLECT, position, again=more))
+    engine.records.autocommit(lambda tx: tx.sweeps.save_cursor(COLLECT, position, again=more))
     if runs or objects:
         logger.info(
             "deleted %d old runs and %d objects that no row names",
@@ -68,13 +68,13 @@ def _delete_expired(engine: Engine) -> tuple[int, bool]:
     retention, records = engine.policies.retention, engine.records
     after, deleted = RunId(FIRST_ID), 0
     while retention is not None:
-        part = _MOST_RUNS - deleted
-        roots = records.single(partial(_expired, age=retention, after=after, limit=part))
+        part = _MAX_RUNS - deleted
+        roots = records.autocommit(partial(_expired, age=retention, after=after, limit=part))
         for root in roots:
             deleted += _delete(engine, root)
         if len(roots) < part:
             break
-        if deleted >= _MOST_RUNS:
+        if deleted >= _MAX_RUNS:
             return deleted, True
         after = roots[-1]
     return deleted, False
@@ -86,7 +86,7 @@ def _expired(tx: Transaction, *, age: timedelta, after: RunId, limit: int) -> li
 
 def _delete(engine: Engine, root: RunId) -> int:
     """Delete a run with all that its steps have started, unless some of that is open."""
-    tree = engine.records.write(lambda tx: tx.sweeps.delete_tree(root))
+    tree = engine.records.transaction(lambda tx: tx.sweeps.delete_tree(root))
     if tree is None:
         return 0
     reach(FaultPoint.AFTER_DELETE)
@@ -99,15 +99,15 @@ def _delete(engine: Engine, root: RunId) -> int:
 
 def _delete_unnamed(engine: Engine) -> tuple[int, str]:
     """Delete objects that no row names; returns how many, and where the next turn begins."""
-    position = engine.records.single(lambda tx: tx.sweeps.position(COLLECT))
+    position = engine.records.autocommit(lambda tx: tx.sweeps.position(COLLECT))
     store, grace, deleted, pages = engine.results.objects, engine.policies.orphans_after, 0, 0
-    for page in islice(store.list(OBJECTS, after=position), _MOST_PAGES):
+    for page in islice(store.list(OBJECTS, after=position), _MAX_PAGES):
         old = [one.key for one in page if one.age >= grace]
-        unnamed = engine.records.single(partial(_unnamed, keys=old))
+        unnamed = engine.records.autocommit(partial(_unnamed, keys=old))
         if unnamed:
             store.delete(unnamed)
         deleted, pages, position = deleted + len(unnamed), pages + 1, page[-1].key
-    return deleted, position if pages == _MOST_PAGES else ""
+    return deleted, position if pages == _MAX_PAGES else ""
 
 
 def _unnamed(tx: Transaction, *, keys: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ from flowq.engine.attempts.limits import sweep_limits
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.faults import FaultPoint, reach
-from flowq.engine.model.rows import Batch, StepPlace
+from flowq.engine.model.rows import Batch, StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.signals import deliver
@@ -101,15 +101,15 @@ def _asked(question: Callable[[], int | None]) -> int:
 
 
 def _find_unadvanced(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
-    ended += engine.records.single(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
+    ended += engine.records.autocommit(lambda tx: tx.sweeps.unadvanced(grace=grace, limit=_LIMIT))
 
 
 def _recover(engine: Engine, ended: list[BatchId]) -> int:
     """Queue steps whose worker fell silent, and retries whose time has come, and send them."""
     records, policies = engine.records, engine.policies
     resend_after = policies.resend_after
-    lapsed = records.write(
-        lambda tx: tx.sweeps.lapsed(
+    lapsed = records.transaction(
+        lambda tx: tx.sweeps.expired_leases(
             max_recoveries=policies.max_recoveries, resend_after=resend_after, limit=_LIMIT
         )
     )
@@ -123,10 +123,10 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
             extra={"action": "lose" if step.failed else "recover", **_named(step.place)},
         )
     ended += [step.batch for step in lapsed if step.failed]
-    due = records.write(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
-    timed = records.write(lambda tx: tx.sweeps.timed(limit=_LIMIT))
+    due = records.transaction(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
+    timed = records.transaction(lambda tx: tx.sweeps.timed(limit=_LIMIT))
     ended += timed
-    for run_id in records.single(lambda tx: tx.signals.undelivered(limit=_LIMIT)):
+    for run_id in records.autocommit(lambda tx: tx.signals.undelivered(limit=_LIMIT)):
         try:
             deliver(engine, run_id)
         except RunUnreadable as error:
@@ -136,14 +136,14 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
     return len(lapsed) + len(due) + len(timed)
 
 
-def _named(place: StepPlace) -> dict[str, object]:
+def _named(place: StepRef) -> dict[str, object]:
     return {"run_id": str(place.run_id), "step": place.key, "map_index": place.map_index}
 
 
 def _resend_unclaimed(engine: Engine) -> int:
     """Send queued steps again that nobody took, as far as there is room in their queues."""
     policies, records = engine.policies, engine.records
-    found = records.single(lambda tx: tx.sweeps.unclaimed(limit=_FULL))
+    found = records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=_FULL))
     batches = alone(engine, [one.place for one in found])
     try:
         room = _room(engine, batches)
@@ -151,8 +151,8 @@ def _resend_unclaimed(engine: Engine) -> int:
         # Nothing is put off: it goes out as soon as the broker is back.
         logger.warning("nothing is sent again: %s", error, extra={"action": "resend"})
         return 0
-    ours = records.write(
-        lambda tx: tx.sweeps.put_off(found, policies.resend_after, policies.resend_longest)
+    ours = records.transaction(
+        lambda tx: tx.sweeps.snooze(found, policies.resend_after, policies.max_resend_after)
     )
     chosen: list[Batch] = []
     for batch in batches:
@@ -174,11 +174,11 @@ def _room(engine: Engine, batches: Sequence[Batch]) -> dict[str, int]:
 def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
     """Stop runs whose deadline has passed, as a failure does."""
     stopped = 0
-    overdue = engine.records.single(lambda tx: tx.sweeps.overdue(limit=_LIMIT))
+    overdue = engine.records.autocommit(lambda tx: tx.sweeps.overdue(limit=_LIMIT))
     for run_id, deadline in overdue:
         error = f"deadline passed: it was {deadline.isoformat(timespec='seconds')}"
         reason = StopReason(StopKind.DEADLINE, error)
-        if engine.records.write(partial(_stop, run_id=run_id, reason=reason)):
+        if engine.records.transaction(partial(_stop, run_id=run_id, reason=reason)):
             stopped += 1
             extra = {"action": "deadline", "run_id": str(run_id)}
             logger.warning("run %s is stopped: %s", run_id, error, extra=extra)
@@ -196,26 +196,32 @@ def _stop(tx: Transaction, run_id: RunId, reason: StopReason) -> bool:
 def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
     """Look through a slice of the open runs, if it is this sweeper's turn."""
     records = engine.records
-    position = records.single(lambda tx: tx.sweeps.turn(_INSPECT, grace / 2))
+    position = records.autocommit(lambda tx: tx.sweeps.try_acquire(_INSPECT, grace / 2))
     if position is None:
         return
     after = RunId(UUID(position)) if position else RunId(FIRST_ID)
-    within = records.single(lambda tx: tx.sweeps.slice(after, limit=_SLICE))
-    stalled = records.single(lambda tx: tx.sweeps.stalled(within=within, grace=grace, limit=_SLICE))
+    within = records.autocommit(lambda tx: tx.sweeps.slice(after, limit=_SLICE))
+    stalled = records.autocommit(
+        lambda tx: tx.sweeps.stalled(within=within, grace=grace, limit=_SLICE)
+    )
     ended += [batch_of_run(run_id) for run_id in stalled]
-    ended += records.single(lambda tx: tx.sweeps.unseen(within=within, grace=grace, limit=_LIMIT))
-    orphans = records.single(lambda tx: tx.sweeps.orphans(within=within, limit=_LIMIT))
+    ended += records.autocommit(
+        lambda tx: tx.sweeps.unseen(within=within, grace=grace, limit=_LIMIT)
+    )
+    orphans = records.autocommit(lambda tx: tx.sweeps.orphans(within=within, limit=_LIMIT))
     if orphans:
-        records.write(lambda tx: stop_orphans(tx, orphans))
+        records.transaction(lambda tx: stop_orphans(tx, orphans))
         ended += [batch_of_run(orphan.run_id) for orphan in orphans]
-    for run_id in records.single(lambda tx: tx.sweeps.unknown_waits(within=within, limit=_LIMIT)):
+    for run_id in records.autocommit(
+        lambda tx: tx.sweeps.unknown_waits(within=within, limit=_LIMIT)
+    ):
         set_aside(engine, run_id, RunUnreadable("what it waits for cannot be read"))
-    for run_id in records.single(
+    for run_id in records.autocommit(
         lambda tx: tx.sweeps.stale(within=within, age=grace, limit=_ROLLED_UP)
     ):
-        records.single(partial(_roll_up, run_id=run_id))
+        records.autocommit(partial(_roll_up, run_id=run_id))
     following = within.to.hex if within.to is not None else ""
-    records.single(lambda tx: tx.sweeps.leave(_INSPECT, following))
+    records.autocommit(lambda tx: tx.sweeps.save_cursor(_INSPECT, following))
 
 
 def _roll_up(tx: Transaction, run_id: RunId) -> bool:
@@ -234,7 +240,7 @@ def _advance(engine: Engine, ended: Sequence[BatchId]) -> None:
 
 def _ask_to_collect(engine: Engine) -> None:
     """Have what is old deleted by a process that runs steps, once an hour."""
-    if engine.records.single(lambda tx: tx.sweeps.turn(COLLECT, EVERY)) is not None:
+    if engine.records.autocommit(lambda tx: tx.sweeps.try_acquire(COLLECT, EVERY)) is not None:
         engine.dispatcher.send_collect()
 
 

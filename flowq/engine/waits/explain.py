@@ -17,7 +17,7 @@ from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Message
-from flowq.engine.model.waits import OpenStep, OpenSteps, StandingSteps
+from flowq.engine.model.waits import OpenStep, OpenSteps, WaitingSteps
 from flowq.engine.ports import Worker
 from flowq.engine.waits.reasons import (
     Queues,
@@ -33,10 +33,10 @@ from flowq.engine.waits.reasons import (
 #: How long workers have for their answers.
 PATIENCE: Final = timedelta(seconds=1)
 #: Child runs that are followed: how deep, and how many of one run.
-_DEEPEST: Final = 5
-_MOST_CHILDREN: Final = 3
-_MOST_LINES: Final = 50
-_MOST_QUEUES: Final = 20
+_MAX_DEPTH: Final = 5
+_MAX_CHILDREN: Final = 3
+_MAX_LINES: Final = 50
+_MAX_QUEUES: Final = 20
 #: Who waits for a shorter time need not be told about workers, which takes a second.
 _JUST_NOW: Final = timedelta(seconds=0.5)
 
@@ -80,13 +80,13 @@ def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -
     """
     asking = workers or Workers(engine)
     found = _of_run(engine, run_id, asking, depth=0)
-    return merged(found)[:_MOST_LINES]
+    return merged(found)[:_MAX_LINES]
 
 
 def in_short_of(engine: Engine, runs: Sequence[RunId]) -> dict[RunId, str]:
     """Return in a word or two what those of some runs wait for that no worker is at."""
-    rows = engine.records.single(lambda tx: tx.overview.standing_steps(runs)) if runs else []
-    by_run: dict[RunId, list[StandingSteps]] = {}
+    rows = engine.records.autocommit(lambda tx: tx.overview.waiting_steps(runs)) if runs else []
+    by_run: dict[RunId, list[WaitingSteps]] = {}
     for row in rows:
         by_run.setdefault(row.run_id, []).append(row)
     return {run_id: in_short(steps) for run_id, steps in by_run.items()}
@@ -108,7 +108,7 @@ def stuck(engine: Engine) -> list[Stuck]:
         RedisUnavailable: workers cannot be asked.
         DatabaseUnavailable: the rows cannot be read.
     """
-    queued = engine.records.single(lambda tx: tx.overview.queued_steps())
+    queued = engine.records.autocommit(lambda tx: tx.overview.queued_steps())
     workers = engine.dispatcher.workers(PATIENCE) if queued else None
     found: list[Stuck] = []
     for one in queued:
@@ -140,14 +140,14 @@ def timed_out(engine: Engine, run_id: RunId, stands: str, timeout: float) -> Res
 
 
 def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> list[Waiting]:
-    rows = engine.records.single(lambda tx: tx.overview.open_steps(run_id))
+    rows = engine.records.autocommit(lambda tx: tx.overview.open_steps(run_id))
     if rows is None:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
     rows = _with_times(engine, run_id, rows)
     queues = _queues(engine, run_id, rows, workers)
     found = list(reasons(rows, queues, run_id=run_id, lease=engine.policies.lease))
-    if depth < _DEEPEST and rows.status is not RunState.PAUSED:
-        for step, child in islice(_children(engine, run_id, rows), _MOST_CHILDREN):
+    if depth < _MAX_DEPTH and rows.status is not RunState.PAUSED:
+        for step, child in islice(_children(engine, run_id, rows), _MAX_CHILDREN):
             found += _of_child(engine, step, child, workers, depth=depth + 1)
     return found
 
@@ -202,7 +202,7 @@ def _with_times(engine: Engine, run_id: RunId, rows: OpenSteps) -> OpenSteps:
     if not before:
         return rows
     keys = sorted({key for found in before.values() for key in found})
-    ended = engine.records.single(lambda tx: tx.overview.ended_at(run_id, keys))
+    ended = engine.records.autocommit(lambda tx: tx.overview.ended_at(run_id, keys))
     steps = tuple(
         replace(
             step,
@@ -237,7 +237,7 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
             asked = {queue for queue in of.values() if queue}
             asked |= consumed if "" in of.values() else set()
             depths = {
-                queue: engine.dispatcher.depth(queue) for queue in sorted(asked)[:_MOST_QUEUES]
+                queue: engine.dispatcher.depth(queue) for queue in sorted(asked)[:_MAX_QUEUES]
             }
         except RedisUnavailable as error:
             broken = error.message

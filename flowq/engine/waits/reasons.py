@@ -14,7 +14,7 @@ from typing import Any, Final
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
 from flowq.core.states import BUDGET_STOPS, RunState, StepState
-from flowq.engine.model.waits import LimitWait, OpenStep, OpenSteps, StandingSteps
+from flowq.engine.model.waits import LimitWait, OpenStep, OpenSteps, WaitingSteps
 from flowq.engine.ports import Worker
 
 #: Of a lease: with less left, its worker has missed at least one renewal.
@@ -301,7 +301,7 @@ def _kind_of(schema: Any) -> str:
     return f"{title} with {names}" if names and title else title or names
 
 
-def in_short(steps: Sequence[StandingSteps]) -> str:
+def in_short(steps: Sequence[WaitingSteps]) -> str:
     """Say in a word or two what a run waits for, from its rows alone; for lists.
 
     Args:

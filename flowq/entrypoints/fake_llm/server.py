@@ -133,7 +133,7 @@ class _Call(_Handler):
         raise NotImplementedError
 
     async def _body(self, body: str, fault: Fault | None) -> bool:
-        """Write a whole body, or what the fault leaves of it; tell whether it was whole."""
+        """Write a whole body, or what the fault leaves of it; return whether it was whole."""
         kind = fault.kind if fault else ""
         if kind == "badjson":
             body = body[: len(body) // 2] + " this is no JSON"

@@ -6,7 +6,7 @@ from flower import urls
 from flower.app import Flower, rewrite_handler
 from tornado.routing import URLSpec
 
-from flowq.entrypoints.flower.live.streams import FlowsLive, RunLive
+from flowq.entrypoints.flower.live.streams import FlowsLiveHandler, RunLiveHandler
 from flowq.entrypoints.flower.metrics.collector import MetricsPage
 from flowq.entrypoints.flower.page import STATIC, Nothing, Static
 from flowq.entrypoints.flower.pages.actions import ACTIONS, RunAction
@@ -29,8 +29,8 @@ RULES: list[URLSpec] = [
     URLSpec(_RUN + rf"/({'|'.join(TABS)})", RunTab, name="flow-run-tab"),
     URLSpec(_RUN + r"/steps/(.+)", ItemsPage, name="flow-run-items"),
     URLSpec(_RUN, RunTab, name="flow-run"),
-    URLSpec(r"/flows/live", FlowsLive, name="flows-live"),
-    URLSpec(_RUN + r"/live", RunLive, name="flow-live"),
+    URLSpec(r"/flows/live", FlowsLiveHandler, name="flows-live"),
+    URLSpec(_RUN + r"/live", RunLiveHandler, name="flow-live"),
     URLSpec(r"/flows", FlowsPage, name="flows"),
     URLSpec(r"/flows/.*", Nothing),
     URLSpec(r"/metrics", MetricsPage),

@@ -16,7 +16,7 @@ from tornado.escape import xhtml_escape
 
 from flowq.core.states import TERMINAL_STEP_STATES, RunState
 from flowq.engine.model.rows import StepView
-from flowq.engine.queries.lists import StripRun
+from flowq.engine.queries.lists import FlowHistoryRun
 from flowq.engine.queries.run_page import ItemView
 from flowq.entrypoints import formatting
 from flowq.entrypoints.printed import json_data
@@ -24,7 +24,7 @@ from flowq.entrypoints.printed import json_data
 #: A bar that changes its colour when little is left.
 WARNS: Final = "warns"
 #: Of JSON on a page.
-_LONGEST: Final = 4_000
+_MAX_LENGTH: Final = 4_000
 
 
 def state(status: str, *, cell: bool = True) -> str:
@@ -84,7 +84,7 @@ def share(used: float, level: str | None = WARNS) -> str:
     )
 
 
-def blocks(runs: Sequence[StripRun], address: str) -> str:
+def blocks(runs: Sequence[FlowHistoryRun], address: str) -> str:
     """Return runs as a row of small links; made here, since a page has a thousand of them.
 
     Args:
@@ -184,7 +184,7 @@ def name(text: str) -> str:
 def as_json(data: Any) -> str:
     """Return JSON data for reading, not escaped: long texts and lists are cut, and the whole."""
     text = json.dumps(formatting.shortened(json_data(data)), indent=2, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
 
 
 def _written(utc: datetime) -> str:

@@ -29,7 +29,7 @@ STATIC: Final = Path(__file__).parent / "static" / "flowq"
 _STATUS: Final = {RunNotFound: 404, FlowNotFound: 404, InvalidInput: 400}
 
 #: Bytes of a form.
-_LARGEST_FORM: Final = 2 * 1024 * 1024
+_MAX_FORM_BYTES: Final = 2 * 1024 * 1024
 
 _T = TypeVar("_T")
 
@@ -61,7 +61,7 @@ class Guarded(_Handler):  # type: ignore[misc]
         return text
 
 
-class Page(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
+class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
     """A page of the tab. Its methods are marked `tornado.web.authenticated`, as Flower's are."""
 
     def prepare(self) -> None:
@@ -71,8 +71,8 @@ class Page(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
             HTTPError: 413.
         """
         super().prepare()
-        if len(self.request.body) > _LARGEST_FORM:
-            size = formatting.size(_LARGEST_FORM)
+        if len(self.request.body) > _MAX_FORM_BYTES:
+            size = formatting.size(_MAX_FORM_BYTES)
             raise HTTPError(413, f"a form may have {size}: send more from Python or the CLI")
 
     def check_xsrf_cookie(self) -> None:
@@ -105,7 +105,7 @@ class Page(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
 
     @property
     def read_only(self) -> bool:
-        """Tell whether Flower was started with `--read_only`: no page offers an action then."""
+        """Return whether Flower was started with `--read_only`: no page offers an action then."""
         return bool(self.application.options.read_only)
 
     def refuse_when_read_only(self) -> None:
@@ -119,7 +119,7 @@ class Page(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no types
 
     @property
     def shows_content(self) -> bool:
-        """Tell whether prompts, answers, inputs and outputs are shown: FLOWQ_SHOW_CONTENT."""
+        """Return whether prompts, answers, inputs and outputs are shown: FLOWQ_SHOW_CONTENT."""
         return bootstrap.settings().show_content
 
     def asset(self, name: str) -> str:
@@ -163,7 +163,7 @@ class Static(Guarded, StaticFileHandler):
     """flowq's own styles and script; no login, as with Flower's own."""
 
 
-class Nothing(Page):
+class Nothing(PageHandler):
     """Every address below `/flows` that is none."""
 
     def prepare(self) -> None:

@@ -212,7 +212,7 @@ def show(shell: Shell, run_id: str) -> Any:
 
 
 def waits(shell: Shell, run_id: str) -> bool:
-    """Tell whether a program waits for a signal."""
+    """Return whether a program waits for a signal."""
     return any(step["status"] == "waiting" for step in show(shell, run_id)["steps"])
 
 

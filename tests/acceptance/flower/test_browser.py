@@ -242,7 +242,7 @@ def test_no_page_is_wider_than_the_screen(
 
 
 def focused(page: Page, what: str) -> bool:
-    """Press Tab until the focus is on what a selector finds; tell whether that is visible."""
+    """Press Tab until the focus is on what a selector finds; return whether that is visible."""
     for _ in range(150):
         page.keyboard.press("Tab")
         if page.evaluate("what => document.activeElement?.matches(what)", what):

@@ -168,7 +168,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     url = f"sqlite:///{folder / 'flowq.db'}"
     migrate.upgrade(url)
     with cluster_on(url, folder / "cluster") as cluster:
-        cluster.records.write(fill)
+        cluster.records.transaction(fill)
         yield cluster
 
 
@@ -272,7 +272,7 @@ def test_strip_has_the_last_runs_of_each_flow(site: Site) -> None:
 def test_strips_of_many_flows_are_a_click_away(cluster: Cluster) -> None:
     spec = FlowSpec(name="any", steps=(StepSpec(key="fetch", name="reports.fetch"),))
     runs = [NewRun(run_id(number), f"flow-{number:02}", spec, {}, ()) for number in range(60)]
-    cluster.records.write(lambda tx: tx.runs.insert(runs, timedelta(minutes=1)))
+    cluster.records.transaction(lambda tx: tx.runs.insert(runs, timedelta(minutes=1)))
     names = [run.flow_name for run in runs]
     strip = re.compile(r'class="flowq-strip-name"[^>]*>([^<]+)<')
 

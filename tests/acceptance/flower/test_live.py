@@ -35,7 +35,7 @@ def test_page_is_told_of_each_step_soon_after_its_end(cluster: Cluster, tmp_path
         view = cluster.wait(run_id)
         ended = sorted(
             mark.completed_at.timestamp()
-            for mark in cluster.records.single(lambda tx: tx.steps.marks(run_id))
+            for mark in cluster.records.autocommit(lambda tx: tx.steps.step_progress(run_id))
             if mark.key == "nap_count" and mark.map_index is not None and mark.completed_at
         )
 
@@ -190,11 +190,11 @@ def test_list_is_told_of_new_runs_and_of_their_ends(cluster: Cluster, tmp_path: 
             run_id = cluster.submit(flows.holding, folder=str(tmp_path))
             wait_until(lambda: page.run(run_id).get("status") == "running", what="it is there")
             why = StopReason(StopKind.USER, "wait")
-            cluster.engine.records.single(lambda tx: tx.runs.pause([run_id], why))
+            cluster.engine.records.autocommit(lambda tx: tx.runs.pause([run_id], why))
             wait_until(lambda: page.run(run_id).get("status") == "paused", what="it is paused")
             with Client(f"{url}/flows/{run_id}/live").listening() as own:
                 own.until("run", status="paused")
-            cluster.engine.records.single(lambda tx: tx.runs.resume([run_id]))
+            cluster.engine.records.autocommit(lambda tx: tx.runs.resume([run_id]))
             quick = cluster.submit(flows.fan, count=2)
             wait_until(lambda: page.run(quick).get("status") == "completed", what="it has ended")
             go(tmp_path)

@@ -86,7 +86,7 @@ async def main():
     return out
 
 out = asyncio.run(main())
-rows = bootstrap.engine().records.single(
+rows = bootstrap.engine().records.autocommit(
     lambda tx: [(run.flow_name, run.execution_mode, run.status, run.error_message)
                 for run in sorted(tx.runs.newest(), key=lambda run: run.created_at)[:4]])
 print(json.dumps({**out, "rows": rows}))

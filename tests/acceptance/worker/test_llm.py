@@ -29,7 +29,7 @@ def model_cluster(cluster: Cluster, fake_llm: FakeLlm) -> Cluster:
 
 
 def spent(cluster: Cluster) -> CostLine:
-    [line] = cluster.records.single(lambda tx: tx.llm_requests.costs(CostBy.FLOW))
+    [line] = cluster.records.autocommit(lambda tx: tx.llm_requests.costs(CostBy.FLOW))
     return line
 
 
@@ -57,7 +57,7 @@ def test_what_was_answered_is_paid_for_once_though_a_worker_is_killed(
         run_id = model_cluster.submit(flows.summaries, texts=texts, model="openai:fake-2s")
 
         def at_rest() -> bool:
-            made = model_cluster.records.single(lambda tx: tx.llm_requests.of_run(run_id))
+            made = model_cluster.records.autocommit(lambda tx: tx.llm_requests.of_run(run_id))
             done = [one for one in made if one.status is RequestStatus.COMPLETED]
             return len(done) == 5 and fake_llm.stats.under_way == 5
 
@@ -69,7 +69,7 @@ def test_what_was_answered_is_paid_for_once_though_a_worker_is_killed(
     with model_cluster.worker(*options, app=APP, name="second"):
         model_cluster.result(run_id, timeout=60)
 
-    made = model_cluster.records.single(lambda tx: tx.llm_requests.of_run(run_id))
+    made = model_cluster.records.autocommit(lambda tx: tx.llm_requests.of_run(run_id))
     states = [one.status for one in made]
     assert 15 == states.count(RequestStatus.COMPLETED) == fake_llm.stats.answered
     assert 5 == states.count(RequestStatus.LOST) == fake_llm.stats.gone
@@ -78,7 +78,7 @@ def test_what_was_answered_is_paid_for_once_though_a_worker_is_killed(
     answered = fake_llm.stats.input_tokens + fake_llm.stats.output_tokens
     assert answered == view.tokens == spent(model_cluster).tokens.total
     assert view.cost == spent(model_cluster).cost
-    row = model_cluster.records.single(lambda tx: tx.runs.by_id(run_id))
+    row = model_cluster.records.autocommit(lambda tx: tx.runs.by_id(run_id))
     assert row is not None
     assert (view.tokens, view.cost) == (row.total_tokens, row.total_cost)
 

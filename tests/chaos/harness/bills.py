@@ -99,7 +99,7 @@ def price(tokens: Tokens) -> Decimal:
 
 def bill(server: FakeLlm, cluster: Cluster, run_id: RunId) -> Bill:
     """Return what a run has asked; it is the only one since the server began to count."""
-    made = cluster.records.single(lambda tx: tx.llm_requests.of_run(run_id))
+    made = cluster.records.autocommit(lambda tx: tx.llm_requests.of_run(run_id))
     return Bill(
         server.stats.calls,
         {name: Tokens(*used) for name, used in server.stats.bill.items()},

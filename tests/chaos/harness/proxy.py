@@ -204,7 +204,7 @@ class Proxy:
                 writer.close()
 
     def _passes(self, link: _Link, way: Way, piece: bytes) -> bool:
-        """Tell whether a piece may pass; a connection that is to break breaks here."""
+        """Return whether a piece may pass; a connection that is to break breaks here."""
         if way is Way.UP:
             if link.commits.sent(piece) and self._loses is not None and self._loses():
                 link.commits.doom()

@@ -204,7 +204,7 @@ def each_sql(database: Database, before: Callable[[str], None]) -> Iterator[None
 
 
 def writes(statement: str) -> bool:
-    """Tell whether a statement changes rows."""
+    """Return whether a statement changes rows."""
     return statement.lstrip().startswith(("INSERT", "UPDATE", "DELETE"))
 
 

@@ -117,7 +117,7 @@ def _finds_nothing(patch: Patch, question: str) -> None:
 
 def lapsed_leases_stay(patch: Patch) -> None:
     """The sweeper does not look for steps whose worker is gone."""
-    _finds_nothing(patch, "lapsed")
+    _finds_nothing(patch, "expired_leases")
 
 
 def ended_batches_stay(patch: Patch) -> None:
@@ -132,7 +132,7 @@ def stalled_runs_stay(patch: Patch) -> None:
 
 def recoveries_count_as_failures(patch: Patch) -> None:
     """A step that lost its worker has one attempt of its own less."""
-    lapsed = SqlSweeps.lapsed
+    lapsed = SqlSweeps.expired_leases
 
     def broken(sweeps: SqlSweeps, **given: Any) -> Any:
         found = lapsed(sweeps, **given)
@@ -149,14 +149,14 @@ def recoveries_count_as_failures(patch: Patch) -> None:
             )
         return found
 
-    patch.setattr(SqlSweeps, "lapsed", broken)
+    patch.setattr(SqlSweeps, "expired_leases", broken)
 
 
 def children_begin_apart(patch: Patch) -> None:
     """A step waits in one transaction, and the child run that it waits for begins in another."""
 
     def broken(engine: Engine, *args: Any, before: Callable[[Any], Any], **given: Any) -> RunId:
-        engine.records.write(before)
+        engine.records.transaction(before)
         return submit(engine, *args, **given)
 
     patch.setattr("flowq.engine.attempts.run.submit", broken)

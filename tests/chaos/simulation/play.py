@@ -23,7 +23,7 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine import faults
 from flowq.engine.advance.finish import output
 from flowq.engine.attempts import outages
-from flowq.engine.attempts.cut_off import cut_off
+from flowq.engine.attempts.abort import abort_attempt
 from flowq.engine.runs import submission
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause, resume
@@ -41,7 +41,7 @@ from tests.tools.random_flows.expected import differences, evaluate
 
 #: Virtual seconds from the last fault until all runs have ended.
 LONGEST_REST: Final = 900.0
-_MOST_EVENTS: Final = 50_000
+_MAX_EVENTS: Final = 50_000
 _SWEEP_EVERY: Final = 5.0
 #: Share of the runs that are programs instead of graphs.
 _ASYNC: Final = 0.4
@@ -288,7 +288,7 @@ class Play:
         world.counts["revoked"] += 1
         error = TaskRevoked("its Celery task was revoked")
         label = f"cut off {step.label} of {step.run_id}"
-        world.start(worker, label, lambda: cut_off(worker.engine, step.id, error))
+        world.start(worker, label, lambda: abort_attempt(worker.engine, step.id, error))
 
     def _refuse_writes(self) -> None:
         """The database takes no writes for a while, as after a failover; it can be read."""
@@ -368,8 +368,8 @@ class Play:
         events = 0
         while not quiet:
             events += 1
-            if events > _MOST_EVENTS:
-                raise Broken(f"not at rest after {_MOST_EVENTS} events without faults")
+            if events > _MAX_EVENTS:
+                raise Broken(f"not at rest after {_MAX_EVENTS} events without faults")
             if world.clock.seconds - began > longest:
                 raise Broken(f"not at rest after {longest:g} s without faults")
             world.clock.seconds += 0.001
@@ -388,7 +388,7 @@ class Play:
         self._rest = world.clock.seconds - began
 
     def _is_quiet(self) -> bool:
-        """Let the time pass until something is due, and sweep; tell whether nothing is left."""
+        """Let the time pass until something is due, and sweep; return whether nothing is left."""
         world, now = self._world, self._world.clock.seconds
         times = world.database.query(
             "SELECT wake_at FROM flow_step_runs WHERE status IN ('queued', 'retrying', 'waiting') "
@@ -451,7 +451,7 @@ class Play:
 
     def _compare_async(self, job: Job) -> None:
         engine, run_id = self._reader, newest(self._reader, job.run_id)
-        view = engine.records.single(lambda tx: tx.runs.view(run_id))
+        view = engine.records.autocommit(lambda tx: tx.runs.view(run_id))
         assert view is not None
         self._world.counts["continued"] += run_id != job.run_id
         self._world.counts[f"programs {view.status}"] += 1

@@ -33,7 +33,7 @@ from flowq.engine.faults import FaultPoint
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.ports import Records
 from flowq.engine.registry.registry import registry
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from flowq.engine.runtime.context import StepContext
 from tests.chaos.simulation.broker import Broker
 from tests.chaos.simulation.database import Database, Through, writes
@@ -89,7 +89,7 @@ class Task:
             self.broken = error  # for a worker it is a task that failed
 
     def go_on(self) -> bool:
-        """Run until it gives way or ends; tell whether it has ended."""
+        """Run until it gives way or ends; return whether it has ended."""
         self._world.current = self
         try:
             self._greenlet.switch()
@@ -157,7 +157,7 @@ class World:
     def worker(self, kind: str = "worker") -> Worker:
         """Start a process: with an engine of its own, so with nothing in its caches."""
         name = f"{kind}{next(self._names)}"
-        results = Results(self.cache, lambda: self._objects, self._threshold, self._inline)
+        results = ResultStore(self.cache, lambda: self._objects, self._threshold, self._inline)
         engine = Engine(
             records=cast(Records, Through(self.database.records, self._before, self._after)),
             results=results,
@@ -199,7 +199,7 @@ class World:
         for task in worker.tasks:
             task.die()
         worker.tasks.clear()
-        worker.engine.live.clear()
+        worker.engine.program_cache.clear()
         if worker is self.client:
             self.client = self.worker("client")
         else:
@@ -232,7 +232,7 @@ class World:
         for worker in (self.client, *self.workers):
             for task in worker.tasks:
                 task.die()
-            worker.engine.live.clear()
+            worker.engine.program_cache.clear()
 
     # --- time --------------------------------------------------------------------------------
 
@@ -262,7 +262,7 @@ class World:
         self._pass(point, _OUTAGES.get(point))
 
     def _before(self, name: str) -> None:
-        if name != "single":  # before that each statement is a place
+        if name != "autocommit":  # before that each statement is a place
             self._pass(f"before {name}", DatabaseUnavailable)
 
     def before_statement(self) -> None:

@@ -30,7 +30,7 @@ from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher
 
 DEFAULT = "celery"
-MOST_BYTES = 1024
+MAX_BYTES = 1024
 RUN = RunId(uuids.uuid7())
 NODE = node_id(RUN, "measure")
 BATCH = batch_of_items(NODE)
@@ -45,7 +45,7 @@ class Sent:
     root: UUID | None = None
     label: str = ""
     queue: str = DEFAULT
-    joined: BatchId | None = None
+    in_chord: BatchId | None = None
     advances: BatchId | None = None
 
 
@@ -71,9 +71,9 @@ def in_process() -> Place:
                 found.append(Sent(ADVANCE, advances=one.batch))
                 continue
             queue = message.queue or DEFAULT
-            joined = one.batch if one.joined else None
+            in_chord = one.batch if one.in_chord else None
             found.append(
-                Sent(message.name, message.id, message.run_id, message.label, queue, joined)
+                Sent(message.name, message.id, message.run_id, message.label, queue, in_chord)
             )
         return found
 
@@ -106,8 +106,8 @@ def on_celery(app: Celery, client: redis.Redis) -> Place:
                     found.append(Sent(COLLECT, queue=queue))
                     continue
                 ids = (UUID(headers["id"]), UUID(headers["root_id"]))
-                name, label, joined = headers["task"], headers["argsrepr"], headers.get("group")
-                found.append(Sent(name, *ids, label, queue, joined))
+                name, label, in_chord = headers["task"], headers["argsrepr"], headers.get("group")
+                found.append(Sent(name, *ids, label, queue, in_chord))
         return found
 
     return Place(CeleryDispatcher(app), sent)
@@ -137,25 +137,25 @@ def item(index: int, queue: str | None = None) -> Message:
     return Message(item_id(NODE, index), RUN, "steps.measure", f"measure[{index}]", queue)
 
 
-def batch(size: int, *, joined: bool) -> Batch:
-    return Batch(BATCH, tuple(item(index) for index in range(size)), joined)
+def batch(size: int, *, in_chord: bool) -> Batch:
+    return Batch(BATCH, tuple(item(index) for index in range(size)), in_chord)
 
 
-def as_sent(index: int, joined: BatchId | None = None, queue: str = DEFAULT) -> Sent:
-    return Sent("steps.measure", item_id(NODE, index), RUN, f"measure[{index}]", queue, joined)
+def as_sent(index: int, in_chord: BatchId | None = None, queue: str = DEFAULT) -> Sent:
+    return Sent("steps.measure", item_id(NODE, index), RUN, f"measure[{index}]", queue, in_chord)
 
 
 # --- every dispatcher ----------------------------------------------------------------------------
 
 
 def test_one_step_is_a_plain_message(place: Place) -> None:
-    place.dispatcher.send([batch(1, joined=False)])
+    place.dispatcher.send([batch(1, in_chord=False)])
 
     assert place.sent() == [as_sent(0)]
 
 
 def test_few_steps_are_messages_that_advance_by_themselves(place: Place) -> None:
-    place.dispatcher.send([batch(5, joined=False)])
+    place.dispatcher.send([batch(5, in_chord=False)])
 
     assert place.sent() == [as_sent(index) for index in range(5)]
 
@@ -163,7 +163,7 @@ def test_few_steps_are_messages_that_advance_by_themselves(place: Place) -> None
 @pytest.mark.parametrize("size", [2, 1200])
 def test_joined_steps_know_their_batch(place: Place, size: int) -> None:
     """More than one pipeline of Redis commands, too: none is lost, none comes twice."""
-    place.dispatcher.send([batch(size, joined=True)])
+    place.dispatcher.send([batch(size, in_chord=True)])
 
     assert place.sent() == [as_sent(index, BATCH) for index in range(size)]
 
@@ -172,7 +172,7 @@ def test_batches_of_one_call_keep_to_themselves(place: Place) -> None:
     node = node_id(RUN, "report")
     alone = Message(node, RUN, "steps.report", "report")
     place.dispatcher.send(
-        [batch(2, joined=True), Batch(batch_of_items(node), (alone,), joined=False)]
+        [batch(2, in_chord=True), Batch(batch_of_items(node), (alone,), in_chord=False)]
     )
 
     expected = [as_sent(0, BATCH), as_sent(1, BATCH), Sent("steps.report", node, RUN, "report")]
@@ -180,7 +180,7 @@ def test_batches_of_one_call_keep_to_themselves(place: Place) -> None:
 
 
 def test_a_step_goes_to_its_own_queue(place: Place) -> None:
-    place.dispatcher.send([Batch(BATCH, (item(0), item(1, "slow")), joined=False)])
+    place.dispatcher.send([Batch(BATCH, (item(0), item(1, "slow")), in_chord=False)])
 
     assert place.sent() == [as_sent(0), as_sent(1, queue="slow")]
 
@@ -201,8 +201,8 @@ def test_batches_are_asked_to_advance(place: Place) -> None:
 
 def test_what_is_sent_twice_comes_twice(place: Place) -> None:
     """The claim makes the second one harmless; a dispatcher must not be clever."""
-    place.dispatcher.send([batch(1, joined=False)])
-    place.dispatcher.send([batch(1, joined=False)])
+    place.dispatcher.send([batch(1, in_chord=False)])
+    place.dispatcher.send([batch(1, in_chord=False)])
 
     assert place.sent() == [as_sent(0)] * 2
 
@@ -218,7 +218,7 @@ def test_each_queue_has_its_own_depth(place: Place) -> None:
     assert [dispatcher.queue_of(item(0)), dispatcher.queue_of(item(1, "slow"))] == [DEFAULT, "slow"]
     assert dispatcher.depth(DEFAULT) == 0
 
-    dispatcher.send([batch(7, joined=True), Batch(BATCH, (item(8, "slow"),), joined=False)])
+    dispatcher.send([batch(7, in_chord=True), Batch(BATCH, (item(8, "slow"),), in_chord=False)])
 
     assert [dispatcher.depth(queue) for queue in (DEFAULT, "slow", "none")] == [7, 1, 0]
 
@@ -230,12 +230,12 @@ def test_every_message_is_small_and_holds_nothing_but_ids(app: Celery, client: r
     """However large the batch; the label is all that people see of a step in Flower."""
     dispatcher = CeleryDispatcher(app)
     many = tuple(item(index) for index in range(9_990, 10_000))
-    dispatcher.send([Batch(BATCH, many, joined=True), batch(1, joined=False)])
+    dispatcher.send([Batch(BATCH, many, in_chord=True), batch(1, in_chord=False)])
     dispatcher.send_advance([BATCH])
 
     messages = raw(client)
     assert len(messages) == 12
-    assert max(map(len, messages)) <= MOST_BYTES
+    assert max(map(len, messages)) <= MAX_BYTES
     for data in messages[:-1]:
         headers, (args, kwargs, _) = decoded(data)
         assert (args, kwargs) == ([], {})
@@ -247,7 +247,7 @@ def test_every_message_is_small_and_holds_nothing_but_ids(app: Celery, client: r
 
 
 def test_a_chord_ends_in_advance_however_its_steps_end(app: Celery, client: redis.Redis) -> None:
-    CeleryDispatcher(app).send([batch(3, joined=True)])
+    CeleryDispatcher(app).send([batch(3, in_chord=True)])
 
     for index, data in enumerate(raw(client)):
         headers, (_, _, embedded) = decoded(data)
@@ -267,7 +267,7 @@ def test_without_the_redis_backend_every_step_advances_by_itself(
 ) -> None:
     with Celery("no-backend", broker=redis_url) as app:
         place = on_celery(app, client)
-        place.dispatcher.send([batch(3, joined=True)])
+        place.dispatcher.send([batch(3, in_chord=True)])
 
         assert place.sent() == [as_sent(index) for index in range(3)]
 
@@ -276,7 +276,7 @@ def test_task_routes_of_the_app_choose_the_queue(app: Celery, client: redis.Redi
     app.conf.task_routes = {"steps.measure": {"queue": "slow"}}
     place = on_celery(app, client)
 
-    place.dispatcher.send([batch(1, joined=False)])
+    place.dispatcher.send([batch(1, in_chord=False)])
 
     assert place.sent() == [as_sent(0, queue="slow")]
 
@@ -310,7 +310,7 @@ def test_queue_is_chosen_as_celery_chooses_it(redis_url: str, way: str) -> None:
     with make_app("routed", redis_url) as app:
         WAYS[way](app)
 
-        queue = CeleryDispatcher(app).queue_of(batch(1, joined=False).messages[0])
+        queue = CeleryDispatcher(app).queue_of(batch(1, in_chord=False).messages[0])
 
     assert queue == "slow"
 
@@ -324,9 +324,9 @@ def lonely_url() -> Iterator[str]:
 
 
 SENDS: dict[str, Callable[[Dispatcher], None]] = {
-    "one step": lambda dispatcher: dispatcher.send([batch(1, joined=False)]),
-    "a group": lambda dispatcher: dispatcher.send([batch(3, joined=False)]),
-    "a chord": lambda dispatcher: dispatcher.send([batch(3, joined=True)]),
+    "one step": lambda dispatcher: dispatcher.send([batch(1, in_chord=False)]),
+    "a group": lambda dispatcher: dispatcher.send([batch(3, in_chord=False)]),
+    "a chord": lambda dispatcher: dispatcher.send([batch(3, in_chord=True)]),
     "an advance": lambda dispatcher: dispatcher.send_advance([BATCH]),
     "a request to collect": lambda dispatcher: dispatcher.send_collect(),
     "a question": lambda dispatcher: print(dispatcher.depth(DEFAULT)),
@@ -348,7 +348,7 @@ def test_redis_away_is_said_soon(lonely_url: str, send: Callable[[Dispatcher], N
 def test_redis_away_tells_no_password(lonely_url: str) -> None:
     url = lonely_url.replace("redis://", "redis://:secret@")
     with make_app("flowq-test", url) as app, pytest.raises(RedisUnavailable) as caught:
-        CeleryDispatcher(app).send([batch(1, joined=False)])
+        CeleryDispatcher(app).send([batch(1, in_chord=False)])
 
     assert "secret" not in str(caught.value)
 
@@ -403,7 +403,7 @@ def test_whatever_is_wrong_with_an_app_is_one_kind_of_error(
 def test_queue_of_a_message_that_no_route_gives(name: str) -> None:
     """The sweeper, which asks for it, goes on with the rest."""
     dispatcher = CeleryDispatcher(WRONG[name]())
-    [message] = batch(1, joined=False).messages
+    [message] = batch(1, in_chord=False).messages
     if name == "a route that raises":
         with pytest.raises(RedisUnavailable, match="no route to tenant"):
             dispatcher.queue_of(message)

@@ -31,7 +31,7 @@ from flowq.core.events import (
     WorkflowStarted,
 )
 from flowq.core.ids import BatchId, RunId
-from flowq.engine.ports import Events, Page
+from flowq.engine.ports import Events, StreamPage
 from tests.tools.waiting import wait_until
 
 LONG = 20.0
@@ -161,7 +161,7 @@ def read_all(events: Events, run_id: RunId, after: str | None = None) -> list[Ev
     return in_time(events.read(run_id, after))
 
 
-def in_time(page: Page) -> list[Event]:
+def in_time(page: StreamPage) -> list[Event]:
     """Return what was read, all of one time."""
     events = [event for entry in page.entries for event in entry.events]
     return [event.model_copy(update={"timestamp": NOW}) for event in events]
@@ -197,7 +197,7 @@ def test_what_was_published_is_read_as_it_was(events: Events, run_id: RunId) -> 
 
 
 def test_a_stream_that_nobody_wrote_is_empty_and_whole(events: Events, run_id: RunId) -> None:
-    assert events.read(run_id) == Page(())
+    assert events.read(run_id) == StreamPage(())
 
 
 def test_reading_goes_on_after_an_entry(events: Events, run_id: RunId) -> None:
@@ -206,7 +206,7 @@ def test_reading_goes_on_after_an_entry(events: Events, run_id: RunId) -> None:
     entries = events.read(run_id).entries
 
     assert read_all(events, run_id, entries[0].id) == [started(run_id, "b"), started(run_id, "c")]
-    assert events.read(run_id, entries[-1].id) == Page(())
+    assert events.read(run_id, entries[-1].id) == StreamPage(())
 
 
 def test_runs_do_not_hear_each_other(events: Events, run_id: RunId) -> None:
@@ -232,7 +232,7 @@ def test_a_reader_that_waits_is_woken(events: Events, run_id: RunId) -> None:
 def test_a_reader_waits_no_longer_than_it_said(events: Events, run_id: RunId) -> None:
     began = time.monotonic()
 
-    assert events.read(run_id, None, SHORT) == Page(())
+    assert events.read(run_id, None, SHORT) == StreamPage(())
     assert SHORT * 0.9 <= time.monotonic() - began < LONG / 2
 
 

@@ -44,13 +44,13 @@ def running(records: SqlRecords, **options: Any) -> Claim:
     spec = FlowSpec(name="flow", steps=(StepSpec(key="a", name="steps.a"),))
     name = options.pop("flow_name", "flow")
     run = NewRun(run_id, name, spec, {}, (step,), **options)
-    assert records.write(lambda tx: tx.runs.insert([run], LEASE))
+    assert records.transaction(lambda tx: tx.runs.insert([run], LEASE))
     return claimed(records, node)
 
 
 def claimed(records: SqlRecords, step_id: StepRunId) -> Claim:
     token = LeaseToken(uuids.uuid7())
-    claim = records.single(
+    claim = records.autocommit(
         lambda tx: tx.steps.claim(step_id, token=token, lease=LEASE, worker="host:1")
     )
     assert claim is not None
@@ -64,7 +64,7 @@ def caller(claim: Claim, **options: Any) -> Caller:
 
 def started(records: SqlRecords, who: Caller, model: str = "gpt") -> StartedRequest:
     request = StartedRequest(uuids.uuid7(), who, "openai", model)
-    records.write(lambda tx: tx.llm_requests.start([request]))
+    records.transaction(lambda tx: tx.llm_requests.start([request]))
     return request
 
 
@@ -82,21 +82,21 @@ def ended(request: StartedRequest, **options: Any) -> EndedRequest:
 
 
 def end(records: SqlRecords, *requests: EndedRequest) -> list[RunId]:
-    return records.write(lambda tx: tx.llm_requests.end(list(requests)))
+    return records.transaction(lambda tx: tx.llm_requests.end(list(requests)))
 
 
 def calls(records: SqlRecords, run_id: RunId) -> list[RequestView]:
-    return records.single(lambda tx: tx.llm_requests.of_run(run_id))
+    return records.autocommit(lambda tx: tx.llm_requests.of_run(run_id))
 
 
 def used(records: SqlRecords, claim: Claim) -> tuple[int, Decimal]:
-    row = records.single(lambda tx: tx.steps.by_id(claim.id))
+    row = records.autocommit(lambda tx: tx.steps.by_id(claim.id))
     assert row is not None
     return row.tokens_used, row.cost_estimate
 
 
 def totals(records: SqlRecords, claim: Claim) -> tuple[int, Decimal]:
-    row = records.single(lambda tx: tx.runs.by_id(claim.run_id))
+    row = records.autocommit(lambda tx: tx.runs.by_id(claim.run_id))
     assert row is not None
     return row.total_tokens, row.total_cost
 
@@ -130,7 +130,7 @@ def test_an_ended_call_adds_to_its_step(records: SqlRecords) -> None:
     assert [Decimal("0.25"), None] == [view.cost for view in views]
     assert [7, 7] == [view.latency_ms for view in views]
     assert (30, Decimal("0.25")) == used(records, claim)
-    row = records.single(lambda tx: tx.steps.by_id(claim.id))
+    row = records.autocommit(lambda tx: tx.steps.by_id(claim.id))
     assert row is not None
     assert second.id == row.llm_request_id
 
@@ -174,7 +174,7 @@ def test_calls_of_an_earlier_attempt_are_lost(records: SqlRecords) -> None:
     claim = running(records)
     first = started(records, caller(claim))
     other = started(records, caller(running(records)))
-    assert records.single(lambda tx: tx.steps.give_back([claim.token]))
+    assert records.autocommit(lambda tx: tx.steps.release_leases([claim.token]))
     again = claimed(records, claim.id)
 
     started(records, replace(caller(again), attempt=2))
@@ -194,12 +194,12 @@ def test_calls_of_an_earlier_attempt_are_lost(records: SqlRecords) -> None:
 def test_a_call_that_ends_after_its_run_is_in_the_totals(records: SqlRecords) -> None:
     claim = running(records)
     request = started(records, caller(claim))
-    assert records.single(lambda tx: tx.steps.complete(claim, Outcome(), advanced=True))
-    assert records.single(lambda tx: tx.runs.close(claim.run_id, RunState.COMPLETED))
+    assert records.autocommit(lambda tx: tx.steps.complete(claim, Outcome(), advanced=True))
+    assert records.autocommit(lambda tx: tx.runs.close(claim.run_id, RunState.COMPLETED))
     assert (0, Decimal(0)) == totals(records, claim)
 
     late = end(records, ended(request))
-    records.write(lambda tx: tx.llm_requests.settle(late))
+    records.transaction(lambda tx: tx.llm_requests.recompute_totals(late))
 
     assert [claim.run_id] == late
     assert (15, Decimal("0.25")) == used(records, claim) == totals(records, claim)
@@ -209,7 +209,7 @@ def test_a_run_that_goes_on_is_not_settled(records: SqlRecords) -> None:
     claim = running(records)
     end(records, ended(started(records, caller(claim))))
 
-    records.write(lambda tx: tx.llm_requests.settle([claim.run_id]))
+    records.transaction(lambda tx: tx.llm_requests.recompute_totals([claim.run_id]))
 
     assert (0, Decimal(0)) == totals(records, claim)
 
@@ -219,7 +219,7 @@ def test_a_call_outside_any_run_is_recorded(records: SqlRecords) -> None:
 
     assert [] == end(records, ended(request))
 
-    [line] = records.single(lambda tx: tx.llm_requests.costs(CostBy.FLOW))
+    [line] = records.autocommit(lambda tx: tx.llm_requests.costs(CostBy.FLOW))
     assert (None, 1, Decimal("0.25")) == (line.name, line.calls, line.cost)
 
 
@@ -234,7 +234,7 @@ def test_costs_are_summed_by_what_is_asked(records: SqlRecords) -> None:
     started(records, second)
 
     def costs(by: CostBy, **where: Any) -> list[tuple[Any, ...]]:
-        lines = records.single(lambda tx: tx.llm_requests.costs(by, **where))
+        lines = records.autocommit(lambda tx: tx.llm_requests.costs(by, **where))
         return [(one.name, one.calls, one.failed, one.unknown, one.cost) for one in lines]
 
     assert [("two", 3, 1, 2, Decimal(2)), ("one", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.FLOW)
@@ -259,16 +259,16 @@ def test_an_image_is_named_by_its_call_and_goes_with_its_run(records: SqlRecords
     key = image_key(claim.run_id, claim.id, request.id, "png")
     lost = image_key(claim.run_id, claim.id, uuids.uuid7(), "png")
     end(records, ended(request, object_key=key))
-    unnamed = records.single(lambda tx: tx.sweeps.unnamed([key, lost]))
+    unnamed = records.autocommit(lambda tx: tx.sweeps.unnamed([key, lost]))
     assert [] == unnamed  # the step may still come to name it
-    assert records.single(lambda tx: tx.steps.complete(claim, Outcome(), advanced=True))
+    assert records.autocommit(lambda tx: tx.steps.complete(claim, Outcome(), advanced=True))
 
-    unnamed = records.single(lambda tx: tx.sweeps.unnamed([key, lost]))
+    unnamed = records.autocommit(lambda tx: tx.sweeps.unnamed([key, lost]))
 
     assert [lost] == unnamed
     assert key.startswith(f"{OBJECTS}/")
-    assert records.single(lambda tx: tx.runs.close(claim.run_id, RunState.COMPLETED))
-    tree = records.write(lambda tx: tx.sweeps.delete_tree(claim.run_id))
+    assert records.autocommit(lambda tx: tx.runs.close(claim.run_id, RunState.COMPLETED))
+    tree = records.transaction(lambda tx: tx.sweeps.delete_tree(claim.run_id))
     assert tree is not None
     assert (key,) == tree.objects
     assert [] == calls(records, claim.run_id)

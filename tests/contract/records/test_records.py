@@ -33,28 +33,28 @@ from flowq.core.ids import (
     item_id,
     node_id,
 )
-from flowq.core.results import NO_RESULT, Place, ResultRef, row_key
+from flowq.core.results import NO_RESULT, ResultRef, StorageKind, row_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState, StopKind
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
 from flowq.engine.model.rows import (
-    CachedResult,
+    CacheEntry,
     Claim,
     NewRun,
     NewStep,
     Orphan,
     Outcome,
     RunEnding,
-    StepPlace,
+    StepRef,
 )
 from flowq.engine.model.stops import StopReason
-from flowq.engine.model.sweeps import Lapsed, RunSlice, Unclaimed
+from flowq.engine.model.sweeps import ExpiredLease, RunIdRange, UnclaimedStep
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)
 NOW = timedelta(0)
-ALL = RunSlice(RunId(FIRST_ID), None)
+ALL = RunIdRange(RunId(FIRST_ID), None)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def new_run(
 
 
 def insert(records: SqlRecords, run: NewRun) -> RunId:
-    assert records.write(lambda tx: tx.runs.insert([run], LATER))
+    assert records.transaction(lambda tx: tx.runs.insert([run], LATER))
     return run.id
 
 
@@ -96,7 +96,7 @@ def token() -> LeaseToken:
 
 
 def claim(records: SqlRecords, step_id: StepRunId, lease: timedelta = LEASE) -> Claim | None:
-    return records.single(
+    return records.autocommit(
         lambda tx: tx.steps.claim(step_id, token=token(), lease=lease, worker="host:1")
     )
 
@@ -108,11 +108,11 @@ def claimed(records: SqlRecords, run_id: RunId, key: str = "a") -> Claim:
 
 
 def status(records: SqlRecords, run_id: RunId, key: str = "a") -> StepState:
-    return records.single(lambda tx: tx.steps.states(run_id, [key]))[key]
+    return records.autocommit(lambda tx: tx.steps.states(run_id, [key]))[key]
 
 
 def row(records: SqlRecords, step_id: UUID) -> FlowStepRun:
-    found = records.single(lambda tx: tx.steps.by_id(step_id))
+    found = records.autocommit(lambda tx: tx.steps.by_id(step_id))
     assert found is not None
     return found
 
@@ -122,14 +122,18 @@ def because(text: str, kind: StopKind = StopKind.USER) -> StopReason:
 
 
 def ending(records: SqlRecords, run_id: RunId) -> RunEnding:
-    found = records.single(lambda tx: tx.runs.ending(run_id))
+    found = records.autocommit(lambda tx: tx.runs.ending(run_id))
     assert found is not None
     return found
 
 
 def stored(claim: Claim, data: bytes, codec: str = "json") -> Outcome:
     ref = ResultRef(
-        place=Place.ROW, codec=codec, key=row_key(claim.id, claim.token), size=len(data), sha256="x"
+        place=StorageKind.ROW,
+        codec=codec,
+        key=row_key(claim.id, claim.token),
+        size=len(data),
+        sha256="x",
     )
     return Outcome(ref, data, execution_time_ms=7)
 
@@ -140,12 +144,12 @@ def spend(
     """Record a call of a model; without a cost it is of unknown cost."""
     caller = Caller(claim.run_id, claim.id, claim.token, claim.attempt)
     call = StartedRequest(uuids.uuid7(), caller, "openai", "small")
-    records.write(lambda tx: tx.llm_requests.start([call]))
+    records.transaction(lambda tx: tx.llm_requests.start([call]))
     known = CostStatus.UNKNOWN if cost is None else CostStatus.KNOWN
     ended = EndedRequest(
         call.id, caller, RequestStatus.COMPLETED, Tokens(tokens), cost, cost_status=known
     )
-    records.write(lambda tx: tx.llm_requests.end([ended]))
+    records.transaction(lambda tx: tx.llm_requests.end([ended]))
 
 
 def expanded(
@@ -153,7 +157,7 @@ def expanded(
 ) -> list[StepRunId]:
     node, name = node_id(run_id, key), f"steps.{key}"
     items = [NewStep(item_id(node, i), key, name, order, 0, {"n": i}) for i in range(count)]
-    assert records.write(
+    assert records.transaction(
         lambda tx: tx.steps.expand(run_id, key, items, batch_of_items(node), LATER)
     )
     return [item.id for item in items]
@@ -176,23 +180,23 @@ def test_run_is_inserted_once(records: SqlRecords) -> None:
     insert(records, run)
     again = new_run("a", "b", id=run.id, is_new=False)
 
-    assert records.write(lambda tx: tx.runs.insert([again], LATER)) == set()
+    assert records.transaction(lambda tx: tx.runs.insert([again], LATER)) == set()
 
-    found = records.single(lambda tx: tx.runs.definition(run.id))
+    found = records.autocommit(lambda tx: tx.runs.definition(run.id))
     assert found is not None
     assert (found.flow_name, found.user_id, found.parent) == ("flow", "ada", run.parent)
     assert found.spec == run.spec
-    assert len(records.single(lambda tx: tx.steps.by_flow_run_id(run.id))) == 2
+    assert len(records.autocommit(lambda tx: tx.steps.by_flow_run_id(run.id))) == 2
 
 
 def test_run_that_is_not_there_is_none(records: SqlRecords) -> None:
     nobody = RunId(uuids.uuid7())
 
-    assert records.single(lambda tx: tx.runs.definition(nobody)) is None
-    assert records.single(lambda tx: tx.runs.status(nobody)) is None
-    assert records.single(lambda tx: tx.runs.view(nobody)) is None
-    assert records.single(lambda tx: tx.runs.by_id(nobody)) is None
-    assert not records.single(lambda tx: tx.runs.close(nobody, RunState.COMPLETED))
+    assert records.autocommit(lambda tx: tx.runs.definition(nobody)) is None
+    assert records.autocommit(lambda tx: tx.runs.status(nobody)) is None
+    assert records.autocommit(lambda tx: tx.runs.view(nobody)) is None
+    assert records.autocommit(lambda tx: tx.runs.by_id(nobody)) is None
+    assert not records.autocommit(lambda tx: tx.runs.close(nobody, RunState.COMPLETED))
 
 
 def test_failed_transaction_leaves_nothing(records: SqlRecords) -> None:
@@ -203,9 +207,9 @@ def test_failed_transaction_leaves_nothing(records: SqlRecords) -> None:
         raise RuntimeError("after the insert")
 
     with pytest.raises(RuntimeError, match="after the insert"):
-        records.write(work)
+        records.transaction(work)
 
-    assert records.single(lambda tx: tx.runs.status(run.id)) is None
+    assert records.autocommit(lambda tx: tx.runs.status(run.id)) is None
 
 
 def test_run_closes_once_with_its_totals(records: SqlRecords) -> None:
@@ -214,13 +218,15 @@ def test_run_closes_once_with_its_totals(records: SqlRecords) -> None:
         one = claimed(records, run_id, key)
         spend(records, one, 10, Decimal(cost))
         done = stored(one, b"1")
-        assert records.single(lambda tx: tx.steps.complete(one, done, advanced=True))
+        assert records.autocommit(lambda tx: tx.steps.complete(one, done, advanced=True))
 
-    assert records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs={"a": [1]}))
+    assert records.autocommit(
+        lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs={"a": [1]})
+    )
     late = because("late")
-    assert not records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, reason=late))
+    assert not records.autocommit(lambda tx: tx.runs.close(run_id, RunState.FAILED, reason=late))
 
-    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    run = records.autocommit(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
     assert (run.status, run.outputs, run.error_message) == ("completed", {"a": [1]}, None)
     assert (run.total_steps, run.step_progress, run.progress_percentage) == (3, 3, 100.0)
@@ -235,12 +241,12 @@ def test_stopped_run_keeps_its_first_error(records: SqlRecords) -> None:
 
     first = StopReason(StopKind.FAILED, "first\0", node_id(run_id, "a"))
     third = because("third", StopKind.DEADLINE)
-    assert records.single(lambda tx: tx.runs.stop(run_id, first))
-    assert not records.single(lambda tx: tx.runs.stop(run_id, because("second")))
-    assert not records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
-    assert records.single(lambda tx: tx.runs.close(run_id, RunState.FAILED, reason=third))
+    assert records.autocommit(lambda tx: tx.runs.stop(run_id, first))
+    assert not records.autocommit(lambda tx: tx.runs.stop(run_id, because("second")))
+    assert not records.autocommit(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+    assert records.autocommit(lambda tx: tx.runs.close(run_id, RunState.FAILED, reason=third))
 
-    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    run = records.autocommit(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
     assert (run.status, run.error_message) == ("failed", "first\N{SYMBOL FOR NULL}")
     assert (run.stop_kind, run.failed_step_id) == ("failed", node_id(run_id, "a"))
@@ -250,9 +256,9 @@ def test_run_without_steps_is_wholly_done(records: SqlRecords) -> None:
     run_id = RunId(uuids.uuid7())
     insert(records, NewRun(run_id, "empty", FlowSpec(name="empty", steps=()), {}, ()))
 
-    assert records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+    assert records.autocommit(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
 
-    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    run = records.autocommit(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
     assert (run.total_steps, run.progress_percentage, run.total_cost) == (0, 100.0, Decimal(0))
 
@@ -262,7 +268,7 @@ def test_times_are_aware_and_utc(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     claimed(records, run_id)
 
-    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    run = records.autocommit(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
     step = row(records, node_id(run_id, "a"))
     for moment in (run.created_at, run.started_at, step.created_at, step.started_at):
@@ -283,7 +289,9 @@ def test_runs_are_found_by_user_newest_first(records: SqlRecords) -> None:
     insert(records, new_run("a", user_id="bob"))
 
     def page(**options: int) -> list[UUID]:
-        return [run.id for run in records.single(lambda tx: tx.runs.by_user_id("ada", **options))]
+        return [
+            run.id for run in records.autocommit(lambda tx: tx.runs.by_user_id("ada", **options))
+        ]
 
     assert page() == ids[::-1]
     assert page(limit=2) == ids[:2:-1]
@@ -294,20 +302,22 @@ def test_runs_are_found_by_user_newest_first(records: SqlRecords) -> None:
 def test_runs_are_found_by_status_and_by_flow(records: SqlRecords) -> None:
     one = insert(records, new_run("a", flow_name="one"))
     two = insert(records, new_run("a", flow_name="two"))
-    records.single(lambda tx: tx.runs.close(one, RunState.COMPLETED))
+    records.autocommit(lambda tx: tx.runs.close(one, RunState.COMPLETED))
 
-    running = records.single(lambda tx: tx.runs.by_status(RunState.RUNNING))
+    running = records.autocommit(lambda tx: tx.runs.by_status(RunState.RUNNING))
     assert [run.id for run in running] == [two]
-    named = records.single(lambda tx: tx.runs.by_flow_name("one"))
+    named = records.autocommit(lambda tx: tx.runs.by_flow_name("one"))
     assert [run.id for run in named] == [one]
-    assert [v.id for v in records.single(lambda tx: tx.runs.views())] == [two, one]
-    completed = records.single(lambda tx: tx.runs.views(status=RunState.COMPLETED, flow_name="one"))
+    assert [v.id for v in records.autocommit(lambda tx: tx.runs.views())] == [two, one]
+    completed = records.autocommit(
+        lambda tx: tx.runs.views(status=RunState.COMPLETED, flow_name="one")
+    )
     assert [(v.id, v.total) for v in completed] == [(one, 1)]
 
 
 def test_run_is_found_by_the_beginning_of_its_id(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a"))
-    find: Any = lambda words: records.single(lambda tx: tx.runs.find(words))  # noqa: E731
+    find: Any = lambda words: records.autocommit(lambda tx: tx.runs.find(words))  # noqa: E731
 
     for words in (str(run_id), run_id.hex, str(run_id)[:25], str(run_id).upper()[:20]):
         assert find(words) == [(run_id, "flow")]
@@ -319,14 +329,14 @@ def test_steps_of_a_run_come_in_step_order_with_items_after_their_map(records: S
     run_id = insert(records, new_run("b", "a", "c"))
     expanded(records, run_id, 12, "a", order=2)
 
-    rows = records.single(lambda tx: tx.steps.by_flow_run_id(run_id))
+    rows = records.autocommit(lambda tx: tx.steps.by_flow_run_id(run_id))
     assert [(r.step_key, r.map_index) for r in rows] == [
         ("b", None),
         ("a", None),
         *(("a", i) for i in range(12)),
         ("c", None),
     ]
-    second = records.single(lambda tx: tx.steps.by_flow_run_id(run_id, limit=2, offset=2))
+    second = records.autocommit(lambda tx: tx.steps.by_flow_run_id(run_id, limit=2, offset=2))
     assert [(r.step_key, r.map_index) for r in second] == [("a", 0), ("a", 1)]
 
 
@@ -337,8 +347,8 @@ def test_deleted_run_takes_its_steps_with_it(records: SqlRecords) -> None:
     with records.engine.begin() as connection:
         connection.execute(delete(FlowRun).where(FlowRun.id == run_id))
 
-    assert records.single(lambda tx: tx.steps.by_flow_run_id(run_id)) == []
-    assert len(records.single(lambda tx: tx.steps.by_flow_run_id(other))) == 1
+    assert records.autocommit(lambda tx: tx.steps.by_flow_run_id(run_id)) == []
+    assert len(records.autocommit(lambda tx: tx.steps.by_flow_run_id(other))) == 1
 
 
 # --- attempts ------------------------------------------------------------------------------------
@@ -373,7 +383,7 @@ def test_of_many_claims_at_once_one_wins(records: SqlRecords) -> None:
 def test_claim_is_refused_while_a_step_is_pending_or_its_run_stopped(records: SqlRecords) -> None:
     pending = insert(records, new_run("a"))
     stopped = insert(records, new_run("a", queued=True))
-    records.single(lambda tx: tx.runs.stop(stopped, because("it broke")))
+    records.autocommit(lambda tx: tx.runs.stop(stopped, because("it broke")))
 
     assert claim(records, node_id(pending, "a")) is None
     assert claim(records, node_id(stopped, "a")) is None
@@ -385,7 +395,7 @@ def test_retry_is_claimed_when_it_is_due(records: SqlRecords) -> None:
     first = claimed(records, run_id)
     failed = Outcome(error_type="E", error_message="why\0", metadata={"traceback": "t\0"})
 
-    assert records.single(lambda tx: tx.steps.retry(first, failed, timedelta(seconds=50)))
+    assert records.autocommit(lambda tx: tx.steps.retry(first, failed, timedelta(seconds=50)))
 
     assert status(records, run_id) is StepState.RETRYING
     assert claim(records, first.id) is None
@@ -402,7 +412,9 @@ def test_write_of_an_attempt_that_lost_its_lease_changes_nothing(
     run_id = insert(records, new_run("a", queued=True))
     old = claimed(records, run_id)
     late(records, "lease_expires_at")
-    records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, resend_after=LATER, limit=10))
+    records.transaction(
+        lambda tx: tx.sweeps.expired_leases(max_recoveries=3, resend_after=LATER, limit=10)
+    )
     new = claimed(records, run_id)
     writes: dict[str, Any] = {
         "complete": lambda tx: tx.steps.complete(old, stored(old, b'"old"'), advanced=True),
@@ -411,7 +423,7 @@ def test_write_of_an_attempt_that_lost_its_lease_changes_nothing(
         "wait": lambda tx: tx.steps.wait(old),
     }
 
-    assert not records.single(writes[write])
+    assert not records.autocommit(writes[write])
 
     after = row(records, old.id)
     assert (after.status, after.lease_token) == ("running", new.token)
@@ -422,9 +434,11 @@ def test_second_completion_changes_nothing(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
 
-    assert records.single(lambda tx: tx.steps.complete(one, stored(one, b"1"), advanced=False))
-    assert not records.single(lambda tx: tx.steps.complete(one, stored(one, b"2"), advanced=False))
-    assert not records.single(lambda tx: tx.steps.fail(one, Outcome(), advanced=False))
+    assert records.autocommit(lambda tx: tx.steps.complete(one, stored(one, b"1"), advanced=False))
+    assert not records.autocommit(
+        lambda tx: tx.steps.complete(one, stored(one, b"2"), advanced=False)
+    )
+    assert not records.autocommit(lambda tx: tx.steps.fail(one, Outcome(), advanced=False))
 
     assert (row(records, one.id).outputs, row(records, one.id).execution_time_ms) == (1, 7)
 
@@ -437,11 +451,11 @@ def test_usage_of_all_attempts_adds_up(records: SqlRecords) -> None:
         assert (one.used, one.execution_time_ms) == (before, 7 * attempt)
         spend(records, one, 3, Decimal("0.1"))
         spend(records, one, cost=None)
-        assert records.single(lambda tx: tx.steps.retry(one, stored(one, b""), NOW))
+        assert records.autocommit(lambda tx: tx.steps.retry(one, stored(one, b""), NOW))
     last = claimed(records, run_id)
     first_started_at = row(records, last.id).first_started_at
     spend(records, last, 1)
-    records.single(lambda tx: tx.steps.complete(last, stored(last, b"1"), advanced=True))
+    records.autocommit(lambda tx: tx.steps.complete(last, stored(last, b"1"), advanced=True))
 
     ended = row(records, last.id)
     assert (ended.tokens_used, ended.cost_estimate, ended.unpriced_calls) == (31, Decimal(1), 10)
@@ -450,8 +464,8 @@ def test_usage_of_all_attempts_adds_up(records: SqlRecords) -> None:
     assert ended.first_started_at == first_started_at
     assert ended.started_at is not None
     assert first_started_at <= ended.started_at
-    records.single(lambda tx: tx.runs.roll_up(run_id))
-    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    records.autocommit(lambda tx: tx.runs.roll_up(run_id))
+    run = records.autocommit(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
     assert (run.total_cost, run.unpriced_calls) == (Decimal(1), 10)
 
@@ -460,7 +474,7 @@ def test_cost_of_a_call_is_unknown_until_it_has_ended(records: SqlRecords) -> No
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
     caller = Caller(run_id, one.id, one.token, one.attempt)
-    records.write(
+    records.transaction(
         lambda tx: tx.llm_requests.start([StartedRequest(uuids.uuid7(), caller, "openai", "small")])
     )
     assert row(records, one.id).unpriced_calls == 1
@@ -468,7 +482,7 @@ def test_cost_of_a_call_is_unknown_until_it_has_ended(records: SqlRecords) -> No
     spend(records, one, 5, Decimal("0.5"))
 
     assert row(records, one.id).unpriced_calls == 1, "the first call goes on, or nobody ended it"
-    view = records.single(lambda tx: tx.runs.view(run_id))
+    view = records.autocommit(lambda tx: tx.runs.view(run_id))
     assert view is not None
     assert (view.cost, view.unpriced, view.steps[0].unpriced) == (Decimal("0.5"), 1, 1)
 
@@ -476,30 +490,34 @@ def test_cost_of_a_call_is_unknown_until_it_has_ended(records: SqlRecords) -> No
 def test_leases_are_renewed_together_and_lost_ones_are_told(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     one, two = claimed(records, run_id, "a"), claimed(records, run_id, "b")
-    records.single(lambda tx: tx.steps.complete(two, stored(two, b"1"), advanced=True))
+    records.autocommit(lambda tx: tx.steps.complete(two, stored(two, b"1"), advanced=True))
     late(records, "lease_expires_at")
 
-    alive = records.single(lambda tx: tx.steps.renew([one.token, two.token, token()], LEASE))
+    alive = records.autocommit(lambda tx: tx.steps.renew([one.token, two.token, token()], LEASE))
 
     assert alive == {one.token: False}
     assert (
-        records.write(lambda tx: tx.sweeps.lapsed(max_recoveries=3, resend_after=LATER, limit=10))
+        records.transaction(
+            lambda tx: tx.sweeps.expired_leases(max_recoveries=3, resend_after=LATER, limit=10)
+        )
         == []
     )
-    assert records.single(lambda tx: tx.steps.renew([], LEASE)) == {}
+    assert records.autocommit(lambda tx: tx.steps.renew([], LEASE)) == {}
 
 
 def test_waiting_step_ends_once(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
-    assert not records.single(
+    assert not records.autocommit(
         lambda tx: tx.steps.end_waiting(one.id, StepState.COMPLETED, Outcome())
     )
-    assert records.single(lambda tx: tx.steps.wait(one))
+    assert records.autocommit(lambda tx: tx.steps.wait(one))
     done = stored(one, b'{"a": 1}')
 
-    assert records.single(lambda tx: tx.steps.end_waiting(one.id, StepState.COMPLETED, done))
-    assert not records.single(lambda tx: tx.steps.end_waiting(one.id, StepState.FAILED, Outcome()))
+    assert records.autocommit(lambda tx: tx.steps.end_waiting(one.id, StepState.COMPLETED, done))
+    assert not records.autocommit(
+        lambda tx: tx.steps.end_waiting(one.id, StepState.FAILED, Outcome())
+    )
 
     assert (row(records, one.id).status, row(records, one.id).outputs) == ("completed", {"a": 1})
 
@@ -519,13 +537,13 @@ def test_copies_come_back_byte_for_byte(records: SqlRecords, codec: str, data: b
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
     done = stored(one, data, codec)
-    records.single(lambda tx: tx.steps.complete(one, done, advanced=True))
+    records.autocommit(lambda tx: tx.steps.complete(one, done, advanced=True))
     key = row_key(one.id, one.token)
 
     other = row_key(one.id, token())
-    assert records.single(lambda tx: tx.steps.copies([key])) == {key: data}
-    assert records.single(lambda tx: tx.steps.copies([other])) == {}
-    assert records.single(lambda tx: tx.steps.stored(run_id, ["a"]))[0].result == done.result
+    assert records.autocommit(lambda tx: tx.steps.copies([key])) == {key: data}
+    assert records.autocommit(lambda tx: tx.steps.copies([other])) == {}
+    assert records.autocommit(lambda tx: tx.steps.stored(run_id, ["a"]))[0].result == done.result
 
 
 # --- advance -------------------------------------------------------------------------------------
@@ -534,9 +552,9 @@ def test_copies_come_back_byte_for_byte(records: SqlRecords, codec: str, data: b
 def test_dependents_are_counted_down_exactly_once_each(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", "c", pending={"b": 2, "c": 1}))
 
-    assert records.write(lambda tx: tx.steps.release(run_id, {"b": 1, "c": 1})) == ["c"]
-    assert records.write(lambda tx: tx.steps.release(run_id, {"b": 1})) == ["b"]
-    assert sorted(records.single(lambda tx: tx.steps.ready(run_id))) == ["a", "b", "c"]
+    assert records.transaction(lambda tx: tx.steps.release(run_id, {"b": 1, "c": 1})) == ["c"]
+    assert records.transaction(lambda tx: tx.steps.release(run_id, {"b": 1})) == ["b"]
+    assert sorted(records.autocommit(lambda tx: tx.steps.ready(run_id))) == ["a", "b", "c"]
 
 
 def test_of_many_that_count_down_at_once_one_reaches_zero(records: SqlRecords) -> None:
@@ -545,7 +563,7 @@ def test_of_many_that_count_down_at_once_one_reaches_zero(records: SqlRecords) -
 
     def release(_: int) -> list[str]:
         start.wait(10)
-        return records.write(lambda tx: tx.steps.release(run_id, {"a": 1}))
+        return records.transaction(lambda tx: tx.steps.release(run_id, {"a": 1}))
 
     with ThreadPoolExecutor(8) as pool:
         freed = sorted(pool.map(release, range(8)))
@@ -556,7 +574,9 @@ def test_of_many_that_count_down_at_once_one_reaches_zero(records: SqlRecords) -
 def test_step_is_queued_only_at_zero_and_once(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", pending={"b": 1}))
     batch = batch_of_nodes(run_id, node_id(run_id, "a"))
-    queue: Any = lambda: records.write(lambda tx: tx.steps.queue(run_id, batch, ["a", "b"], LATER))  # noqa: E731
+
+    def queue() -> list[str]:
+        return records.transaction(lambda tx: tx.steps.queue(run_id, batch, ["a", "b"], LATER))
 
     assert queue() == ["a"]
     assert queue() == []
@@ -570,35 +590,37 @@ def test_batch_is_advanced_once(records: SqlRecords) -> None:
     batch = batch_of_nodes(run_id, node_id(run_id, "a"))
     for key in ("a", "b"):
         one = claimed(records, run_id, key)
-        records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+        records.autocommit(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
 
-    first = records.write(lambda tx: tx.steps.advance(run_id, batch))
+    first = records.transaction(lambda tx: tx.steps.advance(run_id, batch))
 
     assert first == {"a": StepState.COMPLETED, "b": StepState.COMPLETED}
-    assert records.write(lambda tx: tx.steps.advance(run_id, batch)) == {}
-    assert records.write(lambda tx: tx.steps.advance(run_id, None, ["a", "c"])) == {}
+    assert records.transaction(lambda tx: tx.steps.advance(run_id, batch)) == {}
+    assert records.transaction(lambda tx: tx.steps.advance(run_id, None, ["a", "c"])) == {}
 
 
 def test_settled_steps_stay_as_they_are(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", "c"))
-    settle: Any = lambda keys, state, **o: records.write(  # noqa: E731
-        lambda tx: tx.steps.settle(run_id, keys, state, **o)
+    settle: Any = lambda keys, state, **o: records.transaction(  # noqa: E731
+        lambda tx: tx.steps.end_nodes(run_id, keys, state, **o)
     )
 
     assert sorted(settle(["a", "b"], StepState.SKIPPED)) == ["a", "b"]
     assert settle(["a"], StepState.CANCELLED) == []
     assert settle(["c"], StepState.FAILED, reason="unreadable") == ["c"]
 
-    failed = records.single(lambda tx: tx.steps.failed(run_id))
+    failed = records.autocommit(lambda tx: tx.steps.failed(run_id))
     assert [(one.key, one.error_message) for one in failed] == [("c", "unreadable")]
-    assert records.single(lambda tx: tx.steps.advance(run_id, None, ["a", "b", "c"])) == {}
+    assert records.autocommit(lambda tx: tx.steps.advance(run_id, None, ["a", "b", "c"])) == {}
 
 
 def test_step_that_a_worker_holds_is_not_settled(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     claimed(records, run_id)
 
-    assert records.write(lambda tx: tx.steps.settle(run_id, ["a"], StepState.CANCELLED)) == []
+    assert (
+        records.transaction(lambda tx: tx.steps.end_nodes(run_id, ["a"], StepState.CANCELLED)) == []
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3, 2500])
@@ -607,18 +629,18 @@ def test_map_is_expanded_once(records: SqlRecords, count: int) -> None:
     ids = expanded(records, run_id, count)
 
     node = node_id(run_id, "a")
-    assert not records.write(
+    assert not records.transaction(
         lambda tx: tx.steps.expand(run_id, "a", [], batch_of_items(node), LATER)
     )
 
-    assert records.single(lambda tx: tx.steps.counts(run_id, "a")) == {StepState.QUEUED: count}
-    assert [i.map_index for i in records.single(lambda tx: tx.steps.items(run_id, "a"))] == list(
-        range(count)
-    )
+    assert records.autocommit(lambda tx: tx.steps.counts(run_id, "a")) == {StepState.QUEUED: count}
+    assert [
+        i.map_index for i in records.autocommit(lambda tx: tx.steps.items(run_id, "a"))
+    ] == list(range(count))
     one = claim(records, ids[-1])
     assert one is not None
     assert (one.map_index, one.inputs) == (count - 1, {"n": count - 1})
-    view = records.single(lambda tx: tx.runs.view(run_id))
+    view = records.autocommit(lambda tx: tx.runs.view(run_id))
     assert view is not None
     assert view.total == count + 1
 
@@ -626,12 +648,14 @@ def test_map_is_expanded_once(records: SqlRecords, count: int) -> None:
 def test_map_over_nothing_is_settled(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a"))
 
-    records.write(lambda tx: tx.steps.settle(run_id, ["a"], StepState.COMPLETED, map_size=0))
+    records.transaction(
+        lambda tx: tx.steps.end_nodes(run_id, ["a"], StepState.COMPLETED, map_size=0)
+    )
 
-    view = records.single(lambda tx: tx.runs.view(run_id))
+    view = records.autocommit(lambda tx: tx.runs.view(run_id))
     assert view is not None
     assert (view.total, view.steps[0].map_size, view.steps[0].status) == (0, 0, StepState.COMPLETED)
-    assert records.single(lambda tx: tx.steps.items(run_id, "a")) == []
+    assert records.autocommit(lambda tx: tx.steps.items(run_id, "a")) == []
 
 
 def test_cancelling_leaves_what_workers_hold(records: SqlRecords) -> None:
@@ -639,14 +663,14 @@ def test_cancelling_leaves_what_workers_hold(records: SqlRecords) -> None:
     ids = expanded(records, insert(records, new_run("a", "b")), 3)
     held = claimed(records, run_id, "a")
 
-    assert records.write(lambda tx: tx.steps.cancel_open(run_id)) == 1
+    assert records.transaction(lambda tx: tx.steps.cancel_open(run_id)) == 1
 
     assert status(records, run_id, "a") is StepState.RUNNING
     assert status(records, run_id, "b") is StepState.CANCELLED
     assert row(records, ids[0]).status == "queued", "another run's"
-    assert records.single(lambda tx: tx.steps.has_open(run_id))
-    assert records.single(lambda tx: tx.steps.complete(held, Outcome(), advanced=True))
-    assert not records.single(lambda tx: tx.steps.has_open(run_id))
+    assert records.autocommit(lambda tx: tx.steps.has_open(run_id))
+    assert records.autocommit(lambda tx: tx.steps.complete(held, Outcome(), advanced=True))
+    assert not records.autocommit(lambda tx: tx.steps.has_open(run_id))
 
 
 def test_items_of_one_map_are_cancelled_alone(records: SqlRecords) -> None:
@@ -654,9 +678,9 @@ def test_items_of_one_map_are_cancelled_alone(records: SqlRecords) -> None:
     ids = expanded(records, run_id, 3)
     assert claim(records, ids[1]) is not None
 
-    assert records.write(lambda tx: tx.steps.cancel_open(run_id, "a")) == 2
+    assert records.transaction(lambda tx: tx.steps.cancel_open(run_id, "a")) == 2
 
-    counts = records.single(lambda tx: tx.steps.counts(run_id, "a"))
+    counts = records.autocommit(lambda tx: tx.steps.counts(run_id, "a"))
     assert counts == {StepState.CANCELLED: 2, StepState.RUNNING: 1}
     assert status(records, run_id, "b") is StepState.PENDING
     assert status(records, run_id, "a") is StepState.RUNNING
@@ -669,14 +693,14 @@ def test_first_failed_item_is_the_one_that_failed_first(records: SqlRecords) -> 
         one = claim(records, ids[index])
         assert one is not None
         why = Outcome(error_type="E", error_message=str(index), metadata={"item": index})
-        records.single(lambda tx: tx.steps.fail(one, why, advanced=True))
+        records.autocommit(lambda tx: tx.steps.fail(one, why, advanced=True))
 
-    first = records.single(lambda tx: tx.steps.first_failed_item(run_id, "a"))
+    first = records.autocommit(lambda tx: tx.steps.first_failed_item(run_id, "a"))
 
     assert first is not None
     assert first.error_message in {"2", "0"}
-    assert records.single(lambda tx: tx.steps.failed(run_id)) == []
-    item = records.single(lambda tx: tx.steps.item(run_id, "a", 2))
+    assert records.autocommit(lambda tx: tx.steps.failed(run_id)) == []
+    item = records.autocommit(lambda tx: tx.steps.item(run_id, "a", 2))
     assert item is not None
     assert (item.status, item.metadata) == (StepState.FAILED, {"item": 2})
 
@@ -684,12 +708,12 @@ def test_first_failed_item_is_the_one_that_failed_first(records: SqlRecords) -> 
 # --- sweeps --------------------------------------------------------------------------------------
 
 
-def unclaimed(records: SqlRecords, limit: int = 100) -> list[Unclaimed]:
-    return records.single(lambda tx: tx.sweeps.unclaimed(limit=limit))
+def unclaimed(records: SqlRecords, limit: int = 100) -> list[UnclaimedStep]:
+    return records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=limit))
 
 
-def put_off(records: SqlRecords, found: list[Unclaimed], longest: timedelta) -> set[StepRunId]:
-    return records.write(lambda tx: tx.sweeps.put_off(found, LATER, longest))
+def put_off(records: SqlRecords, found: list[UnclaimedStep], longest: timedelta) -> set[StepRunId]:
+    return records.transaction(lambda tx: tx.sweeps.snooze(found, LATER, longest))
 
 
 def seconds_to_wait(records: SqlRecords, step_id: UUID) -> float:
@@ -748,8 +772,8 @@ def test_step_that_was_claimed_meanwhile_is_not_put_off(records: SqlRecords) -> 
 def test_due_retry_becomes_queued(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
-    records.single(lambda tx: tx.steps.retry(one, Outcome(), NOW))
-    due: Any = lambda: records.write(lambda tx: tx.sweeps.due(resend_after=LATER, limit=10))  # noqa: E731
+    records.autocommit(lambda tx: tx.steps.retry(one, Outcome(), NOW))
+    due: Any = lambda: records.transaction(lambda tx: tx.sweeps.due(resend_after=LATER, limit=10))  # noqa: E731
 
     assert due() == [], "its own message gets time to arrive"
     late(records, "wake_at")
@@ -763,9 +787,9 @@ def test_step_whose_lease_lapsed_is_queued_until_it_was_recovered_too_often(
 ) -> None:
     run_id = insert(records, new_run("a", queued=True))
 
-    def lapsed() -> list[Lapsed]:
-        return records.write(
-            lambda tx: tx.sweeps.lapsed(max_recoveries=2, resend_after=LATER, limit=10)
+    def lapsed() -> list[ExpiredLease]:
+        return records.transaction(
+            lambda tx: tx.sweeps.expired_leases(max_recoveries=2, resend_after=LATER, limit=10)
         )
 
     for count in (1, 2):
@@ -812,28 +836,28 @@ def test_many_sweepers_at_once_take_each_row_once(records: SqlRecords) -> None:
 
 def test_batches_that_ended_without_going_on_are_found(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
-    find: Any = lambda grace: records.single(  # noqa: E731
+    find: Any = lambda grace: records.autocommit(  # noqa: E731
         lambda tx: tx.sweeps.unadvanced(grace=grace, limit=10)
     )
     for key in ("a", "b"):
         assert find(-LATER) == [], "others of the batch have not ended"
         one = claimed(records, run_id, key)
-        records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+        records.autocommit(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
 
     assert find(LATER) == [], "its chord gets time to arrive"
     late(records, "completed_at")
     assert find(LATER) == [batch_of_nodes(run_id, node_id(run_id, "a"))]
-    records.write(lambda tx: tx.steps.advance(run_id, BatchId(find(LATER)[0])))
+    records.transaction(lambda tx: tx.steps.advance(run_id, BatchId(find(LATER)[0])))
     assert find(LATER) == []
 
 
 def test_batch_with_a_failure_is_found_before_all_of_it_has_ended(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     one = claimed(records, run_id)
-    records.single(lambda tx: tx.steps.fail(one, Outcome(), advanced=False))
+    records.autocommit(lambda tx: tx.steps.fail(one, Outcome(), advanced=False))
     late(records, "completed_at")
 
-    found = records.single(lambda tx: tx.sweeps.unadvanced(grace=LATER, limit=10))
+    found = records.autocommit(lambda tx: tx.sweeps.unadvanced(grace=LATER, limit=10))
 
     assert found == [batch_of_nodes(run_id, node_id(run_id, "a"))]
 
@@ -842,13 +866,13 @@ def test_map_whose_items_have_all_ended_is_found(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a"))
     ids = expanded(records, run_id, 2)
     late(records, "started_at")
-    find: Any = lambda: records.single(lambda tx: tx.sweeps.unadvanced(grace=NOW, limit=10))  # noqa: E731
+    find: Any = lambda: records.autocommit(lambda tx: tx.sweeps.unadvanced(grace=NOW, limit=10))  # noqa: E731
 
     for step_id in ids:
         assert find() == []
         one = claim(records, step_id)
         assert one is not None
-        records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+        records.autocommit(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
 
     assert find() == [batch_of_items(node_id(run_id, "a"))]
 
@@ -858,26 +882,26 @@ def test_runs_that_only_an_advance_can_move_are_stalled(records: SqlRecords) -> 
     waiting = insert(records, new_run("a", pending={"a": 1}))
     queued = insert(records, new_run("a", queued=True))
     ended = insert(records, new_run("a"))
-    records.write(lambda tx: tx.steps.settle(ended, ["a"], StepState.SKIPPED))
+    records.transaction(lambda tx: tx.steps.end_nodes(ended, ["a"], StepState.SKIPPED))
     stopping = insert(records, new_run("a", queued=True))
-    records.single(lambda tx: tx.runs.stop(stopping, because("it broke")))
+    records.autocommit(lambda tx: tx.runs.stop(stopping, because("it broke")))
     held = insert(records, new_run("a", queued=True))
     claimed(records, held)
-    records.single(lambda tx: tx.runs.stop(held, because("it broke")))
+    records.autocommit(lambda tx: tx.runs.stop(held, because("it broke")))
 
-    found = records.single(lambda tx: tx.sweeps.stalled(within=ALL, grace=-LATER, limit=10))
+    found = records.autocommit(lambda tx: tx.sweeps.stalled(within=ALL, grace=-LATER, limit=10))
 
     assert set(found) == {ready, ended, stopping}
     assert not {waiting, queued, held} & set(found)
-    assert records.single(lambda tx: tx.sweeps.stalled(within=ALL, grace=LATER, limit=10)) == []
+    assert records.autocommit(lambda tx: tx.sweeps.stalled(within=ALL, grace=LATER, limit=10)) == []
 
 
 def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     one = claimed(records, run_id)
-    records.single(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
+    records.autocommit(lambda tx: tx.steps.complete(one, Outcome(), advanced=False))
     claimed(records, run_id, "b")
-    stale: Any = lambda age: records.single(  # noqa: E731
+    stale: Any = lambda age: records.autocommit(  # noqa: E731
         lambda tx: tx.sweeps.stale(within=ALL, age=age, limit=10)
     )
 
@@ -885,14 +909,14 @@ def test_open_runs_are_rolled_up_from_time_to_time(records: SqlRecords) -> None:
     with records.engine.begin() as connection:
         connection.execute(update(FlowRun).values(created_at=DbNow(-2 * LATER.total_seconds())))
     assert stale(LATER) == [run_id]
-    assert records.single(lambda tx: tx.runs.roll_up(run_id))
+    assert records.autocommit(lambda tx: tx.runs.roll_up(run_id))
 
     assert stale(LATER) == []
-    run = records.single(lambda tx: tx.runs.by_id(run_id))
+    run = records.autocommit(lambda tx: tx.runs.by_id(run_id))
     assert run is not None
     assert (run.step_progress, run.progress_percentage, run.current_step) == (1, 50.0, "b")
-    records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
-    assert not records.single(lambda tx: tx.runs.roll_up(run_id))
+    records.autocommit(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+    assert not records.autocommit(lambda tx: tx.runs.roll_up(run_id))
 
 
 # --- the database itself -------------------------------------------------------------------------
@@ -913,7 +937,9 @@ def test_killed_connections_of_the_pool_are_replaced(records: SqlRecords) -> Non
     kill_all()
     assert claim(records, node_id(run_id, "a")) is not None
     kill_all()
-    assert records.write(lambda tx: tx.steps.settle(run_id, ["b"], StepState.SKIPPED)) == []
+    assert (
+        records.transaction(lambda tx: tx.steps.end_nodes(run_id, ["b"], StepState.SKIPPED)) == []
+    )
     assert status(records, run_id, "b") is StepState.QUEUED
 
 
@@ -933,9 +959,9 @@ def test_statement_whose_answer_was_lost_is_repeated_unless_it_is_to_be_sent_onc
             tx.steps._run(text("SELECT pg_terminate_backend(pg_backend_pid())"))
         return claimed
 
-    assert records.single(lambda tx: claim_and_die(tx, "a")) is None
+    assert records.autocommit(lambda tx: claim_and_die(tx, "a")) is None
     with pytest.raises(errors.DatabaseUnavailable):
-        records.single(lambda tx: claim_and_die(tx, "b"), once=True)
+        records.autocommit(lambda tx: claim_and_die(tx, "b"), idempotent=False)
 
     assert asked == ["a", "a", "b"]
     assert status(records, run_id, "b") is StepState.RUNNING
@@ -946,16 +972,16 @@ def test_database_that_does_not_answer_is_given_up(records: SqlRecords) -> None:
         pytest.skip("SQLite answers or is locked, which has a timeout of its own")
     url = records.url.render_as_string(hide_password=False)
     impatient = SqlRecords(url, timeout=0.3)
-    impatient.single(lambda tx: tx.steps.node(StepRunId(uuid4())))
+    impatient.autocommit(lambda tx: tx.steps.node(StepRunId(uuid4())))
     began = time.monotonic()
 
     with pytest.raises(errors.DatabaseUnavailable, match=r"not answered for 0\.3 s"):
-        impatient.single(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
+        impatient.autocommit(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
     with pytest.raises(errors.DatabaseUnavailable, match=r"not answered for 0\.3 s"):
-        impatient.write(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
+        impatient.transaction(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
 
     assert time.monotonic() - began < 5
-    assert impatient.single(lambda tx: tx.steps.node(StepRunId(uuid4()))) is None
+    assert impatient.autocommit(lambda tx: tx.steps.node(StepRunId(uuid4()))) is None
     impatient.close()
 
 
@@ -973,7 +999,7 @@ def test_locks_of_a_client_that_has_gone_without_a_word_end(records: SqlRecords)
         connection.exec_driver_sql("BEGIN")
         assert claim(SqlTransaction(connection)) is not None
         began = time.monotonic()
-        assert records.write(claim) is not None  # once the other's transaction is undone
+        assert records.transaction(claim) is not None  # once the other's transaction is undone
         assert time.monotonic() - began < 10
         connection.invalidate()
     gone.close()
@@ -983,12 +1009,12 @@ def test_writers_at_once_wait_for_each_other(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", pending={"a": 200}))
 
     def write(_: int) -> None:
-        records.write(lambda tx: tx.steps.release(run_id, {"a": 1}))
+        records.transaction(lambda tx: tx.steps.release(run_id, {"a": 1}))
 
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(write, range(200)))
 
-    assert records.single(lambda tx: tx.steps.ready(run_id)) == ["a"]
+    assert records.autocommit(lambda tx: tx.steps.ready(run_id)) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -1002,7 +1028,7 @@ def test_writers_at_once_wait_for_each_other(records: SqlRecords) -> None:
 def test_database_that_is_away_is_an_error_without_its_password(url: str) -> None:
     records = SqlRecords(url)
     try:
-        for call in (records.single, records.write):
+        for call in (records.autocommit, records.transaction):
             with pytest.raises(errors.DatabaseUnavailable) as away:
                 call(lambda tx: tx.runs.status(RunId(uuids.uuid7())))
             assert "hunter2" not in str(away.value)
@@ -1014,7 +1040,7 @@ def test_database_that_is_away_is_an_error_without_its_password(url: str) -> Non
 def test_sqlite_file_that_is_not_there_has_no_tables(tmp_path: Path) -> None:
     file = tmp_path / "no such folder" / "flowq.db"
     records = SqlRecords(f"sqlite:///{file}")
-    for call in (records.single, records.write):
+    for call in (records.autocommit, records.transaction):
         with pytest.raises(errors.DatabaseNotMigrated, match="no flowq tables") as absent:
             call(lambda tx: tx.runs.status(RunId(uuids.uuid7())))
         assert str(file) in str(absent.value)
@@ -1037,13 +1063,13 @@ def test_url_that_names_no_database_is_an_error_without_its_password(url: str) -
 def test_run_is_asked_to_cancel_once_and_the_first_reason_is_kept(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     failing = insert(records, new_run("a", queued=True))
-    records.single(lambda tx: tx.runs.stop(failing, because("it broke")))
+    records.autocommit(lambda tx: tx.runs.stop(failing, because("it broke")))
     ended = insert(records, new_run("a", queued=True))
-    records.single(lambda tx: tx.runs.close(ended, RunState.COMPLETED))
+    records.autocommit(lambda tx: tx.runs.close(ended, RunState.COMPLETED))
 
     def ask(reason: str) -> set[RunId]:
         runs = [run_id, failing, ended]
-        return set(records.write(lambda tx: tx.runs.request_cancel(runs, because(reason))))
+        return set(records.transaction(lambda tx: tx.runs.request_cancel(runs, because(reason))))
 
     assert ask("first") == {run_id, failing}, "also one that stops by itself, but none that ended"
     assert ask("second") == set()
@@ -1052,7 +1078,7 @@ def test_run_is_asked_to_cancel_once_and_the_first_reason_is_kept(records: SqlRe
         (failing, "cancelling", "it broke"),
         (ended, "completed", None),
     ]:
-        run = records.single(lambda tx: tx.runs.by_id(each))
+        run = records.autocommit(lambda tx: tx.runs.by_id(each))
         assert run is not None
         assert (run.status, run.error_message) == (status, error)
 
@@ -1064,13 +1090,13 @@ def test_attempts_of_a_cancelled_run_are_told(records: SqlRecords) -> None:
         for run_id, key in [(cancelled, "a"), (cancelled, "b"), (other, "a")]
     )
     tokens = [mine.token, ended.token, yours.token]
-    assert records.single(lambda tx: tx.steps.cancel_asked(tokens)) == set()
+    assert records.autocommit(lambda tx: tx.steps.cancel_asked(tokens)) == set()
 
-    records.write(lambda tx: tx.runs.request_cancel([cancelled], because("why")))
-    records.single(lambda tx: tx.steps.complete(ended, stored(ended, b"1"), advanced=True))
+    records.transaction(lambda tx: tx.runs.request_cancel([cancelled], because("why")))
+    records.autocommit(lambda tx: tx.steps.complete(ended, stored(ended, b"1"), advanced=True))
 
-    assert records.single(lambda tx: tx.steps.cancel_asked(tokens)) == {mine.token}
-    renewed = records.single(lambda tx: tx.steps.renew(tokens, LEASE))
+    assert records.autocommit(lambda tx: tx.steps.cancel_asked(tokens)) == {mine.token}
+    renewed = records.autocommit(lambda tx: tx.steps.renew(tokens, LEASE))
     assert renewed == {mine.token: True, yours.token: False}
 
 
@@ -1081,14 +1107,14 @@ def test_attempt_is_cancelled_by_its_lease_and_only_in_a_run_that_stops(
     mine = claimed(records, run_id)
     spend(records, mine, 5, Decimal("0.5"))
     used = stored(mine, b"1")
-    assert not records.single(lambda tx: tx.steps.cancel(mine, used)), "the run goes on"
-    records.write(lambda tx: tx.runs.request_cancel([run_id], because("why")))
+    assert not records.autocommit(lambda tx: tx.steps.cancel(mine, used)), "the run goes on"
+    records.transaction(lambda tx: tx.runs.request_cancel([run_id], because("why")))
     stranger = replace(mine, token=token())
 
-    assert not records.single(lambda tx: tx.steps.cancel(stranger, used))
-    assert records.single(lambda tx: tx.steps.cancel(mine, used))
-    assert not records.single(lambda tx: tx.steps.cancel(mine, used))
-    assert not records.single(lambda tx: tx.steps.complete(mine, used, advanced=True))
+    assert not records.autocommit(lambda tx: tx.steps.cancel(stranger, used))
+    assert records.autocommit(lambda tx: tx.steps.cancel(mine, used))
+    assert not records.autocommit(lambda tx: tx.steps.cancel(mine, used))
+    assert not records.autocommit(lambda tx: tx.steps.complete(mine, used, advanced=True))
 
     step = row(records, mine.id)
     assert (step.status, step.lease_token, step.lease_expires_at) == ("cancelled", None, None)
@@ -1101,21 +1127,21 @@ def test_child_run_is_an_orphan_once_its_step_has_ended(records: SqlRecords) -> 
     run_id = insert(records, new_run("a", "b", queued=True))
     one, two = claimed(records, run_id, "a"), claimed(records, run_id, "b")
     for waiting in (one, two):
-        assert records.single(lambda tx: tx.steps.wait(waiting))
+        assert records.autocommit(lambda tx: tx.steps.wait(waiting))
     child = insert(records, new_run("x", parent=one.id))
     insert(records, new_run("x", parent=two.id))
     ended = insert(records, new_run("x", parent=one.id))
-    records.single(lambda tx: tx.runs.close(ended, RunState.COMPLETED))
-    assert records.single(lambda tx: tx.runs.orphans([run_id])) == []
+    records.autocommit(lambda tx: tx.runs.close(ended, RunState.COMPLETED))
+    assert records.autocommit(lambda tx: tx.runs.orphans([run_id])) == []
 
-    records.single(lambda tx: tx.steps.end_waiting(one.id, StepState.FAILED, Outcome()))
+    records.autocommit(lambda tx: tx.steps.end_waiting(one.id, StepState.FAILED, Outcome()))
 
-    found = records.single(lambda tx: tx.runs.orphans([run_id]))
+    found = records.autocommit(lambda tx: tx.runs.orphans([run_id]))
     assert found == [Orphan(child, "a", run_id, StepState.FAILED)]
-    assert found == records.single(lambda tx: tx.sweeps.orphans(within=ALL, limit=10))
-    records.write(lambda tx: tx.runs.request_cancel([child], because("why")))
-    assert records.single(lambda tx: tx.runs.orphans([run_id])) == []
-    assert records.single(lambda tx: tx.sweeps.orphans(within=ALL, limit=10)) == []
+    assert found == records.autocommit(lambda tx: tx.sweeps.orphans(within=ALL, limit=10))
+    records.transaction(lambda tx: tx.runs.request_cancel([child], because("why")))
+    assert records.autocommit(lambda tx: tx.runs.orphans([run_id])) == []
+    assert records.autocommit(lambda tx: tx.sweeps.orphans(within=ALL, limit=10)) == []
 
 
 def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords) -> None:
@@ -1125,7 +1151,7 @@ def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords)
 
     def look(tx: Any) -> None:
         assert tx.runs.status_kept(run_id) is RunState.RUNNING
-        asking.append(pool.submit(records.write, ask))
+        asking.append(pool.submit(records.transaction, ask))
         with pytest.raises(TimeoutError):
             asking[0].result(0.3)  # it would be through by now, if nothing held it
         order.append("looked")
@@ -1136,12 +1162,14 @@ def test_cancel_waits_for_a_step_that_has_looked_at_its_run(records: SqlRecords)
 
     asking: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
-        records.write(look)
+        records.transaction(look)
         asking[0].result(10)
 
     assert order == ["looked", "asked"]
-    assert records.write(lambda tx: tx.runs.status_kept(run_id)) is RunState.CANCELLING
-    assert records.write(lambda tx: tx.runs.status_kept(RunId(uuids.uuid7()))) is None, "it is gone"
+    assert records.transaction(lambda tx: tx.runs.status_kept(run_id)) is RunState.CANCELLING
+    assert records.transaction(lambda tx: tx.runs.status_kept(RunId(uuids.uuid7()))) is None, (
+        "it is gone"
+    )
 
 
 # --- cached results ------------------------------------------------------------------------------
@@ -1151,17 +1179,17 @@ def test_cached_result_is_found_until_it_expires(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
     outcome = stored(one, b'{"b": [1, 2]}')
-    assert records.single(lambda tx: tx.cached.find("k")) is None
+    assert records.autocommit(lambda tx: tx.cached.find("k")) is None
 
-    assert records.single(lambda tx: tx.cached.put("k", one, outcome, LATER))
+    assert records.autocommit(lambda tx: tx.cached.put("k", one, outcome, LATER))
 
-    found = records.single(lambda tx: tx.cached.find("k"))
+    found = records.autocommit(lambda tx: tx.cached.find("k"))
     assert found is not None
     assert (one.id, outcome.result, outcome.copy) == (found.step_id, found.ref, found.copy)
-    assert records.single(lambda tx: tx.cached.put("k", one, outcome, -LATER)), "it is replaced"
-    assert records.single(lambda tx: tx.cached.find("k")) is None
-    assert records.single(lambda tx: tx.cached.purge(2 * LATER)) == 0
-    assert records.single(lambda tx: tx.cached.purge(NOW)) == 1
+    assert records.autocommit(lambda tx: tx.cached.put("k", one, outcome, -LATER)), "it is replaced"
+    assert records.autocommit(lambda tx: tx.cached.find("k")) is None
+    assert records.autocommit(lambda tx: tx.cached.purge(2 * LATER)) == 0
+    assert records.autocommit(lambda tx: tx.cached.purge(NOW)) == 1
 
 
 def test_attempt_that_lost_its_lease_caches_nothing(records: SqlRecords) -> None:
@@ -1169,17 +1197,17 @@ def test_attempt_that_lost_its_lease_caches_nothing(records: SqlRecords) -> None
     one = claimed(records, run_id)
     loser = replace(one, token=token())
 
-    assert not records.single(lambda tx: tx.cached.put("k", loser, stored(one, b"1"), LATER))
-    assert records.single(lambda tx: tx.cached.find("k")) is None
+    assert not records.autocommit(lambda tx: tx.cached.put("k", loser, stored(one, b"1"), LATER))
+    assert records.autocommit(lambda tx: tx.cached.find("k")) is None
 
 
 def test_hit_says_whose_result_it_is_and_what_it_saved(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     one, two = claimed(records, run_id), claimed(records, run_id, "b")
     usage = Usage(tokens=7, cost=Decimal("0.000000001"))
-    hit = CachedResult(one.id, stored(one, b"1").result or NO_RESULT, b"1", usage)
+    hit = CacheEntry(one.id, stored(one, b"1").result or NO_RESULT, b"1", usage)
 
-    records.single(
+    records.autocommit(
         lambda tx: tx.steps.complete(two, replace(stored(two, b"1"), hit=hit), advanced=True)
     )
 
@@ -1187,7 +1215,7 @@ def test_hit_says_whose_result_it_is_and_what_it_saved(records: SqlRecords) -> N
     assert (one.id, 7, usage.cost) == (found.cached_from, found.saved_tokens, found.saved_cost)
     assert not found.tokens_used
     assert not found.cost_estimate
-    view = records.single(lambda tx: tx.runs.view(run_id))
+    view = records.autocommit(lambda tx: tx.runs.view(run_id))
     assert view is not None
     assert (1, usage) == (view.hits, view.saved)
 
@@ -1198,14 +1226,14 @@ def test_hit_says_whose_result_it_is_and_what_it_saved(records: SqlRecords) -> N
 def test_paused_run_has_no_step_to_claim(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
 
-    assert records.write(lambda tx: tx.runs.pause([run_id], because("why"))) == [run_id]
-    assert records.write(lambda tx: tx.runs.pause([run_id], because("again"))) == []
+    assert records.transaction(lambda tx: tx.runs.pause([run_id], because("why"))) == [run_id]
+    assert records.transaction(lambda tx: tx.runs.pause([run_id], because("again"))) == []
 
     assert claim(records, node_id(run_id, "a")) is None
-    assert records.single(lambda tx: tx.runs.status(run_id)) is RunState.PAUSED
+    assert records.autocommit(lambda tx: tx.runs.status(run_id)) is RunState.PAUSED
     assert ending(records, run_id).stop == because("why")
-    assert records.write(lambda tx: tx.runs.resume([run_id])) == [run_id]
-    assert records.write(lambda tx: tx.runs.resume([run_id])) == []
+    assert records.transaction(lambda tx: tx.runs.resume([run_id])) == [run_id]
+    assert records.transaction(lambda tx: tx.runs.resume([run_id])) == []
     assert ending(records, run_id).stop is None
     assert claim(records, node_id(run_id, "a")) is not None
 
@@ -1213,14 +1241,14 @@ def test_paused_run_has_no_step_to_claim(records: SqlRecords) -> None:
 def test_parked_step_is_out_of_the_sweepers_sight(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     other = insert(records, new_run("a", queued=True))
-    records.write(lambda tx: tx.runs.pause([run_id], because("why")))
+    records.transaction(lambda tx: tx.runs.pause([run_id], because("why")))
 
-    assert records.write(lambda tx: tx.steps.park([run_id])) == 2
+    assert records.transaction(lambda tx: tx.steps.park([run_id])) == 2
 
-    assert records.single(lambda tx: tx.sweeps.unclaimed(limit=10)) == []
-    unparked = records.write(lambda tx: tx.steps.unpark([run_id], NOW))
-    assert {StepPlace(run_id, "a", None), StepPlace(run_id, "b", None)} == set(unparked)
-    found = records.single(lambda tx: tx.sweeps.unclaimed(limit=10))
+    assert records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=10)) == []
+    unparked = records.transaction(lambda tx: tx.steps.unpark([run_id], NOW))
+    assert {StepRef(run_id, "a", None), StepRef(run_id, "b", None)} == set(unparked)
+    found = records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=10))
     assert {one.id for one in found} == {node_id(run_id, "a"), node_id(run_id, "b")}
     assert status(records, other) is StepState.QUEUED
 
@@ -1228,14 +1256,16 @@ def test_parked_step_is_out_of_the_sweepers_sight(records: SqlRecords) -> None:
 def test_overdue_step_of_a_paused_run_is_parked_and_not_sent(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     other = insert(records, new_run("a", queued=True))
-    records.write(lambda tx: tx.runs.pause([run_id], because("why")))
+    records.transaction(lambda tx: tx.runs.pause([run_id], because("why")))
     late(records, "wake_at")
-    found = records.single(lambda tx: tx.sweeps.unclaimed(limit=10))
+    found = records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=10))
     assert len(found) == 2
 
-    assert records.write(lambda tx: tx.sweeps.put_off(found, NOW, NOW)) == {node_id(other, "a")}
+    assert records.transaction(lambda tx: tx.sweeps.snooze(found, NOW, NOW)) == {
+        node_id(other, "a")
+    }
 
-    left = records.single(lambda tx: tx.sweeps.unclaimed(limit=10))
+    left = records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=10))
     assert [one.id for one in left] == [node_id(other, "a")]
     wake_at = row(records, node_id(run_id, "a")).wake_at
     assert wake_at is not None
@@ -1245,14 +1275,14 @@ def test_overdue_step_of_a_paused_run_is_parked_and_not_sent(records: SqlRecords
 def test_child_runs_are_those_that_a_step_waits_for(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
-    records.single(lambda tx: tx.steps.wait(one))
+    records.autocommit(lambda tx: tx.steps.wait(one))
     child = insert(records, new_run("x", parent=one.id))
     insert(records, new_run("x"))
 
-    assert records.single(lambda tx: tx.runs.children([run_id], RunState.RUNNING)) == [child]
-    assert records.single(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == []
-    records.write(lambda tx: tx.runs.pause([child], because("why")))
-    assert records.single(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == [child]
+    assert records.autocommit(lambda tx: tx.runs.children([run_id], RunState.RUNNING)) == [child]
+    assert records.autocommit(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == []
+    records.transaction(lambda tx: tx.runs.pause([child], because("why")))
+    assert records.autocommit(lambda tx: tx.runs.children([run_id], RunState.PAUSED)) == [child]
 
 
 @pytest.mark.parametrize("kind", list(StopKind))
@@ -1263,32 +1293,32 @@ def test_reason_is_kept_and_cleared_as_one(records: SqlRecords, kind: StopKind) 
     reason, end = StopReason(kind, "why", step), because("an end")
 
     def stored() -> tuple[str | None, StopKind | None, Any]:
-        view = records.single(lambda tx: tx.runs.head(run_id))
+        view = records.autocommit(lambda tx: tx.runs.head(run_id))
         assert view is not None
         return view.error, view.stop_kind, view.failed_step_id
 
     def paused() -> list[RunId]:
         before = RunId(UUID(int=run_id.int - 1))
-        return records.single(lambda tx: tx.sweeps.paused(kind, after=before, limit=1))
+        return records.autocommit(lambda tx: tx.sweeps.paused(kind, after=before, limit=1))
 
-    records.write(lambda tx: tx.runs.pause([run_id], reason))
+    records.transaction(lambda tx: tx.runs.pause([run_id], reason))
     assert (stored(), paused()) == (("why", kind, step), [run_id])
-    records.write(lambda tx: tx.runs.resume([run_id]))
+    records.transaction(lambda tx: tx.runs.resume([run_id]))
     assert (stored(), paused()) == ((None, None, None), [])
 
-    assert records.single(lambda tx: tx.runs.stop(run_id, reason))
-    records.write(lambda tx: tx.runs.request_cancel([run_id], because("a cancel")))
+    assert records.autocommit(lambda tx: tx.runs.stop(run_id, reason))
+    records.transaction(lambda tx: tx.runs.request_cancel([run_id], because("a cancel")))
     assert stored() == ("why", kind, step)  # it was failing already
-    assert records.single(lambda tx: tx.runs.close(run_id, RunState.CANCELLED, reason=end))
+    assert records.autocommit(lambda tx: tx.runs.close(run_id, RunState.CANCELLED, reason=end))
     assert stored() == ("why", kind, step)
     assert ending(records, run_id).stop == reason
 
 
 def test_reason_of_a_pause_gives_way_to_that_of_a_cancel(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
-    records.write(lambda tx: tx.runs.pause([run_id], because("a pause")))
+    records.transaction(lambda tx: tx.runs.pause([run_id], because("a pause")))
 
-    records.write(lambda tx: tx.runs.request_cancel([run_id], because("a cancel")))
+    records.transaction(lambda tx: tx.runs.request_cancel([run_id], because("a cancel")))
 
     ended = ending(records, run_id)
     assert (ended.status, ended.stop) == (RunState.CANCELLING, because("a cancel"))

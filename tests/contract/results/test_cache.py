@@ -1,4 +1,4 @@
-"""What every `Cache` does: it keeps values for a while, and is never the reason for a failure."""
+"""What every `ResultCache` does: it keeps values for a while, and is never why something fails."""
 
 import logging
 import socket
@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from flowq.adapters.results.memory import MemoryCache
 from flowq.adapters.results.redis import RedisCache
-from flowq.engine.ports import Cache
+from flowq.engine.ports import ResultCache
 from tests.tools.waiting import wait_until
 
 HOUR = timedelta(hours=1)
@@ -28,7 +28,7 @@ def valkey_client(valkey_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(params=["memory", "fakeredis", "valkey"])
-def cache(request: pytest.FixtureRequest) -> Cache:
+def cache(request: pytest.FixtureRequest) -> ResultCache:
     if request.param == "memory":
         return MemoryCache()
     if request.param == "fakeredis":
@@ -42,7 +42,9 @@ def key() -> Callable[[int], str]:
     return lambda number: f"flowq:result:{prefix}:{number}"
 
 
-def test_values_come_back_in_the_order_of_keys(cache: Cache, key: Callable[[int], str]) -> None:
+def test_values_come_back_in_the_order_of_keys(
+    cache: ResultCache, key: Callable[[int], str]
+) -> None:
     values = {key(n): bytes([n]) * n for n in range(5)}
     for each, data in values.items():
         cache.put(each, data)
@@ -50,30 +52,30 @@ def test_values_come_back_in_the_order_of_keys(cache: Cache, key: Callable[[int]
     assert [b"\x03" * 3, b"", None, b"\x01", b"\x03" * 3] == cache.get_many(keys)
 
 
-def test_no_keys_are_no_question(cache: Cache) -> None:
+def test_no_keys_are_no_question(cache: ResultCache) -> None:
     assert [] == cache.get_many([])
 
 
-def test_the_last_value_counts(cache: Cache, key: Callable[[int], str]) -> None:
+def test_the_last_value_counts(cache: ResultCache, key: Callable[[int], str]) -> None:
     cache.put(key(1), b"old")
     cache.put(key(1), b"new")
     assert [b"new"] == cache.get_many([key(1)])
 
 
-def test_any_bytes_come_back(cache: Cache, key: Callable[[int], str]) -> None:
+def test_any_bytes_come_back(cache: ResultCache, key: Callable[[int], str]) -> None:
     data = bytes(range(256)) * 4096
     cache.put(key(1), data)
     assert [data] == cache.get_many([key(1)])
 
 
-def test_many_keys_are_read_at_once(cache: Cache, key: Callable[[int], str]) -> None:
+def test_many_keys_are_read_at_once(cache: ResultCache, key: Callable[[int], str]) -> None:
     for number in range(0, 1001, 2):
         cache.put(key(number), str(number).encode())
     found = cache.get_many([key(number) for number in range(1001)])
     assert [None if n % 2 else str(n).encode() for n in range(1001)] == found
 
 
-def test_threads_may_share_one(cache: Cache, key: Callable[[int], str]) -> None:
+def test_threads_may_share_one(cache: ResultCache, key: Callable[[int], str]) -> None:
     def work(number: int) -> None:
         for _ in range(50):
             cache.put(key(number), bytes([number]))

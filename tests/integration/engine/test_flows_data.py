@@ -330,7 +330,7 @@ def test_large_items_and_results_pass_by_reference(records: Any) -> None:
     played = stage.play(map_over_large, n=3)
 
     assert played.result() == [10_000] * 3
-    rows = records.single(lambda tx: tx.steps.by_flow_run_id(played.id))
+    rows = records.autocommit(lambda tx: tx.steps.by_flow_run_id(played.id))
     assert [row.inputs for row in rows if row.map_index is not None] == [
         {"text": {"$ref": "large_items", "path": [i]}} for i in range(3)
     ]
@@ -560,7 +560,7 @@ def test_failed_child_stops_a_run_that_fails_fast(stage: Stage) -> None:
 
 
 def test_inputs_of_the_wrong_type_are_refused_and_nothing_is_recorded(stage: Stage) -> None:
-    before = stage.records.single(lambda tx: len(tx.runs.newest(limit=1000)))
+    before = stage.records.autocommit(lambda tx: len(tx.runs.newest(limit=1000)))
 
     with pytest.raises(errors.InvalidInput, match="n: expected"):
         stage.submit(child, {"n": "many"})
@@ -569,7 +569,7 @@ def test_inputs_of_the_wrong_type_are_refused_and_nothing_is_recorded(stage: Sta
     with pytest.raises(errors.InvalidInput, match="m: no such input"):
         stage.submit(child, {"n": 1, "m": 2})
 
-    assert stage.records.single(lambda tx: len(tx.runs.newest(limit=1000))) == before
+    assert stage.records.autocommit(lambda tx: len(tx.runs.newest(limit=1000))) == before
 
 
 def test_inputs_over_the_limit_are_refused_with_the_sizes(records: Any) -> None:

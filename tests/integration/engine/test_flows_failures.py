@@ -14,7 +14,7 @@ import pytest
 from flowq import RetryPolicy, StepFailure, errors, flow, length, step
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.states import RunState, StepState
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from tests.tools.playing import Played, Stage
 
 COMPLETED, FAILED, SKIPPED = StepState.COMPLETED, StepState.FAILED, StepState.SKIPPED
@@ -51,11 +51,11 @@ def fail_on(number: int, bad: list[int]) -> int:
 def check_closed(played: Played) -> None:
     """What holds for every run that has ended: all steps have, and the row says what they do."""
     view = played.view
-    row = played.stage.records.single(lambda tx: tx.runs.by_id(played.id))
+    row = played.stage.records.autocommit(lambda tx: tx.runs.by_id(played.id))
     assert row is not None
     assert view.status in {RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED}
     open_states = set(StepState) - {COMPLETED, FAILED, SKIPPED, CANCELLED}
-    rows = played.stage.records.single(lambda tx: tx.steps.by_flow_run_id(played.id))
+    rows = played.stage.records.autocommit(lambda tx: tx.steps.by_flow_run_id(played.id))
     assert not [(r.step_key, r.map_index, r.status) for r in rows if r.status in open_states]
     assert all(r.lease_token is None and r.completed_at is not None for r in rows)
     assert (row.total_steps, row.step_progress) == (view.total, view.done)
@@ -654,7 +654,7 @@ def test_store_that_is_away_while_a_condition_is_read_decides_nothing(records: A
 
     stage = Stage.on(records)
     objects = AwayObjects()
-    engine = replace(stage.engine, results=Results(None, lambda: objects, 1000))
+    engine = replace(stage.engine, results=ResultStore(None, lambda: objects, 1000))
     stage = Stage(engine, stage.dispatcher, records)
     played = stage.submit(large_condition, {})
 

@@ -54,7 +54,7 @@ def test_content_is_composed_of_a_child_run_and_perhaps_a_thumbnail(
 
 
 def calls(stage: Stage) -> dict[str | None, int]:
-    lines = stage.records.single(lambda tx: tx.llm_requests.costs(CostBy.FLOW))
+    lines = stage.records.autocommit(lambda tx: tx.llm_requests.costs(CostBy.FLOW))
     return {line.name: line.calls for line in lines}
 
 

@@ -12,7 +12,7 @@ import pytest
 from flowq import bootstrap, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.errors import InvalidAnswer, ModelUnavailable
-from flowq.engine.attempts.outcomes import Ending
+from flowq.engine.attempts.outcomes import AttemptEnding
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.model.model_calls import CostBy
 from flowq.entrypoints.fake_llm import FakeLlm
@@ -28,7 +28,7 @@ def alone(
     """This process with a database of its own."""
     monkeypatch.setenv("FLOWQ_HOME", str(tmp_path))
     monkeypatch.setenv("FLOWQ_DATABASE_URL", sqlite_url)
-    monkeypatch.setattr(bootstrap, "_process", bootstrap._Process())
+    monkeypatch.setattr(bootstrap, "_process", bootstrap._ProcessState())
     bootstrap.settings.cache_clear()
     caller._has_records.cache_clear()
     yield tmp_path
@@ -40,7 +40,7 @@ def alone(
 
 
 def costs(by: CostBy = CostBy.MODEL) -> list[tuple[str | None, int, Decimal]]:
-    lines = bootstrap.engine().records.single(lambda tx: tx.llm_requests.costs(by))
+    lines = bootstrap.engine().records.autocommit(lambda tx: tx.llm_requests.costs(by))
     return [(line.name, line.calls, line.cost) for line in lines]
 
 
@@ -131,7 +131,7 @@ def test_a_step_within_a_step_counts_as_that_one(stage: Stage, fake_llm: FakeLlm
     played = stage.play(nested)
 
     assert text_of("inner") == played.result()
-    [made] = stage.records.single(lambda tx: tx.llm_requests.of_run(played.id))
+    [made] = stage.records.autocommit(lambda tx: tx.llm_requests.of_run(played.id))
     assert fake_llm.stats.input_tokens == made.tokens.input
     assert (made.tokens.total, made.cost) == (
         played.step("outer").tokens,
@@ -147,12 +147,12 @@ def test_a_duplicate_of_the_message_calls_nobody(stage: Stage, fake_llm: FakeLlm
         return Ask()(question="once")
 
     played = stage.play(doubled)
-    [made] = stage.records.single(lambda tx: tx.llm_requests.of_run(played.id))
+    [made] = stage.records.autocommit(lambda tx: tx.llm_requests.of_run(played.id))
     assert made.step_id is not None
 
-    again = run_attempt(stage.engine, made.step_id, played.id, joined=False)
+    again = run_attempt(stage.engine, made.step_id, played.id, in_chord=False)
 
-    assert Ending.NOT_CLAIMED is again.how
+    assert AttemptEnding.NOT_CLAIMED is again.ending
     assert 1 == fake_llm.stats.calls
     assert made.tokens.total == played.view.tokens
 

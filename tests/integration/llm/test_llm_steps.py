@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("fake_llm")
 
 
 def requests(played: Played) -> list[RequestView]:
-    return played.stage.records.single(lambda tx: tx.llm_requests.of_run(played.id))
+    return played.stage.records.autocommit(lambda tx: tx.llm_requests.of_run(played.id))
 
 
 @step
@@ -116,7 +116,7 @@ def test_totals_of_an_ended_run_are_the_sums(stage: Stage) -> None:
 
     made = requests(played)
     assert 3 == len(made)
-    row = played.stage.records.single(lambda tx: tx.runs.by_id(played.id))
+    row = played.stage.records.autocommit(lambda tx: tx.runs.by_id(played.id))
     assert row is not None
     assert sum(one.tokens.total for one in made) == row.total_tokens
     assert sum(one.cost or 0 for one in made) == row.total_cost
@@ -315,7 +315,7 @@ def test_an_answer_that_never_fits_fails_for_good(
     assert '{"wrong": "this fits no schema"}' == failed.metadata["last_answer"]
     assert 3 == fake_llm.stats.answered == len(requests(played))
     # They were paid for, though the run has failed.
-    row = played.stage.records.single(lambda tx: tx.runs.by_id(played.id))
+    row = played.stage.records.autocommit(lambda tx: tx.runs.by_id(played.id))
     assert row is not None
     assert fake_llm.stats.input_tokens + fake_llm.stats.output_tokens == row.total_tokens
     assert row.total_cost > 0

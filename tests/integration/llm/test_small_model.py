@@ -85,7 +85,7 @@ def test_text_stream_and_structured_answer_come_with_their_tokens(stage: Stage) 
     assert answers["said"].strip()
     assert answers["said"] == answers["streamed"]
     Rate.Outputs.model_validate(answers["rated"])
-    calls = stage.records.single(lambda tx: tx.llm_requests.of_run(played.id))
+    calls = stage.records.autocommit(lambda tx: tx.llm_requests.of_run(played.id))
     assert [RequestStatus.COMPLETED] * 3 == [one.status for one in calls]
     assert all(one.tokens.input > 0 and 0 < one.tokens.output <= 60 for one in calls)
     assert sum(one.tokens.total for one in calls) == played.view.tokens

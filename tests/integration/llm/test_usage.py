@@ -75,7 +75,7 @@ def server(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "FLOWQ_PRICES": json.dumps(prices),
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(bootstrap, "_process", bootstrap._Process())
+    monkeypatch.setattr(bootstrap, "_process", bootstrap._ProcessState())
     bootstrap.settings.cache_clear()
     caller._has_records.cache_clear()
     yield served
@@ -125,7 +125,7 @@ def test_the_answer_counts_and_its_cost_is_unknown(
     facts = result.metadata
     assert (None, CostStatus.UNKNOWN) == (facts.cost_estimate, facts.cost_status)
     assert 0 <= facts.tokens_used < 2**31
-    [line] = bootstrap.engine().records.single(lambda tx: tx.llm_requests.costs(CostBy.MODEL))
+    [line] = bootstrap.engine().records.autocommit(lambda tx: tx.llm_requests.costs(CostBy.MODEL))
     assert (1, 1, 0, Decimal(0)) == (line.calls, line.unknown, line.failed, line.cost)
 
 

@@ -178,7 +178,7 @@ def differences(
         expected: What becomes of it if nobody cancels it.
         cancelled: Runs that somebody has asked to cancel, in time or not.
     """
-    view = engine.records.single(lambda tx: tx.runs.view(run_id))
+    view = engine.records.autocommit(lambda tx: tx.runs.view(run_id))
     if view is None:
         return [f"run {run_id} is not recorded"]
     was_cancelled = run_id in cancelled and view.status is RunState.CANCELLED
@@ -187,7 +187,7 @@ def differences(
     failed = view.status is RunState.FAILED
     stopped = was_cancelled or (failed and (expected.strict or run_id in cancelled))
     keys = list(expected.nodes)
-    stored = engine.records.single(lambda tx: tx.steps.stored(run_id, keys))
+    stored = engine.records.autocommit(lambda tx: tx.steps.stored(run_id, keys))
     rows = {row.key: row for row in stored}
     found: list[str] = []
     if {step.key for step in view.steps} != set(keys):
@@ -212,7 +212,7 @@ def differences(
 
 
 def _items(engine: Engine, run_id: RunId, key: str) -> list[StoredStep]:
-    return engine.records.single(lambda tx: tx.steps.items(run_id, key))
+    return engine.records.autocommit(lambda tx: tx.steps.items(run_id, key))
 
 
 def _orphans(
@@ -227,7 +227,7 @@ def _orphans(
 
 
 def _is_recorded(engine: Engine, run_id: RunId) -> bool:
-    return engine.records.single(lambda tx: tx.runs.status(run_id)) is not None
+    return engine.records.autocommit(lambda tx: tx.runs.status(run_id)) is not None
 
 
 def _different_items(

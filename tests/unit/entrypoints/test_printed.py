@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flowq.core.errors import NotSerializable
 from flowq.entrypoints.cli.display import console, output
-from flowq.entrypoints.flower.live.state import News
+from flowq.entrypoints.flower.live.state import Delta
 from flowq.entrypoints.printed import json_data
 
 MANY = 30_000
@@ -82,7 +82,7 @@ def test_what_has_no_json_form_is_refused_and_not_described() -> None:
 
 
 def test_a_page_gets_strict_json() -> None:
-    text = News("1", {"runs": [{"cost": math.nan}]}).sse()
+    text = Delta("1", {"runs": [{"cost": math.nan}]}).sse()
 
     assert {"runs": [{"cost": {"$float": "nan"}}]} == strict(text.partition("data: ")[2])
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from flowq.adapters.records.connections.identity import shown
-from flowq.adapters.records.connections.sessions import ServerSession, settle
+from flowq.adapters.records.connections.sessions import ServerSession, configure_session
 from flowq.adapters.records.sql.types import dump_json, dump_json_for_sqlite, load_json
 from flowq.core.errors import DatabaseUnavailable
 
@@ -97,7 +97,7 @@ def open_engine(
         _when_connected(
             engine,
             lambda connection, info: info.update(
-                {_SESSION: settle(connection, limit=limit * 1000, prepare=prepare)}
+                {_SESSION: configure_session(connection, limit=limit * 1000, prepare=prepare)}
             ),
         )
     return engine

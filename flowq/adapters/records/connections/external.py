@@ -12,13 +12,13 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
-from flowq.adapters.records.connections.identity import Place, place_of, shown
+from flowq.adapters.records.connections.identity import DatabaseIdentity, identity_of, shown
 from flowq.adapters.records.sql.repository import RUNS
 from flowq.adapters.records.sql.tables import FlowRun
 from flowq.core.errors import InvalidInput
 
 T = TypeVar("T")
-_WAITING: Final = "flowq.when_ended"
+_WAITING: Final = "flowq.after_transaction"
 
 
 def caller_session(given: object, url: URL) -> Session:
@@ -56,7 +56,9 @@ def caller_session(given: object, url: URL) -> Session:
     return session
 
 
-def check_connection(session: Session, url: URL, home: Callable[[Place], Place]) -> None:
+def check_connection(
+    session: Session, url: URL, home: Callable[[DatabaseIdentity], DatabaseIdentity]
+) -> None:
     """Refuse a session whose connection cannot hold the caller's rows and flowq's as one.
 
     Args:
@@ -75,7 +77,7 @@ def check_connection(session: Session, url: URL, home: Callable[[Place], Place])
             hint="give a session of an engine without isolation_level='AUTOCOMMIT', "
             "or leave session out",
         )
-    theirs = place_of(connection, connection.dialect.name)
+    theirs = identity_of(connection, connection.dialect.name)
     ours = home(theirs)
     if theirs.database != ours.database:
         raise _elsewhere(connection.engine.url, url)
@@ -105,8 +107,8 @@ def _is_autocommit(connection: Connection) -> bool:
     return leaves_it and not driver.in_transaction
 
 
-class CallersTransaction:
-    """Implements `flowq.engine.ports.Joined`.
+class SqlEnlistedTransaction:
+    """Implements `flowq.engine.ports.EnlistedTransaction`.
 
     Args:
         session: The caller's.
@@ -130,7 +132,7 @@ class CallersTransaction:
         except SQLAlchemyError as error:
             raise self._translated(error) from error
 
-    def when_ended(self, then: Callable[[], None]) -> None:
+    def after_transaction(self, then: Callable[[], None]) -> None:
         """Call `then` once, when the outermost transaction has ended."""
         if _WAITING not in self._session.info:
             self._session.info[_WAITING] = []

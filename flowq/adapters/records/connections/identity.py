@@ -30,7 +30,7 @@ _WHERE: Final = {"host", "port", "dbname", "service"}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DatabaseIdentity:
     """Where a connection writes.
 
     Attributes:
@@ -42,7 +42,7 @@ class Place:
     schema: str | None = "main"
 
 
-def place_of(within: Session | Connection, dialect: str) -> Place:
+def identity_of(within: Session | Connection, dialect: str) -> DatabaseIdentity:
     """Ask the database of a connection which one it is.
 
     Args:
@@ -51,9 +51,9 @@ def place_of(within: Session | Connection, dialect: str) -> Place:
     """
     if dialect == "sqlite":
         file = within.execute(_ASK_SQLITE).scalar()
-        return Place(str(Path(file).resolve()) if file else f"memory {uuid4()}")
+        return DatabaseIdentity(str(Path(file).resolve()) if file else f"memory {uuid4()}")
     database, schema = within.execute(_ASK_POSTGRES).one()
-    return Place(database, schema)
+    return DatabaseIdentity(database, schema)
 
 
 def sqlite_file(url: URL) -> Path | None:

@@ -21,7 +21,7 @@ _BACKEND: Final = "SELECT pg_backend_pid()"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProbeResult:
     """What was found.
 
     Attributes:
@@ -33,7 +33,7 @@ class Look:
     pooler: str | None = None
 
 
-def look_at(url: str, *, tables: bool) -> Look:
+def probe(url: str, *, tables: bool) -> ProbeResult:
     """Look at a database and try to write.
 
     Args:
@@ -55,7 +55,7 @@ def look_at(url: str, *, tables: bool) -> Look:
             elif tables:
                 _write_nothing(connection)
             connection.exec_driver_sql("ROLLBACK")
-        return Look(version, _mode(engine) if pooled else None)
+        return ProbeResult(version, _mode(engine) if pooled else None)
     except SQLAlchemyError as error:
         raise translated(error, engine.url) from error
     finally:
@@ -78,7 +78,7 @@ def _write_nothing(connection: Connection) -> None:
 
 
 def _mode(engine: Engine) -> str:
-    """Tell whether a pooler gives the same server to others between two transactions."""
+    """Return whether a pooler gives the same server to others between two transactions."""
     with engine.connect() as one, engine.connect() as other:
         before = one.exec_driver_sql(_BACKEND).scalar()
         other.exec_driver_sql("BEGIN")

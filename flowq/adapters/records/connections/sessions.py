@@ -77,7 +77,7 @@ class ServerSession:
     alone: bool = True
 
 
-def settle(connection: Any, *, limit: float, prepare: int | None) -> ServerSession:
+def configure_session(connection: Any, *, limit: float, prepare: int | None) -> ServerSession:
     """Ask a new connection of psycopg for its session and set what can be set.
 
     Args:
@@ -140,7 +140,7 @@ def _pooled(found: Mapping[str, str], wanted: Mapping[str, str], *, many: bool) 
 
 
 def _fits(name: str, found: str, wanted: str) -> bool:
-    """Tell whether flowq's statements work under a setting as well as under the wanted one."""
+    """Return whether flowq's statements work under a setting as well as under the wanted one."""
     if name in _ANY:
         return True
     if name == "DateStyle":

@@ -100,18 +100,18 @@ def verdict(error: DBAPIError) -> Verdict:
     return POSTGRES.get(state) or POSTGRES.get(state[:2]) or otherwise
 
 
-def passes(error: DBAPIError, *, once: bool) -> bool:
-    """Tell whether the same may be tried again at once.
+def passes(error: DBAPIError, *, idempotent: bool) -> bool:
+    """Return whether the same may be tried again at once.
 
     Args:
         error: What the database said.
-        once: Whether what may have happened must not be done again. A connection of the pool that
+        idempotent: Whether what may have happened may be done again. A connection of the pool that
             was dead before and one that died before the answer came look the same; within a
             transaction both mean that nothing was committed, of a single statement neither does.
     """
     if verdict(error) in (Verdict.UNDONE, Verdict.GONE):
         return True
-    return not once and error.connection_invalidated and sqlstate(error)[:2] in ("", "08", "57")
+    return idempotent and error.connection_invalidated and sqlstate(error)[:2] in ("", "08", "57")
 
 
 def sqlstate(error: DBAPIError) -> str:

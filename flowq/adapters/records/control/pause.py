@@ -18,7 +18,7 @@ from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState, run_sources
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 
 _R, _C = RUNS.c, STEPS.c
@@ -100,7 +100,7 @@ class StepPauses(Repository):
         """Put the queued steps of runs out of the sweeper's sight; returns how many."""
         return len(list(self._run_parts(_PARK, {}, run_ids)))
 
-    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepPlace]:
+    def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepRef]:
         """Put the queued steps of runs into its sight again; returns them, to be sent."""
         rows = self._run_parts(_UNPARK, {"p_resend": resend_after.total_seconds()}, run_ids)
-        return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]
+        return [StepRef(RunId(row[0]), row[1], row[2]) for row in rows]

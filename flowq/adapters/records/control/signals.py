@@ -15,7 +15,7 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, SIGNALS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import LeaseToken, RunId, StepRunId
-from flowq.core.results import Place, ResultRef, row_key
+from flowq.core.results import ResultRef, StorageKind, row_key
 from flowq.core.spec import StepKind
 from flowq.core.states import StepState
 from flowq.engine.model.rows import NewSignal
@@ -145,7 +145,7 @@ def _result(signal: StepRunId, text: str | None) -> ResultRef:
     data = "null" if text is None else text
     encoded = data.encode()
     return ResultRef(
-        place=Place.ROW,
+        place=StorageKind.ROW,
         key=row_key(signal, LeaseToken(signal)),
         size=len(encoded),
         sha256=sha256(encoded).hexdigest(),

@@ -43,7 +43,7 @@ S, R = STEPS.c, RUNS.c
 
 
 def in_state(*states: StepState, of: Any = S) -> ColumnElement[bool]:
-    """Tell whether a step is in one of these states.
+    """Return whether a step is in one of these states.
 
     They are written out: with bound ones, SQLite prepares a statement anew each time it is run,
     to see whether a partial index serves it now.

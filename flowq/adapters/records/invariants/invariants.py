@@ -23,7 +23,7 @@ from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import RunId, StepRunId
-from flowq.core.results import Place
+from flowq.core.results import StorageKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import (
     Invariant,
@@ -54,7 +54,7 @@ _SUSPECTS = (
 )
 _OBJECTS = (
     select(S.flow_run_id, S.id, S.step_key, S.map_index, S.result)
-    .where(json_text(S.result, "place") == Place.OBJECT)
+    .where(json_text(S.result, "place") == StorageKind.OBJECT)
     .order_by(S.id)
 )
 _PAGE: Final = 200

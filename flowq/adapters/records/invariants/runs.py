@@ -29,7 +29,7 @@ _K = RUNS.alias("child").c
 
 
 def _has(*where: Any) -> ColumnElement[bool]:
-    """Tell whether a run has a step of this kind."""
+    """Return whether a run has a step of this kind."""
     return exists().where(S.flow_run_id == R.id, *where).correlate(RUNS)
 
 

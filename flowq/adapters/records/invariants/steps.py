@@ -31,7 +31,7 @@ from flowq.adapters.records.invariants.base import (
 )
 from flowq.adapters.records.sql.repository import RUNS, STEPS, WAITS
 from flowq.adapters.records.sql.types import DbNow, json_text
-from flowq.core.results import Place
+from flowq.core.results import StorageKind
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, RunState, StepState
 
 _O = STEPS.alias("other").c
@@ -150,7 +150,7 @@ _NO_COPY = steps(
     # A step that waited for a child run may refer to a row of that.
     and_(
         in_state(StepState.COMPLETED),
-        json_text(S.result, "place") == Place.ROW,
+        json_text(S.result, "place") == StorageKind.ROW,
         _IS_ITS_OWN,
         S.outputs.is_(null()),
     ),

@@ -33,7 +33,7 @@ from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 
 _S, _W, _C, _R = SLOTS.c, WAITS.c, STEPS.c, RUNS.c
 _NOW: Final = DbNow()
@@ -227,7 +227,7 @@ class SqlLimits(Repository):
         return self._run(CLOCK, {}).scalar()
 
     def _makes(self, limit: Limit) -> bool:
-        """Make the slots that a limit lacks; tell whether there were any."""
+        """Make the slots that a limit lacks; return whether there were any."""
         if self._run(_COUNT, _of(limit)).scalar() >= limit.slots:
             return False
         there = {row[0] for row in self._run(_NUMBERS, _of(limit))}
@@ -274,9 +274,7 @@ class SqlLimits(Repository):
         self._run(_PROMISE_TURN, given)
         return row[0], turn_at
 
-    def hand_over(
-        self, limit: Limit, token: LeaseToken, promised_for: timedelta
-    ) -> StepPlace | None:
+    def hand_over(self, limit: Limit, token: LeaseToken, promised_for: timedelta) -> StepRef | None:
         """Free the slot that an attempt holds, or promise it to the next that waits."""
         held = self._run(_HELD, {"p_key": limit.key, "p_token": token}).first()
         if held is None:
@@ -288,30 +286,30 @@ class SqlLimits(Repository):
             self._run(_RELEASE, {"p_key": limit.key, "p_token": token})
         return place
 
-    def promise(self, limit: Limit, promised_for: timedelta) -> StepPlace | None:
+    def promise(self, limit: Limit, promised_for: timedelta) -> StepRef | None:
         """Promise a free slot to the next that waits; returns that step, to be sent."""
         free = self._run(_FREE_SLOT, _of(limit)).first()
         return None if free is None else self._pass_on(limit, free[0], None, promised_for)
 
     def has_free(self, limit: Limit) -> bool:
-        """Tell whether a slot is free."""
+        """Return whether a slot is free."""
         return self._run(_ANY_FREE, _of(limit)).first() is not None
 
     def _pass_on(
         self, limit: Limit, number: int, token: LeaseToken | None, promised_for: timedelta
-    ) -> StepPlace | None:
+    ) -> StepRef | None:
         """Promise a slot to the next that waits; nobody else can take it meanwhile."""
         given: dict[str, Any] = {"p_key": limit.key, "p_number": number, "p_token": token}
         given["p_later"] = later = promised_for.total_seconds()
         while row := self._run(_NEXT, {"p_key": limit.key}).first():
-            place = sees(self, row[0], later)
+            place = reschedule(self, row[0], later)
             if place is not None:
                 self._run(_PASS_ON, {**given, "p_step": row[0]})
                 return place
         return None
 
     def is_waited_for(self, limit: Limit) -> bool:
-        """Tell whether any step waits for a slot of this limit."""
+        """Return whether any step waits for a slot of this limit."""
         return self._run(_HAS_LINE, {"p_key": limit.key}).first() is not None
 
     # --- the sweeper's ---------------------------------------------------------------------------
@@ -327,17 +325,17 @@ class SqlLimits(Repository):
             for row in self._run(_WAITED_FOR)
         ]
 
-    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepPlace]:
+    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
         """Give turns of a rate to those that wait longest; returns them, to be sent."""
         now = self._now()
-        places: list[StepPlace] = []
+        places: list[StepRef] = []
         for row in self._run(LINE, {"p_key": limit.key, "p_most": most}).all():
             number, turn_at = self._turn(limit, horizon, now)
             if number is None:
                 break
             given = update(WAITS).where(_W.step_run_id == row[0])
             self._run(given.values(number=number, turn_at=turn_at))
-            place = sees(self, row[0], (turn_at - now).total_seconds())
+            place = reschedule(self, row[0], (turn_at - now).total_seconds())
             places += [place] if place is not None else []
         return places
 
@@ -346,10 +344,10 @@ class SqlLimits(Repository):
         return self._run(_FORGET, {"p_most": most}).rowcount
 
 
-def sees(repository: Repository, step_id: StepRunId, later: float) -> StepPlace | None:
+def reschedule(repository: Repository, step_id: StepRunId, later: float) -> StepRef | None:
     """Put a step into the sweeper's sight again; None if it is no longer queued."""
     row = repository._run(_WAKE, {"p_step": step_id, "p_later": later}).first()  # noqa: SLF001
-    return None if row is None else StepPlace(RunId(row[0]), row[1], row[2])
+    return None if row is None else StepRef(RunId(row[0]), row[1], row[2])
 
 
 def _of(limit: Limit) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from typing import Any, Final
 from sqlalchemy import Integer, and_, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from flowq.adapters.records.limits.slots import CLOCK, LEAVE_LINE, LINE, WAIT, sees
+from flowq.adapters.records.limits.slots import CLOCK, LEAVE_LINE, LINE, WAIT, reschedule
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import TOKEN_USES, WAITS, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.limits.token_rates import Reservation, TokenUses, Use, span_at, span_of
-from flowq.engine.model.rows import StepPlace
+from flowq.engine.model.rows import StepRef
 
 _U, _W = TOKEN_USES.c, WAITS.c
 #: Spans that lie back for so many of the rate's times tell how much an attempt uses.
@@ -48,7 +48,7 @@ _ADD: Final = {
     "postgresql": Prepared(_add(postgresql.insert(TOKEN_USES))),
     "sqlite": Prepared(_add(sqlite.insert(TOKEN_USES))),
 }
-_GIVE_BACK: Final = Prepared(
+_RELEASE: Final = Prepared(
     update(TOKEN_USES)
     .where(_U.key == _KEY, _U.began_at == _SPAN)
     .values(used=_U.used - bindparam("p_used", type_=Integer))
@@ -94,13 +94,13 @@ class SqlTokenRates(Repository):
         self._run(LEAVE_LINE, {"p_step": step_id})
         return Reservation(limit, span, uses.each)
 
-    def give_back(self, reservations: Sequence[Reservation]) -> None:
+    def release(self, reservations: Sequence[Reservation]) -> None:
         """Give back what attempts have reserved that have ended."""
         now = self._now()
         for one in sorted(reservations, key=lambda one: one.limit.key):
             self._adds(one.limit, now, attempts=1)
             given = {"p_key": one.limit.key, "p_span": one.span, "p_used": one.tokens}
-            self._run(_GIVE_BACK, given)
+            self._run(_RELEASE, given)
 
     def charge(self, used: Mapping[Limit, int]) -> None:
         """Add tokens that calls have used."""
@@ -128,7 +128,7 @@ class SqlTokenRates(Repository):
         self._run(WAIT[self._connection.dialect.name], given)
         return delay
 
-    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepPlace]:
+    def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
         """Give turns to those that wait longest, as many as there is room; returns them."""
         uses = self._uses(limit, self._now())
         coming = self._run(_COMING, {"p_key": limit.key}).scalar()
@@ -137,10 +137,10 @@ class SqlTokenRates(Repository):
             room = 1  # It will find none, and come back when there is.
         if room <= 0:
             return []
-        places: list[StepPlace] = []
+        places: list[StepRef] = []
         for row in self._run(LINE, {"p_key": limit.key, "p_most": min(room, most)}).all():
             self._run(_GIVE_TURN, {"p_step": row[0]})
-            place = sees(self, row[0], 0.0)
+            place = reschedule(self, row[0], 0.0)
             places += [place] if place is not None else []
         return places
 

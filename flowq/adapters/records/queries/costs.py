@@ -17,7 +17,7 @@ from flowq.core.limits.budgets import run_meter
 from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
-from flowq.engine.queries.lists import BudgetedRun, Saved, Spent
+from flowq.engine.queries.lists import BudgetedRun, BudgetUsage, CacheSavings
 
 _R, _S, _M = RUNS.c, STEPS.c, METERS.c
 _BUDGETED: Final = (
@@ -30,7 +30,7 @@ _BUDGETED: Final = (
 class CostReads(Repository):
     """The budgets and savings of `Overview`."""
 
-    def monthly_budgets(self, *, limit: int = 100) -> list[Spent]:
+    def monthly_budgets(self, *, limit: int = 100) -> list[BudgetUsage]:
         """Return what flows and users have spent in this month, those with the most first."""
         ending = f":{month_of_meters():%Y-%m}"
         query = (
@@ -73,7 +73,7 @@ class CostReads(Repository):
 
     def saved(
         self, *, since: datetime, flow_name: str | None = None, user_id: str | None = None
-    ) -> Saved:
+    ) -> CacheSavings:
         """Return what was taken from the cache since a moment."""
         query = select(
             func.count(),
@@ -88,9 +88,9 @@ class CostReads(Repository):
         if given:
             query = query.join(RUNS, _R.id == _S.flow_run_id).where(and_(true(), *given))
         row = self._run(query).one()
-        return Saved(row[0], Usage(int(row[1]), row[2]))
+        return CacheSavings(row[0], Usage(int(row[1]), row[2]))
 
 
-def _spent(row: Any, ending: str) -> Spent:
+def _spent(row: Any, ending: str) -> BudgetUsage:
     kind, _, name = row.key.removesuffix(ending).partition(":")
-    return Spent(kind, name, Usage(int(row.used), row.cost))
+    return BudgetUsage(kind, name, Usage(int(row.used), row.cost))

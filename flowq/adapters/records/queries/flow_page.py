@@ -12,9 +12,9 @@ from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.states import RunState, StepState
 from flowq.engine.queries.flow_page import (
-    MOST_RUNS,
-    MOST_RUNS_OF_STEPS,
-    MOST_STEPS,
+    MAX_RUNS,
+    MAX_RUNS_OF_STEPS,
+    MAX_STEPS,
     FlowHistory,
     PastRun,
     StepFigures,
@@ -41,8 +41,8 @@ class FlowReads(Repository):
         if newest is None:
             return None
         past = _PAST.where(_R.flow_name == flow_name, _R.id >= earliest_id(since))
-        runs = tuple(_past_run(row) for row in self._run(past.limit(MOST_RUNS)))
-        looked_at = [run.id for run in runs[:MOST_RUNS_OF_STEPS]]
+        runs = tuple(_past_run(row) for row in self._run(past.limit(MAX_RUNS)))
+        looked_at = [run.id for run in runs[:MAX_RUNS_OF_STEPS]]
         return FlowHistory(
             name=flow_name,
             newest=RunId(newest.id),
@@ -65,7 +65,7 @@ class FlowReads(Repository):
                 _S.unpriced_calls,
             )
             .where(_S.flow_run_id.in_(runs), _S.map_size.is_(None), _S.attempt > 0)
-            .limit(MOST_STEPS)
+            .limit(MAX_STEPS)
             .subquery("some")
         )
         # Those without a time come last, so the places of the others are 1 to their number.

@@ -37,11 +37,11 @@ from flowq.engine.queries.graph import (
 _C, _R, _A = STEPS.c, RUNS.c, ATTEMPTS.c
 
 #: More steps of a graph, or calls of a program, are drawn as one node for each name.
-MOST_STEPS: Final = 600
-MOST_CALLS: Final = 120
+MAX_STEPS: Final = 600
+MAX_CALLS: Final = 120
 #: Parts of the run's time; a chart is not much wider than this.
 _PARTS: Final = 200
-_MOST_ATTEMPTS: Final = 2000
+_MAX_ATTEMPTS: Final = 2000
 _MESSAGE: Final = 300
 
 _child = RUNS.alias("child")
@@ -128,7 +128,7 @@ _PAST = (
     .select_from(ATTEMPTS.join(STEPS, _C.id == _A.step_run_id))
     .where(_A.flow_run_id == bindparam("p_run", type_=_R.id.type), _IS_NODE)
     .order_by(_A.claimed_at, _A.place)
-    .limit(_MOST_ATTEMPTS)
+    .limit(_MAX_ATTEMPTS)
 )
 
 
@@ -199,8 +199,8 @@ class PictureReads(Repository):
         run_id: RunId,
         *,
         now: datetime,
-        most_steps: int = MOST_STEPS,
-        most_calls: int = MOST_CALLS,
+        max_steps: int = MAX_STEPS,
+        max_calls: int = MAX_CALLS,
     ) -> RunPicture | None:
         """Return what the pictures of a run are drawn from; None when there is no such run."""
         run = self._run(_RUN, {"p_run": run_id}).first()
@@ -212,7 +212,7 @@ class PictureReads(Repository):
         spanned = {"p_run": run_id, "p_begin": begin, "p_end": end, "p_parts": _PARTS}
         of_program = 0 if spec.program is None else 1
         total = self._run(_COUNT, {"p_run": run_id}).scalar_one() - of_program
-        is_collapsed = total > (most_calls if of_program else most_steps)
+        is_collapsed = total > (max_calls if of_program else max_steps)
         if is_collapsed:
             nodes = self._by_name(spec, spanned)
             edges = () if of_program else by_names(spec, {one.key: one.order for one in nodes})

@@ -35,19 +35,19 @@ from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_with_prefix
 from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
 from flowq.engine.queries.lists import (
     Cursor,
+    FlowHistoryBar,
+    FlowHistoryRun,
     ListedRun,
     RunFilter,
     RunsPage,
-    Strip,
-    StripRun,
 )
 
 _R, _S = RUNS.c, STEPS.c
 _DIGITS: Final = 32
 #: The steps of an open run are counted if they are no more than this,
-_MOST_COUNTED: Final = 500
+_MAX_COUNTED: Final = 500
 #: and a text is compared with the names of so many flows.
-_MOST_FLOWS: Final = 1_000
+_MAX_FLOWS: Final = 1_000
 
 # What a list needs, and nothing more: specs, inputs and outputs are the bulk of a row.
 _LISTED: Final = select(
@@ -149,16 +149,16 @@ class ListReads(Repository):
         return RunsPage(runs, has_newer=at is not None, has_older=is_more)
 
     def has_runs(self) -> bool:
-        """Tell whether there is any run."""
+        """Return whether there is any run."""
         return self._run(select(_R.id).limit(1)).first() is not None
 
     def flow_names(self, *, limit: int = 200) -> list[str]:
         """Return the names of flows that have run, in their order."""
         return [row[0] for row in self._run(_NAMES, {"p_flows": limit})]
 
-    def strips(
+    def history_bars(
         self, *, flow_name: str | None = None, flows: int = 50, runs: int = 20
-    ) -> list[Strip]:
+    ) -> list[FlowHistoryBar]:
         """Return the latest runs of each flow; the flow with the latest run first."""
         if flow_name is not None:
             of_flow = select(*_STRIP).where(_R.flow_name == flow_name).order_by(_R.id.desc())
@@ -185,7 +185,7 @@ class ListReads(Repository):
         """Return the ways in which a run can have a text."""
         ways = [and_(HAS_ERROR, _R.error_message.icontains(wanted, autoescape=True))]
         part = wanted.casefold()
-        names = self.flow_names(limit=_MOST_FLOWS)
+        names = self.flow_names(limit=_MAX_FLOWS)
         having = [name for name in names if part in name.casefold()]
         if having:
             ways.append(_R.flow_name.in_(having))
@@ -197,15 +197,15 @@ class ListReads(Repository):
     def _counted(self, rows: Sequence[Any]) -> dict[UUID, Any]:
         """Count the steps of those runs that go on, as far as they are not too many."""
         going_on = [row for row in rows if RunState(row.status) in OPEN_RUN_STATES]
-        few = [row.id for row in going_on if (row.total_steps or 0) <= _MOST_COUNTED]
+        few = [row.id for row in going_on if (row.total_steps or 0) <= _MAX_COUNTED]
         if not few:
             return {}
         found = self._run(_counts(few, self._connection.dialect.name))
-        return {row.run_id: row for row in found if row.rows <= _MOST_COUNTED}
+        return {row.run_id: row for row in found if row.rows <= _MAX_COUNTED}
 
 
 def _counts(run_ids: Sequence[UUID], dialect: str) -> Any:
-    """Count the steps of runs, and of each one more than `_MOST_COUNTED` at most."""
+    """Count the steps of runs, and of each one more than `_MAX_COUNTED` at most."""
     if dialect == "sqlite":  # has no LATERAL
         ids: list[Any] = [literal(run_id, _R.id.type) for run_id in run_ids]
         return union_all(*(_sums(one, _some_steps(one).subquery()) for one in ids))
@@ -216,7 +216,7 @@ def _counts(run_ids: Sequence[UUID], dialect: str) -> Any:
 
 def _some_steps(run_id: Any) -> Select[Any]:
     steps = select(_S.status, _S.map_size, _S.tokens_used, _S.cost_estimate, _S.unpriced_calls)
-    return steps.where(_S.flow_run_id == run_id).limit(_MOST_COUNTED + 1)
+    return steps.where(_S.flow_run_id == run_id).limit(_MAX_COUNTED + 1)
 
 
 def _sums(run_id: Any, steps: Any) -> Select[Any]:
@@ -274,9 +274,9 @@ def _listed(row: Any, counted: Any) -> ListedRun:
     )
 
 
-def _strip(name: str, rows: Any) -> Strip:
+def _strip(name: str, rows: Any) -> FlowHistoryBar:
     runs = (
-        StripRun(RunId(row.id), RunState(row.status), row.created_at, row.execution_time_ms)
+        FlowHistoryRun(RunId(row.id), RunState(row.status), row.created_at, row.execution_time_ms)
         for row in rows
     )
-    return Strip(name, tuple(runs))
+    return FlowHistoryBar(name, tuple(runs))

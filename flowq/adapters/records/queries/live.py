@@ -15,7 +15,7 @@ from flowq.adapters.records.sql.types import total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import DONE_STEP_STATES, RunState
 from flowq.core.usage import Usage
-from flowq.engine.queries.live import RunLine
+from flowq.engine.queries.live import RunSummary
 
 _R, _S = RUNS.c, STEPS.c
 _LEAF = _S.map_size.is_(None)
@@ -51,9 +51,9 @@ _PROGRESS: Final = (
 class LiveReads(Repository):
     """How runs stand now."""
 
-    def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunLine]:
+    def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunSummary]:
         """Return the newest runs, the newest of those that have not ended, and some more."""
-        found: dict[RunId, RunLine] = {}
+        found: dict[RunId, RunSummary] = {}
         if newest or unended:
             for row in self._run(_RECENT, {"p_newest": newest, "p_open": unended}):
                 found[row.id] = _line(row)
@@ -70,8 +70,8 @@ class LiveReads(Repository):
         }
 
 
-def _line(row: Any) -> RunLine:
-    return RunLine(
+def _line(row: Any) -> RunSummary:
+    return RunSummary(
         id=RunId(row.id),
         flow_name=row.flow_name,
         status=RunState(row.status),

@@ -17,7 +17,7 @@ from flowq.adapters.records.sql.types import DbNow, total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.core.usage import OPEN_REQUESTS, RequestStatus, Tokens
-from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, Standing, StepSums
+from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, MetricsSnapshot, StepSums
 
 _R, _S, _Q = RUNS.c, STEPS.c, REQUESTS.c
 _ENDED: Final = tuple(TERMINAL_RUN_STATES)
@@ -66,9 +66,9 @@ _STEPS: Final = (
 class MetricReads(Repository):
     """Sums for Prometheus."""
 
-    def standing(self) -> Standing:
+    def snapshot(self) -> MetricsSnapshot:
         """Return how the whole stands now."""
-        return Standing(
+        return MetricsSnapshot(
             at=self._run(select(DbNow())).scalar_one(),
             runs={(row[0], RunState(row[1])): row[2] for row in self._run(_RUNS)},
             queued={row[0]: (row[1], row[2]) for row in self._run(_QUEUED)},

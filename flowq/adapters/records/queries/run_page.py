@@ -91,7 +91,7 @@ class RunPageReads(RunStepReads):
         }
 
     def _is_program(self, run_id: RunId) -> bool:
-        """Tell whether the run has the row of a program, which counts what it has observed."""
+        """Return whether the run has the row of a program, which counts what it has observed."""
         query = select(_C.id).where(
             _C.flow_run_id == run_id, _IS_NODE, _C.spec.is_(None), _C.observed.is_not(None)
         )

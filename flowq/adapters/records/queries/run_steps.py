@@ -19,11 +19,11 @@ from sqlalchemy import (
 from flowq.adapters.records.runs.views import STEP_COLUMNS, counted_items, step_view
 from flowq.adapters.records.sql.repository import FIRST_STARTED, REQUESTS, STEPS, Repository
 from flowq.adapters.records.sql.types import json_text, total_cost
-from flowq.adapters.records.steps.reads import MARK, step_mark
+from flowq.adapters.records.steps.reads import PROGRESS, step_progress
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import StepState
 from flowq.core.usage import CostStatus, RequestStatus
-from flowq.engine.model.rows import StepMark, StepView
+from flowq.engine.model.rows import StepProgress, StepView
 from flowq.engine.queries.run_page import FailedStep, ItemView, StepCost
 
 _C, _Q = STEPS.c, REQUESTS.c
@@ -176,16 +176,16 @@ class RunStepReads(Repository):
         )
         return [_step_cost(row) for row in self._run(query)]
 
-    def newest_marks(self, run_id: RunId, *, limit: int) -> list[StepMark]:
+    def newest_progress(self, run_id: RunId, *, limit: int) -> list[StepProgress]:
         """Return the step runs to which something happened last, in step order."""
         moment = func.coalesce(_C.completed_at, _C.started_at)
         query = (
-            select(*MARK)
+            select(*PROGRESS)
             .where(_C.flow_run_id == run_id, moment.is_not(None))
             .order_by(moment.desc(), _C.step_order.desc(), _C.map_index.desc())
             .limit(limit)
         )
-        marks = [step_mark(row) for row in self._run(query)]
+        marks = [step_progress(row) for row in self._run(query)]
         return sorted(marks, key=lambda mark: (mark.order, mark.map_index or 0))
 
     def result_bytes(self, run_id: RunId, keys: Sequence[str]) -> int:

@@ -19,15 +19,15 @@ from flowq.engine.model.waits import (
     OpenStep,
     OpenSteps,
     QueuedSteps,
-    StandingSteps,
+    WaitingSteps,
 )
 
 _C, _R, _W, _S = STEPS.c, RUNS.c, WAITS.c, SLOTS.c
 _NOW: Final = DbNow()
-_MOST: Final = 200
-_MOST_LIMITS: Final = 10
-_MOST_HOLDERS: Final = 3
-_MOST_NAMES: Final = 50
+_MAX_ROWS: Final = 200
+_MAX_LIMITS: Final = 10
+_MAX_HOLDERS: Final = 3
+_MAX_NAMES: Final = 50
 #: Those that could go on; the others wait for them.
 _OPEN: Final = tuple(frozenset(StepState) - TERMINAL_STEP_STATES - {StepState.PENDING})
 #: The node of a map whose items are open: these say why.
@@ -67,12 +67,12 @@ class WaitReads(Repository):
             RunState(run[2]),
             run[3],
             StopKind(run[4]) if run[4] else None,
-            (*nodes[:_MOST], *items),
+            (*nodes[:_MAX_ROWS], *items),
             self._limits(run_id),
-            cut=len(nodes) > _MOST,
+            cut=len(nodes) > _MAX_ROWS,
         )
 
-    def standing_steps(self, run_ids: Sequence[RunId]) -> list[StandingSteps]:
+    def waiting_steps(self, run_ids: Sequence[RunId]) -> list[WaitingSteps]:
         """Return what runs wait for of which no worker runs a step; the others are left out."""
         kind = json_text(_C.spec, "kind")
         query = (
@@ -95,7 +95,7 @@ class WaitReads(Repository):
             .group_by(_C.flow_run_id, _C.status, kind)
         )
         return [
-            StandingSteps(
+            WaitingSteps(
                 RunId(row[0]), StepState(row[1]), shown_kind(row[2]) if row[2] else None, *row[3:]
             )
             for row in self._run(query)
@@ -125,7 +125,7 @@ class WaitReads(Repository):
             .where(_C.status == StepState.QUEUED, _R.status == RunState.RUNNING)
             .group_by(_C.step_name)
             .order_by(func.count().desc())
-            .limit(_MOST_NAMES)
+            .limit(_MAX_NAMES)
         )
         return [self._sampled(*row) for row in self._run(chosen).all()]
 
@@ -169,7 +169,7 @@ class WaitReads(Repository):
                 ~_IS_EXPANDED,
             )
             .order_by(_C.step_order)
-            .limit(_MOST + 1)
+            .limit(_MAX_ROWS + 1)
         )
         return [_node(row) for row in self._run(query)]
 
@@ -197,7 +197,7 @@ class WaitReads(Repository):
             )
             .group_by(_C.step_key, _C.status)
             .order_by(func.min(_C.step_order), _C.status)
-            .limit(_MOST)
+            .limit(_MAX_ROWS)
         )
         return [
             OpenStep(row[0], row[1], StepState(row[2]), *row[3:]) for row in self._run(query).all()
@@ -218,7 +218,7 @@ class WaitReads(Repository):
             .where(_C.flow_run_id == run_id, _C.status == StepState.QUEUED)
             .group_by(_C.step_key, _W.key)
             .order_by(func.min(_W.since))
-            .limit(_MOST_LIMITS)
+            .limit(_MAX_LIMITS)
         )
         return tuple(self._limit(row) for row in self._run(query).all())
 
@@ -232,7 +232,7 @@ class WaitReads(Repository):
             .join(RUNS, _R.id == _C.flow_run_id)
             .where(_S.key == limit, _S.token.is_not(None))
             .order_by(_S.number)
-            .limit(_MOST_HOLDERS)
+            .limit(_MAX_HOLDERS)
         )
         return LimitWait(
             key=step,

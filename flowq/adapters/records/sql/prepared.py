@@ -19,10 +19,10 @@ Row: TypeAlias = Sequence[Any]
 _Convert: TypeAlias = Callable[[Any], Any]
 
 #: Lengths of lists for which a statement is kept.
-_MOST_FORMS: Final = 64
+_MAX_FORMS: Final = 64
 
 
-class Answer(Sequence[Row]):
+class QueryResult(Sequence[Row]):
     """The rows that a statement returned, read like those of SQLAlchemy's result.
 
     Attributes:
@@ -72,7 +72,7 @@ class Prepared:
         self._has_rows: bool | None = None
         self._forms: dict[tuple[int, ...], _Form] = {}
 
-    def run(self, connection: Connection, given: Mapping[str, Any]) -> Answer:
+    def run(self, connection: Connection, given: Mapping[str, Any]) -> QueryResult:
         """Run it.
 
         Raises:
@@ -81,7 +81,7 @@ class Prepared:
         dialect = connection.dialect
         if dialect.driver != "psycopg":
             result = connection.execute(self.statement, given)
-            return Answer(result.all() if result.returns_rows else (), result.rowcount)
+            return QueryResult(result.all() if result.returns_rows else (), result.rowcount)
         form = self._form(dialect, given)
         values = _values(form, given)
         proxied = connection.connection
@@ -90,7 +90,7 @@ class Prepared:
             cursor.execute(form.sql, values)
             if self._has_rows is None:  # to ask each time would describe each column each time
                 self._has_rows = cursor.description is not None
-            return Answer(cursor.fetchall() if self._has_rows else (), cursor.rowcount)
+            return QueryResult(cursor.fetchall() if self._has_rows else (), cursor.rowcount)
         except dialect.loaded_dbapi.Error as error:
             lost = dialect.is_disconnect(error, proxied.dbapi_connection, cursor)
             if lost:
@@ -118,7 +118,7 @@ class Prepared:
         lengths = tuple([len(given[name]) for name in self._lists])
         form = self._forms.get(lengths)
         if form is None:
-            if len(self._forms) == _MOST_FORMS:
+            if len(self._forms) == _MAX_FORMS:
                 self._forms.clear()
             form = self._forms[lengths] = _expanded(self._compiled, dialect, given)
         return form

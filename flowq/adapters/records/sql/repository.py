@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from flowq.adapters.records.sql.prepared import Answer, Prepared, Row
+from flowq.adapters.records.sql.prepared import Prepared, QueryResult, Row
 from flowq.adapters.records.sql.tables import Base
 from flowq.adapters.records.sql.types import json_text
 from flowq.core.spec import StepKind
@@ -56,7 +56,7 @@ FIRST_STARTED = func.coalesce(
 ).label("started_at")
 
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
-_MOST_KEYS = 5000
+_MAX_KEYS = 5000
 
 
 class Repository:
@@ -79,7 +79,7 @@ class Repository:
         return within if isinstance(within, Session) else Session(within, autoflush=False)
 
     @overload
-    def _run(self, statement: Prepared, parameters: Mapping[str, Any]) -> Answer: ...
+    def _run(self, statement: Prepared, parameters: Mapping[str, Any]) -> QueryResult: ...
 
     @overload
     def _run(
@@ -97,10 +97,10 @@ class Repository:
         self, statement: Prepared | Executable, parameters: Mapping[str, Any], keys: Sequence[Any]
     ) -> Iterator[Row]:
         """Run a statement with an IN list `p_keys` in as many parts as a database can take."""
-        for start in range(0, len(keys), _MOST_KEYS):
-            part = {**parameters, "p_keys": list(keys[start : start + _MOST_KEYS])}
+        for start in range(0, len(keys), _MAX_KEYS):
+            part = {**parameters, "p_keys": list(keys[start : start + _MAX_KEYS])}
             yield from self._run(statement, part).all()
 
     def _changes(self, statement: Prepared | Executable, parameters: Mapping[str, Any]) -> bool:
-        """Run a guarded UPDATE; tell whether it found its row."""
+        """Run a guarded UPDATE; return whether it found its row."""
         return self._run(statement, parameters).rowcount > 0

@@ -82,7 +82,7 @@ _CANCEL_ITEMS = _CANCEL.where(_UNHELD, _C.step_key == bindparam("p_key"), _C.map
 class AdvanceWrites(Repository):
     """The advances' part of `FlowStepRunRepo`."""
 
-    def settle(
+    def end_nodes(
         self,
         run_id: RunId,
         keys: Sequence[str],

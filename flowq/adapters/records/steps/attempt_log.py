@@ -26,7 +26,7 @@ _NEXT_PLACE = (
     .where(_A.step_run_id == _C.id)
     .scalar_subquery()
 )
-_KEEP = Prepared(
+_APPEND = Prepared(
     insert(ATTEMPTS).from_select(
         [
             *("step_run_id", "place", "flow_run_id", "attempt", "claimed_at", "ended_at"),
@@ -48,10 +48,10 @@ _KEEP = Prepared(
 )
 
 
-class PastAttempts(Repository):
+class AttemptLog(Repository):
     """Keeps attempts that others follow."""
 
-    def _keep(
+    def _append(
         self,
         steps: Sequence[StepRunId],
         end: AttemptEnd,
@@ -77,4 +77,4 @@ class PastAttempts(Repository):
             "p_uncounted": 0 if counted else 1,
         }
         given |= {"p_error_type": error_type, "p_error": error and error[:_MESSAGE_LIMIT]}
-        self._run(_KEEP, given)
+        self._run(_APPEND, given)

@@ -29,13 +29,13 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import call_spec
 from flowq.adapters.records.sql.repository import RUNS, STEPS, USED
 from flowq.adapters.records.sql.types import DbNow
-from flowq.adapters.records.steps.attempt_log import PastAttempts
+from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import LeaseToken, RunId, StepRunId
-from flowq.core.results import Place
+from flowq.core.results import StorageKind
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.core.usage import Usage
-from flowq.engine.model.rows import Claim, Outcome, Together
+from flowq.engine.model.rows import Claim, Outcome, ReleasePlan
 
 _C = STEPS.c
 #: A due message may be a moment early by the database's clock; it is not worth losing.
@@ -216,7 +216,7 @@ _COMPLETE_AND_RELEASE = Prepared(
 )
 
 
-class AttemptWrites(PastAttempts):
+class AttemptWrites(AttemptLog):
     """The attempts' part of `FlowStepRunRepo`."""
 
     def claim(
@@ -263,7 +263,7 @@ class AttemptWrites(PastAttempts):
         claim: Claim,
         outcome: Outcome,
         dependents: Sequence[str],
-        together: Together | None = None,
+        release_plan: ReleasePlan | None = None,
     ) -> dict[str, tuple[int, StepState]] | None:
         """Complete a step and count its dependents down by one; None if its lease is lost.
 
@@ -272,10 +272,10 @@ class AttemptWrites(PastAttempts):
         counting: dict[str, Any] = {
             "p_run": claim.run_id,
             "p_keys": list(dependents),
-            "p_together": together is not None,
-            "p_siblings": list(together.siblings) if together else [],
-            "p_batch": together.batch if together else None,
-            "p_resend": together.resend_after.total_seconds() if together else 0.0,
+            "p_together": release_plan is not None,
+            "p_siblings": list(release_plan.siblings) if release_plan else [],
+            "p_batch": release_plan.batch if release_plan else None,
+            "p_resend": release_plan.resend_after.total_seconds() if release_plan else 0.0,
         }
         if self._connection.dialect.name == "sqlite":
             if not self.complete(claim, outcome, advanced=True):
@@ -305,8 +305,8 @@ class AttemptWrites(PastAttempts):
         given |= {"p_delay": delay.total_seconds(), "p_recovered": int(recovered)}
         if not self._changes(_RETRY, given):
             return False
-        end = AttemptEnd.PUT_OFF if recovered else AttemptEnd.FAILED
-        self._keep([claim.id], end, given["p_error_type"], given["p_error"])
+        end = AttemptEnd.DEFERRED if recovered else AttemptEnd.FAILED
+        self._append([claim.id], end, given["p_error_type"], given["p_error"])
         return True
 
     def wait(self, claim: Claim) -> bool:
@@ -349,7 +349,7 @@ def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> 
 
 
 def _is_item(claim: Claim) -> bool:
-    """Tell whether a claim is for an item of a map, which gates nothing but its map."""
+    """Return whether a claim is for an item of a map, which gates nothing but its map."""
     return claim.map_index is not None
 
 
@@ -376,7 +376,7 @@ def result_columns(outcome: Outcome) -> Mapping[str, Any]:
     outputs: Any = None
     if result is not None and copy is not None:
         outputs = copy_to_json(result.codec, copy)
-    elif result is not None and result.place is Place.OBJECT:
+    elif result is not None and result.place is StorageKind.OBJECT:
         outputs = {"$object": result.key, "size": result.size, "media_type": result.media_type}
     return {
         "p_result": result.model_dump(mode="json", exclude_defaults=True) if result else None,

@@ -15,13 +15,13 @@ from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_colu
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
-from flowq.engine.model.rows import StepMark, StepPlace, StoredStep
+from flowq.engine.model.rows import StepProgress, StepRef, StoredStep
 
 _C = STEPS.c
 _NODE = _C.map_index.is_(None)
 _OPEN = tuple(ACTIVE_STEP_STATES)
-#: What `step_mark` needs.
-MARK = (
+#: What `step_progress` needs.
+PROGRESS = (
     _C.step_key,
     _C.step_order,
     _C.map_index,
@@ -80,10 +80,10 @@ class StepReads(Repository):
 
     # --- for the engine --------------------------------------------------------------------------
 
-    def node(self, step_id: StepRunId) -> StepPlace | None:
+    def node(self, step_id: StepRunId) -> StepRef | None:
         """Return where a step run stands."""
         row = self._run(_PLACE, {"p_id": step_id}).first()
-        return None if row is None else StepPlace(RunId(row[0]), row[1], row[2])
+        return None if row is None else StepRef(RunId(row[0]), row[1], row[2])
 
     def ready(self, run_id: RunId) -> list[str]:
         """Return the keys of all pending steps without open dependencies."""
@@ -101,7 +101,7 @@ class StepReads(Repository):
         return {row[0]: StepState(row[1]) for row in rows}
 
     def has_open(self, run_id: RunId, key: str | None = None) -> bool:
-        """Tell whether any step of the run, or any item of one map, has not ended."""
+        """Return whether any step of the run, or any item of one map, has not ended."""
         if key is None:
             return self._run(_ANY_OPEN, {"p_run": run_id}).first() is not None
         return self._run(_OPEN_ITEM, {"p_run": run_id, "p_key": key}).first() is not None
@@ -157,11 +157,11 @@ class StepReads(Repository):
         )
         return [stored_step(row) for row in self._run(query)]
 
-    def marks(self, run_id: RunId) -> list[StepMark]:
+    def step_progress(self, run_id: RunId) -> list[StepProgress]:
         """Return how far each step run of a run has come."""
-        query = select(*MARK).where(_C.flow_run_id == run_id)
+        query = select(*PROGRESS).where(_C.flow_run_id == run_id)
         rows = self._run(query.order_by(_C.step_order, _C.map_index.is_not(None), _C.map_index))
-        return [step_mark(row) for row in rows]
+        return [step_progress(row) for row in rows]
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Return durable copies of small results by their result keys."""
@@ -174,6 +174,6 @@ class StepReads(Repository):
         return found
 
 
-def step_mark(row: Sequence[Any]) -> StepMark:
+def step_progress(row: Sequence[Any]) -> StepProgress:
     """Return the value of a row of those columns."""
-    return StepMark(row[0], row[1], row[2], row[3], row[4], StepState(row[5]), *row[6:])
+    return StepProgress(row[0], row[1], row[2], row[3], row[4], StepState(row[5]), *row[6:])

@@ -4,9 +4,9 @@ from flowq.adapters.records.control.cancel import StepCancels
 from flowq.adapters.records.control.pause import StepPauses
 from flowq.adapters.records.steps.advance import AdvanceWrites
 from flowq.adapters.records.steps.attempts import AttemptWrites
-from flowq.adapters.records.steps.handback import Returns
 from flowq.adapters.records.steps.program_reads import ProgramReads
 from flowq.adapters.records.steps.reads import StepReads
+from flowq.adapters.records.steps.release import LeaseReleases
 from flowq.adapters.records.steps.suspend import ProgramWrites
 from flowq.adapters.records.steps.wake import ProgramWakes
 
@@ -14,7 +14,7 @@ from flowq.adapters.records.steps.wake import ProgramWakes
 class FlowStepRunRepo(
     StepReads,
     AttemptWrites,
-    Returns,
+    LeaseReleases,
     AdvanceWrites,
     StepCancels,
     StepPauses,

@@ -182,7 +182,7 @@ class ProgramWrites(Repository):
             self._run(_ALONE, {"p_id": row_id, "p_batch": batch})
         for row_id, place in suspension.given_up.items():
             self._give_up(claim.run_id, row_id, place)
-        unheard = stopping and not suspension.told
+        unheard = stopping and not suspension.cancel_seen
         self._insert_calls(claim.run_id, suspension, shield, refused=unheard)
         if not unheard and any(call.spec.kind is StepKind.SIGNAL for call in suspension.calls):
             SqlSignals(self._within).match(claim.run_id, advanced=True)

@@ -32,7 +32,7 @@ from flowq.core.ids import BatchId, RunId, StepRunId, parse_batch
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import StepKind
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, StepState
-from flowq.engine.model.rows import Claim, Outcome, StepPlace
+from flowq.engine.model.rows import Claim, Outcome, StepRef
 
 _C = STEPS.c
 _WAITING = StepState.WAITING
@@ -98,7 +98,7 @@ _EARLY: Final = 0.02
 
 
 def of_kind(kind: StepKind) -> Any:
-    """Tell whether a call is of a kind."""
+    """Return whether a call is of a kind."""
     return json_text(_C.spec, "kind") == kind
 
 
@@ -210,11 +210,11 @@ class ProgramWakes(Repository):
         row = self._run(_NEXT_TIMER, {"p_run": run_id}).first()
         return None if row is None or row[0] is None else row[0] - row[1]
 
-    def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepPlace | None:
+    def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepRef | None:
         """Let the program of a stopping run go on, unless it has never begun."""
         given = {"p_run": run_id, "p_limit": limit.total_seconds()}
         given["p_resend"] = resend_after.total_seconds()
         row = self._run(_SHIELD, given).first()
         if row is None or row[1] == StepState.CANCELLED:
             return None
-        return StepPlace(run_id, row[0], None)
+        return StepRef(run_id, row[0], None)

@@ -21,7 +21,7 @@ from flowq.adapters.records.sql.repository import (
 )
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import RunId, earliest_id
-from flowq.core.results import Place, maker_of_object, step_of_object
+from flowq.core.results import StorageKind, maker_of_object, step_of_object
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.model.sweeps import DeletedTree
 
@@ -52,7 +52,7 @@ _TREE = _tree.union(
 )
 _STATUSES = select(_R.id, _ENDED).where(_R.id.in_(select(_TREE.c.id)))
 _NAMED = select(json_text(_S.result, "key")).where(
-    _S.flow_run_id.in_(_KEYS), json_text(_S.result, "place") == Place.OBJECT
+    _S.flow_run_id.in_(_KEYS), json_text(_S.result, "place") == StorageKind.OBJECT
 )
 _DELETE_REQUESTS = (
     delete(REQUESTS).where(REQUESTS.c.flow_run_id.in_(_KEYS)).returning(REQUESTS.c.object_key)
@@ -67,7 +67,7 @@ _MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
 _OWNERS = select(_S.id, _S.status, json_text(_S.result, "key")).where(_S.id.in_(_KEYS))
 
 
-class Collecting(SharedObjects):
+class RetentionSweeps(SharedObjects):
     """The deleting part of `SqlSweeps`."""
 
     def position(self, duty: str) -> str:

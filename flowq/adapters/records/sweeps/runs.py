@@ -31,7 +31,7 @@ from flowq.adapters.records.steps.wake import has_ended, of_unknown_kind
 from flowq.core.ids import LAST_ID, BatchId, RunId
 from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.rows import Orphan
-from flowq.engine.model.sweeps import RunSlice
+from flowq.engine.model.sweeps import RunIdRange
 
 _R = RUNS.c
 _S = STEPS.c
@@ -169,7 +169,7 @@ _LEAVE = update(DUTIES).where(_D.name == _NAME).values(position=bindparam("p_pos
 class RunSweeps(Repository):
     """The runs' part of `SqlSweeps`."""
 
-    def turn(self, duty: str, every: timedelta) -> str | None:
+    def try_acquire(self, duty: str, every: timedelta) -> str | None:
         """Take the turn of a duty, if it is due; returns where the last turn has ended."""
         due = self._run(_DUE, {"p_name": duty}).scalar()
         if due is not None and not due:
@@ -178,7 +178,7 @@ class RunSweeps(Repository):
         row = self._run(_TURN[self._connection.dialect.name], given).first()
         return None if row is None else str(row[0])
 
-    def leave(self, duty: str, position: str, *, again: bool = False) -> None:
+    def save_cursor(self, duty: str, position: str, *, again: bool = False) -> None:
         """Say where the next turn of a duty begins, and perhaps that it is due at once."""
         leaving = _LEAVE.values(due_at=DbNow()) if again else _LEAVE
         self._run(leaving, {"p_name": duty, "p_position": position})
@@ -192,35 +192,35 @@ class RunSweeps(Repository):
         """Return runs whose deadline has passed, with their deadlines."""
         return [(RunId(row[0]), row[1]) for row in self._run(_OVERDUE, {"p_limit": limit})]
 
-    def slice(self, after: RunId, *, limit: int) -> RunSlice:
+    def slice(self, after: RunId, *, limit: int) -> RunIdRange:
         """Return the next open runs by the bounds of their ids."""
         row = self._run(_BOUNDARY, {"p_after": after, "p_limit": limit}).first()
-        return RunSlice(after, RunId(row[0]) if row else None)
+        return RunIdRange(after, RunId(row[0]) if row else None)
 
-    def stalled(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[RunId]:
+    def stalled(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[RunId]:
         """Return open runs that only an advance moves: with ready steps, or without open ones."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALLED, given)]
 
-    def orphans(self, *, within: RunSlice, limit: int) -> list[Orphan]:
+    def orphans(self, *, within: RunIdRange, limit: int) -> list[Orphan]:
         """Return open child runs whose waiting step has ended, and that nobody has cancelled."""
         return [orphan(row) for row in self._run(_ORPHANS.limit(limit), _bounds(within))]
 
-    def unseen(self, *, within: RunSlice, grace: timedelta, limit: int) -> list[BatchId]:
+    def unseen(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[BatchId]:
         """Return batches of calls that have ended, unseen by a program that waits."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [BatchId(row[0]) for row in self._run(_UNSEEN, given)]
 
-    def unknown_waits(self, *, within: RunSlice, limit: int) -> list[RunId]:
+    def unknown_waits(self, *, within: RunIdRange, limit: int) -> list[RunId]:
         """Return programs that wait for what is of no kind that can be waited for."""
         given = _bounds(within) | {"p_limit": limit}
         return [RunId(row[0]) for row in self._run(_UNKNOWN, given)]
 
-    def stale(self, *, within: RunSlice, age: timedelta, limit: int) -> list[RunId]:
+    def stale(self, *, within: RunIdRange, age: timedelta, limit: int) -> list[RunId]:
         """Return open runs whose progress was not written for `age`, the oldest first."""
         given = _bounds(within) | {"p_before": -age.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALE, given)]
 
 
-def _bounds(within: RunSlice) -> dict[str, Any]:
+def _bounds(within: RunIdRange) -> dict[str, Any]:
     return {"p_after": within.after, "p_to": within.to or LAST_ID}

@@ -38,22 +38,22 @@ from flowq.adapters.records.sql.tables import (
     UNADVANCED,
 )
 from flowq.adapters.records.sql.types import DbNow
-from flowq.adapters.records.steps.attempt_log import PastAttempts
+from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.wake import ENDINGS, of_kind
-from flowq.adapters.records.sweeps.retention import Collecting
+from flowq.adapters.records.sweeps.retention import RetentionSweeps
 from flowq.adapters.records.sweeps.runs import RunSweeps
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import AttemptEnd, StepState
 from flowq.core.usage import Usage
-from flowq.engine.model.rows import StepPlace
-from flowq.engine.model.sweeps import Lapsed, Unclaimed
+from flowq.engine.model.rows import StepRef
+from flowq.engine.model.sweeps import ExpiredLease, UnclaimedStep
 
 _C = STEPS.c
 #: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to
 #: arrive.
 _RETRY_GRACE: Final = 2.0
 #: The exponent of a backoff, so that no power overflows.
-_MOST_DOUBLINGS: Final = 20
+_MAX_DOUBLINGS: Final = 20
 
 _LIMIT = bindparam("p_limit", type_=Integer)
 _BEFORE = DbNow(bindparam("p_before", type_=Float))
@@ -82,7 +82,7 @@ _TIMED = [
 
 _OVERDUE = and_(QUEUED, _C.wake_at <= DbNow())
 _UNCLAIMED = select(_C.id, *_PLACE, _C.resends).where(_OVERDUE).order_by(_C.wake_at).limit(_LIMIT)
-_PUT_OFF = (
+_SNOOZE = (
     _taking(and_(_C.id.in_(bindparam("p_keys", expanding=True)), _OVERDUE), _C.id)
     .values(resends=bindparam("p_resends", type_=Integer), wake_at=unless_paused(_AGAIN))
     .returning(_C.id, case((IS_PAUSED, 1), else_=0))
@@ -137,10 +137,10 @@ _OPEN_ITEM = exists().where(
 _ENDED_MAPS = select(_C.batch_id).where(EXPANDED, _C.started_at < _BEFORE, ~_OPEN_ITEM)
 
 
-class SqlSweeps(RunSweeps, Collecting, PastAttempts):
+class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog):
     """Implements `flowq.engine.ports.Sweeps`; never commits."""
 
-    def due(self, *, resend_after: timedelta, limit: int) -> list[StepPlace]:
+    def due(self, *, resend_after: timedelta, limit: int) -> list[StepRef]:
         """Queue retries whose time has come; returns them, to be sent."""
         given = {"p_before": -_RETRY_GRACE, "p_again": resend_after.total_seconds()}
         return _places(self._run(_DUE, {**given, "p_limit": limit}))
@@ -153,13 +153,15 @@ class SqlSweeps(RunSweeps, Collecting, PastAttempts):
             for row in self._run(statement, {"p_limit": limit})
         ]
 
-    def unclaimed(self, *, limit: int) -> list[Unclaimed]:
+    def unclaimed(self, *, limit: int) -> list[UnclaimedStep]:
         """Return queued rows that nobody took in time, the most overdue first."""
         rows = self._run(_UNCLAIMED, {"p_limit": limit})
-        return [Unclaimed(StepRunId(r[0]), StepPlace(RunId(r[1]), r[2], r[3]), r[4]) for r in rows]
+        return [
+            UnclaimedStep(StepRunId(r[0]), StepRef(RunId(r[1]), r[2], r[3]), r[4]) for r in rows
+        ]
 
-    def put_off(
-        self, found: Sequence[Unclaimed], resend_after: timedelta, longest: timedelta
+    def snooze(
+        self, found: Sequence[UnclaimedStep], resend_after: timedelta, longest: timedelta
     ) -> set[StepRunId]:
         """Leave unclaimed rows alone for twice as long as the last time; returns those it has.
 
@@ -170,21 +172,23 @@ class SqlSweeps(RunSweeps, Collecting, PastAttempts):
             by_count.setdefault(one.resends, []).append(one.id)
         ours: set[StepRunId] = set()
         for count, ids in by_count.items():
-            pause = min(resend_after * 2 ** min(count + 1, _MOST_DOUBLINGS), longest)
+            pause = min(resend_after * 2 ** min(count + 1, _MAX_DOUBLINGS), longest)
             given = {"p_resends": count + 1, "p_again": pause.total_seconds(), "p_limit": len(ids)}
-            rows = self._run(_PUT_OFF, {**given, "p_keys": ids})
+            rows = self._run(_SNOOZE, {**given, "p_keys": ids})
             ours |= {StepRunId(row[0]) for row in rows if not row[1]}
         return ours
 
-    def lapsed(self, *, max_recoveries: int, resend_after: timedelta, limit: int) -> list[Lapsed]:
+    def expired_leases(
+        self, *, max_recoveries: int, resend_after: timedelta, limit: int
+    ) -> list[ExpiredLease]:
         """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
         given = {"p_most": max_recoveries, "p_limit": limit}
         rows = self._run(_LAPSED, {**given, "p_again": resend_after.total_seconds()}).all()
         again = [StepRunId(row[6]) for row in rows if row[4] != StepState.FAILED]
-        self._keep(again, AttemptEnd.LOST)
+        self._append(again, AttemptEnd.LOST)
         return [
-            Lapsed(
-                StepPlace(RunId(r[0]), r[1], r[2]),
+            ExpiredLease(
+                StepRef(RunId(r[0]), r[1], r[2]),
                 BatchId(r[3]),
                 r[4] == StepState.FAILED,
                 r[5],
@@ -204,5 +208,5 @@ class SqlSweeps(RunSweeps, Collecting, PastAttempts):
         return [BatchId(batch) for batch in found]
 
 
-def _places(rows: Iterable[Sequence[Any]]) -> list[StepPlace]:
-    return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]
+def _places(rows: Iterable[Sequence[Any]]) -> list[StepRef]:
+    return [StepRef(RunId(row[0]), row[1], row[2]) for row in rows]

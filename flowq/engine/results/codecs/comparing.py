@@ -25,7 +25,7 @@ from uuid import UUID
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import to_jsonable_python
 
-from flowq.core.text.json_values import Place
+from flowq.core.text.json_values import JsonPath
 from flowq.engine.results.codecs.annotations import problems
 
 _SCALARS: Final = frozenset(
@@ -45,7 +45,7 @@ class Difference:
         hint: What to do about it.
     """
 
-    place: Place
+    place: JsonPath
     why: str
     hint: str = "pass what JSON has a form of; docs/values.md lists what may pass between steps"
 
@@ -63,7 +63,7 @@ class Comparison:
         self._own = own
         self.open = False  #: Whether something was met that has no equality.
 
-    def difference(self, given: Any, back: Any, place: Place = ()) -> Difference | None:
+    def difference(self, given: Any, back: Any, place: JsonPath = ()) -> Difference | None:
         """Return the first difference, or None."""
         if given is back:
             return None
@@ -78,13 +78,13 @@ class Comparison:
             return self._as_form(given, back, place)
         return _other(given, back, place)
 
-    def _same_kind(self, given: Any, back: Any, place: Place) -> Difference | None:
+    def _same_kind(self, given: Any, back: Any, place: JsonPath) -> Difference | None:
         if isinstance(given, BaseModel):
             return self._model(given, back, place)
         if is_dataclass(given) and not isinstance(given, type):
             names = [field.name for field in fields(given)]
             return self._parts(given, back, names, place)
-        compare: Callable[[Any, Any, Place], Difference | None] = self._whole
+        compare: Callable[[Any, Any, JsonPath], Difference | None] = self._whole
         if type(given) in _SCALARS:
             compare = _scalar
         elif isinstance(given, list | tuple | deque):
@@ -93,7 +93,9 @@ class Comparison:
             compare = self._entries
         return compare(given, back, place)
 
-    def _items(self, given: Iterable[Any], back: Iterable[Any], place: Place) -> Difference | None:
+    def _items(
+        self, given: Iterable[Any], back: Iterable[Any], place: JsonPath
+    ) -> Difference | None:
         one, other = list(given), list(back)
         if len(one) != len(other):
             return Difference(place, f"would come back with {len(other)} items, not {len(one)}")
@@ -109,7 +111,7 @@ class Comparison:
         return next((one for one in found if one), None)
 
     def _entries(
-        self, given: Mapping[Any, Any], back: Mapping[Any, Any], place: Place
+        self, given: Mapping[Any, Any], back: Mapping[Any, Any], place: JsonPath
     ) -> Difference | None:
         if len(given) != len(back):
             return Difference(place, f"would come back with {len(back)} keys, not {len(given)}")
@@ -122,7 +124,7 @@ class Comparison:
                 return found
         return None
 
-    def _model(self, given: BaseModel, back: BaseModel, place: Place) -> Difference | None:
+    def _model(self, given: BaseModel, back: BaseModel, place: JsonPath) -> Difference | None:
         found = self._parts(given, back, list(type(given).model_fields), place)
         if found:
             excluded = type(given).model_fields[str(found.place[len(place)])].exclude
@@ -132,7 +134,7 @@ class Comparison:
         extra = self._entries(given.model_extra or {}, back.model_extra or {}, place)
         return extra or self._private(given, back, place)
 
-    def _private(self, given: BaseModel, back: BaseModel, place: Place) -> Difference | None:
+    def _private(self, given: BaseModel, back: BaseModel, place: JsonPath) -> Difference | None:
         """Compare private attributes; locks, clients and the like only by their types."""
         one, other = given.__pydantic_private__ or {}, back.__pydantic_private__ or {}
         for name in one:
@@ -144,7 +146,7 @@ class Comparison:
         return None
 
     def _parts(
-        self, given: Any, back: Any, names: Iterable[str], place: Place
+        self, given: Any, back: Any, names: Iterable[str], place: JsonPath
     ) -> Difference | None:
         nothing = object()
         found = (
@@ -155,7 +157,7 @@ class Comparison:
         )
         return next((one for one in found if one), None)
 
-    def _whole(self, given: Any, back: Any, place: Place) -> Difference | None:
+    def _whole(self, given: Any, back: Any, place: JsonPath) -> Difference | None:
         if _by_identity(type(given)):
             self.open = True
             return None
@@ -169,7 +171,7 @@ class Comparison:
         return _other(given, back, place)
 
     def _set_as_form(
-        self, given: AbstractSet[Any], back: list[Any], place: Place
+        self, given: AbstractSet[Any], back: list[Any], place: JsonPath
     ) -> Difference | None:
         """Compare a set with a list of the forms of its items, in whatever order."""
         items = list(given)
@@ -178,7 +180,7 @@ class Comparison:
             return Difference(place, "would come back with other items")
         return self._items(items, forms, place)
 
-    def _as_form(self, given: Any, back: Any, place: Place) -> Difference | None:
+    def _as_form(self, given: Any, back: Any, place: JsonPath) -> Difference | None:
         """Compare a value with the JSON form of it."""
         if isinstance(given, tuple | deque) and isinstance(back, list):
             return self._items(given, back, place)
@@ -200,7 +202,7 @@ class Comparison:
         return self._same_kind(given, own, place) if same else _other(given, back, place)
 
 
-def _scalar(given: Any, back: Any, place: Place) -> Difference | None:
+def _scalar(given: Any, back: Any, place: JsonPath) -> Difference | None:
     """Compare scalars; `given` may be of a subclass."""
     if isinstance(given, float):
         same = given == back and math.copysign(1, given) == math.copysign(1, back)
@@ -239,7 +241,7 @@ _OF_VALIDATORS: Final = (
 )
 
 
-def _other(given: Any, back: Any, place: Place) -> Difference:
+def _other(given: Any, back: Any, place: JsonPath) -> Difference:
     name = _name(given)
     if isinstance(given, SecretStr | SecretBytes):
         return Difference(place, f"is a {name}, which is never stored", _OF_SECRETS)

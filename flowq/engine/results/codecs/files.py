@@ -28,7 +28,7 @@ from urllib.parse import quote, unquote
 #: Bytes that are read at once.
 CHUNK: Final = 1024 * 1024
 #: Quoted characters of a name that travel; of a longer one only the suffix does.
-_LONGEST_NAME: Final = 160
+_MAX_NAME_LENGTH: Final = 160
 
 
 class _Folder:
@@ -67,8 +67,8 @@ def local_files() -> Iterator[None]:
 def media_type(path: Path) -> str:
     """Return the media type of a file by its name, with its name as a parameter."""
     name = quote(path.name)
-    if len(name) > _LONGEST_NAME:
-        name = "file" + quote(path.suffix)[: _LONGEST_NAME // 2]
+    if len(name) > _MAX_NAME_LENGTH:
+        name = "file" + quote(path.suffix)[: _MAX_NAME_LENGTH // 2]
     return f'{guess_type(path.name)[0] or "application/octet-stream"}; name="{name}"'
 
 

@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer, from_jso
 from pydantic_core.core_schema import CoreConfig
 
 from flowq.core.errors import NotSerializable
-from flowq.core.text.json_values import DEEPEST, TOO_DEEP, is_too_deep, marked, unmarked
+from flowq.core.text.json_values import MAX_DEPTH, TOO_DEEP, is_too_deep, marked, unmarked
 from flowq.engine.results.codecs.annotations import adapter_for, as_path
 from flowq.engine.results.codecs.read_back import check_result, is_plain
 
@@ -79,7 +79,7 @@ def _load_checked(codec: str, data: bytes, where: str) -> Any:
         what = "number" in str(error)
         raise _beyond(where, "holds an integer of too many digits" if what else TOO_DEEP) from error
     # Data with few brackets cannot nest deep, and most data has few.
-    if data.count(b"[") + data.count(b"{") > DEEPEST and is_too_deep(plain):
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_too_deep(plain):
         raise _beyond(where, TOO_DEEP)
     return plain
 
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 def _not_serializable(value: Any, error: Exception, where: str) -> NotSerializable:
     path, culprit = _culprit(value)
-    if len(path) > DEEPEST:
+    if len(path) > MAX_DEPTH:
         return _beyond(where, f"contains itself, or {TOO_DEEP}")
     place = f" at {as_path(path)}" if path else ""
     return NotSerializable(
@@ -129,7 +129,7 @@ def _reason(error: Exception) -> str:
 def _culprit(value: Any) -> tuple[tuple[int | str, ...], Any]:
     """Return the deepest part that has no JSON form, and its place."""
     path: tuple[int | str, ...] = ()
-    while len(path) <= DEEPEST:
+    while len(path) <= MAX_DEPTH:
         for part, item in _parts(value):
             if not _has_json(item):
                 path, value = (*path, part), item

@@ -79,7 +79,7 @@ def check_result(value: Any, plain: Any, adapter: TypeAdapter[Any], *, where: st
         return
     kind = NotSerializable if adapter.core_schema["type"] == "any" else InvalidOutput
     raise kind(
-        f"{where} returned a value that would not come back as it is: {told(found)}",
+        f"{where} returned a value that would not come back as it is: {describe_difference(found)}",
         hint=found.hint,
     )
 
@@ -113,7 +113,7 @@ def difference_of_parts(given: Any, back: Any, adapter: TypeAdapter[Any]) -> Dif
     return Comparison(form=has_any(adapter), own=_own).difference(given, back)
 
 
-def told(found: Difference) -> str:
+def describe_difference(found: Difference) -> str:
     """Return a difference as the end of a sentence about the value."""
     return f"at {as_path(found.place)}: it {found.why}" if found.place else f"it {found.why}"
 
@@ -130,7 +130,7 @@ def _own(plain: Any, kind: type) -> Any:
 
 
 def _is_equal(given: Any, plain: Any) -> bool:
-    """Tell whether a value is its JSON data already; what has no truth of `==` is not."""
+    """Return whether a value is its JSON data already; what has no truth of `==` is not."""
     try:
         return bool(given == plain)
     except Exception:  # noqa: BLE001 - of arrays and the like `==` is no bool
@@ -146,7 +146,7 @@ def _same_text(given: Any, back: Any, adapter: TypeAdapter[Any]) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_plain(adapter: TypeAdapter[Any]) -> bool:
-    """Tell whether the checked values of an annotation are their JSON data, whatever they are."""
+    """Return whether the checked values of an annotation are their JSON data, whatever they are."""
     return _consists_of(_PLAIN, adapter.core_schema)
 
 
@@ -173,7 +173,7 @@ def _consists_of(kinds: AbstractSet[str], schema: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def has_any(adapter: TypeAdapter[Any]) -> bool:
-    """Tell whether an annotation leaves the type of some part open."""
+    """Return whether an annotation leaves the type of some part open."""
     return _is_open(adapter.core_schema)
 
 

@@ -146,7 +146,7 @@ def make_home() -> Path:
 
 
 def owns_database() -> bool:
-    """Tell whether the database is a SQLite file in flowq's own folder."""
+    """Return whether the database is a SQLite file in flowq's own folder."""
     file = database_file()
     return file is not None and file.resolve().is_relative_to(settings().home)
 

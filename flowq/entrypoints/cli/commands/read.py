@@ -32,7 +32,7 @@ def ls(
 
     engine = recorded.engine()
     state = RunState(status) if status else None
-    views = engine.records.single(
+    views = engine.records.autocommit(
         lambda tx: tx.runs.views(status=state, flow_name=flow_name, waiting=waiting, limit=limit)
     )
     open_runs = [view.id for view in views if view.status not in TERMINAL_RUN_STATES]
@@ -65,7 +65,7 @@ def show(run_id: str, *, traceback: bool, as_json: bool) -> int:
     view = run.view()
     failed = runs.failures(view)
     known = engine.definitions.shown(run.id)
-    calls = engine.records.single(lambda tx: tx.llm_requests.costs(CostBy.MODEL, run_id=run.id))
+    calls = engine.records.autocommit(lambda tx: tx.llm_requests.costs(CostBy.MODEL, run_id=run.id))
     waits = [] if view.status in TERMINAL_RUN_STATES else why_waits(engine, run.id)
     if as_json:
         before = known.graph.dependencies
@@ -197,7 +197,7 @@ def cost(
     engine = recorded.engine()
     since = datetime.now(UTC) - timedelta(days=days) if days else None
     run = recorded.run(run_id).id if run_id else None
-    lines = engine.records.single(
+    lines = engine.records.autocommit(
         lambda tx: tx.llm_requests.costs(
             CostBy(by), since=since, flow_name=flow_name, user_id=user_id, run_id=run
         )

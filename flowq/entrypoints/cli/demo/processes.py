@@ -113,7 +113,7 @@ class DemoProcess:
                 os.kill(pid, number)
 
     def _is_gone(self, pid: int) -> bool:
-        """Tell whether the main process has left its children behind."""
+        """Return whether the main process has left its children behind."""
         try:
             return os.getpgid(pid) != pid
         except ProcessLookupError:

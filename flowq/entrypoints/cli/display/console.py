@@ -83,7 +83,7 @@ def _console(*, stderr: bool, lines: bool) -> Console:
 
 
 def unicode(console: Console) -> bool:
-    """Tell whether a console can show more than ASCII."""
+    """Return whether a console can show more than ASCII."""
     return console.encoding.lower().startswith("utf")
 
 

@@ -16,7 +16,7 @@ from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.display.show import Failure
 
-_MOST_FAILED_ITEMS = 5
+_MAX_FAILED_ITEMS = 5
 
 
 def table(views: list[RunView], waits: Mapping[RunId, str]) -> Table:
@@ -63,9 +63,9 @@ def failures(view: RunView) -> list[Failure]:
 
 
 def _failed_items(view: RunView, step: StepView) -> list[Failure]:
-    stored = bootstrap.engine().records.single(lambda tx: tx.steps.items(view.id, step.key))
+    stored = bootstrap.engine().records.autocommit(lambda tx: tx.steps.items(view.id, step.key))
     failed = [item for item in stored if item.status is StepState.FAILED]
-    found = [Failure.of_item(item) for item in failed[:_MOST_FAILED_ITEMS]]
+    found = [Failure.of_item(item) for item in failed[:_MAX_FAILED_ITEMS]]
     if found and len(failed) > len(found):
         found.append(Failure.of_rest(step.key, len(failed) - len(found)))
     return found or [Failure.of_step(step)]

@@ -22,8 +22,8 @@ from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.display import tree
 from flowq.entrypoints.cli.display.live import elapsed, items
 
-_LONGEST_INPUT: Final = 100
-_MOST_WAITS: Final = 10
+_MAX_INPUT_LENGTH: Final = 100
+_MAX_WAITS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
 
 def _print_waits(console: Console, waits: Sequence[Waiting]) -> None:
     arrow = "→" if looks.unicode(console) else "->"
-    for number, one in enumerate(waits[:_MOST_WAITS]):
+    for number, one in enumerate(waits[:_MAX_WAITS]):
         label = "waits" if number == 0 else ""
         since = f", for {formatting.ago(one.since).removesuffix(' ago')}" if one.since else ""
         of_run = f" (of its child run {one.run_id})" if one.run_id else ""
@@ -144,8 +144,8 @@ def _print_waits(console: Console, waits: Sequence[Waiting]) -> None:
         console.print(Text.assemble((f"  {label:<9}", "dim"), *text), soft_wrap=True)
         if one.hint:
             console.print(Text(f"  {'':<9}{arrow} {one.hint}", style="dim"), soft_wrap=True)
-    if len(waits) > _MOST_WAITS:
-        more = f"{'':<9}and {len(waits) - _MOST_WAITS} more: flowq runs show … --json"
+    if len(waits) > _MAX_WAITS:
+        more = f"{'':<9}and {len(waits) - _MAX_WAITS} more: flowq runs show … --json"
         console.print(Text(f"  {more}", style="dim"), soft_wrap=True)
 
 
@@ -178,7 +178,7 @@ def _saved(view: RunView) -> str:
 
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
+    return text if len(text) <= _MAX_INPUT_LENGTH else f"{text[:_MAX_INPUT_LENGTH]}…"
 
 
 def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Table:

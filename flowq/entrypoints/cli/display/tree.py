@@ -13,7 +13,7 @@ from flowq.core.references import as_reference
 from flowq.core.spec import MapSpec, StepKind, StepSpec
 
 #: Deeper than this a tree is no help, and terminals are not wide enough.
-_DEEPEST = 12
+_MAX_DEPTH = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _walk(
         also = tuple(name for name in graph.dependencies[key] if name != parents[key])
         yield Line(key, prefix, also)
         after = children.get(key, [])
-        if len(after) == 1 or len(below) >= 3 * _DEEPEST:
+        if len(after) == 1 or len(below) >= 3 * _MAX_DEPTH:
             waiting += [(name, f"{below}╰─ ", below + "   ") for name in reversed(after[1:])]
             waiting += [(name, f"{below}", below) for name in after[:1]]
             continue

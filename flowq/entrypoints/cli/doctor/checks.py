@@ -22,7 +22,7 @@ from redis.exceptions import NoPermissionError
 from rich.text import Text
 
 from flowq import bootstrap
-from flowq.adapters.records.connections.probe import look_at
+from flowq.adapters.records.connections.probe import probe
 from flowq.adapters.records.migrations import revisions
 from flowq.adapters.records.sql.tables import REVISION
 from flowq.adapters.results.objects import open_store
@@ -36,7 +36,7 @@ from flowq.settings import Settings
 _OLDEST: Final = (3, 11)
 #: Seconds that a broker has to answer.
 _PATIENCE: Final = 3
-_MOST_STUCK: Final = 5
+_MAX_STUCK: Final = 5
 _POLICY: Final = "noeviction"
 #: Variables that only flowq's own test suite reads.
 _TESTS: Final = "FLOWQ_TEST_"
@@ -213,7 +213,7 @@ def _database() -> Finding:
     if file is not None and not file.exists():
         return Finding("database", *_no_file(place))
     # Each says so when it cannot be done.
-    found = look_at(url, tables=revisions.current(url) == REVISION)
+    found = probe(url, tables=revisions.current(url) == REVISION)
     if file is not None:
         return Finding("database", Level.OK, f"SQLite {found.version}, {place}")
     pooler = f", behind PgBouncer in {found.pooler} mode" if found.pooler else ""
@@ -276,9 +276,9 @@ def _waiting() -> Finding:
         return Finding("waiting", Level.WARNING, f"not looked at: {error.message}")
     if not found:
         return Finding("waiting", Level.OK, "no step is queued that no worker can take")
-    told = "; ".join(_stuck(one) for one in found[:_MOST_STUCK])
-    if len(found) > _MOST_STUCK:
-        told += f"; and {len(found) - _MOST_STUCK} more"
+    told = "; ".join(_stuck(one) for one in found[:_MAX_STUCK])
+    if len(found) > _MAX_STUCK:
+        told += f"; and {len(found) - _MAX_STUCK} more"
     return Finding("waiting", Level.WARNING, told, found[0].what.hint)
 
 

@@ -18,7 +18,7 @@ from flowq.entrypoints.cli.app import environment
 from flowq.entrypoints.cli.display import console as looks
 
 #: Rows that are printed of one invariant.
-_MOST: Final = 20
+_MAX_ROWS: Final = 20
 
 
 def report_rows(*, grace: float, objects: bool, as_json: bool) -> bool:
@@ -50,7 +50,7 @@ def report_rows(*, grace: float, objects: bool, as_json: bool) -> bool:
 
 def _as_json(invariant: Invariant, rows: Sequence[Violation]) -> dict[str, Any]:
     names = ("run_id", "step_id", "key", "map_index", "what")
-    first = [{name: getattr(row, name) for name in names} for row in rows[:_MOST]]
+    first = [{name: getattr(row, name) for name in names} for row in rows[:_MAX_ROWS]]
     return {
         "name": invariant.name,
         "text": invariant.text,
@@ -65,7 +65,7 @@ def _print(invariant: Invariant, rows: Sequence[Violation]) -> None:
     sign = looks.mark("problem" if rows else "ok", console)
     words = (f" {invariant.name:<15}", "bold"), f" {invariant.text}"
     console.print(Text.assemble(sign, *words), soft_wrap=True)
-    for row in rows[:_MOST]:
+    for row in rows[:_MAX_ROWS]:
         console.print(Text(f"    {row.where}: {row.what}"), soft_wrap=True)
-    if len(rows) > _MOST:
-        console.print(Text(f"    and {formatting.count(len(rows) - _MOST)} more"))
+    if len(rows) > _MAX_ROWS:
+        console.print(Text(f"    and {formatting.count(len(rows) - _MAX_ROWS)} more"))

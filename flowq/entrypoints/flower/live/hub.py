@@ -2,7 +2,7 @@
 
 However many pages are open, a run's events are read once in this process, by a thread that begins
 with the first page of the run and ends with the last. `run.events()` blocks, and so a run costs a
-thread and a connection to Redis; there are at most `MOST_RUNS`, and who comes then is told to try
+thread and a connection to Redis; there are at most `MAX_RUNS`, and who comes then is told to try
 again later. What the reader hears it puts on a board, and rings; pages take from the board what
 they have not seen (see `boards`).
 
@@ -28,13 +28,13 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
 from flowq.engine.events.follow import follow
-from flowq.engine.queries.live import RunLine
-from flowq.entrypoints.flower.live.state import Board, News, RunBoard
+from flowq.engine.queries.live import RunSummary
+from flowq.entrypoints.flower.live.state import ChangeLog, Delta, RunProjection
 
 logger = logging.getLogger(__name__)
 
 #: Runs that are followed at once, by a thread each.
-MOST_RUNS: Final = 64
+MAX_RUNS: Final = 64
 #: Runs on the board of the list.
 _NEWEST, _UNENDED = 50, 200
 #: Open runs whose steps are counted at each look; the others show what the sweeper has summed up.
@@ -45,7 +45,7 @@ _PAUSE, _RARE = 0.5, 2.0
 #: A look is followed by so many times its own length of rest.
 _REST: Final = 10.0
 #: Seconds before a reader that has failed begins anew: the first time, and at most.
-_AGAIN, _AGAIN_LONGEST = 0.5, 10.0
+_AGAIN, _MAX_RETRY_PAUSE = 0.5, 10.0
 
 Ask = Callable[[], Engine]
 
@@ -61,11 +61,11 @@ class Source(Protocol):
     def over(self) -> bool:
         """Whether nothing more will come."""
 
-    def since(self, seen: str) -> News:
+    def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
 
 
-class _Bells:
+class _Notifier:
     """Wakes the pages that wait, in the loops that they wait in."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class _Bells:
         with self._lock:
             self._bells.pop(bell, None)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake all; called from any thread."""
         with self._lock:
             for bell, loop in self._bells.items():
@@ -93,16 +93,16 @@ class _Bells:
                     loop.call_soon_threadsafe(bell.set)
 
 
-class Follower:
+class RunSubscription:
     """Reads the events of one run, for all its pages."""
 
     def __init__(self, ask: Ask, run_id: RunId, *, shows_content: bool) -> None:
         self.run_id = run_id
-        self.bells = _Bells()
+        self.bells = _Notifier()
         self.over = False
         self._ask = ask
         self._shows_content = shows_content
-        self._board = RunBoard(shows_content)
+        self._board = RunProjection(shows_content)
         self._stop = threading.Event()
         self._unrung = False
         self._row: tuple[RunState, Usage | None] | None = None
@@ -116,15 +116,15 @@ class Follower:
         """End the thread, within about a second."""
         self._stop.set()
 
-    def since(self, seen: str) -> News:
+    def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
         return self._board.board.since(seen)
 
-    def stands(self, status: RunState, used: Usage | None = None) -> None:
+    def set_status(self, status: RunState, used: Usage | None = None) -> None:
         """Hear from the rows of the run."""
         self._row = status, used
-        if self._board.stands(status, used):
-            self.bells.ring()
+        if self._board.set_status(status, used):
+            self.bells.notify()
 
     def _run(self) -> None:
         pause = _AGAIN
@@ -140,15 +140,15 @@ class Follower:
             except Exception:
                 # Pages must not stand still for ever because of one fault.
                 logger.exception("run %s is read again", self.run_id)
-            pause = _AGAIN if time.monotonic() - began > 60 else min(2 * pause, _AGAIN_LONGEST)
+            pause = _AGAIN if time.monotonic() - began > 60 else min(2 * pause, _MAX_RETRY_PAUSE)
             self._stop.wait(pause)
         self.over = True
-        self.bells.ring()
+        self.bells.notify()
 
     def _read(self) -> None:
         # What was before is told fast, and shown as one change: no bar runs through its past.
         live = datetime.now(UTC) - timedelta(seconds=1)
-        board = RunBoard(self._shows_content)
+        board = RunProjection(self._shows_content)
         engine = self._ask()
 
         def stopped() -> bool:  # asked after all that was there, and about once a second
@@ -161,24 +161,24 @@ class Follower:
                 self._show(board)
         self._show(board)
 
-    def _show(self, board: RunBoard) -> None:
+    def _show(self, board: RunProjection) -> None:
         if self._unrung or self._board is not board:
             if self._board is not board and self._row is not None:
-                board.stands(*self._row)
+                board.set_status(*self._row)
             self._board, self._unrung = board, False
-            self.bells.ring()
+            self.bells.notify()
 
 
-class Looker:
+class RunListPoller:
     """Looks at the rows of runs, for all pages."""
 
     over = False
 
-    def __init__(self, ask: Ask, followers: Callable[[], list[Follower]]) -> None:
-        self.bells = _Bells()
+    def __init__(self, ask: Ask, followers: Callable[[], list[RunSubscription]]) -> None:
+        self.bells = _Notifier()
         self._ask = ask
         self._followers = followers
-        self._board = Board()
+        self._board = ChangeLog()
         self._open: set[RunId] = set()
         self._kept: set[RunId] = set()
         self._lock = threading.Lock()
@@ -197,14 +197,14 @@ class Looker:
         """Return a bell for one more list; what was seen for others long ago is not shown."""
         with self._lock:
             if not len(self.bells):
-                self._board, self._open, self._kept = Board(), set(), set()
+                self._board, self._open, self._kept = ChangeLog(), set(), set()
             return self.bells.add()
 
     def stop(self) -> None:
         """Look whether anybody is still there."""
         self._wake.set()
 
-    def since(self, seen: str) -> News:
+    def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
         return self._board.since(seen)
 
@@ -229,13 +229,13 @@ class Looker:
             time.sleep(rest)
             self._wake.wait(max(0.0, least - took - rest))  # who comes now shortens it
 
-    def _look(self, followers: list[Follower]) -> None:
+    def _look(self, followers: list[RunSubscription]) -> None:
         records = self._ask().records
         followed = {follower.run_id: follower for follower in followers}
         lists = len(self.bells) > 0
         # Those that have ended since are looked at once more; they are in no list of open ones.
         also = [*followed, *(self._open if lists else ())]
-        lines = records.single(
+        lines = records.autocommit(
             lambda tx: tx.overview.recent(
                 newest=_NEWEST if lists else 0, unended=_UNENDED if lists else 0, also=also
             )
@@ -244,11 +244,11 @@ class Looker:
         for line in lines:
             if line.id in followed:
                 used = now[line.id][2] if line.id in now else None
-                followed[line.id].stands(line.status, used)
+                followed[line.id].set_status(line.status, used)
         if lists:
             self._put(lines, now)
 
-    def _counted(self, lines: list[RunLine]) -> Mapping[RunId, tuple[int, int, Usage]]:
+    def _counted(self, lines: list[RunSummary]) -> Mapping[RunId, tuple[int, int, Usage]]:
         """Count the steps of open runs, the newest first, and sum what they have used."""
         small = [
             line.id
@@ -257,9 +257,9 @@ class Looker:
         ][:_COUNTED]
         if not small:
             return {}
-        return self._ask().records.single(lambda tx: tx.overview.progress(small))
+        return self._ask().records.autocommit(lambda tx: tx.overview.progress(small))
 
-    def _put(self, lines: list[RunLine], now: Mapping[RunId, tuple[int, int, Usage]]) -> None:
+    def _put(self, lines: list[RunSummary], now: Mapping[RunId, tuple[int, int, Usage]]) -> None:
         changed = False
         for line in lines:
             done, total, used = now.get(line.id, (line.done, line.total, line.used))
@@ -282,7 +282,7 @@ class Looker:
             self._board.drop("runs", str(gone))
         self._kept = here
         if changed:
-            self.bells.ring()
+            self.bells.notify()
 
 
 class Hub:
@@ -294,13 +294,13 @@ class Hub:
         most_runs: How many runs are followed at once.
     """
 
-    def __init__(self, ask: Ask, *, shows_content: bool, most_runs: int = MOST_RUNS) -> None:
+    def __init__(self, ask: Ask, *, shows_content: bool, most_runs: int = MAX_RUNS) -> None:
         self._ask = ask
         self._shows_content = shows_content
         self._most_runs = most_runs
-        self._followers: dict[RunId, Follower] = {}
+        self._followers: dict[RunId, RunSubscription] = {}
         self._lock = threading.Lock()
-        self._looker = Looker(ask, self._followed)
+        self._looker = RunListPoller(ask, self._followed)
 
     @contextmanager
     def run(self, run_id: RunId, status: RunState) -> Iterator[tuple[Source, asyncio.Event]]:
@@ -318,10 +318,10 @@ class Hub:
             if follower is None:
                 if len(self._followers) >= self._most_runs:
                     raise TooManyRuns
-                follower = Follower(self._ask, run_id, shows_content=self._shows_content)
+                follower = RunSubscription(self._ask, run_id, shows_content=self._shows_content)
                 self._followers[run_id] = follower
                 follower.start()
-            follower.stands(status)
+            follower.set_status(status)
             bell = follower.bells.add()
         self._looker.start()
         try:
@@ -350,6 +350,6 @@ class Hub:
         for follower in self._followed():
             follower.stop()
 
-    def _followed(self) -> list[Follower]:
+    def _followed(self) -> list[RunSubscription]:
         with self._lock:
             return list(self._followers.values())

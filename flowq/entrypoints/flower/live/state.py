@@ -43,11 +43,11 @@ from flowq.core.text.json_values import shown
 from flowq.core.usage import Usage
 
 #: More changes than these in one message, and the page had better be read anew.
-_MOST_LINES: Final = 400
+_MAX_LINES: Final = 400
 #: Pieces of text that are kept for pages that come a moment late.
-_MOST_PIECES: Final = 200
+_MAX_PIECES: Final = 200
 #: More digits than any number of a change has.
-_LONGEST: Final = 20
+_MAX_DIGITS: Final = 20
 
 Line = dict[str, Any]
 
@@ -59,7 +59,7 @@ _ENDS: Final[Mapping[type[Any], RunState]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Delta:
     """What has changed on a board.
 
     Attributes:
@@ -83,18 +83,18 @@ class News:
         return f"id: {self.id}\ndata: {json.dumps(shown(data), separators=(',', ':'))}\n\n"
 
 
-class Board:
+class ChangeLog:
     """Lines by kind and key, each with the number of its last change; safe to use from threads."""
 
     def __init__(self) -> None:
         self._name = uuid4().hex[:12]
         self._version = 0
         self._lines: dict[tuple[str, str], tuple[int, Line]] = {}
-        self._pieces: deque[tuple[int, Line]] = deque(maxlen=_MOST_PIECES)
+        self._pieces: deque[tuple[int, Line]] = deque(maxlen=_MAX_PIECES)
         self._lock = threading.Lock()
 
     def put(self, kind: str, key: str, line: Line) -> bool:
-        """Set how something stands; tell whether that is new."""
+        """Set how something stands; return whether that is new."""
         line = {name: _plain(value) for name, value in line.items() if value is not None}
         with self._lock:
             before = self._lines.get((kind, key))
@@ -116,10 +116,10 @@ class Board:
         with self._lock:
             self._lines.pop((kind, key), None)
 
-    def since(self, seen: str) -> News:
+    def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`; everything, if that is not of this board."""
         name, _, number = seen.partition("-")
-        ours = name == self._name and number.isdecimal() and len(number) < _LONGEST
+        ours = name == self._name and number.isdecimal() and len(number) < _MAX_DIGITS
         version = int(number) if ours else 0
         with self._lock:
             here = f"{self._name}-{self._version}"
@@ -131,9 +131,9 @@ class Board:
             texts = [line for number, line in self._pieces if version and number > version]
         if texts:
             found["text"] = texts
-        if count > _MOST_LINES:
-            return News(here, {"run": found["run"]} if "run" in found else {}, reload=True)
-        return News(here, {kind: lines[::-1] for kind, lines in found.items()})
+        if count > _MAX_LINES:
+            return Delta(here, {"run": found["run"]} if "run" in found else {}, reload=True)
+        return Delta(here, {kind: lines[::-1] for kind, lines in found.items()})
 
     def _newest(self, version: int) -> Iterator[tuple[tuple[str, str], Line]]:
         for place, (number, line) in reversed(self._lines.items()):
@@ -142,7 +142,7 @@ class Board:
             yield place, line
 
 
-def _set(line: "_Step | _Run", used: Usage) -> None:
+def _set(line: "_StepLine | _RunLine", used: Usage) -> None:
     line.tokens, line.cost, line.unpriced = used.tokens, used.cost, used.unpriced
 
 
@@ -153,7 +153,7 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass
-class _Step:
+class _StepLine:
     """How a step stands; of a map, how many of its items have ended and failed."""
 
     key: str
@@ -170,7 +170,7 @@ class _Step:
 
 
 @dataclass
-class _Run:
+class _RunLine:
     status: RunState | None = None  #: What its row says, or its last event.
     done: int | None = None
     total: int | None = None
@@ -183,7 +183,7 @@ class _Run:
 
 
 @dataclass
-class RunBoard:
+class RunProjection:
     """A board of one run, made from its events.
 
     Attributes:
@@ -191,9 +191,9 @@ class RunBoard:
     """
 
     shows_content: bool = False
-    board: Board = field(default_factory=Board)
-    _run: _Run = field(default_factory=_Run)
-    _steps: dict[str, _Step] = field(default_factory=dict)
+    board: ChangeLog = field(default_factory=ChangeLog)
+    _run: _RunLine = field(default_factory=_RunLine)
+    _steps: dict[str, _StepLine] = field(default_factory=dict)
     #: What each step run has used; those that have used nothing are left out.
     _used: dict[tuple[str, int | None], Usage] = field(default_factory=dict)
     #: What all of them have used, and what the rows of the run have said.
@@ -206,7 +206,7 @@ class RunBoard:
         return self._run.ended
 
     def take(self, event: Event) -> bool:
-        """Put what an event says on the board; tell whether anything has changed."""
+        """Put what an event says on the board; return whether anything has changed."""
         match event:
             case BatchStarted():
                 return self._batch(event)
@@ -234,7 +234,7 @@ class RunBoard:
                 step.status = StepState.CANCELLED
                 self._put_step(step)
 
-    def stands(self, status: RunState, used: Usage | None = None) -> bool:
+    def set_status(self, status: RunState, used: Usage | None = None) -> bool:
         """Put what the run's rows say, which no event does.
 
         Args:
@@ -276,7 +276,7 @@ class RunBoard:
             self._add(step, event)
         return self._put_step(step)
 
-    def _add(self, step: _Step, event: StepCompleted | StepFailed | StepRetrying) -> None:
+    def _add(self, step: _StepLine, event: StepCompleted | StepFailed | StepRetrying) -> None:
         """Add what a step run has used since it was heard of last."""
         place = event.step, event.index
         before = self._used.get(place, Usage())
@@ -296,7 +296,7 @@ class RunBoard:
         _set(self._run, self._used_by_run())
         self._put_run()
 
-    def _node(self, step: _Step, event: StepEvent) -> None:
+    def _node(self, step: _StepLine, event: StepEvent) -> None:
         step.attempt = event.attempt or step.attempt
         match event:
             case StepStarted():
@@ -310,7 +310,7 @@ class RunBoard:
             case StepSkipped():
                 step.status = StepState.SKIPPED
 
-    def _item(self, step: _Step, event: StepEvent) -> None:
+    def _item(self, step: _StepLine, event: StepEvent) -> None:
         step.attempt = max(step.attempt or 0, event.attempt) or None
         if isinstance(event, StepCompleted | StepFailed | StepSkipped):
             step.done = (step.done or 0) + 1
@@ -323,10 +323,10 @@ class RunBoard:
             self.board.add(place)
         return self.shows_content
 
-    def _of(self, key: str) -> _Step:
-        return self._steps.setdefault(key, _Step(key))
+    def _of(self, key: str) -> _StepLine:
+        return self._steps.setdefault(key, _StepLine(key))
 
-    def _put_step(self, step: _Step) -> bool:
+    def _put_step(self, step: _StepLine) -> bool:
         return self.board.put("steps", step.key, asdict(step))
 
     def _put_run(self) -> bool:

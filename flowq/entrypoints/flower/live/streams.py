@@ -24,13 +24,13 @@ from tornado.web import HTTPError, authenticated
 from flowq import bootstrap
 from flowq.core.errors import FlowqError, RunNotFound
 from flowq.entrypoints.flower.live.hub import Hub, Source, TooManyRuns
-from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run_request import run_id_of
 
 #: Seconds of silence after which a comment is sent, so that nobody in between hangs up.
 _BEAT: Final = 15.0
 #: Seconds between two messages to one page; what changes meanwhile goes together.
-_LEAST: Final = 0.1
+_MIN_INTERVAL: Final = 0.1
 #: Seconds in which a page takes what it was sent, or is left; it comes again.
 _PATIENCE: Final = 30.0
 #: Milliseconds after which a page comes again.
@@ -43,7 +43,7 @@ def hub() -> Hub:
     return Hub(bootstrap.engine, shows_content=bootstrap.settings().show_content)
 
 
-class Live(Page):
+class LiveHandler(PageHandler):
     """What both streams do alike."""
 
     def initialize(self) -> None:
@@ -81,7 +81,7 @@ class Live(Page):
     async def _wait(self, bell: asyncio.Event) -> None:
         """Wait for a change, for a moment at least; say something if there is none for long."""
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), _LEAST)
+            await asyncio.wait_for(self._gone.wait(), _MIN_INTERVAL)
             return
         rung = asyncio.ensure_future(bell.wait())
         gone = asyncio.ensure_future(self._gone.wait())
@@ -109,7 +109,7 @@ class Live(Page):
         self.finish()
 
 
-class RunLive(Live):
+class RunLiveHandler(LiveHandler):
     """`/flows/<id>/live`: what changes in a run."""
 
     @authenticated
@@ -117,7 +117,7 @@ class RunLive(Live):
         """Send events until the run has ended."""
         found = run_id_of(run_id)
         known = await self.read(
-            lambda engine: engine.records.single(lambda tx: tx.runs.status(found))
+            lambda engine: engine.records.autocommit(lambda tx: tx.runs.status(found))
         )
         if known is None:
             raise RunNotFound(f"there is no run {found}", hint="flowq runs ls")
@@ -128,7 +128,7 @@ class RunLive(Live):
             raise HTTPError(503, "too many runs are followed") from None
 
 
-class FlowsLive(Live):
+class FlowsLiveHandler(LiveHandler):
     """`/flows/live`: what changes in runs."""
 
     @authenticated

@@ -38,8 +38,8 @@ from flowq import bootstrap
 from flowq.core.errors import FlowqError
 from flowq.core.ids import RunId
 from flowq.engine.engine import Engine
-from flowq.engine.queries.metrics import BUCKETS, Standing
-from flowq.entrypoints.flower.metrics.counts import Calls, Counts, together
+from flowq.engine.queries.metrics import BUCKETS, MetricsSnapshot
+from flowq.entrypoints.flower.metrics.counts import Calls, Counts, sum_calls
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class FlowMetrics(Collector):
         self._looking = threading.Lock()
         self._shown = threading.Lock()
         self._up = False
-        self._standing: Standing | None = None
+        self._standing: MetricsSnapshot | None = None
         self._queue_age = 0.0
         self._counts = Counts()
         self._next = self._next_ended = 0.0
@@ -109,10 +109,10 @@ class FlowMetrics(Collector):
         """Look, and return how long to rest before what is now is looked at again."""
         records, policies = engine.records, engine.policies
         began = time.monotonic()
-        standing = records.single(lambda tx: tx.overview.standing())
+        standing = records.autocommit(lambda tx: tx.overview.snapshot())
         # Of a process that sends nothing the pause is none; that of the workers is the setting.
         pause = policies.resend_after or bootstrap.settings().resend_after
-        age = standing.queue_age(pause, policies.resend_longest)
+        age = standing.queue_age(pause, policies.max_resend_after)
         with self._shown:
             self._standing, self._queue_age = standing, age.total_seconds()
         looked = time.monotonic()
@@ -127,9 +127,9 @@ class FlowMetrics(Collector):
         if looked is None:  # what ended before the first look is not counted
             self._begun = looked = now
         since = max(self._begun or now, looked - _LATE)
-        ended = records.single(lambda tx: tx.overview.ended_runs(since))
+        ended = records.autocommit(lambda tx: tx.overview.ended_runs(since))
         new = [run for run in ended if run.id not in self._counted]
-        steps = records.single(lambda tx: tx.overview.step_sums([run.id for run in new]))
+        steps = records.autocommit(lambda tx: tx.overview.step_sums([run.id for run in new]))
         self._look_at_calls(engine, now)
         with self._shown:
             self._counts.add_runs(new)
@@ -142,13 +142,13 @@ class FlowMetrics(Collector):
         records, border = engine.records, self._summed_until
         if border is None or border < now - 2 * _LONG:
             until = now - _LONG
-            old = records.single(lambda tx: tx.overview.call_sums(border, until))
-            self._before = together(self._before, self._counts.named(old))
+            old = records.autocommit(lambda tx: tx.overview.call_sums(border, until))
+            self._before = sum_calls(self._before, self._counts.named(old))
             self._summed_until = until
         until = self._summed_until or now
-        fresh = records.single(lambda tx: tx.overview.call_sums(until, None))
+        fresh = records.autocommit(lambda tx: tx.overview.call_sums(until, None))
         with self._shown:
-            self._calls = together(self._before, self._counts.named(fresh))
+            self._calls = sum_calls(self._before, self._counts.named(fresh))
 
     # --- showing ----------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class Counts:
         return found
 
 
-def together(one: Calls, other: Calls) -> Calls:
+def sum_calls(one: Calls, other: Calls) -> Calls:
     """Return the sums of two."""
     return {
         names: [a + b for a, b in zip(one.get(names, _NONE), other.get(names, _NONE), strict=True)]

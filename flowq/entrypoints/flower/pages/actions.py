@@ -21,7 +21,7 @@ from flowq.core.text.json_values import TOO_DEEP, flaw
 from flowq.engine.engine import Engine
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import formatting
-from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run_request import read_page, run_id_of
 
 Form = Mapping[str, str]
@@ -31,7 +31,7 @@ _DIGITS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class PageAction:
     """Something that can be done to a run.
 
     Attributes:
@@ -84,7 +84,7 @@ def _is_open(page: RunPage) -> bool:
 ACTIONS: Final = {
     action.name: action
     for action in (
-        Action(
+        PageAction(
             "signal",
             "Send signal",
             "The run gets the signal as soon as it waits for it. It cannot be taken back.",
@@ -92,7 +92,7 @@ ACTIONS: Final = {
             _send,
             lambda page: _is_open(page) and page.takes_signals,
         ),
-        Action(
+        PageAction(
             "budget",
             "Raise budget",
             "What the run may spend in all, not what is added. If it was paused because its "
@@ -101,7 +101,7 @@ ACTIONS: Final = {
             _raise_budget,
             lambda page: _is_open(page) and page.run.budget is not None,
         ),
-        Action(
+        PageAction(
             "pause",
             "Pause",
             "Nothing of the run and its child runs begins until it is resumed. Steps that run now "
@@ -110,7 +110,7 @@ ACTIONS: Final = {
             lambda run, form: run.pause(form["reason"]),
             lambda page: page.run.status is RunState.RUNNING,
         ),
-        Action(
+        PageAction(
             "resume",
             "Resume",
             "The run goes on where it was paused, with its child runs.",
@@ -118,7 +118,7 @@ ACTIONS: Final = {
             lambda run, _: run.resume(),
             lambda page: page.run.status is RunState.PAUSED,
         ),
-        Action(
+        PageAction(
             "cancel",
             "Cancel run",
             "The run and its child runs are cancelled: what has not begun never will, and running "
@@ -132,7 +132,7 @@ ACTIONS: Final = {
 }
 
 
-def offered(page: RunPage) -> list[Action]:
+def offered(page: RunPage) -> list[PageAction]:
     """Return what can be done to a run as it is now."""
     return [action for action in ACTIONS.values() if action.may(page)]
 
@@ -153,7 +153,7 @@ NOTICES: Final[Mapping[str, Callable[[RunState], str]]] = {
 }
 
 
-class RunAction(Page):
+class RunAction(PageHandler):
     """`/flows/<id>/<action>`."""
 
     @authenticated
@@ -186,7 +186,7 @@ class RunAction(Page):
         self.redirect(f"{self.reverse_url('flow-run', run_id)}?done={name}", status=303)
 
     def _ask(
-        self, page: RunPage, action: Action, typed: Form, error: FlowqError | None = None
+        self, page: RunPage, action: PageAction, typed: Form, error: FlowqError | None = None
     ) -> None:
         waits = {wait.name: wait for wait in page.waits}
         self.show(
@@ -207,5 +207,5 @@ class RunAction(Page):
         return f"{typed.strip()} ({by})" if typed.strip() else by
 
 
-def _do(run_id: str, action: Action, form: Form, _: Engine) -> None:
+def _do(run_id: str, action: PageAction, form: Form, _: Engine) -> None:
     action.do(Run.get(run_id), form)

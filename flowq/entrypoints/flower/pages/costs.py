@@ -15,9 +15,9 @@ from flowq.core.usage import Tokens, Usage
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.model.model_calls import CostBy, CostLine
 from flowq.engine.ports import Transaction
-from flowq.engine.queries.lists import BudgetedRun, Saved, Spent
+from flowq.engine.queries.lists import BudgetedRun, BudgetUsage, CacheSavings
 from flowq.entrypoints import formatting
-from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import windows
 
 WINDOWS: Final = (windows.WEEK, windows.MONTH, windows.QUARTER)
@@ -26,7 +26,7 @@ NAMELESS: Final[Mapping[CostBy, str]] = {
     CostBy.FLOW: "(outside any run)",
     CostBy.USER: "(no user)",
 }
-_LONGEST: Final = 200
+_MAX_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +91,14 @@ class Costs:
     """What the page shows."""
 
     by: Mapping[CostBy, Sequence[CostLine]]
-    saved: Saved
-    monthly: Sequence[Spent]
+    saved: CacheSavings
+    monthly: Sequence[BudgetUsage]
     specs: Mapping[str, FlowSpec]
     runs: Sequence[BudgetedRun]
     policies: Policies
 
 
-class CostPage(Page):
+class CostPage(PageHandler):
     """`/flows/cost`."""
 
     @authenticated
@@ -107,7 +107,7 @@ class CostPage(Page):
         now = datetime.now(UTC)
         window = windows.chosen(self.get_query_argument("window", ""), WINDOWS, windows.MONTH)
         whose = {
-            name: self.get_query_argument(name, "").strip()[:_LONGEST] or None
+            name: self.get_query_argument(name, "").strip()[:_MAX_LENGTH] or None
             for name in ("flow", "user")
         }
         first = now.date() - timedelta(days=window.length.days - 1)
@@ -188,4 +188,4 @@ def _read(engine: Engine, since: datetime, flow_name: str | None, user_id: str |
             policies=engine.policies,
         )
 
-    return engine.records.single(read)
+    return engine.records.autocommit(read)

@@ -28,7 +28,7 @@ WITHIN: Final[Mapping[str, timedelta]] = {
     "week": timedelta(days=7),
 }
 #: Columns hold no more.
-_LONGEST: Final = 200
+_MAX_LENGTH: Final = 200
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -108,8 +108,8 @@ def _hides_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
 
 def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str | None:
     text = given.get(name)
-    if text is not None and len(text) > _LONGEST:
-        problems[name] = f"This is longer than {_LONGEST} characters."
+    if text is not None and len(text) > _MAX_LENGTH:
+        problems[name] = f"This is longer than {_MAX_LENGTH} characters."
     return text
 
 

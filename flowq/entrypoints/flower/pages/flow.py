@@ -10,25 +10,25 @@ from flowq.core.errors import FlowNotFound
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.queries.flow_page import (
-    MOST_RUNS,
-    MOST_RUNS_OF_STEPS,
-    MOST_STEPS,
+    MAX_RUNS,
+    MAX_RUNS_OF_STEPS,
+    MAX_STEPS,
     FlowHistory,
     StepFigures,
     figures,
 )
-from flowq.engine.queries.lists import Strip
+from flowq.engine.queries.lists import FlowHistoryBar
 from flowq.entrypoints import formatting
-from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import windows
 from flowq.entrypoints.flower.pictures.graph import flow_graph
 
 WINDOWS: Final = (windows.DAY, windows.WEEK, windows.MONTH)
 #: Steps in each of the two lists.
-_MOST_LISTED: Final = 10
+_MAX_LISTED: Final = 10
 
 
-class FlowPage(Page):
+class FlowPage(PageHandler):
     """`/flows/by-name/<name>`."""
 
     @authenticated
@@ -57,32 +57,32 @@ class FlowPage(Page):
 def slowest(steps: tuple[StepFigures, ...]) -> list[StepFigures]:
     """Return the steps with the longest times, the longest first."""
     timed = [step for step in steps if step.p95_ms is not None]
-    return sorted(timed, key=lambda step: (-(step.p95_ms or 0), step.name))[:_MOST_LISTED]
+    return sorted(timed, key=lambda step: (-(step.p95_ms or 0), step.name))[:_MAX_LISTED]
 
 
 def dearest(steps: tuple[StepFigures, ...]) -> list[StepFigures]:
     """Return the steps that cost most, or used most tokens; those without either are left out."""
     paid = [step for step in steps if step.cost or step.tokens]
-    return sorted(paid, key=lambda step: (-step.cost, -step.tokens, step.name))[:_MOST_LISTED]
+    return sorted(paid, key=lambda step: (-step.cost, -step.tokens, step.name))[:_MAX_LISTED]
 
 
 def _limits(history: FlowHistory) -> list[str]:
     """Say what the figures are not of, as far as something was left out."""
     found = []
     if history.is_cut:
-        found.append(f"Runs: the latest {formatting.count(MOST_RUNS)} in this time.")
-    if len(history.runs) > MOST_RUNS_OF_STEPS:
-        found.append(f"Steps: those of the latest {formatting.count(MOST_RUNS_OF_STEPS)} runs.")
-    if sum(step.runs for step in history.steps) >= MOST_STEPS:
-        found.append(f"Step runs: {formatting.count(MOST_STEPS)} of them.")
+        found.append(f"Runs: the latest {formatting.count(MAX_RUNS)} in this time.")
+    if len(history.runs) > MAX_RUNS_OF_STEPS:
+        found.append(f"Steps: those of the latest {formatting.count(MAX_RUNS_OF_STEPS)} runs.")
+    if sum(step.runs for step in history.steps) >= MAX_STEPS:
+        found.append(f"Step runs: {formatting.count(MAX_STEPS)} of them.")
     return found
 
 
-def _read(engine: Engine, name: str, since: datetime) -> tuple[FlowHistory, list[Strip]]:
-    def read(tx: Transaction) -> tuple[FlowHistory | None, list[Strip]]:
-        return tx.overview.history(name, since=since), tx.overview.strips(flow_name=name)
+def _read(engine: Engine, name: str, since: datetime) -> tuple[FlowHistory, list[FlowHistoryBar]]:
+    def read(tx: Transaction) -> tuple[FlowHistory | None, list[FlowHistoryBar]]:
+        return tx.overview.history(name, since=since), tx.overview.history_bars(flow_name=name)
 
-    history, strips = engine.records.single(read)
+    history, strips = engine.records.autocommit(read)
     if history is None:
         raise FlowNotFound(f"no run of a flow {name!r} is recorded", hint="see the list of flows")
     return history, strips

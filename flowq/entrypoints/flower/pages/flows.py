@@ -8,15 +8,15 @@ from tornado.web import authenticated
 
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
-from flowq.engine.queries.lists import RunsPage, Strip
+from flowq.engine.queries.lists import FlowHistoryBar, RunsPage
 from flowq.entrypoints import formatting
-from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import filters
 from flowq.entrypoints.flower.pages.filters import ListQuery
 
 #: Flows whose latest runs are shown, unless all are asked for; and then.
 _SOME_STRIPS: Final = 8
-_MOST_STRIPS: Final = 50
+_MAX_STRIPS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Listed:
     """What the page shows."""
 
     page: RunsPage
-    strips: list[Strip]
+    strips: list[FlowHistoryBar]
     has_runs: bool  #: Whether there is any run at all.
     flow_names: list[str]
 
 
-class FlowsPage(Page):
+class FlowsPage(PageHandler):
     """`/flows`: runs, newest first."""
 
     @authenticated
@@ -40,7 +40,7 @@ class FlowsPage(Page):
         given = {name: self.get_query_argument(name, "") for name in names}
         query = filters.parse(given, now)
         all_strips = self.get_query_argument("strips", "") == "all"
-        most = _MOST_STRIPS if all_strips else _SOME_STRIPS
+        most = _MAX_STRIPS if all_strips else _SOME_STRIPS
         if query.problems:
             self.set_status(400)
             listed = Listed(RunsPage(), [], has_runs=True, flow_names=[])
@@ -70,7 +70,7 @@ def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
         # Older pages are for those who look for a run, not for how the flows go now.
         if not has_runs or query.cursor is not None:
             return Listed(page, [], has_runs, [])
-        strips = tx.overview.strips(flow_name=query.wanted.flow_name, flows=most + 1)
+        strips = tx.overview.history_bars(flow_name=query.wanted.flow_name, flows=most + 1)
         return Listed(page, strips, has_runs, tx.overview.flow_names())
 
-    return engine.records.single(read)
+    return engine.records.autocommit(read)

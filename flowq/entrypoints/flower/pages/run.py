@@ -18,10 +18,15 @@ from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import event_text, formatting
-from flowq.entrypoints.flower.page import Page
+from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import run_tabs
 from flowq.entrypoints.flower.pages.actions import NOTICES, offered
-from flowq.entrypoints.flower.pages.run_request import Asked, Values, read_page, run_id_of
+from flowq.entrypoints.flower.pages.run_request import (
+    RunQuery,
+    TemplateContext,
+    read_page,
+    run_id_of,
+)
 from flowq.entrypoints.flower.pages.run_tabs import Tab
 from flowq.entrypoints.flower.pages.run_waits import by_step, in_head, waits_of
 from flowq.entrypoints.printed import json_data
@@ -29,16 +34,16 @@ from flowq.entrypoints.printed import json_data
 #: The tab that a run's page opens with.
 _FIRST: Final = "graph"
 #: Outputs above this are not loaded into Flower's memory for a download.
-_LARGEST: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 64 * 1024 * 1024
 
 
-class RunPages(Page):
+class RunPageHandler(PageHandler):
     """What the pages of one run have in common."""
 
-    def asked(self) -> Asked:
+    def run_query(self) -> RunQuery:
         """Return what the address says beside its path; what makes no sense is left out."""
         status = self.get_argument("state", "", escape=False)
-        return Asked(
+        return RunQuery(
             status=StepState(status) if status in set(StepState) else None,
             text=self.get_argument("text", "", escape=False)[:200],
             after=_number(self.get_argument("after", "", escape=False)),
@@ -72,32 +77,32 @@ class RunPages(Page):
         )
 
 
-class RunTab(RunPages):
+class RunTab(RunPageHandler):
     """`/flows/<id>` and `/flows/<id>/<tab>`."""
 
     @authenticated
     async def get(self, text: str, name: str | None = None) -> None:
         """Show a tab of a run's page."""
         tab = run_tabs.TABS[name or _FIRST]
-        asked = self.asked()
+        asked = self.run_query()
         page, values = await self.read(partial(_tab, run_id_of(text), tab, asked))
         if "events" in values and not self.shows_content:
             values = {**values, "events": run_tabs.without_text(values["events"])}
         self.show_run(tab.template, page, tab.name, asked=asked, **values)
 
 
-class ItemsPage(RunPages):
+class ItemsPage(RunPageHandler):
     """`/flows/<id>/steps/<key>`: the items of a map."""
 
     @authenticated
     async def get(self, text: str, key: str) -> None:
         """Show a page of items."""
-        asked = self.asked()
+        asked = self.run_query()
         page, values = await self.read(partial(_items, run_id_of(text), key, asked))
         self.show_run("run_items", page, "steps", asked=asked, key=key, **values)
 
 
-class RunContent(RunPages):
+class RunContent(RunPageHandler):
     """`/flows/<id>/inputs.json` and `outputs.json`: all of it, as a file."""
 
     @authenticated
@@ -117,14 +122,18 @@ class RunContent(RunPages):
         self.finish(data)
 
 
-def _tab(run_id: RunId, tab: Tab, asked: Asked, engine: Engine) -> tuple[RunPage, Values]:
+def _tab(
+    run_id: RunId, tab: Tab, asked: RunQuery, engine: Engine
+) -> tuple[RunPage, TemplateContext]:
     page = read_page(engine, run_id)
     waits = waits_of(engine, page)
     values = tab.read(engine, page, asked)
     return page, {**values, "waits": waits, "waits_by": by_step(waits, values.get("steps", ()))}
 
 
-def _items(run_id: RunId, key: str, asked: Asked, engine: Engine) -> tuple[RunPage, Values]:
+def _items(
+    run_id: RunId, key: str, asked: RunQuery, engine: Engine
+) -> tuple[RunPage, TemplateContext]:
     page = read_page(engine, run_id)
     return page, {**run_tabs.items(engine, page, key, asked), "waits": waits_of(engine, page)}
 
@@ -143,8 +152,8 @@ def _content(run_id: RunId, which: str, engine: Engine) -> bytes:
 def _outputs(engine: Engine, run_id: RunId) -> Any:
     definition = engine.definitions.get(run_id).definition
     keys = list({reference.step for reference in references(definition.spec.output)})
-    size = engine.records.single(lambda tx: tx.overview.result_bytes(run_id, keys))
-    if size > _LARGEST:
+    size = engine.records.autocommit(lambda tx: tx.overview.result_bytes(run_id, keys))
+    if size > _MAX_BYTES:
         raise HTTPError(
             413, f"the outputs are {formatting.size(size)} large: flowq runs result {run_id} > file"
         )

@@ -9,24 +9,26 @@ from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.queries.graph import PictureNode
 from flowq.engine.queries.run_page import RunPage
-from flowq.entrypoints.flower.pages.run_request import Asked, Values
+from flowq.entrypoints.flower.pages.run_request import RunQuery, TemplateContext
 from flowq.entrypoints.flower.pictures.gantt import run_gantt
 from flowq.entrypoints.flower.pictures.graph import run_graph
 
 
-def graph(engine: Engine, page: RunPage, asked: Asked) -> Values:
+def graph(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
     """Read and draw who comes after whom."""
     return _drawn(engine, page, asked, run_graph)
 
 
-def gantt(engine: Engine, page: RunPage, asked: Asked) -> Values:
+def gantt(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
     """Read and draw when what happened."""
     return _drawn(engine, page, asked, run_gantt)
 
 
-def _drawn(engine: Engine, page: RunPage, asked: Asked, draw: Callable[..., str]) -> Values:
+def _drawn(
+    engine: Engine, page: RunPage, asked: RunQuery, draw: Callable[..., str]
+) -> TemplateContext:
     run_id, now = page.run.id, datetime.now(UTC)
-    picture: Any = engine.records.single(lambda tx: tx.overview.picture(run_id, now=now))
+    picture: Any = engine.records.autocommit(lambda tx: tx.overview.picture(run_id, now=now))
 
     def link(node: PictureNode) -> str | None:
         if node.child is not None:

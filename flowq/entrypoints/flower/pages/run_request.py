@@ -12,11 +12,11 @@ from flowq.engine.engine import Engine
 from flowq.engine.queries.run_page import RunPage
 
 #: What the template of a tab shows, by name.
-Values = Mapping[str, Any]
+TemplateContext = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RunQuery:
     """What the address of a page says beside its path."""
 
     status: StepState | None = None
@@ -44,7 +44,7 @@ def read_page(engine: Engine, run_id: RunId) -> RunPage:
     Raises:
         RunNotFound: there is no such run.
     """
-    page = engine.records.single(lambda tx: tx.overview.run_page(run_id))
+    page = engine.records.autocommit(lambda tx: tx.overview.run_page(run_id))
     if page is None:
         raise RunNotFound(f"there is no run {run_id}", hint="it may be deleted; flowq runs ls")
     return page

@@ -23,7 +23,7 @@ from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.queries.run_page import FailedStep, RunPage, StepCost
 from flowq.engine.runs import signals
 from flowq.entrypoints.flower.pages import run_pictures
-from flowq.entrypoints.flower.pages.run_request import Asked, Values
+from flowq.entrypoints.flower.pages.run_request import RunQuery, TemplateContext
 
 #: Rows of a page of steps or items.
 ROWS: Final = 100
@@ -33,7 +33,7 @@ _COSTS: Final = 100
 #: With more step runs, or after so many seconds, events are made from the newest rows alone.
 _FOLLOWED: Final = 2_000
 _PATIENCE: Final = 1.0
-_DEEPEST: Final = 20
+_MAX_DEPTH: Final = 20
 _FAILING: Final = (RunState.FAILED, RunState.CANCELLING)
 _STREAMED: Final = (StreamStarted, StreamChunk, StreamEnded)
 
@@ -45,11 +45,11 @@ class Tab:
     name: str
     title: str
     template: str
-    read: Callable[[Engine, RunPage, Asked], Values]
+    read: Callable[[Engine, RunPage, RunQuery], TemplateContext]
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class PageLinks:
     """Where the pages beside this one begin; None where there are none."""
 
     before: int | None = None
@@ -57,7 +57,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class FailureInRun:
     """A failure, and the run in which it happened."""
 
     run: RunView
@@ -68,10 +68,10 @@ class Trouble:
 # --- steps ---------------------------------------------------------------------------------------
 
 
-def steps(engine: Engine, page: RunPage, asked: Asked) -> Values:
+def steps(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
     """Read a page of steps."""
     run_id = page.run.id
-    found = engine.records.single(
+    found = engine.records.autocommit(
         lambda tx: tx.overview.steps(
             run_id,
             limit=ROWS + 1,
@@ -81,13 +81,13 @@ def steps(engine: Engine, page: RunPage, asked: Asked) -> Values:
             text=asked.text or None,
         )
     )
-    rows, turn = turned(found, asked, lambda step: step.order)
+    rows, turn = page_links(found, asked, lambda step: step.order)
     children = {step.key: child for step in rows if (child := _child(engine, run_id, step))}
     ids = {step.key: node_id(run_id, step.key) for step in rows}
     return {"steps": rows, "turn": turn, "children": children, "ids": ids}
 
 
-def items(engine: Engine, page: RunPage, key: str, asked: Asked) -> Values:
+def items(engine: Engine, page: RunPage, key: str, asked: RunQuery) -> TemplateContext:
     """Read a page of the items of a map.
 
     Raises:
@@ -100,26 +100,26 @@ def items(engine: Engine, page: RunPage, key: str, asked: Asked) -> Values:
         node = tx.overview.steps(run_id, limit=1, key=key)
         return node, tx.overview.items(run_id, key, limit=ROWS + 1, **options)
 
-    nodes, found = engine.records.single(read)
+    nodes, found = engine.records.autocommit(read)
     if not nodes or nodes[0].map_size is None:
         raise RunNotFound(f"run {run_id} has no map {key!r}", hint="open the run's own page")
-    rows, turn = turned(found, asked, lambda item: item.index)
+    rows, turn = page_links(found, asked, lambda item: item.index)
     is_flow = _kind(engine, run_id, nodes[0]) is StepKind.FLOW
     children = {item.index: child_run_id(item.id) for item in rows if is_flow and item.attempts}
     return {"step": nodes[0], "items": rows, "turn": turn, "children": children}
 
 
-def turned(
-    found: Sequence[Any], asked: Asked, place: Callable[[Any], int]
-) -> tuple[Sequence[Any], Turn]:
+def page_links(
+    found: Sequence[Any], asked: RunQuery, place: Callable[[Any], int]
+) -> tuple[Sequence[Any], PageLinks]:
     """Return the rows of a page of which one too many was read, and where the others begin."""
     more = len(found) > ROWS
     if asked.before is not None:
         rows = found[-ROWS:]
-        return rows, Turn(place(rows[0]) if more else None, place(rows[-1]) if rows else None)
+        return rows, PageLinks(place(rows[0]) if more else None, place(rows[-1]) if rows else None)
     rows = found[:ROWS]
     first = place(rows[0]) if rows and asked.after is not None else None
-    return rows, Turn(first, place(rows[-1]) if more else None)
+    return rows, PageLinks(first, place(rows[-1]) if more else None)
 
 
 def _child(engine: Engine, run_id: RunId, step: StepView) -> RunId | None:
@@ -139,13 +139,13 @@ def _kind(engine: Engine, run_id: RunId, step: StepView) -> StepKind:
 # --- errors --------------------------------------------------------------------------------------
 
 
-def errors(engine: Engine, page: RunPage, _: Asked) -> Values:
+def errors(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
     """Read what has failed, the cause first."""
     run = page.run
     found = _failures(engine, run.id, limit=_FAILURES + 1)
-    way = _way(engine, run, found) if run.status in _FAILING else []
+    way = _cause_chain(engine, run, found) if run.status in _FAILING else []
     told = {trouble.failure.id for trouble in way}
-    others = [Trouble(run, one) for one in found[:_FAILURES] if one.id not in told]
+    others = [FailureInRun(run, one) for one in found[:_FAILURES] if one.id not in told]
     failed = page.states.get(StepState.FAILED, 0)
     left = failed - len(others) - sum(trouble.run.id == run.id for trouble in way)
     return {"way": list(reversed(way)), "others": others, "left": max(left, 0)}
@@ -154,20 +154,22 @@ def errors(engine: Engine, page: RunPage, _: Asked) -> Values:
 def _failures(
     engine: Engine, run_id: RunId, *, limit: int = 1, step: StepRunId | None = None
 ) -> list[FailedStep]:
-    return engine.records.single(lambda tx: tx.overview.failures(run_id, limit=limit, step=step))
+    return engine.records.autocommit(
+        lambda tx: tx.overview.failures(run_id, limit=limit, step=step)
+    )
 
 
-def _way(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> list[Trouble]:
+def _cause_chain(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> list[FailureInRun]:
     """Return the failures that lead from a run's own to the cause, which is the last of them."""
-    way: list[Trouble] = []
-    while len(way) < _DEEPEST:
+    way: list[FailureInRun] = []
+    while len(way) < _MAX_DEPTH:
         failure = _culprit(engine, run, found)
         if failure is None or failure.id in {trouble.failure.id for trouble in way}:
             break
-        way.append(Trouble(run, failure))
+        way.append(FailureInRun(run, failure))
         if call := _failed_step(engine, run.id, failure.failed_step_id):
             failure = call
-            way.append(Trouble(run, failure))
+            way.append(FailureInRun(run, failure))
         child = _run(engine, child_run_id(failure.id))
         if child is None:
             break
@@ -192,13 +194,13 @@ def _failed_step(engine: Engine, run_id: RunId, step: StepRunId | None) -> Faile
 def _run(engine: Engine, run_id: RunId) -> RunView | None:
     """Return a run, or the one as which it has gone on."""
     newest = signals.newest(engine, run_id)
-    return engine.records.single(lambda tx: tx.runs.head(newest))
+    return engine.records.autocommit(lambda tx: tx.runs.head(newest))
 
 
 # --- events --------------------------------------------------------------------------------------
 
 
-def events(engine: Engine, page: RunPage, _: Asked) -> Values:
+def events(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
     """Read the newest events of a run, newest last."""
     run, told = page.run, None
     if run.total <= _FOLLOWED:
@@ -225,7 +227,7 @@ def _followed(engine: Engine, run_id: RunId) -> list[Event] | None:
 
 def _from_rows(engine: Engine, run: RunView) -> list[Event]:
     """Return events that the newest rows tell; of batches they do not know enough."""
-    marks = engine.records.single(lambda tx: tx.overview.newest_marks(run.id, limit=_EVENTS))
+    marks = engine.records.autocommit(lambda tx: tx.overview.newest_progress(run.id, limit=_EVENTS))
     first: list[Event] = [begin(run, run.total)]
     told = [event for event in history(run, marks) if not isinstance(event, BatchStarted)]
     last: list[Event] = [end(run)] if run.status in TERMINAL_RUN_STATES else []
@@ -240,7 +242,7 @@ def without_text(told: Sequence[Event]) -> list[Event]:
 # --- cost ----------------------------------------------------------------------------------------
 
 
-def cost(engine: Engine, page: RunPage, _: Asked) -> Values:
+def cost(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
     """Read what the run has cost, by step and by model."""
     run_id = page.run.id
     is_program = engine.definitions.shown(run_id).definition.spec.program is not None
@@ -249,7 +251,7 @@ def cost(engine: Engine, page: RunPage, _: Asked) -> Values:
         by_step = tx.overview.step_costs(run_id, limit=_COSTS + 1, by_name=is_program)
         return by_step, tx.llm_requests.costs(CostBy.MODEL, run_id=run_id)
 
-    by_step, by_model = engine.records.single(read)
+    by_step, by_model = engine.records.autocommit(read)
     return {
         "by_step": by_step[:_COSTS],
         "cut": len(by_step) > _COSTS,

@@ -8,13 +8,13 @@ from typing import Final
 from flowq.entrypoints.flower.pictures.svg import element, label
 
 #: What is too short to be seen is as wide.
-_LEAST_WIDTH: Final = 2.0
+_MIN_WIDTH: Final = 2.0
 _STEPS: Final = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
     *(60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 6 * 3600, 12 * 3600),
     *(86_400, 2 * 86_400, 7 * 86_400, 30 * 86_400),
 )
-_MOST_TICKS: Final = 8
+_MAX_TICKS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Axis:
     def bar(self, begin: datetime, end: datetime, y: float, height: float, cls: str) -> str:
         """Return a bar from one time to another one."""
         x = self.at(begin)
-        width = max(self.at(end) - x, _LEAST_WIDTH)
+        width = max(self.at(end) - x, _MIN_WIDTH)
         return element("rect", x=x, y=y, width=width, height=height, rx=3, cls=cls)
 
 
 def ticks(axis: Axis, top: float, bottom: float) -> Iterator[str]:
     """Yield lines at round times since the beginning."""
-    step = next((one for one in _STEPS if axis.seconds / one <= _MOST_TICKS), _STEPS[-1])
+    step = next((one for one in _STEPS if axis.seconds / one <= _MAX_TICKS), _STEPS[-1])
     number = 0
     while number * step <= axis.seconds and number <= 50:
         x = axis.at(axis.begin + timedelta(seconds=number * step))

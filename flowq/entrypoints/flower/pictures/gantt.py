@@ -41,22 +41,22 @@ _RIGHT: Final = 122.0
 _TOP: Final = 30.0
 _ROW: Final = 28.0
 _BAR: Final = 14.0
-_MOST_ROWS: Final = 150
+_MAX_ROWS: Final = 150
 _KEY_COLUMNS: Final = 26
 _WORDS_COLUMNS: Final = 17
 _SAID: Final = {
     AttemptEnd.FAILED: "failed",
-    AttemptEnd.PUT_OFF: "put off, what it needs was away",
+    AttemptEnd.DEFERRED: "put off, what it needs was away",
     AttemptEnd.LOST: "lost, its worker fell silent",
-    AttemptEnd.GIVEN_BACK: "given back, its worker had to end",
+    AttemptEnd.RELEASED: "given back, its worker had to end",
     AttemptEnd.PAUSED: "given back, its run was paused",
 }
 #: The sign in a bar whose attempt another one followed.
 _SIGNS: Final = {
     AttemptEnd.FAILED: sign(StepState.FAILED),
-    AttemptEnd.PUT_OFF: "~",
+    AttemptEnd.DEFERRED: "~",
     AttemptEnd.LOST: "?",
-    AttemptEnd.GIVEN_BACK: "\N{LEFTWARDS ARROW}",
+    AttemptEnd.RELEASED: "\N{LEFTWARDS ARROW}",
     AttemptEnd.PAUSED: "\N{DOUBLE VERTICAL LINE}",
 }
 
@@ -77,7 +77,7 @@ def run_gantt(
     *,
     now: datetime,
     link: Link = nowhere,
-    most_rows: int = _MOST_ROWS,
+    most_rows: int = _MAX_ROWS,
     prefix: str = "fq-gantt",
 ) -> str:
     """Draw when the steps of a run were queued, ran and ended.

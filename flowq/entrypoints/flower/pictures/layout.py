@@ -25,7 +25,7 @@ Point: TypeAlias = tuple[float, float]
 
 #: More of them, and edges over several layers go straight: only a picture that nobody can read has
 #: so many.
-_MOST_DUMMIES: Final = 4000
+_MAX_DUMMIES: Final = 4000
 _ORDER_ROUNDS: Final = 8
 _PLACE_ROUNDS: Final = 6
 _DUMMY_WIDTH: Final = 10.0
@@ -42,7 +42,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NodeBox:
     """Where a box is: its left upper corner, its size, and its layer from 0."""
 
     x: float
@@ -63,7 +63,7 @@ class Layout:
         height: Of the whole.
     """
 
-    places: Mapping[str, Place]
+    places: Mapping[str, NodeBox]
     routes: Mapping[Edge, tuple[Point, ...]]
     width: float
     height: float
@@ -123,7 +123,7 @@ def layered(
     xs = [x - left + margin for x in xs]
     tops, bottoms = _rows(layers, list(sizes.values()), xs, drop, margin)
     places = {
-        key: Place(
+        key: NodeBox(
             xs[number] - size.width / 2,
             (tops[at] + bottoms[at] - size.height) / 2,
             size.width,
@@ -168,7 +168,7 @@ def _with_dummies(
     layers.above = [[] for _ in sizes]
     layers.below = [[] for _ in sizes]
     spans = {edge: layer[edge[1]] - layer[edge[0]] for edge in edges}
-    too_many = sum(spans.values()) - len(spans) > _MOST_DUMMIES
+    too_many = sum(spans.values()) - len(spans) > _MAX_DUMMIES
     for upper, lower in edges:
         passed = () if too_many else range(layer[upper] + 1, layer[lower])
         chain = [layers.dummy(at) for at in passed]
@@ -289,7 +289,7 @@ def _rows(
 
 
 def _route(
-    places: Mapping[str, Place],
+    places: Mapping[str, NodeBox],
     edge: Edge,
     dummies: Sequence[tuple[float, int]],
     tops: Sequence[float],

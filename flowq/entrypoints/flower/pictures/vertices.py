@@ -21,9 +21,9 @@ NODE: Final = Size(224.0, 58.0)
 CELL_GAP: Final = 18.0
 _PADDING: Final = 12.0
 HEAD: Final = 16.0
-_MOST_COLUMNS: Final = 6
+_MAX_COLUMNS: Final = 6
 #: So many calls, one by one, are read as a sequence.
-_SHORTEST_SEQUENCE: Final = 4
+_MIN_SEQUENCE: Final = 4
 
 
 class Form(StrEnum):
@@ -49,7 +49,7 @@ class Vertex:
         many = len(self.cells)
         if self.form is Form.SEQUENCE:
             return min(many, 4)
-        return many if many <= 4 else min(_MOST_COLUMNS, max(4, ceil(sqrt(many))))
+        return many if many <= 4 else min(_MAX_COLUMNS, max(4, ceil(sqrt(many))))
 
     @property
     def size(self) -> Size:
@@ -125,7 +125,7 @@ def _batches(calls: Sequence[PictureNode]) -> list[Vertex]:
         batches.setdefault(call.batch or call.key, []).append(call)
     found: list[Vertex] = []
     for run in _sequences(list(batches.values())):
-        if len(run) < _SHORTEST_SEQUENCE:
+        if len(run) < _MIN_SEQUENCE:
             found += [_vertex(group, "batch") for group in run]
         else:
             cells = tuple(call for group in run for call in group)
@@ -146,7 +146,7 @@ def _sequences(groups: Sequence[list[PictureNode]]) -> list[list[list[PictureNod
 
 
 def _follows(before: Sequence[PictureNode], after: Sequence[PictureNode]) -> bool:
-    """Tell whether one call was made when the other one had ended, as a loop does it."""
+    """Return whether one call was made when the other one had ended, as a loop does it."""
     if len(before) > 1 or len(after) > 1:
         return False
     ended, called = before[0].ended_at, after[0].created_at

@@ -15,7 +15,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from flowq.adapters.records.connections.probe import look_at
+from flowq.adapters.records.connections.probe import probe
 from flowq.adapters.records.migrations import migrate
 from flowq.core.errors import DatabaseUnavailable
 from tests.tools import servers
@@ -25,7 +25,7 @@ import sys
 from flowq.adapters.records.connections.probe import look_at
 from flowq.core.errors import DatabaseUnavailable
 try:
-    print(look_at(sys.argv[1], tables=True))
+    print(probe(sys.argv[1], tables=True))
 except DatabaseUnavailable as error:
     print("away:", error)
 """
@@ -33,7 +33,7 @@ except DatabaseUnavailable as error:
 
 def test_database_that_works_is_left_as_it_was(database_url: str) -> None:
     for _ in range(2):
-        found = look_at(database_url, tables=True)
+        found = probe(database_url, tables=True)
         assert found.version
         assert found.pooler is None
 
@@ -41,7 +41,7 @@ def test_database_that_works_is_left_as_it_was(database_url: str) -> None:
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_mode_of_a_pooler_is_seen(postgres_url: str, mode: str) -> None:
     with servers.pgbouncer(make_url(postgres_url), pool_mode=mode) as pooler:
-        found = look_at(pooler.render_as_string(hide_password=False), tables=True)
+        found = probe(pooler.render_as_string(hide_password=False), tables=True)
     assert found.pooler == mode
 
 
@@ -50,7 +50,7 @@ def test_database_that_takes_no_writes_is_away(postgres_url: str) -> None:
     command = "ALTER DATABASE {} SET default_transaction_read_only = on"
     servers.administer(url.set(database="postgres"), command, str(url.database))
     with pytest.raises(DatabaseUnavailable, match="takes no writes"):
-        look_at(postgres_url, tables=True)
+        probe(postgres_url, tables=True)
 
 
 def test_role_without_rights_is_told_which(postgres_url: str) -> None:
@@ -58,7 +58,7 @@ def test_role_without_rights_is_told_which(postgres_url: str) -> None:
     try:
         reader = make_url(postgres_url).set(username="flowq_reader")
         with pytest.raises(DatabaseUnavailable, match="permission denied") as refused:
-            look_at(reader.render_as_string(hide_password=False), tables=True)
+            probe(reader.render_as_string(hide_password=False), tables=True)
         assert "GRANT" in str(refused.value).upper()
     finally:
         servers.administer(make_url(postgres_url), "DROP ROLE {}", "flowq_reader")
@@ -77,7 +77,7 @@ def test_database_that_cannot_keep_every_text_is_refused(postgres_url: str, enco
         )
     try:
         there = url.set(database=name).render_as_string(hide_password=False)
-        for use in (migrate.upgrade, lambda url: look_at(url, tables=False)):
+        for use in (migrate.upgrade, lambda url: probe(url, tables=False)):
             with pytest.raises(DatabaseUnavailable, match=encoding) as refused:
                 use(there)
             assert "UTF8" in str(refused.value)
@@ -103,7 +103,7 @@ def _look_as_nobody(url: str, answers: "Queue[str]") -> None:
         os.setgid(servers.NOBODY)
         os.setuid(servers.NOBODY)
     try:
-        answers.put(str(look_at(url, tables=True)))
+        answers.put(str(probe(url, tables=True)))
     except DatabaseUnavailable as error:
         answers.put(f"away: {error}")
 

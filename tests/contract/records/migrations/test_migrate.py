@@ -111,7 +111,7 @@ def test_database_that_was_not_migrated_says_how(empty_url: str, tmp_path: Path)
         revisions.check(empty_url)
     records = SqlRecords(empty_url)
     try:
-        for call in (records.single, records.write):
+        for call in (records.autocommit, records.transaction):
             with pytest.raises(errors.DatabaseNotMigrated, match="flowq db upgrade"):
                 call(lambda tx: tx.runs.status(RunId(uuids.uuid7())))
     finally:

@@ -44,7 +44,7 @@ def stage(records: SqlRecords) -> Stage:
 
 def picture_of(records: SqlRecords, run_id: RunId, **limits: int) -> RunPicture:
     now = datetime.now(UTC)
-    found = records.single(lambda tx: tx.overview.picture(run_id, now=now, **limits))
+    found = records.autocommit(lambda tx: tx.overview.picture(run_id, now=now, **limits))
     assert found is not None
     for draw in (run_graph, run_gantt):
         assert draw(found, now=now).startswith("<svg")
@@ -144,7 +144,7 @@ def test_attempts_of_a_single_step_are_told_one_by_one(records: SqlRecords) -> N
     run_id = insert(records, new_run("a", queued=True))
     claim = claimed(records, run_id)
     outcome = Outcome(error_type="ValueError", error_message="no " + "x" * 1000)
-    assert records.write(lambda tx: tx.steps.retry(claim, outcome, timedelta(0)))
+    assert records.transaction(lambda tx: tx.steps.retry(claim, outcome, timedelta(0)))
 
     picture = picture_of(records, run_id)
 
@@ -186,7 +186,7 @@ def test_calls_beyond_the_limit_are_counted_by_name(stage: Stage) -> None:
         stage.dispatcher.run(stage.engine)
     whole = of(played)
 
-    picture = of(played, most_calls=10)
+    picture = of(played, max_calls=10)
 
     assert (picture.is_collapsed, picture.total) == (True, len(whole.nodes))
     assert picture.program == whole.program
@@ -203,7 +203,7 @@ def test_calls_beyond_the_limit_are_counted_by_name(stage: Stage) -> None:
 def test_steps_of_a_graph_beyond_the_limit_are_counted_by_name(stage: Stage) -> None:
     played = stage.play(graph_flow, n=3)
 
-    picture = of(played, most_steps=5)
+    picture = of(played, max_steps=5)
 
     assert picture.is_collapsed
     counts = {node.name.rpartition(".")[2]: node.size for node in picture.nodes}
@@ -227,7 +227,7 @@ def test_run_that_goes_on_is_read_as_it_stands(stage: Stage) -> None:
 
 def test_run_that_does_not_exist_has_no_picture(records: SqlRecords) -> None:
     now = datetime.now(UTC)
-    assert records.single(lambda tx: tx.overview.picture(RunId(uuid4()), now=now)) is None
+    assert records.autocommit(lambda tx: tx.overview.picture(RunId(uuid4()), now=now)) is None
 
 
 def test_large_map_is_few_rows(records: SqlRecords) -> None:

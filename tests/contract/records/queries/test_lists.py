@@ -22,11 +22,11 @@ from flowq.engine.queries import flow_page
 from flowq.engine.queries.flow_page import FlowHistory, StepFigures, figures
 from flowq.engine.queries.lists import (
     BudgetedRun,
+    BudgetUsage,
+    CacheSavings,
     Cursor,
     RunFilter,
     RunsPage,
-    Saved,
-    Spent,
 )
 
 LATER = timedelta(minutes=1)
@@ -58,14 +58,14 @@ def make(records: SqlRecords, *keys: str, **options: Any) -> RunId:
     )
     spec = FlowSpec(name=name, steps=tuple(StepSpec(key=s.key, name=s.name) for s in steps))
     run = NewRun(run_id, name, spec, {}, steps, **options)
-    assert records.write(lambda tx: tx.runs.insert([run], LATER))
+    assert records.transaction(lambda tx: tx.runs.insert([run], LATER))
     if row:
         change(records, run_id, **row)
     return run_id
 
 
 def change(records: SqlRecords, run_id: RunId, **values: Any) -> None:
-    records.write(
+    records.transaction(
         lambda tx: tx.within.execute(update(FlowRun).where(FlowRun.id == run_id).values(**values))
     )
 
@@ -73,13 +73,15 @@ def change(records: SqlRecords, run_id: RunId, **values: Any) -> None:
 def step(records: SqlRecords, run_id: RunId, key: str, **values: Any) -> None:
     """Write into the row of a node."""
     where = FlowStepRun.id == node_id(run_id, key)
-    records.write(lambda tx: tx.within.execute(update(FlowStepRun).where(where).values(**values)))
+    records.transaction(
+        lambda tx: tx.within.execute(update(FlowStepRun).where(where).values(**values))
+    )
 
 
 def page(
     records: SqlRecords, cursor: Cursor | None = None, limit: int = 50, **wanted: Any
 ) -> RunsPage:
-    return records.single(
+    return records.autocommit(
         lambda tx: tx.overview.runs_page(RunFilter(**wanted), at=cursor, limit=limit)
     )
 
@@ -270,7 +272,7 @@ def test_large_map_is_not_counted_before_the_sweeper_has_done_so(records: SqlRec
         }
         for place in range(600)
     ]
-    records.write(lambda tx: tx.within.execute(insert(FlowStepRun), items))
+    records.transaction(lambda tx: tx.within.execute(insert(FlowStepRun), items))
 
     (run,) = page(records).runs
 
@@ -283,12 +285,12 @@ def test_strips_are_the_latest_runs_of_each_flow(records: SqlRecords) -> None:
     change(records, often[-1], status="failed", execution_time_ms=9)
     make(records, id=at(NOW - timedelta(days=1)), flow_name="long ago")
 
-    found = records.single(lambda tx: tx.overview.strips(flows=2, runs=3))
+    found = records.autocommit(lambda tx: tx.overview.history_bars(flows=2, runs=3))
 
     assert ["often", "rare"] == [strip.flow_name for strip in found]
     assert [often[2:], rare] == [[run.id for run in strip.runs] for strip in found]
-    assert ["long ago", "often", "rare"] == records.single(lambda tx: tx.overview.flow_names())
-    assert ["long ago"] == records.single(lambda tx: tx.overview.flow_names(limit=1))
+    assert ["long ago", "often", "rare"] == records.autocommit(lambda tx: tx.overview.flow_names())
+    assert ["long ago"] == records.autocommit(lambda tx: tx.overview.flow_names(limit=1))
     newest = found[0].runs[-1]
     assert (RunState.FAILED, 9) == (newest.status, newest.execution_time_ms)
 
@@ -297,25 +299,25 @@ def test_strip_of_one_flow(records: SqlRecords) -> None:
     made = [make(records, id=at(NOW, place), flow_name="one") for place in range(4)]
     make(records, flow_name="another")
 
-    (strip,) = records.single(lambda tx: tx.overview.strips(flow_name="one", runs=3))
+    (strip,) = records.autocommit(lambda tx: tx.overview.history_bars(flow_name="one", runs=3))
 
     assert made[1:] == [run.id for run in strip.runs]
-    assert [] == records.single(lambda tx: tx.overview.strips(flow_name="none"))
+    assert [] == records.autocommit(lambda tx: tx.overview.history_bars(flow_name="none"))
 
 
 def test_no_runs_at_all(records: SqlRecords) -> None:
     assert RunsPage() == page(records)
-    assert [] == records.single(lambda tx: tx.overview.strips())
-    assert [] == records.single(lambda tx: tx.overview.flow_names())
-    assert not records.single(lambda tx: tx.overview.has_runs())
+    assert [] == records.autocommit(lambda tx: tx.overview.history_bars())
+    assert [] == records.autocommit(lambda tx: tx.overview.flow_names())
+    assert not records.autocommit(lambda tx: tx.overview.has_runs())
 
     make(records)
 
-    assert records.single(lambda tx: tx.overview.has_runs())
+    assert records.autocommit(lambda tx: tx.overview.has_runs())
 
 
 def history(records: SqlRecords, name: str = "flow", since: datetime = LONG_AGO) -> FlowHistory:
-    found = records.single(lambda tx: tx.overview.history(name, since=since))
+    found = records.autocommit(lambda tx: tx.overview.history(name, since=since))
     assert found is not None
     return found
 
@@ -345,8 +347,8 @@ def test_figures_of_a_flow(records: SqlRecords) -> None:
 def test_figures_are_of_a_window_and_of_a_number_of_runs(
     records: SqlRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowq.adapters.records.queries.flow_page.MOST_RUNS", 3)
-    monkeypatch.setattr(flow_page, "MOST_RUNS", 3)
+    monkeypatch.setattr("flowq.adapters.records.queries.flow_page.MAX_RUNS", 3)
+    monkeypatch.setattr(flow_page, "MAX_RUNS", 3)
     make(records, id=at(NOW - timedelta(days=2)))
     made = [make(records, id=at(NOW, place)) for place in range(2)]
 
@@ -361,7 +363,7 @@ def test_figures_are_of_a_window_and_of_a_number_of_runs(
 def test_no_history_of_a_flow_without_runs(records: SqlRecords) -> None:
     make(records, flow_name="another")
 
-    assert records.single(lambda tx: tx.overview.history("flow", since=LONG_AGO)) is None
+    assert records.autocommit(lambda tx: tx.overview.history("flow", since=LONG_AGO)) is None
 
 
 def test_figures_of_steps_are_of_their_attempts(records: SqlRecords) -> None:
@@ -406,14 +408,14 @@ def test_budgets_and_what_was_spent_of_them(records: SqlRecords) -> None:
         f"rate:{month}": Decimal(9),
     }
     rows = [{"key": key, "began_at": NOW, "used": 10, "cost": cost} for key, cost in meters.items()]
-    records.write(lambda tx: tx.within.execute(insert(Meter), rows))
+    records.transaction(lambda tx: tx.within.execute(insert(Meter), rows))
 
-    monthly = records.single(lambda tx: tx.overview.monthly_budgets())
-    of_runs = records.single(lambda tx: tx.overview.budgeted_runs())
+    monthly = records.autocommit(lambda tx: tx.overview.monthly_budgets())
+    of_runs = records.autocommit(lambda tx: tx.overview.budgeted_runs())
 
     assert [
-        Spent("flow", "a:b", Usage(10, Decimal(3))),
-        Spent("user", "ada", Usage(10, Decimal(1))),
+        BudgetUsage("flow", "a:b", Usage(10, Decimal(3))),
+        BudgetUsage("user", "ada", Usage(10, Decimal(1))),
     ] == monthly
     running = RunState.RUNNING
     assert [
@@ -426,7 +428,7 @@ def test_newest_specs_of_flows(records: SqlRecords) -> None:
     make(records, "old", id=at(NOW), flow_name="one")
     make(records, "new", id=at(NOW, 1), flow_name="one")
 
-    found = records.single(lambda tx: tx.overview.latest_specs(["one", "none"]))
+    found = records.autocommit(lambda tx: tx.overview.latest_specs(["one", "none"]))
 
     assert {"one": ["new"]} == {name: [s.key for s in spec.steps] for name, spec in found.items()}
 
@@ -439,8 +441,8 @@ def test_what_the_cache_has_saved(records: SqlRecords) -> None:
     step(records, run_id, "b", **hit, completed_at=NOW - timedelta(days=9))
     since = NOW - timedelta(days=1)
 
-    saved = records.single(lambda tx: tx.overview.saved(since=since, user_id="ada"))
-    of_other = records.single(lambda tx: tx.overview.saved(since=since, flow_name="another"))
+    saved = records.autocommit(lambda tx: tx.overview.saved(since=since, user_id="ada"))
+    of_other = records.autocommit(lambda tx: tx.overview.saved(since=since, flow_name="another"))
 
-    assert Saved(1, Usage(10, Decimal("0.5"))) == saved
-    assert Saved(0, Usage()) == of_other
+    assert CacheSavings(1, Usage(10, Decimal("0.5"))) == saved
+    assert CacheSavings(0, Usage()) == of_other

@@ -52,27 +52,29 @@ def make(records: SqlRecords, *keys: str, name: str = "flow", **row: Any) -> Run
     )
     spec = FlowSpec(name=name, steps=tuple(StepSpec(key=s.key, name=s.name) for s in steps))
     run = NewRun(run_id, name, spec, {}, steps)
-    assert records.write(lambda tx: tx.runs.insert([run], LATER))
+    assert records.transaction(lambda tx: tx.runs.insert([run], LATER))
     if row:
         change = update(FlowRun).where(FlowRun.id == run_id).values(**row)
-        records.write(lambda tx: tx.within.execute(change))
+        records.transaction(lambda tx: tx.within.execute(change))
     return run_id
 
 
 def step(records: SqlRecords, run_id: RunId, key: str = "a", **values: Any) -> None:
     change = update(FlowStepRun).where(FlowStepRun.id == node_id(run_id, key)).values(**values)
-    records.write(lambda tx: tx.within.execute(change))
+    records.transaction(lambda tx: tx.within.execute(change))
 
 
 def end(records: SqlRecords, run_id: RunId, state: RunState = RunState.COMPLETED) -> None:
-    assert records.single(lambda tx: tx.runs.close(run_id, state))
+    assert records.autocommit(lambda tx: tx.runs.close(run_id, state))
 
 
 def call(records: SqlRecords, **values: Any) -> None:
     known = {"id": uuids.uuid7(), "provider": "openai", "model": "m", "status": "completed"}
     known |= {"created_at": datetime.now(UTC), "flow_name": "flow", "input_tokens": 10}
     known |= {"output_tokens": 5, "cached_tokens": 2, "cost": Decimal("0.5")}
-    records.write(lambda tx: tx.within.execute(insert(LlmRequest).values(**{**known, **values})))
+    records.transaction(
+        lambda tx: tx.within.execute(insert(LlmRequest).values(**{**known, **values}))
+    )
 
 
 # --- how runs stand now --------------------------------------------------------------------------
@@ -86,13 +88,13 @@ def test_newest_and_open_runs_and_those_that_are_asked_for(records: SqlRecords) 
     newest = make(records)
     end(records, newest)
 
-    found = records.single(lambda tx: tx.overview.recent(newest=1, unended=5, also=[old_ended]))
+    found = records.autocommit(lambda tx: tx.overview.recent(newest=1, unended=5, also=[old_ended]))
 
     assert [old_open, old_ended, newest] == [line.id for line in found]
     assert [RunState.RUNNING, RunState.COMPLETED, RunState.COMPLETED] == [x.status for x in found]
-    alone = records.single(lambda tx: tx.overview.recent(newest=0, unended=0, also=[older]))
+    alone = records.autocommit(lambda tx: tx.overview.recent(newest=0, unended=0, also=[older]))
     assert [older] == [line.id for line in alone]
-    assert [] == records.single(lambda tx: tx.overview.recent(newest=0, unended=0))
+    assert [] == records.autocommit(lambda tx: tx.overview.recent(newest=0, unended=0))
 
 
 def test_run_that_is_committed_late_is_found(records: SqlRecords) -> None:
@@ -100,7 +102,7 @@ def test_run_that_is_committed_late_is_found(records: SqlRecords) -> None:
     make(records)
     make(records, id=late)
 
-    found = records.single(lambda tx: tx.overview.recent(newest=10, unended=0))
+    found = records.autocommit(lambda tx: tx.overview.recent(newest=10, unended=0))
     assert late == found[0].id
 
 
@@ -109,15 +111,15 @@ def test_progress_counts_items_and_not_their_map(records: SqlRecords) -> None:
     node = node_id(run_id, "a")
     items = [NewStep(item_id(node, i), "a", "steps.a", 1, 0, {}) for i in range(3)]
     step(records, run_id, "a", status="pending", batch_id=None)
-    assert records.write(
+    assert records.transaction(
         lambda tx: tx.steps.expand(run_id, "a", items, batch_of_items(node), LATER)
     )
     done = update(FlowStepRun).where(FlowStepRun.id == item_id(node, 0))
     done = done.values(status="completed", tokens_used=7, cost_estimate=Decimal("0.000000001"))
-    records.write(lambda tx: tx.within.execute(done))
+    records.transaction(lambda tx: tx.within.execute(done))
     other = make(records)
 
-    found = records.single(lambda tx: tx.overview.progress([run_id, other]))
+    found = records.autocommit(lambda tx: tx.overview.progress([run_id, other]))
     used = Usage(7, Decimal("0.000000001"))
     assert {run_id: (1, 4, used), other: (0, 1, Usage())} == found
 
@@ -132,7 +134,7 @@ def test_standing_has_what_is_open_and_what_is_due(records: SqlRecords) -> None:
     step(records, first, "a", status="running", lease_expires_at=DbNow(-5))
     step(records, first, "b", status="retrying", wake_at=DbNow(-5))
 
-    found = records.single(lambda tx: tx.overview.standing())
+    found = records.autocommit(lambda tx: tx.overview.snapshot())
 
     assert {("one", RunState.RUNNING): 1, ("one", RunState.PAUSED): 1} == found.runs
     assert {"lease": 1, "retry": 1, "timer": 0} == found.due
@@ -146,7 +148,7 @@ def test_queue_age_is_told_by_when_a_step_is_sent_again(records: SqlRecords, res
     pauses = [10, 20, 30, 30][: resends + 1]
     step(records, run_id, resends=resends, wake_at=DbNow(sum(pauses) - 100))
 
-    found = records.single(lambda tx: tx.overview.standing())
+    found = records.autocommit(lambda tx: tx.overview.snapshot())
 
     assert 1 == found.queued[resends][0]
     assert 100 == pytest.approx(found.queue_age(first, longest).total_seconds(), abs=2)
@@ -159,7 +161,7 @@ def test_steps_of_ended_runs_are_summed_by_flow_and_name(records: SqlRecords) ->
         step(records, run_id, "b", status="failed", execution_time_ms=50, attempt=3)
         step(records, run_id, "b", recoveries=1, resends=2)
 
-    found = records.single(lambda tx: tx.overview.step_sums(runs))
+    found = records.autocommit(lambda tx: tx.overview.step_sums(runs))
 
     sums = {(one.flow_name, one.step_name): one for one in found}
     assert {("one", "steps.a"), ("one", "steps.b"), ("two", "steps.a"), ("two", "steps.b")} == {
@@ -180,8 +182,8 @@ def test_calls_are_summed_by_flow_and_model_within_a_time(records: SqlRecords) -
     call(records, flow_name=None, model="other")
 
     border = now - timedelta(hours=1)
-    (old,) = records.single(lambda tx: tx.overview.call_sums(None, border))
-    new = records.single(lambda tx: tx.overview.call_sums(border, None))
+    (old,) = records.autocommit(lambda tx: tx.overview.call_sums(None, border))
+    new = records.autocommit(lambda tx: tx.overview.call_sums(border, None))
 
     assert ("flow", "openai:m", 1, 0) == (old.flow_name, old.model, old.calls, old.failed)
     assert {("flow", "openai:m", 2, 1), ("", "openai:other", 1, 0)} == {
@@ -250,7 +252,7 @@ def test_each_run_is_counted_once_also_one_that_is_committed_late(
     # It ended before the others were counted; its transaction was slow.
     closed = update(FlowRun).where(FlowRun.id == late)
     closed = closed.values(status="completed", completed_at=datetime.now(UTC))
-    records.write(lambda tx: tx.within.execute(closed))
+    records.transaction(lambda tx: tx.within.execute(closed))
     scraped.look()
     assert 1 == scraped.value("flowq_runs_ended_total", flow="late", state="completed")
     assert scraped.value("flowq_runs", flow="late", state="running") is None
@@ -297,5 +299,5 @@ def test_scrape_goes_on_without_a_database(records: SqlRecords, scraped: Scraped
 
 
 class NoRecords:
-    def single(self, _work: object) -> None:
+    def autocommit(self, _work: object) -> None:
         raise DatabaseUnavailable("it is away")

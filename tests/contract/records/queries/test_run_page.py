@@ -61,20 +61,20 @@ def an_item(run: FlowRun, key: str, index: int, **values: Any) -> FlowStepRun:
 
 
 def page(records: SqlRecords, run: UUID) -> RunPage:
-    found = records.single(lambda tx: tx.overview.run_page(RunId(run)))
+    found = records.autocommit(lambda tx: tx.overview.run_page(RunId(run)))
     assert found is not None
     return found
 
 
 def keys(records: SqlRecords, run: UUID, **asked: Any) -> list[str]:
     options = {"limit": 100, **asked}
-    found = records.single(lambda tx: tx.overview.steps(RunId(run), **options))
+    found = records.autocommit(lambda tx: tx.overview.steps(RunId(run), **options))
     return [step.key for step in found]
 
 
 def indexes(records: SqlRecords, run: UUID, **asked: Any) -> list[int]:
     options = {"limit": 3, **asked}
-    found = records.single(lambda tx: tx.overview.items(RunId(run), "m", **options))
+    found = records.autocommit(lambda tx: tx.overview.items(RunId(run), "m", **options))
     return [item.index for item in found]
 
 
@@ -82,7 +82,7 @@ def indexes(records: SqlRecords, run: UUID, **asked: Any) -> list[int]:
 
 
 def test_run_that_is_not_there_is_none(records: SqlRecords) -> None:
-    assert records.single(lambda tx: tx.overview.run_page(RunId(uuids.uuid7()))) is None
+    assert records.autocommit(lambda tx: tx.overview.run_page(RunId(uuids.uuid7()))) is None
 
 
 def test_head_counts_the_items_of_a_map_and_not_its_node(records: SqlRecords) -> None:
@@ -202,7 +202,7 @@ def test_map_is_one_step_with_counts(records: SqlRecords) -> None:
     node = a_step(run, "m", 2, status="running", map_size=2)
     store(records, run, a_step(run, "a", worker="here"), node, *items)
 
-    first, found = records.single(lambda tx: tx.overview.steps(RunId(run.id), limit=9))
+    first, found = records.autocommit(lambda tx: tx.overview.steps(RunId(run.id), limit=9))
 
     assert (first.key, first.worker, first.counts) == ("a", "here", {COMPLETED: 1})
     assert (found.status, found.map_size, found.attempts) == (RUNNING, 2, 3)
@@ -284,7 +284,9 @@ def test_item_has_all_that_is_shown_of_it(records: SqlRecords) -> None:
     )
     store(records, run, a_step(run, "m", map_size=1), item)
 
-    assert [expected] == records.single(lambda tx: tx.overview.items(RunId(run.id), "m", limit=5))
+    assert [expected] == records.autocommit(
+        lambda tx: tx.overview.items(RunId(run.id), "m", limit=5)
+    )
 
 
 # --- failures, costs, events ---------------------------------------------------------------------
@@ -303,10 +305,10 @@ def test_first_failure_comes_first_and_items_stand_for_their_map(records: SqlRec
     ]
     store(records, run, *steps)
 
-    found = records.single(lambda tx: tx.overview.failures(RunId(run.id), limit=5))
+    found = records.autocommit(lambda tx: tx.overview.failures(RunId(run.id), limit=5))
     late, node = StepRunId(steps[0].id), StepRunId(steps[1].id)
-    of_step = records.single(lambda tx: tx.overview.failures(RunId(run.id), limit=5, step=late))
-    of_map = records.single(lambda tx: tx.overview.failures(RunId(run.id), limit=5, step=node))
+    of_step = records.autocommit(lambda tx: tx.overview.failures(RunId(run.id), limit=5, step=late))
+    of_map = records.autocommit(lambda tx: tx.overview.failures(RunId(run.id), limit=5, step=node))
 
     assert ["m[1]", "late"] == [one.label for one in found]
     assert found[0] == FailedStep(
@@ -349,9 +351,11 @@ def test_costs_are_summed_by_step_or_by_name(records: SqlRecords) -> None:
     ]
     store(records, run, *steps, *calls)
 
-    found = records.single(lambda tx: tx.overview.step_costs(RunId(run.id), limit=9))
-    names = records.single(lambda tx: tx.overview.step_costs(RunId(run.id), limit=9, by_name=True))
-    least = records.single(lambda tx: tx.overview.step_costs(RunId(run.id), limit=1))
+    found = records.autocommit(lambda tx: tx.overview.step_costs(RunId(run.id), limit=9))
+    names = records.autocommit(
+        lambda tx: tx.overview.step_costs(RunId(run.id), limit=9, by_name=True)
+    )
+    least = records.autocommit(lambda tx: tx.overview.step_costs(RunId(run.id), limit=1))
 
     assert ["ask-2", "ask", "m"] == [one.key for one in found]
     assert [(2, 1, 0), (1, 0, 1), (0, 0, 0)] == [
@@ -375,7 +379,7 @@ def test_newest_marks_are_of_what_happened_last(records: SqlRecords) -> None:
     ]
     store(records, run, *steps)
 
-    marks = records.single(lambda tx: tx.overview.newest_marks(RunId(run.id), limit=3))
+    marks = records.autocommit(lambda tx: tx.overview.newest_progress(RunId(run.id), limit=3))
 
     assert ["a", "b", "c"] == [mark.key for mark in marks]
 
@@ -386,5 +390,5 @@ def test_size_of_results_is_that_of_nodes_and_items(records: SqlRecords) -> None
     items = [an_item(run, "m", index, result=result) for index in range(3)]
     store(records, run, a_step(run, "a", result=result), a_step(run, "m", map_size=3), *items)
 
-    assert 40 == records.single(lambda tx: tx.overview.result_bytes(RunId(run.id), ["a", "m"]))
-    assert 0 == records.single(lambda tx: tx.overview.result_bytes(RunId(run.id), ["none"]))
+    assert 40 == records.autocommit(lambda tx: tx.overview.result_bytes(RunId(run.id), ["a", "m"]))
+    assert 0 == records.autocommit(lambda tx: tx.overview.result_bytes(RunId(run.id), ["none"]))

@@ -24,7 +24,7 @@ def records(database_url: str) -> Iterator[SqlRecords]:
 
 
 def opened(records: SqlRecords, run: FlowRun) -> OpenSteps:
-    found = records.single(lambda tx: tx.overview.open_steps(RunId(run.id)))
+    found = records.autocommit(lambda tx: tx.overview.open_steps(RunId(run.id)))
     assert found is not None
     return found
 
@@ -34,7 +34,7 @@ def called(kind: str, **values: Any) -> dict[str, Any]:
 
 
 def test_run_that_is_not_there_is_none(records: SqlRecords) -> None:
-    assert records.single(lambda tx: tx.overview.open_steps(RunId(uuids.uuid7()))) is None
+    assert records.autocommit(lambda tx: tx.overview.open_steps(RunId(uuids.uuid7()))) is None
 
 
 def test_steps_that_wait_for_others_or_have_ended_are_left_out(records: SqlRecords) -> None:
@@ -155,7 +155,7 @@ def test_ended_steps_say_when(records: SqlRecords) -> None:
     steps = [a_step(run, "a", completed_at=after(5)), a_step(run, "b", 2, status="running")]
     store(records, run, *steps)
 
-    found = records.single(lambda tx: tx.overview.ended_at(RunId(run.id), ["a", "b", "none"]))
+    found = records.autocommit(lambda tx: tx.overview.ended_at(RunId(run.id), ["a", "b", "none"]))
 
     assert found == {"a": after(5)}
 
@@ -167,7 +167,7 @@ def test_queued_steps_are_counted_over_runs_that_go_on(records: SqlRecords) -> N
     steps.append(a_step(runs[0], "other", 2, status="queued"))
     store(records, *runs, *steps)
 
-    found = {one.name: one for one in records.single(lambda tx: tx.overview.queued_steps())}
+    found = {one.name: one for one in records.autocommit(lambda tx: tx.overview.queued_steps())}
 
     embed = found["shop.embed"]
     assert (embed.steps, embed.runs, embed.key, embed.since) == (2, 2, "embed", BEGAN)
@@ -194,8 +194,8 @@ def test_only_runs_that_no_worker_is_at_wait(records: SqlRecords) -> None:
     store(records, *runs, *steps)
     ids = [RunId(run.id) for run in runs]
 
-    (one,) = records.single(lambda tx: tx.overview.standing_steps(ids))
-    views = records.single(lambda tx: tx.runs.views(waiting=True))
+    (one,) = records.autocommit(lambda tx: tx.overview.waiting_steps(ids))
+    views = records.autocommit(lambda tx: tx.runs.views(waiting=True))
 
     assert (one.run_id, one.state, one.kind, one.name, one.count) == (
         *(waiting.id, StepState.WAITING, StepKind.SIGNAL, "ok"),

@@ -36,8 +36,8 @@ def kept(records: SqlRecords) -> list[tuple[Any, ...]]:
 
 def lapse(records: SqlRecords, *, most: int = 3) -> None:
     late(records, "lease_expires_at")
-    assert records.write(
-        lambda tx: tx.sweeps.lapsed(max_recoveries=most, resend_after=NOW, limit=10)
+    assert records.transaction(
+        lambda tx: tx.sweeps.expired_leases(max_recoveries=most, resend_after=NOW, limit=10)
     )
 
 
@@ -45,18 +45,18 @@ def test_each_attempt_that_another_one_follows_is_kept(records: SqlRecords) -> N
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
     error = Outcome(error_type="ValueError", error_message="no\0" + "x" * 600)
-    records.write(lambda tx: tx.steps.retry(one, error, NOW))
+    records.transaction(lambda tx: tx.steps.retry(one, error, NOW))
     two = claimed(records, run_id)
     away = Outcome(error_type="StoreUnavailable", error_message="it is away")
-    records.write(lambda tx: tx.steps.retry(two, away, NOW, recovered=True))
+    records.transaction(lambda tx: tx.steps.retry(two, away, NOW, recovered=True))
     claimed(records, run_id)
     lapse(records)
     four = claimed(records, run_id)
-    records.write(lambda tx: tx.steps.give_back([four.token]))
+    records.transaction(lambda tx: tx.steps.release_leases([four.token]))
     again = claimed(records, run_id)
-    records.write(lambda tx: tx.steps.put_back(again, NOW, AttemptEnd.PAUSED))
+    records.transaction(lambda tx: tx.steps.requeue(again, NOW, AttemptEnd.PAUSED))
     last = claimed(records, run_id)
-    records.single(lambda tx: tx.steps.complete(last, stored(last, b"1"), advanced=True))
+    records.autocommit(lambda tx: tx.steps.complete(last, stored(last, b"1"), advanced=True))
 
     worker = "host:1"
     assert kept(records) == [
@@ -78,7 +78,7 @@ def test_times_are_those_of_the_attempt(records: SqlRecords) -> None:
             starts.append(
                 connection.execute(text("SELECT started_at FROM flow_step_runs")).scalar()
             )
-        records.write(lambda tx: tx.steps.retry(one, Outcome(), NOW))  # noqa: B023
+        records.transaction(lambda tx: tx.steps.retry(one, Outcome(), NOW))  # noqa: B023
 
     query = select(FlowAttempt.claimed_at, FlowAttempt.ended_at).order_by(FlowAttempt.place)
     with records.engine.connect() as connection:
@@ -90,8 +90,8 @@ def test_times_are_those_of_the_attempt(records: SqlRecords) -> None:
 def test_last_attempt_stands_in_the_row_alone(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", "c", queued=True))
     one, two = claimed(records, run_id, "a"), claimed(records, run_id, "b")
-    records.single(lambda tx: tx.steps.complete(one, stored(one, b"1"), advanced=True))
-    records.single(lambda tx: tx.steps.fail(two, Outcome(), advanced=True))
+    records.autocommit(lambda tx: tx.steps.complete(one, stored(one, b"1"), advanced=True))
+    records.autocommit(lambda tx: tx.steps.fail(two, Outcome(), advanced=True))
     claimed(records, run_id, "c")
     lapse(records, most=0)
 
@@ -103,9 +103,9 @@ def test_attempt_that_has_lost_its_lease_is_kept_once(records: SqlRecords) -> No
     old = claimed(records, run_id)
     lapse(records)
 
-    assert not records.write(lambda tx: tx.steps.retry(old, Outcome(), NOW))
-    assert records.write(lambda tx: tx.steps.give_back([old.token])) == []
-    assert records.write(lambda tx: tx.steps.put_back(old, NOW, AttemptEnd.PAUSED)) is None
+    assert not records.transaction(lambda tx: tx.steps.retry(old, Outcome(), NOW))
+    assert records.transaction(lambda tx: tx.steps.release_leases([old.token])) == []
+    assert records.transaction(lambda tx: tx.steps.requeue(old, NOW, AttemptEnd.PAUSED)) is None
 
     assert [row[2] for row in kept(records)] == ["lost"]
 
@@ -114,7 +114,7 @@ def test_attempt_that_had_to_wait_for_a_limit_is_not_kept(records: SqlRecords) -
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
 
-    records.write(lambda tx: tx.steps.put_back(one, NOW))
+    records.transaction(lambda tx: tx.steps.requeue(one, NOW))
 
     assert kept(records) == []
 
@@ -128,21 +128,21 @@ def test_what_is_rolled_back_is_not_kept(records: SqlRecords) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        records.write(fails)
+        records.transaction(fails)
 
     assert kept(records) == []
-    assert records.write(lambda tx: tx.steps.retry(one, Outcome(), NOW))
+    assert records.transaction(lambda tx: tx.steps.retry(one, Outcome(), NOW))
     assert len(kept(records)) == 1
 
 
 def test_kept_attempts_go_with_their_run(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     one = claimed(records, run_id)
-    records.write(lambda tx: tx.steps.retry(one, Outcome(), NOW))
+    records.transaction(lambda tx: tx.steps.retry(one, Outcome(), NOW))
     with records.engine.begin() as connection:
         connection.execute(text("UPDATE flow_runs SET status = 'completed'"))
 
-    assert records.write(lambda tx: tx.sweeps.delete_tree(run_id)) is not None
+    assert records.transaction(lambda tx: tx.sweeps.delete_tree(run_id)) is not None
 
     with records.engine.connect() as connection:
         assert connection.execute(select(func.count()).select_from(FlowAttempt)).scalar() == 0

@@ -55,13 +55,15 @@ def begun(records: SqlRecords) -> tuple[RunId, Claim]:
     program = node_id(run_id, "p")
     spec = FlowSpec(name="f", steps=(StepSpec(key="p", name="f", kind=StepKind.PROGRAM),))
     row = NewStep(program, "p", "f", 1, 0, {}, batch_of_nodes(run_id, program), observed=0)
-    records.write(lambda tx: tx.runs.insert([NewRun(run_id, "f", spec, {}, (row,))], LATER))
+    records.transaction(lambda tx: tx.runs.insert([NewRun(run_id, "f", spec, {}, (row,))], LATER))
     return run_id, claimed(records, program)
 
 
 def claimed(records: SqlRecords, step_id: StepRunId) -> Claim:
     token = LeaseToken(uuids.uuid7())
-    found = records.single(lambda tx: tx.steps.claim(step_id, token=token, lease=LEASE, worker="w"))
+    found = records.autocommit(
+        lambda tx: tx.steps.claim(step_id, token=token, lease=LEASE, worker="w")
+    )
     assert found is not None
     return found
 
@@ -79,11 +81,11 @@ def suspension(*calls: NewCall, observed: int = 0, **options: Any) -> Suspension
 
 
 def suspend(records: SqlRecords, claim: Claim, what: Suspension) -> StepState | None:
-    return records.write(lambda tx: tx.steps.suspend(claim, what))
+    return records.transaction(lambda tx: tx.steps.suspend(claim, what))
 
 
 def state(records: SqlRecords, run_id: RunId, key: str = "p") -> StepState:
-    return records.single(lambda tx: tx.steps.states(run_id, [key]))[key]
+    return records.autocommit(lambda tx: tx.steps.states(run_id, [key]))[key]
 
 
 def complete(records: SqlRecords, claim: Claim) -> bool | None:
@@ -92,7 +94,7 @@ def complete(records: SqlRecords, claim: Claim) -> bool | None:
 
 
 def row(records: SqlRecords, step_id: StepRunId) -> FlowStepRun:
-    found = records.single(lambda tx: tx.steps.by_id(step_id))
+    found = records.autocommit(lambda tx: tx.steps.by_id(step_id))
     assert found is not None
     return found
 
@@ -111,13 +113,13 @@ def test_call_is_a_row_with_its_own_spec(records: SqlRecords) -> None:
 
     assert claim.spec == CallSpec(key="a#1", name="s", arguments={"x": 1})
     assert claim.inputs == {"x": 1}
-    (found,) = records.single(lambda tx: tx.steps.called(run_id))
+    (found,) = records.autocommit(lambda tx: tx.steps.called(run_id))
     assert (found.spec, found.observed, found.batch) == (
         claim.spec,
         None,
         call(run_id, "a#1").batch,
     )
-    assert records.single(lambda tx: tx.steps.call_spec(run_id, "b#1")) is None
+    assert records.autocommit(lambda tx: tx.steps.call_spec(run_id, "b#1")) is None
 
 
 def test_program_waits_without_lease_and_attempt(records: SqlRecords) -> None:
@@ -130,10 +132,10 @@ def test_program_waits_without_lease_and_attempt(records: SqlRecords) -> None:
 
 def test_suspension_of_a_lost_attempt_changes_nothing(records: SqlRecords) -> None:
     run_id, claim = begun(records)
-    records.single(lambda tx: tx.steps.give_back([claim.token]))
+    records.autocommit(lambda tx: tx.steps.release_leases([claim.token]))
 
     assert suspend(records, claim, suspension(call(run_id, "a#1"))) is None
-    assert records.single(lambda tx: tx.steps.called(run_id)) == []
+    assert records.autocommit(lambda tx: tx.steps.called(run_id)) == []
     assert state(records, run_id) is QUEUED
 
 
@@ -160,9 +162,9 @@ def test_group_wakes_the_program_when_all_have_ended(records: SqlRecords) -> Non
     program = node_id(run_id, "p")
     woken = []
     for claim in claims:
-        batch = records.single(lambda tx: tx.steps.complete_call(claim, DONE))  # noqa: B023
+        batch = records.autocommit(lambda tx: tx.steps.complete_call(claim, DONE))  # noqa: B023
         assert batch is not None
-        woken.append(records.write(lambda tx: tx.steps.wake(program, batch, LATER)))  # noqa: B023
+        woken.append(records.transaction(lambda tx: tx.steps.wake(program, batch, LATER)))  # noqa: B023
 
     assert woken == [False, False, True]
     assert all(row(records, claim.id).advanced for claim in claims)
@@ -172,28 +174,30 @@ def test_failed_member_wakes_the_program_at_once(records: SqlRecords) -> None:
     run_id, (one, _) = waiting(records, "a#1", "b#2", together=True)
     failure = Outcome(error_type="E", error_message="no")
 
-    records.single(lambda tx: tx.steps.fail(one, failure, advanced=False))
+    records.autocommit(lambda tx: tx.steps.fail(one, failure, advanced=False))
 
     batch = call(run_id, "a#1", ("a#1", "b#2")).batch
-    assert records.write(lambda tx: tx.steps.wake(node_id(run_id, "p"), batch, LATER))
+    assert records.transaction(lambda tx: tx.steps.wake(node_id(run_id, "p"), batch, LATER))
 
 
 def test_member_that_is_awaited_alone_has_a_batch_of_its_own(records: SqlRecords) -> None:
     run_id, (one, other) = waiting(records, "a#1", "b#2", together=True)
     alone = {other.id: batch_of_calls(run_id, other.id, 1)}
-    batch = records.single(lambda tx: tx.steps.complete_call(one, DONE))
+    batch = records.autocommit(lambda tx: tx.steps.complete_call(one, DONE))
     assert batch is not None
-    records.single(lambda tx: tx.steps.end_waiting(node_id(run_id, "p"), COMPLETED, DONE))
+    records.autocommit(lambda tx: tx.steps.end_waiting(node_id(run_id, "p"), COMPLETED, DONE))
     run_id, (one, other) = waiting(records, "a#1", "b#2", together=True)
     wake_for_test(records, run_id)
     program = claimed(records, node_id(run_id, "p"))
     alone = {other.id: batch_of_calls(run_id, other.id, 1)}
     assert suspend(records, program, suspension(alone=alone)) is WAITING
 
-    ended = records.single(lambda tx: tx.steps.complete_call(other, DONE))
+    ended = records.autocommit(lambda tx: tx.steps.complete_call(other, DONE))
 
     assert ended == alone[other.id]
-    assert records.write(lambda tx: tx.steps.wake(node_id(run_id, "p"), BatchId(ended), LATER))
+    assert records.transaction(
+        lambda tx: tx.steps.wake(node_id(run_id, "p"), BatchId(ended), LATER)
+    )
 
 
 def wake_for_test(records: SqlRecords, run_id: RunId) -> None:
@@ -225,10 +229,10 @@ def test_what_was_seen_does_not_queue_the_program(records: SqlRecords) -> None:
     seen = replace(suspension(call(run_id, "b#2"), observed=1), seen={one.id: 1})
 
     assert suspend(records, program, seen) is WAITING
-    found = records.single(lambda tx: tx.steps.program(program.id, after=0))
+    found = records.autocommit(lambda tx: tx.steps.program(program.id, after=0))
     assert found is not None
     assert [(one.spec.key, one.observed) for one in found.ended] == [("a#1", 1)]
-    again = records.single(lambda tx: tx.steps.program(program.id, after=1))
+    again = records.autocommit(lambda tx: tx.steps.program(program.id, after=1))
     assert again is not None
     assert again.ended == ()
 
@@ -250,7 +254,7 @@ def test_map_is_inserted_with_its_items(records: SqlRecords) -> None:
     assert row(records, node).map_size == 2
     item = claimed(records, item_id(node, 1))
     assert (item.spec, item.inputs, item.map_index) == (None, {"x": 6}, 1)
-    assert records.single(lambda tx: tx.steps.call_spec(run_id, "m#1")) == spec
+    assert records.autocommit(lambda tx: tx.steps.call_spec(run_id, "m#1")) == spec
 
 
 def test_timer_ends_when_its_time_has_come(records: SqlRecords) -> None:
@@ -258,18 +262,18 @@ def test_timer_ends_when_its_time_has_come(records: SqlRecords) -> None:
     spec = CallSpec(key="t#1", name="sleep", kind=StepKind.TIMER)
     timer = call(run_id, "t#1", spec=spec, state=WAITING, delay=timedelta(seconds=30))
     suspend(records, claim, suspension(timer))
-    assert records.write(lambda tx: tx.steps.end_timers(run_id)) == []
-    left = records.single(lambda tx: tx.steps.next_timer(run_id))
+    assert records.transaction(lambda tx: tx.steps.end_timers(run_id)) == []
+    left = records.autocommit(lambda tx: tx.steps.next_timer(run_id))
     assert left is not None
     assert timedelta(seconds=25) < left <= timedelta(seconds=30)
-    assert records.write(lambda tx: tx.sweeps.timed(limit=10)) == []
+    assert records.transaction(lambda tx: tx.sweeps.timed(limit=10)) == []
 
     with records.engine.begin() as connection:
         due = update(FlowStepRun).where(FlowStepRun.id == timer.id)
         connection.execute(due.values(wake_at=DbNow(-1)))
 
-    assert records.write(lambda tx: tx.sweeps.timed(limit=10)) == [timer.batch]
-    assert records.write(lambda tx: tx.steps.end_timers(run_id)) == []
+    assert records.transaction(lambda tx: tx.sweeps.timed(limit=10)) == [timer.batch]
+    assert records.transaction(lambda tx: tx.steps.end_timers(run_id)) == []
     assert state(records, run_id, "t#1") is COMPLETED
 
 
@@ -279,7 +283,7 @@ def test_wait_for_a_signal_fails_when_its_time_has_come(records: SqlRecords) -> 
     signal = call(run_id, "s#1", spec=spec, state=WAITING, delay=timedelta(0))
     suspend(records, claim, suspension(signal))
 
-    assert records.write(lambda tx: tx.steps.end_timers(run_id)) == [signal.batch]
+    assert records.transaction(lambda tx: tx.steps.end_timers(run_id)) == [signal.batch]
     assert state(records, run_id, "s#1") is StepState.FAILED
 
 
@@ -292,7 +296,7 @@ def cancel(records: SqlRecords, run_id: RunId) -> None:
         tx.steps.shield(run_id, LATER, LATER)
         tx.steps.cancel_open(run_id)
 
-    records.write(ask)
+    records.transaction(ask)
 
 
 def test_shielded_program_is_queued_and_claimed_in_a_stopping_run(records: SqlRecords) -> None:
@@ -302,12 +306,14 @@ def test_shielded_program_is_queued_and_claimed_in_a_stopping_run(records: SqlRe
 
     assert state(records, run_id) is QUEUED
     claim = claimed(records, node_id(run_id, "p"))
-    found = records.single(lambda tx: tx.steps.program(claim.id, after=0))
+    found = records.autocommit(lambda tx: tx.steps.program(claim.id, after=0))
     assert found is not None
     assert found.stopping == "enough"
     assert state(records, run_id, "a#1") is StepState.RUNNING
-    assert one.token in records.single(lambda tx: tx.steps.cancel_asked([one.token, claim.token]))
-    assert records.single(lambda tx: tx.steps.cancel_asked([claim.token])) == set()
+    assert one.token in records.autocommit(
+        lambda tx: tx.steps.cancel_asked([one.token, claim.token])
+    )
+    assert records.autocommit(lambda tx: tx.steps.cancel_asked([claim.token])) == set()
 
 
 def test_program_that_has_not_heard_of_the_cancel_is_queued(records: SqlRecords) -> None:
@@ -321,7 +327,7 @@ def test_program_that_has_not_heard_of_the_cancel_is_queued(records: SqlRecords)
 def test_what_cleans_up_runs_until_its_time_is_over(records: SqlRecords) -> None:
     run_id, claim = begun(records)
     cancel(records, run_id)
-    found = records.single(lambda tx: tx.steps.program(claim.id, after=0))
+    found = records.autocommit(lambda tx: tx.steps.program(claim.id, after=0))
     assert found is not None
     cleaning = suspension(
         call(run_id, "a#1", shielded=True),
@@ -332,12 +338,12 @@ def test_what_cleans_up_runs_until_its_time_is_over(records: SqlRecords) -> None
     )
 
     assert suspend(records, claim, cleaning) is WAITING
-    assert records.single(lambda tx: tx.steps.cancel_open(run_id)) == 0
+    assert records.autocommit(lambda tx: tx.steps.cancel_open(run_id)) == 0
     claimed(records, node_id(run_id, "a#1"))
     with records.engine.begin() as connection:
         over = update(FlowStepRun).where(FlowStepRun.shielded_until.is_not(None))
         connection.execute(over.values(shielded_until=DbNow(-1)))
-    assert records.single(lambda tx: tx.steps.cancel_open(run_id)) == 1
+    assert records.autocommit(lambda tx: tx.steps.cancel_open(run_id)) == 1
     assert state(records, run_id) is StepState.CANCELLED
 
 
@@ -378,9 +384,9 @@ def test_no_wake_up_is_lost_when_all_of_a_group_end_at_once(records: SqlRecords)
         program = node_id(run_id, "p")
 
         def end(claim: Claim, program: StepRunId = program) -> bool:
-            batch = records.single(lambda tx: tx.steps.complete_call(claim, DONE))
+            batch = records.autocommit(lambda tx: tx.steps.complete_call(claim, DONE))
             assert batch is not None
-            return records.write(lambda tx: tx.steps.wake(program, batch, LATER))
+            return records.transaction(lambda tx: tx.steps.wake(program, batch, LATER))
 
         woken = at_once(*[lambda claim=claim: end(claim) for claim in claims])
 
@@ -407,14 +413,14 @@ def test_cancel_reaches_a_program_that_begins_to_wait(records: SqlRecords) -> No
 def test_cancel_reaches_a_program_that_begins(records: SqlRecords) -> None:
     for _ in range(ROUNDS):
         run_id, claim = begun(records)
-        records.single(lambda tx: tx.steps.give_back([claim.token]))  # noqa: B023
+        records.autocommit(lambda tx: tx.steps.release_leases([claim.token]))  # noqa: B023
         with records.engine.begin() as connection:
             new = update(FlowStepRun).where(FlowStepRun.id == claim.id)
             connection.execute(new.values(started_at=None))
         token = LeaseToken(uuids.uuid7())
 
         found, _ = at_once(
-            lambda: records.single(
+            lambda: records.autocommit(
                 lambda tx: tx.steps.claim(claim.id, token=token, lease=LEASE, worker="w")  # noqa: B023
             ),
             lambda: cancel(records, run_id),  # noqa: B023
@@ -447,9 +453,9 @@ def test_whoever_ends_a_call_waits_for_the_suspension(records: SqlRecords) -> No
         return woken
 
     with ThreadPoolExecutor(2) as pool:
-        suspending, ending = pool.submit(records.write, slowly), pool.submit(end)
+        suspending, ending = pool.submit(records.transaction, slowly), pool.submit(end)
         assert suspending.result() is WAITING
         assert ending.result() is True
 
     assert state(records, run_id) is QUEUED
-    assert records.single(lambda tx: tx.runs.status(run_id)) is RunState.RUNNING
+    assert records.autocommit(lambda tx: tx.runs.status(run_id)) is RunState.RUNNING

@@ -19,12 +19,12 @@ from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.sql.tables import FlowDuty, FlowRun, FlowStepRun, LlmRequest
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import FIRST_ID, LeaseToken, RunId, StepRunId, child_run_id, node_id
-from flowq.core.results import Place, ResultRef, object_key
+from flowq.core.results import ResultRef, StorageKind, object_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StopKind
 from flowq.engine.model.rows import Claim, NewRun, NewStep, Outcome
 from flowq.engine.model.stops import StopReason
-from flowq.engine.model.sweeps import RunSlice
+from flowq.engine.model.sweeps import RunIdRange
 
 LATER = timedelta(seconds=60)
 WEEK = timedelta(days=7)
@@ -51,14 +51,14 @@ def new_run(records: SqlRecords, *, parent: StepRunId | None = None, days: float
     spec = FlowSpec(name="flow", steps=(StepSpec(key="a", name="steps.a"),))
     step = NewStep(node_id(run_id, "a"), "a", "steps.a", 1, 0, {})
     run = NewRun(run_id, "flow", spec, {}, (step,), parent=parent)
-    assert records.write(lambda tx: tx.runs.insert([run], LATER))
+    assert records.transaction(lambda tx: tx.runs.insert([run], LATER))
     return run_id
 
 
 def claimed(records: SqlRecords, run_id: RunId) -> Claim:
     step_id, token = node_id(run_id, "a"), LeaseToken(uuids.uuid7())
     change(records, update(FlowStepRun).where(FlowStepRun.id == step_id).values(status="queued"))
-    found = records.single(
+    found = records.autocommit(
         lambda tx: tx.steps.claim(step_id, token=token, lease=LATER, worker="host:1")
     )
     assert found is not None
@@ -69,10 +69,10 @@ def completed(records: SqlRecords, run_id: RunId, *, days: float = 10) -> str:
     """Complete a run, so many days ago, whose step has a large result; returns the object's key."""
     one = claimed(records, run_id)
     ref = ResultRef(
-        place=Place.OBJECT, key=object_key(run_id, one.id, one.token), size=9, sha256="x"
+        place=StorageKind.OBJECT, key=object_key(run_id, one.id, one.token), size=9, sha256="x"
     )
-    assert records.single(lambda tx: tx.steps.complete(one, Outcome(ref), advanced=True))
-    assert records.single(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
+    assert records.autocommit(lambda tx: tx.steps.complete(one, Outcome(ref), advanced=True))
+    assert records.autocommit(lambda tx: tx.runs.close(run_id, RunState.COMPLETED))
     ended = update(FlowRun).where(FlowRun.id == run_id)
     change(records, ended.values(completed_at=DbNow(-days * 86400)))
     return ref.key
@@ -96,27 +96,29 @@ def test_of_many_sweepers_one_has_the_turn(records: SqlRecords) -> None:
 
     def take(_: int) -> str | None:
         start.wait(10)
-        return records.single(lambda tx: tx.sweeps.turn("collect", LATER))
+        return records.autocommit(lambda tx: tx.sweeps.try_acquire("collect", LATER))
 
     with ThreadPoolExecutor(6) as pool:
         turns = list(pool.map(take, range(6)))
 
     assert sorted(turns, key=str) == ["", *[None] * 5]
-    assert records.single(lambda tx: tx.sweeps.turn("inspect", LATER)) == "", "another duty"
+    assert records.autocommit(lambda tx: tx.sweeps.try_acquire("inspect", LATER)) == "", (
+        "another duty"
+    )
 
 
 def test_next_turn_comes_in_time_and_begins_where_the_last_one_ended(records: SqlRecords) -> None:
     def turn() -> str | None:
-        return records.single(lambda tx: tx.sweeps.turn("collect", LATER))
+        return records.autocommit(lambda tx: tx.sweeps.try_acquire("collect", LATER))
 
     assert turn() == ""
-    records.single(lambda tx: tx.sweeps.leave("collect", "here"))
+    records.autocommit(lambda tx: tx.sweeps.save_cursor("collect", "here"))
     assert turn() is None
-    assert records.single(lambda tx: tx.sweeps.position("collect")) == "here"
+    assert records.autocommit(lambda tx: tx.sweeps.position("collect")) == "here"
 
     change(records, update(FlowDuty).values(due_at=DbNow(-1)))
     assert turn() == "here"
-    records.single(lambda tx: tx.sweeps.leave("collect", "there", again=True))
+    records.autocommit(lambda tx: tx.sweeps.save_cursor("collect", "there", again=True))
     assert turn() == "there", "it was due at once"
     assert turn() is None
 
@@ -124,9 +126,9 @@ def test_next_turn_comes_in_time_and_begins_where_the_last_one_ended(records: Sq
 def test_turns_are_taken_though_somebody_has_emptied_the_tables(records: SqlRecords) -> None:
     change(records, delete(FlowDuty))
 
-    assert records.single(lambda tx: tx.sweeps.position("collect")) == ""
-    assert records.single(lambda tx: tx.sweeps.turn("collect", LATER)) == ""
-    assert records.single(lambda tx: tx.sweeps.turn("collect", LATER)) is None
+    assert records.autocommit(lambda tx: tx.sweeps.position("collect")) == ""
+    assert records.autocommit(lambda tx: tx.sweeps.try_acquire("collect", LATER)) == ""
+    assert records.autocommit(lambda tx: tx.sweeps.try_acquire("collect", LATER)) is None
 
 
 def test_open_runs_are_gone_through_in_slices(records: SqlRecords) -> None:
@@ -136,8 +138,8 @@ def test_open_runs_are_gone_through_in_slices(records: SqlRecords) -> None:
     seen: list[RunId] = []
     after, bounds = FIRST, []
     while True:
-        part = records.single(lambda tx, after=after: tx.sweeps.slice(after, limit=2))  # type: ignore[misc]
-        seen += records.single(
+        part = records.autocommit(lambda tx, after=after: tx.sweeps.slice(after, limit=2))  # type: ignore[misc]
+        seen += records.autocommit(
             lambda tx, part=part: tx.sweeps.stalled(within=part, grace=-LATER, limit=10)  # type: ignore[misc]
         )
         bounds.append(part.to)
@@ -155,8 +157,8 @@ def test_progress_that_is_oldest_is_written_first(records: SqlRecords) -> None:
         seen = update(FlowRun).where(FlowRun.id == ids[index])
         change(records, seen.values(last_heartbeat=DbNow(-100 + age)))
 
-    found = records.single(
-        lambda tx: tx.sweeps.stale(within=RunSlice(FIRST, None), age=LATER, limit=2)
+    found = records.autocommit(
+        lambda tx: tx.sweeps.stale(within=RunIdRange(FIRST, None), age=LATER, limit=2)
     )
 
     assert found == [ids[1], ids[2]]
@@ -173,13 +175,13 @@ def test_runs_past_their_deadline_are_found_until_they_are_stopped(records: SqlR
     completed(records, ended)
 
     def overdue(limit: int = 10) -> list[RunId]:
-        return [found[0] for found in records.single(lambda tx: tx.sweeps.overdue(limit=limit))]
+        return [found[0] for found in records.autocommit(lambda tx: tx.sweeps.overdue(limit=limit))]
 
     assert overdue() == [late, later]
     assert overdue(limit=1) == [late]
     passed = StopReason(StopKind.DEADLINE, "deadline passed")
     assert without not in overdue()
-    assert records.single(lambda tx: tx.runs.stop(late, passed))
+    assert records.autocommit(lambda tx: tx.runs.stop(late, passed))
     assert overdue() == [later]
 
 
@@ -187,7 +189,7 @@ def test_runs_past_their_deadline_are_found_until_they_are_stopped(records: SqlR
 
 
 def expired(records: SqlRecords, after: RunId = FIRST, limit: int = 100) -> list[RunId]:
-    return records.single(lambda tx: tx.sweeps.expired(WEEK, after=after, limit=limit))
+    return records.autocommit(lambda tx: tx.sweeps.expired(WEEK, after=after, limit=limit))
 
 
 def test_ended_runs_expire_and_open_ones_and_child_runs_do_not(records: SqlRecords) -> None:
@@ -225,14 +227,14 @@ def test_run_is_deleted_with_all_that_it_started(records: SqlRecords) -> None:
             insert(LlmRequest).values(**call, flow_run_id=run_id, created_at=DbNow()),
         )
 
-    deleted = records.write(lambda tx: tx.sweeps.delete_tree(root))
+    deleted = records.transaction(lambda tx: tx.sweeps.delete_tree(root))
 
     assert deleted is not None
     assert set(deleted.runs) == {root, child, grandchild}
     assert set(deleted.objects) == keys
     assert expired(records) == [other]
     assert [count(records, model) for model in (FlowRun, FlowStepRun, LlmRequest)] == [1, 1, 1]
-    again = records.write(lambda tx: tx.sweeps.delete_tree(root))
+    again = records.transaction(lambda tx: tx.sweeps.delete_tree(root))
     assert again is not None
     assert again.runs == ()
 
@@ -244,11 +246,11 @@ def test_nothing_of_a_tree_is_deleted_while_any_of_it_is_open(records: SqlRecord
     for run_id in (root, child):
         completed(records, run_id)
 
-    assert records.write(lambda tx: tx.sweeps.delete_tree(root)) is None
+    assert records.transaction(lambda tx: tx.sweeps.delete_tree(root)) is None
     assert count(records, FlowRun) == 3
 
     completed(records, grandchild)
-    deleted = records.write(lambda tx: tx.sweeps.delete_tree(root))
+    deleted = records.transaction(lambda tx: tx.sweeps.delete_tree(root))
     assert deleted is not None
     assert len(deleted.runs) == 3
 
@@ -262,7 +264,7 @@ def test_many_that_delete_the_same_run_at_once_delete_it_once(records: SqlRecord
 
     def drop(_: int) -> list[RunId]:
         start.wait(10)
-        tree = records.write(lambda tx: tx.sweeps.delete_tree(root))
+        tree = records.transaction(lambda tx: tx.sweeps.delete_tree(root))
         return list(tree.runs) if tree else []
 
     with ThreadPoolExecutor(6) as pool:
@@ -280,18 +282,18 @@ def test_objects_that_no_row_names_nor_will_are_told_from_the_others(records: Sq
     of_a_deleted = object_key(gone, node_id(gone, "a"), LeaseToken(uuids.uuid7()))
     of_others = ["results/readme", "results/a/b/c", "flowq-check/1"]
 
-    found = records.single(
+    found = records.autocommit(
         lambda tx: tx.sweeps.unnamed([named, on_its_way, of_a_loser, of_a_deleted, *of_others])
     )
 
     assert set(found) == {of_a_loser, of_a_deleted}
-    assert records.single(lambda tx: tx.sweeps.unnamed([])) == []
+    assert records.autocommit(lambda tx: tx.sweeps.unnamed([])) == []
 
 
 # --- indexes -------------------------------------------------------------------------------------
 
 QUESTIONS: dict[str, Any] = {
-    "ix_flow_step_runs_lease_expires_at": lambda s: s.lapsed(
+    "ix_flow_step_runs_lease_expires_at": lambda s: s.expired_leases(
         max_recoveries=3, resend_after=LATER, limit=10
     ),
     "ix_flow_step_runs_retrying": lambda s: s.due(resend_after=LATER, limit=10),
@@ -317,9 +319,9 @@ def test_question_is_answered_from_its_own_index(records: SqlRecords, index: str
         cursor.execute(f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}", parameters)
         plans.append("\n".join(str(line) for line in cursor.fetchall()))
 
-    records.single(lambda tx: tx.runs.status(FIRST))  # it has looked at the tables' revision
+    records.autocommit(lambda tx: tx.runs.status(FIRST))  # it has looked at the tables' revision
     event.listen(records.engine, "before_cursor_execute", explain)
-    records.write(lambda tx: QUESTIONS[index](tx.sweeps))
+    records.transaction(lambda tx: QUESTIONS[index](tx.sweeps))
     event.remove(records.engine, "before_cursor_execute", explain)
 
     if is_sqlite:

@@ -6,12 +6,12 @@ from typing import Any
 
 from kombu import Connection, Consumer, Message, Queue
 
-from flowq.adapters.dispatch.kombu_patches import mend_kombu
+from flowq.adapters.dispatch.kombu_patches import patch_kombu
 from tests.chaos.harness import breakable
 
 
 def test_lost_connection_with_an_unacknowledged_message_can_be_closed() -> None:
-    mend_kombu()
+    patch_kombu()
     held: list[Message] = []
     with breakable.broker() as broker:
         connection = Connection(broker.url)
@@ -38,7 +38,7 @@ def test_lost_connection_with_an_unacknowledged_message_can_be_closed() -> None:
 
 
 def test_channel_keeps_its_client_for_as_long_as_its_pool(valkey_url: str) -> None:
-    mend_kombu()
+    patch_kombu()
     with Connection(valkey_url) as connection:
         channel: Any = connection.default_channel
         with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:

@@ -12,7 +12,7 @@ import pytest
 from flowq import errors, flow, step
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
-from flowq.engine.attempts.outcomes import Ending
+from flowq.engine.attempts.outcomes import AttemptEnding
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Policies
 from flowq.engine.model.rows import RunView
@@ -103,16 +103,16 @@ def test_a_diamond_ends_the_same_with_a_chord_and_without(stage: Stage, seed: in
     assert outcomes[0] == outcomes[1]
 
 
-@pytest.mark.parametrize("chord_from, joined", [(2, True), (3, True), (4, False)])
+@pytest.mark.parametrize("chord_from, in_chord", [(2, True), (3, True), (4, False)])
 def test_the_size_of_a_batch_decides_how_it_is_sent(
     stage: Stage,
     chord_from: int,
-    joined: bool,  # noqa: FBT001 - a parameter
+    in_chord: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     small = Stage.on(stage.records, policies=Policies(chord_from=chord_from))
     small.submit(mapped, {"values": [1, 2, 3]})
 
-    assert [one.joined for one in small.dispatcher.waiting] == [joined] * 3
+    assert [one.in_chord for one in small.dispatcher.waiting] == [in_chord] * 3
 
 
 @pytest.mark.parametrize("flow_of", ["map", "diamond"])
@@ -127,17 +127,17 @@ def test_the_last_two_that_end_at_once_go_on_once(stage: Stage, flow_of: str, ro
     if flow_of == "diamond":
         stage.dispatcher.run(stage.engine, limit=1)
     items = stage.dispatcher.waiting
-    assert [one.joined for one in items] == [False] * both
+    assert [one.in_chord for one in items] == [False] * both
     stage.dispatcher.clear()
     together = Barrier(both)
 
-    def work(delivery: Any) -> Ending:
+    def work(delivery: Any) -> AttemptEnding:
         together.wait(10)
         message = delivery.message
-        return run_attempt(stage.engine, message.id, message.run_id, joined=False).how
+        return run_attempt(stage.engine, message.id, message.run_id, in_chord=False).ending
 
     with ThreadPoolExecutor(both) as pool:
-        assert list(pool.map(work, items)) == [Ending.COMPLETED] * both
+        assert list(pool.map(work, items)) == [AttemptEnding.COMPLETED] * both
 
     assert [one.message.label for one in stage.dispatcher.waiting if one.message] == ["total"]
     stage.dispatcher.run(stage.engine)
@@ -154,14 +154,14 @@ def submitted(stage: Stage, chosen: Any, inputs: list[dict[str, Any]]) -> list[R
 
 
 def seen(stage: Stage, run_id: RunId) -> RunView:
-    view = stage.engine.records.single(lambda tx: tx.runs.view(run_id))
+    view = stage.engine.records.autocommit(lambda tx: tx.runs.view(run_id))
     assert view is not None
     return view
 
 
 def recorded(stage: Stage, chosen: Any) -> int:
     name = chosen.type.name
-    return len(stage.records.single(lambda tx: tx.runs.views(flow_name=name, limit=1000)))
+    return len(stage.records.autocommit(lambda tx: tx.runs.views(flow_name=name, limit=1000)))
 
 
 def test_many_runs_are_returned_in_order(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from flowq import Flow, StepFailure, errors, flow, step
 from flowq.core.states import RunState, StepState
-from flowq.engine.advance.passing import HINT
+from flowq.engine.advance.passed_failures import HINT
 from tests.integration.engine.test_flows_failures import check_closed
 from tests.tools.playing import Stage
 
@@ -154,7 +154,7 @@ def test_failure_keeps_its_item_through_the_second_map(
     played = stage.play(either, bad=BAD)
 
     assert played.result() == PASSED
-    rows = played.stage.records.single(lambda tx: tx.steps.by_flow_run_id(played.id))
+    rows = played.stage.records.autocommit(lambda tx: tx.steps.by_flow_run_id(played.id))
     second = [row for row in rows if row.step_name.endswith("parse") and row.map_index is not None]
     failed = [row for row in second if row.status == StepState.FAILED]
     assert [(row.map_index, row.attempt, row.error_type) for row in failed] == [

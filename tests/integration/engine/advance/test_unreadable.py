@@ -119,7 +119,7 @@ def _heartbeats() -> set[threading.Thread]:
 def another_process(database: SqlRecords) -> Stage:
     """An engine that remembers nothing, whose sweeper takes everything for late."""
     soon = timedelta(seconds=-1)
-    policies = Policies(lease=timedelta(seconds=0.01), resend_after=soon, resend_longest=soon)
+    policies = Policies(lease=timedelta(seconds=0.01), resend_after=soon, max_resend_after=soon)
     return Stage.on(database, policies=policies)
 
 
@@ -198,18 +198,18 @@ def assert_set_aside(stage: Stage, spoilt: Played, how: str) -> None:
     """It has ended, or can be cancelled; and whoever looks at it gets an answer."""
     engine = stage.engine
     let_time_pass(stage.records, spoilt)
-    view = stage.records.single(lambda tx: tx.runs.view(spoilt.id))
+    view = stage.records.autocommit(lambda tx: tx.runs.view(spoilt.id))
     assert view is not None
     if view.status in (RunState.FAILED, RunState.PAUSED):
         assert view.error, how
     looks: list[Callable[[], object]] = [
-        lambda: stage.records.single(lambda tx: tx.runs.views(limit=50)),
-        lambda: stage.records.single(lambda tx: tx.overview.run_page(spoilt.id)),
-        lambda: stage.records.single(lambda tx: tx.overview.picture(spoilt.id, now=_now())),
-        lambda: stage.records.single(
+        lambda: stage.records.autocommit(lambda tx: tx.runs.views(limit=50)),
+        lambda: stage.records.autocommit(lambda tx: tx.overview.run_page(spoilt.id)),
+        lambda: stage.records.autocommit(lambda tx: tx.overview.picture(spoilt.id, now=_now())),
+        lambda: stage.records.autocommit(
             lambda tx: tx.overview.history(view.flow_name, since=_now() - timedelta(days=1))
         ),
-        lambda: stage.records.single(lambda tx: tx.overview.latest_specs([view.flow_name])),
+        lambda: stage.records.autocommit(lambda tx: tx.overview.latest_specs([view.flow_name])),
         lambda: engine.definitions.shown(spoilt.id),
         lambda: check(stage.records, grace=timedelta(hours=1)),
         lambda: json.dumps([view.inputs, view.outputs], default=str),
@@ -233,7 +233,7 @@ def test_spec_of_a_newer_flowq_is_set_aside_until_it_can_be_read(
 ) -> None:
     stage = another_process(database)
     spoilt = begin(stage, name, 0)
-    before = stage.records.single(lambda tx: tx.runs.definition(spoilt.id))
+    before = stage.records.autocommit(lambda tx: tx.runs.definition(spoilt.id))
     assert before is not None
     spec = before.spec.model_dump(mode="json")
     spec["steps"][0]["kind"] = "quantum"
@@ -250,7 +250,7 @@ def test_spec_of_a_newer_flowq_is_set_aside_until_it_can_be_read(
 def test_unknown_keys_of_a_newer_flowq_are_ignored(database: SqlRecords) -> None:
     stage = another_process(database)
     played = begin(stage, "chain", 0)
-    before = stage.records.single(lambda tx: tx.runs.definition(played.id))
+    before = stage.records.autocommit(lambda tx: tx.runs.definition(played.id))
     assert before is not None
     spec = before.spec.model_dump(mode="json") | {"priority": 3}
     for one_step in spec["steps"]:

@@ -404,7 +404,7 @@ def test_child_runs_are_paused_with_their_parent_not_by_its_budget(stage: Stage)
 def test_many_go_on_part_by_part(
     stage: Stage, months: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowq.engine.sweeper.months._MOST", 2)
+    monkeypatch.setattr("flowq.engine.sweeper.months._MAX_RESUMED", 2)
     play(stage, patient, 3)
     waiting = [play(stage, patient, 1) for _ in range(3)]
     assert {one.status for one in waiting} == {RunState.PAUSED}
@@ -449,7 +449,7 @@ def test_concurrent_steps_overshoot_by_no_more_than_the_calls_under_way(
     assert allowed <= calls["ask"] < allowed + at_once
     print(f"{calls['ask'] * LARGE.total:,} tokens were used of {budget.tokens:,}")
     assert played.view.tokens == calls["ask"] * LARGE.total
-    spent = stage.records.single(lambda tx: tx.meters.spent([f"run:{run_id}"]))
+    spent = stage.records.autocommit(lambda tx: tx.meters.spent([f"run:{run_id}"]))
     assert spent[f"run:{run_id}"].tokens == played.view.tokens
 
 
@@ -506,7 +506,7 @@ def test_loop_that_goes_on_in_new_runs_keeps_its_budget(stage: Stage) -> None:
     play(stage, endless, 1)
 
     assert calls["ask"] == 3
-    found = stage.records.single(lambda tx: tx.runs.views(status=RunState.PAUSED, limit=1))
+    found = stage.records.autocommit(lambda tx: tx.runs.views(status=RunState.PAUSED, limit=1))
     assert found[0].flow_name == "tests.budgets.endless"
     raise_budget(stage.engine, found[0].id, tokens=5000)
     stage.dispatcher.run(stage.engine)
@@ -577,7 +577,7 @@ def test_child_run_of_a_class_has_its_own_budget(stage: Stage) -> None:
     played = play(stage, outer, 4)
 
     assert (played.status, calls["ask"]) == (RunState.RUNNING, 2)
-    child = stage.records.single(lambda tx: tx.runs.views(status=RunState.PAUSED, limit=1))[0]
+    child = stage.records.autocommit(lambda tx: tx.runs.views(status=RunState.PAUSED, limit=1))[0]
     assert child.flow_name == "tests.budgets.class"
     raise_budget(stage.engine, child.id, tokens=9000)
     stage.dispatcher.run(stage.engine)

@@ -153,7 +153,7 @@ def test_second_run_takes_the_result_of_the_first(stage: Stage) -> None:
     assert {"double 4": 1} == calls
     assert (StepState.COMPLETED, 0) == outcome(first, "double")
     assert (StepState.COMPLETED, 1) == outcome(second, "double")
-    row = stage.records.single(lambda tx: tx.steps.by_id(node_id(second.id, "double")))
+    row = stage.records.autocommit(lambda tx: tx.steps.by_id(node_id(second.id, "double")))
     assert row is not None
     assert row.cached_from == node_id(first.id, "double")
 

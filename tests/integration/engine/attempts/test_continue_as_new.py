@@ -132,7 +132,7 @@ def test_cancelled_parent_cancels_the_run_that_goes_on(stage: Stage) -> None:
     played = stage.play(waits)
     child = played.view.steps[1]
     assert StepState.WAITING is child.status
-    submission = stage.records.single(
+    submission = stage.records.autocommit(
         lambda tx: tx.runs.views(flow_name=mailbox.type.name, limit=1)
     )
     send_signal(stage.engine, submission[0].id, "say", "a")
@@ -156,7 +156,7 @@ def test_what_was_said_about_the_run_holds_for_the_next(stage: Stage) -> None:
     stage.dispatcher.run(stage.engine)
 
     with_new = newest(stage.engine, run_id)
-    row = stage.records.single(lambda tx: tx.runs.by_id(with_new))
+    row = stage.records.autocommit(lambda tx: tx.runs.by_id(with_new))
     assert row is not None
     assert ("ann", {"order": 7}) == (row.user_id, row.flow_metadata)
 

@@ -182,7 +182,7 @@ def test_step_over_the_limit_waits_without_a_message_and_goes_on_after(stage: St
     assert waits.result() == 1
     stage.sweep()
     stage.dispatcher.run(stage.engine)
-    assert stage.records.single(lambda tx: tx.steps.by_id(holder)).status == "completed"  # type: ignore[union-attr]
+    assert stage.records.autocommit(lambda tx: tx.steps.by_id(holder)).status == "completed"  # type: ignore[union-attr]
     assert_invariants(stage.records, grace=timedelta(0))
 
 
@@ -306,7 +306,7 @@ def test_limit_that_was_raised_or_lowered_holds_from_then_on(stage: Stage) -> No
     def take(slots: int) -> bool:
         limit = Limit("at-once:changing", slots, None)
         ids = StepRunId(uuids.uuid7()), LeaseToken(uuids.uuid7())
-        return stage.records.single(lambda tx: tx.limits.take(limit, *ids))
+        return stage.records.autocommit(lambda tx: tx.limits.take(limit, *ids))
 
     assert [take(2), take(2), take(2)] == [True, True, False]
     assert [take(3), take(3)] == [True, False]

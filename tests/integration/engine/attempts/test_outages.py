@@ -23,8 +23,8 @@ from flowq.core.errors import (
 )
 from flowq.core.states import RunState, StepState
 from flowq.engine.attempts import outcomes
-from flowq.engine.attempts.handback import give_back_all
-from flowq.engine.attempts.outcomes import Ending
+from flowq.engine.attempts.outcomes import AttemptEnding
+from flowq.engine.attempts.release import release_all
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Policies
 from flowq.engine.faults import FaultPoint, injected
@@ -253,9 +253,9 @@ def test_step_whose_code_has_not_begun_is_given_back_by_a_worker_that_has_to_end
     stage.dispatcher.clear()
     stage.engine.leases.stopping = True
 
-    ended = run_attempt(stage.engine, delivery.message.id, played.id, joined=False)
+    ended = run_attempt(stage.engine, delivery.message.id, played.id, in_chord=False)
 
-    assert ended.how is Ending.GIVEN_BACK
+    assert ended.ending is AttemptEnding.RELEASED
     assert _ran == []
     begun = played.step("begin")
     assert (begun.status, begun.attempts, begun.recoveries) == (StepState.QUEUED, 0, 0)
@@ -283,21 +283,23 @@ def test_what_is_given_back_while_it_runs_counts_for_nothing(stage: Stage, tmp_p
     assert delivery.message is not None
     step_id = delivery.message.id
     stage.dispatcher.clear()
-    ended: list[Ending] = []
+    ended: list[AttemptEnding] = []
     running = threading.Thread(
-        target=lambda: ended.append(run_attempt(stage.engine, step_id, played.id, joined=False).how)
+        target=lambda: ended.append(
+            run_attempt(stage.engine, step_id, played.id, in_chord=False).ending
+        )
     )
     running.start()
     wait_until(Path(tmp_path, "held").exists, what="it runs")
 
     stage.engine.leases.stopping = True
-    assert give_back_all(stage.engine) == 1
-    assert give_back_all(stage.engine) == 0
+    assert release_all(stage.engine) == 1
+    assert release_all(stage.engine) == 0
     assert played.step("held").status is StepState.QUEUED
     Path(tmp_path, "go").touch()
     running.join(10)
 
-    assert ended == [Ending.GIVEN_BACK]
+    assert ended == [AttemptEnding.RELEASED]
     assert played.step("held").status is StepState.QUEUED
     stage.engine.leases.stopping = False
     stage.dispatcher.run(stage.engine)

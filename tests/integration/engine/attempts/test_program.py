@@ -19,7 +19,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause, resume
-from flowq.engine.runtime.program_cache import LivePrograms
+from flowq.engine.runtime.program_cache import ProgramCache
 from tests.tools.playing import Played, Stage
 
 COMPLETED, FAILED, CANCELLED = StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED
@@ -369,7 +369,7 @@ def test_error_of_the_program_fails_the_run(stage: Stage) -> None:
 
 
 def test_program_with_too_many_calls_fails(stage: Stage) -> None:
-    short = Stage.on(stage.records, policies=Policies(most_calls=5))
+    short = Stage.on(stage.records, policies=Policies(max_calls=5))
 
     run = short.play(endless)
 
@@ -381,7 +381,7 @@ def test_program_with_too_many_calls_fails(stage: Stage) -> None:
 
 
 def test_program_that_is_not_kept_is_replayed(stage: Stage) -> None:
-    object.__setattr__(stage.engine, "live", LivePrograms(0))
+    object.__setattr__(stage.engine, "program_cache", ProgramCache(0))
 
     assert stage.play(row, n=10).result() == 10
     assert len(RAN) == 10
@@ -389,11 +389,11 @@ def test_program_that_is_not_kept_is_replayed(stage: Stage) -> None:
 
 def test_kept_program_that_is_behind_the_rows_catches_up(stage: Stage) -> None:
     """As in two processes, each of which goes on with the run now and then."""
-    caches = [LivePrograms(10), LivePrograms(10), LivePrograms(10)]
+    caches = [ProgramCache(10), ProgramCache(10), ProgramCache(10)]
     run = stage.submit(row, {"n": 12})
     done = 0
     while stage.dispatcher.waiting:
-        object.__setattr__(stage.engine, "live", caches[(done * done) % 3])
+        object.__setattr__(stage.engine, "program_cache", caches[(done * done) % 3])
         stage.dispatcher.run(stage.engine, limit=1)
         done += 1
 
@@ -432,8 +432,8 @@ def test_cancel_lets_finally_blocks_run_steps(stage: Stage) -> None:
 
 def test_cancel_is_replayed_at_its_place(stage: Stage) -> None:
     run = started(stage, tidy, x=5)
-    stage.engine.live.clear()
-    object.__setattr__(stage.engine, "live", LivePrograms(0))
+    stage.engine.program_cache.clear()
+    object.__setattr__(stage.engine, "program_cache", ProgramCache(0))
 
     cancel(stage.engine, run.id)
     stage.dispatcher.run(stage.engine)
@@ -499,7 +499,7 @@ def test_deadline_is_a_cancel_for_the_program(stage: Stage) -> None:
     for _ in range(100):
         stage.sweep()
         stage.dispatcher.run(stage.engine)
-        view = stage.engine.records.single(lambda tx: tx.runs.view(run_id))
+        view = stage.engine.records.autocommit(lambda tx: tx.runs.view(run_id))
         assert view is not None
         if view.status is RunState.FAILED:
             break
@@ -525,7 +525,7 @@ async def changing(x: int) -> int:
 def test_run_of_a_changed_program_is_paused_and_goes_on_with_the_old_code(stage: Stage) -> None:
     run = started(stage, changing, x=1)
     stage.dispatcher.run(stage.engine, limit=3)  # the second step is called
-    stage.engine.live.clear()
+    stage.engine.program_cache.clear()
     OTHER["step"] = True
     try:
         stage.dispatcher.run(stage.engine)

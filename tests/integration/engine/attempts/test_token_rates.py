@@ -253,7 +253,7 @@ def test_what_a_dead_worker_has_reserved_is_free_after_the_window(stage: Stage) 
 
     def take() -> bool:
         me = StepRunId(uuids.uuid7())
-        return stage.records.write(lambda tx: tx.token_rates.admit(limit, me)) is not None
+        return stage.records.transaction(lambda tx: tx.token_rates.admit(limit, me)) is not None
 
     assert [take() for _ in range(21)] == [True] * 20 + [False]
     back(stage, GONE)
@@ -263,14 +263,16 @@ def test_what_a_dead_worker_has_reserved_is_free_after_the_window(stage: Stage) 
 def test_as_many_begin_at_once_as_there_is_room_for(stage: Stage) -> None:
     """Each reserves what such attempts have used; none of them has ended yet."""
     limit = Limit("tokens/60:many", 1000, timedelta(minutes=1))
-    stage.records.write(lambda tx: tx.token_rates.charge({limit: 300}))
-    first = stage.records.write(lambda tx: tx.token_rates.admit(limit, StepRunId(uuids.uuid7())))
+    stage.records.transaction(lambda tx: tx.token_rates.charge({limit: 300}))
+    first = stage.records.transaction(
+        lambda tx: tx.token_rates.admit(limit, StepRunId(uuids.uuid7()))
+    )
     assert first is not None
-    stage.records.write(lambda tx: tx.token_rates.give_back([first]))
+    stage.records.transaction(lambda tx: tx.token_rates.release([first]))
 
     def take(_: int) -> bool:
         me = StepRunId(uuids.uuid7())
-        return stage.records.write(lambda tx: tx.token_rates.admit(limit, me)) is not None
+        return stage.records.transaction(lambda tx: tx.token_rates.admit(limit, me)) is not None
 
     with ThreadPoolExecutor(8) as pool:
         begun = list(pool.map(take, range(16)))
@@ -292,16 +294,16 @@ def test_call_that_is_ended_twice_is_charged_once(stage: Stage) -> None:
     def start(tx: SqlTransaction) -> None:
         tx.llm_requests.start([StartedRequest(request_id, caller, "fake", "model")])
 
-    stage.records.write(start)
+    stage.records.transaction(start)
     for _ in range(2):
-        stage.records.write(lambda tx: tx.llm_requests.end([ended]))
+        stage.records.transaction(lambda tx: tx.llm_requests.end([ended]))
 
     assert rows(stage, "SELECT used, tokens FROM flow_token_uses") == [(150, 150)]
 
 
 def test_rows_are_deleted_when_they_tell_nothing_any_more(stage: Stage) -> None:
     limit = Limit("tokens/0.02:short", 1000, timedelta(milliseconds=20))
-    stage.records.write(lambda tx: tx.token_rates.charge({limit: 300}))
+    stage.records.transaction(lambda tx: tx.token_rates.charge({limit: 300}))
     deadline = time.monotonic() + 10
     while rows(stage, "SELECT 1 FROM flow_token_uses") and time.monotonic() < deadline:
         stage.sweep()
@@ -326,6 +328,8 @@ def test_paused_run_lets_others_go_first(stage: Stage) -> None:
     stage.dispatcher.run(stage.engine)
     stage.sweep()
     stage.dispatcher.run(stage.engine)
-    row = stage.records.single(lambda tx: tx.steps.by_id(node_id(held.id, "tests_rated_by_model")))
+    row = stage.records.autocommit(
+        lambda tx: tx.steps.by_id(node_id(held.id, "tests_rated_by_model"))
+    )
     assert row is not None
     assert (held.status, row.attempt) == (RunState.COMPLETED, 1)

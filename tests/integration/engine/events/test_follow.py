@@ -31,7 +31,7 @@ from flowq.core.events import (
 from flowq.core.ids import RunId
 from flowq.engine.engine import Policies
 from flowq.engine.events.follow import follow
-from flowq.engine.ports import Page
+from flowq.engine.ports import StreamPage
 from flowq.engine.runs.cancel import cancel
 from tests.tools.live_pages import shown_anew, shown_live
 from tests.tools.playing import Played, Stage
@@ -286,7 +286,7 @@ def test_ends_of_steps_say_what_their_rows_say(
     stage: Stage, which: Any, inputs: dict[str, Any]
 ) -> None:
     played = stage.play(which, **inputs)
-    marks = stage.records.single(lambda tx: tx.steps.marks(played.id))
+    marks = stage.records.autocommit(lambda tx: tx.steps.step_progress(played.id))
     rows = {(mark.key, mark.map_index): mark.execution_time_ms for mark in marks}
 
     for event in events_of(played):
@@ -483,7 +483,7 @@ def test_a_reader_lives_through_a_redis_that_is_away(
     monkeypatch.setattr("flowq.engine.events.follow._AWAY", (0.01, 0.1))
     played = stage.submit(chain, {"value": 3})
 
-    def away(run_id: RunId, after: str | None = None, wait: float = 0) -> Page:
+    def away(run_id: RunId, after: str | None = None, wait: float = 0) -> StreamPage:
         raise errors.RedisUnavailable("gone")
 
     monkeypatch.setattr(stage.engine.events, "read", away)

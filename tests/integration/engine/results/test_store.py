@@ -14,7 +14,7 @@ from flowq.adapters.records.transaction import SqlTransaction
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.errors import StoreUnavailable
 from flowq.core.states import RunState, StepState
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from tests.tools.playing import Stage
 
 LARGE = 2000
@@ -43,7 +43,7 @@ def stage_with(
     records: SqlRecords, objects: MemoryObjects, wait: Callable[[timedelta], None] | None = None
 ) -> Stage:
     stage = Stage.on(records, wait=wait)
-    engine = replace(stage.engine, results=Results(None, lambda: objects, LARGE))
+    engine = replace(stage.engine, results=ResultStore(None, lambda: objects, LARGE))
     return Stage(engine, stage.dispatcher, records)
 
 
@@ -84,7 +84,7 @@ def test_store_that_is_away_for_a_while_is_no_failure_of_the_step(records: SqlRe
     def wait(delay: timedelta) -> None:
         # The row's own clock is the database's, so the test waits in it too.
         delays.append(delay)
-        records.write(_make_due)
+        records.transaction(_make_due)
 
     played = stage_with(records, CountingObjects(failures=2), wait).play(one_long_text)
 
@@ -97,7 +97,7 @@ def test_store_that_is_away_for_a_while_is_no_failure_of_the_step(records: SqlRe
 def test_store_that_stays_away_fails_the_step_in_the_end(records: SqlRecords) -> None:
     """The cap is that of recoveries, and the error says what was away."""
     stage = stage_with(
-        records, CountingObjects(failures=100), lambda _delay: records.write(_make_due)
+        records, CountingObjects(failures=100), lambda _delay: records.transaction(_make_due)
     )
     played = stage.play(one_long_text)
 

@@ -164,7 +164,7 @@ def choosy_parent() -> Any:
 
 
 def view_of(stage: Stage, run_id: RunId) -> RunView:
-    view = stage.records.single(lambda tx: tx.runs.view(run_id))
+    view = stage.records.autocommit(lambda tx: tx.runs.view(run_id))
     assert view is not None
     return view
 
@@ -184,12 +184,12 @@ def check_closed(stage: Stage, run_id: RunId) -> RunState:
     view = view_of(stage, run_id)
     assert view.status in TERMINAL_RUN_STATES
     assert view.completed_at is not None
-    for row in stage.records.single(lambda tx: tx.steps.by_flow_run_id(run_id)):
+    for row in stage.records.autocommit(lambda tx: tx.steps.by_flow_run_id(run_id)):
         assert row.status in {"completed", "failed", "skipped", "cancelled"}, row.step_key
         assert (row.lease_token, row.lease_expires_at) == (None, None)
         assert row.completed_at is not None
         child = child_run_id(row.id)  # type: ignore[arg-type]
-        if stage.records.single(lambda tx: tx.runs.status(child)) is not None:  # noqa: B023
+        if stage.records.autocommit(lambda tx: tx.runs.status(child)) is not None:  # noqa: B023
             check_closed(stage, child)
     return view.status
 
@@ -340,7 +340,7 @@ def test_sync_step_sees_that_it_is_cancelled_and_its_result_counts_for_nothing(
     assert Now.seen == ["returned"]
     assert check_closed(patient, played.id) is RunState.CANCELLED
     assert played.states() == {"first": COMPLETED, "act": CANCELLED, "last": CANCELLED}
-    (row,) = patient.records.single(lambda tx: tx.steps.stored(played.id, ["act"]))
+    (row,) = patient.records.autocommit(lambda tx: tx.steps.stored(played.id, ["act"]))
     assert row.result is None
     assert played.step("act").execution_time_ms is not None
 
@@ -573,7 +573,7 @@ def test_child_run_is_not_started_by_a_step_whose_run_was_cancelled_meanwhile(
 
     assert Now.seen == [RunState.CANCELLING]
     child = child_run_id(node_id(played.id, "leaf"))
-    assert patient.records.single(lambda tx: tx.runs.status(child)) is None
+    assert patient.records.autocommit(lambda tx: tx.runs.status(child)) is None
     assert check_closed(patient, played.id) is RunState.CANCELLED
     assert played.step("leaf").status is CANCELLED
 

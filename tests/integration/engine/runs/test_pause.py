@@ -191,7 +191,7 @@ def test_nobody_asks_about_a_paused_run(stage: Stage) -> None:
 
     assert stage.sweep() == 0
     assert stage.dispatcher.waiting == ()
-    assert stage.records.single(lambda tx: tx.sweeps.unclaimed(limit=10)) == []
+    assert stage.records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=10)) == []
 
 
 def test_run_whose_last_step_ends_stays_paused_and_completes_when_it_is_resumed(
@@ -516,7 +516,9 @@ def test_timer_that_is_due_while_its_run_is_paused_is_not_lost(stage: Stage, flo
         stage.sweep()
         stage.dispatcher.run(stage.engine)
     assert played.status is PAUSED
-    sleeper = stage.records.single(lambda tx: tx.runs.views(flow_name=sleeping.type.name, limit=1))
+    sleeper = stage.records.autocommit(
+        lambda tx: tx.runs.views(flow_name=sleeping.type.name, limit=1)
+    )
     states = Played(stage, sleeper[0].id, sleeping).states()
     assert states == {"sleeping": QUEUED, "again#1": COMPLETED, "sleep#2": COMPLETED}
     assert_invariants(stage.records)

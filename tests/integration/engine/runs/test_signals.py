@@ -81,7 +81,7 @@ def signals(stage: Stage, played: Played) -> list[tuple[Any, bool]]:
             rows = session.scalars(query.order_by(FlowSignal.created_at, FlowSignal.id))
             return [(row.payload, row.consumed_by is not None) for row in rows]
 
-    return stage.records.single(read)
+    return stage.records.autocommit(read)
 
 
 def test_signal_ends_the_wait_and_holds_nothing_meanwhile(stage: Stage) -> None:

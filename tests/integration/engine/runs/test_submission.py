@@ -70,7 +70,7 @@ def submit(stage: Stage, value: int = 1, **options: Any) -> RunId:
 
 
 def status(stage: Stage, run_id: RunId) -> RunState | None:
-    return stage.records.single(lambda tx: tx.runs.status(run_id))
+    return stage.records.autocommit(lambda tx: tx.runs.status(run_id))
 
 
 def sent(stage: Stage) -> set[RunId]:

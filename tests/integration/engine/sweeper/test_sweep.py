@@ -25,7 +25,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
 from flowq.engine.faults import FaultPoint, injected
 from flowq.engine.model.rows import Outcome
-from flowq.engine.results.store import Results
+from flowq.engine.results.store import ResultStore
 from flowq.engine.sweeper import retention
 from flowq.engine.sweeper.retention import collect
 from tests.tools.invariants import assert_invariants
@@ -57,7 +57,7 @@ def objects() -> MemoryObjects:
 def stage_with(records: SqlRecords, objects: MemoryObjects, **policies: Any) -> Stage:
     """Make a stage whose results are all large."""
     stage = Stage.on(records, policies=Policies(**policies))
-    results = Results(None, lambda: objects, 0)
+    results = ResultStore(None, lambda: objects, 0)
     return Stage(replace(stage.engine, results=results), stage.dispatcher, records)
 
 
@@ -205,7 +205,7 @@ def lose_worker(played: Played, step_id: StepRunId) -> None:
     records = played.stage.records
     token = LeaseToken(uuids.uuid7())
     lease = timedelta(seconds=60)
-    assert records.single(
+    assert records.autocommit(
         lambda tx: tx.steps.claim(step_id, token=token, lease=lease, worker="host:7")
     )
     lost = update(FlowStepRun).where(FlowStepRun.id == step_id)
@@ -272,7 +272,7 @@ def test_run_past_its_deadline_fails_and_what_runs_may_end(records: SqlRecords) 
     stage = Stage.on(records)
     played = stage.submit(three, {"count": 1})
     token = LeaseToken(uuids.uuid7())
-    running = records.single(
+    running = records.autocommit(
         lambda tx: tx.steps.claim(
             node_id(played.id, "a"), token=token, lease=timedelta(seconds=60), worker="host:1"
         )
@@ -285,7 +285,9 @@ def test_run_past_its_deadline_fails_and_what_runs_may_end(records: SqlRecords) 
 
     assert played.states() == {"a": StepState.RUNNING, "b": CANCELLED, "total": CANCELLED}
     assert played.view.status == "cancelling"
-    assert records.single(lambda tx: tx.steps.complete(running, Outcome(NO_RESULT), advanced=True))
+    assert records.autocommit(
+        lambda tx: tx.steps.complete(running, Outcome(NO_RESULT), advanced=True)
+    )
     stage.sweep()
     stage.dispatcher.run(stage.engine)
     assert played.status is RunState.FAILED
@@ -348,7 +350,7 @@ def test_old_runs_are_deleted_with_their_child_runs_and_objects(
     stage = stage_with(records, objects)
     eager = stage_with(records, objects, retention=timedelta(0))
     waiting = stage.submit(parent_of_three, {"count": 1})
-    while records.single(lambda tx: tx.runs.views(status=RunState.COMPLETED)) == []:
+    while records.autocommit(lambda tx: tx.runs.views(status=RunState.COMPLETED)) == []:
         stage.dispatcher.run(stage.engine, limit=1)  # until the child has ended
     of_waiting = objects.keys()
     stage.dispatcher.clear()
@@ -359,7 +361,7 @@ def test_old_runs_are_deleted_with_their_child_runs_and_objects(
 
     assert collect(eager.engine) == 2
 
-    assert records.single(lambda tx: tx.runs.by_id(ended.id)) is None
+    assert records.autocommit(lambda tx: tx.runs.by_id(ended.id)) is None
     assert objects.keys() == of_waiting
     make_late(records)
     stage.sweep()
@@ -401,7 +403,7 @@ def test_crash_between_rows_and_objects_leaves_what_the_next_turn_finds(
 def test_more_runs_than_one_turn_deletes_are_deleted_in_the_next_ones(
     records: SqlRecords, objects: MemoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_MOST_RUNS", 4)
+    monkeypatch.setattr(retention, "_MAX_RUNS", 4)
     stage = stage_with(records, objects, retention=timedelta(0))
     for _ in range(10):
         stage.play(three, count=1)
@@ -452,7 +454,7 @@ def test_turns_go_on_where_the_last_one_ended(
     records: SqlRecords, objects: MemoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "_PAGE", 3)
-    monkeypatch.setattr(retention, "_MOST_PAGES", 2)
+    monkeypatch.setattr(retention, "_MAX_PAGES", 2)
     stage = stage_with(records, objects, orphans_after=timedelta(0))
     played = stage.play(three, count=2)
     for _ in range(20):

@@ -19,7 +19,7 @@ from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow, InvalidInput, StepFailed
 from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind, StepSpec
-from flowq.engine.replay import Call, Continued, Progress, Raised, Returned
+from flowq.engine.replay import Continued, ProgramCall, Raised, ReplayOutcome, Returned
 from flowq.engine.results.codecs import adapter_for
 from flowq.engine.runs.options import as_json
 from tests.tools.replaying import START, done, failed, start
@@ -54,12 +54,12 @@ def graph(n: int) -> Any:
     return size(n)
 
 
-def calls(function: Callable[..., Coroutine[Any, Any, Any]]) -> tuple[Call, ...]:
+def calls(function: Callable[..., Coroutine[Any, Any, Any]]) -> tuple[ProgramCall, ...]:
     """Return what a program calls before it waits."""
     return progress(function).calls
 
 
-def progress(function: Callable[..., Coroutine[Any, Any, Any]], *ended: Any) -> Progress:
+def progress(function: Callable[..., Coroutine[Any, Any, Any]], *ended: Any) -> ReplayOutcome:
     with closing(start(function)) as execution:
         execution.feed(list(ended))
         found = execution.run()

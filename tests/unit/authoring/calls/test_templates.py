@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr
 
 from flowq.authoring.calls.refs import Ref
-from flowq.authoring.calls.templates import Place, to_condition, to_template
+from flowq.authoring.calls.templates import ValueLocation, to_condition, to_template
 from flowq.authoring.calls.tracing import Trace
 from flowq.core.errors import InvalidFlow
 from flowq.core.references import Reference, references, resolve
 
 TRACE = Trace("shop")
-PLACE = Place(TRACE, "argument 'x' of step 'pay'")
+PLACE = ValueLocation(TRACE, "argument 'x' of step 'pay'")
 REF: Any = Ref(TRACE, Reference("cart"))
 
 

@@ -14,7 +14,7 @@ from flowq.authoring.definitions.base_flow import BaseFlow
 from flowq.authoring.definitions.flows import flow
 from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow, InvalidInput, RunFailed, StepFailed
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.spec import StepKind
 from flowq.engine.registry.registry import registry
 from flowq.engine.replay import Returned
@@ -107,7 +107,7 @@ def test_error_names_the_flow_where_its_parent_is_plain_python() -> None:
 
 
 @given(
-    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=LONGEST_NAME),
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=MAX_NAME_LENGTH),
     st.sampled_from(["graph", "program"]),
 )
 @settings(deadline=None, max_examples=50)

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from flowq import BaseFlow, Cache, UnstructuredStep, flow, step, testing
 from flowq.authoring.definitions.steps import Step
 from flowq.core.errors import IncompleteStep, InvalidFlow
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.engine.registry.registry import registry
 
 HERE = "test_origins.py"
@@ -356,7 +356,7 @@ def test_text_without_a_file_is_no_module() -> None:
     "name, problem",
     [
         ("", "it has 0 characters"),
-        ("x" * (LONGEST_NAME + 1), "it has 201 characters"),
+        ("x" * (MAX_NAME_LENGTH + 1), "it has 201 characters"),
         ("a\0b", "cannot be printed"),
         ("a\nb", "cannot be printed"),
         ("\x1b[31mred", "cannot be printed"),
@@ -388,7 +388,7 @@ LOGIC = {"_execute_flow_logic": _logic}
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.text(min_size=1, max_size=LONGEST_NAME))
+@given(st.text(min_size=1, max_size=MAX_NAME_LENGTH))
 def test_any_other_name_runs(name: str) -> None:
     """What is accepted is found again by the engine, the tables included."""
     with testing.definitions():

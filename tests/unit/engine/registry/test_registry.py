@@ -10,7 +10,7 @@ import pytest
 
 from flowq.core.errors import InvalidFlow
 from flowq.core.spec import FlowSpec
-from flowq.engine.registry.registry import FlowType, Registry, StepType
+from flowq.engine.registry.registry import RegisteredFlow, RegisteredStep, Registry
 
 
 def work(value: int, *rest: int, **named: float) -> str:
@@ -24,9 +24,9 @@ def other(value: int) -> int:
     return value
 
 
-def flow_type(name: str, **options: Any) -> FlowType:
+def flow_type(name: str, **options: Any) -> RegisteredFlow:
     spec = FlowSpec(name=name, steps=())
-    return FlowType(name, lambda _inputs: spec, lambda inputs: inputs, **options)
+    return RegisteredFlow(name, lambda _inputs: spec, lambda inputs: inputs, **options)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def loaded(file: Path, name: str) -> ModuleType:
 
 
 def test_step_is_found_by_its_name(registry: Registry) -> None:
-    made = StepType("work", work)
+    made = RegisteredStep("work", work)
     registry.add_step(made)
 
     assert made is registry.step("work")
@@ -59,10 +59,10 @@ def test_unknown_step_says_what_to_do(registry: Registry) -> None:
 
 
 def test_two_functions_of_one_name_are_refused(registry: Registry) -> None:
-    registry.add_step(StepType("work", work))
+    registry.add_step(RegisteredStep("work", work))
 
     with pytest.raises(InvalidFlow, match="two steps are named 'work'") as caught:
-        registry.add_step(StepType("work", other))
+        registry.add_step(RegisteredStep("work", other))
 
     assert re.search(r"work \(\S+py:\d+\) and other \(\S+py:\d+\)", str(caught.value))
     assert registry.step("work").function is work
@@ -72,9 +72,9 @@ def test_a_reload_replaces_the_function(registry: Registry, tmp_path: Path) -> N
     file = tmp_path / "steps.py"
     file.write_text("def work(): ...\n")
     first, again = loaded(file, "steps").work, loaded(file, "steps").work
-    registry.add_step(StepType("work", first))
+    registry.add_step(RegisteredStep("work", first))
 
-    registry.add_step(StepType("work", again))
+    registry.add_step(RegisteredStep("work", again))
 
     assert registry.step("work").function is again
 
@@ -83,9 +83,9 @@ def test_a_script_that_is_imported_too_defines_one_step(registry: Registry, tmp_
     file = tmp_path / "script.py"
     file.write_text("def work(): ...\n")
     main, imported = loaded(file, "as_main").work, loaded(file, "script").work
-    registry.add_step(StepType("work", main))
+    registry.add_step(RegisteredStep("work", main))
 
-    registry.add_step(StepType("work", imported))
+    registry.add_step(RegisteredStep("work", imported))
 
     assert registry.step("work").function is imported
 
@@ -93,10 +93,10 @@ def test_a_script_that_is_imported_too_defines_one_step(registry: Registry, tmp_
 def test_same_name_in_another_file_is_another_function(registry: Registry, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text("def work(): ...\n")
-    registry.add_step(StepType("work", loaded(tmp_path / "one.py", "one").work))
+    registry.add_step(RegisteredStep("work", loaded(tmp_path / "one.py", "one").work))
 
     with pytest.raises(InvalidFlow, match=r"one\.py:1\) and work \(.*two\.py:1\)"):
-        registry.add_step(StepType("work", loaded(tmp_path / "two.py", "two").work))
+        registry.add_step(RegisteredStep("work", loaded(tmp_path / "two.py", "two").work))
 
 
 def test_the_newest_flow_of_a_name_counts(registry: Registry) -> None:
@@ -110,29 +110,29 @@ def test_the_newest_flow_of_a_name_counts(registry: Registry) -> None:
 
 def test_listener_hears_every_name_known_or_to_come(registry: Registry) -> None:
     """A Celery app makes a task of each, installed before they are defined or after."""
-    registry.add_step(StepType("work", work))
+    registry.add_step(RegisteredStep("work", work))
     registry.add_flow(flow_type("flow"))
     heard: list[str] = []
 
     registry.on_name(heard.append)
-    registry.add_step(StepType("other", other))
+    registry.add_step(RegisteredStep("other", other))
     registry.add_flow(flow_type("late"))
 
     assert heard == ["work", "flow", "other", "late"]
 
 
 def test_step_type_knows_its_function() -> None:
-    made = StepType("work", work)
+    made = RegisteredStep("work", work)
 
     assert not made.is_async
-    assert StepType("nap", nap).is_async
+    assert RegisteredStep("nap", nap).is_async
     assert made.returns is str
-    assert StepType("any", lambda: None).returns is Any
+    assert RegisteredStep("any", lambda: None).returns is Any
     assert list(made.signature.parameters) == ["value", "rest", "named"]
 
 
 def test_variadic_parameters_are_checked_as_a_whole() -> None:
-    parameters = StepType("work", work).parameters
+    parameters = RegisteredStep("work", work).parameters
 
     assert parameters["value"].validate_python("1") == 1
     assert parameters["rest"].validate_python(["1", 2]) == [1, 2]

@@ -17,19 +17,19 @@ from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.replay import (
+    CallEnded,
     ContinueAsNew,
     Continued,
-    Ended,
     Execution,
-    Progress,
     Raised,
+    ReplayOutcome,
     Returned,
     current,
 )
 from tests.tools.replaying import START, Function, Host, call, done, failed, start
 
 
-def keys(progress: Progress) -> list[str]:
+def keys(progress: ReplayOutcome) -> list[str]:
     return [one.key for one in progress.calls]
 
 
@@ -200,7 +200,7 @@ def test_step_that_was_cancelled_alone_fails_its_await(begin: Any) -> None:
         await call("a")
 
     execution = begin(program)
-    execution.feed([Ended("a#1", StepState.CANCELLED, START)])
+    execution.feed([CallEnded("a#1", StepState.CANCELLED, START)])
 
     end = execution.run().end
     assert isinstance(end, Raised)
@@ -216,7 +216,7 @@ def test_value_is_loaded_only_while_it_is_wanted(begin: Any) -> None:
 
     execution = begin(program)
     execution.feed([done("timer#2", after=5)])
-    execution.feed([Ended("slow#1", StepState.COMPLETED, START, load=load)])
+    execution.feed([CallEnded("slow#1", StepState.COMPLETED, START, load=load)])
 
     assert isinstance(execution.run().end, Raised)
 
@@ -234,7 +234,7 @@ def test_value_that_cannot_be_loaded_is_no_matter_of_the_program(begin: Any) -> 
     execution = begin(program)
 
     with pytest.raises(ConnectionError, match="the store is away"):
-        execution.feed([Ended("a#1", StepState.COMPLETED, START, load=load)])
+        execution.feed([CallEnded("a#1", StepState.COMPLETED, START, load=load)])
 
 
 def test_result_that_json_cannot_hold_is_passed_on_by_reference(begin: Any) -> None:
@@ -543,7 +543,7 @@ def test_program_that_spins_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         while True:  # noqa: ASYNC110 - the very mistake
             await asyncio.sleep(0)
 
-    monkeypatch.setattr("flowq.engine.replay.loop._MOST_CALLBACKS", 1000)
+    monkeypatch.setattr("flowq.engine.replay.loop._MAX_CALLBACKS", 1000)
 
     assert "the program spins" in str(error_of(program))
 

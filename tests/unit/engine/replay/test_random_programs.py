@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowq.core.errors import StepFailed
-from flowq.engine.replay import Call, Execution, current
+from flowq.engine.replay import Execution, ProgramCall, current
 from tests.tools.replaying import Host, call, start, told
 
 NAMES = st.sampled_from(["fetch", "parse", "write"])
@@ -169,7 +169,7 @@ async def play(node: Any) -> Any:
     return await _leaf(kind, given[0] if given else None)
 
 
-def _keys(calls: list[Call]) -> list[str]:
+def _keys(calls: list[ProgramCall]) -> list[str]:
     return [one.key for one in calls]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from flowq.core.errors import NondeterminismError
 from flowq.core.spec import MapSpec, StepKind, StepSpec
-from flowq.engine.replay import Call, Recorded
+from flowq.engine.replay import ProgramCall, RecordedCall
 from tests.tools.replaying import Function, call, done, start
 
 
@@ -16,9 +16,10 @@ async def two() -> Any:
     return await call("fetch", url="x"), await call("write", n=1)
 
 
-def recorded(*specs: tuple[str, str, dict[str, Any]]) -> list[Call]:
+def recorded(*specs: tuple[str, str, dict[str, Any]]) -> list[ProgramCall]:
     return [
-        Call(key, StepSpec(key=key, name=name, arguments=inputs)) for key, name, inputs in specs
+        ProgramCall(key, StepSpec(key=key, name=name, arguments=inputs))
+        for key, name, inputs in specs
     ]
 
 
@@ -26,7 +27,7 @@ FETCH = ("fetch#1", "fetch", {"url": "x"})
 WRITE = ("write#2", "write", {"n": 1})
 
 
-def replayed(function: Function, rows: list[Call], *ended: str) -> None:
+def replayed(function: Function, rows: list[ProgramCall], *ended: str) -> None:
     with closing(start(function, rows)) as execution:
         execution.replay([done(key) for key in ended])
         execution.run()
@@ -82,14 +83,14 @@ def test_kind_and_items_of_a_map_count() -> None:
         StepSpec(key="fetch#1", name="fetch", arguments={"url": "x"}, map=mapped),
     ):
         with pytest.raises(NondeterminismError):
-            replayed(program, [Call("fetch#1", spec)])
+            replayed(program, [ProgramCall("fetch#1", spec)])
 
 
 def test_options_may_change_under_a_run() -> None:
     """Retries, timeouts and queues decide nothing of what the program does next."""
     spec = StepSpec(key="fetch#1", name="fetch", arguments={"url": "x"}, queue="old")
 
-    replayed(two, [Call("fetch#1", spec), *recorded(WRITE)], "fetch#1")
+    replayed(two, [ProgramCall("fetch#1", spec), *recorded(WRITE)], "fetch#1")
 
 
 def test_program_does_not_see_that_it_was_stopped() -> None:
@@ -134,7 +135,7 @@ def test_new_task_at_a_passed_place_is_found() -> None:
 
 def test_execution_that_is_behind_catches_up() -> None:
     """Another process went on with the run; its calls come out of this one as known."""
-    rows = [Recorded(one.key, one.spec) for one in recorded(FETCH, WRITE)]
+    rows = [RecordedCall(one.key, one.spec) for one in recorded(FETCH, WRITE)]
     with closing(start(two)) as execution:
         execution.run()
         execution.replay([done("fetch#1")], rows)

@@ -11,9 +11,9 @@ import pytest
 from flowq.adapters.results.memory import MemoryCache, MemoryObjects
 from flowq.core.errors import InvalidOutput, ResultCorrupt, ResultMissing
 from flowq.core.ids import LeaseToken, RunId, StepRunId
-from flowq.core.results import NO_RESULT, Place, ResultRef
+from flowq.core.results import NO_RESULT, ResultRef, StorageKind
 from flowq.engine.results.codecs import local_files
-from flowq.engine.results.store import Results, Stored
+from flowq.engine.results.store import ResultStore, Stored
 
 RUN, STEP, TOKEN = RunId(UUID(int=1)), StepRunId(UUID(int=2)), LeaseToken(UUID(int=3))
 THRESHOLD = 100
@@ -25,7 +25,7 @@ class Shelf:
     def __init__(self, *, cached: bool = True) -> None:
         self.cache = MemoryCache()
         self.objects = MemoryObjects()
-        self.results = Results(self.cache if cached else None, lambda: self.objects, THRESHOLD)
+        self.results = ResultStore(self.cache if cached else None, lambda: self.objects, THRESHOLD)
         self.rows: dict[str, bytes] = {}
         self.asked: list[Sequence[str]] = []
 
@@ -79,7 +79,7 @@ def test_more_than_the_threshold_goes_to_the_object_store(
     """The bytes count, not the characters; exactly the threshold is still small."""
     ref = shelf.store(value)
     assert size == ref.size
-    assert (Place.OBJECT if size > THRESHOLD else Place.ROW) == ref.place
+    assert (StorageKind.OBJECT if size > THRESHOLD else StorageKind.ROW) == ref.place
     assert (size > THRESHOLD) == bool(shelf.objects.keys())
     assert (size > THRESHOLD) == (not shelf.rows)
     assert [value] == shelf.load(ref)
@@ -101,7 +101,7 @@ def test_none_where_a_value_is_annotated_is_refused(shelf: Shelf) -> None:
 @pytest.mark.parametrize("value", [[], "", b"", 0, False, {}])
 def test_an_empty_value_is_a_value(shelf: Shelf, value: Any) -> None:
     ref = shelf.store(value)
-    assert Place.ROW == ref.place
+    assert StorageKind.ROW == ref.place
     assert [value] == shelf.load(ref)
 
 
@@ -207,7 +207,7 @@ def test_the_store_is_not_touched_for_small_results() -> None:
     def refuse() -> MemoryObjects:
         raise AssertionError
 
-    results = Results(MemoryCache(), refuse, THRESHOLD)
+    results = ResultStore(MemoryCache(), refuse, THRESHOLD)
     stored = results.store(1, run_id=RUN, step_id=STEP, token=TOKEN)
     assert 1 == results.load(stored.ref, lambda keys: {})
 
@@ -217,7 +217,7 @@ def test_files_travel_by_content(shelf: Shelf, tmp_path: Path, size: int) -> Non
     path = tmp_path / "facts.bin"
     path.write_bytes(b"x" * size)
     ref = shelf.store(path, Path)
-    assert (size, size > THRESHOLD) == (ref.size, ref.place is Place.OBJECT)
+    assert (size, size > THRESHOLD) == (ref.size, ref.place is StorageKind.OBJECT)
     with local_files():
         (copy,) = shelf.load(ref)
         assert ("facts.bin", path.read_bytes()) == (copy.name, copy.read_bytes())

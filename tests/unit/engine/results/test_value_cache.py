@@ -1,16 +1,16 @@
 """Unit tests of the values that the steps of a process share."""
 
-from flowq.core.results import Place, ResultRef
-from flowq.engine.results.value_cache import RecentValues, own_copy
+from flowq.core.results import ResultRef, StorageKind
+from flowq.engine.results.value_cache import ValueCache, own_copy
 
 
 def ref(key: str, size: int, codec: str = "json") -> ResultRef:
-    return ResultRef(place=Place.ROW, key=key, size=size, codec=codec)
+    return ResultRef(place=StorageKind.ROW, key=key, size=size, codec=codec)
 
 
 def test_what_was_put_last_is_kept_and_what_was_used_least_leaves() -> None:
     """The bound is on encoded bytes."""
-    recent = RecentValues(most_bytes=100)
+    recent = ValueCache(most_bytes=100)
     recent.put(ref("a", 40), ["a"])
     recent.put(ref("b", 40), ["b"])
     recent.get(ref("a", 40))
@@ -24,7 +24,7 @@ def test_what_was_put_last_is_kept_and_what_was_used_least_leaves() -> None:
 
 def test_value_that_would_fill_it_alone_is_not_kept() -> None:
     """One huge list must not throw out all others."""
-    recent = RecentValues(most_bytes=100)
+    recent = ValueCache(most_bytes=100)
     recent.put(ref("huge", 51), [])
 
     assert recent.get(ref("huge", 51)) is None
@@ -32,7 +32,7 @@ def test_value_that_would_fill_it_alone_is_not_kept() -> None:
 
 def test_only_json_is_shared() -> None:
     """Copies of tables and arrays would cost more than they spare."""
-    recent = RecentValues()
+    recent = ValueCache()
     recent.put(ref("table", 5, codec="arrow"), object())
 
     assert recent.get(ref("table", 5, codec="arrow")) is None

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowq.core.errors import StepError
-from flowq.engine.runtime.causes import told
+from flowq.engine.runtime.causes import error_details
 
-_MOST_CHARACTERS = 8001
+_MAX_CHARACTERS = 8001
 
 
 def raised(make: Callable[[], Any]) -> BaseException:
@@ -61,7 +61,7 @@ def named(found: dict[str, Any]) -> list[tuple[str, str, str]]:
 def test_cause_stands_before_what_was_raised_of_it(
     make: Callable[[], None], relation: str, link: str
 ) -> None:
-    found = told(raised(make))
+    found = error_details(raised(make))
 
     text = found["traceback"]
     assert (
@@ -78,7 +78,7 @@ def test_cause_stands_before_what_was_raised_of_it(
 
 
 def test_suppressed_context_is_left_out() -> None:
-    found = told(raised(suppressed))
+    found = error_details(raised(suppressed))
 
     assert "ValueError" not in found["traceback"]
     assert "causes" not in found
@@ -100,7 +100,7 @@ def test_members_of_a_task_group_are_shown_with_their_own_causes_and_frames() ->
             group.create_task(bad(1))
             group.create_task(bad(2))
 
-    found = told(raised(lambda: asyncio.run(all_of_them())))
+    found = error_details(raised(lambda: asyncio.run(all_of_them())))
 
     text = found["traceback"]
     assert all(f"ValueError: {number}" in text for number in (1, 2))
@@ -123,7 +123,7 @@ def test_nested_groups_and_groups_that_are_causes_are_shown() -> None:
     error = RuntimeError("top")
     error.__cause__ = outer
 
-    found = told(error)
+    found = error_details(error)
 
     words = (
         "top",
@@ -231,17 +231,17 @@ def test_size_is_bounded_whatever_an_exception_is(
     error = raised(make)
     began = time.monotonic()
 
-    found = told(error)
+    found = error_details(error)
 
     assert time.monotonic() - began < 5
-    assert len(found["traceback"]) <= _MOST_CHARACTERS
+    assert len(found["traceback"]) <= _MAX_CHARACTERS
     assert len(json.dumps(found)) < 20_000
     assert all(word in found["traceback"] for word in words)
     found["traceback"].encode()
 
 
 def test_root_of_a_long_chain_is_named_last() -> None:
-    causes = named(told(chain(5_000)))
+    causes = named(error_details(chain(5_000)))
 
     assert causes[0] == ("cause", "RuntimeError", "link 4998")
     assert causes[-1] == ("cause", "ValueError", "root")
@@ -252,7 +252,7 @@ def test_hints_and_notes_are_shown() -> None:
     error = StepError("it is wrong", hint="mend it")
     error.add_note("of order 7")
 
-    text = told(error)["traceback"]
+    text = error_details(error)["traceback"]
 
     assert "flowq.core.errors.StepError: it is wrong\n  → mend it\nof order 7" in text
 
@@ -284,7 +284,7 @@ def test_every_exception_of_a_small_tree_is_shown_once(
 ) -> None:
     error, texts = tree
 
-    found = told(error)
+    found = error_details(error)
 
     if len(texts) <= 20:
         assert all(found["traceback"].count(text) == 1 for text in texts)

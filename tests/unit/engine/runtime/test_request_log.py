@@ -28,7 +28,7 @@ class Rows:
     def llm_requests(self) -> "Rows":
         return self
 
-    def write(self, work: Callable[["Rows"], Any]) -> Any:
+    def transaction(self, work: Callable[["Rows"], Any]) -> Any:
         assert self.open.wait(10)
         if self.away:
             self.away -= 1

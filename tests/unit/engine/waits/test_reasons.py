@@ -10,7 +10,7 @@ import pytest
 from flowq.core.ids import RunId
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState, StopKind
-from flowq.engine.model.waits import Holder, LimitWait, OpenStep, OpenSteps, StandingSteps
+from flowq.engine.model.waits import Holder, LimitWait, OpenStep, OpenSteps, WaitingSteps
 from flowq.engine.ports import Worker
 from flowq.engine.waits.reasons import (
     Queues,
@@ -280,6 +280,6 @@ def test_those_that_wait_for_the_same_are_one_and_the_most_hopeless_is_first() -
     ],
 )
 def test_lists_say_it_in_a_word(steps: list[tuple[StepState, Any]], words: str) -> None:
-    rows = [StandingSteps(RUN, state, kind, "ok", later(60), 1) for state, kind in steps]
+    rows = [WaitingSteps(RUN, state, kind, "ok", later(60), 1) for state, kind in steps]
 
     assert in_short(rows) == words

@@ -11,8 +11,8 @@ import uuid_utils.compat as uuids
 from flowq.core.ids import RunId, node_id
 from flowq.core.states import RunState
 from flowq.entrypoints.flower import html
-from flowq.entrypoints.flower.pages.run_request import Asked
-from flowq.entrypoints.flower.pages.run_tabs import ROWS, Turn, turned
+from flowq.entrypoints.flower.pages.run_request import RunQuery
+from flowq.entrypoints.flower.pages.run_tabs import ROWS, PageLinks, page_links
 from flowq.entrypoints.flower.templates import run_of_task
 
 
@@ -86,16 +86,16 @@ def test_json_is_cut_to_what_can_be_read() -> None:
 @pytest.mark.parametrize(
     "found, asked, rows, turn",
     [
-        (range(5), Asked(), range(5), Turn()),
-        (range(ROWS + 1), Asked(), range(ROWS), Turn(None, ROWS - 1)),
-        (range(10, 11 + ROWS), Asked(after=9), range(10, 10 + ROWS), Turn(10, 9 + ROWS)),
-        (range(10, 12), Asked(after=9), range(10, 12), Turn(10, None)),
-        (range(ROWS), Asked(before=ROWS), range(ROWS), Turn(None, ROWS - 1)),
-        (range(ROWS + 1), Asked(before=ROWS + 1), range(1, ROWS + 1), Turn(1, ROWS)),
-        (range(0), Asked(after=7), range(0), Turn()),
+        (range(5), RunQuery(), range(5), PageLinks()),
+        (range(ROWS + 1), RunQuery(), range(ROWS), PageLinks(None, ROWS - 1)),
+        (range(10, 11 + ROWS), RunQuery(after=9), range(10, 10 + ROWS), PageLinks(10, 9 + ROWS)),
+        (range(10, 12), RunQuery(after=9), range(10, 12), PageLinks(10, None)),
+        (range(ROWS), RunQuery(before=ROWS), range(ROWS), PageLinks(None, ROWS - 1)),
+        (range(ROWS + 1), RunQuery(before=ROWS + 1), range(1, ROWS + 1), PageLinks(1, ROWS)),
+        (range(0), RunQuery(after=7), range(0), PageLinks()),
     ],
 )
 def test_pages_lead_to_those_beside_them(
-    found: range, asked: Asked, rows: range, turn: Turn
+    found: range, asked: RunQuery, rows: range, turn: PageLinks
 ) -> None:
-    assert (list(rows), turn) == turned(list(found), asked, int)
+    assert (list(rows), turn) == page_links(list(found), asked, int)

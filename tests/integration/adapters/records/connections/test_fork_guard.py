@@ -18,7 +18,9 @@ WHY = StopReason(StopKind.USER, "why")
 
 def write(records):
     # A transaction is open for as long as it takes to say so.
-    records.write(lambda tx: (tx.runs.stop(RunId(uuid4()), WHY), writing.set(), pause.wait(0.005)))
+    records.transaction(
+        lambda tx: (tx.runs.stop(RunId(uuid4()), WHY), writing.set(), pause.wait(0.005))
+    )
 
 url = sys.argv[1]
 records, writing, pause, over = SqlRecords(url), threading.Event(), threading.Event(), []
@@ -66,7 +68,7 @@ from flowq.adapters.records.database import SqlRecords
 url = sys.argv[1]
 file = url.removeprefix("sqlite:///")
 records = SqlRecords(url)
-records.single(lambda tx: tx.runs.status(RUN))
+records.autocommit(lambda tx: tx.runs.status(RUN))
 
 def is_open():
     return any(os.path.realpath(one).startswith(file) for one in Path("/proc/self/fd").iterdir())
@@ -76,7 +78,7 @@ if os.fork() == 0:
     print("child", is_open(), flush=True)
     os._exit(0)
 os.wait()
-print("parent", records.single(lambda tx: tx.runs.status(RUN)))
+print("parent", records.autocommit(lambda tx: tx.runs.status(RUN)))
 """.replace("RUN", "__import__('uuid').uuid4()")
 
 

@@ -123,7 +123,7 @@ def test_pooler_is_known_and_left_as_it_was(server: URL, pooler: URL) -> None:
         records = SqlRecords(text_of(address))
         with records.engine.connect() as connection:
             assert session_of(connection).pooled is pooled
-        records.write(lambda tx: tx.within.execute(text("SELECT 1")))
+        records.transaction(lambda tx: tx.within.execute(text("SELECT 1")))
         records.close()
     conninfo = text_of(pooler.set(drivername="postgresql"))
     with psycopg.connect(conninfo, autocommit=True) as client:
@@ -144,14 +144,14 @@ def test_runs_behind_a_pooler_though_the_role_has_set_everything_else(pooler: UR
 @pytest.mark.parametrize("pooled", [False, True])
 def test_only_the_own_timeouts_count(server: URL, pooler: URL, pooled: bool) -> None:  # noqa: FBT001
     records = SqlRecords(text_of(pooler if pooled else server))
-    for use in (records.write, records.single):
+    for use in (records.transaction, records.autocommit):
         use(lambda tx: tx.within.execute(text("SELECT pg_sleep(0.5)")))
 
     def dawdle(tx: SqlTransaction) -> None:
         tx.within.execute(text("SELECT 1"))
         sleep(0.5)  # idle in the transaction
 
-    records.write(dawdle)
+    records.transaction(dawdle)
     records.close()
 
 
@@ -173,7 +173,7 @@ def test_runs_behind_a_pooler_of_sessions(server: URL) -> None:
 def test_pooler_of_statements_is_refused(server: URL) -> None:
     with servers.pgbouncer(server, pool_mode="statement") as pooler:
         records = SqlRecords(text_of(pooler))
-        for use in (records.write, records.single):
+        for use in (records.transaction, records.autocommit):
             with pytest.raises(DatabaseUnavailable, match="statement mode") as refused:
                 use(lambda tx: tx.within.execute(text("SELECT 1")))
             assert "pool_mode" in str(refused.value)
@@ -185,6 +185,6 @@ def test_pooler_of_statements_is_refused(server: URL) -> None:
 def test_options_that_a_pooler_refuses_are_named(pooler: URL) -> None:
     records = SqlRecords(text_of(pooler, options="-c search_path=public"))
     with pytest.raises(DatabaseUnavailable, match="options") as refused:
-        records.single(lambda tx: tx.within.execute(text("SELECT 1")))
+        records.autocommit(lambda tx: tx.within.execute(text("SELECT 1")))
     assert "ignore_startup_parameters" in str(refused.value)
     records.close()

@@ -108,15 +108,15 @@ def leave_open(stage: Stage) -> None:
     stage.dispatcher.clear()
     for played, lease in ((claimed, HOUR), (retrying, HOUR), (lost, -HOUR)):
         token, place = LeaseToken(uuids.uuid7()), node_id(played.id, "bad")
-        claim = stage.records.single(
+        claim = stage.records.autocommit(
             lambda tx: tx.steps.claim(place, token=token, lease=lease, worker="w")  # noqa: B023
         )
         assert claim is not None
         if played is retrying:
             why = Outcome(error_type="E", error_message="e")
-            assert stage.records.single(lambda tx: tx.steps.retry(claim, why, HOUR))  # noqa: B023
-    lapsed = stage.records.write(
-        lambda tx: tx.sweeps.lapsed(max_recoveries=0, resend_after=HOUR, limit=9)
+            assert stage.records.autocommit(lambda tx: tx.steps.retry(claim, why, HOUR))  # noqa: B023
+    lapsed = stage.records.transaction(
+        lambda tx: tx.sweeps.expired_leases(max_recoveries=0, resend_after=HOUR, limit=9)
     )
     assert [True] == [one.failed for one in lapsed]
     stage.dispatcher.send_advance([one.batch for one in lapsed])
@@ -136,7 +136,7 @@ def db(records: SqlRecords) -> Good:
     leave_open(stage)
     stopped = stage.submit(good, {"n": 1})
     why = StopReason(StopKind.USER, "why")
-    records.write(lambda tx: tx.runs.request_cancel([stopped.id], why))
+    records.transaction(lambda tx: tx.runs.request_cancel([stopped.id], why))
     stage.dispatcher.run(stage.engine)
     fresh = stage.submit(good, {"n": 1})
     stage.dispatcher.clear()
@@ -176,7 +176,7 @@ class _Within:
 
     tx: SqlTransaction
 
-    def single(self, work: Callable[[SqlTransaction], T]) -> T:
+    def autocommit(self, work: Callable[[SqlTransaction], T]) -> T:
         return work(self.tx)
 
 
@@ -195,7 +195,7 @@ def broken(
         raise _Undo
 
     with pytest.raises(_Undo):
-        db.records.write(work)
+        db.records.transaction(work)
     return found
 
 
@@ -504,7 +504,7 @@ def test_objects_that_rows_name_are_looked_for(records: SqlRecords) -> None:
     stage = Stage.on(records, threshold=0)
     played = stage.play(large, n=1)
     place = node_id(played.id, "sum")
-    row = records.single(lambda tx: tx.steps.by_id(place))
+    row = records.autocommit(lambda tx: tx.steps.by_id(place))
     assert row is not None
     assert row.result is not None
     key, objects = row.result["key"], stage.engine.results._objects()

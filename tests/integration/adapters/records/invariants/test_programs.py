@@ -44,7 +44,7 @@ class _Within:
     def __init__(self, tx: SqlTransaction) -> None:
         self._tx = tx
 
-    def single(self, work: Any, **_options: Any) -> Any:
+    def autocommit(self, work: Any, **_options: Any) -> Any:
         return work(self._tx)
 
 
@@ -61,7 +61,7 @@ def broken(records: SqlRecords, change: Update) -> list[Violation]:
         raise _Undo
 
     with pytest.raises(_Undo):
-        records.write(work)
+        records.transaction(work)
     return found
 
 
@@ -70,7 +70,7 @@ def begun(stage: Stage) -> Played:
     run = stage.submit(calling, {"x": 1})
     stage.dispatcher.run(stage.engine, limit=3)
     stage.dispatcher.clear()
-    stage.engine.live.clear()
+    stage.engine.program_cache.clear()
     return run
 
 

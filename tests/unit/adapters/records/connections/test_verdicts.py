@@ -72,7 +72,7 @@ MEANING = {
 def test_sqlstate_has_one_meaning(code: str, meaning: Verdict) -> None:
     error = said(state(code))
     assert verdict(error) is meaning
-    assert passes(error, once=True) is (meaning in (Verdict.UNDONE, Verdict.GONE))
+    assert passes(error, idempotent=False) is (meaning in (Verdict.UNDONE, Verdict.GONE))
     ours = translated(error, SERVER)
     assert type(ours) is MEANING[meaning]
     assert ours.hint
@@ -130,9 +130,9 @@ def test_code_of_sqlite_has_one_meaning(code: int, text: str, meaning: Verdict) 
 def test_lost_connection_is_used_again_only_where_that_is_safe() -> None:
     for orig in (psycopg.OperationalError("gone"), state("57P01"), state("57P05"), state("08006")):
         error = said(orig, lost=True)
-        assert passes(error, once=False)
-        assert not passes(error, once=True)
-    assert not passes(said(state("25P04"), lost=True), once=False)
+        assert passes(error, idempotent=True)
+        assert not passes(error, idempotent=False)
+    assert not passes(said(state("25P04"), lost=True), idempotent=True)
 
 
 @pytest.mark.parametrize(

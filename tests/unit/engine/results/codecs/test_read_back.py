@@ -31,7 +31,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from flowq.core.errors import InvalidOutput, NotSerializable
-from flowq.core.text.json_values import DEEPEST
+from flowq.core.text.json_values import MAX_DEPTH
 from flowq.engine.results.codecs import adapter_for, coerce, decode, encode
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -365,9 +365,9 @@ def test_one_limit_says_how_deep_a_value_may_nest(annotation: Any, inner: Any) -
             value = [value]
         return value
 
-    assert nested(DEEPEST) == passed(nested(DEEPEST), annotation)
-    for levels in (DEEPEST + 1, 150, 250, 2000):
-        with pytest.raises(NotSerializable, match=f"nests deeper than {DEEPEST} levels"):
+    assert nested(MAX_DEPTH) == passed(nested(MAX_DEPTH), annotation)
+    for levels in (MAX_DEPTH + 1, 150, 250, 2000):
+        with pytest.raises(NotSerializable, match=f"nests deeper than {MAX_DEPTH} levels"):
             passed(nested(levels), annotation)
 
 

@@ -30,7 +30,7 @@ def install(app: Celery) -> Celery:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current folder with modules of a user's; nothing of them is left afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bootstrap, "_process", bootstrap._Process())
+    monkeypatch.setattr(bootstrap, "_process", bootstrap._ProcessState())
     monkeypatch.setattr(apps, "install", install)
     (tmp_path / "shop.py").write_text(SHOP)
     (tmp_path / "broken.py").write_text("1 / 0\n")

@@ -64,7 +64,7 @@ class Readers:
 def readers(monkeypatch: pytest.MonkeyPatch) -> Readers:
     readers = Readers()
     monkeypatch.setattr(module, "follow", readers.follow)
-    monkeypatch.setattr(module.Looker, "_look", lambda *_: None)
+    monkeypatch.setattr(module.RunListPoller, "_look", lambda *_: None)
     monkeypatch.setattr(module, "_AGAIN", 0.01)
     return readers
 

@@ -22,22 +22,22 @@ from flowq.core.events import (
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
-from flowq.entrypoints.flower.live.state import Board, News, RunBoard
+from flowq.entrypoints.flower.live.state import ChangeLog, Delta, RunProjection
 
 RUN = RunId(uuid4())
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHERE = {"run_id": RUN, "timestamp": NOW}
 
 
-def told(*events: Event, shows_content: bool = False) -> News:
-    board = RunBoard(shows_content)
+def told(*events: Event, shows_content: bool = False) -> Delta:
+    board = RunProjection(shows_content)
     for event in events:
         board.take(event)
     return board.board.since("")
 
 
 def test_page_is_told_only_what_changed_after_what_it_has_seen() -> None:
-    board = Board()
+    board = ChangeLog()
     board.put("steps", "a", {"status": "running"})
     board.put("steps", "b", {"status": "queued"})
     seen = board.since("")
@@ -53,7 +53,7 @@ def test_page_is_told_only_what_changed_after_what_it_has_seen() -> None:
 
 
 def test_page_that_was_away_is_told_how_things_stand_not_what_happened() -> None:
-    board = Board()
+    board = ChangeLog()
     for number in range(1000):
         board.put("steps", "a", {"done": number})
 
@@ -62,14 +62,14 @@ def test_page_that_was_away_is_told_how_things_stand_not_what_happened() -> None
 
 @pytest.mark.parametrize("seen", ["", "nonsense", "other-3", "-", "other-", "ä-²"])
 def test_what_another_board_has_told_means_nothing(seen: str) -> None:
-    board = Board()
+    board = ChangeLog()
     board.put("run", "", {"done": 1})
 
     assert {"run": [{"done": 1}]} == board.since(seen).lines
 
 
 def test_too_many_changes_are_not_listed() -> None:
-    board = Board()
+    board = ChangeLog()
     board.put("run", "", {"done": 1})
     for number in range(401):
         board.put("steps", str(number), {"status": "running"})
@@ -81,7 +81,7 @@ def test_too_many_changes_are_not_listed() -> None:
 
 
 def test_message_is_one_line_of_json_and_where_to_go_on() -> None:
-    board = Board()
+    board = ChangeLog()
     board.put("run", "", {"cost": Decimal("0.5"), "since": NOW, "text": "a\nb", "ms": None})
 
     identity, data, *rest = board.since("").sse().split("\n")
@@ -92,7 +92,7 @@ def test_message_is_one_line_of_json_and_where_to_go_on() -> None:
 
 
 def test_run_is_told_from_its_first_event_to_its_last() -> None:
-    board = RunBoard()
+    board = RunProjection()
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
     board.take(StepCompleted(**WHERE, step="a", attempt=1, tokens=3, cost=Decimal("0.1")))
     board.take(ProgressUpdate(**WHERE, done=1, total=2, percentage=50))
@@ -114,29 +114,29 @@ def test_run_is_told_from_its_first_event_to_its_last() -> None:
 
 
 def test_row_tells_that_a_run_is_paused_but_not_that_it_has_ended() -> None:
-    board = RunBoard()
+    board = RunProjection()
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
 
-    assert board.stands(RunState.PAUSED)
-    assert not board.stands(RunState.PAUSED)
-    assert not board.stands(RunState.COMPLETED)  # its last events are on their way
+    assert board.set_status(RunState.PAUSED)
+    assert not board.set_status(RunState.PAUSED)
+    assert not board.set_status(RunState.COMPLETED)  # its last events are on their way
     assert "paused" == board.board.since("").lines["run"][0]["status"]
 
 
 def test_run_has_used_what_its_rows_say_or_events_since_then() -> None:
-    board = RunBoard()
+    board = RunProjection()
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
 
     def used() -> tuple[int, float, int]:
         (line,) = board.board.since("").lines["run"]
         return line["tokens"], line["cost"], line["unpriced"]
 
-    assert board.stands(RunState.RUNNING, Usage(5, Decimal("0.5"), 1))
+    assert board.set_status(RunState.RUNNING, Usage(5, Decimal("0.5"), 1))
     assert used() == (5, 0.5, 1)
     # The rows had counted a part of this already.
     board.take(StepCompleted(**WHERE, step="a", attempt=1, tokens=7, cost=Decimal(1)))
     assert used() == (7, 1.0, 1)
-    board.stands(RunState.RUNNING, Usage(9, Decimal(2), 0))
+    board.set_status(RunState.RUNNING, Usage(9, Decimal(2), 0))
     assert used() == (9, 2.0, 0)
 
 
@@ -185,7 +185,7 @@ def test_items_of_a_map_are_counted_not_listed() -> None:
 
 @pytest.mark.parametrize("shown", [False, True])
 def test_streamed_text_is_told_only_where_content_is_shown(*, shown: bool) -> None:
-    board = RunBoard(shown)
+    board = RunProjection(shown)
     board.take(StepStarted(**WHERE, step="a", attempt=1))
     seen = board.board.since("").id
     board.take(StreamChunk(**WHERE, step="a", attempt=1, stream=0, offset=0, text="hello"))

@@ -12,7 +12,7 @@ from flowq.core.usage import Tokens, Usage
 from flowq.engine.engine import Policies
 from flowq.engine.model.model_calls import CostLine
 from flowq.engine.queries.flow_page import StepFigures
-from flowq.engine.queries.lists import Saved, Spent
+from flowq.engine.queries.lists import BudgetUsage, CacheSavings
 from flowq.entrypoints.flower.pages import windows
 from flowq.entrypoints.flower.pages.costs import BudgetLine, Costs, days, monthly_lines, total
 from flowq.entrypoints.flower.pages.flow import dearest, slowest
@@ -78,11 +78,11 @@ def test_budget_of_a_flow_is_its_own_or_the_one_of_all_flows() -> None:
     own = BudgetSpec(usd=Decimal(4))
     costs = Costs(
         by={},
-        saved=Saved(0, Usage()),
+        saved=CacheSavings(0, Usage()),
         monthly=[
-            Spent("flow", "other", Usage(0, Decimal(1))),
-            Spent("flow", "own", Usage(0, Decimal(1))),
-            Spent("user", "ada", Usage(0, Decimal(1))),
+            BudgetUsage("flow", "other", Usage(0, Decimal(1))),
+            BudgetUsage("flow", "own", Usage(0, Decimal(1))),
+            BudgetUsage("user", "ada", Usage(0, Decimal(1))),
         ],
         specs={"own": FlowSpec(name="own", steps=(), monthly_budget=own)},
         runs=[],

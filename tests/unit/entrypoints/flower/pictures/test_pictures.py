@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowq.core.graph import LONGEST_NAME
+from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.spec import FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.engine.queries.graph import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
@@ -67,7 +67,7 @@ def test_names_are_text_whatever_they_hold(hostile: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(max_size=LONGEST_NAME), st.text(max_size=LONGEST_NAME))
+@given(st.text(max_size=MAX_NAME_LENGTH), st.text(max_size=MAX_NAME_LENGTH))
 def test_any_text_makes_a_picture(key: str, error: str) -> None:
     picture = run([node(key, 0, 1, StepState.FAILED, error_type="E", error=error)], ended=2)
 
@@ -253,7 +253,7 @@ def test_what_goes_on_goes_to_now() -> None:
         node("a", 1, None, StepState.RUNNING),
         node("b", 1, None, StepState.RETRYING, past=(past(1, 1, 3),)),
         node("c", None, None, StepState.QUEUED),
-        node("d", 2, None, StepState.QUEUED, past=(past(1, 2, 3, AttemptEnd.GIVEN_BACK),)),
+        node("d", 2, None, StepState.QUEUED, past=(past(1, 2, 3, AttemptEnd.RELEASED),)),
     ]
 
     svg = run_gantt(run(nodes, (), RunState.RUNNING), now=NOW)

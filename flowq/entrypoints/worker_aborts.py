@@ -25,7 +25,7 @@ from celery.exceptions import TimeLimitExceeded
 from flowq import bootstrap
 from flowq.core.errors import StepError, StepTimeout, TaskRevoked, Unavailable
 from flowq.core.ids import StepRunId
-from flowq.engine.attempts.cut_off import cut_off
+from flowq.engine.attempts.abort import abort_attempt
 from flowq.entrypoints.called import is_id_of_step
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Recorder:
             if self._pid != os.getpid():
                 self._pid, self._queue = os.getpid(), SimpleQueue()
                 Thread(target=_work, args=(self._queue,), name="flowq-cuts", daemon=True).start()
-        self._queue.put(lambda: cut_off(bootstrap.engine(), step_id, error, begun=begun))
+        self._queue.put(lambda: abort_attempt(bootstrap.engine(), step_id, error, begun=begun))
 
 
 def _work(queue: "SimpleQueue[Callable[[], object]]") -> None:
@@ -118,7 +118,7 @@ def _ended(sender: Any, task_id: str, state: str, retval: Any, **_: Any) -> None
     if step_id is not None:
         error = retval if isinstance(retval, Exception) else None
         error = error or StepError(f"Celery ended its task as {state} before it began")
-        cut_off(bootstrap.engine(), step_id, error)
+        abort_attempt(bootstrap.engine(), step_id, error)
 
 
 def _step_of(task_id: str) -> StepRunId | None:

@@ -14,15 +14,15 @@ from flowq.adapters.records.control.pause import PARKED
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS
 from flowq.adapters.records.sql.types import DbNow
-from flowq.adapters.records.steps.attempt_log import PastAttempts
+from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.attempts import CLAIM_COLUMNS, claim_of_row
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import AttemptEnd, RunState, StepState
-from flowq.engine.model.rows import Claim, StepPlace
+from flowq.engine.model.rows import Claim, StepRef
 
 _C = STEPS.c
 
-_GIVE_BACK = Prepared(
+_RELEASE = Prepared(
     update(STEPS)
     .where(
         _C.status == StepState.RUNNING,
@@ -38,7 +38,7 @@ _GIVE_BACK = Prepared(
     .returning(_C.flow_run_id, _C.step_key, _C.map_index, _C.id)
 )
 
-_PUT_BACK = (
+_REQUEUE = (
     update(STEPS)
     .where(
         _C.id == bindparam("p_id"),
@@ -50,8 +50,8 @@ _PUT_BACK = (
     )
     .returning(select(RUNS.c.status).where(RUNS.c.id == _C.flow_run_id).scalar_subquery())
 )
-_PUT_BACK_FOR = Prepared(_PUT_BACK.values(wake_at=DbNow(bindparam("p_delay", type_=Float))))
-_PUT_AWAY = Prepared(_PUT_BACK.values(wake_at=PARKED))
+_REQUEUE_FOR = Prepared(_REQUEUE.values(wake_at=DbNow(bindparam("p_delay", type_=Float))))
+_PUT_AWAY = Prepared(_REQUEUE.values(wake_at=PARKED))
 
 _ENDED = Prepared(
     select(_C.status).where(
@@ -73,18 +73,18 @@ _HELD = Prepared(
 _BATCH = Prepared(select(_C.batch_id).where(_C.id == bindparam("p_id")))
 
 
-class Returns(PastAttempts):
+class LeaseReleases(AttemptLog):
     """The part of `FlowStepRunRepo` that gives back and looks again."""
 
-    def give_back(
-        self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.GIVEN_BACK
-    ) -> list[StepPlace]:
+    def release_leases(
+        self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.RELEASED
+    ) -> list[StepRef]:
         """`running` → `queued` without counting the attempt; returns the steps it has changed."""
-        rows = self._run(_GIVE_BACK, {"p_tokens": list(tokens)})
-        self._keep([StepRunId(row[3]) for row in rows], why, counted=False)
-        return [StepPlace(RunId(row[0]), row[1], row[2]) for row in rows]
+        rows = self._run(_RELEASE, {"p_tokens": list(tokens)})
+        self._append([StepRunId(row[3]) for row in rows], why, counted=False)
+        return [StepRef(RunId(row[0]), row[1], row[2]) for row in rows]
 
-    def put_back(
+    def requeue(
         self, claim: Claim, delay: timedelta | None, why: AttemptEnd | None = None
     ) -> RunState | None:
         """`running` → `queued` without counting the attempt, if the lease still holds."""
@@ -92,11 +92,11 @@ class Returns(PastAttempts):
         if delay is None:
             state = self._run(_PUT_AWAY, given).scalar()
         else:
-            state = self._run(_PUT_BACK_FOR, {**given, "p_delay": delay.total_seconds()}).scalar()
+            state = self._run(_REQUEUE_FOR, {**given, "p_delay": delay.total_seconds()}).scalar()
         if state is None:
             return None
         if why is not None:
-            self._keep([claim.id], why, counted=False)
+            self._append([claim.id], why, counted=False)
         return RunState(state)
 
     def held(self, step_id: StepRunId) -> Claim | None:

@@ -17,7 +17,7 @@ from flowq.core.errors import StepError
 from flowq.core.results import StepFailure
 from flowq.core.spec import StepSpec
 from flowq.engine.model.rows import Claim, Outcome
-from flowq.engine.registry.registry import StepType
+from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.results.codecs import coerce
 from flowq.engine.results.codecs.described import described
 
@@ -29,7 +29,7 @@ HINT: Final = (
 )
 
 
-class PassedOn(StepError):
+class PassedFailure(StepError):
     """The item of a map is what has failed before."""
 
     def __init__(self, failure: StepFailure) -> None:
@@ -37,7 +37,7 @@ class PassedOn(StepError):
         self.failure = failure
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PassedOn, (self.failure,)
+        return PassedFailure, (self.failure,)
 
     def outcome(self, execution_time_ms: int) -> Outcome:
         """Return what the item's row says."""
@@ -52,13 +52,13 @@ class PassedOn(StepError):
 
 
 def bind(
-    claim: Claim, step_type: StepType, step: StepSpec, inputs: Mapping[str, Any]
+    claim: Claim, step_type: RegisteredStep, step: StepSpec, inputs: Mapping[str, Any]
 ) -> BoundArguments:
     """Return inputs as arguments of the types that the user's function declares.
 
     Raises:
         StepError: one does not fit.
-        PassedOn: it is the item of a map, and has failed before.
+        PassedFailure: it is the item of a map, and has failed before.
     """
     values: dict[str, Any] = {}
     for name, value in inputs.items():
@@ -78,12 +78,12 @@ def refuse_failure(step: StepSpec, inputs: Mapping[str, Any]) -> None:
     Lists that a step has returned, and those of stored JSON, hold failures as plain data.
 
     Raises:
-        PassedOn: it is one.
+        PassedFailure: it is one.
     """
     item = inputs.get(step.map.parameter) if step.map is not None else None
     failure = item if isinstance(item, StepFailure) else _from_data(item)
     if failure is not None:
-        raise PassedOn(failure)
+        raise PassedFailure(failure)
 
 
 def passed_failure(metadata: Mapping[str, Any] | None) -> StepFailure | None:

@@ -15,9 +15,11 @@ from collections.abc import Sequence
 
 from flowq.core.errors import Unavailable
 from flowq.core.ids import LeaseToken, StepRunId
+from flowq.core.states import AttemptEnd
 from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.engine import Engine
 from flowq.engine.interrupts import Interrupt
+from flowq.engine.model.rows import Claim
 
 logger = logging.getLogger(__name__)
 
@@ -26,31 +28,41 @@ class Stopped(Interrupt):
     """Raised inside a sync step whose worker has to end; the attempt was given back."""
 
 
-def pass_on(engine: Engine, step_id: StepRunId) -> None:
+def send_elsewhere(engine: Engine, step_id: StepRunId) -> None:
     """Send a step to another worker, whose message has come to one that begins nothing more."""
-    place = engine.records.single(lambda tx: tx.steps.node(step_id))
+    place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if place is not None:
         resend(engine, alone(engine, [place]))
 
 
-def give_back(engine: Engine, tokens: Sequence[LeaseToken]) -> int:
+def release_leases(engine: Engine, tokens: Sequence[LeaseToken]) -> int:
     """Give attempts back and send their steps again; returns how many there were.
 
     Raises:
         DatabaseUnavailable: then their leases lapse, which takes longer and counts as a recovery.
     """
-    places = engine.records.write(lambda tx: tx.steps.give_back(tokens)) if tokens else []
+    places = (
+        engine.records.transaction(lambda tx: tx.steps.release_leases(tokens)) if tokens else []
+    )
     if places:
         logger.info("%d steps are given back", len(places), extra={"action": "give_back"})
         resend(engine, alone(engine, places))
     return len(places)
 
 
-def give_back_all(engine: Engine) -> int:
+def release_paused(engine: Engine, claim: Claim) -> bool:
+    """Queue a step of a paused run as if its attempt had not begun; False if the lease is lost."""
+    tokens = [claim.token]
+    return bool(
+        engine.records.transaction(lambda tx: tx.steps.release_leases(tokens, AttemptEnd.PAUSED))
+    )
+
+
+def release_all(engine: Engine) -> int:
     """Give back whatever runs in this process, and tell it; returns how many attempts that were."""
-    tokens = engine.leases.let_go()
+    tokens = engine.leases.release()
     try:
-        return give_back(engine, tokens)
+        return release_leases(engine, tokens)
     except Unavailable as error:
         logger.warning(
             "%d steps could not be given back, their leases will lapse: %s",
@@ -60,4 +72,4 @@ def give_back_all(engine: Engine) -> int:
         )
         return 0
     finally:
-        engine.leases.tell_all()
+        engine.leases.notify_all()

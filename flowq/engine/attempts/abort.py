@@ -15,7 +15,7 @@ from flowq.core.errors import LeaseLost, RedisUnavailable, RunUnreadable
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.complete import lost
-from flowq.engine.attempts.outages import wait_out
+from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import delay_after, outcome_of
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
@@ -26,7 +26,9 @@ from flowq.engine.ports import Transaction
 logger = logging.getLogger(__name__)
 
 
-def cut_off(engine: Engine, step_id: StepRunId, error: Exception, *, begun: bool = False) -> bool:
+def abort_attempt(
+    engine: Engine, step_id: StepRunId, error: Exception, *, begun: bool = False
+) -> bool:
     """Record that an attempt has failed which the task queue has ended, or will not begin.
 
     Args:
@@ -42,11 +44,11 @@ def cut_off(engine: Engine, step_id: StepRunId, error: Exception, *, begun: bool
         DatabaseUnavailable: it could not be recorded. Nothing is lost by that: the sweeper sends
             the step again, or its lease lapses.
     """
-    claim = wait_out(engine, lambda _: _claim(engine, step_id, begun=begun), stop=True)
+    claim = retry_on_outage(engine, lambda _: _claim(engine, step_id, begun=begun), stop=True)
     if claim is None:
         return False
     try:
-        wait_out(engine, lambda _: _fail(engine, claim, error), stop=True)
+        retry_on_outage(engine, lambda _: _fail(engine, claim, error), stop=True)
     except LeaseLost:
         return False  # it has ended by itself meanwhile
     except RunUnreadable as unreadable:
@@ -64,7 +66,7 @@ def _claim(engine: Engine, step_id: StepRunId, *, begun: bool) -> Claim | None:
         lease, worker = engine.policies.lease, engine.worker
         return tx.steps.claim(step_id, token=token, lease=lease, worker=worker)
 
-    return engine.records.write(take)
+    return engine.records.transaction(take)
 
 
 def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
@@ -73,17 +75,17 @@ def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
     delay = delay_after(engine, claim, step.retry, error)
     reach(FaultPoint.BEFORE_FAIL)
     if delay is not None:
-        if not engine.records.write(lambda tx: tx.steps.retry(claim, outcome, delay)):
+        if not engine.records.transaction(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
         publish.step_retrying(engine, claim, outcome, delay)
         return
-    if not engine.records.single(
-        lambda tx: tx.steps.fail(claim, outcome, advanced=False), once=True
+    if not engine.records.autocommit(
+        lambda tx: tx.steps.fail(claim, outcome, advanced=False), idempotent=False
     ):
         raise lost(claim)
     reach(FaultPoint.AFTER_FAIL)
     publish.step_failed(engine, claim, outcome)
-    batch = engine.records.single(lambda tx: tx.steps.batch_of(claim.id))
+    batch = engine.records.autocommit(lambda tx: tx.steps.batch_of(claim.id))
     try:
         engine.dispatcher.send_advance([batch] if batch is not None else [])
     except RedisUnavailable as unsent:

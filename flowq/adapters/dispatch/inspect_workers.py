@@ -26,7 +26,7 @@ _QUESTIONS: Final = ("active_queues", "registered")
 _CONNECTING: Final = 1.0
 
 
-def ask_workers(app: Celery, patience: timedelta) -> list[Worker]:
+def inspect_workers(app: Celery, patience: timedelta) -> list[Worker]:
     """Return the workers that answer in time.
 
     Raises:

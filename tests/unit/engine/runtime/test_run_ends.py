@@ -13,8 +13,8 @@ from flowq.core.errors import DatabaseUnavailable, FlowqError
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.engine.ports import Records
-from flowq.engine.runtime import ends as module
-from flowq.engine.runtime.ends import Ends
+from flowq.engine.runtime import run_ends as module
+from flowq.engine.runtime.run_ends import RunEndWatcher
 
 
 class Rows:
@@ -24,7 +24,7 @@ class Rows:
         self.answers = list(answers)
         self.asked: list[set[RunId]] = []
 
-    def single(self, work: Callable[[Any], Any]) -> Any:
+    def autocommit(self, work: Callable[[Any], Any]) -> Any:
         return work(SimpleNamespace(runs=self))
 
     def states(self, run_ids: Sequence[RunId]) -> Mapping[RunId, RunState]:
@@ -35,8 +35,8 @@ class Rows:
         return answer
 
 
-def ends(rows: Rows) -> Ends:
-    return Ends(cast(Records, rows))
+def ends(rows: Rows) -> RunEndWatcher:
+    return RunEndWatcher(cast(Records, rows))
 
 
 def threads() -> int:

@@ -11,7 +11,7 @@ from flowq.core.references import Reference
 from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind
 from flowq.core.states import StepState
-from flowq.engine.replay.values import Call, Ended
+from flowq.engine.replay.values import CallEnded, ProgramCall
 from flowq.engine.replay.waiting import CallFuture
 
 #: Types of results that are recorded as values where they are passed on. Others have no JSON form.
@@ -19,7 +19,7 @@ _COPIED: Final = (bool, int, float, list, dict, tuple, set, BaseModel, Enum, dat
 _LONG_TEXT: Final = 1024
 
 
-class Results:
+class CallResults:
     """The results that a program passes on by reference instead of by value."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ def _is_copied(value: object) -> bool:
     return isinstance(value, _COPIED)
 
 
-def settle(future: CallFuture, ended: Ended, results: Results) -> None:
+def resolve_future(future: CallFuture, ended: CallEnded, results: CallResults) -> None:
     """Give a program the end of a call that it waits for.
 
     Raises:
@@ -61,7 +61,7 @@ def settle(future: CallFuture, ended: Ended, results: Results) -> None:
         future.set_exception(_error(future.call, ended))
 
 
-def _failure(ended: Ended) -> StepFailure:
+def _failure(ended: CallEnded) -> StepFailure:
     return StepFailure(
         step=ended.key,
         error=ended.error_type or "StepError",
@@ -70,7 +70,7 @@ def _failure(ended: Ended) -> StepFailure:
     )
 
 
-def _error(call: Call, ended: Ended) -> Exception:
+def _error(call: ProgramCall, ended: CallEnded) -> Exception:
     cancelled = ended.state is StepState.CANCELLED
     if call.spec.kind is StepKind.SIGNAL and not cancelled:
         return SignalTimeout(f"the signal {call.spec.name!r} did not come within {call.delay}")

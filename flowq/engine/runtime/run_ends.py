@@ -23,8 +23,8 @@ from flowq.engine.ports import Records
 logger = logging.getLogger(__name__)
 
 #: Seconds between two looks: a tenth of the time since the newest waiter came, within these.
-_SHORTEST: Final = 0.02
-_LONGEST: Final = 0.5
+_MIN_PAUSE: Final = 0.02
+_MAX_PAUSE: Final = 0.5
 #: Seconds after which a look that has failed is repeated.
 _AGAIN: Final = 1.0
 
@@ -36,7 +36,7 @@ class _Waiter:
     ended: "asyncio.Future[RunState | None]"
     since: float = field(default_factory=time.monotonic)
 
-    def tell(self, what: RunState | Exception | None) -> None:
+    def notify(self, what: RunState | Exception | None) -> None:
         """Wake the coroutine, from any thread."""
         try:
             self.loop.call_soon_threadsafe(self._resolve, what)
@@ -52,7 +52,7 @@ class _Waiter:
             self.ended.set_result(what)
 
 
-class Ends:
+class RunEndWatcher:
     """What coroutines of one process wait for.
 
     Args:
@@ -97,21 +97,21 @@ class Ends:
         """Wake those whose run has ended; return how long to wait until the next look."""
         asked = {waiter.run_id for waiter in waiters}
         try:
-            states = self._records.single(lambda tx: tx.runs.states(list(asked)))
+            states = self._records.autocommit(lambda tx: tx.runs.states(list(asked)))
         except Unavailable as error:
             logger.debug("the ends of runs cannot be read now: %s", error)
             return _AGAIN
         except Exception as error:  # noqa: BLE001 - raised again by those who wait
-            self._tell(waiters, dict.fromkeys((one.run_id for one in waiters), error))
+            self._notify(waiters, dict.fromkeys((one.run_id for one in waiters), error))
             return 0.0
         ended = [one for one in waiters if states.get(one.run_id) not in OPEN_RUN_STATES]
-        self._tell(ended, states)
+        self._notify(ended, states)
         newest = max(waiter.since for waiter in waiters)
-        return min(max((time.monotonic() - newest) / 10, _SHORTEST), _LONGEST)
+        return min(max((time.monotonic() - newest) / 10, _MIN_PAUSE), _MAX_PAUSE)
 
-    def _tell(self, waiters: list[_Waiter], what: Mapping[RunId, RunState | Exception]) -> None:
+    def _notify(self, waiters: list[_Waiter], what: Mapping[RunId, RunState | Exception]) -> None:
         for waiter in waiters:
-            waiter.tell(what.get(waiter.run_id))
+            waiter.notify(what.get(waiter.run_id))
         told = {id(waiter) for waiter in waiters}
         with self._lock:
             self._waiters = [one for one in self._waiters if id(one) not in told]
