@@ -305,7 +305,7 @@ class Settings(BaseSettings):
             parts = urlsplit(url.strip())
             _ = parts.port  # raises when it is none
         except ValueError:
-            raise InvalidSetting("has a wrong host, or a port that is no number") from None
+            raise InvalidSetting("has a wrong host, or a port that is not a number") from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise InvalidSetting("is no address of a server; e.g. https://models.example.com/v1")
         return url.strip()
@@ -322,7 +322,8 @@ class Settings(BaseSettings):
             raise InvalidSetting("cannot be read as an address", hint=hint) from None
         if "@" in (parts.host or ""):
             raise InvalidSetting(
-                "has a user or password that is not quoted", hint="/ is %2F, @ is %40, : is %3A"
+                "has a user or password that is not percent-encoded",
+                hint="/ is %2F, @ is %40, : is %3A",
             )
         return url
 

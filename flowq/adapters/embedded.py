@@ -162,7 +162,7 @@ class EmbeddedValkey:
         while self._is_alive():
             pid = self._recorded_pid()  # none while it begins or ends
             if pid is not None and not embedded_watch.end(self.directory, pid, STOP_SECONDS):
-                raise self._silent(f"pid {pid} does not end")
+                raise self._silent(f"pid {pid} does not exit")
             if time.monotonic() > deadline:
                 raise self._silent(f"{self._pid_file} is gone")
             time.sleep(_POLL_SECONDS)
@@ -174,7 +174,7 @@ class EmbeddedValkey:
             owner = self.socket.parent.lstat()
             # The short folder stands in a place where everybody may write.
             if owner.st_uid != os.getuid() or owner.st_mode & 0o7777 != 0o700:
-                message = f"{self.socket.parent} belongs to somebody else"
+                message = f"{self.socket.parent} belongs to another user"
                 raise RedisUnavailable(message, hint="remove it, or set FLOWQ_REDIS_URL")
 
     @contextmanager

@@ -165,8 +165,8 @@ def continue_as_new(*args: Any, **inputs: Any) -> NoReturn:
     program = _program("continue_as_new")
     if program is not None and not program.in_root:
         raise InvalidFlow(
-            f"continue_as_new is called in a task that the flow has started ({caller()})",
-            hint="call it in the flow's own function, once its tasks have ended",
+            f"continue_as_new is called in a task that the flow started ({caller()})",
+            hint="call it in the flow's own function, after its tasks have finished",
         )
     raise ContinueAsNew({**(args[0] if args else {}), **inputs})
 
@@ -180,5 +180,5 @@ def _program(name: str) -> Execution | None:
         return None
     raise InvalidFlow(
         f"flowq.{name}() is called outside an `async def` flow ({caller()})",
-        hint="it belongs into the flow itself; in a step use what Python has",
+        hint="call it in the flow itself; in a step use Python's own functions",
     )

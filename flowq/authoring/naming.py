@@ -43,7 +43,7 @@ def registered_name(function: Callable[..., Any]) -> str:
     name = getattr(function, "__qualname__", "<nameless>")
     if name.endswith((">", "<lambda>")):
         raise InvalidFlow(
-            f"{function!r} has no name that a worker could find it by",
+            f"{function!r} has no name by which a worker could find it",
             hint='define it with `def`, or name it: step(name="…")(function)',
         )
     return f"{module_name(function.__module__)}.{name}"

@@ -58,7 +58,7 @@ class Run(Generic[R_co]):
         if found:
             raise RunNotFound(
                 f"several runs have an id that begins with {run_id}",
-                hint=f"give more of it, e.g. {found[0][0]}",
+                hint=f"give more characters, e.g. {found[0][0]}",
             )
         raise RunNotFound(f"no run has the id {run_id}", hint="flowq runs ls")
 

@@ -53,7 +53,7 @@ class Graph:
                 if name not in gates:
                     raise InvalidFlow(
                         f"step {key!r} of flow {spec.name!r} refers to {name!r}, "
-                        "which is no step of this flow",
+                        "which is not a step of this flow",
                         hint=f"steps are: {', '.join(order)}",
                     )
                 gates[name].append(key)
@@ -61,7 +61,7 @@ class Graph:
             if reference.step not in order:
                 raise InvalidFlow(
                     f"the output of flow {spec.name!r} refers to {reference.step!r}, "
-                    "which is no step of this flow",
+                    "which is not a step of this flow",
                 )
         try:
             TopologicalSorter(dependencies).prepare()

@@ -43,5 +43,5 @@ def _problem(name: Any, *, own: bool) -> str | None:
         return "it has a character that cannot be printed, or a space at its end"
     for prefix in _RESERVED:
         if name.startswith(prefix) and not own:
-            return f"{prefix}* are the tasks of {prefix.removesuffix('.')} itself"
+            return f"{prefix}* is reserved for the tasks of {prefix.removesuffix('.')} itself"
     return None

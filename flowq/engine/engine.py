@@ -174,7 +174,7 @@ class DefinitionCache:
             error.run_id = run_id
             raise
         except (InvalidFlow, LookupError, ValueError) as error:
-            unreadable = RunUnreadable(f"its flow is no graph: {error}")
+            unreadable = RunUnreadable(f"its flow is not a valid graph: {error}")
             unreadable.run_id = run_id
             raise unreadable from error
 

@@ -116,6 +116,7 @@ def _call(step: RegisteredStep, args: Sequence[Any], kwargs: Mapping[str, Any]) 
         return to_jsonable_python(value)
     except PydanticSerializationError as error:
         raise NotSerializable(
-            f"{step.name} was called as a Celery task and returned what is no JSON: {error}",
-            hint="call it in a flow, whose results may be of more kinds",
+            f"{step.name} was called as a Celery task and returned a value that is not JSON: "
+            f"{error}",
+            hint="call it in a flow: results of steps may have more types",
         ) from error

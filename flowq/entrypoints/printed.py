@@ -32,5 +32,5 @@ def json_data(value: Any) -> Any:
 def _rows(value: Any) -> Any:
     rows = tables.as_rows(value)
     if rows is None:
-        raise TypeError(f"no JSON form of {type(value).__qualname__}")
+        raise TypeError(f"no JSON representation of {type(value).__qualname__}")
     return rows

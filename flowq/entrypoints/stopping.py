@@ -159,7 +159,7 @@ def leave_child(watch: ShutdownWatcher) -> None:
     if watch.running:
         os.kill(os.getpid(), signal.SIGTERM)
         if not watch.unwound():
-            _exit("a step does not react")
+            _exit("a step does not respond")
 
 
 def leave_main(watch: ShutdownWatcher, names: Callable[[], frozenset[str]]) -> None:
@@ -177,7 +177,7 @@ def _kill_children(names: frozenset[str]) -> None:
     time.sleep(2 * _UNWINDING)
     for request in tuple(celery_state.active_requests):
         if request.name in names and request.worker_pid not in (None, os.getpid()):
-            logger.warning("killing %s, which does not react", request.worker_pid)
+            logger.warning("killing %s, which does not respond", request.worker_pid)
             os.kill(request.worker_pid, signal.SIGKILL)
 
 
@@ -207,4 +207,4 @@ def requeue(channel: Any, names: frozenset[str]) -> None:
                 redis.basic_reject(tag, requeue=True)
     except redis.connection_errors as error:
         # Their steps are queued, so the sweeper sends them again.
-        logger.warning("fetched messages were not put back: %s", error, extra={"action": "stop"})
+        logger.warning("fetched messages were not requeued: %s", error, extra={"action": "stop"})

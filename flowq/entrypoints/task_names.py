@@ -34,7 +34,7 @@ def check_names(app: Celery, own: Collection[Any], names: Collection[str] | None
             raise InvalidFlow(
                 f"a Celery task and a step or flow are named {name!r}: {_where(function)} and "
                 f"{registry.place_of(name)}",
-                hint='give one of them another: @step(name="…") or @app.task(name="…")',
+                hint='give one of them another name: @step(name="…") or @app.task(name="…")',
             )
 
 

@@ -50,8 +50,8 @@ class UnknownSteps(bootsteps.StartStopStep):
             return
         self._said[name] = now, 0
         logger.warning(
-            "step %s is not defined on this worker; run step %s%s stays queued for one that knows "
-            "it. Start workers with the module that defines it",
+            "step %s is not defined on this worker; run step %s%s stays queued for a worker that "
+            "knows it. Start workers with the module that defines it",
             name,
             step_id,
             f" (and {more} others in the last minutes)" if more else "",

@@ -124,7 +124,9 @@ def _collect() -> None:
     try:
         collect(bootstrap.engine())
     except Unavailable as error:
-        logger.warning("nothing more is deleted this time: %s", error, extra={"action": "collect"})
+        logger.warning(
+            "retention stops until its next turn: %s", error, extra={"action": "collect"}
+        )
 
 
 def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
@@ -140,7 +142,7 @@ def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
     except TaskPredicate:
         raise  # said to Celery on purpose
     except Exception:
-        text = "%s[%s] could not be run; the sweeper sees to it"
+        text = "%s[%s] could not be run; the sweeper will handle it"
         logger.exception(text, task.name, task.request.id, extra={"action": "run"})
         raise
     if error is not None:
@@ -241,7 +243,7 @@ def _retry(task: "Task[Any, Any]", ended: AttemptResult) -> None:
         raise task.retry(exc=error, countdown=countdown, max_retries=None, **shown)
     except Reject as unsent:
         # The broker is away. The row says when to wake, and the sweeper reads it.
-        logger.warning("a retry will be sent by the sweeper: %s", unsent)
+        logger.warning("the sweeper will send a retry: %s", unsent)
         raise later from error
 
 
@@ -356,7 +358,7 @@ def _prepare(sender: Any, **_: Any) -> None:
         bootstrap.prepare_worker(sender.app)
     except FlowqError as error:
         # Celery would log an error of a receiver, and go on.
-        raise SystemExit(f"this worker cannot begin: {error}") from error
+        raise SystemExit(f"this worker cannot start: {error}") from error
 
 
 def _prepare_child(**_: Any) -> None:

@@ -60,10 +60,10 @@ def _work(queue: "SimpleQueue[Callable[[], object]]") -> None:
         try:
             work()
         except Unavailable as error:
-            logger.warning("a step that was cut off is left to the sweeper: %s", error)
+            logger.warning("an interrupted step is left to the sweeper: %s", error)
         except Exception:
             # The next one has nothing to do with it.
-            logger.exception("what became of an attempt was not recorded")
+            logger.exception("the outcome of an attempt was not recorded")
 
 
 _recorder = Recorder()
@@ -95,7 +95,7 @@ def _revoked(sender: Any, request: Any, expired: bool, terminated: bool, **_: An
         how = "has expired" if expired else "was terminated" if terminated else "was revoked"
         error = TaskRevoked(
             f"its Celery task {how}",
-            hint="Celery keeps revoked ids: start the run anew instead",
+            hint="Celery keeps revoked ids: start a new run instead",
         )
         _recorder.put(request.id, error, begun=False)
 

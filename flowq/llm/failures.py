@@ -33,15 +33,17 @@ def failure(error: Exception, provider: str, model: str) -> tuple[FlowqError, Co
     if isinstance(error, ModelHTTPError):
         return _of_status(error, name), CostStatus.UNBILLED
     if isinstance(error, UserError):
-        return ModelRefused(f"{name} cannot be asked like this: {error}"), CostStatus.UNBILLED
+        return ModelRefused(f"{name} cannot be called like this: {error}"), CostStatus.UNBILLED
     if isinstance(error, ModelAPIError):
         return ModelUnavailable(f"{name} does not answer: {_short(error)}"), CostStatus.UNKNOWN
     if isinstance(error, UnexpectedModelBehavior):
-        text = f"{name} answered what is no answer: {_short(error)}"
+        text = f"{name} sent an invalid answer: {_short(error)}"
         return ModelUnavailable(text), CostStatus.UNKNOWN
     # Of the HTTP client, or of the JSON in a body that was cut.
     kind = type(error).__name__
-    return ModelUnavailable(f"{name} was cut off: {kind}: {_short(error)}"), CostStatus.UNKNOWN
+    return ModelUnavailable(
+        f"the answer of {name} was cut off: {kind}: {_short(error)}"
+    ), CostStatus.UNKNOWN
 
 
 def is_foreign(error: Exception) -> bool:

@@ -43,7 +43,9 @@ async def image(
     asked: Any = {**_options(found.system, size, quality), **settings}
     store = spent.calls.objects
     if store is None:
-        raise StepError("there is no store for images here", hint="set FLOWQ_RESULTS_URL")
+        raise StepError(
+            "there is no object store for images in this process", hint="set FLOWQ_RESULTS_URL"
+        )
     async with calling(found.system, found.model_name) as call:
         answer = await found.generate(prompt, settings=asked)
         call.used = answer.usage

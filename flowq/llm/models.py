@@ -45,7 +45,7 @@ def chosen(kind: str, *choices: Any) -> Any:
         if choice:
             return choice
     raise ModelRefused(
-        "no model is chosen",
+        "no model is configured",
         hint=f"set FLOWQ_{setting.upper()}, e.g. to openai:gpt-5-mini, or `model` of the step",
     )
 
@@ -166,7 +166,7 @@ def _asked(name: str, make: Any) -> Any:
                 hint=f"set {setting[0]} where the workers run",
             ) from error
         raise ModelRefused(
-            f"the model {name!r} is not known: {text}",
+            f"unknown model {name!r}: {text}",
             hint="write provider:name, e.g. openai:gpt-5-mini, anthropic:claude-haiku-4-5, or test",
         ) from error
 

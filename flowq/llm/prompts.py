@@ -116,13 +116,13 @@ def _variables(environment: Environment, file: str, folder: Path, where: str) ->
         except TemplateNotFound as error:
             raise PromptNotFound(
                 f"{where}: there is no prompt {folder / name}",
-                hint="make the file; prompts lie in the folder `prompts` beside the module, "
+                hint="create the file; prompts are in the folder `prompts` beside the module, "
                 "in `prompts_folder` of the class, or in FLOWQ_PROMPTS",
             ) from error
         except TemplateError as error:
             line = getattr(error, "lineno", None)
             raise InvalidPrompt(
-                f"{where}: its prompt {folder / name} is no template: {error}"
+                f"{where}: its prompt {folder / name} is not a valid template: {error}"
                 + (f" (line {line})" if line else ""),
                 hint="to write {{ as text: {{ '{{' }}",
             ) from error

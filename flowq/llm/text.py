@@ -54,7 +54,7 @@ async def text(
     if not said:
         raise InvalidAnswer(
             f"{where}: {found.system}:{found.model_name} answered without text"
-            f" (finish reason: {answer.finish_reason or 'not said'})",
+            f" (finish reason: {answer.finish_reason or 'unknown'})",
             hint="it may have refused, or max_tokens may be too small",
         )
     return str(said)

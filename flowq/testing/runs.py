@@ -103,7 +103,7 @@ def flow_of(flow: AnyFlow) -> Flow[..., Any]:
     found = getattr(flow, "flow", None) if isinstance(flow, type) else flow
     if not isinstance(found, Flow):
         raise FlowNotFound(
-            f"{flow!r} is no flow", hint="give a function with @flow, or a BaseFlow class"
+            f"{flow!r} is not a flow", hint="give a function with @flow, or a BaseFlow class"
         )
     return found
 

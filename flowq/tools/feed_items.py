@@ -48,7 +48,7 @@ def items(body: bytes, url: str, charset: str = "") -> list[dict[str, Any]]:
     # Many feeds are slightly broken and still readable; one of no known kind is none.
     if not feed.get("version"):
         why = feed.get("bozo_exception")
-        raise ValueError(f"it is no feed: {str(why)[:300]}" if why else "it is no feed")
+        raise ValueError(f"it is not a feed: {str(why)[:300]}" if why else "it is not a feed")
     source = _text(feed.feed.get("title"), _SHORT)
     found, size = [], 0
     for entry in feed.entries[:_MAX_ITEMS]:
@@ -102,7 +102,7 @@ def main() -> None:
     try:
         answer: dict[str, Any] = {"items": items(sys.stdin.buffer.read(), url, charset)}
     except (MemoryError, RecursionError) as error:
-        answer = {"error": f"it takes too much to read it: {type(error).__name__}"}
+        answer = {"error": f"it is too large or too deep to read: {type(error).__name__}"}
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it is reported
         answer = {"error": str(error)[:500] or type(error).__name__}
     sys.stdout.write(json.dumps(answer))

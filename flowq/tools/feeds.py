@@ -59,10 +59,10 @@ def _ask(body: bytes, url: str, seconds: float, charset: str) -> dict[str, Any]:
         )
         answer: dict[str, Any] = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
-        raise FetchFailed(f"it takes more than {seconds:.3g} s to parse") from None
+        raise FetchFailed(f"it took more than {seconds:.3g} s to parse") from None
     except ValueError:
         why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
         raise FetchFailed(f"its parser ended with {done.returncode}: {why}") from None
     except OSError as error:
-        raise FetchFailed(f"no process can be started to parse it: {error}") from error
+        raise FetchFailed(f"cannot start a process to parse it: {error}") from error
     return answer

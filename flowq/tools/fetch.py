@@ -129,13 +129,15 @@ def _checked(url: str) -> httpx2.URL:
     try:
         place = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise FetchRefused(f"it is no URL: {error}") from None
+        raise FetchRefused(f"it is not a URL: {error}") from None
     if place.scheme not in ("http", "https") or not place.host:
         raise FetchRefused(
-            "only http and https URLs are fetched", hint="write https://host/path, all of it"
+            "only http and https URLs are fetched", hint="write the whole URL: https://host/path"
         )
     if _HOST.fullmatch(place.raw_host.decode()) is None or not 0 < (place.port or 1) < 2**16:
-        raise FetchRefused("it is no URL: its host is no name or address, or its port no port")
+        raise FetchRefused(
+            "it is not a URL: its host is not a name or address, or its port is not a number"
+        )
     if place.userinfo:
         raise FetchRefused(
             "a URL with a user or a password is not fetched: it would be shown and logged",
@@ -149,7 +151,7 @@ def _next(place: httpx2.URL, location: bytes) -> tuple[httpx2.URL, bool]:
     try:
         target = _checked(str(place.join(location.decode("utf-8", "replace"))))
     except (httpx2.InvalidURL, ValueError) as error:
-        raise FetchRefused(f"it redirects to what is no URL: {error}") from None
+        raise FetchRefused(f"it redirects to an invalid URL: {error}") from None
     except FetchRefused as error:
         raise FetchRefused(f"it redirects, and there {error.message}", hint=error.hint) from None
     before, after = _origin(place), _origin(target)
@@ -168,7 +170,9 @@ def _given(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in found.items():
         if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
             # Without its value, which may be a key.
-            raise FetchRefused(f"the header {name[:100]!r} holds what no header can hold")
+            raise FetchRefused(
+                f"the header {name[:100]!r} contains characters that a header cannot have"
+            )
     return {name: value for name, value in found.items() if name not in _OURS}
 
 
@@ -205,7 +209,7 @@ class _Checked(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
         """Refuse: no URL names one."""
-        raise FetchRefused("sockets of this machine are not fetched from")
+        raise FetchRefused("flowq does not fetch from sockets of this machine")
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -216,7 +220,7 @@ class _Checked(httpcore2.AsyncNetworkBackend):
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise FetchFailed(f"the host {host!r} is not known: {error}") from error
+            raise FetchFailed(f"unknown host {host!r}: {error}") from error
         addresses = dict.fromkeys(ip_address(str(one[4][0]).partition("%")[0]) for one in found)
         allowed = [one for one in addresses if may_reach(host, one, port, self._rules)]
         if addresses and not allowed:
@@ -254,7 +258,7 @@ def _decoder(coding: str) -> Any:
     if coding in ("", "identity"):
         return lambda piece: [piece]
     if coding not in ("gzip", "x-gzip", "deflate"):
-        raise FetchFailed(f"it is encoded as {coding[:40]!r}, which was not asked for")
+        raise FetchFailed(f"it is encoded as {coding[:40]!r}, which flowq did not request")
     state: list[Any] = []
 
     def decode(piece: bytes) -> Iterable[bytes]:

@@ -29,7 +29,7 @@ def test_poison_step_fails_after_its_cap_and_says_why(
 ) -> None:
     with play(sqlite_url, FLOWQ_MAX_RECOVERIES="1") as chaos:
         worker = chaos.worker(slots=slots)
-        why = "its worker died or fell silent while it ran"
+        why = "its worker died or stopped responding while it ran"
         run_id = chaos.submit(flows.poisoned, failed_with(why), kind=kind, siblings=SIBLINGS)
 
         chaos.check()

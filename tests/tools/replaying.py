@@ -92,7 +92,7 @@ class Host:
         with closing(start(self.function, **self.inputs)) as execution:
             end = self.take(execution.run())
             while end is None:
-                assert len(self.history) < limit, "the program does not end"
+                assert len(self.history) < limit, "the program does not exit"
                 observation = self.next()
                 self.history.append(observation)
                 execution.feed([observation])

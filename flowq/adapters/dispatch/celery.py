@@ -170,7 +170,7 @@ class CeleryDispatcher:
         """
         if not self._breaker.allows():
             raise RedisUnavailable(
-                "the broker did not take messages a moment ago, and is not asked again at once",
+                "the broker did not take messages a moment ago, and is not tried again yet",
                 hint="flowq doctor",
             )
         try:

@@ -169,7 +169,7 @@ class InProcessDispatcher:
             return
         if message.name not in engine.registry.steps and message.name not in engine.registry.flows:
             logger.warning(
-                "%s is not defined here; it stays for a worker that knows it", message.name
+                "%s is not defined here; it stays queued for a worker that knows it", message.name
             )
             self._ended(delivery)
             return

@@ -44,7 +44,7 @@ def inspect_workers(app: Celery, patience: timedelta) -> list[Worker]:
         try:
             question, answer = answers.get(timeout=max(0.0, late - time.monotonic()))
         except Empty:
-            raise _not_asked(app, "it does not answer in time") from None
+            raise _not_asked(app, "it did not answer in time") from None
         if isinstance(answer, Exception):
             # It is not kept as a cause: errors about an address quote pieces of its password.
             raise _not_asked(app, f"{type(answer).__name__}: {answer}") from None
@@ -81,6 +81,6 @@ def _not_asked(app: Celery, why: str) -> RedisUnavailable:
     urls = broker_urls(app)
     place = ";".join(map(shown, urls)) or f"of app {app.main!r}"
     return RedisUnavailable(
-        f"workers cannot be asked through the broker {place}: {without_secrets(why, *urls)}",
+        f"cannot reach workers through the broker {place}: {without_secrets(why, *urls)}",
         hint="check that the broker runs; then: flowq doctor",
     )

@@ -71,7 +71,7 @@ class ThreadDispatcher(InProcessDispatcher):
                 self.deliver(engine, delivery)
             except Exception:
                 # The sweeper looks after what is left undone; the thread is needed for the rest.
-                logger.exception("a delivery has failed", extra={"action": "deliver"})
+                logger.exception("a delivery failed", extra={"action": "deliver"})
             self._ring(delivery)
 
     def _ring(self, delivery: Delivery) -> None:

@@ -54,8 +54,9 @@ class UnsentDispatcher:
         if not self._said:
             self._said = True
             logger.warning(
-                "this process knows no Celery app, so it sends nothing: %d steps are left to the "
-                "sweepers of the workers, which send them at their next pass. To send at once, "
+                "this process knows no Celery app, so it sends nothing: %d steps stay queued "
+                "until a "
+                "worker's sweeper sends them in its next pass. To send at once, "
                 "import the module with your app, or give it to the command line: flowq --app",
                 steps,
                 extra={"action": "left_to_sweeper"},

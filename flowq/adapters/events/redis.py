@@ -107,7 +107,9 @@ class RedisEvents(Outbox):
         self._kept_until.clear()
         if self._breaker.failed():
             logger.warning(
-                "events are dropped, runs go on without: %s", error, extra={"action": "events"}
+                "events are dropped, runs continue without them: %s",
+                error,
+                extra={"action": "events"},
             )
 
     def _add(self, pipeline: Any, run_id: RunId, facts: list[Fact], *, lost: bool) -> None:
@@ -172,7 +174,7 @@ class RedisEvents(Outbox):
             newest: Any = self._readers.xrevrange(key, count=1)
             last = newest[0][0] if newest else last
         except (RedisError, OSError) as error:
-            logger.debug("the end of run %s will not be heard: %s", run_id, error)
+            logger.debug("cannot listen for the end of run %s: %s", run_id, error)
 
         def wait(seconds: float) -> None:
             nonlocal last

@@ -19,5 +19,5 @@ def checked_key(key: str) -> str:
         ValueError: it is not: parts of letters, digits and `._=-`, joined by single slashes.
     """
     if not is_key(key):
-        raise ValueError(f"{key[:80]!r} is no key of an object: use letters, digits, ._=- and /")
+        raise ValueError(f"{key[:80]!r} is not a key of an object: use letters, digits, ._=- and /")
     return key

@@ -83,7 +83,7 @@ class MemoryObjects:
             data = self._objects.get(checked_key(key))
         if data is None:
             raise ResultMissing(
-                f"there is no object {key}", hint="its step must run again: start the run again"
+                f"there is no object {key}", hint="its step must run again: start a new run"
             )
         return data
 

@@ -183,9 +183,11 @@ class ObstoreObjects:
         try:
             found = self.get(key)
         except ResultMissing as error:
-            raise StoreUnavailable(f"{self._url}: a new object cannot be read again") from error
+            raise StoreUnavailable(f"{self._url}: a new object cannot be read back") from error
         if found != probe:
-            raise StoreUnavailable(f"{self._url}: what was written is not what comes back")
+            raise StoreUnavailable(
+                f"{self._url}: the data that is read differs from what was written"
+            )
         self.delete([key])
 
     @contextmanager
@@ -208,7 +210,7 @@ class ObstoreObjects:
             return self._unavailable(verb, key, error)
         return ResultMissing(
             f"there is no object {key} in {self._url}",
-            hint="its step must run again: start the run again; if FLOWQ_RESULTS_URL was changed, "
+            hint="its step must run again: start a new run; if FLOWQ_RESULTS_URL was changed, "
             "copy the objects to the new place",
         )
 
@@ -229,8 +231,8 @@ def _guard_fork() -> None:
         _used_by = pid
     elif _used_by != pid:
         raise StoreAfterFork(
-            f"the object store was used in process {_used_by} before it forked this one ({pid}), "
-            "so using it here would hang",
+            f"the object store was opened in process {_used_by} before it forked this process "
+            f"({pid}); using it here would hang",
             hint="do not read results before the fork (no `run.result()` while a module that a "
             "prefork worker loads is imported), or use `--pool threads`; with multiprocessing use "
             'get_context("spawn")',

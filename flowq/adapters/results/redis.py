@@ -56,10 +56,12 @@ class RedisCache:
             answer = command()
         except (RedisError, OSError) as error:
             if self._breaker.failed():
-                logger.warning("results are read from the database: Redis is away (%s)", error)
+                logger.warning(
+                    "Redis is unavailable, results are read from the database (%s)", error
+                )
             return otherwise
         if self._breaker.worked():
-            logger.info("Redis is back: small results are kept there again")
+            logger.info("Redis is available again: small results are kept there")
         return answer
 
 

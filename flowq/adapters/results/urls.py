@@ -81,7 +81,9 @@ def parse(url: str, config: Mapping[str, str]) -> StoreUrl:
         parts = urlsplit(url)
         _ = parts.port  # raises when it is none
     except ValueError:
-        raise _not_understood(url, "it has a wrong host, or a part that is not quoted") from None
+        raise _not_understood(
+            url, "it has a wrong host, or a part that is not percent-encoded"
+        ) from None
     if parts.scheme == "memory":
         return StoreUrl("memory", "memory://", {})
     if parts.scheme == "file":
@@ -89,19 +91,22 @@ def parse(url: str, config: Mapping[str, str]) -> StoreUrl:
             raise _not_understood(url, "a file URL needs the absolute path of a folder")
         return StoreUrl("file", f"file://{parts.path}", {})
     if parts.scheme not in _CLOUDS:
-        raise _not_understood(url, "no known kind of store")
+        raise _not_understood(url, "unknown kind of store")
     if not parts.netloc:
         raise _not_understood(url, "the bucket is missing")
     if "@" in parts.netloc and (":" in parts.netloc or parts.scheme not in _CONTAINER_FIRST):
         raise StoreUnavailable(
-            f"FLOWQ_RESULTS_URL {shown(url)} has a user or key in it, where it is not read",
+            f"FLOWQ_RESULTS_URL {shown(url)} contains a user or key, which flowq does not read "
+            "there",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your vendor reads",
         )
     query = dict(parse_qsl(parts.query))
     unknown = sorted(query.keys() - _QUERY)
     if unknown:
         named = repr(unknown[0]) if unknown[0].isidentifier() else "something"
-        raise _not_understood(url, f"{named} is no parameter, only endpoint and region are")
+        raise _not_understood(
+            url, f"{named} is not a parameter; the parameters are endpoint and region"
+        )
     merged = {**query, **config}
     endpoint = merged.get("endpoint") or _endpoint_from_environment(parts.scheme)
     location = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
@@ -116,5 +121,5 @@ def _endpoint_from_environment(scheme: str) -> str:
 
 def _not_understood(url: str, why: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"FLOWQ_RESULTS_URL {shown(url)!r} is not understood: {why}", hint=f"use {_FORMS}"
+        f"FLOWQ_RESULTS_URL {shown(url)!r} cannot be used: {why}", hint=f"use {_FORMS}"
     )

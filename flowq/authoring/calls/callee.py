@@ -77,7 +77,9 @@ class Callee:
         named = [item for item in self.signature.parameters.values() if item.kind in _NAMED]
         parameter = next((item.name for item in named if item.name not in constants), None)
         if parameter is None:
-            raise self._wrong_call("no parameter is left for the item of the map")
+            raise self._wrong_call(
+                "no parameter is left for the item of the map; pass fewer arguments"
+            )
         given = {**constants, parameter: None}
         positional = [item.name for item in named if item.kind is Parameter.POSITIONAL_ONLY]
         args = tuple(given.pop(name) for name in positional if name in given)

@@ -151,7 +151,7 @@ def _refuse_order(callee: Callee, options: Options) -> None:
     if options.after:
         raise InvalidFlow(
             f"{callee.kind} {callee.label!r} has after= in an `async def` flow ({caller()})",
-            hint="await what comes before it",
+            hint="await the step that has to run before it",
         )
     if options.accept_skipped:
         raise InvalidFlow(

@@ -34,15 +34,15 @@ from flowq.engine.results.codecs.read_back import (
 
 #: What Celery's `apply_async` takes and `enqueue` does not, with what there is instead.
 _INSTEAD: Final = {
-    "priority": "; runs have no priority: give urgent ones a queue and workers of their own, "
+    "priority": "; runs have no priority: give urgent runs their own queue and workers, "
     'my_step.options(queue="urgent")',
     "queue": '; a queue belongs to a step: my_step.options(queue="…"), or task_routes of the app',
     **dict.fromkeys(
         ("countdown", "eta"),
-        "; a run begins at once: await flowq.sleep(…) in an `async def` flow, or use celery beat",
+        "; a run starts at once: await flowq.sleep(…) in an `async def` flow, or use celery beat",
     ),
-    "expires": "; deadline=… says when a run has to be over",
-    "task_id": "; idempotency_key=… makes a run the only one of its kind",
+    "expires": "; deadline=… is the time by which a run has to end",
+    "task_id": "; idempotency_key=… starts at most one run per key",
 }
 
 
@@ -72,7 +72,7 @@ class InputSchema:
             if parameter.kind not in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY):
                 raise InvalidFlow(
                     f"flow {flow!r} has the parameter `{parameter}`, but inputs are given by name",
-                    hint="name each input; for any number of them take one dict or list",
+                    hint="name each input; for any number of inputs use one dict or list",
                 )
 
     @cached_property
@@ -134,7 +134,7 @@ class InputSchema:
             return
         listed = "".join(f"\n  {name}{said(difference)}" for name, difference in lost.items())
         raise InvalidInput(
-            f"inputs of flow {self._flow!r} would not come back as they are:{listed}",
+            f"inputs of flow {self._flow!r} would change when they are stored:{listed}",
             hint=next(iter(lost.values())).hint,
         )
 
@@ -194,12 +194,12 @@ class InputSchema:
             if name not in self.signature.parameters:
                 near = get_close_matches(name, self.signature.parameters, n=1)
                 why = f", did you mean {near[0]}?" if near else _INSTEAD.get(name, "")
-                yield f"{name}: no such input{why}"
+                yield f"{name}: unknown input{why}"
 
     def _invalid(self, problems: list[str]) -> InvalidInput:
         listed = "".join(f"\n  {problem}" for problem in problems)
         return InvalidInput(
-            f"flow {self._flow!r} refuses its inputs:{listed}",
+            f"the inputs of flow {self._flow!r} are invalid:{listed}",
             hint=f"it is defined as {describe(self._label, self.signature)}",
         )
 
@@ -247,8 +247,9 @@ class InputSchema:
                 why = str(error).partition("\n")[0]
                 raise InvalidFlow(
                     f"input {name!r} of flow {self._flow!r} has the type "
-                    f"{self._expected(name)}, which cannot be read from JSON: {why}",
-                    hint="take text, numbers, lists, dicts or models, and build it in a step",
+                    f"{self._expected(name)}, which flowq cannot read from JSON: {why}",
+                    hint="use text, numbers, lists, dicts or models, and build the object in a "
+                    "step",
                 ) from error
         return adapters
 

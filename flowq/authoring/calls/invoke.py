@@ -41,7 +41,8 @@ def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mappin
     """
     if options.tolerate is not None:
         raise InvalidFlow(
-            f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, which is for maps",
+            f"{callee.kind} {callee.label!r} has tolerate= at {caller()}, but that option is for "
+            "maps",
             hint=f"write {callee.code}.map(…), or allow_failure=True for a single call",
         )
     mode = active()
@@ -87,7 +88,7 @@ def refuse_enqueue(callee: Callee, options: Options) -> None:
     for name in options.given():
         raise InvalidFlow(
             f"flow {callee.name!r} is enqueued with {name}= ({caller()})",
-            hint="it is for calls of the flow in another flow; leave it out",
+            hint="this option is for calls of the flow in another flow; leave it out",
         )
 
 
@@ -102,5 +103,5 @@ def refuse_of_runs(callee: Callee, submission: Mapping[str, Any]) -> None:
             raise InvalidFlow(
                 f"flow {callee.name!r} is called with {name}= ({caller()})",
                 hint=f"it is for {callee.code}.enqueue(…); a child run has the user, the deadline "
-                "and the budget of the run that calls it",
+                "and the budget of its parent",
             )

@@ -244,7 +244,7 @@ def tolerance(value: int | str | None) -> Tolerance:
 
 def _error_names(errors: Any) -> tuple[str, ...]:
     if not isinstance(errors, Iterable):
-        errors = (errors,)  # which is no exception either
+        errors = (errors,)  # which is not an exception either
     names = tuple(_error_name(error) for error in errors)
     if not names:
         # A policy that lists none means all of them, which is not what an empty list says.
@@ -260,7 +260,7 @@ def _error_name(error: Any) -> str:
         return error
     if not (isinstance(error, type) and issubclass(error, BaseException)):
         raise InvalidFlow(
-            f"retry_on holds {error!r}, which is no exception ({caller()})",
+            f"retry_on holds {error!r}, which is not an exception ({caller()})",
             hint="give exception classes: retry_on=(ConnectionError, TimeoutError)",
         )
     short = error.__module__ == "builtins"

@@ -176,8 +176,8 @@ def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
         if isinstance(value, Ref | Condition):
             raise InvalidFlow(
                 f"{callee.kind} {callee.label!r} is given {value!r} at {caller()}, "
-                "outside the trace of a flow",
-                hint="use results of steps within the function of the flow that called them, "
+                "outside the function of a flow",
+                hint="use the results of steps only inside the flow's function, "
                 "and not in threads that it starts",
             )
     in_flow = active() is PLAIN

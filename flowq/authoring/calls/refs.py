@@ -21,7 +21,7 @@ _USE_WHEN: Final = (
     "join conditions with & | ~"
 )
 _USE_MAP: Final = "run a step for each item: my_step.map(ref)"
-_USE_STEP: Final = "pass it to a step, and do this there"
+_USE_STEP: Final = "pass it to a step, and do this in the step"
 
 # Python's mangled names of the slots below.
 _OWNER: Final = "_Operand__owner"
@@ -33,7 +33,7 @@ _OPERANDS: Final = "_Condition__operands"
 def _refusal(doing: str, instead: str) -> Callable[..., NoReturn]:
     def refuse(self: "_Operand", *_: object, **__: object) -> NoReturn:
         raise TypeError(
-            f"{self!r} is not known while the flow is traced, so {doing} is not possible\n"
+            f"{self!r} has no value yet while the flow is traced, so {doing} is not possible\n"
             f"  → {instead}",
         )
 
@@ -95,20 +95,20 @@ class _Operand:
         return self.__compare("not", self)
 
     __bool__ = _refusal("deciding `if`, `while`, `and`, `or`, `not` by it", _USE_WHEN)
-    __iter__ = _refusal("going over it or unpacking it", _USE_MAP + "; for one item: ref[0]")
+    __iter__ = _refusal("iterating over it or unpacking it", _USE_MAP + "; for one item: ref[0]")
     __len__ = _refusal("len() of it", f"in a condition: flowq.length(ref) > 0; else {_USE_STEP}")
-    __contains__ = _refusal("looking into it with `in`", _USE_STEP)
-    __call__ = _refusal("calling it, or a method of it,", _USE_STEP)
-    __str__ = __format__ = __bytes__ = _refusal("putting it into a text", _USE_STEP)
+    __contains__ = _refusal("testing it with `in`", _USE_STEP)
+    __call__ = _refusal("calling it or one of its methods", _USE_STEP)
+    __str__ = __format__ = __bytes__ = _refusal("formatting it as text", _USE_STEP)
     __int__ = __float__ = __complex__ = __index__ = _refusal("using it as a number", _USE_STEP)
-    __add__ = __radd__ = __sub__ = __rsub__ = _refusal("calculating with it", _USE_STEP)
+    __add__ = __radd__ = __sub__ = __rsub__ = _refusal("using it in arithmetic", _USE_STEP)
     __mul__ = __rmul__ = __matmul__ = __rmatmul__ = __truediv__ = __rtruediv__ = __add__
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __add__
     __neg__ = __pos__ = __abs__ = __round__ = __add__
     __setitem__ = __delitem__ = _refusal("changing it", _USE_STEP)
-    __await__ = _refusal("awaiting it", "in a `def` flow an async step is called plainly")
+    __await__ = _refusal("awaiting it", "in a `def` flow call an async step without await")
     __enter__ = __exit__ = _refusal("using it in `with`", _USE_STEP)
-    __reduce_ex__ = _refusal("pickling it", "use it within the flow that made it")
+    __reduce_ex__ = _refusal("pickling it", "use it inside the flow that created it")
 
 
 class Ref(_Operand):

@@ -43,7 +43,7 @@ from flowq.engine.results.codecs.read_back import (
     is_plain,
 )
 
-_KEYS: Final = "use text as keys"
+_KEYS: Final = "use strings as keys"
 _MAKE: Final = (
     "make it inside the step, from plain values (text, numbers, lists, dicts, pydantic models)"
 )
@@ -166,8 +166,8 @@ def _expression(value: Any, place: ValueLocation) -> Template:
 def _check_owner(value: Ref | Condition, place: ValueLocation) -> None:
     if owner(value) is not place.trace:
         raise place.error(
-            f"is {value!r}, which belongs to another trace: "
-            "a flow can only use results of its own steps",
+            f"is {value!r}, which belongs to another flow: "
+            "a flow can use only the results of its own steps",
             "call the step inside this flow's function, or pass a value in as an input",
         )
 
@@ -201,7 +201,7 @@ def _scalar(value: Any, place: ValueLocation) -> Any:
     if isinstance(value, str):
         return _text(value, place)
     if type(value) is int and is_too_long(value):
-        raise place.error("is an integer of too many digits", "pass it as text")
+        raise place.error("is an integer with too many digits", "pass it as text")
     return float(value) if isinstance(value, float) else value  # numpy's float64 is a float too
 
 
@@ -220,7 +220,7 @@ def _mapping(value: Mapping[Any, Any], place: ValueLocation) -> dict[str, Any]:
         if type(key) is str:
             name = _text(key, place.inside(key))
         elif key is None or isinstance(key, Ref | Condition | tuple | bytes):
-            raise place.error(f"has the key {key!r}, which JSON cannot hold", _KEYS)
+            raise place.error(f"has the key {key!r}, which JSON cannot represent", _KEYS)
         else:
             (name,) = _jsonable({key: None}, place)
             found = difference_of_form(key, name)
@@ -229,7 +229,7 @@ def _mapping(value: Mapping[Any, Any], place: ValueLocation) -> dict[str, Any]:
                     f"has a key that would not come back: {describe_difference(found)}", _KEYS
                 )
         if name in data:
-            raise place.error(f"has two keys that are {name!r} in JSON", _KEYS)
+            raise place.error(f"has two keys that both become {name!r} in JSON", _KEYS)
         data[name] = _data(item, place.inside(key))
     return data
 
@@ -238,18 +238,18 @@ def _object(value: Any, place: ValueLocation) -> Any:
     """Return the data of a value that is no JSON itself, like a model, a dataclass or a date."""
     if isinstance(value, Condition):
         raise place.error(
-            "is a condition, which is only decided in `when=`",
-            "pass what it compares, and compare inside the step",
+            "is a condition, which flowq evaluates only in `when=`",
+            "pass the compared values, and compare them in the step",
         )
     if isinstance(value, bytes | bytearray | memoryview) and not place.typed:
         raise place.error(
-            f"holds {type(value).__name__}, which JSON cannot hold",
+            f"holds {type(value).__name__}, which JSON cannot represent",
             "annotate the parameter, `list[bytes]`, or pass a path to a file, or base64 text",
         )
     if callable(value) and not isinstance(value, BaseModel):
         raise place.error(
             f"is {value!r}, which is code, not data",
-            "import it in the module of the step instead",
+            "import it in the step's module instead",
         )
     if isinstance(value, StepFailure):
         return value  # it stays one, so that who gets it knows
@@ -290,7 +290,7 @@ def _not_json(value: Any, place: ValueLocation, why: str = "") -> InvalidFlow:
     kind = type(value)
     because = f": {why}" if why else ""
     return place.error(
-        f"holds a {kind.__module__}.{kind.__qualname__}, which JSON cannot hold{because}",
+        f"holds a {kind.__module__}.{kind.__qualname__}, which JSON cannot represent{because}",
         _MAKE,
     )
 
@@ -314,8 +314,8 @@ def _marked_dict(data: Mapping[str, Any], place: ValueLocation) -> Template:
         return {name: _marked(item, place) for name, item in data.items()}
     if _holds_reference(data):
         raise place.error(
-            f"holds a Ref beside the key {key!r}, which flowq itself uses",
-            "pass the Ref as an argument of its own",
+            f"holds a Ref beside the key {key!r}, which flowq reserves for itself",
+            "pass the Ref as a separate argument",
         )
     return {LITERAL: _whole(data, key, place)}
 
@@ -324,7 +324,7 @@ def _whole(data: Any, key: str, place: ValueLocation) -> Any:
     """Return data that is stored with no markers in it."""
     found = flaw(data)
     if found:
-        raise place.error(f"{found[1]}, beside the key {key!r}, which flowq itself uses")
+        raise place.error(f"{found[1]}, beside the key {key!r}, which flowq reserves for itself")
     return data
 
 

@@ -116,8 +116,8 @@ def _after(refs: tuple[Any, ...], place: ValueLocation) -> tuple[str, ...]:
     for ref in refs:
         if not isinstance(ref, Ref):
             raise place.error(
-                f"holds a {type(ref).__name__}",
-                "give what a call of a step returned, or a list of those",
+                f"contains a {type(ref).__name__}",
+                "give the result of a call of a step, or a list of such results",
             )
         keys[to_reference(ref, place).step] = None
     return tuple(keys)

@@ -62,7 +62,7 @@ class Trace:
             if wanted in self._keys:
                 raise InvalidFlow(
                     f"flow {self.flow!r} has two steps with the key {wanted!r} ({caller()})",
-                    hint='give one of them another: my_step.options(key="…")',
+                    hint='give one of them another key: my_step.options(key="…")',
                 )
             key = wanted
         elif label not in self._keys:

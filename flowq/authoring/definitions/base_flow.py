@@ -67,10 +67,10 @@ class BaseFlow:
         logic = cls._execute_flow_logic
         if logic is BaseFlow._execute_flow_logic:
             if "flow_name" in cls.__dict__:
-                raise _wrong(cls, "has no _execute_flow_logic", _WRITE)
+                raise _wrong(cls, "does not define _execute_flow_logic", _WRITE)
             return
         if not inspect.iscoroutinefunction(logic):
-            raise _wrong(cls, "has a _execute_flow_logic that is no `async def`", _WRITE)
+            raise _wrong(cls, "has an _execute_flow_logic that is not `async def`", _WRITE)
         if inspect.isabstract(cls) and "flow_name" not in cls.__dict__:
             return
         name = _name_of(cls)
@@ -149,7 +149,9 @@ def _name_of(cls: type[BaseFlow]) -> str:
         raise _wrong(cls, f"has the flow_name {name!r}", "give it text")
     for base in cls.__mro__[1:]:
         if "flow" in vars(base) and getattr(base, "flow_name", None) == name:
-            raise _wrong(cls, f"has the flow_name of {base.__qualname__}", "give it one of its own")
+            raise _wrong(
+                cls, f"has the flow_name of {base.__qualname__}", "give the class its own flow_name"
+            )
     return name
 
 
@@ -160,12 +162,15 @@ def _check_makeable(cls: type[BaseFlow]) -> None:
         lacks = (
             name for name in dir(cls) if getattr(getattr(cls, name, 0), "__isabstractmethod__", 0)
         )
-        raise _wrong(cls, f"is abstract: it lacks {', '.join(lacks)}", "write what it lacks")
+        raise _wrong(
+            cls, f"is abstract; it does not define {', '.join(lacks)}", "define the missing methods"
+        )
     if hasattr(cls, "on_failure"):
         raise _wrong(
             cls,
             "has on_failure, which is for `def` flows",
-            "it decides itself: catch flowq.errors.StepFailed where a step is awaited",
+            "a program handles failures itself: catch flowq.errors.StepFailed where it awaits a "
+            "step",
         )
     logic = inspect.getattr_static(cls, "_execute_flow_logic")
     instance = () if isinstance(logic, staticmethod | classmethod) else (None,)
@@ -173,7 +178,7 @@ def _check_makeable(cls: type[BaseFlow]) -> None:
         inspect.signature(cls).bind()
         inspect.signature(cls._execute_flow_logic).bind(*instance, {})
     except TypeError as error:
-        raise _wrong(cls, f"cannot be called by a worker: {error}", _WRITE) from None
+        raise _wrong(cls, f"cannot be created by a worker: {error}", _WRITE) from None
 
 
 def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
@@ -215,7 +220,9 @@ def _inputs_of(cls: type[BaseFlow], name: str) -> InputSchema:
     if model is None:
         return AnyInputs(name, name)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise _wrong(cls, "has Inputs that are no pydantic model", "class Inputs(BaseModel): …")
+        raise _wrong(
+            cls, "has an Inputs that is not a pydantic model", "class Inputs(BaseModel): …"
+        )
     return ModelInputs(name, name, model)
 
 

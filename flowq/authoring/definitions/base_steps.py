@@ -120,7 +120,7 @@ class BaseStep:
             raise InvalidFlow(
                 f"step class {cls.__qualname__} has the step_name of its base, {cls.step_name!r} "
                 f"({caller()})",
-                hint='give it one of its own, or step_name = "" if it is a base of others',
+                hint='give the class its own step_name, or step_name = "" for a base class',
             )
         if not cls.step_name:
             return
@@ -153,8 +153,8 @@ class BaseStep:
             inspect.signature(cls).bind()
         except TypeError as error:
             raise InvalidFlow(
-                f"step {cls.step_name!r} cannot be made by a worker: {error} ({caller()})",
-                hint="give what __init__ needs as attributes of the class, or as inputs",
+                f"step {cls.step_name!r} cannot be created by a worker: {error} ({caller()})",
+                hint="pass what __init__ needs as class attributes or as inputs",
             ) from None
         if CALL_OPTIONS in inputs.model_fields:
             raise InvalidFlow(
@@ -182,7 +182,7 @@ class BaseStep:
         step = vars(type(self)).get("_step")
         if step is None:
             raise IncompleteStep(
-                f"{type(self).__name__} has no step_name, so it is no step",
+                f"{type(self).__name__} has no step_name, so it is not a step",
                 hint='give the class a step_name = "…"',
             )
         self._model = model
@@ -234,7 +234,7 @@ class BaseStep:
             self.Inputs.model_validate(dict(inputs), by_alias=True, by_name=True)
         except ValidationError as error:
             raise InvalidInput(
-                f"step {self.step_name!r} refuses its inputs: {problems(error)}",
+                f"step {self.step_name!r} has invalid inputs: {problems(error)}",
                 hint=f"its Inputs has: {', '.join(self.Inputs.model_fields) or 'no fields'}",
             ) from error
 

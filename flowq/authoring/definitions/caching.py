@@ -64,6 +64,6 @@ def cache_of(value: CacheOption) -> tuple[CacheSpec | None, Callable[..., Any] |
     if cache.key is not None and not callable(cache.key):
         raise InvalidFlow(
             f"the key of cache is {cache.key!r} ({caller()})",
-            hint="give a function of the step's arguments",
+            hint="give a function that takes the step's arguments",
         )
     return CacheSpec(ttl=ttl, version=version, shared=bool(cache.shared)), cache.key

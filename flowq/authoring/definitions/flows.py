@@ -232,7 +232,8 @@ class FlowMaker:
         if is_program and self._facts["on_failure"] is not FailurePolicy.FAIL_FAST:
             raise InvalidFlow(
                 f"flow {name!r} is an `async def` function and has on_failure= ({caller()})",
-                hint="it decides itself: catch flowq.errors.StepFailed where a step is awaited",
+                hint="a program handles failures itself: catch flowq.errors.StepFailed where it "
+                "awaits a step",
             )
         flow_type = RegisteredFlow(
             name=name,
@@ -305,7 +306,7 @@ def _checked(function: Any) -> Any:
     function = checked(function, "flow")
     if not inspect.isfunction(function):
         raise InvalidFlow(
-            f"@flow is given {function!r}, which is no function ({caller()})",
+            f"@flow is given {function!r}, which is not a function ({caller()})",
             hint="put @flow above a `def`, once; steps are made with @step",
         )
     return function

@@ -13,7 +13,7 @@ from flowq.core.errors import InvalidFlow
 from flowq.engine.registry.callables import code_of, is_generator
 
 _KINDS = (
-    (classmethod, "a classmethod", "a worker has no cls to give: make it a function"),
+    (classmethod, "a classmethod", "a worker has no class to pass as cls: make it a function"),
     (property, "a property", "make it a function"),
     (type, "a class", "write a function that makes an instance"),
 )
@@ -31,26 +31,26 @@ def checked(function: Any, what: str) -> Any:
     """
     for kind, is_a, hint in _KINDS:
         if isinstance(function, kind):
-            raise _refused(function, what, f"{is_a}, which is no function", hint)
+            raise _refused(function, what, f"{is_a}, which is not a function", hint)
     if isinstance(function, staticmethod):
         function = function.__func__
     if not callable(function) or isinstance(function, GenericAlias):
         hint = f"put @{what} above a `def` or `async def`, once"
-        raise _refused(function, what, "which is no function", hint)
+        raise _refused(function, what, "which is not a function", hint)
     label = getattr(function, "__qualname__", None) or repr(function)
     if is_generator(function):
         raise InvalidFlow(
             f"{what} {label!r} is a generator, whose result cannot be stored ({caller()})",
-            hint="return a list, or whatever the run shall have, instead of yielding",
+            hint="return a list or another value instead of yielding",
         )
     if getattr(function, "__isabstractmethod__", False):
         raise InvalidFlow(
             f"{what} {label!r} is abstract: there is nothing to run ({caller()})",
-            hint="put the decorator above what does the work",
+            hint="put the decorator on the class or function that does the work",
         )
     if _is_unbound_method(function):
         raise InvalidFlow(
-            f"{what} {label!r} is a method: a worker has no {_first(function)} to give it "
+            f"{what} {label!r} is a method: a worker has no object to pass as {_first(function)} "
             f"({caller()})",
             hint=f"move it out of the class, or put @staticmethod above @{what} and take what it "
             "needs as parameters",

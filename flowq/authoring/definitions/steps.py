@@ -287,7 +287,7 @@ def _cache_of_call(value: CacheOption | Unset) -> CacheSpec | Unset | None:
     if key is not None:
         raise InvalidFlow(
             f"options(cache=…) has a key function ({caller()})",
-            hint="give it to @step(cache=…), so that workers know it",
+            hint="pass it to @step(cache=…), so that workers can find it",
         )
     return spec
 
@@ -297,7 +297,7 @@ def _define(
 ) -> Step[..., Any]:
     if isinstance(function, Step) or isinstance(getattr(function, "callee", None), Callee):
         raise InvalidFlow(
-            f"@step is given {function!r}, which is no function ({caller()})",
+            f"@step is given {function!r}, which is not a function ({caller()})",
             hint="put @step above a `def` or `async def`, once; a flow is called as it is",
         )
     function = checked(function, "step")

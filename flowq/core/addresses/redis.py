@@ -32,7 +32,7 @@ _FORMS: Final = (
     "redis://host:6379/0, rediss://… with TLS, unix:///path/to/socket, or "
     "sentinel://one:26379;sentinel://two:26379/0?master_name=…"
 )
-_QUOTE: Final = "quote what stands in user and password: / is %2F, @ is %40, : is %3A, # is %23"
+_QUOTE: Final = "percent-encode user and password: / is %2F, @ is %40, : is %3A, # is %23"
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def _read(urls: Sequence[str], tls: dict[str, Any], others: dict[str, Any]) -> R
     first, kind = parts[0], _KINDS[parts[0].scheme]
     if len(parts) > 1 and {part.scheme for part in parts} != {"sentinel"}:
         raise _Refused(
-            f"names {len(parts)} servers, and nothing says which of them leads",
-            "name one address that moves with the leader, or sentinels: sentinel://…;sentinel://…",
+            f"names {len(parts)} servers, and nothing says which one is the primary",
+            "name one address that follows the primary, or sentinels: sentinel://…;sentinel://…",
         )
     options = {**(others if kind == "sentinel" else {}), **_options(parts)}
     own_tls = {key: options.pop(key) for key in list(options) if key.startswith("ssl_")}
@@ -149,20 +149,21 @@ def _read(urls: Sequence[str], tls: dict[str, Any], others: dict[str, Any]) -> R
 def _check(address: RedisAddress, first: SplitResult) -> None:
     """Refuse what does not go together."""
     if address.kind == "unix" and (first.hostname or not first.path.strip("/")):
-        raise _Refused("names no socket", "three slashes: unix:///path/to/socket")
+        raise _Refused("does not name a socket", "write three slashes: unix:///path/to/socket")
     if address.kind == "sentinel" and address.tls:
         raise _Refused(
-            "asks for TLS behind sentinels, which flowq cannot", "name the server: rediss://…"
+            "asks for TLS behind sentinels, which flowq does not support",
+            "name the server: rediss://…",
         )
     if address.kind != "tls" and address.tls:
-        raise _Refused("has options of TLS, but is spoken to without TLS", "use rediss://…")
+        raise _Refused("has TLS options, but its scheme does not use TLS", "use rediss://…")
     if address.kind == "sentinel" and not address.master_name:
         raise _Refused(
             "does not say what the sentinels call the server",
             "add ?master_name=…, as in the sentinels' `sentinel monitor NAME …`",
         )
     if address.kind != "sentinel" and (address.master_name or address.sentinel):
-        raise _Refused("has options of sentinels, but names none", "use sentinel://…")
+        raise _Refused("has sentinel options, but does not name a sentinel", "use sentinel://…")
 
 
 def _split(url: str) -> SplitResult:
@@ -173,14 +174,14 @@ def _split(url: str) -> SplitResult:
         raise _Refused("has no scheme", f"use {_FORMS}")
     if scheme.lower() not in _KINDS:
         named = f"the scheme {scheme[:20]}://" if scheme.isalnum() else "a scheme"
-        raise _Refused(f"has {named} which is none of Redis", f"use {_FORMS}")
+        raise _Refused(f"has {named} which is not a Redis scheme", f"use {_FORMS}")
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises when it is none
     except ValueError:
-        raise _Refused("has a wrong host, or a port that is no number", _QUOTE) from None
+        raise _Refused("has a wrong host, or a port that is not a number", _QUOTE) from None
     if "@" in rest[len(parts.netloc) :] and ("@" not in parts.netloc or "@" not in parts.query):
-        raise _Refused("has a user or password that is not quoted", _QUOTE)
+        raise _Refused("has a user or password that is not percent-encoded", _QUOTE)
     if parts.fragment or url.endswith("#"):
         raise _Refused("has a # in it", _QUOTE)
     return parts
@@ -205,7 +206,10 @@ def _db(path: str, options: dict[str, Any]) -> int:
     if in_path:
         said.add(_option("db", in_path))
     if len(said) > 1:
-        raise _Refused("names two databases", "write it in the path, or as ?db=, not both")
+        raise _Refused(
+            "names two databases, in the path and in ?db=",
+            "write the database in the path or as ?db=, not both",
+        )
     number: int = said.pop() if said else 0
     return number
 
@@ -215,7 +219,7 @@ def _options(parts: Sequence[SplitResult]) -> dict[str, Any]:
     for part in parts:
         for key, text in parse_qsl(part.query, keep_blank_values=True):
             if given.setdefault(key, text) != text:
-                raise _Refused("says one of its options twice", "say it once")
+                raise _Refused("gives one of its options twice", "say it once")
     return {key: _option(key, text) for key, text in given.items()}
 
 
@@ -225,7 +229,7 @@ def _option(key: str, text: str) -> Any:
         near = get_close_matches(key, _OPTIONS, n=1)
         name = f"the option {key}" if re.fullmatch(r"[a-z_]{1,30}", key) else "an option"
         raise _Refused(
-            f"has {name} that Celery and redis-py do not share",
+            f"has {name} which Celery and redis-py do not both support",
             f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(_OPTIONS))}",
         )
     read, what = known

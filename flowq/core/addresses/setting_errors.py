@@ -19,7 +19,7 @@ def invalid_settings(error: ValidationError | SettingsError) -> InvalidSetting:
     problems = list(_problems(error))
     hints = [hint for _, hint in problems if hint]
     return InvalidSetting(
-        "\n  ".join(["these settings are wrong:", *(text for text, _ in problems)]),
+        "\n  ".join(["these settings are invalid:", *(text for text, _ in problems)]),
         hint=hints[0] if len(problems) == len(hints) == 1 else "see docs/settings.md",
     )
 

@@ -72,7 +72,7 @@ class Budget:
         usd, tokens = dollars(self.usd), whole_tokens(self.tokens)
         if usd is None and tokens is None:
             raise InvalidInput(
-                "a budget says neither usd nor tokens", hint="e.g. Budget(usd=5, tokens=1_000_000)"
+                "a budget has neither usd nor tokens", hint="e.g. Budget(usd=5, tokens=1_000_000)"
             )
         if self.on_exceeded not in set(BudgetAction):
             raise InvalidInput(

@@ -84,7 +84,7 @@ def names_in(key: str) -> set[str]:
     fields = [field for _, field, _, _ in Formatter().parse(key) if field is not None]
     names = {re.split(r"[.\[]", field)[0] for field in fields}
     if not all(name.isidentifier() for name in names):
-        raise ValueError("its braces must hold the names of parameters")
+        raise ValueError("its braces must contain names of parameters")
     return names
 
 
@@ -101,5 +101,5 @@ def parse_rate(text: str) -> tuple[int, timedelta, bool]:
     unit = found[3].lower() if found else ""
     time = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
     if found is None or time is None:
-        raise ValueError(f"{text!r} is no rate like '60/minute' or '90000 tokens/minute'")
+        raise ValueError(f"{text!r} is not a rate like '60/minute' or '90000 tokens/minute'")
     return int(found[1]), time, found[2] is not None

@@ -36,9 +36,9 @@ def flaw(data: Any, place: JsonPath = ()) -> tuple[JsonPath, str] | None:
         why = flaw_of_text(data)
         return (place, why) if why else None
     if isinstance(data, int):
-        return (place, "is an integer of too many digits") if is_too_long(data) else None
+        return (place, "is an integer with too many digits") if is_too_long(data) else None
     if isinstance(data, float):
-        return None if math.isfinite(data) else (place, f"is {data}, which JSON cannot hold")
+        return None if math.isfinite(data) else (place, f"is {data}, which JSON cannot represent")
     if not isinstance(data, dict | list):
         return None
     if len(place) >= MAX_DEPTH:

@@ -83,7 +83,7 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
         reach(FaultPoint.AFTER_PUBLISH)
     except RedisUnavailable as error:
         logger.warning(
-            "%d steps are queued but were not sent, the sweeper will: %s",
+            "%d steps are queued but were not sent; the sweeper will send them: %s",
             sum(len(batch.messages) for batch in batches),
             error,
             extra={"action": "send_failed"},

@@ -19,7 +19,7 @@ from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
 
-_NEWER = "a newer flowq may have written it: run workers of that version, then resume the run"
+_NEWER = "a newer flowq may have written it: start workers of that version, then resume the run"
 
 
 def set_aside(engine: Engine, run_id: RunId, error: RunUnreadable) -> RunState | None:

@@ -158,7 +158,8 @@ def _whose(meter: str) -> str:
 def _hint(meter: str, run_id: RunId) -> str:
     kind, _, name = meter.partition(":")
     if kind == "run":
-        return f"give more when it is enqueued; on_exceeded='pause' lets you raise it: {name}"
+        return "enqueue it with a larger budget; with on_exceeded='pause' you can raise it "
+        f"later: {name}"
     return f"raise the monthly budget of the {kind}; the run is {run_id}"
 
 
@@ -182,7 +183,7 @@ def raise_budget(
     """
     dollar, token = dollars(usd), whole_tokens(tokens)
     if dollar is None and token is None:
-        raise InvalidInput("neither usd nor tokens are given", hint="e.g. raise_budget(usd=10)")
+        raise InvalidInput("neither usd nor tokens is given", hint="e.g. raise_budget(usd=10)")
 
     def work(tx: Transaction) -> RunEnding | None:
         ending = tx.runs.ending(run_id)
@@ -208,8 +209,8 @@ def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:
     state = resume(engine, run_id)
     if ending is not None and _is_held(ending):
         logger.warning(
-            "run %s was paused when its budget was spent, and is paused again at its next call of "
-            "a model; to let it spend more: flowq runs raise-budget %s --usd AMOUNT",
+            "run %s was paused when its budget was spent, and will be paused again at its next "
+            "call of a model; to raise the budget: flowq runs raise-budget %s --usd AMOUNT",
             run_id,
             run_id,
             extra={"action": "resume", "run_id": str(run_id)},
@@ -231,10 +232,10 @@ def _check_raise(
     if old is None:
         raise InvalidInput(
             f"run {run_id} has no budget in {name}",
-            hint="a budget is given when a run is enqueued: enqueue(…, budget=Budget(…))",
+            hint="pass the budget when you enqueue the run: enqueue(…, budget=Budget(…))",
         )
     if new <= old:
         raise InvalidInput(
             f"the budget of run {run_id} is {plain(Decimal(old))} {name} already",
-            hint="give what it may spend in all, not what is added",
+            hint="give the new total, not the amount to add",
         )

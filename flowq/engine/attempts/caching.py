@@ -129,7 +129,7 @@ def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CacheEntry, Stored]
             return None
         return found, Stored(found.ref)
     if found.copy is not None and not engine.results.is_whole(found.ref, found.copy):
-        logger.warning("the cached result %s is not what was kept", found.ref.key)
+        logger.warning("the cached result %s does not match its digest", found.ref.key)
         return None
     return found, engine.results.adopt(found.ref, found.copy, step_id=claim.id, token=claim.token)
 

@@ -137,7 +137,7 @@ def _release_reservations(engine: Engine, reserved: Sequence[Reservation]) -> No
             _let_begin(engine, one.limit)
     except Unavailable as error:
         # It counts for the rate's time, and no longer.
-        logger.warning("tokens that were reserved are not given back: %s", error)
+        logger.warning("reserved tokens are not released: %s", error)
 
 
 def _let_begin(engine: Engine, limit: Limit) -> None:

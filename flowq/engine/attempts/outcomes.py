@@ -254,7 +254,7 @@ def defer(
     if isinstance(error, DatabaseRefused | DatabaseNotMigrated):
         # Waiting alone may not mend that: somebody has to read it.
         extra = {"action": "put_off", "run_id": str(claim.run_id), "step": claim.key}
-        logger.error("%s of run %s is put off: %s", claim.key, claim.run_id, error, extra=extra)
+        logger.error("%s of run %s is deferred: %s", claim.key, claim.run_id, error, extra=extra)
     if claim.recoveries >= engine.policies.max_recoveries:
         return failed(engine, claim, error, {}, started, in_chord=in_chord)
     outcome = Outcome(

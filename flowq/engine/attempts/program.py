@@ -103,7 +103,12 @@ def run_program(
     at.execution.close()
     if at.cancel_seen:
         if not (isinstance(end, Raised) and isinstance(end.error, asyncio.CancelledError)):
-            logger.info("%s of run %s has ended after its cancel: %s", claim.key, claim.run_id, end)
+            logger.info(
+                "%s of run %s ended with an error after it was cancelled: %s",
+                claim.key,
+                claim.run_id,
+                end,
+            )
         return Finished(partial(_cancelled, engine, claim, at, started))
     if isinstance(end, Continued):
         old = engine.definitions.get(claim.run_id).definition
@@ -164,8 +169,10 @@ def _as_failure(error: BaseException) -> BaseException:
 def _check_length(claim: Claim, execution: Execution, most: int) -> None:
     if execution.calls > most:
         raise StepError(
-            f"{claim.key} has called more than {most:,} steps, all that FLOWQ_PROGRAM_CALLS allows",
-            hint="let an endless loop go on in a new run now and then: flowq.continue_as_new(…)",
+            f"{claim.key} has called more than {most:,} steps, the limit that "
+            "FLOWQ_PROGRAM_CALLS sets",
+            hint="continue an endless loop in a new run from time to time: "
+            "flowq.continue_as_new(…)",
         )
 
 
@@ -213,7 +220,9 @@ def _continued(
         if state is RunState.PAUSED:
             raise _RunPaused
         if state is not RunState.RUNNING:
-            raise StepCancelled(f"{claim.key} goes on in no new run: its own is stopping")
+            raise StepCancelled(
+                f"{claim.key} does not continue in a new run: its own run is stopping"
+            )
         if not tx.steps.complete(claim, outcome, advanced=True):
             return False
         following.insert(engine, tx)

@@ -45,7 +45,7 @@ def release_leases(engine: Engine, tokens: Sequence[LeaseToken]) -> int:
         engine.records.transaction(lambda tx: tx.steps.release_leases(tokens)) if tokens else []
     )
     if places:
-        logger.info("%d steps are given back", len(places), extra={"action": "give_back"})
+        logger.info("%d steps are released", len(places), extra={"action": "give_back"})
         resend(engine, alone(engine, places))
     return len(places)
 
@@ -65,7 +65,7 @@ def release_all(engine: Engine) -> int:
         return release_leases(engine, tokens)
     except Unavailable as error:
         logger.warning(
-            "%d steps could not be given back, their leases will lapse: %s",
+            "%d steps could not be released; their leases will expire: %s",
             len(tokens),
             error,
             extra={"action": "give_back"},

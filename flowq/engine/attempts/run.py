@@ -372,7 +372,7 @@ def _start_child(
         if state is RunState.PAUSED:
             raise _PausedBeforeChild
         if state is not RunState.RUNNING:
-            raise StepCancelled(f"{claim.key} starts no child run: its own run is stopping")
+            raise StepCancelled(f"{claim.key} does not start a child run: its own run is stopping")
         if not tx.steps.wait(claim):
             raise lost(claim)
 

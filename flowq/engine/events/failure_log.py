@@ -71,7 +71,7 @@ def _provided_for(claim: Claim, step: StepSpec, *, called: bool) -> str | None:
     if step.kind is StepKind.PROGRAM:
         return None
     if claim.map_index is not None and _tolerates(step):
-        return "which its map tolerates as far as it says"
+        return "within the tolerance of its map"
     if step.allow_failure:
         return "which its flow allows"
     if called:

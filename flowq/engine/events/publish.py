@@ -38,7 +38,7 @@ _ENDS: Final[Mapping[RunState, type[EndEvent]]] = {
     RunState.FAILED: WorkflowError,
     RunState.CANCELLED: WorkflowCancelled,
 }
-_LOST_WORKER = "the worker fell silent"
+_LOST_WORKER = "the worker stopped responding"
 
 
 def run_started(engine: Engine, definition: Definition) -> None:

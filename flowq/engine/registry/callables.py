@@ -95,12 +95,12 @@ def annotations_of(
     except (NameError, AttributeError) as error:
         raise InvalidFlow(
             f"an annotation of {what} cannot be read: {error}",
-            hint="define or import that name in the module, not only for type checkers",
+            hint="define or import that name at run time, not only under TYPE_CHECKING",
         ) from error
     except Exception as error:
         raise InvalidFlow(
             f"an annotation of {what} cannot be read: {type(error).__name__}: {error}",
-            hint="annotate with types; what is no type belongs into the docstring",
+            hint="annotate with types; put other text into the docstring",
         ) from error
 
 

@@ -256,11 +256,11 @@ def _another_name(what: str, origin: Origin, known: Origin) -> str:
     if origin.place == known.place:
         how = f'{what}_name = f"…"' if is_class else f'@{what}(name=f"…")'
         return (
-            f"what is made many times needs a name of its own each time: {how}; "
+            f"a definition that is made many times needs a new name each time: {how}; "
             "in a test: with flowq.testing.definitions(): …"
         )
     how = f'{what}_name = "…"' if is_class else f'@{what}(name="…")'
-    return f"give one of them another: {how}"
+    return f"give one of them another name: {how}"
 
 
 #: The registry of this process.

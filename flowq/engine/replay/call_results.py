@@ -73,7 +73,7 @@ def _failure(ended: CallEnded) -> StepFailure:
 def _error(call: ProgramCall, ended: CallEnded) -> Exception:
     cancelled = ended.state is StepState.CANCELLED
     if call.spec.kind is StepKind.SIGNAL and not cancelled:
-        return SignalTimeout(f"the signal {call.spec.name!r} did not come within {call.delay}")
+        return SignalTimeout(f"the signal {call.spec.name!r} did not arrive within {call.delay}")
     said = ": ".join(part for part in (ended.error_type, ended.error_message) if part)
     return StepFailed(
         f"{ended.key} {'was cancelled' if cancelled else 'failed'}" + (f": {said}" if said else ""),

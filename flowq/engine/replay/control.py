@@ -24,4 +24,4 @@ class PutAway(BaseException):
     """
 
     def __init__(self) -> None:
-        super().__init__("the program is put away until it goes on elsewhere")
+        super().__init__("the program is suspended until it continues elsewhere")

@@ -273,7 +273,7 @@ class Execution:
         if not self._open:
             return Raised(
                 StepError(
-                    "the program waits for something that can never come: no call of it is open",
+                    "the program waits for something that can never happen: it has no open call",
                     hint="an event that nobody sets, an empty queue, or a lock that is held?",
                 )
             )

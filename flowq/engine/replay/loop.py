@@ -80,9 +80,9 @@ class ProgramLoop(AbstractEventLoop):
                 left -= 1
                 if not left:
                     raise StepError(
-                        "the program spins: it has run a million callbacks without waiting for "
-                        "anything that takes time",
-                        hint="wait with flowq.sleep(…), or for a step, in the loop that spins",
+                        "the program is in a busy loop: it ran a million callbacks without "
+                        "awaiting a step, a sleep or a signal",
+                        hint="await flowq.sleep(…) or a step in that loop",
                     )
 
     def _run_one(self, handle: asyncio.Handle) -> None:
@@ -277,7 +277,7 @@ def _close(task: ProgramTask, context: Context) -> None:
         except PutAway:
             return
         except BaseException:  # raised by code that is being thrown away
-            logger.debug("a program that is put away raised something", exc_info=True)
+            logger.debug("a suspended program raised an exception", exc_info=True)
             return
         # It waits for something in a `finally`, whose end is next.
 
@@ -291,7 +291,7 @@ def _refuse_random_order() -> None:
     while frame.f_code.co_filename == asyncio.tasks.__file__ and frame.f_back is not None:
         if frame.f_code.co_qualname.startswith(("as_completed", "_AsCompleted")):
             raise InvalidFlow(
-                "asyncio.as_completed is given coroutines, which it starts in random order",
+                "asyncio.as_completed is given coroutines, which it would start in random order",
                 hint="give it tasks: asyncio.as_completed([asyncio.create_task(one) for one in …])",
             )
         frame = frame.f_back
@@ -300,9 +300,8 @@ def _refuse_random_order() -> None:
 def _refused(name: str) -> Callable[..., NoReturn]:
     def refuse(_self: ProgramLoop, *_: object, **__: object) -> NoReturn:
         raise InvalidFlow(
-            f"a program wants to use {_USES.get(name, f'asyncio ({name})')}, "
-            "which a replay could not repeat",
-            hint="put it into a step, and await that",
+            f"a program uses {_USES.get(name, f'asyncio ({name})')}, which a replay cannot repeat",
+            hint="do it in a step, and await the step",
         )
 
     return refuse

@@ -69,14 +69,14 @@ class Record:
 
     def check_observed(self, key: str) -> None:
         """Differ: a call has ended that the code has not made by then."""
-        self._differ(f"{key} is recorded, and the code no longer calls it by then")
+        self._differ(f"{key} is recorded, and the code no longer calls it at that point")
 
     def check_nothing_new(self, calls: Sequence[ProgramCall]) -> None:
         """Differ, if there are calls, where the record goes on without them."""
         for call in calls:
             self._differ(
-                f"the code calls {call.key} ({_shown(call.spec)}) at a place that the record "
-                "has passed without it"
+                f"the code calls {call.key} ({_shown(call.spec)}) at a point where the "
+                "record has no such call"
             )
 
     def _compare(self, known: RecordedCall, spec: StepSpec) -> None:
@@ -94,7 +94,7 @@ class Record:
     def _differ(self, difference: str) -> None:
         if self.broken is None:
             self.broken = NondeterminismError(
-                f"program {self._flow!r} does something else than its record says: {difference}",
+                f"program {self._flow!r} does not match its record: {difference}",
                 hint="the code was changed under a run that waits, or does not do the same each "
                 "time: bring the old code back and resume the run, or cancel it",
             )

@@ -223,7 +223,7 @@ class ResultStore:
                     yield ref.key, data
                     continue
                 if data is not None:
-                    logger.warning("the cache held a wrong value of %s; it is replaced", ref.key)
+                    logger.warning("the cache had a wrong value for %s; it is replaced", ref.key)
                 lost.append(ref)
         if lost:
             yield from self._from_rows(lost, copies)
@@ -234,7 +234,7 @@ class ResultStore:
             data = rows.get(ref.key)
             if data is None:
                 raise ResultMissing(
-                    f"a result is recorded under {ref.key}, but no row holds it any more",
+                    f"a result is recorded under {ref.key}, but no row has it any more",
                     hint="its run was deleted, or ended long ago: start the run again",
                 )
             # A copy that the database has spaced differently would not pass the digest again.
@@ -278,7 +278,7 @@ def _checked_parts(ref: ResultRef, parts: Iterable[bytes]) -> Iterator[bytes]:
 def _corrupt(ref: ResultRef, size: int) -> ResultCorrupt:
     found = f"{size} bytes" if size != ref.size else "other content of the same size"
     return ResultCorrupt(
-        f"the object {ref.key} is not what was stored: {ref.size} bytes were written, "
-        f"{found} came back",
+        f"the object {ref.key} differs from what was stored: {ref.size} bytes were written, "
+        f"{found} were read",
         hint=_AGAIN,
     )

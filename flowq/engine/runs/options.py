@@ -96,7 +96,7 @@ def text_of(name: str, value: Any) -> str | None:
             hint="use a digest of it: hashlib.sha256(text.encode()).hexdigest()",
         )
     if not is_storable(value):
-        raise InvalidInput(f"{name} {quoted} has characters that no database stores")
+        raise InvalidInput(f"{name} {quoted} has characters that databases cannot store")
     return value
 
 
@@ -135,7 +135,7 @@ def _deadline(value: Any) -> datetime | timedelta | None:
         return None
     if not isinstance(value, datetime | timedelta):
         raise InvalidInput(
-            f"deadline is {shown(value)} ({type(value).__name__}), no time",
+            f"deadline is {shown(value)} ({type(value).__name__}), not a time",
             hint="give a timedelta, or a datetime with a time zone",
         )
     if isinstance(value, datetime) and value.utcoffset() is None:
@@ -147,13 +147,13 @@ def _deadline(value: Any) -> datetime | timedelta | None:
             value.astimezone(UTC)
         except OverflowError:
             raise InvalidInput(
-                f"deadline {value!r} is outside of the years 1 to 9999 in UTC",
+                f"deadline {value!r} is outside the years 1 to 9999 in UTC",
                 hint="give a timedelta, or leave the deadline out",
             ) from None
     if isinstance(value, timedelta) and not timedelta(0) < value <= _MAX_DEADLINE:
         raise InvalidInput(
             f"deadline {value!r} is not between now and 100 years from now",
-            hint="give a timedelta that is longer than nothing, or leave the deadline out",
+            hint="give a positive timedelta, or leave the deadline out",
         )
     return value
 
@@ -217,7 +217,7 @@ def _refuse_flaw(recorded: Any, what: str) -> None:
         at = f"at {as_path(place)}: " if 0 < len(place) < MAX_DEPTH else ""
         raise InvalidInput(
             f"{what} cannot be stored as JSON: {at}it {why}",
-            hint="see docs/values.md: what may be passed, and in what form",
+            hint="docs/values.md lists what may be passed, and in what form",
         )
 
 

@@ -103,7 +103,7 @@ def _status(tx: Transaction, run_id: RunId) -> RunState | None:
 
 def _deliver_after_commit(engine: Engine, run_id: RunId) -> None:
     """Deliver what is stored. Raises nothing."""
-    with after_commit("a stored signal of run %s is delivered by the sweeper", run_id):
+    with after_commit("a signal of run %s is stored; the sweeper will deliver it", run_id):
         deliver(engine, run_id)
 
 
@@ -119,8 +119,8 @@ def _open_run(engine: Engine, run_id: RunId) -> RunId:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
     if engine.definitions.get(run_id).definition.spec.program is None:
         raise SignalRefused(
-            f"run {run_id} is of a `def` flow, which takes no signals",
-            hint="only an `async def` flow waits for them: await flowq.signal(…)",
+            f"run {run_id} belongs to a `def` flow, which takes no signals",
+            hint="only an `async def` flow waits for signals: await flowq.signal(…)",
         )
     if state in TERMINAL_RUN_STATES:
         raise SignalRefused(f"run {run_id} has {state}", hint=f"flowq runs show {run_id}")
@@ -149,8 +149,8 @@ def _warn_of_slip(engine: Engine, run_id: RunId, name: str) -> None:
     near = get_close_matches(name, awaited, n=1)
     if near:
         logger.warning(
-            "signal %r is kept until run %s waits for it, which it never has; now it waits for %r: "
-            "was that meant?",
+            "signal %r is kept until run %s waits for it. So far the run has not; now it waits "
+            "for %r: did you mean that one?",
             name,
             run_id,
             near[0],
@@ -175,6 +175,6 @@ def _check(name: str, wanted: Any, data: Any) -> None:
     if errors:
         listed = "".join(f"\n  {one.json_path}: {one.message}" for one in errors[:_LISTED])
         raise InvalidInput(
-            f"the signal {name!r} is not what the program waits for:{listed}",
-            hint="nothing was sent; the program goes on waiting",
+            f"the signal {name!r} does not match the type that the program waits for:{listed}",
+            hint="nothing was sent; the program is still waiting",
         )

@@ -187,7 +187,8 @@ def submit_many(
                 raise
             raise type(error)(
                 f"the first {len(begun)} of {len(starts)} runs are recorded, then: {error.message}",
-                hint="give idempotency_keys=[…] and call it again, which starts only the others",
+                hint="give idempotency_keys=[…] and call it again: only the missing runs are "
+                "started",
             ) from error
     return begun
 
@@ -223,7 +224,7 @@ def _begin(
 
 def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
     """Send what begins at once, and decide what has to be decided first. Raises nothing."""
-    with after_commit("%d recorded runs are begun by the sweeper", len(starts)):
+    with after_commit("%d runs are recorded; the sweeper will start them", len(starts)):
         for start in starts:
             engine.definitions.add(start.definition)
             publish.run_started(engine, start.definition)
@@ -235,7 +236,7 @@ def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
 
 def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
     """Go on with the runs that the caller has committed. Raises nothing."""
-    with after_commit("what was recorded of %d runs is begun by the sweeper", len(starts)):
+    with after_commit("the sweeper will start those of %d runs that are recorded", len(starts)):
         ids = [start.run.id for start in starts]
         there = engine.records.autocommit(lambda tx: tx.runs.among(ids))
         _go_on(engine, [start for start in starts if start.run.id in there])

@@ -51,16 +51,17 @@ def would_block(
     program, step = current_program(), current_or_none()
     if program is not None:
         return WouldBlock(
-            f"the program {program.flow!r} waits for run {run_id} of {flow_name!r}, and would hold "
-            "its worker until that has ended",
+            f"the program {program.flow!r} waits for run {run_id} of {flow_name!r}, and would "
+            "block "
+            "its worker until that run has ended",
             hint="await the flow as a child run: result = await other_flow(…)",
         )
     if step is None and not serves_tasks():
         return None
     who = f"step {step.key!r} of run {step.run_id}" if step else "code that a Celery worker runs"
     return WouldBlock(
-        f"{who} waits for run {run_id} of {flow_name!r}, and would hold a process of the worker "
-        "until that has ended; when all processes wait, none is left to run it",
+        f"{who} waits for run {run_id} of {flow_name!r}, and would block a process of the worker "
+        "until that run has ended; if all processes wait, none is left to run it",
         hint="call the flow in a flow, as a child run; or, where another worker runs it: "
         "with flowq.allow_waiting(): …",
     )

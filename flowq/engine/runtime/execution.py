@@ -111,7 +111,7 @@ def _on_interrupt(_number: int, _frame: FrameType | None) -> None:
     attempt = _MainThread.attempt
     if attempt is not None and attempt.interrupted:
         _MainThread.attempt = None
-        raise StepCancelled("the step was cancelled, and its grace period is over")
+        raise StepCancelled("the step was cancelled, and its grace period has passed")
 
 
 class Attempt:
@@ -241,7 +241,7 @@ class Attempt:
             if isinstance(error, _OF_FLOWQ):
                 # Whoever has lost the lease indeed learns that from the row, when this is recorded.
                 is_cancel = isinstance(error, StepCancelled)
-                reason = "nobody has cancelled it" if is_cancel else "only flowq raises that"
+                reason = "its run was not cancelled" if is_cancel else "only flowq raises that"
                 raise StepError(
                     f"the step raised {type(error).__name__}, and {reason}: {message_of(error)}"
                 ) from error

@@ -148,7 +148,7 @@ class LeaseKeeper:
                 self._stop_cancelled()
             except Exception:
                 # It must outlive any single fault: all leases of the process hang on it.
-                logger.exception("a beat of the heartbeat failed", extra={"action": "renew"})
+                logger.exception("a heartbeat failed", extra={"action": "renew"})
 
     def _renew(self) -> None:
         self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
@@ -193,7 +193,7 @@ class LeaseKeeper:
         try:
             self._cancelled(self._records.autocommit(lambda tx: tx.steps.cancel_asked(tokens)))
         except Unavailable as error:
-            logger.warning("whether steps were cancelled is not known: %s", error)
+            logger.warning("cannot read whether steps were cancelled: %s", error)
 
     def _cancelled(self, tokens: AbstractSet[LeaseToken]) -> None:
         """Begin to stop attempts."""
@@ -224,7 +224,7 @@ class LeaseKeeper:
         try:
             recorded = attempt.record_cancel()
         except Unavailable as error:
-            logger.warning("a cancelled step cannot be ended: %s", error)
+            logger.warning("a cancelled step cannot be interrupted: %s", error)
             return  # the next beat tries it again
         with self._lock:
             # While it holds the lock, the process cannot have gone on to another step.

@@ -123,7 +123,7 @@ def _warn(model: str) -> None:
     """Say once for each model that a budget does not see all of what is spent."""
     logger.warning(
         "the cost of a call of %s is unknown, and budgets in USD do not count it: FLOWQ_PRICES "
-        "sets prices, FLOWQ_UNKNOWN_COST_USD what such calls count for",
+        "sets prices, FLOWQ_UNKNOWN_COST_USD sets the amount that such calls count for",
         model,
     )
 

@@ -165,7 +165,7 @@ def _tell(entries: Sequence[_Entry], error: Exception | None) -> None:
         try:
             loop.call_soon_threadsafe(_resolve, waiting, error)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            logger.debug("nobody waits for %d recorded calls", len(waiting))
+            logger.debug("%d recorded calls are no longer awaited", len(waiting))
 
 
 def _resolve(waiting: "Iterable[asyncio.Future[None]]", error: Exception | None) -> None:

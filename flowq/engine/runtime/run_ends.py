@@ -41,7 +41,7 @@ class _Waiter:
         try:
             self.loop.call_soon_threadsafe(self._resolve, what)
         except RuntimeError:  # the loop is closed: nobody waits any more
-            logger.debug("nobody waits for run %s any more", self.run_id)
+            logger.debug("no code waits for run %s any more", self.run_id)
 
     def _resolve(self, what: RunState | Exception | None) -> None:
         if self.ended.done():
@@ -99,7 +99,7 @@ class RunEndWatcher:
         try:
             states = self._records.autocommit(lambda tx: tx.runs.states(list(asked)))
         except Unavailable as error:
-            logger.debug("the ends of runs cannot be read now: %s", error)
+            logger.debug("the states of runs cannot be read now: %s", error)
             return _AGAIN
         except Exception as error:  # noqa: BLE001 - raised again by those who wait
             self._notify(waiters, dict.fromkeys((one.run_id for one in waiters), error))

@@ -96,7 +96,7 @@ def _asked(question: Callable[[], int | None]) -> int:
     except Unavailable:
         raise
     except Exception:
-        logger.exception("a part of a sweeper's pass failed", extra={"action": "sweep"})
+        logger.exception("a part of a sweeper pass failed", extra={"action": "sweep"})
         return 0
 
 
@@ -119,7 +119,7 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
             "%s of run %s lost its worker%s",
             step.place.key,
             step.place.run_id,
-            "; it has failed" if step.failed else "; it is queued again",
+            "; it has failed" if step.failed else "; it is requeued",
             extra={"action": "lose" if step.failed else "recover", **_named(step.place)},
         )
     ended += [step.batch for step in lapsed if step.failed]
@@ -149,7 +149,7 @@ def _resend_unclaimed(engine: Engine) -> int:
         room = _room(engine, batches)
     except RedisUnavailable as error:
         # Nothing is put off: it goes out as soon as the broker is back.
-        logger.warning("nothing is sent again: %s", error, extra={"action": "resend"})
+        logger.warning("nothing is resent: %s", error, extra={"action": "resend"})
         return 0
     ours = records.transaction(
         lambda tx: tx.sweeps.snooze(found, policies.resend_after, policies.max_resend_after)
@@ -268,7 +268,7 @@ class Sweeper:
             try:
                 sweep(self._engine, grace=self._interval)
             except Unavailable as error:
-                logger.warning("the sweeper has to wait: %s", error, extra={"action": "sweep"})
+                logger.warning("the sweeper waits: %s", error, extra={"action": "sweep"})
             except Exception:
                 # It must outlive any single fault: it is what repairs them.
-                logger.exception("a pass of the sweeper failed", extra={"action": "sweep"})
+                logger.exception("a sweeper pass failed", extra={"action": "sweep"})

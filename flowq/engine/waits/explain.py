@@ -136,7 +136,7 @@ def timed_out(engine: Engine, run_id: RunId, stands: str, timeout: float) -> Res
     if found:
         message += f": {found[0]}"
         hint = found[0].hint
-    return ResultTimeout(message, hint=hint or f"it goes on; see: flowq runs show {run_id}")
+    return ResultTimeout(message, hint=hint or f"it is still active; see: flowq runs show {run_id}")
 
 
 def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> list[Waiting]:
@@ -164,7 +164,7 @@ def _of_child(
     return inner or [
         Waiting(
             Reason.CHILD_RUN,
-            f"waits for its child run {child}, which goes on",
+            f"waits for its child run {child}, which has not ended",
             hint=f"flowq runs show {child}",
             step=label(step),
             state=step.state,

@@ -20,8 +20,7 @@ from flowq.engine.ports import Worker
 #: Of a lease: with less left, its worker has missed at least one renewal.
 _RENEWED: Final = 0.5
 _START: Final = (
-    "start one: celery -A YOUR_APP worker; for workers of an app of yours with a broker of its "
-    "own: flowq --app MODULE …"
+    "start one: celery -A YOUR_APP worker; if your app has its own broker: flowq --app MODULE …"
 )
 #: A step that is parked is sent again in a hundred years.
 _FAR: Final = timedelta(days=3650)
@@ -204,7 +203,7 @@ def _queued(step: OpenStep, queues: Queues, now: datetime) -> Waiting | None:
         return None
     if queues.broken is not None:
         text = f"its message may not be sent yet: {queues.broken}"
-        hint = "it is sent again when the broker is back; see: flowq doctor"
+        hint = "it is resent when the broker is back; see: flowq doctor"
         return Waiting(Reason.NOT_SENT, text, hint=hint, queue=queue)
     if queues.workers is not None and (found := lacks(step.name, queue, queues.workers)):
         return found
@@ -220,9 +219,9 @@ def _queued(step: OpenStep, queues: Queues, now: datetime) -> Waiting | None:
             text += f" of {count:,} {'worker' if count == 1 else 'workers'}"
         return Waiting(Reason.BACKLOG, text, hint="start more workers", queue=queue)
     again = step.wake_at if step.wake_at and step.wake_at - now < _FAR else None
-    text = f"a worker of the queue {queue!r} has its message, or that was lost"
+    text = f"a worker of the queue {queue!r} has its message, or the message was lost"
     if again is not None:
-        text += f"; it is sent again at {_moment(again)}"
+        text += f"; it is resent at {_moment(again)}"
     return Waiting(Reason.SENT, text, queue=queue, until=again)
 
 
@@ -237,7 +236,7 @@ def lacks(name: str, queue: str, workers: Sequence[Worker]) -> Waiting | None:
     start = f"celery -A YOUR_APP worker -Q {queue}" if queue else _START
     if not workers:
         of = f" for the queue {queue!r}" if queue else ""
-        text = f"no worker has answered; none may be running{of}"
+        text = f"no worker has answered; perhaps none is running{of}"
         return Waiting(Reason.NO_WORKER, text, hint=start, queue=queue or None)
     consumers = [worker for worker in workers if queue in worker.queues or not queue]
     if not consumers:
@@ -263,7 +262,7 @@ def _likely(name: str, workers: Sequence[Worker]) -> str:
 def _retrying(step: OpenStep) -> Waiting:
     after = f" after {step.error_type}" if step.error_type else ""
     when = f" at {_moment(step.wake_at)}" if step.wake_at else ""
-    return Waiting(Reason.RETRY, f"is tried again{when}{after}", until=step.wake_at)
+    return Waiting(Reason.RETRY, f"is retried{when}{after}", until=step.wake_at)
 
 
 def _lost(step: OpenStep, now: datetime, lease: timedelta) -> Waiting | None:
@@ -275,7 +274,7 @@ def _lost(step: OpenStep, now: datetime, lease: timedelta) -> Waiting | None:
         f"{who} has not renewed its lease, which {word} at {_moment(step.lease_until)}; "
         "then another worker takes it"
     )
-    hint = "a sweeper does that, in any worker that runs"
+    hint = "the sweeper of any running worker does that"
     return Waiting(Reason.LOST_WORKER, text, hint=hint, until=step.lease_until)
 
 

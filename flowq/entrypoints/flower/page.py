@@ -57,7 +57,7 @@ class Guarded(_Handler):  # type: ignore[misc]
         """
         text: str = super().decode_argument(value, name)
         if "\0" in text:
-            raise HTTPError(400, "a NUL stands in the address or the form")
+            raise HTTPError(400, "the address or the form contains a NUL character")
         return text
 
 
@@ -172,7 +172,7 @@ class Nothing(PageHandler):
         Raises:
             HTTPError: 404.
         """
-        raise HTTPError(404, "there is no such page of flows")
+        raise HTTPError(404, "there is no such page in the Flows tab")
 
 
 def _asked(question: Callable[[Engine], _T]) -> _T:

@@ -152,7 +152,7 @@ def test_ctrl_c_leaves_the_run_and_says_that_it_goes_on(shell: Shell, tmp_path: 
         done = interrupt(process)
 
     assert (130, "") == (done.code, done.out)
-    assert "the run goes on" in done.err
+    assert "the run continues" in done.err
     found = re.search(r"flowq runs watch (\S+)", done.err)
     assert found is not None
     file.touch()
@@ -168,7 +168,7 @@ def test_timeout_leaves_the_run_too(shell: Shell, tmp_path: Path) -> None:
     file.touch()
     assert (1, "") == (done.code, done.out)
     assert "is still running after 0.5 s" in done.err
-    assert "it goes on" in done.err
+    assert "it is still active" in done.err
 
 
 def test_doctor_finds_everything_well(shell: Shell) -> None:
@@ -251,7 +251,7 @@ def test_cancel_ends_runs_and_says_who_and_why(shell: Shell) -> None:
         (one["id"], one["status"]) for one in done.json
     ]
     assert 0 == done.code
-    assert f"Run {holds} is cancelling: running steps are ending." in done.err
+    assert f"Run {holds} is cancelling: running steps are being stopped." in done.err
     again = shell.flowq("runs", "cancel", holds, waits, "--wait")
     assert (0, "") == (again.code, again.out)
     assert f"Run {holds} is cancelled." in again.err

@@ -89,7 +89,7 @@ def test_demo_that_is_interrupted_stops_all_that_it_started(
         if number is signal.SIGINT:
             done = interrupt(process)
             assert (130, "") == (done.code, done.out)
-            assert "goes on when a worker comes" in done.err
+            assert "continues when a worker starts" in done.err
         else:
             process.send_signal(number)
             assert 128 + number == process.wait(timeout=60)
@@ -149,7 +149,7 @@ def test_demo_that_was_killed_is_cleared_up_by_the_next(shell: Shell) -> None:
     done = shell.flowq("demo", FOLDER)
 
     assert 0 == done.code, done.err
-    assert f"of an earlier demo ended, pid {worker}" in done.err
+    assert f"of an earlier demo stopped, pid {worker}" in done.err
     assert f"taken over, pid {server}" in done.err
     assert nothing_runs(shell)
     with pytest.raises(ProcessLookupError):
@@ -175,7 +175,7 @@ def test_second_demo_in_the_same_folder_is_refused(shell: Shell) -> None:
         done = shell.flowq("demo", FOLDER)
 
         assert 2 == done.code
-        assert "another demo runs in .flowq" in done.err
+        assert "another demo is running in .flowq" in done.err
         assert 130 == interrupt(process).code
     assert nothing_runs(shell)
 
@@ -200,7 +200,7 @@ def test_worker_that_would_take_the_steps_away_is_named(shell: Shell) -> None:
         done = shell.flowq("demo", FOLDER)
 
     assert 2 == done.code
-    assert "does not know the sample's steps" in done.err
+    assert "has not registered the steps of the sample" in done.err
     assert DemoWorker(shell.home).pid is None
 
 

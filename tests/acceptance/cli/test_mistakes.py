@@ -38,7 +38,7 @@ def refused(done: Done, code: int, *words: str) -> None:
         ("nowhere", ["there is no module 'nowhere'"]),
         ("flows.py", ["flows.py has 4 flows", "flows.py:good", "flows.py:bad"]),
         ("flows.py:god", ["has no flow 'god'", "did you mean flows.py:good?"]),
-        ("flows.py:add", ["'add' in flows.py is no flow"]),
+        ("flows.py:add", ["'add' in flows.py is not a flow"]),
     ],
 )
 def test_flow_that_is_not_there(shell: Shell, target: str, words: list[str]) -> None:
@@ -62,7 +62,7 @@ def test_file_that_fails_to_import_shows_the_users_traceback(shell: Shell) -> No
     [
         ([], "n: expected int, got nothing"),
         (["-p", "n=many"], "n: expected a valid integer"),
-        (["-p", "n=1", "-p", "m=2"], "m: no such input"),
+        (["-p", "n=1", "-p", "m=2"], "m: unknown input"),
     ],
 )
 def test_input_that_is_wrong(shell: Shell, parameters: list[str], words: str) -> None:

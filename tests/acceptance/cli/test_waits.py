@@ -251,7 +251,7 @@ def test_run_without_any_worker_says_that_none_answers(
     try:
         run_id = begin(shell, "flows.py:good", "n=1")
         one = waits(shell, run_id, "no worker")
-        assert "no worker has answered; none may be running" in one["text"]
+        assert "no worker has answered; perhaps none is running" in one["text"]
         assert "celery -A YOUR_APP worker" in one["hint"]
     finally:
         shell.stop_server()

@@ -51,7 +51,7 @@ def test_tls(tmp_path: Path, place: Path) -> None:
         shell = shell_in(tmp_path / "known", FLOWQ_REDIS_URL=known)
         with shell.worker() as log:
             runs_a_flow(shell)
-            assert "Redis is away" not in log.read_text()
+            assert "Redis is unavailable" not in log.read_text()
             assert "events are dropped" not in log.read_text()
         unknown = shell_in(tmp_path / "unknown", FLOWQ_REDIS_URL=address)
         refused = unknown.flowq("doctor")
@@ -81,7 +81,7 @@ def test_installations_share_a_server_by_a_prefix(tmp_path: Path, place: Path) -
             runs_a_flow(shell)
             log = (shell.folder / "worker.log").read_text()
             assert "NOPERM" not in log
-            assert "is away" not in log
+            assert "is unavailable" not in log
             seen = shell.flowq("doctor").out
             assert "1 online" in seen, seen
         keys, denied = set(admin.keys()), admin.execute_command("ACL", "LOG")

@@ -317,8 +317,8 @@ def test_nothing_has_run_yet(cluster: Cluster) -> None:
     "path, status, words",
     [
         (query(state="done"), 400, "no state “done”"),
-        (query(**{"from": "soon"}), 400, "“soon” is no time"),
-        (query(before="1"), 400, "no page of this list"),
+        (query(**{"from": "soon"}), 400, "“soon” is not a time"),
+        (query(before="1"), 400, "not a page of this list"),
         (query(within="year"), 400, "“year”"),
         (query(text="x" * 300), 400, "longer than 200"),
         (query(text="%_\\' "), 200, "No run matches"),

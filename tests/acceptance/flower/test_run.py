@@ -453,7 +453,7 @@ def test_budget_is_raised(site: Site, tmp_path: Path) -> None:
     file.touch()
 
     assert [400, 400, 400, 303] == [one.status_code for one in (less, none, words, more)]
-    assert "give what it may spend in all" in less.text
+    assert "give the new total" in less.text
     assert 'value="1"' in less.text
     assert "$0 of $5.50" in page
     assert "0 of 2,000 tokens" in page

@@ -49,7 +49,7 @@ def test_result_of_a_run_that_has_ended_may_be_read(one: Cluster) -> None:
 def test_task_of_the_users_own_may_not_wait_either(one: Cluster) -> None:
     sent = one.app.send_task("waiting.task", ignore_result=False)
 
-    with pytest.raises(Exception, match="would hold a process of the worker"):
+    with pytest.raises(Exception, match="would block a process of the worker"):
         sent.get(timeout=30)
 
 

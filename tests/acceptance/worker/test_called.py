@@ -84,7 +84,7 @@ def test_message_that_comes_twice_starts_one_run(running: Cluster) -> None:
 def test_flow_called_with_wrong_inputs_says_so(running: Cluster) -> None:
     with pytest.raises(Exception, match="left: expected a valid integer"):
         call(running, "sum_of", "many")
-    with pytest.raises(Exception, match="wrong: no such input"):
+    with pytest.raises(Exception, match="wrong: unknown input"):
         call(running, "nothing", wrong=1)
     assert re.search(rf"ERROR.*{HERE}.sum_of, called as a Celery task, has failed", log_of(running))
 

@@ -58,5 +58,5 @@ def test_two_steps_and_a_nested_flow(
         one["step_type"] for one in article["metadata"]
     ]
     assert {"provider", "model", "execution_time_ms"} <= set(article["metadata"][0])
-    assert "flow 'article_flow' refuses its inputs" in refused.out
+    assert "the inputs of flow 'article_flow' are invalid" in refused.out
     assert "ArticleFlow" not in refused.out

@@ -144,14 +144,14 @@ def test_threads_may_share_one(store: ObjectStore, key: str) -> None:
 @pytest.mark.parametrize(
     "url,why",
     [
-        ("", "no known kind"),
-        ("results", "no known kind"),
-        ("ftp://host/a", "no known kind"),
+        ("", "unknown kind"),
+        ("results", "unknown kind"),
+        ("ftp://host/a", "unknown kind"),
         ("file://results/a", "absolute path"),
         ("file://", "absolute path"),
         ("file:///", "absolute path"),
         ("s3://", "bucket is missing"),
-        ("s3://bucket/a?secret=x", "'secret' is no parameter"),
+        ("s3://bucket/a?secret=x", "'secret' is not a parameter"),
     ],
 )
 def test_a_url_that_is_not_understood_says_what_is(url: str, why: str) -> None:

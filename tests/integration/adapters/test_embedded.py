@@ -221,7 +221,7 @@ def test_a_short_folder_that_others_may_enter_is_refused(folder: Path) -> None:
     server.socket.parent.mkdir()
     server.socket.parent.chmod(0o777)
     try:
-        with pytest.raises(RedisUnavailable, match="belongs to somebody else"):
+        with pytest.raises(RedisUnavailable, match="belongs to another user"):
             server.ensure()
     finally:
         server.socket.parent.rmdir()

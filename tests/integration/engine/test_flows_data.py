@@ -566,7 +566,7 @@ def test_inputs_of_the_wrong_type_are_refused_and_nothing_is_recorded(stage: Sta
         stage.submit(child, {"n": "many"})
     with pytest.raises(errors.InvalidInput, match="n: expected"):
         stage.submit(child, {})
-    with pytest.raises(errors.InvalidInput, match="m: no such input"):
+    with pytest.raises(errors.InvalidInput, match="m: unknown input"):
         stage.submit(child, {"n": 1, "m": 2})
 
     assert stage.records.autocommit(lambda tx: len(tx.runs.newest(limit=1000))) == before

@@ -167,8 +167,8 @@ def test_feeds_that_fail_are_reported_and_the_others_read(feeds: Feeds) -> None:
     assert [gone, broken, page, nothing, slow, nowhere, "no address"] == list(errors)
     assert "404" in errors[gone]
     assert "500" in errors[broken]
-    assert "no feed" in errors[page]
-    assert "no feed" in errors[nothing]
+    assert "not a feed" in errors[page]
+    assert "not a feed" in errors[nothing]
     assert "timed out" in errors[slow]
     assert all(errors.values())
 
@@ -211,7 +211,7 @@ def test_a_feed_that_names_a_file_of_the_worker_does_not_open_it(
 
     assert [] == items
     assert 3 == len(failed)
-    assert all("no feed" in one.error for one in failed[:2])
+    assert all("not a feed" in one.error for one in failed[:2])
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_unknown_variable_of_an_included_file_is_told(tmp_path: Path) -> None:
 
 
 def test_slip_of_syntax_is_told_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(InvalidPrompt, match=r"is no template: .* \(line 2\)"):
+    with pytest.raises(InvalidPrompt, match=r"is not a valid template: .* \(line 2\)"):
         prompt(tmp_path, "one\n{{ text", "text")
 
 

@@ -126,12 +126,12 @@ def read_url(url: str) -> URL:
         parsed.get_backend_name()
     except (SQLAlchemyError, ValueError) as error:
         # Not its text: it may cite a password.
-        raise _unreadable("it is no address of a database") from error
+        raise _unreadable("it is not a database URL") from error
     backend = parsed.get_backend_name()
     wanted = _DRIVERS.get(backend)
     if wanted is None:
         raise DatabaseUnavailable(
-            f"FLOWQ_DATABASE_URL is of {backend}, and flowq keeps its rows in PostgreSQL or SQLite",
+            f"FLOWQ_DATABASE_URL is of {backend}, but flowq supports PostgreSQL and SQLite",
             hint="set it to postgresql+psycopg://user@host/name or sqlite:////path/to/file.db",
         )
     if parsed.drivername not in (wanted, backend, f"{wanted}+pysqlite"):

@@ -33,7 +33,7 @@ def caller_session(given: object, url: URL) -> Session:
     """
     if hasattr(given, "sync_session"):
         raise InvalidInput(
-            "session is an AsyncSession, which flowq cannot await",
+            "session is an AsyncSession, which synchronous code cannot use",
             hint="await session.run_sync(lambda sync: flow.enqueue(…, session=sync))",
         )
     session = given() if isinstance(given, scoped_session) else given
@@ -49,7 +49,7 @@ def caller_session(given: object, url: URL) -> Session:
         bound = session.get_bind(FlowRun).engine.url
     except UnboundExecutionError as error:
         raise InvalidInput(
-            "the session is bound to no database", hint="make it with Session(engine)"
+            "the session is not bound to a database", hint="make it with Session(engine)"
         ) from error
     if bound.get_backend_name() != url.get_backend_name():
         raise _elsewhere(bound, url)
@@ -73,7 +73,7 @@ def check_connection(
     connection = session.connection(bind_arguments={"clause": RUNS})
     if _is_autocommit(connection):
         raise InvalidInput(
-            "the session's connection is in AUTOCOMMIT: no rollback would take the run back",
+            "the session's connection is in AUTOCOMMIT: a rollback could not undo the run",
             hint="give a session of an engine without isolation_level='AUTOCOMMIT', "
             "or leave session out",
         )
@@ -91,8 +91,8 @@ def check_connection(
 
 def _elsewhere(bound: URL, url: URL) -> InvalidInput:
     return InvalidInput(
-        f"the session is on the database {shown(bound)}, flowq on {shown(url)}, which is another "
-        "one: one transaction cannot hold both",
+        f"the session is on the database {shown(bound)}, flowq on {shown(url)}: they are "
+        "different databases, and one transaction cannot span both",
         hint="point FLOWQ_DATABASE_URL at the database of the session",
     )
 

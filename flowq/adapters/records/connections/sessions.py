@@ -157,8 +157,8 @@ def _check_encoding(connection: Any) -> None:
     if encoding not in (None, "UTF8"):
         raise DatabaseUnavailable(
             f"the database {connection.info.dbname} is in the encoding {encoding}, which cannot "
-            "keep every text",
-            hint="make one in UTF-8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
+            "store all text",
+            hint="create one in UTF-8: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0",
         )
 
 

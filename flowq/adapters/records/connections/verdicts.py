@@ -139,11 +139,11 @@ def translated(error: SQLAlchemyError, url: URL) -> Unavailable:
     if file is not None and not file.exists() and found is Verdict.AWAY:
         return _absent(f"the database {where} has no flowq tables: there is no such file")
     if found is Verdict.ABSENT:
-        return _absent(f"the database {where} lacks what this flowq needs: {text}")
+        return _absent(f"the database {where} lacks something that this flowq needs: {text}")
     if found is Verdict.REPLACED:
         return DatabaseUnavailable(
-            f"the database {where} takes no writes: {text}",
-            hint="lead FLOWQ_DATABASE_URL to the primary server"
+            f"the database {where} does not accept writes: {text}",
+            hint="point FLOWQ_DATABASE_URL at the primary server"
             if file is None
             else f"let this user write {file} and its folder",
         )
@@ -170,6 +170,6 @@ def _unavailable(where: str, text: str) -> DatabaseUnavailable:
 
 def _refused(where: str, text: str) -> DatabaseRefused:
     return DatabaseRefused(
-        f"the database {where} has refused a statement of flowq's: {text}",
-        hint="flowq doctor; if that finds nothing, this is a bug of flowq's: please report it",
+        f"the database {where} refused a statement of flowq: {text}",
+        hint="flowq doctor; if that finds nothing, this is a bug in flowq: please report it",
     )

@@ -64,7 +64,7 @@ class Watchdog:
                 raise
             raise DatabaseUnavailable(
                 f"the database has not answered for {self._limit:g} s",
-                hint="look at its load and its locks, or raise FLOWQ_DATABASE_TIMEOUT_SECONDS",
+                hint="check its load and its locks, or raise FLOWQ_DATABASE_TIMEOUT_SECONDS",
             ) from error
         finally:
             # Before the connection can be closed, and its number go to another file.
@@ -96,4 +96,4 @@ def _shut_down(number: int) -> None:
         try:
             shared.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            logger.debug("the connection was closed already: %s", error)
+            logger.debug("the connection was already closed: %s", error)

@@ -56,7 +56,7 @@ def upgrade(url: str, revision: str = "head") -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DatabaseUnavailable(
-                f"the folder {file.parent} cannot be made: {error.strerror}",
+                f"the folder {file.parent} cannot be created: {error.strerror}",
                 hint="set FLOWQ_DATABASE_URL or FLOWQ_HOME to a place that this user can write",
             ) from error
     check_not_newer(current(url), shown(parsed))
@@ -82,7 +82,8 @@ def _run(change: Callable[[Config, str], None], url: str, revision: str) -> None
 def _translated(error: SQLAlchemyError, url: URL) -> Unavailable:
     if isinstance(error, DBAPIError) and sqlstate(error) == _NO_SCHEMA:
         return DatabaseUnavailable(
-            f"the database {shown(url)} has no schema to make tables in: {first_line(error)}",
+            f"the database {shown(url)} has no schema in which to create tables: "
+            f"{first_line(error)}",
             hint="CREATE SCHEMA …, and ALTER ROLE … SET search_path to it",
         )
     return translated(error, url)

@@ -84,7 +84,7 @@ def check_on(connection: Connection) -> None:
         if schemas:
             raise DatabaseNotMigrated(
                 f"the database {where} has no flowq tables in its search_path, which is "
-                f"{path or 'empty'}; there are some in the schema {' and '.join(schemas)}",
+                f"{path or 'empty'}; they are in the schema {' and '.join(schemas)}",
                 hint=f"ALTER ROLE … SET search_path = {schemas[0]}; or, for tables of its own in "
                 "the present one: flowq db upgrade",
             )

@@ -124,7 +124,7 @@ ENDINGS: Final[Mapping[StepKind, Mapping[str, Any]]] = {
     StepKind.SIGNAL: {
         "status": StepState.FAILED,
         "error_type": "SignalTimeout",
-        "error_message": "the signal did not come in time",
+        "error_message": "the signal did not arrive in time",
         "completed_at": DbNow(),
         "wake_at": None,
     },

@@ -90,11 +90,11 @@ _SNOOZE = (
 
 _TOO_OFTEN = _C.recoveries >= bindparam("p_most", type_=Integer)
 _LOST = (
-    literal("its worker died or fell silent while it ran (the last one was ", String)
+    literal("its worker died or stopped responding while it ran (the last one was ", String)
     + func.coalesce(_C.worker, "unknown")
     + literal("), and it had been recovered ", String)
     + cast(_C.recoveries, String)
-    + literal(" times, all that FLOWQ_MAX_RECOVERIES allows", String)
+    + literal(" times, the limit that FLOWQ_MAX_RECOVERIES sets", String)
 )
 _LAPSED = (
     _taking(and_(LEASED, _C.lease_expires_at < DbNow()), _C.lease_expires_at)

@@ -114,7 +114,7 @@ def check_output(value: Any, annotation: Any, *, where: str) -> Any:
 def invalid_output(error: ValidationError, where: str) -> InvalidOutput:
     """Return the error of a step whose value its annotation forbids."""
     return InvalidOutput(
-        f"{where} returned what its annotation forbids: {problems(error)}",
+        f"{where} returned a value that does not match its annotation: {problems(error)}",
         hint="change what the step returns, or its return annotation",
     )
 
@@ -135,7 +135,7 @@ def coerce(value: Any, adapter: TypeAdapter[Any] | None, *, where: str) -> Any:
     try:
         return read(value, adapter)
     except ValidationError as error:
-        message = f"{where} is not what its annotation asks for: {problems(error)}"
+        message = f"{where} does not match its annotation: {problems(error)}"
         raise StepError(message, hint=_failure_hint(value, error)) from error
 
 
@@ -163,9 +163,9 @@ def _as_json(value: Any) -> str | None:
 
 def _failure_hint(value: Any, error: ValidationError) -> str | None:
     if isinstance(value, StepFailure):
-        return "the step it comes from failed and may: annotate the parameter `X | StepFailure`"
+        return "the step that it comes from may fail: annotate the parameter `X | StepFailure`"
     if any(isinstance(problem["input"], StepFailure) for problem in error.errors()):
-        return "some items failed and may: annotate the parameter `list[X | StepFailure]`"
+        return "some items may fail: annotate the parameter `list[X | StepFailure]`"
     return None
 
 
@@ -193,7 +193,7 @@ def _expectation(kind: str, message: str, got: Callable[[], str]) -> str:
     if kind == "missing":
         return "expected a value, got none"
     if kind == "extra_forbidden":
-        return f"expected no such field, got {got()}"
+        return f"unexpected field, got {got()}"
     if message.startswith("Input should be "):
         expected = message.removeprefix("Input should be ").removeprefix("a valid ")
         # `…, unable to parse string as an integer` repeats what the value shows.

@@ -41,13 +41,13 @@ class Difference:
 
     Attributes:
         place: Keys, indices and names of fields that lead there.
-        why: What would happen, e.g. `is a CardPayment and would come back as a Payment`.
+        why: What would happen, e.g. `is a CardPayment and would be read back as a Payment`.
         hint: What to do about it.
     """
 
     place: JsonPath
     why: str
-    hint: str = "pass what JSON has a form of; docs/values.md lists what may pass between steps"
+    hint: str = "pass values that JSON can represent; docs/values.md lists them"
 
 
 class Comparison:
@@ -98,7 +98,7 @@ class Comparison:
     ) -> Difference | None:
         one, other = list(given), list(back)
         if len(one) != len(other):
-            return Difference(place, f"would come back with {len(other)} items, not {len(one)}")
+            return Difference(place, f"would be read back with {len(other)} items, not {len(one)}")
         if isinstance(given, deque) and given.maxlen != getattr(back, "maxlen", None):
             return Difference(place, "is bounded, and its maxlen would be lost")
         kinds = set(map(type, one))
@@ -114,7 +114,7 @@ class Comparison:
         self, given: Mapping[Any, Any], back: Mapping[Any, Any], place: JsonPath
     ) -> Difference | None:
         if len(given) != len(back):
-            return Difference(place, f"would come back with {len(back)} keys, not {len(given)}")
+            return Difference(place, f"would be read back with {len(back)} keys, not {len(given)}")
         # Both are in the order in which they were written.
         for (key, item), (name, part) in zip(given.items(), back.items(), strict=True):
             if self.difference(key, name, place):
@@ -177,7 +177,7 @@ class Comparison:
         items = list(given)
         forms = to_jsonable_python(items, by_alias=False, round_trip=True)
         if sorted(map(repr, forms)) != sorted(map(repr, back)):
-            return Difference(place, "would come back with other items")
+            return Difference(place, "would be read back with other items")
         return self._items(items, forms, place)
 
     def _as_form(self, given: Any, back: Any, place: JsonPath) -> Difference | None:
@@ -234,24 +234,26 @@ def _generic(kind: type) -> type:
 
 
 _OF_SECRETS: Final = "pass the name of the secret, and read the secret in the step that needs it"
-_OF_CLASSES: Final = "annotate with the class that the value has, or a union of such classes"
+_OF_CLASSES: Final = "annotate with the class of the value, or a union of such classes"
 _OF_VALIDATORS: Final = (
-    "it is validated again where it is read: validators and serializers must leave what they made "
-    "as it is (docs/values.md)"
+    "it is validated again when it is read: validators and serializers must not change their "
+    "own output (docs/values.md)"
 )
 
 
 def _other(given: Any, back: Any, place: JsonPath) -> Difference:
     name = _name(given)
     if isinstance(given, SecretStr | SecretBytes):
-        return Difference(place, f"is a {name}, which is never stored", _OF_SECRETS)
+        return Difference(place, f"is a {name}, which flowq never stores", _OF_SECRETS)
     if type(given) is not type(back):
-        return Difference(place, f"is a {name} and would come back as a {_name(back)}", _OF_CLASSES)
+        return Difference(
+            place, f"is a {name} and would be read back as a {_name(back)}", _OF_CLASSES
+        )
     if type(given) in _SCALARS:
         return Difference(
-            place, f"is {_short(given)} and would come back as {_short(back)}", _OF_VALIDATORS
+            place, f"is {_short(given)} and would be read back as {_short(back)}", _OF_VALIDATORS
         )
-    return Difference(place, f"is a {name} and would come back as another one", _OF_VALIDATORS)
+    return Difference(place, f"is a {name} and would be read back as another one", _OF_VALIDATORS)
 
 
 def _name(value: Any) -> str:

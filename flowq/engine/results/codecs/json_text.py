@@ -77,7 +77,9 @@ def _load_checked(codec: str, data: bytes, where: str) -> Any:
         plain = load(codec, data)
     except ValueError as error:  # the parser's limits are integers of 4,300 digits and 200 levels
         what = "number" in str(error)
-        raise _beyond(where, "holds an integer of too many digits" if what else TOO_DEEP) from error
+        raise _beyond(
+            where, "contains an integer with too many digits" if what else TOO_DEEP
+        ) from error
     # Data with few brackets cannot nest deep, and most data has few.
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_too_deep(plain):
         raise _beyond(where, TOO_DEEP)
@@ -87,7 +89,7 @@ def _load_checked(codec: str, data: bytes, where: str) -> Any:
 def _beyond(where: str, why: str) -> NotSerializable:
     return NotSerializable(
         f"{where} returned a value that cannot be stored: it {why}",
-        hint="return it as text, or make it flatter: a list of nodes that name their parents",
+        hint="return it as text, or use a flatter form: a list of nodes that name their parents",
     )
 
 
@@ -103,7 +105,7 @@ def _plain(value: Any) -> Any:
         item = value.item()
         if type(item) is not type(value):
             return item
-    raise TypeError(f"no JSON form of {type(value).__qualname__}")
+    raise TypeError(f"no JSON representation of {type(value).__qualname__}")
 
 
 # --- values that have no JSON form ---------------------------------------------------------------

@@ -51,7 +51,7 @@ def difference(given: Any, plain: Any, adapter: TypeAdapter[Any]) -> Difference 
     comparison = Comparison(form=has_any(adapter), own=_own)
     found = comparison.difference(given, back)
     if found is None and comparison.open and not _same_text(given, back, adapter):
-        return Difference((), "would come back as something that is written otherwise")
+        return Difference((), "would be read back as a value with another encoding")
     return found
 
 

@@ -163,13 +163,13 @@ def dump(value: Any, form: Format, *, where: str) -> bytes:
     except ImportError as error:
         raise NotSerializable(
             f"{where} returned a {form.library} value that cannot be stored: "
-            "a library that writes it is not installed",
+            "no library that can write it is installed",
             hint=form.missing,
         ) from error
     except Exception as error:  # Each library has errors of its own, which are not imported here.
         raise NotSerializable(
             f"{where} returned a {form.library} value that cannot be stored: {error}",
-            hint="give each column, or the array, one type; Python objects are never pickled",
+            hint="use one type per column or array; flowq never pickles Python objects",
         ) from error
 
 
@@ -183,7 +183,7 @@ def load(codec: str, data: bytes) -> Any:
     if form is None:
         raise StepError(
             f"a result was written by the codec {codec!r}, which this flowq does not know",
-            hint="upgrade flowq on this worker to the version of the one that wrote it",
+            hint="upgrade flowq on this worker to the version that wrote the result",
         )
     try:
         return form.load(data)

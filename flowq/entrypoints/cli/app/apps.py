@@ -72,5 +72,6 @@ def _of_package(package: str) -> Celery | None:
 
 def _no_app(target: str) -> FlowNotFound:
     return FlowNotFound(
-        f"{target} is no Celery app, and has none", hint="name it, e.g. shop.tasks:app"
+        f"{target} is not a Celery app and does not contain one",
+        hint="name it, e.g. shop.tasks:app",
     )

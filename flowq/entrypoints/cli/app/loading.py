@@ -92,7 +92,8 @@ def _name_of(path: Path, shown: str) -> str:
     wrong = [part for part in parts if not part.isidentifier()]
     if wrong or path.suffix != ".py":
         raise FlowNotFound(
-            f"workers cannot import {shown}: {(wrong or [path.name])[0]!r} is no name of a module",
+            f"workers cannot import {shown}: {(wrong or [path.name])[0]!r} is not the name of a "
+            "module",
             hint="use letters, digits and _ in the names of folders and files",
         )
     _see(folder)
@@ -156,7 +157,9 @@ def _not_chosen(file: str, name: str, flows: list[str], found: object) -> FlowNo
         return FlowNotFound(
             f"{file} has {len(flows)} flows:\n{listed}", hint=f"name one, e.g. {file}:{flows[0]}"
         )
-    what = f"{name!r} in {file} is no flow" if found is not None else f"{file} has no flow {name!r}"
+    what = (
+        f"{name!r} in {file} is not a flow" if found is not None else f"{file} has no flow {name!r}"
+    )
     near = get_close_matches(name, flows, n=1)
     hint = f"did you mean {file}:{near[0]}?" if near else None
     return FlowNotFound(f"{what}. It has:\n{listed}", hint=hint)

@@ -29,7 +29,7 @@ def fake_llm(*, host: str, port: int, latency: float) -> int:
         server = FakeLlm(port, host=host, latency=latency)
     except OSError as error:
         raise Unavailable(
-            f"nothing can listen on {host}:{port}: {error.strerror}",
+            f"cannot listen on {host}:{port}: {error.strerror}",
             hint="give another port: flowq fake-llm --port 8400",
         ) from error
     # On standard output, and at once: a script that has chosen port 0 reads the address here.

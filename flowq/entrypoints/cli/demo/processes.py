@@ -102,7 +102,7 @@ class DemoProcess:
             self._signal(pid, number)
             if self._has_ended(seconds):
                 return
-        raise FlowqError(f"the {self._name} {pid} does not end", hint=f"kill -9 -- -{pid}")
+        raise FlowqError(f"the {self._name} {pid} does not exit", hint=f"kill -9 -- -{pid}")
 
     def _signal(self, pid: int, number: signal.Signals) -> None:
         # The main process passes on what its children need to know; only the last word is for all.
@@ -135,8 +135,8 @@ class DemoProcess:
             return int(self._file.read_text(encoding="ascii"))
         except ValueError:
             raise FlowqError(
-                f"a {self._name} lives, but {relative(self._file)} does not say which",
-                hint=f"end it by hand: fuser -k {relative(self._file)}",
+                f"a {self._name} is running, but {relative(self._file)} does not say which process",
+                hint=f"stop it by hand: fuser -k {relative(self._file)}",
             ) from None
 
     @contextmanager
@@ -227,4 +227,4 @@ def _free_port(wanted: int) -> int:
             listener.bind(("localhost", port))
             found: int = listener.getsockname()[1]
             return found
-    raise FlowqError("no port of this machine is free", hint="flowq flower FILE --port=…")
+    raise FlowqError("no free port on this machine", hint="flowq flower FILE --port=…")

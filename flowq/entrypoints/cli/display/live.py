@@ -84,7 +84,7 @@ def _untouched(view: RunView) -> bool:
 
 
 def _remark(worker_hint: str | None) -> str:
-    return f"no worker has taken it yet; is one running?  {worker_hint or 'flowq doctor'}"
+    return f"no worker has taken it yet; is a worker running?  {worker_hint or 'flowq doctor'}"
 
 
 # --- on a terminal --------------------------------------------------------------------------------

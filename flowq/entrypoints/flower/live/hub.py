@@ -136,7 +136,7 @@ class RunSubscription:
             except RunNotFound:
                 break
             except FlowqError as error:
-                logger.warning("run %s is read again: %s", self.run_id, error)
+                logger.warning("the state of run %s is reloaded: %s", self.run_id, error)
             except Exception:
                 # Pages must not stand still for ever because of one fault.
                 logger.exception("run %s is read again", self.run_id)
@@ -220,9 +220,9 @@ class RunListPoller:
             try:
                 self._look(followers)
             except FlowqError as error:
-                logger.debug("runs cannot be looked at: %s", error)
+                logger.debug("the runs cannot be read: %s", error)
             except Exception:
-                logger.exception("runs cannot be looked at")
+                logger.exception("the runs cannot be read")
             took = time.monotonic() - began
             least = _PAUSE if len(self.bells) else _RARE
             rest = max(_REST * took, _PAUSE / 5)

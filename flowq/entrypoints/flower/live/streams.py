@@ -125,7 +125,7 @@ class RunLiveHandler(LiveHandler):
             with hub().run(found, known) as (source, bell):
                 await self.tell(source, bell)
         except TooManyRuns:
-            raise HTTPError(503, "too many runs are followed") from None
+            raise HTTPError(503, "too many runs are being watched") from None
 
 
 class FlowsLiveHandler(LiveHandler):

@@ -88,10 +88,10 @@ class FlowMetrics(Collector):
             self._up = True
         except FlowqError as error:
             self._down()
-            logger.warning("metrics stand still: %s", error)
+            logger.warning("metrics are not updated: %s", error)
         except Exception:
             self._down()
-            logger.exception("metrics stand still")
+            logger.exception("metrics are not updated")
         finally:
             self._next = time.monotonic() + rest
             self._looking.release()
@@ -168,7 +168,9 @@ class FlowMetrics(Collector):
         yield up
         if self._standing is None:
             return
-        runs = GaugeMetricFamily("flowq_runs", "Runs not ended.", labels=["flow", "state"])
+        runs = GaugeMetricFamily(
+            "flowq_runs", "Runs that have not ended.", labels=["flow", "state"]
+        )
         sums: dict[tuple[str, ...], int] = defaultdict(int)
         for (flow, state), number in self._standing.runs.items():
             sums[*self._counts.flows(flow), state] += number
@@ -178,11 +180,13 @@ class FlowMetrics(Collector):
         queued = GaugeMetricFamily("flowq_queued_steps", "Steps that wait for a worker.")
         queued.add_metric([], sum(number for number, _ in self._standing.queued.values()))
         yield queued
-        age = GaugeMetricFamily("flowq_queue_age_seconds", "How long the first of them has waited.")
+        age = GaugeMetricFamily(
+            "flowq_queue_age_seconds", "How long the oldest waiting step has waited, in seconds."
+        )
         age.add_metric([], self._queue_age)
         yield age
         due = GaugeMetricFamily(
-            "flowq_sweeper_due", "Rows that the sweeper has to see to.", labels=["what"]
+            "flowq_sweeper_due", "Rows that the sweeper has to handle.", labels=["what"]
         )
         for what, number in self._standing.due.items():
             due.add_metric([what], number)
@@ -192,7 +196,7 @@ class FlowMetrics(Collector):
         counts = self._counts
         yield _counter("flowq_runs_ended", "Runs that ended.", ["flow", "state"], counts.runs)
         summary = SummaryMetricFamily(
-            "flowq_run_seconds", "From the start of runs to their end.", labels=["flow"]
+            "flowq_run_seconds", "Time from the start of runs to their end.", labels=["flow"]
         )
         for names, times in counts.run_seconds.items():
             summary.add_metric(names, times.count, times.seconds)
@@ -210,7 +214,7 @@ class FlowMetrics(Collector):
             seconds.add_metric(names, buckets, times.seconds)
         yield seconds
         yield _counter(
-            "flowq_step_retries", "Attempts after one that failed.", by_step, counts.retries
+            "flowq_step_retries", "Attempts that follow a failed one.", by_step, counts.retries
         )
         swept = {(action,): number for action, number in counts.sweeper.items()}
         yield _counter("flowq_sweeper_actions", "Of steps of runs that ended.", ["action"], swept)

@@ -60,7 +60,7 @@ def _send(run: Run[Any], form: Form) -> None:
     except RecursionError:
         raise InvalidInput(f"this JSON {TOO_DEEP}", hint="send plain data") from None
     except ValueError as error:
-        raise InvalidInput(f"this is not JSON: {error}", hint='text is written "…"') from None
+        raise InvalidInput(f"this is not JSON: {error}", hint='write text in quotes: "…"') from None
     if found := flaw(payload):
         place = "".join(f"[{part!r}]" for part in found[0][:5])
         raise InvalidInput(f"this is not JSON that can be stored: {place or 'it'} {found[1]}")
@@ -71,9 +71,9 @@ def _raise_budget(run: Run[Any], form: Form) -> None:
     usd, tokens = form["usd"].strip() or None, form["tokens"].strip().replace(",", "") or None
     if tokens is not None and not (tokens.isdecimal() and len(tokens) <= _DIGITS):
         told = formatting.shortened(tokens)
-        raise InvalidInput(f"{told!r} is no number of tokens", hint="give a whole number")
+        raise InvalidInput(f"{told!r} is not a number of tokens", hint="give a whole number")
     if usd is not None and len(usd) > _DIGITS:
-        raise InvalidInput(f"{formatting.shortened(usd)!r} is no amount", hint="e.g. 5 or 0.50")
+        raise InvalidInput(f"{formatting.shortened(usd)!r} is not an amount", hint="e.g. 5 or 0.50")
     run.raise_budget(usd=usd, tokens=None if tokens is None else int(tokens))
 
 
@@ -87,7 +87,7 @@ ACTIONS: Final = {
         PageAction(
             "signal",
             "Send signal",
-            "The run gets the signal as soon as it waits for it. It cannot be taken back.",
+            "The run receives the signal when it waits for it. A signal cannot be withdrawn.",
             ("name", "payload"),
             _send,
             lambda page: _is_open(page) and page.takes_signals,
@@ -113,7 +113,7 @@ ACTIONS: Final = {
         PageAction(
             "resume",
             "Resume",
-            "The run goes on where it was paused, with its child runs.",
+            "The run and its child runs continue where they were paused.",
             (),
             lambda run, _: run.resume(),
             lambda page: page.run.status is RunState.PAUSED,
@@ -139,7 +139,7 @@ def offered(page: RunPage) -> list[PageAction]:
 
 def _turned(wanted: str, *states: RunState) -> Callable[[RunState], str]:
     """Say how a run stands after an action that was to turn it."""
-    return lambda now: wanted if now in states else f"The run has not changed: it is {now}."
+    return lambda now: wanted if now in states else f"The run is unchanged: it is {now}."
 
 
 _GOES_ON: Final = (RunState.RUNNING, RunState.COMPLETED)
@@ -148,7 +148,7 @@ NOTICES: Final[Mapping[str, Callable[[RunState], str]]] = {
     "signal": lambda _: "The signal is sent.",
     "budget": lambda _: "The budget is raised.",
     "pause": _turned("The run is paused.", RunState.PAUSED),
-    "resume": _turned("The run goes on.", *_GOES_ON),
+    "resume": _turned("The run is resumed.", *_GOES_ON),
     "cancel": _turned("The run is being cancelled.", RunState.CANCELLING, RunState.CANCELLED),
 }
 

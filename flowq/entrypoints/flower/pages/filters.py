@@ -102,7 +102,7 @@ def _states(given: Mapping[str, str], problems: dict[str, str]) -> frozenset[Run
 def _hides_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
     children = given.get("children", HIDDEN)
     if children != HIDDEN:
-        problems["children"] = f"Child runs can be “{HIDDEN}”, and not “{children}”."
+        problems["children"] = f"Child runs can be “{HIDDEN}”, not “{children}”."
     return "children" in given
 
 
@@ -125,7 +125,7 @@ def _times(
     elif within is not None:
         since = now - WITHIN[within]
     if since and until and since >= until:
-        problems["to"] = "This is not after the beginning."
+        problems["to"] = "The end is not after the start."
     return since, until
 
 
@@ -140,7 +140,9 @@ def _moment(given: Mapping[str, str], name: str, problems: dict[str, str]) -> da
     except (ValueError, OverflowError):
         moment = None
     if moment is None or not _EARLIEST <= moment < _LATEST:
-        problems[name] = f"“{text}” is no time: write it as 2026-01-31 or 2026-01-31T18:00, in UTC."
+        problems[name] = (
+            f"“{text}” is not a time: write it as 2026-01-31 or 2026-01-31T18:00, in UTC."
+        )
         return None
     return moment
 
@@ -155,6 +157,6 @@ def _cursor(arguments: Mapping[str, str], problems: dict[str, str]) -> Cursor | 
     except ValueError:
         run_id = None
     if run_id is None:
-        problems["page"] = f"“{text}” is no page of this list: begin with the newest runs."
+        problems["page"] = f"“{text}” is not a page of this list: start with the newest runs."
         return None
     return Cursor(run_id, is_after=name == "after")

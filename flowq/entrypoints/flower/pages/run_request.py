@@ -35,7 +35,7 @@ def run_id_of(text: str) -> RunId:
     try:
         return RunId(UUID(text))
     except ValueError:
-        raise RunNotFound(f"{text} is no id of a run", hint="open the list of flows") from None
+        raise RunNotFound(f"{text} is not the id of a run", hint="open the list of flows") from None
 
 
 def read_page(engine: Engine, run_id: RunId) -> RunPage:
@@ -46,5 +46,7 @@ def read_page(engine: Engine, run_id: RunId) -> RunPage:
     """
     page = engine.records.autocommit(lambda tx: tx.overview.run_page(run_id))
     if page is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="it may be deleted; flowq runs ls")
+        raise RunNotFound(
+            f"there is no run {run_id}", hint="the run may have been deleted; see: flowq runs ls"
+        )
     return page

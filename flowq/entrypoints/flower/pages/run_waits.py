@@ -32,7 +32,7 @@ def waits_of(engine: Engine, page: RunPage) -> list[Waiting]:
     try:
         return why_waits(engine, page.run.id, Workers(engine, fresh=_FRESH))
     except (FlowqError, ValueError) as error:  # the second from a spec that cannot be read
-        logger.warning("what run %s waits for cannot be told: %s", page.run.id, error)
+        logger.warning("cannot find out what run %s waits for: %s", page.run.id, error)
         return []
 
 

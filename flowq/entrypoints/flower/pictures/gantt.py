@@ -239,7 +239,7 @@ def _tooltip(node: PictureNode, ready: datetime | None, *, is_critical: bool) ->
     if node.is_many:
         lines.append(counted(node))
         if node.retried:
-            lines.append(f"{count(node.retried)} attempts were tried again")
+            lines.append(f"{count(node.retried)} attempts were retried")
     began = node.started_at
     if ready is not None and began is not None and began > ready and not node.past:
         lines.append(f"queued for {duration((began - ready).total_seconds())}")
@@ -250,7 +250,7 @@ def _tooltip(node: PictureNode, ready: datetime | None, *, is_critical: bool) ->
         for past in node.past[-5:]
     ]
     if began is not None:
-        lines.append(f"began {began:%Y-%m-%d %H:%M:%S} UTC")
+        lines.append(f"started {began:%Y-%m-%d %H:%M:%S} UTC")
     if node.error_type:
         lines.append(f"{node.error_type}: {node.error or ''}")
     return "\n".join(lines)
@@ -264,5 +264,5 @@ def _description(picture: RunPicture, axis: Axis, critical: Sequence[str]) -> st
         more = f" and {count(len(critical) - 12)} more" if len(critical) > 12 else ""
         said += f" The critical path: {path}{more}."
     if picture.is_collapsed:
-        said += " Those of one name share a row."
+        said += " Steps with the same name share a row."
     return said

@@ -242,7 +242,7 @@ def _tooltip(node: PictureNode) -> str:
         if time is not None
     ]
     if node.attempts > 1 or node.retried:
-        lines.append(f"attempts: {max(node.attempts, 1)}, {count(node.retried)} tried again")
+        lines.append(f"attempts: {max(node.attempts, 1)}, {count(node.retried)} retried")
     if node.worker and not node.is_many:
         lines.append(f"on {node.worker}")
     if node.error_type or node.error:
@@ -262,7 +262,7 @@ def _description(picture: RunPicture) -> str:
     said += "" if picture.total == 1 else "s"
     said += f": {states}." if states else "."
     if picture.is_collapsed:
-        said += " They are too many to be drawn one by one: those of one name are one node."
+        said += " There are too many to draw each one: steps with the same name are one node."
     return said
 
 

@@ -54,7 +54,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_a_child_of_a_process_that_used_a_store_is_refused(url: str) -> None:
     answer = run(url, "used")
-    assert answer.startswith("refused: the object store was used in process")
+    assert answer.startswith("refused: the object store was opened in process")
     assert "--pool threads" in answer
 
 

@@ -428,4 +428,4 @@ def secretly(name: str) -> str:
 def test_secrets_are_no_keys_since_all_of_them_look_the_same(stage: Stage) -> None:
     played = stage.play(secretly, name="ada")
 
-    assert "cannot tell values apart: it is a SecretStr" in played.error
+    assert "does not distinguish values: it is a SecretStr" in played.error

@@ -84,7 +84,7 @@ def test_wrong_inputs_of_the_new_run_fail_the_old_one(stage: Stage) -> None:
     played = stage.play(wrong)
 
     assert RunState.FAILED is played.status
-    assert "nothing: no such input" in played.error
+    assert "nothing: unknown input" in played.error
 
 
 def test_signals_follow(stage: Stage) -> None:

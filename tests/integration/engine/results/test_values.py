@@ -142,12 +142,12 @@ def test_an_input_is_the_same_in_every_kind_of_flow(annotation: Any, value: Any)
 @pytest.mark.parametrize(
     "annotation, value, told",
     [
-        (Login, {"password": "hunter2"}, "value.password: it is a SecretStr, which is never"),
+        (Login, {"password": "hunter2"}, "value.password: it is a SecretStr, which flowq never"),
         (list[Login], [{"password": "hunter2"}], r"value\[0\].password: it is a SecretStr"),
         (Payment, CardPayment(amount=1, card="visa"), "value: it is a CardPayment and would"),
-        (Price, {"cents": 1}, "value.cents: it is 2 and would come back as 4"),
+        (Price, {"cents": 1}, "value.cents: it is 2 and would be read back as 4"),
         (Hidden, {"hidden": 3}, "value.hidden: it is excluded"),
-        (date | str, "2020-01-02", "value: it is a str and would come back as a date"),
+        (date | str, "2020-01-02", "value: it is a str and would be read back as a date"),
         (dict[tuple[int, int], int], {(1, 2): 3}, "value: it cannot be read back"),
         (Any, SecretStr("hunter2"), "value: it is a SecretStr"),
         (Any, b"\xff", "cannot be stored as JSON"),
@@ -155,7 +155,7 @@ def test_an_input_is_the_same_in_every_kind_of_flow(annotation: Any, value: Any)
         (Any, {frozenset(): 1}, "not valid as object key"),
         (Any, {None: 1}, "has the key None"),
         (datetime, datetime(2020, 10, 25, 2, fold=1), "fold=1"),  # noqa: DTZ001 - the case
-        pytest.param(Any, 10**5000, "an integer of too many digits", id="digits"),
+        pytest.param(Any, 10**5000, "an integer with too many digits", id="digits"),
         pytest.param(int, "9" * 5000, "value: expected", id="text of digits"),
     ],
 )

@@ -380,7 +380,7 @@ def test_step_that_calls_itself_cancelled_has_failed(stage: Stage) -> None:
     played = stage.play(line)
 
     assert played.states() == {"first": COMPLETED, "act": StepState.FAILED, "last": CANCELLED}
-    assert "nobody has cancelled it" in played.error
+    assert "its run was not cancelled" in played.error
 
 
 def test_sync_step_in_the_main_thread_is_interrupted_after_the_grace_period(stage: Stage) -> None:

@@ -309,7 +309,7 @@ def test_scoped_session_is_taken_for_its_session(stage: Stage, records: SqlRecor
 
 def test_session_on_another_database_is_refused(stage: Stage, tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/other.db")
-    with Session(engine) as elsewhere, pytest.raises(errors.InvalidInput, match="cannot hold both"):
+    with Session(engine) as elsewhere, pytest.raises(errors.InvalidInput, match="cannot span both"):
         submit(stage, session=elsewhere)
     engine.dispose()
 

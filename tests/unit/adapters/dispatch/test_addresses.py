@@ -195,6 +195,6 @@ def test_worker_of_such_an_app_does_not_begin(tmp_path: Path) -> None:
     )
 
     assert 0 != done.returncode
-    assert "this worker cannot begin: app 'shop' has no broker" in done.stderr
+    assert "this worker cannot start: app 'shop' has no broker" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / ".flowq").exists()

@@ -152,7 +152,7 @@ def test_bytes_that_are_no_result_cannot_be_passed() -> None:
     async def program() -> None:
         await size(b"made here")
 
-    with pytest.raises(InvalidFlow, match="holds bytes, which JSON cannot hold"):
+    with pytest.raises(InvalidFlow, match="holds bytes, which JSON cannot represent"):
         calls(program)
 
 
@@ -237,12 +237,12 @@ async def _task_continues() -> None:
     "program, said",
     [
         (_wrong_argument, "step 'fetch' is called wrongly"),
-        (_ref, "belongs to another trace"),
+        (_ref, "belongs to another flow"),
         (_after, "has after= in an `async def` flow"),
         (_tolerate, "has tolerate="),
         (_text_map, "is mapped over a str"),
         (_enqueue, "is enqueued while another flow runs"),
-        (_task_continues, "in a task that the flow has started"),
+        (_task_continues, "in a task that the flow started"),
         (lambda: flowq.sleep(-1), "is negative"),
         (lambda: flowq.signal(""), "the name of a signal"),
         (lambda: flowq.signal("x", timeout=0), "timeout is 0"),

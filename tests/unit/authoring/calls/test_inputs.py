@@ -58,12 +58,12 @@ def test_all_problems_are_told() -> None:
 
     told = str(caught.value).splitlines()
     assert [
-        f"flow {shop.type.name!r} refuses its inputs:",
+        f"the inputs of flow {shop.type.name!r} are invalid:",
         "  order.id: expected a valid integer, unable to parse string as an integer, got 'x' (str)",
         "  day: expected date, got nothing",
         "  depth: expected greater than 0, got -1 (int)",
         f"  folder: expected Path, got 3 (int): Input is not a valid path for {Path!r}",
-        "  depht: no such input, did you mean depth?",
+        "  depht: unknown input, did you mean depth?",
     ] == told[:6]
     assert "→ it is defined as shop(order: Order, day: date, depth: " in told[6]
     assert told[6].endswith("-> list[str]")
@@ -84,7 +84,7 @@ def test_option_of_celery_is_told_what_there_is_instead(name: str, instead: str)
     with pytest.raises(InvalidInput) as caught:
         shop.type.validate({name: 1})
 
-    assert f"{name}: no such input" in str(caught.value)
+    assert f"{name}: unknown input" in str(caught.value)
     assert instead in str(caught.value)
 
 
@@ -121,7 +121,7 @@ def test_type_that_json_cannot_give_is_refused() -> None:
 
     crawl.__wrapped__.__annotations__["client"] = Client  # type: ignore[attr-defined]
 
-    with pytest.raises(InvalidFlow, match="build it in a step"):
+    with pytest.raises(InvalidFlow, match="build the object in a step"):
         crawl.spec(Client())
 
 

@@ -117,7 +117,7 @@ def test_length_of_a_plain_value_is_plain() -> None:
         (lambda ref: ref + 1, "pass it to a step"),
         (lambda ref: 1 - ref, "pass it to a step"),
         (lambda ref: -ref, "pass it to a step"),
-        (pickle.dumps, "within the flow"),
+        (pickle.dumps, "inside the flow"),
     ],
 )
 def test_uses_of_the_value_are_refused(use: Callable[[Any], Any], hint: str) -> None:
@@ -125,13 +125,13 @@ def test_uses_of_the_value_are_refused(use: Callable[[Any], Any], hint: str) -> 
     with pytest.raises(TypeError, match=hint) as caught:
         use(make())
 
-    assert caught.match("<Ref page.* is not known while the flow is traced")
+    assert caught.match("<Ref page.* has no value yet while the flow is traced")
 
 
 @pytest.mark.parametrize("use", [bool, list, len, str, int])
 def test_conditions_refuse_the_same(use: Callable[[Any], Any]) -> None:
     """A condition is no value either."""
-    with pytest.raises(TypeError, match=r"<Condition == .* is not known"):
+    with pytest.raises(TypeError, match=r"<Condition == .* has no value yet"):
         use(make() == 1)
 
 

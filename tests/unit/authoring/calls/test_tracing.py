@@ -301,7 +301,7 @@ def test_after_takes_only_results_of_steps() -> None:
     def crawl() -> None:
         fetch.options(after=fetch)("a")
 
-    with pytest.raises(InvalidFlow, match="after= of step 'fetch' holds a Step"):
+    with pytest.raises(InvalidFlow, match="after= of step 'fetch' contains a Step"):
         crawl.spec()
 
 
@@ -326,7 +326,7 @@ def test_ref_of_another_trace_is_refused() -> None:
         def second(way: Any) -> None:
             way()
 
-        with pytest.raises(InvalidFlow, match="another trace"):
+        with pytest.raises(InvalidFlow, match="another flow"):
             second.spec(way)
 
     @flow
@@ -347,9 +347,9 @@ def test_ref_outside_a_trace_is_refused() -> None:
 
     first.spec()
 
-    with pytest.raises(InvalidFlow, match="outside the trace of a flow"):
+    with pytest.raises(InvalidFlow, match="outside the function of a flow"):
         fetch(kept[0])
-    with pytest.raises(InvalidFlow, match="outside the trace of a flow"):
+    with pytest.raises(InvalidFlow, match="outside the function of a flow"):
         fetch.map(kept[0])
     with pytest.raises(InvalidInput, match="expected a value, got <Ref fetch>"):
         child.spec(kept[0])

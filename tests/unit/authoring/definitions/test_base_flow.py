@@ -155,7 +155,7 @@ def test_wrong_inputs_of_a_child_are_told_at_the_call() -> None:
         end = execution.run().end
 
     assert isinstance(end, Returned)
-    assert "flow 'tests.greeting' refuses its inputs" in end.value
+    assert "the inputs of flow 'tests.greeting' are invalid" in end.value
     assert "name: expected a value, got nothing" in end.value
 
 
@@ -230,14 +230,14 @@ def test_flow_without_a_name_is_refused() -> None:
 
 
 def test_flow_without_logic_is_refused() -> None:
-    with pytest.raises(InvalidFlow, match="has no _execute_flow_logic"):
+    with pytest.raises(InvalidFlow, match="does not define _execute_flow_logic"):
 
         class Empty(BaseFlow):
             flow_name = "tests.empty"
 
 
 def test_logic_that_cannot_be_awaited_is_refused() -> None:
-    with pytest.raises(InvalidFlow, match="no `async def`"):
+    with pytest.raises(InvalidFlow, match="not `async def`"):
 
         class Plain(BaseFlow):
             flow_name = "tests.plain"
@@ -247,7 +247,7 @@ def test_logic_that_cannot_be_awaited_is_refused() -> None:
 
 
 def test_inputs_that_are_no_model_are_refused() -> None:
-    with pytest.raises(InvalidFlow, match="no pydantic model"):
+    with pytest.raises(InvalidFlow, match="not a pydantic model"):
 
         class Odd(BaseFlow):
             flow_name = "tests.odd"

@@ -243,18 +243,18 @@ def some_flow() -> None: ...
 some_step = step(name="tests.callables.some_step")(add)
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "number": (3, "which is no function"),
-    "class": (Adder, "a class, which is no function"),
-    "generic": (list[int], "which is no function"),
-    "flow": (some_flow, "which is no function"),
-    "step": (some_step, "which is no function"),
+    "number": (3, "which is not a function"),
+    "class": (Adder, "a class, which is not a function"),
+    "generic": (list[int], "which is not a function"),
+    "flow": (some_flow, "which is not a function"),
+    "step": (some_step, "which is not a function"),
     "classmethod object": (Adder.__dict__["add_one"], "a classmethod"),
     "property": (property(str), "a property"),
     "generator": (generator, "is a generator"),
     "async generator": (async_generator, "is a generator"),
     "partial of a generator": (functools.partial(generator, 1), "is a generator"),
     "object that yields": (Yields(), "is a generator"),
-    "unbound method": (Adder.add, "is a method: a worker has no self"),
+    "unbound method": (Adder.add, "is a method: a worker has no object to pass as self"),
     "abstract method": (Abstract.work, "is abstract"),
     "abstract staticmethod": (Abstract.work_statically, "is abstract"),
     "builtin that hides its parameters": (max, "the parameters of .* cannot be read"),
@@ -278,7 +278,9 @@ def test_method_is_refused_where_it_is_defined(kind: str, first: str) -> None:
     decorator = {"step": step, "flow": flow}[kind]
     names: dict[str, Any] = {"decorator": decorator, "__name__": "tests.made"}
 
-    with pytest.raises(InvalidFlow, match=f"is a method: a worker has no {first}"):
+    with pytest.raises(
+        InvalidFlow, match=f"is a method: a worker has no object to pass as {first}"
+    ):
         exec(f"class Of:\n    @decorator\n    def work({first}, x): ...", names)
 
 
@@ -448,7 +450,11 @@ async def nothing(self: Any) -> dict[str, Any]:
         ((Needs, BaseFlow), {}, "missing a required argument: 'url'"),
         ((BaseFlow,), {"_execute_flow_logic": nothing}, "too many positional arguments"),
         ((BaseFlow,), {"on_failure": "continue"}, "has on_failure"),
-        ((abc.ABC, BaseFlow), {"more": abc.abstractmethod(nothing)}, "is abstract: it lacks more"),
+        (
+            (abc.ABC, BaseFlow),
+            {"more": abc.abstractmethod(nothing)},
+            "is abstract; it does not define more",
+        ),
     ],
 )
 def test_flow_class_that_no_worker_could_run_is_refused(
@@ -462,7 +468,7 @@ def test_step_class_that_no_worker_could_make_is_refused() -> None:
     class Question(BaseModel):
         question: str
 
-    with pytest.raises(InvalidFlow, match="cannot be made by a worker"):
+    with pytest.raises(InvalidFlow, match="cannot be created by a worker"):
 
         class Asks(Needs, UnstructuredStep):
             step_name = "tests_needs"

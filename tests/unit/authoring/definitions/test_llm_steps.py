@@ -220,7 +220,7 @@ def test_wrong_calls_are_told_when_the_flow_is_traced() -> None:
 
     with pytest.raises(InvalidFlow, match=r"missing a required (keyword-only )?argument: 'text'"):
         wrong.spec("name")
-    with pytest.raises(InvalidInput, match="'tests_article' refuses its inputs: text: expected"):
+    with pytest.raises(InvalidInput, match="'tests_article' has invalid inputs: text: expected"):
         wrong.spec("missing")
     with pytest.raises(InvalidInput, match="at least 1 character"):
         wrong.spec("value")

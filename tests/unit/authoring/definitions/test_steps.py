@@ -158,8 +158,8 @@ def _generator() -> Iterator[int]:
 @pytest.mark.parametrize(
     "function, problem",
     [
-        (3, "is no function"),
-        (int, "is no function"),
+        (3, "is not a function"),
+        (int, "is not a function"),
         (_generator, "is a generator"),
         (lambda: 1, "has no name"),
     ],

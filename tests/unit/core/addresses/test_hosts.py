@@ -73,7 +73,7 @@ def test_rules(rules: str, host: str, address: str, port: int, *, allowed: bool)
     ["http://x", "10.0.0.0/99", "a:b", "a:99999", "a:0", "10.0.0", "[::1", "*", "a b/c", "²"],
 )
 def test_what_is_no_rule_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no "):
+    with pytest.raises(ValueError, match=r"not an? |not a port"):
         host_rules(text)
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
     ["http://u:s3cret@x", "u:s3cret@x", "u:s3cret@x:80", "[u:s3cret@x", "http://[::1]?s3cret"],
 )
 def test_what_is_refused_is_shown_without_a_password(text: str) -> None:
-    with pytest.raises(ValueError, match="no ") as caught:
+    with pytest.raises(ValueError, match=r"not an? |not a port") as caught:
         host_rules(text)
 
     assert "s3cret" not in str(caught.value)

@@ -362,10 +362,10 @@ def test_text_without_a_file_is_no_module() -> None:
         ("\x1b[31mred", "cannot be printed"),
         ("\ud800", "cannot be printed"),
         (" a", "a space at its end"),
-        (7, "it is no text"),
-        ("celery.backend_cleanup", "are the tasks of celery itself"),
-        ("celery.mine", "are the tasks of celery itself"),
-        ("flowq.advance", "are the tasks of flowq itself"),
+        (7, "it is not text"),
+        ("celery.backend_cleanup", "is reserved for the tasks of celery itself"),
+        ("celery.mine", "is reserved for the tasks of celery itself"),
+        ("flowq.advance", "is reserved for the tasks of flowq itself"),
     ],
 )
 def test_names_that_cannot_be_are_refused(name: Any, problem: str) -> None:

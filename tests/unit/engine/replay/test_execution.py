@@ -535,7 +535,7 @@ def test_program_that_waits_for_nothing_fails() -> None:
     async def program() -> None:
         await asyncio.Event().wait()
 
-    assert "can never come" in str(error_of(program))
+    assert "can never happen" in str(error_of(program))
 
 
 def test_program_that_spins_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -545,7 +545,7 @@ def test_program_that_spins_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("flowq.engine.replay.loop._MAX_CALLBACKS", 1000)
 
-    assert "the program spins" in str(error_of(program))
+    assert "the program is in a busy loop" in str(error_of(program))
 
 
 def test_program_that_exits_fails_and_nothing_else_ends() -> None:

@@ -1,4 +1,4 @@
-"""A program that does something else than its record says is stopped, with both sides named."""
+"""A program that does not match its record is stopped, with both sides named."""
 
 import asyncio
 from contextlib import closing
@@ -56,7 +56,10 @@ def test_same_code_agrees_with_its_record() -> None:
             [FETCH, WRITE, ("mail#3", "mail", {})],
             "mail#3 is recorded (step 'mail'), and the code no longer calls it",
         ),
-        ([FETCH], "the code calls write#2 (step 'write') at a place that the record has passed"),
+        (
+            [FETCH],
+            "the code calls write#2 (step 'write') at a point where the record has no such call",
+        ),
     ],
 )
 def test_difference_names_the_place_and_both_sides(rows: list[Any], said: str) -> None:

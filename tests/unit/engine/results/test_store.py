@@ -170,7 +170,7 @@ def test_an_object_that_is_gone_is_missing(shelf: Shelf) -> None:
     shelf.objects.delete([ref.key])
     with pytest.raises(ResultMissing, match=ref.key) as caught:
         shelf.load(ref)
-    assert "start the run again" in str(caught.value)
+    assert "start a new run" in str(caught.value)
 
 
 @pytest.mark.parametrize("found", [b"y" * 101, b"x" * 100, b""])

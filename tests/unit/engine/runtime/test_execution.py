@@ -322,7 +322,7 @@ def test_interrupt_reaches_the_code_of_its_step_and_nothing_after_it() -> None:
 
     assert attempt.call_sync(work, (other,), {}, context(), None) == "went on"
     assert not attempt.interrupt(), "its code has ended"
-    with pytest.raises(StepError, match="nobody has cancelled it"):
+    with pytest.raises(StepError, match="its run was not cancelled"):
         attempt.call_sync(work, (attempt,), {}, context(), None)
 
 

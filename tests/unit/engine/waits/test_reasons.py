@@ -88,7 +88,7 @@ def why(
             "4,633 messages are in the queue 'gpu' of 2 workers",
             "more workers",
         ),
-        ([a_worker("a")], 0, Reason.SENT, "sent again at 2026-01-02 03:04:20 UTC", None),
+        ([a_worker("a")], 0, Reason.SENT, "resent at 2026-01-02 03:04:20 UTC", None),
         (None, 0, Reason.SENT, "a worker of the queue 'gpu' has its message", None),
     ],
 )
@@ -106,7 +106,7 @@ def test_queued_step_waits_for_workers(
 @pytest.mark.parametrize(
     "workers, depths, reason, text",
     [
-        ([], {}, Reason.NO_WORKER, "no worker has answered; none may be running"),
+        ([], {}, Reason.NO_WORKER, "no worker has answered; perhaps none is running"),
         (
             [a_worker("a", "q", "x")],
             {},
@@ -235,7 +235,7 @@ def test_timer_and_retry_say_until_when() -> None:
 
     assert (asleep.reason, asleep.text) == (Reason.SLEEP, "sleeps until 2026-01-02 03:05:05 UTC")
     assert again.reason is Reason.RETRY
-    assert again.text == "is tried again at 2026-01-02 03:04:10 UTC after ConnectionError"
+    assert again.text == "is retried at 2026-01-02 03:04:10 UTC after ConnectionError"
 
 
 @pytest.mark.parametrize("left, word", [(29, None), (20, None), (10, "lapses"), (-5, "lapsed")])

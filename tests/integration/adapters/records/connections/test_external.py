@@ -143,7 +143,7 @@ def test_refusal_shows_no_password(postgres_url: str, sqlite_url: str, whose: st
     engine.dispose()
     records.close()
 
-    assert "cannot hold both" in str(refused.value)
+    assert "cannot span both" in str(refused.value)
     assert str(secret.database) in str(refused.value)
     assert "s3cret" not in str(refused.value)
 
@@ -154,7 +154,7 @@ def test_database_of_the_same_name_on_another_server_is_refused(postgres_url: st
     with servers.postgres() as other:
         servers.administer(other, "CREATE DATABASE {}", name)
         engine = create_engine(servers.database(other, name))
-        with Session(engine) as session, pytest.raises(errors.InvalidInput, match="hold both"):
+        with Session(engine) as session, pytest.raises(errors.InvalidInput, match="span both"):
             submit(Stage.on(records), session=session)
         engine.dispose()
     records.close()

@@ -31,11 +31,11 @@ def test_url_that_flowq_can_use(url: str, driver: str) -> None:
 @pytest.mark.parametrize(
     "url, says",
     [
-        ("mysql://ada:hunter2@db/flowq", "PostgreSQL or SQLite"),
-        ("mysql+pymysql://ada:hunter2@db/flowq", "PostgreSQL or SQLite"),
-        ("oracle://ada:hunter2@db/flowq", "PostgreSQL or SQLite"),
-        ("cockroachdb://ada:hunter2@db/flowq", "PostgreSQL or SQLite"),
-        ("redis://ada:hunter2@db/0", "PostgreSQL or SQLite"),
+        ("mysql://ada:hunter2@db/flowq", "PostgreSQL and SQLite"),
+        ("mysql+pymysql://ada:hunter2@db/flowq", "PostgreSQL and SQLite"),
+        ("oracle://ada:hunter2@db/flowq", "PostgreSQL and SQLite"),
+        ("cockroachdb://ada:hunter2@db/flowq", "PostgreSQL and SQLite"),
+        ("redis://ada:hunter2@db/0", "PostgreSQL and SQLite"),
         ("postgresql+asyncpg://ada:hunter2@db/flowq", "postgresql+psycopg://ada:***@db/flowq"),
         ("postgresql+psycopg2://ada:hunter2@db/flowq", "postgresql+psycopg://ada:***@db/flowq"),
         ("postgresql+psycopg_async://ada:hunter2@db/flowq", "postgresql+psycopg://"),
@@ -50,10 +50,10 @@ def test_url_that_flowq_can_use(url: str, driver: str) -> None:
         ("postgresql://ada:hunter2@db/flowq?autocommit=true", "'autocommit'"),
         ("postgresql://ada:hunter2@db/flowq?prepare_threshold=often", "prepare_threshold"),
         ("postgresql://ada:hunter2@a:1,b:2/flowq", "host=a:5432&host=b:5432"),
-        ("flowq.db", "no address"),
-        ("/srv/flowq.db", "no address"),
-        ("", "no address"),
-        ("ada:hunter2@db/flowq", "no address"),
+        ("flowq.db", "not a database URL"),
+        ("/srv/flowq.db", "not a database URL"),
+        ("", "not a database URL"),
+        ("ada:hunter2@db/flowq", "not a database URL"),
     ],
 )
 def test_url_that_flowq_cannot_use_is_refused(url: str, says: str) -> None:

@@ -226,15 +226,20 @@ def test_every_problem_names_field_expected_and_got() -> None:
     with pytest.raises(InvalidOutput) as caught:
         encode(value, Facts, where="measure")
     assert (
-        "measure returned what its annotation forbids: lines: expected integer, got 'x'; "
-        "imports[1].name: expected a value, got none; more: expected no such field, got 1"
+        "measure returned a value that does not match its annotation: lines: expected integer, "
+        "got 'x'; "
+        "imports[1].name: expected a value, got none; more: unexpected field, got 1"
     ) == caught.value.message
 
 
 @pytest.mark.parametrize(
     "value,annotation,text",
     [
-        (None, int, "measure returned what its annotation forbids: expected integer, got None"),
+        (
+            None,
+            int,
+            "returned a value that does not match its annotation: expected integer, got None",
+        ),
         (3, None, "expected None, got 3"),
         ("a", Facts, "got 'a'"),
         (object(), int, "expected integer, got a object"),
@@ -355,7 +360,7 @@ def test_a_value_that_does_not_fit_names_parameter_expected_and_got() -> None:
     with pytest.raises(StepError) as caught:
         coerce([1, "x"], adapter_for(list[int]), where="counts of report")
     assert (
-        "counts of report is not what its annotation asks for: [1]: expected integer, got 'x'"
+        "counts of report does not match its annotation: [1]: expected integer, got 'x'"
     ) == caught.value.message
 
 

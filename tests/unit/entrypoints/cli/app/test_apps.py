@@ -80,9 +80,9 @@ def test_app_is_named_as_celery_names_it_or_by_its_file(
     [
         ("nowhere", "there is no module 'nowhere'"),
         ("nowhere.py", "no file nowhere.py"),
-        ("parts", "parts is no Celery app"),
-        ("shop:nothing", "shop:nothing is no Celery app"),
-        ("shop:number", "shop:number is no Celery app"),
+        ("parts", "parts is not a Celery app"),
+        ("shop:nothing", "shop:nothing is not a Celery app"),
+        ("shop:number", "shop:number is not a Celery app"),
         ("broken", "division by zero"),
     ],
 )

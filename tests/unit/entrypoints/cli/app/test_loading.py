@@ -109,7 +109,7 @@ def test_unknown_flow_lists_those_there_are(here: Path) -> None:
 def test_step_is_no_flow(here: Path) -> None:
     name = module(here, TWO)
 
-    with pytest.raises(FlowNotFound, match=r"'one' in .* is no flow"):
+    with pytest.raises(FlowNotFound, match=r"'one' in .* is not a flow"):
         load_flow(f"{name}.py:one")
 
 
@@ -137,7 +137,7 @@ def test_missing_module_says_so(here: Path) -> None:
 def test_file_that_no_worker_could_import_is_refused(here: Path) -> None:
     (here / "my-flow.py").write_text(ONE)
 
-    with pytest.raises(FlowNotFound, match="'my-flow' is no name of a module"):
+    with pytest.raises(FlowNotFound, match="'my-flow' is not the name of a module"):
         load_flow("my-flow.py")
 
 
