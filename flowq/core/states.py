@@ -131,7 +131,7 @@ class StopKind(StrEnum):
     FAILED = "failed"  #: A step that mattered has failed; `failed_step_id` names it.
     OUTPUT = "output"  #: All steps have ended, and what the flow makes of them cannot be read.
     UNREADABLE = "unreadable"  #: Its rows cannot be read, or only by a newer flowq.
-    CHANGED_CODE = "changed_code"  #: The program does something else than its record says.
+    CHANGED_CODE = "changed_code"  #: The program does not match its record.
     DEADLINE = "deadline"  #: Its deadline has passed.
     BUDGET = "budget"  #: Its own budget is spent; raising that resumes it.
     BUDGET_MONTH = "budget_month"  #: A budget of a month is spent; the next month resumes it.

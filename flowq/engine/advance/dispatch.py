@@ -103,7 +103,7 @@ def resend(engine: Engine, batches: Sequence[Batch]) -> None:
     if batches:
         count = len(batches)
         extra = {"action": "resend", "steps": count}
-        logger.info("sending %d steps again", count, extra=extra)
+        logger.info("resending %d steps", count, extra=extra)
     send(engine, batches, again=True)
 
 

@@ -34,9 +34,9 @@ def fake_llm(*, host: str, port: int, latency: float) -> int:
         ) from error
     # On standard output, and at once: a script that has chosen port 0 reads the address here.
     print(server.url, flush=True)  # noqa: T201 - the command's result
-    console.note("Use it as a model, say in another terminal:")
+    console.note("To use it as a model, type in another terminal:")
     console.note(f"  export FLOWQ_MODEL=openai:fake FLOWQ_OPENAI_BASE_URL={server.url}")
-    console.note(f"What was asked of it: {server.url.removesuffix('/v1')}/stats    Ctrl-C ends it.")
+    console.note(f"Requests received: {server.url.removesuffix('/v1')}/stats    Ctrl-C stops it.")
     try:
         server.run()
     except KeyboardInterrupt:

@@ -35,14 +35,16 @@ def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: b
             states = {run: run.wait() for run in at_once}
         except KeyboardInterrupt:
             console.note()
-            console.note("You left; the runs are being cancelled. ", ("flowq runs ls", "bold"))
+            console.note(
+                "Stopped waiting; the runs are being cancelled. ", ("flowq runs ls", "bold")
+            )
             return INTERRUPTED
     if as_json:
         console.print_json([{"id": run.id, "status": state} for run, state in states.items()])
     for run, state in states.items():
         if state is RunState.CANCELLING:
             console.note(
-                f"Run {run.id} is cancelling: running steps are ending. ",
+                f"Run {run.id} is cancelling: running steps are being stopped. ",
                 (f"flowq runs watch {run.id}", "bold"),
             )
         elif state is RunState.CANCELLED:
@@ -138,5 +140,5 @@ def _data(payload: str | None) -> Any:
         return None if payload is None else json.loads(payload)
     except ValueError as error:
         raise click.BadParameter(
-            f"{payload!r} is not JSON: {error}; text is written '\"…\"'", param_hint="JSON"
+            f"{payload!r} is not JSON: {error}; write text as '\"…\"'", param_hint="JSON"
         ) from None

@@ -139,8 +139,8 @@ def _alone(home: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidInput(
-                f"another demo runs in {environment.relative(home)}",
-                hint="wait for it, or give this one a folder: FLOWQ_HOME=/tmp/flowq flowq demo",
+                f"another demo is running in {environment.relative(home)}",
+                hint="wait for it, or use another folder: FLOWQ_HOME=/tmp/flowq flowq demo",
             ) from None
         yield home / "demo.json"
 
@@ -188,8 +188,9 @@ def _check_workers(sample: Sample) -> None:
     strangers = sorted(name for name, tasks in known.items() if step not in tasks)
     if strangers:
         raise InvalidInput(
-            f"another worker listens here, {strangers[0]}, which does not know the sample's steps",
-            hint="stop it, or give the demo a folder: FLOWQ_HOME=/tmp/flowq flowq demo",
+            f"another worker is running here, {strangers[0]}, which has not registered the steps "
+            "of the sample",
+            hint="stop it, or use another folder for the demo: FLOWQ_HOME=/tmp/flowq flowq demo",
         )
 
 
@@ -197,7 +198,7 @@ def _end_left(process: DemoProcess, name: str) -> None:
     left = process.pid
     if left is not None:
         process.stop(gently=False)
-        _did(name, f"of an earlier demo ended, pid {left}")
+        _did(name, f"of an earlier demo stopped, pid {left}")
 
 
 @contextmanager
@@ -235,7 +236,7 @@ def _stay(flower: DemoFlower, worker: DemoWorker) -> None:
             time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:
         looks.note()
-        looks.note("Stopping all that was started.")
+        looks.note("Stopping everything that the demo started.")
 
 
 def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) -> int:
@@ -249,8 +250,8 @@ def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) 
         view = follow(run, check=worker.check)
     except KeyboardInterrupt:
         looks.note()
-        looks.note("Stopping all that was started. The run waits in the database;")
-        looks.note(f"it goes on when a worker comes: {looks.program()} demo")
+        looks.note("Stopping everything that the demo started. The run waits in the database;")
+        looks.note(f"it continues when a worker starts: {looks.program()} demo")
         return INTERRUPTED
     if view.status is not RunState.COMPLETED:
         print_failed(view)
@@ -296,8 +297,8 @@ def _print_next(sample: Sample, run: Run[Any], view: RunView, *, keep: bool) -> 
         f"{flowq_} runs show {view.id}": "every step, its attempts, time and errors",
         f"{flowq_} runs result {run.id} --json > report.json": "all of the result",
         f"{flowq_} graph {sample.target}": "the steps of the flow",
-        f"{flowq_} worker {_file(sample)}": "a worker that stays, in one terminal",
-        f"{flowq_} run {sample.target} -p folder=. --wait": "a run of your own, in another",
+        f"{flowq_} worker {_file(sample)}": "a worker that keeps running, in one terminal",
+        f"{flowq_} run {sample.target} -p folder=. --wait": "your own run, in another terminal",
     }
     if not keep:
         commands[f"{flowq_} flower {_file(sample)}"] = "every run, on http://localhost:5555/flows"

@@ -71,7 +71,7 @@ def print_started(started: Run[Any], file: str, *, as_json: bool) -> None:
 def print_left(started: Run[Any]) -> None:
     """Say that a run goes on without its watcher."""
     looks.note()
-    looks.note("You left; the run goes on. ", (f"flowq runs watch {started.id}", "bold"))
+    looks.note("Stopped watching; the run continues. ", (f"flowq runs watch {started.id}", "bold"))
 
 
 def print_ended(started: Run[Any], view: RunView, *, as_json: bool) -> bool:

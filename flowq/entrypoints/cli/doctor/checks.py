@@ -84,7 +84,9 @@ def _run(name: str, check: Callable[[], Finding]) -> Finding:
     except click.UsageError as error:
         return Finding(name, Level.PROBLEM, error.message, "see docs/settings.md")
     except Exception as error:  # noqa: BLE001 - a doctor must not fall ill itself
-        return Finding(name, Level.PROBLEM, f"{type(error).__name__}: {error}", "read what it says")
+        return Finding(
+            name, Level.PROBLEM, f"{type(error).__name__}: {error}", "read the error and correct it"
+        )
 
 
 def _print(finding: Finding) -> None:
@@ -122,7 +124,7 @@ def _settings() -> Finding:
         near = get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {near[0]}?" if near else "see docs/settings.md"
         return Finding(
-            "settings", Level.WARNING, f"{', '.join(unknown)}: no such setting, ignored", hint
+            "settings", Level.WARNING, f"{', '.join(unknown)}: unknown setting, ignored", hint
         )
     text = ", ".join(sorted(given & known)) or f"all defaults, home is {_home()}"
     return Finding("settings", Level.OK, text)
@@ -138,13 +140,13 @@ def _app() -> Finding:
         return Finding(
             "app",
             Level.OK,
-            "none is named; steps that a command lets go on are sent by the workers",
-            "if your flows have a Celery app of yours: flowq --app MODULE doctor",
+            "none is named; the workers send the steps that a command queues",
+            "if your flows use your own Celery app: flowq --app MODULE doctor",
         )
     text = f"{apps.named()}, queue {app.conf.task_default_queue}"
     if app.conf.task_always_eager:
         hint = "unset task_always_eager; flowq.testing runs flows without workers"
-        return Finding("app", Level.PROBLEM, f"{text}, in eager mode: nothing would run", hint)
+        return Finding("app", Level.PROBLEM, f"{text}, in eager mode: no step would run", hint)
     return Finding("app", Level.OK, f"{text}, broker {_broker(app)} answers")
 
 
@@ -201,8 +203,8 @@ def _judged(client: Redis, text: str) -> Finding:
         return Finding(
             "Redis",
             Level.WARNING,
-            f"{text}; when its memory is full it drops messages (maxmemory-policy {policy})",
-            f"set maxmemory-policy {_POLICY} on the server; until then lost steps are sent again",
+            f"{text}; it drops messages when its memory is full (maxmemory-policy {policy})",
+            f"set maxmemory-policy {_POLICY} on the server; until then flowq resends lost steps",
         )
     return Finding("Redis", Level.OK, text)
 
@@ -224,7 +226,7 @@ def _no_file(place: str) -> tuple[Level, str, str | None]:
     if environment.owns_database():
         return (
             Level.WARNING,
-            f"there is no file {place}, so no flowq tables; commands of flowq make it",
+            f"there is no file {place}, so no flowq tables; the flowq commands create it",
             "before your own program or `celery worker` uses it, run: flowq db upgrade",
         )
     return Level.PROBLEM, f"there is no file {place}", "run: flowq db upgrade"
@@ -270,10 +272,10 @@ def _waiting() -> Finding:
         return Finding("waiting", Level.OK, "no runs yet")
     try:
         if revisions.current(environment.settings().database_url) != REVISION:
-            return Finding("waiting", Level.OK, "not looked at, before the database is migrated")
+            return Finding("waiting", Level.OK, "not checked before the database is migrated")
         found = stuck(bootstrap.engine())
     except FlowqError as error:  # what is wrong is a problem of another check
-        return Finding("waiting", Level.WARNING, f"not looked at: {error.message}")
+        return Finding("waiting", Level.WARNING, f"not checked: {error.message}")
     if not found:
         return Finding("waiting", Level.OK, "no step is queued that no worker can take")
     told = "; ".join(_stuck(one) for one in found[:_MAX_STUCK])
@@ -298,7 +300,7 @@ def _counted(number: int, noun: str) -> str:
 
 def _results() -> Finding:
     open_store(environment.settings().results_url).check()
-    return Finding("results", Level.OK, f"{environment.results_place()} takes and gives")
+    return Finding("results", Level.OK, f"{environment.results_place()} is readable and writable")
 
 
 CHECKS: Final[dict[str, Callable[[], Finding]]] = {
