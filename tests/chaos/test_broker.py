@@ -18,7 +18,7 @@ def submit_some(chaos: Scenario, runs: int = 6, pause: float = 0.1) -> None:
 
 
 def wait_for_effects(chaos: Scenario, count: int) -> None:
-    wait_until(lambda: len(chaos.effects()) >= count, timeout=20, what=f"{count} steps have run")
+    wait_until(lambda: len(chaos.effects()) >= count, timeout=60, what=f"{count} steps have run")
 
 
 def begin_some(chaos: Scenario) -> None:

@@ -53,7 +53,7 @@ def submit(chaos: Scenario, *, count: int = 12, pause: float = 0.25) -> RunId:
 
 
 def wait_for_effects(chaos: Scenario, count: int) -> None:
-    wait_until(lambda: len(chaos.effects()) >= count, timeout=20, what=f"{count} steps have run")
+    wait_until(lambda: len(chaos.effects()) >= count, timeout=60, what=f"{count} steps have run")
 
 
 def check_all(chaos: Scenario, readers: dict[RunId, Future[list[Event]]]) -> None:

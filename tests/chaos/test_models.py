@@ -108,7 +108,7 @@ def disturbed(
     approve(chaos, run_id)
     asked = server.stats.calls
     kill_at([asked + moment for moment in moments(4)])
-    chaos.check(timeout=90)
+    chaos.check()
     made = bill(server, chaos.cluster, run_id)
     view = chaos.cluster.view(run_id)
     assert (view.cost, view.tokens) == (

@@ -50,6 +50,6 @@ def test_object_that_is_gone_fails_the_step_that_reads_it(
         failed = Expected(status=RunState.FAILED, error="step 'length' failed")
         run_id = chaos.submit(flows.large, failed, size=SIZE)
 
-        chaos.check(timeout=20)
+        chaos.check()
 
         assert chaos.cluster.step(run_id, "length").error_type == "ResultMissing"

@@ -103,7 +103,7 @@ class Cluster:
         """One step of it."""
         return next(step for step in self.view(run_id).steps if step.key == key)
 
-    def wait(self, run_id: RunId, *, timeout: float = 30) -> RunView:
+    def wait(self, run_id: RunId, *, timeout: float = 60) -> RunView:
         """Wait until a run has ended."""
 
         def ended() -> bool:
@@ -116,11 +116,11 @@ class Cluster:
             raise AssertionError(f"{error}\n{self.view(run_id)}\n{self.logs()}") from None
         return self.view(run_id)
 
-    def run(self, flow: Flow[..., Any], *, timeout: float = 30, **inputs: Any) -> Any:
+    def run(self, flow: Flow[..., Any], *, timeout: float = 60, **inputs: Any) -> Any:
         """Submit a run, wait for it and return its output."""
         return self.result(self.submit(flow, **inputs), timeout=timeout)
 
-    def result(self, run_id: RunId, *, timeout: float = 30) -> Any:
+    def result(self, run_id: RunId, *, timeout: float = 60) -> Any:
         """Wait for a run that has to complete, and return its output."""
         view = self.wait(run_id, timeout=timeout)
         assert view.status is RunState.COMPLETED, f"{view.error}\n{self.logs()}"
@@ -181,7 +181,7 @@ class Cluster:
             wait_until(hears, what="events are heard")
             yield heard
             receiver.should_stop = True
-            thread.join(10)
+            thread.join(60)
 
 
 @contextmanager

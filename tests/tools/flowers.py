@@ -43,7 +43,7 @@ class Client:
         finally:
             if answer.fp is not None:  # it has not ended by itself
                 answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
+            thread.join(60)
             answer.close()
 
     def _listen(self, answer: Any) -> None:
@@ -78,7 +78,7 @@ class Client:
             return all(line.get(name) == value for name, value in wanted.items())
 
         try:
-            wait_until(so, timeout=20, what=f"{what} is {wanted}")
+            wait_until(so, timeout=60, what=f"{what} is {wanted}")
         except AssertionError as error:
             raise AssertionError(f"{error}; heard {self.heard[-5:]}") from None
 
@@ -109,7 +109,7 @@ def flower(
 def code(url: str, **headers: str) -> int:
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()

@@ -124,10 +124,10 @@ def _end(running: subprocess.Popen[bytes], stop: signal.Signals) -> None:
     # The process leads a session that we made, so its group is ours as long as anyone is in it.
     try:
         running.send_signal(stop)
-        running.wait(timeout=15)
+        running.wait(timeout=60)
     except subprocess.TimeoutExpired:
         raise AssertionError(
-            f"{running.args!r} did not end within 15 s of {stop.name}:\n{_stacks(running.pid)}"
+            f"{running.args!r} did not end within 60 s of {stop.name}:\n{_stacks(running.pid)}"
         ) from None
     finally:
         with suppress(ProcessLookupError):
@@ -147,14 +147,22 @@ def _stacks(pid: int) -> str:
 
 @contextmanager
 def valkey() -> Iterator[str]:
-    """Run the embedded Valkey; give its address as Celery writes it."""
-    with tempfile.TemporaryDirectory(prefix="flowq-valkey-") as folder:
-        server = EmbeddedValkey(Path(folder))
-        server.ensure()
-        try:
+    """Run a Valkey on a Unix socket; give its address as Celery writes it."""
+    with tempfile.TemporaryDirectory(prefix="flowq-valkey-") as name:
+        folder = Path(name)
+        server, log = EmbeddedValkey(folder), folder / "log"
+        given = {"port": "0", "unixsocket": str(server.socket), "dir": name, "save": ""}
+        given |= {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+        options = [part for option, value in given.items() for part in (f"--{option}", value)]
+        with process([server.program, *options], cwd=folder, log=log) as running:
+
+            def answers() -> bool:
+                assert running.poll() is None, log.read_text()
+                with socket.socket(socket.AF_UNIX) as client:
+                    return client.connect_ex(str(server.socket)) == 0
+
+            wait_until(answers, what="Valkey answers")
             yield server.url
-        finally:
-            server.stop()
 
 
 @contextmanager
@@ -177,7 +185,7 @@ def valkey_process(folder: Path, port: int, *options: str) -> Iterator[subproces
             with socket.socket() as client:
                 return client.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, timeout=30, what="Valkey answers")
+        wait_until(answers, timeout=60, what="Valkey answers")
         yield running
 
 
@@ -204,7 +212,7 @@ class PostgresFiles:
         """Run the server; SIGINT is its "fast" stop, which does not wait for clients to leave."""
         log = self.folder / "log"
         with process(self.command, cwd=self.folder, log=log, stop=stop, user=self.user) as server:
-            wait_until(lambda: _accepts(self.address), timeout=30, what="PostgreSQL accepts")
+            wait_until(lambda: _accepts(self.address), timeout=60, what="PostgreSQL accepts")
             yield server
 
 
@@ -277,7 +285,7 @@ def pgbouncer(server: URL, *, pool_mode: str = "transaction", **options: str) ->
                 assert running.poll() is None, (folder / "log").read_text()
                 return _accepts(address)
 
-            wait_until(accepts, timeout=30, what="PgBouncer accepts")
+            wait_until(accepts, timeout=60, what="PgBouncer accepts")
             yield address
 
 

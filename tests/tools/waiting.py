@@ -1,7 +1,8 @@
 """Waiting for something that another process does.
 
 The one place in the suite that sleeps. A test names what it waits for and how long it may take;
-it goes on at once when that is so, and fails with that name when it is not.
+it goes on at once when that is so, and fails with that name when it is not. The time is for a slow
+machine that has other work too: it costs nothing when all is well, and is no measure of speed.
 """
 
 import time
@@ -13,7 +14,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.01
 
 
-def wait_until(condition: Callable[[], T], *, timeout: float = 10.0, what: str) -> T:
+def wait_until(condition: Callable[[], T], *, timeout: float = 60.0, what: str) -> T:
     """Return the first true answer of `condition`, asked again and again.
 
     Raises:

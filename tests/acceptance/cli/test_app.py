@@ -185,7 +185,7 @@ def test_runs_end_on_the_workers_of_the_app_within_a_pass_of_the_sweeper(
         asked, tidied = (enqueue(shell, f"{one}.enqueue()") for one in ("asking", "tidy"))
         wait_until(
             lambda: waits(shell, asked) and waits(shell, tidied),
-            timeout=30,
+            timeout=60,
             what="the programs wait",
         )
 

@@ -241,7 +241,7 @@ def test_cancel_ends_runs_and_says_who_and_why(shell: Shell) -> None:
         lambda: (
             shell.flowq("runs", "show", holds, "--json").json["steps"][0]["status"] == "running"
         ),
-        timeout=30,
+        timeout=60,
         what="the step runs",
     )
 
@@ -331,7 +331,7 @@ import flowq
 run = flowq.Run.get({run_id!r})
 run.cancel("bob: no longer needed")
 try:
-    run.result(timeout=30)
+    run.result(timeout=60)
 except flowq.errors.RunCancelled as error:
     print(error.message)
 print(run.cancel("late"))

@@ -183,7 +183,7 @@ def test_limit_says_the_place_in_line_and_who_holds_it(shell: Shell) -> None:
     file = shell.folder / "go_on"
     first = begin(shell, "served.py:one_at_a_time", f"file={file}")
     wait_until(
-        lambda: "running" in shell.flowq("runs", "show", first).out, timeout=30, what="it runs"
+        lambda: "running" in shell.flowq("runs", "show", first).out, timeout=60, what="it runs"
     )
     second = begin(shell, "served.py:one_at_a_time", f"file={file}")
 
@@ -229,7 +229,7 @@ def test_list_shows_what_waits(shell: Shell) -> None:
     waits(shell, waiting, "signal")
     wait_until(
         lambda: not shell.flowq("runs", "show", holding, "--json").json["waits"],
-        timeout=30,
+        timeout=60,
         what="a worker is at it",
     )
 

@@ -107,7 +107,7 @@ def test_sentinels(tmp_path: Path, place: Path) -> None:
         running.callback(asked.close)
         wait_until(
             lambda: asked.sentinel_master("shop")["num-slaves"] == 1,
-            timeout=30,
+            timeout=60,
             what="the sentinel knows the replica",
         )
         missing = servers.free_port()  # nobody listens there
@@ -118,7 +118,7 @@ def test_sentinels(tmp_path: Path, place: Path) -> None:
             leader.kill()
             wait_until(
                 lambda: asked.sentinel_master("shop")["port"] == second,
-                timeout=30,
+                timeout=60,
                 what="the replica leads",
             )
             runs_a_flow(shell)

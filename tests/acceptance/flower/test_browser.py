@@ -20,7 +20,7 @@ from tests.tools.browsers import complaints
 LOGIN = "ada:lovelace"
 TABS = ("Graph", "Gantt", "Steps", "Errors", "Events", "Cost")
 #: How long a page may take to show what has happened: the machine may be busy.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def opened(browser: Browser, address: str, html: Callable[[], str]) -> Iterator[
 
 
 def until(page: Page, expression: str) -> None:
-    page.wait_for_function(expression, timeout=20_000)
+    page.wait_for_function(expression, timeout=60_000)
 
 
 def test_bar_moves_and_steps_appear_without_a_reload(

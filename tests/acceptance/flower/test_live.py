@@ -224,4 +224,4 @@ def test_metrics_page_shows_flows_beside_what_flower_shows(
         assert not [name for name in found if str(run_id) in name]
         with cluster.records.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE flow_runs RENAME TO away")
-        wait_until(lambda: series()["flowq_up"] == "0.0", timeout=30, what="it is down")
+        wait_until(lambda: series()["flowq_up"] == "0.0", timeout=60, what="it is down")

@@ -52,7 +52,7 @@ class Site:
     def __exit__(self, *_: object) -> None:
         self.client.close()
         if self._client is not None:
-            self._client.communicate(timeout=20)
+            self._client.communicate(timeout=60)
 
     def run(self, name: str, **inputs: Any) -> str:
         """Enqueue a run; return its id."""
@@ -83,7 +83,7 @@ class Site:
             found = re.search(r'data-run-status="(\w+)"', self.page(run_id))
             return found[1] if found and found[1] in states else ""
 
-        return wait_until(reached, timeout=40, what=f"{run_id} is {states}")
+        return wait_until(reached, timeout=60, what=f"{run_id} is {states}")
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
         return self.client.get(f"{self.url}{path}", **options)
@@ -412,7 +412,7 @@ def test_run_is_paused_and_resumed(site: Site) -> None:
 def test_signal_is_checked_and_answers_the_run(site: Site) -> None:
     run_id = site.run("approval", subject="x")
     wait_until(
-        lambda: "Waits for the signal approve" in site.page(run_id), timeout=30, what="it waits"
+        lambda: "Waits for the signal approve" in site.page(run_id), timeout=60, what="it waits"
     )
     head = site.page(run_id)
     no_json = site.act(f"{run_id}/signal", name="approve", payload="{approved: <yes>}")

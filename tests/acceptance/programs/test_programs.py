@@ -71,7 +71,7 @@ def test_cancelled_program_cleans_up(cluster: Cluster, tmp_path: Path, pool: str
     assert view.status is RunState.CANCELLED
     assert view.error == "enough"
     assert (tmp_path / "cleaned").exists()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_program_outlives_its_worker(cluster: Cluster, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_program_outlives_its_worker(cluster: Cluster, tmp_path: Path) -> None:
         run_id = cluster.submit(flows.long_row, count=40)
         wait_until(lambda: len(cluster.view(run_id).steps) > 10, what="it is on its way")
         os.killpg(first.pid, signal.SIGKILL)
-        first.wait(10)
+        first.wait(60)
 
     with cluster.worker(*POOLS["threads"], name="second"):
         assert cluster.result(run_id) >= 2

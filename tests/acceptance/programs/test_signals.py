@@ -114,7 +114,7 @@ def test_run_waits_for_a_signal_from_the_command_line(shell: Shell) -> None:
     run_id = shell.flowq("run", "talks.py:approved", "-p", 'names=["ann","eve"]').out.strip()
     wait_until(
         lambda: steps_of(shell, run_id).get("approve#3") == "waiting",
-        timeout=30,
+        timeout=60,
         what="the run waits for its signal",
     )
 

@@ -50,7 +50,7 @@ def test_task_of_the_users_own_may_not_wait_either(one: Cluster) -> None:
     sent = one.app.send_task("waiting.task", ignore_result=False)
 
     with pytest.raises(Exception, match="would block a process of the worker"):
-        sent.get(timeout=30)
+        sent.get(timeout=60)
 
 
 def test_step_may_wait_where_another_worker_is_free(one: Cluster) -> None:

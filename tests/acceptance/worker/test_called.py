@@ -40,7 +40,7 @@ def log_of(cluster: Cluster) -> str:
 def call(cluster: Cluster, name: str, *args: Any, **kwargs: Any) -> Any:
     """Call a task by its name, as `send_task` and beat do, and return its result."""
     sent = cluster.app.send_task(f"{HERE}.{name}", args, kwargs, ignore_result=False)
-    return sent.get(timeout=30)
+    return sent.get(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_flow_of_a_class_takes_its_dict_or_names(running: Cluster) -> None:
     for args, kwargs in (([{"n": 2}], {}), ([], {"n": 2})):
         sent = running.app.send_task("called-classy", args, kwargs, ignore_result=False)
 
-        assert running.result(RunId(UUID(sent.get(timeout=30)))) == {"doubled": 4}
+        assert running.result(RunId(UUID(sent.get(timeout=60)))) == {"doubled": 4}
 
 
 def test_message_that_comes_twice_starts_one_run(running: Cluster) -> None:
@@ -74,7 +74,7 @@ def test_message_that_comes_twice_starts_one_run(running: Cluster) -> None:
     again = [
         running.app.send_task(
             f"{HERE}.sum_of", kwargs={"left": 1}, task_id=task_id, ignore_result=False
-        ).get(timeout=30)
+        ).get(timeout=60)
         for _ in range(2)
     ]
 
@@ -105,8 +105,8 @@ def test_canvas_of_steps_ends_as_it_did_before_they_were_steps(running: Cluster)
     chained = chain(sig("add", 1), sig("add", 10), sig("add"))
     joined = chord([sig("add", number) for number in range(4)], sig("total"))
 
-    assert chained.apply_async(ignore_result=False).get(timeout=30) == 13
-    assert joined.apply_async(ignore_result=False).get(timeout=30) == 10
+    assert chained.apply_async(ignore_result=False).get(timeout=60) == 13
+    assert joined.apply_async(ignore_result=False).get(timeout=60) == 10
 
 
 def test_step_called_wrongly_says_what_its_parameters_are(running: Cluster) -> None:

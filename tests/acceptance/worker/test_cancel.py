@@ -35,7 +35,7 @@ def runs_in(cluster: Cluster, folder: Path, kind: str) -> int:
         return list(folder.glob(f"{kind}-*"))
 
     try:
-        (file,) = wait_until(found, timeout=20, what="the step runs")
+        (file,) = wait_until(found, timeout=60, what="the step runs")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{cluster.logs()}") from None
     return int(file.name.removeprefix(f"{kind}-"))

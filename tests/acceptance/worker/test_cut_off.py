@@ -25,7 +25,7 @@ def revoke(cluster: Cluster, task: StepRunId | str, **how: Any) -> None:
 
 
 def begun(folder: Path) -> list[Path]:
-    return wait_until(lambda: list(folder.glob("begun*")), timeout=30, what="the step has begun")
+    return wait_until(lambda: list(folder.glob("begun*")), timeout=60, what="the step has begun")
 
 
 def assert_revoked(cluster: Cluster, run_id: RunId, key: str, *, timeout: float = 30) -> RunView:

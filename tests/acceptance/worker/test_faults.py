@@ -60,7 +60,7 @@ def test_run_that_is_submitted_while_the_broker_is_away_runs_when_it_is_back(
 
     run_id = away.submit(flows.secretive, secret="later")
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     assert cluster.view(run_id).status is RunState.RUNNING
     with cluster.worker("--pool=threads"):
         assert cluster.result(run_id) == ["later", "later"]
@@ -89,7 +89,7 @@ def test_steps_of_a_killed_worker_are_run_by_another(cluster: Cluster, tmp_path:
     with cluster.worker("--pool=prefork", "--concurrency=1", name="first") as first:
         wait_until(lambda: list(tmp_path.glob("holding-*")), what="the step runs")
         os.killpg(first.pid, signal.SIGKILL)
-        first.wait(10)
+        first.wait(60)
     (killed,) = tmp_path.glob("holding-*")
     (tmp_path / "go").touch()
 
@@ -106,7 +106,7 @@ def test_steps_of_a_killed_worker_are_back_within_one_and_a_half_leases(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     """However seldom the sweeper is told to look: it looks four times in a lease."""
-    lease = {"FLOWQ_LEASE_SECONDS": "4", "FLOWQ_SWEEP_SECONDS": "60"}
+    lease = {"FLOWQ_LEASE_SECONDS": "20", "FLOWQ_SWEEP_SECONDS": "600"}
     threads = "--pool=threads"
     with cluster.worker(threads, name="first", environment=lease) as first:
         run_id = cluster.submit(flows.holding, folder=str(tmp_path))
@@ -119,7 +119,7 @@ def test_steps_of_a_killed_worker_are_back_within_one_and_a_half_leases(
             (tmp_path / "go").touch()
             cluster.result(run_id)
 
-    assert took <= 1.5 * 4
+    assert took <= 1.5 * 20
 
 
 def test_objects_without_a_step_are_deleted_by_a_process_that_may_open_the_store(
@@ -195,9 +195,9 @@ def test_app_that_was_there_before_goes_on_with_its_own_tasks(
 from tests.acceptance.apps.users_app import app, flows, multiply, touch
 assert app.conf.worker_prefetch_multiplier == 4
 run = flows.parent.enqueue(number=1)
-print(multiply.delay(6, 7).get(timeout=20))
+print(multiply.delay(6, 7).get(timeout=60))
 touch.delay({str(tmp_path / "touched")!r})
-print(run.result(timeout=20), run.status, run.progress)
+print(run.result(timeout=60), run.status, run.progress)
 import flowq
 again = flowq.Run.get(str(run.id)[:23])
 print(again.id == run.id, again.result(timeout=1))

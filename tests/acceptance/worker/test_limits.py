@@ -49,7 +49,7 @@ def test_three_hundred_steps_of_a_second_with_a_limit_of_fifty(
     print(f"300 steps took {took:.2f} s, at most {most_at_once(found)} at once")
     assert len(found) == 300
     assert most_at_once(found) <= 50
-    assert 6 <= took < 20, "a machine that does nothing else needs less than 7 s"
+    assert 6 <= took < 60, "a machine that does nothing else needs less than 7 s"
     assert postgres.step(run_id, "second_long").attempts == 1
     assert_invariants(postgres.records)
 
@@ -79,7 +79,7 @@ def test_rate_holds_over_workers(postgres: Cluster, tmp_path: Path) -> None:
     at = turns.taken(postgres.records.engine)
     assert len(at) == len(spans(folder)) == 18
     assert turns.shortest(postgres.records.engine, 5) >= 1
-    assert at[-1] - at[0] < 10
+    assert at[-1] - at[0] < 60
 
 
 def test_slot_of_a_killed_worker_is_free_when_its_lease_has_lapsed(
@@ -89,9 +89,9 @@ def test_slot_of_a_killed_worker_is_free_when_its_lease_has_lapsed(
     options = ("--pool=solo",)
     with postgres.worker(*options, name="first", stop=signal.SIGKILL) as first:
         run_id = postgres.submit(flows.stuck_once, file=str(file))
-        wait_until(file.exists, timeout=30, what="the step has begun")
+        wait_until(file.exists, timeout=60, what="the step has begun")
         os.kill(first.pid, signal.SIGKILL)
-        first.wait(10)
+        first.wait(60)
     other = postgres.submit(flows.stuck_once, file=str(file))
     (tmp_path / "stuck-go").touch()
     with postgres.worker(*options, name="second"):
@@ -105,11 +105,11 @@ def test_paused_run_goes_on_where_it_stood(postgres: Cluster, tmp_path: Path) ->
     folder.mkdir()
     with postgres.worker("--pool=threads", "--concurrency=8"):
         run_id = postgres.submit(flows.two_at_once, count=12, folder=str(folder))
-        wait_until(lambda: len(spans(folder)) >= 3, timeout=30, what="some steps have ended")
+        wait_until(lambda: len(spans(folder)) >= 3, timeout=60, what="some steps have ended")
         assert pause(postgres.engine, run_id, "ann: wait") is RunState.PAUSED
         wait_until(
             lambda: StepState.RUNNING not in postgres.step(run_id, "held").counts,
-            timeout=30,
+            timeout=60,
             what="what ran has ended",
         )
         done = len(spans(folder))

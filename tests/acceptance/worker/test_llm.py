@@ -63,7 +63,7 @@ def test_what_was_answered_is_paid_for_once_though_a_worker_is_killed(
 
         wait_until(at_rest, timeout=60, what="five are answered and five under way")
         worker.kill()
-        worker.wait(10)
+        worker.wait(60)
         wait_until(lambda: 0 == fake_llm.stats.under_way, what="the server sees that it is gone")
 
     with model_cluster.worker(*options, app=APP, name="second"):

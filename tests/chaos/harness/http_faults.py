@@ -77,4 +77,4 @@ class HttpFaults:
         finally:
             self._server.shutdown()
             self._server.server_close()
-            self._thread.join(10)
+            self._thread.join(60)

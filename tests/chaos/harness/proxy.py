@@ -97,7 +97,7 @@ class Proxy:
         self.cut()
         self._run(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def cut(self) -> None:

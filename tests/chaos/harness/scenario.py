@@ -163,13 +163,13 @@ class Scenario:
         """Kill a worker with its children, as a power cut does."""
         self._dies(worker.pid, *children(worker.pid))
         os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait(10)
+        worker.wait(60)
 
     def kill_main(self, worker: Popen[bytes]) -> None:
         """Kill a worker's main process alone; its children are orphans."""
         self._dies(worker.pid)
         worker.kill()
-        worker.wait(10)
+        worker.wait(60)
 
     def kill_child(self, pid: int) -> None:
         """Kill one child process."""
@@ -229,7 +229,7 @@ class Scenario:
         if failures:
             raise failures[0]
 
-    def wait_for_file(self, pattern: str, *, timeout: float = 20) -> Path:
+    def wait_for_file(self, pattern: str, *, timeout: float = 60) -> Path:
         """Wait until a step has made a file in the scenario's folder."""
         found = wait_until(
             lambda: sorted(self.folder.glob(pattern)), timeout=timeout, what=f"there is {pattern}"
@@ -243,7 +243,7 @@ class Scenario:
 
     # --- Checking ----------------------------------------------------------------------------
 
-    def check(self, *, timeout: float = 45) -> None:
+    def check(self, *, timeout: float = 120) -> None:
         """Wait until every run has ended, and hold everything against what must be so."""
         self.figures.runs = len(self.runs)
         try:

@@ -151,7 +151,7 @@ def test_a_call_is_added_once_by_many_at_once(records: SqlRecords) -> None:
     barrier = threading.Barrier(4)
 
     def work(_: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         for request in requests:
             end(records, ended(request))
 

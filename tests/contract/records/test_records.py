@@ -370,7 +370,7 @@ def test_of_many_claims_at_once_one_wins(records: SqlRecords) -> None:
     start = Barrier(8)
 
     def race(_: int) -> Claim | None:
-        start.wait(10)
+        start.wait(60)
         return claim(records, node_id(run_id, "a"))
 
     with ThreadPoolExecutor(8) as pool:
@@ -562,7 +562,7 @@ def test_of_many_that_count_down_at_once_one_reaches_zero(records: SqlRecords) -
     start = Barrier(8)
 
     def release(_: int) -> list[str]:
-        start.wait(10)
+        start.wait(60)
         return records.transaction(lambda tx: tx.steps.release(run_id, {"a": 1}))
 
     with ThreadPoolExecutor(8) as pool:
@@ -821,7 +821,7 @@ def test_many_sweepers_at_once_take_each_row_once(records: SqlRecords) -> None:
     start = Barrier(6)
 
     def sweep(_: int) -> list[Any]:
-        start.wait(10)
+        start.wait(60)
         found: list[Any] = []
         for _ in range(8):
             some = unclaimed(records, limit=10)
@@ -976,11 +976,11 @@ def test_database_that_does_not_answer_is_given_up(records: SqlRecords) -> None:
     began = time.monotonic()
 
     with pytest.raises(errors.DatabaseUnavailable, match=r"not answered for 0\.3 s"):
-        impatient.autocommit(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
+        impatient.autocommit(lambda tx: tx.steps._run(text("SELECT pg_sleep(600)")))
     with pytest.raises(errors.DatabaseUnavailable, match=r"not answered for 0\.3 s"):
-        impatient.transaction(lambda tx: tx.steps._run(text("SELECT pg_sleep(30)")))
+        impatient.transaction(lambda tx: tx.steps._run(text("SELECT pg_sleep(600)")))
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert impatient.autocommit(lambda tx: tx.steps.node(StepRunId(uuid4()))) is None
     impatient.close()
 
@@ -1000,7 +1000,7 @@ def test_locks_of_a_client_that_has_gone_without_a_word_end(records: SqlRecords)
         assert claim(SqlTransaction(connection)) is not None
         began = time.monotonic()
         assert records.transaction(claim) is not None  # once the other's transaction is undone
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
         connection.invalidate()
     gone.close()
 

@@ -301,12 +301,12 @@ def test_server_ends_after_the_last_of_its_users(folder: Path, end: signal.Signa
             assert pid == server.pid
         second.send_signal(end)
         second.wait()
-        wait_until(lambda: server.pid is None, timeout=30, what="the server has ended")
+        wait_until(lambda: server.pid is None, timeout=60, what="the server has ended")
     with user(folder):
         assert server.pid not in {None, pid}
         with client(server) as valkey:
             assert b"value" == valkey.get("key")
-    wait_until(lambda: server.pid is None, timeout=30, what="the server has ended again")
+    wait_until(lambda: server.pid is None, timeout=60, what="the server has ended again")
 
 
 def test_users_that_come_and_go_always_have_a_server(folder: Path) -> None:
@@ -314,7 +314,7 @@ def test_users_that_come_and_go_always_have_a_server(folder: Path) -> None:
     for _ in range(5):
         with user(folder), client(EmbeddedValkey(folder)) as valkey:
             assert valkey.ping()
-    wait_until(lambda: EmbeddedValkey(folder).pid is None, timeout=30, what="it has ended")
+    wait_until(lambda: EmbeddedValkey(folder).pid is None, timeout=60, what="it has ended")
 
 
 def test_who_joins_keeps_a_server_and_starts_none(folder: Path) -> None:
@@ -330,4 +330,4 @@ def test_who_joins_keeps_a_server_and_starts_none(folder: Path) -> None:
             first.wait()
             for _ in range(100):
                 assert pid == server.pid
-    wait_until(lambda: server.pid is None, timeout=30, what="the server has ended")
+    wait_until(lambda: server.pid is None, timeout=60, what="the server has ended")

@@ -547,10 +547,10 @@ def test_step_that_takes_too_long_fails_on_time(records: Any, which: str, thread
     else:
         other = threading.Thread(target=stage.dispatcher.run, args=(stage.engine,))
         other.start()
-        other.join(10)
+        other.join(60)
         assert not other.is_alive()
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert played.status is RunState.FAILED
     assert played.step(which).error_type == "StepTimeout"
     assert "longer than its timeout of 0.1 s" in played.error

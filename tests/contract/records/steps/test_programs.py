@@ -447,7 +447,7 @@ def test_whoever_ends_a_call_waits_for_the_suspension(records: SqlRecords) -> No
         return found
 
     def end() -> bool | None:
-        looked.wait(10)
+        looked.wait(60)
         woken = complete(records, other)
         ended.set()
         return woken

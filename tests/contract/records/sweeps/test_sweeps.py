@@ -95,7 +95,7 @@ def test_of_many_sweepers_one_has_the_turn(records: SqlRecords) -> None:
     start = Barrier(6)
 
     def take(_: int) -> str | None:
-        start.wait(10)
+        start.wait(60)
         return records.autocommit(lambda tx: tx.sweeps.try_acquire("collect", LATER))
 
     with ThreadPoolExecutor(6) as pool:
@@ -263,7 +263,7 @@ def test_many_that_delete_the_same_run_at_once_delete_it_once(records: SqlRecord
     start = Barrier(6)
 
     def drop(_: int) -> list[RunId]:
-        start.wait(10)
+        start.wait(60)
         tree = records.transaction(lambda tx: tx.sweeps.delete_tree(root))
         return list(tree.runs) if tree else []
 

@@ -132,7 +132,7 @@ def test_the_last_two_that_end_at_once_go_on_once(stage: Stage, flow_of: str, ro
     together = Barrier(both)
 
     def work(delivery: Any) -> AttemptEnding:
-        together.wait(10)
+        together.wait(60)
         message = delivery.message
         return run_attempt(stage.engine, message.id, message.run_id, in_chord=False).ending
 

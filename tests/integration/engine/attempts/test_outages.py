@@ -297,7 +297,7 @@ def test_what_is_given_back_while_it_runs_counts_for_nothing(stage: Stage, tmp_p
     assert release_all(stage.engine) == 0
     assert played.step("held").status is StepState.QUEUED
     Path(tmp_path, "go").touch()
-    running.join(10)
+    running.join(60)
 
     assert ended == [AttemptEnding.RELEASED]
     assert played.step("held").status is StepState.QUEUED
@@ -329,7 +329,7 @@ def test_lease_that_cannot_be_renewed_until_its_end_is_lost(stage: Stage) -> Non
         fail_at(FaultPoint.BEFORE_RENEW, set(range(1, 99))),
         keeper.hold(stage.engine.new_id(), attempt),  # type: ignore[arg-type]
     ):
-        assert attempt.lost.wait(5)
+        assert attempt.lost.wait(60)
 
 
 def test_heartbeat_outlives_what_nobody_has_foreseen(stage: Stage) -> None:
@@ -340,7 +340,7 @@ def test_heartbeat_outlives_what_nobody_has_foreseen(stage: Stage) -> None:
         keeper.hold(stage.engine.new_id(), attempt),  # type: ignore[arg-type]
     ):
         # The second beat asks the database, which has no such lease.
-        assert attempt.lost.wait(5)
+        assert attempt.lost.wait(60)
 
 
 # --- what the database says of flowq's own statements ---------------------------------------------

@@ -229,11 +229,11 @@ def test_size_is_bounded_whatever_an_exception_is(
     make: Callable[[], Any], words: list[str]
 ) -> None:
     error = raised(make)
-    began = time.monotonic()
+    began = time.process_time()
 
     found = error_details(error)
 
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert len(found["traceback"]) <= _MAX_CHARACTERS
     assert len(json.dumps(found)) < 20_000
     assert all(word in found["traceback"] for word in words)

@@ -29,7 +29,7 @@ class Rows:
         return self
 
     def transaction(self, work: Callable[["Rows"], Any]) -> Any:
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         if self.away:
             self.away -= 1
             raise DatabaseUnavailable("away")

@@ -57,7 +57,7 @@ def test_one_thread_asks_for_all_runs_and_ends_with_the_last_waiter() -> None:
     assert [RunState.COMPLETED] * 200 == asyncio.run(wait_for_all())
     assert len(rows.asked) <= 4  # the first look may come before the last of them
     for thread in [one for one in threading.enumerate() if one.name == "flowq-ends"]:
-        thread.join(10)
+        thread.join(60)
     assert 0 == threads()
 
     async def wait_again() -> RunState | None:
