@@ -59,10 +59,9 @@ _FAILED: Final = (
     _C.worker,
     _C.error_type,
     _C.error_message,
-    json_text(_C.step_metadata, "traceback"),
-    _C.step_metadata["item"],
-    _C.step_metadata["causes"],
     _C.failed_step_id,
+    # As a whole: PostgreSQL takes no part out of a document that has a NUL anywhere.
+    _C.step_metadata,
 )
 
 
@@ -126,7 +125,7 @@ class RunStepReads(Repository):
             key = select(_node.c.step_key).where(_node.c.id == step).scalar_subquery()
             query = query.where(_C.step_key == key)
         query = query.order_by(_C.completed_at, _C.step_order, _C.map_index).limit(limit)
-        return [FailedStep(StepRunId(row[0]), *row[1:]) for row in self._run(query)]
+        return [_failed_step(row) for row in self._run(query)]
 
     def step_costs(self, run_id: RunId, *, limit: int, by_name: bool = False) -> list[StepCost]:
         """Return what steps have used or spared, the most expensive first."""
@@ -221,6 +220,13 @@ def _in_state(status: StepState) -> ColumnElement[bool]:
         items.c.status == status,
     )
     return or_(_C.status == status, and_(_C.map_size.is_not(None), has_item))
+
+
+def _failed_step(row: Sequence[Any]) -> FailedStep:
+    metadata = row[10] or {}
+    kept = [metadata.get(name) for name in ("traceback", "item", "causes")]
+    call = None if row[9] is None else StepRunId(row[9])
+    return FailedStep(StepRunId(row[0]), *[*row[1:9], *kept, call])
 
 
 def _step_cost(row: Sequence[Any]) -> StepCost:
