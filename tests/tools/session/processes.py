@@ -108,7 +108,9 @@ class Process(subprocess.Popen[AnyStr]):
             with _connect() as connection:
                 forkserver.send(connection, job)
                 with connection.makefile("rb", buffering=0) as answers:
-                    self.pid = json.loads(answers.readline())["pid"]
+                    told = answers.readline()
+                assert told, f"the fork server has failed:\n{(_USED[-1] / 'log').read_text()}"
+                self.pid = json.loads(told)["pid"]
                 self._status = connection.detach()
         finally:
             self._child_created = True
