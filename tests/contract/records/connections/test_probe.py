@@ -22,7 +22,7 @@ from tests.tools import servers
 
 LOOK = """
 import sys
-from flowq.adapters.records.connections.probe import look_at
+from flowq.adapters.records.connections.probe import probe
 from flowq.core.errors import DatabaseUnavailable
 try:
     print(probe(sys.argv[1], tables=True))

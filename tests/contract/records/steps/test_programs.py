@@ -333,7 +333,7 @@ def test_what_cleans_up_runs_until_its_time_is_over(records: SqlRecords) -> None
         call(run_id, "a#1", shielded=True),
         observed=1,
         cancel=SeenCancel(1, "enough", found.read_at),
-        told=True,
+        cancel_seen=True,
         cleanup=timedelta(seconds=30),
     )
 

@@ -305,7 +305,7 @@ def test_rate_of_tokens(way: Any, said: str, monkeypatch: pytest.MonkeyPatch) ->
 
     transaction = "flowq.adapters.records.limits.token_rates.SqlTokenRates"
     monkeypatch.setattr(f"{transaction}.admit", admit)
-    monkeypatch.setattr(f"{transaction}.give_back", lambda _self, _reserved: None)
+    monkeypatch.setattr(f"{transaction}.release", lambda _self, _reserved: None)
     made = stepped(counted, said, rate=Rate(500, per=60, key="openai", of="tokens"))
 
     with testing.start(way(made, ["a", "b"])) as run:
