@@ -22,7 +22,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from flowq.core.errors import RedisUnavailable, RunUnreadable, Unavailable
+from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable, Unavailable
 from flowq.core.ids import (
     FIRST_ID,
     BatchId,
@@ -32,6 +32,7 @@ from flowq.core.ids import (
 from flowq.core.states import StopKind
 from flowq.engine.advance.child_runs import SHIELD, stop_orphans
 from flowq.engine.advance.dispatch import alone, resend
+from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.limits import sweep_limits
 from flowq.engine.engine import Engine
@@ -182,8 +183,25 @@ def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
             stopped += 1
             extra = {"action": "deadline", "run_id": str(run_id)}
             logger.warning("run %s is stopped: %s", run_id, error, extra=extra)
+            _close(engine, run_id)
             ended.append(batch_of_run(run_id))
     return stopped
+
+
+def _close(engine: Engine, run_id: RunId) -> None:
+    """Close a stopped run here if none of its steps is running: it ends without a broker too.
+
+    That reads no result, since a stopped run has no outputs. Child runs are left to a worker, which
+    then advances the parent.
+    """
+    try:
+        definition = engine.definitions.get(run_id).definition
+        if definition.parent is None:
+            finish_if_done(engine, definition)
+    except RunNotFound:
+        return  # deleted meanwhile
+    except RunUnreadable as error:
+        set_aside(engine, run_id, error)
 
 
 def _stop(tx: Transaction, run_id: RunId, reason: StopReason) -> bool:

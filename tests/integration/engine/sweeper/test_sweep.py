@@ -2,7 +2,7 @@
 
 # ruff: noqa: FBT001 - parameters of tests are given by name
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.results import memory
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.errors import RedisUnavailable, ResultMissing
-from flowq.core.ids import LeaseToken, StepRunId, item_id, node_id
+from flowq.core.ids import BatchId, LeaseToken, StepRunId, item_id, node_id
 from flowq.core.results import NO_RESULT, object_key
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
@@ -158,6 +158,11 @@ class AwayDispatcher(InProcessDispatcher):
             raise RedisUnavailable("the broker is away")
         return super().depth(queue)
 
+    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+        if self.away:
+            raise RedisUnavailable("the broker is away")
+        super().send_advance(batches, delay)
+
 
 def test_nothing_is_put_off_while_the_broker_is_away(records: SqlRecords) -> None:
     dispatcher = AwayDispatcher()
@@ -290,6 +295,21 @@ def test_run_past_its_deadline_fails_and_what_runs_may_end(records: SqlRecords) 
     )
     stage.sweep()
     stage.dispatcher.run(stage.engine)
+    assert played.status is RunState.FAILED
+    assert played.error.startswith("deadline passed: it was 20")
+
+
+def test_deadline_ends_a_run_also_while_the_broker_is_away(records: SqlRecords) -> None:
+    dispatcher = AwayDispatcher()
+    stage = Stage.on(records)
+    stage = Stage(replace(stage.engine, dispatcher=dispatcher), dispatcher, records)
+    played = stage.submit(three, {"count": 1})
+    dispatcher.away = True
+    pass_deadline(played, three.type.name)
+
+    with pytest.raises(RedisUnavailable):
+        stage.sweep()
+
     assert played.status is RunState.FAILED
     assert played.error.startswith("deadline passed: it was 20")
 
