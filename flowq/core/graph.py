@@ -83,8 +83,8 @@ def _check_lengths(spec: FlowSpec) -> None:
     for name in (spec.name, *(name for step in spec.steps for name in (step.key, step.name))):
         if len(name) > MAX_NAME_LENGTH:
             raise InvalidFlow(
-                f"flow {spec.name[:MAX_NAME_LENGTH]!r} holds a name of {len(name)} characters, "
-                f"{MAX_NAME_LENGTH} are possible: {name!r}",
+                f"flow {spec.name[:MAX_NAME_LENGTH]!r} contains a name of {len(name)} characters, "
+                f"the limit is {MAX_NAME_LENGTH}: {name!r}",
                 hint="give it a shorter one",
             )
 

@@ -36,9 +36,9 @@ def check_name(name: Any, what: str, where: str, *, own: bool = False) -> None:
 
 def _problem(name: Any, *, own: bool) -> str | None:
     if not isinstance(name, str):
-        return "it is no text"
+        return "it is not text"
     if not 0 < len(name) <= MAX_NAME_LENGTH:
-        return f"it has {len(name)} characters, 1 to {MAX_NAME_LENGTH} are possible"
+        return f"it has {len(name)} characters, the limit is 1 to {MAX_NAME_LENGTH}"
     if not name.isprintable() or name != name.strip():
         return "it has a character that cannot be printed, or a space at its end"
     for prefix in _RESERVED:

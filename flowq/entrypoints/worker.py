@@ -204,7 +204,7 @@ def _runs_elsewhere(*, in_chord: bool) -> None:
     Not for a member of a chord: its part would be missing, and the chord never call its body.
     """
     if not in_chord:
-        raise Retry("this worker has to end", when=0)  # type: ignore[arg-type]  # an int is a Real
+        raise Retry("this worker has to stop", when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
 def _waits(*, in_chord: bool) -> None:

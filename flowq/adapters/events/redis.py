@@ -214,5 +214,5 @@ def _entry(run_id: RunId, entry: bytes, fields: dict[bytes, bytes]) -> StreamEnt
         try:
             events.append(from_fields({**raw, "run_id": run_id}))
         except ValidationError as error:
-            logger.debug("an event in %s of run %s is not known: %s", name, run_id, error)
+            logger.debug("an unknown event in %s of run %s: %s", name, run_id, error)
     return StreamEntry(name, tuple(events), lost=_LOST in fields)

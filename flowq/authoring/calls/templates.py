@@ -130,7 +130,9 @@ def _checked(value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None) 
     except ValidationError as error:
         raise place.error(unreadable(error), _MAKE) from error
     if found:
-        raise place.error(f"would not come back as it is: {describe_difference(found)}", found.hint)
+        raise place.error(
+            f"would change when it is stored: {describe_difference(found)}", found.hint
+        )
     return data
 
 
@@ -226,7 +228,8 @@ def _mapping(value: Mapping[Any, Any], place: ValueLocation) -> dict[str, Any]:
             found = difference_of_form(key, name)
             if found:
                 raise place.error(
-                    f"has a key that would not come back: {describe_difference(found)}", _KEYS
+                    f"has a key that would change when it is stored: {describe_difference(found)}",
+                    _KEYS,
                 )
         if name in data:
             raise place.error(f"has two keys that both become {name!r} in JSON", _KEYS)
@@ -259,7 +262,7 @@ def _object(value: Any, place: ValueLocation) -> Any:
         found = None if isinstance(value, bytes) else difference_of_form(value, data)
         if found:
             raise place.error(
-                f"would not come back as it is: {describe_difference(found)}", found.hint
+                f"would change when it is stored: {describe_difference(found)}", found.hint
             )
         return _data(data, place)
     if isinstance(value, BaseModel):

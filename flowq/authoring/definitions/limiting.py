@@ -150,7 +150,7 @@ def _counts_tokens(given: Rate) -> bool:
 def _wrong_key(key: Any, names: Collection[str]) -> str | None:
     """Say what is wrong with a key, if anything is."""
     if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY_LENGTH:
-        return f"it is no text of 1 to {_MAX_KEY_LENGTH} characters"
+        return f"it is not text of 1 to {_MAX_KEY_LENGTH} characters"
     try:
         unknown = names_in(key) - set(names)
     except ValueError as error:

@@ -109,7 +109,7 @@ def _distinct(value: Any, plain: Any, where: str) -> Any:
     if found:
         raise NotSerializable(
             f"{where} cannot tell values apart: {describe_difference(found)}",
-            hint="make the key of plain data: @step(cache=Cache(key=lambda …: …))",
+            hint="build the key from plain data: @step(cache=Cache(key=lambda …: …))",
         )
     return plain
 

@@ -89,7 +89,9 @@ def text_of(name: str, value: Any) -> str | None:
         )
     quoted = repr(value) if len(value) <= MAX_NAME_LENGTH else f"{value[:40]!r}…"
     if not value:
-        raise InvalidInput(f"{name} is empty", hint=f"leave {name} out, or give None, for none")
+        raise InvalidInput(
+            f"{name} is empty", hint=f"leave {name} out, or give None, if there is none"
+        )
     if len(value) > MAX_NAME_LENGTH:
         raise InvalidInput(
             f"{name} {quoted} has {len(value):,} characters, the limit is {MAX_NAME_LENGTH}",
@@ -192,7 +194,7 @@ def plain_of(value: Any, what: str) -> Any:
     found = difference_of_form(value, plain)
     if found is not None:
         raise InvalidInput(
-            f"{what} would not come back as it is: {describe_difference(found)}", hint=found.hint
+            f"{what} would change when it is stored: {describe_difference(found)}", hint=found.hint
         )
     recorded = _sets_sorted(value, plain)
     _refuse_flaw(recorded, what)

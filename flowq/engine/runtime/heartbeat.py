@@ -165,7 +165,9 @@ class LeaseKeeper:
             self._renew_at = 0.0
             for held in asked.values():
                 if held.ends < time.monotonic():
-                    held.notify("the lease of a running step has ended, and the database is away")
+                    held.notify(
+                        "the lease of a running step has expired, and the database is unavailable"
+                    )
             return
         for token, held in asked.items():
             if token in alive:
@@ -229,6 +231,6 @@ class LeaseKeeper:
         with self._lock:
             # While it holds the lock, the process cannot have gone on to another step.
             if recorded and token in self._held and os.getpid() == _Expendable.expendable:
-                logger.warning("this process is ended, since a cancelled step did not")
+                logger.warning("this process exits, since a cancelled step did not end")
                 os._exit(EXIT_CANCELLED)
         self._lose(token)

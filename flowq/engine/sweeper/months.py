@@ -50,7 +50,7 @@ def resume_in_new_month(engine: Engine) -> int:
     for run_id in found:
         state = resume(engine, run_id)
         extra = {"action": "resume", "run_id": str(run_id)}
-        logger.info("run %s goes on in a new month: it is %s", run_id, state, extra=extra)
+        logger.info("run %s is resumed in a new month: it is %s", run_id, state, extra=extra)
     more = len(found) == _MAX_RESUMED
     following = f"{month} {found[-1]}" if more else month
     records.autocommit(lambda tx: tx.sweeps.save_cursor(_MONTHS, following, again=more))

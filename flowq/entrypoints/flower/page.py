@@ -73,7 +73,9 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
         super().prepare()
         if len(self.request.body) > _MAX_FORM_BYTES:
             size = formatting.size(_MAX_FORM_BYTES)
-            raise HTTPError(413, f"a form may have {size}: send more from Python or the CLI")
+            raise HTTPError(
+                413, f"a form may have at most {size}; send more from Python or the CLI"
+            )
 
     def check_xsrf_cookie(self) -> None:
         """Demand the page's own origin and the token of its form, whatever login Flower has.

@@ -79,7 +79,8 @@ def check_result(value: Any, plain: Any, adapter: TypeAdapter[Any], *, where: st
         return
     kind = NotSerializable if adapter.core_schema["type"] == "any" else InvalidOutput
     raise kind(
-        f"{where} returned a value that would not come back as it is: {describe_difference(found)}",
+        f"{where} returned a value that would change when it is stored: "
+        f"{describe_difference(found)}",
         hint=found.hint,
     )
 

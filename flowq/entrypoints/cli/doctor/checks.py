@@ -277,7 +277,7 @@ def _waiting() -> Finding:
     except FlowqError as error:  # what is wrong is a problem of another check
         return Finding("waiting", Level.WARNING, f"not checked: {error.message}")
     if not found:
-        return Finding("waiting", Level.OK, "no step is queued that no worker can take")
+        return Finding("waiting", Level.OK, "every queued step has a worker that can take it")
     told = "; ".join(_stuck(one) for one in found[:_MAX_STUCK])
     if len(found) > _MAX_STUCK:
         told += f"; and {len(found) - _MAX_STUCK} more"

@@ -139,7 +139,7 @@ class RunSubscription:
                 logger.warning("the state of run %s is reloaded: %s", self.run_id, error)
             except Exception:
                 # Pages must not stand still for ever because of one fault.
-                logger.exception("run %s is read again", self.run_id)
+                logger.exception("the state of run %s is reloaded", self.run_id)
             pause = _AGAIN if time.monotonic() - began > 60 else min(2 * pause, _MAX_RETRY_PAUSE)
             self._stop.wait(pause)
         self.over = True

@@ -109,7 +109,7 @@ def _hides_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
 def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str | None:
     text = given.get(name)
     if text is not None and len(text) > _MAX_LENGTH:
-        problems[name] = f"This is longer than {_MAX_LENGTH} characters."
+        problems[name] = f"This text is longer than {_MAX_LENGTH} characters."
     return text
 
 

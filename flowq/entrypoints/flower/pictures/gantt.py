@@ -46,10 +46,10 @@ _KEY_COLUMNS: Final = 26
 _WORDS_COLUMNS: Final = 17
 _SAID: Final = {
     AttemptEnd.FAILED: "failed",
-    AttemptEnd.DEFERRED: "put off, what it needs was away",
-    AttemptEnd.LOST: "lost, its worker fell silent",
-    AttemptEnd.RELEASED: "given back, its worker had to end",
-    AttemptEnd.PAUSED: "given back, its run was paused",
+    AttemptEnd.DEFERRED: "deferred, a service that it needs was unavailable",
+    AttemptEnd.LOST: "lost, its worker stopped responding",
+    AttemptEnd.RELEASED: "released, its worker had to stop",
+    AttemptEnd.PAUSED: "released, its run was paused",
 }
 #: The sign in a bar whose attempt another one followed.
 _SIGNS: Final = {
