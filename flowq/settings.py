@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     app: str | None = Field(
         None,
         description="For the command line: the module of the Celery app whose queues steps go to, "
-        "as `celery -A` takes it. `flowq --app` comes before it.",
+        "as `celery -A` takes it. `flowq --app` overrides it.",
     )
     redis_url: str | None = Field(
         None,
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         "`az://…`. Default: a folder in `home`.",
     )
     result_threshold_bytes: int = Field(
-        1024 * 1024, ge=0, description="Results of more encoded bytes than this are large."
+        1024 * 1024, ge=0, description="A result with more encoded bytes than this is large."
     )
     result_inline_bytes: int = Field(
         1024,
@@ -81,10 +81,10 @@ class Settings(BaseSettings):
     result_ttl_seconds: int = Field(
         24 * 3600,
         gt=0,
-        description="How long Redis keeps a small result; the row keeps it for good.",
+        description="How long Redis keeps a small result; the row keeps it as long as the run.",
     )
     input_limit_bytes: int = Field(
-        1024 * 1024, gt=0, description="Inputs of a run may have this many bytes as JSON."
+        1024 * 1024, gt=0, description="Largest inputs of a run, in bytes as JSON."
     )
     chord_from: int = Field(
         8,
@@ -94,29 +94,26 @@ class Settings(BaseSettings):
         "spares.",
     )
     lease_seconds: float = Field(
-        30.0, gt=0, description="A worker that is silent for this long has lost its steps."
+        30.0, gt=0, description="A step whose lease is not renewed for this long is requeued."
     )
     resend_seconds: float = Field(
         15.0,
         gt=0,
-        description="A queued step that nobody took is sent again after this; the pause doubles "
-        "each time.",
+        description="A queued step that no worker took is resent after this; doubles each time.",
     )
     resend_max_seconds: float = Field(
-        300.0, gt=0, description="The longest pause before a step is sent again."
+        300.0, gt=0, description="Longest time between two messages for a queued step."
     )
     sweep_seconds: float = Field(
         5.0,
         gt=0,
-        description="Pause between two passes of the sweeper; at most a quarter of the lease.",
+        description="Time between two passes of the sweeper; at most a quarter of the lease.",
     )
     max_recoveries: int = Field(
-        5, ge=0, description="A step that lost its worker more often than this fails."
+        5, ge=0, description="How often a step is recovered from a lost worker before it fails."
     )
     cancel_seconds: float = Field(
-        2.0,
-        gt=0,
-        description="How often a worker asks whether the runs of its running steps were cancelled.",
+        2.0, gt=0, description="How often a worker checks whether its running steps were cancelled."
     )
     cancel_grace_seconds: float = Field(
         10.0,
@@ -125,9 +122,7 @@ class Settings(BaseSettings):
         "interrupted; and then, in a prefork pool, before its process is ended.",
     )
     cleanup_seconds: float = Field(
-        60.0,
-        gt=0,
-        description="How long a cancelled program may clean up in its `finally` blocks.",
+        60.0, gt=0, description="Time for a cancelled program to run its `finally` blocks."
     )
     program_calls: int = Field(
         10_000,
@@ -138,13 +133,13 @@ class Settings(BaseSettings):
     live_programs: int = Field(
         500,
         ge=0,
-        description="Waiting programs that a process keeps in its memory; others are replayed.",
+        description="How many waiting programs a process keeps in memory; others are replayed.",
     )
     retention_days: float = Field(
         0.0,
         ge=0,
         description="Ended runs are deleted after this many days, with their steps and results. "
-        "0 keeps them for ever.",
+        "0 keeps them forever.",
     )
     orphan_hours: float = Field(
         24.0,
@@ -164,7 +159,7 @@ class Settings(BaseSettings):
         description="A worker that has to end lets its steps run so long, then gives them back.",
     )
     database_pool_size: int = Field(
-        10, gt=0, description="Database connections of one process, at most."
+        10, gt=0, description="Maximum number of database connections of one process."
     )
     database_timeout_seconds: float = Field(
         60.0,
@@ -178,8 +173,7 @@ class Settings(BaseSettings):
         "live pages, text of LLM steps as it comes. 0 leaves only the end of each run.",
     )
     show_content: bool = Field(
-        False,
-        description="Whether the pages in Flower show prompts, answers, inputs and outputs.",
+        False, description="Whether the pages in Flower show prompts, answers, inputs and outputs."
     )
     events_ttl_seconds: int = Field(
         24 * 3600,
@@ -194,16 +188,18 @@ class Settings(BaseSettings):
         "process had to tell at one moment.",
     )
     redis_pool_size: int = Field(
-        50, gt=0, description="Redis connections of one process, at most; further callers wait."
+        50,
+        gt=0,
+        description="Maximum number of Redis connections of one process; further callers wait.",
     )
 
     model: str | None = Field(
         None,
-        description="Model of the LLM steps that name none, e.g. `openai:gpt-5-mini`; `test` "
+        description="Default model of LLM steps, e.g. `openai:gpt-5-mini`; `test` "
         "answers without any provider.",
     )
     image_model: str | None = Field(
-        None, description="Model of the image steps that name none, e.g. `openai:gpt-image-1-mini`."
+        None, description="Default model of image steps, e.g. `openai:gpt-image-1-mini`."
     )
     openai_base_url: str | None = Field(
         None,
@@ -227,23 +223,21 @@ class Settings(BaseSettings):
         "public: `localhost:8080, intranet.example, 10.0.0.0/8`.",
     )
     image_url_hours: float = Field(
-        24.0 * 7, gt=0, le=24 * 7, description="How long the signed URL of an image is good."
+        24.0 * 7, gt=0, le=24 * 7, description="How long the signed URL of an image is valid."
     )
 
     run_budget_usd: Decimal | None = Field(
-        None, gt=0, description="What calls of models may cost in a run that has no other budget."
+        None, gt=0, description="Budget in USD of a run that has no other budget."
     )
-    run_budget_tokens: int | None = Field(None, gt=0, description="Likewise, in tokens.")
+    run_budget_tokens: int | None = Field(None, gt=0, description="The same, in tokens.")
     flow_monthly_usd: Decimal | None = Field(
-        None,
-        gt=0,
-        description="What they may cost in all runs of a flow in a month, unless the flow says.",
+        None, gt=0, description="Monthly budget in USD of all runs of a flow that sets none."
     )
-    flow_monthly_tokens: int | None = Field(None, gt=0, description="Likewise, in tokens.")
+    flow_monthly_tokens: int | None = Field(None, gt=0, description="The same, in tokens.")
     user_monthly_usd: Decimal | None = Field(
-        None, gt=0, description="What they may cost in all runs of a `user_id` in a month."
+        None, gt=0, description="Monthly budget in USD of all runs of a `user_id`."
     )
-    user_monthly_tokens: int | None = Field(None, gt=0, description="Likewise, in tokens.")
+    user_monthly_tokens: int | None = Field(None, gt=0, description="The same, in tokens.")
     unknown_cost_usd: Decimal = Field(
         Decimal(0),
         ge=0,
@@ -253,7 +247,7 @@ class Settings(BaseSettings):
     )
     budget_action: BudgetAction = Field(
         BudgetAction.FAIL,
-        description="What happens when one of these is spent: `fail` fails the step, `pause` "
+        description="What happens when a budget is spent: `fail` fails the step, `pause` "
         "pauses the run.",
     )
 

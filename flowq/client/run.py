@@ -263,7 +263,7 @@ class Run(Generic[R_co]):
 
         Args:
             usd: What it may cost in all; None leaves it as it is.
-            tokens: Likewise, in tokens.
+            tokens: The same, in tokens.
 
         Returns:
             The state of the run now.

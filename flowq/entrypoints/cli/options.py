@@ -9,14 +9,14 @@ inputs = click.option(
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An input of the flow: JSON, or text where it is none. May be repeated.",
+    help="An input of the flow, as JSON or as plain text. May be repeated.",
 )
 inputs_file = click.option(
     "--params",
     "file",
     type=click.File(encoding="utf-8"),
     metavar="FILE",
-    help="Inputs as a JSON object in a file; - reads standard input. -p wins over it.",
+    help="Inputs as a JSON object in a file; - reads standard input. -p overrides it.",
 )
 run_id = click.argument("run_id", metavar="ID")
 run_ids = click.argument("run_ids", metavar="ID...", nargs=-1, required=True)

@@ -16,7 +16,7 @@ def db() -> None:
 
 
 @db.command()
-@click.option("--revision", default="head", show_default=True, help="Up to this revision.")
+@click.option("--revision", default="head", show_default=True, help="Upgrade to this revision.")
 def upgrade(*, revision: str) -> int:
     """Bring the database up to what this flowq needs."""
     from flowq.adapters.records.migrations import migrate, revisions
@@ -62,7 +62,7 @@ def current(*, as_json: bool) -> int:
 
 @db.command()
 @click.argument("revision")
-@click.confirmation_option(prompt="This may delete recorded runs. Go on?")
+@click.confirmation_option(prompt="This may delete recorded runs. Continue?")
 def downgrade(revision: str) -> int:
     """Take the database back to a revision.
 

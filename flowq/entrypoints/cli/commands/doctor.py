@@ -8,7 +8,7 @@ from flowq.entrypoints.cli.group import FAILED, OK, UNAVAILABLE
 
 @click.command()
 @click.option(
-    "--invariants", is_flag=True, help="Check instead that the rows of all runs fit together."
+    "--invariants", is_flag=True, help="Check only that the rows of all runs are consistent."
 )
 @click.option(
     "--grace",
@@ -16,12 +16,13 @@ from flowq.entrypoints.cli.group import FAILED, OK, UNAVAILABLE
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="With --invariants: how long what is on its way may take; longer than the queue is.",
+    help="With --invariants: ignore changes younger than this. Use more than the delay of the "
+    "queue.",
 )
 @click.option(
     "--objects",
     is_flag=True,
-    help="With --invariants: ask the results store for every object that a row names. Slow.",
+    help="With --invariants: look up every stored object that a row names. Slow.",
 )
 @options.as_json
 def doctor(*, invariants: bool, grace: float, objects: bool, as_json: bool) -> int:

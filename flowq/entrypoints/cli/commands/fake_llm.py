@@ -7,14 +7,14 @@ from flowq.entrypoints.cli.group import INTERRUPTED, OK
 
 
 @click.command("fake-llm")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8399, show_default=True)
 @click.option(
     "--latency",
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Before each answer.",
+    help="Delay before each answer.",
 )
 def fake_llm(*, host: str, port: int, latency: float) -> int:
     """Serve an OpenAI-compatible API without a model.

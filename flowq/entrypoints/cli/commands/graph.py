@@ -13,7 +13,7 @@ from flowq.entrypoints.cli.group import OK
 @click.argument("target", metavar="FILE[:FLOW]")
 @options.inputs
 @options.inputs_file
-@click.option("--mermaid", is_flag=True, help="Print Mermaid text instead.")
+@click.option("--mermaid", is_flag=True, help="Print Mermaid text instead of a tree.")
 @options.as_json
 def graph(
     target: str, *, pairs: Sequence[str], file: TextIO | None, mermaid: bool, as_json: bool

@@ -10,16 +10,18 @@ from flowq.entrypoints.cli import options
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 
 _by_flow = click.option(
-    "--flow", "flow_name", metavar="NAME", help="Of this flow, by its registered name."
+    "--flow", "flow_name", metavar="NAME", help="Only runs of this flow, by its registered name."
 )
 
 
 @click.command()
 @click.option(
-    "--status", type=click.Choice([state.value for state in RunState]), help="In this state."
+    "--status",
+    type=click.Choice([state.value for state in RunState]),
+    help="Only runs in this state.",
 )
 @_by_flow
-@click.option("--waiting", is_flag=True, help="Open, and no worker runs a step of it.")
+@click.option("--waiting", is_flag=True, help="Only open runs of which no worker runs a step.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @options.as_json
 def ls(
@@ -50,7 +52,7 @@ def ls(
 
 @click.command()
 @options.run_id
-@click.option("--traceback", is_flag=True, help="Unfold the tracebacks of failed steps.")
+@click.option("--traceback", is_flag=True, help="Show the tracebacks of failed steps.")
 @options.as_json
 def show(run_id: str, *, traceback: bool, as_json: bool) -> int:
     """Show a run: inputs, steps, cost, errors."""
@@ -111,8 +113,8 @@ def watch(run_id: str, *, as_json: bool) -> int:
 
 @click.command()
 @options.run_id
-@click.option("--follow", is_flag=True, help="Go on until the run ends.")
-@click.option("--after", metavar="EVENT", help="Go on after the event with this id.")
+@click.option("--follow", is_flag=True, help="Print further events until the run ends.")
+@click.option("--after", metavar="EVENT", help="Start after the event with this id.")
 @options.as_json
 def events(run_id: str, *, follow: bool, after: str | None, as_json: bool) -> int:
     """Print what has happened in a run, a line for each event.
@@ -170,12 +172,14 @@ def result(run_id: str, *, as_json: bool) -> int:
     type=click.Choice(["flow", "model", "user", "day"]),
     default="flow",
     show_default=True,
-    help="What the costs are summed by.",
+    help="Group the costs by this.",
 )
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Of the last days only.")
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), help="Only calls of the last days."
+)
 @_by_flow
-@click.option("--user", "user_id", metavar="ID", help="Of this user's runs.")
-@click.option("--run", "run_id", metavar="ID", help="Of this run, without its child runs.")
+@click.option("--user", "user_id", metavar="ID", help="Only runs of this user.")
+@click.option("--run", "run_id", metavar="ID", help="Only this run, without its child runs.")
 @options.as_json
 def cost(
     *,

@@ -24,20 +24,20 @@ from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Stop waiting after this long; the run goes on. Implies --wait.",
+    help="Stop waiting after this time; the run continues. Implies --wait.",
 )
-@click.option("--user", metavar="ID", help="Whose run it is.")
+@click.option("--user", metavar="ID", help="User that the run belongs to.")
 @click.option(
     "--idempotency-key",
     "idempotency_key",
     metavar="KEY",
-    help="Return the run of this flow that was given this key before, if there is one.",
+    help="Return the existing run of this flow with this key, if there is one.",
 )
 @click.option(
     "--deadline",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="When the run has to be over, from now on.",
+    help="Time from now by which the run has to end.",
 )
 @options.as_json
 def run(

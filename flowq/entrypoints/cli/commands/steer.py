@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.run_ids
-@click.option("--reason", metavar="TEXT", help="Who cancels and why, for those who wait for it.")
+@click.option(
+    "--reason", metavar="TEXT", help="Who cancels the runs and why; recorded with each run."
+)
 @click.option("--wait", is_flag=True, help="Wait until the runs have ended.")
 @options.as_json
 def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: bool) -> int:
@@ -58,7 +60,7 @@ def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: b
 
 @click.command()
 @options.run_ids
-@click.option("--reason", metavar="TEXT", help="Who pauses and why, for those who look at it.")
+@click.option("--reason", metavar="TEXT", help="Who pauses the run and why; recorded with the run.")
 @options.as_json
 def pause(run_ids: Sequence[str], *, reason: str | None, as_json: bool) -> int:
     """Pause runs and their child runs.
@@ -71,8 +73,8 @@ def pause(run_ids: Sequence[str], *, reason: str | None, as_json: bool) -> int:
 
 @click.command("raise-budget")
 @options.run_id
-@click.option("--usd", metavar="AMOUNT", help="What the run may cost in all.")
-@click.option("--tokens", type=int, help="How many tokens it may use in all.")
+@click.option("--usd", metavar="AMOUNT", help="New cost limit of the run in USD, in total.")
+@click.option("--tokens", type=int, help="New token limit of the run, in total.")
 @options.as_json
 def raise_budget(run_id: str, *, usd: str | None, tokens: int | None, as_json: bool) -> int:
     """Let a run spend more, and resume it if its budget was spent."""
