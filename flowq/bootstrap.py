@@ -25,7 +25,6 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from redis import Redis
 
-from flowq.adapters import faults as injected_faults
 from flowq.adapters import redis_client as clients
 from flowq.adapters.dispatch.addresses import (
     broker_address,
@@ -46,7 +45,6 @@ from flowq.adapters.results.redis import RedisCache
 from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.addresses.setting_errors import invalid_settings
 from flowq.core.errors import InvalidFlow
-from flowq.engine import faults
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import Dispatcher
 from flowq.engine.registry.registry import registry
@@ -263,10 +261,6 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     address, prefix = redis_address(), redis_prefix()
     store = open_store(chosen.results_url)  # looks at the URL alone
 
-    if chosen.faults:
-        faults.install(
-            injected_faults.hook(injected_faults.parse(chosen.faults), chosen.home / "faults")
-        )
     own = embedded()
     if own is not None:
         own.join()

@@ -251,12 +251,6 @@ class Settings(BaseSettings):
         "pauses the run.",
     )
 
-    faults: str = Field(
-        "",
-        description="For tests of your own: what breaks in the workers, and where, "
-        "e.g. `after_claim:kill@2`.",
-    )
-
     @field_validator("*")
     @classmethod
     def _bounded(cls, value: Any, info: ValidationInfo) -> Any:

@@ -16,7 +16,6 @@ from uuid import UUID
 
 from flowq.core.errors import FlowqError
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, reported
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.runtime.model_calls import ModelCall, ModelCalls
 from flowq.llm.caller import current_settings
 from flowq.llm.failures import failure, is_foreign
@@ -102,9 +101,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
     outer = _under_way.set(recorded.id)
     try:
         await recorded.recorded
-        reach(FaultPoint.BEFORE_CALL)
         yield call
-        reach(FaultPoint.AFTER_ANSWER)
     except Exception as error:
         known, cost_status = _failure(error, provider, model)
         await _end(call, spent, RequestStatus.FAILED, cost_status, known)
@@ -118,7 +115,6 @@ async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
     finally:
         _under_way.reset(outer)
     await _end(call, spent, RequestStatus.COMPLETED)
-    reach(FaultPoint.AFTER_CALL)
 
 
 def _failure(error: Exception, provider: str, model: str) -> tuple[Exception, CostStatus]:

@@ -4,7 +4,6 @@ import pytest
 from sqlalchemy import make_url
 
 from flowq.core.errors import DatabaseUnavailable
-from flowq.engine.faults import FaultPoint
 from flowq.engine.runs.signals import send_signal
 from tests.chaos.harness import flows, model_flows
 from tests.chaos.harness.bills import model_server
@@ -13,6 +12,7 @@ from tests.chaos.harness.proxy import Proxy
 from tests.chaos.harness.scenario import POINTS, Expected, Play, Scenario
 from tests.chaos.test_broker import submit_some, wait_for_effects
 from tests.tools import servers
+from tests.tools.faults.points import FaultPoint
 from tests.tools.waiting import wait_until
 
 
@@ -126,7 +126,7 @@ def test_outage_at_every_fault_point(play: Play, database_url: str) -> None:
         [f"{point}:raise*2@2" for point in POINTS if point not in around_calls]
         + [f"{point}:raise@{passes}" for passes, point in enumerate(around_calls, 1)]
     )
-    environment = {"FLOWQ_MAX_RECOVERIES": "50", "FLOWQ_FAULTS": faults}
+    environment = {"FLOWQ_MAX_RECOVERIES": "50", "CHAOS_FAULTS": faults}
     with model_server(0.1) as (_, models), play(database_url, **environment, **models) as chaos:
         worker = chaos.worker(slots=2)
         asking = chaos.submit(model_flows.reviewed, Expected(accepts=bool), part=4)

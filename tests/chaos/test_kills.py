@@ -101,7 +101,7 @@ def test_program_survives_a_kill_where_it_waits_and_wakes(
 ) -> None:
     faults = f"{point}:kill@2;{point}:kill@7"
     with (
-        play(database_url, FLOWQ_MAX_RECOVERIES="50", FLOWQ_FAULTS=faults) as chaos,
+        play(database_url, FLOWQ_MAX_RECOVERIES="50", CHAOS_FAULTS=faults) as chaos,
         chaos.kept_alive(["one", "two"], slots=2, pool=pool),
     ):
         for count in (3, 9):
@@ -116,7 +116,7 @@ def test_program_survives_a_kill_where_it_waits_and_wakes(
 @pytest.mark.chaos
 def test_kill_at_every_fault_point(play: Play, postgres_url: str) -> None:
     faults = ";".join(f"{point}:kill@2" for point in POINTS)
-    environment = {"FLOWQ_MAX_RECOVERIES": "50", "FLOWQ_FAULTS": faults}
+    environment = {"FLOWQ_MAX_RECOVERIES": "50", "CHAOS_FAULTS": faults}
     with (
         model_server(0.1) as (server, models),
         play(postgres_url, **environment, **models) as chaos,

@@ -149,7 +149,7 @@ def test_kill_around_a_call_costs_that_call_alone(
     faults = ";".join(f"{point}:kill@{number}" for number in kills)
     with (
         model_server(0.0) as (server, environment),
-        play(database_url, FLOWQ_FAULTS=faults, **CALM, **environment) as chaos,
+        play(database_url, CHAOS_FAULTS=faults, **CALM, **environment) as chaos,
         chaos.kept_alive(["one", "two"], **ONE_AT_A_TIME) as _,
     ):
         # The signal is sent before anyone waits for it.

@@ -49,7 +49,6 @@ from flowq.engine.advance.wake import (
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Batch, Definition, NewStep, StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
@@ -242,11 +241,9 @@ def advance(
     definition, graph = known.definition, known.graph
 
     def once(work: Callable[[Advance, Transaction], AdvanceOutcome]) -> AdvanceOutcome:
-        reach(FaultPoint.BEFORE_ADVANCE)
         progress = engine.records.transaction(
             lambda tx: work(Advance(engine, tx, definition, graph), tx)
         )
-        reach(FaultPoint.AFTER_ADVANCE)
         for callback in progress.after_commit:
             callback()
         send(engine, progress.batches)

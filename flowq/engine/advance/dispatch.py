@@ -15,7 +15,6 @@ from flowq.core.spec import StepSpec
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Batch, Definition, Message, StepRef
 
 logger = logging.getLogger(__name__)
@@ -78,9 +77,7 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
     if not again:
         publish.batches_started(engine, batches)
     try:
-        reach(FaultPoint.BEFORE_PUBLISH)
         engine.dispatcher.send(batches)
-        reach(FaultPoint.AFTER_PUBLISH)
     except RedisUnavailable as error:
         logger.warning(
             "%d steps are queued but were not sent; the sweeper will send them: %s",

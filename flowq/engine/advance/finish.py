@@ -19,7 +19,6 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState, StopKind
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Definition, Outcome, RunEnding
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
@@ -43,7 +42,6 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
         The step that waited for this run and has now ended too, if there is one.
     """
     run_id, records = definition.run_id, engine.records
-    reach(FaultPoint.BEFORE_FINISH)
     if _closed_at_once(engine, definition):
         return None
     ending = records.autocommit(lambda tx: tx.runs.ending(run_id))
@@ -74,7 +72,6 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
         lambda tx: tx.runs.close(run_id, RunState.COMPLETED, outputs_of=plain, if_clean=True)
     )
     if closed:
-        reach(FaultPoint.AFTER_FINISH)
         publish.run_ended(engine, definition, RunState.COMPLETED)
     return closed
 
@@ -131,7 +128,6 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
 
     if parent is None:
         if engine.records.autocommit(close):
-            reach(FaultPoint.AFTER_FINISH)
             publish.run_ended(engine, definition, decision.state)
         return None
     completed = decision.state is RunState.COMPLETED
@@ -140,7 +136,6 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
     parent_ended = engine.records.transaction(
         lambda tx: close(tx) and tx.steps.end_waiting(parent, ended, outcome)
     )
-    reach(FaultPoint.AFTER_FINISH)
     publish.run_ended(engine, definition, decision.state)
     if not parent_ended:
         return None

@@ -18,7 +18,6 @@ from flowq.engine.advance.passed_failures import HINT, passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,6 @@ def wake(engine: Engine, run_id: RunId, batch: BatchId) -> bool:
         Whether this call has queued it; it was sent then.
     """
     program, resend_after = program_of(engine, run_id), engine.policies.resend_after
-    reach(FaultPoint.BEFORE_WAKE)
     queued = engine.records.transaction(lambda tx: tx.steps.wake(program, batch, resend_after))
     woken(engine, run_id, queued=queued)
     return queued
@@ -49,7 +47,6 @@ def wake(engine: Engine, run_id: RunId, batch: BatchId) -> bool:
 
 def woken(engine: Engine, run_id: RunId, *, queued: bool) -> None:
     """Send a program that was queued."""
-    reach(FaultPoint.AFTER_WAKE)
     if queued:
         send(engine, [program_batch(engine, run_id)], again=True)
 

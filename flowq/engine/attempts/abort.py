@@ -19,7 +19,6 @@ from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import delay_after, outcome_of
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Claim
 from flowq.engine.ports import Transaction
 
@@ -73,7 +72,6 @@ def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     outcome = outcome_of(claim, step, error, {}, time.monotonic())
     delay = delay_after(engine, claim, step.retry, error)
-    reach(FaultPoint.BEFORE_FAIL)
     if delay is not None:
         if not engine.records.transaction(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
@@ -83,7 +81,6 @@ def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
         lambda tx: tx.steps.fail(claim, outcome, advanced=False), idempotent=False
     ):
         raise lost(claim)
-    reach(FaultPoint.AFTER_FAIL)
     publish.step_failed(engine, claim, outcome)
     batch = engine.records.autocommit(lambda tx: tx.steps.batch_of(claim.id))
     try:

@@ -21,7 +21,6 @@ from flowq.engine.advance.dispatch import node_batch, send
 from flowq.engine.advance.wake import program_of, wake, woken
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Claim, Outcome, StepRef
 
 
@@ -31,7 +30,6 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: bool) 
     Raises:
         LeaseLost: the attempt no longer holds its lease; nothing has changed.
     """
-    reach(FaultPoint.BEFORE_COMPLETE)
     if claim.spec is not None:
         _complete_call(engine, claim, outcome, in_chord=in_chord)
         return
@@ -44,7 +42,6 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: bool) 
             lambda tx: tx.steps.complete(claim, outcome, advanced=advanced), idempotent=False
         ):
             raise lost(claim)
-        reach(FaultPoint.AFTER_COMPLETE)
         publish.step_completed(engine, claim, outcome)
         if not in_chord:
             _after(engine, claim)
@@ -86,7 +83,6 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: 
         )
         if queued is None:
             raise lost(claim)
-        reach(FaultPoint.AFTER_COMPLETE)
         publish.step_completed(engine, claim, outcome)
         woken(engine, run_id, queued=queued)
     else:
@@ -95,7 +91,6 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: 
         )
         if batch is None:
             raise lost(claim)
-        reach(FaultPoint.AFTER_COMPLETE)
         publish.step_completed(engine, claim, outcome)
         # Its program may have come to await it by itself meanwhile.
         if in_chord and parse_batch(batch)[0] is BatchKind.CALLS:
@@ -114,7 +109,6 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
     )
     if released is None:
         raise lost(claim)
-    reach(FaultPoint.AFTER_COMPLETE)
     publish.step_completed(engine, claim, outcome)
     states = {key: state for key, (_, state) in released.items()}
     free = [key for key, (open_count, state) in released.items() if _is_free(open_count, state)]

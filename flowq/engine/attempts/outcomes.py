@@ -42,7 +42,6 @@ from flowq.engine.attempts.outages import has_ended, retry_on_outage
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failure
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.model.rows import Claim, Outcome, StepRef
 from flowq.engine.ports import Transaction
@@ -135,14 +134,12 @@ def failed(
     in_chord: bool,
 ) -> AttemptResult:
     """Record a failed attempt: another one follows, or the step has failed."""
-    reach(FaultPoint.BEFORE_FAIL)
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     outcome = outcome_of(claim, step, error, inputs, started)
     delay = delay_after(engine, claim, step.retry, error)
     if delay is not None:
         if not engine.records.transaction(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise lost(claim)
-        reach(FaultPoint.AFTER_FAIL)
         return _retrying(engine, claim, outcome, error, delay)
 
     if claim.map_index is not None or claim.spec is not None:
@@ -159,7 +156,6 @@ def failed(
         return transition.failed(step, outcome.error_message)
 
     advance(engine, claim.run_id, work)
-    reach(FaultPoint.AFTER_FAIL)
     return AttemptResult(AttemptEnding.FAILED, error)
 
 
@@ -216,7 +212,6 @@ def _failed_apart(
         lambda tx: tx.steps.fail(claim, outcome, advanced=is_item), idempotent=False
     ):
         raise lost(claim)
-    reach(FaultPoint.AFTER_FAIL)
     publish.step_failed(engine, claim, outcome)
     called = engine.definitions.get(claim.run_id).is_called(claim.key)
     log_failure(claim, step, outcome, called=called)

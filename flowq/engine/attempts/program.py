@@ -39,7 +39,6 @@ from flowq.engine.attempts.program_history import cancelled, flow_of, observe, o
 from flowq.engine.attempts.release import release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.programs import NewCall, SeenCancel, Suspension
 from flowq.engine.model.rows import Batch, Claim, NewStep, Outcome
 from flowq.engine.ports import Transaction
@@ -177,8 +176,7 @@ def _check_length(claim: Claim, execution: Execution, most: int) -> None:
 
 
 def _store(engine: Engine, claim: Claim, step: StepSpec, value: object) -> Stored:
-    reach(FaultPoint.BEFORE_RESULT)
-    stored = engine.results.store(
+    return engine.results.store(
         value,
         flow_of(engine, step).returns,
         run_id=claim.run_id,
@@ -186,15 +184,12 @@ def _store(engine: Engine, claim: Claim, step: StepSpec, value: object) -> Store
         token=claim.token,
         where=claim.key,
     )
-    reach(FaultPoint.AFTER_RESULT)
-    return stored
 
 
 # --- ends ----------------------------------------------------------------------------------------
 
 
 def _completed(engine: Engine, claim: Claim, at: _Replayed, outcome: Outcome) -> AttemptResult:
-    reach(FaultPoint.BEFORE_COMPLETE)
     _end(
         engine,
         claim,
@@ -228,7 +223,6 @@ def _continued(
         following.insert(engine, tx)
         return True
 
-    reach(FaultPoint.BEFORE_COMPLETE)
     try:
         notify = partial(publish.step_completed, engine, claim, outcome)
         _end(engine, claim, at, write, is_single=False, notify=notify)
@@ -274,7 +268,6 @@ def _end(
     )
     if not once:
         raise lost(claim)
-    reach(FaultPoint.AFTER_COMPLETE)
     notify()
     if rows:
         cancel_orphans(engine, claim.run_id)
@@ -310,13 +303,11 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         return state
 
     try:
-        reach(FaultPoint.BEFORE_SUSPEND)
         state = retry_on_outage(engine, suspend)
     except BaseException:
         at.execution.close()
         raise
     engine.program_cache.put(run_id, CachedProgram(at.execution, observed))
-    reach(FaultPoint.AFTER_SUSPEND)
     if given_up:
         cancel_orphans(engine, run_id)
     if state is StepState.QUEUED:

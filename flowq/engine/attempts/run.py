@@ -55,7 +55,6 @@ from flowq.engine.attempts.program import run_program
 from flowq.engine.attempts.release import Stopped, release_leases, release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.interrupts import interrupt_in
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, Outcome
@@ -186,11 +185,9 @@ def _outcome(
     with within(engine, claim, limits):
         if step.limits:
             publish.step_started(engine, claim)
-        reach(FaultPoint.BEFORE_CODE)
         calls = _model_calls(engine, claim, step, limits)
         context = _context(engine, attempt, step_type, claim, calls)
         value = _call(attempt, step_type, context, step, bound)
-        reach(FaultPoint.AFTER_CODE)
     stored = retry_on_outage(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
     outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
@@ -243,8 +240,7 @@ def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:
 
 
 def _store(engine: Engine, claim: Claim, step_type: RegisteredStep, value: Any) -> Stored:
-    reach(FaultPoint.BEFORE_RESULT)
-    stored = engine.results.store(
+    return engine.results.store(
         value,
         step_type.returns,
         run_id=claim.run_id,
@@ -252,8 +248,6 @@ def _store(engine: Engine, claim: Claim, step_type: RegisteredStep, value: Any) 
         token=claim.token,
         where=claim.key,
     )
-    reach(FaultPoint.AFTER_RESULT)
-    return stored
 
 
 def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | None:
@@ -267,9 +261,8 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
         if tries:
             # The claim whose answer was lost may have been made, and nobody would know of it.
             engine.records.transaction(lambda tx: tx.steps.release_leases([token]))
-        reach(FaultPoint.BEFORE_CLAIM)
         reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
-        claim = engine.records.autocommit(
+        return engine.records.autocommit(
             lambda tx: tx.steps.claim(
                 step_id,
                 token=token,
@@ -279,8 +272,6 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
             ),
             idempotent=False,
         )
-        reach(FaultPoint.AFTER_CLAIM)
-        return claim
 
     try:
         return retry_on_outage(engine, work, stop=True)

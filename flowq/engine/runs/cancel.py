@@ -21,7 +21,6 @@ from flowq.engine.advance.child_runs import SHIELD, cancel_orphans
 from flowq.engine.advance.dispatch import program_batch, send
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
@@ -58,9 +57,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
             tx.steps.cancel_open(run_id)
         return tx.runs.status(run_id)
 
-    reach(FaultPoint.BEFORE_CANCEL)
     state = _found(run_id, engine.records.transaction(ask))
-    reach(FaultPoint.AFTER_CANCEL)
     if state in TERMINAL_RUN_STATES:
         return state
     try:

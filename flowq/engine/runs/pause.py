@@ -26,7 +26,6 @@ from flowq.engine.advance.advance import run_ready
 from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
@@ -70,9 +69,7 @@ def pause(
             tx.steps.park(paused)
         return paused, tx.runs.status(run_id)
 
-    reach(FaultPoint.BEFORE_PAUSE)
     paused, state = engine.records.transaction(work)
-    reach(FaultPoint.AFTER_PAUSE)
     if paused:
         extra = {"action": "pause", "run_id": str(run_id), "runs": len(paused)}
         logger.info("run %s is paused: %s", run_id, text, extra=extra)
@@ -99,9 +96,7 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
             resumed = [*resumed, *level]
         return resumed, tx.steps.unpark(resumed, engine.policies.resend_after) if resumed else ()
 
-    reach(FaultPoint.BEFORE_RESUME)
     resumed, places = engine.records.transaction(work)
-    reach(FaultPoint.AFTER_RESUME)
     if resumed:
         extra = {"action": "resume", "run_id": str(run_id), "runs": len(resumed)}
         logger.info("run %s is resumed", run_id, extra=extra)

@@ -23,7 +23,6 @@ from flowq.engine.advance.advance import run_ready
 from flowq.engine.advance.dispatch import after_commit, node_batch, send
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
@@ -209,10 +208,8 @@ def _begin(
         inserted = tx.runs.insert([start.run for start in starts], engine.policies.resend_after)
         return inserted, _taken(tx, [start for start in starts if start.run.id not in inserted])
 
-    reach(FaultPoint.BEFORE_SUBMIT)
     if session is None:
         inserted, others = engine.records.transaction(insert)
-        reach(FaultPoint.AFTER_SUBMIT)
         _go_on(engine, [start for start in starts if start.run.id in inserted])
     else:
         enlisted = engine.records.enlist(session)

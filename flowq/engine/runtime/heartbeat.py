@@ -28,7 +28,6 @@ from datetime import timedelta
 
 from flowq.core.errors import Unavailable
 from flowq.core.ids import LeaseToken
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Records
 from flowq.engine.runtime.execution import Attempt
 
@@ -158,7 +157,6 @@ class LeaseKeeper:
             return
         now = time.monotonic()
         try:
-            reach(FaultPoint.BEFORE_RENEW)
             alive = self._records.autocommit(lambda tx: tx.steps.renew(list(asked), self._lease))
         except Unavailable as error:
             logger.warning("leases were not renewed: %s", error, extra={"action": "renew"})

@@ -20,7 +20,6 @@ from typing import Final
 from flowq.core.ids import FIRST_ID, RunId
 from flowq.core.results import OBJECTS
 from flowq.engine.engine import Engine
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,6 @@ def collect(engine: Engine) -> int:
     Raises:
         Unavailable: the database or the object store is away.
     """
-    reach(FaultPoint.BEFORE_COLLECT)
     engine.records.autocommit(lambda tx: tx.cached.purge(_KEPT_EXPIRED))
     runs, more = _delete_expired(engine)
     objects, position = _delete_unnamed(engine)
@@ -89,7 +87,6 @@ def _delete(engine: Engine, root: RunId) -> int:
     tree = engine.records.transaction(lambda tx: tx.sweeps.delete_tree(root))
     if tree is None:
         return 0
-    reach(FaultPoint.AFTER_DELETE)
     if tree.objects:
         engine.results.objects.delete(tree.objects)
     for run_id in tree.runs:

@@ -37,7 +37,6 @@ from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.limits import sweep_limits
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.faults import FaultPoint, reach
 from flowq.engine.model.rows import Batch, StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
@@ -71,7 +70,6 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     Returns:
         How many steps, batches and runs it has moved.
     """
-    reach(FaultPoint.BEFORE_SWEEP)
     ended: list[BatchId] = []
     moved = [
         _asked(work)

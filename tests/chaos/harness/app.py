@@ -1,12 +1,14 @@
 """The flows, on workers that the environment disturbs: `celery -A tests.chaos.harness.app`.
 
 CHAOS_MESSAGES="drop=0.3 copy=0.3 hold=0.3 seed=1"  what becomes of each message that is published
+CHAOS_FAULTS="after_claim:kill@2"                   what breaks: see `tests.tools.faults.text`
 CHAOS_CLOCK="3600"                                  seconds by which this worker's clock is ahead
 """
 
 import os
 import sys
 import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,6 +16,8 @@ from kombu import Producer
 
 import flowq
 from tests.chaos.harness import flows, model_flows
+from tests.tools.faults.points import install
+from tests.tools.faults.text import hook, parse
 
 
 def disturb_messages(drop: float, copy: float, hold: float, seed: int) -> None:
@@ -60,5 +64,7 @@ if asked := os.environ.get("CHAOS_MESSAGES"):
     )
 app = flowq.celery_app()
 known = (flows, model_flows)
+if broken := os.environ.get("CHAOS_FAULTS"):
+    install(hook(parse(broken), Path(os.environ["FLOWQ_HOME"]) / "faults"))
 if ahead := os.environ.get("CHAOS_CLOCK"):
     skew_clock(float(ahead))

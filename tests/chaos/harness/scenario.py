@@ -27,12 +27,12 @@ from flowq.authoring.definitions.flows import Flow
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance.finish import output
-from flowq.engine.faults import FaultPoint
 from flowq.engine.sweeper.invariants import check as invariants
 from tests.chaos.harness import audit
 from tests.chaos.harness.breakable import children
 from tests.chaos.harness.flows import LEDGER
 from tests.tools.cluster import Cluster
+from tests.tools.faults.points import FaultPoint
 from tests.tools.waiting import wait_until
 
 LEASE = 2.0
@@ -237,7 +237,7 @@ class Scenario:
         return found[-1]
 
     def faults(self) -> list[str]:
-        """Return the points where FLOWQ_FAULTS with `@2` has struck."""
+        """Return the points where CHAOS_FAULTS with `@2` has struck."""
         folder = Path(self.cluster.environment["FLOWQ_HOME"]) / "faults"
         return sorted(one.name[:-2].partition("-")[2] for one in folder.glob("*.2"))
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from flowq.adapters.dispatch.inprocess import Delivery, InProcessDispatcher
 from flowq.core.ids import BatchId
-from flowq.engine.faults import FaultPoint
 from tests.chaos.simulation.database import Clock
+from tests.tools.faults.points import FaultPoint
 
 
 class Broker(InProcessDispatcher):

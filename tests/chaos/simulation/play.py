@@ -20,7 +20,6 @@ from uuid import UUID
 from flowq.core.errors import SignalRefused, TaskRevoked
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.engine import faults
 from flowq.engine.advance.finish import output
 from flowq.engine.attempts import outages
 from flowq.engine.attempts.abort import abort_attempt
@@ -35,6 +34,7 @@ from tests.chaos.simulation.database import Database, each_sql, each_statement, 
 from tests.chaos.simulation.rates import random_rates
 from tests.chaos.simulation.report import Report
 from tests.chaos.simulation.world import Worker, World
+from tests.tools.faults import points as faults
 from tests.tools.invariants import assert_invariants
 from tests.tools.random_flows import async_programs, programs
 from tests.tools.random_flows.expected import differences, evaluate

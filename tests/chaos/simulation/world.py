@@ -29,7 +29,6 @@ from flowq.core.errors import (
     Unavailable,
 )
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.faults import FaultPoint
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.ports import Records
 from flowq.engine.registry.registry import registry
@@ -38,6 +37,7 @@ from flowq.engine.runtime.context import StepContext
 from tests.chaos.simulation.broker import Broker
 from tests.chaos.simulation.database import Database, Through, writes
 from tests.chaos.simulation.rates import Rates
+from tests.tools.faults.points import FaultPoint
 
 _OUTAGES: Final[dict[str, type[Unavailable]]] = {
     FaultPoint.BEFORE_PUBLISH: RedisUnavailable,

@@ -16,9 +16,9 @@ from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.engine import Policies
 from flowq.engine.events.follow import follow
-from flowq.engine.faults import injected
 from flowq.engine.model.model_calls import RequestView
 from flowq.entrypoints.fake_llm import FakeLlm
+from tests.tools.faults.points import injected
 from tests.tools.live_pages import shown_anew, shown_live
 from tests.tools.llm_steps import (
     Article,

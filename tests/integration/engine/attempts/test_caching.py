@@ -15,9 +15,9 @@ from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import node_id
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
-from flowq.engine.faults import FaultPoint, injected
 from flowq.engine.interrupts import Interrupt
 from flowq.engine.sweeper.retention import collect
+from tests.tools.faults.points import FaultPoint, injected
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
 

@@ -27,9 +27,9 @@ from flowq.engine.attempts.outcomes import AttemptEnding
 from flowq.engine.attempts.release import release_all
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Policies
-from flowq.engine.faults import FaultPoint, injected
 from flowq.engine.runtime.execution import Attempt
 from flowq.engine.runtime.heartbeat import LeaseKeeper
+from tests.tools.faults.points import FaultPoint, injected
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
 

@@ -19,9 +19,9 @@ from flowq.adapters.records.database import SqlRecords
 from flowq.core.ids import RunId, child_run_id, item_id, node_id
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.engine import Policies
-from flowq.engine.faults import FaultPoint, injected
 from flowq.engine.model.rows import RunView
 from flowq.engine.runs.cancel import cancel
+from tests.tools.faults.points import FaultPoint, injected
 from tests.tools.playing import Played, Stage
 from tests.tools.waiting import wait_until
 

@@ -326,7 +326,10 @@ from flowq import bootstrap
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from tests.integration.engine.runs.test_submission import doubled
+from tests.tools.faults.points import install
+from tests.tools.faults.text import hook, parse
 
+install(hook(parse("before_publish:kill"), bootstrap.settings().home / "faults"))
 session = Session(create_engine(bootstrap.engine().records.url))
 run = doubled.enqueue(value=4, session=session)
 print(run.id, flush=True)
@@ -342,7 +345,6 @@ def test_run_of_a_process_that_dies_after_its_commit_is_sent_by_the_sweeper(
         "FLOWQ_HOME": str(tmp_path),
         "FLOWQ_DATABASE_URL": url,
         "FLOWQ_REDIS_URL": "redis://127.0.0.1:1/0",
-        "FLOWQ_FAULTS": "before_publish:kill",
         "PYTHONPATH": str(ROOT),
     }
     died = subprocess.run(

@@ -23,11 +23,11 @@ from flowq.core.ids import BatchId, LeaseToken, StepRunId, item_id, node_id
 from flowq.core.results import NO_RESULT, object_key
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
-from flowq.engine.faults import FaultPoint, injected
 from flowq.engine.model.rows import Outcome
 from flowq.engine.results.store import ResultStore
 from flowq.engine.sweeper import retention
 from flowq.engine.sweeper.retention import collect
+from tests.tools.faults.points import FaultPoint, injected
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
 

@@ -1,10 +1,10 @@
 """Fault points: named places on the way of a run where a test can break things.
 
-The engine calls `reach` with each point it passes. In production no hook is set, and that costs one
-comparison. A test sets a hook (`injected`), or gives whole worker processes one through
-FLOWQ_FAULTS (see `flowq.adapters.faults`). A hook may end the process, raise, or wait. A point
-named `after_…` is reached when the write has happened: raising there is the fault "done, but the
-caller was told otherwise".
+flowq itself knows nothing of them. `install` and `injected` stand before its ports (see
+`tests.tools.faults.wrappers`) and call a hook at each point; a worker process under test takes its
+hook from CHAOS_FAULTS (see `tests.tools.faults.text`). A hook may end the process, raise, or wait.
+No transaction is open then. A point named `after_…` is reached when the write has happened: raising
+there is the fault "done, but the caller was told otherwise".
 """
 
 from collections.abc import Callable, Iterator
@@ -58,6 +58,11 @@ Hook: TypeAlias = Callable[[FaultPoint], None]
 _hook: Hook | None = None
 
 
+def is_hooked() -> bool:
+    """Return whether anybody wants to know of points."""
+    return _hook is not None
+
+
 def reach(point: FaultPoint) -> None:
     """Pass a point; whatever the hook raises is raised here."""
     if _hook is not None:
@@ -66,7 +71,10 @@ def reach(point: FaultPoint) -> None:
 
 def install(hook: Hook | None) -> None:
     """Call `hook` at every point from now on; None ends that."""
-    global _hook  # noqa: PLW0603 - one process has one hook, and `reach` must stay this cheap
+    global _hook  # noqa: PLW0603 - one process has one hook
+    from tests.tools.faults.wrappers import wrap_ports
+
+    wrap_ports()
     _hook = hook
 
 

@@ -1,4 +1,4 @@
-"""Faults for whole processes, from the text of FLOWQ_FAULTS: what breaks, where, how often.
+"""Faults for whole processes, from the text of CHAOS_FAULTS: what breaks, where, how often.
 
     after_claim:kill                 this process ends as by kill -9, once
     after_publish:raise*3            the first three times, as if the broker had not answered
@@ -27,7 +27,7 @@ from flowq.core.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from flowq.engine.faults import FaultPoint, Hook
+from tests.tools.faults.points import FaultPoint, Hook
 
 _FORM: Final = re.compile(
     r"(?P<point>\w+):(?P<action>kill|stop|raise|delay)(=(?P<seconds>[\d.]+))?"
@@ -83,7 +83,7 @@ def _parse_one(text: str) -> Fault:
     found = _FORM.fullmatch(text)
     if found is None or found["point"] not in set(FaultPoint):
         raise FlowqError(
-            f"FLOWQ_FAULTS has {text!r}, which is no fault",
+            f"CHAOS_FAULTS has {text!r}, which is no fault",
             hint="e.g. after_claim:kill@2; points: " + ", ".join(FaultPoint),
         )
     return Fault(
