@@ -1,42 +1,42 @@
-"""Every error flowq raises on purpose, in one tree.
+"""All errors that flowq raises on purpose, as one tree.
 
-The type says whose move it is:
+The type says who has to act:
 
     FlowqError
     ├── InvalidFlow            the definition is wrong        (author; refused at submit)
     │   └── IncompleteStep     PromptNotFound     InvalidPrompt      (refused at import)
     ├── InvalidInput           a run input is wrong           (caller; refused at submit)
     ├── InvalidSetting         a setting is wrong             (operator; refused before anything)
-    ├── FlowNotFound           nothing of that name or file   (caller)
+    ├── FlowNotFound           no flow of that name, or no such file   (caller)
     ├── RunNotFound            no run of that id              (caller)
-    ├── RunUnreadable          its rows cannot be read: it is set aside   (operator)
+    ├── RunUnreadable          its rows cannot be read: it is failed or paused   (operator)
     ├── StepError              an attempt of a step ends here
-    │   ├── InvalidOutput      not what its annotation says   (final: a retry gives the same)
+    │   ├── InvalidOutput      does not match its annotation   (final: a retry gives the same)
     │   ├── NotSerializable    no codec can store it          (final)
-    │   ├── BudgetExceeded     what it may spend is spent     (final)
+    │   ├── BudgetExceeded     its budget is spent            (final)
     │   ├── StepTimeout        took longer than allowed       (retried)
     │   ├── TaskRevoked        an operator revoked its Celery task  (final)
     │   ├── ModelUnavailable   429, 5xx, no connection        (retried, not before its retry_after)
     │   ├── ModelRefused       no key, or any other 4xx       (final)
-    │   ├── FetchFailed        a URL does not answer, or not as it should  (retried)
+    │   ├── FetchFailed        a URL does not answer, or sends an invalid answer  (retried)
     │   ├── FetchRefused       a URL that workers may not fetch            (final)
     │   ├── InvalidAnswer      a model's answer fits no schema, corrections included  (final)
-    │   ├── LeaseLost          someone else holds the attempt (changes nothing)
+    │   ├── LeaseLost          another worker holds the attempt (changes nothing)
     │   ├── WouldBlock         code in a worker waits for a run      (final)
-    │   └── NondeterminismError  a program differs from its record (final; the code is to be mended)
-    ├── StepFailed             what a program awaited has failed (the program may go on)
-    ├── SignalTimeout          a signal did not come in time  (also a TimeoutError)
-    ├── SignalRefused          nobody will ever take the signal   (sender)
+    │   └── NondeterminismError  a program differs from its record (final; correct the code)
+    ├── StepFailed             a step that a program awaited failed (the program may continue)
+    ├── SignalTimeout          a signal did not arrive in time  (also a TimeoutError)
+    ├── SignalRefused          the run can never receive the signal   (sender)
     ├── ResultMissing / ResultCorrupt                         the stored value is gone or differs
     ├── RunFailed / RunCancelled / ResultTimeout              what `Run.result()` raises
     ├── InvalidTransition      the table in `states` lacks it (a bug in flowq)
     └── Unavailable            Redis, database or store cannot be used now (operator)
         ├── RedisUnavailable   DatabaseUnavailable   StoreUnavailable
-        ├── DatabaseRefused    it said no to a statement of flowq's own (a bug, most likely)
+        ├── DatabaseRefused    it refused a statement of flowq (most likely a bug)
         └── DatabaseNotMigrated   DatabaseTooNew   StoreAfterFork
 
-Each carries a `hint`: the next thing to type or change. Apart from the tree stands `StepCancelled`,
-which ends the code of a step and is no `Exception`.
+Each has a `hint`: the next thing to type or change. `StepCancelled` is not part of the tree: it
+ends the code of a step and is not an `Exception`.
 """
 
 from datetime import timedelta
@@ -59,7 +59,7 @@ class FlowqError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        # Shown in terminals and logs, and parts of it are others' text.
+        # Shown in terminals and logs, and it may contain text from outside.
         text = f"{self.message}\n  → {self.hint}" if self.hint else self.message
         return visible(text, lines=True)
 
@@ -69,15 +69,15 @@ class InvalidFlow(FlowqError):
 
 
 class IncompleteStep(InvalidFlow, NotImplementedError):
-    """A class of a step lacks what its kind needs, say `Inputs` or `Outputs`."""
+    """A step class lacks what its kind needs, for example `Inputs` or `Outputs`."""
 
 
 class PromptNotFound(InvalidFlow, FileNotFoundError):
-    """The prompt file of a step is not there."""
+    """The prompt file of a step does not exist."""
 
 
 class InvalidPrompt(InvalidFlow, ValueError):
-    """The prompt of a step is no template, or uses what the step's `Inputs` lack."""
+    """The prompt of a step is not a template, or uses a variable that its `Inputs` lacks."""
 
 
 class InvalidInput(FlowqError):
@@ -97,10 +97,10 @@ class RunNotFound(FlowqError):
 
 
 class RunUnreadable(FlowqError):
-    """What is recorded of a run cannot be read; the run is failed, or paused, with this reason.
+    """The rows of a run cannot be read; the run is failed, or paused, with this reason.
 
     Attributes:
-        newer: Whether it looks like the work of a newer flowq.
+        newer: Whether a newer flowq seems to have written it.
         run_id: The run, where that is known.
     """
 
@@ -125,15 +125,15 @@ class StepError(FlowqError):
 
 
 class InvalidOutput(StepError):
-    """A step returned what its annotation forbids. Never retried."""
+    """A step returned a value that does not match its annotation. Never retried."""
 
 
 class NotSerializable(StepError):
-    """A value has no codec: it can not be stored between steps. Never retried."""
+    """No codec can store the value. Never retried."""
 
 
 class BudgetExceeded(StepError):
-    """A step wants to call a model, and what may be spent is spent. Never retried."""
+    """A step tried to call a model after its budget was spent. Never retried."""
 
 
 class StepTimeout(StepError):
@@ -145,10 +145,10 @@ class TaskRevoked(StepError):
 
 
 class ModelUnavailable(StepError):
-    """A model cannot be asked now: too many requests, an error of its server, no connection.
+    """A model is not available now: too many requests, a server error, no connection.
 
     Attributes:
-        retry_after: What its provider asks for before the next attempt, if it does.
+        retry_after: The delay that its provider asks for, if it does.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class ModelRefused(StepError):
 class InvalidAnswer(StepError):
     """A model's last answer does not fit the step's schema, after its corrections. Never retried.
 
-    What it has answered is kept in `details["last_answer"]`, cut off where it is long.
+    `details["last_answer"]` has the answer, shortened if it is long.
     """
 
 
@@ -174,7 +174,7 @@ class FetchFailed(StepError):
 
 
 class FetchRefused(StepError):
-    """A URL may not be fetched from here, see FLOWQ_FETCH_HOSTS. Never retried."""
+    """Workers may not fetch this URL, see FLOWQ_FETCH_HOSTS. Never retried."""
 
 
 class LeaseLost(StepError):
@@ -182,23 +182,23 @@ class LeaseLost(StepError):
 
 
 class WouldBlock(StepError, RuntimeError):
-    """Code that a worker runs waits for a run that has not ended. Never retried."""
+    """Code in a worker would block on a run that has not ended. Never retried."""
 
 
 class NondeterminismError(StepError):
-    """The code of a program does something else than what its run has recorded."""
+    """The code of a program does not match the record of its run."""
 
 
 class StepFailed(FlowqError):
-    """A step, or a child run, that a program awaited has failed for good.
+    """A step or a child run that a program awaited failed, and is not retried any more.
 
     Args:
-        message: All of it, for people.
+        message: The whole text.
         step: Key of the call.
         error: Name of the exception's class, as the step raised it.
         reason: Its text.
         attempts: How many attempts were made.
-        hint: As of every flowq error.
+        hint: What to do next.
     """
 
     def __init__(
@@ -219,23 +219,23 @@ class StepFailed(FlowqError):
 
 
 class SignalTimeout(FlowqError, TimeoutError):
-    """The signal that a program waited for did not come in time."""
+    """The signal that a program waited for did not arrive in time."""
 
 
 class SignalRefused(FlowqError):
-    """The run has ended, or is of a flow that takes no signals."""
+    """The run has ended, or belongs to a flow that takes no signals."""
 
 
 class StepCancelled(BaseException):
     """Ends the code of a step whose run was cancelled.
 
-    Like `asyncio.CancelledError` no `Exception`: code that catches those to go on must not catch
-    this one.
+    Like `asyncio.CancelledError` it is not an `Exception`, so that `except Exception` does not
+    catch it.
     """
 
 
 class ResultMissing(FlowqError):
-    """A result is recorded, but its object is gone from the store."""
+    """A result is recorded, but its object is missing in the store."""
 
 
 class ResultCorrupt(FlowqError):
@@ -243,23 +243,23 @@ class ResultCorrupt(FlowqError):
 
 
 class RunFailed(FlowqError):
-    """The run that was waited for has failed."""
+    """The run failed."""
 
 
 class RunCancelled(FlowqError):
-    """The run that was waited for was cancelled."""
+    """The run was cancelled."""
 
 
 class ResultTimeout(FlowqError):
-    """The run did not end within the time the caller gave it; it goes on."""
+    """The run did not end within the caller's timeout; it is still active."""
 
 
 class InvalidTransition(FlowqError):
-    """A change of state that the table in `flowq.core.states` lacks."""
+    """A change of state that is not in the table of `flowq.core.states`."""
 
 
 class Unavailable(FlowqError):
-    """Something flowq stands on cannot be used now."""
+    """A service that flowq needs is not available."""
 
 
 class RedisUnavailable(Unavailable):
@@ -271,9 +271,9 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseRefused(Unavailable):
-    """The database has refused a statement of flowq's own; waiting for it is of no use.
+    """The database refused a statement of flowq; waiting does not help.
 
-    No failure of the step whose row it was to write, though that step has to be tried again.
+    This is not a failure of the step whose row was written; the step is tried again.
     """
 
 
@@ -290,4 +290,4 @@ class StoreUnavailable(Unavailable):
 
 
 class StoreAfterFork(StoreUnavailable):
-    """The object store was used before this process was forked, so it would hang here."""
+    """The object store was opened before this process was forked; using it here would hang."""
