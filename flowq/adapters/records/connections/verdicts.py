@@ -13,6 +13,7 @@ whose row is written; see `flowq.core.errors.Unavailable`. Codes are SQLSTATEs, 
 """
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL
@@ -147,15 +148,17 @@ def translated(error: SQLAlchemyError, url: URL) -> Unavailable:
             if file is None
             else f"let this user write {file} and its folder",
         )
-    return _refused(where, text) if found is Verdict.REFUSED else _unavailable(where, text)
+    return _refused(where, text) if found is Verdict.REFUSED else _unavailable(where, text, file)
 
 
 def _absent(text: str) -> DatabaseNotMigrated:
     return DatabaseNotMigrated(text, hint="run: flowq db upgrade")
 
 
-def _unavailable(where: str, text: str) -> DatabaseUnavailable:
+def _unavailable(where: str, text: str, file: Path | None = None) -> DatabaseUnavailable:
     hint = "check FLOWQ_DATABASE_URL and that the server runs; then: flowq doctor"
+    if file is not None:  # what SQLite cannot do is a matter of its file, its disk and its locks
+        hint = f"check that the disk of {file} has room, and that no process holds a lock on it"
     if "startup parameter" in text:
         hint = (
             "PgBouncer takes no options from a URL: leave them out, or set "

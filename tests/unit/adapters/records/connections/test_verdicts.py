@@ -1,6 +1,7 @@
 """Each error of a database has one meaning, and leaves as one of flowq's errors."""
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -125,6 +126,16 @@ def test_code_of_sqlite_has_one_meaning(code: int, text: str, meaning: Verdict) 
     error = said(sqlite(code, text))
     assert verdict(error) is meaning
     assert type(translated(error, make_url("sqlite://"))) is MEANING[meaning]
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE])
+def test_sqlite_has_a_file_to_look_at_and_no_server(code: int, tmp_path: Path) -> None:
+    file = tmp_path / "flowq.db"
+    file.touch()
+
+    told = translated(said(sqlite(code, "disk I/O error")), make_url(f"sqlite:///{file}"))
+
+    assert f"the disk of {file} has room" in str(told.hint)
 
 
 def test_lost_connection_is_used_again_only_where_that_is_safe() -> None:
