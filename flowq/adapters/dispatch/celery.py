@@ -26,6 +26,7 @@ from kombu import Producer
 # BatchPublishError is newer than the published types.
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from flowq.adapters.breaker import Breaker
 from flowq.adapters.dispatch.addresses import broker_urls
@@ -34,7 +35,7 @@ from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
 from flowq.core.text.hidden import shown, without_secrets
 from flowq.engine.model.rows import Batch, Message
-from flowq.engine.ports import Worker
+from flowq.engine.ports import Dispatcher, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ _KNOWN_FOR: Final = 5.0
 _ALONE: Final = json.dumps([[], {}, {}], separators=(",", ":"))
 
 
-class CeleryDispatcher:
+class CeleryDispatcher(Dispatcher):
     """Implements `flowq.engine.ports.Dispatcher` on a Celery app.
 
     Args:
@@ -65,12 +66,8 @@ class CeleryDispatcher:
         self._asking = threading.Lock()
         self._workers: tuple[float, list[Worker]] | None = None
 
+    @override
     def send(self, batches: Sequence[Batch]) -> None:
-        """Send batches.
-
-        Raises:
-            RedisUnavailable: nothing, or not everything, was sent.
-        """
         with self._producer(sum(len(batch.messages) for batch in batches)) as producer:
             for batch in batches:
                 in_chord = batch.in_chord and isinstance(self._app.backend, RedisBackend)
@@ -83,8 +80,8 @@ class CeleryDispatcher:
                         headers |= {"group": batch.id, "group_index": index}
                     self._publish(producer, message.name, message.queue, headers, body)
 
+    @override
     def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
-        """Ask a worker to advance these batches, perhaps after a while; raises as `send`."""
         due = None if delay is None else (datetime.now(UTC) + delay).isoformat()
         with self._producer(len(batches)) as producer:
             for batch in batches:
@@ -93,13 +90,14 @@ class CeleryDispatcher:
                 headers |= {"eta": due} if due is not None else {}
                 self._publish(producer, ADVANCE, None, headers, _body([batch]))
 
+    @override
     def send_collect(self) -> None:
-        """Ask a worker to delete what is old; raises as `send`."""
         with self._producer(1) as producer:
             headers = {"task": COLLECT, "id": uuid(), "ignore_result": True}
             headers |= {"argsrepr": "()", "kwargsrepr": "{}"}
             self._publish(producer, COLLECT, None, headers, _body([]))
 
+    @override
     def queue_of(self, message: Message) -> str:
         """Return the name of the queue that a message goes to.
 
@@ -114,8 +112,8 @@ class CeleryDispatcher:
                 hint=f"check the task_routes of app {self._app.main!r}",
             ) from error
 
+    @override
     def depth(self, queue: str) -> int:
-        """Return how many messages wait in a queue; raises as `send`."""
         with self._producer(1) as producer:
             connection: Any = producer.connection
             try:
@@ -127,6 +125,7 @@ class CeleryDispatcher:
             except connection.channel_errors:
                 return 0
 
+    @override
     def workers(self, patience: timedelta) -> Sequence[Worker]:
         """Return the workers that answer in time; raises as `send`."""
         with self._asking:

@@ -20,12 +20,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from typing_extensions import override
+
 from flowq.core.ids import BatchId
 from flowq.engine.advance.advance import batch_ended, not_claimed
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Batch, Message
+from flowq.engine.ports import Dispatcher
 from flowq.engine.sweeper.retention import collect
 
 logger = logging.getLogger(__name__)
@@ -56,7 +59,7 @@ def _sleep(delay: timedelta) -> None:
     time.sleep(delay.total_seconds())
 
 
-class InProcessDispatcher:
+class InProcessDispatcher(Dispatcher):
     """Implements `flowq.engine.ports.Dispatcher` in a list.
 
     Args:
@@ -81,6 +84,7 @@ class InProcessDispatcher:
         self._later: list[_Later] = []
         self._open: dict[BatchId, int] = {}  # members of joined batches that have not ended
 
+    @override
     def send(self, batches: Sequence[Batch]) -> None:
         """Keep the messages of batches until they are run."""
         for batch in batches:
@@ -88,24 +92,27 @@ class InProcessDispatcher:
                 self._open[batch.id] = len(batch.messages)
             self._put(Delivery(batch.id, one, batch.in_chord) for one in batch.messages)
 
+    @override
     def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
         """Keep the ends of batches until they are run."""
         due = None if delay is None else self._clock() + delay.total_seconds()
         self._put((Delivery(batch) for batch in batches), due)
 
+    @override
     def send_collect(self) -> None:
         """Keep the request to delete what is old until it is run."""
         self._put([Delivery(None)])
 
+    @override
     def workers(self, _patience: timedelta) -> None:
         """Return None: steps run in this process."""
 
+    @override
     def queue_of(self, message: Message) -> str:
-        """Return the name of the queue that a message goes to."""
         return message.queue or "celery"
 
+    @override
     def depth(self, queue: str) -> int:
-        """Return how many messages wait in a queue."""
         waiting = [one.message for one in self._ready if one.message is not None]
         return sum(self.queue_of(message) == queue for message in waiting)
 

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
+from typing_extensions import override
+
 from flowq.core.ids import BatchId
 from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher, Worker
@@ -17,31 +19,37 @@ from flowq.engine.ports import Dispatcher, Worker
 logger = logging.getLogger(__name__)
 
 
-class UnsentDispatcher:
+class UnsentDispatcher(Dispatcher):
     """Implements `flowq.engine.ports.Dispatcher` by leaving all of it to the workers' sweepers."""
 
     def __init__(self, asks: Dispatcher) -> None:
         self._asks = asks  # of the app that was made here: its broker may be that of the workers
         self._said = False
 
+    @override
     def send(self, batches: Sequence[Batch]) -> None:
         """Leave batches to the sweepers."""
         self._say(sum(len(batch.messages) for batch in batches))
 
+    @override
     def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
         """Leave the ends of batches to the sweepers."""
 
+    @override
     def send_collect(self) -> None:
         """Leave what is old to the sweepers."""
 
+    @override
     def queue_of(self, message: Message) -> str:
         """Return the queue of a step that names one itself; of others nothing is known."""
         return message.queue or ""
 
+    @override
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue; raises as `workers`."""
         return self._asks.depth(queue)
 
+    @override
     def workers(self, patience: timedelta) -> Sequence[Worker] | None:
         """Return the workers that answer in time.
 

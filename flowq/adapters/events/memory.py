@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 from threading import Condition
 from typing import Any
 
+from typing_extensions import override
+
 from flowq.core.events import NAMES, EndEvent, Event, from_fields
 from flowq.core.ids import RunId
-from flowq.engine.ports import StreamEntry, StreamPage
+from flowq.engine.ports import Events, StreamEntry, StreamPage
 
 #: Runs whose streams are kept; then that goes which was begun first.
 _KEPT = 1_000
 
 
-class MemoryEvents:
+class MemoryEvents(Events):
     """Implements `flowq.engine.ports.Events`.
 
     Args:
@@ -33,10 +35,12 @@ class MemoryEvents:
         self._count = 0
         self._rung = Condition()
 
+    @override
     def now(self) -> datetime:
         """Return the time that an event of now has."""
         return self._now()
 
+    @override
     def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
         """Add an event to the stream of its run."""
         known = {"event_type": NAMES[kind], "run_id": run_id, "timestamp": self._now()}
@@ -50,6 +54,7 @@ class MemoryEvents:
                 del self._streams[next(iter(self._streams))]
             self._rung.notify_all()
 
+    @override
     def flush(self) -> None:
         """Do nothing: what is published is there."""
 
@@ -59,8 +64,8 @@ class MemoryEvents:
             self._streams.clear()
             self._rung.notify_all()
 
+    @override
     def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> StreamPage:
-        """Read the stream of a run; see the port."""
         with self._rung:
             self._rung.wait_for(lambda: self._changed(run_id, after), wait)
             ids = [entry.id for entry in self._entries(run_id)]
@@ -68,8 +73,8 @@ class MemoryEvents:
             return StreamPage(tuple(self._after(run_id, after)), whole)
 
     @contextmanager
+    @override
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:
-        """Give a function that waits for the end of a run, for so many seconds at most."""
         heard = len(self._entries(run_id))
 
         def has_ended() -> bool:

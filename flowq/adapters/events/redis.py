@@ -23,13 +23,14 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 from redis import Redis
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from flowq.adapters.breaker import Breaker
 from flowq.adapters.events.outbox import ENDS, INTERVAL, Fact, Outbox
 from flowq.core.errors import RedisUnavailable
 from flowq.core.events import Event, from_fields
 from flowq.core.ids import RunId
-from flowq.engine.ports import StreamEntry, StreamPage
+from flowq.engine.ports import Events, StreamEntry, StreamPage
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ _EVENTS, _END, _LOST = b"events", b"end", b"lost"
 _Entries: TypeAlias = list[tuple[bytes, dict[bytes, bytes]]]
 
 
-class RedisEvents(Outbox):
+class RedisEvents(Outbox, Events):
     """Implements `flowq.engine.ports.Events`: an outbox whose events are appended to streams.
 
     Args:
@@ -75,6 +76,7 @@ class RedisEvents(Outbox):
         self._kept_until: dict[RunId, float] = {}
         self._breaker = Breaker(patience=5)
 
+    @override
     def now(self) -> datetime:
         """Return the time that an event of now has."""
         return datetime.now(UTC)
@@ -134,17 +136,8 @@ class RedisEvents(Outbox):
 
     # --- in --------------------------------------------------------------------------------------
 
+    @override
     def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> StreamPage:
-        """Read the stream of a run.
-
-        Args:
-            run_id: The run.
-            after: Id of the entry after which to read; None reads from the first.
-            wait: Seconds to wait for an entry if there is none yet.
-
-        Raises:
-            RedisUnavailable: it cannot be read now.
-        """
         deadline = time.monotonic() + wait
         while True:
             entries, whole = self._read(run_id, after, deadline - time.monotonic())
@@ -167,8 +160,8 @@ class RedisEvents(Outbox):
         return _entries(found), not there or bool(there[0])
 
     @contextmanager
+    @override
     def listening(self, run_id: RunId) -> Iterator[Callable[[float], None]]:
-        """Give a function that waits for the end of a run, for so many seconds at most."""
         key, last = self._key(run_id), b"0"
         try:
             newest: Any = self._readers.xrevrange(key, count=1)

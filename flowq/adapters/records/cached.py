@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Float, Text, bindparam, cast, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
+from typing_extensions import override
 
 from flowq.adapters.records.sql.payloads import copy_from_text
 from flowq.adapters.records.sql.prepared import Prepared
@@ -26,6 +27,7 @@ from flowq.core.results import StorageKind, is_image, step_of_object
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import CacheEntry, Claim, Outcome
+from flowq.engine.ports.cached import CachedResults
 
 _E, _C = CACHED.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)
@@ -87,11 +89,11 @@ _HAVE_HITS = select(_C.cached_from).where(_C.cached_from.in_(_KEYS), _C.cached_f
 _IN_OWNERS = select(json_text(_C.result, "key")).where(_C.id.in_(_KEYS))
 
 
-class SqlCachedResults(Repository):
+class SqlCachedResults(Repository, CachedResults):
     """Implements `flowq.engine.ports.CachedResults`."""
 
+    @override
     def find(self, key: str) -> CacheEntry | None:
-        """Return the result under a key that expires last."""
         row = self._run(_FIND, {"p_key": key}).first()
         if row is None:
             return None
@@ -105,12 +107,13 @@ class SqlCachedResults(Repository):
         data = None if copy is None else copy_from_text(ref.codec, copy)
         return CacheEntry(StepRunId(row[0]), ref, data, Usage(int(row[3]), row[4]))
 
+    @override
     def put(self, key: str, claim: Claim, outcome: Outcome, ttl: timedelta) -> bool:
-        """Let others take what an attempt has made; False if it has lost its lease."""
         given = {"p_key": key, "p_id": claim.id, "p_token": claim.token}
         given |= {"p_ttl": ttl.total_seconds(), **result_columns(outcome)}
         return self._changes(_PUT[self._connection.dialect.name], given)
 
+    @override
     def purge(self, age: timedelta) -> int:
         """Delete the entries that expired so long ago."""
         return self._run(_PURGE, {"p_before": -age.total_seconds()}).rowcount

@@ -15,6 +15,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
+from typing_extensions import override
 
 from flowq.adapters.records.connections.engine import open_engine, session_of
 from flowq.adapters.records.connections.external import (
@@ -28,6 +29,7 @@ from flowq.adapters.records.connections.verdicts import Verdict, passes, transla
 from flowq.adapters.records.connections.watchdog import Watchdog
 from flowq.adapters.records.migrations.revisions import check_on
 from flowq.adapters.records.transaction import SqlTransaction
+from flowq.engine.ports import Records
 
 T = TypeVar("T")
 _forks = ForkGuard()
@@ -35,7 +37,7 @@ _TRIES = 5
 _COMMIT = "COMMIT"
 
 
-class SqlRecords:
+class SqlRecords(Records):
     """Implements `flowq.engine.ports.Records`. Connects at first use.
 
     Args:
@@ -56,12 +58,12 @@ class SqlRecords:
         if is_sqlite:
             _forks.close_before(self.engine)
 
+    @override
     def transaction(self, work: Callable[[SqlTransaction], T]) -> T:
-        """Run `work` in one transaction and commit; again from its start after a deadlock."""
         return self._tried(lambda connection: self._transaction(connection, work), idempotent=True)
 
+    @override
     def autocommit(self, work: Callable[[SqlTransaction], T], *, idempotent: bool = True) -> T:
-        """Run one statement, or reads, without the round trips of a transaction."""
         return self._tried(
             lambda connection: self._settled(connection, work), idempotent=idempotent
         )
@@ -98,6 +100,7 @@ class SqlRecords:
         connection.exec_driver_sql(_COMMIT)
         return value
 
+    @override
     def atomic(self, work: Callable[[SqlTransaction], T]) -> T:
         """Run what is one statement on PostgreSQL; on SQLite it is several, in one transaction."""
         if self.engine.dialect.name == "sqlite":
@@ -131,6 +134,7 @@ class SqlRecords:
         except SQLAlchemyError:
             connection.invalidate()
 
+    @override
     def enlist(self, session: object) -> SqlEnlistedTransaction:
         """Take part in the transaction of the caller's session; the caller commits.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, case, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
+from typing_extensions import override
 
 from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.limits.token_rates import SqlTokenRates
@@ -31,6 +32,7 @@ from flowq.engine.model.model_calls import (
     RequestView,
     StartedRequest,
 )
+from flowq.engine.ports.llm_requests import LlmRequests
 
 _Q = REQUESTS.c
 _S = STEPS.c
@@ -105,11 +107,11 @@ _ENDED_WELL = (RequestStatus.STARTED, RequestStatus.COMPLETED)
 _COST = total_cost(_Q.cost)
 
 
-class LlmRequestRepo(Repository):
+class LlmRequestRepo(Repository, LlmRequests):
     """Reads and writes `llm_requests` within a session or a connection; never commits."""
 
+    @override
     def start(self, requests: Sequence[StartedRequest]) -> None:
-        """Insert calls that are about to be made; earlier attempts' open ones are lost."""
         again = [
             {"p_step": one.caller.step_id, "p_attempt": one.caller.attempt}
             for one in requests
@@ -140,8 +142,8 @@ class LlmRequestRepo(Repository):
         if steps:
             self._run(_COUNT, [{"p_step": step_id} for step_id in steps])
 
+    @override
     def end(self, requests: Sequence[EndedRequest]) -> list[RunId]:
-        """End calls and add what they used to their steps; returns runs that are to be settled."""
         ids = [one.id for one in requests]
         is_open = {row[0] for row in self._run_parts(_OPEN, {}, ids)}
         ending = [one for one in requests if one.id in is_open]
@@ -179,17 +181,18 @@ class LlmRequestRepo(Repository):
         if rates:
             SqlTokenRates(self._within).charge(rates)
 
+    @override
     def recompute_totals(self, runs: Sequence[RunId]) -> None:
-        """Sum the totals of runs that have ended anew."""
         for run_id in sorted(runs):
             self._run(_LOCK, {"p_run": run_id})
             self._run(_SETTLE, {"p_run": run_id})
 
+    @override
     def of_run(self, run_id: RunId) -> list[RequestView]:
-        """Return the calls of a run, in their order."""
         query = select(REQUESTS).where(_Q.flow_run_id == run_id).order_by(_Q.id)
         return [_view(row) for row in self._run(query)]
 
+    @override
     def costs(
         self,
         by: CostBy,
@@ -200,7 +203,6 @@ class LlmRequestRepo(Repository):
         user_id: str | None = None,
         run_id: RunId | None = None,
     ) -> list[CostLine]:
-        """Return sums over calls, the most expensive group first; by day, the newest first."""
         name = _GROUPS[by].label("name")
         where = [
             None if since is None else _Q.created_at >= since,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
+from typing_extensions import override
 
 from flowq.adapters.records.cached import SqlCachedResults
 from flowq.adapters.records.control.signals import SqlSignals
@@ -16,6 +17,7 @@ from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.runs.repo import FlowRunRepo
 from flowq.adapters.records.steps.repo import FlowStepRunRepo
 from flowq.adapters.records.sweeps.steps import SqlSweeps
+from flowq.engine.ports.records import Transaction
 
 if TYPE_CHECKING:
     from flowq.adapters.records.invariants.invariants import SqlInvariants
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SqlTransaction:
+class SqlTransaction(Transaction):
     """The repositories within one transaction.
 
     What only the doctor and the pages ask is loaded when they do: a worker needs none of it.
@@ -32,60 +34,60 @@ class SqlTransaction:
     within: Session | Connection
 
     @cached_property
+    @override
     def runs(self) -> FlowRunRepo:
-        """The runs."""
         return FlowRunRepo(self.within)
 
     @cached_property
+    @override
     def steps(self) -> FlowStepRunRepo:
-        """The step runs."""
         return FlowStepRunRepo(self.within)
 
     @cached_property
+    @override
     def signals(self) -> SqlSignals:
-        """The signals."""
         return SqlSignals(self.within)
 
     @cached_property
+    @override
     def llm_requests(self) -> LlmRequestRepo:
-        """The calls of models."""
         return LlmRequestRepo(self.within)
 
     @cached_property
+    @override
     def sweeps(self) -> SqlSweeps:
-        """What the sweeper asks."""
         return SqlSweeps(self.within)
 
     @cached_property
+    @override
     def cached(self) -> SqlCachedResults:
-        """Results that other steps may take."""
         return SqlCachedResults(self.within)
 
     @cached_property
+    @override
     def meters(self) -> SqlMeters:
-        """What was spent."""
         return SqlMeters(self.within)
 
     @cached_property
+    @override
     def limits(self) -> SqlLimits:
-        """The slots of limits."""
         return SqlLimits(self.within)
 
     @cached_property
+    @override
     def token_rates(self) -> SqlTokenRates:
-        """What was used of rates of tokens."""
         return SqlTokenRates(self.within)
 
     @cached_property
+    @override
     def invariants(self) -> "SqlInvariants":
-        """What must hold between the rows."""
         from flowq.adapters.records.invariants.invariants import SqlInvariants  # noqa: PLC0415 - see above
 
         return SqlInvariants(self.within)
 
     @cached_property
+    @override
     def overview(self) -> "SqlOverview":
-        """What pages show."""
         from flowq.adapters.records.queries.overview import SqlOverview  # noqa: PLC0415 - see above
 
         return SqlOverview(self.within)

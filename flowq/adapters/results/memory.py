@@ -12,16 +12,19 @@ from time import monotonic
 from typing import Final
 from uuid import uuid4
 
+from typing_extensions import override
+
 from flowq.adapters.results.keys import checked_key
 from flowq.core.errors import ResultMissing, StoreUnavailable
 from flowq.engine.model.rows import ListedObject
+from flowq.engine.ports.stores import ObjectStore, ResultCache
 
 _PART: Final = 4 * 1024 * 1024
 _PAGE: Final = 1_000
 _MAX_BYTES: Final = 256 * 1024 * 1024
 
 
-class MemoryCache:
+class MemoryCache(ResultCache):
     """`Cache` in a dict that forgets what was used longest ago.
 
     Args:
@@ -34,6 +37,7 @@ class MemoryCache:
         self._values: OrderedDict[str, bytes] = OrderedDict()
         self._lock = Lock()
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` under `key`, and forget old values to make room."""
         with self._lock:
@@ -43,8 +47,8 @@ class MemoryCache:
                 _, forgotten = self._values.popitem(last=False)
                 self._size -= len(forgotten)
 
+    @override
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the values in the order of `keys`; None for what is not there."""
         with self._lock:
             for key in keys:
                 if key in self._values:
@@ -58,7 +62,7 @@ class MemoryCache:
             self._size = 0
 
 
-class MemoryObjects:
+class MemoryObjects(ObjectStore):
     """`ObjectStore` in a dict."""
 
     def __init__(self) -> None:
@@ -66,6 +70,7 @@ class MemoryObjects:
         self._written: dict[str, float] = {}
         self._lock = Lock()
 
+    @override
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object; raises `StoreUnavailable` when a file cannot be read."""
         checked_key(key)
@@ -77,6 +82,7 @@ class MemoryObjects:
             self._objects[key] = content
             self._written[key] = monotonic()
 
+    @override
     def get(self, key: str) -> bytes:
         """Read an object whole; raises `ResultMissing`."""
         with self._lock:
@@ -87,26 +93,27 @@ class MemoryObjects:
             )
         return data
 
+    @override
     def stream(self, key: str) -> Iterator[bytes]:
-        """Read an object in parts; raises `ResultMissing`."""
         data = memoryview(self.get(key))
         for start in range(0, len(data), _PART):
             yield bytes(data[start : start + _PART])
 
+    @override
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; one that is not there is no error."""
         with self._lock:
             for key in keys:
                 self._objects.pop(checked_key(key), None)
 
+    @override
     def size(self, key: str) -> int | None:
         """Return how many bytes an object has; None when there is none."""
         with self._lock:
             data = self._objects.get(checked_key(key))
         return None if data is None else len(data)
 
+    @override
     def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
-        """Give the objects under a prefix page by page, in the order of their keys."""
         under = f"{checked_key(prefix)}/"
         with self._lock:
             now = monotonic()
@@ -118,12 +125,13 @@ class MemoryObjects:
         for start in range(0, len(found), _PAGE):
             yield found[start : start + _PAGE]
 
-    def url(self, key: str, expires: timedelta) -> str:  # noqa: ARG002 - nothing expires here
+    @override
+    def url(self, key: str, expires: timedelta) -> str:
         """Return an address that says where the object is; nobody else can read it."""
         return f"memory:///{checked_key(key)}"
 
+    @override
     def check(self) -> None:
-        """Write, read and delete a small object."""
         key = f"flowq-check/{uuid4().hex}"
         self.put(key, b"flowq")
         self.get(key)

@@ -25,12 +25,14 @@ from uuid import uuid4
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
+from typing_extensions import override
 
 from flowq.adapters.results.keys import checked_key, is_key
 from flowq.adapters.results.urls import StoreUrl, parse
 from flowq.core.errors import ResultMissing, StoreAfterFork, StoreUnavailable
 from flowq.core.text.hidden import without_secrets
 from flowq.engine.model.rows import ListedObject
+from flowq.engine.ports.stores import ObjectStore
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Store  # Not there at run time.
@@ -63,7 +65,7 @@ def open_store(url: str, **config: str) -> "ObstoreObjects":
     return ObstoreObjects(parse(url, config))
 
 
-class ObstoreObjects:
+class ObstoreObjects(ObjectStore):
     """`ObjectStore` on obstore; safe to share among threads.
 
     Args:
@@ -74,6 +76,7 @@ class ObstoreObjects:
         self._url = url
         self._store: Store | None = None
 
+    @override
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object, more than 5 MiB in parts, a file without reading it whole.
 
@@ -86,19 +89,14 @@ class ObstoreObjects:
             chunk = max(_CHUNK, -(-size // _MAX_PARTS))
             obstore.put(store, key, data, chunk_size=chunk, max_concurrency=_CONCURRENCY)
 
+    @override
     def get(self, key: str) -> bytes:
-        """Read an object whole.
-
-        Raises:
-            ResultMissing: there is none.
-            StoreUnavailable: the store refuses or does not answer.
-        """
         checked_key(key)
         with self._talking("read", key) as store:
             return obstore.get(store, key).bytes().to_bytes()
 
+    @override
     def stream(self, key: str) -> Iterator[bytes]:
-        """Read an object in parts of at most 4 MiB; raises as `get`, also between two parts."""
         checked_key(key)
         with self._talking("read", key) as store:
             parts = iter(obstore.get(store, key).stream(min_chunk_size=_PART))
@@ -113,6 +111,7 @@ class ObstoreObjects:
             for start in range(0, len(view), _PART):
                 yield bytes(view[start : start + _PART])
 
+    @override
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; one that is not there is no error.
 
@@ -125,6 +124,7 @@ class ObstoreObjects:
             with self._talking("delete", part[0]) as store:
                 _delete(store, part)
 
+    @override
     def size(self, key: str) -> int | None:
         """Return how many bytes an object has; None when there is none.
 
@@ -138,6 +138,7 @@ class ObstoreObjects:
         except ResultMissing:
             return None
 
+    @override
     def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
         """Give the objects under a prefix in pages of 1,000, in the order of their keys.
 
@@ -157,6 +158,7 @@ class ObstoreObjects:
                 return
             yield page
 
+    @override
     def url(self, key: str, expires: timedelta) -> str:
         """Return the address of an object: of a file, or one that is signed until it expires.
 
@@ -172,6 +174,7 @@ class ObstoreObjects:
             signing: Any = store
             return str(obstore.sign(signing, "GET", key, expires))
 
+    @override
     def check(self) -> None:
         """Write, read and delete a small object.
 

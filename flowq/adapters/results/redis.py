@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from redis import Redis
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from flowq.adapters.breaker import Breaker
+from flowq.engine.ports.stores import ResultCache
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE: Final = 200
 
 
-class RedisCache:
+class RedisCache(ResultCache):
     """`Cache` on Redis or Valkey.
 
     Args:
@@ -37,10 +39,12 @@ class RedisCache:
         self._prefix = prefix
         self._breaker = Breaker(patience=5)
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` under `key` for the time to live; drop it when Redis is away."""
         self._try(partial(self._client.set, self._prefix + key, data, px=self._ttl), None)
 
+    @override
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values in the order of `keys`; None for what is not there or unreadable."""
         found: list[bytes | None] = []

@@ -11,11 +11,13 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+from typing_extensions import override
 
 from flowq.adapters.records.connections.identity import DatabaseIdentity, identity_of, shown
 from flowq.adapters.records.sql.repository import RUNS
 from flowq.adapters.records.sql.tables import FlowRun
 from flowq.core.errors import InvalidInput
+from flowq.engine.ports.records import EnlistedTransaction
 
 T = TypeVar("T")
 _WAITING: Final = "flowq.after_transaction"
@@ -107,7 +109,7 @@ def _is_autocommit(connection: Connection) -> bool:
     return leaves_it and not driver.in_transaction
 
 
-class SqlEnlistedTransaction:
+class SqlEnlistedTransaction(EnlistedTransaction):
     """Implements `flowq.engine.ports.EnlistedTransaction`.
 
     Args:
@@ -123,6 +125,7 @@ class SqlEnlistedTransaction:
         self._transaction = transaction
         self._translated = translated
 
+    @override
     def work(self, work: Callable[[Any], T]) -> T:
         """Run `work` within it; the caller commits."""
         # What the caller has added comes first, as it was written first; its errors are theirs.
@@ -132,6 +135,7 @@ class SqlEnlistedTransaction:
         except SQLAlchemyError as error:
             raise self._translated(error) from error
 
+    @override
     def after_transaction(self, then: Callable[[], None]) -> None:
         """Call `then` once, when the outermost transaction has ended."""
         if _WAITING not in self._session.info:

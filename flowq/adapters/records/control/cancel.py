@@ -21,6 +21,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.control.stops import stop_parameters, stop_unless
 from flowq.adapters.records.sql.prepared import Prepared
@@ -36,6 +37,8 @@ from flowq.core.states import (
 )
 from flowq.engine.model.rows import Claim, Orphan, Outcome
 from flowq.engine.model.stops import StopReason
+from flowq.engine.ports.runs import RunRows
+from flowq.engine.ports.steps import StepRows
 
 _R, _C = RUNS.c, STEPS.c
 _OPEN_RUN = _R.status.not_in(tuple(TERMINAL_RUN_STATES))
@@ -104,33 +107,35 @@ _CANCEL_ATTEMPT: Final = (
 )
 
 
-class RunCancels(Repository):
+class RunCancels(Repository, RunRows):
     """The part of `FlowRunRepo` that cancels."""
 
+    @override
     def request_cancel(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
         """→ `cancelling`, asked for by someone; returns the open runs that this call has asked."""
         rows = self._run_parts(_REQUEST, stop_parameters(reason), run_ids)
         return [RunId(row[0]) for row in rows]
 
+    @override
     def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
-        """Return the open child runs of these runs whose waiting step has ended."""
         return [orphan(row) for row in self._run_parts(_ORPHANS_OF, {}, run_ids)]
 
 
-class StepCancels(Repository):
+class StepCancels(Repository, StepRows):
     """The part of `FlowStepRunRepo` that keeps leases and cancels attempts."""
 
+    @override
     def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
         """Extend leases in one statement; of those that still hold, tell which are cancelled."""
         rows = self._run(_RENEW, {"p_tokens": list(tokens), "p_lease": lease.total_seconds()})
         return {LeaseToken(row[0]): bool(row[1]) for row in rows}
 
+    @override
     def cancel_asked(self, tokens: Sequence[LeaseToken]) -> set[LeaseToken]:
-        """Return those of the leases whose run someone has cancelled."""
         return {LeaseToken(row[0]) for row in self._run(_ASKED_TOKENS, {"p_tokens": list(tokens)})}
 
+    @override
     def cancel(self, claim: Claim, outcome: Outcome) -> bool:
-        """`running` → `cancelled`, if the lease still holds and the run is stopping."""
         given = {"p_id": claim.id, "p_token": claim.token, "p_time": outcome.execution_time_ms}
         return self._changes(_CANCEL_ATTEMPT, given)
 

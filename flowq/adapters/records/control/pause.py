@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Float, and_, bindparam, case, exists, select, update
+from typing_extensions import override
 
 from flowq.adapters.records.control.stops import NO_STOP, STOP, stop_parameters
 from flowq.adapters.records.sql.prepared import Prepared
@@ -20,6 +21,8 @@ from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState, run_sources
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
+from flowq.engine.ports.runs import RunRows
+from flowq.engine.ports.steps import StepRows
 
 _R, _C = RUNS.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)
@@ -71,36 +74,36 @@ def unless_paused(wake_at: Any) -> Any:
     return case((IS_PAUSED, PARKED), else_=wake_at)
 
 
-class RunPauses(Repository):
+class RunPauses(Repository, RunRows):
     """The part of `FlowRunRepo` that pauses."""
 
+    @override
     def pause(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
-        """`running` → `paused`; returns the runs that this call has paused."""
         rows = self._run_parts(_PAUSE, stop_parameters(reason), run_ids)
         return [RunId(row[0]) for row in rows]
 
+    @override
     def resume(self, run_ids: Sequence[RunId]) -> list[RunId]:
-        """`paused` → `running`; returns the runs that this call has resumed."""
         return [RunId(row[0]) for row in self._run_parts(_RESUME, {}, run_ids)]
 
+    @override
     def children(self, run_ids: Sequence[RunId], state: RunState) -> list[RunId]:
-        """Return the child runs in a state that steps of these runs wait for."""
         return [RunId(row[0]) for row in self._run_parts(_CHILDREN, {"p_state": state}, run_ids)]
 
+    @override
     def status_kept(self, run_id: RunId) -> RunState | None:
-        """Read the state of a run, and keep it until the commit."""
         state = self._run(_STATUS_KEPT, {"p_run": run_id}).scalar()
         return None if state is None else RunState(state)
 
 
-class StepPauses(Repository):
+class StepPauses(Repository, StepRows):
     """The part of `FlowStepRunRepo` that pauses."""
 
+    @override
     def park(self, run_ids: Sequence[RunId]) -> int:
-        """Put the queued steps of runs out of the sweeper's sight; returns how many."""
         return len(list(self._run_parts(_PARK, {}, run_ids)))
 
+    @override
     def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepRef]:
-        """Put the queued steps of runs into its sight again; returns them, to be sent."""
         rows = self._run_parts(_UNPARK, {"p_resend": resend_after.total_seconds()}, run_ids)
         return [StepRef(RunId(row[0]), row[1], row[2]) for row in rows]

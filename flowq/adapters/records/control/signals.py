@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import Integer, Text, and_, bindparam, cast, exists, insert, or_, select, update
+from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, SIGNALS, STEPS, Repository
@@ -19,6 +20,7 @@ from flowq.core.results import ResultRef, StorageKind, row_key
 from flowq.core.spec import StepKind
 from flowq.core.states import StepState
 from flowq.engine.model.rows import NewSignal
+from flowq.engine.ports.signals import SignalRows
 
 _C, _G = STEPS.c, SIGNALS.c
 _IS_SIGNAL: Final = json_text(_C.spec, "kind") == StepKind.SIGNAL
@@ -82,31 +84,31 @@ _UNDELIVERED = (
 )
 
 
-class SqlSignals(Repository):
+class SqlSignals(Repository, SignalRows):
     """Implements `flowq.engine.ports.SignalRows`."""
 
+    @override
     def insert(self, signal: NewSignal) -> None:
-        """Store a signal."""
         row = {"id": signal.id, "flow_run_id": signal.run_id, "name": signal.name}
         self._run(_INSERT, {**row, "payload": signal.payload})
 
+    @override
     def wanted(self, run_id: RunId, name: str) -> Mapping[str, Any] | None:
-        """Return what the newest wait for a signal of this name says about it."""
         row = self._run(_WANTED, {"p_run": run_id, "p_name": name}).first()
         if row is None:
             return None
         return row[0] if isinstance(row[0], dict) else {}
 
+    @override
     def awaited(self, run_id: RunId) -> list[str]:
-        """Return the names of the signals that a run waits for now."""
         return [row[2] for row in self._run(_WAITING, {"p_run": run_id})]
 
+    @override
     def lock(self, program: StepRunId) -> None:
-        """Keep a program from beginning to wait until the commit."""
         self._run(_LOCK, {"p_id": program})
 
+    @override
     def match(self, run_id: RunId, *, advanced: bool) -> list[str]:
-        """Give signals to the waits they are for, the oldest first; returns keys of the waits."""
         given: list[str] = []
         for wait, key, name in self._run(_WAITING, {"p_run": run_id}).all():
             signal = self._run(_OLDEST, {"p_run": run_id, "p_name": name}).first()
@@ -125,12 +127,12 @@ class SqlSignals(Repository):
             given.append(key)
         return given
 
+    @override
     def move(self, run_id: RunId, new: RunId) -> None:
-        """Pass the signals that nobody has got on to another run."""
         self._run(_MOVE.values(flow_run_id=new), {"p_run": run_id})
 
+    @override
     def undelivered(self, *, limit: int) -> list[RunId]:
-        """Return the runs that wait for a signal which is there, or have gone on without one."""
         return [RunId(row[0]) for row in self._run(_UNDELIVERED, {"p_limit": limit})]
 
 

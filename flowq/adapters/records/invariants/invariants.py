@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import String, and_, bindparam, literal, or_, select, union_all
+from typing_extensions import override
 
 from flowq.adapters.records.invariants.base import CALLED, NODE, R, S
 from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
@@ -33,6 +34,7 @@ from flowq.engine.model.rows import (
     Suspect,
     Violation,
 )
+from flowq.engine.ports.invariants import Invariants
 
 _CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS, *SIGNAL_CHECKS)
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
@@ -80,29 +82,30 @@ _PLACED = (
 )
 
 
-class SqlInvariants(Repository):
+class SqlInvariants(Repository, Invariants):
     """Implements `flowq.engine.ports.Invariants`; only reads."""
 
     @property
+    @override
     def listed(self) -> Sequence[Invariant]:
-        """What is checked."""
         return INVARIANTS
 
+    @override
     def violations(self, *, grace: timedelta, max_recoveries: int) -> list[Violation]:
-        """Return the rows at fault, all as of one moment."""
         given = {"p_before": -grace.total_seconds(), "p_recoveries": max_recoveries}
         return [
             Violation(name, RunId(run), what, None if step is None else StepRunId(step), key, index)
             for run, step, key, index, what, name in self._run(_ALL, given)
         ]
 
+    @override
     def suspects(self) -> list[Suspect]:
-        """Return steps whose failures only the spec of their run can allow."""
         return [
             Suspect(RunId(run), StepRunId(step), key, index, failures, bool(failed))
             for run, step, key, index, failures, failed in self._run(_SUSPECTS)
         ]
 
+    @override
     def placed(self, after: RunId | None = None) -> list[PlacedRun]:
         """Return some runs with their nodes, in the order of their ids, all as of one moment."""
         page = _FIRST_RUNS if after is None else _RUNS_AFTER
@@ -117,8 +120,8 @@ class SqlInvariants(Repository):
             for run_id, (row, nodes) in found.items()
         ]
 
+    @override
     def objects(self) -> list[StoredObject]:
-        """Return what rows say about objects."""
         found = []
         for run, step, key, index, result in self._run(_OBJECTS):
             with suppress(RunUnreadable):  # then it names no object

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import METERS, REQUESTS, Repository
 from flowq.adapters.records.sql.types import total_cost
 from flowq.core.limits.budgets import run_of_meter
 from flowq.core.usage import Usage
+from flowq.engine.ports.meters import Meters
 
 _M, _Q = METERS.c, REQUESTS.c
 _READ: Final = select(_M.key, _M.used, _M.cost).where(
@@ -36,11 +38,11 @@ _MAKE: Final = {
 _COLUMNS: Final[Mapping[str, Any]] = {"user": _Q.user_id, "flow": _Q.flow_name}
 
 
-class SqlMeters(Repository):
+class SqlMeters(Repository, Meters):
     """Implements `flowq.engine.ports.Meters`."""
 
+    @override
     def spent(self, meters: Sequence[str]) -> Mapping[str, Usage]:
-        """Return what was charged to these meters; makes those that are not there."""
         month = month_of_meters()
         keys = {meter: _key(meter, month) for meter in meters}
         found = self._read(keys.values())
@@ -51,10 +53,11 @@ class SqlMeters(Repository):
             found = self._read(keys.values())
         return {meter: found[keys[meter]] for meter in meters}
 
+    @override
     def month(self) -> str:
-        """Return the month that is charged now."""
         return f"{month_of_meters():%Y-%m}"
 
+    @override
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that are there; in order, so that two who charge do not deadlock."""
         month = month_of_meters()

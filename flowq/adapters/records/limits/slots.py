@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, SLOTS, STEPS, WAITS, Repository
@@ -34,6 +35,7 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.rows import StepRef
+from flowq.engine.ports.limits import Limits
 
 _S, _W, _C, _R = SLOTS.c, WAITS.c, STEPS.c, RUNS.c
 _NOW: Final = DbNow()
@@ -195,11 +197,11 @@ _ENDED: Final = (
 _FORGET: Final = delete(WAITS).where(_W.step_run_id.in_(_ENDED))
 
 
-class SqlLimits(Repository):
+class SqlLimits(Repository, Limits):
     """Implements `flowq.engine.ports.Limits`."""
 
+    @override
     def take(self, limit: Limit, step_id: StepRunId, token: LeaseToken) -> bool:
-        """Take a slot for an attempt: one promised to its step, or a free one."""
         given = {**_of(limit), "p_step": step_id}
         if limit.per is None:
             given["p_token"] = token
@@ -219,8 +221,8 @@ class SqlLimits(Repository):
             return True
         return self._makes(limit) and self._run(statement, given).first() is not None
 
+    @override
     def make(self, limit: Limit) -> None:
-        """Make the slots of a limit that are not there."""
         self._makes(limit)
 
     def _now(self) -> Any:
@@ -241,8 +243,8 @@ class SqlLimits(Repository):
             self._run(_MAKE[self._connection.dialect.name], missing)
         return True
 
+    @override
     def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
-        """Let a step wait for a slot; returns how long, if that is known."""
         number: int | None = None
         turn_at: Any = None
         delay = None
@@ -274,8 +276,8 @@ class SqlLimits(Repository):
         self._run(_PROMISE_TURN, given)
         return row[0], turn_at
 
+    @override
     def hand_over(self, limit: Limit, token: LeaseToken, promised_for: timedelta) -> StepRef | None:
-        """Free the slot that an attempt holds, or promise it to the next that waits."""
         held = self._run(_HELD, {"p_key": limit.key, "p_token": token}).first()
         if held is None:
             return None
@@ -286,13 +288,13 @@ class SqlLimits(Repository):
             self._run(_RELEASE, {"p_key": limit.key, "p_token": token})
         return place
 
+    @override
     def promise(self, limit: Limit, promised_for: timedelta) -> StepRef | None:
-        """Promise a free slot to the next that waits; returns that step, to be sent."""
         free = self._run(_FREE_SLOT, _of(limit)).first()
         return None if free is None else self._pass_on(limit, free[0], None, promised_for)
 
+    @override
     def has_free(self, limit: Limit) -> bool:
-        """Return whether a slot is free."""
         return self._run(_ANY_FREE, _of(limit)).first() is not None
 
     def _pass_on(
@@ -308,25 +310,25 @@ class SqlLimits(Repository):
                 return place
         return None
 
+    @override
     def is_waited_for(self, limit: Limit) -> bool:
-        """Return whether any step waits for a slot of this limit."""
         return self._run(_HAS_LINE, {"p_key": limit.key}).first() is not None
 
     # --- the sweeper's ---------------------------------------------------------------------------
 
+    @override
     def reclaim(self, age: timedelta) -> int:
-        """Free the slots, held for at least `age`, whose lease is gone; returns how many."""
         return self._run(_RECLAIM, {"p_before": -age.total_seconds()}).rowcount
 
+    @override
     def waited_for(self) -> Sequence[Limit]:
-        """Return the limits that steps wait for without knowing their turn."""
         return [
             Limit(row[0], row[1], None if row[2] is None else timedelta(seconds=row[2]))
             for row in self._run(_WAITED_FOR)
         ]
 
+    @override
     def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
-        """Give turns of a rate to those that wait longest; returns them, to be sent."""
         now = self._now()
         places: list[StepRef] = []
         for row in self._run(LINE, {"p_key": limit.key, "p_most": most}).all():
@@ -339,8 +341,8 @@ class SqlLimits(Repository):
             places += [place] if place is not None else []
         return places
 
+    @override
     def forget_ended(self, most: int) -> int:
-        """Forget that steps wait which have ended; returns how many."""
         return self._run(_FORGET, {"p_most": most}).rowcount
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Integer, and_, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
+from typing_extensions import override
 
 from flowq.adapters.records.limits.slots import CLOCK, LEAVE_LINE, LINE, WAIT, reschedule
 from flowq.adapters.records.sql.prepared import Prepared
@@ -20,6 +21,7 @@ from flowq.core.ids import StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.limits.token_rates import Reservation, TokenUses, Use, span_at, span_of
 from flowq.engine.model.rows import StepRef
+from flowq.engine.ports.token_rates import TokenRates
 
 _U, _W = TOKEN_USES.c, WAITS.c
 #: Spans that lie back for so many of the rate's times tell how much an attempt uses.
@@ -79,11 +81,11 @@ _EXPIRED: Final = (
 _PURGE: Final = delete(TOKEN_USES).where(and_(tuple_(_U.key, _U.began_at).in_(_EXPIRED)))
 
 
-class SqlTokenRates(Repository):
+class SqlTokenRates(Repository, TokenRates):
     """Implements `flowq.engine.ports.TokenRates`."""
 
+    @override
     def admit(self, limit: Limit, step_id: StepRunId) -> Reservation | None:
-        """Let an attempt begin, if there is room."""
         now = self._now()
         span = span_at(limit, now)
         self._adds(limit, now)  # from here on nobody else begins
@@ -94,20 +96,21 @@ class SqlTokenRates(Repository):
         self._run(LEAVE_LINE, {"p_step": step_id})
         return Reservation(limit, span, uses.each)
 
+    @override
     def release(self, reservations: Sequence[Reservation]) -> None:
-        """Give back what attempts have reserved that have ended."""
         now = self._now()
         for one in sorted(reservations, key=lambda one: one.limit.key):
             self._adds(one.limit, now, attempts=1)
             given = {"p_key": one.limit.key, "p_span": one.span, "p_used": one.tokens}
             self._run(_RELEASE, given)
 
+    @override
     def charge(self, used: Mapping[Limit, int]) -> None:
-        """Add tokens that calls have used."""
         now = self._now()
         for limit, tokens in sorted(used.items(), key=lambda one: one[0].key):
             self._adds(limit, now, used=tokens, tokens=tokens)
 
+    @override
     def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
         """Let a step wait; returns how long, if no other comes back and that is near."""
         assert limit.per is not None
@@ -128,8 +131,8 @@ class SqlTokenRates(Repository):
         self._run(WAIT[self._connection.dialect.name], given)
         return delay
 
+    @override
     def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
-        """Give turns to those that wait longest, as many as there is room; returns them."""
         uses = self._uses(limit, self._now())
         coming = self._run(_COMING, {"p_key": limit.key}).scalar()
         room = uses.room - coming
@@ -144,8 +147,8 @@ class SqlTokenRates(Repository):
             places += [place] if place is not None else []
         return places
 
+    @override
     def purge(self, most: int) -> int:
-        """Delete what tells nothing any more; returns how many rows."""
         return self._run(_PURGE, {"p_most": most}).rowcount
 
     def _now(self) -> datetime:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Text, and_, cast, func, or_, select, true
+from typing_extensions import override
 
 from flowq.adapters.records.limits.meters import month_of_meters
 from flowq.adapters.records.runs.views import budget_of_row
@@ -18,6 +19,7 @@ from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
 from flowq.engine.queries.lists import BudgetedRun, BudgetUsage, CacheSavings
+from flowq.engine.queries.port import Lists
 
 _R, _S, _M = RUNS.c, STEPS.c, METERS.c
 _BUDGETED: Final = (
@@ -27,11 +29,11 @@ _BUDGETED: Final = (
 )
 
 
-class CostReads(Repository):
+class CostReads(Repository, Lists):
     """The budgets and savings of `Overview`."""
 
+    @override
     def monthly_budgets(self, *, limit: int = 100) -> list[BudgetUsage]:
-        """Return what flows and users have spent in this month, those with the most first."""
         ending = f":{month_of_meters():%Y-%m}"
         query = (
             select(_M.key, _M.used, _M.cost)
@@ -44,8 +46,8 @@ class CostReads(Repository):
         )
         return [_spent(row, ending) for row in self._run(query)]
 
+    @override
     def latest_specs(self, flow_names: Sequence[str]) -> dict[str, FlowSpec]:
-        """Return what the newest run of each flow was."""
         found: dict[str, FlowSpec] = {}
         for name in flow_names:
             spec = select(cast(_R.spec, Text)).where(_R.flow_name == name)
@@ -54,8 +56,8 @@ class CostReads(Repository):
                 found[name] = shown_spec(row[0], name)
         return found
 
+    @override
     def budgeted_runs(self, *, limit: int = 20) -> list[BudgetedRun]:
-        """Return the newest open runs that have a budget of their own."""
         rows = self._run(_BUDGETED.limit(limit)).all()
         keys = [run_meter(row.id) for row in rows]
         meters = self._run(select(_M.key, _M.used, _M.cost).where(_M.key.in_(keys)))
@@ -71,10 +73,10 @@ class CostReads(Repository):
             for row in rows
         ]
 
+    @override
     def saved(
         self, *, since: datetime, flow_name: str | None = None, user_id: str | None = None
     ) -> CacheSavings:
-        """Return what was taken from the cache since a moment."""
         query = select(
             func.count(),
             func.coalesce(func.sum(_S.saved_tokens), 0),

@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Text, case, cast, func, select
+from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_spec
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
@@ -19,6 +20,7 @@ from flowq.engine.queries.flow_page import (
     PastRun,
     StepFigures,
 )
+from flowq.engine.queries.port import Lists
 
 _R, _S = RUNS.c, STEPS.c
 _NEWEST: Final = select(_R.id, _R.created_at, cast(_R.spec, Text).label("spec")).order_by(
@@ -32,11 +34,11 @@ _PAST: Final = select(
 _NAME: Final = case((_S.spec.is_not(None), _S.step_name), else_=_S.step_key)
 
 
-class FlowReads(Repository):
+class FlowReads(Repository, Lists):
     """The figures of flows of `Overview`."""
 
+    @override
     def history(self, flow_name: str, *, since: datetime) -> FlowHistory | None:
-        """Return the latest runs of a flow since a moment; None when it has no run at all."""
         newest = self._run(_NEWEST.where(_R.flow_name == flow_name).limit(1)).first()
         if newest is None:
             return None

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Integer, Text, bindparam, cast, func, select
+from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_kind, shown_spec
 from flowq.adapters.records.sql.repository import (
@@ -33,6 +34,7 @@ from flowq.engine.queries.graph import (
     most_urgent,
     spec_edges,
 )
+from flowq.engine.queries.port import Pictures
 
 _C, _R, _A = STEPS.c, RUNS.c, ATTEMPTS.c
 
@@ -191,9 +193,10 @@ class _Many:
         return sum(self.counts.values())
 
 
-class PictureReads(Repository):
+class PictureReads(Repository, Pictures):
     """Implements `flowq.engine.queries.port.Pictures`."""
 
+    @override
     def picture(
         self,
         run_id: RunId,

@@ -28,6 +28,7 @@ from sqlalchemy import (
     true,
     union_all,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import HAS_ERROR, OPEN_RUN
@@ -41,6 +42,7 @@ from flowq.engine.queries.lists import (
     RunFilter,
     RunsPage,
 )
+from flowq.engine.queries.port import Lists
 
 _R, _S = RUNS.c, STEPS.c
 _DIGITS: Final = 32
@@ -129,13 +131,13 @@ _NAMES: Final = _all_names()
 _STRIPS: Final = {"postgresql": _strips_postgresql(), "sqlite": _strips_sqlite()}
 
 
-class ListReads(Repository):
+class ListReads(Repository, Lists):
     """The lists of `Overview`."""
 
+    @override
     def runs_page(
         self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50
     ) -> RunsPage:
-        """Return a part of the runs that are wanted, newest first."""
         is_after = at is not None and at.is_after
         rows = self._found(wanted, at, limit + 1)
         is_more = len(rows) > limit
@@ -148,18 +150,18 @@ class ListReads(Repository):
             return RunsPage(runs[::-1], has_newer=True, has_older=True)
         return RunsPage(runs, has_newer=at is not None, has_older=is_more)
 
+    @override
     def has_runs(self) -> bool:
-        """Return whether there is any run."""
         return self._run(select(_R.id).limit(1)).first() is not None
 
+    @override
     def flow_names(self, *, limit: int = 200) -> list[str]:
-        """Return the names of flows that have run, in their order."""
         return [row[0] for row in self._run(_NAMES, {"p_flows": limit})]
 
+    @override
     def history_bars(
         self, *, flow_name: str | None = None, flows: int = 50, runs: int = 20
     ) -> list[FlowHistoryBar]:
-        """Return the latest runs of each flow; the flow with the latest run first."""
         if flow_name is not None:
             of_flow = select(*_STRIP).where(_R.flow_name == flow_name).order_by(_R.id.desc())
             rows = self._run(of_flow.limit(runs)).all()

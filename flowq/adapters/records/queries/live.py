@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Integer, bindparam, func, select, union
+from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import OPEN_RUN
@@ -16,6 +17,7 @@ from flowq.core.ids import RunId
 from flowq.core.states import DONE_STEP_STATES, RunState
 from flowq.core.usage import Usage
 from flowq.engine.queries.live import RunSummary
+from flowq.engine.queries.port import LiveRuns
 
 _R, _S = RUNS.c, STEPS.c
 _LEAF = _S.map_size.is_(None)
@@ -48,11 +50,11 @@ _PROGRESS: Final = (
 )
 
 
-class LiveReads(Repository):
+class LiveReads(Repository, LiveRuns):
     """How runs stand now."""
 
+    @override
     def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunSummary]:
-        """Return the newest runs, the newest of those that have not ended, and some more."""
         found: dict[RunId, RunSummary] = {}
         if newest or unended:
             for row in self._run(_RECENT, {"p_newest": newest, "p_open": unended}):
@@ -62,8 +64,8 @@ class LiveReads(Repository):
             found |= {line.id: line for line in lines}
         return sorted(found.values(), key=lambda line: line.id)
 
+    @override
     def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, Usage]]:
-        """Return how many steps of runs have ended, of all, and what they have used."""
         rows = self._run_parts(_PROGRESS, {}, runs)
         return {
             RunId(row[0]): (row[1], row[2], Usage(int(row[3]), row[4], int(row[5]))) for row in rows

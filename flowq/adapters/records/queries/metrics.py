@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, case, func, literal, select, true, union_all
 from sqlalchemy.sql.elements import ColumnElement
+from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import REQUESTS, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import LEASED, OPEN_RUN, QUEUED, RETRYING, TIMED
@@ -18,6 +19,7 @@ from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.core.usage import OPEN_REQUESTS, RequestStatus, Tokens
 from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, MetricsSnapshot, StepSums
+from flowq.engine.queries.port import Metrics
 
 _R, _S, _Q = RUNS.c, STEPS.c, REQUESTS.c
 _ENDED: Final = tuple(TERMINAL_RUN_STATES)
@@ -63,9 +65,10 @@ _STEPS: Final = (
 )
 
 
-class MetricReads(Repository):
+class MetricReads(Repository, Metrics):
     """Sums for Prometheus."""
 
+    @override
     def snapshot(self) -> MetricsSnapshot:
         """Return how the whole stands now."""
         return MetricsSnapshot(
@@ -75,23 +78,23 @@ class MetricReads(Repository):
             due={row[0]: row[1] for row in self._run(_DUE)},
         )
 
+    @override
     def ended_runs(self, since: datetime) -> list[EndedRun]:
-        """Return the runs that have ended after a moment."""
         return [
             EndedRun(RunId(row[0]), row[1], RunState(row[2]), row[3], row[4])
             for row in self._run(_SINCE, {"p_since": since})
         ]
 
+    @override
     def step_sums(self, runs: Sequence[RunId]) -> list[StepSums]:
-        """Return sums over the steps of runs that have ended."""
         found: list[StepSums] = []
         for start in range(0, len(runs), _AT_ONCE):
             part = runs[start : start + _AT_ONCE]
             found += [_sums(row) for row in self._run(_STEPS, {"p_keys": list(part)})]
         return found
 
+    @override
     def call_sums(self, since: datetime | None, until: datetime | None) -> list[CallSums]:
-        """Return sums over the calls of models that were begun in a span of time."""
         flow, model = func.coalesce(_Q.flow_name, ""), _Q.provider + ":" + _Q.model
         begun: list[ColumnElement[bool]] = [true()]
         if since is not None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import func, select
+from typing_extensions import override
 
 from flowq.adapters.records.queries.run_steps import COST, SAVED_COST, RunStepReads
 from flowq.adapters.records.runs.views import head
@@ -38,6 +39,7 @@ _IS_LEAF: Final = _C.map_size.is_(None)
 class RunPageReads(RunStepReads):
     """Implements `flowq.engine.queries.port.RunPages`."""
 
+    @override
     def run_page(self, run_id: RunId) -> RunPage | None:
         """Return the head of a run's page."""
         recorded = head(self._connection, run_id)

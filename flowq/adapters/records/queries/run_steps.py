@@ -15,6 +15,7 @@ from sqlalchemy import (
     or_,
     select,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.runs.views import STEP_COLUMNS, counted_items, step_view
 from flowq.adapters.records.sql.repository import FIRST_STARTED, REQUESTS, STEPS, Repository
@@ -24,6 +25,7 @@ from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import StepState
 from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.model.rows import StepProgress, StepView
+from flowq.engine.queries.port import RunPages
 from flowq.engine.queries.run_page import FailedStep, ItemView, StepCost
 
 _C, _Q = STEPS.c, REQUESTS.c
@@ -65,9 +67,10 @@ _FAILED: Final = (
 )
 
 
-class RunStepReads(Repository):
+class RunStepReads(Repository, RunPages):
     """The part of `flowq.engine.queries.port.RunPages` that reads steps."""
 
+    @override
     def steps(
         self,
         run_id: RunId,
@@ -79,7 +82,6 @@ class RunStepReads(Repository):
         text: str | None = None,
         key: str | None = None,
     ) -> list[StepView]:
-        """Return some steps of a run in their order; a map is one of them."""
         query = select(*STEP_COLUMNS).where(_C.flow_run_id == run_id, _IS_NODE)
         if key is not None:
             query = query.where(_C.step_key == key)
@@ -93,6 +95,7 @@ class RunStepReads(Repository):
         items = counted_items(self._connection, run_id, maps) if maps else {}
         return [step_view(row, items.get(row.step_key, ())) for row in rows]
 
+    @override
     def items(
         self,
         run_id: RunId,
@@ -112,10 +115,10 @@ class RunStepReads(Repository):
         rows = self._between(query, _C.map_index, after, before, limit)
         return [ItemView(StepRunId(row[0]), row[1], StepState(row[2]), *row[3:]) for row in rows]
 
+    @override
     def failures(
         self, run_id: RunId, *, limit: int, step: StepRunId | None = None
     ) -> list[FailedStep]:
-        """Return what has failed, the first failure first; items stand for their map."""
         query = select(*_FAILED).where(
             _C.flow_run_id == run_id,
             _C.status == StepState.FAILED,
@@ -127,8 +130,8 @@ class RunStepReads(Repository):
         query = query.order_by(_C.completed_at, _C.step_order, _C.map_index).limit(limit)
         return [_failed_step(row) for row in self._run(query)]
 
+    @override
     def step_costs(self, run_id: RunId, *, limit: int, by_name: bool = False) -> list[StepCost]:
-        """Return what steps have used or spared, the most expensive first."""
         name = _C.step_name if by_name else _C.step_key
         calls = (
             select(
@@ -175,8 +178,8 @@ class RunStepReads(Repository):
         )
         return [_step_cost(row) for row in self._run(query)]
 
+    @override
     def newest_progress(self, run_id: RunId, *, limit: int) -> list[StepProgress]:
-        """Return the step runs to which something happened last, in step order."""
         moment = func.coalesce(_C.completed_at, _C.started_at)
         query = (
             select(*PROGRESS)
@@ -187,8 +190,8 @@ class RunStepReads(Repository):
         marks = [step_progress(row) for row in self._run(query)]
         return sorted(marks, key=lambda mark: (mark.order, mark.map_index or 0))
 
+    @override
     def result_bytes(self, run_id: RunId, keys: Sequence[str]) -> int:
-        """Return how large the recorded results of steps are together."""
         size = func.sum(cast(json_text(_C.result, "size"), BigInteger))
         query = select(size).where(_C.flow_run_id == run_id, _C.step_key.in_(keys))
         return int(self._run(query).scalar() or 0)

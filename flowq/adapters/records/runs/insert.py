@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Float, Text, bindparam, cast, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
@@ -19,6 +20,7 @@ from flowq.adapters.records.sql.types import DbNow, EncodedJson
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import NewRun, NewStep
+from flowq.engine.ports.runs import RunRows
 
 _NEW_RUN: Final[dict[str, Any]] = {
     "status": RunState.RUNNING,
@@ -50,9 +52,10 @@ _WITH_KEYS = Prepared(
 _AMONG = Prepared(select(RUNS.c.id).where(RUNS.c.id.in_(bindparam("p_keys", expanding=True))))
 
 
-class RunInserts(Repository):
+class RunInserts(Repository, RunRows):
     """The inserting part of `FlowRunRepo`."""
 
+    @override
     def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
         """Insert runs with their steps, but for those whose id or idempotency key is taken.
 
@@ -78,6 +81,7 @@ class RunInserts(Repository):
             self._run(_INSERT_STEPS, steps)
         return inserted
 
+    @override
     def with_keys(
         self, flow_name: str, keys: Sequence[str]
     ) -> dict[str, tuple[RunId, Mapping[str, Any]]]:
@@ -85,8 +89,8 @@ class RunInserts(Repository):
         rows = self._run_parts(_WITH_KEYS, {"p_flow": flow_name}, keys)
         return {row[0]: (RunId(row[1]), json.loads(row[2])) for row in rows}
 
+    @override
     def among(self, run_ids: Sequence[RunId]) -> set[RunId]:
-        """Return those of the ids that runs have."""
         return {RunId(row[0]) for row in self._run_parts(_AMONG, {}, run_ids)}
 
     def _run_row(self, run: NewRun) -> Mapping[str, Any]:

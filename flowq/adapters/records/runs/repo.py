@@ -22,6 +22,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.control.cancel import RunCancels
 from flowq.adapters.records.control.pause import RunPauses
@@ -224,22 +225,24 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         """Return the newest runs."""
         return self._newest(None, limit, offset)
 
+    @override
     def find(self, text: str) -> list[tuple[RunId, str]]:
-        """Return runs whose id begins with `text`, three at most, with the names of their flows."""
         span = ids_with_prefix(text)
         if span is None:
             return []
         rows = self._newest(FlowRun.id.between(*span), 3, 0)
         return [(RunId(row.id), row.flow_name) for row in rows]
 
+    @override
     def view(self, run_id: RunId) -> RunView | None:
-        """Return a run with its steps as they stand now."""
         return view(self._connection, run_id)
 
+    @override
     def head(self, run_id: RunId) -> RunView | None:
         """Return a run without its steps."""
         return head(self._connection, run_id)
 
+    @override
     def views(
         self,
         *,
@@ -248,7 +251,6 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         waiting: bool = False,
         limit: int = 50,
     ) -> list[RunView]:
-        """Return the newest runs, without their steps."""
         where = [FlowRun.status == status] if status else []
         where += [FlowRun.flow_name == flow_name] if flow_name else []
         where += [is_waiting(FlowRun.id, FlowRun.status)] if waiting else []
@@ -261,6 +263,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
 
     # --- for the engine --------------------------------------------------------------------------
 
+    @override
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run; the engine keeps it, see `engine.definitions`."""
         row = self._run(_DEFINITION, {"p_run": run_id}).first()
@@ -269,51 +272,51 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         parent = StepRunId(row[2]) if row[2] else None
         return Definition(run_id, row[0], row[1], parent, flow_spec(row[3]))
 
+    @override
     def stand_in(self, run_id: RunId) -> Definition | None:
-        """Read a run's definition without its spec: one without steps stands in for it."""
         row = self._run(_STAND_IN, {"p_run": run_id}).first()
         if row is None:
             return None
         parent = StepRunId(row[2]) if row[2] else None
         return Definition(run_id, row[0], row[1], parent, FlowSpec(name=row[0], steps=()))
 
+    @override
     def status(self, run_id: RunId) -> RunState | None:
-        """Read the state of a run."""
         state = self._run(_STATUS, {"p_run": run_id}).scalar()
         return None if state is None else RunState(state)
 
+    @override
     def states(self, run_ids: Sequence[RunId]) -> dict[RunId, RunState]:
-        """Read the states of runs; those that are gone are left out."""
         return {RunId(row[0]): RunState(row[1]) for row in self._run_parts(_STATES, {}, run_ids)}
 
+    @override
     def continued_as(self, run_id: RunId) -> RunId | None:
-        """Read as which run a run has gone on."""
         row = self._run(_CONTINUED, {"p_run": run_id}).first()
         return None if row is None or row[0] is None else RunId(row[0])
 
+    @override
     def continue_as(self, run_id: RunId, new: RunId) -> None:
-        """Link a run with the one as which it goes on, which takes over what was said about it."""
         self._run(_INHERIT, {"p_run": run_id, "p_new": new})
         self._run(_LINK, {"p_run": run_id, "p_new": new})
         SqlMeters(self._within).go_on(run_meter(run_id), run_meter(new))
 
+    @override
     def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
-        """Read what runs may spend as it is now; those without a budget are left out."""
         rows = self._run(_BUDGETS, {"p_keys": list(run_ids)})
         return {RunId(row[0]): budget_of_row(*row[1:]) for row in rows}
 
+    @override
     def raise_budget(self, run_id: RunId, *, usd: Decimal | None, tokens: int | None) -> None:
-        """Let a run spend so much in all."""
         values = {"budget_usd": usd, "budget_tokens": tokens}
         given = {name: value for name, value in values.items() if value is not None}
         self._run(update(RUNS).where(RUNS.c.id == run_id).values(**given))
 
+    @override
     def stop(self, run_id: RunId, reason: StopReason) -> bool:
-        """→ `cancelling`: nothing new begins. Of two stops the first one's reason is kept."""
         return self._changes(_STOP, {"p_run": run_id, **stop_parameters(reason)})
 
+    @override
     def ending(self, run_id: RunId) -> RunEnding | None:
-        """Return what decides whether, and how, a run is at its end."""
         row = self._run(_ENDING, {"p_run": run_id}).first()
         if row is None:
             return None
@@ -321,6 +324,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         stop = stop_of_row(*row[5:8])
         return RunEnding(RunState(row[0]), row[1], row[2], stop, asked, continued)
 
+    @override
     def close(
         self,
         run_id: RunId,
@@ -331,13 +335,12 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         reason: StopReason | None = None,
         if_clean: bool = False,
     ) -> bool:
-        """Close a run with its totals, progress and time, in one statement."""
         given = {"p_run": run_id, "p_state": state, "p_sources": list(run_sources(state))}
         given |= {"p_outputs": outputs, "p_key": outputs_of}
         if if_clean:
             return self._changes(_CLOSE_IF_CLEAN, given)
         return self._changes(_CLOSE, given | stop_parameters(reason))
 
+    @override
     def roll_up(self, run_id: RunId) -> bool:
-        """Write progress and totals of a run that is going on, as its rows stand now."""
         return self._changes(_ROLL_UP, {"p_run": run_id})

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_kind
 from flowq.adapters.records.sql.repository import RUNS, SLOTS, STEPS, WAITS, Repository
@@ -21,6 +22,7 @@ from flowq.engine.model.waits import (
     QueuedSteps,
     WaitingSteps,
 )
+from flowq.engine.queries.port import Waits
 
 _C, _R, _W, _S = STEPS.c, RUNS.c, WAITS.c, SLOTS.c
 _NOW: Final = DbNow()
@@ -50,11 +52,11 @@ def is_waiting(run_id: Any, status: Any) -> ColumnElement[bool]:
     return and_(status.in_(tuple(OPEN_RUN_STATES)), ~at_work)
 
 
-class WaitReads(Repository):
+class WaitReads(Repository, Waits):
     """Implements `flowq.engine.queries.port.Waits`."""
 
+    @override
     def open_steps(self, run_id: RunId) -> OpenSteps | None:
-        """Return the open steps of a run; None when there is no such run."""
         columns = (_NOW, _R.flow_name, _R.status, _R.error_message, _R.stop_kind)
         head = select(*columns).where(_R.id == run_id)
         run = self._run(head).first()
@@ -72,8 +74,8 @@ class WaitReads(Repository):
             cut=len(nodes) > _MAX_ROWS,
         )
 
+    @override
     def waiting_steps(self, run_ids: Sequence[RunId]) -> list[WaitingSteps]:
-        """Return what runs wait for of which no worker runs a step; the others are left out."""
         kind = json_text(_C.spec, "kind")
         query = (
             select(
@@ -101,6 +103,7 @@ class WaitReads(Repository):
             for row in self._run(query)
         ]
 
+    @override
     def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
         """Return when steps ended."""
         query = select(_C.step_key, _C.completed_at).where(
@@ -111,8 +114,8 @@ class WaitReads(Repository):
         )
         return {row[0]: row[1] for row in self._run(query)}
 
+    @override
     def queued_steps(self) -> list[QueuedSteps]:
-        """Return what is queued in runs that go on, one value for each name of a step."""
         chosen = (
             select(
                 _C.step_name.label("name"),

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Float, Integer, and_, bindparam, insert, or_, update
+from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import STEPS, Repository
@@ -17,6 +18,7 @@ from flowq.adapters.records.steps.stored import NODES
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import TERMINAL_STEP_STATES, StepState, step_sources
 from flowq.engine.model.rows import NewStep
+from flowq.engine.ports.steps import StepRows
 
 _C = STEPS.c
 _PENDING = _C.status == StepState.PENDING
@@ -79,9 +81,10 @@ _ABANDON = _CANCEL.where(_C.status.not_in(tuple(TERMINAL_STEP_STATES))).values(
 _CANCEL_ITEMS = _CANCEL.where(_UNHELD, _C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
 
 
-class AdvanceWrites(Repository):
+class AdvanceWrites(Repository, StepRows):
     """The advances' part of `FlowStepRunRepo`."""
 
+    @override
     def end_nodes(
         self,
         run_id: RunId,
@@ -102,6 +105,7 @@ class AdvanceWrites(Repository):
             query = query.values(map_size=map_size)
         return [row[0] for row in self._run_parts(query, {"p_run": run_id}, keys)]
 
+    @override
     def queue(
         self,
         run_id: RunId,
@@ -111,7 +115,6 @@ class AdvanceWrites(Repository):
         *,
         ended: int = 0,
     ) -> list[str]:
-        """`pending` → `queued` for nodes whose open dependencies are the `ended` ones."""
         given = {
             "p_run": run_id,
             "p_batch": batch,
@@ -120,6 +123,7 @@ class AdvanceWrites(Repository):
         }
         return [row[0] for row in self._run_parts(_QUEUE, given, keys)]
 
+    @override
     def expand(
         self,
         run_id: RunId,
@@ -155,16 +159,17 @@ class AdvanceWrites(Repository):
         self._run(constant, rows)
         return True
 
+    @override
     def advance(
         self, run_id: RunId, batch: BatchId | None, keys: Sequence[str] | None = None
     ) -> dict[str, StepState]:
-        """Mark ended nodes, of a batch or by key, as advanced; returns those this call marked."""
         if keys is None:
             rows = self._run(_ADVANCE_BATCH, {"p_run": run_id, "p_batch": batch})
         else:
             rows = self._run(_ADVANCE_KEYS, {"p_run": run_id, "p_keys": list(keys)})
         return {row[0]: StepState(row[1]) for row in rows}
 
+    @override
     def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
         """Count ended dependencies down; returns pending steps that now wait for nothing."""
         by_count: dict[int, list[str]] = {}
@@ -180,12 +185,12 @@ class AdvanceWrites(Repository):
             ]
         return free
 
+    @override
     def abandon(self, run_id: RunId) -> int:
-        """Cancel every open row of a run, whoever holds it: what it still writes is refused."""
         return self._run(_ABANDON, {"p_run": run_id}).rowcount
 
+    @override
     def cancel_open(self, run_id: RunId, key: str | None = None) -> int:
-        """Cancel every step of a run, or every item of one map, that no worker holds."""
         if key is None:
             return self._run(_CANCEL_RUN, {"p_run": run_id}).rowcount
         return self._run(_CANCEL_ITEMS, {"p_run": run_id, "p_key": key}).rowcount

@@ -23,6 +23,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.sql.payloads import copy_to_json
 from flowq.adapters.records.sql.prepared import Prepared
@@ -36,6 +37,7 @@ from flowq.core.results import StorageKind
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import Claim, Outcome, ReleasePlan
+from flowq.engine.ports.steps import StepRows
 
 _C = STEPS.c
 #: A due message may be a moment early by the database's clock; it is not worth losing.
@@ -216,9 +218,10 @@ _COMPLETE_AND_RELEASE = Prepared(
 )
 
 
-class AttemptWrites(AttemptLog):
+class AttemptWrites(AttemptLog, StepRows):
     """The attempts' part of `FlowStepRunRepo`."""
 
+    @override
     def claim(
         self,
         step_id: StepRunId,
@@ -254,10 +257,11 @@ class AttemptWrites(AttemptLog):
             step_id, token, row, self._run(STORED_NODES, nodes).all() if reads else []
         )
 
+    @override
     def complete(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
-        """`running` → `completed`, if the lease still holds."""
         return self._changes(_COMPLETE, completion_parameters(claim, outcome, advanced=advanced))
 
+    @override
     def complete_and_release(
         self,
         claim: Claim,
@@ -288,12 +292,13 @@ class AttemptWrites(AttemptLog):
                 return None
         return {row[0]: (row[1], StepState(row[2])) for row in rows if row[0] is not None}
 
+    @override
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
-        """`running` → `failed`, if the lease still holds."""
         given = {**_lease(claim), **_used(outcome), **_error(outcome)}
         given |= {"p_failed_step": outcome.failed_step_id}
         return self._changes(_FAIL, {**given, "p_advanced": advanced or _is_item(claim)})
 
+    @override
     def retry(
         self, claim: Claim, outcome: Outcome, delay: timedelta, *, recovered: bool = False
     ) -> bool:
@@ -309,12 +314,12 @@ class AttemptWrites(AttemptLog):
         self._append([claim.id], end, given["p_error_type"], given["p_error"])
         return True
 
+    @override
     def wait(self, claim: Claim) -> bool:
-        """`running` → `waiting` for a child run, if the lease still holds."""
         return self._changes(_WAIT, _lease(claim))
 
+    @override
     def end_waiting(self, step_id: StepRunId, state: StepState, outcome: Outcome) -> bool:
-        """`waiting` → `completed` or `failed`; False when it is not waiting."""
         values = result_columns(outcome) if state is StepState.COMPLETED else _error(outcome)
         return self._changes(_END_WAITING[state], {"p_id": step_id, **values})
 

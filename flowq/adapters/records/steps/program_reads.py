@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import FromClause, Integer, and_, bindparam, literal_column, or_, select
+from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import call_spec
@@ -15,6 +16,7 @@ from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
+from flowq.engine.ports.steps import StepRows
 
 _program = STEPS.alias("program")
 _call = STEPS.alias("call")
@@ -69,11 +71,11 @@ _CALLED = Prepared(_OF_RUN.order_by(_call.c.step_order))
 _SOME = Prepared(_OF_RUN.where(_call.c.step_key.in_(bindparam("p_keys", expanding=True))))
 
 
-class ProgramReads(Repository):
+class ProgramReads(Repository, StepRows):
     """The programs' part of `FlowStepRunRepo` that reads."""
 
+    @override
     def program(self, program: StepRunId, *, after: int) -> ProgramState | None:
-        """Return a program, and what has ended that it saw after a place, or has not seen."""
         rows = self._run(_PROGRAM, {"p_id": program, "p_after": after}).all()
         if not rows:
             return None
@@ -89,18 +91,18 @@ class ProgramReads(Repository):
             ended=tuple(sorted(ended, key=_order)),
         )
 
+    @override
     def called(self, run_id: RunId, keys: Sequence[str] | None = None) -> list[CalledRow]:
-        """Return what a program has called, all of it or some."""
         if keys is None:
             return [called_row(row) for row in self._run(_CALLED, {"p_run": run_id})]
         return [called_row(row) for row in self._run_parts(_SOME, {"p_run": run_id}, keys)]
 
+    @override
     def expanded(self, run_id: RunId, batch: BatchId) -> list[str]:
-        """Return the keys of the maps of a batch of calls that wait for their items."""
         return [row[0] for row in self._run(_EXPANDED, {"p_run": run_id, "p_batch": batch})]
 
+    @override
     def call_spec(self, run_id: RunId, key: str) -> CallSpec | None:
-        """Return the spec of one call."""
         found = self.called(run_id, [key])
         return found[0].spec if found else None
 

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Text, bindparam, cast, func, select
+from typing_extensions import override
 
 from flowq.adapters.records.sql.payloads import copy_from_text
 from flowq.adapters.records.sql.prepared import Prepared
@@ -16,6 +17,7 @@ from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
 from flowq.engine.model.rows import StepProgress, StepRef, StoredStep
+from flowq.engine.ports.steps import StepRows
 
 _C = STEPS.c
 _NODE = _C.map_index.is_(None)
@@ -56,7 +58,7 @@ _OPEN_ITEM = Prepared(
 )
 
 
-class StepReads(Repository):
+class StepReads(Repository, StepRows):
     """The reading part of `FlowStepRunRepo`."""
 
     # --- for people ------------------------------------------------------------------------------
@@ -80,13 +82,13 @@ class StepReads(Repository):
 
     # --- for the engine --------------------------------------------------------------------------
 
+    @override
     def node(self, step_id: StepRunId) -> StepRef | None:
-        """Return where a step run stands."""
         row = self._run(_PLACE, {"p_id": step_id}).first()
         return None if row is None else StepRef(RunId(row[0]), row[1], row[2])
 
+    @override
     def ready(self, run_id: RunId) -> list[str]:
-        """Return the keys of all pending steps without open dependencies."""
         query = select(_C.step_key).where(
             _C.flow_run_id == run_id,
             _C.status == StepState.PENDING,
@@ -95,19 +97,19 @@ class StepReads(Repository):
         )
         return [row[0] for row in self._run(query)]
 
+    @override
     def states(self, run_id: RunId, keys: Iterable[str]) -> dict[str, StepState]:
-        """Return the states of nodes (for a map: of the map, not of its items)."""
         rows = self._run_parts(_STATES, {"p_run": run_id}, list(keys))
         return {row[0]: StepState(row[1]) for row in rows}
 
+    @override
     def has_open(self, run_id: RunId, key: str | None = None) -> bool:
-        """Return whether any step of the run, or any item of one map, has not ended."""
         if key is None:
             return self._run(_ANY_OPEN, {"p_run": run_id}).first() is not None
         return self._run(_OPEN_ITEM, {"p_run": run_id, "p_key": key}).first() is not None
 
+    @override
     def counts(self, run_id: RunId, key: str) -> dict[StepState, int]:
-        """Return how many items of a map are in each state."""
         query = (
             select(_C.status, func.count())
             .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
@@ -115,8 +117,8 @@ class StepReads(Repository):
         )
         return {StepState(row[0]): row[1] for row in self._run(query)}
 
+    @override
     def failed(self, run_id: RunId) -> list[StoredStep]:
-        """Return the failed nodes of a run, first failure first."""
         query = (
             select(*_STORED)
             .where(_C.flow_run_id == run_id, _NODE, _C.status == StepState.FAILED)
@@ -124,8 +126,8 @@ class StepReads(Repository):
         )
         return [stored_step(row) for row in self._run(query)]
 
+    @override
     def first_failed_item(self, run_id: RunId, key: str) -> StoredStep | None:
-        """Return the item of a map that failed first."""
         query = (
             select(*_STORED)
             .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
@@ -135,21 +137,21 @@ class StepReads(Repository):
         row = self._run(query.limit(1)).first()
         return None if row is None else stored_step(row)
 
+    @override
     def stored(self, run_id: RunId, keys: Sequence[str]) -> list[StoredStep]:
-        """Return nodes by key, as readers of results see them."""
         rows = self._run_parts(STORED_NODES, {"p_run": run_id}, keys)
         return [stored_step(row) for row in rows]
 
+    @override
     def item(self, run_id: RunId, key: str, index: int) -> StoredStep | None:
-        """Return one item of a map."""
         query = select(*_STORED).where(
             _C.flow_run_id == run_id, _C.step_key == key, _C.map_index == index
         )
         row = self._run(query).first()
         return None if row is None else stored_step(row)
 
+    @override
     def items(self, run_id: RunId, key: str) -> list[StoredStep]:
-        """Return all items of a map, in order."""
         query = (
             select(*_STORED)
             .where(_C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None))
@@ -157,14 +159,14 @@ class StepReads(Repository):
         )
         return [stored_step(row) for row in self._run(query)]
 
+    @override
     def step_progress(self, run_id: RunId) -> list[StepProgress]:
-        """Return how far each step run of a run has come."""
         query = select(*PROGRESS).where(_C.flow_run_id == run_id)
         rows = self._run(query.order_by(_C.step_order, _C.map_index.is_not(None), _C.map_index))
         return [step_progress(row) for row in rows]
 
+    @override
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Return durable copies of small results by their result keys."""
         wanted = {step_of_key(key): key for key in keys}
         found: dict[str, bytes] = {}
         for step_id, result, text in self._run_parts(_COPIES, {}, list(wanted)):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import Float, bindparam, select, update
+from typing_extensions import override
 
 from flowq.adapters.records.control.pause import PARKED
 from flowq.adapters.records.sql.prepared import Prepared
@@ -19,6 +20,7 @@ from flowq.adapters.records.steps.attempts import CLAIM_COLUMNS, claim_of_row
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.engine.model.rows import Claim, StepRef
+from flowq.engine.ports.steps import StepRows
 
 _C = STEPS.c
 
@@ -73,21 +75,21 @@ _HELD = Prepared(
 _BATCH = Prepared(select(_C.batch_id).where(_C.id == bindparam("p_id")))
 
 
-class LeaseReleases(AttemptLog):
+class LeaseReleases(AttemptLog, StepRows):
     """The part of `FlowStepRunRepo` that gives back and looks again."""
 
+    @override
     def release_leases(
         self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.RELEASED
     ) -> list[StepRef]:
-        """`running` → `queued` without counting the attempt; returns the steps it has changed."""
         rows = self._run(_RELEASE, {"p_tokens": list(tokens)})
         self._append([StepRunId(row[3]) for row in rows], why, counted=False)
         return [StepRef(RunId(row[0]), row[1], row[2]) for row in rows]
 
+    @override
     def requeue(
         self, claim: Claim, delay: timedelta | None, why: AttemptEnd | None = None
     ) -> RunState | None:
-        """`running` → `queued` without counting the attempt, if the lease still holds."""
         given = {"p_id": claim.id, "p_token": claim.token}
         if delay is None:
             state = self._run(_PUT_AWAY, given).scalar()
@@ -99,18 +101,18 @@ class LeaseReleases(AttemptLog):
             self._append([claim.id], why, counted=False)
         return RunState(state)
 
+    @override
     def held(self, step_id: StepRunId) -> Claim | None:
-        """Return the attempt that is under way, as it was claimed; None if there is none."""
         row = self._run(_HELD, {"p_id": step_id}).first()
         return None if row is None else claim_of_row(step_id, LeaseToken(row[-1]), row, [])
 
+    @override
     def batch_of(self, step_id: StepRunId) -> BatchId | None:
-        """Return the batch with which a step was sent."""
         batch = self._run(_BATCH, {"p_id": step_id}).scalar()
         return None if batch is None else BatchId(batch)
 
+    @override
     def ended(self, claim: Claim, worker: str) -> StepState | None:
-        """Return the state in which an attempt has left its row; None if it was another's doing."""
         given = {"p_id": claim.id, "p_attempt": claim.attempt, "p_worker": worker}
         row = self._run(_ENDED, given).first()
         return None if row is None else StepState(row[0])

@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.control.signals import SqlSignals
 from flowq.adapters.records.sql.prepared import Prepared
@@ -34,6 +35,7 @@ from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.programs import NewCall, Suspension
 from flowq.engine.model.rows import Claim, NewStep
+from flowq.engine.ports.steps import StepRows
 
 _C = STEPS.c
 _WAITING = StepState.WAITING
@@ -158,9 +160,10 @@ _QUEUE_STOPPED = Prepared(
 )
 
 
-class ProgramWrites(Repository):
+class ProgramWrites(Repository, StepRows):
     """The programs' part of `FlowStepRunRepo` that writes."""
 
+    @override
     def suspend(self, claim: Claim, suspension: Suspension) -> StepState | None:
         """`running` → `waiting`, or at once → `queued`; None when the lease is lost."""
         given: dict[str, Any] = {"p_id": claim.id, "p_token": claim.token}
@@ -193,8 +196,8 @@ class ProgramWrites(Repository):
         asking = {"p_id": claim.id, "p_run": claim.run_id, "p_resend": resend}
         return StepState.QUEUED if self._changes(_QUEUE_IF_ENDED, asking) else _WAITING
 
+    @override
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
-        """Cancel what an ended program has left behind, if no worker holds it."""
         for row in rows:
             self._give_up(run_id, row, None)
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import STEPS, Repository
@@ -33,6 +34,7 @@ from flowq.core.results import NO_RESULT
 from flowq.core.spec import StepKind
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.model.rows import Claim, Outcome, StepRef
+from flowq.engine.ports.steps import StepRows
 
 _C = STEPS.c
 _WAITING = StepState.WAITING
@@ -165,11 +167,11 @@ _SHIELD = Prepared(
 )
 
 
-class ProgramWakes(Repository):
+class ProgramWakes(Repository, StepRows):
     """The programs' part of `FlowStepRunRepo` that wakes."""
 
+    @override
     def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:
-        """Queue a program that waits, if a batch of its calls has ended, or a member failed."""
         run = {"p_run": parse_batch(batch)[1], "p_batch": batch}
         if self._run(_READY, run).first() is None:
             return False
@@ -178,12 +180,13 @@ class ProgramWakes(Repository):
         self._run(_GO_ON, run)
         return bool(state == StepState.QUEUED)
 
+    @override
     def complete_call(self, claim: Claim, outcome: Outcome) -> BatchId | None:
-        """`running` → `completed`; the batch of the row, or None when the lease is lost."""
         given = completion_parameters(claim, outcome, advanced=False)
         batch = self._run(_COMPLETE_CALL, given).scalar()
         return None if batch is None else BatchId(batch)
 
+    @override
     def complete_and_wake(
         self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
     ) -> bool | None:
@@ -197,21 +200,21 @@ class ProgramWakes(Repository):
         row = self._run(_COMPLETE_AND_WAKE, {**given, **waking}).first()
         return None if row is None else bool(row[1] == StepState.QUEUED)
 
+    @override
     def end_timers(self, run_id: RunId) -> list[BatchId]:
-        """End the timers of a run that are due; returns their batches."""
         return [
             BatchId(row[0])
             for statement in _END_TIMERS
             for row in self._run(statement, {"p_run": run_id})
         ]
 
+    @override
     def next_timer(self, run_id: RunId) -> timedelta | None:
-        """Return how long it is until the next timer of a run is due."""
         row = self._run(_NEXT_TIMER, {"p_run": run_id}).first()
         return None if row is None or row[0] is None else row[0] - row[1]
 
+    @override
     def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepRef | None:
-        """Let the program of a stopping run go on, unless it has never begun."""
         given = {"p_run": run_id, "p_limit": limit.total_seconds()}
         given["p_resend"] = resend_after.total_seconds()
         row = self._run(_SHIELD, given).first()

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import BindParameter, Integer, Text, bindparam, cast, delete, exists, select
+from typing_extensions import override
 
 from flowq.adapters.records.cached import SharedObjects
 from flowq.adapters.records.sql.repository import (
@@ -24,6 +25,7 @@ from flowq.core.ids import RunId, earliest_id
 from flowq.core.results import StorageKind, maker_of_object, step_of_object
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.model.sweeps import DeletedTree
+from flowq.engine.ports.sweeps import Sweeps
 
 _R = RUNS.c
 _S = STEPS.c
@@ -67,22 +69,22 @@ _MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
 _OWNERS = select(_S.id, _S.status, json_text(_S.result, "key")).where(_S.id.in_(_KEYS))
 
 
-class RetentionSweeps(SharedObjects):
+class RetentionSweeps(SharedObjects, Sweeps):
     """The deleting part of `SqlSweeps`."""
 
+    @override
     def position(self, duty: str) -> str:
-        """Return where the next turn of a duty begins."""
         query = select(DUTIES.c.position).where(DUTIES.c.name == duty)
         return str(self._run(query).scalar() or "")
 
+    @override
     def expired(self, age: timedelta, *, after: RunId, limit: int) -> list[RunId]:
-        """Return ended runs that are no child runs and older than `age`, by id."""
         before = self._run(select(DbNow(-age.total_seconds()))).scalar_one()
         given = {"p_after": after, "p_to": earliest_id(before), "p_before": before}
         return [RunId(row[0]) for row in self._run(_EXPIRED, {**given, "p_limit": limit})]
 
+    @override
     def delete_tree(self, root: RunId) -> DeletedTree | None:
-        """Delete a run with all that its steps have started; None while any of it is open."""
         rows = self._run(_STATUSES, {"p_root": root}).all()
         if not all(row[1] for row in rows):
             return None
@@ -100,6 +102,7 @@ class RetentionSweeps(SharedObjects):
             self._run(delete(CACHED).where(CACHED.c.step_run_id.in_(stale)))
         return DeletedTree(deleted, (*objects, *images))
 
+    @override
     def unnamed(self, keys: Sequence[str]) -> list[str]:
         """Return the keys of results of steps that are gone, or have ended with another one.
 

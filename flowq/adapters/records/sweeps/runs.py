@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from typing_extensions import override
 
 from flowq.adapters.records.control.cancel import ORPHANS, orphan
 from flowq.adapters.records.sql.repository import DUTIES, RUNS, STEPS, Repository
@@ -32,6 +33,7 @@ from flowq.core.ids import LAST_ID, BatchId, RunId
 from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.rows import Orphan
 from flowq.engine.model.sweeps import RunIdRange
+from flowq.engine.ports.sweeps import Sweeps
 
 _R = RUNS.c
 _S = STEPS.c
@@ -166,9 +168,10 @@ _TURN = {
 _LEAVE = update(DUTIES).where(_D.name == _NAME).values(position=bindparam("p_position", type_=Text))
 
 
-class RunSweeps(Repository):
+class RunSweeps(Repository, Sweeps):
     """The runs' part of `SqlSweeps`."""
 
+    @override
     def try_acquire(self, duty: str, every: timedelta) -> str | None:
         """Take the turn of a duty, if it is due; returns where the last turn has ended."""
         due = self._run(_DUE, {"p_name": duty}).scalar()
@@ -178,46 +181,48 @@ class RunSweeps(Repository):
         row = self._run(_TURN[self._connection.dialect.name], given).first()
         return None if row is None else str(row[0])
 
+    @override
     def save_cursor(self, duty: str, position: str, *, again: bool = False) -> None:
-        """Say where the next turn of a duty begins, and perhaps that it is due at once."""
         leaving = _LEAVE.values(due_at=DbNow()) if again else _LEAVE
         self._run(leaving, {"p_name": duty, "p_position": position})
 
+    @override
     def paused(self, kind: StopKind, *, after: RunId, limit: int) -> list[RunId]:
-        """Return runs that were paused for a reason of a kind, by id."""
         given = {"p_kind": kind, "p_after": after, "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_PAUSED, given)]
 
+    @override
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:
-        """Return runs whose deadline has passed, with their deadlines."""
         return [(RunId(row[0]), row[1]) for row in self._run(_OVERDUE, {"p_limit": limit})]
 
+    @override
     def slice(self, after: RunId, *, limit: int) -> RunIdRange:
         """Return the next open runs by the bounds of their ids."""
         row = self._run(_BOUNDARY, {"p_after": after, "p_limit": limit}).first()
         return RunIdRange(after, RunId(row[0]) if row else None)
 
+    @override
     def stalled(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[RunId]:
         """Return open runs that only an advance moves: with ready steps, or without open ones."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALLED, given)]
 
+    @override
     def orphans(self, *, within: RunIdRange, limit: int) -> list[Orphan]:
-        """Return open child runs whose waiting step has ended, and that nobody has cancelled."""
         return [orphan(row) for row in self._run(_ORPHANS.limit(limit), _bounds(within))]
 
+    @override
     def unseen(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[BatchId]:
-        """Return batches of calls that have ended, unseen by a program that waits."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [BatchId(row[0]) for row in self._run(_UNSEEN, given)]
 
+    @override
     def unknown_waits(self, *, within: RunIdRange, limit: int) -> list[RunId]:
-        """Return programs that wait for what is of no kind that can be waited for."""
         given = _bounds(within) | {"p_limit": limit}
         return [RunId(row[0]) for row in self._run(_UNKNOWN, given)]
 
+    @override
     def stale(self, *, within: RunIdRange, age: timedelta, limit: int) -> list[RunId]:
-        """Return open runs whose progress was not written for `age`, the oldest first."""
         given = _bounds(within) | {"p_before": -age.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALE, given)]
 

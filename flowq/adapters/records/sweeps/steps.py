@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from typing_extensions import override
 
 from flowq.adapters.records.control.pause import IS_PAUSED, unless_paused
 from flowq.adapters.records.sql.repository import STEPS
@@ -47,6 +48,7 @@ from flowq.core.states import AttemptEnd, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.sweeps import ExpiredLease, UnclaimedStep
+from flowq.engine.ports.sweeps import Sweeps
 
 _C = STEPS.c
 #: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to
@@ -137,29 +139,30 @@ _OPEN_ITEM = exists().where(
 _ENDED_MAPS = select(_C.batch_id).where(EXPANDED, _C.started_at < _BEFORE, ~_OPEN_ITEM)
 
 
-class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog):
+class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog, Sweeps):
     """Implements `flowq.engine.ports.Sweeps`; never commits."""
 
+    @override
     def due(self, *, resend_after: timedelta, limit: int) -> list[StepRef]:
-        """Queue retries whose time has come; returns them, to be sent."""
         given = {"p_before": -_RETRY_GRACE, "p_again": resend_after.total_seconds()}
         return _places(self._run(_DUE, {**given, "p_limit": limit}))
 
+    @override
     def timed(self, *, limit: int) -> list[BatchId]:
-        """End timers, and waits for signals, whose time has come; returns their batches."""
         return [
             BatchId(row[0])
             for statement in _TIMED
             for row in self._run(statement, {"p_limit": limit})
         ]
 
+    @override
     def unclaimed(self, *, limit: int) -> list[UnclaimedStep]:
-        """Return queued rows that nobody took in time, the most overdue first."""
         rows = self._run(_UNCLAIMED, {"p_limit": limit})
         return [
             UnclaimedStep(StepRunId(r[0]), StepRef(RunId(r[1]), r[2], r[3]), r[4]) for r in rows
         ]
 
+    @override
     def snooze(
         self, found: Sequence[UnclaimedStep], resend_after: timedelta, longest: timedelta
     ) -> set[StepRunId]:
@@ -178,10 +181,10 @@ class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog):
             ours |= {StepRunId(row[0]) for row in rows if not row[1]}
         return ours
 
+    @override
     def expired_leases(
         self, *, max_recoveries: int, resend_after: timedelta, limit: int
     ) -> list[ExpiredLease]:
-        """Queue steps whose lease has lapsed, or fail those that lapsed too often."""
         given = {"p_most": max_recoveries, "p_limit": limit}
         rows = self._run(_LAPSED, {**given, "p_again": resend_after.total_seconds()}).all()
         again = [StepRunId(row[6]) for row in rows if row[4] != StepState.FAILED]
@@ -197,8 +200,8 @@ class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog):
             for r in rows
         ]
 
+    @override
     def unadvanced(self, *, grace: timedelta, limit: int) -> list[BatchId]:
-        """Return batches that have ended without anyone going on."""
         given = {"p_before": -grace.total_seconds(), "p_limit": limit}
         found: dict[str, None] = {}
         for query in (_ENDED_NODES, _ENDED_MAPS):
