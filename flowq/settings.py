@@ -379,7 +379,7 @@ class Settings(BaseSettings):
 
     @property
     def retention(self) -> timedelta | None:
-        """How long ended runs are kept; None for ever."""
+        """How long ended runs are kept; None forever."""
         return timedelta(days=self.retention_days) if self.retention_days else None
 
     @property

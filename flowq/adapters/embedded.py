@@ -179,7 +179,7 @@ class EmbeddedValkey:
 
     @contextmanager
     def _try_lock(self) -> Iterator[int | None]:
-        """Give the locked file, or `None` when somebody else has it.
+        """Yield the locked file, or `None` when somebody else has it.
 
         Closing this descriptor does not unlock while the server that inherited it lives.
         """

@@ -101,7 +101,7 @@ class Run(Generic[R_co]):
             timeout: Seconds; None waits as long as it takes.
 
         Raises:
-            ResultTimeout: it did not end in time. The run goes on.
+            ResultTimeout: it did not end in time. The run continues.
             WouldBlock: it has not ended, and a worker runs this; see `flowq.allow_waiting`.
         """
         return self._follow(timeout)[1]
@@ -174,7 +174,7 @@ class Run(Generic[R_co]):
         """Follow what happens in the run, from its first event to its last.
 
         Use it with `for`, or with `async for` in async code. Whatever becomes of Redis meanwhile,
-        it goes on by itself, and tells no event twice.
+        it continues by itself, and tells no event twice.
 
         Args:
             after: Id of an event to go on after, in this process or another. If what came after it
@@ -284,7 +284,7 @@ class Run(Generic[R_co]):
             timeout: Seconds; None waits as long as it takes.
 
         Raises:
-            ResultTimeout: it did not end in time. The run goes on.
+            ResultTimeout: it did not end in time. The run continues.
             WouldBlock: it has not ended, and a worker runs this; see `flowq.allow_waiting`.
             RunFailed: it failed; the message says which step and why.
             RunCancelled: it was cancelled; the message has the reason that was given.

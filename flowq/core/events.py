@@ -64,7 +64,7 @@ class WorkflowCompleted(_WorkflowEnded):
     """The run has completed; nothing follows."""
 
     event_type: Literal["WORKFLOW_COMPLETED"] = "WORKFLOW_COMPLETED"
-    continued_as: RunId | None = None  #: The run as which it goes on, with events of its own.
+    continued_as: RunId | None = None  #: The run as which it continues, with events of its own.
 
 
 class WorkflowError(_WorkflowEnded):
@@ -170,7 +170,7 @@ class _StreamEvent(_StepEvent):
 
 
 class StreamStarted(_StreamEvent):
-    """A step begins to put out text while it runs; another attempt begins anew."""
+    """A step begins to put out text while it runs; another attempt begins again."""
 
     event_type: Literal["STREAM_STARTED"] = "STREAM_STARTED"
     content_type: str = "text/plain"

@@ -198,7 +198,7 @@ def requeue(channel: Any, names: frozenset[str]) -> None:
     redis: Any = channel  # what is needed of it is not public
     try:
         if redis._in_poll:  # noqa: SLF001
-            # The BRPOP that is under way would take the first of them; kombu ends it likewise.
+            # The BRPOP that is running would take the first of them; kombu ends it likewise.
             with suppress(Empty):
                 redis._brpop_read()  # noqa: SLF001
         begun = {request.message.delivery_tag for request in tuple(celery_state.active_requests)}

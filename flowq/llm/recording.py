@@ -50,7 +50,7 @@ class Spending:
 
 
 _spending: ContextVar[Spending] = ContextVar("flowq_spending")
-#: The row of the call that is under way, whose id its request carries.
+#: The row of the call that is running, whose id its request carries.
 _under_way: ContextVar[UUID | None] = ContextVar("flowq_call", default=None)
 
 
@@ -67,7 +67,7 @@ def spending(calls: ModelCalls) -> Iterator[Spending]:
 
 @dataclass
 class OpenCall:
-    """A call that is under way."""
+    """A call that is running."""
 
     recorded: ModelCall
     used: Any = None  #: The library's usage, once the model has answered.

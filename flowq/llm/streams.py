@@ -12,7 +12,7 @@ from flowq.engine.runtime.context import current_or_none
 
 @contextmanager
 def open_stream() -> Iterator[Callable[[str], object]]:
-    """Give a function that tells the next piece of a text; an error in the block ends it early."""
+    """Yield a function that tells the next piece of a text; an error in the block ends it early."""
     stream = getattr(current_or_none(), "stream", None)
     if stream is None:
         yield lambda _: None

@@ -162,7 +162,7 @@ class CeleryDispatcher(Dispatcher):
 
     @contextmanager
     def _producer(self, messages: int) -> Iterator[Producer]:
-        """Give a producer; whatever is raised on the way of a message leaves as one kind of error.
+        """Yield a producer; whatever is raised on the way of a message leaves as one kind of error.
 
         Messages follow a commit: what is wrong with a broker, its address, its client library or
         the app's routes must not look to the caller as if nothing had been recorded.

@@ -2,7 +2,7 @@
 
 It does what `InProcessDispatcher` does, several deliveries at a time and as soon as they are sent.
 The records are those of everyone, so when this process dies its steps are found by the sweeper of a
-worker, and the run goes on there.
+worker, and the run continues there.
 """
 
 import logging
@@ -55,7 +55,7 @@ class ThreadDispatcher(InProcessDispatcher):
 
     @contextmanager
     def watching(self, run_id: RunId) -> Iterator[RunObserver]:
-        """Give what is seen of a run from here."""
+        """Yield what is seen of a run from here."""
         watch = self._watches[run_id] = RunObserver()
         try:
             yield watch

@@ -186,7 +186,7 @@ class RedisEvents(Outbox, Events):
 
 
 def _block(seconds: float) -> int | None:
-    """Return for how many milliseconds a command may wait; 0 would be for ever."""
+    """Return for how many milliseconds a command may wait; 0 would be forever."""
     return max(1, round(min(seconds, _BLOCK) * 1000)) if seconds > 0 else None
 
 

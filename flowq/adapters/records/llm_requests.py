@@ -2,7 +2,7 @@
 
 What a call used is added to its step's row by the transaction that ends the call, and a call is
 ended once: the row is locked and must still be open. A run that has ended has written its totals;
-if a call ends after that (its attempt had lost its lease, say), they are summed anew. That happens
+if a call ends after that (its attempt had lost its lease, say), they are summed again. That happens
 in a transaction of its own, which first locks the run: an ending that is on its way at that moment
 does not see the call yet, so it has to be waited for.
 """

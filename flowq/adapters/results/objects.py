@@ -7,7 +7,7 @@ Credentials, region and account come from the environment under the vendors' own
 `?endpoint=http://localhost:9000`; `?region=` names a region. An endpoint given as `http://` is
 spoken to without TLS.
 
-obstore is not safe across fork(): one call in a process, and its forked children hang for ever at
+obstore is not safe across fork(): one call in a process, and its forked children hang forever at
 their first. So the store is opened at the first use, and this module remembers the process that
 first used any store: a child of that one gets `StoreAfterFork` at once. Celery's main process
 never uses a store, so its prefork children may.
@@ -195,7 +195,7 @@ class ObstoreObjects(ObjectStore):
 
     @contextmanager
     def _talking(self, verb: str, key: str) -> "Iterator[Store]":
-        """Give the opened store, and turn what it raises into errors of flowq."""
+        """Yield the opened store, and turn what it raises into errors of flowq."""
         _guard_fork()
         try:
             if self._store is None:

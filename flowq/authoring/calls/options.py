@@ -48,9 +48,9 @@ class Options:
         timeout: For one attempt.
         queue: Celery queue; None leaves it to `task_routes`.
         cache: Whose results it may take; None runs it always.
-        concurrency: How many may be under way at once.
+        concurrency: How many may run at once.
         rate: How many may begin within a time.
-        allow_failure: Whether the run goes on when it fails.
+        allow_failure: Whether the run continues when it fails.
         when: A Ref, a Condition or a plain value; false skips the node.
         after: Refs of nodes that come before, without data.
         accept_skipped: Whether it runs although some nodes before it were skipped.

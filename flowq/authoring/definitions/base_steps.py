@@ -77,10 +77,10 @@ class BaseStep:
         timeout: For one attempt.
         queue: Celery queue.
         cache: Whose results it may take, as for `@step`; the model and the prompt count as inputs.
-        concurrency: How many may be under way at once, as for `@step`.
+        concurrency: How many may run at once, as for `@step`.
         rate: How many may begin within a time, or use how many tokens, as for `@step`. A key may
             name the `{model}`.
-        allow_failure: The run goes on when it fails.
+        allow_failure: The run continues when it fails.
     """
 
     step_name: ClassVar[str] = ""

@@ -155,7 +155,7 @@ class Flow(Enqueueing[P, R]):
                 and when, its transaction is committed.
             when: For a child run, as are all that follow: false skips it; see `Step.options`.
             after: Results of steps that have to end first, one or a list.
-            allow_failure: The run goes on when the child fails.
+            allow_failure: The run continues when the child fails.
             accept_skipped: Run although some of the steps before it were skipped.
             tolerate: For `.map`: how many child runs may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.

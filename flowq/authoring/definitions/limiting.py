@@ -31,7 +31,7 @@ _MAX_KEY_LENGTH: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many attempts of a key may be under way at once, over all workers.
+    """How many attempts of a key may run at once, over all workers.
 
     Attributes:
         limit: So many.

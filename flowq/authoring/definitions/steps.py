@@ -129,9 +129,9 @@ class Step(Generic[P, R]):
             timeout: For one attempt.
             queue: Celery queue.
             cache: Whose results it may take; a key function only `@step` takes.
-            concurrency: How many may be under way at once.
+            concurrency: How many may run at once.
             rate: How many may begin within a time.
-            allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
+            allow_failure: The run continues when it fails; dependents get a `StepFailure`.
             when: A Ref, a comparison of Refs or a plain value; false skips it and what needs it.
             after: Results of steps that have to end first, one or a list.
             accept_skipped: Run although some steps before it were skipped; their results are None.
@@ -238,11 +238,11 @@ class StepDecorator:
             queue: Celery queue; when left out, `task_routes` decide.
             cache: Take the result of an earlier call with the same inputs that is no older than
                 this: a time, True for a day, or a `Cache`.
-            concurrency: How many may be under way at once over all workers: a number, or a
+            concurrency: How many may run at once over all workers: a number, or a
                 `Concurrency` with a key of its own.
             rate: How many may begin within a time over all workers, or use how many tokens of
                 models: `"60/minute"`, `"90000 tokens/minute"`, a `Rate`, or several.
-            allow_failure: The run goes on when it fails; dependents get a `StepFailure`.
+            allow_failure: The run continues when it fails; dependents get a `StepFailure`.
 
         Raises:
             InvalidFlow: it cannot be a step, or a value makes no sense.

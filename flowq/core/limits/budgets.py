@@ -1,7 +1,7 @@
 """What may be spent: in USD, in tokens, or both, and what happens when it is. Pure.
 
 A budget is asked before each call of a model: as long as less than it was spent, the call is made.
-So calls that are under way at that moment may go over it, and nothing else.
+So calls that are running at that moment may go over it, and nothing else.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What a limit is: so many at once, or so many starts or tokens within a time. Pure.
 
-The first two are *slots*. Of a limit on what is under way a slot is held while code runs, and then
+The first two are *slots*. Of a limit on what is running a slot is held while code runs, and then
 given to the next. Of a rate a slot is used for a moment and rests for the rate's time: since a rate
 of 60 a minute has 60 slots, no minute, wherever it begins, sees more than 60 starts.
 
@@ -45,7 +45,7 @@ class LimitSpec(BaseModel):
 
     key: str  #: With the names of parameters in braces.
     slots: int = Field(ge=1, le=MAX_TOKENS)
-    per: timedelta | None = None  #: The time of a rate; None limits what is under way.
+    per: timedelta | None = None  #: The time of a rate; None limits what is running.
     tokens: bool = False  #: Of a rate: it counts tokens of models, not starts.
 
 

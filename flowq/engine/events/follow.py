@@ -82,7 +82,7 @@ def follow(
         RunNotFound: there is no such run.
         InvalidInput: `after` is no id of an event.
         DatabaseUnavailable: the run cannot be read at the beginning.
-        ResultTimeout: it did not end in time. The run goes on.
+        ResultTimeout: it did not end in time. The run continues.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     reader = _Reader(engine, run_id, None if after is None else _position(after))
@@ -306,7 +306,7 @@ class _Pauses:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self._pause = self.first
         self._at = time.monotonic() + self._pause
 

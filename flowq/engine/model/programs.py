@@ -38,7 +38,7 @@ class ProgramState:
     Attributes:
         observed: How many events it has seen.
         started_at: When its run began.
-        stopping: Why its run is stopping; None while it goes on.
+        stopping: Why its run is stopping; None while it continues.
         read_at: By the database's clock.
         cancel: The cancel that it has seen.
         ended: Rows that have ended: seen after the place that was asked for, or by no one yet.

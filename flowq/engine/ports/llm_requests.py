@@ -32,7 +32,7 @@ class LlmRequests(Protocol):
         """
 
     def recompute_totals(self, runs: Sequence[RunId]) -> None:
-        """Sum the totals of runs that have ended anew."""
+        """Recompute the totals of runs that have ended."""
 
     def of_run(self, run_id: RunId) -> list[RequestView]:
         """The calls of a run, in their order."""

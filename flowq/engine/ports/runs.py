@@ -118,7 +118,7 @@ class RunRows(Protocol):
         """Read as which run a run has gone on."""
 
     def continue_as(self, run_id: RunId, new: RunId) -> None:
-        """Link a run with the one as which it goes on: its parent waits for that one now."""
+        """Link a run with the one as which it continues: its parent waits for that one now."""
 
     def roll_up(self, run_id: RunId) -> bool:
         """Write progress and totals of a run that is going on."""

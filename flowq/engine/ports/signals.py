@@ -29,14 +29,14 @@ class SignalRows(Protocol):
 
         Args:
             run_id: The run.
-            advanced: Whether the caller sees to it that the program goes on.
+            advanced: Whether the caller sees to it that the program continues.
 
         Returns:
             The keys of the waits that have ended by that.
         """
 
     def move(self, run_id: RunId, new: RunId) -> None:
-        """Pass the signals that nobody has got on to the run as which a run goes on."""
+        """Pass the signals that nobody has got on to the run as which a run continues."""
 
     def undelivered(self, *, limit: int) -> list[RunId]:
         """Runs that wait for a signal which is there, or have gone on without one."""

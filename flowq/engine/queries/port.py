@@ -84,7 +84,7 @@ class Pictures(Protocol):
 
         Args:
             run_id: The run.
-            now: Until when the parts of `RunPicture.span` go while the run goes on.
+            now: Until when the parts of `RunPicture.span` go while the run continues.
         """
 
 

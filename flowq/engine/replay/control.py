@@ -5,7 +5,7 @@ from typing import Any
 
 
 class ContinueAsNew(BaseException):
-    """The program goes on as a new run, with an empty record.
+    """The program continues as a new run, with an empty record.
 
     Args:
         inputs: The inputs of the new run, by parameter.
@@ -17,7 +17,7 @@ class ContinueAsNew(BaseException):
 
 
 class PutAway(BaseException):
-    """The program goes on elsewhere, or not at all: all that is to be done here is to leave.
+    """The program continues elsewhere, or not at all: all that is to be done here is to leave.
 
     Not `GeneratorExit`: Python closes the innermost coroutine first when that is thrown, and when
     a `finally` in there waits for something, the ones around it are left with it half closed.

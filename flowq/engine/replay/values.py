@@ -69,7 +69,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """The program goes on as a new run with these inputs."""
+    """The program continues as a new run with these inputs."""
 
     inputs: Mapping[str, Any]
 

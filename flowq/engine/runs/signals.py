@@ -85,7 +85,7 @@ def deliver(engine: Engine, run_id: RunId) -> None:
 
 
 def newest(engine: Engine, run_id: RunId) -> RunId:
-    """Return the run as which a run goes on, and so on to the last."""
+    """Return the run as which a run continues, and so on to the last."""
     following: RunId | None = run_id
     while following is not None:
         run_id = following
@@ -108,7 +108,7 @@ def _deliver_after_commit(engine: Engine, run_id: RunId) -> None:
 
 
 def _open_run(engine: Engine, run_id: RunId) -> RunId:
-    """Return the run that takes the signals of a run: itself, or the one as which it goes on."""
+    """Return the run that takes the signals of a run: itself, or the one as which it continues."""
     following: RunId | None = run_id
     while following is not None:
         run_id = following

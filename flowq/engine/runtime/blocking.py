@@ -1,7 +1,7 @@
-"""Waiting for a run inside a worker, which may be waiting for ever.
+"""Waiting for a run inside a worker, which may be waiting forever.
 
 A step that waits for a run holds its process until the run has ended. When every process does so,
-none is left that could run what they wait for, and all of them wait for ever without an error. So
+none is left that could run what they wait for, and all of them wait forever without an error. So
 code that a worker runs may not wait for a run that has not ended, as it may not call `get()` on a
 Celery result: a step, a program's own code, and any other task of the same Celery app. Code that
 knows that another worker serves what it waits for says so with `allow_waiting`.

@@ -46,7 +46,7 @@ _OF_FLOWQ = (LeaseLost, NondeterminismError, StepCancelled)
 
 
 class EventLoop:
-    """One event loop in one daemon thread, started at first use, anew in a forked child."""
+    """One event loop in one daemon thread, started at first use, again in a forked child."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,7 +89,7 @@ class _Raised:
 
 
 _loop = EventLoop()
-# A lock held by another thread at the moment of a fork would stay held for ever in the child.
+# A lock held by another thread at the moment of a fork would stay held forever in the child.
 os.register_at_fork(after_in_child=lambda: setattr(_loop, "_lock", threading.Lock()))
 
 

@@ -1,7 +1,7 @@
 """Writes the calls of models of all steps of a process, in few transactions.
 
 A call is recorded before it is made and ended after it, and both have to be committed before the
-step goes on. Hundreds of steps do this at once on one event loop, which must not wait for a
+step continues. Hundreds of steps do this at once on one event loop, which must not wait for a
 database. So one thread writes for all: whatever has come in while it wrote is its next transaction.
 A lone call waits for one commit; three hundred at once share a handful.
 
@@ -45,7 +45,7 @@ class _Entry:
 
 
 class RequestLog:
-    """The writer of one process; its thread starts at first use, anew in a forked child.
+    """The writer of one process; its thread starts at first use, again in a forked child.
 
     Args:
         records: The database.

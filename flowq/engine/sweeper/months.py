@@ -2,7 +2,7 @@
 
 One sweeper at a time looks whether the month has changed. The first that finds a new one resumes
 all runs that were paused since a month had no room; each call of a model asks its budgets again, so
-a run whose new month is spent as well is simply paused anew. Runs that were paused for any other
+a run whose new month is spent as well is simply paused again. Runs that were paused for any other
 reason stay as they are. How far it has come is the duty's position: the month, and while it is not
 done the last run.
 """

@@ -278,7 +278,7 @@ class Sweeper:
         self._stop.set()
 
     def _run(self) -> None:
-        # Workers that were started together should not sweep together for ever after.
+        # Workers that were started together should not sweep together forever after.
         pause = self._interval.total_seconds()
         while not self._stop.wait(pause * (0.75 + self._engine.chance() / 2)):
             try:

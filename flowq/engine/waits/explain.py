@@ -72,7 +72,7 @@ def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -
     Args:
         engine: The engine.
         run_id: The run.
-        workers: Asks workers; by default they are asked anew, which takes a second.
+        workers: Asks workers; by default they are asked again, which takes a second.
 
     Raises:
         RunNotFound: there is no such run.

@@ -51,7 +51,7 @@ class Stats:
     bill: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Begin anew; what is under way stays so."""
+        """Begin again; what is running stays so."""
         fresh = Stats(under_way=self.under_way, most_at_once=self.under_way)
         vars(self).update(vars(fresh))
 
@@ -234,7 +234,7 @@ class _Models(_Handler):
 
 
 class _Stats(_Handler):
-    """`GET /stats`, and `DELETE /stats` to begin anew."""
+    """`GET /stats`, and `DELETE /stats` to begin again."""
 
     def get(self) -> None:
         """Say what was asked so far."""
@@ -296,7 +296,7 @@ class FakeLlm:
             await closing
 
     def reset(self) -> None:
-        """Count anew."""
+        """Count again."""
         self.stats.reset()
         self._earlier.clear()
 

@@ -2,7 +2,7 @@
 
 SQLite remembers per process which locks the process holds on a file, and a forked child inherits
 that memory: if a thread of the parent was writing at the moment of the fork, the file is locked in
-the child for ever, although nobody holds a lock. The parent of a prefork pool sweeps in a thread
+the child forever, although nobody holds a lock. The parent of a prefork pool sweeps in a thread
 and forks whenever a child has to be replaced, so there a fork waits until no statement runs.
 
 Files are closed before it, too. The child would believe that it shares the lock which an open file
@@ -53,7 +53,7 @@ class ForkGuard:
             self._engines.add(engine)
 
     def reset(self) -> None:
-        """Begin anew: a forked child has neither the other threads nor what they held."""
+        """Begin again: a forked child has neither the other threads nor what they held."""
         self._changed = Condition()
         self._users = self._own
         self._forking = 0

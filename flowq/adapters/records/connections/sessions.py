@@ -82,7 +82,7 @@ def configure_session(connection: Any, *, limit: float, prepare: int | None) -> 
 
     Args:
         connection: Not within a transaction.
-        limit: Milliseconds that a statement or a transaction may take; 0 for ever.
+        limit: Milliseconds that a statement or a transaction may take; 0 forever.
         prepare: After how many uses a statement is prepared, also behind a pooler; None: psycopg's
             own number on a connection to the server, and never behind a pooler.
 

@@ -1,7 +1,7 @@
 """Gives up on a database that never answers.
 
 TCP notices a machine that is gone; it does not notice a server, or a proxy before it, that takes
-what it is sent and says nothing. The driver would wait for the answer for ever, and with it a step,
+what it is sent and says nothing. The driver would wait for the answer forever, and with it a step,
 the heartbeat, or the end of a worker. So whoever uses a connection is watched, and one that takes
 longer than the limit has its socket shut down: the driver then reports a lost connection, which is
 an outage like any other. What may have happened in the database is as uncertain as after any.

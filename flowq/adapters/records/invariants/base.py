@@ -1,7 +1,7 @@
 """What checks of invariants are made of: a name, one sentence, and SELECTs of the rows at fault.
 
 Checks are written against the design and not against the code that writes the rows: they count and
-compare anew.
+compare again.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ S, R = STEPS.c, RUNS.c
 def in_state(*states: StepState, of: Any = S) -> ColumnElement[bool]:
     """Return whether a step is in one of these states.
 
-    They are written out: with bound ones, SQLite prepares a statement anew each time it is run,
+    They are written out: with bound ones, SQLite prepares a statement again each time it is run,
     to see whether a partial index serves it now.
     """
     # Sorted, so that the statement is the same in every process.

@@ -178,7 +178,7 @@ _RELEASE: Final = Prepared(
 _LEASE: Final = exists().where(_C.id == _S.step_run_id, _C.lease_token == _S.token)
 _RECLAIM: Final = (
     update(SLOTS)
-    # The time is asked of the row as it is when it is changed: one that was taken anew since the
+    # The time is asked of the row as it is when it is changed: one that was taken again since the
     # leases were read has a newer one.
     .where(_S.token.is_not(None), _S.used_at < DbNow(bindparam("p_before", type_=Float)), ~_LEASE)
     .values(step_run_id=None, token=None, free_at=_NOW)

@@ -141,7 +141,7 @@ class DemoProcess:
 
     @contextmanager
     def _try_lock(self) -> Iterator[int | None]:
-        """Give the locked file, or None when such a process has it."""
+        """Yield the locked file, or None when such a process has it."""
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:

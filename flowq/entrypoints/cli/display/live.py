@@ -1,4 +1,4 @@
-"""A run while it goes on: a table that is redrawn on a terminal, one line per change elsewhere.
+"""A run while it continues: a table that is redrawn on a terminal, one line per change elsewhere.
 
 The rows are read again and again, less often the longer reading takes. A flow of thousands of steps
 does not fit on a screen: then those are shown that something happens to, and the rest is counted.

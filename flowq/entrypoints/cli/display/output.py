@@ -69,7 +69,7 @@ def print_started(started: Run[Any], file: str, *, as_json: bool) -> None:
 
 
 def print_left(started: Run[Any]) -> None:
-    """Say that a run goes on without its watcher."""
+    """Say that a run continues without its watcher."""
     looks.note()
     looks.note("Stopped watching; the run continues. ", (f"flowq runs watch {started.id}", "bold"))
 

@@ -44,7 +44,7 @@ _COUNTED_STEPS: Final = 20_000
 _PAUSE, _RARE = 0.5, 2.0
 #: A look is followed by so many times its own length of rest.
 _REST: Final = 10.0
-#: Seconds before a reader that has failed begins anew: the first time, and at most.
+#: Seconds before a reader that has failed begins again: the first time, and at most.
 _AGAIN, _MAX_RETRY_PAUSE = 0.5, 10.0
 
 Ask = Callable[[], Engine]
@@ -138,7 +138,7 @@ class RunSubscription:
             except FlowqError as error:
                 logger.warning("the state of run %s is reloaded: %s", self.run_id, error)
             except Exception:
-                # Pages must not stand still for ever because of one fault.
+                # Pages must not stand still forever because of one fault.
                 logger.exception("the state of run %s is reloaded", self.run_id)
             pause = _AGAIN if time.monotonic() - began > 60 else min(2 * pause, _MAX_RETRY_PAUSE)
             self._stop.wait(pause)
@@ -304,7 +304,7 @@ class Hub:
 
     @contextmanager
     def run(self, run_id: RunId, status: RunState) -> Iterator[tuple[Source, asyncio.Event]]:
-        """Give the source of a run's page, and what is set when it has something new.
+        """Yield the source of a run's page, and what is set when it has something new.
 
         Args:
             run_id: The run.
@@ -336,7 +336,7 @@ class Hub:
 
     @contextmanager
     def runs(self) -> Iterator[tuple[Source, asyncio.Event]]:
-        """Give the source of the list of runs, and what is set when it has something new."""
+        """Yield the source of the list of runs, and what is set when it has something new."""
         bell = self._looker.join()
         self._looker.start()
         try:

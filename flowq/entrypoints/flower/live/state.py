@@ -42,7 +42,7 @@ from flowq.core.states import (
 from flowq.core.text.json_values import shown
 from flowq.core.usage import Usage
 
-#: More changes than these in one message, and the page had better be read anew.
+#: More changes than these in one message, and the page had better be read again.
 _MAX_LINES: Final = 400
 #: Pieces of text that are kept for pages that come a moment late.
 _MAX_PIECES: Final = 200
@@ -65,7 +65,7 @@ class Delta:
     Attributes:
         id: Where to go on: the `Last-Event-ID` of a page.
         lines: By its kind, each thing that has changed, as it stands now.
-        reload: So much has changed that the page should be read anew.
+        reload: So much has changed that the page should be read again.
     """
 
     id: str

@@ -47,7 +47,7 @@ def ready_times(picture: RunPicture) -> dict[str, datetime]:
 
 
 def _end(node: PictureNode, now: datetime) -> datetime | None:
-    """Return when a step ended, or now while it goes on; None if it took no time."""
+    """Return when a step ended, or now while it continues; None if it took no time."""
     if node.status in {StepState.SKIPPED, StepState.PENDING}:
         return None
     if node.ended_at is not None:

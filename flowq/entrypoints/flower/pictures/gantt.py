@@ -8,7 +8,7 @@ items ended when. Pure: rows in, text out. Classes, all styled in `picture.css`:
     fq-key, fq-words             its name, and what became of it
     fq-queued, fq-pause          light: it waited for a worker, or for its next attempt
     fq-bar fq-<state>            solid: an attempt; `fq-<outcome>` if another one followed
-    fq-open                      it goes on
+    fq-open                      it continues
     fq-span, fq-dense fq-<state> the time of a map, and where in it items ended
     fq-tick, fq-grid, fq-now     the axis
 """
