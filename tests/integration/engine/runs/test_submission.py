@@ -191,10 +191,10 @@ def test_refused_input_among_many_is_named(stage: Stage) -> None:
         ({"idempotency_key": ""}, "is empty"),
         ({"idempotency_key": 7}, "not text"),
         ({"user_id": "u" * 201}, "limit is 200"),
-        ({"user_id": "nul\0"}, "no database stores"),
+        ({"user_id": "nul\0"}, "databases cannot store"),
         ({"metadata": [1]}, "not a dict"),
         ({"metadata": {"x": object()}}, "stored as JSON"),
-        ({"deadline": 5}, "no time"),
+        ({"deadline": 5}, "not a time"),
         ({"deadline": datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001 - that is the point
         ({"deadline": timedelta(seconds=-1)}, "between now"),
     ],
@@ -314,7 +314,7 @@ def test_session_on_another_database_is_refused(stage: Stage, tmp_path: Path) ->
     engine.dispose()
 
 
-@pytest.mark.parametrize("wrong, says", [("text", "not an SQLAlchemy"), (Session(), "no database")])
+@pytest.mark.parametrize("wrong, says", [("text", "not an SQLAlchemy"), (Session(), "not bound to")])
 def test_what_is_no_session_is_refused(stage: Stage, wrong: object, says: str) -> None:
     with pytest.raises(errors.InvalidInput, match=says):
         submit(stage, session=wrong)
