@@ -314,7 +314,9 @@ def test_session_on_another_database_is_refused(stage: Stage, tmp_path: Path) ->
     engine.dispose()
 
 
-@pytest.mark.parametrize("wrong, says", [("text", "not an SQLAlchemy"), (Session(), "not bound to")])
+@pytest.mark.parametrize(
+    "wrong, says", [("text", "not an SQLAlchemy"), (Session(), "not bound to")]
+)
 def test_what_is_no_session_is_refused(stage: Stage, wrong: object, says: str) -> None:
     with pytest.raises(errors.InvalidInput, match=says):
         submit(stage, session=wrong)
