@@ -32,6 +32,21 @@ class StepKind(StrEnum):
     SIGNAL = "signal"  #: A message from outside that a program waits for.
 
 
+class Gate(StrEnum):
+    """What can go on when a row of a run has ended; every row is one of these."""
+
+    NODE = "node"  #: Its dependents in the graph; after the last node the run ends.
+    ITEM = "item"  #: Its map, when the other items allow that.
+    CALL = "call"  #: The program that has called it.
+
+    @classmethod
+    def of(cls, *, is_item: bool, is_called: bool) -> "Gate":
+        """Return the gate of a row; an item is one whether or not its map was called."""
+        if is_item:
+            return cls.ITEM
+        return cls.CALL if is_called else cls.NODE
+
+
 class FailurePolicy(StrEnum):
     """What the failure of a step does to its run."""
 

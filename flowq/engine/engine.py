@@ -19,9 +19,9 @@ from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.planner import plan
 from flowq.core.references import references
-from flowq.core.spec import StepSpec
+from flowq.core.spec import Gate, StepSpec
 from flowq.core.states import StepState
-from flowq.engine.model.rows import Definition, ReleasePlan
+from flowq.engine.model.rows import Definition, ReleasePlan, StepRef
 from flowq.engine.ports import Dispatcher, Events, Records
 from flowq.engine.registry.registry import Registry
 from flowq.engine.results.store import ResultStore
@@ -88,6 +88,10 @@ class RunDefinition:
     def is_called(self, key: str) -> bool:
         """Return whether a step is none of the graph's, so its program has called it."""
         return key not in self.definition.spec.by_key
+
+    def gate(self, place: StepRef) -> Gate:
+        """Return what can go on when a row of the run has ended; the same as `Claim.gate` says."""
+        return Gate.of(is_item=place.map_index is not None, is_called=self.is_called(place.key))
 
     def step(self, key: str) -> StepSpec:
         """Return a step of the run; what its program has called is read, and remembered.

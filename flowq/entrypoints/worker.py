@@ -23,7 +23,7 @@ from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
 from flowq.adapters.dispatch.kombu_patches import patch_kombu
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
-from flowq.engine.advance.advance import batch_ended, not_claimed
+from flowq.engine.advance.after import batch_ended, not_claimed
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
 from flowq.engine.attempts.release import send_elsewhere

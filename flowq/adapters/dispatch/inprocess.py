@@ -23,7 +23,7 @@ from datetime import timedelta
 from typing_extensions import override
 
 from flowq.core.ids import BatchId
-from flowq.engine.advance.advance import batch_ended, not_claimed
+from flowq.engine.advance.after import batch_ended, not_claimed
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine

@@ -1,4 +1,4 @@
-"""Advance: the one place where a run moves on.
+"""One transaction in which a run moves on; who begins it, and what follows, is in `after`.
 
 When steps have ended, their dependents are counted down, in the same transaction that records the
 end; whoever reaches zero is decided by the planner and queued, expanded, skipped or cancelled. Only
@@ -12,51 +12,31 @@ the sweeper sends again.
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from uuid import UUID
 
-from flowq.core.errors import RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import (
-    BatchId,
-    BatchKind,
-    RunId,
-    StepRunId,
     batch_of_items,
     batch_of_nodes,
     item_id,
     node_id,
-    parse_batch,
 )
 from flowq.core.planner import map_outcome, plan, stops_run
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState
-from flowq.engine.advance.child_runs import cancel_orphans
-from flowq.engine.advance.conditions import Evaluation, evaluate_conditions
-from flowq.engine.advance.dispatch import message, node_batch, send
-from flowq.engine.advance.finish import finish_if_done
-from flowq.engine.advance.unreadable import set_aside
-from flowq.engine.advance.wake import (
-    end_called_map,
-    end_called_maps,
-    map_failure,
-    timers_due,
-    wake,
-    wake_after,
-)
+from flowq.engine.advance.conditions import Evaluation
+from flowq.engine.advance.dispatch import message, node_batch
+from flowq.engine.advance.passed_failures import HINT, passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
-from flowq.engine.model.rows import Batch, Definition, NewStep, StepRef
+from flowq.engine.model.rows import Batch, Definition, NewStep
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
-
-#: What may have started child runs.
-_WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
 
 
 @dataclass(slots=True)
@@ -67,6 +47,8 @@ class AdvanceOutcome:
     undecided: list[str] = field(default_factory=list)
     #: Whether it has cancelled steps, whose child runs nobody waits for any more.
     cancelled: bool = False
+    #: A map that a program has called, and that has ended.
+    called: str | None = None
     #: What there is to tell once it is committed.
     after_commit: list[Callable[[], None]] = field(default_factory=list)
 
@@ -117,21 +99,40 @@ class Advance:
         """Decide about pending steps that wait for nothing."""
         return self.ended(self._decide(list(keys), {}, facts))
 
-    def end_map(self, key: str) -> AdvanceOutcome:
-        """End a map if its items allow that."""
-        step = self._spec.step(key)
-        counts = self._tx.steps.counts(self._run_id, key)
+    def end_map(self, step: StepSpec) -> AdvanceOutcome:
+        """End a map if its items allow that.
+
+        The end of one that a program has called is not gone on after here: its program is woken
+        after the commit, also when somebody else has ended the map.
+        """
+        key, counts = step.key, self._tx.steps.counts(self._run_id, step.key)
         outcome = map_outcome(step, counts)
         if outcome is None:
             return self._progress
-        reason = map_failure(self._tx, self._run_id, key, outcome)
-        if not self._end_nodes([key], outcome, reason=reason, items=sum(counts.values())):
+        called = key not in self._spec.by_key
+        self._progress.called = key if called else None
+        reason = self._map_failure(key, outcome)
+        items = sum(counts.values())
+        if not self._end_nodes([key], outcome, reason=reason, items=items, advanced=not called):
             return self._progress
         if outcome is StepState.FAILED:
-            self.on_commit(partial(log_failed_map, self._run_id, step, reason, called=False))
-            if self._tx.steps.cancel_open(self._run_id, key):
+            self.on_commit(partial(log_failed_map, self._run_id, step, reason, called=called))
+            cancelled = self._tx.steps.cancel_open(self._run_id, key)
+            if cancelled and step.kind is StepKind.FLOW:
                 self._progress.cancelled = True
-        return self.ended({key: outcome})
+        return self._progress if called else self.ended({key: outcome})
+
+    def _map_failure(self, key: str, outcome: StepState) -> str | None:
+        """Say why a map has failed."""
+        if outcome is not StepState.FAILED:
+            return None
+        counts = self._tx.steps.counts(self._run_id, key)
+        first = self._tx.steps.first_failed_item(self._run_id, key)
+        failed = f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed"
+        if first is None:
+            return failed
+        what = f"{failed}; first: [{first.map_index}] {first.error_type}: {first.error_message}"
+        return f"{what}: {HINT}" if passed_failure(first.metadata) is not None else what
 
     def failed(self, step: StepSpec, message: str | None = None) -> AdvanceOutcome:
         """Stop the run if the failure of this step does that."""
@@ -183,12 +184,13 @@ class Advance:
         reason: str | None = None,
         items: int | None = None,
         map_size: int | None = None,
+        advanced: bool = True,
     ) -> dict[str, StepState]:
         """End nodes that need no attempt; returns those that this has ended."""
         if not keys:
             return {}
         ended = self._tx.steps.end_nodes(
-            self._run_id, keys, state, reason=reason, map_size=map_size
+            self._run_id, keys, state, reason=reason, map_size=map_size, advanced=advanced
         )
         told = partial(publish.node_ended, self._engine, self._run_id, error=reason, items=items)
         for key in ended:
@@ -227,128 +229,3 @@ class Advance:
             messages = tuple(message(self._run_id, step, index) for index in range(len(items)))
             in_chord = len(messages) >= self._engine.policies.chord_from
             self._progress.batches.append(Batch(batch, messages, in_chord))
-
-
-def advance(
-    engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], AdvanceOutcome]
-) -> None:
-    """Run `work` in a transaction, send what it queued, and go on until nothing is left to decide.
-
-    When nothing was queued the run may be at its end; then it is finished, and a run whose step has
-    waited for this one is advanced in turn.
-    """
-    known = engine.definitions.get(run_id)
-    definition, graph = known.definition, known.graph
-
-    def once(work: Callable[[Advance, Transaction], AdvanceOutcome]) -> AdvanceOutcome:
-        progress = engine.records.transaction(
-            lambda tx: work(Advance(engine, tx, definition, graph), tx)
-        )
-        for callback in progress.after_commit:
-            callback()
-        send(engine, progress.batches)
-        if progress.cancelled and any(
-            step.kind in _WITH_CHILDREN for step in definition.spec.steps
-        ):
-            cancel_orphans(engine, run_id)
-        return progress
-
-    progress = once(work)
-    moved = bool(progress.batches)
-    while undecided := progress.undecided:
-        facts = evaluate_conditions(engine, definition, undecided)
-        progress = once(partial(_decide_with, keys=undecided, facts=facts))
-        moved = moved or bool(progress.batches)
-    if not moved:
-        finish(engine, run_id)
-
-
-def finish(engine: Engine, run_id: RunId) -> None:
-    """Finish a run if all its steps have ended, and advance the run whose step waited for it."""
-    parent = finish_if_done(engine, engine.definitions.get(run_id).definition)
-    if parent is not None:
-        step_ended(engine, parent)
-
-
-def _decide_with(
-    step: Advance, _tx: Transaction, *, keys: Sequence[str], facts: Evaluation
-) -> AdvanceOutcome:
-    return step.decide(keys, facts)
-
-
-def step_ended(engine: Engine, step_id: StepRunId) -> None:
-    """Go on after a step that ended without advancing: its child run did, or its batch was lost."""
-    node = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
-    if node is None:
-        return
-    if engine.definitions.get(node.run_id).is_called(node.key):
-        call_ended(engine, node)
-    else:
-        advance(engine, node.run_id, lambda step, tx: _unadvanced(step, tx, node))
-
-
-def call_ended(engine: Engine, place: StepRef) -> None:
-    """Go on after a row that a program has called: it is woken, or its run may be at its end."""
-    ended = wake_after if place.map_index is None else end_called_map
-    if not ended(engine, place.run_id, place.key):
-        finish(engine, place.run_id)
-
-
-def batch_ended(engine: Engine, batch: BatchId) -> None:
-    """Go on after a batch: the body, and the error callback, of its chord."""
-    kind, named = parse_batch(batch)
-    try:
-        _batch_ended(engine, batch, kind, named)
-    except RunUnreadable as error:
-        of_item = kind is BatchKind.ITEMS
-        node = (
-            engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
-            if of_item
-            else None
-        )
-        set_aside(engine, node.run_id if node is not None else RunId(named), error)
-
-
-def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -> None:
-    if kind is BatchKind.RUN:
-        run_ready(engine, RunId(named))
-    elif kind in (BatchKind.CALL, BatchKind.CALLS):
-        if not any(
-            [*end_called_maps(engine, RunId(named), batch), wake(engine, RunId(named), batch)]
-        ):
-            finish(engine, RunId(named))
-    elif kind is BatchKind.TIMER:
-        timers_due(engine, RunId(named))
-    elif kind is BatchKind.NODES:
-        run_id = RunId(named)
-        advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, batch)))
-    else:
-        node = engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
-        if node is None:
-            logger.warning("batch %s belongs to no run; was the run deleted?", batch)
-            return
-        if engine.definitions.get(node.run_id).is_called(node.key):
-            call_ended(engine, replace(node, map_index=0))
-            return
-        advance(engine, node.run_id, lambda step, _tx: step.end_map(node.key))
-
-
-def not_claimed(engine: Engine, step_id: StepRunId) -> None:
-    """Look after a run whose message found nothing to do: it may have stopped and be done."""
-    place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
-    if place is not None:
-        try:
-            finish(engine, place.run_id)
-        except RunUnreadable as error:
-            set_aside(engine, place.run_id, error)
-
-
-def run_ready(engine: Engine, run_id: RunId) -> None:
-    """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
-    advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Evaluation()))
-
-
-def _unadvanced(step: Advance, tx: Transaction, node: StepRef) -> AdvanceOutcome:
-    if node.map_index is not None:
-        return step.end_map(node.key)
-    return step.ended(tx.steps.advance(node.run_id, None, [node.key]))

@@ -18,8 +18,8 @@ from flowq.core.states import StopKind
 from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
-from flowq.engine.model.rows import Orphan
 from flowq.engine.model.stops import StopReason
+from flowq.engine.model.sweeps import Orphan
 from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)

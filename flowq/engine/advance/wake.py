@@ -11,14 +11,8 @@ from datetime import timedelta
 from typing import Final
 
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_timer, node_id
-from flowq.core.planner import map_outcome
-from flowq.core.states import StepState
 from flowq.engine.advance.dispatch import program_batch, send, send_later
-from flowq.engine.advance.passed_failures import HINT, passed_failure
 from flowq.engine.engine import Engine
-from flowq.engine.events import publish
-from flowq.engine.events.failure_log import log_failed_map
-from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -55,50 +49,6 @@ def wake_after(engine: Engine, run_id: RunId, key: str) -> bool:
     """Wake a program if one call that has ended allows that."""
     rows = engine.records.autocommit(lambda tx: tx.steps.called(run_id, [key]))
     return bool(rows) and wake(engine, run_id, rows[0].batch)
-
-
-def end_called_map(engine: Engine, run_id: RunId, key: str) -> bool:
-    """End a map that a program has called, if its items allow that; return whether that woke it."""
-    step = engine.definitions.get(run_id).step(key)
-
-    def end(tx: Transaction) -> tuple[StepState, str | None, int] | None:
-        counts = tx.steps.counts(run_id, key)
-        outcome = map_outcome(step, counts)
-        if outcome is None:
-            return None
-        reason = map_failure(tx, run_id, key, outcome)
-        tx.steps.end_nodes(run_id, [key], outcome, reason=reason, advanced=False)
-        if outcome is StepState.FAILED:
-            tx.steps.cancel_open(run_id, key)
-        return outcome, reason, sum(counts.values())
-
-    ended = engine.records.transaction(end)
-    if ended is None:
-        return False
-    outcome, reason, items = ended
-    publish.node_ended(engine, run_id, key, outcome, error=reason, items=items)
-    if outcome is StepState.FAILED:
-        log_failed_map(run_id, step, reason, called=True)
-    return wake_after(engine, run_id, key)
-
-
-def end_called_maps(engine: Engine, run_id: RunId, batch: BatchId) -> list[bool]:
-    """End the maps of a batch of calls whose items have ended unnoticed."""
-    keys = engine.records.autocommit(lambda tx: tx.steps.expanded(run_id, batch))
-    return [end_called_map(engine, run_id, key) for key in keys]
-
-
-def map_failure(tx: Transaction, run_id: RunId, key: str, outcome: StepState) -> str | None:
-    """Say why a map has failed."""
-    if outcome is not StepState.FAILED:
-        return None
-    counts = tx.steps.counts(run_id, key)
-    first = tx.steps.first_failed_item(run_id, key)
-    failed = f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed"
-    if first is None:
-        return failed
-    what = f"{failed}; first: [{first.map_index}] {first.error_type}: {first.error_message}"
-    return f"{what}: {HINT}" if passed_failure(first.metadata) is not None else what
 
 
 def timers_due(engine: Engine, run_id: RunId) -> bool:

@@ -14,7 +14,6 @@ import time
 from flowq.core.errors import LeaseLost, RedisUnavailable, RunUnreadable
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.engine.advance.unreadable import set_aside
-from flowq.engine.attempts.complete import lost
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import delay_after, outcome_of
 from flowq.engine.engine import Engine
@@ -74,13 +73,13 @@ def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
     delay = delay_after(engine, claim, step.retry, error)
     if delay is not None:
         if not engine.records.transaction(lambda tx: tx.steps.retry(claim, outcome, delay)):
-            raise lost(claim)
+            raise claim.lost()
         publish.step_retrying(engine, claim, outcome, delay)
         return
     if not engine.records.autocommit(
         lambda tx: tx.steps.fail(claim, outcome, advanced=False), idempotent=False
     ):
-        raise lost(claim)
+        raise claim.lost()
     publish.step_failed(engine, claim, outcome)
     batch = engine.records.autocommit(lambda tx: tx.steps.batch_of(claim.id))
     try:

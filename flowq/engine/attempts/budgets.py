@@ -35,8 +35,7 @@ from flowq.core.states import (
     StopKind,
 )
 from flowq.core.usage import Usage
-from flowq.engine.advance.advance import finish
-from flowq.engine.attempts.complete import lost
+from flowq.engine.advance.after import finish
 from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
 from flowq.engine.model.model_calls import Caller
@@ -59,7 +58,7 @@ class BudgetPaused(AttemptDeferred):
             lambda tx: tx.steps.requeue(claim, delay, AttemptEnd.PAUSED)
         )
         if state is None:
-            raise lost(claim)
+            raise claim.lost()
         if state is RunState.CANCELLING:
             finish(engine, claim.run_id)
             return AttemptResult(AttemptEnding.CANCELLED)

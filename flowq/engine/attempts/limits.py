@@ -32,9 +32,8 @@ from flowq.core.limits.slots import Limit, limit_of
 from flowq.core.limits.token_rates import Reservation
 from flowq.core.spec import StepSpec
 from flowq.core.states import RunState
-from flowq.engine.advance.advance import finish
+from flowq.engine.advance.after import finish
 from flowq.engine.advance.dispatch import alone, send
-from flowq.engine.attempts.complete import lost
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
@@ -175,7 +174,7 @@ def _requeue(engine: Engine, claim: Claim, denied: "Throttled") -> AttemptResult
         late = None if delay is None else delay + engine.policies.resend_after
         state = tx.steps.requeue(claim, late)
         if state is None:
-            raise lost(claim)
+            raise claim.lost()
         return delay, state
 
     delay, state = engine.records.transaction(work)

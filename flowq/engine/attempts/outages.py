@@ -15,16 +15,16 @@ from typing import Final, TypeVar
 
 from flowq.core.errors import (
     DatabaseUnavailable,
+    LeaseLost,
     StoreAfterFork,
     StoreUnavailable,
     Unavailable,
 )
 from flowq.core.states import StepState
-from flowq.engine.advance.advance import call_ended, run_ready
-from flowq.engine.advance.dispatch import alone, resend
-from flowq.engine.attempts.complete import end_item
+from flowq.engine.advance.after import after
+from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
-from flowq.engine.model.rows import Claim, StepRef
+from flowq.engine.model.rows import Claim
 
 logger = logging.getLogger(__name__)
 
@@ -65,36 +65,43 @@ def retry_on_outage(engine: Engine, work: Callable[[int], T], *, stop: bool = Fa
         pause = min(2 * pause, _MAX_PAUSE)
 
 
-def has_ended(engine: Engine, claim: Claim, *, in_chord: bool) -> StepState | None:
-    """Tell how an attempt has ended that only seems to have lost its lease, and go on after it.
+def end_attempt(
+    engine: Engine, claim: Claim, end: Callable[[], AttemptResult], cause: BaseException | None
+) -> AttemptResult:
+    """End an attempt, though the database may be away for a while.
 
-    Returns:
-        `completed`, `failed` or `retrying`; None when the lease was really lost.
+    Args:
+        engine: The engine.
+        claim: The attempt.
+        end: Records its end and goes on after it.
+        cause: With what its step has failed, if it has.
+
+    Raises:
+        LeaseLost: it no longer holds its lease.
+        DatabaseUnavailable: the database was away for longer.
     """
+
+    def work(tries: int) -> AttemptResult:
+        try:
+            return end()
+        except LeaseLost:
+            state = _recorded_end(engine, claim) if tries else None
+            if state is None:
+                raise
+        if state is StepState.RETRYING:
+            # When that is due stands in the row; a message that comes too early does nothing.
+            return AttemptResult(AttemptEnding.RETRYING, cause, timedelta(0))
+        after(engine, claim, state)
+        return AttemptResult(AttemptEnding(state), cause)
+
+    return retry_on_outage(engine, work)
+
+
+def _recorded_end(engine: Engine, claim: Claim) -> StepState | None:
+    """Return how an attempt has ended that only seems to have lost its lease; None if it has."""
     state = engine.records.autocommit(lambda tx: tx.steps.ended(claim, engine.worker))
-    if state is StepState.RETRYING:
-        return state
-    if state not in (StepState.COMPLETED, StepState.FAILED):
-        return None
-    if claim.map_index is not None:
-        if not in_chord or state is StepState.FAILED:
-            end_item(engine, claim)
-    elif claim.spec is not None:
-        call_ended(engine, StepRef(claim.run_id, claim.key, None))
-    elif not in_chord:
-        _go_on(engine, claim)
-    return state
-
-
-def _go_on(engine: Engine, claim: Claim) -> None:
-    """Do what follows the end of a node, of which any part may have been done."""
-    run_id = claim.run_id
-    dependents = engine.definitions.get(run_id).graph.dependents[claim.key]
-    if dependents:
-        states = engine.records.autocommit(lambda tx: tx.steps.states(run_id, dependents))
-        queued = [key for key, state in states.items() if state is StepState.QUEUED]
-        resend(engine, alone(engine, [StepRef(run_id, key, None) for key in queued]))
-    run_ready(engine, run_id)
+    ours = (StepState.COMPLETED, StepState.FAILED, StepState.RETRYING)
+    return state if state in ours else None
 
 
 def _say(engine: Engine, error: Unavailable) -> None:

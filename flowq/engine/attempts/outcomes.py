@@ -1,16 +1,16 @@
-"""How an attempt ends: completed, failed, tried again, or put off because a store was away.
+"""How an attempt ends that has not completed: failed, tried again, put off, or cancelled.
 
-Each end is a guarded write by the attempt's token, with what follows from it. The database may be
-away when a step has finished; then its end waits (see `outages`), and what it has made is kept.
+Each end is a guarded write by the attempt's token; what follows from it is decided in `after`. The
+database may be away when a step has finished; then its end waits (see `outages`), and what it has
+made is kept.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from flowq.core.errors import (
@@ -22,7 +22,6 @@ from flowq.core.errors import (
     InvalidFlow,
     InvalidInput,
     InvalidOutput,
-    LeaseLost,
     ModelRefused,
     ModelUnavailable,
     NotSerializable,
@@ -35,16 +34,12 @@ from flowq.core.ids import StepRunId, node_id
 from flowq.core.retries import RetryPolicy, error_type_names, retry_delay
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StepState
-from flowq.engine.advance.advance import Advance, AdvanceOutcome, advance, call_ended, finish
+from flowq.engine.advance.after import after, fail, finish
 from flowq.engine.advance.passed_failures import FAILURE, PassedFailure
-from flowq.engine.attempts.complete import complete, end_item, lost
-from flowq.engine.attempts.outages import has_ended, retry_on_outage
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.events.failure_log import log_failure
 from flowq.engine.interrupts import Interrupt
-from flowq.engine.model.rows import Claim, Outcome, StepRef
-from flowq.engine.ports import Transaction
+from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.results.codecs.described import described
 from flowq.engine.runtime.causes import error_details, message_of, storable, type_of
 
@@ -94,44 +89,12 @@ class AttemptResult:
     delay: timedelta | None = None  #: Until the next attempt.
 
 
-def end_attempt(
-    engine: Engine,
-    claim: Claim,
-    end: Callable[[], AttemptResult],
-    cause: BaseException | None,
-    *,
-    in_chord: bool,
-) -> AttemptResult:
-    """End an attempt, though the database may be away for a while."""
-
-    def work(tries: int) -> AttemptResult:
-        try:
-            return end()
-        except LeaseLost:
-            state = has_ended(engine, claim, in_chord=in_chord) if tries else None
-            if state is None:
-                raise
-            # When a retry is due stands in the row; a message that comes too early does nothing.
-            delay = timedelta(0) if state is StepState.RETRYING else None
-            return AttemptResult(AttemptEnding(state), cause, delay)
-
-    return retry_on_outage(engine, work)
-
-
-def completed(engine: Engine, claim: Claim, outcome: Outcome, *, in_chord: bool) -> AttemptResult:
-    """Complete a step and go on with its run; raises `LeaseLost`."""
-    complete(engine, claim, outcome, in_chord=in_chord)
-    return AttemptResult(AttemptEnding.COMPLETED)
-
-
 def failed(
     engine: Engine,
     claim: Claim,
     error: BaseException,
     inputs: Mapping[str, Any],
     started: float,
-    *,
-    in_chord: bool,
 ) -> AttemptResult:
     """Record a failed attempt: another one follows, or the step has failed."""
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
@@ -139,23 +102,10 @@ def failed(
     delay = delay_after(engine, claim, step.retry, error)
     if delay is not None:
         if not engine.records.transaction(lambda tx: tx.steps.retry(claim, outcome, delay)):
-            raise lost(claim)
+            raise claim.lost()
         return _retrying(engine, claim, outcome, error, delay)
 
-    if claim.map_index is not None or claim.spec is not None:
-        return _failed_apart(engine, claim, step, error, outcome)
-
-    def work(transition: Advance, tx: Transaction) -> AdvanceOutcome:
-        if not tx.steps.fail(claim, outcome, advanced=not in_chord):
-            raise lost(claim)
-        transition.on_commit(partial(publish.step_failed, engine, claim, outcome))
-        log = partial(log_failure, claim, step, outcome, called=False)
-        transition.on_commit(log)
-        if not in_chord:
-            return transition.ended({claim.key: StepState.FAILED})
-        return transition.failed(step, outcome.error_message)
-
-    advance(engine, claim.run_id, work)
+    fail(engine, claim, step, outcome)
     return AttemptResult(AttemptEnding.FAILED, error)
 
 
@@ -203,25 +153,6 @@ def _details(error: BaseException) -> dict[str, Any]:
     return {f"{name}_" if name in _KEPT_NAMES else name: each for name, each in details.items()}
 
 
-def _failed_apart(
-    engine: Engine, claim: Claim, step: StepSpec, error: BaseException, outcome: Outcome
-) -> AttemptResult:
-    """Fail a step that stops no run by itself: its map decides, or the program that called it."""
-    is_item = claim.map_index is not None
-    if not engine.records.autocommit(
-        lambda tx: tx.steps.fail(claim, outcome, advanced=is_item), idempotent=False
-    ):
-        raise lost(claim)
-    publish.step_failed(engine, claim, outcome)
-    called = engine.definitions.get(claim.run_id).is_called(claim.key)
-    log_failure(claim, step, outcome, called=called)
-    if is_item:
-        end_item(engine, claim)
-    else:
-        call_ended(engine, StepRef(claim.run_id, claim.key, None))
-    return AttemptResult(AttemptEnding.FAILED, error)
-
-
 def delay_after(
     engine: Engine, claim: Claim, policy: RetryPolicy, error: BaseException
 ) -> timedelta | None:
@@ -238,9 +169,7 @@ def delay_after(
     )
 
 
-def defer(
-    engine: Engine, claim: Claim, error: Unavailable, started: float, *, in_chord: bool
-) -> AttemptResult:
+def defer(engine: Engine, claim: Claim, error: Unavailable, started: float) -> AttemptResult:
     """Put an attempt off, since what it needs was away for longer than it could wait.
 
     That is no failure of the step. But its code may run again, and with it whatever that costs, so
@@ -251,7 +180,7 @@ def defer(
         extra = {"action": "put_off", "run_id": str(claim.run_id), "step": claim.key}
         logger.error("%s of run %s is deferred: %s", claim.key, claim.run_id, error, extra=extra)
     if claim.recoveries >= engine.policies.max_recoveries:
-        return failed(engine, claim, error, {}, started, in_chord=in_chord)
+        return failed(engine, claim, error, {}, started)
     outcome = Outcome(
         execution_time_ms=since(started),
         error_type=type_of(error),
@@ -261,7 +190,7 @@ def defer(
     if not engine.records.transaction(
         lambda tx: tx.steps.retry(claim, outcome, delay, recovered=True)
     ):
-        raise lost(claim)
+        raise claim.lost()
     return _retrying(engine, claim, outcome, error, delay)
 
 
@@ -284,10 +213,7 @@ def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
         return False
     logger.info("%s of run %s was cancelled", claim.key, claim.run_id, extra={"action": "cancel"})
     try:
-        if claim.spec is not None:
-            call_ended(engine, StepRef(claim.run_id, claim.key, None))
-        else:
-            finish(engine, claim.run_id)
+        after(engine, claim, StepState.CANCELLED)
     except Unavailable as error:
         logger.warning("run %s is left to the sweeper: %s", claim.run_id, error)
     return True
@@ -296,7 +222,7 @@ def cancelled(engine: Engine, claim: Claim, started: float) -> bool:
 def end_cancelled(engine: Engine, claim: Claim, started: float) -> AttemptResult:
     """End an attempt as cancelled; raises `LeaseLost`."""
     if not cancelled(engine, claim, started):
-        raise lost(claim)
+        raise claim.lost()
     return AttemptResult(AttemptEnding.CANCELLED)
 
 

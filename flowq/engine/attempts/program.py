@@ -28,11 +28,10 @@ from flowq.core.ids import (
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import RunState, StepState
-from flowq.engine.advance.advance import finish
+from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import cancel_orphans
 from flowq.engine.advance.dispatch import message, program_batch, send, send_later
 from flowq.engine.advance.wake import NEAR
-from flowq.engine.attempts.complete import lost
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
 from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
@@ -267,7 +266,7 @@ def _end(
         else engine.records.transaction(work)
     )
     if not once:
-        raise lost(claim)
+        raise claim.lost()
     notify()
     if rows:
         cancel_orphans(engine, claim.run_id)
@@ -299,7 +298,7 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     def suspend(_: int) -> StepState:
         state = engine.records.transaction(lambda tx: tx.steps.suspend(claim, suspension))
         if state is None:
-            raise lost(claim)
+            raise claim.lost()
         return state
 
     try:

@@ -3,14 +3,14 @@
 Claiming and completing are one guarded UPDATE each, and they are the only two commits on the way of
 a step that succeeds: the claim makes a duplicate of the message harmless, the token in the
 completion makes a worker harmless that lost its lease. The result is written before the row that
-names it. A step that was sent alone advances its run in the transaction that completes it; one that
-was sent in a joined batch leaves that to the batch's chord.
+names it. Who goes on after it is decided in `after`.
 """
 
 import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from inspect import BoundArguments
 from typing import Any
@@ -31,22 +31,20 @@ from flowq.core.limits.slots import Limit
 from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StopKind
+from flowq.engine.advance.after import complete
 from flowq.engine.advance.passed_failures import bind, refuse_failure
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.budgets import guards_of, meters_of, meters_of_runs
 from flowq.engine.attempts.caching import cache_key, keep, look_up
-from flowq.engine.attempts.complete import lost
 from flowq.engine.attempts.limits import limits_of, within
-from flowq.engine.attempts.outages import retry_on_outage
+from flowq.engine.attempts.outages import end_attempt, retry_on_outage
 from flowq.engine.attempts.outcomes import (
     AttemptDeferred,
     AttemptEnding,
     AttemptResult,
     cancelled,
-    completed,
     defer,
-    end_attempt,
     end_cancelled,
     failed,
     since,
@@ -91,7 +89,7 @@ def run_attempt(
         claim = _claim(engine, step_id, run_id)
         if claim is None:
             return AttemptResult(AttemptEnding.NOT_CLAIMED)
-        return _run_claimed(engine, claim, in_chord=in_chord)
+        return _run_claimed(engine, replace(claim, in_chord=True) if in_chord else claim)
     except RunUnreadable as error:
         place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
         if place is not None:
@@ -99,13 +97,13 @@ def run_attempt(
         return AttemptResult(AttemptEnding.NOT_CLAIMED)
 
 
-def _run_claimed(engine: Engine, claim: Claim, *, in_chord: bool) -> AttemptResult:
+def _run_claimed(engine: Engine, claim: Claim) -> AttemptResult:
     """Run an attempt that was claimed, under its lease."""
     started = time.monotonic()
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
         with engine.leases.hold(claim.token, attempt), local_files():
-            return _run(engine, claim, attempt, started, in_chord=in_chord)
+            return _run(engine, claim, attempt, started)
     except Stopped:
         return AttemptResult(AttemptEnding.RELEASED)
     except LeaseLost as error:
@@ -119,9 +117,7 @@ def _run_claimed(engine: Engine, claim: Claim, *, in_chord: bool) -> AttemptResu
         engine.requests.forget(claim.token)
 
 
-def _run(
-    engine: Engine, claim: Claim, attempt: Attempt, started: float, *, in_chord: bool
-) -> AttemptResult:
+def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float) -> AttemptResult:
     """Run an attempt that was claimed.
 
     Raises:
@@ -146,20 +142,25 @@ def _run(
             end = finished.end
         else:
             outcome = _outcome(engine, claim, attempt, step, inputs=inputs, started=started)
-            end = partial(completed, engine, claim, outcome, in_chord=in_chord)
+            end = partial(_completed, engine, claim, outcome)
     except LeaseLost:
         raise
     except StepCancelled:
         end = partial(end_cancelled, engine, claim, started)
     except BaseException as error:  # noqa: BLE001 - whatever the step raised is its failure
         cause = error
-        end = _after_error(engine, claim, error, inputs, started, in_chord=in_chord)
+        end = _after_error(engine, claim, error, inputs, started)
     # What goes wrong from here on is flowq's trouble, not the step's failure.
     try:
-        return end_attempt(engine, claim, end, cause, in_chord=in_chord)
+        return end_attempt(engine, claim, end, cause)
     except DatabaseRefused as error:
-        end = partial(defer, engine, claim, error, started, in_chord=in_chord)
-        return end_attempt(engine, claim, end, error, in_chord=in_chord)
+        end = partial(defer, engine, claim, error, started)
+        return end_attempt(engine, claim, end, error)
+
+
+def _completed(engine: Engine, claim: Claim, outcome: Outcome) -> AttemptResult:
+    complete(engine, claim, outcome)
+    return AttemptResult(AttemptEnding.COMPLETED)
 
 
 def _outcome(
@@ -202,8 +203,6 @@ def _after_error(
     error: BaseException,
     inputs: Mapping[str, Any],
     started: float,
-    *,
-    in_chord: bool,
 ) -> Callable[[], AttemptResult]:
     """Return what records that an attempt has come to an error.
 
@@ -218,16 +217,16 @@ def _after_error(
     if isinstance(error, NondeterminismError):
         return partial(_pause, engine, claim, error, started)
     if isinstance(error, Unavailable):
-        return partial(defer, engine, claim, error, started, in_chord=in_chord)
-    return partial(failed, engine, claim, error, inputs, started, in_chord=in_chord)
+        return partial(defer, engine, claim, error, started)
+    return partial(failed, engine, claim, error, inputs, started)
 
 
 def _pause(engine: Engine, claim: Claim, why: NondeterminismError, started: float) -> AttemptResult:
     """Pause the run of a program that does not fit its record: with the old code it goes on."""
     if pause(engine, claim.run_id, why.message, StopKind.CHANGED_CODE) is not RunState.PAUSED:
-        return failed(engine, claim, why, {}, started, in_chord=False)
+        return failed(engine, claim, why, {}, started)
     if not release_paused(engine, claim):
-        raise lost(claim)
+        raise claim.lost()
     return AttemptResult(AttemptEnding.WAITING)
 
 
@@ -365,7 +364,7 @@ def _start_child(
         if state is not RunState.RUNNING:
             raise StepCancelled(f"{claim.key} does not start a child run: its own run is stopping")
         if not tx.steps.wait(claim):
-            raise lost(claim)
+            raise claim.lost()
 
     try:
         # Child runs have the user of their parent, and spend what it may spend.

@@ -10,10 +10,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from flowq.core.errors import LeaseLost
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.results import ResultRef
-from flowq.core.spec import CallSpec, FlowSpec, StepKind
+from flowq.core.spec import CallSpec, FlowSpec, Gate, StepKind
 from flowq.core.states import DONE_STEP_STATES, RunState, StepState, StopKind
 from flowq.core.usage import Usage
 from flowq.engine.model.stops import StopReason
@@ -53,9 +54,7 @@ class NewStep:
     order: int
     pending: int  #: How many dependencies it has.
     inputs: Any  #: Its arguments as templates.
-    batch: BatchId | None = (
-        None  #: The batch in which it is queued at once; None leaves it pending.
-    )
+    batch: BatchId | None = None  #: In which it is queued at once; None leaves it pending.
     observed: int | None = None  #: Of a program: how many events it has seen, so none.
 
 
@@ -142,6 +141,16 @@ class Claim:
     spec: CallSpec | None = None  #: Of a row that a program has called; its items have none.
     used: Usage = field(default_factory=Usage)  #: What its earlier attempts have used,
     execution_time_ms: int = 0  #: and how long their code ran.
+    in_chord: bool = False  #: It was sent in a chord, whose body goes on when all have ended.
+
+    @property
+    def gate(self) -> Gate:
+        """What can go on when it has ended."""
+        return Gate.of(is_item=self.map_index is not None, is_called=self.spec is not None)
+
+    def lost(self) -> LeaseLost:
+        """Return the error of an attempt that no longer holds its lease."""
+        return LeaseLost(f"attempt {self.attempt} of {self.key} no longer holds its lease")
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,13 +395,3 @@ class StoredObject:
     key: str
     map_index: int | None
     result: ResultRef
-
-
-@dataclass(frozen=True, slots=True)
-class Orphan:
-    """A child run that nobody waits for any more."""
-
-    run_id: RunId
-    key: str  #: The step that has waited for it,
-    parent: RunId  #: of this run,
-    state: StepState  #: and how that step has ended.

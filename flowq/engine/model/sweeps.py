@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from flowq.core.ids import BatchId, RunId, StepRunId
+from flowq.core.states import StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import StepRef
 
@@ -41,3 +42,13 @@ class UnclaimedStep:
     id: StepRunId
     place: StepRef
     resends: int  #: How often it was found so since it was queued.
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A child run that nobody waits for any more."""
+
+    run_id: RunId
+    key: str  #: The step that has waited for it,
+    parent: RunId  #: of this run,
+    state: StepState  #: and how that step has ended.

@@ -11,11 +11,11 @@ from flowq.core.states import RunState
 from flowq.engine.model.rows import (
     Definition,
     NewRun,
-    Orphan,
     RunEnding,
     RunView,
 )
 from flowq.engine.model.stops import StopReason
+from flowq.engine.model.sweeps import Orphan
 
 
 class RunRows(Protocol):

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import StopKind
-from flowq.engine.model.rows import Orphan, StepRef
-from flowq.engine.model.sweeps import DeletedTree, ExpiredLease, RunIdRange, UnclaimedStep
+from flowq.engine.model.rows import StepRef
+from flowq.engine.model.sweeps import DeletedTree, ExpiredLease, Orphan, RunIdRange, UnclaimedStep
 
 
 class Sweeps(Protocol):

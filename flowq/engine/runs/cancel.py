@@ -16,7 +16,7 @@ The last of them closes the run as cancelled. A run that had ended before stays 
 from flowq.core.errors import RunNotFound, RunUnreadable
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StopKind
-from flowq.engine.advance.advance import finish
+from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import SHIELD, cancel_orphans
 from flowq.engine.advance.dispatch import program_batch, send
 from flowq.engine.advance.unreadable import set_aside

@@ -22,7 +22,7 @@ from typing import Final
 from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable
 from flowq.core.ids import RunId, batch_of_run
 from flowq.core.states import RunState, StopKind
-from flowq.engine.advance.advance import run_ready
+from flowq.engine.advance.after import run_ready
 from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine

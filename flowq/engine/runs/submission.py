@@ -19,7 +19,7 @@ from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.text.json_values import unmarked
-from flowq.engine.advance.advance import run_ready
+from flowq.engine.advance.after import run_ready
 from flowq.engine.advance.dispatch import after_commit, node_batch, send
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish

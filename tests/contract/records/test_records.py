@@ -43,13 +43,12 @@ from flowq.engine.model.rows import (
     Claim,
     NewRun,
     NewStep,
-    Orphan,
     Outcome,
     RunEnding,
     StepRef,
 )
 from flowq.engine.model.stops import StopReason
-from flowq.engine.model.sweeps import ExpiredLease, RunIdRange, UnclaimedStep
+from flowq.engine.model.sweeps import ExpiredLease, Orphan, RunIdRange, UnclaimedStep
 
 LEASE = timedelta(seconds=30)
 LATER = timedelta(seconds=60)

@@ -35,8 +35,9 @@ from flowq.core.states import (
     StepState,
     step_sources,
 )
-from flowq.engine.model.rows import Claim, Orphan, Outcome
+from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.model.stops import StopReason
+from flowq.engine.model.sweeps import Orphan
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
 

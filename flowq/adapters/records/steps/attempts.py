@@ -34,6 +34,7 @@ from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.results import StorageKind
+from flowq.core.spec import Gate
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import Claim, Outcome, ReleasePlan
@@ -296,7 +297,7 @@ class AttemptWrites(AttemptLog, StepRows):
     def fail(self, claim: Claim, outcome: Outcome, *, advanced: bool) -> bool:
         given = {**_lease(claim), **_used(outcome), **_error(outcome)}
         given |= {"p_failed_step": outcome.failed_step_id}
-        return self._changes(_FAIL, {**given, "p_advanced": advanced or _is_item(claim)})
+        return self._changes(_FAIL, {**given, "p_advanced": advanced or claim.gate is Gate.ITEM})
 
     @override
     def retry(
@@ -350,12 +351,7 @@ def claim_of_row(
 def completion_parameters(claim: Claim, outcome: Outcome, *, advanced: bool) -> Mapping[str, Any]:
     """Return the parameters of `COMPLETED`."""
     given = {**_lease(claim), **_used(outcome), **result_columns(outcome), **_hit(outcome)}
-    return {**given, "p_advanced": advanced or _is_item(claim)}
-
-
-def _is_item(claim: Claim) -> bool:
-    """Return whether a claim is for an item of a map, which gates nothing but its map."""
-    return claim.map_index is not None
+    return {**given, "p_advanced": advanced or claim.gate is Gate.ITEM}
 
 
 def _lease(claim: Claim) -> Mapping[str, Any]:

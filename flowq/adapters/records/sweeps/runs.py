@@ -31,8 +31,7 @@ from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.wake import has_ended, of_unknown_kind
 from flowq.core.ids import LAST_ID, BatchId, RunId
 from flowq.core.states import RunState, StepState, StopKind
-from flowq.engine.model.rows import Orphan
-from flowq.engine.model.sweeps import RunIdRange
+from flowq.engine.model.sweeps import Orphan, RunIdRange
 from flowq.engine.ports.sweeps import Sweeps
 
 _R = RUNS.c

@@ -1,0 +1,333 @@
+"""Who goes on after something has ended: the one place that decides it.
+
+What a row gates is one value, `Gate`: a node its dependents (after the last node the run ends), an
+item its map, a call its program. Whoever ends a row goes on after it:
+
+    an attempt     `complete`, `fail`; `after`, when its end has been recorded already
+    a child run    `step_ended`: the step that waited for it has ended with it
+    a batch        `batch_ended`: the body of a chord, a timer, or what the sweeper has found
+
+A member of a chord that has completed leaves that to the body, after all members; its failure
+stops its run, ends its map or wakes its program at once. All of it follows the commit of the end,
+or is one with it, so of two that end at the same moment the later one sees both. What does not
+happen the sweeper finds: so any of it may be called at any time, by anyone, twice at once.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+from flowq.core.errors import RunUnreadable
+from flowq.core.ids import BatchId, BatchKind, RunId, StepRunId, parse_batch
+from flowq.core.spec import Gate, StepKind, StepSpec
+from flowq.core.states import StepState
+from flowq.engine.advance.advance import Advance, AdvanceOutcome
+from flowq.engine.advance.child_runs import cancel_orphans
+from flowq.engine.advance.conditions import Evaluation, evaluate_conditions
+from flowq.engine.advance.dispatch import alone, node_batch, resend, send
+from flowq.engine.advance.finish import finish_if_done
+from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.advance.wake import program_of, timers_due, wake, wake_after, woken
+from flowq.engine.engine import Engine
+from flowq.engine.events import publish
+from flowq.engine.events.failure_log import log_failure
+from flowq.engine.model.rows import Claim, Outcome, StepRef
+from flowq.engine.ports import Transaction
+
+logger = logging.getLogger(__name__)
+
+#: What may have started child runs.
+_WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
+
+
+# --- after an attempt ----------------------------------------------------------------------------
+
+
+def complete(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+    """Complete a step and go on after it, in as few round trips as what it gates allows.
+
+    Raises:
+        LeaseLost: the attempt no longer holds its lease; nothing has changed.
+    """
+    if claim.gate is Gate.CALL:
+        _complete_call(engine, claim, outcome)
+        return
+    dependents = engine.definitions.get(claim.run_id).graph.dependents.get(claim.key)
+    if claim.gate is Gate.NODE and dependents and not claim.in_chord:
+        _complete_and_release(engine, claim, outcome)
+        return
+    advanced = not claim.in_chord
+    if not engine.records.autocommit(
+        lambda tx: tx.steps.complete(claim, outcome, advanced=advanced), idempotent=False
+    ):
+        raise claim.lost()
+    publish.step_completed(engine, claim, outcome)
+    after(engine, claim, StepState.COMPLETED)
+
+
+def fail(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None:
+    """Fail a step for good and go on after it; raises as `complete`.
+
+    What a node stops is decided with its end; the end of an item or a call is judged after it, by
+    its map or by its program.
+    """
+
+    def work(transition: Advance, tx: Transaction) -> AdvanceOutcome:
+        if not tx.steps.fail(claim, outcome, advanced=not claim.in_chord):
+            raise claim.lost()
+        transition.on_commit(partial(_tell_failed, engine, claim, step, outcome))
+        if claim.in_chord:
+            return transition.failed(step, outcome.error_message)
+        return transition.ended({claim.key: StepState.FAILED})
+
+    if claim.gate is Gate.NODE:
+        advance(engine, claim.run_id, work)
+        return
+    advanced = claim.gate is Gate.ITEM
+    if not engine.records.autocommit(
+        lambda tx: tx.steps.fail(claim, outcome, advanced=advanced), idempotent=False
+    ):
+        raise claim.lost()
+    _tell_failed(engine, claim, step, outcome)
+    after(engine, claim, StepState.FAILED)
+
+
+def after(engine: Engine, claim: Claim, state: StepState) -> None:
+    """Go on after an attempt that has ended its row, of which any part may have been done.
+
+    Args:
+        engine: The engine.
+        claim: The attempt.
+        state: How it has ended.
+    """
+    run_id, key = claim.run_id, claim.key
+    if claim.gate is Gate.CALL:
+        _call_ended(engine, run_id, key)
+    elif state is StepState.CANCELLED:
+        finish(engine, run_id)  # it is stopping
+    elif claim.gate is Gate.ITEM and state is StepState.FAILED:
+        _map_ended(engine, run_id, key)
+    elif claim.in_chord:
+        return  # its body goes on
+    elif claim.gate is Gate.ITEM:
+        if not engine.records.autocommit(lambda tx: tx.steps.has_open(run_id, key)):
+            _map_ended(engine, run_id, key)
+    elif dependents := engine.definitions.get(run_id).graph.dependents[key]:
+        states = engine.records.autocommit(lambda tx: tx.steps.states(run_id, dependents))
+        queued = [one for one in dependents if states[one] is StepState.QUEUED]
+        resend(engine, alone(engine, [StepRef(run_id, one, None) for one in queued]))
+        run_ready(engine, run_id)
+    else:
+        finish(engine, run_id)
+
+
+def _tell_failed(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None:
+    publish.step_failed(engine, claim, outcome)
+    called = engine.definitions.get(claim.run_id).is_called(claim.key)
+    log_failure(claim, step, outcome, called=called)
+
+
+def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+    """Complete a node and count its dependents down, in one statement.
+
+    When they are plain, that also queues them at zero. When they are not, or one of several that
+    they wait for was skipped, they are decided in a transaction of its own; should that never come,
+    they stand there, pending and waiting for nothing, which is what the sweeper looks for.
+    """
+    known = engine.definitions.get(claim.run_id)
+    dependents = known.graph.dependents[claim.key]
+    release_plan = known.release_plan(claim.key, engine.policies.resend_after)
+    released = engine.records.atomic(
+        lambda tx: tx.steps.complete_and_release(claim, outcome, dependents, release_plan)
+    )
+    if released is None:
+        raise claim.lost()
+    publish.step_completed(engine, claim, outcome)
+    states = {key: state for key, (_, state) in released.items()}
+    free = [key for key, end in released.items() if end == (0, StepState.PENDING)]
+    queued = [key for key in dependents if states.get(key) is StepState.QUEUED]
+    if queued and release_plan is not None:
+        send(engine, [node_batch(engine, known.definition, release_plan.batch, queued)])
+    elif free:
+        advance(engine, claim.run_id, lambda step, _tx: step.decide(free, Evaluation()))
+    elif all(state is StepState.CANCELLED for state in states.values()):
+        finish(engine, claim.run_id)  # it has stopped
+
+
+def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> None:
+    """Complete what a program has called, and wake it if it awaits nothing else with this."""
+    assert claim.spec is not None
+    run_id, resend_after = claim.run_id, engine.policies.resend_after
+    if claim.spec.group == 1:
+        program = program_of(engine, run_id)
+        queued = engine.records.atomic(
+            lambda tx: tx.steps.complete_and_wake(claim, outcome, program, resend_after)
+        )
+        if queued is None:
+            raise claim.lost()
+        publish.step_completed(engine, claim, outcome)
+        woken(engine, run_id, queued=queued)
+    else:
+        batch = engine.records.autocommit(
+            lambda tx: tx.steps.complete_call(claim, outcome), idempotent=False
+        )
+        if batch is None:
+            raise claim.lost()
+        publish.step_completed(engine, claim, outcome)
+        # Its program may have come to await it by itself meanwhile.
+        if claim.in_chord and parse_batch(batch)[0] is BatchKind.CALLS:
+            return
+        queued = wake(engine, run_id, batch)
+    if not queued:
+        finish(engine, run_id)
+
+
+# --- after a child run, a batch, a timer ---------------------------------------------------------
+
+
+def step_ended(engine: Engine, step_id: StepRunId) -> None:
+    """Go on after a step that ended without advancing: its child run did, or its batch was lost."""
+    place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
+    if place is not None:
+        _place_ended(engine, place)
+
+
+def batch_ended(engine: Engine, batch: BatchId) -> None:
+    """Go on after a batch: the body, and the error callback, of its chord."""
+    kind, named = parse_batch(batch)
+    try:
+        _batch_ended(engine, batch, kind, named)
+    except RunUnreadable as error:
+        of_item = kind is BatchKind.ITEMS
+        node = (
+            engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
+            if of_item
+            else None
+        )
+        set_aside(engine, node.run_id if node is not None else RunId(named), error)
+
+
+def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -> None:
+    run_id = RunId(named)
+    if kind is BatchKind.RUN:
+        run_ready(engine, run_id)
+    elif kind is BatchKind.TIMER:
+        timers_due(engine, run_id)
+    elif kind is BatchKind.NODES:
+        advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, batch)))
+    elif kind is BatchKind.ITEMS:
+        node = engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
+        if node is None:
+            logger.warning("batch %s belongs to no run; was the run deleted?", batch)
+        else:
+            _map_ended(engine, node.run_id, node.key)
+    else:  # of calls, among them maps whose items have ended unnoticed
+        keys = engine.records.autocommit(lambda tx: tx.steps.expanded(run_id, batch))
+        moved = [_end_map(engine, run_id, key) for key in keys]
+        if not any([*moved, wake(engine, run_id, batch)]):
+            finish(engine, run_id)
+
+
+def _place_ended(engine: Engine, place: StepRef) -> None:
+    """Go on after a row that has ended and that nobody has gone on after."""
+    run_id, key = place.run_id, place.key
+    gate = engine.definitions.get(run_id).gate(place)
+    if gate is Gate.CALL:
+        _call_ended(engine, run_id, key)
+    elif gate is Gate.ITEM:
+        _map_ended(engine, run_id, key)
+    else:
+        advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, None, [key])))
+
+
+def not_claimed(engine: Engine, step_id: StepRunId) -> None:
+    """Look after a run whose message found nothing to do: it may have stopped and be done."""
+    place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
+    if place is not None:
+        try:
+            finish(engine, place.run_id)
+        except RunUnreadable as error:
+            set_aside(engine, place.run_id, error)
+
+
+# --- what goes on --------------------------------------------------------------------------------
+
+
+def run_ready(engine: Engine, run_id: RunId) -> None:
+    """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
+    advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Evaluation()))
+
+
+def finish(engine: Engine, run_id: RunId) -> None:
+    """Finish a run if all its steps have ended, and advance the run whose step waited for it."""
+    parent = finish_if_done(engine, engine.definitions.get(run_id).definition)
+    if parent is not None:
+        step_ended(engine, parent)
+
+
+def _call_ended(engine: Engine, run_id: RunId, key: str) -> None:
+    """Wake the program that has called a row; when it does not wait its run may be at its end."""
+    if not wake_after(engine, run_id, key):
+        finish(engine, run_id)
+
+
+def _map_ended(engine: Engine, run_id: RunId, key: str) -> None:
+    """Go on after an item of a map has ended, or all of them."""
+    if not _end_map(engine, run_id, key):
+        finish(engine, run_id)
+
+
+def _end_map(engine: Engine, run_id: RunId, key: str) -> bool:
+    """End a map if its items allow that, and go on after it; returns whether anything moved."""
+    step = engine.definitions.get(run_id).step(key)  # may read, so not within the transaction
+    return _advance(engine, run_id, lambda transition, _tx: transition.end_map(step))
+
+
+def advance(
+    engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], AdvanceOutcome]
+) -> None:
+    """Run `work` in a transaction, send what it queued, and go on until nothing is left to decide.
+
+    When nothing was queued the run may be at its end; then it is finished, and a run whose step has
+    waited for this one is advanced in turn.
+    """
+    if not _advance(engine, run_id, work):
+        finish(engine, run_id)
+
+
+def _advance(
+    engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], AdvanceOutcome]
+) -> bool:
+    """Do what `advance` does, but for the end of the run; returns whether anything was queued."""
+    known = engine.definitions.get(run_id)
+    definition, graph = known.definition, known.graph
+
+    def once(work: Callable[[Advance, Transaction], AdvanceOutcome]) -> AdvanceOutcome:
+        progress = engine.records.transaction(
+            lambda tx: work(Advance(engine, tx, definition, graph), tx)
+        )
+        for tell in progress.after_commit:
+            tell()
+        send(engine, progress.batches)
+        if progress.cancelled and any(
+            step.kind in _WITH_CHILDREN for step in definition.spec.steps
+        ):
+            cancel_orphans(engine, run_id)
+        return progress
+
+    progress = once(work)
+    moved = bool(progress.batches)
+    if progress.called is not None:
+        moved = wake_after(engine, run_id, progress.called)
+    while undecided := progress.undecided:
+        facts = evaluate_conditions(engine, definition, undecided)
+        progress = once(partial(_decide_with, keys=undecided, facts=facts))
+        moved = moved or bool(progress.batches)
+    return moved
+
+
+def _decide_with(
+    step: Advance, _tx: Transaction, *, keys: list[str], facts: Evaluation
+) -> AdvanceOutcome:
+    return step.decide(keys, facts)
