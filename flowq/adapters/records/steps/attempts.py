@@ -288,7 +288,7 @@ class AttemptWrites(AttemptLog, StepRows):
             rows = self._run(_RELEASE, counting).all()
         else:
             given = {**completion_parameters(claim, outcome, advanced=True), **counting}
-            rows = self._run(_COMPLETE_AND_RELEASE, given).all()
+            rows = _COMPLETE_AND_RELEASE.run(self._connection, given).all()
             if not rows:
                 return None
         return {row[0]: (row[1], StepState(row[2])) for row in rows if row[0] is not None}

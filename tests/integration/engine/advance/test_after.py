@@ -1,18 +1,46 @@
 """What follows the end of each kind of row, and what it costs: statements and messages."""
 
 import asyncio
+import re
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
 import pytest
+import redis
+from celery import Celery
+from kombu import Producer
+from psycopg import Cursor
 
+import flowq
 from flowq import flow, step
+from flowq.adapters.dispatch.celery import CeleryDispatcher
+from flowq.adapters.events.outbox import Outbox
+from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import Repository
-from flowq.core.errors import StepFailed
+from flowq.adapters.results.memory import MemoryCache, MemoryObjects
+from flowq.core.errors import DatabaseUnavailable, StepFailed
+from flowq.core.ids import LeaseToken, StepRunId, node_id
+from flowq.core.spec import Gate
+from flowq.engine.attempts import outages
+from flowq.engine.attempts.outcomes import AttemptEnding
+from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Policies
+from flowq.engine.model.rows import Claim, StepRef
+from flowq.engine.ports import Transaction
+from flowq.engine.results.store import ResultStore
+from flowq.engine.runs import submission
+from flowq.testing.records import VirtualClock, VirtualRecords
+from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Stage
 
 CHORDS_FROM_FOUR = Policies(chord_from=4)
@@ -140,10 +168,15 @@ class Cost:
 def counted(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> Iterator[Cost]:
     cost = Cost()
     run, tried, send = Repository._run, SqlRecords._tried, stage.dispatcher.send
+    prepared = Prepared.run
 
-    def count_run(self: Repository, *args: Any) -> Any:
+    def count_run(self: Repository, statement: Any, *args: Any) -> Any:
+        cost.statements += not isinstance(statement, Prepared)
+        return run(self, statement, *args)
+
+    def count_prepared(self: Prepared, *args: Any) -> Any:
         cost.statements += 1
-        return run(self, *args)
+        return prepared(self, *args)
 
     def count_unit(self: SqlRecords, *args: Any, **given: Any) -> Any:
         cost.units += 1
@@ -155,6 +188,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> Iterator[Cost]:
 
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "_run", count_run)
+        patch.setattr(Prepared, "run", count_prepared)
         patch.setattr(SqlRecords, "_tried", count_unit)
         patch.setattr(stage.dispatcher, "send", count_sent)
         yield cost
@@ -225,3 +259,198 @@ def test_no_end_costs_more_than_it_did(
     assert [(one[0], *one[first:]) for one in found] == [
         (one[0], *one[first:]) for one in COSTS[each]
     ]
+
+
+# --- every answer lost, one at a time ------------------------------------------------------------
+
+
+@contextmanager
+def answer_lost(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[list[int]]:
+    """Lose the answer of one unit of work: it has happened, and whoever asked is told otherwise."""
+    tried = SqlRecords._tried
+    asked: list[int] = []
+
+    def lose(self: SqlRecords, *args: Any, **given: Any) -> Any:
+        asked.append(len(asked))
+        answer = tried(self, *args, **given)
+        if len(asked) - 1 == number:
+            raise DatabaseUnavailable("the answer was lost")
+        return answer
+
+    no_pause = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlRecords, "_tried", lose)
+        patch.setattr(outages, "time", no_pause)
+        yield asked
+
+
+def _deliver_all(stage: Stage) -> None:
+    while stage.dispatcher.waiting:
+        delivery = stage.dispatcher.waiting[0]
+        try:
+            stage.dispatcher.run(stage.engine, limit=1)
+        except DatabaseUnavailable:  # a worker does the end of a batch again
+            stage.dispatcher.deliver(stage.engine, delivery)
+
+
+@pytest.mark.parametrize("each", COSTS, ids=lambda each: each.type.name.rpartition(".")[2])
+def test_whatever_answer_is_lost_the_run_ends_the_same(
+    monkeypatch: pytest.MonkeyPatch, each: Any
+) -> None:
+    records = VirtualRecords(VirtualClock(datetime.now(UTC)))
+    waiting, at_once = timedelta(seconds=20), timedelta(0)
+    policies = replace(CHORDS_FROM_FOUR, outage_wait=waiting, resend_after=at_once)
+    ended = {}
+    number = 0
+    while True:
+        stage = Stage.on(records, policies=policies)
+        played = stage.submit(each, {"x": 1})
+        with answer_lost(monkeypatch, number) as asked:
+            _deliver_all(stage)
+        while stage.sweep():
+            _deliver_all(stage)
+        ended[number] = (played.status, played.view.outputs, played.view.done)
+        if number > len(asked):
+            break
+        number += 1
+
+    assert number > 4
+    assert set(map(repr, ended.values())) == {repr(ended[number])}
+    assert_invariants(records, grace=timedelta(0))
+    records.close()
+
+
+# --- the gate of a row ---------------------------------------------------------------------------
+
+
+@flow
+async def mixed(x: int) -> int:
+    ones = await call_one.map([x, x])
+    first, more = await asyncio.gather(call_one(x), call_child(x))
+    return sum([*ones, first, more])
+
+
+call_child: Any = child
+
+
+@flow
+def graph_of_all(x: int) -> int:
+    return merge.options(key="last")([one.options(key="first")(x), *[child(x)]])
+
+
+#: What each message finds: the gate of its row.
+GATES: Final[Mapping[Any, Mapping[str, Gate]]] = {
+    graph_of_all: {"first": Gate.NODE, "child": Gate.NODE, "one": Gate.NODE, "last": Gate.NODE},
+    many_items: {**{f"one[{n}]": Gate.ITEM for n in range(4)}, "last": Gate.NODE},
+    mixed: {
+        "mixed": Gate.NODE,
+        "one#1[0]": Gate.ITEM,
+        "one#1[1]": Gate.ITEM,
+        "one#2": Gate.CALL,
+        "child#3": Gate.CALL,
+        "one": Gate.NODE,
+    },
+}
+
+
+class _Seen(Exception):
+    """Leaves the transaction that a claim was made in, so that it never was."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+
+
+def _look(tx: Transaction, step_id: StepRunId) -> None:
+    token, lease = LeaseToken(step_id), timedelta(seconds=30)
+    claim = tx.steps.claim(step_id, token=token, lease=lease, worker="test")
+    assert claim is not None
+    raise _Seen(claim)
+
+
+@pytest.mark.parametrize("each", GATES, ids=lambda each: each.type.name.rpartition(".")[2])
+def test_claim_and_definition_say_the_same_gate(records: SqlRecords, each: Any) -> None:
+    stage = Stage.on(records, policies=CHORDS_FROM_FOUR)
+    stage.submit(each, {"x": 1})
+    by_claim: dict[str, Gate] = {}
+    by_definition: dict[str, Gate] = {}
+
+    while stage.dispatcher.due_now:
+        message = stage.dispatcher.due_now[0].message
+        if message is not None:
+            place = records.autocommit(partial(_place, step_id=message.id))
+            definition = stage.engine.definitions.get(message.run_id)
+            by_definition[message.label] = definition.gate(place)
+            with pytest.raises(_Seen) as seen:
+                records.transaction(partial(_look, step_id=message.id))
+            by_claim[message.label] = seen.value.claim.gate
+        stage.dispatcher.run(stage.engine, limit=1)
+
+    assert by_claim == by_definition == GATES[each]
+
+
+def _place(tx: Transaction, step_id: StepRunId) -> StepRef:
+    place = tx.steps.node(step_id)
+    assert place is not None
+    return place
+
+
+# --- the way from the result to the next message -------------------------------------------------
+
+ROOT: Final = Path(__file__).parents[4]
+PACKAGE: Final = Path(flowq.__file__).parent
+
+
+def _written_path() -> list[str]:
+    """Return the modules that architecture.md names for the way of a completed step."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    part = text.partition("### 4. ")[2].partition("These are all")[0]
+    return re.findall(r"^\| `([\w/]+\.py)`", part, re.MULTILINE)
+
+
+class _Walk:
+    """Notes which modules stand on the stack when a statement, an event or a message goes out."""
+
+    def __init__(self) -> None:
+        self.modules: set[str] = set()
+        self._ends = {Cursor.execute.__code__, Outbox.put.__code__, Producer.publish.__code__}
+        self._on_its_way = False
+
+    def __call__(self, frame: FrameType | None, event: str, _argument: object) -> None:
+        code = frame.f_code if frame is not None else None
+        if event == "return" and code is one.type.function.__code__:
+            self._on_its_way = True
+        if not self._on_its_way or event != "call" or code not in self._ends:
+            return
+        while frame is not None and frame.f_code is not run_attempt.__code__:
+            file = Path(frame.f_code.co_filename)
+            if file.is_relative_to(PACKAGE):
+                self.modules.add(file.relative_to(PACKAGE).as_posix())
+            frame = frame.f_back
+        self._on_its_way = code is not Producer.publish.__code__
+
+
+def test_way_of_a_completed_step_is_the_one_that_is_written(
+    postgres_url: str, redis_url: str
+) -> None:
+    records, objects = SqlRecords(postgres_url), MemoryObjects()
+    client = redis.Redis.from_url(redis_url.replace("redis+socket://", "unix://"))
+    engine = replace(
+        Stage.on(records).engine,
+        dispatcher=CeleryDispatcher(Celery("way", broker=redis_url, backend=redis_url)),
+        events=RedisEvents(client),
+        results=ResultStore(MemoryCache(), lambda: objects, 1024),
+    )
+    run_id = submission.submit(engine, chain.type, {"x": 1})
+    walk = _Walk()
+    sys.setprofile(walk)
+    try:
+        ended = run_attempt(engine, node_id(run_id, "first"), run_id, in_chord=False)
+    finally:
+        sys.setprofile(None)
+        records.close()
+        client.close()
+
+    assert ended.ending is AttemptEnding.COMPLETED
+    written = _written_path()
+    assert len(written) <= 10
+    assert sorted(written) == sorted(walk.modules)
