@@ -111,22 +111,20 @@ class Advance:
             return self._progress
         called = key not in self._spec.by_key
         self._progress.called = key if called else None
-        reason = self._map_failure(key, outcome)
+        failed = outcome is StepState.FAILED
+        reason = self._why_map_failed(key, counts) if failed else None
         items = sum(counts.values())
         if not self._end_nodes([key], outcome, reason=reason, items=items, advanced=not called):
             return self._progress
-        if outcome is StepState.FAILED:
+        if failed:
             self.on_commit(partial(log_failed_map, self._run_id, step, reason, called=called))
             cancelled = self._tx.steps.cancel_open(self._run_id, key)
             if cancelled and step.kind is StepKind.FLOW:
                 self._progress.cancelled = True
         return self._progress if called else self.ended({key: outcome})
 
-    def _map_failure(self, key: str, outcome: StepState) -> str | None:
-        """Say why a map has failed."""
-        if outcome is not StepState.FAILED:
-            return None
-        counts = self._tx.steps.counts(self._run_id, key)
+    def _why_map_failed(self, key: str, counts: Mapping[StepState, int]) -> str:
+        """Return why a map has failed, from how many of its items are in each state."""
         first = self._tx.steps.first_failed_item(self._run_id, key)
         failed = f"{counts[StepState.FAILED]} of {sum(counts.values())} items failed"
         if first is None:

@@ -1,6 +1,6 @@
 """What follows when something that a program has called has ended: its program is woken.
 
-A call is a row that no graph knows. It gates nothing; whatever becomes of it, the program decides.
+A call is a row that no graph knows. It gates its program, which decides whatever becomes of it.
 The end is committed first and the program woken after it (or both in one statement that holds the
 lock of the program's row), so a program that begins to wait at the same moment sees it. What was
 not done then, the sweeper finds: an ended batch after which nobody went on.

@@ -29,8 +29,9 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import Repository
 from flowq.adapters.results.memory import MemoryCache, MemoryObjects
 from flowq.core.errors import DatabaseUnavailable, StepFailed
-from flowq.core.ids import LeaseToken, StepRunId, node_id
+from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, item_id, node_id
 from flowq.core.spec import Gate
+from flowq.core.states import RunState
 from flowq.engine.attempts import outages
 from flowq.engine.attempts.outcomes import AttemptEnding
 from flowq.engine.attempts.run import run_attempt
@@ -210,7 +211,7 @@ COSTS: Final[Mapping[Any, Sequence[tuple[str, int, int, int]]]] = {
         ("last", 6, 6, 0),
     ],
     fails: [("first", 10, 6, 0)],
-    item_fails: [("broken[0]", 15, 7, 0), ("broken[1]", 4, 4, 0)],
+    item_fails: [("broken[0]", 14, 7, 0), ("broken[1]", 4, 4, 0)],
     member_fails: [
         *((f"w{index}", 2, 2, 0) for index in range(3)),
         *(("w3", 7, 5, 0), ("end", 4, 2, 0)),
@@ -232,7 +233,7 @@ COSTS: Final[Mapping[Any, Sequence[tuple[str, int, int, int]]]] = {
     ],
     call_fails: [("call_fails", 6, 3, 1), ("broken#1", 6, 4, 1), ("call_fails", 7, 7, 0)],
     called_item_fails: [
-        *(("called_item_fails", 6, 3, 2), ("broken#1[0]", 12, 6, 1), ("broken#1[1]", 4, 4, 0)),
+        *(("called_item_fails", 6, 3, 2), ("broken#1[0]", 11, 6, 1), ("broken#1[1]", 4, 4, 0)),
         ("called_item_fails", 7, 7, 0),
     ],
 }
@@ -259,6 +260,44 @@ def test_no_end_costs_more_than_it_did(
     assert [(one[0], *one[first:]) for one in found] == [
         (one[0], *one[first:]) for one in COSTS[each]
     ]
+
+
+# --- maps that programs have called --------------------------------------------------------------
+
+
+@flow
+def unlucky_child(x: int) -> int:
+    return broken(x) if x == 0 else one(one(x))
+
+
+call_child: Any = child
+call_unlucky_child: Any = unlucky_child
+
+
+@flow
+async def calls_map_of_children(x: int) -> int:
+    try:
+        return sum(await call_unlucky_child.map([0, x, x]))
+    except StepFailed:
+        return -1
+
+
+def test_child_runs_of_a_called_map_that_has_failed_are_cancelled_at_once(
+    records: SqlRecords,
+) -> None:
+    stage = Stage.on(records)
+
+    played = stage.play(calls_map_of_children, x=1)
+
+    assert played.result() == -1
+    items = [item_id(node_id(played.id, "unlucky_child#1"), index) for index in range(3)]
+    runs = [child_run_id(item) for item in items]
+    states = [records.autocommit(partial(_status, run_id=run_id)) for run_id in runs]
+    assert states == [RunState.FAILED, RunState.CANCELLED, RunState.CANCELLED]
+
+
+def _status(tx: Transaction, run_id: RunId) -> RunState | None:
+    return tx.runs.status(run_id)
 
 
 # --- every answer lost, one at a time ------------------------------------------------------------
@@ -328,9 +367,6 @@ async def mixed(x: int) -> int:
     ones = await call_one.map([x, x])
     first, more = await asyncio.gather(call_one(x), call_child(x))
     return sum([*ones, first, more])
-
-
-call_child: Any = child
 
 
 @flow
