@@ -76,7 +76,7 @@ def fail(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None
     def work(transition: Advance, tx: Transaction) -> AdvanceOutcome:
         if not tx.steps.fail(claim, outcome, advanced=not claim.in_chord):
             raise claim.lost()
-        transition.on_commit(partial(_tell_failed, engine, claim, step, outcome))
+        transition.on_commit(partial(_report_failure, engine, claim, step, outcome))
         if claim.in_chord:
             return transition.failed(step, outcome.error_message)
         return transition.ended({claim.key: StepState.FAILED})
@@ -89,7 +89,7 @@ def fail(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None
         lambda tx: tx.steps.fail(claim, outcome, advanced=advanced), idempotent=False
     ):
         raise claim.lost()
-    _tell_failed(engine, claim, step, outcome)
+    _report_failure(engine, claim, step, outcome)
     after(engine, claim, StepState.FAILED)
 
 
@@ -122,7 +122,7 @@ def after(engine: Engine, claim: Claim, state: StepState) -> None:
         finish(engine, run_id)
 
 
-def _tell_failed(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None:
+def _report_failure(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None:
     publish.step_failed(engine, claim, outcome)
     called = engine.definitions.get(claim.run_id).is_called(claim.key)
     log_failure(claim, step, outcome, called=called)
@@ -307,8 +307,8 @@ def _advance(
         progress = engine.records.transaction(
             lambda tx: work(Advance(engine, tx, definition, graph), tx)
         )
-        for tell in progress.after_commit:
-            tell()
+        for callback in progress.after_commit:
+            callback()
         send(engine, progress.batches)
         if progress.cancelled and any(
             step.kind in _WITH_CHILDREN for step in definition.spec.steps
