@@ -369,7 +369,7 @@ def test_redis_away_loses_the_ring_and_says_so(
         publish(events, ended(run_id))
         events.flush()
 
-    assert ["events are dropped, runs continue without"] == [
+    assert ["events are dropped, runs continue without them"] == [
         record.getMessage().partition(":")[0] for record in caplog.records
     ]
     assert events.dropped == 1
