@@ -13,6 +13,8 @@ from functools import cached_property
 from threading import Lock
 from uuid import UUID
 
+from cachetools import LRUCache
+
 from flowq.core.errors import InvalidFlow, RunNotFound, RunUnreadable
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId, StepRunId, batch_of_nodes, node_id
@@ -153,9 +155,8 @@ class DefinitionCache:
 
     def __init__(self, records: Records, size: int = 512) -> None:
         self._records = records
-        self._size = size
         self._lock = Lock()
-        self._known: dict[RunId, RunDefinition] = {}
+        self._known: LRUCache[RunId, RunDefinition] = LRUCache(size)
 
     def get(self, run_id: RunId) -> RunDefinition:
         """Return the definition of a run.
@@ -165,10 +166,9 @@ class DefinitionCache:
             RunUnreadable: what is recorded of it cannot be read.
         """
         with self._lock:
-            known = self._known.pop(run_id, None)
-            if known is not None:
-                self._known[run_id] = known  # the newest place again
-                return known
+            known = self._known.get(run_id)
+        if known is not None:
+            return known
         try:
             definition = self._records.autocommit(lambda tx: tx.runs.definition(run_id))
             if definition is None:
@@ -201,8 +201,6 @@ class DefinitionCache:
         known = RunDefinition(definition, self._records)
         with self._lock:
             self._known[definition.run_id] = known
-            if len(self._known) > self._size:
-                del self._known[next(iter(self._known))]
         return known
 
     def forget(self, run_id: RunId) -> None:

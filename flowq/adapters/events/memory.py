@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from threading import Condition
 from typing import Any
 
+from cachetools import FIFOCache
 from typing_extensions import override
 
 from flowq.core.events import NAMES, EndEvent, Event, from_fields
@@ -31,7 +32,7 @@ class MemoryEvents(Events):
     ) -> None:
         self._now = now
         self._max_entries = max_entries
-        self._streams: dict[RunId, list[StreamEntry]] = {}
+        self._streams: FIFOCache[RunId, list[StreamEntry]] = FIFOCache(_KEPT)
         self._count = 0
         self._rung = Condition()
 
@@ -50,8 +51,6 @@ class MemoryEvents(Events):
             entries = self._streams.setdefault(run_id, [])
             entries.append(StreamEntry(f"{self._count}-0", (event,)))
             del entries[: -self._max_entries]
-            if len(self._streams) > _KEPT:
-                del self._streams[next(iter(self._streams))]
             self._rung.notify_all()
 
     @override

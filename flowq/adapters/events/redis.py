@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
+from cachetools import TTLCache
 from pydantic import ValidationError
 from pydantic_core import to_json
 from redis import Redis
@@ -73,7 +74,8 @@ class RedisEvents(Outbox, Events):
         self._readers = readers or client
         self._max_entries = max_entries
         self._ttl = max(1, round(ttl.total_seconds()))
-        self._kept_until: dict[RunId, float] = {}
+        # Refreshed now and then, so that what is left is never much shorter than it was.
+        self._kept: TTLCache[RunId, bool] = TTLCache(_REMEMBERED, self._ttl / 10)
         self._breaker = Breaker(patience=5)
 
     @override
@@ -106,7 +108,7 @@ class RedisEvents(Outbox, Events):
         return missing - grouped.keys()
 
     def _failed(self, error: Exception) -> None:
-        self._kept_until.clear()
+        self._kept.clear()
         if self._breaker.failed():
             logger.warning(
                 "events are dropped, runs continue without them: %s",
@@ -121,15 +123,11 @@ class RedisEvents(Outbox, Events):
         fields += [_END, 1] if ends else []
         fields += [_LOST, 1] if lost else []
         pipeline.execute_command("XADD", key, "MAXLEN", "~", self._max_entries, "*", *fields)
-        now = time.monotonic()
-        if ends or self._kept_until.get(run_id, 0.0) < now:
+        if ends or run_id not in self._kept:
             pipeline.execute_command("EXPIRE", key, self._ttl)
-            self._kept_until.pop(run_id, None)
+            self._kept.pop(run_id, None)
             if not ends:
-                # Refreshed now and then, so that what is left is never much shorter than it was.
-                self._kept_until[run_id] = now + self._ttl / 10
-                if len(self._kept_until) > _REMEMBERED:
-                    del self._kept_until[next(iter(self._kept_until))]
+                self._kept[run_id] = True
 
     def _key(self, run_id: RunId) -> str:
         return f"{self._prefix}flowq:run:{run_id}:events"

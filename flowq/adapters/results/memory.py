@@ -3,7 +3,6 @@
 Both adapters keep what their contract says, threads included. Values end with the process.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from time import monotonic
 from typing import Final
 from uuid import uuid4
 
+from cachetools import LRUCache
 from typing_extensions import override
 
 from flowq.adapters.results.keys import checked_key
@@ -32,34 +32,26 @@ class MemoryCache(ResultCache):
     """
 
     def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
-        self._max = max_bytes
-        self._size = 0
-        self._values: OrderedDict[str, bytes] = OrderedDict()
+        self._values: LRUCache[str, bytes] = LRUCache(max_bytes, len)
         self._lock = Lock()
 
     @override
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` under `key`, and forget old values to make room."""
         with self._lock:
-            self._size += len(data) - len(self._values.pop(key, b""))
-            self._values[key] = bytes(data)
-            while self._size > self._max:
-                _, forgotten = self._values.popitem(last=False)
-                self._size -= len(forgotten)
+            self._values.pop(key, None)
+            if len(data) <= self._values.maxsize:
+                self._values[key] = bytes(data)
 
     @override
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         with self._lock:
-            for key in keys:
-                if key in self._values:
-                    self._values.move_to_end(key)
             return [self._values.get(key) for key in keys]
 
     def clear(self) -> None:
         """Forget everything, as a Redis that was restarted."""
         with self._lock:
             self._values.clear()
-            self._size = 0
 
 
 class MemoryObjects(ObjectStore):

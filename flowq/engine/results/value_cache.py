@@ -11,6 +11,8 @@ from copy import deepcopy
 from threading import Lock
 from typing import Any, Final
 
+from cachetools import LRUCache
+
 from flowq.core.results import ResultRef
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
@@ -22,29 +24,21 @@ class ValueCache:
     def __init__(self, most_bytes: int = _MAX_BYTES) -> None:
         self._most = most_bytes
         self._lock = Lock()
-        self._values: dict[str, tuple[Any, int]] = {}
-        self._bytes = 0
+        # By key the value and its size.
+        self._values: LRUCache[str, tuple[Any, int]] = LRUCache(most_bytes, lambda kept: kept[1])
 
     def get(self, ref: ResultRef) -> tuple[Any] | None:
         """Return the value of a reference, wrapped, or None when it is not here."""
         with self._lock:
-            entry = self._values.pop(ref.key, None)
-            if entry is None:
-                return None
-            self._values[ref.key] = entry  # the newest place again
-            return (entry[0],)
+            kept = self._values.get(ref.key)
+        return None if kept is None else (kept[0],)
 
     def put(self, ref: ResultRef, value: Any) -> None:
         """Keep a value, if it is JSON and not too large to keep."""
         if ref.codec != "json" or ref.size > self._most // 2:
             return
         with self._lock:
-            if ref.key not in self._values:
-                self._values[ref.key] = (value, ref.size)
-                self._bytes += ref.size
-            while self._bytes > self._most:
-                oldest = next(iter(self._values))
-                self._bytes -= self._values.pop(oldest)[1]
+            self._values[ref.key] = (value, ref.size)
 
 
 def own_copy(part: Any) -> Any:
