@@ -30,8 +30,8 @@ from flowq.adapters.dispatch.addresses import (
     broker_address,
     broker_prefix,
     check_app,
-    give_broker,
     load_config,
+    set_default_broker,
 )
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
@@ -163,7 +163,7 @@ def use_app(app: Celery) -> None:
 
     If it turns out to name no broker it is given the Redis of FLOWQ_REDIS_URL.
     """
-    give_broker(app, _to_give)
+    set_default_broker(app, _to_give)
     with _process.lock:
         if _process.app is not app or not _process.app_is_known:
             _process.app, _process.app_is_known = app, True

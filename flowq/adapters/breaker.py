@@ -12,7 +12,7 @@ _FIRST_PAUSE: Final = 1.0
 _MAX_PAUSE: Final = 5.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Decides whether a server is to be asked; safe to share among threads.
 
     Args:
@@ -26,13 +26,13 @@ class Breaker:
         self._not_before = 0.0
 
     @property
-    def away(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the last call has failed."""
         return self._pause > 0
 
     def allows(self) -> bool:
         """Return whether to ask the server now; during an outage one caller at a time may."""
-        if not self.away:
+        if not self.is_open:
             return True
         with self._lock:
             now = monotonic()
@@ -41,17 +41,17 @@ class Breaker:
             self._not_before = now + self._patience
             return True
 
-    def failed(self) -> bool:
+    def record_failure(self) -> bool:
         """Note that a call failed; return whether it was the first."""
         with self._lock:
-            first = not self.away
+            first = not self.is_open
             self._pause = min(2 * self._pause, _MAX_PAUSE) or _FIRST_PAUSE
             self._not_before = monotonic() + self._pause
             return first
 
-    def worked(self) -> bool:
+    def record_success(self) -> bool:
         """Note that a call has worked; return whether it ends an outage."""
-        if not self.away:
+        if not self.is_open:
             return False
         with self._lock:
             self._pause = self._not_before = 0.0

@@ -42,7 +42,7 @@ ends the code of a step and is not an `Exception`.
 from datetime import timedelta
 from typing import Any
 
-from flowq.core.text.visible import visible
+from flowq.core.text.escaping import escaped
 
 
 class FlowqError(Exception):
@@ -61,7 +61,7 @@ class FlowqError(Exception):
     def __str__(self) -> str:
         # Shown in terminals and logs, and it may contain text from outside.
         text = f"{self.message}\n  → {self.hint}" if self.hint else self.message
-        return visible(text, lines=True)
+        return escaped(text, lines=True)
 
 
 class InvalidFlow(FlowqError):

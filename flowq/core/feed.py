@@ -37,7 +37,7 @@ _END, _BEGIN, _DEFERRED = 0, 1, 2
 
 
 @dataclass(slots=True)
-class _Batch:
+class _BatchProgress:
     started: BatchStarted
     open: int
     failed: int = 0
@@ -62,7 +62,7 @@ class Feed:
         self._run_id = run_id
         self._told = 0
         self._known: dict[tuple[str, int | None], set[int]] = {}
-        self._batches: dict[BatchId, _Batch] = {}
+        self._batches: dict[BatchId, _BatchProgress] = {}
         #: From a step, or from a map's items, to the batch they are in.
         self._batch_of: dict[tuple[str, bool], BatchId] = {}
         #: How far each text has come.
@@ -138,14 +138,14 @@ class Feed:
         if event.batch in self._batches:
             return []
         size = len(event.steps) if event.items is None else event.items
-        batch = self._batches[event.batch] = _Batch(event, size)
+        batch = self._batches[event.batch] = _BatchProgress(event, size)
         if (event.steps[0], event.items is not None) in self._batch_of:
             return []  # a program has come to await it by itself
         if event.items is not None:
             self.total += event.items - (event.steps[0] in self._nodes)
         else:
             self.total += sum(step not in self._nodes for step in event.steps)
-        told: list[Event] = [event]
+        emitted: list[Event] = [event]
         for step in event.steps:
             member = (step, event.items is not None)
             self._batch_of[member] = event.batch
@@ -153,8 +153,8 @@ class Feed:
                 batch.open -= 1
                 batch.failed += failed
         if batch.open <= 0:
-            told += self._completed(batch, event.timestamp)
-        return told
+            emitted += self._completed(batch, event.timestamp)
+        return emitted
 
     def _member(self, member: tuple[str, bool], event: Event, failed: bool) -> list[Event]:  # noqa: FBT001
         name = self._batch_of.get(member)
@@ -166,7 +166,7 @@ class Feed:
         batch.failed += failed
         return self._completed(batch, event.timestamp) if batch.open == 0 else []
 
-    def _completed(self, batch: _Batch, at: datetime) -> list[Event]:
+    def _completed(self, batch: _BatchProgress, at: datetime) -> list[Event]:
         if batch.open < 0:
             return []
         batch.open = -1

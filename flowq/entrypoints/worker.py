@@ -35,8 +35,9 @@ from flowq.engine.runtime.heartbeat import this_process_is_expendable
 from flowq.engine.sweeper.retention import collect
 from flowq.engine.sweeper.sweep import Sweeper
 from flowq.entrypoints import worker_aborts
-from flowq.entrypoints.called import called, is_message_of_step
-from flowq.entrypoints.stopping import (
+from flowq.entrypoints.direct_calls import call_directly, is_message_of_step
+from flowq.entrypoints.escaping import guard
+from flowq.entrypoints.shutdown import (
     ShutdownPipe,
     ShutdownWatcher,
     leave_child,
@@ -44,9 +45,8 @@ from flowq.entrypoints.stopping import (
     requeue,
 )
 from flowq.entrypoints.task_names import check_names, check_names_when_finalized
-from flowq.entrypoints.unknown import UnknownSteps
-from flowq.entrypoints.visible import guard
-from flowq.entrypoints.worker_events import EventBunches
+from flowq.entrypoints.unknown_steps import UnknownSteps
+from flowq.entrypoints.worker_events import EventBatching
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def install(app: Celery) -> Celery:
     check_names_when_finalized(app, _OWN)
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
-    app.steps["consumer"].add(EventBunches)
+    app.steps["consumer"].add(EventBatching)
     app.steps["consumer"].add(UnknownSteps)
     return app
 
@@ -133,7 +133,7 @@ def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
     """Run one attempt of the step run whose id is this task's id; or do what was called."""
     worker_aborts.begins(task)
     if not is_message_of_step(task.request, args, kwargs):
-        return called(task, args, kwargs)
+        return call_directly(task, args, kwargs)
     error: BaseException | None = None
     try:
         engine = bootstrap.engine()
@@ -334,7 +334,7 @@ def _connect_signals() -> None:
     signals.after_setup_task_logger.connect(_guard_log)
     signals.worker_init.connect(_prepare)
     signals.worker_process_init.connect(_prepare_child)
-    signals.worker_process_shutdown.connect(_tell_the_rest)
+    signals.worker_process_shutdown.connect(_flush_events)
     signals.worker_shutting_down.connect(_ring)
     worker_aborts.connect(_is_step)
 
@@ -372,7 +372,7 @@ def _prepare_child(**_: Any) -> None:
     gc.freeze()
 
 
-def _tell_the_rest(**_: Any) -> None:
+def _flush_events(**_: Any) -> None:
     """Send the last events of a child of a prefork pool: it ends without `atexit`."""
     if _state.get_current_app() in _installed:
         bootstrap.flush_events()

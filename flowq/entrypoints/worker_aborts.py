@@ -26,7 +26,7 @@ from flowq import bootstrap
 from flowq.core.errors import StepError, StepTimeout, TaskRevoked, Unavailable
 from flowq.core.ids import StepRunId
 from flowq.engine.attempts.abort import abort_attempt
-from flowq.entrypoints.called import is_id_of_step
+from flowq.entrypoints.direct_calls import is_id_of_step
 
 logger = logging.getLogger(__name__)
 

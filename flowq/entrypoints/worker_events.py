@@ -14,7 +14,7 @@ from celery import bootsteps
 INTERVAL: Final = 0.05
 
 
-class EventBunches(bootsteps.StartStopStep):
+class EventBatching(bootsteps.StartStopStep):
     """Lets the event dispatcher of a worker's consumer publish in bunches."""
 
     requires = ("celery.worker.consumer:Events",)

@@ -136,14 +136,14 @@ async def _end(
     cost = Decimal(0) if cost_status is CostStatus.UNBILLED else None
     if call.used is not None:  # also when something failed after the answer: it was paid for
         used = call.used
-        told = reported(
+        report = reported(
             used.input_tokens,
             used.output_tokens,
             used.cache_read_tokens,
             says_something=call.says_something,
         )
-        tokens, prices = told.tokens, current_settings().prices
-        cost, cost_status = cost_of(spent.provider, spent.model, told, used, prices=prices)
+        tokens, prices = report.tokens, current_settings().prices
+        cost, cost_status = cost_of(spent.provider, spent.model, report, used, prices=prices)
     spent.add(call.recorded, tokens, cost)
     await call.recorded.end(
         status,

@@ -69,7 +69,7 @@ async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
         TextPartDelta,
     )
 
-    with open_stream() as tell:
+    with open_stream() as write:
         async with (
             calling(model.system, model.model_name) as call,
             model_request_stream(model, messages, model_settings=settings) as stream,
@@ -82,7 +82,7 @@ async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
                 else:
                     continue
                 if part:
-                    tell(part)
+                    write(part)
             answer = stream.get()
             call.answered(answer)
     return answer

@@ -62,7 +62,7 @@ def _next(engine: Engine, run_id: RunId) -> RunId | None:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Expected:
     """What a program has done: its calls, how many of them after each observation, its end."""
 
     calls: tuple[ProgramCall, ...]
@@ -84,7 +84,7 @@ def _check(run: Recording) -> None:
             )
 
 
-def _replayed(run: Recording, known: Sequence[ProgramCall], cut: int) -> _Told:
+def _replayed(run: Recording, known: Sequence[ProgramCall], cut: int) -> _Expected:
     recorded = [RecordedCall(call.key, call.spec) for call in known]
     execution = run.execution(recorded)
     with closing(execution):
@@ -99,7 +99,7 @@ def _replayed(run: Recording, known: Sequence[ProgramCall], cut: int) -> _Told:
                 counts.append(len(calls))
         except NondeterminismError as error:
             raise AssertionError(f"the program is not deterministic: {error.message}") from error
-        return _Told(tuple(calls), tuple(counts), progress.end)
+        return _Expected(tuple(calls), tuple(counts), progress.end)
 
 
 def _compare_rows(run: Recording, calls: Sequence[ProgramCall]) -> None:

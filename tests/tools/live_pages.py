@@ -14,7 +14,7 @@ def shown_live(events: Iterable[Event]) -> dict[str, Any]:
     board = RunProjection()
     for event in events:
         board.take(event)
-    lines = board.board.since("").lines
+    lines = board.changes.since("").lines
     (run,) = lines["run"]
     steps = {
         line["key"]: (line.get("status"), line["tokens"], line["cost"], line["unpriced"])

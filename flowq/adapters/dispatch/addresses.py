@@ -14,7 +14,7 @@ from celery import Celery
 
 from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.errors import InvalidSetting
-from flowq.core.text.hidden import without_secrets
+from flowq.core.text.masking import without_secrets
 
 #: Celery's names of what its result backend takes from settings, by redis-py's.
 _OF_RESULTS: Final = {
@@ -65,7 +65,7 @@ def address_settings(address: RedisAddress, prefix: str = "") -> dict[str, Any]:
     return settings | {_OF_RESULTS[name]: said for name, said in of_results.items()}
 
 
-def put_on(app: Celery, address: RedisAddress, prefix: str = "") -> None:
+def configure_addresses(app: Celery, address: RedisAddress, prefix: str = "") -> None:
     """Put an app on a Redis; what it says of its transports already is kept beside that."""
     settings = address_settings(address, prefix)
     for name in _TRANSPORTS:
@@ -73,7 +73,7 @@ def put_on(app: Celery, address: RedisAddress, prefix: str = "") -> None:
     app.conf.update(settings)
 
 
-def give_broker(app: Celery, find: Callable[[], tuple[RedisAddress, str] | None]) -> None:
+def set_default_broker(app: Celery, find: Callable[[], tuple[RedisAddress, str] | None]) -> None:
     """Have an app use a Redis if it turns out to name no broker.
 
     Args:

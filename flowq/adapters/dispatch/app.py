@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from flowq.adapters.dispatch.addresses import put_on
+from flowq.adapters.dispatch.addresses import configure_addresses
 from flowq.core.addresses.redis import read_redis
 
 
@@ -29,7 +29,7 @@ def make_app(name: str, url: str, *, prefix: str = "", current: bool = True) -> 
     app.conf.update(celery_settings())
     if address.kind != "unix":
         app.conf.redis_socket_keepalive = True  # a unix socket refuses the option
-    put_on(app, address, prefix)
+    configure_addresses(app, address, prefix)
     return app
 
 

@@ -28,12 +28,12 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from flowq.adapters.breaker import Breaker
+from flowq.adapters.breaker import CircuitBreaker
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.adapters.dispatch.inspect_workers import inspect_workers
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
-from flowq.core.text.hidden import shown, without_secrets
+from flowq.core.text.masking import masked, without_secrets
 from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher, Worker
 
@@ -62,7 +62,7 @@ class CeleryDispatcher(Dispatcher):
     def __init__(self, app: Celery, hint: str = _HINT) -> None:
         self._app = app
         self._hint = hint
-        self._breaker = Breaker(patience=10)
+        self._breaker = CircuitBreaker(patience=10)
         self._asking = threading.Lock()
         self._workers: tuple[float, list[Worker]] | None = None
 
@@ -177,9 +177,9 @@ class CeleryDispatcher(Dispatcher):
                 pipelined = producer.batch(max_size=_PIPELINE) if messages > 1 else nullcontext()
                 with pipelined:
                     yield producer
-            self._breaker.worked()
+            self._breaker.record_success()
         except Exception as error:  # noqa: BLE001 - see above
-            self._breaker.failed()
+            self._breaker.record_failure()
             raise self._failed(error) from (error if isinstance(error, _EXPECTED) else None)
 
     def _failed(self, error: Exception) -> RedisUnavailable:
@@ -193,7 +193,7 @@ class CeleryDispatcher(Dispatcher):
             text = f"{type(error).__name__}: {text}"
             if without_secrets(text, *urls) == text:
                 logger.error("messages cannot be sent", exc_info=error, extra={"action": "send"})
-        place = ";".join(map(shown, urls)) or f"of app {self._app.main!r}"
+        place = ";".join(map(masked, urls)) or f"of app {self._app.main!r}"
         return RedisUnavailable(
             f"the broker {place} does not take messages: {without_secrets(text, *urls)}",
             hint=self._hint,

@@ -18,7 +18,7 @@ from celery import Celery
 
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.core.errors import RedisUnavailable
-from flowq.core.text.hidden import shown, without_secrets
+from flowq.core.text.masking import masked, without_secrets
 from flowq.engine.ports import Worker
 
 _QUESTIONS: Final = ("active_queues", "registered")
@@ -79,7 +79,7 @@ def _ask(app: Celery, question: str, seconds: float, answers: SimpleQueue[tuple[
 
 def _not_asked(app: Celery, why: str) -> RedisUnavailable:
     urls = broker_urls(app)
-    place = ";".join(map(shown, urls)) or f"of app {app.main!r}"
+    place = ";".join(map(masked, urls)) or f"of app {app.main!r}"
     return RedisUnavailable(
         f"cannot reach workers through the broker {place}: {without_secrets(why, *urls)}",
         hint="check that the broker runs; then: flowq doctor",

@@ -30,10 +30,10 @@ _TEXT_INTERVAL: Final = 0.1
 #: Events that wait at most.
 _LIMIT: Final = 20_000
 #: Fields of an event, but for its run. No object of its own: those would keep the collector busy.
-Fact: TypeAlias = dict[str, Any]
+EventFields: TypeAlias = dict[str, Any]
 #: Sends facts, grouped by run; the second argument names runs whose events were dropped before.
 #: Returns the runs whose events, or whose notice of missing ones, it could not send.
-Send: TypeAlias = Callable[[dict[RunId, list[Fact]], AbstractSet[RunId]], AbstractSet[RunId]]
+Send: TypeAlias = Callable[[dict[RunId, list[EventFields]], AbstractSet[RunId]], AbstractSet[RunId]]
 
 
 class Outbox:
@@ -53,7 +53,7 @@ class Outbox:
         self._send = send
         self._interval = interval
         self._limit = limit
-        self._queue: deque[tuple[RunId, Fact]] = deque()
+        self._queue: deque[tuple[RunId, EventFields]] = deque()
         self._missing: set[RunId] = set()
         self._filled = threading.Event()
         self._hurry = threading.Event()
@@ -67,7 +67,7 @@ class Outbox:
         fields["timestamp"] = time.time()
         self.put(run_id, fields, urgent=name in ENDS)
 
-    def put(self, run_id: RunId, fact: Fact, *, urgent: bool = False) -> None:
+    def put(self, run_id: RunId, fact: EventFields, *, urgent: bool = False) -> None:
         """Let a fact go out soon, or at once."""
         if self._pid != os.getpid():
             self._start()
@@ -91,7 +91,7 @@ class Outbox:
             if not facts:
                 return
             missing, self._missing = self._missing, set()
-            grouped: dict[RunId, list[Fact]] = {}
+            grouped: dict[RunId, list[EventFields]] = {}
             for run_id, fact in facts:
                 grouped.setdefault(run_id, []).append(fact)
             joined = {run_id: _joined(of_run) for run_id, of_run in grouped.items()}
@@ -126,15 +126,15 @@ class Outbox:
                 logger.exception("events of this process were lost", extra={"action": "events"})
 
 
-def _joined(facts: list[Fact]) -> list[Fact]:
+def _joined(facts: list[EventFields]) -> list[EventFields]:
     """Return facts with the pieces of one text as one, at the place of the first of them.
 
     Steps that put out text at the same time take turns token by token; joined only with its
     neighbour hardly any piece would be.
     """
-    joined: list[Fact] = []
-    newest: dict[tuple[object, ...], list[Fact]] = {}
-    texts: list[list[Fact]] = []
+    joined: list[EventFields] = []
+    newest: dict[tuple[object, ...], list[EventFields]] = {}
+    texts: list[list[EventFields]] = []
     for fact in facts:
         if fact["event_type"] == _CHUNK:
             stream = (fact["step"], fact["index"], fact["attempt"], fact["stream"])

@@ -26,8 +26,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from flowq.adapters.breaker import Breaker
-from flowq.adapters.events.outbox import ENDS, INTERVAL, Fact, Outbox
+from flowq.adapters.breaker import CircuitBreaker
+from flowq.adapters.events.outbox import ENDS, INTERVAL, EventFields, Outbox
 from flowq.core.errors import RedisUnavailable
 from flowq.core.events import Event, from_fields
 from flowq.core.ids import RunId
@@ -76,7 +76,7 @@ class RedisEvents(Outbox, Events):
         self._ttl = max(1, round(ttl.total_seconds()))
         # Refreshed now and then, so that what is left is never much shorter than it was.
         self._kept: TTLCache[RunId, bool] = TTLCache(_REMEMBERED, self._ttl / 10)
-        self._breaker = Breaker(patience=5)
+        self._breaker = CircuitBreaker(patience=5)
 
     @override
     def now(self) -> datetime:
@@ -86,7 +86,7 @@ class RedisEvents(Outbox, Events):
     # --- out -------------------------------------------------------------------------------------
 
     def _append(
-        self, grouped: dict[RunId, list[Fact]], missing: AbstractSet[RunId]
+        self, grouped: dict[RunId, list[EventFields]], missing: AbstractSet[RunId]
     ) -> AbstractSet[RunId]:
         """Send events; returns the runs whose events, or notice of missing ones, did not go out."""
         everything = grouped.keys() | missing
@@ -104,19 +104,19 @@ class RedisEvents(Outbox, Events):
         if refused is not None:  # e.g. its memory is full
             self._failed(refused)
             return everything
-        self._breaker.worked()
+        self._breaker.record_success()
         return missing - grouped.keys()
 
     def _failed(self, error: Exception) -> None:
         self._kept.clear()
-        if self._breaker.failed():
+        if self._breaker.record_failure():
             logger.warning(
                 "events are dropped, runs continue without them: %s",
                 error,
                 extra={"action": "events"},
             )
 
-    def _add(self, pipeline: Any, run_id: RunId, facts: list[Fact], *, lost: bool) -> None:
+    def _add(self, pipeline: Any, run_id: RunId, facts: list[EventFields], *, lost: bool) -> None:
         key = self._key(run_id)
         fields: list[Any] = [_EVENTS, to_json(facts, exclude_none=True)]
         ends = any(fact["event_type"] in ENDS for fact in facts)

@@ -18,6 +18,12 @@ from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from flowq.adapters.records.connections.engine import open_engine, session_of
+from flowq.adapters.records.connections.error_kinds import (
+    ErrorKind,
+    is_transient,
+    kind_of,
+    translated,
+)
 from flowq.adapters.records.connections.external import (
     SqlEnlistedTransaction,
     caller_session,
@@ -25,7 +31,6 @@ from flowq.adapters.records.connections.external import (
 )
 from flowq.adapters.records.connections.fork_guard import ForkGuard
 from flowq.adapters.records.connections.identity import DatabaseIdentity, identity_of
-from flowq.adapters.records.connections.verdicts import Verdict, passes, translated, verdict
 from flowq.adapters.records.connections.watchdog import Watchdog
 from flowq.adapters.records.migrations.revisions import check_on
 from flowq.adapters.records.transaction import SqlTransaction
@@ -77,7 +82,7 @@ class SqlRecords(Records):
             except DBAPIError as error:
                 # A transaction that failed in its commit may have happened.
                 safe = idempotent and error.statement != _COMMIT
-                if not (tries_left and passes(error, idempotent=safe)):
+                if not (tries_left and is_transient(error, idempotent=safe)):
                     raise self._translated(error) from error
             except SQLAlchemyError as error:
                 raise self._translated(error) from error
@@ -117,14 +122,14 @@ class SqlRecords(Records):
                     self._checked = True
                 yield connection
             except DBAPIError as error:
-                self._drop(connection, verdict(error))
+                self._drop(connection, kind_of(error))
                 raise
 
-    def _drop(self, connection: Connection, found: Verdict) -> None:
+    def _drop(self, connection: Connection, found: ErrorKind) -> None:
         """Keep no connection in the pool that would fail again."""
-        if found in (Verdict.GONE, Verdict.REPLACED) and not connection.invalidated:
+        if found in (ErrorKind.GONE, ErrorKind.REPLACED) and not connection.invalidated:
             connection.invalidate()
-        if found is Verdict.REPLACED:
+        if found is ErrorKind.REPLACED:
             self.engine.dispose()  # they all lead to the server that takes no writes
 
     def _roll_back(self, connection: Connection) -> None:

@@ -30,7 +30,7 @@ from typing_extensions import override
 from flowq.adapters.results.keys import checked_key, is_key
 from flowq.adapters.results.urls import StoreUrl, parse
 from flowq.core.errors import ResultMissing, StoreAfterFork, StoreUnavailable
-from flowq.core.text.hidden import without_secrets
+from flowq.core.text.masking import without_secrets
 from flowq.engine.model.rows import ListedObject
 from flowq.engine.ports.stores import ObjectStore
 

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from typing_extensions import override
 
-from flowq.adapters.breaker import Breaker
+from flowq.adapters.breaker import CircuitBreaker
 from flowq.engine.ports.stores import ResultCache
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class RedisCache(ResultCache):
         self._client = client
         self._ttl = ttl
         self._prefix = prefix
-        self._breaker = Breaker(patience=5)
+        self._breaker = CircuitBreaker(patience=5)
 
     @override
     def put(self, key: str, data: bytes) -> None:
@@ -59,12 +59,12 @@ class RedisCache(ResultCache):
         try:
             answer = command()
         except (RedisError, OSError) as error:
-            if self._breaker.failed():
+            if self._breaker.record_failure():
                 logger.warning(
                     "Redis is unavailable, results are read from the database (%s)", error
                 )
             return otherwise
-        if self._breaker.worked():
+        if self._breaker.record_success():
             logger.info("Redis is available again: small results are kept there")
         return answer
 

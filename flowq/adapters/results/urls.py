@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from flowq.core.errors import StoreUnavailable
-from flowq.core.text.hidden import shown
+from flowq.core.text.masking import masked
 
 _CLOUDS: Final = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl"})
 #: `abfs://container@account.dfs.core.windows.net/…`
@@ -41,7 +41,7 @@ class StoreUrl:
     allow_http: bool = False
 
     def __str__(self) -> str:
-        return shown(self.location)
+        return masked(self.location)
 
     @property
     def folder(self) -> Path:
@@ -96,7 +96,7 @@ def parse(url: str, config: Mapping[str, str]) -> StoreUrl:
         raise _not_understood(url, "the bucket is missing")
     if "@" in parts.netloc and (":" in parts.netloc or parts.scheme not in _CONTAINER_FIRST):
         raise StoreUnavailable(
-            f"FLOWQ_RESULTS_URL {shown(url)} contains a user or key, which flowq does not read "
+            f"FLOWQ_RESULTS_URL {masked(url)} contains a user or key, which flowq does not read "
             "there",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your vendor reads",
         )
@@ -121,5 +121,5 @@ def _endpoint_from_environment(scheme: str) -> str:
 
 def _not_understood(url: str, why: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"FLOWQ_RESULTS_URL {shown(url)!r} cannot be used: {why}", hint=f"use {_FORMS}"
+        f"FLOWQ_RESULTS_URL {masked(url)!r} cannot be used: {why}", hint=f"use {_FORMS}"
     )

@@ -142,7 +142,7 @@ def _record(
         )
         if mapped
         else None,
-        **options.said(),
+        **options.spec_fields(),
     )
     return program.add(spec)
 

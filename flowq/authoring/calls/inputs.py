@@ -26,10 +26,10 @@ from flowq.engine.registry.callables import annotations_of, signature_of
 from flowq.engine.results.codecs.annotations import adapter_for, read
 from flowq.engine.results.codecs.comparing import Difference, unreadable
 from flowq.engine.results.codecs.read_back import (
+    describe_path,
     difference,
     difference_of_form,
     difference_of_parts,
-    said,
 )
 
 #: What Celery's `apply_async` takes and `enqueue` does not, with what there is instead.
@@ -132,7 +132,9 @@ class InputSchema:
     def _refuse(self, lost: Mapping[str, Difference]) -> None:
         if not lost:
             return
-        listed = "".join(f"\n  {name}{said(difference)}" for name, difference in lost.items())
+        listed = "".join(
+            f"\n  {name}{describe_path(difference)}" for name, difference in lost.items()
+        )
         raise InvalidInput(
             f"inputs of flow {self._flow!r} would change when they are stored:{listed}",
             hint=next(iter(lost.values())).hint,

@@ -85,7 +85,7 @@ def refuse_enqueue(callee: Callee, options: Options) -> None:
             f"flow {callee.name!r} is enqueued while another flow {doing} ({caller()})",
             hint=f"call it, {callee.code}(…), for a child run; or enqueue it in a step",
         )
-    for name in options.given():
+    for name in options.changed_names():
         raise InvalidFlow(
             f"flow {callee.name!r} is enqueued with {name}= ({caller()})",
             hint="this option is for calls of the flow in another flow; leave it out",

@@ -71,7 +71,7 @@ class Options:
     tolerate: int | str | None = None
     key: str | None = None
 
-    def said(self) -> dict[str, Any]:
+    def spec_fields(self) -> dict[str, Any]:
         """Return what the spec of a node holds as it is said here, in whatever flow the node is.
 
         Conditions, order, tolerance and keys are not here: what they are depends on the flow.
@@ -86,7 +86,7 @@ class Options:
             "accept_skipped": self.accept_skipped,
         }
 
-    def given(self) -> list[str]:
+    def changed_names(self) -> list[str]:
         """Return the names of the options that differ from what holds without any."""
         # By identity: comparing a Ref that stands in `when` makes a condition of it.
         return [

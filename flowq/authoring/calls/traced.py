@@ -77,7 +77,7 @@ def _add(
         map=_map(mapped, options, place("the list"), readers) if mapped else None,
         when=None if options.when is UNSET else _when(options.when, place("the condition (when=)")),
         after=_after(options.after, place("after=")),
-        **options.said(),
+        **options.spec_fields(),
     )
     return trace.add(step)
 

@@ -17,7 +17,7 @@ from ipaddress import (
 )
 from typing import Final
 
-from flowq.core.text.hidden import shown
+from flowq.core.text.masking import masked
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -100,7 +100,7 @@ def _rule(text: str) -> HostRule:
         name = host.lower().rstrip(".")
         if _NAME.fullmatch(name) is None or name.replace(".", "").isdigit():
             raise ValueError(
-                f"{shown(text)!r} is not a host, an address or a network: write localhost:8080, "
+                f"{masked(text)!r} is not a host, an address or a network: write localhost:8080, "
                 "10.0.0.0/8 "
                 "or [fd00::1]:80"
             ) from None
@@ -112,7 +112,7 @@ def _split(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or rest[:1] not in ("", ":"):
-            raise ValueError(f"{shown(text)!r} is not an address: write [fd00::1]:80")
+            raise ValueError(f"{masked(text)!r} is not an address: write [fd00::1]:80")
         port = rest.removeprefix(":")
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
@@ -121,5 +121,5 @@ def _split(text: str) -> tuple[str, int | None]:
     if not port:
         return host, None
     if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
-        raise ValueError(f"{shown(text)!r}: its port is not a port number")
+        raise ValueError(f"{masked(text)!r}: its port is not a port number")
     return host, int(port)

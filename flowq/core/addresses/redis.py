@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from flowq.core.errors import InvalidSetting
-from flowq.core.text.hidden import SEPARATOR, shown
+from flowq.core.text.masking import SEPARATOR, masked
 
 Kind: TypeAlias = Literal["tcp", "tls", "unix", "sentinel"]
 
@@ -64,7 +64,7 @@ class RedisAddress:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return shown(self.celery_url)
+        return masked(self.celery_url)
 
     @property
     def celery_url(self) -> str:

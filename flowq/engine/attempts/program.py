@@ -132,7 +132,7 @@ def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
                 row.stored.status,
                 error=row.stored.error_message,
             )
-    execution, state = opened.live.execution, opened.state
+    execution, state = opened.program.execution, opened.state
     try:
         observed = state.observed
         events: list[Observation] = []

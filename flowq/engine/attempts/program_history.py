@@ -30,7 +30,7 @@ from flowq.engine.runtime.program_cache import CachedProgram
 class Opened:
     """A program that has seen all that was seen before, and what it has not seen."""
 
-    live: CachedProgram
+    program: CachedProgram
     state: ProgramState
     fresh: tuple[CalledRow, ...]
 

@@ -149,7 +149,7 @@ class _Reader:
         whole = _is_whole(page)
         if self._skip is not None and not self._goes_on(whole=whole):
             self._skip = None
-        yield from self._tell(begin(run, len(self._nodes)), *self._here)
+        yield from self._emit(begin(run, len(self._nodes)), *self._here)
         if not whole and not self.ended:
             yield from self._compare()
         yield from self._take(page)
@@ -196,8 +196,8 @@ class _Reader:
             if not page.entries:
                 break
         if self._feed.done != run.done:
-            yield from self._tell_rest(run, moment)
-        yield from self._tell(end(run), _END, "end")
+            yield from self._emit_missing(run, moment)
+        yield from self._emit(end(run), _END, "end")
 
     # --- the stream ------------------------------------------------------------------------------
 
@@ -243,13 +243,13 @@ class _Reader:
         first, second = (int(part) for part in entry.id.split("-"))
         for number, event in enumerate(entry.events):
             self.ended = self.ended or isinstance(event, EndEvent)
-            for follows, told in enumerate(self._feed.take(event)):
+            for follows, emitted in enumerate(self._feed.take(event)):
                 text = f"{entry.id}.{number}" + (f".{follows}" if follows else "")
-                yield from self._tell(told, (first, second, number, follows), text)
+                yield from self._emit(emitted, (first, second, number, follows), text)
         number = len(entry.events)
         self._here = (first, second, number, 0), f"{entry.id}.{number}"
         if entry.events and (progress := self._feed.progress(entry.events[-1].timestamp)):
-            yield from self._tell(progress, *self._here)
+            yield from self._emit(progress, *self._here)
 
     # --- the rows --------------------------------------------------------------------------------
 
@@ -273,25 +273,25 @@ class _Reader:
         text, moment = self._here[1], run.created_at
         for event in history(run, marks):
             moment = event.timestamp
-            yield from (_read_as(told, text, rebuilt=True) for told in self._feed.take(event))
+            yield from (_read_as(emitted, text, rebuilt=True) for emitted in self._feed.take(event))
         if progress := self._feed.progress(moment):
             yield _read_as(progress, text, rebuilt=True)
 
-    def _tell_rest(self, run: RunView, moment: datetime) -> Iterator[Event]:
+    def _emit_missing(self, run: RunView, moment: datetime) -> Iterator[Event]:
         """Tell what the rows of an ended run know and nobody has told."""
         marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
         number = 0
         for number, event in enumerate(history(run, marks), start=1):
-            for follows, told in enumerate(self._feed.take(event)):
+            for follows, emitted in enumerate(self._feed.take(event)):
                 text = f"end.{number}" + (f".{follows}" if follows else "")
-                yield from self._tell(told, (_LAST, number, follows, 0), text, rebuilt=True)
+                yield from self._emit(emitted, (_LAST, number, follows, 0), text, rebuilt=True)
         number += 1
         if progress := self._feed.progress(moment):
-            yield from self._tell(progress, (_LAST, number, 0, 0), f"end.{number}", rebuilt=True)
+            yield from self._emit(progress, (_LAST, number, 0, 0), f"end.{number}", rebuilt=True)
 
     # --- out -------------------------------------------------------------------------------------
 
-    def _tell(
+    def _emit(
         self, event: Event, place: _Position, text: str, *, rebuilt: bool = False
     ) -> Iterator[Event]:
         if self._skip is None or place > self._skip:

@@ -16,7 +16,7 @@ class ContinueAsNew(BaseException):
         self.inputs = inputs
 
 
-class PutAway(BaseException):
+class ProgramDiscarded(BaseException):
     """The program continues elsewhere, or not at all: all that is to be done here is to leave.
 
     Not `GeneratorExit`: Python closes the innermost coroutine first when that is thrown, and when

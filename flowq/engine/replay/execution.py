@@ -27,7 +27,7 @@ from flowq.core.ids import RunId
 from flowq.core.references import Reference
 from flowq.core.spec import StepKind, StepSpec
 from flowq.engine.replay.call_results import CallResults, resolve_future
-from flowq.engine.replay.control import ContinueAsNew, PutAway
+from flowq.engine.replay.control import ContinueAsNew, ProgramDiscarded
 from flowq.engine.replay.loop import ProgramLoop
 from flowq.engine.replay.record import Record
 from flowq.engine.replay.scopes import key_of
@@ -165,7 +165,7 @@ class Execution:
 
     def close(self) -> None:
         """Throw the program away; what it would wait for while it is thrown away is refused."""
-        self._loop.throw_away(self._context)
+        self._loop.discard(self._context)
 
     # --- for calls in the program ----------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class Execution:
         """
         if self._loop.closed:
             # No `Exception`: what a `finally` of the program wants to call is not to happen.
-            raise PutAway
+            raise ProgramDiscarded
         return key_of(label, self._loop.scope().next_call())
 
     def add(

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from flowq.core.errors import InvalidFlow, StepError
 from flowq.engine.interrupts import interrupt_in
-from flowq.engine.replay.control import PutAway
+from flowq.engine.replay.control import ProgramDiscarded
 from flowq.engine.replay.scopes import Scope
 from flowq.engine.replay.waiting import Awaited, ProgramFuture, ProgramTask
 
@@ -98,7 +98,7 @@ class ProgramLoop(AbstractEventLoop):
         self._sweep_at = max(64, 2 * len(self._tasks))
         return self._tasks
 
-    def throw_away(self, context: Context) -> None:
+    def discard(self, context: Context) -> None:
         """Throw all tasks away. Their `finally` blocks run, up to where they wait for something."""
         self.closed = True
         with self._running():
@@ -273,8 +273,8 @@ def _close(task: ProgramTask, context: Context) -> None:
         return
     for _ in range(_MAX_CLOSES if coroutine is not None else 0):
         try:
-            context.run(coroutine.throw, PutAway())
-        except PutAway:
+            context.run(coroutine.throw, ProgramDiscarded())
+        except ProgramDiscarded:
             return
         except BaseException:  # raised by code that is being thrown away
             logger.debug("a suspended program raised an exception", exc_info=True)

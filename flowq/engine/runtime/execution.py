@@ -78,7 +78,7 @@ def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Raised:
+class _RaisedError:
     """What a coroutine has raised, which the event loop need not outlive."""
 
     error: BaseException
@@ -185,9 +185,9 @@ class Attempt:
                     value = await function(*args, **kwargs)
                 return _in_time(value, started, timeout)
             except TimeoutError as error:
-                return _Raised(_too_long(timeout) if limit.expired() else error)
+                return _RaisedError(_too_long(timeout) if limit.expired() else error)
             except BaseException as error:  # noqa: BLE001 - it is raised again by who waits for it
-                return _Raised(error)
+                return _RaisedError(error)
 
         self._future = _loop.submit(body())
         if self._lost:  # between the claim and this line
@@ -199,7 +199,7 @@ class Attempt:
                 if self._lost:
                     raise LeaseLost("the lease was lost while the step ran") from None
                 raise
-            return value.unwrap() if isinstance(value, _Raised) else value
+            return value.unwrap() if isinstance(value, _RaisedError) else value
 
     def call_sync(
         self,

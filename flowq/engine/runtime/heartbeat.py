@@ -49,10 +49,10 @@ def this_process_is_expendable() -> None:
 
 
 @dataclass(slots=True)
-class _Held:
+class _HeldLease:
     attempt: Attempt
-    ends: float  #: When the lease ends unless it is renewed, by `time.monotonic`.
-    ours: bool = True  #: False once the lease was lost or given back.
+    expires_at: float  #: When the lease ends unless it is renewed, by `time.monotonic`.
+    is_held: bool = True  #: False once the lease was lost or given back.
     notified: bool = False  #: Whether the attempt knows.
 
     def notify(self, why: str) -> None:
@@ -88,7 +88,7 @@ class LeaseKeeper:
         self._lease = lease
         self._pause = min(lease / 3, cancel_every).total_seconds()
         self._grace = cancel_grace.total_seconds()
-        self._held: dict[LeaseToken, _Held] = {}
+        self._held: dict[LeaseToken, _HeldLease] = {}
         self._stages: dict[LeaseToken, float] = {}  # when the next stage of a cancelled one begins
         self._renew_at = 0.0
         self._lock = threading.Lock()
@@ -98,7 +98,7 @@ class LeaseKeeper:
     def hold(self, token: LeaseToken, attempt: Attempt) -> Iterator[None]:
         """Keep a lease alive for the duration of the block."""
         with self._lock:
-            self._held[token] = _Held(attempt, time.monotonic() + self._lease.total_seconds())
+            self._held[token] = _HeldLease(attempt, time.monotonic() + self._lease.total_seconds())
             if self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
@@ -117,9 +117,9 @@ class LeaseKeeper:
     def release(self) -> list[LeaseToken]:
         """Renew nothing any more; returns the tokens that were held."""
         with self._lock:
-            held = self._ours()
+            held = self._still_held()
             for one in held.values():
-                one.ours = False
+                one.is_held = False
         return list(held)
 
     def notify_all(self) -> None:
@@ -127,9 +127,9 @@ class LeaseKeeper:
         for held in list(self._held.values()):
             held.attempt.lose()
 
-    def _ours(self) -> dict[LeaseToken, _Held]:
+    def _still_held(self) -> dict[LeaseToken, _HeldLease]:
         """Return what is neither lost nor given back; the caller holds the lock."""
-        return {token: held for token, held in self._held.items() if held.ours}
+        return {token: held for token, held in self._held.items() if held.is_held}
 
     def _beat(self) -> None:
         pause = threading.Event()
@@ -152,7 +152,7 @@ class LeaseKeeper:
     def _renew(self) -> None:
         self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
         with self._lock:
-            asked = self._ours()
+            asked = self._still_held()
         if not asked:
             return
         now = time.monotonic()
@@ -162,24 +162,24 @@ class LeaseKeeper:
             logger.warning("leases were not renewed: %s", error, extra={"action": "renew"})
             self._renew_at = 0.0
             for held in asked.values():
-                if held.ends < time.monotonic():
+                if held.expires_at < time.monotonic():
                     held.notify(
                         "the lease of a running step has expired, and the database is unavailable"
                     )
             return
         for token, held in asked.items():
             if token in alive:
-                held.ends = now + self._lease.total_seconds()
+                held.expires_at = now + self._lease.total_seconds()
             else:
                 self._lose(token)
         self._cancelled({token for token, cancelled in alive.items() if cancelled})
 
     def _lose(self, token: LeaseToken) -> None:
         with self._lock:
-            held = self._ours().get(token)
+            held = self._still_held().get(token)
             if held is None:
                 return
-            held.ours = False
+            held.is_held = False
         held.notify("the lease of a running step was lost")
 
     # --- cancelled attempts ----------------------------------------------------------------------
@@ -187,7 +187,7 @@ class LeaseKeeper:
     def _ask(self) -> None:
         """Ask which attempts are cancelled, of those that have not been told so."""
         with self._lock:
-            tokens = [token for token in self._ours() if token not in self._stages]
+            tokens = [token for token in self._still_held() if token not in self._stages]
         if not tokens:
             return
         try:
@@ -199,7 +199,7 @@ class LeaseKeeper:
         """Begin to stop attempts."""
         first_stage_ends = time.monotonic() + self._grace
         with self._lock:
-            ours = self._ours()
+            ours = self._still_held()
             new = [token for token in tokens if token in ours and token not in self._stages]
             self._stages |= dict.fromkeys(new, first_stage_ends)
             attempts = [ours[token].attempt for token in new]
@@ -210,7 +210,7 @@ class LeaseKeeper:
         """Go on with the attempts whose grace period is over."""
         now = time.monotonic()
         with self._lock:
-            ours = self._ours()
+            ours = self._still_held()
             self._stages = {token: at for token, at in self._stages.items() if token in ours}
             due = [(token, ours[token].attempt) for token, at in self._stages.items() if at <= now]
         for token, attempt in due:

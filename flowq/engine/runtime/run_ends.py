@@ -112,6 +112,6 @@ class RunEndWatcher:
     def _notify(self, waiters: list[_Waiter], what: Mapping[RunId, RunState | Exception]) -> None:
         for waiter in waiters:
             waiter.notify(what.get(waiter.run_id))
-        told = {id(waiter) for waiter in waiters}
+        notified = {id(waiter) for waiter in waiters}
         with self._lock:
-            self._waiters = [one for one in self._waiters if id(one) not in told]
+            self._waiters = [one for one in self._waiters if id(one) not in notified]

@@ -23,11 +23,11 @@ from flowq.engine.waits.reasons import (
     Queues,
     Reason,
     Waiting,
-    in_short,
     label,
     lacks,
     merged,
     reasons,
+    summarize,
 )
 
 #: How long workers have for their answers.
@@ -83,13 +83,13 @@ def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -
     return merged(found)[:_MAX_LINES]
 
 
-def in_short_of(engine: Engine, runs: Sequence[RunId]) -> dict[RunId, str]:
+def summaries_of(engine: Engine, runs: Sequence[RunId]) -> dict[RunId, str]:
     """Return in a word or two what those of some runs wait for that no worker is at."""
     rows = engine.records.autocommit(lambda tx: tx.overview.waiting_steps(runs)) if runs else []
     by_run: dict[RunId, list[WaitingSteps]] = {}
     for row in rows:
         by_run.setdefault(row.run_id, []).append(row)
-    return {run_id: in_short(steps) for run_id, steps in by_run.items()}
+    return {run_id: summarize(steps) for run_id, steps in by_run.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,7 +300,7 @@ def _kind_of(schema: Any) -> str:
     return f"{title} with {names}" if names and title else title or names
 
 
-def in_short(steps: Sequence[WaitingSteps]) -> str:
+def summarize(steps: Sequence[WaitingSteps]) -> str:
     """Say in a word or two what a run waits for, from its rows alone; for lists.
 
     Args:

@@ -47,11 +47,11 @@ def _guard_terminal() -> None:
     import logging  # noqa: PLC0415 - help needs none of it
     import traceback  # noqa: PLC0415
 
-    from flowq.entrypoints.visible import guard, visible  # noqa: PLC0415
+    from flowq.entrypoints.escaping import escaped, guard  # noqa: PLC0415
 
     def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         text = "".join(traceback.format_exception(kind, error, trace))
-        click.echo(visible(text, lines=True), err=True, nl=False)
+        click.echo(escaped(text, lines=True), err=True, nl=False)
 
     sys.excepthook = show
     last = logging.lastResort
@@ -99,9 +99,9 @@ class LazyGroup(click.Group):
             print_error(error)
             code = exit_code(error)
         except click.ClickException as error:
-            from flowq.entrypoints.visible import visible  # noqa: PLC0415
+            from flowq.entrypoints.escaping import escaped  # noqa: PLC0415
 
-            shown = visible(error.message, lines=True)
+            shown = escaped(error.message, lines=True)
             error.message = shown  # type: ignore[misc]  # final for those who read it
             raise
         except KeyboardInterrupt:

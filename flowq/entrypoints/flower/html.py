@@ -19,7 +19,7 @@ from flowq.engine.model.rows import StepView
 from flowq.engine.queries.lists import FlowHistoryRun
 from flowq.engine.queries.run_page import ItemView
 from flowq.entrypoints import formatting
-from flowq.entrypoints.printed import json_data
+from flowq.entrypoints.json_output import json_data
 
 #: A bar that changes its colour when little is left.
 WARNS: Final = "warns"

@@ -23,8 +23,8 @@ from flower.command import (
 from flower.options import default_options as options
 from flower.urls import settings
 
+from flowq.entrypoints.escaping import guard
 from flowq.entrypoints.flower.app import FlowqFlower
-from flowq.entrypoints.visible import guard
 from flowq.entrypoints.worker import install
 
 

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from flowq.adapters.events.memory import MemoryEvents
-from flowq.adapters.events.outbox import Fact, Outbox
+from flowq.adapters.events.outbox import EventFields, Outbox
 from flowq.adapters.events.redis import RedisEvents
 from flowq.core.errors import RedisUnavailable
 from flowq.core.events import (
@@ -333,9 +333,9 @@ def test_what_a_newer_flowq_tells_is_left_out(valkey_client: redis.Redis, run_id
 
 
 def test_a_queue_that_is_full_drops_counts_and_says_so(run_id: RunId) -> None:
-    sent: list[tuple[list[Fact], set[RunId]]] = []
+    sent: list[tuple[list[EventFields], set[RunId]]] = []
 
-    def send(grouped: dict[RunId, list[Fact]], missing: Any) -> set[RunId]:
+    def send(grouped: dict[RunId, list[EventFields]], missing: Any) -> set[RunId]:
         sent.append((grouped[run_id], set(missing)))
         return set()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from flowq.adapters import breaker
-from flowq.adapters.breaker import Breaker
+from flowq.adapters.breaker import CircuitBreaker
 
 
 class Clock:
@@ -22,23 +22,23 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_server_that_works_is_always_asked(clock: Clock) -> None:
-    one = Breaker(patience=5)
+    one = CircuitBreaker(patience=5)
     assert one.allows()
-    assert not one.worked()
+    assert not one.record_success()
     assert one.allows()
 
 
 def test_server_that_failed_is_left_alone_for_a_second(clock: Clock) -> None:
-    one = Breaker(patience=5)
-    assert one.failed()
+    one = CircuitBreaker(patience=5)
+    assert one.record_failure()
     assert not one.allows()
     clock.now += 1.1
     assert one.allows()
 
 
 def test_one_caller_at_a_time_finds_out_whether_it_is_back(clock: Clock) -> None:
-    one = Breaker(patience=5)
-    one.failed()
+    one = CircuitBreaker(patience=5)
+    one.record_failure()
     clock.now += 1.1
     assert [one.allows(), one.allows()] == [True, False]
     clock.now += 5.1  # the first has never come back
@@ -46,15 +46,15 @@ def test_one_caller_at_a_time_finds_out_whether_it_is_back(clock: Clock) -> None
 
 
 def test_pauses_grow_to_five_seconds_and_are_forgotten_when_it_works(clock: Clock) -> None:
-    one = Breaker(patience=5)
+    one = CircuitBreaker(patience=5)
     pauses = []
     for _ in range(5):
-        one.failed()
+        one.record_failure()
         began = clock.now
         while not one.allows():
             clock.now += 0.25
         pauses.append(clock.now - began)
     assert pauses == [1, 2, 4, 5, 5]
-    assert one.worked()
+    assert one.record_success()
     assert one.allows()
-    assert one.failed()
+    assert one.record_failure()

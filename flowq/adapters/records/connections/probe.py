@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, delete, false, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from flowq.adapters.records.connections.engine import open_engine, session_of
-from flowq.adapters.records.connections.verdicts import translated
+from flowq.adapters.records.connections.error_kinds import translated
 from flowq.adapters.records.sql.tables import Base
 
 _ROOM: Final = 1024 * 1024

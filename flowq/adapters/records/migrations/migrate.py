@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from alembic import command
 from flowq.adapters.records.connections.engine import read_url
+from flowq.adapters.records.connections.error_kinds import first_line, sqlstate, translated
 from flowq.adapters.records.connections.identity import shown, sqlite_file
-from flowq.adapters.records.connections.verdicts import first_line, sqlstate, translated
 from flowq.adapters.records.migrations.revisions import check_not_newer, current
 from flowq.core.errors import DatabaseUnavailable, Unavailable
 

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Select, column, inspect, select, table, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from flowq.adapters.records.connections.engine import begin_on, open_engine, read_url
+from flowq.adapters.records.connections.error_kinds import translated
 from flowq.adapters.records.connections.identity import shown, sqlite_file
-from flowq.adapters.records.connections.verdicts import translated
 from flowq.adapters.records.sql.tables import REVISION, VERSION_TABLE
 from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew
 

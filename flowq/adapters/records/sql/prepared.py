@@ -53,7 +53,7 @@ class QueryResult(Sequence[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _CompiledStatement:
     """A statement for one dialect and one set of lengths of its lists."""
 
     sql: str
@@ -70,7 +70,7 @@ class Prepared:
         self._compiled: SQLCompiler | None = None
         self._lists: Sequence[str] = ()
         self._has_rows: bool | None = None
-        self._forms: dict[tuple[int, ...], _Form] = {}
+        self._forms: dict[tuple[int, ...], _CompiledStatement] = {}
 
     def run(self, connection: Connection, given: Mapping[str, Any]) -> QueryResult:
         """Run it.
@@ -108,7 +108,7 @@ class Prepared:
         finally:
             cursor.close()
 
-    def _form(self, dialect: Dialect, given: Mapping[str, Any]) -> _Form:
+    def _form(self, dialect: Dialect, given: Mapping[str, Any]) -> _CompiledStatement:
         if self._compiled is None:
             compiled = self.statement.compile(dialect=dialect)
             assert isinstance(compiled, SQLCompiler)
@@ -124,7 +124,9 @@ class Prepared:
         return form
 
 
-def _expanded(compiled: SQLCompiler, dialect: Dialect, given: Mapping[str, Any]) -> _Form:
+def _expanded(
+    compiled: SQLCompiler, dialect: Dialect, given: Mapping[str, Any]
+) -> _CompiledStatement:
     """Compile the lists in; constants are converted here, once."""
     state = compiled.construct_expanded_state(given)
     lists = {name: names for name, names in state.parameter_expansion.items() if name in given}
@@ -140,10 +142,10 @@ def _expanded(compiled: SQLCompiler, dialect: Dialect, given: Mapping[str, Any])
         if name not in changing
     }
     conversions = {name: one for name, one in converters.items() if name in changing}
-    return _Form(state.statement, constants, conversions, lists)
+    return _CompiledStatement(state.statement, constants, conversions, lists)
 
 
-def _values(form: _Form, given: Mapping[str, Any]) -> dict[str, Any]:
+def _values(form: _CompiledStatement, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values as the driver takes them."""
     values = {**form.constants, **given}
     for name, names in form.lists.items():

@@ -119,7 +119,7 @@ def describe_difference(found: Difference) -> str:
     return f"at {as_path(found.place)}: it {found.why}" if found.place else f"it {found.why}"
 
 
-def said(found: Difference) -> str:
+def describe_path(found: Difference) -> str:
     """Return a difference as what follows the name of the value: `.card: it …`."""
     place = as_path(found.place)
     dot = "." if place and not place.startswith("[") else ""

@@ -17,7 +17,7 @@ from flowq.adapters.records.connections.engine import read_url
 from flowq.adapters.records.connections.identity import sqlite_file
 from flowq.adapters.records.migrations import revisions
 from flowq.core.errors import DatabaseNotMigrated, DatabaseUnavailable, RedisUnavailable
-from flowq.core.text.hidden import shown, without_secrets
+from flowq.core.text.masking import masked, without_secrets
 from flowq.entrypoints.cli.display.console import note
 from flowq.settings import Settings
 
@@ -170,7 +170,7 @@ def results_place() -> str:
     """Return where large results are, without secrets."""
     url = settings().results_url
     parts = urlsplit(url)
-    return relative(Path(parts.path)) if parts.scheme == "file" else shown(url)
+    return relative(Path(parts.path)) if parts.scheme == "file" else masked(url)
 
 
 def relative(path: Path) -> str:

@@ -29,7 +29,7 @@ def graph(
     from flowq.entrypoints.cli.app.loading import load_flow, tracing
     from flowq.entrypoints.cli.display import console, tree
     from flowq.entrypoints.cli.display.graph import as_mermaid, print_graph
-    from flowq.entrypoints.visible import visible
+    from flowq.entrypoints.escaping import escaped
 
     environment.settings()
     flow = load_flow(target).flow
@@ -42,7 +42,7 @@ def graph(
         document = {"flow_name": spec.name, "inputs": dict(checked), "spec": spec.to_json()}
         console.print_json({**document, "batches": tree.batches(shape)})
     elif mermaid:
-        click.echo("\n".join(map(visible, as_mermaid(spec, shape))))
+        click.echo("\n".join(map(escaped, as_mermaid(spec, shape))))
     else:
         print_graph(spec, shape)
     return OK

@@ -28,7 +28,7 @@ def ls(
     *, status: str | None, flow_name: str | None, waiting: bool, limit: int, as_json: bool
 ) -> int:
     """List the newest runs."""
-    from flowq.engine.waits.explain import in_short_of
+    from flowq.engine.waits.explain import summaries_of
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console, runs
 
@@ -38,7 +38,7 @@ def ls(
         lambda tx: tx.runs.views(status=state, flow_name=flow_name, waiting=waiting, limit=limit)
     )
     open_runs = [view.id for view in views if view.status not in TERMINAL_RUN_STATES]
-    waits = in_short_of(engine, open_runs)
+    waits = summaries_of(engine, open_runs)
     if as_json:
         console.print_json([runs.as_json(view) | {"waits": waits.get(view.id)} for view in views])
     elif views:
@@ -126,7 +126,7 @@ def events(run_id: str, *, follow: bool, after: str | None, as_json: bool) -> in
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console, output
     from flowq.entrypoints.cli.display.events import line
-    from flowq.entrypoints.visible import visible_json
+    from flowq.entrypoints.escaping import escaped_json
 
     run = recorded.run(run_id)
     last: Event | None = None
@@ -134,7 +134,7 @@ def events(run_id: str, *, follow: bool, after: str | None, as_json: bool) -> in
     try:
         for event in run.events(after, wait=follow):
             if as_json:
-                click.echo(visible_json(to_json(event)))
+                click.echo(escaped_json(to_json(event)))
                 sys.stdout.flush()
             else:
                 out.print(line(event), soft_wrap=True)

@@ -3,7 +3,7 @@
 Progress and messages go to stderr, results to stdout, so that a pipe gets the result alone. Colours
 and live tables are for terminals; rich leaves them out elsewhere, and with NO_COLOR. What is
 printed may be anybody's text: the consoles show what would act on a terminal, whoever prints (see
-`entrypoints.visible`), and take nothing for markup.
+`entrypoints.escaping`), and take nothing for markup.
 """
 
 import os
@@ -22,8 +22,8 @@ from rich.text import Span, Text
 
 from flowq.core.errors import FlowqError
 from flowq.entrypoints import formatting
-from flowq.entrypoints.printed import json_data
-from flowq.entrypoints.visible import json_text, visible
+from flowq.entrypoints.escaping import escaped, json_text
+from flowq.entrypoints.json_output import json_data
 
 #: Off a terminal nothing is gained by wrapping: readers have their own ways.
 _WIDE: Final = 200
@@ -60,7 +60,7 @@ class _Console(Console):
         return copy
 
     def _piece(self, text: str) -> str:
-        text = visible(text, lines=self._lines)
+        text = escaped(text, lines=self._lines)
         return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 

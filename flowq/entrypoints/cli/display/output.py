@@ -18,8 +18,8 @@ from flowq.engine.model.rows import RunView
 from flowq.engine.results.codecs import tables
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
-from flowq.entrypoints.printed import json_data
-from flowq.entrypoints.visible import json_text, visible
+from flowq.entrypoints.escaping import escaped, json_text
+from flowq.entrypoints.json_output import json_data
 
 _PAST = {RunState.FAILED: "has failed", RunState.CANCELLED: "was cancelled"}
 
@@ -37,7 +37,7 @@ def print_result(value: Any) -> None:
     elif isinstance(value, str | Path):
         # In a pipe it is data and goes through unchanged: click would leave out colours there.
         shows = sys.stdout.isatty()
-        click.echo(visible(str(value), lines=True) if shows else value, color=True)
+        click.echo(escaped(str(value), lines=True) if shows else value, color=True)
     elif sys.stdout.isatty():
         text = json_text(formatting.shortened(json_data(value)), indent=2)
         looks.out(lines=True).print(JSONHighlighter()(Text(text)), soft_wrap=True)

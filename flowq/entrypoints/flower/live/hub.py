@@ -70,27 +70,27 @@ class _Notifier:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._bells: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._wakeups: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
     def __len__(self) -> int:
-        return len(self._bells)
+        return len(self._wakeups)
 
     def add(self) -> asyncio.Event:
-        bell = asyncio.Event()
+        wakeup = asyncio.Event()
         with self._lock:
-            self._bells[bell] = asyncio.get_running_loop()
-        return bell
+            self._wakeups[wakeup] = asyncio.get_running_loop()
+        return wakeup
 
-    def remove(self, bell: asyncio.Event) -> None:
+    def remove(self, wakeup: asyncio.Event) -> None:
         with self._lock:
-            self._bells.pop(bell, None)
+            self._wakeups.pop(wakeup, None)
 
     def notify(self) -> None:
         """Wake all; called from any thread."""
         with self._lock:
-            for bell, loop in self._bells.items():
-                if not bell.is_set() and not loop.is_closed():
-                    loop.call_soon_threadsafe(bell.set)
+            for wakeup, loop in self._wakeups.items():
+                if not wakeup.is_set() and not loop.is_closed():
+                    loop.call_soon_threadsafe(wakeup.set)
 
 
 class RunSubscription:
@@ -98,11 +98,11 @@ class RunSubscription:
 
     def __init__(self, ask: Ask, run_id: RunId, *, shows_content: bool) -> None:
         self.run_id = run_id
-        self.bells = _Notifier()
+        self.notifier = _Notifier()
         self.over = False
         self._ask = ask
         self._shows_content = shows_content
-        self._board = RunProjection(shows_content)
+        self._state = RunProjection(shows_content)
         self._stop = threading.Event()
         self._unrung = False
         self._row: tuple[RunState, Usage | None] | None = None
@@ -118,13 +118,13 @@ class RunSubscription:
 
     def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
-        return self._board.board.since(seen)
+        return self._state.changes.since(seen)
 
     def set_status(self, status: RunState, used: Usage | None = None) -> None:
         """Hear from the rows of the run."""
         self._row = status, used
-        if self._board.set_status(status, used):
-            self.bells.notify()
+        if self._state.set_status(status, used):
+            self.notifier.notify()
 
     def _run(self) -> None:
         pause = _AGAIN
@@ -143,30 +143,30 @@ class RunSubscription:
             pause = _AGAIN if time.monotonic() - began > 60 else min(2 * pause, _MAX_RETRY_PAUSE)
             self._stop.wait(pause)
         self.over = True
-        self.bells.notify()
+        self.notifier.notify()
 
     def _read(self) -> None:
         # What was before is told fast, and shown as one change: no bar runs through its past.
         live = datetime.now(UTC) - timedelta(seconds=1)
-        board = RunProjection(self._shows_content)
+        projection = RunProjection(self._shows_content)
         engine = self._ask()
 
         def stopped() -> bool:  # asked after all that was there, and about once a second
-            self._show(board)
+            self._show(projection)
             return self._stop.is_set()
 
         for event in follow(engine, self.run_id, stopped=stopped):
-            self._unrung = board.take(event) or self._unrung
+            self._unrung = projection.take(event) or self._unrung
             if event.timestamp > live:
-                self._show(board)
-        self._show(board)
+                self._show(projection)
+        self._show(projection)
 
-    def _show(self, board: RunProjection) -> None:
-        if self._unrung or self._board is not board:
-            if self._board is not board and self._row is not None:
-                board.set_status(*self._row)
-            self._board, self._unrung = board, False
-            self.bells.notify()
+    def _show(self, projection: RunProjection) -> None:
+        if self._unrung or self._state is not projection:
+            if self._state is not projection and self._row is not None:
+                projection.set_status(*self._row)
+            self._state, self._unrung = projection, False
+            self.notifier.notify()
 
 
 class RunListPoller:
@@ -175,10 +175,10 @@ class RunListPoller:
     over = False
 
     def __init__(self, ask: Ask, followers: Callable[[], list[RunSubscription]]) -> None:
-        self.bells = _Notifier()
+        self.notifier = _Notifier()
         self._ask = ask
         self._followers = followers
-        self._board = ChangeLog()
+        self._state = ChangeLog()
         self._open: set[RunId] = set()
         self._kept: set[RunId] = set()
         self._lock = threading.Lock()
@@ -196,9 +196,9 @@ class RunListPoller:
     def join(self) -> asyncio.Event:
         """Return a bell for one more list; what was seen for others long ago is not shown."""
         with self._lock:
-            if not len(self.bells):
-                self._board, self._open, self._kept = ChangeLog(), set(), set()
-            return self.bells.add()
+            if not len(self.notifier):
+                self._state, self._open, self._kept = ChangeLog(), set(), set()
+            return self.notifier.add()
 
     def stop(self) -> None:
         """Look whether anybody is still there."""
@@ -206,14 +206,14 @@ class RunListPoller:
 
     def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
-        return self._board.since(seen)
+        return self._state.since(seen)
 
     def _run(self) -> None:
         while True:
             self._wake.clear()
             with self._lock:
                 followers = self._followers()
-                if not followers and not len(self.bells):
+                if not followers and not len(self.notifier):
                     self._runs = False
                     return
             began = time.monotonic()
@@ -224,7 +224,7 @@ class RunListPoller:
             except Exception:
                 logger.exception("the runs cannot be read")
             took = time.monotonic() - began
-            least = _PAUSE if len(self.bells) else _RARE
+            least = _PAUSE if len(self.notifier) else _RARE
             rest = max(_REST * took, _PAUSE / 5)
             time.sleep(rest)
             self._wake.wait(max(0.0, least - took - rest))  # who comes now shortens it
@@ -232,7 +232,7 @@ class RunListPoller:
     def _look(self, followers: list[RunSubscription]) -> None:
         records = self._ask().records
         followed = {follower.run_id: follower for follower in followers}
-        lists = len(self.bells) > 0
+        lists = len(self.notifier) > 0
         # Those that have ended since are looked at once more; they are in no list of open ones.
         also = [*followed, *(self._open if lists else ())]
         lines = records.autocommit(
@@ -275,14 +275,14 @@ class RunListPoller:
                 "ms": line.execution_time_ms,
                 "since": line.started_at or line.created_at,
             }
-            changed = self._board.put("runs", str(line.id), shown) or changed
+            changed = self._state.put("runs", str(line.id), shown) or changed
         self._open = {line.id for line in lines if line.status not in TERMINAL_RUN_STATES}
         here = {line.id for line in lines}
         for gone in self._kept - here:
-            self._board.drop("runs", str(gone))
+            self._state.drop("runs", str(gone))
         self._kept = here
         if changed:
-            self.bells.notify()
+            self.notifier.notify()
 
 
 class Hub:
@@ -322,14 +322,14 @@ class Hub:
                 self._followers[run_id] = follower
                 follower.start()
             follower.set_status(status)
-            bell = follower.bells.add()
+            wakeup = follower.notifier.add()
         self._looker.start()
         try:
-            yield follower, bell
+            yield follower, wakeup
         finally:
             with self._lock:
-                follower.bells.remove(bell)
-                if not len(follower.bells):
+                follower.notifier.remove(wakeup)
+                if not len(follower.notifier):
                     follower.stop()
                     self._followers.pop(run_id, None)
             self._looker.stop()
@@ -337,12 +337,12 @@ class Hub:
     @contextmanager
     def runs(self) -> Iterator[tuple[Source, asyncio.Event]]:
         """Yield the source of the list of runs, and what is set when it has something new."""
-        bell = self._looker.join()
+        wakeup = self._looker.join()
         self._looker.start()
         try:
-            yield self._looker, bell
+            yield self._looker, wakeup
         finally:
-            self._looker.bells.remove(bell)
+            self._looker.notifier.remove(wakeup)
             self._looker.stop()
 
     def close(self) -> None:

@@ -191,7 +191,7 @@ class RunProjection:
     """
 
     shows_content: bool = False
-    board: ChangeLog = field(default_factory=ChangeLog)
+    changes: ChangeLog = field(default_factory=ChangeLog)
     _run: _RunLine = field(default_factory=_RunLine)
     _steps: dict[str, _StepLine] = field(default_factory=dict)
     #: What each step run has used; those that have used nothing are left out.
@@ -320,14 +320,14 @@ class RunProjection:
         if self.shows_content:
             place = {"key": event.step, "index": event.index, "attempt": event.attempt}
             place |= {"stream": event.stream, "offset": event.offset, "text": event.text}
-            self.board.add(place)
+            self.changes.add(place)
         return self.shows_content
 
     def _of(self, key: str) -> _StepLine:
         return self._steps.setdefault(key, _StepLine(key))
 
     def _put_step(self, step: _StepLine) -> bool:
-        return self.board.put("steps", step.key, asdict(step))
+        return self.changes.put("steps", step.key, asdict(step))
 
     def _put_run(self) -> bool:
-        return self.board.put("run", "", asdict(self._run))
+        return self.changes.put("run", "", asdict(self._run))

@@ -51,10 +51,10 @@ class LiveHandler(PageHandler):
         self._gone = asyncio.Event()
 
     def on_connection_close(self) -> None:
-        """Let `tell` end."""
+        """Let `stream_changes` end."""
         self._gone.set()
 
-    async def tell(self, source: Source, bell: asyncio.Event) -> None:
+    async def stream_changes(self, source: Source, wakeup: asyncio.Event) -> None:
         """Send what changes, until it ends or the client has gone."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
@@ -64,26 +64,26 @@ class LiveHandler(PageHandler):
         with suppress(StreamClosedError, asyncio.TimeoutError):
             await self._send()
             while not self._gone.is_set():
-                bell.clear()
+                wakeup.clear()
                 over = source.over  # before what there is: nothing comes after it
-                news = source.since(seen)
-                if news:
-                    seen = news.id
-                    self.write(news.sse())
+                delta = source.since(seen)
+                if delta:
+                    seen = delta.id
+                    self.write(delta.sse())
                     await self._send()
                 if over:
                     return
-                await self._wait(bell)
+                await self._wait(wakeup)
         # Whoever did not take what was sent: the connection is closed, so that it notices.
         if self.request.connection and not self._finished and not self._gone.is_set():
             self.request.connection.close()
 
-    async def _wait(self, bell: asyncio.Event) -> None:
+    async def _wait(self, wakeup: asyncio.Event) -> None:
         """Wait for a change, for a moment at least; say something if there is none for long."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._gone.wait(), _MIN_INTERVAL)
             return
-        rung = asyncio.ensure_future(bell.wait())
+        rung = asyncio.ensure_future(wakeup.wait())
         gone = asyncio.ensure_future(self._gone.wait())
         try:
             done, _ = await asyncio.wait(
@@ -122,8 +122,8 @@ class RunLiveHandler(LiveHandler):
         if known is None:
             raise RunNotFound(f"there is no run {found}", hint="flowq runs ls")
         try:
-            with hub().run(found, known) as (source, bell):
-                await self.tell(source, bell)
+            with hub().run(found, known) as (source, wakeup):
+                await self.stream_changes(source, wakeup)
         except TooManyRuns:
             raise HTTPError(503, "too many runs are being watched") from None
 
@@ -134,5 +134,5 @@ class FlowsLiveHandler(LiveHandler):
     @authenticated
     async def get(self) -> None:
         """Send events as long as the client is there."""
-        with hub().runs() as (source, bell):
-            await self.tell(source, bell)
+        with hub().runs() as (source, wakeup):
+            await self.stream_changes(source, wakeup)

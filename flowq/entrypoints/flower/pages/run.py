@@ -29,7 +29,7 @@ from flowq.entrypoints.flower.pages.run_request import (
 )
 from flowq.entrypoints.flower.pages.run_tabs import Tab
 from flowq.entrypoints.flower.pages.run_waits import by_step, in_head, waits_of
-from flowq.entrypoints.printed import json_data
+from flowq.entrypoints.json_output import json_data
 
 #: The tab that a run's page opens with.
 _FIRST: Final = "graph"

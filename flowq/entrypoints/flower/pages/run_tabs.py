@@ -144,8 +144,8 @@ def errors(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
     run = page.run
     found = _failures(engine, run.id, limit=_FAILURES + 1)
     way = _cause_chain(engine, run, found) if run.status in _FAILING else []
-    told = {trouble.failure.id for trouble in way}
-    others = [FailureInRun(run, one) for one in found[:_FAILURES] if one.id not in told]
+    shown = {trouble.failure.id for trouble in way}
+    others = [FailureInRun(run, one) for one in found[:_FAILURES] if one.id not in shown]
     failed = page.states.get(StepState.FAILED, 0)
     left = failed - len(others) - sum(trouble.run.id == run.id for trouble in way)
     return {"way": list(reversed(way)), "others": others, "left": max(left, 0)}
@@ -202,41 +202,41 @@ def _run(engine: Engine, run_id: RunId) -> RunView | None:
 
 def events(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
     """Read the newest events of a run, newest last."""
-    run, told = page.run, None
+    run, emitted = page.run, None
     if run.total <= _FOLLOWED:
-        told = _followed(engine, run.id)
-    is_whole = told is not None
-    if told is None:
-        told = _from_rows(engine, run)
-    return {"events": told[-_EVENTS:], "cut": len(told) > _EVENTS, "is_whole": is_whole}
+        emitted = _followed(engine, run.id)
+    is_whole = emitted is not None
+    if emitted is None:
+        emitted = _from_rows(engine, run)
+    return {"events": emitted[-_EVENTS:], "cut": len(emitted) > _EVENTS, "is_whole": is_whole}
 
 
 def _followed(engine: Engine, run_id: RunId) -> list[Event] | None:
     """Return the last events of a run as its stream has them; None if that takes too long."""
     late = time.monotonic() + _PATIENCE
-    told: deque[Event] = deque(maxlen=_EVENTS + 1)
+    emitted: deque[Event] = deque(maxlen=_EVENTS + 1)
     try:
         for event in follow(engine, run_id, wait=False):
             if time.monotonic() > late:
                 return None
-            told.append(event)
+            emitted.append(event)
     except Unavailable:
         return None
-    return list(told)
+    return list(emitted)
 
 
 def _from_rows(engine: Engine, run: RunView) -> list[Event]:
     """Return events that the newest rows tell; of batches they do not know enough."""
     marks = engine.records.autocommit(lambda tx: tx.overview.newest_progress(run.id, limit=_EVENTS))
     first: list[Event] = [begin(run, run.total)]
-    told = [event for event in history(run, marks) if not isinstance(event, BatchStarted)]
+    emitted = [event for event in history(run, marks) if not isinstance(event, BatchStarted)]
     last: list[Event] = [end(run)] if run.status in TERMINAL_RUN_STATES else []
-    return [*first, *told, *last]
+    return [*first, *emitted, *last]
 
 
-def without_text(told: Sequence[Event]) -> list[Event]:
+def without_text(emitted: Sequence[Event]) -> list[Event]:
     """Leave out what steps have streamed."""
-    return [event for event in told if not isinstance(event, _STREAMED)]
+    return [event for event in emitted if not isinstance(event, _STREAMED)]
 
 
 # --- cost ----------------------------------------------------------------------------------------

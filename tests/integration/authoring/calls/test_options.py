@@ -560,10 +560,10 @@ def test_spec_of_a_node_says_all_that_is_said() -> None:
 
     facts = {one.name for one in fields(Options)} - shaped_by_the_flow - both | {"limits"}
 
-    assert set(Options().said()) == facts
-    assert Options().given() == []
-    assert Options(when=None).given() == ["when"]
-    assert Options(when=UNSET).given() == []
+    assert set(Options().spec_fields()) == facts
+    assert Options().changed_names() == []
+    assert Options(when=None).changed_names() == ["when"]
+    assert Options(when=UNSET).changed_names() == []
 
 
 @pytest.mark.parametrize(

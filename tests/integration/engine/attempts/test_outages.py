@@ -307,7 +307,7 @@ def test_what_is_given_back_while_it_runs_counts_for_nothing(stage: Stage, tmp_p
     assert played.step("held").attempts == 1
 
 
-class _Told(Attempt):
+class _Expected(Attempt):
     def __init__(self) -> None:
         super().__init__()
         self.lost = threading.Event()
@@ -324,7 +324,7 @@ def quick_keeper(stage: Stage) -> LeaseKeeper:
 
 def test_lease_that_cannot_be_renewed_until_its_end_is_lost(stage: Stage) -> None:
     keeper = quick_keeper(stage)
-    attempt = _Told()
+    attempt = _Expected()
     with (
         fail_at(FaultPoint.BEFORE_RENEW, set(range(1, 99))),
         keeper.hold(stage.engine.new_id(), attempt),  # type: ignore[arg-type]
@@ -334,7 +334,7 @@ def test_lease_that_cannot_be_renewed_until_its_end_is_lost(stage: Stage) -> Non
 
 def test_heartbeat_outlives_what_nobody_has_foreseen(stage: Stage) -> None:
     keeper = quick_keeper(stage)
-    attempt = _Told()
+    attempt = _Expected()
     with (
         fail_at(FaultPoint.BEFORE_RENEW, {1}, RuntimeError),
         keeper.hold(stage.engine.new_id(), attempt),  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 
 from flowq import bootstrap
-from flowq.adapters.dispatch.addresses import broker_address, check_app, give_broker
+from flowq.adapters.dispatch.addresses import broker_address, check_app, set_default_broker
 from flowq.core.addresses.redis import read_redis
 from flowq.core.errors import InvalidSetting
 
@@ -20,7 +20,7 @@ _TLS = "rediss://:pw@given:6380/2?ssl_cert_reqs=none&socket_timeout=9"
 @pytest.fixture
 def app() -> Iterator[Celery]:
     app = Celery("shop", set_as_current=False)
-    give_broker(app, lambda: (read_redis(_TLS), "tenant:"))
+    set_default_broker(app, lambda: (read_redis(_TLS), "tenant:"))
     yield app
     app.close()
 
@@ -79,7 +79,7 @@ def test_broker_of_the_environment_is_the_apps(
 def test_app_that_gets_none_is_refused() -> None:
     """At its first use, with what to write."""
     app = Celery("shop", set_as_current=False)
-    give_broker(app, lambda: None)
+    set_default_broker(app, lambda: None)
 
     with pytest.raises(InvalidSetting, match="'shop' has no broker") as caught:
         check_app(app)

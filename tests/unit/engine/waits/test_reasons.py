@@ -16,9 +16,9 @@ from flowq.engine.waits.reasons import (
     Queues,
     Reason,
     Waiting,
-    in_short,
     merged,
     reasons,
+    summarize,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -282,4 +282,4 @@ def test_those_that_wait_for_the_same_are_one_and_the_most_hopeless_is_first() -
 def test_lists_say_it_in_a_word(steps: list[tuple[StepState, Any]], words: str) -> None:
     rows = [WaitingSteps(RUN, state, kind, "ok", later(60), 1) for state, kind in steps]
 
-    assert in_short(rows) == words
+    assert summarize(rows) == words

@@ -102,9 +102,9 @@ async def test_twenty_pages_of_a_run_have_one_reader_that_ends_with_the_last(
     pages = [hub.run(RUN, RunState.RUNNING) for _ in range(20)]
     sources = [page.__enter__() for page in pages]
     readers.step("a")
-    for source, bell in sources:
+    for source, wakeup in sources:
         await until(lambda source=source: keys(source) == ["a"])  # type: ignore[misc]
-        await asyncio.wait_for(bell.wait(), 5)
+        await asyncio.wait_for(wakeup.wait(), 5)
     assert (1, 1) == (readers.begun, readers.now)
 
     for page in pages[:-1]:
@@ -120,22 +120,22 @@ async def test_twenty_pages_of_a_run_have_one_reader_that_ends_with_the_last(
 
 @in_loop
 async def test_slow_page_gets_less_and_holds_up_nobody(readers: Readers) -> None:
-    with a_hub().run(RUN, RunState.RUNNING) as (source, bell):
+    with a_hub().run(RUN, RunState.RUNNING) as (source, wakeup):
         await until(lambda: bool(source.since("").lines))
         seen = source.since("").id
         for number in range(300):
             readers.step(f"step {number % 3}")
         await until(readers.told.empty)
         await until(lambda: len(keys(source, seen)) == 3)
-        assert bell.is_set()
+        assert wakeup.is_set()
 
 
 @in_loop
 async def test_end_of_the_run_is_the_end_of_its_pages(readers: Readers) -> None:
-    with a_hub().run(RUN, RunState.RUNNING) as (source, bell):
+    with a_hub().run(RUN, RunState.RUNNING) as (source, wakeup):
         readers.end()
         await until(lambda: source.over)
-        await asyncio.wait_for(bell.wait(), 5)
+        await asyncio.wait_for(wakeup.wait(), 5)
         assert source.since("").lines["run"][0]["ended"]
 
 

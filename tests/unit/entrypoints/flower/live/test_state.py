@@ -33,7 +33,7 @@ def told(*events: Event, shows_content: bool = False) -> Delta:
     board = RunProjection(shows_content)
     for event in events:
         board.take(event)
-    return board.board.since("")
+    return board.changes.since("")
 
 
 def test_page_is_told_only_what_changed_after_what_it_has_seen() -> None:
@@ -96,7 +96,7 @@ def test_run_is_told_from_its_first_event_to_its_last() -> None:
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
     board.take(StepCompleted(**WHERE, step="a", attempt=1, tokens=3, cost=Decimal("0.1")))
     board.take(ProgressUpdate(**WHERE, done=1, total=2, percentage=50))
-    (line,) = board.board.since("").lines["run"]
+    (line,) = board.changes.since("").lines["run"]
     assert "status" not in line, "only its row knows whether it is paused"
     assert (1, 2, False) == tuple(line[n] for n in ("done", "total", "ended"))
     assert (3, 0.1) == (line["tokens"], line["cost"])
@@ -106,7 +106,7 @@ def test_run_is_told_from_its_first_event_to_its_last() -> None:
             **WHERE, flow_name="f", execution_time_ms=5, total_tokens=4, total_cost=Decimal(1)
         )
     )
-    (line,) = board.board.since("").lines["run"]
+    (line,) = board.changes.since("").lines["run"]
     assert ("completed", 5, 4, 1.0, True) == tuple(
         line[n] for n in ("status", "ms", "tokens", "cost", "ended")
     )
@@ -120,7 +120,7 @@ def test_row_tells_that_a_run_is_paused_but_not_that_it_has_ended() -> None:
     assert board.set_status(RunState.PAUSED)
     assert not board.set_status(RunState.PAUSED)
     assert not board.set_status(RunState.COMPLETED)  # its last events are on their way
-    assert "paused" == board.board.since("").lines["run"][0]["status"]
+    assert "paused" == board.changes.since("").lines["run"][0]["status"]
 
 
 def test_run_has_used_what_its_rows_say_or_events_since_then() -> None:
@@ -128,7 +128,7 @@ def test_run_has_used_what_its_rows_say_or_events_since_then() -> None:
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
 
     def used() -> tuple[int, float, int]:
-        (line,) = board.board.since("").lines["run"]
+        (line,) = board.changes.since("").lines["run"]
         return line["tokens"], line["cost"], line["unpriced"]
 
     assert board.set_status(RunState.RUNNING, Usage(5, Decimal("0.5"), 1))
@@ -187,7 +187,7 @@ def test_items_of_a_map_are_counted_not_listed() -> None:
 def test_streamed_text_is_told_only_where_content_is_shown(*, shown: bool) -> None:
     board = RunProjection(shown)
     board.take(StepStarted(**WHERE, step="a", attempt=1))
-    seen = board.board.since("").id
+    seen = board.changes.since("").id
     board.take(StreamChunk(**WHERE, step="a", attempt=1, stream=0, offset=0, text="hello"))
 
-    assert shown == ("hello" in board.board.since(seen).sse())
+    assert shown == ("hello" in board.changes.since(seen).sse())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowq.core.text.hidden import shown, without_secrets
+from flowq.core.text.masking import masked, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from flowq.core.text.hidden import shown, without_secrets
     ],
 )
 def test_address_loses_its_secrets(url: str, text: str) -> None:
-    assert text == shown(url)
+    assert text == masked(url)
 
 
 @given(
@@ -41,6 +41,6 @@ def test_no_password_is_shown_quoted_or_not(scheme: str, password: str, rest: st
     for written in (password, quote(password, safe="")):
         url = f"{scheme}://user:{written}@host:1/{rest}"
 
-        assert "SECRET" not in shown(url)
+        assert "SECRET" not in masked(url)
         assert "SECRET" not in without_secrets(f"{url} is away", url)
         assert "SECRET" not in without_secrets(f"no port in {written!r}", url)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flowq.core.errors import NotSerializable
 from flowq.entrypoints.cli.display import console, output
 from flowq.entrypoints.flower.live.state import Delta
-from flowq.entrypoints.printed import json_data
+from flowq.entrypoints.json_output import json_data
 
 MANY = 30_000
 

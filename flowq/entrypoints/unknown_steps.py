@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from celery import bootsteps
 
-from flowq.entrypoints.called import is_id_of_step
+from flowq.entrypoints.direct_calls import is_id_of_step
 
 logger = logging.getLogger(__name__)
 

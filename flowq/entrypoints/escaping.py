@@ -1,16 +1,16 @@
 """What others have written, on a terminal, in printed JSON and in logs: nothing of it acts.
 
-The console of the CLI and the formatters of logs pass all text through `core.text.visible`, so that
-nothing that is printed can forget it. JSON has escapes of its own.
+The console of the CLI and the formatters of logs pass all text through `core.text.escaping`, so
+that nothing that is printed can forget it. JSON has escapes of its own.
 """
 
 import json
 import logging
 from typing import Any, Final
 
-from flowq.core.text.visible import SHOWN, visible
+from flowq.core.text.escaping import SHOWN, escaped
 
-__all__ = ["VisibleFormatter", "guard", "json_text", "visible", "visible_json"]
+__all__ = ["EscapingFormatter", "escaped", "escaped_json", "guard", "json_text"]
 
 
 def _escape(code: int) -> str:
@@ -23,15 +23,15 @@ _IN_JSON: Final = {code: _escape(code) for code in SHOWN if code >= 0x20}
 
 def json_text(data: Any, *, indent: int | None = None) -> str:
     """Return plain data as JSON that can be printed: readable, and no character in it acts."""
-    return visible_json(json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False))
+    return escaped_json(json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False))
 
 
-def visible_json(text: str) -> str:
+def escaped_json(text: str) -> str:
     """Return a JSON document with the characters escaped that would act; it means the same."""
     return text.translate(_IN_JSON)
 
 
-class VisibleFormatter(logging.Formatter):
+class EscapingFormatter(logging.Formatter):
     """Shows in records what would act, and leaves their look to another formatter.
 
     Line breaks are left, and what follows one is indented: no record can forge another.
@@ -56,9 +56,9 @@ def guard(handlers: list[logging.Handler]) -> None:
     """Let handlers of logs show what would act; safe to call twice."""
     for handler in handlers:
         inner = handler.formatter or logging.Formatter()
-        if not isinstance(inner, VisibleFormatter):
-            handler.setFormatter(VisibleFormatter(inner))
+        if not isinstance(inner, EscapingFormatter):
+            handler.setFormatter(EscapingFormatter(inner))
 
 
 def _indented(text: str) -> str:
-    return visible(text, lines=True).replace("\n", "\n  ")
+    return escaped(text, lines=True).replace("\n", "\n  ")

@@ -29,7 +29,7 @@ from flowq.core.errors import (
 )
 
 
-class Verdict(StrEnum):
+class ErrorKind(StrEnum):
     """What an error means; see above."""
 
     GONE = "gone"
@@ -41,67 +41,67 @@ class Verdict(StrEnum):
 
 
 POSTGRES: Final = {
-    "08": Verdict.AWAY,  # connection exceptions; PgBouncer's own errors are 08P01
-    "25006": Verdict.REPLACED,  # read only: a standby, or an operator has stopped all writes
-    "25P03": Verdict.AWAY,  # idle in a transaction for too long; ends the connection
-    "25P04": Verdict.AWAY,  # transaction_timeout; ends the connection
-    "26000": Verdict.GONE,  # a prepared statement is on another server behind a pooler
-    "28": Verdict.AWAY,  # the role is not let in
-    "3D": Verdict.AWAY,  # no such database
-    "3F000": Verdict.ABSENT,  # no such schema, or no schema to create tables in
-    "40001": Verdict.UNDONE,  # serialization failure
-    "40P01": Verdict.UNDONE,  # deadlock
-    "42501": Verdict.AWAY,  # the role lacks a right, which an operator has to grant
-    "42703": Verdict.ABSENT,  # undefined column
-    "42P01": Verdict.ABSENT,  # undefined table
-    "42P05": Verdict.GONE,  # a prepared statement of somebody else has that name
-    "53": Verdict.AWAY,  # resources: disk full, out of memory, too many connections
-    "55": Verdict.AWAY,  # 55P03 lock_timeout, 55006 object in use
-    "57": Verdict.AWAY,  # 57014 statement_timeout or a cancel, 57P0x shutdowns
-    "58": Verdict.AWAY,  # errors of the system below, say of its disk
-    "XX": Verdict.AWAY,  # internal errors, corrupted data
+    "08": ErrorKind.AWAY,  # connection exceptions; PgBouncer's own errors are 08P01
+    "25006": ErrorKind.REPLACED,  # read only: a standby, or an operator has stopped all writes
+    "25P03": ErrorKind.AWAY,  # idle in a transaction for too long; ends the connection
+    "25P04": ErrorKind.AWAY,  # transaction_timeout; ends the connection
+    "26000": ErrorKind.GONE,  # a prepared statement is on another server behind a pooler
+    "28": ErrorKind.AWAY,  # the role is not let in
+    "3D": ErrorKind.AWAY,  # no such database
+    "3F000": ErrorKind.ABSENT,  # no such schema, or no schema to create tables in
+    "40001": ErrorKind.UNDONE,  # serialization failure
+    "40P01": ErrorKind.UNDONE,  # deadlock
+    "42501": ErrorKind.AWAY,  # the role lacks a right, which an operator has to grant
+    "42703": ErrorKind.ABSENT,  # undefined column
+    "42P01": ErrorKind.ABSENT,  # undefined table
+    "42P05": ErrorKind.GONE,  # a prepared statement of somebody else has that name
+    "53": ErrorKind.AWAY,  # resources: disk full, out of memory, too many connections
+    "55": ErrorKind.AWAY,  # 55P03 lock_timeout, 55006 object in use
+    "57": ErrorKind.AWAY,  # 57014 statement_timeout or a cancel, 57P0x shutdowns
+    "58": ErrorKind.AWAY,  # errors of the system below, say of its disk
+    "XX": ErrorKind.AWAY,  # internal errors, corrupted data
 }
 
 SQLITE: Final = {
-    2: Verdict.AWAY,  # INTERNAL
-    3: Verdict.AWAY,  # PERM
-    5: Verdict.AWAY,  # BUSY: another process has written for longer than the timeout
-    6: Verdict.AWAY,  # LOCKED
-    7: Verdict.AWAY,  # NOMEM
-    8: Verdict.REPLACED,  # READONLY: the file, or its folder
-    9: Verdict.AWAY,  # INTERRUPT
-    10: Verdict.AWAY,  # IOERR
-    11: Verdict.AWAY,  # CORRUPT
-    13: Verdict.AWAY,  # FULL
-    14: Verdict.AWAY,  # CANTOPEN
-    15: Verdict.AWAY,  # PROTOCOL: locks of the log
-    17: Verdict.UNDONE,  # SCHEMA: it has changed under a prepared statement
-    23: Verdict.AWAY,  # AUTH
-    26: Verdict.AWAY,  # NOTADB
+    2: ErrorKind.AWAY,  # INTERNAL
+    3: ErrorKind.AWAY,  # PERM
+    5: ErrorKind.AWAY,  # BUSY: another process has written for longer than the timeout
+    6: ErrorKind.AWAY,  # LOCKED
+    7: ErrorKind.AWAY,  # NOMEM
+    8: ErrorKind.REPLACED,  # READONLY: the file, or its folder
+    9: ErrorKind.AWAY,  # INTERRUPT
+    10: ErrorKind.AWAY,  # IOERR
+    11: ErrorKind.AWAY,  # CORRUPT
+    13: ErrorKind.AWAY,  # FULL
+    14: ErrorKind.AWAY,  # CANTOPEN
+    15: ErrorKind.AWAY,  # PROTOCOL: locks of the log
+    17: ErrorKind.UNDONE,  # SCHEMA: it has changed under a prepared statement
+    23: ErrorKind.AWAY,  # AUTH
+    26: ErrorKind.AWAY,  # NOTADB
 }
 _SQLITE_ERROR: Final = 1
 _SQLITE_ABSENT: Final = ("no such table", "no such column", "has no column named")
 
 
-def verdict(error: DBAPIError) -> Verdict:
+def kind_of(error: DBAPIError) -> ErrorKind:
     """Return what an error of the database means."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         absent = code & 0xFF == _SQLITE_ERROR and any(
             words in str(error.orig) for words in _SQLITE_ABSENT
         )
-        return Verdict.ABSENT if absent else SQLITE.get(code & 0xFF, Verdict.REFUSED)
+        return ErrorKind.ABSENT if absent else SQLITE.get(code & 0xFF, ErrorKind.REFUSED)
     state = sqlstate(error)
     if state == "0A000" and "cached plan" in str(error.orig):
-        return Verdict.GONE  # the tables were migrated under a prepared statement
+        return ErrorKind.GONE  # the tables were migrated under a prepared statement
     unsent = not state and type(error.orig).__name__ in ("OperationalError", "InterfaceError")
     # It was lost, could not be made, or the driver itself says that it got no answer.
     away = error.connection_invalidated or error.statement is None or unsent
-    otherwise = Verdict.AWAY if away else Verdict.REFUSED
+    otherwise = ErrorKind.AWAY if away else ErrorKind.REFUSED
     return POSTGRES.get(state) or POSTGRES.get(state[:2]) or otherwise
 
 
-def passes(error: DBAPIError, *, idempotent: bool) -> bool:
+def is_transient(error: DBAPIError, *, idempotent: bool) -> bool:
     """Return whether the same may be tried again at once.
 
     Args:
@@ -110,7 +110,7 @@ def passes(error: DBAPIError, *, idempotent: bool) -> bool:
             was dead before and one that died before the answer came look the same; within a
             transaction both mean that nothing was committed, of a single statement neither does.
     """
-    if verdict(error) in (Verdict.UNDONE, Verdict.GONE):
+    if kind_of(error) in (ErrorKind.UNDONE, ErrorKind.GONE):
         return True
     return idempotent and error.connection_invalidated and sqlstate(error)[:2] in ("", "08", "57")
 
@@ -135,20 +135,20 @@ def translated(error: SQLAlchemyError, url: URL) -> Unavailable:
         if isinstance(error, PoolTimeout | DisconnectionError):
             return _unavailable(where, text)
         return _refused(where, text)
-    found = verdict(error)
+    found = kind_of(error)
     file = sqlite_file(url)
-    if file is not None and not file.exists() and found is Verdict.AWAY:
+    if file is not None and not file.exists() and found is ErrorKind.AWAY:
         return _absent(f"the database {where} has no flowq tables: there is no such file")
-    if found is Verdict.ABSENT:
+    if found is ErrorKind.ABSENT:
         return _absent(f"the database {where} lacks something that this flowq needs: {text}")
-    if found is Verdict.REPLACED:
+    if found is ErrorKind.REPLACED:
         return DatabaseUnavailable(
             f"the database {where} does not accept writes: {text}",
             hint="point FLOWQ_DATABASE_URL at the primary server"
             if file is None
             else f"let this user write {file} and its folder",
         )
-    return _refused(where, text) if found is Verdict.REFUSED else _unavailable(where, text, file)
+    return _refused(where, text) if found is ErrorKind.REFUSED else _unavailable(where, text, file)
 
 
 def _absent(text: str) -> DatabaseNotMigrated:

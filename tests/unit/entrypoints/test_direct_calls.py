@@ -7,7 +7,7 @@ from celery import Celery
 from celery.app.task import Context
 
 from flowq import flow, step
-from flowq.entrypoints import called
+from flowq.entrypoints import direct_calls
 
 RUN, STEP = "01a2237c-1af9-7071-807b-808510492a23", "01a2237c-1af9-7071-807b-8086b14cd3e2"
 
@@ -39,7 +39,7 @@ def test_only_an_id_of_a_step_run_without_arguments_is_ours(
 ) -> None:
     request = Context(id=task_id, root_id=root_id)
 
-    assert called.is_message_of_step(request, args, kwargs) is ours
+    assert direct_calls.is_message_of_step(request, args, kwargs) is ours
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_id_of_a_message_is_the_key_of_its_run(
 
     @app.task(bind=True, name=summed.type.name, shared=False)
     def task(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return called.called(self, args, kwargs)
+        return direct_calls.call_directly(self, args, kwargs)
 
     task.push_request(id=task_id)
     try:

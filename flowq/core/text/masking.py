@@ -1,6 +1,6 @@
 """How the address of a server is shown: without user, password and query.
 
-Every address that gets into an error, a log or a page goes through `shown`, and every text of
+Every address that gets into an error, a log or a page goes through `masked`, and every text of
 somebody else's error that may hold one through `without_secrets`. Both are for addresses as people
 write them: a password with a `/`, `@` or `?` in it that is not quoted must not be shown either.
 """
@@ -18,7 +18,7 @@ _PIECES: Final = re.compile(r"[:/?#@;&=\[\]\s]")
 _LONG_ENOUGH: Final = 3
 
 
-def shown(url: str) -> str:
+def masked(url: str) -> str:
     """Return an address without what may be a secret.
 
     Where something is not quoted, so that nobody can tell what of it is secret, no more than the
@@ -31,7 +31,7 @@ def without_secrets(text: str, *urls: str) -> str:
     """Return the text of somebody else's error without what may be a secret.
 
     Args:
-        text: The text; each address in it is shown as `shown` does.
+        text: The text; each address in it is shown as `masked` does.
         urls: Addresses that it may quote pieces of, as Python does of one that it cannot read.
     """
     for url in urls:
@@ -43,7 +43,7 @@ def without_secrets(text: str, *urls: str) -> str:
         for piece in sorted(pieces, key=len, reverse=True):
             if len(piece) >= _LONG_ENOUGH:
                 text = text.replace(piece, "…")
-    return _ADDRESS.sub(lambda found: shown(found[0]), text)
+    return _ADDRESS.sub(lambda found: masked(found[0]), text)
 
 
 def _shown(url: str) -> str:

@@ -65,7 +65,7 @@ class ShutdownWatcher:
 
     Args:
         engine: The engine of this process.
-        bell: Rings when the worker has to end.
+        pipe: Rings when the worker has to end.
         grace: Seconds that running steps get.
         leave: What to do about attempts that go on all the same.
     """
@@ -73,12 +73,12 @@ class ShutdownWatcher:
     def __init__(
         self,
         engine: Engine,
-        bell: ShutdownPipe,
+        pipe: ShutdownPipe,
         grace: float,
         leave: Callable[["ShutdownWatcher"], None],
     ) -> None:
         self._engine = engine
-        self._bell = bell
+        self._pipe = pipe
         self._grace = grace
         self._leave = leave
         self._signal = ShutdownPipe()
@@ -90,7 +90,7 @@ class ShutdownWatcher:
 
     def start(self) -> None:
         """Begin to wait, in a thread."""
-        self._engine.leases.stopping = self._bell.wait(0)
+        self._engine.leases.stopping = self._pipe.wait(0)
         threading.Thread(target=self._run, name="flowq-stop", daemon=True).start()
 
     def answer_sigterm(self) -> None:
@@ -120,7 +120,7 @@ class ShutdownWatcher:
         return not self.running
 
     def _run(self) -> None:
-        self._bell.wait()
+        self._pipe.wait()
         self._rung_at = time.monotonic()
         self._engine.leases.stopping = True
         self._hurry.wait(self._grace)
@@ -143,7 +143,7 @@ class ShutdownWatcher:
     def _tell_apart(self) -> None:
         """After a SIGTERM: unless the bell rings too, it was meant for this process alone."""
         self._signal.wait()
-        if not self._bell.wait(_TOGETHER):
+        if not self._pipe.wait(_TOGETHER):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _go(self, number: int, frame: FrameType | None) -> None:

@@ -11,12 +11,12 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from flowq.adapters.records.connections.verdicts import (
-    Verdict,
+from flowq.adapters.records.connections.error_kinds import (
+    ErrorKind,
     first_line,
-    passes,
+    is_transient,
+    kind_of,
     translated,
-    verdict,
 )
 from flowq.core import errors
 
@@ -52,28 +52,28 @@ def sqlite(code: int, text: str = "no") -> Exception:
 AWAY = ["08000", "08006", "08P01", "28P01", "3D000", "42501", "53100", "53200", "53300", "55P03"]
 AWAY += ["55006", "57014", "57P01", "57P02", "57P03", "57P05", "58030", "XX000", "25P03", "25P04"]
 CASES = [
-    *((code, Verdict.AWAY) for code in AWAY),
-    *((code, Verdict.UNDONE) for code in ("40001", "40P01")),
-    *((code, Verdict.GONE) for code in ("26000", "42P05")),
-    *((code, Verdict.ABSENT) for code in ("42P01", "42703", "3F000")),
-    *((code, Verdict.REFUSED) for code in ("42601", "22P05", "22003", "23505", "54001", "0A000")),
-    ("25006", Verdict.REPLACED),
+    *((code, ErrorKind.AWAY) for code in AWAY),
+    *((code, ErrorKind.UNDONE) for code in ("40001", "40P01")),
+    *((code, ErrorKind.GONE) for code in ("26000", "42P05")),
+    *((code, ErrorKind.ABSENT) for code in ("42P01", "42703", "3F000")),
+    *((code, ErrorKind.REFUSED) for code in ("42601", "22P05", "22003", "23505", "54001", "0A000")),
+    ("25006", ErrorKind.REPLACED),
 ]
 MEANING = {
-    Verdict.AWAY: errors.DatabaseUnavailable,
-    Verdict.UNDONE: errors.DatabaseUnavailable,
-    Verdict.GONE: errors.DatabaseUnavailable,
-    Verdict.REPLACED: errors.DatabaseUnavailable,
-    Verdict.ABSENT: errors.DatabaseNotMigrated,
-    Verdict.REFUSED: errors.DatabaseRefused,
+    ErrorKind.AWAY: errors.DatabaseUnavailable,
+    ErrorKind.UNDONE: errors.DatabaseUnavailable,
+    ErrorKind.GONE: errors.DatabaseUnavailable,
+    ErrorKind.REPLACED: errors.DatabaseUnavailable,
+    ErrorKind.ABSENT: errors.DatabaseNotMigrated,
+    ErrorKind.REFUSED: errors.DatabaseRefused,
 }
 
 
 @pytest.mark.parametrize("code, meaning", CASES)
-def test_sqlstate_has_one_meaning(code: str, meaning: Verdict) -> None:
+def test_sqlstate_has_one_meaning(code: str, meaning: ErrorKind) -> None:
     error = said(state(code))
-    assert verdict(error) is meaning
-    assert passes(error, idempotent=False) is (meaning in (Verdict.UNDONE, Verdict.GONE))
+    assert kind_of(error) is meaning
+    assert is_transient(error, idempotent=False) is (meaning in (ErrorKind.UNDONE, ErrorKind.GONE))
     ours = translated(error, SERVER)
     assert type(ours) is MEANING[meaning]
     assert ours.hint
@@ -87,44 +87,44 @@ def test_whatever_postgres_says_is_no_failure_of_a_step(code: str) -> None:
 
 def test_plan_of_older_tables_is_made_anew() -> None:
     error = said(state("0A000", "cached plan must not change result type"))
-    assert verdict(error) is Verdict.GONE
+    assert kind_of(error) is ErrorKind.GONE
 
 
 @pytest.mark.parametrize(
     "error, meaning",
     [
-        (said(psycopg.OperationalError("server closed the connection")), Verdict.AWAY),
-        (said(psycopg.InterfaceError("the connection is closed")), Verdict.AWAY),
-        (said(psycopg.ProgrammingError('invalid option "x"'), statement=None), Verdict.AWAY),
-        (said(psycopg.DataError("text cannot contain NUL")), Verdict.REFUSED),
-        (said(psycopg.ProgrammingError("2 placeholders")), Verdict.REFUSED),
+        (said(psycopg.OperationalError("server closed the connection")), ErrorKind.AWAY),
+        (said(psycopg.InterfaceError("the connection is closed")), ErrorKind.AWAY),
+        (said(psycopg.ProgrammingError('invalid option "x"'), statement=None), ErrorKind.AWAY),
+        (said(psycopg.DataError("text cannot contain NUL")), ErrorKind.REFUSED),
+        (said(psycopg.ProgrammingError("2 placeholders")), ErrorKind.REFUSED),
     ],
 )
-def test_what_the_driver_says_itself_has_a_meaning(error: DBAPIError, meaning: Verdict) -> None:
-    assert verdict(error) is meaning
+def test_what_the_driver_says_itself_has_a_meaning(error: DBAPIError, meaning: ErrorKind) -> None:
+    assert kind_of(error) is meaning
 
 
 @pytest.mark.parametrize(
     "code, text, meaning",
     [
-        (sqlite3.SQLITE_BUSY, "database is locked", Verdict.AWAY),
-        (sqlite3.SQLITE_BUSY_SNAPSHOT, "database is locked", Verdict.AWAY),
-        (sqlite3.SQLITE_FULL, "database or disk is full", Verdict.AWAY),
-        (sqlite3.SQLITE_IOERR_WRITE, "disk I/O error", Verdict.AWAY),
-        (sqlite3.SQLITE_CORRUPT, "disk image is malformed", Verdict.AWAY),
-        (sqlite3.SQLITE_NOTADB, "file is not a database", Verdict.AWAY),
-        (sqlite3.SQLITE_CANTOPEN, "unable to open database file", Verdict.AWAY),
-        (sqlite3.SQLITE_READONLY_DBMOVED, "readonly database", Verdict.REPLACED),
-        (sqlite3.SQLITE_ERROR, "no such table: flow_runs", Verdict.ABSENT),
-        (sqlite3.SQLITE_ERROR, "no such column: x", Verdict.ABSENT),
-        (sqlite3.SQLITE_ERROR, 'near "x": syntax error', Verdict.REFUSED),
-        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, "UNIQUE constraint failed", Verdict.REFUSED),
-        (sqlite3.SQLITE_TOOBIG, "string or blob too big", Verdict.REFUSED),
+        (sqlite3.SQLITE_BUSY, "database is locked", ErrorKind.AWAY),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, "database is locked", ErrorKind.AWAY),
+        (sqlite3.SQLITE_FULL, "database or disk is full", ErrorKind.AWAY),
+        (sqlite3.SQLITE_IOERR_WRITE, "disk I/O error", ErrorKind.AWAY),
+        (sqlite3.SQLITE_CORRUPT, "disk image is malformed", ErrorKind.AWAY),
+        (sqlite3.SQLITE_NOTADB, "file is not a database", ErrorKind.AWAY),
+        (sqlite3.SQLITE_CANTOPEN, "unable to open database file", ErrorKind.AWAY),
+        (sqlite3.SQLITE_READONLY_DBMOVED, "readonly database", ErrorKind.REPLACED),
+        (sqlite3.SQLITE_ERROR, "no such table: flow_runs", ErrorKind.ABSENT),
+        (sqlite3.SQLITE_ERROR, "no such column: x", ErrorKind.ABSENT),
+        (sqlite3.SQLITE_ERROR, 'near "x": syntax error', ErrorKind.REFUSED),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, "UNIQUE constraint failed", ErrorKind.REFUSED),
+        (sqlite3.SQLITE_TOOBIG, "string or blob too big", ErrorKind.REFUSED),
     ],
 )
-def test_code_of_sqlite_has_one_meaning(code: int, text: str, meaning: Verdict) -> None:
+def test_code_of_sqlite_has_one_meaning(code: int, text: str, meaning: ErrorKind) -> None:
     error = said(sqlite(code, text))
-    assert verdict(error) is meaning
+    assert kind_of(error) is meaning
     assert type(translated(error, make_url("sqlite://"))) is MEANING[meaning]
 
 
@@ -141,9 +141,9 @@ def test_sqlite_has_a_file_to_look_at_and_no_server(code: int, tmp_path: Path) -
 def test_lost_connection_is_used_again_only_where_that_is_safe() -> None:
     for orig in (psycopg.OperationalError("gone"), state("57P01"), state("57P05"), state("08006")):
         error = said(orig, lost=True)
-        assert passes(error, idempotent=True)
-        assert not passes(error, idempotent=False)
-    assert not passes(said(state("25P04"), lost=True), idempotent=True)
+        assert is_transient(error, idempotent=True)
+        assert not is_transient(error, idempotent=False)
+    assert not is_transient(said(state("25P04"), lost=True), idempotent=True)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from rich.text import Text
 from flowq.core.errors import InvalidInput, RunFailed
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.display.output import print_result
-from flowq.entrypoints.visible import VisibleFormatter, guard, json_text, visible
+from flowq.entrypoints.escaping import EscapingFormatter, escaped, guard, json_text
 
 CLI = Path(looks.__file__).parent
 #: Joiners are left: some scripts and emoji need them.
@@ -47,14 +47,14 @@ TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 @given(texts)
 def test_nothing_acts_but_a_tab(text: str) -> None:
-    assert acting(visible(text)) <= {"\t"}
-    assert acting(visible(text, lines=True)) <= {"\t", "\n"}
-    assert visible(text) == visible(visible(text))
+    assert acting(escaped(text)) <= {"\t"}
+    assert acting(escaped(text, lines=True)) <= {"\t", "\n"}
+    assert escaped(text) == escaped(escaped(text))
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"])))
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    assert text == visible(text)
+    assert text == escaped(text)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_what_is_shown(text: str, shown: str) -> None:
-    assert shown == visible(text)
+    assert shown == escaped(text)
 
 
 @given(st.recursive(texts, lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))
@@ -251,4 +251,4 @@ def test_colours_of_celery_are_left() -> None:
 
     assert "\x1b[1;33m" in written
     assert "␛[2J" in written
-    assert isinstance(VisibleFormatter(logging.Formatter()).inner, logging.Formatter)
+    assert isinstance(EscapingFormatter(logging.Formatter()).inner, logging.Formatter)

@@ -3,7 +3,7 @@ r"""Text of others as people may read it: what would act on them or a terminal i
 An escape sequence can clear a screen or write to a clipboard, a line break can forge a line, a
 bidirectional override can turn a sentence round. Control characters become their pictures (␛), all
 else that acts without being seen its code (\u202e). Errors of flowq are such text, the console of
-the CLI and the formatters of logs make it of all others (`entrypoints.visible`). Pure.
+the CLI and the formatters of logs make it of all others (`entrypoints.escaping`). Pure.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ SHOWN: Final = dict(_pictures())
 _IN_LINES: Final = {code: shown for code, shown in SHOWN.items() if code != 0x0A}
 
 
-def visible(text: str, *, lines: bool = False) -> str:
+def escaped(text: str, *, lines: bool = False) -> str:
     """Return a text with all that would act on a terminal or its reader shown instead.
 
     Args:

@@ -53,7 +53,7 @@ def is_id_of_step(task_id: str) -> bool:
         return False
 
 
-def called(task: "Task[Any, Any]", args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def call_directly(task: "Task[Any, Any]", args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Do what was called, and return what the caller of a Celery task gets."""
     name = str(task.name)
     try:
