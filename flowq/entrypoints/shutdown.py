@@ -2,13 +2,13 @@
 
 Celery tells only the main process (`worker_shutting_down`), and waits for running tasks for as long
 as they take. The steps run in this process or, in a prefork pool, in its children. So the main
-process makes a pipe before it forks, the bell: one byte in it, which nobody reads, wakes a thread
-in each process. That thread stops new steps, waits for the grace period, gives back what still runs
+process makes a pipe before it forks: one byte in it, which nobody reads, wakes a thread in each
+process. That thread stops new steps, waits for the grace period, gives back what still runs
 (`flowq.engine.attempts.release`), and sees to it that the process can end: in a prefork child
 `Stopped` is raised inside the step; a thread that cannot be interrupted ends with its process.
 
 Service managers signal whole process groups. A child that runs a step and gets a SIGTERM therefore
-waits for the bell; if that does not ring, it was Celery which wants this child to end, and it does.
+waits for the pipe; if nothing comes, it was Celery which wants this child to end, and it does.
 A child that hears a second SIGTERM gives its step back at once.
 """
 
@@ -47,25 +47,25 @@ class ShutdownPipe:
         os.set_blocking(self._in, False)
 
     def notify(self) -> None:
-        """Ring; may be called in a signal handler, and more than once."""
+        """Wake all that wait; may be called in a signal handler, and more than once."""
         try:
             os.write(self._in, b".")
         except BlockingIOError:
-            logger.debug("the bell has rung often enough")
+            logger.debug("the shutdown pipe is full")
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until it rings; return whether it has."""
+        """Wait until it is notified; return whether it was."""
         waiting = select.poll()
         waiting.register(self._out, select.POLLIN)
         return bool(waiting.poll(None if seconds is None else 1000 * seconds))
 
 
 class ShutdownWatcher:
-    """Waits for the bell in one process and ends its part of the worker.
+    """Waits for the pipe in one process and ends its part of the worker.
 
     Args:
         engine: The engine of this process.
-        pipe: Rings when the worker has to end.
+        pipe: Notified when the worker has to end.
         grace: Seconds that running steps get.
         leave: What to do about attempts that go on all the same.
     """
@@ -82,7 +82,7 @@ class ShutdownWatcher:
         self._grace = grace
         self._leave = leave
         self._signal = ShutdownPipe()
-        self._rung_at: float | None = None
+        self._notified_at: float | None = None
         self._hurry = threading.Event()
         self._given_back = False
         self._busy = False  # means something in a child only, which does one thing at a time
@@ -121,7 +121,7 @@ class ShutdownWatcher:
 
     def _run(self) -> None:
         self._pipe.wait()
-        self._rung_at = time.monotonic()
+        self._notified_at = time.monotonic()
         self._engine.leases.stopping = True
         self._hurry.wait(self._grace)
         if self.running:
@@ -132,16 +132,16 @@ class ShutdownWatcher:
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         if self._given_back and self.running:
             raise Stopped
-        rung_at = self._rung_at
+        notified_at = self._notified_at
         if not self._busy or self._signal.wait(0):
             self._go(number, frame)
-        elif rung_at is None:
+        elif notified_at is None:
             self._signal.notify()
-        elif time.monotonic() - rung_at > _TOGETHER:
+        elif time.monotonic() - notified_at > _TOGETHER:
             self._hurry.set()
 
     def _tell_apart(self) -> None:
-        """After a SIGTERM: unless the bell rings too, it was meant for this process alone."""
+        """After a SIGTERM: unless the pipe says so too, it was meant for this process alone."""
         self._signal.wait()
         if not self._pipe.wait(_TOGETHER):
             os.kill(os.getpid(), signal.SIGTERM)

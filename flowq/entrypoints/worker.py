@@ -251,36 +251,36 @@ class _WorkerProcess:
     """What this process does when the worker has to end."""
 
     def __init__(self) -> None:
-        self._bell: ShutdownPipe | None = None
+        self._pipe: ShutdownPipe | None = None
         self._main = 0
         self._watched = 0
         self._watch: ShutdownWatcher | None = None
 
     def start(self) -> None:
-        """Make a bell, in the main process and before it forks; not for a worker in a thread."""
+        """Make the pipe, in the main process and before it forks; not for a worker in a thread."""
         if threading.current_thread() is threading.main_thread():
-            self._bell, self._main, self._watch = ShutdownPipe(), os.getpid(), None
+            self._pipe, self._main, self._watch = ShutdownPipe(), os.getpid(), None
 
     def notify(self) -> None:
         """Ring it."""
-        if self._bell is not None:
-            self._bell.notify()
+        if self._pipe is not None:
+            self._pipe.notify()
 
     def watch(self, engine: Engine) -> AbstractContextManager[object]:
-        """Wait for the bell from now on; the block that is given back must not be cut off.
+        """Wait for the pipe from now on; the block that is given back must not be cut off.
 
-        A spawned child has no bell: what it runs at the end comes back when its lease lapses.
+        A spawned child has no pipe: what it runs at the end comes back when its lease lapses.
         """
-        if self._bell is None:
+        if self._pipe is None:
             return nullcontext()
         if self._watch is None or self._watched != os.getpid():
             self._watched = os.getpid()
             grace = bootstrap.settings().stop_grace_seconds
             if self._watched == self._main:
                 leave = partial(leave_main, names=_names)
-                self._watch = ShutdownWatcher(engine, self._bell, grace, leave)
+                self._watch = ShutdownWatcher(engine, self._pipe, grace, leave)
             else:
-                self._watch = ShutdownWatcher(engine, self._bell, grace, leave_child)
+                self._watch = ShutdownWatcher(engine, self._pipe, grace, leave_child)
                 self._watch.answer_sigterm()
             self._watch.start()
         return self._watch.busy()
@@ -349,7 +349,7 @@ def _guard_log(logger: logging.Logger, **_: Any) -> None:
 
 
 def _prepare(sender: Any, **_: Any) -> None:
-    """Before a worker begins: make its bell, and start the embedded Valkey if it is to use that."""
+    """Before a worker begins: make its pipe, and start the embedded Valkey if it is to use that."""
     if sender.app not in _installed:
         return
     _main.append(os.getpid())  # in a solo pool it runs the steps too

@@ -4,6 +4,7 @@ Floors, format, style and types are kept by the tools of `make lint`.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,10 +15,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 MODULES = sorted((ROOT / "flowq").rglob("*.py"))
-LONGEST_MODULE = 400
-LONGEST_FUNCTION = 60
+MAX_LINES = 400
+MAX_FUNCTION_LINES = 60
 MAX_MODULES = 15
 FOLDERS = sorted({module.parent for module in (*MODULES, *(ROOT / "tests").rglob("*.py"))})
+
+#: Where a text sends its reader.
+SEE = re.compile(r"\bsee `([\w.]+)`")
+#: The fields of a syntax tree that hold names.
+NAMES = ("id", "attr", "arg", "name")
 
 
 def relative(path: Path) -> str:
@@ -36,9 +42,9 @@ def test_module_is_short_and_explains_itself(module: Path) -> None:
     source = module.read_text(encoding="utf-8")
 
     assert ast.get_docstring(ast.parse(source)), "no module docstring"
-    assert len(source.splitlines()) <= LONGEST_MODULE
+    assert len(source.splitlines()) <= MAX_LINES
     lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions(module)}
-    assert {} == {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION}
+    assert {} == {name: lines for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=relative)
@@ -59,3 +65,21 @@ def test_importing_flowq_loads_no_vendor() -> None:
     )
 
     assert set() == heavy & set(done.stdout.split())
+
+
+def test_what_a_text_refers_to_exists() -> None:
+    """Where a docstring or a comment says "see `name`", that is a module or a name of the code."""
+    texts = {relative(module): module.read_text(encoding="utf-8") for module in MODULES}
+    known = {part for name in texts for part in name.removesuffix(".py").split("/")}
+    for text in texts.values():
+        for node in ast.walk(ast.parse(text)):
+            known |= {str(getattr(node, field)) for field in NAMES if hasattr(node, field)}
+    referred = [
+        (name, found, word)
+        for name, text in texts.items()
+        for found in SEE.findall(text)
+        for word in found.split(".")
+    ]
+
+    assert len(referred) >= 40
+    assert [] == [(name, found) for name, found, word in referred if word not in known]

@@ -1,7 +1,7 @@
 """What calling a step or a flow does, which depends on where it is called.
 
-in a `def` flow that is traced      adds a node and gives a Ref          (see `nodes`)
-in an `async def` flow that runs    records a call and gives an awaitable (see `programs`)
+in a `def` flow that is traced      adds a node and gives a Ref          (see `traced`)
+in an `async def` flow that runs    records a call and gives an awaitable (see `durable`)
 in a flow that runs as plain Python runs the function, see `plain`
 anywhere else                       runs the function
 """

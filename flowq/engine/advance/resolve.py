@@ -3,7 +3,8 @@
 All references of one template are looked up together: one read of the rows they name, one read of
 the cache for all small results, one read of the store for each large one. A reference to a map is
 the list of its items' results in order; with an index it reads that one item and no other. Large
-values of which only parts are asked for are shared between the steps of a process, see `recent`.
+values of which only parts are asked for are shared between the steps of a process, see
+`value_cache`.
 """
 
 from collections.abc import Iterable, Sequence

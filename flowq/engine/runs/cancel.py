@@ -5,10 +5,10 @@ queued, retrying, waiting, and maps with their items. What is left is running so
 
     a step that is being claimed         finds its row cancelled, or is told as any running one
     a step that starts a child run       finds its run stopping, under a lock, and is cancelled
-    a running step                       its heartbeat asks, see `leases`; what becomes of its code
-                                         depends on where it runs, see `execution`
-    a child run                          is cancelled in turn, see `orphans`
-    a program that has begun             is queued, sees the cancel and may clean up, see `programs`
+    a running step                       its lease keeper asks, see `heartbeat`; what becomes of its
+                                         code depends on where it runs, see `execution`
+    a child run                          is cancelled in turn, see `child_runs`
+    a program that has begun             is queued, sees the cancel and may clean up, see `program`
 
 The last of them closes the run as cancelled. A run that had ended before stays as it ended.
 """

@@ -1,4 +1,4 @@
-"""Why a run waits: reads its rows, asks the workers, and lets `wait_reasons` decide.
+"""Why a run waits: reads its rows, asks the workers, and lets `reasons` decide.
 
 The rows are a few statements. Workers are asked only if something is queued that rows alone do not
 explain, through the dispatcher and in bounded time; so nothing here belongs to the hot path: it

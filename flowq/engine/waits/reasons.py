@@ -2,7 +2,7 @@
 
 Every face shows these words: `flowq runs show`, the pages of Flower, `ResultTimeout`, `doctor`. A
 step that a worker runs does not wait, unless its worker has not renewed its lease in time. Who
-reads the rows and asks the workers stands in `waiting`.
+reads the rows and asks the workers stands in `explain`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

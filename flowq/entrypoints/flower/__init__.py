@@ -2,7 +2,7 @@
 
 Flower has no plug-in API, so the way in are Tornado's documented hooks: a template loader that adds
 one tab to Flower's own navbar (`templates`), and rules added to its application (`app`). The pages
-share Flower's login, theme and url_prefix: their handlers are Flower's (`handlers`). What they show
+share Flower's login, theme and url_prefix: their handlers are Flower's (`page`). What they show
 is read from the records, never from Flower's memory, which forgets.
 
 Three ways to start it: `flowq flower FILE`; `celery -A module dashboard`; or, for who insists on

@@ -71,7 +71,7 @@ def open_engine(
         options["json_serializer"] = dump_json_for_sqlite
         wait = {} if "timeout" in parsed.query else {"timeout": 30}
         options["connect_args"] = {**wait, "check_same_thread": False}
-        # Also for a database in memory: several connections share it, see `virtual`.
+        # Also for a database in memory: several connections share it, see `flowq.testing`.
         options |= {"poolclass": QueuePool} if "mode" in parsed.query else {}
     else:
         if not autocommit:

@@ -1,7 +1,7 @@
 """At which revision a database is, and whether this code can use it.
 
 Revisions are numbers, so that an older flowq can tell a newer database from an old one. Asking
-needs no Alembic, which every command would have to load; `migrations` has what goes from one
+needs no Alembic, which every command would have to load; `migrate` has what goes from one
 revision to another.
 """
 

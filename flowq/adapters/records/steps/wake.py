@@ -1,7 +1,7 @@
 """How a program is woken: by the end of what it has called, by time, or by a cancel.
 
 Whoever ends a call takes the lock of the program's row, also of one that is running: then the
-program sees the end when it suspends, see `program_writes`. It takes it before the rows of calls
+program sees the end when it suspends, see `suspend`. It takes it before the rows of calls
 that have ended, as a suspension does, so that the two do not wait for each other in a circle.
 """
 

@@ -3,8 +3,8 @@
 However many pages are open, a run's events are read once in this process, by a thread that begins
 with the first page of the run and ends with the last. `run.events()` blocks, and so a run costs a
 thread and a connection to Redis; there are at most `MAX_RUNS`, and who comes then is told to try
-again later. What the reader hears it puts on a board, and rings; pages take from the board what
-they have not seen (see `boards`).
+again later. The reader puts what it reads into a projection of the run and notifies the pages; each
+takes from its change log what it has not seen (see `state`).
 
 The list of runs has no stream of its own, and a message to Redis for each change of each run would
 be paid for by workers, whether a page is open or not. So one more thread looks at the rows while a
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 #: Runs that are followed at once, by a thread each.
 MAX_RUNS: Final = 64
-#: Runs on the board of the list.
+#: Runs in the change log of the list.
 _NEWEST, _UNENDED = 50, 200
 #: Open runs whose steps are counted at each look; the others show what the sweeper has summed up.
 _COUNTED: Final = 50
@@ -104,7 +104,7 @@ class RunSubscription:
         self._shows_content = shows_content
         self._state = RunProjection(shows_content)
         self._stop = threading.Event()
-        self._unrung = False
+        self._unseen = False
         self._row: tuple[RunState, Usage | None] | None = None
 
     def start(self) -> None:
@@ -156,16 +156,16 @@ class RunSubscription:
             return self._stop.is_set()
 
         for event in follow(engine, self.run_id, stopped=stopped):
-            self._unrung = projection.take(event) or self._unrung
+            self._unseen = projection.take(event) or self._unseen
             if event.timestamp > live:
                 self._show(projection)
         self._show(projection)
 
     def _show(self, projection: RunProjection) -> None:
-        if self._unrung or self._state is not projection:
+        if self._unseen or self._state is not projection:
             if self._state is not projection and self._row is not None:
                 projection.set_status(*self._row)
-            self._state, self._unrung = projection, False
+            self._state, self._unseen = projection, False
             self.notifier.notify()
 
 

@@ -1,10 +1,10 @@
-"""What live pages are told: how things stand, with a number for each change.
+"""What live pages show: the latest state of each thing, with a number for each change.
 
 A page is never sent a log of events, but what differs from what it has seen: it names the last
-number it knows, and a board answers with all that has changed since. So a page that is slow, or was
-away for a while, gets less and not later; nothing is kept for it, and nothing can be missing. The
-number of a board that is gone, after a restart of Flower say, means nothing to the next one, which
-then tells everything.
+number it knows, and a change log answers with all that has changed since. So a page that is slow,
+or was away for a while, gets less and not later; nothing is kept for it, and nothing can be
+missing. The number of a change log that is gone, after a restart of Flower say, means nothing to
+the next one, which then answers with everything.
 """
 
 import json
@@ -60,7 +60,7 @@ _ENDS: Final[Mapping[type[Any], RunState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What has changed on a board.
+    """What has changed in a change log.
 
     Attributes:
         id: Where to go on: the `Last-Event-ID` of a page.
@@ -112,12 +112,12 @@ class ChangeLog:
             self._pieces.append((self._version, line))
 
     def drop(self, kind: str, key: str) -> None:
-        """Forget a line; pages are not told."""
+        """Forget a line, without a change for pages."""
         with self._lock:
             self._lines.pop((kind, key), None)
 
     def since(self, seen: str) -> Delta:
-        """Return what has changed after `seen`; everything, if that is not of this board."""
+        """Return what has changed after `seen`; everything, if that is not of this log."""
         name, _, number = seen.partition("-")
         ours = name == self._name and number.isdecimal() and len(number) < _MAX_DIGITS
         version = int(number) if ours else 0
@@ -184,10 +184,10 @@ class _RunLine:
 
 @dataclass
 class RunProjection:
-    """A board of one run, made from its events.
+    """The state of one run as pages show it, made from its events.
 
     Attributes:
-        shows_content: Whether streamed text and messages of errors are put on it.
+        shows_content: Whether streamed text and messages of errors are in it.
     """
 
     shows_content: bool = False
@@ -206,7 +206,7 @@ class RunProjection:
         return self._run.ended
 
     def take(self, event: Event) -> bool:
-        """Put what an event says on the board; return whether anything has changed."""
+        """Apply an event; return whether anything has changed."""
         match event:
             case BatchStarted():
                 return self._batch(event)

@@ -83,14 +83,14 @@ class LiveHandler(PageHandler):
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._gone.wait(), _MIN_INTERVAL)
             return
-        rung = asyncio.ensure_future(wakeup.wait())
+        woken = asyncio.ensure_future(wakeup.wait())
         gone = asyncio.ensure_future(self._gone.wait())
         try:
             done, _ = await asyncio.wait(
-                {rung, gone}, timeout=_BEAT, return_when=asyncio.FIRST_COMPLETED
+                {woken, gone}, timeout=_BEAT, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            rung.cancel()
+            woken.cancel()
             gone.cancel()
         if not done:
             self.write(": still here\n\n")
