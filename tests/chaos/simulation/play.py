@@ -2,7 +2,7 @@
 
 First chance rules: messages are delivered in any order, lost and doubled, workers die or sleep past
 their leases, stores do not answer, time passes. Then faults end, and whatever was accepted has to
-come to rest within `LONGEST_REST` of virtual time, by messages, sweeps and the clock alone; a run
+come to rest within `MAX_REST` of virtual time, by messages, sweeps and the clock alone; a run
 gets the signals that it waits for, and what it sleeps by its own wish comes on top. At rest each
 run is what `tests.tools.random_flows.expected.evaluate` says, and nothing moves any more.
 """
@@ -40,7 +40,7 @@ from tests.tools.random_flows import async_programs, programs
 from tests.tools.random_flows.expected import differences, evaluate
 
 #: Virtual seconds from the last fault until all runs have ended.
-LONGEST_REST: Final = 900.0
+MAX_REST: Final = 900.0
 _MAX_EVENTS: Final = 50_000
 _SWEEP_EVERY: Final = 5.0
 #: Share of the runs that are programs instead of graphs.
@@ -363,7 +363,7 @@ class Play:
         world.say("chance", "from here on nothing breaks")
         # What programs wait for by their own wish comes on top of it.
         own = [async_programs.seconds_of(job.program) for job in self._jobs if job.is_async]
-        longest = LONGEST_REST + max(own, default=0.0)
+        longest = MAX_REST + max(own, default=0.0)
         quiet = False
         events = 0
         while not quiet:
