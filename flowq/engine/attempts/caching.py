@@ -108,7 +108,7 @@ def _distinct(value: Any, plain: Any, where: str) -> Any:
     found = difference_of_form(value, plain)
     if found:
         raise NotSerializable(
-            f"{where} cannot tell values apart: {describe_difference(found)}",
+            f"{where} does not distinguish values: {describe_difference(found)}",
             hint="build the key from plain data: @step(cache=Cache(key=lambda …: …))",
         )
     return plain
