@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import redis
 from playwright.sync_api import Browser
@@ -63,6 +64,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared(pytestconfig: pytest.Config) -> Session | Member:
     """What the processes of this session share."""
     return pytestconfig.stash[_SESSION]
+
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile("flowq", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("flowq")
 
 
 @pytest.fixture(autouse=True)

@@ -212,7 +212,7 @@ def wide(count: int) -> Any:
 
 @flow
 def wide_nodes(count: int) -> Any:
-    return total([double.options(key=f"examples.codebase.measure{i}")(i) for i in range(count)])
+    return total([double.options(key=f"examples.code.measure{i}")(i) for i in range(count)])
 
 
 @step
