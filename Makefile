@@ -12,6 +12,9 @@ PLAIN := $(VENV)/.python-$(VERSION)
 DEMO := $(VENV)/.demo-$(VERSION)
 DEV := $(VENV)/.dev-$(VERSION)
 
+# The tests start some hundred processes: what Python has compiled is kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-lowest chaos check lint format bench clean

@@ -15,6 +15,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import runpy
 import selectors
 import shutil
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,12 +49,17 @@ PRELOADED: Final = (
     "alembic.command",
     "flower.command",
     "obstore",
+    "openai",
+    "pydantic_ai.models.openai",
     "rich.console",
     "flowq.bootstrap",
     "flowq.entrypoints.cli.main",
     "flowq.entrypoints.flower.serving",
     "flowq.entrypoints.worker",
+    "flowq.llm.structured",
 )
+#: Packages whose modules are imported when a command needs them.
+WALKED: Final = ("flowq.entrypoints.cli",)
 #: Variables that Python or the C library reads once, at the start of a process.
 READ_AT_START: Final = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_", "TZ")
 #: Pools that patch the standard library, which has to happen before anything is imported.
@@ -160,7 +166,7 @@ class Loaded:
         sys.path[:] = [root, *self.path]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            for name in PRELOADED:
+            for name in (*PRELOADED, *_inside(WALKED)):
                 importlib.import_module(name)
         sys.path[:] = self.path
         assert 1 == len(sys._current_frames()), "a library has started a thread"
@@ -195,6 +201,15 @@ class Loaded:
             if found.exists() and not (file and found.samefile(file)):
                 return True
         return False
+
+
+def _inside(packages: tuple[str, ...]) -> Iterator[str]:
+    """Yield the modules of packages, without those that are programs."""
+    for package in packages:
+        folders = importlib.import_module(package).__path__
+        for module in pkgutil.walk_packages(folders, f"{package}."):
+            if not module.name.endswith("__main__"):
+                yield module.name
 
 
 def at_start(environment: Mapping[str, str]) -> dict[str, str]:
