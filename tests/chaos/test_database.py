@@ -56,7 +56,7 @@ def refuses(chaos: Scenario) -> bool:
     try:
         submit_some(chaos, runs=1)
     except DatabaseUnavailable as error:
-        return "takes no writes" in str(error)
+        return "does not accept writes" in str(error)
     return False
 
 

@@ -441,7 +441,7 @@ def test_where_no_worker_runs_none_answers(app: Celery) -> None:
 def test_broker_that_cannot_be_reached_is_said(lonely_url: str) -> None:
     with (
         make_app("flowq-test", lonely_url) as app,
-        pytest.raises(RedisUnavailable, match="workers cannot be asked"),
+        pytest.raises(RedisUnavailable, match="cannot reach workers"),
     ):
         CeleryDispatcher(app).workers(PATIENCE)
 
@@ -451,7 +451,7 @@ def test_broker_that_never_answers_is_asked_no_longer_than_it_is_given() -> None
         url = f"redis://:secret@127.0.0.1:{silent.getsockname()[1]}/0"
         with make_app("flowq-test", url) as app:
             began = time.monotonic()
-            with pytest.raises(RedisUnavailable, match="does not answer in time") as caught:
+            with pytest.raises(RedisUnavailable, match="did not answer in time") as caught:
                 CeleryDispatcher(app).workers(PATIENCE)
             assert time.monotonic() - began < 60
             assert "secret" not in str(caught.value)
