@@ -39,13 +39,15 @@ def records(
 def _invariants_hold(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test that has used the records, everything in them fits together.
 
-    Then they are emptied, so that what has been looked at is not looked at again.
+    Then they are emptied, so that what has been looked at is not looked at again, unless the
+    module says that its tests share rows: `SHARES_ROWS = True`.
     """
     yield
     if "records" in request.fixturenames:
         records: SqlRecords = request.getfixturevalue("records")
         assert_invariants(records, grace=LEFT)
-        databases.delete_rows(records.url)
+        if not getattr(request.module, "SHARES_ROWS", False):
+            databases.delete_rows(records.url)
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_signal_is_answered_and_the_run_completes(
     page.go_back()
     page.get_by_role("link", name="Answer…").click()
     expect(page.get_by_label("Name")).to_have_value("approve")
-    payload = page.get_by_label("What it says")
+    payload = page.get_by_label("Data of the signal")
     payload.fill('{"approved": "perhaps"}')
     send = page.get_by_role("button", name="Send signal")
     with page.expect_response(lambda answer: answer.request.method == "POST") as refused:

@@ -426,7 +426,7 @@ def test_signal_is_checked_and_answers_the_run(site: Site) -> None:
     assert [400, 400, 400, 303] == [one.status_code for one in (no_json, no_fit, no_name, sent)]
     assert "this is not JSON" in unescape(no_json.text)
     assert "{approved: &lt;yes&gt;}</textarea>" in no_json.text
-    assert "is not what the program waits for" in no_fit.text
+    assert "does not match the type that the program waits for" in no_fit.text
     assert "$.approved" in no_fit.text
     assert "completed" == site.until(run_id, "completed")
     assert 200 == late.status_code

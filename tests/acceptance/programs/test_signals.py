@@ -123,7 +123,7 @@ def test_run_waits_for_a_signal_from_the_command_line(shell: Shell) -> None:
     right = shell.flowq("runs", "signal", run_id, "approve", '{"ok": true}')
 
     assert 2 == wrong.code
-    assert "is not what the program waits for" in wrong.err
+    assert "does not match the type that the program waits for" in wrong.err
     assert "7 is not of type 'boolean'" in wrong.err
     assert 2 == no_json.code
     assert "is not JSON" in no_json.err

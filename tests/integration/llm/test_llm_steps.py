@@ -243,7 +243,7 @@ def test_a_provider_is_given_the_time_it_asks_for(stage: Stage) -> None:
     [
         ("openai:fake-400", "status 400"),
         ("openai:fake-401", "check the key"),
-        ("nobody:fake", "'nobody:fake' is not known"),
+        ("nobody:fake", "unknown model 'nobody:fake'"),
         ("anthropic:claude-haiku-4-5", "pydantic-ai-slim[anthropic]"),
     ],
 )

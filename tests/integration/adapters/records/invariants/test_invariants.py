@@ -127,6 +127,10 @@ def leave_open(stage: Stage) -> None:
     }
 
 
+#: The runs of `db` are played once; each test breaks them and puts them right.
+SHARES_ROWS = True
+
+
 @pytest.fixture(scope="module")
 def db(records: SqlRecords) -> Good:
     stage = Stage.on(records)
