@@ -151,6 +151,7 @@ def test_signal_is_answered_and_the_run_completes(
     page: Page, flower: str, runs: dict[str, str]
 ) -> None:
     page.goto(f"{flower}/flows/{runs['asking']}")
+    expect(page.get_by_role("link", name="Answer…")).to_be_visible()  # now it waits for the signal
     page.get_by_role("link", name="Send signal…").click()
     expect(page.get_by_label("Name")).to_have_value("approve")  # there is only this one
     page.go_back()

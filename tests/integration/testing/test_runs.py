@@ -148,7 +148,9 @@ def test_time_stands_still_until_it_is_let_go() -> None:
 
 def test_signal_is_sent_by_the_test() -> None:
     with testing.start(order, {"amount": 7}) as run:
-        with pytest.raises(InvalidInput, match="does not match the type that the program waits for"):
+        with pytest.raises(
+            InvalidInput, match="does not match the type that the program waits for"
+        ):
             run.send_signal("approve", "yes")
         run.send_signal("approve", {"by": "ann"})
         assert "7 ann" == run.result()
