@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -161,6 +162,7 @@ class Cluster:
     def events(self) -> Iterator[list[dict[str, Any]]]:
         """Listen to what workers tell Flower."""
         heard: list[dict[str, Any]] = []
+        broken: list[BaseException] = []
         listening = Event()
         app = make_app("listener", self.redis_url)
         handlers = {"*": heard.append, "test-probe": lambda _: listening.set()}
@@ -168,8 +170,11 @@ class Cluster:
             receiver = EventReceiver(connection, app=app, handlers=handlers)
 
             def listen() -> None:
-                for _ in receiver.itercapture(limit=None, timeout=60, wakeup=False):
-                    pass
+                try:
+                    for _ in receiver.itercapture(limit=None, timeout=None, wakeup=False):
+                        pass
+                except BaseException as error:  # noqa: BLE001 - raised where it was asked for
+                    broken.append(error)
 
             thread = Thread(target=listen, daemon=True)
             thread.start()
@@ -179,9 +184,17 @@ class Cluster:
                 return listening.wait(0.1)
 
             wait_until(hears, what="events are heard")
-            yield heard
-            receiver.should_stop = True
-            thread.join(60)
+            try:
+                yield heard
+            except AssertionError as error:
+                kinds = Counter(one["type"] for one in heard)
+                error.add_note(f"heard: {kinds}; still listening: {thread.is_alive()}")
+                raise
+            finally:
+                receiver.should_stop = True
+                thread.join(60)
+                for fault in broken:
+                    raise fault
 
 
 @contextmanager

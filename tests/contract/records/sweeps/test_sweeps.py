@@ -323,6 +323,10 @@ def test_question_is_answered_from_its_own_index(records: SqlRecords, index: str
         # What other tests have left in the statistics decides which index is preferred.
         with records.engine.begin() as connection:
             connection.exec_driver_sql("TRUNCATE flow_runs, flow_step_runs CASCADE")
+            connection.exec_driver_sql(
+                "DELETE FROM pg_statistic"
+                " WHERE starelid IN ('flow_runs'::regclass, 'flow_step_runs'::regclass)"
+            )
     records.autocommit(lambda tx: tx.runs.status(FIRST))  # it has looked at the tables' revision
     event.listen(records.engine, "before_cursor_execute", explain)
     records.transaction(lambda tx: QUESTIONS[index](tx.sweeps))

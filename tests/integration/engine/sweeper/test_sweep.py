@@ -67,9 +67,13 @@ def change(records: SqlRecords, statement: Any) -> None:
 
 
 def make_late(records: SqlRecords) -> None:
-    """Let everything that was sent have been sent a while ago."""
-    late = update(FlowStepRun).where(FlowStepRun.wake_at.is_not(None))
-    change(records, late.values(wake_at=DbNow(-5)))
+    """Let everything that was sent have been sent a while ago; what was later is later still."""
+    times = select(FlowStepRun.wake_at).where(FlowStepRun.wake_at.is_not(None)).distinct()
+    with records.engine.connect() as connection:
+        latest_first = connection.scalars(times.order_by(FlowStepRun.wake_at.desc())).all()
+    for seconds, time in enumerate(latest_first, 5):
+        late = update(FlowStepRun).where(FlowStepRun.wake_at == time)
+        change(records, late.values(wake_at=DbNow(-seconds)))
 
 
 @step
