@@ -7,6 +7,7 @@ names it (the Redis database is emptied; on PostgreSQL new databases are made an
 import json
 import os
 import shutil
+import signal
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,8 @@ FAULTS = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin a session; a process of xdist is a member of the controller's."""
+    # A shell starts what it puts in the background with SIGINT ignored, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if (told := getattr(config, "workerinput", None)) is not None:
         config.stash[_SESSION] = Member(*map(Path, told["flowq_session"]))
         return

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -199,14 +199,14 @@ def test_commit_whose_reply_is_lost_has_happened(
 ) -> None:
     proxy, through, direct = table
     proxy.lose_commits()
-    with psycopg.connect(through, autocommit=True) as client:
+    with closing(psycopg.connect(through, autocommit=True)) as client:
         client.execute("BEGIN")
         client.execute("INSERT INTO counted VALUES (%s)", [1])
         with pytest.raises(psycopg.OperationalError):
             client.execute("COMMIT")
 
     assert count(direct) == 1
-    with psycopg.connect(through, autocommit=True) as again:
+    with closing(psycopg.connect(through, autocommit=True)) as again:
         again.execute("INSERT INTO counted VALUES (2)")
     assert count(direct) == 2
     assert proxy.lost_commits == 1
@@ -218,7 +218,7 @@ def test_single_statement_is_a_commit_also_when_it_was_prepared_before(
 ) -> None:
     proxy, through, direct = table
     statement = "INSERT INTO counted VALUES (%s) RETURNING n"
-    with psycopg.connect(through, autocommit=True) as client:
+    with closing(psycopg.connect(through, autocommit=True)) as client:
         for number in range(before):
             client.execute(statement, [number])
         client.execute("SELECT %s::int", [1])

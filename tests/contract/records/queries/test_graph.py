@@ -42,8 +42,10 @@ def stage(records: SqlRecords) -> Stage:
     return Stage.on(records)
 
 
-def picture_of(records: SqlRecords, run_id: RunId, **limits: int) -> RunPicture:
-    now = datetime.now(UTC)
+def picture_of(
+    records: SqlRecords, run_id: RunId, now: datetime | None = None, **limits: int
+) -> RunPicture:
+    now = now or datetime.now(UTC)
     found = records.autocommit(lambda tx: tx.overview.picture(run_id, now=now, **limits))
     assert found is not None
     for draw in (run_graph, run_gantt):
@@ -269,7 +271,7 @@ def test_large_map_is_few_rows(records: SqlRecords) -> None:
         lambda *given: rows.append(given[1].rowcount),
     )
 
-    picture = picture_of(records, run_id)
+    picture = picture_of(records, run_id, now=began + timedelta(seconds=301))
 
     (mapped,) = picture.nodes
     assert mapped.counts == {COMPLETED: many - 30, FAILED: 30}
