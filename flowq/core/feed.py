@@ -60,7 +60,7 @@ class Feed:
         self.total = len(nodes)
         self._nodes = nodes
         self._run_id = run_id
-        self._told = 0
+        self._reported = 0
         self._known: dict[tuple[str, int | None], set[int]] = {}
         self._batches: dict[BatchId, _BatchProgress] = {}
         #: From a step, or from a map's items, to the batch they are in.
@@ -87,9 +87,9 @@ class Feed:
 
     def progress(self, at: datetime) -> ProgressUpdate | None:
         """Return how far the run is, if that is further than it was when this was asked before."""
-        if self.done == self._told:
+        if self.done == self._reported:
             return None
-        self._told = self.done
+        self._reported = self.done
         return ProgressUpdate(
             run_id=self._run_id,
             timestamp=at,

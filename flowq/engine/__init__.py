@@ -1,1 +1,1 @@
-"""What happens to a run. Speaks to the world only through `ports`."""
+"""The life of a run. Uses the outside world only through `ports`."""

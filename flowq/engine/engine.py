@@ -1,4 +1,4 @@
-"""The engine: the ports it works through and what it needs to know, in one value.
+"""The engine: its ports, policies and caches, in one value.
 
 `bootstrap` builds one per process; tests build one from in-memory adapters. The functions of
 `runs`, `advance`, `attempts` and `sweeper` take it as their first argument and hold no state of
@@ -34,52 +34,52 @@ from flowq.engine.runtime.program_cache import ProgramCache
 from flowq.engine.runtime.request_log import RequestLog
 from flowq.engine.runtime.run_ends import RunEndWatcher
 
-#: With more, a step that completes only counts its dependents down.
+#: With more dependents, a completing step only decrements their counters.
 _MAX_SIBLINGS = 16
-#: Specs of called steps that are remembered for a run.
+#: Specs of called steps that are cached for a run.
 _MAX_CALLED = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Numbers of the operator's choice."""
+    """Numbers that the operator sets."""
 
     lease: timedelta = timedelta(seconds=30)
     resend_after: timedelta = timedelta(seconds=15)
-    #: The pause before a step is sent again doubles each time, up to this.
+    #: The pause before a step is resent doubles each time, up to this.
     max_resend_after: timedelta = timedelta(minutes=5)
-    #: Ended runs are deleted when they are older than this; None keeps them.
+    #: Terminal runs are deleted when they are older than this; None keeps them.
     retention: timedelta | None = None
-    #: Objects that no row names are deleted when they are older than this.
+    #: Objects that no row references are deleted when they are older than this.
     orphans_after: timedelta = timedelta(days=1)
     max_recoveries: int = 5
-    #: How long a worker waits for a database or a store that is away before it gives up.
+    #: How long a worker waits for an unreachable database or store before it gives up.
     outage_wait: timedelta = timedelta(0)
     input_limit_bytes: int = 1024 * 1024
-    #: From this size on a batch is a chord; the members of a smaller one advance by themselves.
+    #: Batches of at least this size are chords; steps of a smaller one advance the run themselves.
     chord_from: int = 8
-    #: How often running attempts ask whether someone has cancelled their run.
+    #: How often running attempts ask whether their run was cancelled.
     cancel_every: timedelta = timedelta(seconds=2)
-    #: What each run, each flow in a month, and each user in a month may spend.
+    #: What each run may spend, and each flow and each user in a month.
     run_budget: BudgetSpec | None = None
     flow_budget: BudgetSpec | None = None
     user_budget: BudgetSpec | None = None
-    #: What a call of unknown cost counts for in budgets, in USD.
+    #: What budgets count for a call of unknown cost, in USD.
     unknown_cost: Decimal = Decimal(0)
-    #: How long the code of a cancelled step has for each of the two ways of ending it.
+    #: How long the code of a cancelled step has in each of the two stages of stopping it.
     cancel_grace: timedelta = timedelta(seconds=10)
-    #: How long a cancelled program may go on after it has seen the cancel.
+    #: How long a program may run on after it has seen the cancel.
     cleanup: timedelta = timedelta(seconds=60)
-    #: Calls of one program, at most.
+    #: Maximum number of calls of one program.
     max_calls: int = 10_000
-    #: Programs that are kept alive in this process while they wait.
+    #: Waiting programs that are kept in memory by this process.
     live_programs: int = 500
-    #: Whether there are events beside the end of each run.
+    #: Whether events other than the end of each run are published.
     events: bool = True
 
 
 class RunDefinition:
-    """A run's definition with what follows from it."""
+    """A run's definition with what is computed from it."""
 
     def __init__(self, definition: Definition, records: Records) -> None:
         self.definition = definition
@@ -88,18 +88,18 @@ class RunDefinition:
         self.graph = Graph.of(definition.spec)
 
     def is_called(self, key: str) -> bool:
-        """Return whether a step is none of the graph's, so its program has called it."""
+        """Return whether a step is a call of a program and not a node of the graph."""
         return key not in self.definition.spec.by_key
 
     def gate(self, place: StepRef) -> Gate:
-        """Return what can go on when a row of the run has ended; the same as `Claim.gate` says."""
+        """Return what a row of the run gates; the same as `Claim.gate`."""
         return Gate.of(is_item=place.map_index is not None, is_called=self.is_called(place.key))
 
     def step(self, key: str) -> StepSpec:
-        """Return a step of the run; what its program has called is read, and remembered.
+        """Return a step of the run; calls of a program are read from the database, and cached.
 
         Raises:
-            RunNotFound: it is neither, so the run was deleted.
+            RunNotFound: there is no such step, so the run was deleted.
         """
         known = self.definition.spec.by_key.get(key) or self._called.get(key)
         if known is not None:
@@ -122,7 +122,7 @@ class RunDefinition:
         return {node_id(run_id, step.key): step.key for step in self.definition.spec.steps}
 
     def reads(self, step_id: StepRunId) -> list[str]:
-        """Return the keys of the nodes whose results a node gets; none for an item of a map."""
+        """Return the keys of the nodes whose results a node reads; none for an item of a map."""
         key = self.keys.get(step_id)
         if key is None:
             return []
@@ -130,15 +130,15 @@ class RunDefinition:
         return list(dict.fromkeys(reference.step for reference in references(arguments)))
 
     def release_plan(self, key: str, resend_after: timedelta) -> ReleasePlan | None:
-        """Return how the dependents of a step are queued if it completes last, when that is plain.
+        """Return how the dependents of a step are queued if it completes last, if they are plain.
 
-        It is when all of them have the same dependencies, and are one batch of steps that neither
-        have conditions nor are maps.
+        They are plain if they have the same dependencies, and are one batch of steps without
+        conditions and maps.
         """
         dependents = self.graph.dependents[key]
         wait_for = self.graph.dependencies[dependents[0]]
         if len(wait_for) > _MAX_SIBLINGS + 1:
-            return None  # to ask about all of them at each completion would cost their square
+            return None  # checking all of them at each completion would be quadratic
         if any(set(self.graph.dependencies[one]) != set(wait_for) for one in dependents[1:]):
             return None
         completed = dict.fromkeys(wait_for, StepState.COMPLETED)
@@ -151,7 +151,7 @@ class RunDefinition:
 
 
 class DefinitionCache:
-    """Definitions and graphs of the runs this process has touched last; they never change."""
+    """Definitions and graphs of the most recently used runs; they never change."""
 
     def __init__(self, records: Records, size: int = 512) -> None:
         self._records = records
@@ -163,7 +163,7 @@ class DefinitionCache:
 
         Raises:
             RunNotFound: there is no such run (any more).
-            RunUnreadable: what is recorded of it cannot be read.
+            RunUnreadable: its rows cannot be read.
         """
         with self._lock:
             known = self._known.get(run_id)
@@ -183,7 +183,7 @@ class DefinitionCache:
             raise unreadable from error
 
     def shown(self, run_id: RunId) -> RunDefinition:
-        """Return the definition of a run for people; one without steps stands in for an unreadable.
+        """Return the definition of a run for people; if it cannot be read, one without steps.
 
         Raises:
             RunNotFound: there is no such run (any more).
@@ -197,21 +197,21 @@ class DefinitionCache:
             return RunDefinition(definition, self._records)
 
     def add(self, definition: Definition) -> RunDefinition:
-        """Remember a definition and drop the one that was not used for longest."""
+        """Cache a definition and drop the least recently used one."""
         known = RunDefinition(definition, self._records)
         with self._lock:
             self._known[definition.run_id] = known
         return known
 
     def forget(self, run_id: RunId) -> None:
-        """Drop what is remembered of a run."""
+        """Drop the cached definition of a run."""
         with self._lock:
             self._known.pop(run_id, None)
 
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """Everything the engine's functions need.
+    """Everything that the engine's functions need.
 
     Attributes:
         new_id: Makes a UUIDv7.
@@ -233,7 +233,7 @@ class Engine:
     program_cache: ProgramCache = field(init=False)
     requests: RequestLog = field(init=False)
     run_ends: RunEndWatcher = field(init=False)
-    #: Asked before each call of a model; budgets are such guards.
+    #: Called before each model call; budgets are such guards.
     model_guards: list[Guard] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Which exceptions end an attempt from outside; every other one is the failure of its step.
+"""Exceptions that end an attempt from outside; every other one is a failure of its step.
 
 A step may raise anything: a `CancelledError` of its own tasks, a panic of a library in Rust, a
-`GeneratorExit`. None of these is an `Exception`, and all of them are the step's own. What remains
-is what this process raises in the middle of a step: flowq's own interrupts, the exit that a signal
-has asked for, and the interrupt key of a person at a terminal.
+`GeneratorExit`. None of these is an `Exception`, but all of them are failures of the step. This
+process itself raises only these during a step: flowq's own interrupts, the exit that a signal
+requests, and the interrupt key of a person at a terminal.
 """
 
 import signal
@@ -17,15 +17,15 @@ _EXITS_BY_SIGNAL: Final = range(-255, -191)
 class Interrupt(BaseException):
     """Ends an attempt from outside.
 
-    No `Exception`, so that a step that catches those does not go on.
+    No `Exception`, so that a step that catches exceptions does not continue.
     """
 
 
 def interrupt_in(error: BaseException) -> BaseException | None:
-    """Return the interrupt that an error is, or that a group of errors holds; None for others."""
+    """Return the interrupt that an error is, or that a group of errors contains; else None."""
     if isinstance(error, BaseExceptionGroup):
         found = (interrupt_in(one) for one in error.exceptions)
-        # Neither a signal nor a key is answered in a group.
+        # Exits by a signal or a key are not searched for in a group.
         return next((one for one in found if isinstance(one, Interrupt)), None)
     if isinstance(error, Interrupt):
         return error

@@ -1,10 +1,10 @@
-"""Results that other steps may take, and which objects they keep from being deleted.
+"""Cached results, and the objects that they keep from being deleted.
 
-An entry belongs to the step that has made the result. It is found by its key until it expires, and
-kept for a while after that: whoever has found it just before may still be writing its own row. A
-step that has taken a result names the object of another step; its row says so in `cached_from`. The
-link to an image lies within a result, where nobody looks: so all images of a step are kept that has
-an entry, or whose result another has taken.
+An entry belongs to the step that made the result. It is found by its key until it expires, and kept
+for a while after that: a step that read it just before may still be writing its own row. A hit
+references the object of another step; its row says so in `cached_from`. The link to an image is
+inside a result, which is not parsed: so all images of a step with an entry, or with a hit, are
+kept.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ _COLUMNS: Final = (
     "tokens",
     "cost",
 )
-#: Only while the attempt holds its lease: what a loser has made is no step's result.
+#: Only while the attempt holds its lease: otherwise its value is no step's result.
 _MADE = select(
     _C.id,
     bindparam("p_key", type_=_E.key.type),
@@ -115,15 +115,15 @@ class SqlCachedResults(Repository, CachedResults):
 
     @override
     def purge(self, age: timedelta) -> int:
-        """Delete the entries that expired so long ago."""
+        """Delete the entries that expired at least `age` ago."""
         return self._run(_PURGE, {"p_before": -age.total_seconds()}).rowcount
 
 
 class SharedObjects(Repository):
-    """Which objects are named by others than the row that is asked about."""
+    """Finds objects that other rows than their own reference."""
 
     def _shared(self, keys: Iterable[str], *, owners: bool = False) -> set[str]:
-        """Return those of the keys that an entry or a hit names; with `owners`, or their step."""
+        """Return the keys that an entry or a hit references; with `owners`, or their step."""
         wanted = {key: owner for key in keys if (owner := step_of_object(key)) is not None}
         steps: Sequence[Any] = list(set(wanted.values()))
         queries = (_IN_ENTRIES, _IN_HITS, *((_IN_OWNERS,) if owners else ()))

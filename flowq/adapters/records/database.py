@@ -1,11 +1,11 @@
-"""The database behind the `Records` port: PostgreSQL (psycopg) or SQLite (WAL), through SQLAlchemy.
+"""The database behind the `Records` port: PostgreSQL (psycopg) or SQLite (WAL), by SQLAlchemy.
 
-`transaction` begins and commits one; `autocommit` is for one statement or for reads, and spares the
+`transaction` begins and commits one; `autocommit` is for one statement or for reads, and saves the
 round trips of BEGIN and COMMIT; `atomic` is the first on SQLite and the second on PostgreSQL. A
-transaction that the database itself broke before the commit (a deadlock, a connection that died in
-the pool) is run again; one that failed in the commit is not, because it may have happened; nor is
-an `autocommit` that is not idempotent. A connection that does not answer at all is given up (see
-`watchdog`). Whatever the driver raises leaves here as one of flowq's errors, without a password.
+transaction that failed before the commit (a deadlock, a dead connection of the pool) is repeated.
+One that failed in the commit is not, because it may be committed; nor is an `autocommit` that is
+not idempotent. A connection that does not answer is given up (see `watchdog`). All errors of the
+driver are translated to flowq's errors, without a password.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,12 +47,12 @@ class SqlRecords(Records):
 
     Args:
         url: SQLAlchemy URL, `postgresql+psycopg://…` or `sqlite:///path`.
-        pool_size: Connections at most; callers wait for a free one.
+        pool_size: Maximum connections; callers wait for a free one.
         timeout: Seconds after which a statement or transaction is given up; not on SQLite.
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, timeout: float = 60.0) -> None:
-        # Twice as long as the client waits: who is still there gives up first, and says why.
+        # Twice the client's limit: a live client gives up first, with the reason.
         self.engine = open_engine(url, pool_size=pool_size, autocommit=True, limit=2 * timeout)
         self.url = self.engine.url
         self._checked = False
@@ -74,13 +74,13 @@ class SqlRecords(Records):
         )
 
     def _tried(self, run: Callable[[Connection], T], *, idempotent: bool) -> T:
-        """Use a connection, and another one when that was of no use."""
+        """Use a connection, and another one if that one was dead."""
         for tries_left in reversed(range(_TRIES)):
             try:
                 with self._in_one_process(), self._connected() as connection:
                     return run(connection)
             except DBAPIError as error:
-                # A transaction that failed in its commit may have happened.
+                # A transaction that failed in its commit may be committed.
                 safe = idempotent and error.statement != _COMMIT
                 if not (tries_left and is_transient(error, idempotent=safe)):
                     raise self._translated(error) from error
@@ -89,7 +89,7 @@ class SqlRecords(Records):
         raise AssertionError("unreachable")
 
     def _settled(self, connection: Connection, work: Callable[[SqlTransaction], T]) -> T:
-        """Run one statement, or reads, under the settings that flowq needs."""
+        """Run one statement, or reads, with the settings that flowq needs."""
         if session_of(connection).alone:
             return work(SqlTransaction(connection))
         return self._transaction(connection, work)
@@ -107,14 +107,14 @@ class SqlRecords(Records):
 
     @override
     def atomic(self, work: Callable[[SqlTransaction], T]) -> T:
-        """Run what is one statement on PostgreSQL; on SQLite it is several, in one transaction."""
+        """Run one statement on PostgreSQL; on SQLite several, in one transaction."""
         if self.engine.dialect.name == "sqlite":
             return self.transaction(work)
         return self.autocommit(work, idempotent=False)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """Give a connection; the first one looks whether the tables are those of this code."""
+        """Yield a connection; the first one checks the revision of the tables."""
         with self.engine.connect() as connection, self._watch(connection):
             try:
                 if not self._checked:
@@ -126,14 +126,14 @@ class SqlRecords(Records):
                 raise
 
     def _drop(self, connection: Connection, found: ErrorKind) -> None:
-        """Keep no connection in the pool that would fail again."""
+        """Drop connections from the pool that would fail again."""
         if found in (ErrorKind.GONE, ErrorKind.REPLACED) and not connection.invalidated:
             connection.invalidate()
         if found is ErrorKind.REPLACED:
-            self.engine.dispose()  # they all lead to the server that takes no writes
+            self.engine.dispose()  # they all lead to the server that refuses writes
 
     def _roll_back(self, connection: Connection) -> None:
-        """Undo, or throw the connection away: it must not go back to the pool in a transaction."""
+        """Roll back, or discard the connection: it must not return to the pool in a transaction."""
         try:
             connection.exec_driver_sql("ROLLBACK")
         except SQLAlchemyError:
@@ -141,10 +141,10 @@ class SqlRecords(Records):
 
     @override
     def enlist(self, session: object) -> SqlEnlistedTransaction:
-        """Take part in the transaction of the caller's session; the caller commits.
+        """Join the transaction of the caller's session; the caller commits.
 
         Raises:
-            InvalidInput: that is no session, or one on another database or in autocommit.
+            InvalidInput: it is no session, or one on another database or in autocommit.
         """
         own = caller_session(session, self.url)
         try:
@@ -154,7 +154,7 @@ class SqlRecords(Records):
         return SqlEnlistedTransaction(own, SqlTransaction(own), self._translated)
 
     def _place_beside(self, other: DatabaseIdentity) -> DatabaseIdentity:
-        """Return the own place; asked anew when it differs, as a server may have been restarted."""
+        """Return the identity of flowq's database; read again when it differs, after a restart."""
         if self._place is None or self._place != other:
             dialect = self.engine.dialect.name
             self._place = self.autocommit(lambda tx: identity_of(tx.within, dialect))

@@ -1,10 +1,10 @@
-"""The calls of models: `llm_requests`, and what they add to step runs and ended runs.
+"""The calls of models: `llm_requests`, and their usage in step runs and ended runs.
 
-What a call used is added to its step's row by the transaction that ends the call, and a call is
-ended once: the row is locked and must still be open. A run that has ended has written its totals;
-if a call ends after that (its attempt had lost its lease, say), they are summed again. That happens
-in a transaction of its own, which first locks the run: an ending that is on its way at that moment
-does not see the call yet, so it has to be waited for.
+The transaction that ends a call adds its usage to its step's row, and a call ends once: the row is
+locked and must still be open. A terminal run has written its totals; if a call ends after that
+(because its attempt had lost its lease, for example), they are computed again. That is a separate
+transaction, which first locks the run: a concurrent end of the run does not see the call yet, so it
+is waited for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ _ADD = (
         llm_request_id=bindparam("p_request", type_=_S.llm_request_id.type),
     )
 )
-#: The cost of a call that is about to be made is not known until it has ended.
+#: The cost of a started call is not known until it has ended.
 _COUNT = (
     update(STEPS)
     .where(_S.id == bindparam("p_step", type_=_S.id.type))
@@ -152,7 +152,7 @@ class LlmRequestRepo(Repository, LlmRequests):
         self._run(_END, [_ended(one) for one in ending])
         self._charge(ending)
         # In the order of their ids, so that two processes that add to the same steps do not
-        # wait for each other crosswise.
+        # deadlock.
         steps = sorted((one for one in ending if one.caller.step_id), key=_step_id)
         if not steps:
             return []
@@ -167,7 +167,7 @@ class LlmRequestRepo(Repository, LlmRequests):
         return sorted(late)
 
     def _charge(self, ending: Sequence[EndedRequest]) -> None:
-        """Add what calls used to the meters of the budgets they are under, and to their rates."""
+        """Add the usage of calls to the meters of their budgets, and to their rates."""
         charges: dict[str, Usage] = {}
         rates: dict[Limit, int] = {}
         for one in ending:

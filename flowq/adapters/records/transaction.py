@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class SqlTransaction(Transaction):
     """The repositories within one transaction.
 
-    What only the doctor and the pages ask is loaded when they do: a worker needs none of it.
+    Modules that only the doctor and the pages use are imported at first use.
     """
 
     within: Session | Connection

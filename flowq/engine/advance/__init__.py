@@ -1,1 +1,1 @@
-"""Where a run moves on: asks the planner, writes what is next, sends batches."""
+"""Advances a run: asks the planner, writes what is next, sends batches."""

@@ -1,12 +1,12 @@
-"""One transaction in which a run moves on; who begins it, and what follows, is in `after`.
+"""One transaction that advances a run; its callers, and the steps after it, are in `after`.
 
-When steps have ended, their dependents are counted down, in the same transaction that records the
-end; whoever reaches zero is decided by the planner and queued, expanded, skipped or cancelled. Only
-what the ended steps touch is read, so the cost of a run is linear in its steps. A step whose
-condition or list must be read first stays pending at zero: its values are loaded outside the
-transaction, and the next one decides it. Everything is guarded in the rows, so any of this may be
-called at any time, by anyone, twice at once. Messages are sent after the commit; what is lost then,
-the sweeper sends again.
+The transaction that records the end of steps also decrements the counters of their dependents. The
+planner decides about each step that reaches zero: it is queued, expanded, skipped or cancelled.
+Only rows that depend on the ended steps are read, so the cost of a run is linear in its steps. A
+step whose condition or list must be read first stays pending at zero: its values are loaded outside
+the transaction, and the next one decides it. All updates are guarded, so these functions are
+idempotent and safe to call concurrently. Messages are sent after the commit; the sweeper resends
+lost ones.
 """
 
 import logging
@@ -41,15 +41,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class AdvanceOutcome:
-    """What one transaction of an advance has led to."""
+    """The outcome of one transaction of an advance."""
 
     batches: list[Batch] = field(default_factory=list)
     undecided: list[str] = field(default_factory=list)
-    #: Whether it has cancelled steps, whose child runs nobody waits for any more.
+    #: Whether it has cancelled steps, so that their child runs are orphans.
     cancelled: bool = False
-    #: A map that a program has called, and that has ended.
+    #: A map that a program called and that has ended.
     called: str | None = None
-    #: What there is to tell once it is committed.
+    #: Callbacks to run after the commit.
     after_commit: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -68,11 +68,11 @@ class Advance:
         self._progress = AdvanceOutcome()
 
     def on_commit(self, callback: Callable[[], None]) -> None:
-        """Tell something once this transaction is committed."""
+        """Register a callback to run once this transaction is committed."""
         self._progress.after_commit.append(callback)
 
     def ended(self, states: Mapping[str, StepState]) -> AdvanceOutcome:
-        """Go on after nodes that have ended and that this transaction has marked as advanced."""
+        """Advance after nodes that have ended and that this transaction has marked as advanced."""
         while states:
             for key, state in states.items():
                 if state is StepState.FAILED:
@@ -84,9 +84,9 @@ class Advance:
         return self._progress
 
     def _queue_at_once(self, counts: Counter[str], states: Mapping[str, StepState]) -> None:
-        """Queue steps that waited for nothing but what has just ended, and take them from `counts`.
+        """Queue steps whose last open dependencies have just ended, and remove them from `counts`.
 
-        Counting them down first would be a second write to the same rows.
+        Decrementing their counters first would be a second write to the same rows.
         """
         at_once = [key for key in counts if counts[key] == len(self._graph.dependencies[key])]
         for keys in plan(self._spec, self._graph, at_once, states, {}).batches:
@@ -96,14 +96,14 @@ class Advance:
                     del counts[key]
 
     def decide(self, keys: Iterable[str], facts: Evaluation) -> AdvanceOutcome:
-        """Decide about pending steps that wait for nothing."""
+        """Decide about pending steps without open dependencies."""
         return self.ended(self._decide(list(keys), {}, facts))
 
     def end_map(self, step: StepSpec) -> AdvanceOutcome:
         """End a map if its items allow that.
 
-        The end of one that a program has called is not gone on after here: its program is woken
-        after the commit, also when somebody else has ended the map.
+        A map that a program called is not advanced here: its program is woken after the commit,
+        also when another process has ended the map.
         """
         key, counts = step.key, self._tx.steps.counts(self._run_id, step.key)
         outcome = map_outcome(step, counts)
@@ -148,7 +148,7 @@ class Advance:
     def _decide(
         self, ready: Sequence[str], known: Mapping[str, StepState], facts: Evaluation
     ) -> dict[str, StepState]:
-        """Apply the planner's plan; returns the steps that it has ended at once."""
+        """Apply the planner's plan; returns the steps that it ended immediately."""
         if not ready:
             return {}
         unknown = {d for key in ready for d in self._graph.dependencies[key]} - known.keys()
@@ -184,19 +184,19 @@ class Advance:
         map_size: int | None = None,
         advanced: bool = True,
     ) -> dict[str, StepState]:
-        """End nodes that need no attempt; returns those that this has ended."""
+        """End nodes that need no attempt; returns those that this call has ended."""
         if not keys:
             return {}
         ended = self._tx.steps.end_nodes(
             self._run_id, keys, state, reason=reason, map_size=map_size, advanced=advanced
         )
-        told = partial(publish.node_ended, self._engine, self._run_id, error=reason, items=items)
+        emit = partial(publish.node_ended, self._engine, self._run_id, error=reason, items=items)
         for key in ended:
-            self.on_commit(partial(told, key=key, state=state))
+            self.on_commit(partial(emit, key=key, state=state))
         return dict.fromkeys(ended, state)
 
     def _begin_map(self, key: str, items: Sequence[Any] | None) -> dict[str, StepState]:
-        """Expand a map whose list is known; one without items has ended at once."""
+        """Expand a map whose list is known; a map without items ends immediately."""
         if items is None:
             self._progress.undecided.append(key)
         elif items:

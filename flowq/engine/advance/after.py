@@ -1,16 +1,16 @@
-"""Who goes on after something has ended: the one place that decides it.
+"""What is advanced after a row has ended: the one place that decides it.
 
-What a row gates is one value, `Gate`: a node its dependents (after the last node the run ends), an
-item its map, a call its program. Whoever ends a row goes on after it:
+What a row gates is one value, `Gate`: a node gates its dependents (after the last node the run
+ends), an item gates its map, a call gates its program. The code that ends a row calls:
 
     an attempt     `complete`, `fail`; `after`, when its end has been recorded already
     a child run    `step_ended`: the step that waited for it has ended with it
     a batch        `batch_ended`: the body of a chord, a timer, or what the sweeper has found
 
-A member of a chord that has completed leaves that to the body, after all members; its failure
-stops its run, ends its map or wakes its program at once. All of it follows the commit of the end,
-or is one with it, so of two that end at the same moment the later one sees both. What does not
-happen the sweeper finds: so any of it may be called at any time, by anyone, twice at once.
+A completed member of a chord leaves this to the body of the chord; a failed one stops its run, ends
+its map or wakes its program immediately. All of it runs after the commit of the end, or in the same
+transaction, so of two rows that end at the same moment the later one sees both. The sweeper repeats
+what was missed. All functions are idempotent and safe to call concurrently.
 """
 
 import logging
@@ -37,7 +37,7 @@ from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
 
-#: What may have started child runs.
+#: Kinds of steps that may have started child runs.
 _WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
 
 
@@ -45,7 +45,7 @@ _WITH_CHILDREN = frozenset({StepKind.FLOW, StepKind.PROGRAM})
 
 
 def complete(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    """Complete a step and go on after it, in as few round trips as what it gates allows.
+    """Complete a step and advance what it gates, in as few round trips as possible.
 
     Raises:
         LeaseLost: the attempt no longer holds its lease; nothing has changed.
@@ -67,10 +67,10 @@ def complete(engine: Engine, claim: Claim, outcome: Outcome) -> None:
 
 
 def fail(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None:
-    """Fail a step for good and go on after it; raises as `complete`.
+    """Fail a step for good and advance what it gates; raises as `complete`.
 
-    What a node stops is decided with its end; the end of an item or a call is judged after it, by
-    its map or by its program.
+    Whether a node stops the run is decided in the same transaction; the failure of an item or a
+    call is handled after it, by its map or its program.
     """
 
     def work(transition: Advance, tx: Transaction) -> AdvanceOutcome:
@@ -94,7 +94,7 @@ def fail(engine: Engine, claim: Claim, step: StepSpec, outcome: Outcome) -> None
 
 
 def after(engine: Engine, claim: Claim, state: StepState) -> None:
-    """Go on after an attempt that has ended its row, of which any part may have been done.
+    """Advance after an attempt that has ended its row; any part of this may have been done before.
 
     Args:
         engine: The engine.
@@ -129,11 +129,11 @@ def _report_failure(engine: Engine, claim: Claim, step: StepSpec, outcome: Outco
 
 
 def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    """Complete a node and count its dependents down, in one statement.
+    """Complete a node and decrement the counters of its dependents, in one statement.
 
-    When they are plain, that also queues them at zero. When they are not, or one of several that
-    they wait for was skipped, they are decided in a transaction of its own; should that never come,
-    they stand there, pending and waiting for nothing, which is what the sweeper looks for.
+    Plain dependents are also queued at zero. Others, and those of which a dependency was skipped,
+    are decided in a second transaction; if that never runs, they stay pending without open
+    dependencies, which the sweeper looks for.
     """
     known = engine.definitions.get(claim.run_id)
     dependents = known.graph.dependents[claim.key]
@@ -156,7 +156,7 @@ def _complete_and_release(engine: Engine, claim: Claim, outcome: Outcome) -> Non
 
 
 def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    """Complete what a program has called, and wake it if it awaits nothing else with this."""
+    """Complete a call of a program, and wake the program if it awaits this call alone."""
     assert claim.spec is not None
     run_id, resend_after = claim.run_id, engine.policies.resend_after
     if claim.spec.group == 1:
@@ -175,7 +175,7 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> None:
         if batch is None:
             raise claim.lost()
         publish.step_completed(engine, claim, outcome)
-        # Its program may have come to await it by itself meanwhile.
+        # Meanwhile its program may have begun to await it alone.
         if claim.in_chord and parse_batch(batch)[0] is BatchKind.CALLS:
             return
         queued = wake(engine, run_id, batch)
@@ -187,14 +187,14 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> None:
 
 
 def step_ended(engine: Engine, step_id: StepRunId) -> None:
-    """Go on after a step that ended without advancing: its child run did, or its batch was lost."""
+    """Advance after a step that ended without it: its child run ended, or its batch was lost."""
     place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if place is not None:
         _place_ended(engine, place)
 
 
 def batch_ended(engine: Engine, batch: BatchId) -> None:
-    """Go on after a batch: the body, and the error callback, of its chord."""
+    """Advance after a batch: the body, and the error callback, of its chord."""
     kind, named = parse_batch(batch)
     try:
         _batch_ended(engine, batch, kind, named)
@@ -222,7 +222,7 @@ def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -
             logger.warning("batch %s belongs to no run; was the run deleted?", batch)
         else:
             _map_ended(engine, node.run_id, node.key)
-    else:  # of calls, among them maps whose items have ended unnoticed
+    else:  # of calls; among them may be maps whose items have all ended
         keys = engine.records.autocommit(lambda tx: tx.steps.expanded(run_id, batch))
         moved = [_end_map(engine, run_id, key) for key in keys]
         if not any([*moved, wake(engine, run_id, batch)]):
@@ -230,7 +230,7 @@ def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -
 
 
 def _place_ended(engine: Engine, place: StepRef) -> None:
-    """Go on after a row that has ended and that nobody has gone on after."""
+    """Advance after a row that has ended but was not advanced."""
     run_id, key = place.run_id, place.key
     gate = engine.definitions.get(run_id).gate(place)
     if gate is Gate.CALL:
@@ -242,7 +242,7 @@ def _place_ended(engine: Engine, place: StepRef) -> None:
 
 
 def not_claimed(engine: Engine, step_id: StepRunId) -> None:
-    """Look after a run whose message found nothing to do: it may have stopped and be done."""
+    """Check a run whose message found nothing to claim: it may be stopping, without open steps."""
     place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if place is not None:
         try:
@@ -251,11 +251,11 @@ def not_claimed(engine: Engine, step_id: StepRunId) -> None:
             set_aside(engine, place.run_id, error)
 
 
-# --- what goes on --------------------------------------------------------------------------------
+# --- advancing ------------------------------------------------------------------------------------
 
 
 def run_ready(engine: Engine, run_id: RunId) -> None:
-    """Decide about every step of a run that waits for nothing; finish the run if all have ended."""
+    """Decide about every step without open dependencies; finish the run if all have ended."""
     advance(engine, run_id, lambda step, tx: step.decide(tx.steps.ready(run_id), Evaluation()))
 
 
@@ -267,19 +267,19 @@ def finish(engine: Engine, run_id: RunId) -> None:
 
 
 def _call_ended(engine: Engine, run_id: RunId, key: str) -> None:
-    """Wake the program that has called a row; when it does not wait its run may be at its end."""
+    """Wake the program that called a row; if it does not wait, its run may have to be closed."""
     if not wake_after(engine, run_id, key):
         finish(engine, run_id)
 
 
 def _map_ended(engine: Engine, run_id: RunId, key: str) -> None:
-    """Go on after an item of a map has ended, or all of them."""
+    """Advance after one item of a map, or all of them, have ended."""
     if not _end_map(engine, run_id, key):
         finish(engine, run_id)
 
 
 def _end_map(engine: Engine, run_id: RunId, key: str) -> bool:
-    """End a map if its items allow that, and go on after it; returns whether anything moved."""
+    """End a map if its items allow that, and advance after it; returns whether anything changed."""
     step = engine.definitions.get(run_id).step(key)  # may read, so not within the transaction
     return _advance(engine, run_id, lambda transition, _tx: transition.end_map(step))
 
@@ -287,10 +287,10 @@ def _end_map(engine: Engine, run_id: RunId, key: str) -> bool:
 def advance(
     engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], AdvanceOutcome]
 ) -> None:
-    """Run `work` in a transaction, send what it queued, and go on until nothing is left to decide.
+    """Run `work` in a transaction, send what it queued, and repeat until nothing is left to decide.
 
-    When nothing was queued the run may be at its end; then it is finished, and a run whose step has
-    waited for this one is advanced in turn.
+    When nothing was queued, all steps of the run may have ended; then it is finished, and its
+    parent run is advanced in turn.
     """
     if not _advance(engine, run_id, work):
         finish(engine, run_id)
@@ -299,7 +299,7 @@ def advance(
 def _advance(
     engine: Engine, run_id: RunId, work: Callable[[Advance, Transaction], AdvanceOutcome]
 ) -> bool:
-    """Do what `advance` does, but for the end of the run; returns whether anything was queued."""
+    """Do the same as `advance` without finishing the run; returns whether anything was queued."""
     known = engine.definitions.get(run_id)
     definition, graph = known.definition, known.graph
 

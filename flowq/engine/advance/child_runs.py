@@ -1,10 +1,10 @@
-"""Child runs that nobody waits for any more, since the step that started them has ended.
+"""Orphans: child runs whose parent step has ended without them.
 
 A waiting step ends without its child run when its own run is cancelled or stops, or when the map it
-is an item of has failed. Its child run is cancelled then, and so are the child runs of that one, a
-level at a time: each level is committed before the next is asked for, and a step that starts a
-child run looks at its own run under a lock, so no child is begun behind the back of this. Whoever
-dies in between is made up for by the sweeper, which asks the same question about all runs.
+is an item of has failed. Then its child run is cancelled, and all runs below it, level by level.
+Each level is committed before the next one is read, and a step that starts a child run checks its
+own run under a lock, so no new child run is missed. After a crash in between, the sweeper does the
+same for all runs.
 """
 
 import logging
@@ -24,11 +24,11 @@ from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
 
-#: So long a program of a stopping run may wait for a worker, to see that it is stopping.
+#: How long the program of a stopping run may wait for a worker before it is cancelled.
 SHIELD = timedelta(hours=1)
 #: Runs that are cancelled in one transaction.
 _GROUP = 100
-#: Runs that are closed by whoever has cancelled them; the rest is left to workers.
+#: Runs that the cancelling process closes itself; the rest is left to workers.
 _CLOSE_HERE = 100
 
 
@@ -56,7 +56,7 @@ def cancel_orphans(engine: Engine, run_id: RunId) -> None:
 
 
 def stop_orphans(tx: Transaction, orphans: Sequence[Orphan]) -> None:
-    """Cancel child runs, as far as nobody else has, with all of their steps that can be."""
+    """Cancel child runs that are not cancelled yet, with all of their steps that can be."""
     for orphan in orphans:
         why = f"step {orphan.key!r} of run {orphan.parent}, which waited for it, {orphan.state}"
         if tx.runs.request_cancel([orphan.run_id], StopReason(StopKind.PARENT, why)):

@@ -1,7 +1,7 @@
-"""What is sent to workers: a message for a step, batches of them, and a try to send them.
+"""Messages to workers: building them, and sending them in batches.
 
-Messages follow a commit. When the broker is away what they are about stays in the rows, and the
-sweeper sends it later.
+Messages are sent after the commit. While the broker is unreachable the steps stay queued in their
+rows, and the sweeper sends them later.
 """
 
 import logging
@@ -22,10 +22,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def after_commit(what: str, *args: object) -> Iterator[None]:
-    """Do what follows a commit: whatever fails in it is logged, and left to the sweeper.
+    """Run what follows a commit: an error in it is logged, and the work left to the sweeper.
 
-    What was recorded must not look to the caller as if it had not been: who tries again would
-    record it twice.
+    The caller must not take what is recorded for a failure: on a retry it would record it twice.
 
     Args:
         what: What was recorded and is not done yet, for the log.
@@ -57,7 +56,7 @@ def node_batch(
 
 
 def program_batch(engine: Engine, run_id: RunId) -> Batch:
-    """Return the message that makes a program go on."""
+    """Return the message that resumes a program."""
     program = engine.definitions.get(run_id).definition.spec.program
     assert program is not None
     lead = node_id(run_id, program.key)
@@ -65,12 +64,12 @@ def program_batch(engine: Engine, run_id: RunId) -> Batch:
 
 
 def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> None:
-    """Send batches; when the broker is away they stay queued for the sweeper.
+    """Send batches; while the broker is unreachable they stay queued for the sweeper.
 
     Args:
         engine: The engine.
-        batches: What to send; may be nothing.
-        again: Whether its readers have been told already that these steps are queued.
+        batches: What to send; may be empty.
+        again: Whether the event that these steps are queued was already published.
     """
     if not batches:
         return
@@ -88,7 +87,7 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
 
 
 def send_later(engine: Engine, batch: BatchId, delay: timedelta) -> None:
-    """Ask for an advance after a while; when the broker is away the sweeper sees to it."""
+    """Request an advance after a delay; if the broker is unreachable the sweeper does it."""
     try:
         engine.dispatcher.send_advance([batch], delay)
     except RedisUnavailable as error:
@@ -96,7 +95,7 @@ def send_later(engine: Engine, batch: BatchId, delay: timedelta) -> None:
 
 
 def resend(engine: Engine, batches: Sequence[Batch]) -> None:
-    """Send steps again, each on its own: it advances by itself, whatever became of its chord."""
+    """Resend steps, each as a message of its own: it advances by itself, without its chord."""
     if batches:
         count = len(batches)
         extra = {"action": "resend", "steps": count}
@@ -105,7 +104,7 @@ def resend(engine: Engine, batches: Sequence[Batch]) -> None:
 
 
 def alone(engine: Engine, places: Sequence[StepRef]) -> list[Batch]:
-    """Return a batch of its own for each step."""
+    """Return a separate batch for each step."""
     batches: list[Batch] = []
     for place in places:
         try:

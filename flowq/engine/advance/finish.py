@@ -1,8 +1,8 @@
-"""The end of a run: its outcome, its outputs, and the step of another run that waited for it.
+"""The end of a run: its outcome, its outputs, and the parent step that waits for it.
 
-A run is at its end when none of its rows is open. That is asked after the commit of whatever ended
-last, so of two steps that end at the same moment at least one asks when both have ended; closing is
-one guarded UPDATE, so if both ask, one closes.
+A run can be closed when all of its rows are terminal. This is checked after the commit of each end,
+so of two steps that end at the same moment at least one check sees both. Closing is one guarded
+UPDATE, so if both see it, one of them closes the run.
 """
 
 import json
@@ -26,20 +26,20 @@ from flowq.engine.ports import Transaction
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """How a run ends, and what it leaves behind."""
+    """How a run ends, and its outputs."""
 
     state: RunState
     outputs: Any = None
-    outputs_of: str | None = None  #: The step whose recorded outputs these are, when there is one.
+    outputs_of: str | None = None  #: The step whose recorded outputs these are, if any.
     reason: StopReason | None = None
-    for_parent: Outcome | None = None  #: What a waiting step gets from a run that has completed.
+    for_parent: Outcome | None = None  #: The result of the parent step, when the run has completed.
 
 
 def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
     """Close the run if all its steps have ended.
 
     Returns:
-        The step that waited for this run and has now ended too, if there is one.
+        The parent step, if it has now ended too.
     """
     run_id, records = definition.run_id, engine.records
     if _closed_at_once(engine, definition):
@@ -49,12 +49,12 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
         return None
     if not ending.has_open:
         if ending.continued:
-            definition = replace(definition, parent=None)  # it waits for the next run now
+            definition = replace(definition, parent=None)  # it now waits for the next run
         return _close(engine, definition, _decision(engine, definition, ending))
-    # Steps that were being queued while the run was stopped are found here, not run.
+    # Steps that were queued while the run was being stopped are cancelled here.
     stopping = ending.status is RunState.CANCELLING
     if stopping and definition.spec.program is not None:
-        # It was being claimed, perhaps, while the run was stopped.
+        # It may have been claimed while the run was being stopped.
         records.autocommit(
             lambda tx: tx.steps.shield(run_id, engine.policies.cleanup, timedelta(0))
         )
@@ -64,7 +64,7 @@ def finish_if_done(engine: Engine, definition: Definition) -> StepRunId | None:
 
 
 def _closed_at_once(engine: Engine, definition: Definition) -> bool:
-    """Close a run that ends in the ordinary way: one statement, which looks whether it may be."""
+    """Close a run that completed normally, in one statement that also checks that it did."""
     run_id, plain = definition.run_id, _recorded_as(definition)
     if definition.parent is not None or plain is None:
         return False
@@ -82,10 +82,10 @@ def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Dec
     rows = (
         engine.records.autocommit(lambda tx: tx.steps.failed(run_id)) if ending.has_failed else []
     )
-    failed = [row for row in rows if row.key in spec.by_key]  # what a program called, it has judged
+    failed = [row for row in rows if row.key in spec.by_key]  # its program has handled failed calls
     state = run_outcome(spec, [row.key for row in failed], cancel_requested=ending.cancel_requested)
     if state is RunState.COMPLETED and ending.stop is not None:
-        # It was stopped for a reason that is neither a step's failure nor a cancel: its deadline.
+        # It was stopped neither by a failure nor by a cancel, but by its deadline, for example.
         return _Decision(RunState.FAILED, reason=ending.stop)
     if state is RunState.COMPLETED:
         return _completed(engine, definition)
@@ -96,7 +96,7 @@ def _decision(engine: Engine, definition: Definition, ending: RunEnding) -> _Dec
 
 
 def _completed(engine: Engine, definition: Definition) -> _Decision:
-    """Read what a run returns; one whose output cannot be read has failed."""
+    """Read the output of a run; a run whose output cannot be read has failed."""
     plain, parent = _recorded_as(definition), definition.parent
     try:
         return _Decision(
@@ -106,9 +106,9 @@ def _completed(engine: Engine, definition: Definition) -> _Decision:
             for_parent=_for_parent(engine, definition, parent) if parent is not None else None,
         )
     except Unavailable:
-        raise  # the output is read later, by whoever comes next
+        raise  # the next caller reads the output
     except FlowqError as failure:
-        # The steps are done and recorded; what the flow makes of them cannot be read.
+        # The steps are recorded, but the output that the flow builds from them cannot be read.
         text = f"the output cannot be read: {failure.message}"
         return _Decision(RunState.FAILED, reason=StopReason(StopKind.OUTPUT, text))
 
@@ -151,7 +151,7 @@ def _failure_for_parent(run_id: RunId, decision: _Decision) -> Outcome:
 
 
 def _recorded_as(definition: Definition) -> str | None:
-    """Return the step whose recorded outputs are the run's, when the flow returns just that."""
+    """Return the step whose result the flow returns as it is, if there is one."""
     source = as_reference(definition.spec.output)
     if source is None or source.path or definition.spec.step(source.step).map is not None:
         return None
@@ -159,10 +159,10 @@ def _recorded_as(definition: Definition) -> str | None:
 
 
 def output(engine: Engine, definition: Definition) -> Any:
-    """Return what a completed run returned, as plain values.
+    """Return the output of a completed run, as plain values.
 
     Raises:
-        ResultMissing: a recorded result is gone from the store.
+        ResultMissing: a recorded result is missing in the store.
         StepError: the output names a part that a result does not have.
     """
     template = definition.spec.output
@@ -187,11 +187,11 @@ def _readable_outputs(engine: Engine, definition: Definition) -> Any:
 
 
 def _for_parent(engine: Engine, definition: Definition, parent: StepRunId) -> Outcome:
-    """Return what the step that waits for a run gets: by reference where that is possible."""
+    """Return the result of the parent step: a reference where that is possible."""
     key = _recorded_as(definition)
     if key is not None:
         row = engine.records.autocommit(lambda tx: tx.steps.stored(definition.run_id, [key]))[0]
-        # One that failed, and was allowed to, has a StepFailure where a result would be.
+        # A step with `allow_failure` that failed has a StepFailure in place of a result.
         if row.status is not StepState.FAILED:
             return Outcome(result=row.result or NO_RESULT)
     place = engine.records.autocommit(lambda tx: tx.steps.node(parent))

@@ -1,10 +1,10 @@
-"""What has failed in one map and is an item of the next: it is passed on, and not run.
+"""A failed item of one map that is an item of the next map: it is passed on, and not run.
 
 In `parse.map(fetch.map(urls, tolerate="10%"))` the page of a URL that could not be fetched is a
-`StepFailure`. A step that names those (`page: str | StepFailure`) is called with it. For any other
-one the failure is the item's own end: its row fails at once, without an attempt of its code and
-without a retry, and what reads the map's results finds the failure of `fetch` there, with its item
-and index. It counts as failed for the tolerance of this map too.
+`StepFailure`. A step whose annotation allows it (`page: str | StepFailure`) is called with it. For
+any other step the item fails immediately: its code is not called and there is no retry. Readers of
+the map's results get the failure of `fetch`, with its item and index. The item counts as failed for
+the tolerance of this map too.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.results.codecs import coerce
 from flowq.engine.results.codecs.described import described
 
-#: Where the metadata of a row have the failure that it has passed on.
+#: The key in a row's metadata under which the passed failure is.
 FAILURE: Final = "failure"
 _FIELDS: Final = frozenset(StepFailure.model_fields)
 HINT: Final = (
@@ -30,7 +30,7 @@ HINT: Final = (
 
 
 class PassedFailure(StepError):
-    """The item of a map is what has failed before."""
+    """The item of a map is a failure of an earlier step."""
 
     def __init__(self, failure: StepFailure) -> None:
         super().__init__(f"passed on from {failure}", hint=HINT)
@@ -40,7 +40,7 @@ class PassedFailure(StepError):
         return PassedFailure, (self.failure,)
 
     def outcome(self, execution_time_ms: int) -> Outcome:
-        """Return what the item's row says."""
+        """Return what is recorded in the item's row."""
         return Outcome(
             execution_time_ms=execution_time_ms,
             error_type=self.failure.error,
@@ -58,7 +58,7 @@ def bind(
 
     Raises:
         StepError: one does not fit.
-        PassedFailure: it is the item of a map, and has failed before.
+        PassedFailure: it is the item of a map, and a failure of an earlier step.
     """
     values: dict[str, Any] = {}
     for name, value in inputs.items():
@@ -73,9 +73,9 @@ def bind(
 
 
 def refuse_failure(step: StepSpec, inputs: Mapping[str, Any]) -> None:
-    """Pass the item of a map on if it is a failure; for inputs that do not fit.
+    """Raise `PassedFailure` if the item of a map is one; called for inputs that do not fit.
 
-    Lists that a step has returned, and those of stored JSON, hold failures as plain data.
+    Lists that a step returned, and lists from stored JSON, contain failures as plain data.
 
     Raises:
         PassedFailure: it is one.
@@ -87,7 +87,7 @@ def refuse_failure(step: StepSpec, inputs: Mapping[str, Any]) -> None:
 
 
 def passed_failure(metadata: Mapping[str, Any] | None) -> StepFailure | None:
-    """Return the failure that a failed row has passed on, if it has."""
+    """Return the failure that a failed row passed on, if it did."""
     return _from_data((metadata or {}).get(FAILURE))
 
 

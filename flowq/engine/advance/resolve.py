@@ -1,10 +1,9 @@
-"""From references to values: what a step gets as inputs, what a condition and a run's output see.
+"""From references to values: for the inputs of a step, for conditions and for a run's output.
 
 All references of one template are looked up together: one read of the rows they name, one read of
 the cache for all small results, one read of the store for each large one. A reference to a map is
-the list of its items' results in order; with an index it reads that one item and no other. Large
-values of which only parts are asked for are shared between the steps of a process, see
-`value_cache`.
+the list of its items' results in order; with an index it reads only that item. Large values of
+which only parts are needed are shared between the steps of a process, see `value_cache`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from flowq.engine.model.rows import StoredStep
 from flowq.engine.ports import Transaction
 from flowq.engine.results.value_cache import own_copy
 
-#: Rows by step and, when one item of a map is asked for, its index.
+#: Rows by step and, for a single item of a map, its index.
 _Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
 
 
@@ -32,16 +31,16 @@ def lookup(
     references: Iterable[Reference],
     nodes: Sequence[StoredStep] = (),
 ) -> Lookup:
-    """Load what the references need and return the function that follows them.
+    """Load what the references need and return the function that resolves them.
 
     Args:
         engine: The engine.
         run_id: The run.
-        references: What is going to be asked for.
+        references: The references to load.
         nodes: Nodes that have been read already.
 
     Raises:
-        ResultMissing: a recorded result is gone from the store.
+        ResultMissing: a recorded result is missing in the store.
         ResultCorrupt: a stored result is not what was recorded.
     """
     wanted = list(dict.fromkeys(references))
@@ -66,7 +65,7 @@ def lookup(
 
 
 def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[str, Any]:
-    """Return the values of nodes of which only parts are asked for, loaded at most once a while."""
+    """Return the values of nodes of which only parts are needed, from a cache of this process."""
     whole = {reference.step for reference in wanted if not reference.path}
     shared: dict[str, Any] = {}
     for row in _all(rows):
@@ -82,14 +81,14 @@ def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[st
 
 
 def load(engine: Engine, refs: Sequence[ResultRef]) -> list[Any]:
-    """Load results; small ones that the cache has lost come from their rows."""
+    """Load results; small ones that are no longer in the cache come from their rows."""
     return engine.results.load_many(
         refs, lambda keys: engine.records.autocommit(lambda tx: tx.steps.copies(keys))
     )
 
 
 def failure(row: StoredStep) -> StepFailure:
-    """Return what stands in place of the result of a failed step."""
+    """Return the value that replaces the result of a failed step."""
     passed = passed_failure(row.metadata)
     if passed is not None:
         return passed

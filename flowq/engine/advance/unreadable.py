@@ -1,9 +1,9 @@
-"""A run whose rows cannot be read costs itself, and no other.
+"""Runs whose rows cannot be read: each is ended by itself, so no other run suffers.
 
-Whoever meets one ends it: it has failed, with the reason, and what is open of it is cancelled. The
-step of another run that waited for it fails. Only columns are needed for that, no spec. One that
-looks like the work of a newer flowq is paused instead: workers of that version can go on with it
-when it is resumed. One that was cancelled is cancelled.
+The process that finds such a run fails it with the reason, cancels its open steps and fails the
+parent step. This needs only columns, not the spec. A run that a newer flowq seems to have written
+is paused instead: workers of that version can continue it after a resume. A run that was cancelled
+becomes cancelled.
 """
 
 import logging
@@ -23,7 +23,7 @@ _NEWER = "a newer flowq may have written it: start workers of that version, then
 
 
 def set_aside(engine: Engine, run_id: RunId, error: RunUnreadable) -> RunState | None:
-    """End a run that cannot be read, or pause it; returns its state now.
+    """End a run that cannot be read, or pause it; returns its new state.
 
     Args:
         engine: The engine.
@@ -59,7 +59,7 @@ def _pause(tx: Transaction, run_id: RunId, reason: str) -> bool:
 
 
 def _end(tx: Transaction, run_id: RunId, reason: str) -> RunState | None:
-    """Close a run with all that is open of it; None when it is paused, or has ended before."""
+    """Close a run and its open steps; None when it is paused, or had ended before."""
     ending = tx.runs.ending(run_id)
     if ending is None or ending.status not in (RunState.RUNNING, RunState.CANCELLING):
         return None
@@ -69,7 +69,7 @@ def _end(tx: Transaction, run_id: RunId, reason: str) -> RunState | None:
         return None
     known = tx.runs.stand_in(run_id)
     if known is not None and known.parent is not None:
-        # Nobody has gone on after it, which the sweeper finds.
+        # It is not advanced yet; the sweeper does that.
         failure = Outcome(error_type="RunFailed", error_message=f"run {run_id} {state}: {reason}")
         tx.steps.end_waiting(known.parent, StepState.FAILED, failure)
     return state

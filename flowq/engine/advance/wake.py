@@ -1,9 +1,9 @@
-"""What follows when something that a program has called has ended: its program is woken.
+"""Waking a program after one of its calls has ended.
 
-A call is a row that no graph knows. It gates its program, which decides whatever becomes of it.
-The end is committed first and the program woken after it (or both in one statement that holds the
-lock of the program's row), so a program that begins to wait at the same moment sees it. What was
-not done then, the sweeper finds: an ended batch after which nobody went on.
+A call is a row outside the graph. It gates its program, which alone handles its result. The end is
+committed first and the program woken after it (or both in one statement that holds the lock of the
+program's row), so a program that begins to wait at the same moment sees it. If the process dies in
+between, the sweeper finds the ended batch that was not advanced.
 """
 
 import logging
@@ -16,7 +16,7 @@ from flowq.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
 
-#: A timer that is nearer gets a message of its own; the others are the sweeper's.
+#: Timers that are due sooner get a message of their own; the sweeper ends the others.
 NEAR: Final = timedelta(seconds=60)
 
 
@@ -28,10 +28,10 @@ def program_of(engine: Engine, run_id: RunId) -> StepRunId:
 
 
 def wake(engine: Engine, run_id: RunId, batch: BatchId) -> bool:
-    """Wake a program if a batch of its calls has ended, or a member of it has failed.
+    """Wake a program if a batch of its calls has ended, or one of the batch has failed.
 
     Returns:
-        Whether this call has queued it; it was sent then.
+        Whether this call has queued it, and then sent it.
     """
     program, resend_after = program_of(engine, run_id), engine.policies.resend_after
     queued = engine.records.transaction(lambda tx: tx.steps.wake(program, batch, resend_after))
@@ -46,7 +46,7 @@ def woken(engine: Engine, run_id: RunId, *, queued: bool) -> None:
 
 
 def wake_after(engine: Engine, run_id: RunId, key: str) -> bool:
-    """Wake a program if one call that has ended allows that."""
+    """Wake a program after one call has ended, if it waits for no more."""
     rows = engine.records.autocommit(lambda tx: tx.steps.called(run_id, [key]))
     return bool(rows) and wake(engine, run_id, rows[0].batch)
 

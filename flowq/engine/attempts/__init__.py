@@ -1,1 +1,1 @@
-"""One attempt of a step: claim, load, run, store, complete; and every way in which it can end."""
+"""One attempt of a step: claim, load, run, store, complete; and all other ends of an attempt."""

@@ -1,11 +1,11 @@
-"""An attempt that the task queue has ended, or will not begin: it is recorded by somebody else.
+"""Records attempts that the task queue has ended, or will not begin.
 
-A task that is revoked, that runs into a hard time limit, or that is refused before its first line
-never comes to the end that records an attempt. Whoever hears of it records that the attempt has
-failed, by the attempt's own lease. A step that no worker has begun is claimed first, so that its
-message, if there is another one, finds nothing to do.
+A task that is revoked, that reaches a hard time limit, or that is rejected before its first line
+never runs the code that records an attempt. The process that is notified of this fails the attempt,
+with the attempt's own lease. A step that no worker has begun is claimed first, so that a second
+message of it finds nothing to claim.
 
-What follows is left to workers: this may happen in a process that must not open the object store.
+Workers advance the run: this process may be one that must not open the object store.
 """
 
 import logging
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 def abort_attempt(
     engine: Engine, step_id: StepRunId, error: Exception, *, begun: bool = False
 ) -> bool:
-    """Record that an attempt has failed which the task queue has ended, or will not begin.
+    """Fail an attempt that the task queue has ended, or will not begin.
 
     Args:
         engine: The engine.
         step_id: The step run.
         error: Why.
-        begun: Whether only an attempt is meant that is under way.
+        begun: Whether to fail only an attempt that is running.
 
     Returns:
-        Whether there was one to fail. A run that is paused keeps its steps as they are.
+        Whether an attempt was failed. The steps of a paused run are left as they are.
 
     Raises:
-        DatabaseUnavailable: it could not be recorded. Nothing is lost by that: the sweeper sends
-            the step again, or its lease lapses.
+        DatabaseUnavailable: it could not be recorded. The sweeper then resends the step, or its
+            lease expires.
     """
     claim = retry_on_outage(engine, lambda _: _claim(engine, step_id, begun=begun), stop=True)
     if claim is None:
@@ -85,5 +85,5 @@ def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
     try:
         engine.dispatcher.send_advance([batch] if batch is not None else [])
     except RedisUnavailable as unsent:
-        # An ended batch that nobody has advanced is what the sweeper looks for.
+        # The sweeper looks for ended batches that were not advanced.
         logger.warning("run %s is left to the sweeper: %s", claim.run_id, unsent)

@@ -1,13 +1,13 @@
-"""Budgets: asked before each call of a model, whether that may be made.
+"""Budgets: checked before each call of a model.
 
-A run may have a budget of its own, given when it was enqueued, by its flow or by a setting; child
-runs spend from it too, and may have one of their own besides. A flow and a user may have one for
-each month. What is spent is kept in meters, which the transaction charges that ends a call. Who has
-no budget is not asked and not charged.
+A run may have a budget, given when it was enqueued, by its flow or by a setting. Child runs spend
+from it too, and may have their own in addition. A flow and a user may have a budget for each month.
+What is spent is kept in meters, charged by the transaction that ends a call. Without a budget
+nothing is checked or charged.
 
 When a budget is spent, the step that wants to call a model fails for good, or the run is paused and
-the step queued again without counting the attempt. Raising the budget resumes the run; one that was
-paused by the budget of a month goes on in the next (see `months`).
+the step queued again without counting the attempt. Raising the budget resumes the run; a run that
+was paused by a monthly budget is resumed in the next month (see `months`).
 """
 
 import logging
@@ -48,11 +48,11 @@ logger = logging.getLogger(__name__)
 
 
 class BudgetPaused(AttemptDeferred):
-    """An attempt ends here, since its run was paused: no failure, and no error to catch."""
+    """Ends an attempt whose run was paused; it is neither a failure nor an error to catch."""
 
     def revert(self, engine: Engine, claim: Claim) -> AttemptResult:
         """Queue the step again; raises `LeaseLost`."""
-        # Like any other: whoever finds it overdue parks it, or sends it if the run was resumed.
+        # As for other steps, the sweeper later parks it, or sends it if the run was resumed.
         delay = engine.policies.resend_after
         state = engine.records.transaction(
             lambda tx: tx.steps.requeue(claim, delay, AttemptEnd.PAUSED)
@@ -66,7 +66,7 @@ class BudgetPaused(AttemptDeferred):
 
 
 def meters_of(engine: Engine, run_id: RunId) -> tuple[str, ...]:
-    """Return what the calls of a run are charged to; nothing, if nothing has a budget."""
+    """Return the meters to which the calls of a run are charged; empty without a budget."""
     policies, own = engine.policies, engine.definitions.get(run_id).definition
     found = meters_of_runs(own)
     if _of_flow(engine, own) is not None:
@@ -77,13 +77,13 @@ def meters_of(engine: Engine, run_id: RunId) -> tuple[str, ...]:
 
 
 def meters_of_runs(definition: Definition) -> list[str]:
-    """Return those of the run and of the runs above it; a child run that it starts has them too."""
+    """Return the meters of the run and its ancestors; child runs are charged to them too."""
     own = [] if definition.spec.budget is None else [run_meter(definition.run_id)]
     return [*own, *definition.spec.charged_to]
 
 
 def _ancestors(engine: Engine, definition: Definition) -> list[Definition]:
-    """Return the run whose step waits for a run, and the one above that, to the outermost."""
+    """Return the parent of a run, the parent of that, and so on to the outermost run."""
     found: list[Definition] = []
     while (parent := definition.parent) is not None:
         place = engine.records.autocommit(partial(_place, step_id=parent))
@@ -103,16 +103,16 @@ def _of_flow(engine: Engine, definition: Definition) -> BudgetSpec | None:
 
 
 def guards_of(engine: Engine, meters: Sequence[str]) -> Sequence[Guard]:
-    """Return what is asked before each call of an attempt that is charged to these meters."""
+    """Return the guards that check each call of an attempt that is charged to these meters."""
     return [*engine.model_guards, partial(check, engine)] if meters else engine.model_guards
 
 
 def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
-    """Refuse a call if a budget is spent that it would be charged to.
+    """Refuse a call if a budget that it would be charged to is spent.
 
     Raises:
-        BudgetExceeded: one is, that says `fail`.
-        Held: one is, that says `pause`; the run is paused now.
+        BudgetExceeded: a budget with the action `fail` is spent.
+        Held: a budget with the action `pause` is spent; the run is now paused.
     """
     assert caller.run_id is not None
     runs = [run_id for run_id in map(run_of_meter, caller.meters) if run_id is not None]
@@ -165,16 +165,16 @@ def _hint(meter: str, run_id: RunId) -> str:
 def raise_budget(
     engine: Engine, run_id: RunId, *, usd: Any = None, tokens: int | None = None
 ) -> RunState:
-    """Raise what a run may spend in all, and resume it if it was paused since that was spent.
+    """Raise the budget of a run, and resume the run if the spent budget had paused it.
 
     Args:
         engine: The engine.
         run_id: The run.
-        usd: The new budget, in all; None leaves it.
+        usd: The new total; None leaves it as it is.
         tokens: Likewise.
 
     Returns:
-        The state of the run now.
+        The new state of the run.
 
     Raises:
         RunNotFound: there is no such run.

@@ -1,14 +1,13 @@
-"""Taking the result of an earlier step instead of running the same one again.
+"""Reusing the result of an earlier step with the same inputs.
 
-A step with a cache is looked up after it was claimed and its inputs are known. The key is a digest
-of the step's name, its version and its inputs, or of what its key function makes of them; unless
-the cache is shared, of the flow's name too. A hit completes the step with the same result at no
-cost, and says in its row whose result it is and what that had cost. A miss runs the code; what it
-returns is kept just before the step is recorded as completed, so an attempt that dies in between is
-followed by one that finds its work done.
+The cache is read after the step was claimed and its inputs were loaded. The key is a digest of the
+step's name, its version and its inputs, or of the value of its key function; and of the flow's name
+unless the cache is shared. A hit completes the step with the same result at no cost; its row names
+the step that made the result and what that cost. A miss runs the code. Its result is cached just
+before the step is recorded as completed, so after a crash in between the next attempt is a hit.
 
-Only what a step returned is kept: a failure never is. Two steps with one key that run at the same
-moment may both miss, and both run.
+Failures are never cached. Two steps with the same key that run at the same moment may both miss,
+and both run.
 """
 
 import json
@@ -34,7 +33,7 @@ from flowq.engine.results.store import Stored
 
 logger = logging.getLogger(__name__)
 
-#: Changes when the making of keys does.
+#: To be changed when keys are computed differently.
 _FORM: Final = 1
 
 
@@ -45,10 +44,11 @@ def cache_key(
     inputs: Mapping[str, Any],
     bound: BoundArguments,
 ) -> str | None:
-    """Return the key under which a step's result is kept; None if it is not.
+    """Return the key under which a step's result is cached; None if it is not cached.
 
     Raises:
-        NotSerializable: an input, or what the key function returned, has no form to be compared by.
+        NotSerializable: an input, or the value of the key function, has no form that can be
+        compared.
     """
     cache = step.cache
     if cache is None:
@@ -71,14 +71,14 @@ def cache_key(
 
 
 def _by_name(bound: BoundArguments) -> Mapping[str, Any]:
-    """Return all arguments by their names, also those that were left out."""
+    """Return all arguments by name, with the defaults of those that were left out."""
     whole = BoundArguments(bound.signature, dict(bound.arguments))
     whole.apply_defaults()
     return whole.arguments
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Return JSON data for a value; what is none stands there as the digest of its bytes."""
+    """Return JSON data for a value; a part without a JSON form becomes the digest of its bytes."""
     if isinstance(value, Mapping):
         return {str(name): _plain(part, where) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -101,9 +101,9 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def _distinct(value: Any, plain: Any, where: str) -> Any:
-    """Return the JSON data of a value, if no other value of its type has the same.
+    """Return the JSON data of a value; raise if another value may have the same data.
 
-    Two secrets are the same stars, and would be given each other's results.
+    For example, all secrets are written as the same stars.
     """
     found = difference_of_form(value, plain)
     if found:
@@ -115,7 +115,7 @@ def _distinct(value: Any, plain: Any, where: str) -> Any:
 
 
 def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CacheEntry, Stored] | None:
-    """Return what is kept under a key, as the result of this attempt.
+    """Return the cached result of a key, as the result of this attempt.
 
     Raises:
         Unavailable: the database, or the object store, is away.
@@ -135,7 +135,7 @@ def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CacheEntry, Stored]
 
 
 def keep(engine: Engine, claim: Claim, key: str, step: StepSpec, outcome: Outcome) -> None:
-    """Keep a result for others; a database that is away costs them a miss and nothing else."""
+    """Cache a result for others; if the database is unreachable, they only have a miss."""
     assert step.cache is not None
     ttl = step.cache.ttl
     try:

@@ -1,9 +1,8 @@
-"""Limits: how many attempts of a key may be under way, begin within a time, or use tokens in it.
+"""Limits of a key: attempts that run at once, attempts or tokens within a time.
 
-They are asked between the claim and the user's code, when the inputs are known that a key may name.
-An attempt that may not begin is undone: its step is queued again as if it had never been claimed,
-without a lease and out of the sweeper's sight, and waits in a line; it holds no worker, and no
-message goes round for it.
+They are checked between the claim and the user's code, because a key may name inputs. An attempt
+that may not begin is reverted: its step is queued again as if it had never been claimed, without a
+lease and hidden from the sweeper, and waits in a line. It holds no worker and has no message.
 
     at once   whoever gives a slot back promises it to the first in the line, and sends that
     a rate    a step that has to wait gets a turn, at a time that is known, if that is near; its
@@ -13,10 +12,9 @@ message goes round for it.
               of those that have to wait comes back when there will be room; who begins or ends
               sends as many of the others as there is room for, and so does the sweeper.
 
-A slot is tied to the lease of its attempt. So one whose worker has died is free as soon as that
-lease has lapsed and a sweeper has come by, which then also sends the next in the line. A line and a
-slot could miss each other when a step begins to wait while the last slot is freed: so each of the
-two looks for the other after its own commit.
+A slot is tied to the lease of its attempt. When a worker dies, a sweeper frees its slots after the
+lease has expired, and sends the next step in the line. If a step begins to wait while the last slot
+is freed, each side could miss the other: so each checks for the other after its own commit.
 """
 
 import logging
@@ -43,32 +41,32 @@ from flowq.engine.registry.registry import RegisteredStep
 
 logger = logging.getLogger(__name__)
 
-#: Turns of rates are given away so far ahead: a cancelled step wastes no more than that.
+#: How far ahead turns of rates are given: a cancelled step wastes no more than that.
 _HORIZON: Final = timedelta(seconds=60)
-#: A message with a turn is sent, or kept in a worker's memory, so long before.
+#: How long before its turn a message is sent, or kept in a worker's memory.
 _MAX_TURNS: Final = 1_000
 _MAX_PROMISES: Final = 1_000
-#: A slot that was taken a moment ago may belong to a lease that a sweeper has not seen yet.
+#: A slot that was taken just now may belong to a lease that a sweeper cannot see yet.
 _RECLAIM_AFTER: Final = timedelta(seconds=10)
 _FORGET: Final = 1_000
 
 
 class Throttled(AttemptDeferred):
-    """An attempt may not begin now."""
+    """Reverts an attempt that a limit does not let begin now."""
 
     def __init__(self, limit: Limit, taken: Sequence[Limit], *, undone: bool) -> None:
         super().__init__(limit.key)
         self.limit = limit
-        self.taken = taken  #: Of these it had a slot for a moment.
-        self.undone = undone  #: Whether all was undone that it has written.
+        self.taken = taken  #: Limits of which it briefly held a slot.
+        self.undone = undone  #: Whether all its writes were rolled back.
 
     def revert(self, engine: Engine, claim: Claim) -> AttemptResult:
-        """Queue the step again, and let it wait; raises `LeaseLost`."""
+        """Queue the step again and put it in the line; raises `LeaseLost`."""
         return _requeue(engine, claim, self)
 
 
 def limits_of(step: StepSpec, step_type: RegisteredStep, bound: BoundArguments) -> list[Limit]:
-    """Return the limits that an attempt meets."""
+    """Return the limits that apply to an attempt."""
     if not step.limits:
         return []
     whole = BoundArguments(bound.signature, dict(bound.arguments))
@@ -84,8 +82,8 @@ def within(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> Iterator[No
     """Hold a slot of each limit during the block.
 
     Raises:
-        Denied: one of them has none.
-        DatabaseUnavailable: they could not be asked for.
+        Denied: a limit has no free slot.
+        DatabaseUnavailable: the limits could not be checked.
     """
     if not limits:
         yield
@@ -105,7 +103,7 @@ def within(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> Iterator[No
 def _enter(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> list[Reservation]:
     """Take a slot of each limit, and reserve tokens; raises as `within`."""
     slots = [limit for limit in limits if not limit.counts_tokens]
-    # Each of these is locked, so all take them in one order, and as late as they can.
+    # Each of these is locked, so they are taken in one order, and as late as possible.
     rates = sorted((limit for limit in limits if limit.counts_tokens), key=lambda one: one.key)
     at_once = not rates and len(slots) == 1 and slots[0].per is None  # then it is one statement
 
@@ -129,24 +127,24 @@ def _enter(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> list[Reserv
 
 
 def _release_reservations(engine: Engine, reserved: Sequence[Reservation]) -> None:
-    """Give back what an attempt has reserved, and let others begin."""
+    """Release the reservations of an attempt, and let others begin."""
     try:
         engine.records.transaction(lambda tx: tx.token_rates.release(reserved))
         for one in reserved:
             _let_begin(engine, one.limit)
     except Unavailable as error:
-        # It counts for the rate's time, and no longer.
+        # It expires with the time span of the rate.
         logger.warning("reserved tokens are not released: %s", error)
 
 
 def _let_begin(engine: Engine, limit: Limit) -> None:
-    """Send those that wait for a rate of tokens and have room."""
+    """Send waiting steps for which the token rate now has capacity."""
     if engine.records.autocommit(lambda tx: tx.limits.is_waited_for(limit)):
         _give_turns(engine, limit)
 
 
 def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
-    """Give a slot to the next in the line."""
+    """Pass a slot to the next step in the line."""
     promised_for = engine.policies.resend_after
     try:
         place = engine.records.transaction(
@@ -157,7 +155,7 @@ def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
         elif engine.records.autocommit(lambda tx: tx.limits.is_waited_for(limit)):
             _promise(engine, limit)
     except Unavailable as error:
-        # The attempt's lease goes with its end, and then the slot is the sweeper's to free.
+        # The lease ends with the attempt, and then the sweeper frees the slot.
         logger.warning("a slot of %s is left to the sweeper: %s", limit.key, error)
 
 
@@ -192,7 +190,7 @@ def _has_free(tx: Transaction, limit: Limit) -> bool:
 
 
 def _promise(engine: Engine, limit: Limit, most: int = 1) -> int:
-    """Promise free slots to those that wait, and send them; returns how many."""
+    """Promise free slots to waiting steps, and send these; returns how many."""
     places: list[StepRef] = []
     promised_for = engine.policies.resend_after
     while len(places) < most:
@@ -210,10 +208,10 @@ def _send(engine: Engine, places: Sequence[StepRef]) -> None:
 
 
 def sweep_limits(engine: Engine) -> int:
-    """Free the slots of lost attempts, and send those that could begin; the sweeper's part.
+    """Free the slots of lost attempts, and send steps that may begin; called by the sweeper.
 
     Returns:
-        How many slots and steps it has moved.
+        How many slots were freed and steps sent.
     """
     records = engine.records
     moved = records.autocommit(lambda tx: tx.limits.reclaim(_RECLAIM_AFTER))

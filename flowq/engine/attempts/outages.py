@@ -1,10 +1,9 @@
-"""Waiting for a database or a store that is away: for a bounded time, so that no work is lost.
+"""Waiting for an unreachable database or store, for a bounded time, so that no work is lost.
 
-What is waited for is done again from its start, so it has to be safe to do twice; the guarded
-writes of an attempt are. But a write that failed may have happened all the same, its answer alone
-was lost. Then the repeated write finds its token gone, as if the lease had been lost. So after a
-failure the row is asked: when it says that this very attempt has ended, that was us, and what
-follows from the end, which we did not get to do, is done now.
+The work is repeated from its start, so it has to be idempotent; the guarded writes of an attempt
+are. But a failed write may have been committed, with only its answer lost. Then the repeated write
+does not find its token, as if the lease had been lost. So after a failure the row is read: if it
+shows that this attempt has ended, the write had succeeded, and the run is advanced now.
 """
 
 import logging
@@ -34,12 +33,12 @@ _MAX_PAUSE: Final = 1.0
 
 
 def retry_on_outage(engine: Engine, work: Callable[[int], T], *, stop: bool = False) -> T:
-    """Do something, and do it again while the database or the store is away.
+    """Run `work`, and repeat it while the database or the store is unreachable.
 
     Args:
         engine: The engine; `Policies.outage_wait` bounds the wait.
-        work: What to do. Its argument is how often it was tried before; it may have been done.
-        stop: Whether to wait no longer once this process is to end.
+        work: What to run. Its argument is the number of earlier tries, which may have succeeded.
+        stop: Whether to stop waiting when this process is stopping.
 
     Raises:
         DatabaseUnavailable: the database was away for longer.
@@ -68,13 +67,13 @@ def retry_on_outage(engine: Engine, work: Callable[[int], T], *, stop: bool = Fa
 def end_attempt(
     engine: Engine, claim: Claim, end: Callable[[], AttemptResult], cause: BaseException | None
 ) -> AttemptResult:
-    """End an attempt, though the database may be away for a while.
+    """End an attempt, waiting for the database if it is unreachable.
 
     Args:
         engine: The engine.
         claim: The attempt.
-        end: Records its end and goes on after it.
-        cause: With what its step has failed, if it has.
+        end: Records its end and advances the run.
+        cause: The error with which its step has failed, if it has.
 
     Raises:
         LeaseLost: it no longer holds its lease.
@@ -89,7 +88,7 @@ def end_attempt(
             if state is None:
                 raise
         if state is StepState.RETRYING:
-            # When that is due stands in the row; a message that comes too early does nothing.
+            # The row says when that is due; a message that comes too early does nothing.
             return AttemptResult(AttemptEnding.RETRYING, cause, timedelta(0))
         after(engine, claim, state)
         return AttemptResult(AttemptEnding(state), cause)
@@ -98,7 +97,7 @@ def end_attempt(
 
 
 def _recorded_end(engine: Engine, claim: Claim) -> StepState | None:
-    """Return how an attempt has ended that only seems to have lost its lease; None if it has."""
+    """Return how an attempt ended that seems to have lost its lease; None if it has lost it."""
     state = engine.records.autocommit(lambda tx: tx.steps.ended(claim, engine.worker))
     ours = (StepState.COMPLETED, StepState.FAILED, StepState.RETRYING)
     return state if state in ours else None

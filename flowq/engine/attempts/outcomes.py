@@ -1,8 +1,7 @@
-"""How an attempt ends that has not completed: failed, tried again, put off, or cancelled.
+"""The other ends of an attempt: failed, retried, deferred or cancelled.
 
-Each end is a guarded write by the attempt's token; what follows from it is decided in `after`. The
-database may be away when a step has finished; then its end waits (see `outages`), and what it has
-made is kept.
+Each end is a write guarded by the attempt's token; `after` then advances the run. If the database
+is unreachable when a step has finished, the end waits (see `outages`), and the result is kept.
 """
 
 import logging
@@ -45,21 +44,21 @@ from flowq.engine.runtime.causes import error_details, message_of, storable, typ
 
 logger = logging.getLogger(__name__)
 
-#: Errors that another attempt cannot mend.
+#: Errors that a retry cannot fix.
 _FINAL = (
     BudgetExceeded,
     *(InvalidOutput, InvalidInput, InvalidFlow, NotSerializable),
     *(InvalidAnswer, ModelRefused, FetchRefused, WouldBlock, PassedFailure),
 )
-#: What flowq itself keeps of a failure in the metadata of its row.
+#: Keys of a failed row's metadata that flowq itself writes.
 _KEPT_NAMES = frozenset({"traceback", "causes", "item", FAILURE})
-#: After an outage; each further one is four times as long.
+#: Delay after an outage; each further one is four times as long.
 _FIRST_DELAY = timedelta(seconds=15)
 _MAX_DELAY = timedelta(minutes=10)
 
 
 class AttemptEnding(StrEnum):
-    """How an attempt ended, for the worker that has to tell Celery."""
+    """How an attempt ended, for the worker that reports it to Celery."""
 
     NOT_CLAIMED = "not claimed"  #: A duplicate, or the run has stopped; nothing was done.
     COMPLETED = "completed"
@@ -67,16 +66,16 @@ class AttemptEnding(StrEnum):
     RETRYING = "retrying"
     FAILED = "failed"
     CANCELLED = "cancelled"  #: Its run was cancelled, or stopped before it could start a child run.
-    RELEASED = "given back"  #: This process has to end; another worker runs the step.
-    DEFERRED = "denied"  #: A limit is reached: it is queued again, and nothing was counted.
+    RELEASED = "given back"  #: This process is stopping; another worker runs the step.
+    DEFERRED = "denied"  #: A limit is reached: queued again, not counted as an attempt.
     LOST = "lost"  #: The lease was lost; the attempt counts for nothing.
 
 
 class AttemptDeferred(Interrupt):
-    """An attempt may not begin now, or go on: it is undone, and its step waits."""
+    """An attempt may not begin or continue now: it is reverted, and its step waits."""
 
     def revert(self, engine: Engine, claim: Claim) -> "AttemptResult":
-        """Undo the attempt; raises `LeaseLost`."""
+        """Revert the attempt; raises `LeaseLost`."""
         raise NotImplementedError
 
 
@@ -96,7 +95,7 @@ def failed(
     inputs: Mapping[str, Any],
     started: float,
 ) -> AttemptResult:
-    """Record a failed attempt: another one follows, or the step has failed."""
+    """Record a failed attempt: the step is retried, or has failed."""
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     outcome = outcome_of(claim, step, error, inputs, started)
     delay = delay_after(engine, claim, step.retry, error)
@@ -112,7 +111,7 @@ def failed(
 def outcome_of(
     claim: Claim, step: StepSpec, error: BaseException, inputs: Mapping[str, Any], started: float
 ) -> Outcome:
-    """Return what the row of a failed attempt says."""
+    """Return what is recorded of a failed attempt."""
     if isinstance(error, PassedFailure):
         return error.outcome(since(started))
     metadata: dict[str, Any] = error_details(error)
@@ -131,7 +130,7 @@ def outcome_of(
 def _failed_call(claim: Claim, step: StepSpec, error: BaseException) -> StepRunId | None:
     """Return the call whose failure a program did not catch.
 
-    A program may raise such an error of its own making, too: then this may be no row at all.
+    A program may also raise such an error itself; then there may be no such row.
     """
     if step.kind is not StepKind.PROGRAM or not isinstance(error, StepFailed):
         return None
@@ -140,9 +139,9 @@ def _failed_call(claim: Claim, step: StepSpec, error: BaseException) -> StepRunI
 
 
 def _details(error: BaseException) -> dict[str, Any]:
-    """Return what a `StepError` says beside its text, under names that are not flowq's own.
+    """Return the details of a `StepError`, without keys that flowq itself writes.
 
-    A subclass of the user may have set anything, or have called no `__init__`.
+    A user's subclass may have set anything, or not have called `__init__`.
     """
     try:
         details = getattr(error, "details", None) if isinstance(error, StepError) else None
@@ -156,8 +155,8 @@ def _details(error: BaseException) -> dict[str, Any]:
 def delay_after(
     engine: Engine, claim: Claim, policy: RetryPolicy, error: BaseException
 ) -> timedelta | None:
-    """Return when a failed attempt is followed by another; None when it is not."""
-    # A bare StepError is flowq's own: what the step was given does not fit it, nor will it later.
+    """Return the delay before the retry of a failed attempt; None without a retry."""
+    # flowq itself raises a bare StepError: the inputs do not fit the step, now or later.
     if isinstance(error, _FINAL) or type(error) is StepError:
         return None
     return retry_delay(
@@ -170,13 +169,13 @@ def delay_after(
 
 
 def defer(engine: Engine, claim: Claim, error: Unavailable, started: float) -> AttemptResult:
-    """Put an attempt off, since what it needs was away for longer than it could wait.
+    """Defer an attempt, because what it needs was unreachable for longer than it could wait.
 
-    That is no failure of the step. But its code may run again, and with it whatever that costs, so
-    it counts as a recovery; the delays make the last one come about half an hour after the first.
+    It is not a failure of the step. But its code may run again, at whatever cost, so it counts as a
+    recovery; with these delays the last one comes about half an hour after the first.
     """
     if isinstance(error, DatabaseRefused | DatabaseNotMigrated):
-        # Waiting alone may not mend that: somebody has to read it.
+        # Waiting alone may not fix that: an operator has to see it.
         extra = {"action": "put_off", "run_id": str(claim.run_id), "step": claim.key}
         logger.error("%s of run %s is deferred: %s", claim.key, claim.run_id, error, extra=extra)
     if claim.recoveries >= engine.policies.max_recoveries:
@@ -197,7 +196,7 @@ def defer(engine: Engine, claim: Claim, error: Unavailable, started: float) -> A
 def _retrying(
     engine: Engine, claim: Claim, outcome: Outcome, error: BaseException, delay: timedelta
 ) -> AttemptResult:
-    """Tell that another attempt follows, unless the run was stopped while this one ran."""
+    """Publish that another attempt follows, unless the run was stopped while this one ran."""
     state = engine.records.autocommit(lambda tx: tx.runs.status(claim.run_id))
     if state is not RunState.CANCELLING:
         publish.step_retrying(engine, claim, outcome, delay)
@@ -227,7 +226,7 @@ def end_cancelled(engine: Engine, claim: Claim, started: float) -> AttemptResult
 
 
 def since(started: float) -> int:
-    """Return whole milliseconds since a time of `time.monotonic`."""
+    """Return the whole milliseconds since a `time.monotonic()` value."""
     return round((time.monotonic() - started) * 1000)
 
 

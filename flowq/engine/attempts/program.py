@@ -1,8 +1,8 @@
-"""One attempt of a program: from the events that it has not seen to its next wait, or its end.
+"""One attempt of a program: it observes new events and runs to its next wait, or its end.
 
-The program runs in the calling thread until it waits. What it has called becomes rows of its run in
-the transaction in which its own row begins to wait, without a lease; then the calls are sent. What
-it saw gets places in an order, which every later replay repeats.
+The program runs in the calling thread until it waits. One transaction inserts its calls as rows of
+its run and makes its own row wait, without a lease; then the calls are sent. Each observation gets
+a sequence number; replays deliver them in that order.
 
     it waits             the row is waiting; an end of what it awaits queues it again
     it has returned      its value is stored and the row completed, as a step's
@@ -58,25 +58,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Replayed:
-    """How far a program has come in this attempt."""
+    """The progress of a program in this attempt."""
 
     execution: Execution
     progress: ReplayOutcome
     observed: int
     seen: dict[StepRunId, int]
-    cancel: SeenCancel | None  #: Seen now.
-    cancel_seen: bool  #: Whether it has ever seen one.
+    cancel: SeenCancel | None  #: Seen in this attempt.
+    cancel_seen: bool  #: Whether it has seen one in any attempt.
 
     @property
     def given_up(self) -> dict[StepRunId, int]:
-        """Rows that it awaits no longer, with the places at which they count as seen."""
+        """Rows that it awaits no longer, with the sequence numbers at which they count as seen."""
         rows = [node_id(self.execution.run_id, key) for key in self.progress.cancelled]
         return {row: place for place, row in enumerate(rows, start=self.observed + 1)}
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A program that has ended, and is to be recorded.
+    """A program that has ended, to be recorded.
 
     Attributes:
         end: Records it; raises `LeaseLost`.
@@ -92,7 +92,7 @@ def run_program(
 
     Raises:
         LeaseLost: the attempt no longer holds its lease.
-        Exception: the program has failed, with this.
+        Exception: the program failed with this error.
     """
     at = retry_on_outage(engine, lambda _: _go_on(engine, claim, step))
     end = at.progress.end
@@ -121,7 +121,7 @@ def run_program(
 
 
 def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
-    """Let a program see what it has not seen, and run until it waits."""
+    """Give a program its new events, and run it until it waits."""
     opened = open_program(engine, claim, step)
     for row in opened.fresh:
         if row.spec.kind in (StepKind.TIMER, StepKind.SIGNAL):
@@ -156,7 +156,7 @@ def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
 
 
 def _as_failure(error: BaseException) -> BaseException:
-    """Return what left a program as an error that fails it."""
+    """Return what a program raised as an error that fails it."""
     if not isinstance(error, asyncio.CancelledError | StepCancelled):
         return error
     failure = StepError("the program was cancelled by its own code")
@@ -206,7 +206,7 @@ class _RunPaused(Exception):
 def _continued(
     engine: Engine, claim: Claim, at: _Replayed, started: float, following: Continuation
 ) -> AttemptResult:
-    """Complete a program that goes on in a new run, which begins in the same transaction."""
+    """Complete a program that continues in a new run, inserted in the same transaction."""
     outcome = Outcome(result=NO_RESULT, execution_time_ms=since(started))
 
     def write(tx: Transaction) -> bool:
@@ -250,7 +250,7 @@ def _end(
     is_single: bool = True,
     notify: Callable[[], None] = lambda: None,
 ) -> None:
-    """End a program's row, and with it whatever nobody awaits any more."""
+    """End a program's row and all calls that are no longer awaited."""
     rows = list(at.given_up)
 
     def work(tx: Transaction) -> bool:
@@ -277,7 +277,7 @@ def _end(
 
 
 def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
-    """Record that a program waits, and for what; then send that."""
+    """Record that a program waits, and its new calls; then send these."""
     run_id = claim.run_id
     calls, batches = _new_calls(engine, claim, at)
     given_up = at.given_up
@@ -320,7 +320,7 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
 
 
 def _new_calls(engine: Engine, claim: Claim, at: _Replayed) -> tuple[list[NewCall], list[Batch]]:
-    """Return the rows of new calls, and what is to be sent of them."""
+    """Return the rows of new calls, and the batches to send."""
     calls = at.progress.calls
     group_of = {key: keys for keys in at.progress.groups for key in keys}
     first = at.execution.calls - len(calls) + 2  # the program's own place is 1

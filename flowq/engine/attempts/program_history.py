@@ -1,7 +1,7 @@
-"""From the rows of a program's calls to what it observes, and back to a live execution.
+"""Rebuilds what a program has observed, and a live execution, from the rows of its calls.
 
-Values are loaded when the program wants them, but what small ones the rows do not hold themselves
-is asked of the cache at once for all of them.
+Values are loaded when the program needs them; small ones that are not in the rows are read from the
+cache in one request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ from flowq.engine.runtime.program_cache import CachedProgram
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A program that has seen all that was seen before, and what it has not seen."""
+    """A program at its last recorded point, with the events that are new to it."""
 
     program: CachedProgram
     state: ProgramState
@@ -36,10 +36,10 @@ class Opened:
 
 
 def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
-    """Bring a program to where its rows say that it was: the one that is kept, or a new one.
+    """Return a program at the point that its rows record: the cached one, or a replayed one.
 
     Raises:
-        NondeterminismError: its code does something else than what is recorded.
+        NondeterminismError: its code does not match its record.
         FlowNotFound: its flow is not defined here.
     """
     kept = engine.program_cache.take(claim.run_id)
@@ -56,7 +56,7 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
 
 
 def _go_on(engine: Engine, claim: Claim, kept: CachedProgram) -> Opened | None:
-    """Feed a kept program what was seen since; None when it does not fit the rows."""
+    """Feed a cached program the events since; None when it does not match the rows."""
     state = _state(engine, claim, kept.observed)
     if state.observed < kept.observed:
         return None
@@ -65,7 +65,7 @@ def _go_on(engine: Engine, claim: Claim, kept: CachedProgram) -> Opened | None:
         calls = {call.key: call.spec for call in kept.execution.run().calls}
         rows = engine.records.autocommit(lambda tx: tx.steps.called(claim.run_id, list(calls)))
         if len(rows) != len(calls) or not all(_same(calls[row.spec.key], row.spec) for row in rows):
-            return None  # the replay of all rows says what is wrong
+            return None  # a replay of all rows reports what is wrong
     return Opened(CachedProgram(kept.execution, state.observed), state, _fresh(state))
 
 
@@ -94,7 +94,7 @@ def flow_of(engine: Engine, step: StepSpec) -> RegisteredFlow:
     """Return the flow whose program a step is.
 
     Raises:
-        FlowNotFound: it is not defined here, or is a graph here.
+        FlowNotFound: it is not defined in this process, or is a graph.
     """
     flow = engine.registry.flows.get(step.name)
     if flow is None or flow.program is None:
@@ -107,7 +107,7 @@ def flow_of(engine: Engine, step: StepSpec) -> RegisteredFlow:
 
 
 def observe(engine: Engine, claim: Claim, rows: Sequence[CalledRow]) -> list[CallEnded]:
-    """Return what a program observes of rows that have ended."""
+    """Return what a program observes of calls that have ended."""
     refs = [row.stored.result for row in rows if row.stored.status is StepState.COMPLETED]
     small = [ref for ref in refs if ref is not None and ref.place is StorageKind.ROW]
     values = dict(zip([ref.key for ref in small], load(engine, small), strict=True))
@@ -140,7 +140,7 @@ def _fresh(state: ProgramState) -> tuple[CalledRow, ...]:
 def _observations(
     engine: Engine, claim: Claim, state: ProgramState, *, after: int
 ) -> list[Observation]:
-    """Return what was seen after a place, in its order; the cancel has a place of its own."""
+    """Return what was seen after a sequence number, in order; the cancel has a number too."""
     rows = [row for row in state.ended if row.observed is not None]
     ended = observe(engine, claim, rows)
     seen: list[tuple[int, Observation]] = [
@@ -192,7 +192,7 @@ def _loader(
 
 
 def _typed(engine: Engine, spec: CallSpec, value: Any, where: str) -> Any:
-    """Return a value as the return annotation of what was called wants it."""
+    """Convert a value by the return annotation of what was called."""
     if isinstance(value, StepFailure):
         return value
     known = engine.registry.flows if spec.kind is StepKind.FLOW else engine.registry.steps
@@ -213,12 +213,12 @@ def _same(call: StepSpec, recorded: StepSpec) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """All that a run has recorded of its program.
+    """Everything that a run has recorded of its program.
 
     Attributes:
         calls: What it has called.
         history: What it has observed, in that order.
-        execution: Makes the program anew, with these calls recorded.
+        execution: Creates the program again, with these calls recorded.
     """
 
     calls: tuple[RecordedCall, ...]
@@ -227,7 +227,7 @@ class Recording:
 
 
 def recording(engine: Engine, run_id: RunId) -> Recording:
-    """Return what a run has recorded of its program, to replay it outside of any attempt."""
+    """Return what a run has recorded of its program, to replay it outside of an attempt."""
     step = engine.definitions.get(run_id).definition.spec.program
     assert step is not None
     claim = Claim(
@@ -250,7 +250,7 @@ def recording(engine: Engine, run_id: RunId) -> Recording:
 
     calls = tuple(RecordedCall(row.spec.key, row.spec) for row in rows)
     history = _observations(engine, claim, state, after=0)
-    # What a program saw in its last attempt has no place; what it gave up then it never saw.
+    # What a program saw in its last attempt has no number; what it gave up then it never saw.
     last = sorted(_fresh(state), key=lambda row: row.stored.status is StepState.CANCELLED)
     history += observe(engine, claim, last)
     return Recording(calls, tuple(history), execution)

@@ -1,13 +1,13 @@
-"""Graceful stop: how a worker that has to end parts with the steps that it was given.
+"""Graceful stop: how a stopping worker releases its steps.
 
-    not claimed        sent again at once; the row was not touched
-    claimed, no code   given back: queued again as if never claimed, and sent again
-    code is running    may end within the grace period; then it is given back too, and told: an
+    not claimed        sent again immediately; the row is unchanged
+    claimed, no code   released: queued again as if never claimed, and sent again
+    code is running    may end within the grace period; then it is released too, and notified: an
                        async step is cancelled, a sync one is interrupted where that is possible
-    has ended          is completed as ever
+    has ended          is completed as usual
 
-What is given back counts neither as an attempt nor as a recovery. A worker that is killed before it
-has given anything back loses nothing either: its leases lapse.
+A release counts neither as an attempt nor as a recovery. If a worker is killed before it has
+released its steps, nothing is lost: its leases expire.
 """
 
 import logging
@@ -25,21 +25,21 @@ logger = logging.getLogger(__name__)
 
 
 class Stopped(Interrupt):
-    """Raised inside a sync step whose worker has to end; the attempt was given back."""
+    """Raised inside a sync step whose worker is stopping; the attempt was released."""
 
 
 def send_elsewhere(engine: Engine, step_id: StepRunId) -> None:
-    """Send a step to another worker, whose message has come to one that begins nothing more."""
+    """Send a step to another worker; this one is stopping and begins nothing new."""
     place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if place is not None:
         resend(engine, alone(engine, [place]))
 
 
 def release_leases(engine: Engine, tokens: Sequence[LeaseToken]) -> int:
-    """Give attempts back and send their steps again; returns how many there were.
+    """Release attempts and send their steps again; returns how many there were.
 
     Raises:
-        DatabaseUnavailable: then their leases lapse, which takes longer and counts as a recovery.
+        DatabaseUnavailable: then their leases expire, which takes longer and counts as a recovery.
     """
     places = (
         engine.records.transaction(lambda tx: tx.steps.release_leases(tokens)) if tokens else []
@@ -59,7 +59,7 @@ def release_paused(engine: Engine, claim: Claim) -> bool:
 
 
 def release_all(engine: Engine) -> int:
-    """Give back whatever runs in this process, and tell it; returns how many attempts that were."""
+    """Release and notify all running attempts of this process; returns how many there were."""
     tokens = engine.leases.release()
     try:
         return release_leases(engine, tokens)

@@ -1,9 +1,9 @@
 """One attempt of a step: claim, load, run, store, complete.
 
-Claiming and completing are one guarded UPDATE each, and they are the only two commits on the way of
-a step that succeeds: the claim makes a duplicate of the message harmless, the token in the
-completion makes a worker harmless that lost its lease. The result is written before the row that
-names it. Who goes on after it is decided in `after`.
+The claim and the completion are one guarded UPDATE each, and the only two commits of a step that
+succeeds. The claim makes duplicate messages harmless; the token in the completion makes a worker
+that has lost its lease harmless. The result is written before the row that names it. `after`
+decides what is advanced.
 """
 
 import inspect
@@ -70,20 +70,20 @@ logger = logging.getLogger(__name__)
 
 
 class _PausedBeforeChild(BaseException):
-    """A step finds its run paused when it is about to start a child run."""
+    """The run of a step is paused at the moment when the step would start a child run."""
 
 
 def run_attempt(
     engine: Engine, step_id: StepRunId, run_id: RunId | None = None, *, in_chord: bool
 ) -> AttemptResult:
-    """Run one attempt of a step, if there is one to run.
+    """Run one attempt of a step, if it can be claimed.
 
     Args:
         engine: The engine.
         step_id: The step run.
-        run_id: Its run, when the message says so: then its inputs are read in the claim's round
+        run_id: Its run, if the message names it: then its inputs are read in the claim's round
             trip.
-        in_chord: Whether a chord advances the run when the whole batch has ended.
+        in_chord: Whether a chord advances the run after the whole batch.
     """
     try:
         claim = _claim(engine, step_id, run_id)
@@ -98,7 +98,7 @@ def run_attempt(
 
 
 def _run_claimed(engine: Engine, claim: Claim) -> AttemptResult:
-    """Run an attempt that was claimed, under its lease."""
+    """Run a claimed attempt, under its lease."""
     started = time.monotonic()
     attempt = Attempt(partial(cancelled, engine, claim, started))
     try:
@@ -118,17 +118,17 @@ def _run_claimed(engine: Engine, claim: Claim) -> AttemptResult:
 
 
 def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float) -> AttemptResult:
-    """Run an attempt that was claimed.
+    """Run a claimed attempt.
 
     Raises:
-        LeaseLost: it holds its lease no longer and counts for nothing.
+        LeaseLost: it no longer holds its lease, and its result is ignored.
     """
     inputs: dict[str, Any] = {}
     end: Callable[[], AttemptResult]
     cause: BaseException | None = None
     try:
         step, inputs = retry_on_outage(engine, lambda _: _load(engine, claim))
-        if not step.limits:  # else it may have to wait
+        if not step.limits:  # otherwise it may have to wait
             publish.step_started(engine, claim)
         if engine.leases.stopping:
             release_leases(engine, [claim.token])
@@ -150,7 +150,7 @@ def _run(engine: Engine, claim: Claim, attempt: Attempt, started: float) -> Atte
     except BaseException as error:  # noqa: BLE001 - whatever the step raised is its failure
         cause = error
         end = _after_error(engine, claim, error, inputs, started)
-    # What goes wrong from here on is flowq's trouble, not the step's failure.
+    # An error from here on is flowq's, not a failure of the step.
     try:
         return end_attempt(engine, claim, end, cause)
     except DatabaseRefused as error:
@@ -172,7 +172,7 @@ def _outcome(
     inputs: Mapping[str, Any],
     started: float,
 ) -> Outcome:
-    """Return what an attempt leaves: the result of its code, or the cached one of another step."""
+    """Return the outcome of an attempt: the result of its code, or a cached one."""
     step_type = engine.registry.step(step.name)
     bound = bind(claim, step_type, step, inputs)
     flow_name = engine.definitions.get(claim.run_id).definition.flow_name
@@ -204,10 +204,10 @@ def _after_error(
     inputs: Mapping[str, Any],
     started: float,
 ) -> Callable[[], AttemptResult]:
-    """Return what records that an attempt has come to an error.
+    """Return the function that records the error of an attempt.
 
     Raises:
-        Interrupt: it was no error, and nothing is to be recorded.
+        Interrupt: it is no failure, and nothing is to be recorded.
     """
     interrupt = interrupt_in(error)
     if isinstance(interrupt, AttemptDeferred):
@@ -222,7 +222,7 @@ def _after_error(
 
 
 def _pause(engine: Engine, claim: Claim, why: NondeterminismError, started: float) -> AttemptResult:
-    """Pause the run of a program that does not fit its record: with the old code it goes on."""
+    """Pause the run of a program that does not match its record; the old code can continue it."""
     if pause(engine, claim.run_id, why.message, StopKind.CHANGED_CODE) is not RunState.PAUSED:
         return failed(engine, claim, why, {}, started)
     if not release_paused(engine, claim):
@@ -231,7 +231,7 @@ def _pause(engine: Engine, claim: Claim, why: NondeterminismError, started: floa
 
 
 def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:
-    """Return a step and what it is called with."""
+    """Return a step and its arguments."""
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
     arguments = {**step.arguments, **(claim.inputs if claim.map_index is not None else {})}
     find = lookup(engine, claim.run_id, references(arguments), claim.rows)
@@ -250,15 +250,15 @@ def _store(engine: Engine, claim: Claim, step_type: RegisteredStep, value: Any) 
 
 
 def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | None:
-    """Take an attempt of a step and read what it needs; None when there is none to take.
+    """Claim an attempt of a step and read what it needs; None when there is nothing to claim.
 
-    A worker that cannot reach the database waits here, instead of emptying the queue in vain.
+    A worker that cannot reach the database waits here, instead of draining the queue.
     """
     token = LeaseToken(engine.new_id())
 
     def work(tries: int) -> Claim | None:
         if tries:
-            # The claim whose answer was lost may have been made, and nobody would know of it.
+            # The claim may have been committed with only its answer lost.
             engine.records.transaction(lambda tx: tx.steps.release_leases([token]))
         reads = engine.definitions.get(run_id).reads(step_id) if run_id else []
         return engine.records.autocommit(
@@ -290,7 +290,7 @@ def _call(
     value = call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
     if not inspect.isawaitable(value):
         return value
-    # A decorator has hidden that it is async; nothing of it has run yet.
+    # A decorator has hidden that it is async; its code has not run yet.
     return attempt.call_async(_awaited, (value,), {}, context, step.timeout)
 
 
@@ -319,7 +319,7 @@ def _context(
 def _model_calls(
     engine: Engine, claim: Claim, step: StepSpec, limits: Sequence[Limit]
 ) -> ModelCalls:
-    """Return what records the calls of models that an attempt makes."""
+    """Return the recorder of an attempt's model calls."""
     run = engine.definitions.get(claim.run_id).definition
     meters = meters_of(engine, claim.run_id)
     caller = Caller(
@@ -346,7 +346,7 @@ def _model_calls(
 def _start_child(
     engine: Engine, claim: Claim, step: StepSpec, inputs: Mapping[str, Any]
 ) -> AttemptResult:
-    """Start the child run of a step, which then waits for it without holding a worker."""
+    """Start the child run of a step; the step then waits for it without holding a worker."""
     flow = engine.registry.flows.get(step.name)
     if flow is None:
         raise FlowNotFound(
@@ -355,9 +355,9 @@ def _start_child(
         )
 
     def wait(tx: Transaction) -> None:
-        # In the transaction that inserts the child: one that ends at once finds its parent waiting,
-        # and a child that is refused leaves its parent running, to fail. The run is locked before
-        # the step, as a cancel and a pause do it.
+        # In the transaction that inserts the child: a child that ends immediately finds its parent
+        # waiting, and a refused child leaves its parent running, to fail. The run is locked before
+        # the step, in the same order as by a cancel and a pause.
         state = tx.runs.status_kept(claim.run_id)
         if state is RunState.PAUSED:
             raise _PausedBeforeChild
@@ -367,7 +367,7 @@ def _start_child(
             raise claim.lost()
 
     try:
-        # Child runs have the user of their parent, and spend what it may spend.
+        # Child runs have the user of their parent, and spend from its budget.
         own = engine.definitions.get(claim.run_id).definition
         submit(
             engine,

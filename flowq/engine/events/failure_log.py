@@ -1,10 +1,9 @@
-"""What the log says of a step that has failed for good: one line for whoever reads it or is rung.
+"""The log line of a step that has failed for good, for people and alerts.
 
-A failure that nobody expects is an ERROR, with the traceback that is kept of it: bounded, without
-flowq's own frames, and a part of the message, since what formatters print of an exception has no
-bound. A failure that the flow provides for, by `allow_failure`, by `tolerate` of a map or by a
-program that awaits the step and may catch it, is a WARNING in one line: the run goes on. The whole
-of it is in the row.
+An unexpected failure is an ERROR with its recorded traceback: bounded, without flowq's own frames,
+and part of the message, since a formatter's output of an exception has no bound. A failure that the
+flow expects, by `allow_failure`, by `tolerate` of a map or by a program that may catch it, is a
+WARNING in one line: the run continues. The row has the whole error.
 """
 
 import logging
@@ -16,7 +15,7 @@ from flowq.engine.model.rows import Claim, Outcome
 
 logger = logging.getLogger(__name__)
 
-#: Characters of an error's text in a line of the log; the row has more.
+#: Characters of an error's text in a log line; the row has more.
 _MAX_LENGTH: Final = 1000
 
 
@@ -26,7 +25,7 @@ def log_failure(claim: Claim, step: StepSpec, outcome: Outcome, *, called: bool)
     Args:
         claim: The attempt.
         step: The step.
-        outcome: What was recorded of what has ended it.
+        outcome: The recorded outcome.
         called: Whether a program has called the step.
     """
     key = claim.key if claim.map_index is None else f"{claim.key}[{claim.map_index}]"
@@ -43,7 +42,7 @@ def log_failure(claim: Claim, step: StepSpec, outcome: Outcome, *, called: bool)
 
 
 def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called: bool) -> None:
-    """Log that a map has failed whose items were allowed to, up to a number; else each has said so.
+    """Log that a map with tolerance has failed; without tolerance each item was logged.
 
     Args:
         run_id: Its run.
@@ -67,7 +66,7 @@ def _short(text: str) -> str:
 
 
 def _provided_for(claim: Claim, step: StepSpec, *, called: bool) -> str | None:
-    """Say what goes on after the failure; None when nothing provides for it."""
+    """Return why the run continues after the failure; None when it was unexpected."""
     if step.kind is StepKind.PROGRAM:
         return None
     if claim.map_index is not None and _tolerates(step):

@@ -1,19 +1,20 @@
-"""Reading the events of a run: from its stream, and from its rows whatever the stream lacks.
+"""Reads the events of a run: from its stream, and from its rows what the stream lacks.
 
-A reader looks at the rows when it cannot trust the stream: when that is gone, or was cut, or says
-itself that something is missing; when Redis was away; and now and then while nothing comes. It
-compares the rows with what it has told, never with a time or a number: a row that is committed late
-is found like any other. A run ends for its readers when its row says so, and all has been told.
+A reader reads the rows when the stream may be incomplete: when it is gone, was trimmed, or has a
+mark that events are missing; when Redis was unreachable; and now and then while no event comes. It
+compares the rows with the events that it has yielded, never with a time or a number, so a row that
+is committed late is not missed. A reader ends when the row of the run is terminal and all events
+are yielded.
 
-An event's id is where to go on after it:
+An event's id is the position at which to continue after it:
 
     start                    the first event
-    <entry>.<n>[.<k>]        the n-th event of an entry of the stream, and what followed from it
-    end.<n>[.<k>]            the n-th of what the rows of an ended run say, and what followed
+    <entry>.<n>[.<k>]        the n-th event of an entry of the stream, and the k-th derived from it
+    end.<n>[.<k>]            the n-th event from the rows of an ended run, and the k-th derived
     end                      the last event
 
-A reader that went on in a stream that is not there any more, or never was all there, is told
-everything again, from WORKFLOW_STARTED on: it is never left with a gap.
+If a reader continues in a stream that is gone, or was never complete, it gets everything again,
+from WORKFLOW_STARTED on: there are never gaps.
 """
 
 import re
@@ -46,16 +47,15 @@ _END: Final[_Position] = (_LAST, _LAST, 0, 0)
 _ENTRY: Final = re.compile(r"(\d{1,19})-(\d{1,19})\.(\d{1,9})(?:\.(\d{1,9}))?")
 _AT_END: Final = re.compile(r"end\.(\d{1,9})(?:\.(\d{1,9}))?")
 
-#: Seconds for which one read of the stream waits.
+#: Seconds for which one read of the stream blocks.
 _WAIT: Final = 1.0
-#: Seconds in which another process tells what it has to: see the adapter's interval.
+#: Seconds after which other processes have published their events: see the adapter's interval.
 _LATE: Final = 0.6
-#: So old a run has been told of, if it ever was.
+#: The age of a run after which its first event is published, if it ever is.
 _NEW: Final = timedelta(seconds=5)
-#: Seconds of silence after which a reader looks at the rows; twice as long each time, up to the
-#: second.
+#: Seconds without events after which a reader reads the rows; doubled each time, up to the second.
 _SILENCE: Final = (2.0, 60.0)
-#: The same while Redis is away.
+#: The same while Redis is unreachable.
 _AWAY: Final = (0.5, 5.0)
 
 
@@ -68,19 +68,19 @@ def follow(
     wait: bool = True,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Tell what happens in a run until it has ended.
+    """Yield the events of a run until it has ended.
 
     Args:
         engine: The engine.
         run_id: The run.
-        after: Id of the event to go on after.
+        after: Id of the event to continue after.
         timeout: Seconds.
-        wait: Whether to wait for what has not happened yet.
-        stopped: Asked about once a second: whether to leave.
+        wait: Whether to wait for future events.
+        stopped: Called about once a second; whether to stop.
 
     Raises:
         RunNotFound: there is no such run.
-        InvalidInput: `after` is no id of an event.
+        InvalidInput: `after` is not the id of an event.
         DatabaseUnavailable: the run cannot be read at the beginning.
         ResultTimeout: it did not end in time. The run continues.
     """
@@ -101,10 +101,10 @@ def follow(
 
 
 def _position(text: str) -> _Position:
-    """Return what an id stands for.
+    """Return the position that an id means.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is not an id.
     """
     if text == "start":
         return _START
@@ -123,26 +123,26 @@ class _Reader:
     """One reader of one run.
 
     Attributes:
-        ended: Whether the run has ended; what is left to tell is told by `end`.
+        ended: Whether the run has ended; `end` yields the rest.
     """
 
     def __init__(self, engine: Engine, run_id: RunId, skip: _Position | None) -> None:
         self.ended = False
         self._engine = engine
         self._run_id = run_id
-        self._skip = skip  #: Where the reader has been before.
+        self._skip = skip  #: The position at which the reader stopped before.
         self._last: str | None = None  #: The newest entry that was read.
         self._here = _START, "start"
-        self._doubt = False  #: Whether the rows may know of something that was not told.
+        self._doubt = False  #: Whether the rows may have events that were not yielded.
         self._pauses = _Pauses(_SILENCE)
         self._outage = _Pauses(_AWAY)
         self._nodes = engine.definitions.shown(run_id).graph.order
         self._feed = Feed(run_id, self._nodes.keys())
 
-    # --- in turn ---------------------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------------
 
     def begin(self) -> Iterator[Event]:
-        """Tell the first event, and what can only be learned from the rows."""
+        """Yield the first event, and events that only the rows have."""
         run = self._run()
         self.ended = run.status in TERMINAL_RUN_STATES
         page = self._first(run)
@@ -155,7 +155,7 @@ class _Reader:
         yield from self._take(page)
 
     def next(self, wait: float) -> Iterator[Event]:
-        """Tell what comes within some seconds."""
+        """Yield the events of the next seconds."""
         try:
             page = self._engine.events.read(self._run_id, self._last, wait)
         except RedisUnavailable:
@@ -166,31 +166,31 @@ class _Reader:
             return
         self._outage.reset()
         if not page.whole:
-            # Gone, or cut: what is there now is read from its beginning.
+            # Gone, or trimmed: the present stream is read from its beginning.
             self._doubt, self._last = True, None
             page = self._read()
         yield from self._take(page)
         if page.entries:
             self._pauses.reset()
-        # Not while it goes over what the reader has been told: that is no news.
+        # Events that the reader has already are not counted.
         caught_up = self._skip is None or self._here[0] > self._skip or not page.entries
         if caught_up and (self._doubt or self._pauses.over()):
             yield from self._compare()
 
     def what_is_there(self) -> Iterator[Event]:
-        """Tell what has happened up to now."""
+        """Yield what has happened so far."""
         while (page := self._read()).entries:
             yield from self._take(page)
         yield from self._compare()
 
     def end(self) -> Iterator[Event]:
-        """Tell what is left of a run that has ended."""
+        """Yield the remaining events of a run that has ended."""
         run = self._run()
         moment = run.completed_at or run.created_at
         is_new = self._engine.events.now() - moment < _NEW
         late = time.monotonic() + (_LATE if is_new and self._last is not None else 0)
         while self._feed.done != run.done:
-            # Another process may have something to tell yet that happened before the end.
+            # Another process may still publish events from before the end.
             page = self._read(max(0.0, late - time.monotonic()))
             yield from self._take(page)
             if not page.entries:
@@ -202,7 +202,7 @@ class _Reader:
     # --- the stream ------------------------------------------------------------------------------
 
     def _first(self, run: RunView) -> StreamPage:
-        """Read the beginning of the stream; that of a run that was started just now may be late."""
+        """Read the beginning of the stream; that of a new run may come late."""
         page = self._read()
         late = time.monotonic() + _LATE
         is_new = not self.ended and self._engine.events.now() - run.created_at < _NEW
@@ -219,7 +219,7 @@ class _Reader:
             return StreamPage(())
 
     def _goes_on(self, *, whole: bool) -> bool:
-        """Return whether what the reader has been told before can be known."""
+        """Return whether it can be known which events the reader has."""
         assert self._skip is not None
         if self._skip == _START:
             return True
@@ -260,15 +260,15 @@ class _Reader:
         return run
 
     def _compare(self) -> Iterator[Event]:
-        """Tell what the rows know and nobody has told."""
+        """Yield events from the rows that were not yielded yet."""
         try:
             run = self._run()
             marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
         except Unavailable:
-            return  # in doubt still
+            return  # still in doubt
         self._doubt = False
         if run.status in TERMINAL_RUN_STATES:
-            self.ended = True  # then all of it is told with numbers
+            self.ended = True  # then all of it is yielded with numbers
             return
         text, moment = self._here[1], run.created_at
         for event in history(run, marks):
@@ -278,7 +278,7 @@ class _Reader:
             yield _read_as(progress, text, rebuilt=True)
 
     def _emit_missing(self, run: RunView, moment: datetime) -> Iterator[Event]:
-        """Tell what the rows of an ended run know and nobody has told."""
+        """Yield events from the rows of an ended run that were not yielded yet."""
         marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
         number = 0
         for number, event in enumerate(history(run, marks), start=1):
@@ -299,19 +299,19 @@ class _Reader:
 
 
 class _Pauses:
-    """Says when it is time to look again: later each time."""
+    """Decides when to read again: later each time."""
 
     def __init__(self, seconds: tuple[float, float]) -> None:
         self.first, self._longest = seconds
         self.reset()
 
     def reset(self) -> None:
-        """Begin again."""
+        """Reset the pause."""
         self._pause = self.first
         self._at = time.monotonic() + self._pause
 
     def over(self) -> bool:
-        """Return whether a pause is over; then the next one begins."""
+        """Return whether the pause is over; then the next one begins."""
         if time.monotonic() < self._at:
             return False
         self._pause = min(2 * self._pause, self._longest)
@@ -324,5 +324,5 @@ def _read_as(event: Event, text: str, *, rebuilt: bool) -> Event:
 
 
 def _is_whole(page: StreamPage) -> bool:
-    """Return whether the beginning of the stream is that of the run."""
+    """Return whether the stream begins with the beginning of the run."""
     return any(isinstance(one, WorkflowStarted) for entry in page.entries for one in entry.events)

@@ -1,8 +1,8 @@
-"""What the engine tells those who look on, once it is committed.
+"""Publishes events after the commit of what they report.
 
-Nothing here can fail or wait: an event goes into a queue of this process and out a moment later
-(see `flowq.core.events`). With FLOWQ_EVENTS=0 only the end of a run goes out, since `run.wait()`
-hears it.
+Nothing here can fail or block: an event goes into a queue of this process and is sent a moment
+later (see `flowq.core.events`). With FLOWQ_EVENTS=0 only the end of a run is sent, because
+`run.wait()` needs it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ _LOST_WORKER = "the worker stopped responding"
 
 
 def run_started(engine: Engine, definition: Definition) -> None:
-    """Tell that a run is recorded."""
+    """Publish that a run is recorded."""
     if engine.policies.events:
         total = len(definition.spec.steps)
         engine.events.publish(
@@ -54,12 +54,12 @@ def run_started(engine: Engine, definition: Definition) -> None:
 
 
 def run_ended(engine: Engine, definition: Definition, state: RunState) -> None:
-    """Tell that a run has ended; why, and what it cost, its readers find in its row."""
+    """Publish the terminal event of a run; readers take error and totals from its row."""
     engine.events.publish(_ENDS[state], definition.run_id, flow_name=definition.flow_name)
 
 
 def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:
-    """Tell that steps are queued."""
+    """Publish that steps are queued."""
     if not engine.policies.events:
         return
     for batch in batches:
@@ -75,7 +75,7 @@ def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:
 
 
 def calls_started(engine: Engine, run_id: RunId, calls: Sequence[NewCall]) -> None:
-    """Tell what a program has called; timers and signals too, which nobody is sent."""
+    """Publish the calls of a program, including timers and signals, which have no message."""
     if not engine.policies.events:
         return
     groups: dict[BatchId, list[str]] = {}
@@ -94,13 +94,13 @@ def calls_started(engine: Engine, run_id: RunId, calls: Sequence[NewCall]) -> No
 
 
 def step_started(engine: Engine, claim: Claim) -> None:
-    """Tell that an attempt has begun."""
+    """Publish that an attempt has begun."""
     if engine.policies.events:
         engine.events.publish(StepStarted, claim.run_id, **_attempt(claim), worker=engine.worker)
 
 
 def step_completed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    """Tell that a step has completed."""
+    """Publish that a step has completed."""
     if engine.policies.events:
         engine.events.publish(
             StepCompleted, claim.run_id, **_attempt(claim), **_used(engine, claim, outcome)
@@ -108,7 +108,7 @@ def step_completed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
 
 
 def step_failed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
-    """Tell that a step has failed for good."""
+    """Publish that a step has failed for good."""
     if engine.policies.events:
         engine.events.publish(
             StepFailed,
@@ -121,7 +121,7 @@ def step_failed(engine: Engine, claim: Claim, outcome: Outcome) -> None:
 
 
 def step_retrying(engine: Engine, claim: Claim, outcome: Outcome, delay: timedelta) -> None:
-    """Tell that another attempt follows one that has failed."""
+    """Publish that another attempt follows a failed one."""
     if engine.policies.events:
         engine.events.publish(
             StepRetrying,
@@ -135,7 +135,7 @@ def step_retrying(engine: Engine, claim: Claim, outcome: Outcome, delay: timedel
 
 
 def worker_lost(engine: Engine, lapsed: ExpiredLease) -> None:
-    """Tell that an attempt has ended with its worker."""
+    """Publish that an attempt has ended with its worker."""
     if engine.policies.events:
         kind, place = StepFailed if lapsed.failed else StepRetrying, lapsed.place
         engine.events.publish(
@@ -159,9 +159,9 @@ def node_ended(
     error: str | None = None,
     items: int | None = None,
 ) -> None:
-    """Tell that a node has ended that has no attempt of its own.
+    """Publish the end of a node that has no attempt of its own.
 
-    Cancelled ones are not told of: their run says that it was cancelled.
+    Cancelled nodes have no event: the event of their run says that it was cancelled.
     """
     if not engine.policies.events:
         return
@@ -174,7 +174,7 @@ def node_ended(
 
 
 def parent_ended(engine: Engine, parent: StepRunId, state: StepState, outcome: Outcome) -> None:
-    """Tell that a step has ended which waited for a child run."""
+    """Publish the end of a step that waited for a child run."""
     if not engine.policies.events:
         return
     place = engine.records.autocommit(lambda tx: tx.steps.node(parent))
@@ -183,7 +183,7 @@ def parent_ended(engine: Engine, parent: StepRunId, state: StepState, outcome: O
 
 
 def streams(engine: Engine, claim: Claim) -> Streams:
-    """Return what an attempt puts its text out through."""
+    """Return the streams of an attempt."""
     return Streams(partial(_stream, engine, claim)) if engine.policies.events else Streams()
 
 
@@ -192,7 +192,7 @@ def _stream(engine: Engine, claim: Claim, kind: type[StreamEvent], **fields: Any
 
 
 def _used(engine: Engine, claim: Claim, outcome: Outcome) -> Mapping[str, Any]:
-    """Return what a step has used, as its row says it now: in this attempt and the ones before."""
+    """Return what a step has used in all attempts so far, as its row has it now."""
     took = claim.execution_time_ms + outcome.execution_time_ms
     used = claim.used + engine.requests.used_by(claim.token)
     return {"execution_time_ms": took, **_usage(used)}

@@ -1,8 +1,8 @@
-"""The events of a run, made from its rows.
+"""Rebuilds the events of a run from its rows.
 
-Rows keep how each step run stands, not all that has happened to it: of attempts that were put off
-only the last is known, and of text that was streamed nothing. Of a run that has ended the same
-events come in the same order each time, so their numbers say where a reader goes on.
+Rows have the present state of each step run, not its whole history: of deferred attempts only the
+last one, and no streamed text. For a terminal run the same events come in the same order each time,
+so their numbers are positions at which a reader can continue.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from flowq.engine.model.rows import RunView, StepProgress
 
 
 def begin(run: RunView, steps: int) -> WorkflowStarted:
-    """Return the first event of a run whose flow has so many steps."""
+    """Return the first event of a run whose flow has this number of steps."""
     return WorkflowStarted(
         run_id=run.id,
         timestamp=run.started_at or run.created_at,
@@ -57,23 +57,23 @@ def end(run: RunView) -> EndEvent:
 
 
 def history(run: RunView, marks: Sequence[StepProgress]) -> list[Event]:
-    """Return what has happened between a run's first and last event, in the order of time.
+    """Return the events between a run's first and last one, ordered by time.
 
     Args:
         run: The run.
-        marks: How far each of its step runs has come.
+        marks: The progress of each of its step runs.
     """
     found = [*_batches(run, marks)]
     for mark in marks:
         found += [(event.timestamp, event) for event in _of_step(run, mark)]
-    found.sort(key=lambda timed: timed[0])  # stable: of one moment, as they were found
+    found.sort(key=lambda timed: timed[0])  # stable: equal times keep their order
     return [event for _, event in found]
 
 
 def _batches(run: RunView, marks: Sequence[StepProgress]) -> Iterator[tuple[datetime, Event]]:
     members: dict[BatchId, list[StepProgress]] = {}
     for mark in marks:
-        if mark.batch is not None and mark.map_size is None:  # a map's node is in that of its items
+        if mark.batch is not None and mark.map_size is None:  # a map has the batch of its items
             members.setdefault(mark.batch, []).append(mark)
     for batch, ours in members.items():
         steps = tuple(dict.fromkeys(mark.key for mark in ours))
@@ -86,7 +86,7 @@ def _batches(run: RunView, marks: Sequence[StepProgress]) -> Iterator[tuple[date
 
 
 def _queued(run: RunView, mark: StepProgress) -> datetime:
-    """Return a time at which a step was queued: an item's is its row's, a node's is not kept."""
+    """Return when a step was queued: an item with its row; for a node it is not recorded."""
     if mark.map_index is not None:
         return mark.created_at
     return mark.started_at or mark.completed_at or run.started_at or run.created_at

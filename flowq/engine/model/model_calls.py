@@ -1,4 +1,4 @@
-"""The values that say what was asked of models and what it cost."""
+"""The values of model calls and their costs."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +13,7 @@ from flowq.core.usage import CostStatus, RequestStatus, Tokens
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls a model: an attempt of a step, or code outside any run."""
+    """The caller of a model: an attempt of a step, or code outside any run."""
 
     run_id: RunId | None = None
     step_id: StepRunId | None = None
@@ -22,7 +22,7 @@ class Caller:
     step_name: str | None = None
     flow_name: str | None = None
     user_id: str | None = None
-    meters: tuple[str, ...] = ()  #: What its calls are charged to, see `engine.ports.Meters`.
+    meters: tuple[str, ...] = ()  #: Meters of its calls, see `engine.ports.Meters`.
     rates: tuple[Limit, ...] = ()  #: The rates of tokens that its calls are charged to.
 
 
@@ -38,11 +38,11 @@ class StartedRequest:
 
 @dataclass(frozen=True, slots=True)
 class EndedRequest:
-    """A call that is over.
+    """A call that has ended.
 
     Attributes:
         cost: USD; None when it is unknown.
-        object_key: The object that it made, say an image.
+        object_key: The object that it made, e.g. an image.
         presumed: USD that budgets count when its cost is unknown.
     """
 
@@ -97,6 +97,6 @@ class CostLine:
     name: str | None  #: Of the flow, model, user or day; None for calls that have none.
     calls: int
     failed: int  #: Calls that failed, were cancelled or are lost.
-    unknown: int  #: Calls whose cost is unknown; those under way are among them.
+    unknown: int  #: Calls whose cost is unknown, including running ones.
     tokens: Tokens
     cost: Decimal  #: Of the calls whose cost is known.

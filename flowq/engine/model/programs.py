@@ -1,4 +1,4 @@
-"""The values that cross the engine's ports about programs and what they have called; see `rows`."""
+"""The values of programs and their calls that cross the engine's ports; see `rows`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from flowq.engine.model.rows import NewStep, StoredStep
 
 @dataclass(frozen=True, slots=True)
 class CalledRow:
-    """A row that a program has called, as its program sees it."""
+    """The row of a call, as its program sees it."""
 
     id: StepRunId
     spec: CallSpec
     batch: BatchId
-    observed: int | None  #: Its place in the order in which the program has seen them end.
+    observed: int | None  #: Its number in the order in which the program saw calls end.
     completed_at: datetime | None
     stored: StoredStep
 
@@ -33,15 +33,15 @@ class SeenCancel:
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """A program at the moment it was read, with what has ended that one who knows less has to see.
+    """A program as read at one moment, with the ended calls that a cached execution has not seen.
 
     Attributes:
         observed: How many events it has seen.
         started_at: When its run began.
-        stopping: Why its run is stopping; None while it continues.
+        stopping: Why its run is stopping; None otherwise.
         read_at: By the database's clock.
         cancel: The cancel that it has seen.
-        ended: Rows that have ended: seen after the place that was asked for, or by no one yet.
+        ended: Calls that have ended: seen after the given number, or not seen yet.
     """
 
     observed: int
@@ -54,32 +54,32 @@ class ProgramState:
 
 @dataclass(frozen=True, slots=True)
 class NewCall:
-    """A row that a program has called, to be inserted."""
+    """The row of a new call, to be inserted."""
 
     id: StepRunId
     spec: CallSpec
     order: int
     batch: BatchId
     state: StepState
-    delay: timedelta | None = None  #: Until a timer ends, or a signal is waited for no longer.
+    delay: timedelta | None = None  #: Until a timer ends, or the wait for a signal times out.
     items: tuple[NewStep, ...] = ()  #: Of a map.
     shielded: bool = False  #: It runs on while its run is stopping.
 
 
 @dataclass(frozen=True, slots=True)
 class Suspension:
-    """What the transaction records in which a program begins to wait.
+    """What is recorded in the transaction that suspends a program.
 
     Attributes:
         observed: How many events it has seen.
-        seen: From rows that it has seen end now to their places.
-        calls: What it has called.
-        alone: Rows that it awaits by themselves from now on, with the batches they are now.
-        given_up: From rows that it awaits no longer to the places at which they count as seen.
-        cancel: The cancel that it has seen now.
+        seen: From calls that it has now seen end to their numbers.
+        calls: Its new calls.
+        alone: Calls that it now awaits outside their group, with their new batches.
+        given_up: From calls that it awaits no longer to the numbers at which they count as seen.
+        cancel: The cancel that it has now seen.
         cancel_seen: Whether it knows that its run is stopping.
-        cleanup: How long it may go on after it has seen the cancel.
-        resend_after: When what is queued is due to be sent again.
+        cleanup: How long it may run on after it has seen the cancel.
+        resend_after: When queued rows are due to be resent.
     """
 
     observed: int

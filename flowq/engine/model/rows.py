@@ -1,6 +1,6 @@
 """The values that cross the engine's ports: what is inserted, claimed, recorded, sent and shown.
 
-All are frozen. Rows of the database never leave the records; what leaves is one of these.
+All are frozen. Rows of the database stay in the records; other code gets these values.
 """
 
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ class Message:
 class Batch:
     """Messages sent together.
 
-    When `in_chord`, completion of all of them calls `advance` with the batch id; otherwise each of
-    them advances by itself when it completes.
+    When `in_chord`, the completion of all of them calls `advance` with the batch id; otherwise each
+    one advances the run when it completes.
     """
 
     id: BatchId
@@ -54,7 +54,7 @@ class NewStep:
     order: int
     pending: int  #: How many dependencies it has.
     inputs: Any  #: Its arguments as templates.
-    batch: BatchId | None = None  #: In which it is queued at once; None leaves it pending.
+    batch: BatchId | None = None  #: The batch in which it is queued now; None leaves it pending.
     observed: int | None = None  #: Of a program: how many events it has seen, so none.
 
 
@@ -70,11 +70,11 @@ class NewRun:
     user_id: str | None = None
     parent: StepRunId | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    is_new: bool = True  #: Its id was made just now, so no row can have it.
+    is_new: bool = True  #: Its id is new, so no row can have it.
     idempotency_key: str | None = None
     deadline: datetime | timedelta | None = None  #: A timedelta counts by the database's clock.
     budget: BudgetSpec | None = None
-    mode: str = "async"  #: How it was started: `async` on workers, `sync` here and now.
+    mode: str = "async"  #: How it was started: `async` on workers, `sync` in this process.
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class RunEnding:
-    """What decides whether, and how, a run is at its end."""
+    """What decides whether, and how, a run ends."""
 
     status: RunState
-    has_open: bool  #: Some step has not ended.
-    has_failed: bool  #: Some step has failed.
+    has_open: bool  #: A step has not ended.
+    has_failed: bool  #: A step has failed.
     stop: StopReason | None  #: Why it is paused or was stopped.
     cancel_requested: bool
-    continued: bool = False  #: It goes on as another run, which its parent waits for now.
+    continued: bool = False  #: It continues as another run, which its parent waits for now.
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +137,15 @@ class Claim:
     recoveries: int
     token: LeaseToken
     inputs: Any
-    rows: tuple[StoredStep, ...] = ()  #: The nodes that were to be read with it.
-    spec: CallSpec | None = None  #: Of a row that a program has called; its items have none.
+    rows: tuple[StoredStep, ...] = ()  #: The nodes that were read with it.
+    spec: CallSpec | None = None  #: Of a call of a program; its items have none.
     used: Usage = field(default_factory=Usage)  #: What its earlier attempts have used,
     execution_time_ms: int = 0  #: and how long their code ran.
-    in_chord: bool = False  #: It was sent in a chord, whose body goes on when all have ended.
+    in_chord: bool = False  #: It was sent in a chord, whose body advances the run.
 
     @property
     def gate(self) -> Gate:
-        """What can go on when it has ended."""
+        """What it gates."""
         return Gate.of(is_item=self.map_index is not None, is_called=self.spec is not None)
 
     def lost(self) -> LeaseLost:
@@ -155,12 +155,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """How the dependents of a step are queued if it is the last one that they wait for.
+    """How the dependents of a step are queued if it is their last open dependency.
 
     Attributes:
         batch: Their batch: all of them have the same dependencies, and the same dependents.
-        siblings: What else they wait for; if all of these have completed they may be queued.
-        resend_after: When they are due to be sent again.
+        siblings: Their other dependencies; if all of these have completed they may be queued.
+        resend_after: When they are due to be resent.
     """
 
     batch: BatchId
@@ -170,17 +170,17 @@ class ReleasePlan:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """A result that was kept for other steps."""
+    """A cached result."""
 
-    step_id: StepRunId  #: The step that has made it.
+    step_id: StepRunId  #: The step that made it.
     ref: ResultRef
     copy: bytes | None  #: The encoded value of a small one.
-    usage: Usage  #: What it had cost.
+    usage: Usage  #: What it cost.
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt leaves in its row."""
+    """What an attempt records in its row."""
 
     result: ResultRef | None = None
     copy: bytes | None = None  #: Encoded value, the durable copy of a small result.
@@ -188,13 +188,13 @@ class Outcome:
     error_type: str | None = None
     error_message: str | None = None
     metadata: Mapping[str, Any] | None = None
-    failed_step_id: StepRunId | None = None  #: Of a program: the call that has failed it.
-    hit: CacheEntry | None = None  #: Whose result it is, if it was taken from the cache.
+    failed_step_id: StepRunId | None = None  #: Of a program: the call that failed it.
+    hit: CacheEntry | None = None  #: The cached result, if it is one.
 
 
 @dataclass(frozen=True, slots=True)
 class StepRef:
-    """Where a step run stands."""
+    """The place of a step run: its run, key and index."""
 
     run_id: RunId
     key: str
@@ -237,7 +237,7 @@ class StepView:
 
     @property
     def done(self) -> int:
-        """How many of them have come to their own end; cancelled ones have not."""
+        """How many of them have ended other than by a cancel."""
         return sum(self.counts.get(state, 0) for state in DONE_STEP_STATES)
 
     @property
@@ -267,20 +267,20 @@ class RunView:
     outputs: Any
     error: str | None
     stop_kind: StopKind | None = None  #: Why it is paused or stopped; `error` says it in words.
-    failed_step_id: StepRunId | None = None  #: The node that has failed it, if one has.
+    failed_step_id: StepRunId | None = None  #: The node that failed it, if any.
     steps: tuple[StepView, ...] = ()
     budget: BudgetSpec | None = None
-    continued_as: RunId | None = None  #: The run as which it went on.
+    continued_as: RunId | None = None  #: The run as which it continues.
     unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
 
     @property
     def hits(self) -> int:
-        """How many results were taken from the cache, as far as its steps were read."""
+        """The number of cache hits, if its steps were read."""
         return sum(step.hits for step in self.steps)
 
     @property
     def saved(self) -> Usage:
-        """What those had cost when they were made."""
+        """What those results cost when they were made."""
         return Usage(
             sum(step.saved_tokens for step in self.steps),
             sum((step.saved_cost for step in self.steps), Decimal(0)),
@@ -289,7 +289,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """How far a step run has come: what its events are made from."""
+    """The progress of a step run, from which its events are made."""
 
     key: str
     order: int
@@ -320,7 +320,7 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """Something that holds at every moment, or again after a short while."""
+    """A condition that always holds, or holds again after a short time."""
 
     name: str
     text: str  #: One sentence: what must hold.
@@ -339,7 +339,7 @@ class Violation:
 
     @property
     def where(self) -> str:
-        """The row, as people find it again."""
+        """The row, as people can find it."""
         if self.step_id is None:
             return f"run {self.run_id}"
         index = "" if self.map_index is None else f"[{self.map_index}]"
@@ -352,12 +352,12 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class PlacedNode:
-    """A node of a run, as far as its place in the graph is concerned."""
+    """A node of a run with its position in the graph."""
 
     id: StepRunId
     key: str
     status: StepState
-    pending: int  #: How many dependencies it waits for.
+    pending: int  #: How many open dependencies it has.
     advanced: bool
     started_at: datetime | None
     completed_at: datetime | None

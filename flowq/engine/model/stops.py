@@ -1,8 +1,7 @@
 """Why a run is paused, stopping, failed or cancelled.
 
-The kind and the failed step are what programs decide by: who resumes a pause, what a page shows as
-the cause. The text is for people, and may be any: users word their own reasons, and nothing is read
-from it.
+Code decides by the kind and the failed step: what resumes a pause, what a page shows as the cause.
+The text is only for people: users write their own reasons, and it is never parsed.
 """
 
 from dataclasses import dataclass

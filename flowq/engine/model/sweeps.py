@@ -1,4 +1,4 @@
-"""The values of the sweeper's questions: what was lost, what is late, what is old."""
+"""The values of the sweeper's queries: what was lost, what is late, what is old."""
 
 from dataclasses import dataclass
 
@@ -26,27 +26,27 @@ class DeletedTree:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredLease:
-    """A step whose worker fell silent."""
+    """A step whose lease has expired."""
 
     place: StepRef
     batch: BatchId
-    failed: bool  #: It has been recovered too often and was failed instead of queued.
-    attempt: int  #: The one that was lost.
+    failed: bool  #: It was recovered too often, so it was failed and not queued.
+    attempt: int  #: The lost attempt.
     used: Usage  #: What the step has used up to now.
 
 
 @dataclass(frozen=True, slots=True)
 class UnclaimedStep:
-    """A queued step that nobody took in time."""
+    """A queued step that no worker took in time."""
 
     id: StepRunId
     place: StepRef
-    resends: int  #: How often it was found so since it was queued.
+    resends: int  #: How often it was resent since it was queued.
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A child run that nobody waits for any more."""
+    """A child run whose parent step has ended without it."""
 
     run_id: RunId
     key: str  #: The step that has waited for it,

@@ -1,7 +1,7 @@
-"""What the rows of a run say about its open steps: who could go on, and what each of them needs.
+"""What rows record about the open steps of a run, to explain why it waits.
 
-Steps of one key that wait alike are one value: a map of ten thousand queued items is read as one
-line with a count. Steps that wait for others are not here: those others are.
+Steps of one key that wait for the same are one value: a map of ten thousand queued items is one
+line with a count. Steps that wait for other steps are left out: those other steps are here.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class LimitWait:
-    """Steps of one key that stand in the line of a limit."""
+    """Steps of one key that wait in the line of a limit."""
 
     key: str
     limit: str
@@ -59,7 +59,7 @@ class LimitWait:
     per: timedelta | None
     count: int
     place: int  #: Of the first of them, from 1.
-    line: int  #: How many stand in it, of all runs.
+    line: int  #: The length of the line, over all runs.
     since: datetime
     turn_at: datetime | None
     holders: tuple[Holder, ...]  #: Some of those that have a slot now.
@@ -67,7 +67,7 @@ class LimitWait:
 
 @dataclass(frozen=True, slots=True)
 class OpenSteps:
-    """The open steps of a run, as they stand now."""
+    """The present open steps of a run."""
 
     now: datetime
     flow_name: str
@@ -81,7 +81,7 @@ class OpenSteps:
 
 @dataclass(frozen=True, slots=True)
 class WaitingSteps:
-    """Open steps, in one state, of a run of which no worker runs a step."""
+    """Open steps in one state, of a run without a running step."""
 
     run_id: RunId
     state: StepState
@@ -93,7 +93,7 @@ class WaitingSteps:
 
 @dataclass(frozen=True, slots=True)
 class QueuedSteps:
-    """Queued steps of one name in runs that go on, as a sample of them."""
+    """Queued steps of one name in runs that are not paused or stopping, with an example."""
 
     name: str
     steps: int

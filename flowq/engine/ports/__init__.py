@@ -1,13 +1,13 @@
-"""All ports of the engine: what it asks of the world, in its own words.
+"""All ports of the engine: the interfaces through which it uses the outside world.
 
     Records       the rows: the truth about runs and steps        adapters/records
     Cache         small results, for a while                      adapters/results/redis.py
     ObjectStore   large results                                   adapters/results/objects.py
     Dispatcher    sends batches to workers                        adapters/dispatch
-    Events        a stream for each run, for those who look on    adapters/events
+    Events        a stream for each run, for readers              adapters/events
 
 Each port has one contract suite under tests/contract that every adapter passes. The values that go
-through them stand in `rows`.
+through them are in `rows`.
 """
 
 from flowq.engine.ports.cached import CachedResults

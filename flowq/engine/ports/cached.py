@@ -1,4 +1,4 @@
-"""Results that other steps may take."""
+"""Cached results."""
 
 from datetime import timedelta
 from typing import Protocol
@@ -13,11 +13,11 @@ class CachedResults(Protocol):
         """The result under a key, if there is one that has not expired."""
 
     def put(self, key: str, claim: Claim, outcome: Outcome, ttl: timedelta) -> bool:
-        """Let others take what an attempt has made, for so long.
+        """Cache the result of an attempt for a time.
 
         Returns:
-            False if the attempt has lost its lease, and nothing was kept.
+            False if the attempt has lost its lease; then nothing was cached.
         """
 
     def purge(self, age: timedelta) -> int:
-        """Delete what expired so long ago; returns how many there were."""
+        """Delete entries that expired at least `age` ago; returns how many."""

@@ -1,4 +1,4 @@
-"""What the check of the invariants asks of the records; see `flowq.engine.sweeper.invariants`."""
+"""What the check of the invariants reads; see `flowq.engine.sweeper.invariants`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,17 +9,17 @@ from flowq.engine.model.rows import Invariant, PlacedRun, StoredObject, Suspect,
 
 
 class Invariants(Protocol):
-    """Finds rows that must not be; changes nothing."""
+    """Finds rows that break an invariant; changes nothing."""
 
     @property
     def listed(self) -> Sequence[Invariant]:
         """What `violations` checks."""
 
     def violations(self, *, grace: timedelta, max_recoveries: int) -> list[Violation]:
-        """Rows at fault, all as of one moment.
+        """Rows that break an invariant, all read at one moment.
 
         Args:
-            grace: How long what is on its way may take; younger states are not reported.
+            grace: How long intermediate states may last; younger ones are not reported.
             max_recoveries: How often a step may be recovered.
         """
 
@@ -27,7 +27,7 @@ class Invariants(Protocol):
         """Steps whose failures only the spec of their run can allow."""
 
     def placed(self, after: RunId | None = None) -> list[PlacedRun]:
-        """Some runs with their nodes, in the order of their ids; none when no more come `after`."""
+        """The next runs with their nodes, in the order of their ids; empty at the end."""
 
     def objects(self) -> list[StoredObject]:
-        """What rows say about objects."""
+        """The objects that rows reference."""

@@ -16,27 +16,27 @@ class Limits(Protocol):
         """Take a slot for an attempt: one promised to its step, or a free one."""
 
     def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
-        """Let a step wait for a slot, behind all that wait already.
+        """Put a step into the line for a slot, behind all that wait already.
 
         Returns:
-            How long it is until its turn, if that is known: of a rate, and within `horizon`.
+            The time until its turn, if it is known: for a rate, and within `horizon`.
         """
 
     def hand_over(self, limit: Limit, token: LeaseToken, promised_for: timedelta) -> StepRef | None:
-        """Free the slot that an attempt holds, or promise it to the next that waits.
+        """Free the slot that an attempt holds, or promise it to the next waiting step.
 
         Returns:
             The step that it was promised to, to be sent.
         """
 
     def promise(self, limit: Limit, promised_for: timedelta) -> StepRef | None:
-        """Promise a free slot to the next that waits; returns that step, to be sent."""
+        """Promise a free slot to the next waiting step; returns that step, to be sent."""
 
     def has_free(self, limit: Limit) -> bool:
         """Return whether a slot is free."""
 
     def make(self, limit: Limit) -> None:
-        """Make the slots of a limit that are not there."""
+        """Insert the missing slots of a limit."""
 
     def is_waited_for(self, limit: Limit) -> bool:
         """Return whether any step waits for a slot of this limit."""
@@ -44,13 +44,13 @@ class Limits(Protocol):
     # --- the sweeper's ---------------------------------------------------------------------------
 
     def reclaim(self, age: timedelta) -> int:
-        """Free the slots, held for at least `age`, whose lease is gone; returns how many."""
+        """Free the slots, held for at least `age`, whose lease is lost; returns how many."""
 
     def waited_for(self) -> Sequence[Limit]:
-        """The limits that steps wait for without knowing their turn."""
+        """The limits with waiting steps that have no turn yet."""
 
     def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
-        """Give turns of a rate to those that wait longest; returns them, to be sent."""
+        """Give turns of a rate to the steps that wait longest; returns them, to be sent."""
 
     def forget_ended(self, most: int) -> int:
-        """Forget that steps wait which have ended; returns how many."""
+        """Delete waits of steps that have ended; returns how many."""

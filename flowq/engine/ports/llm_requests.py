@@ -20,15 +20,15 @@ class LlmRequests(Protocol):
     def start(self, requests: Sequence[StartedRequest]) -> None:
         """Insert calls that are about to be made.
 
-        Calls of earlier attempts of the same steps that have not ended are lost, and marked so.
+        Open calls of earlier attempts of the same steps become `lost`.
         """
 
     def end(self, requests: Sequence[EndedRequest]) -> list[RunId]:
-        """End calls, and add what they used to the rows of their steps; each once only.
+        """End calls, and add their usage to the rows of their steps; each only once.
 
         Returns:
-            Runs in which a step had ended before its call: their totals may have been written.
-            Give them to `recompute_totals` in a transaction of its own.
+            Runs in which a step had ended before its call: their totals may be written already.
+            Give them to `recompute_totals` in a separate transaction.
         """
 
     def recompute_totals(self, runs: Sequence[RunId]) -> None:

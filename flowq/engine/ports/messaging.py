@@ -1,4 +1,4 @@
-"""What goes out: step runs to workers, and the events of runs to those who look on."""
+"""What is sent: step runs to workers, and the events of runs to readers."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -16,15 +16,15 @@ from flowq.engine.model.rows import (
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker that runs now, as it has answered."""
+    """A running worker, as it described itself."""
 
     name: str
-    queues: frozenset[str]  #: From which it takes messages.
-    tasks: frozenset[str]  #: Names of steps and flows that it knows, among others.
+    queues: frozenset[str]  #: The queues that it consumes.
+    tasks: frozenset[str]  #: Names of registered tasks, among them steps and flows.
 
 
 class Dispatcher(Protocol):
-    """Sends step runs to workers. May lose or double what it sends: the records are the truth."""
+    """Sends step runs to workers. Messages may be lost or duplicated: the records are the truth."""
 
     def send(self, batches: Sequence[Batch]) -> None:
         """Send batches.
@@ -34,7 +34,7 @@ class Dispatcher(Protocol):
         """
 
     def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
-        """Ask a worker to advance these batches, perhaps after a while; raises as `send`."""
+        """Ask a worker to advance these batches, now or after a delay; raises as `send`."""
 
     def send_collect(self) -> None:
         """Ask a worker to delete what is old; raises as `send`."""
@@ -46,13 +46,13 @@ class Dispatcher(Protocol):
         """How many messages wait in a queue; raises as `send`."""
 
     def workers(self, patience: timedelta) -> Sequence[Worker] | None:
-        """Ask which workers run now.
+        """Ask for the running workers.
 
         Args:
-            patience: How long they have for their answers.
+            patience: Time limit for the answers.
 
         Returns:
-            Those that have answered in time; None where steps run in this very process.
+            Those that answered in time; None where steps run in this process.
 
         Raises:
             RedisUnavailable: they cannot be asked.
@@ -61,11 +61,11 @@ class Dispatcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
-    """Events that went out together."""
+    """Events that were sent together."""
 
     id: str  #: Its place in the stream of its run.
     events: tuple[Event, ...]
-    lost: bool = False  #: Events that were published before it are not in the stream.
+    lost: bool = False  #: Earlier events are missing in the stream.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +73,20 @@ class StreamPage:
     """What was read of a run's stream."""
 
     entries: tuple[StreamEntry, ...]
-    whole: bool = True  #: Whether the entry after which it was read is still there.
+    whole: bool = True  #: Whether the entry after which it was read still exists.
 
 
 class Events(Protocol):
-    """One stream of events for each run. May lose any of them: the records are the truth."""
+    """One stream of events for each run. Events may be lost: the records are the truth."""
 
     def now(self) -> datetime:
-        """Return the time that an event has which is published now; it is for people."""
+        """Return the time that an event published now has; it is for people."""
 
     def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
-        """Let an event go out soon; neither raises nor waits. The run's end goes out at once.
+        """Send an event soon; neither raises nor blocks. The run's end is sent immediately.
 
-        It gets the time of now. What publishes pays next to nothing: whether an event is right is
-        seen when it is read, and one that is not is left out.
+        It gets the present time. Publishing is cheap: events are validated when they are read, and
+        invalid ones are left out.
 
         Args:
             kind: Its class.
@@ -95,7 +95,7 @@ class Events(Protocol):
         """
 
     def flush(self) -> None:
-        """Send what has not gone out yet; before a process ends. Never raises."""
+        """Send all pending events; called before a process ends. Never raises."""
 
     def read(self, run_id: RunId, after: str | None = None, wait: float = 0) -> StreamPage:
         """Read the stream of a run.
@@ -110,7 +110,7 @@ class Events(Protocol):
         """
 
     def listening(self, run_id: RunId) -> AbstractContextManager[Callable[[float], None]]:
-        """Give a function that waits for the end of a run, for so many seconds at most.
+        """Yield a function that waits for the end of a run, up to a number of seconds.
 
-        It may return too early, and never raises: look at the row after it.
+        It may return too early, and never raises: read the row after it.
         """

@@ -14,10 +14,10 @@ class Meters(Protocol):
     """
 
     def spent(self, meters: Sequence[str]) -> Mapping[str, Usage]:
-        """What was charged to these meters; one that is not there begins with what was spent."""
+        """What was charged to these meters; a missing one is made with what was spent so far."""
 
     def month(self) -> str:
-        """The month that is charged now: `2030-01`."""
+        """The present month: `2030-01`."""
 
     def charge(self, charges: Mapping[str, Usage]) -> None:
-        """Add to meters that are there."""
+        """Add to meters that exist."""

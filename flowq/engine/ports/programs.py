@@ -12,44 +12,44 @@ from flowq.engine.model.rows import Claim, Outcome, StepRef
 
 
 class ProgramRows(Protocol):
-    """Guarded reads and writes of programs and of what they have called, in one transaction."""
+    """Guarded reads and writes of programs and their calls, in one transaction."""
 
     def program(self, program: StepRunId, *, after: int) -> ProgramState | None:
-        """Read a program, and what has ended that it saw after a place, or has not seen."""
+        """Read a program, and the ends of calls that it saw after a number, or has not seen."""
 
     def called(self, run_id: RunId, keys: Sequence[str] | None = None) -> list[CalledRow]:
-        """Read what a program has called, all of it or some, in the order of the calls."""
+        """Read the calls of a program, all or some, in the order in which they were made."""
 
     def call_spec(self, run_id: RunId, key: str) -> CallSpec | None:
         """Read the spec of one call."""
 
     def suspend(self, claim: Claim, suspension: Suspension) -> StepState | None:
-        """`running` → `waiting`, if the lease still holds, with all that was called.
+        """`running` → `waiting`, if the lease still holds, with all new calls.
 
-        What has ended meanwhile, or a run that is stopping, queues the program again at once.
+        If a call has ended meanwhile, or the run is stopping, the program is queued again at once.
 
         Returns:
             `waiting`, `queued`, or None when the lease is lost.
         """
 
     def wake(self, program: StepRunId, batch: BatchId, resend_after: timedelta) -> bool:
-        """Queue a program that waits, if a batch of its calls has ended, or a member has failed.
+        """Queue a waiting program, if a batch of its calls has ended, or one of them has failed.
 
-        To be called after the commit of what has ended.
+        To be called after the commit of the end.
 
         Returns:
             Whether this call has queued it.
         """
 
     def complete_call(self, claim: Claim, outcome: Outcome) -> BatchId | None:
-        """`running` → `completed` for a member of a group; its batch, None when it is lost."""
+        """`running` → `completed` for a call in a group; its batch, None when it is lost."""
 
     def complete_and_wake(
         self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
     ) -> bool | None:
-        """Complete a call that is awaited by itself and queue its program, if that waits.
+        """Complete a call that is awaited alone and queue its program, if that waits.
 
-        To be run by `Records.atomic`: it is one statement where the database can do that.
+        To be run by `Records.atomic`: it is one statement where the database allows that.
 
         Returns:
             Whether this has queued it; None when the lease is lost.
@@ -65,12 +65,12 @@ class ProgramRows(Protocol):
         """Keys of the maps of a batch of calls that wait for their items."""
 
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
-        """Cancel what an ended program has left behind, if no worker holds it."""
+        """Cancel open calls of an ended program that no worker holds."""
 
     def shield(self, run_id: RunId, limit: timedelta, resend_after: timedelta) -> StepRef | None:
-        """Let the program of a stopping run go on for a while, so that it may see the cancel.
+        """Let the program of a stopping run continue for a time, so that it sees the cancel.
 
-        One that has never begun is cancelled.
+        A program that has never begun is cancelled.
 
         Returns:
             The program, if this call has shielded it: it is queued, or running.

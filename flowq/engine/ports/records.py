@@ -1,4 +1,4 @@
-"""The database: transactions, and what is worth a statement of its own."""
+"""The database: transactions and single statements."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -14,7 +14,7 @@ from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.sweeps import Sweeps
 from flowq.engine.ports.token_rates import TokenRates
 
-if TYPE_CHECKING:  # pages ask it, and no worker
+if TYPE_CHECKING:  # used by pages, not by workers
     from flowq.engine.queries.port import Overview
 
 T = TypeVar("T")
@@ -41,11 +41,11 @@ class Transaction(Protocol):
 
     @property
     def sweeps(self) -> Sweeps:
-        """What the sweeper asks."""
+        """The sweeper's queries."""
 
     @property
     def cached(self) -> CachedResults:
-        """Results that other steps may take."""
+        """Cached results."""
 
     @property
     def meters(self) -> Meters:
@@ -57,15 +57,15 @@ class Transaction(Protocol):
 
     @property
     def token_rates(self) -> TokenRates:
-        """What was used of rates of tokens."""
+        """The usage of rates of tokens."""
 
     @property
     def invariants(self) -> Invariants:
-        """What must hold between the rows."""
+        """The checks of the invariants."""
 
     @property
     def overview(self) -> "Overview":
-        """What pages show."""
+        """The queries of pages."""
 
 
 class Records(Protocol):
@@ -75,29 +75,29 @@ class Records(Protocol):
     """
 
     def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in one transaction and commit; again from its start after a deadlock."""
+        """Run `work` in one transaction and commit; it is repeated after a deadlock."""
 
     def autocommit(self, work: Callable[[Transaction], T], *, idempotent: bool = True) -> T:
         """Run one statement, or reads, without the round trips of a transaction.
 
         Args:
-            work: What to run. After the loss of a connection it is run again.
-            idempotent: False: not after that, since it may have happened already.
+            work: What to run. After a lost connection it is run again.
+            idempotent: False: it is not run again then, since it may be done already.
         """
 
     def atomic(self, work: Callable[[Transaction], T]) -> T:
-        """Run a write in one statement where the database can do that, else in a transaction.
+        """Run a write in one statement where the database allows that, else in a transaction.
 
         Args:
-            work: One call of a method that says so, e.g. `steps.complete_and_release`. It may have
-                happened when the connection is lost, so it is not run again then.
+            work: One call of a method that says so, e.g. `steps.complete_and_release`. It is not
+                run again after a lost connection, since it may be done already.
         """
 
     def enlist(self, session: object) -> "EnlistedTransaction":
-        """Take part in a transaction of the caller's.
+        """Join the caller's transaction.
 
         Raises:
-            InvalidInput: that is no session, or one on another database or in autocommit.
+            InvalidInput: it is no session, or one on another database or in autocommit.
         """
 
 
@@ -108,4 +108,4 @@ class EnlistedTransaction(Protocol):
         """Run `work` within it; raises as `Records.transaction`."""
 
     def after_transaction(self, then: Callable[[], None]) -> None:
-        """Call `then` once, when it was committed or rolled back as a whole."""
+        """Call `then` once, when the outermost transaction was committed or rolled back."""

@@ -22,41 +22,41 @@ class RunRows(Protocol):
     """Guarded reads and writes of runs, within one transaction."""
 
     def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
-        """Insert runs with their steps, but for those whose id or idempotency key is taken.
+        """Insert runs with their steps, except those whose id or idempotency key is taken.
 
         Args:
             runs: The runs.
-            resend_after: When a step that is queued at once is due to be sent again.
+            resend_after: When a step that is queued now is due to be resent.
 
         Returns:
-            The ids of those that were inserted.
+            The ids of the inserted runs.
         """
 
     def with_keys(
         self, flow_name: str, keys: Sequence[str]
     ) -> dict[str, tuple[RunId, Mapping[str, Any]]]:
-        """From the idempotency keys that runs of a flow have to the run and its inputs."""
+        """Map those keys that runs of a flow have to the run and its inputs."""
 
     def among(self, run_ids: Sequence[RunId]) -> set[RunId]:
-        """Those of the ids that runs have."""
+        """The ids for which a run exists."""
 
     def definition(self, run_id: RunId) -> Definition | None:
         """Read what never changes about a run."""
 
     def stand_in(self, run_id: RunId) -> Definition | None:
-        """Return a run's definition without reading its spec: one without steps stands in."""
+        """Return a run's definition without reading its spec, so without steps."""
 
     def status(self, run_id: RunId) -> RunState | None:
         """Read the state of a run."""
 
     def states(self, run_ids: Sequence[RunId]) -> dict[RunId, RunState]:
-        """Read the states of runs; those that are gone are left out."""
+        """Read the states of runs; deleted ones are left out."""
 
     def find(self, text: str) -> list[tuple[RunId, str]]:
         """Runs whose id begins with `text`, a few at most, with the names of their flows."""
 
     def view(self, run_id: RunId) -> RunView | None:
-        """A run with its steps as they stand now."""
+        """A run with its steps as they are now."""
 
     def head(self, run_id: RunId) -> RunView | None:
         """A run without its steps; totals and progress as last written to its row."""
@@ -74,21 +74,21 @@ class RunRows(Protocol):
         Args:
             status: Only those in this state.
             flow_name: Only those of this flow.
-            waiting: Only open ones of which no worker runs a step.
+            waiting: Only open runs without a running step.
             limit: How many at most.
         """
 
     def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:
-        """What runs may spend as it is now; those without a budget are left out."""
+        """The present budgets of runs; those without a budget are left out."""
 
     def raise_budget(self, run_id: RunId, *, usd: Decimal | None, tokens: int | None) -> None:
-        """Let a run spend so much in all."""
+        """Set the budget of a run."""
 
     def stop(self, run_id: RunId, reason: StopReason) -> bool:
-        """→ `cancelling`: nothing new begins. Of two stops the first one's reason is kept."""
+        """→ `cancelling`: nothing new begins. The first stop's reason is kept."""
 
     def ending(self, run_id: RunId) -> RunEnding | None:
-        """What decides whether, and how, a run is at its end."""
+        """What decides whether, and how, a run ends."""
 
     def close(
         self,
@@ -106,7 +106,7 @@ class RunRows(Protocol):
             run_id: The run.
             state: How it ended.
             outputs: What it returned, for people to read.
-            outputs_of: Or the key of the step whose recorded outputs these are.
+            outputs_of: Or the key of the step whose recorded outputs are used.
             reason: Why it failed; a reason that is recorded already is kept.
             if_clean: Only if all its steps have ended and none has failed; there is no reason then.
 
@@ -115,28 +115,28 @@ class RunRows(Protocol):
         """
 
     def continued_as(self, run_id: RunId) -> RunId | None:
-        """Read as which run a run has gone on."""
+        """Read as which run a run continues."""
 
     def continue_as(self, run_id: RunId, new: RunId) -> None:
         """Link a run with the one as which it continues: its parent waits for that one now."""
 
     def roll_up(self, run_id: RunId) -> bool:
-        """Write progress and totals of a run that is going on."""
+        """Write progress and totals of a running run."""
 
     # --- cancel ----------------------------------------------------------------------------------
 
     def request_cancel(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
-        """→ `cancelling`, because someone asked for it; also of a run that stops by itself.
+        """→ `cancelling` by request; also for a run that is stopping already.
 
         Returns:
-            The runs that this call has asked: they were open, and nobody had asked them before.
+            The runs that this call has cancelled: open ones that were not cancelled before.
         """
 
     def orphans(self, run_ids: Sequence[RunId]) -> list[Orphan]:
-        """Child runs of these runs whose waiting step has ended, and that nobody has cancelled."""
+        """Child runs of these runs whose parent step has ended and that are not cancelled yet."""
 
     def status_kept(self, run_id: RunId) -> RunState | None:
-        """Read the state of a run, and keep it until the commit."""
+        """Read the state of a run, and lock it until the commit."""
 
     # --- pause -----------------------------------------------------------------------------------
 

@@ -14,29 +14,29 @@ class SignalRows(Protocol):
         """Store a signal."""
 
     def wanted(self, run_id: RunId, name: str) -> Mapping[str, Any] | None:
-        """Read what the newest wait for a signal of this name says about it; None without one."""
+        """Read the schema of the newest wait for a signal of this name; None without one."""
 
     def awaited(self, run_id: RunId) -> list[str]:
         """Names of the signals that a run waits for now."""
 
     def lock(self, program: StepRunId) -> None:
-        """Keep a program from beginning to wait until the commit."""
+        """Lock a program, so that it cannot begin to wait until the commit."""
 
     def match(self, run_id: RunId, *, advanced: bool) -> list[str]:
-        """Give the signals of a run to those waits that they are for, the oldest first.
+        """Match the signals of a run with its waits, the oldest first.
 
-        To be called with the lock of the program's row held, or by the one that suspends it.
+        To be called with the lock of the program's row, or by the suspension of the program.
 
         Args:
             run_id: The run.
-            advanced: Whether the caller sees to it that the program continues.
+            advanced: Whether the caller makes the program continue.
 
         Returns:
-            The keys of the waits that have ended by that.
+            The keys of the waits that ended.
         """
 
     def move(self, run_id: RunId, new: RunId) -> None:
-        """Pass the signals that nobody has got on to the run as which a run continues."""
+        """Move the signals that are not consumed to the run as which a run continues."""
 
     def undelivered(self, *, limit: int) -> list[RunId]:
-        """Runs that wait for a signal which is there, or have gone on without one."""
+        """Runs with an undelivered signal: they wait for it, or continue as another run."""

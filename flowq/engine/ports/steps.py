@@ -30,7 +30,7 @@ class StepRows(ProgramRows, Protocol):
         worker: str,
         reads: Sequence[str] = (),
     ) -> Claim | None:
-        """Take one attempt of a queued, or due retrying, step of a running run.
+        """Claim one attempt of a queued, or due retrying, step of a running run.
 
         Args:
             step_id: The step run.
@@ -41,7 +41,7 @@ class StepRows(ProgramRows, Protocol):
         """
 
     def held(self, step_id: StepRunId) -> Claim | None:
-        """The attempt that is under way, as it was claimed; None if there is none."""
+        """The running attempt, as it was claimed; None if there is none."""
 
     def batch_of(self, step_id: StepRunId) -> BatchId | None:
         """The batch with which a step was sent."""
@@ -56,17 +56,17 @@ class StepRows(ProgramRows, Protocol):
         dependents: Sequence[str],
         release_plan: ReleasePlan | None = None,
     ) -> dict[str, tuple[int, StepState]] | None:
-        """Complete a step and count its dependents down by one; to be run by `Records.atomic`.
+        """Complete a step and decrement its dependents' counters; to be run by `Records.atomic`.
 
-        This is the way of most steps: a database that can do it in one statement spares a
+        Most steps end this way: in one statement, where the database allows that, without a
         transaction.
 
         Args:
             claim: The attempt.
-            outcome: What it leaves.
+            outcome: What it records.
             dependents: Keys of all that wait for it.
-            release_plan: When those that reach zero can be queued by this statement, and as what.
-                That a sibling completed at the same moment may be missed: then they stay pending.
+            release_plan: How those that reach zero can be queued by this statement. A sibling that
+                completes at the same moment may be missed: then they stay pending.
 
         Returns:
             From each dependent to its open dependencies and its state; None when the lease is lost
@@ -81,8 +81,8 @@ class StepRows(ProgramRows, Protocol):
     ) -> bool:
         """`running` → `retrying` until `delay` from now, if the lease still holds.
 
-        When `recovered`, the attempt counts as a recovery and not as a failure of the step. The
-        attempt is kept, which takes a second statement.
+        When `recovered`, the attempt counts as a recovery and not as a failure of the step. A
+        second statement keeps the attempt in its history.
         """
 
     def wait(self, claim: Claim) -> bool:
@@ -103,8 +103,8 @@ class StepRows(ProgramRows, Protocol):
     ) -> list[str]:
         """End nodes that need no attempt (skipped, cancelled, failed, completed maps).
 
-        They count as advanced unless the caller says otherwise: it goes on with their dependents in
-        the same transaction.
+        They count as advanced unless the caller says otherwise: it advances their dependents in the
+        same transaction.
 
         Returns:
             The keys that this call has ended.
@@ -119,14 +119,14 @@ class StepRows(ProgramRows, Protocol):
         *,
         ended: int = 0,
     ) -> list[str]:
-        """`pending` → `queued` for nodes whose open dependencies are `ended` that just ended.
+        """`pending` → `queued` for nodes whose only open dependencies are `ended`.
 
         Returns:
             The keys that this call has queued.
         """
 
     def node(self, step_id: StepRunId) -> StepRef | None:
-        """Where a step run stands."""
+        """The place of a step run."""
 
     def expand(
         self,
@@ -141,10 +141,10 @@ class StepRows(ProgramRows, Protocol):
     def advance(
         self, run_id: RunId, batch: BatchId | None, keys: Sequence[str] | None = None
     ) -> dict[str, StepState]:
-        """Mark ended nodes, of a batch or by key, as advanced; returns those this call marked."""
+        """Mark ended nodes, of a batch or by key, as advanced; returns those that it marked."""
 
     def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
-        """Count ended dependencies down.
+        """Decrement the counters of open dependencies.
 
         Args:
             run_id: The run.
@@ -161,7 +161,7 @@ class StepRows(ProgramRows, Protocol):
         """States of nodes (for a map: of the map, not of its items)."""
 
     def abandon(self, run_id: RunId) -> int:
-        """Cancel every open row of a run, also those that a worker holds."""
+        """Cancel every open row of a run, including those that a worker holds."""
 
     def cancel_open(self, run_id: RunId, key: str | None = None) -> int:
         """Cancel every step of a run, or every item of one map, that no worker holds."""
@@ -188,12 +188,12 @@ class StepRows(ProgramRows, Protocol):
         """All items of a map, in order."""
 
     def step_progress(self, run_id: RunId) -> list[StepProgress]:
-        """How far each step run of a run has come, in step order, items after their map."""
+        """The progress of each step run of a run, in step order, items after their map."""
 
     def copies(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Durable copies of small results by their result keys, for those the cache has lost."""
 
-    # --- leases, cancel, giving back --------------------------------------------------------------
+    # --- leases, cancel, release ------------------------------------------------------------------
 
     def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
         """Extend leases in one statement.
@@ -211,19 +211,19 @@ class StepRows(ProgramRows, Protocol):
     def release_leases(
         self, tokens: Sequence[LeaseToken], why: AttemptEnd = AttemptEnd.RELEASED
     ) -> list[StepRef]:
-        """`running` → `queued` without counting the attempts, due to be sent again at once.
+        """`running` → `queued` without counting the attempts, due to be resent immediately.
 
-        The attempts are kept with the reason, which takes a second statement.
+        A second statement keeps the attempts with the reason in their history.
 
         Returns:
             The steps that this call has changed.
         """
 
     def park(self, run_ids: Sequence[RunId]) -> int:
-        """Put the queued steps of paused runs out of the sweeper's sight; returns how many."""
+        """Hide the queued steps of paused runs from the sweeper; returns how many."""
 
     def unpark(self, run_ids: Sequence[RunId], resend_after: timedelta) -> list[StepRef]:
-        """Put the queued steps of runs into its sight again; returns them, to be sent."""
+        """Make the queued steps of runs visible to it again; returns them, to be sent."""
 
     def requeue(
         self, claim: Claim, delay: timedelta | None, why: AttemptEnd | None = None
@@ -232,7 +232,7 @@ class StepRows(ProgramRows, Protocol):
 
         Args:
             claim: The attempt.
-            delay: When it is due to be sent again; None puts it out of the sweeper's sight.
+            delay: When it is due to be resent; None hides it from the sweeper.
             why: Keeps the attempt with this reason; None for one whose code has not begun.
 
         Returns:
@@ -240,9 +240,9 @@ class StepRows(ProgramRows, Protocol):
         """
 
     def ended(self, claim: Claim, worker: str) -> StepState | None:
-        """The state in which an attempt has left its row; None if it holds it, or never did that.
+        """The state in which an attempt left its row; None if it still holds it, or never held it.
 
         Args:
             claim: The attempt.
-            worker: Who claimed it.
+            worker: The worker that claimed it.
         """

@@ -1,4 +1,4 @@
-"""Where results lie: small ones in a cache that may forget, large ones in an object store."""
+"""Where results are kept: small ones in a lossy cache, large ones in an object store."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -11,13 +11,13 @@ from flowq.engine.model.rows import (
 
 
 class ResultCache(Protocol):
-    """Keeps small values for a limited time; may forget any of them at any moment."""
+    """Keeps small values for a limited time; may lose any of them at any moment."""
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data` under `key`. Never raises for a cache that is away: the row has the value."""
+        """Store `data` under `key`. Never raises for an outage: the row has the value."""
 
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the values in the order of `keys`; None for what is not there."""
+        """Return the values in the order of `keys`; None for missing ones."""
 
 
 class ObjectStore(Protocol):
@@ -42,24 +42,24 @@ class ObjectStore(Protocol):
         """Read an object in parts of a few MiB; raises as `get`."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; one that is not there is no error."""
+        """Delete objects; a missing one is no error."""
 
     def size(self, key: str) -> int | None:
         """Size of an object in bytes; None when there is none. Raises `StoreUnavailable`."""
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
-        """Give the objects under a prefix page by page, in the order of their keys.
+        """Yield the objects under a prefix page by page, in the order of their keys.
 
         Args:
             prefix: Leading parts of keys, whole ones.
-            after: Begin behind this key.
+            after: Begin after this key.
 
         Raises:
-            StoreUnavailable: the store refuses or does not answer, between two pages too.
+            StoreUnavailable: the store refuses or does not answer, also between two pages.
         """
 
     def url(self, key: str, expires: timedelta) -> str:
-        """Address of an object; signed, and good until then, where the store can do that.
+        """URL of an object; signed, and valid until `expires`, where the store supports that.
 
         Raises:
             StoreUnavailable: the store has no keys to sign with.

@@ -1,4 +1,4 @@
-"""Rates of tokens: what was used of them, and who waits until there is room."""
+"""Rates of tokens: their usage, and the steps that wait for capacity."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -14,29 +14,29 @@ class TokenRates(Protocol):
     """Sums of tokens by span of time, within one transaction."""
 
     def admit(self, limit: Limit, step_id: StepRunId) -> Reservation | None:
-        """Let an attempt begin and reserve what it may use, if there is room.
+        """Let an attempt begin and reserve its expected usage, if there is capacity.
 
-        Limits are asked in the order of their keys, since each is locked.
+        Callers check limits in the order of their keys, since each is locked.
         """
 
     def release(self, reservations: Sequence[Reservation]) -> None:
-        """Give back what attempts have reserved that have ended; what they used is charged."""
+        """Release the reservations of ended attempts; their usage is charged."""
 
     def charge(self, used: Mapping[Limit, int]) -> None:
         """Add tokens that calls of models have used."""
 
     def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
-        """Let a step wait for room, behind all that wait already.
+        """Put a step into the line for capacity, behind all that wait already.
 
         Returns:
-            How long, if none of the others comes back by itself, and that is within `horizon`.
+            The delay after which it comes back; None if another one does, or beyond `horizon`.
         """
 
     def turns(self, limit: Limit, horizon: timedelta, most: int) -> list[StepRef]:
-        """Give turns to those that wait longest, as many as there is room; to be sent.
+        """Give turns to the steps that wait longest, as far as there is capacity; to be sent.
 
-        If there is none, but will be within `horizon`, one of them at least is to come.
+        If there is none now, but will be within `horizon`, at least one step gets a turn.
         """
 
     def purge(self, most: int) -> int:
-        """Delete what tells nothing any more; returns how many rows."""
+        """Delete expired rows; returns how many."""

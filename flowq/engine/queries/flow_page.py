@@ -1,8 +1,7 @@
-"""What the page of a flow shows: how its latest runs went, and where their time and money went.
+"""What the page of a flow shows: outcomes, time and cost of its latest runs.
 
-All figures are of a bounded number of runs and of their step runs, so that a page of a flow with a
-million runs takes as long as one with a thousand. A percentile is the least value that so many of
-the values do not exceed: a time or a sum that did occur.
+All figures are of a bounded number of runs and step runs, so the page of a flow with a million runs
+takes as long as one with a thousand. A percentile is the nearest-rank one: a value that did occur.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState
 
-#: How many runs of a flow are looked at, the latest;
+#: How many runs of a flow are read, the latest;
 MAX_RUNS: Final = 1_000
 #: the steps of how many of them;
 MAX_RUNS_OF_STEPS: Final = 100
@@ -73,13 +72,13 @@ class FlowHistory:
 
     @property
     def is_cut(self) -> bool:
-        """Whether there may be more runs in the window than were looked at."""
+        """Whether there may be more runs in the window than were read."""
         return len(self.runs) >= MAX_RUNS
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How runs went.
+    """Figures of a set of runs.
 
     Attributes:
         success: Completed runs among those that have completed or failed; None if none has.
@@ -103,7 +102,7 @@ class Figures:
 
 
 def figures(runs: Sequence[PastRun]) -> Figures:
-    """Sum up how runs went."""
+    """Compute the figures of runs."""
     states = [run.status for run in runs]
     completed, failed = states.count(RunState.COMPLETED), states.count(RunState.FAILED)
     cancelled = states.count(RunState.CANCELLED)
@@ -132,7 +131,7 @@ def figures(runs: Sequence[PastRun]) -> Figures:
 
 
 def percentile(values: Sequence[_Value], share: float) -> Any:
-    """Return the least value that this share of the values does not exceed; None of no values."""
+    """Return the nearest-rank percentile of the values; None without values."""
     if not values:
         return None
     return sorted(values)[max(ceil(share * len(values)) - 1, 0)]

@@ -1,8 +1,8 @@
-"""A run as its pictures show it: one node for each step, however many items or calls it has.
+"""A run as its pictures show it: one node per step, however many items or calls it has.
 
-A map of ten thousand items is one node with counts, and so are the calls of a program, or the steps
-of a graph, that have one name, when there are too many to be drawn one by one (`is_collapsed`).
-Times of such a node are those of the first and the last of what it stands for.
+A map of ten thousand items is one node with counts. So are the calls of a program, or the steps of
+a graph, of one name, when there are too many to be drawn one by one (`is_collapsed`). Such a node
+has the time of its first begin and of its last end.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ class EdgeKind(StrEnum):
     """Why a step comes after another one."""
 
     DATA = "data"  #: It reads what that one returned.
-    CONDITION = "condition"  #: Its condition does, which may skip it.
+    CONDITION = "condition"  #: Its condition reads it, and may skip the step.
     ORDER = "order"  #: Nothing is read: `after`, or the next batch of a program.
 
 
 @dataclass(frozen=True, slots=True)
 class PictureEdge:
-    """That a step comes after another one."""
+    """An edge: a step comes after another one."""
 
     before: str
     after: str
@@ -63,7 +63,7 @@ class PictureNode:
     """A step of a run, or several of one name.
 
     Attributes:
-        key: What edges name; unique in the picture.
+        key: The name used by edges; unique in the picture.
         name: Of the step type or flow.
         status: For several, that of the most urgent one.
         size: How many items or calls it stands for; None of a single step, and of a map whose list
@@ -75,7 +75,7 @@ class PictureNode:
         first_started_at: When the first one began.
         ended_at: When it ended; None while any of it is open.
         attempts: Of the single step, or the most that one of them took.
-        batch: What became ready with it has the same.
+        batch: Steps that became ready together have the same.
         past: Earlier attempts; empty for several.
         retried: How many earlier attempts there were in all.
         ended_in: How many of several ended in each part of `RunPicture.span`.
@@ -108,7 +108,7 @@ class PictureNode:
 
     @property
     def began_at(self) -> datetime | None:
-        """When it began; timers and signals are run by nobody and wait from the first."""
+        """When it began; timers and signals, which have no attempt, begin when they are made."""
         waits = self.kind in {StepKind.TIMER, StepKind.SIGNAL}
         return self.created_at if waits and self.started_at is None else self.started_at
 
@@ -126,7 +126,7 @@ class PictureNode:
 
 @dataclass(frozen=True, slots=True)
 class RunPicture:
-    """What the pictures of a run are drawn from.
+    """The data of a run's pictures.
 
     Attributes:
         run_id: The run.
@@ -160,7 +160,7 @@ class RunPicture:
 
 
 def spec_edges(spec: FlowSpec) -> tuple[PictureEdge, ...]:
-    """Return who comes after whom in a flow, and why."""
+    """Return the edges of a flow, each with its kind."""
     graph = Graph.of(spec)
     found: list[PictureEdge] = []
     for step in spec.steps:
@@ -185,7 +185,7 @@ def spec_nodes(spec: FlowSpec) -> tuple[PictureNode, ...]:
     )
 
 
-#: The most urgent first: what a node that stands for several is shown as.
+#: The most urgent first: the state that is shown for a node of several steps.
 _URGENCY: Final = (
     StepState.FAILED,
     StepState.RUNNING,
@@ -200,7 +200,7 @@ _URGENCY: Final = (
 
 
 def most_urgent(counts: Mapping[StepState, int]) -> StepState:
-    """Return the state that says most about several steps."""
+    """Return the most urgent state of several steps."""
     return next((state for state in _URGENCY if counts.get(state)), StepState.PENDING)
 
 

@@ -1,8 +1,8 @@
 """The values of the lists that pages show: runs, the latest runs of each flow, budgets.
 
 A list is ordered by the ids of runs, newest first. The id of a child run has the time of its
-parent's, so it stands beside it, and a time that is asked for is compared with ids too: a page then
-costs the same however many runs there are.
+parent's id, so it is listed beside it. Filters by time compare ids too: so a page costs the same
+however many runs there are.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from flowq.core.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs a list shows: those to which all of this applies.
+    """Which runs a list shows: those that meet all conditions.
 
     Attributes:
-        states: In one of these; none of them for any.
-        since: Not before this moment.
-        until: Before this moment.
+        states: In one of these states; empty for any.
+        since: Not before this time.
+        until: Before this time.
         text: The beginning of a run's id, a part of the name of its flow, or a part of its error.
-        children: Also runs that a step of another run has started.
+        children: Whether to include child runs.
     """
 
     states: frozenset[RunState] = frozenset()
@@ -114,7 +114,7 @@ class BudgetedRun:
 
 @dataclass(frozen=True, slots=True)
 class CacheSavings:
-    """What results from the cache had cost when they were made."""
+    """What cached results cost when they were made."""
 
     hits: int
     used: Usage

@@ -1,4 +1,4 @@
-"""How runs stand, as the live list shows them."""
+"""Summaries of runs, as the live list shows them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ from flowq.core.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a run stands, in one line."""
+    """The state of a run, in one line."""
 
     id: RunId
     flow_name: str

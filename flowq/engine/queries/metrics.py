@@ -10,19 +10,19 @@ from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.core.usage import Tokens
 
-#: Upper bounds of the times of steps that are told apart, in seconds.
+#: Upper bounds of the histogram of step times, in seconds.
 BUCKETS: Final = (0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsSnapshot:
-    """How the whole stands at one moment.
+    """The state of all runs at one moment.
 
     Attributes:
         at: The moment, by the database's clock.
         runs: By flow and state, how many runs have not ended.
-        queued: By how often they were sent again, how many steps are queued, and when the first of
-            them is due to be sent once more.
+        queued: By the number of resends, how many steps are queued, and when the first of them is
+            due to be resent.
         due: How many rows are due for the sweeper: `lease`, `retry` and `timer`.
     """
 
@@ -32,14 +32,14 @@ class MetricsSnapshot:
     due: Mapping[str, int]
 
     def queue_age(self, resend_after: timedelta, longest: timedelta) -> timedelta:
-        """Return how long the step that was queued first has waited for a worker.
+        """Return how long the oldest queued step has waited for a worker.
 
-        When a step was queued is not kept; but when it will be sent again is, and that is as much
-        later as the pauses between are long, which double.
+        The time at which a step was queued is not recorded. It is computed from the time of the
+        next resend and the pauses between resends, which double.
 
         Args:
             resend_after: The first pause.
-            longest: What pauses grow to.
+            longest: The longest pause.
         """
         age = timedelta(0)
         for resends, (_, due) in self.queued.items():
@@ -68,13 +68,13 @@ class StepSums:
     """Step runs of one flow and name.
 
     Attributes:
-        within: How many took at most so long, for each of `BUCKETS`.
-        timed: How many have a time: those that ran to an end of their own.
+        within: How many took at most this time, for each of `BUCKETS`.
+        timed: How many have a time: those that completed or failed.
         ms: The sum of those times.
         states: How many ended in each state.
-        retries: How many attempts followed another one of theirs.
-        recoveries: How many of those since a worker was lost.
-        resends: How often one was sent again since no worker had taken it.
+        retries: How many attempts were not the first of their step.
+        recoveries: How many of those followed a lost worker.
+        resends: How many resends there were.
     """
 
     flow_name: str

@@ -1,6 +1,6 @@
-"""What pages show of runs: read models, each with one query or a few, whatever the size of a run.
+"""What pages show of runs: read models, each with a few queries, whatever the size of a run.
 
-The values stand in files of their own beside `flowq.engine.model.rows`.
+The values are in files of their own beside `flowq.engine.model.rows`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,10 +35,10 @@ class Lists(Protocol):
     def runs_page(
         self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50
     ) -> RunsPage:
-        """A part of the runs that are wanted; without a cursor the newest.
+        """A page of the matching runs; without a cursor the newest.
 
-        What comes after a cursor is given as it would be without one when it is all there is: a
-        page that begins with the newest run is always full.
+        If fewer runs than a page come before the cursor, the first page is returned: a page that
+        begins with the newest run is always full.
         """
 
     def has_runs(self) -> bool:
@@ -53,9 +53,9 @@ class Lists(Protocol):
         """The latest runs of each flow; the flow with the latest run first.
 
         Args:
-            flow_name: Of this flow alone.
-            flows: Of so many flows at most,
-            runs: and so many runs of each.
+            flow_name: Only of this flow.
+            flows: How many flows at most,
+            runs: and how many runs of each.
         """
 
     def history(self, flow_name: str, *, since: datetime) -> FlowHistory | None:
@@ -65,7 +65,7 @@ class Lists(Protocol):
         """What flows and users have spent in this month, of those that have a budget."""
 
     def latest_specs(self, flow_names: Sequence[str]) -> dict[str, FlowSpec]:
-        """What the newest run of each flow was; a flow without a run is left out."""
+        """The spec of each flow's newest run; a flow without a run is left out."""
 
     def budgeted_runs(self, *, limit: int = 20) -> list[BudgetedRun]:
         """The newest open runs that have a budget of their own."""
@@ -73,7 +73,7 @@ class Lists(Protocol):
     def saved(
         self, *, since: datetime, flow_name: str | None = None, user_id: str | None = None
     ) -> CacheSavings:
-        """What was taken from the cache since a moment."""
+        """What cache hits have saved since a time."""
 
 
 class Pictures(Protocol):
@@ -84,7 +84,7 @@ class Pictures(Protocol):
 
         Args:
             run_id: The run.
-            now: Until when the parts of `RunPicture.span` go while the run continues.
+            now: The end of `RunPicture.span` while the run is open.
         """
 
 
@@ -132,7 +132,7 @@ class RunPages(Protocol):
     def failures(
         self, run_id: RunId, *, limit: int, step: StepRunId | None = None
     ) -> list[FailedStep]:
-        """What has failed, the first failure first; items stand for their map.
+        """Failed steps, the first failure first; items are listed in place of their map.
 
         Args:
             run_id: The run.
@@ -141,67 +141,67 @@ class RunPages(Protocol):
         """
 
     def step_costs(self, run_id: RunId, *, limit: int, by_name: bool = False) -> list[StepCost]:
-        """What steps have used or spared, the most expensive first; those with nothing left out.
+        """What steps have used or saved, the most expensive first; steps with neither are left out.
 
         Args:
             run_id: The run.
             limit: How many at most.
-            by_name: Sum those of one name, not those of one key: for what a program has called.
+            by_name: Sum by name and not by key: for the calls of a program.
         """
 
     def newest_progress(self, run_id: RunId, *, limit: int) -> list[StepProgress]:
-        """The step runs to which something happened last, in step order."""
+        """The step runs that changed last, in step order."""
 
     def result_bytes(self, run_id: RunId, keys: Sequence[str]) -> int:
-        """How large the recorded results of steps are together; of a map those of its items."""
+        """The total size of the results of steps; of a map those of its items."""
 
 
 class LiveRuns(Protocol):
-    """How runs stand now, asked again and again."""
+    """The present state of runs, for polling."""
 
     def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunSummary]:
-        """The newest runs, the newest of those that have not ended, and some more.
+        """The newest runs, the newest open runs, and some more.
 
         Args:
             newest: How many runs.
-            unended: How many that have not ended.
+            unended: How many open runs.
             also: Others.
         """
 
     def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, Usage]]:
-        """How many steps of some runs have ended, of all, and what they have used, now."""
+        """For each run, how many steps have ended, how many it has, and what they have used."""
 
 
 class Metrics(Protocol):
-    """Sums for those who watch all flows together."""
+    """Sums over all flows, for monitoring."""
 
     def snapshot(self) -> MetricsSnapshot:
-        """How the whole stands now; costs as much as there is to do, not what was done."""
+        """The present state of all runs; the cost depends on open runs, not on ended ones."""
 
     def ended_runs(self, since: datetime) -> list[EndedRun]:
-        """The runs that have ended after a moment; looks at every run once."""
+        """The runs that have ended after a time; scans all runs."""
 
     def step_sums(self, runs: Sequence[RunId]) -> list[StepSums]:
         """Sums over the steps of runs that have ended."""
 
     def call_sums(self, since: datetime | None, until: datetime | None) -> list[CallSums]:
-        """Sums over the calls of models that were begun in a span of time, and have ended."""
+        """Sums over the ended calls of models that began in a span of time."""
 
 
 class Waits(Protocol):
-    """What open steps wait for, as far as rows know."""
+    """What open steps wait for, as far as rows show."""
 
     def open_steps(self, run_id: RunId) -> OpenSteps | None:
         """The open steps of a run; None when there is no such run."""
 
     def waiting_steps(self, run_ids: Sequence[RunId]) -> list[WaitingSteps]:
-        """What those of these runs wait for of which no worker runs a step, by state and kind."""
+        """What those of the runs wait for that have no running step, by state and kind."""
 
     def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
-        """When those of these steps ended that have."""
+        """When those of the steps that have ended did so."""
 
     def queued_steps(self) -> list[QueuedSteps]:
-        """What is queued in runs that go on, by the name of the step; those with most first."""
+        """Queued steps of running runs, by name; the most frequent first."""
 
 
 class Overview(Lists, Pictures, RunPages, LiveRuns, Metrics, Waits, Protocol):

@@ -1,7 +1,7 @@
-"""What the page of one run shows, each value as large as what is shown and no larger.
+"""What the page of one run shows; values have only what is shown.
 
-A map is one row with counts; its items are read a page at a time. Nothing here holds the inputs of
-steps, which may be large and are nobody's business on a page.
+A map is one row with counts; its items are read page by page. Inputs of steps are not read: they
+may be large, and private.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from flowq.engine.model.rows import RunView
 
 @dataclass(frozen=True, slots=True)
 class RunLink:
-    """Another run that has to do with this one."""
+    """A related run: the parent or a child."""
 
     id: RunId
     flow_name: str
@@ -33,8 +33,8 @@ class SignalWait:
     key: str
     name: str
     since: datetime
-    until: datetime | None  #: When the wait is over without it.
-    schema: Mapping[str, Any] | None  #: What its message has to be; None when anything will do.
+    until: datetime | None  #: When the wait times out.
+    schema: Mapping[str, Any] | None  #: The schema of its message; None when any message fits.
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class RunPage:
         run: The run without its steps; progress and totals as its rows are now.
         states: How many step runs are in each state; of a map its items.
         hits: How many results were taken from the cache.
-        saved: What those had cost when they were made.
+        saved: What those cost when they were made.
         spent: What its own budget has been charged; None without one.
         parent: The run whose step has started it.
         children: Runs that its steps have started, the first of them.
-        child_count: How many those are in all.
-        takes_signals: It is of a program.
+        child_count: The number of child runs.
+        takes_signals: Whether it is the run of a program.
         waits: The signals it waits for, the first of them.
     """
 
@@ -101,9 +101,9 @@ class FailedStep:
     error_type: str | None
     error_message: str | None
     traceback: str | None
-    item: Any  #: Of an item of a map: what it was given.
-    causes: Any = None  #: What caused its error, see `engine.runtime.causes`.
-    failed_step_id: StepRunId | None = None  #: Of a program: the call that has failed it.
+    item: Any  #: Of an item of a map: its input.
+    causes: Any = None  #: The causes of its error, see `engine.runtime.causes`.
+    failed_step_id: StepRunId | None = None  #: Of a program: the call that failed it.
 
     @property
     def label(self) -> str:
@@ -113,7 +113,7 @@ class FailedStep:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What the step runs of one key have used, and what the cache has spared.
+    """What the step runs of one key have used, and what the cache has saved.
 
     Attributes:
         calls: Calls of models.

@@ -1,1 +1,1 @@
-"""Step types and flows by name, and where each of them is defined."""
+"""Step types and flows by name, and where each one is defined."""

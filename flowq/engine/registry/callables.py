@@ -1,9 +1,10 @@
-"""What flowq has to know of a callable before anything calls it: parameters, annotations, its kind.
+"""Inspects a callable before its first call: parameters, annotations, its kind.
 
 A step may be a function, a `functools.partial`, a bound method or an object with `__call__`; Python
-keeps what is asked here in another place for each. Annotations that are text (PEP 563, forward
+keeps this information in another place for each. Annotations that are text (PEP 563, forward
 references) are looked up where the callable is defined: in its module, and in the functions and
-classes around it, whose names are gone once they have ended and so are noted in time.
+classes around it. Names of those are gone after they have ended, so they are saved while it is
+defined.
 """
 
 import functools
@@ -22,7 +23,7 @@ _NAME = re.compile(r"[^\W\d]\w*")
 
 @contextmanager
 def late_names() -> Iterator[None]:
-    """Let annotations name what is not defined yet; whoever needs them later checks them again."""
+    """Allow annotations with names that are not defined yet; they are checked again later."""
     try:
         yield
     except InvalidFlow as error:
@@ -31,7 +32,7 @@ def late_names() -> Iterator[None]:
 
 
 def code_of(function: Any) -> Any:
-    """Return what holds the code of a callable: that of a partial, of a method, of an object."""
+    """Return the function that has the code of a partial, a method or an object."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -40,18 +41,18 @@ def code_of(function: Any) -> Any:
         elif inspect.isroutine(function) or isinstance(function, type):
             return function
         else:
-            # An object; one that a decorator has made shows what is under it, like `lru_cache`.
+            # An object; one that a decorator made may have `__wrapped__`, like that of `lru_cache`.
             under = getattr(function, "__wrapped__", None)
             function = type(function).__call__ if under is None else under
 
 
 def is_async(function: Any) -> bool:
-    """Return whether a call gives a coroutine, as far as that shows."""
+    """Return whether a call returns a coroutine, as far as that is visible."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(code_of(function))
 
 
 def is_generator(function: Any) -> bool:
-    """Return whether a call gives a generator."""
+    """Return whether a call returns a generator."""
     code = code_of(function)
     return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
 
@@ -60,7 +61,7 @@ def signature_of(function: Callable[..., Any], what: str) -> inspect.Signature:
     """Return the parameters of a callable.
 
     Raises:
-        InvalidFlow: it does not tell them, as some that are written in C.
+        InvalidFlow: it has no signature, like some callables that are written in C.
     """
     try:
         return inspect.signature(function)
@@ -74,16 +75,15 @@ def signature_of(function: Callable[..., Any], what: str) -> inspect.Signature:
 def annotations_of(
     function: Callable[..., Any], names: Mapping[str, Any], what: str
 ) -> dict[str, Any]:
-    """Return the annotations of a callable, by parameter and `return`, as what they mean.
+    """Return the evaluated annotations of a callable, by parameter and `return`.
 
     Args:
         function: The callable.
-        names: What `names_around` has noted.
+        names: The names that `names_around` has saved.
         what: Names it, for the error.
 
     Raises:
-        InvalidFlow: one has no meaning, or a name in it is not defined, or not yet: see
-            `late_names`.
+        InvalidFlow: one cannot be evaluated, or uses an undefined name: see `late_names`.
     """
     subject = function
     while isinstance(subject, functools.partial):
@@ -105,7 +105,7 @@ def annotations_of(
 
 
 def names_around(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return what annotations that are text may mean, of the functions and classes around them.
+    """Return the names that text annotations may use from the functions and classes around them.
 
     To be called while the callable is being defined.
     """
@@ -118,7 +118,7 @@ def names_around(function: Callable[..., Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the stack has no other door
     while frame is not None and wanted:
-        # Those around it, not all that call them: they stand in one file.
+        # Only the functions around it, not their callers: these are in one file.
         if frame.f_code.co_filename == file and frame.f_locals is not frame.f_globals:
             here = {name: frame.f_locals[name] for name in wanted & frame.f_locals.keys()}
             found |= here

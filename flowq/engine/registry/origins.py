@@ -1,15 +1,15 @@
-"""Where a step or a flow is defined, and whether a definition is an earlier one again.
+"""Where a step or a flow is defined, and whether it is an earlier definition again.
 
-Workers find a step by its name, so two of them must not have one. Yet a module may be executed
-again: by `importlib.reload`, as a script that is also imported, by a test runner under a name of
-its own, as a cell of a notebook. Then the same step is defined again and replaces itself. So an
-origin knows the code at the top of the stack when it was made, a module's or a cell's, which is
-another object each time it is made from its source:
+Workers find a step by its name, so names must be unique. But a module may be executed again: by
+`importlib.reload`, as a script that is also imported, by a test runner under another name, as a
+cell of a notebook. Then the same step is defined again and replaces itself. So an origin has the
+code at the top of the stack at its definition, that of a module or a cell, which is a new object
+each time it is compiled:
 
     other code of the same file      executed again: the same qualified name is the same step
     a cell of the same session       the same, for what the cell itself defines
-    anything else                    two definitions, unless they cannot be told apart: equal code,
-                                     over equal values that it closes over
+    anything else                    two definitions, unless they are indistinguishable: equal code,
+                                     with equal values in its closure
 """
 
 import inspect
@@ -21,11 +21,11 @@ from pathlib import Path
 from types import CellType, CodeType, FrameType, FunctionType, MethodType
 from typing import Any, Final
 
-#: Values that are compared; what holds more counts as another.
+#: Maximum number of compared values; with more, two definitions count as different.
 _MAX_COMPARED: Final = 10_000
 #: Attributes that flowq adds to a class once it is registered.
 _MADE_LATER: Final = frozenset({"flow"})
-#: Of what values of some types are made.
+#: The parts of values of some types.
 _MADE_OF: Final = (
     (
         FunctionType,
@@ -49,7 +49,7 @@ class Origin:
         place: `file:line`, for messages.
         file: The file, resolved.
         load: The code at the top of the stack, and the names of its module; None in a thread.
-        beside: What else a definition consists of, like a key function.
+        beside: Other parts of the definition, like a key function.
     """
 
     subject: Any
@@ -63,7 +63,7 @@ class Origin:
         return f"{self.name} ({self.place})"
 
     def is_again(self, known: "Origin") -> bool:
-        """Return whether this is an earlier definition once more."""
+        """Return whether this is the same definition as an earlier one."""
         if self.load is not None and known.load is not None and self.load[0] is not known.load[0]:
             same = self.name == known.name
             if same and self.file == known.file and _executed_again(self.load[0], known.load[0]):
@@ -74,21 +74,21 @@ class Origin:
 
     @property
     def is_flowqs(self) -> bool:
-        """Whether flowq itself defines it."""
+        """Whether it is defined in flowq itself."""
         return str(getattr(self.subject, "__module__", "")).startswith("flowq.")
 
     @property
     def is_of_its_load(self) -> bool:
-        """Whether the code at the top of the stack itself holds the definition."""
+        """Whether the code at the top of the stack contains the definition."""
         assert self.load is not None
         code = getattr(inspect.unwrap(self.subject), "__code__", None)
-        # Of a class, that its methods are.
+        # For a class: whether its methods are.
         codes = [code] if code else [one.__code__ for one in _methods(self.subject)]
         return any(one in _codes(self.load[0]) for one in codes)
 
 
 def origin_of(subject: Any, beside: Any = None) -> Origin:
-    """Return where something is defined; called while it is being defined."""
+    """Return the origin of a definition; to be called while it is being defined."""
     frame = _definer(subject)
     code = getattr(inspect.unwrap(subject), "__code__", None)
     file = code.co_filename if code else frame.f_code.co_filename
@@ -110,14 +110,14 @@ def is_ours(frame: FrameType) -> bool:
 
 
 def _definer(subject: Any) -> FrameType:
-    """Return the frame of the code that defines a subject: its author's."""
+    """Return the frame of the user's code that defines a subject."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the stack has no other door
     while frame is not None and is_ours(frame) and frame.f_back is not None:
         frame = frame.f_back
     assert frame is not None
     if not isinstance(subject, type):
         return frame
-    # Between a class and its author's code there may be metaclasses.
+    # Frames of metaclasses may be between a class and the user's code.
     own = frame
     while own.f_globals.get("__name__") != subject.__module__:
         if own.f_back is None:
@@ -128,7 +128,7 @@ def _definer(subject: Any) -> FrameType:
 
 def _load(frame: FrameType) -> tuple[CodeType, dict[str, Any]] | None:
     top: FrameType | None = frame
-    # The locals of a function are not looked at: that makes a copy of them.
+    # The locals of a function are not read, because that copies them.
     while top is not None and (
         top.f_code.co_flags & inspect.CO_OPTIMIZED or top.f_globals is not top.f_locals
     ):
@@ -138,12 +138,12 @@ def _load(frame: FrameType) -> tuple[CodeType, dict[str, Any]] | None:
 
 def _executed_again(one: CodeType, other: CodeType) -> bool:
     file = _resolved(one.co_filename)
-    # Text without a file may be any text: `exec` calls all of them "<string>".
+    # Code without a file cannot be identified: `exec` names all of it "<string>".
     return file == _resolved(other.co_filename) and (not file.startswith("<") or one == other)
 
 
 def _is_session(names: dict[str, Any]) -> bool:
-    """Return whether names are those of a notebook or of Python's prompt."""
+    """Return whether the names are those of a notebook or of Python's prompt."""
     return names.get("__name__") == "__main__" and "__file__" not in names
 
 
@@ -162,11 +162,11 @@ def _methods(subject: Any) -> list[FunctionType]:
     return [one for one in vars(subject).values() if isinstance(one, FunctionType)]
 
 
-# --- values that cannot be told apart ------------------------------------------------------------
+# --- values that cannot be distinguished ---------------------------------------------------------
 
 
 def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
-    """Return whether nothing can tell two values apart, as far as that is seen from outside."""
+    """Return whether two values cannot be distinguished from outside."""
     if one is other or (id(one), id(other)) in seen:
         return True
     if type(one) is not type(other) or len(seen) >= _MAX_COMPARED:
@@ -179,7 +179,7 @@ def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
 
 
 def _parts(one: Any, other: Any) -> Iterable[tuple[Any, Any]] | None:
-    """Return what has to be alike for two values of one type to be so; None for plain values."""
+    """Return the parts that have to be alike for two values of one type; None for plain values."""
     for kind, names in _MADE_OF:
         if isinstance(one, kind):
             return [(getattr(one, name, None), getattr(other, name, None)) for name in names]
@@ -213,11 +213,11 @@ def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
-        return CellType  # it has none yet
+        return CellType  # it is still empty
 
 
 def _attributes(cls: type) -> dict[str, Any]:
-    """Return what an author has written into a class."""
+    """Return the attributes that the user's code gave a class."""
     written = {
         name: value
         for name, value in vars(cls).items()

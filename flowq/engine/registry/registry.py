@@ -1,7 +1,7 @@
 """Step types and flows by name: what this process knows how to run.
 
-Authoring registers, workers look up. A name that is unknown here is not an error of the run:
-another worker may know it, so its step waits for that one.
+Authoring registers, workers look up. An unknown name is not an error of the run: another worker may
+know it, so the step waits for that worker.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from flowq.engine.results.codecs import adapter_for
 
 
 def _whole(hint: Any, kind: Any) -> Any:
-    """Return what a parameter holds as a whole: of a variadic one, all of its arguments."""
+    """Return the type of a parameter's whole value: for a variadic one, of all its arguments."""
     if get_origin(hint) is Unpack:
         return get_args(hint)[0]
     if kind is Parameter.VAR_POSITIONAL:
@@ -47,11 +47,11 @@ class RegisteredStep:
     Attributes:
         name: Name of its Celery task.
         function: The callable; a coroutine function makes it an async step.
-        cache_key: From its arguments to what tells calls apart whose results may be the same.
-        model: From its arguments to the name of the model that it asks, if it is a step that does.
-        owner: The class that it is written as, if it is one.
-        models: What such a class checks with.
-        names: What its annotations may mean beside the names of its module.
+        cache_key: From its arguments to the value by which cached results are found.
+        model: From its arguments to the name of the model that it calls, if it calls one.
+        owner: The step class, if it is written as a class.
+        models: What such a class validates with.
+        names: Names for its annotations beside those of its module.
     """
 
     name: str
@@ -69,7 +69,7 @@ class RegisteredStep:
 
     @property
     def key_names(self) -> Collection[str]:
-        """What the keys of its limits may name: its parameters, and `model` if it asks one."""
+        """Names that keys of its limits may use: its parameters, and `model` if it calls one."""
         return {*self.signature.parameters, *(("model",) if self.model else ())}
 
     @cached_property
@@ -79,12 +79,12 @@ class RegisteredStep:
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
-        """Its annotations, resolved; what it lacks is not here."""
+        """Its evaluated annotations; parameters without one are left out."""
         return annotations_of(self.function, self.names, f"step {self.name!r}")
 
     @cached_property
     def parameters(self) -> Mapping[str, TypeAdapter[Any]]:
-        """Validators of its annotated parameters; of `*args: T` it is that of a list of T."""
+        """Validators of its annotated parameters; for `*args: T` that of a list of T."""
         kinds = {name: item.kind for name, item in self.signature.parameters.items()}
         return {
             name: _validator(_whole(hint, kinds[name]), f"{name} of step {self.name!r}")
@@ -93,10 +93,10 @@ class RegisteredStep:
         }
 
     def check(self) -> None:
-        """Check, once, that all which its annotations say can be read.
+        """Check once that its annotations can be evaluated.
 
         Raises:
-            InvalidFlow: an annotation has no meaning, or names what is not defined.
+            InvalidFlow: an annotation cannot be evaluated, or uses an undefined name.
         """
         if "_checked" in self.__dict__:
             return
@@ -131,14 +131,14 @@ class RegisteredFlow:
         name: Unique name.
         trace: From checked inputs to the spec of this run.
         validate: From raw inputs to checked ones; raises `InvalidInput`.
-        read: From inputs that are stored, as JSON data, to the checked ones that they were.
-        verify: Raises `InvalidInput` if `read` would not make these checked inputs of this data.
-        annotation: Finds its return annotation; asked late, since it may name a class that the
+        read: From stored inputs, as JSON data, back to checked inputs.
+        verify: Raises `InvalidInput` if `read` would make other inputs of this data.
+        annotation: Finds its return annotation; called late, since it may name a class that the
             module defines further down.
         program: Of an `async def` flow: the coroutine function, called with checked inputs by
             parameter. None for a `def` flow.
         bind: From positional and named inputs to inputs by parameter; raises `InvalidInput`.
-        subject: The function or class that it is written as.
+        subject: The function or class that defines it.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Registry:
     _listeners: list[Callable[[str], None]] = field(default_factory=list)
 
     def on_name(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the name of every step and flow, known already or defined later."""
+        """Call `listener` with the name of every step and flow, now and for later definitions."""
         self._listeners.append(listener)
         for name in [*self.steps, *self.flows]:
             listener(name)
@@ -188,10 +188,10 @@ class Registry:
             ) from None
 
     def add_step(self, step: RegisteredStep) -> None:
-        """Register a step type. The same definition once more, as in a reload, replaces it.
+        """Register a step type. The same definition again, as in a reload, replaces it.
 
         Raises:
-            InvalidFlow: it cannot have this name, or something else has it.
+            InvalidFlow: the name is not allowed, or taken.
         """
         self._claim(step.name, "step", origin_of(step.owner or step.function, step.cache_key))
         self.steps[step.name] = self._unchecked[step.name] = step
@@ -202,10 +202,10 @@ class Registry:
         self.flows[flow.name] = flow
 
     def check_steps(self) -> None:
-        """Check the annotations of all steps that are defined by now.
+        """Check the annotations of all steps that are defined so far.
 
         Raises:
-            InvalidFlow: one has no meaning, or names what its module does not define.
+            InvalidFlow: one cannot be evaluated, or uses a name that its module does not define.
         """
         for name, step in list(self._unchecked.items()):
             module = sys.modules.get(getattr(code_of(step.function), "__module__", None) or "")

@@ -1,4 +1,4 @@
-"""Replaying a durable program: pure, with no I/O, no clock and no threads; see `execution`."""
+"""Replays durable programs: pure, with no I/O, no clock and no threads; see `execution`."""
 
 from flowq.engine.replay.control import ContinueAsNew
 from flowq.engine.replay.execution import Execution, current

@@ -1,4 +1,4 @@
-"""From how a call has ended to what the program gets where it awaits it."""
+"""From the end of a call to the value or exception that its await gives."""
 
 from datetime import date, time, timedelta
 from enum import Enum
@@ -14,25 +14,25 @@ from flowq.core.states import StepState
 from flowq.engine.replay.values import CallEnded, ProgramCall
 from flowq.engine.replay.waiting import CallFuture
 
-#: Types of results that are recorded as values where they are passed on. Others have no JSON form.
+#: Types of results that are copied when they are passed on. Others have no JSON form.
 _COPIED: Final = (bool, int, float, list, dict, tuple, set, BaseModel, Enum, date, time, timedelta)
 _LONG_TEXT: Final = 1024
 
 
 class CallResults:
-    """The results that a program passes on by reference instead of by value."""
+    """The results that a program passes on by reference, not by value."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[str, object]] = {}
 
     def add(self, key: str, value: object) -> None:
-        """Remember whose result this very object is, unless it is one to be copied."""
+        """Remember which call returned this object, unless its type is copied."""
         if not _is_copied(value):
-            # The object is kept, so that its id stays its own.
+            # The object is kept, so that its id is not reused.
             self._known[id(value)] = (key, value)
 
     def reference_of(self, value: object) -> Reference | None:
-        """Return a reference to the call whose result this very object is."""
+        """Return a reference to the call that returned this object."""
         known = self._known.get(id(value))
         return Reference(known[0]) if known else None
 
@@ -44,7 +44,7 @@ def _is_copied(value: object) -> bool:
 
 
 def resolve_future(future: CallFuture, ended: CallEnded, results: CallResults) -> None:
-    """Give a program the end of a call that it waits for.
+    """Resolve the future of a call with the call's end.
 
     Raises:
         Exception: the value could not be loaded.

@@ -1,4 +1,4 @@
-"""How a program leaves its own code for good: no `Exception`, so that nothing in it catches it."""
+"""How a program leaves its own code for good: no `Exception`, so that it does not catch it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ class ContinueAsNew(BaseException):
 
 
 class ProgramDiscarded(BaseException):
-    """The program continues elsewhere, or not at all: all that is to be done here is to leave.
+    """The program continues elsewhere, or not at all: its code here only has to be left.
 
     Not `GeneratorExit`: Python closes the innermost coroutine first when that is thrown, and when
     a `finally` in there waits for something, the ones around it are left with it half closed.

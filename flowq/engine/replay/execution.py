@@ -1,18 +1,17 @@
-"""One program at work: fed with what has ended, it says what is to be recorded, or how it ended.
+"""One running program: it gets the ends of calls and returns its new calls, or its own end.
 
-An `Execution` holds the live coroutine. It is rebuilt at any time from the rows: the same inputs,
-and the same ends in the order in which they were first observed, lead to the same calls with the
-same keys. So whoever has one may throw it away; that costs a replay and nothing else. Nothing here
-waits, reads a clock or talks to anyone: `feed` runs the program in the calling thread until it
-waits.
+An `Execution` holds the live coroutine. It can be rebuilt at any time from the rows: the same
+inputs, and the same ends in the order in which they were first observed, lead to the same calls
+with the same keys. So it may be discarded at any time, at the cost of a replay. Nothing here
+blocks, reads a clock or does I/O: `feed` runs the program in the calling thread until it waits.
 
     execution = Execution(function, inputs, run_id=…, started_at=…, recorded=rows)
-    execution.replay(observed)       what it has observed before: must meet the record exactly
-    execution.feed(fresh)            what it has not: their order is from now on the order
+    execution.replay(observed)       what it observed before: must match the record exactly
+    execution.feed(fresh)            new events; their order is recorded
     progress = execution.run()       new calls, or the end
 
-The record is checked as far as it goes: a call at the place of another, one more or one less than
-recorded, stops the program with a `NondeterminismError`, which its own code never sees.
+The record is checked to its end: a different call at a place, or one more or less than recorded,
+stops the program with a `NondeterminismError`, which its own code never sees.
 """
 
 import asyncio
@@ -54,7 +53,7 @@ def current() -> "Execution | None":
 
 
 class Execution:
-    """A program at work.
+    """A running program.
 
     Args:
         function: The coroutine function.
@@ -83,14 +82,14 @@ class Execution:
         self._record = Record(self.flow)
         self._made: set[str] = set()  # keys of all calls
         self._open: dict[str, CallFuture] = {}  # those that have neither ended nor been given up
-        self._unheard: dict[str, Awaited[Any]] = {}  # those of steps that nobody may have awaited
-        self._new: dict[str, ProgramCall] = {}  # calls that no `run` has told yet
+        self._unheard: dict[str, Awaited[Any]] = {}  # those of steps that may not be awaited yet
+        self._new: dict[str, ProgramCall] = {}  # calls that no `run` has returned yet
         self._timers: dict[asyncio.TimerHandle, CallFuture] = {}
-        self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that were told in a group
+        self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that are in a group
         self._results = CallResults()
         self._given_up: list[str] = []
         self._cancelled = False
-        # asyncio's base class has many more methods, which are refused and so not written down.
+        # asyncio's base class has many more methods; those are refused.
         self._loop = ProgramLoop(self._start_timer, self._drop_timer)  # type: ignore[abstract]
         self._context = Context()
         self._context.run(_current.set, self)
@@ -103,7 +102,7 @@ class Execution:
 
     @property
     def now(self) -> datetime:
-        """The time by the last thing that the program has observed."""
+        """The time of the last event that the program has observed."""
         return self._started_at + timedelta(seconds=self._loop.time())
 
     @property
@@ -112,11 +111,11 @@ class Execution:
         return len(self._made)
 
     def replay(self, history: Sequence[Observation], recorded: Sequence[RecordedCall] = ()) -> None:
-        """Go through what was observed before; afterwards all that is called must be recorded.
+        """Replay what was observed before; afterwards every call must be recorded.
 
         Args:
             history: What was observed, in that order.
-            recorded: Calls that have a row by now, if `__init__` did not get all of them.
+            recorded: Calls that have a row by now, beyond those given to `__init__`.
 
         Raises:
             NondeterminismError: the code does something else than what was recorded.
@@ -124,16 +123,16 @@ class Execution:
         for one in recorded:
             self._know(one)
         self.feed(history)
-        if history or self._record:  # else nothing was ever recorded, and all calls are new
+        if history or self._record:  # otherwise nothing was recorded, and all calls are new
             self._record.check_nothing_new(tuple(self._new.values()))
             self._raise_if_broken()
 
     def feed(self, observations: Sequence[Observation]) -> None:
-        """Tell the program what has happened, one after the other; it runs after each.
+        """Give the program new events, one after the other; it runs after each.
 
         Raises:
             NondeterminismError: the code does something else than what was recorded.
-            Exception: a value could not be loaded; the execution is of no use any more.
+            Exception: a value could not be loaded; the execution must be discarded.
         """
         self._start()
         for one in observations:
@@ -145,11 +144,11 @@ class Execution:
             self._run_until_idle()
 
     def cancel(self, reason: str) -> None:
-        """Cancel the program now: `asyncio.CancelledError` at the place where it waits."""
+        """Cancel the program now: raises `asyncio.CancelledError` where it waits."""
         self.feed([Cancelled(reason, self.now)])
 
     def run(self) -> ReplayOutcome:
-        """Return what has happened since the last time.
+        """Return the calls and the end since the last `run`.
 
         Raises:
             NondeterminismError: a recorded call is no longer made.
@@ -164,24 +163,24 @@ class Execution:
         return ReplayOutcome(calls, groups, self._alone(), given_up, tuple(self._open), self._end)
 
     def close(self) -> None:
-        """Throw the program away; what it would wait for while it is thrown away is refused."""
+        """Discard the program; calls that it makes while it is discarded are refused."""
         self._loop.discard(self._context)
 
     # --- for calls in the program ----------------------------------------------------------------
 
     @property
     def in_root(self) -> bool:
-        """Whether the program's own function runs now, and none of its tasks."""
+        """Whether the program's own function runs now, not one of its tasks."""
         return asyncio.current_task(self._loop) is self._root
 
     def new_key(self, label: str) -> str:
-        """Return the key of the call that is being made; each takes one place.
+        """Return the key of the call that is being made; each key is used once.
 
         Raises:
             InvalidFlow: it is made in a thread that the program has started.
         """
         if self._loop.closed:
-            # No `Exception`: what a `finally` of the program wants to call is not to happen.
+            # No `Exception`: a `finally` of the program must not make calls now.
             raise ProgramDiscarded
         return key_of(label, self._loop.scope().next_call())
 
@@ -191,23 +190,23 @@ class Execution:
         delay: timedelta | None = None,
         convert: Callable[[Any], Any] | None = None,
     ) -> Awaited[Any]:
-        """Make a call, whose key came from `new_key`, and return what the program awaits.
+        """Make a call, with a key from `new_key`, and return its awaitable.
 
         Args:
             spec: What is called.
             delay: Of a timer: how long; of a signal: its timeout.
-            convert: Makes of the value what the program gets.
+            convert: Converts the value for the program.
         """
         awaited: Awaited[Any] = Awaited(self._make(spec, delay), convert)
         self._unheard[spec.key] = awaited
         return awaited
 
     def reference_of(self, value: object, /) -> Reference | None:
-        """Return a reference to the result that this very object is, if it is not to be copied."""
+        """Return a reference to the call that returned this object, if it is not copied."""
         return self._results.reference_of(value)
 
     def draw(self) -> bytes:
-        """Return 32 bytes that look random and are the same in every replay."""
+        """Return 32 pseudo-random bytes that are the same in every replay."""
         return sha256(self.run_id.bytes + self._loop.scope().next_draw().encode()).digest()
 
     def _make(self, spec: StepSpec, delay: timedelta | None) -> CallFuture:
@@ -241,7 +240,7 @@ class Execution:
         if future is not None:
             future.cancel()
 
-    # --- what happens --------------------------------------------------------------------------
+    # --- events --------------------------------------------------------------------------------
 
     def _start(self) -> None:
         if self._root is not None:
@@ -254,7 +253,7 @@ class Execution:
         try:
             self._loop.run_ready()
             if self._root is not None and self._root.done():
-                # As `asyncio.run` does: what the program has left behind is cancelled, and may end.
+                # As in `asyncio.run`: tasks that the program has left are cancelled, and may end.
                 for task in self._loop.open_tasks():
                     task.cancel()
                 self._loop.run_ready()
@@ -303,7 +302,7 @@ class Execution:
             future.cancel()
 
     def _abandoned(self, future: CallFuture) -> None:
-        """Take back a call that nobody knows yet; tell the host about any other."""
+        """Remove a call that was not returned yet; report any other to the host."""
         del self._open[future.call.key]
         self._unheard.pop(future.call.key, None)
         self._grouped.pop(future.call.key, None)
@@ -321,7 +320,7 @@ class Execution:
             self._raise_if_broken()
         future = self._open.get(ended.key)
         if future is None:
-            return  # given up, or told before
+            return  # given up, or observed before
         resolve_future(future, ended, self._results)
         del self._open[ended.key]
         self._grouped.pop(ended.key, None)
@@ -342,7 +341,7 @@ class Execution:
         return tuple(tuple(keys) for keys in groups.values())
 
     def _alone(self) -> tuple[str, ...]:
-        """Return the open calls of groups that the program now waits for in another way."""
+        """Return open calls of groups that the program now awaits outside their group."""
         alone = [key for key, by in self._grouped.items() if self._open[key].joined_by() != by]
         for key in alone:
             del self._grouped[key]

@@ -1,9 +1,9 @@
-"""An event loop that runs one program, in the calling thread, until nothing is left to do now.
+"""An event loop that runs one program, in the calling thread, until no callback is ready.
 
-Nothing in it depends on the world: callbacks run in the order in which they were scheduled, the
-time is what the program's host says it is, and a timer is a call of the program like any other. So
-`asyncio.gather`, `TaskGroup`, `wait`, `wait_for`, `timeout`, `Queue` and the locks work, and do the
-same in every replay. What would touch the world (sockets, processes, threads, signals) is refused.
+It is deterministic: callbacks run in the order in which they were scheduled, the host sets the
+time, and a timer is a call of the program like any other. So `asyncio.gather`, `TaskGroup`, `wait`,
+`wait_for`, `timeout`, `Queue` and the locks work, and do the same in every replay. I/O (sockets,
+processes, threads, signals) is refused.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ _Args = TypeVarTuple("_Args")
 
 logger = logging.getLogger(__name__)
 
-#: Callbacks without any wait between them after which a program counts as one that spins.
+#: Callbacks without a wait between them after which a program counts as an endless loop.
 _MAX_CALLBACKS: Final = 1_000_000
-#: How often a program that is thrown away may wait for something in spite of it.
+#: How often a program may wait while it is being discarded.
 _MAX_CLOSES: Final = 100
 
 
@@ -39,8 +39,8 @@ class ProgramLoop(AbstractEventLoop):
     """The event loop of one program.
 
     Args:
-        start_timer: Makes a timer a call: from the seconds, and what to do then.
-        drop_timer: Told when a timer was cancelled.
+        start_timer: Makes a timer a call: gets the seconds and the callback.
+        drop_timer: Called when a timer was cancelled.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class ProgramLoop(AbstractEventLoop):
         self._callbacks = Scope("c")
         self._numbers = count()
         self._others: WeakKeyDictionary[asyncio.Task[Any], Scope] = WeakKeyDictionary()
-        # Kept, so that none is finalised when the garbage collector happens to come by.
+        # Kept, so that the garbage collector does not finalise one at a random moment.
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._tasks: list[ProgramTask] = []  # some of them are done
-        self._sweep_at = 64  # how many of them make it worth to look for those
+        self._sweep_at = 64  # from this number on, tasks that are done are removed
         self.stopped = False  #: Nothing of the program runs any more.
         self.closed = False
 
     # --- for the execution -----------------------------------------------------------------------
 
     def run_ready(self) -> None:
-        """Run whatever can run now.
+        """Run all ready callbacks.
 
         Raises:
-            StepError: it does not come to an end.
+            StepError: the program loops without end.
         """
         left = _MAX_CALLBACKS
         with self._running():
@@ -90,7 +90,7 @@ class ProgramLoop(AbstractEventLoop):
             handle._run()  # noqa: SLF001 - what every event loop does with a handle
         except (SystemExit, KeyboardInterrupt) as error:
             if interrupt_in(error) is not None:
-                raise  # this process ends; else it stands in the task that raised it
+                raise  # this process ends; otherwise the task that raised it keeps it
 
     def open_tasks(self) -> list[ProgramTask]:
         """Return the tasks that are not done."""
@@ -99,13 +99,13 @@ class ProgramLoop(AbstractEventLoop):
         return self._tasks
 
     def discard(self, context: Context) -> None:
-        """Throw all tasks away. Their `finally` blocks run, up to where they wait for something."""
+        """Discard all tasks. Their `finally` blocks run up to their first wait."""
         self.closed = True
         with self._running():
             while tasks := self.open_tasks():
-                self._tasks = []  # what they start meanwhile comes next, and never runs
+                self._tasks = []  # tasks that they start meanwhile are next, and never run
                 for task in tasks:
-                    # asyncio would log that it is thrown away unfinished.
+                    # asyncio would log that it is destroyed while pending.
                     task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
                     _close(task, context)
 
@@ -114,10 +114,10 @@ class ProgramLoop(AbstractEventLoop):
         self._now = max(self._now, now)
 
     def scope(self) -> Scope:
-        """Return the scope of what runs now.
+        """Return the scope of the running task.
 
         Raises:
-            InvalidFlow: it runs in another thread than the program.
+            InvalidFlow: the caller is in another thread than the program.
         """
         self._check_thread("calls something")
         task = asyncio.current_task(self)
@@ -149,10 +149,10 @@ class ProgramLoop(AbstractEventLoop):
                 hint="start threads in a step",
             )
 
-    # --- what asyncio asks of a loop ---------------------------------------------------------
+    # --- methods that asyncio calls ----------------------------------------------------------
 
     def time(self) -> float:
-        """Seconds since the program began, by the last thing that it has observed."""
+        """Seconds since the program began, by the last event that it has observed."""
         return self._now
 
     def call_soon(
@@ -213,7 +213,7 @@ class ProgramLoop(AbstractEventLoop):
         """Make a future of this loop."""
         return ProgramFuture(next(self._numbers), self)
 
-    # Typed as a whole, since what asyncio passes on differs from version to version.
+    # Untyped options, since asyncio passes different ones in different versions.
     def create_task(self, coro: Any, **options: Any) -> Any:
         """Make a task with a scope of its own."""
         if not isinstance(coro, Awaited):
@@ -240,7 +240,7 @@ class ProgramLoop(AbstractEventLoop):
         """Return None: there is no other."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Log what nobody has asked for, like the exception of a task that nobody awaits."""
+        """Log unhandled errors, like the exception of a task that is not awaited."""
         if not self.closed:
             logger.warning(
                 "in a program: %s",
@@ -254,15 +254,15 @@ class ProgramLoop(AbstractEventLoop):
         self.call_exception_handler(context)
 
     def get_debug(self) -> bool:
-        """Return False: debugging shows times, which no replay repeats."""
+        """Return False: debug mode reads the clock, which no replay repeats."""
         return False
 
     def is_running(self) -> bool:
-        """Return whether the program may go on."""
+        """Return whether the program may run."""
         return not self.closed
 
     def is_closed(self) -> bool:
-        """Return whether the program was thrown away."""
+        """Return whether the program was discarded."""
         return self.closed
 
 
@@ -276,16 +276,16 @@ def _close(task: ProgramTask, context: Context) -> None:
             context.run(coroutine.throw, ProgramDiscarded())
         except ProgramDiscarded:
             return
-        except BaseException:  # raised by code that is being thrown away
+        except BaseException:  # raised by code that is being discarded
             logger.debug("a suspended program raised an exception", exc_info=True)
             return
-        # It waits for something in a `finally`, whose end is next.
+        # It waits in a `finally`; it is closed next.
 
 
 def _refuse_random_order() -> None:
-    """Refuse to make tasks for `asyncio.as_completed`, which goes through its coroutines as a set.
+    """Refuse tasks for `asyncio.as_completed`, which iterates over a set of coroutines.
 
-    Their order there is that of their addresses, and with it the order of tasks.
+    The order of that set, and so of the tasks, depends on addresses in memory.
     """
     frame = sys._getframe(2)  # noqa: SLF001 - `inspect` does the same, for every frame at once
     while frame.f_code.co_filename == asyncio.tasks.__file__ and frame.f_back is not None:
@@ -307,7 +307,7 @@ def _refused(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-#: What people know these methods of a loop by.
+#: The common names of these methods.
 _USES: Final = {
     "run_in_executor": "a thread (asyncio.to_thread, run_in_executor)",
     "create_connection": "the network (create_connection)",

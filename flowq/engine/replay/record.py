@@ -1,8 +1,8 @@
-"""What a run has recorded of its program, and where the program differs from it.
+"""The recorded calls of a program, and where its code differs from them.
 
-A call is recorded at its place. The same place must have the same name, the same kind and the same
-inputs in every replay; options like retries and timeouts, and how long a timer runs, may change
-with the code, since they do not decide what happens next.
+A call is recorded at its place. The same place must have the same name, kind and inputs in every
+replay. Options like retries and timeouts, and the duration of a timer, may change with the code,
+since the path of the program does not depend on them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from flowq.core.spec import StepSpec
 from flowq.engine.replay.scopes import path_of
 from flowq.engine.replay.values import ProgramCall, RecordedCall
 
-#: How much of the inputs an error shows.
+#: Characters of the inputs that an error shows.
 _SHOWN = 200
 
 
@@ -25,8 +25,8 @@ class Record:
 
     def __init__(self, flow: str) -> None:
         self._flow = flow
-        self._known: dict[str, RecordedCall] = {}  # by their places
-        self._unmet: set[str] = set()  # places of those that the code has not called yet
+        self._known: dict[str, RecordedCall] = {}  # by place
+        self._unmet: set[str] = set()  # places that the code has not reached yet
         self.broken: NondeterminismError | None = None  #: The first difference.
 
     def __bool__(self) -> bool:
@@ -38,7 +38,7 @@ class Record:
         Args:
             recorded: The call.
             made: Whether the code has made the call of this key.
-            new: That call, if its host has not been told of it.
+            new: That call, if it was not returned to the host yet.
         """
         path = path_of(recorded.key)
         if path in self._known:
@@ -50,7 +50,7 @@ class Record:
             self._compare(recorded, new.spec)
 
     def has(self, spec: StepSpec) -> bool:
-        """Return whether a call that the code makes is recorded; it must be the same then."""
+        """Return whether a call of the code is recorded; it must then be the same call."""
         path = path_of(spec.key)
         known = self._known.get(path)
         if known is None:
@@ -60,7 +60,7 @@ class Record:
         return True
 
     def check_met(self) -> None:
-        """Differ, if the code has not made all recorded calls by now."""
+        """Report a difference if the code has not made all recorded calls by now."""
         for path in sorted(self._unmet):
             gone = self._known[path]
             self._differ(
@@ -68,11 +68,11 @@ class Record:
             )
 
     def check_observed(self, key: str) -> None:
-        """Differ: a call has ended that the code has not made by then."""
+        """Report a difference: an observed call was not made by the code."""
         self._differ(f"{key} is recorded, and the code no longer calls it at that point")
 
     def check_nothing_new(self, calls: Sequence[ProgramCall]) -> None:
-        """Differ, if there are calls, where the record goes on without them."""
+        """Report a difference if there are new calls before the end of the record."""
         for call in calls:
             self._differ(
                 f"the code calls {call.key} ({_shown(call.spec)}) at a point where the "

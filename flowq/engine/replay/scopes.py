@@ -1,18 +1,18 @@
-"""Where in a program a call stands: the scope of its task, and its ordinal there.
+"""The place of a call in a program: the scope of its task, and its ordinal there.
 
-Ordinals are given at call time, and each task counts its own: so what a call is named never depends
-on which of several concurrent tasks got its answer first.
+Ordinals are given at call time, and each task counts its own calls. So a call's name does not
+depend on which of several concurrent tasks got its answer first.
 
     root task       1, 2, 3
     its tasks       t1.1, t1.2, t2.1
     a task's task   t1.t1.1
-    callbacks       c.1, c.2        what `add_done_callback` and the like call
+    callbacks       c.1, c.2        of `add_done_callback` and similar functions
 """
 
 from hashlib import sha256
 from itertools import count
 
-#: A longer name is replaced by a digest: keys have to fit their column.
+#: A longer name is replaced by a digest, because keys have to fit their column.
 _MAX_NAME_LENGTH = 80
 
 
@@ -49,5 +49,5 @@ def key_of(label: str, path: str) -> str:
 
 
 def path_of(key: str) -> str:
-    """Return where in the program the call of this key stands."""
+    """Return the place of the call with this key."""
     return key.rpartition("#")[2]

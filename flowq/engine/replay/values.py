@@ -1,4 +1,4 @@
-"""The values that go into and come out of a replay: what was recorded, what ended, what is new."""
+"""The inputs and outputs of a replay: recorded calls, ends, new calls."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from flowq.core.states import StepState
 
 @dataclass(frozen=True, slots=True)
 class ProgramCall:
-    """Something that a program has called and that is to be recorded."""
+    """A new call of a program, to be recorded."""
 
     key: str  #: `{label}#{path}`; the path is the scope and the ordinal: `3`, `t1.2`, `t1.t4.1`.
     spec: StepSpec  #: Its `key` is the call's.
     delay: timedelta | None = None  #: Of a timer: how long; of a signal: its timeout.
-    after_cancel: bool = False  #: Called after the cancel: it compensates, so it still may run.
+    after_cancel: bool = False  #: Made after the cancel: it compensates, so it still may run.
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class RecordedCall:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """How a call has ended, as its row says."""
+    """The end of a call, as its row has it."""
 
     key: str
     state: StepState
     at: datetime  #: When it ended, by the database's clock; the program's own clock follows it.
-    value: Any = None  #: Of a completed one: as its annotation wants it.
-    load: Callable[[], Any] | None = None  #: Loads the value if the program still wants it.
+    value: Any = None  #: Of a completed call: converted by its annotation.
+    load: Callable[[], Any] | None = None  #: Loads the value if the program still needs it.
     error_type: str | None = None
     error_message: str | None = None
     attempts: int = 1
@@ -43,13 +43,13 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The run was cancelled, at this place between the ends of calls."""
+    """The run was cancelled, at this point between the ends of calls."""
 
     reason: str
     at: datetime
 
 
-#: What a program observes, in the order in which it was first observed.
+#: An event that a program observes; replays keep the order of the first observation.
 Observation = CallEnded | Cancelled
 
 
@@ -79,15 +79,15 @@ End = Returned | Raised | Continued
 
 @dataclass(frozen=True, slots=True)
 class ReplayOutcome:
-    """What has happened in a program since it was last asked.
+    """What a program did since the last `run`.
 
     Attributes:
         calls: New calls, in the order in which they were made.
-        groups: Keys of new calls, two or more, that only one gather or task group waits for: the
-            program need not be woken before all of a group have ended, or one has failed.
-        alone: Keys of calls of earlier groups whose end the program now waits for by itself.
-        cancelled: Keys of recorded calls that nobody waits for any more.
-        waiting: Keys of all calls that are open: neither ended nor given up.
+        groups: Keys of new calls, two or more, that only one gather or task group awaits: the
+            program is not woken before the whole group has ended, or one call has failed.
+        alone: Keys of calls of earlier groups that the program now awaits outside their group.
+        cancelled: Keys of recorded calls that are not awaited any more.
+        waiting: Keys of all open calls: neither ended nor given up.
         end: How the program has ended; None while it waits.
     """
 

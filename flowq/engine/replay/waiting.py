@@ -1,11 +1,11 @@
-"""What a program gets from a call: a coroutine, backed by a future that knows who waits for it.
+"""What a call returns in a program: a coroutine, backed by a future that knows who awaits it.
 
-A call begins when it is made, not when it is awaited, as a task does. Who waits is known from the
-callbacks: if that is one gather, or one task group, and nobody else, then the program need not run
-again before the whole of it has ended.
+Like a task, a call begins when it is made, not when it is awaited. The callbacks of the future show
+who awaits it: if that is only one gather, or one task group, the program need not run again before
+the whole group has ended.
 
 Futures, tasks and calls are hashed by the order in which they were made. asyncio keeps them in
-sets, and by their addresses the order in those would be another in each replay.
+sets, whose order would differ in each replay if they were hashed by their addresses.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class _Numbered:
-    """Something that is hashed by its number."""
+    """An object that is hashed by its number."""
 
     number: int
 
@@ -40,7 +40,7 @@ class ProgramFuture(_Numbered, asyncio.Future[Any]):
 
 
 class _Watched(_Numbered, asyncio.Future[Any]):
-    """A future, or by `ProgramTask` a task, that keeps the callbacks it was given."""
+    """A future, or with `ProgramTask` a task, that records its callbacks."""
 
     watchers: list[Callable[..., Any]]
 
@@ -56,13 +56,13 @@ class _Watched(_Numbered, asyncio.Future[Any]):
 
 
 class CallFuture(_Watched):
-    """The end of a call, as the program waits for it.
+    """The future of a call's end.
 
     Args:
         call: The call.
-        number: Which call of the program it is.
+        number: The number of the call in the program.
         loop: The program's loop.
-        abandoned: Told when the program cancels it.
+        abandoned: Called when the program cancels it.
     """
 
     def __init__(
@@ -80,17 +80,17 @@ class CallFuture(_Watched):
         self._abandoned = abandoned
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel it: nobody waits for the call any more."""
+        """Cancel it: the call is not awaited any more."""
         if not super().cancel(msg):
             return False
         self._abandoned(self)
         return True
 
     def joined_by(self) -> Callable[..., Any] | None:
-        """Return the gather or the task group that alone waits for the call, if one does.
+        """Return the gather or task group that alone awaits the call, if there is one.
 
-        All that a gather waits for have the same callback, as has what a task group waits for, so
-        equal callbacks mean one group.
+        All members of a gather, or of a task group, have the same callback, so equal callbacks mean
+        one group.
         """
         task = self.handle.task if self.handle else None
         if task is None or len(self.watchers) != 1 or len(task.watchers) != 1:
@@ -100,30 +100,30 @@ class CallFuture(_Watched):
         return watcher if name in {_GATHER, _TASK_GROUP} else None
 
 
-#: The callbacks by which asyncio joins; by another name a call only counts as awaited alone.
+#: The names of asyncio's joining callbacks; with any other, a call counts as awaited alone.
 _GATHER = "gather.<locals>._done_callback"
 _TASK_GROUP = "TaskGroup._on_task_done"
 
 
 class Awaited(_Numbered, Coroutine[Any, Any, T]):
-    """What calling a step in a program returns.
+    """The awaitable that a call in a program returns.
 
     Args:
         future: The end of the call.
-        convert: Makes of its value what the program gets; another call instead is awaited in turn.
+        convert: Converts its value for the program; if it returns a call, that is awaited in turn.
     """
 
     def __init__(self, future: CallFuture, convert: Callable[[Any], Any] | None = None) -> None:
         self._future = future
         self._convert = convert
         self._steps: Generator[Any, None, T] | None = None
-        self.task: ProgramTask | None = None  #: The task that was made of it, and of nothing else.
+        self.task: ProgramTask | None = None  #: The task that was made of this call alone.
         self.number = future.number
         future.handle = self
 
     @property
     def is_awaited(self) -> bool:
-        """Whether anybody has awaited it, or made a task of it."""
+        """Whether it was awaited, or made a task."""
         return self._steps is not None or self.task is not None
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -145,11 +145,11 @@ class Awaited(_Numbered, Coroutine[Any, Any, T]):
         return result
 
     def send(self, value: Any, /) -> Any:
-        """Go on; for asyncio."""
+        """Resume it; for asyncio."""
         return (self._steps or self._begin()).send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Raise in it; for asyncio. Before the first await that gives the call up."""
+        """Raise in it; for asyncio. Before the first await this gives the call up."""
         if self._steps is None:
             self._future.cancel()
         return (self._steps or self._begin()).throw(*error)

@@ -1,13 +1,13 @@
-"""Results: encoded once, put where their size says, read back by reference.
+"""Results: encoded once, stored by size, read by reference.
 
-The number of encoded bytes decides: up to the threshold a result lies in its step's row, with a
-copy in the cache; above it in the object store, and neither the row nor Redis ever sees it. An
-object is written before the row that names it, under a key that holds the lease token: a loser of
-a lease overwrites nothing, and what no row names can be deleted. The cache may lose anything at
-any moment; the row is then read instead, and the cache filled again.
+The number of encoded bytes decides: up to the threshold a result is in its step's row, with a copy
+in the cache; above it only in the object store. An object is written before the row that references
+it, under a key with the lease token: an attempt that lost its lease overwrites nothing, and
+unreferenced objects can be deleted. The cache may lose anything at any moment; then the row is
+read, and the cache filled again.
 
-What comes from the cache or the store is checked by digest. What comes from the row is not: the
-database keeps JSON, and may space it differently.
+Data from the cache or the store is checked by digest. Data from the row is not: the database may
+change the whitespace of JSON.
 """
 
 import logging
@@ -26,7 +26,7 @@ from flowq.engine.results.codecs.encoding import FILE, NONE, Encoded, decode, en
 
 logger = logging.getLogger(__name__)
 
-#: From keys of small results to their durable copies; a key without one is left out.
+#: From keys of small results to their durable copies; missing ones are left out.
 Copies = Callable[[Sequence[str]], Mapping[str, bytes]]
 
 #: Codecs whose bytes are UTF-8 text.
@@ -36,11 +36,11 @@ _AGAIN: Final = "start the run again; `flowq doctor` checks the store that FLOWQ
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a result was put.
+    """Where a result was stored.
 
     Attributes:
         ref: Its reference, for the step's row.
-        copy: The bytes that the row must hold; None when they lie elsewhere, or there are none.
+        copy: The bytes for the row; None when they are elsewhere, or there are none.
     """
 
     ref: ResultRef
@@ -51,11 +51,11 @@ class ResultStore:
     """Stores and loads results.
 
     Args:
-        cache: Keeps small ones for a while; None to read them from the rows always.
-        objects: Gives the store of large ones. Called when one is met, never before: a store must
-            be opened by the process that uses it.
+        cache: Keeps small ones for a while; None: they are always read from the rows.
+        objects: Returns the store of large ones. Called at first use: a store must be opened by the
+            process that uses it.
         threshold_bytes: The largest result that goes into a row.
-        inline_bytes: The largest result that rides in its reference and is not cached.
+        inline_bytes: The largest result that is inside its reference and is not cached.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class ResultStore:
     def adopt(
         self, ref: ResultRef, copy: bytes | None, *, step_id: StepRunId, token: LeaseToken
     ) -> Stored:
-        """Make a small result that another step has made, or None, that of an attempt too."""
+        """Use a small result of another step, or None, as the result of an attempt."""
         if ref.place is not StorageKind.ROW or copy is None:
             return Stored(ref)
         own = ref.model_copy(update={"key": row_key(step_id, token)})
@@ -132,7 +132,7 @@ class ResultStore:
         return Stored(own, copy)
 
     def is_whole(self, ref: ResultRef, copy: bytes) -> bool:
-        """Return whether a copy of a small result is what was recorded, as far as that is known."""
+        """Return whether a copy of a small result matches its reference, as far as known."""
         return not ref.sha256 or _fits(ref, copy)
 
     def _store_object(self, encoded: Encoded, key: str) -> Stored:
@@ -151,17 +151,17 @@ class ResultStore:
     def load_many(self, refs: Sequence[ResultRef], copies: Copies) -> list[Any]:
         """Return the decoded values of references, in their order; each is loaded once.
 
-        A reference that occurs twice gives the same object twice.
+        Equal references give the same object.
 
         Args:
             refs: The references.
-            copies: Reads rows, for small results that the cache has lost; called once, or never.
+            copies: Reads rows, for small results that are not in the cache; called at most once.
 
         Raises:
-            ResultMissing: a value is neither in its place nor in its row.
+            ResultMissing: a value is neither in its store nor in its row.
             ResultCorrupt: an object is not what was written.
             StoreUnavailable: the object store cannot be used.
-            StepError: the codec, or the library that it needs, is not known here.
+            StepError: the codec is unknown, or its library is not installed.
         """
         unique = {ref.key: ref for ref in refs if ref.place is not StorageKind.NOWHERE}
         small = [ref for ref in unique.values() if ref.place is StorageKind.ROW]
@@ -185,10 +185,10 @@ class ResultStore:
     def stream(self, ref: ResultRef, copies: Copies) -> Iterator[bytes]:
         """Yield the encoded bytes of one result in parts.
 
-        A reader must not use them before the end is reached: only then is the digest checked.
+        A reader must not use them before the last part: only then is the digest checked.
 
         Raises:
-            ResultCorrupt: after the last part: it is not what was written. Else as `load_many`.
+            ResultCorrupt: after the last part: it is not what was written. Others as `load_many`.
         """
         if ref.place is StorageKind.OBJECT:
             yield from _checked_parts(ref, self._objects().stream(ref.key))
@@ -196,7 +196,7 @@ class ResultStore:
             yield self.read_bytes(ref, copies)
 
     def stored_size(self, ref: ResultRef) -> int | None:
-        """Return how many bytes the object of a reference has; None when there is none.
+        """Return the bytes of a reference's object; None when there is none.
 
         Raises:
             StoreUnavailable: the object store cannot be used.
@@ -212,7 +212,7 @@ class ResultStore:
         return decode(ref.codec, data, media_type=ref.media_type)
 
     def _small(self, refs: Sequence[ResultRef], copies: Copies) -> Iterator[tuple[str, bytes]]:
-        """Yield keys and bytes of small results: from the cache, what it lacks from the rows."""
+        """Yield keys and bytes of small results: from the cache, missing ones from the rows."""
         yield from ((ref.key, ref.data.encode()) for ref in refs if ref.data is not None)
         lost = asked = [ref for ref in refs if ref.data is None]
         if self._cache is not None and asked:
@@ -237,7 +237,7 @@ class ResultStore:
                     f"a result is recorded under {ref.key}, but no row has it any more",
                     hint="its run was deleted, or ended long ago: start the run again",
                 )
-            # A copy that the database has spaced differently would not pass the digest again.
+            # A copy with other whitespace, from the database, would not match the digest.
             if self._cache is not None and _fits(ref, data):
                 self._cache.put(ref.key, data)
             yield ref.key, data

@@ -1,10 +1,9 @@
-"""Values that were loaded last, for the steps that read only a part of them.
+"""Recently loaded values, for steps that read only a part of them.
 
-Each item of a map over one large list refers to its place in that list. Without this, every item
-would load and parse the list again, and a map would cost the square of its length. Results never
-change, so what was loaded once stays right; it is kept within a bound on encoded bytes, the least
-recently used leave first. Only readers of parts share it, and they get copies: a step may change
-what it is given.
+Each item of a map over one large list references its place in that list. Without this cache, every
+item would load and parse the list again, at a quadratic cost. Results never change, so cached
+values stay valid; the cache is an LRU with a bound on encoded bytes. Only readers of parts share
+it, and they get copies, since a step may change its inputs.
 """
 
 from copy import deepcopy
@@ -24,17 +23,17 @@ class ValueCache:
     def __init__(self, most_bytes: int = _MAX_BYTES) -> None:
         self._most = most_bytes
         self._lock = Lock()
-        # By key the value and its size.
+        # From key to the value and its size.
         self._values: LRUCache[str, tuple[Any, int]] = LRUCache(most_bytes, lambda kept: kept[1])
 
     def get(self, ref: ResultRef) -> tuple[Any] | None:
-        """Return the value of a reference, wrapped, or None when it is not here."""
+        """Return the value of a reference, wrapped, or None when it is not cached."""
         with self._lock:
             kept = self._values.get(ref.key)
         return None if kept is None else (kept[0],)
 
     def put(self, ref: ResultRef, value: Any) -> None:
-        """Keep a value, if it is JSON and not too large to keep."""
+        """Cache a value, if it is JSON and not too large."""
         if ref.codec != "json" or ref.size > self._most // 2:
             return
         with self._lock:

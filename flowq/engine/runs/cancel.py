@@ -1,16 +1,16 @@
-"""Cancelling a run: a state in the database, which everything looks at that would go on.
+"""Cancels a run: a state in the database that everything checks before it continues.
 
-One transaction writes that the run is cancelled and ends every step that no worker holds: pending,
-queued, retrying, waiting, and maps with their items. What is left is running somewhere:
+One transaction records the cancel and ends every step without a lease: pending, queued, retrying,
+waiting, and maps with their items. The rest is running somewhere:
 
-    a step that is being claimed         finds its row cancelled, or is told as any running one
+    a step that is being claimed         finds its row cancelled, or is stopped as a running one
     a step that starts a child run       finds its run stopping, under a lock, and is cancelled
-    a running step                       its lease keeper asks, see `heartbeat`; what becomes of its
-                                         code depends on where it runs, see `execution`
+    a running step                       is notified by the heartbeat, see `heartbeat`; how its code
+                                         is stopped depends on where it runs, see `execution`
     a child run                          is cancelled in turn, see `child_runs`
     a program that has begun             is queued, sees the cancel and may clean up, see `program`
 
-The last of them closes the run as cancelled. A run that had ended before stays as it ended.
+The last of them closes the run as cancelled. A terminal run is not changed.
 """
 
 from flowq.core.errors import RunNotFound, RunUnreadable
@@ -25,22 +25,22 @@ from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 
-#: What is recorded when no reason is given.
+#: The recorded reason when none is given.
 NO_REASON = "no reason was given"
 _REASON_LIMIT = 4000
 
 
 def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState:
-    """Cancel a run; may be called at any time, by anyone, twice at once.
+    """Cancel a run; idempotent and safe to call concurrently.
 
     Args:
         engine: The engine.
         run_id: The run.
-        reason: Who cancels it and why, for people; of two cancels the first one's is kept.
+        reason: Who cancels it and why, for people; the first cancel's reason is kept.
 
     Returns:
-        The state of the run now: `cancelling` while a step is still running, `cancelled`, or the
-        state in which it had ended before.
+        The new state of the run: `cancelling` while a step is still running, `cancelled`, or its
+        terminal state if it had ended before.
 
     Raises:
         RunNotFound: there is no such run.
@@ -71,8 +71,8 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
 
 
 def storable_reason(reason: str | None) -> str:
-    """Return a reason as every database takes it, or that none was given."""
-    # PostgreSQL has no text with a NUL in it.
+    """Return a reason that every database can store, or the default."""
+    # PostgreSQL stores no text with NUL.
     text = (reason or "").strip().replace("\0", "\N{SYMBOL FOR NULL}")[:_REASON_LIMIT] or NO_REASON
     return text.encode(errors="backslashreplace").decode()
 

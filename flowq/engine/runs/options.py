@@ -1,7 +1,7 @@
-"""What is said about a run beside its inputs: whose it is, its key, its deadline, its notes.
+"""The options of a run beside its inputs: user, idempotency key, deadline, metadata.
 
-All of it lands in columns with limits, and a database says about a value that does not fit only
-that it does not fit. So it is checked here, before anything is traced or recorded.
+All of them are stored in columns with limits, and a database's error about a value that does not
+fit helps nobody. So they are checked here, before anything is traced or recorded.
 """
 
 import json
@@ -21,23 +21,23 @@ from flowq.core.text.json_values import MAX_DEPTH, flaw, flaw_of_text, marked
 from flowq.engine.results.codecs.annotations import as_path, shown
 from flowq.engine.results.codecs.read_back import describe_difference, difference_of_form
 
-#: A deadline further away than this is a slip: databases cannot add much more to their clocks.
+#: A later deadline is a mistake: databases cannot add much more to their clocks.
 _MAX_DEADLINE = timedelta(days=36_500)
 
 
 class SubmitOptions(TypedDict, total=False):
-    """What may be given with the inputs of a run.
+    """Options that may be given with the inputs of a run.
 
     Attributes:
         user_id: Whose run it is; 200 characters at most.
         metadata: JSON data to keep with the run.
         idempotency_key: A run of this flow that has this key is returned instead of a second one;
             200 characters at most.
-        deadline: When the run has to be over: an aware datetime, or a timedelta from now on by the
+        deadline: When the run must have ended: an aware datetime, or a timedelta from now by the
             database's clock.
-        budget: What calls of models may cost in this run and its child runs, instead of what the
-            flow says.
-        session: A transaction of the caller's, for which the run begins if and when it commits.
+        budget: What calls of models may cost in this run and its child runs; replaces the flow's
+            budget.
+        session: The caller's transaction; the run begins if and when it commits.
     """
 
     user_id: str | None
@@ -50,7 +50,7 @@ class SubmitOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """SubmitOptions that fit their columns."""
+    """Checked SubmitOptions, which fit their columns."""
 
     user_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Submission:
 
         Args:
             options: What was given.
-            limit: Bytes of metadata, as JSON, at most.
+            limit: Maximum bytes of metadata, as JSON.
 
         Raises:
             InvalidInput: something does not fit.
@@ -79,7 +79,7 @@ class Submission:
 
 
 def text_of(name: str, value: Any) -> str | None:
-    """Return a text that a column of `MAX_NAME_LENGTH` characters takes in every database."""
+    """Return a text that fits a column of `MAX_NAME_LENGTH` characters in every database."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -103,7 +103,7 @@ def text_of(name: str, value: Any) -> str | None:
 
 
 def listed(given: Any, name: str) -> list[Any]:
-    """Return what is given for many runs as a list.
+    """Return the values given for many runs as a list.
 
     Raises:
         InvalidInput: it is none.
@@ -117,7 +117,7 @@ def listed(given: Any, name: str) -> list[Any]:
 
 
 def is_storable(text: str) -> bool:
-    """Return whether a column of text takes a text in every database; JSON may also hold NUL."""
+    """Return whether every database can store a text in a text column; JSON may also have NUL."""
     return "\0" not in text and flaw_of_text(text) is None
 
 
@@ -161,11 +161,11 @@ def _deadline(value: Any) -> datetime | timedelta | None:
 
 
 def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]:
-    """Return data as the JSON values that a row keeps.
+    """Return data as the JSON values that a row stores.
 
     Raises:
-        InvalidInput: it cannot be JSON, would not be the same if it was read back by its own types,
-            or has more than `limit` bytes as JSON.
+        InvalidInput: it cannot be JSON, would change when it is read back by its own types, or has
+            more than `limit` bytes as JSON.
     """
     recorded: Mapping[str, Any] = plain_of(dict(data), what)
     size_of(recorded, what, limit)
@@ -173,9 +173,9 @@ def as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]
 
 
 def inputs_as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[str, Any]:
-    """Return the inputs of a run as `as_json`, with marks for floats that JSON lacks.
+    """Return the inputs of a run like `as_json`, with marks for floats that JSON lacks.
 
-    Whether they come back as they are is for their annotations to say, see `RegisteredFlow.verify`.
+    `RegisteredFlow.verify` checks by their annotations that they come back unchanged.
     """
     given = dict(data)
     recorded: Mapping[str, Any] = marked(_sets_sorted(given, _jsonable(given, what, inputs=True)))
@@ -185,7 +185,7 @@ def inputs_as_json(data: Mapping[str, Any], what: str, limit: int) -> Mapping[st
 
 
 def plain_of(value: Any, what: str) -> Any:
-    """Return a value as JSON data that its own types would make the same value of.
+    """Return a value as JSON data from which its own types make the same value.
 
     Raises:
         InvalidInput: it has no such data.
@@ -203,7 +203,7 @@ def plain_of(value: Any, what: str) -> Any:
 
 def _jsonable(value: Any, what: str, *, inputs: bool = False) -> Any:
     try:
-        # Of inputs, fields that are computed are left out: they are computed again.
+        # Computed fields of inputs are left out: they are computed again.
         return to_jsonable_python(value, by_alias=False, round_trip=inputs)
     except (ValueError, TypeError, RecursionError) as error:  # pydantic's and Python's own
         raise InvalidInput(
@@ -224,7 +224,7 @@ def _refuse_flaw(recorded: Any, what: str) -> None:
 
 
 def size_of(recorded: Any, what: str, limit: int) -> int:
-    """Return how many bytes data has as JSON.
+    """Return the bytes of data as JSON.
 
     Raises:
         InvalidInput: more than `limit`.
@@ -239,15 +239,15 @@ def size_of(recorded: Any, what: str, limit: int) -> int:
 
 
 def _sets_sorted(value: Any, recorded: Any) -> Any:
-    """Return the JSON of a value with what stands for its sets in order.
+    """Return the JSON of a value with its sets as sorted lists.
 
-    Processes go through one and the same set in different orders; by their rows, two requests with
-    one idempotency key would then have different inputs.
+    Processes iterate over the same set in different orders; then two requests with one idempotency
+    key would have different recorded inputs.
     """
     if isinstance(value, RootModel):
         return _sets_sorted(value.root, recorded)
     if isinstance(recorded, list) and isinstance(value, list | tuple | set | frozenset):
-        if len(value) != len(recorded):  # a serialiser of the user's own made something else of it
+        if len(value) != len(recorded):  # a serialiser of the user changed it
             return recorded
         parts = [_sets_sorted(*pair) for pair in zip(value, recorded, strict=True)]
         return sorted(parts, key=_text_of) if isinstance(value, set | frozenset) else parts
@@ -263,7 +263,7 @@ def _sets_sorted(value: Any, recorded: Any) -> Any:
 def _parts(value: Any, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the parts of a value by their names in its JSON."""
     if isinstance(value, Mapping):
-        # Keys become text, in their order; 1 and "1" become one, and then nothing is known.
+        # Keys become text, in order; 1 and "1" become the same key, and then nothing is known.
         same = len(value) == len(recorded)
         return dict(zip(recorded, value.values(), strict=True)) if same else {}
     if isinstance(value, BaseModel):

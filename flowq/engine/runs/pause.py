@@ -1,18 +1,18 @@
-"""Pausing a run: nothing of it begins any more until someone resumes it.
+"""Pauses a run: no step of it begins until someone resumes it.
 
-Like a cancel it is a state in the database, so it lasts, and every claim looks at it. One
-transaction pauses the run with the child runs that its steps wait for, a level at a time: a step
-that is about to start a child run looks at its own run under a lock, so none begins behind the back
-of this. What runs ends as ever, and what follows from it is recorded: steps that become ready are
-queued, but nobody can take them. A run whose last step has ended stays paused until it is resumed.
+Like a cancel it is a durable state in the database, which every claim checks. One transaction
+pauses the run with the child runs that its steps wait for, level by level: a step that is about to
+start a child run checks its own run under a lock, so no new child run is missed. Running steps end
+as usual and the run is advanced: steps that become ready are queued, but cannot be claimed. A run
+whose last step has ended stays paused until it is resumed.
 
-    a queued step     is *parked*: its `wake_at` lies so far away that no sweeper asks about it;
+    a queued step     is *parked*: its `wake_at` is so far away that no sweeper reads it;
                       one that is queued later is parked by the sweeper that finds it overdue
     a retrying step   is queued when its time has come, and parked then
-    a deadline        passes all the same, a cancel and a failure end the run as ever
+    a deadline        still passes; a cancel and a failure end the run as usual
 
-Resuming turns the same runs back, in one transaction with the steps that were parked, and sends
-these. A resume that dies before it has sent anything is made up for by the sweeper.
+A resume reverts the same runs, and unparks their steps in the same transaction; then it sends
+these. If it crashes before that, the sweeper sends them.
 """
 
 import logging
@@ -33,23 +33,23 @@ from flowq.engine.runs.cancel import storable_reason
 
 logger = logging.getLogger(__name__)
 
-#: Resumed runs that are looked after by whoever has resumed them; the rest is left to workers.
+#: Resumed runs that the resuming process advances itself; the rest is left to workers.
 _GO_ON_HERE: Final = 100
 
 
 def pause(
     engine: Engine, run_id: RunId, reason: str | None = None, kind: StopKind = StopKind.USER
 ) -> RunState:
-    """Pause a run with its child runs; may be called at any time, by anyone, twice at once.
+    """Pause a run with its child runs; idempotent and safe to call concurrently.
 
     Args:
         engine: The engine.
         run_id: The run.
-        reason: Who pauses it and why, for people; of two pauses the first one's is kept.
-        kind: What pauses it; only this decides what resumes it.
+        reason: Who pauses it and why, for people; the first pause's reason is kept.
+        kind: What pauses it; this alone decides what resumes it.
 
     Returns:
-        The state of the run now: `paused`, or another one if it was stopping or had ended before.
+        The new state of the run: `paused`, or another one if it was stopping or had ended before.
 
     Raises:
         RunNotFound: there is no such run.
@@ -77,11 +77,11 @@ def pause(
 
 
 def resume(engine: Engine, run_id: RunId) -> RunState:
-    """Let a paused run go on, with those of its child runs that are paused.
+    """Resume a paused run, with those of its child runs that are paused.
 
     Returns:
-        The state of the run now: `running`, also if it was not paused; the state in which it ended,
-        if nothing of it was left to do; or another one if it is stopping.
+        The new state of the run: `running`, also if it was not paused; its terminal state, if
+        nothing was left to do; or another one if it is stopping.
 
     Raises:
         RunNotFound: there is no such run.
@@ -107,7 +107,7 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
 
 
 def _go_on(engine: Engine, resumed: Sequence[RunId]) -> None:
-    """Decide what became ready meanwhile, and finish runs whose last step ended."""
+    """Decide what became ready meanwhile, and finish runs whose last step has ended."""
     if rest := resumed[:-_GO_ON_HERE]:
         try:
             engine.dispatcher.send_advance([batch_of_run(run_id) for run_id in rest])

@@ -1,11 +1,11 @@
-"""Signals: messages from outside, which a program waits for with `flowq.signal`.
+"""Signals: messages from outside that a program awaits with `flowq.signal`.
 
-A signal is stored before anybody looks who waits for it, so it may come before the wait. It is then
-given to the oldest wait for its name, and the program woken. What is between the two when a process
-dies, the sweeper finds.
+A signal is stored first, so it may come before the program waits for it. Then it is given to the
+oldest wait for its name, and the program is woken. After a crash between the two, the sweeper
+delivers it.
 
-What a wait says about its message, as a JSON schema, is checked while the sender can still be told.
-Before the first wait for a name nothing is known; then the program passes over what does not fit.
+The JSON schema of a wait is checked when the signal is sent, so that the sender gets the error.
+Before the first wait for a name no schema is known; then the program skips signals that do not fit.
 """
 
 import logging
@@ -26,7 +26,7 @@ from flowq.engine.runs.options import is_storable, plain_of, size_of
 
 logger = logging.getLogger(__name__)
 
-#: How many problems of one message an error lists.
+#: Problems of one message that an error lists, at most.
 _LISTED = 10
 
 
@@ -37,15 +37,15 @@ def send_signal(
 
     Args:
         engine: The engine.
-        run_id: The run; one that has gone on as another passes it on.
-        name: Which signal.
-        payload: What it says: JSON data, or a pydantic model.
-        session: A transaction of the caller's, for which it is sent if and when it commits.
+        run_id: The run; if it has continued as another run, that one gets the signal.
+        name: The name of the signal.
+        payload: Its data: JSON data, or a pydantic model.
+        session: The caller's transaction; the signal is sent if and when it commits.
 
     Raises:
         RunNotFound: there is no such run.
-        SignalRefused: the run has ended, or is of a flow that takes no signals.
-        InvalidInput: the name or the payload does not fit, or is not what the program waits for;
+        SignalRefused: the run has ended, or its flow takes no signals.
+        InvalidInput: the name or the payload is not allowed, or does not fit the program's wait;
             nothing was stored.
         DatabaseUnavailable: it could not be stored.
     """
@@ -66,7 +66,7 @@ def send_signal(
 
 
 def deliver(engine: Engine, run_id: RunId) -> None:
-    """Give what was sent to those waits of a run that it is for, and wake the program."""
+    """Match the signals of a run with its waits, and wake the program."""
     program = program_of(engine, run_id)  # it may read, so not within the transaction
 
     def give(tx: Transaction) -> tuple[RunId | None, list[str]]:
@@ -85,7 +85,7 @@ def deliver(engine: Engine, run_id: RunId) -> None:
 
 
 def newest(engine: Engine, run_id: RunId) -> RunId:
-    """Return the run as which a run continues, and so on to the last."""
+    """Return the run as which a run continues, followed to the last one."""
     following: RunId | None = run_id
     while following is not None:
         run_id = following
@@ -108,11 +108,11 @@ def _deliver_after_commit(engine: Engine, run_id: RunId) -> None:
 
 
 def _open_run(engine: Engine, run_id: RunId) -> RunId:
-    """Return the run that takes the signals of a run: itself, or the one as which it continues."""
+    """Return the run that takes the signals of a run: itself, or its continuation."""
     following: RunId | None = run_id
     while following is not None:
         run_id = following
-        # First its state: one that has ended since by going on names its successor.
+        # The state is read first: if the run continues as another meanwhile, its row names that.
         state = engine.records.autocommit(partial(_status, run_id=run_id))
         following = engine.records.autocommit(partial(_continued_as, run_id=run_id))
     if state is None:
@@ -144,7 +144,7 @@ def _payload(engine: Engine, name: str, payload: Any) -> Any:
 
 
 def _warn_of_slip(engine: Engine, run_id: RunId, name: str) -> None:
-    """Warn of a name that the program has not waited for, and that is almost one it waits for."""
+    """Warn of a name that is almost one that the program waits for."""
     awaited = engine.records.autocommit(lambda tx: tx.signals.awaited(run_id))
     near = get_close_matches(name, awaited, n=1)
     if near:
@@ -159,18 +159,18 @@ def _warn_of_slip(engine: Engine, run_id: RunId, name: str) -> None:
 
 
 def _check(name: str, wanted: Any, data: Any) -> None:
-    """Refuse a message that is not what the program waits for."""
+    """Refuse a message that does not fit the program's wait."""
     stated = wanted.get("schema")
     schema = stated.get("$literal") if isinstance(stated, dict) else None
     if schema is None:
         return
-    # Only who sends needs to load it.
+    # Only senders need to import it.
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415
 
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError:
-        return  # the row was spoilt, and says nothing of the message
+        return  # the schema in the row is damaged, which is not the message's fault
     errors = sorted(Draft202012Validator(schema).iter_errors(data), key=lambda one: one.json_path)
     if errors:
         listed = "".join(f"\n  {one.json_path}: {one.message}" for one in errors[:_LISTED])

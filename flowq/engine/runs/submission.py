@@ -1,12 +1,12 @@
-"""The beginning of a run: inputs are checked, the flow becomes a spec, the rows are inserted.
+"""Submits a run: checks the inputs, makes a spec of the flow, inserts the rows.
 
-Nothing is recorded for a run that is refused. One transaction inserts the run with all its steps
-and queues the first of them; messages follow after the commit. When the broker is away the run is
-accepted all the same.
+Nothing is recorded for a refused run. One transaction inserts the run with all its steps and queues
+the first of them; messages are sent after the commit. If the broker is unreachable the run is still
+accepted.
 
-With an idempotency key the insert is also the question whether the run is there already: of all who
-ask at once one inserts, and the others get its id. Within a transaction of the caller's the rows
-become true when the caller commits; then what is there is sent, and what is not was rolled back.
+With an idempotency key the insert is also the check for an existing run: of concurrent callers one
+inserts, and the others get its id. In the caller's transaction the rows become visible when the
+caller commits; then those that exist are sent, and the others were rolled back.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ _GROUP = 25
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """A run that is ready to be inserted, and what begins with it."""
+    """A run that is ready to be inserted, and its first batches."""
 
     run: NewRun
     definition: Definition
@@ -49,26 +49,26 @@ class _Start:
     undecided: list[str]
 
     def batches(self, engine: Engine) -> list[Batch]:
-        """Return what is sent once the run is recorded."""
+        """Return the batches to send once the run is recorded."""
         return [node_batch(engine, self.definition, *batch) for batch in self.queued.items()]
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A run that is ready to take the place of another."""
+    """A run that is ready to replace another one."""
 
     old: RunId
     start: _Start
 
     def insert(self, engine: Engine, tx: Transaction) -> None:
-        """Insert it and link the other with it, in the transaction that ends that one's program."""
+        """Insert it and link the old run with it, in the transaction that ends the old program."""
         new = self.start.run.id
         tx.runs.insert([self.start.run], engine.policies.resend_after)
         tx.runs.continue_as(self.old, new)
         tx.signals.move(self.old, new)
 
     def send(self, engine: Engine) -> None:
-        """Begin with it, after the commit."""
+        """Send its first batches, after the commit."""
         _go_on(engine, [self.start])
 
 
@@ -92,19 +92,19 @@ def submit(
         flow: The flow.
         inputs: Raw inputs, by parameter.
         parent: The step that waits for this run, if it is a child run.
-        run_id: Id to give it; with the id of an existing run nothing is inserted.
-        before: Runs first, in the transaction that inserts the run.
+        run_id: Its id; with the id of an existing run nothing is inserted.
+        before: Called first, in the transaction that inserts the run.
         mode: How it is started: `async` on workers, `sync` here and now.
-        charged_to: Meters of the runs above a child run whose budget it spends.
-        stored: The inputs were stored before, as JSON data, and are read and not given.
-        options: Whose run it is, and more; see `SubmitOptions`.
+        charged_to: Meters of the ancestors of a child run, whose budgets it spends.
+        stored: Whether the inputs are stored JSON data, to be read and not validated as given.
+        options: The user and more; see `SubmitOptions`.
 
     Returns:
         The id of the run; with an idempotency key, that of the first run that was given it.
 
     Raises:
-        InvalidInput: an input is missing, unknown, too large or of the wrong type; an option does
-            not fit; or a run with other inputs has the idempotency key.
+        InvalidInput: an input is missing, unknown, too large or of the wrong type; an option is not
+            allowed; or a run with other inputs has the idempotency key.
         InvalidFlow: the flow cannot be made into a graph.
         DatabaseUnavailable: the run could not be recorded.
     """
@@ -129,7 +129,7 @@ def continue_as_new(
     inputs: Mapping[str, Any],
     old: Definition,
 ) -> "Continuation":
-    """Prepare the run as which another goes on; what was said about that one holds for it too.
+    """Prepare the run as which another one continues; it has the same options.
 
     Raises:
         InvalidInput: an input is missing, unknown, too large or of the wrong type.
@@ -151,15 +151,15 @@ def submit_many(
     """Start many runs of a flow, in a few transactions instead of one for each.
 
     All are checked before the first is recorded. Then they are recorded and sent in groups, so that
-    workers begin on the first ones while the last ones are still being written. Within a session
-    of the caller's there is one transaction, the caller's.
+    workers begin on the first ones while the last ones are still being written. With a session of
+    the caller there is one transaction, the caller's.
 
     Args:
         engine: Where they are recorded and sent.
         flow: The flow.
         inputs: Raw inputs of each run.
-        idempotency_keys: The key of each run, in the order of the inputs; each another.
-        options: What holds for all of them; see `SubmitOptions`.
+        idempotency_keys: The key of each run, in the order of the inputs; all different.
+        options: Options for all of them; see `SubmitOptions`.
 
     Raises:
         InvalidInput: an input of one of them is wrong, or its key belongs to a run with other
@@ -204,7 +204,7 @@ def _begin(
         if before is not None:
             before(tx)
         if session is not None:
-            _taken(tx, starts)  # who catches the refusal may still commit: insert nothing before it
+            _taken(tx, starts)  # the caller may catch it and commit: insert nothing before it
         inserted = tx.runs.insert([start.run for start in starts], engine.policies.resend_after)
         return inserted, _taken(tx, [start for start in starts if start.run.id not in inserted])
 
@@ -213,14 +213,14 @@ def _begin(
         _go_on(engine, [start for start in starts if start.run.id in inserted])
     else:
         enlisted = engine.records.enlist(session)
-        # Before the insert: what one that broke off has left may be committed all the same.
+        # Before the insert: the caller may commit the rows of an insert that failed midway.
         enlisted.after_transaction(lambda: _go_on_if_there(engine, starts))
         _, others = enlisted.work(insert)
     return [others.get(start.run.id, start.run.id) for start in starts]
 
 
 def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
-    """Send what begins at once, and decide what has to be decided first. Raises nothing."""
+    """Send the first batches, and decide steps that are not decided yet. Raises nothing."""
     with after_commit("%d runs are recorded; the sweeper will start them", len(starts)):
         for start in starts:
             engine.definitions.add(start.definition)
@@ -232,7 +232,7 @@ def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
 
 
 def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
-    """Go on with the runs that the caller has committed. Raises nothing."""
+    """Start the runs that the caller has committed. Raises nothing."""
     with after_commit("the sweeper will start those of %d runs that are recorded", len(starts)):
         ids = [start.run.id for start in starts]
         there = engine.records.autocommit(lambda tx: tx.runs.among(ids))
@@ -240,10 +240,10 @@ def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
 
 
 def _taken(tx: Transaction, starts: Sequence[_Start]) -> dict[RunId, RunId]:
-    """Find the runs that have the idempotency keys of these.
+    """Find the runs that have the same idempotency keys.
 
     Returns:
-        From the id of each run whose key is taken to the id of the run that has it.
+        From the id of each run whose key is taken to the id of the run that has the key.
 
     Raises:
         InvalidInput: a run that has the key has other inputs.
@@ -272,7 +272,7 @@ def _prepare_many(
     keys: Iterable[str] | None,
     options: SubmitOptions,
 ) -> list[_Start]:
-    """Check many runs; what refuses one of them says which."""
+    """Check many runs; an error names the run that it is about."""
     if options.get("idempotency_key") is not None:
         raise InvalidInput(
             "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"

@@ -1,1 +1,1 @@
-"""What one worker process holds: threads, leases, caches, the context of the code that runs."""
+"""The state of one worker process: threads, leases, caches, the context of the running code."""

@@ -1,12 +1,12 @@
-"""Waiting for a run inside a worker, which may be waiting forever.
+"""Refuses to wait for a run inside a worker, because that can be a deadlock.
 
 A step that waits for a run holds its process until the run has ended. When every process does so,
-none is left that could run what they wait for, and all of them wait forever without an error. So
-code that a worker runs may not wait for a run that has not ended, as it may not call `get()` on a
-Celery result: a step, a program's own code, and any other task of the same Celery app. Code that
-knows that another worker serves what it waits for says so with `allow_waiting`.
+none is left to run what they wait for, and all of them wait forever without an error. So code in a
+worker (a step, a program, any other task of the same Celery app) may not wait for a run that has
+not ended, as it may not call `get()` on a Celery result. Code that knows that another worker runs
+what it waits for says so with `allow_waiting`.
 
-A program never has to wait like this: it awaits a child flow, and holds no process meanwhile.
+A program does not need this: it awaits a child flow, and holds no process meanwhile.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ def allow_waiting() -> Iterator[None]:
     """Allow code in a worker to wait for runs within the block.
 
     Use it where other processes run what is waited for, for example a worker of another queue. The
-    step holds its own process until the run has ended. It holds in this thread, in coroutines that
-    are started in the block, and not in threads that are.
+    step holds its own process until the run has ended. The permission is for this thread and for
+    coroutines that are started in the block, but not for threads that are.
     """
     token = _allowed.set(True)
     try:
@@ -39,12 +39,12 @@ def allow_waiting() -> Iterator[None]:
 def would_block(
     run_id: RunId, flow_name: str, serves_tasks: Callable[[], bool]
 ) -> WouldBlock | None:
-    """Return the error for whoever waits for a run here and now; None where waiting is right.
+    """Return the error for waiting for a run here and now; None where waiting is allowed.
 
     Args:
         run_id: The run.
         flow_name: The name of its flow.
-        serves_tasks: Tells whether this thread or process runs tasks of a Celery worker.
+        serves_tasks: Returns whether this thread or process runs tasks of a Celery worker.
     """
     if _allowed.get():
         return None

@@ -1,11 +1,10 @@
-"""What is kept of an exception: its text, its traceback, and all that has caused it.
+"""What is recorded of an exception: its text, its traceback and its causes.
 
-An exception is shown as Python shows it: causes first, then what was raised of them, and below a
-group its members, each with a traceback of its own. Frames of flowq say nothing about a step and
-are left out of every one. Exceptions are the user's objects: they may be chained in a circle, have
-ten thousand members, or a text of a gigabyte. So depth, number and size are bounded before anything
-is formatted, and what is left out is counted. Code of the user that raises here (`__str__`) is
-answered with a text that says so.
+An exception is shown as Python shows it: causes first, then the exception itself, and below a group
+its members, each with its own traceback. Frames of flowq are left out. Exceptions are the user's
+objects: they may be chained in a circle, have ten thousand members, or a text of a gigabyte. So
+depth, number and size are bounded before anything is formatted, and what is left out is counted. If
+code of the user raises here (`__str__`), the text says so.
 """
 
 import traceback
@@ -20,30 +19,30 @@ from flowq.engine.interrupts import interrupt_in
 
 _MESSAGE_LIMIT: Final = 4000
 _TYPE_LIMIT: Final = 200
-#: Exceptions of one failure that are looked at: of a chain, of a group, levels of groups, in all.
+#: Exceptions of one failure that are read: of a chain, of a group, levels of groups, in all.
 _MAX_LINKS: Final = 10
 _MAX_MEMBERS: Final = 15
 _MAX_DEPTH: Final = 8
 _MAX_ERRORS: Final = 60
-#: Of a chain that is longer than any that is shown; its root is found up to here.
+#: Exceptions of a longer chain that are followed to find its root.
 _MAX_CHAIN: Final = 100_000
-#: Of a traceback that is deeper, those nearest to where it was raised.
+#: Frames of a deep traceback that are read, those nearest to where it was raised.
 _MAX_FRAMES: Final = 1_000
 _MAX_NOTES: Final = 10
-#: Frames and characters of a message that are shown; the first that fits into the limit counts.
+#: Frames and characters of a message that are shown; the first pair that fits the limit is used.
 _SIZES: Final = ((60, 4000), (12, 1000), (4, 300), (2, 120))
 _TRACEBACK_LIMIT: Final = 8000
-#: What a list of causes names: how many, and how much of each.
+#: Size of the list of causes: how many, and characters of each.
 _MAX_NAMED: Final = 8
 _NAMED_LIMIT: Final = 300
 
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
-#: What runs the code of a step; step types that ship are named like anybody's code.
+#: Modules that run the code of a step; step types that ship with flowq count as user code.
 _OWN: Final = tuple(
     f"{_PACKAGE / part}"
     for part in ("engine/", "authoring/", "adapters/", "client/", "entrypoints/")
 )
-#: Stands between two frames of flowq where one thread waits for another.
+#: A frame between two of flowq, where one thread waits for another.
 _BETWEEN: Final = ("concurrent/futures/_base.py", "concurrent\\futures\\_base.py")
 
 _OF_CAUSE: Final = "The above exception was the direct cause of the following exception:"
@@ -52,10 +51,10 @@ _OF_CONTEXT: Final = "During handling of the above exception, another exception 
 
 @dataclass(slots=True)
 class _Node:
-    """An exception, as far as it is shown."""
+    """The part of an exception that is shown."""
 
     error: BaseException
-    link: str | None = None  #: How the one before it, its cause, belongs to it.
+    link: str | None = None  #: How its cause is linked to it.
     cause: "_Node | None" = None
     left_out: int = 0  #: Causes between this one and `cause`.
     members: "tuple[_Node, ...]" = ()
@@ -63,7 +62,7 @@ class _Node:
 
 
 def error_details(error: BaseException) -> dict[str, Any]:
-    """Return what the metadata of a failed step say about an exception.
+    """Return what the metadata of a failed step record of an exception.
 
     Returns:
         `traceback`: a text of at most 8,000 characters; `causes`, if there are any: each with its
@@ -84,11 +83,11 @@ def error_details(error: BaseException) -> dict[str, Any]:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the text of an exception, without the hint: that is for whoever reads this error."""
+    """Return the text of an exception, without its hint, which is shown separately."""
     text = _message(error)
     if isinstance(error, SystemExit) or (isinstance(error, Exception) and text.strip()):
         return text[:_MESSAGE_LIMIT]
-    # What has no text, or is no error by its class, is named by that.
+    # Without a text, or if it is no `Exception`, the class is named.
     return ": ".join(part for part in (type_of(error), text) if part.strip())[:_MESSAGE_LIMIT]
 
 
@@ -98,7 +97,7 @@ def type_of(error: BaseException) -> str:
 
 
 def storable(text: str) -> str:
-    """Return text without what no database takes: halves of surrogate pairs, as in file names."""
+    """Return text without lone surrogates, which no database stores; file names may have them."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -118,13 +117,13 @@ def _message(error: BaseException) -> str:
 
 
 class _Seen:
-    """Exceptions that have a place already, and how many more may get one."""
+    """Exceptions that are in the tree already, and how many more may be added."""
 
     def __init__(self) -> None:
         self._ids: set[int] = set()
 
     def take(self, error: BaseException) -> bool:
-        """Return whether an exception gets a place."""
+        """Return whether an exception may be added."""
         if id(error) in self._ids or len(self._ids) >= _MAX_ERRORS:
             return False
         self._ids.add(id(error))
@@ -138,7 +137,7 @@ def _tree(error: BaseException) -> _Node:
 
 
 def _node(error: BaseException, seen: _Seen, *, depth: int) -> _Node:
-    """Return an exception with its causes and, of each, the members."""
+    """Return an exception with its causes and the members of each."""
     first = last = _with_members(error, seen, depth)
     chain = _chain(error)
     for place, (link, cause) in enumerate(chain):
@@ -155,7 +154,7 @@ def _node(error: BaseException, seen: _Seen, *, depth: int) -> _Node:
 
 
 def _chain(error: BaseException) -> list[tuple[str, BaseException]]:
-    """Return the causes of an exception, the nearest first, up to the root or to a circle."""
+    """Return the causes of an exception, nearest first, up to the root or a circle."""
     found: list[tuple[str, BaseException]] = []
     ids = {id(error)}
     one = error
@@ -194,14 +193,14 @@ def _text(tree: _Node) -> str:
         if len(text) <= _TRACEBACK_LIMIT:
             break
     if len(text) > _TRACEBACK_LIMIT:
-        # Both ends name most: the root cause stands first, what was raised of it last.
+        # Both ends are the most useful: the root cause is first, the exception itself last.
         cut, half = "\n…\n", _TRACEBACK_LIMIT // 2
         text = text[: half - len(cut)] + cut + text[-half:]
     return text + "\n"
 
 
 def _lines(node: _Node, frames: int, characters: int) -> Iterator[str]:
-    """Show an exception, its causes before it."""
+    """Yield the lines of an exception, its causes before it."""
     nodes = [node]
     while (cause := nodes[-1].cause) is not None:
         nodes.append(cause)
@@ -226,7 +225,7 @@ def _frames_of(error: BaseException, most: int) -> Iterator[str]:
     if left_out <= 0:
         yield from _formatted(found)
         return
-    # Where it began and where it was raised.
+    # The outermost frames and those where it was raised.
     yield from _formatted(found[: most // 2])
     yield f"  … {left_out:,} frames are left out …"
     yield from _formatted(found[most // 2 + left_out :])
@@ -270,7 +269,7 @@ def _name(error: BaseException) -> str:
 
 
 def _named(node: _Node) -> Iterator[dict[str, Any]]:
-    """Name all that is below an exception: its members, its cause, the members of that."""
+    """Yield everything below an exception: its members, its cause, the members of that."""
     one: _Node | None = node
     while one is not None:
         for member in one.members:

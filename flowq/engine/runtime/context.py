@@ -1,4 +1,4 @@
-"""What a step may know about the attempt it runs in: `step.context()`.
+"""What a step can read about its own attempt: `step.context()`.
 
 Kept in a ContextVar, so it is right in threads, in greenlets and in coroutines on the event loop.
 """
@@ -29,15 +29,15 @@ class StepContext:
     logger: logging.LoggerAdapter[logging.Logger]  #: Adds run, step and attempt to each record.
     _cancelled: Event = field(default_factory=Event, repr=False)
     model_calls: ModelCalls | None = field(default=None, repr=False)  #: Records calls of models.
-    #: Text for those who look on while the step runs, e.g. a model's answer as it comes.
+    #: Streams text to readers while the step runs, e.g. a model's answer as it comes.
     stream: Streams = field(default_factory=Streams, repr=False)
 
     @property
     def cancelled(self) -> bool:
-        """Whether someone has cancelled the run; looking costs nothing, so look often.
+        """Whether someone has cancelled the run; reading it costs nothing, so read it often.
 
         It is known a few seconds after the cancel (FLOWQ_CANCEL_SECONDS). What the step returns
-        from then on counts for nothing.
+        from then on is ignored.
         """
         return self._cancelled.is_set()
 
@@ -45,16 +45,16 @@ class StepContext:
         """End the step here if someone has cancelled the run.
 
         Raises:
-            StepCancelled: someone has. It is no `Exception`, so `except Exception` lets it through.
+            StepCancelled: someone has. `except Exception` does not catch it.
         """
         if self._cancelled.is_set():
             raise StepCancelled(f"{self.key} was cancelled")
 
     def before_model_call(self, provider: str, model: str) -> None:
-        """Ask whether a model may be called now; code that calls one by itself may ask too.
+        """Check whether a model may be called now; for code that calls a model itself.
 
         Raises:
-            FlowqError: a budget, say, refuses it.
+            FlowqError: a budget, for example, refuses it.
         """
         if self.model_calls is not None:
             self.model_calls.check(provider, model)

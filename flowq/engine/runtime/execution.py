@@ -1,16 +1,16 @@
-"""Running the user's function: with its context, its timeout, and coroutines on one event loop.
+"""Runs the user's function: with its context, its timeout, and coroutines on one event loop.
 
 Async steps of a process share one event loop in one thread, so a pool of threads runs hundreds of
-them at once and libraries may keep their connection pools between steps. What a timeout, or a
-cancel after its grace period, can do depends on where a step runs (see docs/concepts.md):
+them at once, and libraries keep their connection pools between steps. What a timeout, or a cancel
+after its grace period, can stop depends on where a step runs (see docs/concepts.md):
 
     async                      the coroutine is cancelled at its next await
     sync, in the main thread   (prefork, solo) SIGALRM, or SIGURG for a cancel, interrupts it
     sync, elsewhere            (threads, gevent) it runs in a thread of its own, which is left
-                               behind: the attempt ends on time, the code when it ends, unheard
+                               behind: the attempt ends on time, the code later; its result is lost
 
-A step that ends after its timeout all the same, since it caught the exception or never awaited, has
-failed, and one that has seen its cancel is cancelled: what it returns counts for nothing.
+A step that ends after its timeout, because it caught the exception or never awaited, has failed. A
+step that returns after it has seen its cancel is cancelled. What they return is ignored.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from flowq.engine.runtime.context import StepContext, enter
 
 logger = logging.getLogger(__name__)
 
-#: With these flowq ends or parks an attempt; what a step raises is its failure.
+#: Exceptions with which flowq ends or suspends an attempt; all others are failures of the step.
 _OF_FLOWQ = (LeaseLost, NondeterminismError, StepCancelled)
 
 
@@ -68,23 +68,23 @@ class EventLoop:
 
 
 def _run_for_ever(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop, though a task that a step has made may raise what ends other loops."""
+    """Run a loop; exceptions of a step's tasks that would end other loops do not end this one."""
     while True:
         try:
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
-            # It stands in the task that raised it, where the step finds it.
+            # The task that raised it keeps it, where the step finds it.
             logger.warning("a task of an async step raised %r", error, extra={"action": "leave"})
 
 
 @dataclass(frozen=True, slots=True)
 class _RaisedError:
-    """What a coroutine has raised, which the event loop need not outlive."""
+    """An exception of a coroutine, wrapped so that it does not end the event loop."""
 
     error: BaseException
 
     def unwrap(self) -> Any:
-        """Raise it."""
+        """Raise the exception."""
         raise self.error
 
 
@@ -94,16 +94,16 @@ os.register_at_fork(after_in_child=lambda: setattr(_loop, "_lock", threading.Loc
 
 
 class _MainThread:
-    """Whose code runs in the main thread of this process, where a signal can interrupt it.
+    """The attempt whose code runs in the main thread of this process, where a signal can stop it.
 
-    The handler stays installed and looks at this, so a signal that comes too late hits nobody.
+    The handler stays installed and reads this, so a signal that comes too late interrupts nothing.
     """
 
     attempt: "Attempt | None" = None
     thread: int = 0
 
 
-#: Not used by Celery or Python, and ignored by a process that knows nothing of it.
+#: A signal that neither Celery nor Python uses, and that is ignored by default.
 _INTERRUPT = signal.SIGURG
 
 
@@ -115,10 +115,10 @@ def _on_interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 class Attempt:
-    """One running call of a step, which a cancel or the loss of its lease can stop.
+    """One running call of a step, which a cancel or a lost lease can stop.
 
     Args:
-        record_cancel: Writes that the attempt was cancelled; False when its lease is gone.
+        record_cancel: Records that the attempt was cancelled; False when its lease is lost.
     """
 
     def __init__(self, record_cancel: Callable[[], bool] = lambda: False) -> None:
@@ -130,13 +130,13 @@ class Attempt:
         self._lost = False
 
     def lose(self) -> None:
-        """Tell it that its lease is gone: an async step is cancelled at its next await."""
+        """Notify it that its lease is lost: an async step is cancelled at its next await."""
         self._lost = True
         if self._future is not None:
             self._future.cancel()
 
     def cancel(self) -> None:
-        """Ask it to end: an async step is cancelled at its next await, a sync one may look."""
+        """Request its end: an async step is cancelled at its next await, a sync one may check."""
         self.cancel_seen.set()
         task = self._task
         if task is not None:
@@ -146,7 +146,7 @@ class Attempt:
         """Raise `StepCancelled` in a sync step that runs in the main thread.
 
         Returns:
-            False when the step is none, or not in its code.
+            False when it is no such step, or not in its own code.
         """
         if _MainThread.attempt is not self:
             return False
@@ -178,7 +178,7 @@ class Attempt:
         async def body() -> Any:
             enter(context)
             self._task = asyncio.current_task()
-            self.raise_if_cancelled()  # before this line nobody could cancel the task
+            self.raise_if_cancelled()  # before this line the task could not be cancelled
             started = time.monotonic()
             try:
                 async with asyncio.timeout(timeout.total_seconds() if timeout else None) as limit:
@@ -209,7 +209,7 @@ class Attempt:
         context: StepContext,
         timeout: timedelta | None,
     ) -> Any:
-        """Run a function here, or beside this thread when only that can enforce its timeout.
+        """Run a function here, or in another thread when only that can enforce its timeout.
 
         Raises:
             StepTimeout: it took longer than `timeout`.
@@ -230,7 +230,7 @@ class Attempt:
 
     @contextmanager
     def _cancellable(self) -> Iterator[None]:
-        """Let a step that was cancelled while it ran end as that, whatever it returns or raises."""
+        """End a step that was cancelled while it ran as cancelled, whatever its result."""
         self.raise_if_cancelled()
         try:
             yield
@@ -239,7 +239,7 @@ class Attempt:
                 raise
             self.raise_if_cancelled()
             if isinstance(error, _OF_FLOWQ):
-                # Whoever has lost the lease indeed learns that from the row, when this is recorded.
+                # If the lease is really lost, the write that records this detects it.
                 is_cancel = isinstance(error, StepCancelled)
                 reason = "its run was not cancelled" if is_cancel else "only flowq raises that"
                 raise StepError(
@@ -250,7 +250,7 @@ class Attempt:
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let `interrupt` reach the code that runs in the block, in the main thread."""
+        """Let `interrupt` stop the code of the block, in the main thread."""
         if signal.getsignal(_INTERRUPT) is not _on_interrupt:
             signal.signal(_INTERRUPT, _on_interrupt)
         _MainThread.thread = threading.get_ident()
@@ -289,12 +289,12 @@ def _beside(body: Callable[[], Any], timeout: timedelta) -> Any:
         return future.result(timeout.total_seconds())
     except TimeoutError:
         if future.done():
-            return future.result()  # at the last moment, or it is the step's own TimeoutError
+            return future.result()  # it ended just in time, or this is the step's own TimeoutError
         raise _too_long(timeout) from None
 
 
 def _in_time(value: Any, started: float, timeout: timedelta | None) -> Any:
-    """Return a step's value, unless it swallowed its timeout or computed past it."""
+    """Return a step's value, unless it caught its timeout or computed beyond it."""
     if timeout is not None and time.monotonic() - started > timeout.total_seconds():
         raise _too_long(timeout)
     return value

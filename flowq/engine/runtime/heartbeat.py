@@ -1,19 +1,19 @@
-"""The heartbeat: one thread per worker process keeps the leases of all its attempts alive.
+"""The heartbeat: one thread per worker process renews the leases of all its attempts.
 
-Every third of the lease it renews all tokens in one statement. A token that does not come back is
-lost: its attempt is told, and whatever it still writes finds the token gone. While the database is
-away it is asked again at every beat; an attempt whose lease has ended meanwhile is told too,
-since another worker may have it by now, but its token is still renewed: if nobody has, it holds.
-The thread lives in the process that runs the steps, so it dies with them, and it runs beside them,
-so a step that computes for minutes keeps its lease.
+Every third of the lease it renews all tokens in one statement. A token that is not returned is
+lost: its attempt is notified, and its later writes are refused. While the database is unreachable
+it tries again at every beat. An attempt whose lease has expired meanwhile is notified too, since
+another worker may have it by now; its token is still renewed, and is valid if no other worker has
+it. The thread runs in the process of the steps, so it dies with them, and beside them, so a step
+that computes for minutes keeps its lease.
 
-The same thread asks, more often, whether someone has cancelled the runs of its attempts, and stops
-their code in stages, each a grace period after the one before:
+The same thread asks, more often, whether the runs of its attempts were cancelled, and stops their
+code in stages, each a grace period after the one before:
 
-    asked         an async step is cancelled at its next await, a sync one may look at its context
+    asked         an async step is cancelled at its next await, a sync one may check its context
     interrupted   a sync step in the main thread gets an exception
-    ended         its row becomes cancelled, by its lease; a process that holds nothing else (a
-                  child of a prefork pool) is ended, elsewhere the code goes on and is not heard
+    ended         its row becomes cancelled, by its lease; a process that runs nothing else (a
+                  child of a prefork pool) is ended, elsewhere the code runs on and is ignored
 """
 
 import logging
@@ -33,18 +33,18 @@ from flowq.engine.runtime.execution import Attempt
 
 logger = logging.getLogger(__name__)
 
-#: The exit code of a process that was ended with the step it ran.
+#: The exit code of a process that was ended to stop its step.
 EXIT_CANCELLED = 75
 
 
 class _Expendable:
-    """The pid of this process, if it may be ended with its step; a fork of it may not."""
+    """The pid of this process, if it may be ended to stop its step; a fork of it may not."""
 
     expendable: int = 0
 
 
 def this_process_is_expendable() -> None:
-    """Say that this process runs one step at a time and is replaced when it ends."""
+    """Declare that this process runs one step at a time and is replaced when it ends."""
     _Expendable.expendable = os.getpid()
 
 
@@ -52,7 +52,7 @@ def this_process_is_expendable() -> None:
 class _HeldLease:
     attempt: Attempt
     expires_at: float  #: When the lease ends unless it is renewed, by `time.monotonic`.
-    is_held: bool = True  #: False once the lease was lost or given back.
+    is_held: bool = True  #: False once the lease was lost or released.
     notified: bool = False  #: Whether the attempt knows.
 
     def notify(self, why: str) -> None:
@@ -72,7 +72,7 @@ class LeaseKeeper:
         cancel_grace: Length of each stage of stopping one.
 
     Attributes:
-        stopping: Whether this process is to end, so that nothing new may begin in it.
+        stopping: Whether this process is stopping, so that nothing new may begin in it.
     """
 
     def __init__(
@@ -111,11 +111,11 @@ class LeaseKeeper:
 
     @property
     def running(self) -> int:
-        """How many attempts run in this process, also those whose lease is gone."""
+        """How many attempts run in this process, including those whose lease is lost."""
         return len(self._held)
 
     def release(self) -> list[LeaseToken]:
-        """Renew nothing any more; returns the tokens that were held."""
+        """Stop renewing; returns the tokens that were held."""
         with self._lock:
             held = self._still_held()
             for one in held.values():
@@ -123,12 +123,12 @@ class LeaseKeeper:
         return list(held)
 
     def notify_all(self) -> None:
-        """Tell every attempt that its lease is gone."""
+        """Notify all attempts of this process that their leases were released."""
         for held in list(self._held.values()):
             held.attempt.lose()
 
     def _still_held(self) -> dict[LeaseToken, _HeldLease]:
-        """Return what is neither lost nor given back; the caller holds the lock."""
+        """Return leases that are neither lost nor released; the caller holds the lock."""
         return {token: held for token, held in self._held.items() if held.is_held}
 
     def _beat(self) -> None:
@@ -139,14 +139,14 @@ class LeaseKeeper:
                     self._pid = 0  # the next lease starts another
                     return
             try:
-                # One statement: what is to be renewed before the next beat is renewed now.
+                # One statement renews all leases that would be due before the next beat.
                 if time.monotonic() + self._pause > self._renew_at:
                     self._renew()
                 else:
                     self._ask()
                 self._stop_cancelled()
             except Exception:
-                # It must outlive any single fault: all leases of the process hang on it.
+                # It must survive any error: all leases of the process depend on it.
                 logger.exception("a heartbeat failed", extra={"action": "renew"})
 
     def _renew(self) -> None:
@@ -185,7 +185,7 @@ class LeaseKeeper:
     # --- cancelled attempts ----------------------------------------------------------------------
 
     def _ask(self) -> None:
-        """Ask which attempts are cancelled, of those that have not been told so."""
+        """Ask which attempts are cancelled and not notified yet."""
         with self._lock:
             tokens = [token for token in self._still_held() if token not in self._stages]
         if not tokens:
@@ -207,7 +207,7 @@ class LeaseKeeper:
             attempt.cancel()
 
     def _stop_cancelled(self) -> None:
-        """Go on with the attempts whose grace period is over."""
+        """Begin the next stage of attempts whose grace period is over."""
         now = time.monotonic()
         with self._lock:
             ours = self._still_held()
@@ -220,14 +220,14 @@ class LeaseKeeper:
                 self._end(token, attempt)
 
     def _end(self, token: LeaseToken, attempt: Attempt) -> None:
-        """Record that an attempt was cancelled whose code does not end."""
+        """Record an attempt as cancelled whose code does not end."""
         try:
             recorded = attempt.record_cancel()
         except Unavailable as error:
             logger.warning("a cancelled step cannot be interrupted: %s", error)
-            return  # the next beat tries it again
+            return  # the next beat tries again
         with self._lock:
-            # While it holds the lock, the process cannot have gone on to another step.
+            # While the lock is held, the process cannot have begun another step.
             if recorded and token in self._held and os.getpid() == _Expendable.expendable:
                 logger.warning("this process exits, since a cancelled step did not end")
                 os._exit(EXIT_CANCELLED)

@@ -1,4 +1,4 @@
-"""The way from a step that calls a model to the records: what the floor `llm` sees of the engine.
+"""Records the model calls of steps: the part of the engine that `flowq.llm` uses.
 
     calls = context.model_calls            of the attempt that runs, see `StepContext`
     calls.check("openai", "gpt-…")         guards may refuse; budgets are guards
@@ -6,9 +6,9 @@
     call.recorded                          wait for it, then make the call
     call.end(…)                            recorded with what it used, once
 
-All this is called from coroutines, and both futures are done when the database has committed. What
-a call used is added to its step's row by the transaction that ends it, whoever has the step's lease
-by then: it was paid for.
+All this is called from coroutines, and both futures are done when the database has committed. The
+transaction that ends a call adds its usage to its step's row, even if another worker holds the
+step's lease by then: it was paid for.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from flowq.engine.runtime.request_log import RequestLog
 
 logger = logging.getLogger(__name__)
 
-#: Refuses a call by raising; gets who calls, the provider and the model.
+#: Raises to refuse a call; gets the caller, the provider and the model.
 Guard = Callable[[Caller, str, str], None]
 
 _ERROR_LIMIT = 2000
@@ -40,7 +40,7 @@ class ModelCall:
     """A call of a model that is recorded as started."""
 
     id: UUID
-    recorded: "asyncio.Future[None]"  #: Done once it is; its error says why it is not.
+    recorded: "asyncio.Future[None]"  #: Done once it is recorded; its error says why it is not.
     _caller: Caller
     _log: RequestLog | None
     _model: str = ""
@@ -86,9 +86,9 @@ class ModelCalls:
     Attributes:
         log: Writes them; None records nothing.
         new_id: Makes a UUIDv7.
-        caller: Who calls.
-        guards: Asked before each call, in their order.
-        objects: Gives the store of what models make, images say.
+        caller: The caller.
+        guards: Called before each call, in order.
+        objects: Returns the store for what models produce, e.g. images.
         presumed: USD that budgets count for a call of unknown cost.
     """
 
@@ -100,10 +100,10 @@ class ModelCalls:
     presumed: Decimal = Decimal(0)
 
     def check(self, provider: str, model: str) -> None:
-        """Ask the guards whether a call may be made; they may read the database.
+        """Let the guards check a call; they may read the database.
 
         Raises:
-            FlowqError: one of them refuses.
+            FlowqError: a guard refuses it.
         """
         for guard in self.guards:
             guard(self.caller, provider, model)
@@ -120,7 +120,7 @@ class ModelCalls:
 
 @cache
 def _warn(model: str) -> None:
-    """Say once for each model that a budget does not see all of what is spent."""
+    """Warn once for each model that a budget does not count all that is spent."""
     logger.warning(
         "the cost of a call of %s is unknown, and budgets in USD do not count it: FLOWQ_PRICES "
         "sets prices, FLOWQ_UNKNOWN_COST_USD sets the amount that such calls count for",

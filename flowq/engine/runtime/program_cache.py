@@ -1,9 +1,8 @@
-"""Programs that are kept alive in this process while they wait, so that they need no replay.
+"""Programs that stay in memory while they wait, so that they need no replay.
 
-An execution says the same as the rows up to the last event that it has seen, or it is not kept. So
-one that is behind the rows, since another process has gone on with its run, is fed what was seen
-meanwhile; one that is ahead of them is thrown away. Whoever goes on with a program takes it out,
-and puts it back when what it did is committed.
+A cached execution agrees with the rows up to the last event that it has seen. If it is behind the
+rows, since another process has continued its run, it is fed the missing events; if it is ahead of
+them, it is discarded. An attempt takes the program out, and puts it back after its commit.
 """
 
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from flowq.engine.replay import Execution
 
 @dataclass(frozen=True, slots=True)
 class CachedProgram:
-    """A program as it stands after so many events."""
+    """A program after a number of events."""
 
     execution: Execution
     observed: int
 
 
 class ProgramCache:
-    """The programs of this process that were used last.
+    """The most recently used programs of this process.
 
     Args:
         size: How many are kept.
@@ -34,12 +33,12 @@ class ProgramCache:
         self._kept: dict[RunId, CachedProgram] = {}
 
     def take(self, run_id: RunId) -> CachedProgram | None:
-        """Take a program out; whoever has it is the only one."""
+        """Take a program out; the caller then owns it alone."""
         with self._lock:
             return self._kept.pop(run_id, None)
 
     def clear(self) -> None:
-        """Throw all of them away."""
+        """Discard all of them."""
         with self._lock:
             dropped = list(self._kept.values())
             self._kept.clear()
@@ -47,7 +46,7 @@ class ProgramCache:
             one.execution.close()
 
     def put(self, run_id: RunId, live: CachedProgram) -> None:
-        """Keep a program, unless one is kept that has seen more."""
+        """Cache a program, unless the cached one has seen more."""
         dropped: list[CachedProgram] = []
         with self._lock:
             other = self._kept.pop(run_id, None)

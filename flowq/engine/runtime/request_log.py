@@ -1,12 +1,12 @@
-"""Writes the calls of models of all steps of a process, in few transactions.
+"""Writes the model calls of all steps of a process, in few transactions.
 
 A call is recorded before it is made and ended after it, and both have to be committed before the
-step continues. Hundreds of steps do this at once on one event loop, which must not wait for a
-database. So one thread writes for all: whatever has come in while it wrote is its next transaction.
-A lone call waits for one commit; three hundred at once share a handful.
+step continues. Hundreds of steps do this at once on one event loop, which must not block on a
+database. So one thread writes for all: what arrives during one transaction is written in the next.
+A single call waits for one commit; three hundred at once share a few.
 
-While the database is away it waits, as long as steps that have finished do; then what it could not
-write is an error of those who wanted it written.
+While the database is unreachable it waits, as long as steps that have finished do; then the callers
+whose calls it could not write get the error.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class RequestLog:
 
     Args:
         records: The database.
-        outage_wait: How long it waits for a database that is away.
+        outage_wait: How long it waits for an unreachable database.
     """
 
     def __init__(self, records: Records, outage_wait: timedelta) -> None:
@@ -58,22 +58,22 @@ class RequestLog:
         self._lock = threading.Lock()
         self._queue: SimpleQueue[_Entry] = SimpleQueue()
         self._pid = 0
-        #: What the attempts of this process have used, as far as it is committed.
+        #: The committed usage of the attempts of this process.
         self._used: dict[LeaseToken, Usage] = {}
 
     def used_by(self, token: LeaseToken) -> Usage:
-        """Return what an attempt has used up to now, as its step's row counts it."""
+        """Return what an attempt has used so far, as its step's row counts it."""
         return self._used.get(token, Usage())
 
     def forget(self, token: LeaseToken) -> None:
-        """Drop what is known of an attempt that is over."""
+        """Forget the usage of an attempt that has ended."""
         self._used.pop(token, None)
 
     def write(self, request: Request) -> "asyncio.Future[None]":
-        """Write one call, from a coroutine; what is given back is done once it is committed.
+        """Write one call, from a coroutine; the returned future is done once it is committed.
 
-        It is written also if nobody waits for that. Its error is `DatabaseUnavailable` when the
-        database was away for too long.
+        It is written even if nobody waits for that. Its error is `DatabaseUnavailable` when the
+        database was unreachable for too long.
         """
         loop = asyncio.get_running_loop()
         entry = _Entry(request, loop, loop.create_future())
@@ -86,7 +86,7 @@ class RequestLog:
         with self._lock:
             if self._pid == os.getpid():
                 return
-            # What a parent had put into it before a fork is the parent's to write.
+            # After a fork the parent writes what was put into it before.
             self._queue = SimpleQueue()
             self._pid = os.getpid()
             threading.Thread(
@@ -106,21 +106,21 @@ class RequestLog:
     def _write(self, entries: Sequence[_Entry]) -> None:
         try:
             self._commit([entry.request for entry in entries])
-        except Exception as error:  # noqa: BLE001 - told to those who wait for it
+        except Exception as error:  # noqa: BLE001 - passed to the waiters
             if len(entries) > 1 and not isinstance(error, DatabaseUnavailable):
                 # One of them cannot be written; the others can.
                 for entry in entries:
                     self._write([entry])
                 return
             logger.warning("%d calls of models are not recorded: %s", len(entries), error)
-            _tell(entries, error)
+            _notify(entries, error)
         else:
             for entry in entries:
                 self._count(entry.request)
-            _tell(entries, None)
+            _notify(entries, None)
 
     def _count(self, request: Request) -> None:
-        """Add a call to what its attempt has used; one that ends too late finds nothing."""
+        """Add a call to the usage of its attempt, unless the attempt has ended."""
         token = request.caller.token
         if token is None:
             return
@@ -147,7 +147,7 @@ class RequestLog:
             )
 
     def _waiting(self, work: Callable[[], T]) -> T:
-        """Do what is safe to do twice, again and again while the database is away."""
+        """Repeat idempotent work while the database is unreachable."""
         deadline = time.monotonic() + self._outage_wait
         while True:
             try:
@@ -158,8 +158,8 @@ class RequestLog:
             time.sleep(_PAUSE)
 
 
-def _tell(entries: Sequence[_Entry], error: Exception | None) -> None:
-    """Tell those who wait. One call wakes a loop for all of its entries: a wake-up is dear."""
+def _notify(entries: Sequence[_Entry], error: Exception | None) -> None:
+    """Notify the waiters, with one wake-up of each loop, since a wake-up is expensive."""
     for loop in {entry.loop for entry in entries}:
         waiting = [entry.written for entry in entries if entry.loop is loop]
         try:

@@ -1,9 +1,9 @@
-"""Waiting in coroutines for the ends of runs: one thread reads the rows for all of them.
+"""Lets coroutines await the ends of runs: one thread reads the rows for all of them.
 
-A coroutine may not block its event loop, and a thread or a connection for each run that is awaited
-would be too many where a web server awaits a thousand. So one thread per process asks for the
-states of all awaited runs in one statement: every 20 ms for runs that are awaited since a moment,
-less often for others. It begins with the first waiter and ends with the last.
+A coroutine may not block its event loop, and a web server that awaits a thousand runs cannot have a
+thread or a connection for each. So one thread per process reads the states of all awaited runs in
+one statement: every 20 ms at first, less often for runs that are awaited for longer. The thread
+starts with the first waiter and ends with the last.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from flowq.engine.ports import Records
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks: a tenth of the time since the newest waiter came, within these.
+#: Seconds between two reads: a tenth of the time since the newest waiter came, within these.
 _MIN_PAUSE: Final = 0.02
 _MAX_PAUSE: Final = 0.5
-#: Seconds after which a look that has failed is repeated.
+#: Seconds after which a failed read is repeated.
 _AGAIN: Final = 1.0
 
 
@@ -53,7 +53,7 @@ class _Waiter:
 
 
 class RunEndWatcher:
-    """What coroutines of one process wait for.
+    """The runs that coroutines of one process wait for.
 
     Args:
         records: The database.
@@ -67,10 +67,10 @@ class RunEndWatcher:
         self._pid = 0
 
     def ended(self, run_id: RunId) -> "asyncio.Future[RunState | None]":
-        """Return what is done once a run has ended, from a coroutine.
+        """Return a future of the end of a run; called from a coroutine.
 
-        Its result is the terminal state, and None if there is no such run any more. An outage of
-        the database is waited out.
+        Its result is the terminal state, or None if the run does not exist any more. It keeps
+        waiting during an outage of the database.
         """
         loop = asyncio.get_running_loop()
         waiter = _Waiter(run_id, loop, loop.create_future())
@@ -94,7 +94,7 @@ class RunEndWatcher:
             self._came.wait(self._look(waiters))
 
     def _look(self, waiters: list[_Waiter]) -> float:
-        """Wake those whose run has ended; return how long to wait until the next look."""
+        """Wake the waiters of runs that have ended; return the seconds until the next read."""
         asked = {waiter.run_id for waiter in waiters}
         try:
             states = self._records.autocommit(lambda tx: tx.runs.states(list(asked)))

@@ -1,12 +1,12 @@
-"""Text that a step puts out while it runs: `step.context().stream`.
+"""Text that a step streams while it runs: `step.context().stream`.
 
     with step.context().stream.open() as out:
         async for piece in model:
             out.write(piece)
 
-Works the same in sync and async steps: writing is an append in memory and never waits. The pieces
-leave in bundles, a few times a second, so write each token as it comes. What is written is for
-those who look on; it is not recorded, and what the step returns is its result.
+It works the same in sync and async steps: writing appends in memory and never blocks. The pieces
+are sent in groups, a few times a second, so write each token as it comes. The text is for live
+readers; it is not recorded, and the result of the step is what it returns.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Streams:
         self._opened = 0
 
     def open(self, content_type: str = "text/plain") -> "TextStream":
-        """Begin a stream; an attempt may have several, also at the same time.
+        """Open a stream; an attempt may have several, also at the same time.
 
         Args:
             content_type: Media type of the text.
@@ -47,7 +47,7 @@ class Streams:
 
 
 class TextStream:
-    """A text that comes in pieces; a context manager, which closes it."""
+    """A streamed text; as a context manager it closes itself."""
 
     __slots__ = ("_closed", "_length", "_number", "_put")
 
@@ -59,14 +59,14 @@ class TextStream:
         put(StreamStarted, stream=number, content_type=content_type)
 
     def write(self, text: str) -> None:
-        """Put out a piece of the text.
+        """Stream a piece of the text.
 
         Raises:
             ValueError: the stream is closed.
         """
         if self._closed:
             raise ValueError("this stream is closed")
-        # Half of a surrogate pair cannot leave this process; it is as long as what stands for it.
+        # A lone surrogate cannot be encoded; its replacement has the same length.
         text = text.encode(errors="replace").decode() if not text.isascii() else text
         for start in range(0, len(text), _PIECE):
             piece = text[start : start + _PIECE]
@@ -74,10 +74,10 @@ class TextStream:
             self._length += len(piece)
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the stream; once it is closed nothing happens.
+        """End the stream; does nothing if it is closed.
 
         Args:
-            error: What has ended it before its time.
+            error: The error that ended it early.
         """
         if self._closed:
             return

@@ -1,1 +1,1 @@
-"""The periodic pass: finds what was lost or is due, and moves it on."""
+"""The periodic pass: finds what was lost or is due, and advances it."""

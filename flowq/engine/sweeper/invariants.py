@@ -1,10 +1,10 @@
-"""What must hold between the rows of all runs, at every moment: for `flowq doctor` and for tests.
+"""What must hold between the rows of all runs, at any time: for `flowq doctor` and for tests.
 
     broken = check(engine.records, engine.definitions, grace=timedelta(seconds=60))
 
 Most invariants are SQL (`flowq.adapters.records.invariants.invariants`). Those here need the graph
-or the options of a run's spec. Nothing is changed, so it may be asked at any time, of a database at
-work too: what is only on its way is younger than `grace`. At rest, in a test, `grace` is zero.
+or the options of a run's spec. The check changes nothing, so it can run on a live database:
+intermediate states are younger than `grace`. In a test without running work, `grace` is zero.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ _BY_SPEC: Final = (_READABLE, _NODES, _DEPENDENCIES, _ORDER, _READY, _ATTEMPTS, 
 
 
 def invariants(records: Records, *, objects: bool = False) -> tuple[Invariant, ...]:
-    """Return all that is checked."""
+    """Return all invariants."""
     listed = records.autocommit(lambda tx: tx.invariants.listed)
     return (*listed, *_BY_SPEC, *((_OBJECTS,) if objects else ()))
 
@@ -53,12 +53,12 @@ def check(
     grace: timedelta,
     max_recoveries: int = _POLICIES.max_recoveries,
 ) -> list[Violation]:
-    """Return every violation; empty when all is well.
+    """Return all violations; empty when all is well.
 
     Args:
         records: The database.
-        definitions: Where specs are remembered, if there is a place.
-        grace: How long what is on its way may take; younger states are not reported.
+        definitions: A cache of specs, if there is one.
+        grace: How long intermediate states may last; younger ones are not reported.
         max_recoveries: How often a step may be recovered.
     """
     known = definitions or DefinitionCache(records)
@@ -76,7 +76,7 @@ def check(
 
 
 def missing_objects(records: Records, results: ResultStore) -> list[Violation]:
-    """Return the rows whose object is not stored, or has another size; asks the store for each.
+    """Return the rows whose object is missing or has another size; asks the store for each.
 
     Raises:
         StoreUnavailable: the object store cannot be used.
@@ -104,7 +104,7 @@ def _known(definitions: DefinitionCache, run_id: RunId) -> RunDefinition | None:
     try:
         return definitions.get(run_id)
     except (RunNotFound, RunUnreadable):
-        return None  # deleted since its rows were read, or told of by `_unreadable`
+        return None  # deleted since its rows were read, or reported by `_unreadable`
 
 
 def _unreadable(definitions: DefinitionCache, run: PlacedRun) -> Iterator[Violation]:

@@ -1,10 +1,9 @@
-"""Runs that were paused by the budget of a month go on in the next.
+"""Resumes runs that a monthly budget has paused, in the next month.
 
-One sweeper at a time looks whether the month has changed. The first that finds a new one resumes
-all runs that were paused since a month had no room; each call of a model asks its budgets again, so
-a run whose new month is spent as well is simply paused again. Runs that were paused for any other
-reason stay as they are. How far it has come is the duty's position: the month, and while it is not
-done the last run.
+One sweeper at a time checks whether the month has changed. The first that sees a new month resumes
+all runs that a monthly budget has paused. Each call of a model checks its budgets again, so a run
+whose new month is spent as well is paused again. Runs that were paused for another reason are left
+as they are. The position of the duty is the month and, until it is done, the last run.
 """
 
 import logging
@@ -21,7 +20,7 @@ from flowq.engine.runs.pause import resume
 
 logger = logging.getLogger(__name__)
 
-#: The duty in the records, and how often it is done.
+#: The duty in the records, and its interval.
 _MONTHS: Final = "months"
 _EVERY: Final = timedelta(minutes=1)
 #: Runs that one turn resumes.
@@ -29,7 +28,7 @@ _MAX_RESUMED: Final = 200
 
 
 def resume_in_new_month(engine: Engine) -> int:
-    """Resume runs that were paused by the budget of an earlier month; the sweeper's part.
+    """Resume runs that the budget of an earlier month has paused; called by the sweeper.
 
     Returns:
         How many it has resumed.
@@ -42,7 +41,7 @@ def resume_in_new_month(engine: Engine) -> int:
     done, _, last = position.partition(" ")
     if done == month and not last:
         return 0
-    if not done:  # nobody has looked before
+    if not done:  # the duty was never done before
         records.autocommit(lambda tx: tx.sweeps.save_cursor(_MONTHS, month))
         return 0
     after = RunId(UUID(last)) if done == month else RunId(FIRST_ID)

@@ -1,13 +1,13 @@
-"""Deletes what is old: runs past their retention, and objects that no row names.
+"""Deletes what is old: runs past their retention, and objects that no row references.
 
-The sweeper asks for it once an hour, and a process that runs steps does it, since only that may
-open the object store. One turn does a bounded part and leaves word where the next one begins.
+The sweeper requests it once an hour, and a process that runs steps does it, since only that may
+open the object store. One turn does a bounded part and saves where the next one begins.
 
-A run goes with all the runs that its steps have started. Its rows are deleted first, then the
-objects that they named: a crash in between leaves objects that no row names, and such are found
-here too. An object is looked at only when it is older than a grace, and it is deleted only if its
-step's row is gone or has ended with another result: then nothing can come to name it. So two turns
-at once, or one of a worker that had stood still, delete nothing that is needed.
+A run is deleted with all its child runs. Its rows are deleted first, then the objects that they
+reference: after a crash in between the remaining objects are unreferenced, and are deleted here
+too. An unreferenced object is deleted only when it is older than a grace and its step's row is gone
+or has ended with another result: then no row can reference it later. So concurrent turns, or a turn
+of a worker that was suspended, delete nothing that is needed.
 """
 
 import logging
@@ -24,15 +24,15 @@ from flowq.engine.ports import Transaction
 
 logger = logging.getLogger(__name__)
 
-#: The duty in the records, and how often it is done.
+#: The duty in the records, and its interval.
 COLLECT: Final = "collect"
 EVERY: Final = timedelta(hours=1)
 
-#: A cached result that has expired is kept for this long: a step that has found it just before may
-#: not have recorded yet that it has taken it.
+#: An expired cached result is kept for this long: a step that read it just before may not have
+#: recorded its hit yet.
 _KEPT_EXPIRED: Final = timedelta(hours=1)
 
-#: Runs, with what they have started, and pages of objects of one turn.
+#: Runs with their child runs, and pages of objects, in one turn.
 _MAX_RUNS: Final = 200
 _MAX_PAGES: Final = 20
 
@@ -41,15 +41,15 @@ def collect(engine: Engine) -> int:
     """Do one turn.
 
     Returns:
-        How many runs and unnamed objects it has deleted.
+        How many runs and unreferenced objects it has deleted.
 
     Raises:
-        Unavailable: the database or the object store is away.
+        Unavailable: the database or the object store is unreachable.
     """
     engine.records.autocommit(lambda tx: tx.cached.purge(_KEPT_EXPIRED))
     runs, more = _delete_expired(engine)
     objects, position = _delete_unnamed(engine)
-    # Runs that are left over are not left for an hour.
+    # Remaining runs do not wait for an hour.
     engine.records.autocommit(lambda tx: tx.sweeps.save_cursor(COLLECT, position, again=more))
     if runs or objects:
         logger.info(
@@ -83,7 +83,7 @@ def _expired(tx: Transaction, *, age: timedelta, after: RunId, limit: int) -> li
 
 
 def _delete(engine: Engine, root: RunId) -> int:
-    """Delete a run with all that its steps have started, unless some of that is open."""
+    """Delete a run with its child runs, unless one of them is open."""
     tree = engine.records.transaction(lambda tx: tx.sweeps.delete_tree(root))
     if tree is None:
         return 0
@@ -95,7 +95,7 @@ def _delete(engine: Engine, root: RunId) -> int:
 
 
 def _delete_unnamed(engine: Engine) -> tuple[int, str]:
-    """Delete objects that no row names; returns how many, and where the next turn begins."""
+    """Delete unreferenced objects; returns how many, and where the next turn begins."""
     position = engine.records.autocommit(lambda tx: tx.sweeps.position(COLLECT))
     store, grace, deleted, pages = engine.results.objects, engine.policies.orphans_after, 0, 0
     for page in islice(store.list(OBJECTS, after=position), _MAX_PAGES):

@@ -1,17 +1,17 @@
-"""The sweeper: whatever fell between two commits, or was lost on the way, is found and sent again.
+"""The sweeper: finds what a crash left between two commits, or what was lost, and sends it again.
 
 It runs in every worker and decides nothing itself: it changes rows by guarded UPDATEs and sends
-messages, so what it recovers goes through the queue like everything else and limits hold. It never
-touches results: in a prefork worker it lives in the parent process, where the object store must not
-be opened. What goes over all open runs is done by one sweeper at a time, in turns.
+messages, so recovered steps go through the queue like all others and limits hold. It never reads
+results: in a prefork worker it runs in the parent process, where the object store must not be
+opened. Work over all open runs is done by one sweeper at a time, in turns.
 
-A queued row that nobody took may have lost its message, or may wait behind 100,000 others; nothing
-tells which. So each row is looked at after 15 s, then after twice that, up to five minutes, and
-what was looked at is sent again only as far as its queue has room: up to `_FULL` messages. A long
-queue is not made longer, because what stands in it was not lost; one that was emptied is filled in
-a pass. Into a full queue go `_TRICKLE` messages a pass all the same, so that a lost message is not
-lost for as long as others queue up: two a second for each worker, and each costs one failed claim.
-Steps that were recovered and retries that are due have no message to wait for and are always sent.
+The message of an unclaimed row may be lost, or may wait behind 100,000 others; the two cannot be
+distinguished. So each row is checked after 15 s, then after twice that, up to five minutes, and it
+is resent only while its queue has fewer than `_FULL` messages. A long queue is not made longer,
+because its messages were not lost; an emptied queue is filled in one pass. A full queue still gets
+`_TRICKLE` messages a pass, so that a lost message does not wait until the queue is short: two a
+second for each worker, and each duplicate costs one failed claim. Recovered steps and due retries
+have no message in the queue and are always sent.
 """
 
 import logging
@@ -46,15 +46,14 @@ from flowq.engine.sweeper.retention import COLLECT, EVERY
 
 logger = logging.getLogger(__name__)
 
-#: Rows that one question returns at most.
+#: Rows that one query returns at most.
 _LIMIT: Final = 500
-#: Queued rows that one pass looks at, and messages that make a queue full.
+#: Queued rows that one pass checks, and messages that make a queue full.
 _FULL: Final = 1_000
-#: Messages that one pass sends again into a queue that is full.
+#: Messages that one pass sends again into a full queue.
 _TRICKLE: Final = 10
 
-#: The duty of going over the open runs; how many runs, and how many of them are rolled up, in one
-#: turn.
+#: The duty of inspecting open runs; how many one turn reads, and how many of them it rolls up.
 _INSPECT: Final = "inspect"
 _SLICE: Final = 2_500
 _ROLLED_UP: Final = 100
@@ -65,10 +64,10 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
 
     Args:
         engine: The engine.
-        grace: How long an ended batch has to advance in the ordinary way.
+        grace: How long an ended batch may take to advance normally.
 
     Returns:
-        How many steps, batches and runs it has moved.
+        How many steps, batches and runs it has changed.
     """
     ended: list[BatchId] = []
     moved = [
@@ -89,7 +88,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
 
 
 def _asked(question: Callable[[], int | None]) -> int:
-    """Ask one question of a pass; what is wrong with it stops none of the others."""
+    """Run one part of a pass; its error does not stop the other parts."""
     try:
         return question() or 0
     except Unavailable:
@@ -104,7 +103,7 @@ def _find_unadvanced(engine: Engine, grace: timedelta, ended: list[BatchId]) -> 
 
 
 def _recover(engine: Engine, ended: list[BatchId]) -> int:
-    """Queue steps whose worker fell silent, and retries whose time has come, and send them."""
+    """Queue steps whose lease has expired, and due retries, and send them."""
     records, policies = engine.records, engine.policies
     resend_after = policies.resend_after
     lapsed = records.transaction(
@@ -140,14 +139,14 @@ def _named(place: StepRef) -> dict[str, object]:
 
 
 def _resend_unclaimed(engine: Engine) -> int:
-    """Send queued steps again that nobody took, as far as there is room in their queues."""
+    """Resend unclaimed steps, as far as there is room in their queues."""
     policies, records = engine.policies, engine.records
     found = records.autocommit(lambda tx: tx.sweeps.unclaimed(limit=_FULL))
     batches = alone(engine, [one.place for one in found])
     try:
         room = _room(engine, batches)
     except RedisUnavailable as error:
-        # Nothing is put off: it goes out as soon as the broker is back.
+        # Nothing is snoozed, so it is sent as soon as the broker is back.
         logger.warning("nothing is resent: %s", error, extra={"action": "resend"})
         return 0
     ours = records.transaction(
@@ -164,14 +163,14 @@ def _resend_unclaimed(engine: Engine) -> int:
 
 
 def _room(engine: Engine, batches: Sequence[Batch]) -> dict[str, int]:
-    """Return how many messages may be sent again into each of the queues they go to."""
+    """Return how many messages may be resent into each of their queues."""
     dispatcher = engine.dispatcher
     queues = {dispatcher.queue_of(batch.messages[0]) for batch in batches}
     return {queue: max(_TRICKLE, _FULL - dispatcher.depth(queue)) for queue in queues}
 
 
 def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
-    """Stop runs whose deadline has passed, as a failure does."""
+    """Stop runs whose deadline has passed, as after a failure."""
     stopped = 0
     overdue = engine.records.autocommit(lambda tx: tx.sweeps.overdue(limit=_LIMIT))
     for run_id, deadline in overdue:
@@ -187,9 +186,9 @@ def _stop_overdue(engine: Engine, ended: list[BatchId]) -> int:
 
 
 def _close(engine: Engine, run_id: RunId) -> None:
-    """Close a stopped run here if none of its steps is running: it ends without a broker too.
+    """Close a stopped run here if none of its steps is running: this works without a broker.
 
-    That reads no result, since a stopped run has no outputs. Child runs are left to a worker, which
+    It reads no result, since a stopped run has no outputs. Child runs are left to a worker, which
     then advances the parent.
     """
     try:
@@ -210,7 +209,7 @@ def _stop(tx: Transaction, run_id: RunId, reason: StopReason) -> bool:
 
 
 def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
-    """Look through a slice of the open runs, if it is this sweeper's turn."""
+    """Inspect a slice of the open runs, if it is this sweeper's turn."""
     records = engine.records
     position = records.autocommit(lambda tx: tx.sweeps.try_acquire(_INSPECT, grace / 2))
     if position is None:
@@ -245,7 +244,7 @@ def _roll_up(tx: Transaction, run_id: RunId) -> bool:
 
 
 def _advance(engine: Engine, ended: Sequence[BatchId]) -> None:
-    """Ask workers to go on after batches: that may read results, which is not done here."""
+    """Ask workers to advance after batches: that may read results, which this process must not."""
     if not ended:
         return
     batches = list(dict.fromkeys(ended))
@@ -255,13 +254,13 @@ def _advance(engine: Engine, ended: Sequence[BatchId]) -> None:
 
 
 def _ask_to_collect(engine: Engine) -> None:
-    """Have what is old deleted by a process that runs steps, once an hour."""
+    """Ask a process that runs steps to delete what is old, once an hour."""
     if engine.records.autocommit(lambda tx: tx.sweeps.try_acquire(COLLECT, EVERY)) is not None:
         engine.dispatcher.send_collect()
 
 
 class Sweeper:
-    """Sweeps again and again in a thread of its own."""
+    """Sweeps periodically in its own thread."""
 
     def __init__(self, engine: Engine, interval: timedelta) -> None:
         self._engine = engine
@@ -270,15 +269,15 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="flowq-sweeper", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the pass that is going on."""
+        """Stop after the present pass."""
         self._stop.set()
 
     def _run(self) -> None:
-        # Workers that were started together should not sweep together forever after.
+        # Workers that were started together should not always sweep at the same time.
         pause = self._interval.total_seconds()
         while not self._stop.wait(pause * (0.75 + self._engine.chance() / 2)):
             try:
@@ -286,5 +285,5 @@ class Sweeper:
             except Unavailable as error:
                 logger.warning("the sweeper waits: %s", error, extra={"action": "sweep"})
             except Exception:
-                # It must outlive any single fault: it is what repairs them.
+                # It must survive any error, because it repairs them.
                 logger.exception("a sweeper pass failed", extra={"action": "sweep"})

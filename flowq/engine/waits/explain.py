@@ -1,8 +1,8 @@
-"""Why a run waits: reads its rows, asks the workers, and lets `reasons` decide.
+"""Why a run waits: reads its rows, asks the workers, and calls `reasons`.
 
-The rows are a few statements. Workers are asked only if something is queued that rows alone do not
-explain, through the dispatcher and in bounded time; so nothing here belongs to the hot path: it
-runs when somebody looks. A step that waits for a child run waits for what that one waits for.
+The rows are read in a few statements. Workers are asked only if the rows do not explain why a step
+is queued, through the dispatcher and in bounded time. So this is not for the hot path: it runs when
+a person asks. A step that waits for a child run has the reasons of that run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,23 +30,23 @@ from flowq.engine.waits.reasons import (
     summarize,
 )
 
-#: How long workers have for their answers.
+#: Time limit for the answers of workers.
 PATIENCE: Final = timedelta(seconds=1)
 #: Child runs that are followed: how deep, and how many of one run.
 _MAX_DEPTH: Final = 5
 _MAX_CHILDREN: Final = 3
 _MAX_LINES: Final = 50
 _MAX_QUEUES: Final = 20
-#: Who waits for a shorter time need not be told about workers, which takes a second.
+#: Below this time workers are not asked, because that takes a second.
 _JUST_NOW: Final = timedelta(seconds=0.5)
 
 
 class Workers:
-    """Asks for the workers that run now, at most once while it lives.
+    """Asks for the running workers, at most once in its lifetime.
 
     Args:
         engine: The engine.
-        fresh: What is queued no longer than this is not explained by workers, and nobody is asked.
+        fresh: For steps that are queued for a shorter time, workers are not asked.
     """
 
     def __init__(self, engine: Engine, fresh: timedelta = timedelta(0)) -> None:
@@ -57,7 +57,7 @@ class Workers:
         self._asked: tuple[Sequence[Worker] | None, str | None] | None = None
 
     def get(self) -> tuple[Sequence[Worker] | None, str | None]:
-        """Return the workers, and why they cannot be asked."""
+        """Return the workers, or why they cannot be asked."""
         if self._asked is None:
             try:
                 self._asked = self._ask(), None
@@ -67,7 +67,7 @@ class Workers:
 
 
 def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -> list[Waiting]:
-    """Return what a run waits for; nothing, if a worker is at it or it has ended.
+    """Return what a run waits for; empty if a worker runs a step of it or it has ended.
 
     Args:
         engine: The engine.
@@ -84,7 +84,7 @@ def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -
 
 
 def summaries_of(engine: Engine, runs: Sequence[RunId]) -> dict[RunId, str]:
-    """Return in a word or two what those of some runs wait for that no worker is at."""
+    """Return in a word or two what runs wait for; those with a running step are left out."""
     rows = engine.records.autocommit(lambda tx: tx.overview.waiting_steps(runs)) if runs else []
     by_run: dict[RunId, list[WaitingSteps]] = {}
     for row in rows:
@@ -102,7 +102,7 @@ class Stuck:
 
 
 def stuck(engine: Engine) -> list[Stuck]:
-    """Return what is queued in all runs for workers that there are not.
+    """Return the queued steps of all runs that no running worker can take.
 
     Raises:
         RedisUnavailable: workers cannot be asked.
@@ -119,16 +119,16 @@ def stuck(engine: Engine) -> list[Stuck]:
     return found
 
 
-def timed_out(engine: Engine, run_id: RunId, stands: str, timeout: float) -> ResultTimeout:
-    """Return the error of who has waited for a run in vain; it says what that waits for.
+def timed_out(engine: Engine, run_id: RunId, state: str, timeout: float) -> ResultTimeout:
+    """Return the error for a timeout of waiting for a run; it says what the run waits for.
 
     Args:
         engine: The engine.
         run_id: The run.
-        stands: How the run stands, as in `is still running`.
-        timeout: How long it was waited for, in seconds.
+        state: The state of the run, as in `is still running`.
+        timeout: The timeout, in seconds.
     """
-    message, hint = f"run {run_id} {stands} after {timeout:g} s", None
+    message, hint = f"run {run_id} {state} after {timeout:g} s", None
     try:
         found = why_waits(engine, run_id, Workers(engine, fresh=_JUST_NOW))
     except (RunNotFound, Unavailable):
@@ -155,7 +155,7 @@ def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> l
 def _of_child(
     engine: Engine, step: OpenStep, child: RunId, workers: Workers, *, depth: int
 ) -> list[Waiting]:
-    """Return what a child run waits for; or that its step waits for it, if it waits for nothing."""
+    """Return what a child run waits for; if nothing, that its parent step waits for it."""
     try:
         below = _of_run(engine, child, workers, depth=depth)
     except RunNotFound:
@@ -192,7 +192,7 @@ def _kind_of_call(engine: Engine, run_id: RunId, step: OpenStep) -> StepKind | N
 
 
 def _with_times(engine: Engine, run_id: RunId, rows: OpenSteps) -> OpenSteps:
-    """Return rows whose `since` is when the last step before them ended: rows are older."""
+    """Return rows whose `since` is when their last dependency ended, not when the row was made."""
     graph = engine.definitions.get(run_id).graph
     before = {
         step.key: graph.dependencies[step.key]
@@ -214,7 +214,7 @@ def _with_times(engine: Engine, run_id: RunId, rows: OpenSteps) -> OpenSteps:
 
 
 def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) -> Queues:
-    """Find out about the queues of queued steps, as far as rows do not say all about them."""
+    """Read the queues of queued steps, unless the rows explain everything."""
     if rows.status is not RunState.RUNNING:
         return Queues()
     in_line = {wait.key for wait in rows.limits}
@@ -232,7 +232,7 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
     depths: dict[str, int] = {}
     if broken is None:
         try:
-            # Where the app is not known, queues are those of the workers.
+            # Without the user's app, the queues are taken from the workers.
             consumed = {queue for worker in known or () for queue in worker.queues}
             asked = {queue for queue in of.values() if queue}
             asked |= consumed if "" in of.values() else set()
@@ -253,4 +253,4 @@ def _queue_of(engine: Engine, run_id: RunId, key: str, name: str, queue: str | N
     try:
         return engine.dispatcher.queue_of(Message(node_id(run_id, key), run_id, name, key, queue))
     except RedisUnavailable:
-        return ""  # a router of the app raises: nothing is sent either, and that is told
+        return ""  # a router of the app raises: nothing is sent either, and that is reported

@@ -1,8 +1,8 @@
 """Why open steps wait: decided from rows and from what is known of queues and workers. Pure.
 
-Every face shows these words: `flowq runs show`, the pages of Flower, `ResultTimeout`, `doctor`. A
-step that a worker runs does not wait, unless its worker has not renewed its lease in time. Who
-reads the rows and asks the workers stands in `explain`.
+All faces show these texts: `flowq runs show`, the pages of Flower, `ResultTimeout`, `doctor`. A
+running step does not wait, unless its worker has not renewed its lease in time. `explain` reads the
+rows and asks the workers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,12 @@ from flowq.core.states import BUDGET_STOPS, RunState, StepState
 from flowq.engine.model.waits import LimitWait, OpenStep, OpenSteps, WaitingSteps
 from flowq.engine.ports import Worker
 
-#: Of a lease: with less left, its worker has missed at least one renewal.
+#: The part of a lease below which its worker has missed at least one renewal.
 _RENEWED: Final = 0.5
 _START: Final = (
     "start one: celery -A YOUR_APP worker; if your app has its own broker: flowq --app MODULE …"
 )
-#: A step that is parked is sent again in a hundred years.
+#: A parked step is due in a hundred years.
 _FAR: Final = timedelta(days=3650)
 
 
@@ -44,7 +44,7 @@ class Reason(StrEnum):
     LOST_WORKER = "lost worker"
 
 
-#: The most hopeless first: what a run waits for that waits for several things.
+#: The most serious first: the one that is shown for a run with several reasons.
 _URGENCY: Final = (
     *(Reason.PAUSED, Reason.BUDGET, Reason.NOT_SENT, Reason.NO_WORKER, Reason.NOT_REGISTERED),
     *(Reason.SIGNAL, Reason.LOST_WORKER, Reason.LIMIT, Reason.BACKLOG, Reason.SENT),
@@ -59,14 +59,14 @@ class Waiting:
     Attributes:
         reason: The kind of reason.
         text: All of it, for people.
-        hint: What to do, where there is something.
+        hint: What to do, if anything can be done.
         step: The step, as people name it; None for the whole run.
         count: How many steps or items wait for it.
         state: The state of the step.
         queue: The queue of its message, if it is queued.
-        since: When that began, as far as it is recorded.
-        until: When it will be over by itself, if that is known.
-        run_id: The child run whose step it is; None when it is of the run itself.
+        since: When the wait began, as far as it is recorded.
+        until: When the wait ends by itself, if that is known.
+        run_id: The child run of the step; None for a step of the run itself.
     """
 
     reason: Reason
@@ -96,10 +96,10 @@ class Queues:
 
     Attributes:
         of: From a step's key to the queue of its messages.
-        workers: The workers that run now; None when nobody was asked.
-        depths: From a queue to how many messages are in it.
+        workers: The running workers; None when they were not asked.
+        depths: From a queue to its number of messages.
         broken: Why the broker cannot be asked.
-        asked: Whether anybody was asked at all.
+        asked: Whether workers were asked at all.
     """
 
     of: Mapping[str, str] = field(default_factory=dict)
@@ -110,10 +110,10 @@ class Queues:
 
 
 def merged(found: Sequence[Waiting]) -> list[Waiting]:
-    """Return one value for those that wait for the same; the most hopeless reason first."""
+    """Return one value for steps that wait for the same; the most serious reason first."""
     kept: dict[tuple[object, ...], Waiting] = {}
     for one in found:
-        # Calls of a program, and items, are told apart by what stands behind their name.
+        # Calls of a program, and items, differ by the part after their name.
         name = one.step.partition("#")[0].partition("[")[0] if one.step else None
         same = (one.run_id, name, one.reason, one.text)
         first = kept.get(same)
@@ -124,13 +124,13 @@ def merged(found: Sequence[Waiting]) -> list[Waiting]:
 def reasons(
     rows: OpenSteps, queues: Queues, *, run_id: RunId, lease: timedelta
 ) -> Iterator[Waiting]:
-    """Yield why open steps of a run wait. Pure; child runs are the caller's.
+    """Yield why open steps of a run wait. Pure; the caller handles child runs.
 
     Args:
-        rows: What the rows say.
+        rows: The rows.
         queues: What is known of queues and workers.
         run_id: The run.
-        lease: How long a lease is.
+        lease: The length of a lease.
     """
     if rows.status is RunState.PAUSED:
         yield _paused(rows, run_id)
@@ -209,7 +209,7 @@ def _queued(step: OpenStep, queues: Queues, now: datetime) -> Waiting | None:
         return found
     queue = queue or _likely(step.name, queues.workers or ())
     if not queue:
-        # This process knows no app, so it cannot tell which of their queues that is.
+        # This process has no app, so it does not know which of their queues that is.
         text = "a worker that has registered it takes it, or its message was lost"
         return Waiting(Reason.SENT, text)
     if depth := queues.depths.get(queue):
@@ -226,12 +226,12 @@ def _queued(step: OpenStep, queues: Queues, now: datetime) -> Waiting | None:
 
 
 def lacks(name: str, queue: str, workers: Sequence[Worker]) -> Waiting | None:
-    """Say what workers lack to run a step; None when one of them can.
+    """Return why no worker can run a step; None when one of them can.
 
     Args:
         name: The registered name of the step, or flow.
-        queue: The queue of its messages; empty where this process does not know their app.
-        workers: The workers that run now.
+        queue: The queue of its messages; empty when this process does not have their app.
+        workers: The running workers.
     """
     start = f"celery -A YOUR_APP worker -Q {queue}" if queue else _START
     if not workers:
@@ -254,7 +254,7 @@ def lacks(name: str, queue: str, workers: Sequence[Worker]) -> Waiting | None:
 
 
 def _likely(name: str, workers: Sequence[Worker]) -> str:
-    """Return the queue that all workers consume that have registered a step, if it is one."""
+    """Return the one queue that all workers with the registered step consume, if there is one."""
     queues = {queue for worker in workers if name in worker.tasks for queue in worker.queues}
     return queues.pop() if len(queues) == 1 else ""
 
@@ -279,7 +279,7 @@ def _lost(step: OpenStep, now: datetime, lease: timedelta) -> Waiting | None:
 
 
 def _asleep(step: OpenStep, run_id: RunId) -> Waiting | None:
-    """Say what a call of a program waits for that no worker runs."""
+    """Return what a call of a program waits for that no worker runs."""
     until = f" until {_moment(step.wake_at)}" if step.wake_at else ""
     if step.kind is StepKind.SIGNAL:
         kind = _kind_of(step.wanted)
@@ -288,11 +288,11 @@ def _asleep(step: OpenStep, run_id: RunId) -> Waiting | None:
         return Waiting(Reason.SIGNAL, text, hint=hint, until=step.wake_at)
     if step.kind is StepKind.TIMER:
         return Waiting(Reason.SLEEP, f"sleeps{until}", until=step.wake_at)
-    return None  # a program waits for its calls, and who waits for a child run for that
+    return None  # programs wait for their calls, and parent steps for their child runs
 
 
 def _kind_of(schema: Any) -> str:
-    """Say in a few words what a message has to be."""
+    """Return in a few words what a message has to be."""
     if not isinstance(schema, Mapping):
         return ""
     names = ", ".join(map(str, list(schema.get("properties", ()))[:6]))
@@ -301,7 +301,7 @@ def _kind_of(schema: Any) -> str:
 
 
 def summarize(steps: Sequence[WaitingSteps]) -> str:
-    """Say in a word or two what a run waits for, from its rows alone; for lists.
+    """Return in a word or two what a run waits for, from its rows alone; for lists.
 
     Args:
         steps: All of its open steps.

@@ -1,1 +1,1 @@
-"""Connections: opened, checked, kept from a fork, and what their errors mean."""
+"""Connections: opening, checks, safety under forks, and the meaning of errors."""

@@ -1,9 +1,9 @@
-"""How flowq connects to a database: an engine with what its dialect needs.
+"""How flowq connects to a database: an engine with the settings of its dialect.
 
-A SQLite file is shared by several processes, so it writes ahead (WAL) and waits for its one writer.
-On PostgreSQL both sides notice when the other has gone without a word: the client by TCP, the
-server by its own timeouts (see `sessions`), which end a transaction and free its locks. What of a
-URL cannot work is refused here, with the URL that would.
+A SQLite file is shared by several processes, so it uses WAL and waits for its single writer. On
+PostgreSQL both sides detect a dead peer: the client by TCP, the server by its own timeouts (see
+`sessions`), which end a transaction and free its locks. A URL that cannot work is refused here,
+with one that would.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from flowq.adapters.records.connections.sessions import ServerSession, configure
 from flowq.adapters.records.sql.types import dump_json, dump_json_for_sqlite, load_json
 from flowq.core.errors import DatabaseUnavailable
 
-#: A server that has gone without a word is noticed within 20 s; the URL may say otherwise.
+#: A dead server is detected within 20 s; the URL may change this.
 _DEAD_AFTER: Final[Mapping[str, Any]] = {
     "connect_timeout": 10,
     "keepalives_idle": 5,
@@ -26,15 +26,15 @@ _DEAD_AFTER: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-#: Other drivers give other values, or cannot be waited for.
+#: Other drivers return other values, or cannot be waited for.
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "sqlite": "sqlite"}
 _PREPARE: Final = "prepare_threshold"
-#: What psycopg takes and no text can say.
+#: Parameters of psycopg that no text can express.
 _NOT_IN_URL: Final = frozenset({"autocommit", "context", "cursor_factory", "row_factory"})
-#: Of SQLite's driver, and of its `file:` addresses; all else would be ignored without a word.
+#: Parameters of SQLite's driver and its `file:` URLs; all others would be silently ignored.
 _SQLITE_OPTIONS: Final = frozenset({"uri", "timeout", "cached_statements", "check_same_thread"})
 _FILE_OPTIONS: Final = frozenset({"mode", "cache", "vfs", "immutable", "nolock", "psow"})
-#: A statement's values may be secrets, and its errors come into logs.
+#: A statement's values may be secrets, and its errors are logged.
 _OPTIONS: Final[Mapping[str, Any]] = {
     "json_serializer": dump_json,
     "json_deserializer": load_json,
@@ -50,11 +50,11 @@ def open_engine(
     """Make an engine with flowq's settings for its dialect; connects at first use.
 
     Args:
-        url: SQLAlchemy URL. On PostgreSQL `?prepare_threshold=` may say after how many uses a
+        url: SQLAlchemy URL. On PostgreSQL `?prepare_threshold=` sets after how many uses a
             statement is prepared; 0 or `none`: never.
-        pool_size: Connections at most; callers wait for a free one.
-        autocommit: Leave transactions to whoever writes BEGIN. SQLAlchemy then neither begins nor
-            rolls back, which it otherwise does around every single statement.
+        pool_size: Maximum connections; callers wait for a free one.
+        autocommit: The caller writes BEGIN. SQLAlchemy then neither begins nor rolls back, which it
+            otherwise does around every statement.
         limit: Seconds after which PostgreSQL itself ends a statement or transaction; 0: never.
 
     Raises:
@@ -76,10 +76,10 @@ def open_engine(
     else:
         if not autocommit:
             options["isolation_level"] = "READ COMMITTED"
-        # Waiting for a connection is right; failing because 300 steps end at once is not.
+        # Callers wait for a connection, so that 300 steps that end at once do not fail.
         options |= {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 60}
         dead_after = {k: v for k, v in _DEAD_AFTER.items() if k not in parsed.query}
-        # A role may have another encoding, in which not every text can be sent.
+        # A role may have another encoding, which cannot encode every text.
         options["connect_args"] = {**dead_after, "client_encoding": "utf8"}
         options["pool_recycle"] = 1800
     try:
@@ -110,7 +110,7 @@ def session_of(connection: Connection) -> ServerSession:
 
 
 def begin_on(connection: Connection) -> None:
-    """Begin a transaction that SQLAlchemy will end, under the settings that flowq needs."""
+    """Begin a transaction, which SQLAlchemy ends, with the settings that flowq needs."""
     if local := session_of(connection).local:
         connection.exec_driver_sql(local)
 
@@ -125,7 +125,7 @@ def read_url(url: str) -> URL:
         parsed = make_url(url.replace("postgres://", "postgresql://", 1))
         parsed.get_backend_name()
     except (SQLAlchemyError, ValueError) as error:
-        # Not its text: it may cite a password.
+        # Not its text: it may contain a password.
         raise _unreadable("it is not a database URL") from error
     backend = parsed.get_backend_name()
     wanted = _DRIVERS.get(backend)
@@ -164,7 +164,7 @@ def _unreadable(why: str) -> DatabaseUnavailable:
 
 
 def _prepare_threshold(url: URL) -> int | None:
-    """Return after how many uses a statement is prepared; 0 for never, None if it is not said."""
+    """Return after how many uses a statement is prepared; 0 for never, None if not given."""
     given = url.query.get(_PREPARE)
     if given is None:
         return None
@@ -177,7 +177,7 @@ def _prepare_threshold(url: URL) -> int | None:
 
 
 def _when_connected(engine: Engine, tune: Callable[[Any, dict[str, Any]], None]) -> None:
-    """Call `tune` with each new connection; what the driver raises leaves as SQLAlchemy's."""
+    """Call `tune` with each new connection; errors of the driver become SQLAlchemy's."""
     driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
 
     def tuned(connection: Any, record: Any) -> None:
@@ -192,7 +192,7 @@ def _when_connected(engine: Engine, tune: Callable[[Any, dict[str, Any]], None])
             connection.close()
             raise
 
-    # First: what SQLAlchemy asks at its first connection would fall under the old settings.
+    # First: SQLAlchemy's own first queries would otherwise run with the old settings.
     event.listen(engine, "connect", tuned, insert=True)
 
 

@@ -1,15 +1,15 @@
-"""What an error of the database means to flowq, in one table for each database.
+"""The meaning of database errors for flowq, in one table for each database.
 
-    gone      the connection is of no use, or its prepared statements are: drop it, try again
-    undone    the database undid what was asked, for reasons that pass: try again at once
+    gone      the connection, or its prepared statements, cannot be used: drop it, try again
+    undone    the database rolled back, for a transient reason: try again immediately
     away      it cannot be used now: an outage, which ends by itself or by an operator
-    replaced  it takes no writes any more: an outage, and the whole pool leads to the wrong server
+    replaced  it refuses writes: an outage, and the whole pool leads to the wrong server
     absent    a table or a column is missing: the migrations have to run
-    refused   it understood and said no: a bug of flowq's, or a value that it cannot keep
+    refused   it rejected the statement: a bug of flowq, or a value that it cannot store
 
-The database says these things of flowq's own statements. None of them is a failure of the step
-whose row is written; see `flowq.core.errors.Unavailable`. Codes are SQLSTATEs, or classes of them
-(their first two characters), and on SQLite its primary result codes.
+These are errors of flowq's own statements. None of them is a failure of the step whose row is
+written; see `flowq.core.errors.Unavailable`. Codes are SQLSTATEs, or classes of them (their first
+two characters), and on SQLite its primary result codes.
 """
 
 from enum import StrEnum
@@ -102,13 +102,13 @@ def kind_of(error: DBAPIError) -> ErrorKind:
 
 
 def is_transient(error: DBAPIError, *, idempotent: bool) -> bool:
-    """Return whether the same may be tried again at once.
+    """Return whether the same may be tried again immediately.
 
     Args:
-        error: What the database said.
-        idempotent: Whether what may have happened may be done again. A connection of the pool that
-            was dead before and one that died before the answer came look the same; within a
-            transaction both mean that nothing was committed, of a single statement neither does.
+        error: The error of the database.
+        idempotent: Whether it may be repeated although it may be done already. A pooled connection
+            that was dead before and one that died before the answer look the same; in a transaction
+            both mean that nothing was committed, but not for a single statement.
     """
     if kind_of(error) in (ErrorKind.UNDONE, ErrorKind.GONE):
         return True
@@ -122,14 +122,14 @@ def sqlstate(error: DBAPIError) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says: those below may show values."""
+    """Return the first line of an error's text: the lines below may show values."""
     cause = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines()
     return lines[0] if lines else type(cause).__name__
 
 
 def translated(error: SQLAlchemyError, url: URL) -> Unavailable:
-    """Return flowq's own error for one of SQLAlchemy's that came of flowq's own statements."""
+    """Return flowq's error for an error of SQLAlchemy in flowq's own statements."""
     where, text = shown(url), first_line(error)
     if not isinstance(error, DBAPIError):
         if isinstance(error, PoolTimeout | DisconnectionError):
@@ -157,7 +157,7 @@ def _absent(text: str) -> DatabaseNotMigrated:
 
 def _unavailable(where: str, text: str, file: Path | None = None) -> DatabaseUnavailable:
     hint = "check FLOWQ_DATABASE_URL and that the server runs; then: flowq doctor"
-    if file is not None:  # what SQLite cannot do is a matter of its file, its disk and its locks
+    if file is not None:  # SQLite's errors are about its file, its disk and its locks
         hint = f"check that the disk of {file} has room, and that no process holds a lock on it"
     if "startup parameter" in text:
         hint = (

@@ -1,8 +1,8 @@
-"""Taking part in a transaction of the caller's: their SQLAlchemy session, on flowq's database.
+"""Joins the caller's transaction: their SQLAlchemy session, on flowq's database.
 
-Rows are written through the session and become true, or not, with everything else it does. What is
-to follow waits for the end of its outermost transaction; whether that was a commit is not asked
-here, since a savepoint within it may have been rolled back: the rows will tell.
+Rows are written through the session and are committed, or not, with everything else in it.
+Callbacks wait for the end of its outermost transaction. They read the rows to see whether these
+were committed, since a savepoint within it may have been rolled back.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def caller_session(given: object, url: URL) -> Session:
     """Return the session of the caller, if it is one on a database of flowq's kind.
 
     Args:
-        given: What was given as one.
+        given: The value to check.
         url: The database of flowq.
 
     Raises:
@@ -42,7 +42,7 @@ def caller_session(given: object, url: URL) -> Session:
     if not isinstance(session, Session):
         raise InvalidInput(
             f"session is {type(given).__name__}, not an SQLAlchemy Session",
-            # A connection tells that it is about to commit, but not that it has.
+            # A connection has an event before its commit, but none after it.
             hint="with Session(bind=connection) as session: flow.enqueue(…, session=session)"
             if isinstance(given, Connection)
             else "with Session(engine) as session: flow.enqueue(…, session=session)",
@@ -61,12 +61,12 @@ def caller_session(given: object, url: URL) -> Session:
 def check_connection(
     session: Session, url: URL, home: Callable[[DatabaseIdentity], DatabaseIdentity]
 ) -> None:
-    """Refuse a session whose connection cannot hold the caller's rows and flowq's as one.
+    """Refuse a session whose connection cannot commit the caller's rows and flowq's together.
 
     Args:
-        session: The caller's; takes its connection now.
+        session: The caller's session; it takes its connection now.
         url: The database of flowq.
-        home: Given a place, returns the place of flowq's own tables to compare it with.
+        home: From an identity to that of flowq's own tables, to be compared with it.
 
     Raises:
         InvalidInput: the connection is in autocommit, or writes elsewhere.
@@ -103,7 +103,7 @@ def _is_autocommit(connection: Connection) -> bool:
     dbapi: Any = connection.connection.dbapi_connection
     if connection.dialect.name != "sqlite":
         return connection.dialect.detect_autocommit_setting(dbapi)
-    # An engine may leave BEGIN to an event, as SQLAlchemy advises for savepoints.
+    # An engine may emit BEGIN in an event, as SQLAlchemy advises for savepoints.
     driver: Any = connection.connection.driver_connection
     leaves_it = driver.isolation_level is None or getattr(driver, "autocommit", None) is True
     return leaves_it and not driver.in_transaction
@@ -114,8 +114,8 @@ class SqlEnlistedTransaction(EnlistedTransaction):
 
     Args:
         session: The caller's.
-        transaction: What `work` is given.
-        translated: Makes flowq's errors of SQLAlchemy's.
+        transaction: The argument of `work`.
+        translated: Translates SQLAlchemy's errors.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class SqlEnlistedTransaction(EnlistedTransaction):
     @override
     def work(self, work: Callable[[Any], T]) -> T:
         """Run `work` within it; the caller commits."""
-        # What the caller has added comes first, as it was written first; its errors are theirs.
+        # The caller's pending rows are flushed first; their errors are the caller's.
         self._session.flush()
         try:
             return work(self._transaction)

@@ -1,12 +1,12 @@
-"""No fork while SQLite is in use.
+"""Prevents forks while SQLite is in use.
 
-SQLite remembers per process which locks the process holds on a file, and a forked child inherits
-that memory: if a thread of the parent was writing at the moment of the fork, the file is locked in
-the child forever, although nobody holds a lock. The parent of a prefork pool sweeps in a thread
-and forks whenever a child has to be replaced, so there a fork waits until no statement runs.
+SQLite keeps in memory which locks a process holds on a file, and a forked child inherits that
+memory: if a thread of the parent was writing at the moment of the fork, the file is locked in the
+child forever, although no process holds a lock. The parent of a prefork pool sweeps in a thread and
+forks whenever a child has to be replaced, so there a fork waits until no statement runs.
 
-Files are closed before it, too. The child would believe that it shares the lock which an open file
-has, and not take it: whoever closes the file last elsewhere would remove the log under its feet.
+Files are closed before the fork, too. Otherwise the child would not take the lock of an open file:
+the last process that closes the file would then remove the log that the child still uses.
 """
 
 import os
@@ -19,7 +19,7 @@ from sqlalchemy import Engine, QueuePool
 
 
 class ForkGuard:
-    """Lets forks wait for those who use SQLite, and these for a fork. Safe among threads."""
+    """Makes forks and users of SQLite wait for each other. Thread-safe."""
 
     def __init__(self) -> None:
         self._mine = local()
@@ -31,7 +31,7 @@ class ForkGuard:
 
     @contextmanager
     def use(self) -> Iterator[None]:
-        """Let no fork happen within the block, but for one by this thread itself."""
+        """Prevent forks within the block, except by this thread itself."""
         if self._own:
             yield
             return
@@ -53,14 +53,14 @@ class ForkGuard:
             self._engines.add(engine)
 
     def reset(self) -> None:
-        """Begin again: a forked child has neither the other threads nor what they held."""
+        """Reset the state: a forked child has neither the other threads nor what they held."""
         self._changed = Condition()
         self._users = self._own
         self._forking = 0
 
     @property
     def _own(self) -> int:
-        """How often the calling thread counts as a user."""
+        """The number of uses by the calling thread."""
         return int(getattr(self._mine, "inside", False))
 
     def _before(self) -> None:

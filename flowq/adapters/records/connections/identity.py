@@ -1,9 +1,9 @@
-"""Which database a connection is on, asked of the database itself.
+"""Which database a connection is on, read from the database itself.
 
-A URL does not tell: one database has several addresses, and databases on two servers may have one
-name. Of PostgreSQL the moment when the server started tells servers apart, copies of one too, and
-any role may ask for it; it changes with a restart, so only fresh answers differ for good. A SQLite
-database is its file; one in memory belongs to its connection and is the same as no other.
+A URL is not enough: one database has several addresses, and databases on two servers may have the
+same name. The start time of a PostgreSQL server distinguishes it from others, and from copies, and
+any role may read it. It changes with a restart, so only freshly read ones may count as different. A
+SQLite database is its file; one in memory belongs to its connection and equals no other.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _ASK_POSTGRES: Final = text(
 )
 _ASK_SQLITE: Final = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 
-#: What of a URL's query says where the database is; the rest may be a secret.
+#: Parameters of a URL that locate the database; others may be secrets.
 _WHERE: Final = {"host", "port", "dbname", "service"}
 
 
@@ -34,7 +34,7 @@ class DatabaseIdentity:
     """Where a connection writes.
 
     Attributes:
-        database: What this database has in common with no other.
+        database: A value that is unique to this database.
         schema: The schema in which it finds flowq's tables, if any.
     """
 
@@ -43,7 +43,7 @@ class DatabaseIdentity:
 
 
 def identity_of(within: Session | Connection, dialect: str) -> DatabaseIdentity:
-    """Ask the database of a connection which one it is.
+    """Read the identity of a connection's database.
 
     Args:
         within: The connection.
@@ -57,7 +57,7 @@ def identity_of(within: Session | Connection, dialect: str) -> DatabaseIdentity:
 
 
 def sqlite_file(url: URL) -> Path | None:
-    """Return the file of a SQLite database; None of one in memory, and of another database."""
+    """Return the file of a SQLite database; None for one in memory, and for other databases."""
     name = url.database
     if url.get_backend_name() != "sqlite" or name in (None, "", ":memory:"):
         return None
@@ -69,6 +69,6 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def shown(url: URL) -> str:
-    """Return a URL as it may be shown: its query may hold a password too."""
+    """Return a URL that is safe to show: its query may contain a password too."""
     query = {name: value for name, value in url.query.items() if name in _WHERE}
     return url.set(query=query).render_as_string(hide_password=True)

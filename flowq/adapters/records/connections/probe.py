@@ -1,9 +1,9 @@
-"""A look at a database for whoever asks whether it works: what it is, and whether it takes writes.
+"""Checks whether a database works: its version, and whether it accepts writes.
 
-What is tried is rolled back. On PostgreSQL each kind of write is tried on each table without a row,
-which asks for the rights of the role and whether the server takes writes at all. SQLite would keep
-what is rolled back in memory, so it is made to write a megabyte into its log: a disk that is full
-says so.
+Everything is rolled back. On PostgreSQL each kind of write is tried on each table without a row,
+which checks the rights of the role and whether the server accepts writes. SQLite would keep the
+rolled back data in memory, so it is made to write a megabyte into its log, which fails on a full
+disk.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ _BACKEND: Final = "SELECT pg_backend_pid()"
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What was found.
+    """The result of a probe.
 
     Attributes:
         version: Of the server, or of SQLite.
-        pooler: The `pool_mode` of the PgBouncer before it, as far as it shows; None without one.
+        pooler: The `pool_mode` of the PgBouncer before it, if visible; None without one.
     """
 
     version: str
@@ -34,11 +34,11 @@ class ProbeResult:
 
 
 def probe(url: str, *, tables: bool) -> ProbeResult:
-    """Look at a database and try to write.
+    """Check a database and try to write.
 
     Args:
         url: Its URL.
-        tables: Whether flowq's tables are there to be tried.
+        tables: Whether flowq's tables exist and are tried.
 
     Raises:
         DatabaseUnavailable: it cannot be reached, or not be written.
@@ -78,7 +78,7 @@ def _write_nothing(connection: Connection) -> None:
 
 
 def _mode(engine: Engine) -> str:
-    """Return whether a pooler gives the same server to others between two transactions."""
+    """Return the pool mode: whether a server is shared with others between two transactions."""
     with engine.connect() as one, engine.connect() as other:
         before = one.exec_driver_sql(_BACKEND).scalar()
         other.exec_driver_sql("BEGIN")

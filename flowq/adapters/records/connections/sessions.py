@@ -1,14 +1,14 @@
-"""What flowq needs of a PostgreSQL session, whatever server, database, role and URL have set.
+"""The settings of a PostgreSQL session, whatever server, database, role and URL have set.
 
-Each new connection is asked, and told, in one statement. On a connection to the server itself the
-settings are set once and stay. A pooler (PgBouncer) may give each transaction another server, and
-these servers to others: behind one nothing is left in a session. What differs there from what flowq
-needs is set by each transaction for itself, and a single statement becomes a transaction; prepared
-statements, which belong to one server, are not used. A pooler shows itself: the process that the
-driver was told of when it connected is not the one that answers.
+One statement reads and sets the settings of each new connection. On a direct connection they are
+set once. A pooler (PgBouncer) may use another server for each transaction, and share these servers:
+behind one, nothing is left in a session. There each transaction sets what differs from flowq's
+settings, and a single statement becomes a transaction; prepared statements, which belong to one
+server, are not used. A pooler is detected by its process id: the one that the driver got at the
+connect is not that of the server that answers.
 
-Left as they are: `default_transaction_read_only`, since who has set it wants no writes, and
-`synchronous_commit`, which says how much a crash of the server may cost.
+Two settings are left to the operator: `default_transaction_read_only`, and `synchronous_commit`,
+which decides how much a crash of the server may lose.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from flowq.core.errors import DatabaseUnavailable
 
-#: Names as the server spells them; the values are what flowq's statements are written for.
+#: Names as the server spells them, with the values that flowq's statements need.
 _NEEDED: Final = {
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
@@ -27,30 +27,30 @@ _NEEDED: Final = {
     "default_transaction_deferrable": "off",
     "default_transaction_isolation": "read committed",
     "extra_float_digits": "1",
-    "idle_session_timeout": "0",  # what waits in the pool is not idle for good
-    "lock_timeout": "0",  # the next one ends it
+    "idle_session_timeout": "0",  # connections in the pool are idle, but still used
+    "lock_timeout": "0",  # the next one ends the wait
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
 }
 _IDLE_IN_TRANSACTION: Final = "idle_in_transaction_session_timeout"
 _TRANSACTION: Final = "transaction_timeout"  # PostgreSQL 17 and later
-#: Milliseconds; a client that is there has given up before (see `watchdog`), and says why.
+#: Milliseconds; a live client gives up before that (see `watchdog`), with the reason.
 _TIMEOUTS: Final = (
     _IDLE_IN_TRANSACTION,
     _TRANSACTION,
     "statement_timeout",
 )
-#: By these the server ends a connection whose client's host is gone without a word.
+#: With these the server ends a connection whose client's host is dead.
 _KEEPALIVES: Final = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
 _PATH: Final = "search_path"
-#: What a value read in any of them means is the same.
+#: Settings in which any of these values means the same.
 _ANY: Final = frozenset({"TimeZone"})
 
-#: Asks, and sets where the server itself answers. A search path that leads nowhere is replaced.
+#: Reads the settings, and sets them on a direct connection. An empty search path is replaced.
 _SETTLE: Final = """
 SELECT pg_backend_pid(), current_schema(), name, setting,
        CASE WHEN pg_backend_pid() = %(pid)s AND (name <> 'search_path' OR current_schema() IS NULL)
@@ -62,12 +62,12 @@ SELECT pg_backend_pid(), current_schema(), name, setting,
 
 @dataclass(frozen=True, slots=True)
 class ServerSession:
-    """What a connection has found, and how transactions begin on it.
+    """The session of a connection, and how transactions begin on it.
 
     Attributes:
         pooled: Whether there is a pooler between.
         begin: Statements that begin a transaction.
-        local: Settings that a transaction makes for itself, as one text of statements.
+        local: Settings that each transaction sets, as one text of statements.
         alone: Whether a single statement needs no transaction around it.
     """
 
@@ -78,7 +78,7 @@ class ServerSession:
 
 
 def configure_session(connection: Any, *, limit: float, prepare: int | None) -> ServerSession:
-    """Ask a new connection of psycopg for its session and set what can be set.
+    """Read the session of a new psycopg connection and set what can be set.
 
     Args:
         connection: Not within a transaction.
@@ -88,7 +88,7 @@ def configure_session(connection: Any, *, limit: float, prepare: int | None) -> 
 
     Raises:
         DatabaseUnavailable: the database is not in UTF-8, or the pooler allows no transactions.
-        psycopg.Error: it cannot be asked.
+        psycopg.Error: the settings cannot be read.
     """
     _check_encoding(connection)
     wanted = _wanted(limit)
@@ -119,14 +119,14 @@ def _pooled(found: Mapping[str, str], wanted: Mapping[str, str], *, many: bool) 
     """Return how to begin a transaction behind a pooler.
 
     Args:
-        found: The settings of the server that has answered.
-        wanted: What flowq needs.
+        found: The settings of the server that answered.
+        wanted: The settings that flowq needs.
         many: Whether several statements may be sent as one: not when they may be prepared.
     """
     ours = [name for name in found if name not in _KEEPALIVES and name != "idle_session_timeout"]
     differ = [name for name in ours if not _fits(name, found[name], wanted[name])]
     limited = [name for name in ours if name in _TIMEOUTS and wanted[name] != "0"]
-    # One that runs is not wound up again by a later end, only by none.
+    # A running timeout is not extended by a later one, only by none.
     ended = [f"SET LOCAL {_TRANSACTION} = 0"] if _TRANSACTION in differ else []
     changed = dict.fromkeys([*differ, *limited])
     local = [*ended, *(f"SET LOCAL {name} = '{wanted[name]}'" for name in changed)]
@@ -140,7 +140,7 @@ def _pooled(found: Mapping[str, str], wanted: Mapping[str, str], *, many: bool) 
 
 
 def _fits(name: str, found: str, wanted: str) -> bool:
-    """Return whether flowq's statements work under a setting as well as under the wanted one."""
+    """Return whether flowq's statements work with a setting as well as with the wanted one."""
     if name in _ANY:
         return True
     if name == "DateStyle":

@@ -1,10 +1,10 @@
-"""Gives up on a database that never answers.
+"""Gives up on a database that does not answer.
 
-TCP notices a machine that is gone; it does not notice a server, or a proxy before it, that takes
-what it is sent and says nothing. The driver would wait for the answer forever, and with it a step,
-the heartbeat, or the end of a worker. So whoever uses a connection is watched, and one that takes
-longer than the limit has its socket shut down: the driver then reports a lost connection, which is
-an outage like any other. What may have happened in the database is as uncertain as after any.
+TCP detects a dead machine, but not a server, or a proxy before it, that accepts data and does not
+answer. The driver would wait for the answer forever, and with it a step, the heartbeat, or the end
+of a worker. So each use of a connection is timed, and after the limit its socket is shut down: the
+driver then reports a lost connection, which is an outage like any other. As after any lost
+connection, it is unknown what the database has done.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Watches the connections of one engine, in a thread that lives while there is any in use.
+    """Watches the connections of one engine, in a thread that runs while any is in use.
 
     Args:
         limit: Seconds that one statement or transaction may take.
@@ -37,7 +37,7 @@ class Watchdog:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._watched: dict[object, tuple[float, int]] = {}  # until when, and the socket
+        self._watched: dict[object, tuple[float, int]] = {}  # the deadline, and the socket
         self._pid = 0  # of the process in which the thread runs
 
     @contextmanager
@@ -45,7 +45,7 @@ class Watchdog:
         """Shut the socket of a connection down if the block takes too long.
 
         Raises:
-            DatabaseUnavailable: that was done, and what the block did has failed of it.
+            DatabaseUnavailable: that was done, and the block has failed because of it.
         """
         driver = connection.connection.dbapi_connection
         assert driver is not None
@@ -67,7 +67,7 @@ class Watchdog:
                 hint="check its load and its locks, or raise FLOWQ_DATABASE_TIMEOUT_SECONDS",
             ) from error
         finally:
-            # Before the connection can be closed, and its number go to another file.
+            # Before the connection can be closed, and another file gets its number.
             with self._lock:
                 del self._watched[key]
 
@@ -91,7 +91,7 @@ class Watchdog:
 
 
 def _shut_down(number: int) -> None:
-    """Shut a socket down that belongs to the driver, which closes it."""
+    """Shut down a socket of the driver; the driver closes it."""
     with socket.socket(fileno=os.dup(number)) as shared:
         try:
             shared.shutdown(socket.SHUT_RDWR)

@@ -1,10 +1,10 @@
-"""The writes and reads of a cancel: of a run, of its child runs, and of the attempts that go on.
+"""The writes and reads of a cancel: of a run, its child runs, and its running attempts.
 
-A cancel is a state of the run's row, so it lasts: whatever is claimed, begun or completed later
-looks at it. Two things need more than a guard in a WHERE. A step that is about to start a child run
-locks the row of its own run first, so that either the cancel waits and finds the child, or the step
-waits and finds the cancel. And an attempt that goes on is told by its heartbeat, which asks for the
-leases it holds, over the index of the leased rows.
+A cancel is a durable state of the run's row: every later claim, start or completion checks it. Two
+things need more than a guard in a WHERE. A step that is about to start a child run locks the row of
+its own run first, so that either the cancel waits and finds the child, or the step waits and finds
+the cancel. And a running attempt is notified by its heartbeat, which reads the runs of its leases
+by the index of the leased rows.
 """
 
 from collections.abc import Sequence
@@ -52,14 +52,14 @@ _REQUEST = (
     .values(
         status=RunState.CANCELLING,
         cancel_requested_at=DbNow(),
-        # Of a run that was failing already the failure is the reason; what a paused one has is why
-        # it paused.
+        # If a run was failing already the failure stays the reason; the reason of a pause is
+        # replaced.
         **stop_unless(and_(_STOPPED, _R.status != RunState.PAUSED)),
     )
     .returning(_R.id)
 )
 
-#: Child runs that nobody waits for any more, and that nobody has cancelled.
+#: Child runs whose parent step has ended, and that are not cancelled yet.
 ORPHANS = (
     select(_R.id, _C.step_key, _C.flow_run_id, _C.status)
     .join(STEPS, _C.id == _R.parent_step_run_id)
@@ -68,13 +68,13 @@ ORPHANS = (
 )
 _ORPHANS_OF = ORPHANS.where(_C.flow_run_id.in_(bindparam("p_keys", expanding=True)))
 
-# The state is written out, so that the index of the leased rows serves on any plan.
+# The state is a literal, so that any plan can use the index of the leased rows.
 _LEASED = and_(
     _C.status == literal_column(f"'{StepState.RUNNING}'"),
     _C.lease_expires_at.is_not(None),
     _C.lease_token.in_(bindparam("p_tokens", expanding=True)),
 )
-# Not by IS NULL: SQLite 3.40 takes a column for NOT NULL in the RETURNING of an UPDATE.
+# Not by IS NULL: SQLite 3.40 assumes NOT NULL in the RETURNING of an UPDATE.
 _IS_CANCELLED = case(
     (_C.shielded_until > DbNow(), 0),
     (exists().where(_R.id == _C.flow_run_id, _ASKED), 1),
@@ -94,7 +94,7 @@ _CANCEL_ATTEMPT: Final = (
         _C.id == bindparam("p_id"),
         _C.lease_token == bindparam("p_token"),
         _C.status.in_(tuple(step_sources(StepState.CANCELLED) & {StepState.RUNNING})),
-        # What depends on it was cancelled with the run; in a run that goes on it would wait.
+        # Its dependents were cancelled with the run; in a running run they would wait.
         exists().where(_R.id == _C.flow_run_id, _R.status == RunState.CANCELLING),
     )
     .values(
@@ -113,7 +113,7 @@ class RunCancels(Repository, RunRows):
 
     @override
     def request_cancel(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
-        """→ `cancelling`, asked for by someone; returns the open runs that this call has asked."""
+        """→ `cancelling` by request; returns the open runs that this call has cancelled."""
         rows = self._run_parts(_REQUEST, stop_parameters(reason), run_ids)
         return [RunId(row[0]) for row in rows]
 
@@ -123,11 +123,11 @@ class RunCancels(Repository, RunRows):
 
 
 class StepCancels(Repository, StepRows):
-    """The part of `FlowStepRunRepo` that keeps leases and cancels attempts."""
+    """The part of `FlowStepRunRepo` that renews leases and cancels attempts."""
 
     @override
     def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
-        """Extend leases in one statement; of those that still hold, tell which are cancelled."""
+        """Extend leases in one statement; return those that still hold, and which are cancelled."""
         rows = self._run(_RENEW, {"p_tokens": list(tokens), "p_lease": lease.total_seconds()})
         return {LeaseToken(row[0]): bool(row[1]) for row in rows}
 

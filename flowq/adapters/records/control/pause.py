@@ -1,9 +1,9 @@
-"""The writes of a pause: of runs, and of their steps that are queued.
+"""The writes of a pause: of runs, and of their queued steps.
 
-A parked step is queued like any other, but its time to be looked at is out of sight. Only the run's
-state keeps it from being claimed, so a parked step of a run that goes on would be lost: that is why
-nothing but a queued row is ever parked, and a resume changes all queued rows of its runs. Whoever
-parks one at the same moment has its lock, or finds that it is no longer due.
+A parked step is queued like any other, but its `wake_at` is far in the future. Only the run's state
+prevents its claim, so a parked step of a running run would be lost: therefore only queued rows are
+parked, and a resume changes all queued rows of its runs. A concurrent park either has the row's
+lock, or finds that the row is no longer due.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from flowq.engine.ports.steps import StepRows
 _R, _C = RUNS.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)
 
-#: When a parked step is looked at: in a hundred years.
+#: The `wake_at` of a parked step: in a hundred years.
 PARKED: Final = DbNow(36_500 * 86_400.0)
 
 #: Whether the run of a step is paused.
@@ -70,7 +70,7 @@ _UNPARK = (
 
 
 def unless_paused(wake_at: Any) -> Any:
-    """Return the time to look at a queued step: it is parked if its run is paused."""
+    """Return the `wake_at` of a queued step: it is parked if its run is paused."""
     return case((IS_PAUSED, PARKED), else_=wake_at)
 
 

@@ -1,8 +1,8 @@
-"""Signals: stored first, and given to a wait for them in a second step, in one place.
+"""Signals: stored first, then matched with a wait, in one place.
 
-Whoever sends commits the signal and then, with the lock of the program's row, looks for a wait.
-Whoever suspends a program holds that lock too, inserts the waits and then looks for signals. So of
-the two the second one sees the other, and each signal is given away once.
+A sender commits the signal and then, with the lock of the program's row, looks for a wait. A
+suspension holds that lock too, inserts the waits and then looks for signals. So the second of the
+two sees the other, and each signal is delivered once.
 """
 
 from collections.abc import Mapping
@@ -116,7 +116,7 @@ class SqlSignals(Repository, SignalRows):
                 continue
             taking = {"p_id": signal[0], "p_by": wait}
             if not self._changes(_TAKE, taking):
-                continue  # someone takes it at this moment; whoever that is looks again
+                continue  # another process takes it now, and will look again
             result = _result(StepRunId(signal[0]), signal[1]).model_dump(
                 mode="json", exclude_defaults=True
             )
@@ -136,7 +136,7 @@ class SqlSignals(Repository, SignalRows):
         return [RunId(row[0]) for row in self._run(_UNDELIVERED, {"p_limit": limit})]
 
 
-#: The wait has timed out, or was cancelled, a moment before.
+#: The wait has just timed out, or was cancelled.
 _RETURN = (
     update(SIGNALS).where(_G.id == bindparam("p_id")).values(consumed_by=None, consumed_at=None)
 )

@@ -1,8 +1,8 @@
-"""Why a run is paused or stopped, as columns of its row: text, kind and failed step go together.
+"""The columns of a run's row that say why it is paused or stopped: text, kind, failed step.
 
-Each change of state that has a reason writes all three in its own UPDATE, or keeps all three, so
-they always tell of the same stop. Only the text is for people; what the engine and the pages decide
-by are the other two.
+Each change of state with a reason writes all three in its own UPDATE, or keeps all three, so they
+always belong to the same stop. The text is for people; the engine and the pages decide by the other
+two.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ NO_STOP: Final[Mapping[str, Any]] = dict.fromkeys(STOP)
 
 
 def stop_unless(is_kept: ColumnElement[bool]) -> dict[str, Any]:
-    """Return the columns with the values of `stop_parameters`, unless those that are there stay."""
+    """Return the columns with the values of `stop_parameters`, unless the present ones are kept."""
     return {name: case((is_kept, _R[name]), else_=given) for name, given in STOP.items()}
 
 
 def stop_parameters(reason: StopReason | None) -> dict[str, Any]:
     """Return the parameters of `STOP`."""
     return {
-        # PostgreSQL has no text with a NUL in it.
+        # PostgreSQL stores no text with NUL.
         "p_error": reason.text.replace("\0", "\N{SYMBOL FOR NULL}") if reason else None,
         "p_kind": reason.kind if reason else None,
         "p_failed_step": reason.failed_step_id if reason else None,
@@ -42,7 +42,7 @@ def stop_parameters(reason: StopReason | None) -> dict[str, Any]:
 
 
 def stop_of_row(text: str | None, kind: str | None, step: Any) -> StopReason | None:
-    """Return the reason that a row has; None when it has none."""
+    """Return the reason of a row; None when it has none."""
     if text is None or kind is None:
         return None
     return StopReason(StopKind(kind), text, None if step is None else StepRunId(step))

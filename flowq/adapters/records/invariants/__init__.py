@@ -1,1 +1,1 @@
-"""What must hold of all rows; asked by doctor and after tests."""
+"""What must hold for all rows; checked by doctor and after tests."""

@@ -1,7 +1,6 @@
-"""What checks of invariants are made of: a name, one sentence, and SELECTs of the rows at fault.
+"""The parts of a check: a name, one sentence, and SELECTs of the rows that break it.
 
-Checks are written against the design and not against the code that writes the rows: they count and
-compare again.
+Checks follow the design and not the code that writes the rows: they count and compare again.
 """
 
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepSta
 
 @dataclass(frozen=True)
 class Check:
-    """An invariant and what finds the rows for which it does not hold."""
+    """An invariant with the SELECTs of the rows that break it."""
 
     name: str
     text: str
@@ -45,23 +44,23 @@ S, R = STEPS.c, RUNS.c
 def in_state(*states: StepState, of: Any = S) -> ColumnElement[bool]:
     """Return whether a step is in one of these states.
 
-    They are written out: with bound ones, SQLite prepares a statement again each time it is run,
-    to see whether a partial index serves it now.
+    They are literals: with bound values, SQLite prepares a statement again for each run, to check
+    whether a partial index can be used.
     """
     # Sorted, so that the statement is the same in every process.
     return of.status.in_([literal_column(f"'{state}'") for state in sorted(states)])  # type: ignore[no-any-return]
 
 
-#: What is older is no longer on its way: `p_before`, in seconds from now.
+#: Older states are not intermediate any more: `p_before`, in seconds from now.
 LONG_AGO: Final = DbNow(bindparam("p_before", type_=Float))
 ENDED: Final = in_state(*TERMINAL_STEP_STATES)
 RUN_ENDED: Final = R.status.in_(tuple(TERMINAL_RUN_STATES))
 NODE: Final = S.map_index.is_(None)
 IS_MAP: Final = S.map_size.is_not(None)
-#: What a program has called; and programs themselves.
+#: Calls of programs; and programs themselves.
 CALLED: Final = S.spec.is_not(null())
 IS_PROGRAM: Final = and_(S.observed.is_not(None), S.spec.is_(null()))
-#: What a worker runs: a running map only waits for its items.
+#: Steps that a worker runs: a running map only waits for its items.
 LEASED: Final = and_(in_state(StepState.RUNNING), ~IS_MAP)
 
 
@@ -78,19 +77,19 @@ def _what(*parts: Any) -> ColumnElement[str]:
 
 
 def steps(where: Any, *what: Any, of: FromClause = STEPS) -> Select[Any]:
-    """Select steps at fault, and say what is wrong with each."""
+    """Select steps that break an invariant, with what is wrong."""
     columns = (S.flow_run_id, S.id, S.step_key, S.map_index, _what(*what))
     return select(*columns).select_from(of).where(where)
 
 
 def runs(where: Any, *what: Any, of: FromClause = RUNS) -> Select[Any]:
-    """Select runs at fault, and say what is wrong with each."""
+    """Select runs that break an invariant, with what is wrong."""
     nobody = (cast(null(), S.id.type), cast(null(), String), cast(null(), Integer))
     return select(R.id, *nobody, _what(*what)).select_from(of).where(where)
 
 
 def signals(where: Any, *what: Any) -> Select[Any]:
-    """Select signals at fault, by their run and who has received them, and say what is wrong."""
+    """Select signals that break an invariant, by run and receiver, with what is wrong."""
     columns = (SIGNALS.c.flow_run_id, SIGNALS.c.consumed_by)
     nowhere = (cast(null(), String), cast(null(), Integer))
     return select(*columns, *nowhere, _what(*what)).select_from(SIGNALS).where(where)

@@ -1,9 +1,9 @@
 """Finds rows that break an invariant; changes nothing.
 
-All checks are one statement, so they see one moment, and a database at work has no violations
-either: what is allowed for a short while (a run whose last step ended just now) is reported only
-once it has lasted for `grace`. What only the spec of a run can tell is decided by
-`flowq.engine.sweeper.invariants`, with the rows that the last queries here return.
+All checks are one statement, so they see one moment, and a live database has no violations either:
+an intermediate state (a run whose last step has just ended) is reported only once it has lasted for
+`grace`. Checks that need the spec of a run are in `flowq.engine.sweeper.invariants`; the last
+queries here return their rows.
 """
 
 from collections.abc import Sequence
@@ -124,7 +124,7 @@ class SqlInvariants(Repository, Invariants):
     def objects(self) -> list[StoredObject]:
         found = []
         for run, step, key, index, result in self._run(_OBJECTS):
-            with suppress(RunUnreadable):  # then it names no object
+            with suppress(RunUnreadable):  # then it references no object
                 ref = result_ref(result)
                 found += [StoredObject(RunId(run), StepRunId(step), key, index, ref)] if ref else []
         return found

@@ -1,4 +1,4 @@
-"""What must hold of programs and of what they have called."""
+"""What must hold for programs and their calls."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What must hold of runs: each has something that moves it, or has ended as a whole."""
+"""What must hold for runs: something continues each run, or all of it has ended."""
 
 from typing import Any, Final
 
@@ -79,7 +79,7 @@ _STILL_OPEN = steps(
     of=STEPS.join(RUNS),
 )
 
-#: The node of a map is no step of its own: its items are. Cancelled steps were not done.
+#: Items of a map are counted, not its node. Cancelled steps were not done.
 _SUMS = (
     select(
         S.flow_run_id.label("run_id"),
@@ -172,7 +172,7 @@ _PARENT = RUNS.outerjoin(STEPS, S.id == R.parent_step_run_id)
 _ALONE = runs(
     and_(
         R.parent_step_run_id.is_not(None),
-        # A child that is being cancelled may outlive the wait for it.
+        # A child that is being cancelled may end after its parent step.
         R.status.in_((RunState.PENDING, RunState.RUNNING, RunState.PAUSED)),
         or_(
             S.id.is_(None),

@@ -1,4 +1,4 @@
-"""What must hold of signals and of the waits for them."""
+"""What must hold for signals and the waits for them."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ from flowq.core.states import RunState, StepState
 _G = SIGNALS.c
 _O = SIGNALS.alias("other").c
 _IS_WAIT: Final = and_(CALLED, json_text(S.spec, "kind") == StepKind.SIGNAL)
-#: What it has received, and what it could.
+#: Signals that a wait received, and those that it could receive.
 _RECEIVED: Final = exists().where(_G.consumed_by == S.id)
 _IS_THERE: Final = exists().where(
     _G.flow_run_id == S.flow_run_id,

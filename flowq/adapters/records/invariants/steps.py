@@ -1,4 +1,4 @@
-"""What must hold of steps: their rows, leases, timers, results and counts fit their states."""
+"""What must hold for steps: rows, leases, timers, results and counts fit their states."""
 
 from typing import Any, Final
 
@@ -100,7 +100,7 @@ _LEASE = steps(
 )
 _SENT = in_state(StepState.QUEUED, StepState.RETRYING)
 _TIMER = steps(
-    # What a pending step has there is not looked at before it is queued.
+    # In a pending step this column is not used.
     or_(
         and_(_SENT, or_(S.wake_at.is_(None), S.batch_id.is_(None))),
         and_(
@@ -147,7 +147,7 @@ _NO_RESULT = steps(
     "it has completed without a result",
 )
 _NO_COPY = steps(
-    # A step that waited for a child run may refer to a row of that.
+    # A step that waited for a child run may reference a row of that run.
     and_(
         in_state(StepState.COMPLETED),
         json_text(S.result, "place") == StorageKind.ROW,
@@ -170,7 +170,7 @@ _COUNTED = steps(
     ", but pending_dependencies is ",
     S.pending_dependencies,
 )
-#: A batch is gone on after as a whole.
+#: A batch is advanced as a whole.
 _OPEN_MEMBER = exists().where(
     _O.flow_run_id == S.flow_run_id,
     _O.batch_id == S.batch_id,
@@ -211,7 +211,7 @@ _OVERDUE = steps(
     of=STEPS.join(RUNS),
 )
 
-#: A step is parked for a hundred years; no other is looked at so late.
+#: A step is parked for a hundred years; no other `wake_at` is so late.
 _PARKED = steps(
     and_(
         R.status == RunState.RUNNING,
@@ -229,7 +229,7 @@ STEP_CHECKS: Final = (
         "step once",
         "A step has one row in a run, and an item of a map one.",
         [
-            # One for each, since an index serves either and not both.
+            # One for each, since an index can be used for one and not for both.
             _twin(_O.map_index == S.map_index),
             _twin(and_(_O.map_index.is_(None), NODE)),
         ],

@@ -1,7 +1,7 @@
 """What was spent under each budget: one row, charged by the transaction that ends a call.
 
-Only what has a budget is charged. A meter is made when it is first read; that of a month begins
-with the sum of the calls that were made in it before.
+Only runs, flows and users with a budget are charged. A meter is inserted when it is first read;
+that of a month begins with the sum of the earlier calls of the month.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,14 +59,14 @@ class SqlMeters(Repository, Meters):
 
     @override
     def charge(self, charges: Mapping[str, Usage]) -> None:
-        """Add to meters that are there; in order, so that two who charge do not deadlock."""
+        """Add to existing meters; in order, so that concurrent charges do not deadlock."""
         month = month_of_meters()
         for meter, usage in sorted(charges.items(), key=lambda one: one[0]):
             given = {"p_key": _key(meter, month), "p_tokens": usage.tokens}
             self._run(_CHARGE, {**given, "p_cost": usage.cost})
 
     def go_on(self, old: str, new: str) -> None:
-        """Let a meter begin with what another has, if that is there."""
+        """Start a meter with the values of another one, if that exists."""
         begun = select(literal(new), _M.began_at, _M.used, _M.cost)
         names = ["key", "began_at", "used", "cost"]
         self._run(insert(METERS).from_select(names, begun.where(_M.key == old)))
@@ -89,7 +89,7 @@ class SqlMeters(Repository, Meters):
 
 
 def month_of_meters() -> datetime:
-    """Return when the month began that meters of flows and users count now."""
+    """Return the begin of the present month of meters."""
     return datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 

@@ -1,11 +1,11 @@
 """The slots of limits.
 
-A slot is taken by one UPDATE of a row that nobody else has locked, so no lock is held over a limit
-and nothing is counted. It is *held* by the token of a lease; when no step has that lease any more,
-whatever became of its worker, the sweeper frees it: a slot cannot leak. It is *promised* when it
-has a step and no token, until `free_at`: the one that waits longest is sent, and nobody else can
-take its slot meanwhile. Of a rate nothing is held: `used_at` is the last start, and `free_at` the
-time up to which the slot is promised, one rate's time after the last turn that was given away.
+A slot is taken by one UPDATE of an unlocked row, so a limit is never locked as a whole and nothing
+is counted. A slot is *held* by the token of a lease; when no step has that lease any more, for
+whatever reason, the sweeper frees it: a slot cannot leak. A slot is *promised* when it has a step
+and no token, until `free_at`: the step that waits longest is sent, and no other step can take its
+slot meanwhile. Slots of a rate are not held: `used_at` is the last start, and `free_at` the time up
+to which the slot is promised, one period of the rate after the last given turn.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ _FREE: Final = and_(_S.token.is_(None), _S.free_at <= _NOW)
 
 
 def _first(condition: Any, *order: Any) -> Any:
-    """Return the number of the first slot that meets a condition and that nobody has locked."""
+    """Return the number of the first unlocked slot that meets a condition."""
     one = select(_S.number).where(_OF_KEY, condition).order_by(*order).limit(1)
     return one.with_for_update(skip_locked=True).correlate(None).scalar_subquery()
 
@@ -63,7 +63,7 @@ _TAKE: Final = Prepared(
     .values(step_run_id=_ME, token=_TOKEN, used_at=_NOW, free_at=_NOW)
     .returning(_S.number)
 )
-#: A rate's slot rests since it was last used, whatever was promised.
+#: A rate's slot is unused since its last start, whatever was promised.
 _RESTED: Final = or_(_S.used_at.is_(None), _S.used_at <= DbNow(bindparam("p_rest", type_=Float)))
 _USE: Final = {"used_at": _NOW, "step_run_id": _ME}
 _TAKE_TURN: Final = Prepared(
@@ -115,7 +115,7 @@ def _waiting(insert: Any) -> Any:
     )
     again = {name: new.excluded[name] for name in ("key", "slots", "per_seconds", "number")}
     again["turn_at"] = new.excluded.turn_at
-    # Who waits for the same as before keeps its place.
+    # A step that waits for the same limit as before keeps its place.
     again["since"] = case((_W.key == new.excluded.key, _W.since), else_=new.excluded.since)
     return new.on_conflict_do_update(index_elements=["step_run_id"], set_=again)
 
@@ -129,12 +129,12 @@ _MAKE: Final = {
     "sqlite": sqlite.insert(SLOTS).on_conflict_do_nothing(),
 }
 
-#: Who may go: parked where it was, of a run that goes on.
+#: Steps that may be sent: still parked, of a running run.
 _MAY_GO: Final = and_(
     _C.status == StepState.QUEUED,
     or_(
         _R.status == RunState.RUNNING,
-        # It cleans up after a program that was cancelled.
+        # It cleans up after a cancelled program.
         and_(_R.status == RunState.CANCELLING, _C.shielded_until > _NOW),
     ),
 )
@@ -178,7 +178,7 @@ _RELEASE: Final = Prepared(
 _LEASE: Final = exists().where(_C.id == _S.step_run_id, _C.lease_token == _S.token)
 _RECLAIM: Final = (
     update(SLOTS)
-    # The time is asked of the row as it is when it is changed: one that was taken again since the
+    # The time is compared with the row as it is changed: a slot that was taken again since the
     # leases were read has a newer one.
     .where(_S.token.is_not(None), _S.used_at < DbNow(bindparam("p_before", type_=Float)), ~_LEASE)
     .values(step_run_id=None, token=None, free_at=_NOW)
@@ -229,7 +229,7 @@ class SqlLimits(Repository, Limits):
         return self._run(CLOCK, {}).scalar()
 
     def _makes(self, limit: Limit) -> bool:
-        """Make the slots that a limit lacks; return whether there were any."""
+        """Insert the missing slots of a limit; return whether there were any."""
         if self._run(_COUNT, _of(limit)).scalar() >= limit.slots:
             return False
         there = {row[0] for row in self._run(_NUMBERS, _of(limit))}
@@ -265,7 +265,7 @@ class SqlLimits(Repository, Limits):
         return delay
 
     def _turn(self, limit: Limit, horizon: timedelta, now: Any) -> tuple[int | None, Any]:
-        """Promise the slot of a rate that is free first; none, if that is too far away."""
+        """Promise the slot of a rate that is free first; None if that is beyond the horizon."""
         assert limit.per is not None
         given = {**_of(limit), "p_horizon": horizon.total_seconds()}
         row = self._run(_EARLIEST, given).first()
@@ -300,7 +300,7 @@ class SqlLimits(Repository, Limits):
     def _pass_on(
         self, limit: Limit, number: int, token: LeaseToken | None, promised_for: timedelta
     ) -> StepRef | None:
-        """Promise a slot to the next that waits; nobody else can take it meanwhile."""
+        """Promise a slot to the next waiting step; no other step can take it meanwhile."""
         given: dict[str, Any] = {"p_key": limit.key, "p_number": number, "p_token": token}
         given["p_later"] = later = promised_for.total_seconds()
         while row := self._run(_NEXT, {"p_key": limit.key}).first():
@@ -347,7 +347,7 @@ class SqlLimits(Repository, Limits):
 
 
 def reschedule(repository: Repository, step_id: StepRunId, later: float) -> StepRef | None:
-    """Put a step into the sweeper's sight again; None if it is no longer queued."""
+    """Make a step visible to the sweeper again; None if it is no longer queued."""
     row = repository._run(_WAKE, {"p_step": step_id, "p_later": later}).first()  # noqa: SLF001
     return None if row is None else StepRef(RunId(row[0]), row[1], row[2])
 

@@ -1,8 +1,8 @@
-"""What was used of rates of tokens, in one row for each span of time.
+"""The usage of rates of tokens, in one row for each span of time.
 
-Who wants to begin changes the row of the running span first. So of all that want to at the same
-moment each sees what those before it have reserved. Rows are locked in the order of their keys, and
-of one key the newest first, so that nobody waits crosswise.
+An attempt that wants to begin first updates the row of the present span. So each of several
+concurrent attempts sees the reservations of those before it. Rows are locked in the order of their
+keys, and of one key the newest first, so that there are no deadlocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ from flowq.engine.model.rows import StepRef
 from flowq.engine.ports.token_rates import TokenRates
 
 _U, _W = TOKEN_USES.c, WAITS.c
-#: Spans that lie back for so many of the rate's times tell how much an attempt uses.
+#: How many periods of the rate back the average usage of an attempt is computed from.
 _REMEMBERED: Final = 3
-#: A step that was given its turn before this has not taken it.
+#: A step that was given its turn before this has not used it.
 _TAKES_ITS_TURN: Final = 15.0
 
 _KEY: Final = bindparam("p_key", type_=_U.key.type)
@@ -88,7 +88,7 @@ class SqlTokenRates(Repository, TokenRates):
     def admit(self, limit: Limit, step_id: StepRunId) -> Reservation | None:
         now = self._now()
         span = span_at(limit, now)
-        self._adds(limit, now)  # from here on nobody else begins
+        self._adds(limit, now)  # from here on no other attempt begins
         uses = self._uses(limit, now)
         if not uses.room:
             return None
@@ -112,7 +112,7 @@ class SqlTokenRates(Repository, TokenRates):
 
     @override
     def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
-        """Let a step wait; returns how long, if no other comes back and that is near."""
+        """Let a step wait; returns the delay, if no other comes back before and it is near."""
         assert limit.per is not None
         now = self._now()
         delay: timedelta | None = None
@@ -137,7 +137,7 @@ class SqlTokenRates(Repository, TokenRates):
         coming = self._run(_COMING, {"p_key": limit.key}).scalar()
         room = uses.room - coming
         if not uses.room and not coming and uses.delay <= horizon:
-            room = 1  # It will find none, and come back when there is.
+            room = 1  # It will find no capacity, and come back when there is some.
         if room <= 0:
             return []
         places: list[StepRef] = []

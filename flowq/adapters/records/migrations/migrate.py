@@ -1,4 +1,4 @@
-"""Alembic from inside the package: from one revision of a database to another.
+"""Runs Alembic from inside the package.
 
 The scripts are shipped in the wheel, so `flowq db upgrade` works after `pip install`. The version
 is kept in a table of flowq's own name, because the tables may live in a database whose owner has an
@@ -47,7 +47,7 @@ def upgrade(url: str, revision: str = "head") -> None:
 
     Raises:
         DatabaseUnavailable: it cannot be reached, or not be written.
-        DatabaseTooNew: it is ahead of this code.
+        DatabaseTooNew: its revision is newer than this code.
     """
     parsed = read_url(url)
     file = sqlite_file(parsed)

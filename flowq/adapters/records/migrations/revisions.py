@@ -1,8 +1,7 @@
-"""At which revision a database is, and whether this code can use it.
+"""The revision of a database, and whether this code can use it.
 
-Revisions are numbers, so that an older flowq can tell a newer database from an old one. Asking
-needs no Alembic, which every command would have to load; `migrate` has what goes from one
-revision to another.
+Revisions are numbers, so that an older flowq can distinguish a newer database from an old one.
+Reading it needs no Alembic, which every command would have to load; `migrate` has the migrations.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from flowq.core.errors import DatabaseNotMigrated, DatabaseTooNew
 
 T = TypeVar("T")
 
-#: The revision of a database that has one.
+#: Reads the revision of a database.
 VERSION: Final[Select[Any]] = select(column("version_num")).select_from(table(VERSION_TABLE))
 _ELSEWHERE: Final = text(
     """
@@ -43,8 +42,8 @@ def check(url: str) -> None:
 
     Raises:
         DatabaseUnavailable: it cannot be reached.
-        DatabaseNotMigrated: it is behind.
-        DatabaseTooNew: it is ahead.
+        DatabaseNotMigrated: its revision is older.
+        DatabaseTooNew: its revision is newer.
     """
     parsed = read_url(url)
     file = sqlite_file(parsed)
@@ -58,7 +57,7 @@ def _asked(url: str, ask: Callable[[Connection], T]) -> T | None:
     file = sqlite_file(engine.url)
     try:
         if file is not None and not file.exists():
-            return None  # to look at it would make it
+            return None  # connecting would create it
         with engine.connect() as connection:
             begin_on(connection)
             return ask(connection)

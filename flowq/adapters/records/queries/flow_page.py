@@ -30,7 +30,7 @@ _PAST: Final = select(
     *(_R.id, _R.status, _R.execution_time_ms),
     *(_R.total_tokens, _R.total_cost, _R.unpriced_calls),
 ).order_by(_R.id.desc())
-#: What a step is called: what a program calls has a key of its own each time.
+#: The name of a step: each call of a program has a different key.
 _NAME: Final = case((_S.spec.is_not(None), _S.step_name), else_=_S.step_key)
 
 
@@ -56,7 +56,7 @@ class FlowReads(Repository, Lists):
         )
 
     def _steps(self, runs: Sequence[UUID]) -> tuple[StepFigures, ...]:
-        """Sum up the step runs of runs, by step; a map's items count, not the map itself."""
+        """Sum the step runs of runs, by step; a map's items count, not the map itself."""
         some = (
             select(
                 _NAME.label("name"),
@@ -70,7 +70,7 @@ class FlowReads(Repository, Lists):
             .limit(MAX_STEPS)
             .subquery("some")
         )
-        # Those without a time come last, so the places of the others are 1 to their number.
+        # Those without a time come last, so the others are ranked from 1.
         name = some.c.name
         place = func.row_number().over(partition_by=name, order_by=some.c.ms.nulls_last())
         timed = func.count(some.c.ms).over(partition_by=name)

@@ -1,8 +1,7 @@
-"""What pictures of a run are drawn from: as many rows as there are nodes to be drawn.
+"""The data of a run's pictures: as many rows as there are nodes to draw.
 
-Items of maps are counted by the database, by their map, their state and the part of the run's time
-in which they ended. When a run has more steps than can be drawn, its steps are counted in the same
-way by their names.
+The database counts items of maps, by map, state and the part of the run's time in which they ended.
+When a run has more steps than can be drawn, its steps are counted in the same way by name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -149,7 +148,7 @@ _RETRIED_BY_NAME = _retried(_C.step_name)
 
 @dataclass(slots=True)
 class _Many:
-    """What is known of several step runs together."""
+    """The combined data of several step runs."""
 
     order: int = 0
     kind: str | None = None
@@ -228,7 +227,7 @@ class PictureReads(Repository, Pictures):
             alone = self._nodes(spec, spanned, _C.step_key == key) if is_collapsed else nodes
             program = next((one for one in alone if one.key == key), None)
             nodes = [one for one in nodes if one is not program]
-            if program is not None:  # it began with the run; its row says when it last went on
+            if program is not None:  # it began with the run; its row has its last attempt
                 program = replace(program, started_at=run.started_at)
         return RunPicture(
             run_id=run_id,

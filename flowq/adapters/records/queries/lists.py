@@ -1,12 +1,12 @@
 """Lists of runs for pages, each bounded by an index however many runs there are.
 
-A page is a range of ids in the order of an index that the filter has (`user_id`, `flow_name` or
-`status` with `id`, the open runs, or the primary key). A text is looked for in three ways, each of
-which has an index of its own, and the three short lists are merged. The names of flows are found by
-skipping from one to the next in an index, since DISTINCT would read all runs.
+A page is a range of ids in the order of an index of the filter (`user_id`, `flow_name` or `status`
+with `id`, the open runs, or the primary key). A text is searched in three ways, each with its own
+index, and the three short lists are merged. The names of flows are found by skipping from one to
+the next in an index, since DISTINCT would read all runs.
 
-A run's row has its progress as of its last writing; for open runs their steps are counted, unless
-they are many: then the sweeper's last count, some seconds old, has to do.
+A run's row has its progress of the last write. The steps of an open run are counted, unless there
+are many: then the sweeper's last count is used, which is some seconds old.
 """
 
 from collections.abc import Sequence
@@ -46,9 +46,9 @@ from flowq.engine.queries.port import Lists
 
 _R, _S = RUNS.c, STEPS.c
 _DIGITS: Final = 32
-#: The steps of an open run are counted if they are no more than this,
+#: The steps of an open run are counted up to this number,
 _MAX_COUNTED: Final = 500
-#: and a text is compared with the names of so many flows.
+#: and a text is compared with this number of flow names.
 _MAX_FLOWS: Final = 1_000
 
 # What a list needs, and nothing more: specs, inputs and outputs are the bulk of a row.
@@ -73,7 +73,7 @@ _STRIP: Final = (_R.id, _R.status, _R.created_at, _R.execution_time_ms)
 
 
 def _names() -> CTE:
-    """Return the names of all flows, each found in the index by the one before."""
+    """Return the names of all flows, each found in the index after the one before."""
     first = select(func.min(_R.flow_name).label("name")).cte("names", recursive=True)
     following = select(func.min(_R.flow_name)).where(_R.flow_name > first.c.name).scalar_subquery()
     return first.union_all(select(following).where(first.c.name.is_not(None)))
@@ -171,7 +171,7 @@ class ListReads(Repository, Lists):
         return [_strip(name, rows) for name, rows in groupby(found, key=lambda row: row.name)]
 
     def _found(self, wanted: RunFilter, at: Cursor | None, limit: int) -> list[Any]:
-        """Return rows from the cursor on, in the order in which a reader goes on."""
+        """Return rows from the cursor on, in reading order."""
         query = _LISTED.where(and_(true(), *_conditions(wanted)))
         is_after = at is not None and at.is_after
         if at is not None:
@@ -184,7 +184,7 @@ class ListReads(Repository, Lists):
         return [next(same) for _, same in islice(groupby(found, key=lambda row: row.id), limit)]
 
     def _ways(self, wanted: str) -> list[ColumnElement[bool]]:
-        """Return the ways in which a run can have a text."""
+        """Return the conditions by which a run can contain a text."""
         ways = [and_(HAS_ERROR, _R.error_message.icontains(wanted, autoescape=True))]
         part = wanted.casefold()
         names = self.flow_names(limit=_MAX_FLOWS)
@@ -197,7 +197,7 @@ class ListReads(Repository, Lists):
         return ways
 
     def _counted(self, rows: Sequence[Any]) -> dict[UUID, Any]:
-        """Count the steps of those runs that go on, as far as they are not too many."""
+        """Count the steps of open runs, as far as there are not too many."""
         going_on = [row for row in rows if RunState(row.status) in OPEN_RUN_STATES]
         few = [row.id for row in going_on if (row.total_steps or 0) <= _MAX_COUNTED]
         if not few:
@@ -207,7 +207,7 @@ class ListReads(Repository, Lists):
 
 
 def _counts(run_ids: Sequence[UUID], dialect: str) -> Any:
-    """Count the steps of runs, and of each one more than `_MAX_COUNTED` at most."""
+    """Count the steps of each run, up to one more than `_MAX_COUNTED`."""
     if dialect == "sqlite":  # has no LATERAL
         ids: list[Any] = [literal(run_id, _R.id.type) for run_id in run_ids]
         return union_all(*(_sums(one, _some_steps(one).subquery()) for one in ids))
@@ -235,10 +235,10 @@ def _sums(run_id: Any, steps: Any) -> Select[Any]:
 
 
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
-    """Return what a filter says, but for its text."""
+    """Return the conditions of a filter, except for its text."""
     found: list[Any] = []
     if wanted.states == OPEN_RUN_STATES:
-        found.append(OPEN_RUN)  # word by word, for the index
+        found.append(OPEN_RUN)  # the same text, for the index
     elif len(wanted.states) == 1:
         found.append(_R.status == next(iter(wanted.states)))
     elif wanted.states:

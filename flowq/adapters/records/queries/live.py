@@ -1,7 +1,7 @@
-"""How runs stand now: what the live list asks again and again, for all pages at once.
+"""The present state of runs, which the live list polls for all pages at once.
 
-It looks at the newest runs and the open ones, each along an index, and not at what is greater than
-an id or a time it has seen: a row that was committed late is found like any other.
+It reads the newest runs and the open ones, each by an index. It does not ask for ids or times above
+the last seen, so a row that is committed late is not missed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ _PROGRESS: Final = (
 
 
 class LiveReads(Repository, LiveRuns):
-    """How runs stand now."""
+    """The present state of runs."""
 
     @override
     def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunSummary]:

@@ -1,7 +1,7 @@
-"""Sums for Prometheus: each read costs what is going on, or what has ended since the last one.
+"""Sums for Prometheus: a read costs as much as there are open runs, or newly ended ones.
 
-One is different: which runs have ended since a moment is in no index, since writing that for each
-run would cost more than reading the runs now and then. Who asks has to rest in between.
+One query is different: the ends of runs have no index, since writing it for each run would cost
+more than scanning the runs now and then. So callers have to pause between two scans.
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,7 @@ _SINCE = select(
     _R.id, _R.flow_name, _R.status, _R.completed_at, func.coalesce(_R.execution_time_ms, 0)
 ).where(_R.completed_at > bindparam("p_since", type_=_R.completed_at.type), _R.status.in_(_ENDED))
 
-#: A step that ran; the node of a map did not, its items did, and what was taken from the cache took
-#: no time.
+#: A step that ran: items of a map, not its node, and no cache hits.
 _TIMED = and_(
     _S.execution_time_ms.is_not(None),
     _S.cached_from.is_(None),
@@ -70,7 +69,7 @@ class MetricReads(Repository, Metrics):
 
     @override
     def snapshot(self) -> MetricsSnapshot:
-        """Return how the whole stands now."""
+        """Return the state of all runs."""
         return MetricsSnapshot(
             at=self._run(select(DbNow())).scalar_one(),
             runs={(row[0], RunState(row[1])): row[2] for row in self._run(_RUNS)},

@@ -1,7 +1,7 @@
-"""What the page of one run is made from: sums in SQL, and rows a page at a time.
+"""The data of a run's page: sums in SQL, and rows page by page.
 
-A run may have ten thousand items, and its page is read again and again. So items are counted where
-they lie, listed by keyset over the index of nodes, and no column is read that is not shown.
+A run may have ten thousand items, and its page is read often. So items are counted by the database,
+listed by keyset over the index of nodes, and only the columns that are shown are read.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _C, _R, _M = STEPS.c, RUNS.c, METERS.c
 _LINKS: Final = 10
 _WAITS: Final = 10
 _IS_NODE: Final = _C.map_index.is_(None)
-#: The node of a map is no step of its own: its items are.
+#: Items of a map are counted, not its node.
 _IS_LEAF: Final = _C.map_size.is_(None)
 
 
@@ -59,7 +59,7 @@ class RunPageReads(RunStepReads):
     # --- parts of the head -----------------------------------------------------------------------
 
     def _as_it_is_now(self, run: RunView) -> dict[str, Any]:
-        """Sum the rows of a run: the totals of its own row are of some time ago, or of its end."""
+        """Sum the rows of a run: the totals in its own row may be old."""
         query = (
             select(
                 _C.status,
@@ -93,7 +93,7 @@ class RunPageReads(RunStepReads):
         }
 
     def _is_program(self, run_id: RunId) -> bool:
-        """Return whether the run has the row of a program, which counts what it has observed."""
+        """Return whether the run has the row of a program."""
         query = select(_C.id).where(
             _C.flow_run_id == run_id, _IS_NODE, _C.spec.is_(None), _C.observed.is_not(None)
         )
@@ -114,7 +114,7 @@ class RunPageReads(RunStepReads):
         return None if row is None else _link(row)
 
     def _children(self, run_id: RunId) -> tuple[tuple[RunLink, ...], int]:
-        """Return the first child runs: their ids keep the time of this one's, see `core.ids`."""
+        """Return the first child runs: their ids have the time of this one's, see `core.ids`."""
         query = (
             select(_R.id, _R.flow_name, _R.status, _C.step_key, func.count().over())
             .join(STEPS, _C.id == _R.parent_step_run_id)
@@ -146,7 +146,7 @@ class RunPageReads(RunStepReads):
 
 
 def _schema(wanted: Any) -> Any:
-    """Return what a wait says about its message, see `engine.runs.signals`."""
+    """Return the schema of a wait's message, see `engine.runs.signals`."""
     return ((wanted or {}).get("schema") or {}).get(LITERAL)
 
 

@@ -62,7 +62,7 @@ _FAILED: Final = (
     _C.error_type,
     _C.error_message,
     _C.failed_step_id,
-    # As a whole: PostgreSQL takes no part out of a document that has a NUL anywhere.
+    # As a whole: PostgreSQL extracts no part from a document with a NUL.
     _C.step_metadata,
 )
 

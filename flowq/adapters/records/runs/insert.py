@@ -1,7 +1,7 @@
 """The inserting part of the runs repository.
 
-A run whose id or idempotency key may be taken is inserted `ON CONFLICT DO NOTHING`: who comes
-second waits for the first one's transaction to end, and then knows.
+A run whose id or idempotency key may be taken is inserted with `ON CONFLICT DO NOTHING`: the second
+insert waits for the end of the first one's transaction.
 """
 
 import json
@@ -57,7 +57,7 @@ class RunInserts(Repository, RunRows):
 
     @override
     def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
-        """Insert runs with their steps, but for those whose id or idempotency key is taken.
+        """Insert runs with their steps, except those whose id or idempotency key is taken.
 
         Of several transactions that insert the same key, all but the first wait for its end here.
         """
@@ -69,7 +69,7 @@ class RunInserts(Repository, RunRows):
         for run in runs:
             if run.id not in inserted and self._run(unless_there, self._run_row(run)).first():
                 inserted.add(run.id)
-        # When a step is due to be sent again is looked at only while it is queued.
+        # This column is used only while a step is queued.
         resend = resend_after.total_seconds()
         steps = [
             _step_row(run.id, step, resend)
@@ -94,7 +94,7 @@ class RunInserts(Repository, RunRows):
         return {RunId(row[0]) for row in self._run_parts(_AMONG, {}, run_ids)}
 
     def _run_row(self, run: NewRun) -> Mapping[str, Any]:
-        # The engine of a caller's session serialises JSON in its own way.
+        # The engine of a caller's session may serialise JSON differently.
         spec: Any = run.spec.to_json()
         if not isinstance(self._within, Session):
             spec = EncodedJson(run.spec.model_dump_json(exclude_defaults=True).encode())

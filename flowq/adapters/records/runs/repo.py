@@ -1,7 +1,7 @@
 """The runs repository: reads for people, guarded updates for the engine.
 
 Each change of state is one UPDATE whose WHERE lists the states it may come from, taken from the
-table in `flowq.core.states`; a rowcount of zero means that someone else was there first.
+table in `flowq.core.states`; a rowcount of zero means that another process was first.
 """
 
 from collections.abc import Sequence
@@ -92,12 +92,12 @@ _ENDING = Prepared(
     ).where(_THIS)
 )
 
-#: A run's rows, summed. The node of a map is no step of its own: its items are.
+#: A run's rows, summed. Items of a map are counted, not its node.
 _LEAF = _S.map_size.is_(None)
 
 
 def sums() -> Subquery:
-    """Return what the rows of the run `p_run` amount to."""
+    """Return the sums over the rows of the run `p_run`."""
     return (
         select(
             bindparam("p_run", type_=RUNS.c.id.type).label("run_id"),
@@ -175,7 +175,7 @@ _ROLL_UP = Prepared(
 _CONTINUED = Prepared(select(RUNS.c.continued_as).where(_THIS))
 _LINK = update(RUNS).where(_THIS).values(continued_as=bindparam("p_new"), parent_step_run_id=None)
 _old = RUNS.alias("old")
-#: What a run that goes on as a new one passes on.
+#: Columns that a run passes on to its continuation.
 _INHERITED = (
     "execution_mode",
     "flow_metadata",
@@ -257,7 +257,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         return listed(self._newest(and_(True, *where), limit, 0))
 
     def _newest(self, where: Any, limit: int, offset: int) -> Sequence[FlowRun]:
-        # UUIDv7 ids sort by time, so the newest are found by an index however many runs there are.
+        # UUIDv7 ids sort by time, so an index finds the newest however many runs there are.
         query = select(FlowRun).order_by(FlowRun.id.desc()).limit(limit).offset(offset)
         return self._session.scalars(query if where is None else query.where(where)).all()
 
@@ -265,7 +265,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
 
     @override
     def definition(self, run_id: RunId) -> Definition | None:
-        """Read what never changes about a run; the engine keeps it, see `engine.definitions`."""
+        """Read what never changes about a run; the engine caches it, see `engine.definitions`."""
         row = self._run(_DEFINITION, {"p_run": run_id}).first()
         if row is None:
             return None

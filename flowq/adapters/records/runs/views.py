@@ -20,7 +20,7 @@ _SAVED = (func.count(_C.cached_from), func.sum(_C.saved_tokens), func.sum(_C.sav
 
 
 def view(connection: Connection, run_id: RunId) -> RunView | None:
-    """Return a run with its steps as they stand now."""
+    """Return a run with its steps as they are now."""
     row = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).first()
     return None if row is None else _run(row, _steps(connection, run_id))
 
@@ -66,7 +66,7 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
 
 
 def budget_of_row(usd: Decimal | None, tokens: int | None, action: str | None) -> Any:
-    """Return what a run may spend; None if it has no budget."""
+    """Return the budget of a run; None if it has none."""
     if action is None:
         return None
     return BudgetSpec(usd=usd, tokens=tokens, action=BudgetAction(action))
@@ -86,7 +86,7 @@ def _steps(connection: Connection, run_id: RunId) -> tuple[StepView, ...]:
 def counted_items(
     connection: Connection, run_id: RunId, keys: Sequence[str] | None = None
 ) -> dict[str, list[Sequence[Any]]]:
-    """Return what the items of a run's maps, or of some of them, amount to by key and state."""
+    """Return sums over the items of a run's maps, or of some of them, by key and state."""
     counted = (
         select(
             _C.step_key,
@@ -109,7 +109,7 @@ def counted_items(
     return items
 
 
-#: What `step_view` needs of a node.
+#: The columns of a node that `step_view` needs.
 STEP_COLUMNS = (
     _C.step_key,
     _C.step_name,
@@ -139,7 +139,7 @@ STEP_COLUMNS = (
 def step_view(
     row: Any, items: Sequence[Sequence[Any]], *, inputs: Any = None, metadata: Any = None
 ) -> StepView:
-    """Return a node, with what its items amount to."""
+    """Return a node, with the sums of its items."""
     counts = {StepState(item[0]): item[1] for item in items}
     one = {StepState(row.status): 1} if row.map_size is None else counts
     return StepView(

@@ -1,4 +1,4 @@
-"""What the open steps of runs wait for, as far as rows know: a few reads, bounded in size."""
+"""What the open steps of runs wait for, as far as rows show: a few reads, bounded in size."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,20 +30,20 @@ _MAX_ROWS: Final = 200
 _MAX_LIMITS: Final = 10
 _MAX_HOLDERS: Final = 3
 _MAX_NAMES: Final = 50
-#: Those that could go on; the others wait for them.
+#: Steps that could continue; the others wait for them.
 _OPEN: Final = tuple(frozenset(StepState) - TERMINAL_STEP_STATES - {StepState.PENDING})
-#: The node of a map whose items are open: these say why.
+#: The node of a map with open items: the items have the reasons.
 _IS_EXPANDED: Final = and_(_C.map_index.is_(None), _C.map_size.is_not(None))
 
 
-#: Steps that a worker is at.
+#: Steps that a worker runs.
 _LEASED: Final = STEPS.alias("leased")
 #: A program waits for its calls, which are rows too.
 _IS_PROGRAM: Final = and_(_C.spec.is_(None), _C.observed.is_not(None))
 
 
 def is_waiting(run_id: Any, status: Any) -> ColumnElement[bool]:
-    """Return the condition of open runs of which no worker runs a step."""
+    """Return the condition of open runs without a running step."""
     at_work = exists().where(
         _LEASED.c.flow_run_id == run_id,
         _LEASED.c.status == StepState.RUNNING,
@@ -177,7 +177,7 @@ class WaitReads(Repository, Waits):
         return [_node(row) for row in self._run(query)]
 
     def _open_items(self, run_id: RunId) -> list[OpenStep]:
-        # Those that wait in a line have reasons of their own.
+        # Steps that wait in a line have reasons of their own.
         query = (
             select(
                 _C.step_key,
@@ -258,8 +258,8 @@ def _in_line() -> Any:
 def _node(row: Sequence[Any]) -> OpenStep:
     kind, queue, is_called, inputs = row[9:]
     found = shown_kind(kind) if is_called else None
-    told = inputs if isinstance(inputs, dict) else {}
-    wanted = told.get("schema") if found is StepKind.SIGNAL else None
+    wait = inputs if isinstance(inputs, dict) else {}
+    wanted = wait.get("schema") if found is StepKind.SIGNAL else None
     return OpenStep(
         row[0],
         row[1],

@@ -1,1 +1,1 @@
-"""Tables, column types, prepared statements: what all other rooms are written with."""
+"""Tables, column types, prepared statements: used by all other folders."""

@@ -1,8 +1,8 @@
-"""How the durable copy of a small result stands in a JSON column, and how it is read back.
+"""The form of a small result's durable copy in a JSON column, and reading it back.
 
-A JSON result stands there as it is, so people can query it; text as `{"content": …}`; any other
-bytes as `{"base64": …}`. Of a large result the column only says where it lies:
-`{"$object": …, "size": …}`.
+A JSON result is stored as it is, so people can query it; text as `{"content": …}`; any other bytes
+as `{"base64": …}`. For a large result the column has only its location: `{"$object": …, "size":
+…}`.
 """
 
 import base64
@@ -13,7 +13,7 @@ from flowq.adapters.records.sql.types import EncodedJson
 
 
 def copy_to_json(codec: str, data: bytes) -> Any:
-    """Return what goes into the column."""
+    """Return the value of the column."""
     if codec == "json":
         return EncodedJson(data)
     if codec == "text":

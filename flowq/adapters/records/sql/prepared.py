@@ -1,10 +1,10 @@
 """Statements of the hot path, run on the driver's own cursor.
 
-SQLAlchemy writes these statements, converts their values and keeps the connections; but between an
+SQLAlchemy builds these statements, converts their values and keeps the connections; but between an
 `execute` and the driver it spends more time than PostgreSQL needs to answer. So each statement is
-compiled once for a dialect and for the lengths of its lists, and then goes straight to psycopg,
-which prepares it on the server after a few times. On SQLite, where nothing travels, SQLAlchemy runs
-it in the ordinary way. Errors leave as SQLAlchemy's own in both cases.
+compiled once for a dialect and for the lengths of its lists, and is then run directly by psycopg,
+which prepares it on the server after a few uses. On SQLite, without a network, SQLAlchemy runs it
+normally. Errors are SQLAlchemy's own in both cases.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 Row: TypeAlias = Sequence[Any]
 _Convert: TypeAlias = Callable[[Any], Any]
 
-#: Lengths of lists for which a statement is kept.
+#: Lengths of lists for which a compiled statement is kept.
 _MAX_FORMS: Final = 64
 
 
@@ -58,7 +58,7 @@ class _CompiledStatement:
 
     sql: str
     constants: Mapping[str, Any]  #: Converted already.
-    conversions: Mapping[str, _Convert]  #: Of the values that are given.
+    conversions: Mapping[str, _Convert]  #: Converters of the given values.
     lists: Mapping[str, Sequence[str]]  #: From a list's name to the names of its values.
 
 
@@ -73,7 +73,7 @@ class Prepared:
         self._forms: dict[tuple[int, ...], _CompiledStatement] = {}
 
     def run(self, connection: Connection, given: Mapping[str, Any]) -> QueryResult:
-        """Run it.
+        """Run the statement.
 
         Raises:
             DBAPIError: as SQLAlchemy's `execute` would.
@@ -88,13 +88,13 @@ class Prepared:
         cursor = proxied.cursor()
         try:
             cursor.execute(form.sql, values)
-            if self._has_rows is None:  # to ask each time would describe each column each time
+            if self._has_rows is None:  # reading it each time would describe the columns each time
                 self._has_rows = cursor.description is not None
             return QueryResult(cursor.fetchall() if self._has_rows else (), cursor.rowcount)
         except dialect.loaded_dbapi.Error as error:
             lost = dialect.is_disconnect(error, proxied.dbapi_connection, cursor)
             if lost:
-                # The others of the pool were lost with it, as SQLAlchemy would take it too.
+                # The whole pool counts as lost, as SQLAlchemy does it too.
                 connection.invalidate(error)
                 connection.engine.dispose()
             raise DBAPIError.instance(
@@ -127,7 +127,7 @@ class Prepared:
 def _expanded(
     compiled: SQLCompiler, dialect: Dialect, given: Mapping[str, Any]
 ) -> _CompiledStatement:
-    """Compile the lists in; constants are converted here, once."""
+    """Compile the statement with its lists; constants are converted here, once."""
     state = compiled.construct_expanded_state(given)
     lists = {name: names for name, names in state.parameter_expansion.items() if name in given}
     changing = {*given, *(name for names in lists.values() for name in names)}
@@ -146,7 +146,7 @@ def _expanded(
 
 
 def _values(form: _CompiledStatement, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values as the driver takes them."""
+    """Return the values converted for the driver."""
     values = {**form.constants, **given}
     for name, names in form.lists.items():
         values.update(zip(names, values.pop(name), strict=True))

@@ -1,8 +1,8 @@
-"""What the JSON columns of a run hold, as the engine's values; or why it cannot be read.
+"""Parses the JSON columns of a run; raises when one cannot be read.
 
-A row may be of a newer flowq, or have been changed by hand; its JSON may be nested deeper than a
-reader goes. Unknown keys are ignored, since a newer flowq may have added them. All else raises
-`RunUnreadable`, which costs that run and no other. Pages show such a run without its graph.
+A row may be from a newer flowq, or have been changed by hand; its JSON may be nested too deeply.
+Unknown keys are ignored, since a newer flowq may have added them. All else raises `RunUnreadable`,
+which ends only that run. Pages show such a run without its graph.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from flowq.core.spec import CallSpec, FlowSpec, StepKind
 
 T = TypeVar("T")
 
-#: What pydantic calls it when a word is not one of those that this code knows.
+#: pydantic's types of errors for a value that is not in an enumeration.
 _UNKNOWN_WORD: Final = frozenset({"enum", "literal_error"})
 
 _KINDS: Final = frozenset(StepKind)
@@ -28,7 +28,7 @@ def flow_spec(text: str) -> FlowSpec:
 
 
 def shown_spec(text: str, flow_name: str) -> FlowSpec:
-    """Return the spec of a run for people; one without steps stands in for one unreadable."""
+    """Return the spec of a run for people; if it cannot be read, one without steps."""
     try:
         return flow_spec(text)
     except RunUnreadable:
@@ -36,7 +36,7 @@ def shown_spec(text: str, flow_name: str) -> FlowSpec:
 
 
 def shown_kind(text: str | None) -> StepKind:
-    """Return the kind of a call for people; one that this code does not know is shown as a step."""
+    """Return the kind of a call for people; an unknown kind is shown as a step."""
     return StepKind(text) if text in _KINDS else StepKind.STEP
 
 
@@ -49,7 +49,7 @@ def call_spec(spec: Any, inputs: Any) -> CallSpec:
 
 
 def result_ref(value: Any) -> ResultRef | None:
-    """Return where a result is, if there is one; raises `RunUnreadable`."""
+    """Return the reference of a result, if there is one; raises `RunUnreadable`."""
     if value is None:
         return None
     return _read("where a result is", lambda: ResultRef.model_validate(value, extra="ignore"))

@@ -1,8 +1,8 @@
-"""What both repositories stand on: statements run within whatever the caller has opened.
+"""The base of the repositories: runs statements in the caller's connection or session.
 
-The engine gives a `Connection`, since unit-of-work bookkeeping would only cost it time; people give
-their `Session`. Statements of the engine are built once, at import, and take the short way to the
-driver (see `prepared`).
+The engine uses a `Connection`, since unit-of-work bookkeeping would only cost time; users pass
+their `Session`. Statements of the engine are built once, at import, and bypass most of SQLAlchemy
+(see `prepared`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,12 +38,12 @@ METERS: Table = Base.metadata.tables["flow_meters"]
 TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 
-#: Added to what the attempts before it took; the calls of models are added as they end.
+#: Added to the time of the earlier attempts; model calls are added as they end.
 USED: Final = {
     "execution_time_ms": func.coalesce(STEPS.c.execution_time_ms, 0)
     + bindparam("p_time", type_=BigInteger)
 }
-#: When a step began: its first attempt; a map as it was expanded, and what nobody runs at once.
+#: When a step began: its first attempt; maps when expanded, timers and signals when made.
 FIRST_STARTED = func.coalesce(
     STEPS.c.first_started_at,
     STEPS.c.started_at,
@@ -69,7 +69,7 @@ class Repository:
     def _connection(self) -> Connection:
         within = self._within
         if isinstance(within, Session):
-            # A session may have several databases; this is the one that has flowq's tables.
+            # A session may have several databases; this is the one with flowq's tables.
             return within.connection(bind_arguments={"clause": RUNS})
         return within
 
@@ -96,7 +96,7 @@ class Repository:
     def _run_parts(
         self, statement: Prepared | Executable, parameters: Mapping[str, Any], keys: Sequence[Any]
     ) -> Iterator[Row]:
-        """Run a statement with an IN list `p_keys` in as many parts as a database can take."""
+        """Run a statement with an IN list `p_keys` in parts of a size that the database allows."""
         for start in range(0, len(keys), _MAX_KEYS):
             part = {**parameters, "p_keys": list(keys[start : start + _MAX_KEYS])}
             yield from self._run(statement, part).all()

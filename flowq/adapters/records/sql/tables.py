@@ -1,15 +1,15 @@
 """The tables, as typed SQLAlchemy models.
 
 One row of `flow_step_runs` is one *node* of a run (`map_index` NULL) or one item of a map. A node's
-`pending_dependencies` counts the steps it still waits for; when a step ends, one UPDATE counts its
-dependents down, and `advanced` remembers that this has been done, so it is done once. `wake_at` is
-when the sweeper has to look at a queued or retrying row, `resends` how often it found a queued one
-that nobody had taken. The run's row is written when it starts,
-stops and ends, not per step: under a wide map it would be the one row everybody waits for.
+`pending_dependencies` counts its open dependencies; when a step ends, one UPDATE decrements this
+counter of its dependents, and sets `advanced`, so it is done once. `wake_at` is when the sweeper
+has to check a queued or retrying row, `resends` how often it resent a queued one. The run's row is
+written when the run starts, stops and ends, not per step: under a wide map all steps would wait for
+this one row.
 
-What a program has called are rows of its run, too: they hold their own `spec`, and `observed` is
-their place in the order in which the program has seen them end. The program's own row has no spec;
-its `observed` counts what it has seen. `shielded_until` lets a row run on while its run is
+Calls of a program are rows of its run, too: they have their own `spec`, and `observed` is their
+number in the order in which the program saw them end. The program's own row has no spec; its
+`observed` is the count of seen events. `shielded_until` lets a row run on while its run is
 stopping, so that a cancelled program may clean up.
 """
 
@@ -34,9 +34,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from flowq.adapters.records.sql.types import LARGE, Money, UtcDateTime
 
-#: The Alembic revision that these models describe; a test holds it against the scripts.
+#: The Alembic revision of these models; a test compares it with the scripts.
 REVISION = "0012"
-#: Of flowq's own name, since the tables may lie in a database with migrations of its own.
+#: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
 _NAMES = {
@@ -48,7 +48,7 @@ _NAMES = {
 
 
 class Base(DeclarativeBase):
-    """Base of flowq's models; their tables may live in the user's own database."""
+    """Base of flowq's models; their tables may be in the user's own database."""
 
     metadata = MetaData(naming_convention=_NAMES)
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this name
@@ -58,8 +58,8 @@ class Base(DeclarativeBase):
     }
 
 
-# The conditions of partial indexes. Queries contain them word by word: a database takes such an
-# index only if the statement itself, without its parameters, says that the index has all the rows.
+# The conditions of partial indexes. Queries contain the same text: a database uses such an index
+# only if the statement itself, without its parameters, implies the condition.
 OPEN_RUN = text("status IN ('pending', 'running', 'paused', 'cancelling')")
 HAS_ERROR = text("error_message IS NOT NULL")
 HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
@@ -95,7 +95,7 @@ class FlowRun(Base):
     outputs: Mapped[Any | None]
     flow_metadata: Mapped[Any | None]
     error_message: Mapped[str | None] = mapped_column(Text)
-    # What `error_message` tells people, for programs: see `StopKind`.
+    # The same as `error_message`, for programs: see `StopKind`.
     stop_kind: Mapped[str | None] = mapped_column(String(20))
     failed_step_id: Mapped[UUID | None]
 
@@ -187,7 +187,7 @@ class FlowStepRun(Base):
     spec: Mapped[Any | None]
     observed: Mapped[int | None]
     shielded_until: Mapped[datetime | None]
-    # Of a hit: the step whose result it has, and what that had cost.
+    # Of a hit: the step that made the result, and what that cost.
     cached_from: Mapped[UUID | None]
     saved_tokens: Mapped[int | None] = mapped_column(BigInteger)
     saved_cost: Mapped[Decimal | None]
@@ -199,7 +199,7 @@ class FlowStepRun(Base):
         Index("ix_flow_step_runs_step_name", "step_name"),
         _partial("ix_flow_step_runs_llm_request_id", "llm_request_id", where=_HAS_REQUEST),
         _partial("ix_flow_step_runs_cached_from", "cached_from", where=_IS_HIT),
-        # What the engine and the sweeper ask, over the few rows that can be an answer.
+        # For queries of the engine and the sweeper, over the few rows that can match.
         _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=OPEN),
         _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=UNADVANCED),
         _partial("ix_flow_step_runs_queued", "wake_at", where=QUEUED),
@@ -212,10 +212,10 @@ class FlowStepRun(Base):
 
 
 class FlowAttempt(Base):
-    """An attempt that has not ended its step; the last one of a step stands in the step's row.
+    """An attempt that did not end its step; the last attempt of a step is in the step's row.
 
-    `attempt` may stand here twice for a step, since what is given back is not counted; `place` is
-    its place in the order.
+    `attempt` is not unique for a step, since released attempts are not counted; `place` is the
+    order of the attempts.
     """
 
     __tablename__ = "flow_attempts"
@@ -245,7 +245,7 @@ class LlmRequest(Base):
     flow_run_id: Mapped[UUID | None]
     flow_step_run_id: Mapped[UUID | None]
     attempt: Mapped[int] = mapped_column(default=1)
-    # Of the run, so that costs are summed from one table, also those of calls outside any run.
+    # Copied from the run, so that costs are summed from one table, also of calls outside a run.
     flow_name: Mapped[str | None] = mapped_column(String(200))
     user_id: Mapped[str | None] = mapped_column(String(200))
     step_name: Mapped[str | None] = mapped_column(String(200))
@@ -271,7 +271,7 @@ class LlmRequest(Base):
 
 
 class FlowSignal(Base):
-    """A message from outside for a program; `consumed_by` is the row of the wait that got it."""
+    """A message from outside for a program; `consumed_by` is the row of its wait."""
 
     __tablename__ = "flow_signals"
 
@@ -290,7 +290,7 @@ class FlowSignal(Base):
 
 
 class FlowDuty(Base):
-    """What one sweeper at a time does: whoever moves `due_at` on has the turn."""
+    """Work that one sweeper at a time does: the one that advances `due_at` has the turn."""
 
     __tablename__ = "flow_duties"
 
@@ -300,7 +300,7 @@ class FlowDuty(Base):
 
 
 class CachedResult(Base):
-    """A result that other steps may take, until it expires; of the step that has made it."""
+    """A cached result, until it expires, with the step that made it."""
 
     __tablename__ = "flow_cached_results"
 
@@ -362,7 +362,7 @@ class Meter(Base):
 
 
 class TokenUse(Base):
-    """What was used of a rate of tokens within one span of time, reservations included."""
+    """The usage of a rate of tokens in one span of time, including reservations."""
 
     __tablename__ = "flow_token_uses"
 

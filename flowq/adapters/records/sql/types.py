@@ -1,8 +1,8 @@
 """Column types and clock functions that mean the same on PostgreSQL and SQLite.
 
 Times are aware UTC datetimes. Leases and timers are compared by the database's clock, since the
-clocks of workers differ; `DbNow` is that clock, plus an offset in seconds, in either dialect. It
-stands still during a statement: only a time that does can be looked up in an index.
+clocks of workers differ; `DbNow` is that clock, plus an offset in seconds, in either dialect. It is
+constant during a statement: only a constant can be looked up in an index.
 """
 
 import json
@@ -31,7 +31,7 @@ from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import TypeDecorator
 
 _NANO = Decimal(10**9)
-#: What nobody bounds, such as a time in milliseconds: 32 bits of it are 24 days.
+#: For unbounded numbers, such as a time in milliseconds: 32 bits are 24 days.
 LARGE: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -141,9 +141,9 @@ def _sqlite_elapsed(element: ElapsedMs, compiler: SQLCompiler, **kw: Any) -> str
 
 
 class PartOfSpan(GenericFunction[int]):
-    """In which part of a span of time a time lies, from 0: `PartOfSpan(at, begin, end, parts)`.
+    """The part of a time span that contains a time, from 0: `PartOfSpan(at, begin, end, parts)`.
 
-    What lies before it is in the first part; its end and what lies after it are in the last one.
+    Earlier times are in the first part; the end and later times in the last one.
     """
 
     type = Integer()
@@ -186,7 +186,7 @@ def _sqlite_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class EncodedJson:
-    """JSON that is encoded already; goes into a JSON column as it is."""
+    """Encoded JSON, which is written to a JSON column as it is."""
 
     __slots__ = ("text",)
 
@@ -204,7 +204,7 @@ def dump_json(value: Any) -> str:
 def dump_json_for_sqlite(value: Any) -> str | bytes:
     """Serialise for a JSON column of SQLite, where text that is a number becomes that number.
 
-    It would keep 15 digits of it, and no integer beyond 64 bits. Bytes it leaves as they are.
+    It would keep 15 digits of it, and no integer beyond 64 bits. Bytes are not changed.
     """
     text = dump_json(value)
     return text.encode() if len(text) > _EXACT and text[0] in _NUMBERS else text
@@ -216,11 +216,11 @@ _EXACT: Final = 15
 
 
 class Unreadable(dict[str, Any]):
-    """Stands for the JSON of a column that Python cannot read, so that its row can be read."""
+    """Replaces JSON that Python cannot parse, so that the rest of the row can be read."""
 
 
 def load_json(text: str | bytes) -> Any:
-    """Read what a JSON column holds: broken, or nested too deep, it costs no more than itself."""
+    """Parse a JSON column; `Unreadable` if it is broken or nested too deeply."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -248,11 +248,11 @@ def _postgres_json(element: _JsonText, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(_JsonText, "sqlite")
 def _sqlite_json(element: _JsonText, compiler: SQLCompiler, **kw: Any) -> str:
-    # What is no JSON would make the whole statement fail.
+    # Invalid JSON would make the whole statement fail.
     column, path = (compiler.process(one, **kw) for one in element.clauses)
     return f"CASE WHEN json_valid({column}) THEN json_extract({column}, '$.{path}') END"
 
 
 def total_cost(column: Any) -> ColumnElement[Decimal]:
-    """Sum costs; of no rows that is nothing, in the column's own type, and not NULL."""
+    """Sum costs; for no rows 0 in the column's own type, not NULL."""
     return func.coalesce(func.sum(column), literal(Decimal(0), column.type))

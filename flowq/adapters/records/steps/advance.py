@@ -1,7 +1,7 @@
-"""The writes of an advance: queue, expand, settle, count down, cancel.
+"""The writes of an advance: queue, expand, end, decrement counters, cancel.
 
-They change nodes, which no attempt holds: a pending step, or the node of a map. Each is guarded by
-the state it comes from, like the writes of an attempt.
+They change nodes without a lease: a pending step, or the node of a map. Each is guarded by the
+state it comes from, like the writes of an attempt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from flowq.engine.ports.steps import StepRows
 _C = STEPS.c
 _PENDING = _C.status == StepState.PENDING
 _WAKE_AT = DbNow(bindparam("p_resend", type_=Float))
-#: A running node that nobody leases is a map whose items are on their way.
+#: A running node without a lease is a map with open items.
 _EXPANDED = and_(_C.status == StepState.RUNNING, _C.lease_token.is_(None), _C.map_index.is_(None))
 
 _QUEUE = Prepared(
@@ -72,7 +72,7 @@ _CANCEL = (
     .values(status=StepState.CANCELLED, completed_at=DbNow(), wake_at=None, advanced=True)
 )
 _UNHELD = _C.status.in_(tuple(step_sources(StepState.CANCELLED) - {StepState.RUNNING}))
-#: A cancelled program, and what it has called to clean up, have some time for that.
+#: A cancelled program, and its calls that clean up, have some time for that.
 _SHIELD_IS_OVER = or_(_C.shielded_until.is_(None), _C.shielded_until <= DbNow())
 _CANCEL_RUN = _CANCEL.where(or_(_UNHELD, _EXPANDED), _SHIELD_IS_OVER)
 _ABANDON = _CANCEL.where(_C.status.not_in(tuple(TERMINAL_STEP_STATES))).values(
@@ -171,7 +171,7 @@ class AdvanceWrites(Repository, StepRows):
 
     @override
     def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
-        """Count ended dependencies down; returns pending steps that now wait for nothing."""
+        """Decrement counters of dependents; returns pending steps without open dependencies."""
         by_count: dict[int, list[str]] = {}
         for key, count in counts.items():
             by_count.setdefault(count, []).append(key)

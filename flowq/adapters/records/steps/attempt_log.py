@@ -1,9 +1,9 @@
-"""The history of attempts that have not ended their step.
+"""The history of attempts that did not end their step.
 
-The last attempt of a step stands in the step's own row, so a step that succeeds at once, as nearly
-all do, writes nothing here. An attempt that is followed by another one is copied in the transaction
-that ends it, after the UPDATE that has found its lease: that holds the row's lock, and has left who
-ran it, and since when, in the row.
+The last attempt of a step is in the step's own row, so a step that succeeds at the first attempt
+writes nothing here. An attempt that is followed by another one is copied in the transaction that
+ends it, after the UPDATE that has found its lease: this holds the row's lock, and keeps the worker
+and the start time in the row.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from flowq.core.ids import StepRunId
 from flowq.core.states import AttemptEnd
 
 _C, _A = STEPS.c, ATTEMPTS.c
-#: The whole message stands in the row of the step, as long as no other attempt has failed.
+#: The row of the step has the whole message, until another attempt fails.
 _MESSAGE_LIMIT: Final = 500
 
 _NEXT_PLACE = (
@@ -49,7 +49,7 @@ _APPEND = Prepared(
 
 
 class AttemptLog(Repository):
-    """Keeps attempts that others follow."""
+    """Keeps attempts that are followed by others."""
 
     def _append(
         self,

@@ -1,8 +1,8 @@
 """The writes of an attempt: claim, complete, fail, retry, wait.
 
 The WHERE of each UPDATE is its whole guard: the state it comes from and, once claimed, the lease
-token. So each may be sent by anyone, at any time, twice at once: one of them changes the row, the
-others see a rowcount of zero.
+token. So each may be run by any process, at any time, concurrently: one changes the row, the others
+get a rowcount of zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ from flowq.engine.model.rows import Claim, Outcome, ReleasePlan
 from flowq.engine.ports.steps import StepRows
 
 _C = STEPS.c
-#: A due message may be a moment early by the database's clock; it is not worth losing.
+#: A due message may be slightly early by the database's clock; it must not be lost.
 _EARLY: Final = 1.0
 
 
@@ -53,13 +53,13 @@ _RUN_GOES_ON = exists().where(
     RUNS.c.id == _C.flow_run_id,
     or_(
         RUNS.c.status == RunState.RUNNING,
-        # A program that was cancelled, and what it calls to clean up.
+        # A cancelled program, and its calls that clean up.
         and_(_C.shielded_until > DbNow(), RUNS.c.status == RunState.CANCELLING),
     ),
 )
 _DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
 
-#: What `claim_of_row` takes.
+#: The columns for `claim_of_row`.
 CLAIM_COLUMNS: Final = (
     _C.flow_run_id,
     _C.step_key,
@@ -112,7 +112,7 @@ _RESULT: Final = {
     "error_message": None,
     "completed_at": DbNow(),
 }
-#: Whose result it is, when it was taken from the cache.
+#: The step that made the result, for a cache hit.
 _HIT: Final = {
     "cached_from": bindparam("p_cached_from", type_=_C.cached_from.type),
     "saved_tokens": bindparam("p_saved_tokens", type_=_C.saved_tokens.type),
@@ -127,7 +127,7 @@ _ADVANCED: Final[dict[str, Any]] = {"advanced": bindparam("p_advanced")}
 
 COMPLETED = _leaving(StepState.COMPLETED, **USED, **_RESULT, **_HIT, **_ADVANCED)
 _COMPLETE = Prepared(COMPLETED)
-#: Only of a row that there is, and that has failed: a program may raise whatever it likes.
+#: Only if this row exists and has failed: a program may raise anything.
 _failed_call = STEPS.alias("failed_call")
 _CULPRIT = (
     select(_failed_call.c.id)
@@ -190,8 +190,8 @@ _SIBLING_NOT_COMPLETED = exists().where(
     _sibling.c.map_index.is_(None),
     _sibling.c.status != StepState.COMPLETED,
 )
-#: The count is that of the row as it stands when its lock is held, so of two siblings that complete
-#: at once one reaches zero; but each may see the other as running, and then the row stays pending.
+#: The counter is read under the row's lock, so of two siblings that complete at once one reaches
+#: zero; but each may see the other as running, and then the row stays pending.
 _FREE = and_(
     bindparam("p_together", type_=Boolean),
     _C.pending_dependencies == 1,
@@ -211,7 +211,7 @@ _RELEASED = (
 )
 _RELEASE = Prepared(_RELEASED)
 
-# Both UPDATEs as one statement: either both happen or none, in one round trip and one commit.
+# Both UPDATEs as one statement: atomic, in one round trip and one commit.
 _done = COMPLETED.returning(STEPS.c.id).cte("done")
 _released = _RELEASED.where(exists(select(_done.c.id))).cte("released")
 _COMPLETE_AND_RELEASE = Prepared(
@@ -232,10 +232,10 @@ class AttemptWrites(AttemptLog, StepRows):
         worker: str,
         reads: Sequence[str] = (),
     ) -> Claim | None:
-        """Take one attempt of a queued, or due retrying, step of a running run.
+        """Claim one attempt of a queued, or due retrying, step of a running run.
 
-        With `reads` it is one statement on PostgreSQL; on SQLite, where a round trip costs nothing
-        and no CTE may change rows, it is two.
+        With `reads` it is one statement on PostgreSQL; on SQLite, without round trips and
+        data-modifying CTEs, it is two.
         """
         given = {
             "p_id": step_id,
@@ -270,9 +270,9 @@ class AttemptWrites(AttemptLog, StepRows):
         dependents: Sequence[str],
         release_plan: ReleasePlan | None = None,
     ) -> dict[str, tuple[int, StepState]] | None:
-        """Complete a step and count its dependents down by one; None if its lease is lost.
+        """Complete a step and decrement its dependents' counters; None if its lease is lost.
 
-        One statement on PostgreSQL. SQLite changes rows in no CTE: there it needs a transaction.
+        One statement on PostgreSQL. SQLite needs a transaction: it has no data-modifying CTEs.
         """
         counting: dict[str, Any] = {
             "p_run": claim.run_id,
@@ -372,7 +372,7 @@ def _hit(outcome: Outcome) -> Mapping[str, Any]:
 
 
 def result_columns(outcome: Outcome) -> Mapping[str, Any]:
-    """Return what the columns of a result hold, as parameters."""
+    """Return the columns of a result, as parameters."""
     result, copy = outcome.result, outcome.copy
     outputs: Any = None
     if result is not None and copy is not None:
@@ -386,7 +386,7 @@ def result_columns(outcome: Outcome) -> Mapping[str, Any]:
 
 
 def _error(outcome: Outcome) -> Mapping[str, Any]:
-    # PostgreSQL has no text with a NUL in it.
+    # PostgreSQL stores no text with NUL.
     message = (outcome.error_message or "").replace("\0", "\N{SYMBOL FOR NULL}")
     return {
         "p_error_type": outcome.error_type,

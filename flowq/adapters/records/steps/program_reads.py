@@ -1,4 +1,4 @@
-"""What is read of programs: how far one has come, and what it has called."""
+"""Reads of programs: their progress, and their calls."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -121,7 +121,7 @@ def called_row(row: Sequence[Any]) -> CalledRow:
 
 
 def _order(row: CalledRow) -> tuple[int, datetime, str]:
-    """Order by the places, then what has none by its end."""
+    """Order by number; calls without a number come last, by their end."""
     assert row.completed_at is not None
     return (row.observed or 1 << 31, row.completed_at, row.stored.key)
 

@@ -1,8 +1,8 @@
-"""Attempts that are given back, and attempts that do not know how they ended.
+"""Releases of attempts, and checks of attempts whose end is unknown.
 
-A worker that has to end gives its attempts back: they are queued again as if they had not begun, so
-neither an attempt nor a recovery is counted. And whoever was told that a write failed, though it
-may have happened, asks here what the row says of its attempt.
+A stopping worker releases its attempts: they are queued again as if they had not begun, so neither
+an attempt nor a recovery is counted. And after a failed write that may have been committed, the
+state of the attempt is read here.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ _BATCH = Prepared(select(_C.batch_id).where(_C.id == bindparam("p_id")))
 
 
 class LeaseReleases(AttemptLog, StepRows):
-    """The part of `FlowStepRunRepo` that gives back and looks again."""
+    """The part of `FlowStepRunRepo` that releases attempts and reads their end."""
 
     @override
     def release_leases(

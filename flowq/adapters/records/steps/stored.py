@@ -1,4 +1,4 @@
-"""Nodes and items as readers of results see them: which columns, and the value made of them."""
+"""Nodes and items as readers of results see them: their columns, and their values."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,11 +1,10 @@
-"""How a program begins to wait and is woken again, without losing a wake-up.
+"""How a program is suspended and woken, without losing a wake-up.
 
-Whoever suspends a program first writes its row, and so holds its lock, and looks for calls that
-have ended in a later statement, which sees all that was committed before. Whoever ends a call
-commits that first, or at least holds the lock of the program's row until it does; and it takes that
-lock also of a program that is running. So of the two the second one sees the other. Both take the
-program's row before the rows of calls that have ended, so they do not wait for each other in a
-circle.
+A suspension first updates the program's row, and so holds its lock; a later statement looks for
+ended calls, and sees all that was committed before. The end of a call is committed first, or holds
+the lock of the program's row until its commit; it takes that lock also if the program is running.
+So the second of the two sees the other. Both lock the program's row before the rows of ended calls,
+so there are no deadlocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +39,7 @@ from flowq.engine.ports.steps import StepRows
 _C = STEPS.c
 _WAITING = StepState.WAITING
 _RESEND = DbNow(bindparam("p_resend", type_=Float))
-#: Written out, so that the indexes of what is called serve.
+#: A literal, so that the indexes of calls can be used.
 _ENDED = ", ".join(f"'{state}'" for state in sorted(TERMINAL_STEP_STATES))
 
 _SUSPEND = Prepared(
@@ -54,7 +53,7 @@ _SUSPEND = Prepared(
         status=_WAITING,
         lease_token=None,
         lease_expires_at=None,
-        # Only what does not come to its next wait is tried again.
+        # Only a program that did not reach its next wait is retried.
         attempt=0,
         recoveries=0,
         observed=bindparam("p_observed"),
@@ -77,7 +76,7 @@ _SEE = update(STEPS).where(_C.id == bindparam("p_id")).values(observed=bindparam
 _SEE_ONE = Prepared(_SEE)
 _ALONE = update(STEPS).where(_C.id == bindparam("p_id")).values(batch_id=bindparam("p_batch"))
 
-#: What nobody awaits any more ends if no worker holds it.
+#: Calls that are not awaited any more end, unless a worker holds them.
 _UNHELD = or_(
     _C.status.in_((StepState.PENDING, StepState.QUEUED, StepState.RETRYING, _WAITING)),
     and_(_C.status == StepState.RUNNING, _C.lease_token.is_(None)),
@@ -134,7 +133,7 @@ _NEW = insert(STEPS).values(
 _NEW_ONE = Prepared(_NEW)
 
 _one = STEPS.alias("one")
-#: A call that has ended and that its program has not seen, though it may.
+#: An ended call that its program may see and has not seen.
 _UNSEEN = and_(
     literal_column("one.spec IS NOT NULL"),
     _one.c.observed.is_(None),
@@ -170,8 +169,8 @@ class ProgramWrites(Repository, StepRows):
         row = self._run(_SUSPEND, {**given, "p_observed": suspension.observed}).first()
         if row is None:
             return None
-        # The run is read as it was when this statement began; a cancel that it has waited for since
-        # has left its mark in the row.
+        # The run is read as it was when this statement began; a cancel that it waited for since
+        # then is visible in the row.
         shield = row[0]
         stopping = shield is not None or row[1] not in (RunState.RUNNING, RunState.PAUSED)
         if suspension.cancel is not None:
@@ -231,7 +230,7 @@ class ProgramWrites(Repository, StepRows):
             self._run(_NEW, rows)
 
 
-#: Until a worker takes it, a program that is to see its cancel may wait so long.
+#: How long a program that is to see its cancel may wait for a worker.
 _LONG: Final = 3600.0
 
 

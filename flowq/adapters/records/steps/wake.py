@@ -1,8 +1,8 @@
-"""How a program is woken: by the end of what it has called, by time, or by a cancel.
+"""How a program is woken: by the end of a call, by time, or by a cancel.
 
-Whoever ends a call takes the lock of the program's row, also of one that is running: then the
-program sees the end when it suspends, see `suspend`. It takes it before the rows of calls
-that have ended, as a suspension does, so that the two do not wait for each other in a circle.
+The end of a call locks the program's row, also if the program is running: then the program sees the
+end when it suspends, see `suspend`. It locks it before the rows of ended calls, as a suspension
+does, so there are no deadlocks.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ _OPEN_MEMBER: ColumnElement[bool] = literal_column(
 
 
 def has_ended(row: Any) -> Any:
-    """Tell of a call whether its program may be woken: by its end and its group's, or a failure."""
+    """Return whether a call lets its program be woken: its group has ended, or a call failed."""
     open_member = exists().where(
         _member.c.flow_run_id == row.c.flow_run_id,
         _member.c.batch_id == row.c.batch_id,
@@ -64,7 +64,7 @@ def has_ended(row: Any) -> Any:
 
 _OF_BATCH = and_(_one.c.flow_run_id == bindparam("p_run"), _one.c.batch_id == bindparam("p_batch"))
 _READY = Prepared(select(_one.c.id).where(_OF_BATCH, has_ended(_one)).limit(1))
-#: Its lock is taken also while it runs: then it sees what has ended when it suspends.
+#: Its lock is taken also while it runs: then it sees ended calls when it suspends.
 _TO_WAKE = and_(_C.id == bindparam("p_program"), _C.status.in_((_WAITING, StepState.RUNNING)))
 _WAKING = (
     update(STEPS)
@@ -95,7 +95,7 @@ _COMPLETE_AND_WAKE = Prepared(
 )
 _COMPLETE = Prepared(COMPLETED)
 
-#: A message may come a moment before its time by the database's clock.
+#: A message may be slightly early by the database's clock.
 _EARLY: Final = 0.02
 
 
@@ -104,18 +104,18 @@ def of_kind(kind: StepKind) -> Any:
     return json_text(_C.spec, "kind") == kind
 
 
-#: What a call may wait for.
+#: The kinds of calls that wait.
 _WAITED_FOR: Final = (StepKind.TIMER, StepKind.SIGNAL, StepKind.FLOW)
 
 
 def of_unknown_kind(row: Any) -> ColumnElement[bool]:
-    """Tell of a call that it waits, and that its kind is none that waits, or cannot be read."""
+    """Return whether a waiting call is of an unknown kind, or of one that cannot wait."""
     waiting: ColumnElement[bool] = literal_column(f"{row.name}.status = '{_WAITING}'")
     kind = func.coalesce(json_text(row.c.spec, "kind"), "")
     return and_(waiting, row.c.spec.is_not(None), kind.not_in(_WAITED_FOR))
 
 
-#: How what waits for a time ends when it has come: by its kind.
+#: How a timed wait ends when its time has come: by kind.
 ENDINGS: Final[Mapping[StepKind, Mapping[str, Any]]] = {
     StepKind.TIMER: {
         "status": StepState.COMPLETED,
@@ -158,7 +158,7 @@ _SHIELD = Prepared(
             (_NEVER_BEGUN, StepState.CANCELLED), (_SLEEPS, StepState.QUEUED), else_=_C.status
         ),
         shielded_until=case((_NEVER_BEGUN, None), else_=DbNow(bindparam("p_limit", type_=Float))),
-        # One that is queued may have been parked, out of the sweeper's sight, by a pause.
+        # A queued one may have been parked by a pause.
         wake_at=case((_NEVER_BEGUN, None), (_C.status == StepState.RUNNING, None), else_=_RESEND),
         completed_at=case((_NEVER_BEGUN, DbNow())),
         advanced=case((_NEVER_BEGUN, True), else_=_C.advanced),

@@ -1,1 +1,1 @@
-"""What the sweeper asks of the rows."""
+"""The sweeper's queries."""

@@ -1,8 +1,8 @@
-"""The rows that are deleted when they are old, and the objects that no row names.
+"""Deletes old rows, and finds unreferenced objects.
 
-A run is deleted with every run that its steps have started, or not at all: what a child run
-returned is named by the row of the step that waited for it. All of them have ended, and what has
-ended never changes, so nothing can come to name an object of theirs afterwards.
+A run is deleted with all of its child runs, or not at all: the row of the parent step references
+the result of a child run. All of them are terminal and so never change; no row can reference their
+objects later.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _S = STEPS.c
 _KEYS: BindParameter[Any] = bindparam("p_keys", expanding=True)
 _ENDED = _R.status.in_(tuple(TERMINAL_RUN_STATES))
 
-#: Ids sort by the time at which they were made, so old runs are one end of the primary key.
+#: Ids sort by time, so old runs are at one end of the primary key.
 _EXPIRED = (
     select(_R.id)
     .where(
@@ -93,10 +93,10 @@ class RetentionSweeps(SharedObjects, Sweeps):
         made = [row[0] for row in self._run_parts(_DELETE_REQUESTS, {}, ids) if row[0]]
         entries = list(self._run_parts(_ENTRIES, {}, ids)) if made else []
         deleted = tuple(RunId(row[0]) for row in self._run_parts(_DELETE_RUNS, {}, ids))
-        # What was cached outlives the run that has made it; what was taken, the one that took it.
+        # Cached objects are kept after the run that made them; hits do not own their object.
         objects = sorted(named - self._shared(named, owners=True))
         images = sorted(set(made) - self._shared(made))
-        # A later step may have put the link to an image into a result of its own that is cached.
+        # A later step may have put the link to an image into its own cached result.
         stale = [row[0] for row in entries if row[1] and any(image in row[1] for image in images)]
         if stale:
             self._run(delete(CACHED).where(CACHED.c.step_run_id.in_(stale)))
@@ -104,9 +104,9 @@ class RetentionSweeps(SharedObjects, Sweeps):
 
     @override
     def unnamed(self, keys: Sequence[str]) -> list[str]:
-        """Return the keys of results of steps that are gone, or have ended with another one.
+        """Return the keys of results of steps that are deleted, or have ended with another result.
 
-        What is cached, or was taken from the cache, is named by others.
+        Cached objects, and those of hits, are referenced by other rows.
         """
         owners = {key: owner for key in keys if (owner := step_of_object(key)) is not None}
         rows = self._run_parts(_OWNERS, {}, list(set(owners.values())))
@@ -118,7 +118,7 @@ class RetentionSweeps(SharedObjects, Sweeps):
 
         unnamed = [key for key in owners if is_unnamed(key)]
         shared = self._shared(unnamed) if unnamed else set()
-        # Images are named by the calls that have made them.
+        # Images are referenced by the calls that made them.
         makers = [maker_of_object(key) for key in unnamed]
         made = {row[0] for row in self._run_parts(_MADE, {}, makers)}
         return [key for key in unnamed if key not in made | shared]

@@ -1,8 +1,8 @@
-"""What the sweeper asks the database about runs, and whose turn it is to ask.
+"""The sweeper's queries about runs, and the turns of duties.
 
-Every worker sweeps, but some questions go over all open runs. Those have a row in `flow_duties`:
-whoever moves its time on has the turn, the others go without. `position` says where the next turn
-begins, so that one turn never looks at more than so many runs.
+Every worker sweeps, but some queries read all open runs. These have a row in `flow_duties`: the
+sweeper that advances its `due_at` has the turn, the others skip it. `position` is where the next
+turn begins, so that one turn reads a bounded number of runs.
 """
 
 from datetime import datetime, timedelta
@@ -52,7 +52,7 @@ _BOUNDARY = (
 )
 _IN_SLICE = and_(OPEN_RUN, _R.id > _AFTER, _R.id <= _TO)
 
-#: The open steps of those runs, counted in one go along the index.
+#: The open steps of those runs, counted in one pass over the index.
 _COUNTS = (
     select(
         _S.flow_run_id,
@@ -116,7 +116,7 @@ _UNSEEN = (
     .limit(_LIMIT)
 )
 
-#: It would never come: nobody knows what it is.
+#: It would never end: its kind is unknown.
 _UNKNOWN = (
     select(_call.c.flow_run_id)
     .distinct()
@@ -153,7 +153,7 @@ _DUE = select(_IS_DUE).where(_D.name == _NAME)
 
 
 def _turn(insert: Any) -> Any:
-    """Take a turn that is due; where somebody has emptied the tables, its row is made again."""
+    """Take a due turn; its row is inserted again if someone has emptied the tables."""
     row = insert.values(name=_NAME, due_at=_BEFORE, position="")
     changed = {"due_at": row.excluded.due_at}
     taken = row.on_conflict_do_update(index_elements=["name"], set_=changed, where=_IS_DUE)
@@ -172,10 +172,10 @@ class RunSweeps(Repository, Sweeps):
 
     @override
     def try_acquire(self, duty: str, every: timedelta) -> str | None:
-        """Take the turn of a duty, if it is due; returns where the last turn has ended."""
+        """Take the turn of a duty, if it is due; returns where the last turn ended."""
         due = self._run(_DUE, {"p_name": duty}).scalar()
         if due is not None and not due:
-            return None  # as nearly always, so this is asked without a lock
+            return None  # nearly always, so it is read without a lock
         given = {"p_name": duty, "p_before": every.total_seconds()}
         row = self._run(_TURN[self._connection.dialect.name], given).first()
         return None if row is None else str(row[0])
@@ -202,7 +202,7 @@ class RunSweeps(Repository, Sweeps):
 
     @override
     def stalled(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[RunId]:
-        """Return open runs that only an advance moves: with ready steps, or without open ones."""
+        """Return open runs that only an advance can continue: with ready steps, or no open ones."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALLED, given)]
 

@@ -1,8 +1,8 @@
-"""What the sweeper asks the database about steps, and the guarded changes it makes.
+"""The sweeper's queries about steps, and its guarded changes.
 
-Each query goes over a partial index that holds only rows that can be an answer. Rows are taken with
-SKIP LOCKED, so that many sweepers share the work instead of waiting for each other; on SQLite one
-writer at a time is the rule anyway.
+Each query uses a partial index of only the rows that can match. Rows are taken with SKIP LOCKED, so
+that many sweepers share the work instead of waiting for each other; SQLite has only one writer at a
+time anyway.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,10 +51,9 @@ from flowq.engine.model.sweeps import ExpiredLease, UnclaimedStep
 from flowq.engine.ports.sweeps import Sweeps
 
 _C = STEPS.c
-#: A retry has a message of its own, sent for the moment it is due; it gets this many seconds to
-#: arrive.
+#: A retry has its own message, timed for its due moment; this is how many seconds it may be late.
 _RETRY_GRACE: Final = 2.0
-#: The exponent of a backoff, so that no power overflows.
+#: Bound of the exponent of a backoff, against overflow.
 _MAX_DOUBLINGS: Final = 20
 
 _LIMIT = bindparam("p_limit", type_=Integer)
@@ -64,7 +63,7 @@ _PLACE = (_C.flow_run_id, _C.step_key, _C.map_index)
 
 
 def _taking(condition: Any, oldest: Any) -> Update:
-    """Build an UPDATE of the oldest rows that meet a condition and that nobody else has locked."""
+    """Build an UPDATE of the oldest unlocked rows that meet a condition."""
     some = select(_C.id).where(condition).order_by(oldest).limit(_LIMIT)
     return update(STEPS).where(_C.id.in_(some.with_for_update(skip_locked=True)), condition)
 
@@ -126,7 +125,7 @@ _ENDED_NODES = select(_C.batch_id).where(
     UNADVANCED,
     _C.completed_at < _BEFORE,
     _C.batch_id.is_not(None),
-    # One that failed may have to stop the run while others of its batch are running.
+    # A failed step may have to stop the run while others of its batch are running.
     or_(_C.status == StepState.FAILED, ~_OPEN_MEMBER),
 )
 _item = STEPS.alias()
@@ -166,9 +165,9 @@ class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog, Sweeps):
     def snooze(
         self, found: Sequence[UnclaimedStep], resend_after: timedelta, longest: timedelta
     ) -> set[StepRunId]:
-        """Leave unclaimed rows alone for twice as long as the last time; returns those it has.
+        """Snooze unclaimed rows for twice as long as the last time; returns those.
 
-        Those of paused runs are parked, and are not returned.
+        Those of paused runs are parked, and not returned.
         """
         by_count: dict[int, list[StepRunId]] = {}
         for one in found:

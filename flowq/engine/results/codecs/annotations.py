@@ -1,12 +1,12 @@
-"""What annotations say about values, on both sides of a result.
+"""Validates values by annotations, on both sides of a result.
 
-The producer's side is strict about facts and lax about spelling: a returned value must be, or
-become without loss of meaning, what the return annotation says (`check_output`). The consumer's
-side gets plain data and makes of it what its parameter asks for (`coerce`): in pydantic's JSON
-mode when the data is JSON, so that strict models, base64 bytes and types with a JSON form of their
-own come back as they left; in Python mode when it holds instances (tables, paths, `StepFailure`s).
+The producer's side: a returned value must be of its return annotation, or be convertible to it
+without loss (`check_output`). The consumer's side gets plain data and converts it by the annotation
+of its parameter (`coerce`): in pydantic's JSON mode when the data is JSON, so that strict models,
+base64 bytes and types with their own JSON form come back unchanged; in Python mode when it has
+instances (tables, paths, `StepFailure`s).
 
-Field names are written, never aliases: they are what `page.output.title` in a flow means. Both are
+Field names are written, never aliases, because `page.output.title` in a flow uses them. Both are
 read.
 
 Validators are cached by the identity of their annotation, not by equality: `int | str` equals
@@ -29,9 +29,9 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, Vali
 from flowq.core.errors import InvalidFlow, InvalidOutput, StepError
 from flowq.core.results import StepFailure
 
-#: How many problems of one value an error lists.
+#: Problems of one value that an error lists, at most.
 _LISTED: Final = 10
-#: Annotations that are kept; a process has as many as its steps have parameters.
+#: Cached annotations; a process has as many as its steps have parameters.
 _KEPT: Final = 4096
 #: Schemas for which Python mode gives the same as JSON mode, without writing JSON first.
 _SAME_IN_PYTHON: Final = frozenset({"any", "str", "int", "float", "bool", "bytes", "none"})
@@ -52,7 +52,7 @@ def adapter_for(annotation: Any) -> TypeAdapter[Any]:
     """Return the validator of an annotation; classes unknown to pydantic are checked by isinstance.
 
     Raises:
-        InvalidFlow: pydantic cannot make sense of the annotation.
+        InvalidFlow: pydantic does not support the annotation.
     """
     known = _adapters.get(id(annotation))
     if known is not None:
@@ -60,7 +60,7 @@ def adapter_for(annotation: Any) -> TypeAdapter[Any]:
     adapter = _new_adapter(annotation)
     if len(_adapters) >= _KEPT:
         _adapters.clear()
-    # The annotation is kept too, so that its id stays its own.
+    # The annotation is kept too, so that its id is not reused.
     _adapters[id(annotation)] = (annotation, adapter)
     return adapter
 
@@ -79,7 +79,7 @@ def _with_config(annotation: Any) -> TypeAdapter[Any]:
     try:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError as error:
-        # Models, dataclasses and typed dicts bring a config of their own and refuse a second.
+        # Models, dataclasses and typed dicts have their own config and refuse a second one.
         if error.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(annotation)
@@ -93,7 +93,7 @@ def _cannot_check(annotation: Any, why: str) -> InvalidFlow:
 
 
 def check_output(value: Any, annotation: Any, *, where: str) -> Any:
-    """Return what a step returned as its annotation wants it.
+    """Return the value of a step converted by its annotation.
 
     Args:
         value: What the step returned.
@@ -112,7 +112,7 @@ def check_output(value: Any, annotation: Any, *, where: str) -> Any:
 
 
 def invalid_output(error: ValidationError, where: str) -> InvalidOutput:
-    """Return the error of a step whose value its annotation forbids."""
+    """Return the error for a value that the step's annotation forbids."""
     return InvalidOutput(
         f"{where} returned a value that does not match its annotation: {problems(error)}",
         hint="change what the step returns, or its return annotation",
@@ -120,7 +120,7 @@ def invalid_output(error: ValidationError, where: str) -> InvalidOutput:
 
 
 def coerce(value: Any, adapter: TypeAdapter[Any] | None, *, where: str) -> Any:
-    """Return decoded data as a parameter's annotation wants it.
+    """Return decoded data converted by a parameter's annotation.
 
     Args:
         value: Plain data, or instances that a codec or the engine made (tables, `StepFailure`).
@@ -128,7 +128,7 @@ def coerce(value: Any, adapter: TypeAdapter[Any] | None, *, where: str) -> Any:
         where: Names the parameter, e.g. `facts of report`, for the error.
 
     Raises:
-        StepError: the value does not fit. Final: a retry meets the same value.
+        StepError: the value does not fit. It is not retried: the value would be the same.
     """
     if adapter is None:
         return value
@@ -140,7 +140,7 @@ def coerce(value: Any, adapter: TypeAdapter[Any] | None, *, where: str) -> Any:
 
 
 def read(value: Any, adapter: TypeAdapter[Any]) -> Any:
-    """Return decoded data as an annotation wants it; as `coerce`, without its words.
+    """Like `coerce`, without its error text.
 
     Raises:
         ValidationError: the value does not fit.
@@ -149,12 +149,12 @@ def read(value: Any, adapter: TypeAdapter[Any]) -> Any:
         text = _as_json(value)
         if text is not None:
             return adapter.validate_json(text, by_alias=True, by_name=True)
-    # `strict=False`: what came through JSON has lost its types, also for a model that is strict.
+    # `strict=False`: data from JSON has lost its types, also for a strict model.
     return adapter.validate_python(value, strict=False, by_alias=True, by_name=True)
 
 
 def _as_json(value: Any) -> str | None:
-    """Return data as JSON, NaN and infinities included; None when it holds other instances."""
+    """Return data as JSON, including NaN and infinities; None when it has other instances."""
     try:
         return json.dumps(value)
     except (TypeError, ValueError, RecursionError):
@@ -209,12 +209,12 @@ def as_path(parts: tuple[int | str, ...]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it: shortened, and never at the cost of another error."""
+    """Return a shortened value for an error message; never raises."""
     if isinstance(value, StepFailure):
         return f"the failure of {value}"
-    if not isinstance(value, _SHOWN):  # Its repr may be a page, or run somebody's code.
+    if not isinstance(value, _SHOWN):  # Its repr may be long, or run user code.
         return f"a {type(value).__qualname__}"
     try:
         return " ".join(_repr.repr(value).split())
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a recursive list
         return f"a {type(value).__qualname__}"

@@ -1,13 +1,13 @@
-"""Whether a value that was read back is the one that was written, and where it is not.
+"""Compares a value that was read back with the one that was written.
 
-`==` does not say that: a model that equals another may be of a smaller class, NaN equals nothing,
-an aware time equals one in another zone, and many classes compare by identity. So both values are
-gone through side by side: the same types, the same parts, the same scalars.
+`==` is not enough: a model that equals another may be of a smaller class, NaN equals nothing, an
+aware time equals one in another zone, and many classes compare by identity. So both values are
+compared part by part: the same types, the same parts, the same scalars.
 
-Two things are lost on purpose. A subclass of a scalar (numpy's float64, a str with methods) comes
-back as the scalar. And where nothing says a type (`Any`, no annotation) a reader gets the JSON form
-of a value: then (`form`) it is enough that the value's own type makes the same value of that form.
-What has no equality of its own is left open (`Comparison.open`) for the caller to judge.
+Two losses are accepted. A subclass of a scalar (numpy's float64, a str with methods) comes back as
+the scalar. And without a type (`Any`, no annotation) a reader gets the JSON form of a value: then
+(`form`) it is enough that the value's own type makes the same value of that form. A type without
+equality is reported (`Comparison.open`) for the caller to decide.
 """
 
 import math
@@ -31,13 +31,13 @@ from flowq.engine.results.codecs.annotations import problems
 _SCALARS: Final = frozenset(
     (str, int, float, bool, bytes, type(None), date, datetime, time, timedelta, Decimal, UUID)
 )
-#: Of two lists that hold only one of these types, `==` says everything.
+#: For two lists of only one of these types, `==` is enough.
 _EXACT: Final = frozenset((str, int, bool, type(None)))
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a value would come back as another one.
+    """A place where a value would come back changed.
 
     Attributes:
         place: Keys, indices and names of fields that lead there.
@@ -54,14 +54,14 @@ class Comparison:
     """Compares values with what was read back.
 
     Args:
-        form: Whether a JSON form may stand for a value where nothing says a type.
-        own: Reads a JSON form as the type of a value; raises what it likes.
+        form: Whether a JSON form may replace a value without a known type.
+        own: Reads a JSON form as the type of a value; may raise anything.
     """
 
     def __init__(self, *, form: bool, own: Callable[[Any, type], Any]) -> None:
         self._form = form
         self._own = own
-        self.open = False  #: Whether something was met that has no equality.
+        self.open = False  #: Whether a part has no equality.
 
     def difference(self, given: Any, back: Any, place: JsonPath = ()) -> Difference | None:
         """Return the first difference, or None."""
@@ -135,7 +135,7 @@ class Comparison:
         return extra or self._private(given, back, place)
 
     def _private(self, given: BaseModel, back: BaseModel, place: JsonPath) -> Difference | None:
-        """Compare private attributes; locks, clients and the like only by their types."""
+        """Compare private attributes; locks, clients and similar objects only by their types."""
         one, other = given.__pydantic_private__ or {}, back.__pydantic_private__ or {}
         for name in one:
             kind = type(one[name])
@@ -173,7 +173,7 @@ class Comparison:
     def _set_as_form(
         self, given: AbstractSet[Any], back: list[Any], place: JsonPath
     ) -> Difference | None:
-        """Compare a set with a list of the forms of its items, in whatever order."""
+        """Compare a set with a list of the forms of its items, in any order."""
         items = list(given)
         forms = to_jsonable_python(items, by_alias=False, round_trip=True)
         if sorted(map(repr, forms)) != sorted(map(repr, back)):
@@ -208,7 +208,7 @@ def _scalar(given: Any, back: Any, place: JsonPath) -> Difference | None:
         same = given == back and math.copysign(1, given) == math.copysign(1, back)
         same = same or (math.isnan(given) and math.isnan(back))
     elif isinstance(given, datetime):
-        # A zone comes back as its offset; without one nothing says which of two hours it is.
+        # A zone comes back as its offset; without one the fold cannot be known.
         same = given.replace(tzinfo=None) == back.replace(tzinfo=None)
         same = same and given.utcoffset() == back.utcoffset()
         same = same and (given.utcoffset() is not None or given.fold == back.fold)
@@ -266,7 +266,7 @@ def _short(value: Any) -> str:
 
 
 def unreadable(error: Exception) -> str:
-    """Return what is said about data of which reading made an error."""
+    """Return the text for data that could not be read."""
     if isinstance(error, ValidationError):
         return f"cannot be read back: {problems(error)}"
     text = str(error).partition("\n")[0]

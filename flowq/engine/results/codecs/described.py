@@ -1,8 +1,8 @@
-"""Data of users beside a failure, as JSON that every database takes, whatever it is.
+"""The user's data in a failure, as JSON that every database can store.
 
-What is kept of a failure must never be the reason why the failure cannot be recorded. So nothing is
-refused here: what has no JSON form is named by its type, and what no database stores is left out
-with the reason.
+The details of a failure must never prevent that the failure is recorded. So nothing is refused
+here: a value without a JSON form is replaced by its type, and one that no database can store is
+replaced by the reason.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from flowq.core.text.json_values import flaw, marked
 
 
 def described(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of data as JSON, or what keeps one of them from being JSON."""
+    """Return the entries of data as JSON, or the reason why an entry cannot be JSON."""
     return {_text(name): _entry(value) for name, value in data.items()}
 
 

@@ -1,4 +1,4 @@
-"""Choosing the codec: by the value's type, once its annotation has accepted it.
+"""Chooses the codec: by the value's type, once its annotation has accepted it.
 
     None                          none             no bytes at all
     bytes                         bytes            as they are
@@ -7,8 +7,8 @@
     DataFrame, Table, ndarray     parquet-…, arrow, npy
     everything else               json             see `json_text`
 
-The name of the codec goes into the result's reference, so reading never guesses. Nothing is
-pickled. Bytes are handed on, never copied, wherever the value has them already.
+The name of the codec is in the result's reference, so reading never guesses. Nothing is pickled.
+Bytes that the value already has are passed on, not copied.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -63,13 +63,13 @@ def encode(value: Any, annotation: Any = Any, *, where: str = "the step") -> Enc
     Raises:
         InvalidOutput: the annotation forbids the value.
         NotSerializable: no codec can store it.
-        InvalidFlow: pydantic cannot make sense of the annotation.
+        InvalidFlow: pydantic does not support the annotation.
     """
     _refuse_running(value, where)
     value = check_output(value, annotation, where=where)
     bare = _bare(value, where)
     if bare is not None:
-        if annotation is not Any:  # a union may take the bare value for another of its types
+        if annotation is not Any:  # a union may read the bare value as another of its types
             assert isinstance(bare.data, bytes)
             plain = decode(bare.codec, bare.data)
             check_result(value, plain, adapter_for(annotation), where=where)
@@ -119,7 +119,7 @@ def decode(codec: str, data: bytes, *, media_type: str = "") -> Any:
 
 
 def _refuse_running(value: Any, where: str) -> None:
-    """Refuse what has not produced its values yet: reading it here would hide where it fails."""
+    """Refuse generators and the like: reading them here would hide where they fail."""
     if isinstance(value, Iterator | AsyncIterator | Awaitable):
         raise NotSerializable(
             f"{where} returned a {type(value).__qualname__}, which cannot be stored",

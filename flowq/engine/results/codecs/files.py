@@ -1,12 +1,11 @@
 """Files as results: a step that returns the `Path` of a file hands over its content.
 
-The worker that reads it has another disk, so the content is stored and each reader gets a `Path`
-to a copy of its own, under the file's name, that it may read, change or move away. Copies live as
-long as the attempt that loaded them (`local_files`); outside an attempt, as in a client, as long
-as the process. They lie below one folder per process, `flowq-<host>-<pid>-…` in the system's
-temporary folder (`TMPDIR`), in a subfolder named by the digest of the content. A process that was
-killed cannot clean up, so the next one on this host removes the folders of processes that no
-longer exist.
+The worker that reads it has another disk, so the content is stored and each reader gets a `Path` to
+a copy of its own, under the file's name, that it may read, change or move away. Copies exist as
+long as the attempt that loaded them (`local_files`); outside an attempt, as in a client, as long as
+the process. They are below one folder per process, `flowq-<host>-<pid>-…` in the system's temporary
+folder (`TMPDIR`), in a subfolder named by the digest of the content. A process that was killed
+cannot clean up, so the next one on this host removes the folders of processes that no longer exist.
 
 The name travels in the media type: `text/csv; name="facts.csv"`.
 """
@@ -25,14 +24,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
-#: Bytes that are read at once.
+#: Bytes per read.
 CHUNK: Final = 1024 * 1024
-#: Quoted characters of a name that travel; of a longer one only the suffix does.
+#: Maximum quoted characters of a stored name; of a longer one only the suffix is stored.
 _MAX_NAME_LENGTH: Final = 160
 
 
 class _Folder:
-    """A folder that comes to exist when the first file is put into it."""
+    """A folder that is created with its first file."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -88,7 +87,7 @@ def keep(parts: Iterable[bytes], media: str, sha: str) -> Path:
     Args:
         parts: The content. When reading it raises, nothing is left behind.
         media: Its media type, as `media_type` made it.
-        sha: Digest of the content in hex: loaded again, a file lies at the same place.
+        sha: Digest of the content in hex: a file that is loaded again gets the same path.
 
     Returns:
         Path of the copy.
@@ -109,7 +108,7 @@ def keep(parts: Iterable[bytes], media: str, sha: str) -> Path:
 
 
 def _name(media: str) -> str:
-    """Return the name in a media type: its last part only, it must not lead out of the folder."""
+    """Return the name in a media type: only its last part, so that it stays in the folder."""
     quoted = media.partition('; name="')[2].removesuffix('"')
     name = Path(unquote(quoted)).name
     return name if name not in {"", ".", ".."} else "file"
@@ -138,7 +137,7 @@ def _remove_process_folder(pid: int) -> None:
 
 
 def _remove_orphans(prefix: str) -> None:
-    if os.name == "nt":  # There, signal 0 would end the process that is asked about.
+    if os.name == "nt":  # There, signal 0 would end the process.
         return
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         pid = folder.name.removeprefix(prefix).partition("-")[0]

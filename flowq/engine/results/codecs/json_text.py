@@ -1,11 +1,10 @@
 """Values as JSON text, through their annotation.
 
-Two things that JSON lacks are dealt with here. NaN and the infinities: pydantic writes them as
-null, and a database's JSON column takes no bare `NaN`. A value that holds one is written by a
-codec of its own, `json-floats`, with `{"$float": "nan"}` in its place, so that every reader gets
-the float back, annotated or not; all others cost nothing but a search for the word `null`. And
-values with no JSON form at all: the error names the place inside the value, found only once it is
-known that there is one. What has been written is read back before it counts, see `read_back`.
+JSON has no NaN and no infinities: pydantic writes them as null, and a database's JSON column
+refuses a bare `NaN`. A value with one is written by its own codec, `json-floats`, with `{"$float":
+"nan"}` in its place, so that every reader gets the float back, annotated or not; for all other
+values the only cost is a search for the word `null`. For values without a JSON form the error names
+the place inside the value. All JSON is read back and compared, see `read_back`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,7 @@ JSON: Final = "json"
 JSON_FLOATS: Final = "json-floats"
 MEDIA_TYPE: Final = "application/json"
 
-#: Bytes of JSON in which no number can be too long for its readers.
+#: JSON of fewer bytes has no number that is too long for readers.
 _SHORT: Final = 4000
 
 
@@ -35,16 +34,16 @@ def dump(value: Any, annotation: Any, *, where: str) -> tuple[str, bytes]:
 
     Raises:
         InvalidOutput: its annotation would make another value of the text, or none.
-        NotSerializable: the value, or a part of it, has no JSON form that readers take.
+        NotSerializable: the value, or a part of it, has no JSON form that can be read.
     """
-    # Of a model that nothing announces, its class is the better annotation.
+    # For a model without an annotation, its class is the better annotation.
     known = type(value) if annotation is Any and isinstance(value, BaseModel) else annotation
     adapter = adapter_for(known)
     try:
         codec, data = _dump(value, adapter)
     except (ValueError, TypeError, RecursionError) as error:  # pydantic's and Python's own
         raise _not_serializable(value, error, where) from error
-    # Short data of plain types is read back as it is, whatever it holds.
+    # Short data of plain types needs no check.
     if not is_plain(adapter) or len(data) > _SHORT:
         check_result(value, _load_checked(codec, data, where), adapter, where=where)
     return codec, data
@@ -57,7 +56,7 @@ def load(codec: str, data: bytes) -> Any:
 
 
 def _dump(value: Any, adapter: TypeAdapter[Any]) -> tuple[str, bytes]:
-    # What pydantic warns of is left to the reading: it is wrong about some unions.
+    # pydantic's warnings are ignored, since some about unions are wrong; reading back checks it.
     data = adapter.dump_json(
         value, by_alias=False, round_trip=True, warnings=False, fallback=_plain
     )
@@ -72,7 +71,7 @@ def _dump(value: Any, adapter: TypeAdapter[Any]) -> tuple[str, bytes]:
 
 
 def _load_checked(codec: str, data: bytes, where: str) -> Any:
-    """Return the plain data of JSON text, if readers take it."""
+    """Return the plain data of JSON text, if it can be read."""
     try:
         plain = load(codec, data)
     except ValueError as error:  # the parser's limits are integers of 4,300 digits and 200 levels
@@ -80,7 +79,7 @@ def _load_checked(codec: str, data: bytes, where: str) -> Any:
         raise _beyond(
             where, "contains an integer with too many digits" if what else TOO_DEEP
         ) from error
-    # Data with few brackets cannot nest deep, and most data has few.
+    # Data with few brackets cannot be deeply nested, and most data has few.
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_too_deep(plain):
         raise _beyond(where, TOO_DEEP)
     return plain
@@ -95,12 +94,12 @@ def _beyond(where: str, why: str) -> NotSerializable:
 
 @lru_cache(maxsize=1024)
 def _with_floats(adapter: TypeAdapter[Any]) -> SchemaSerializer:
-    """Return a serializer that leaves NaN and infinities in place, whatever the models' config."""
+    """Return a serializer that keeps NaN and infinities, whatever the models' config."""
     return SchemaSerializer(adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
 
 
 def _plain(value: Any) -> Any:
-    """Return a numpy scalar as a Python number; pydantic knows all other types that have a form."""
+    """Return a numpy scalar as a Python number; pydantic handles all other types."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         item = value.item()
         if type(item) is not type(value):

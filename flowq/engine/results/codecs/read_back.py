@@ -1,12 +1,12 @@
-"""The one rule for values: what is written is read back, and must be what was given.
+"""The one rule for values: what is written is read back, and must be equal to the given value.
 
-Whatever is stored is read here as its reader will read it, and compared with the value, before a
-step counts as completed or a run as accepted. So what JSON or a class would change without a word
-(a secret, the fields of a subclass, a key that is no text, a validator that doubles) is refused
-while somebody can still be told, with the place inside the value.
+All stored data is read here as its reader will read it, and compared with the value, before a step
+completes or a run is accepted. So a value that JSON or a class would silently change (a secret, the
+fields of a subclass, a key that is no text, a validator that doubles) is refused early, with the
+place inside the value.
 
-What cannot change needs no second reading: plain JSON data, which compares equal at once, and
-annotations made of text, numbers, truths, None, lists and dicts of those (`is_plain`).
+Values that cannot change are not read again: plain JSON data, which compares equal, and annotations
+made of text, numbers, booleans, None, lists and dicts of those (`is_plain`).
 """
 
 from collections.abc import Set as AbstractSet
@@ -19,16 +19,16 @@ from flowq.core.errors import InvalidOutput, NotSerializable
 from flowq.engine.results.codecs.annotations import adapter_for, as_path, problems, read
 from flowq.engine.results.codecs.comparing import Comparison, Difference, unreadable
 
-#: Types of schemas whose checked values are their JSON.
+#: Types of schemas whose checked values are equal to their JSON.
 _PLAIN: Final = frozenset({"str", "int", "float", "bool", "none"})
-#: Parts of schemas that say nothing about what is read.
+#: Parts of schemas that do not change what is read.
 _ASIDE: Final = frozenset({"metadata", "serialization"})
-#: Where the classes are that say only what a value can do.
+#: Modules of abstract classes, which only say what a value can do.
 _ABSTRACT: Final = frozenset({"typing", "collections.abc"})
 
 
 def difference(given: Any, plain: Any, adapter: TypeAdapter[Any]) -> Difference | None:
-    """Return where a reader would get something else than what was given.
+    """Return where a reader would get another value than the given one.
 
     Args:
         given: The value, as its annotation has accepted it.
@@ -56,10 +56,10 @@ def difference(given: Any, plain: Any, adapter: TypeAdapter[Any]) -> Difference 
 
 
 def check_result(value: Any, plain: Any, adapter: TypeAdapter[Any], *, where: str) -> None:
-    """Refuse what a step returned if a reader would get something else.
+    """Refuse the value of a step if a reader would get another value.
 
     Args:
-        value: What it returned, as its annotation has accepted it.
+        value: The value, as its annotation has accepted it.
         plain: The data that is stored for it.
         adapter: Its return annotation.
         where: Name of the step, for the error.
@@ -88,10 +88,10 @@ def check_result(value: Any, plain: Any, adapter: TypeAdapter[Any], *, where: st
 def difference_of_argument(
     given: Any, plain: Any, adapter: TypeAdapter[Any] | None
 ) -> Difference | None:
-    """Return where a parameter would get something else than the value that is passed to it.
+    """Return where a parameter would get another value than the one passed to it.
 
-    The parameter's annotation may change a value, as it does in a plain call that is validated; of
-    what it forbids nothing is said here, since the step itself will say it.
+    The parameter's annotation may convert a value, as in a validated plain call. Forbidden values
+    are not reported here, since the step itself reports them.
     """
     if adapter is None or is_plain(adapter):
         return None
@@ -103,14 +103,14 @@ def difference_of_argument(
 
 
 def difference_of_form(given: Any, plain: Any) -> Difference | None:
-    """Return where a value's own types would not make it again of its JSON form."""
+    """Return where a value's own types would not restore it from its JSON form."""
     if _is_equal(given, plain):
         return None
     return Comparison(form=True, own=_own).difference(given, plain)
 
 
 def difference_of_parts(given: Any, back: Any, adapter: TypeAdapter[Any]) -> Difference | None:
-    """Return where a value and one that was read differ; both are of the annotation's types."""
+    """Return where a value and the read one differ; both are of the annotation's types."""
     return Comparison(form=has_any(adapter), own=_own).difference(given, back)
 
 
@@ -131,7 +131,7 @@ def _own(plain: Any, kind: type) -> Any:
 
 
 def _is_equal(given: Any, plain: Any) -> bool:
-    """Return whether a value is its JSON data already; what has no truth of `==` is not."""
+    """Return whether a value equals its JSON data; False if `==` gives no boolean."""
     try:
         return bool(given == plain)
     except Exception:  # noqa: BLE001 - of arrays and the like `==` is no bool
@@ -174,7 +174,7 @@ def _consists_of(kinds: AbstractSet[str], schema: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def has_any(adapter: TypeAdapter[Any]) -> bool:
-    """Return whether an annotation leaves the type of some part open."""
+    """Return whether an annotation has a part without a type."""
     return _is_open(adapter.core_schema)
 
 

@@ -1,8 +1,8 @@
 """Tables and arrays: pandas and polars as Parquet, pyarrow as Arrow IPC, numpy as `.npy`.
 
-None of these libraries is needed, and none is imported here before a value of it is met: a value's
-library is read off its class, and loading follows the codec's name in the reference. Arrays of
-Python objects are refused: they could only be pickled.
+These libraries are optional, and imported only when a value needs one: the class of a value names
+its library, and loading uses the codec's name in the reference. Arrays of Python objects are
+refused: they could only be pickled.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ class Format:
     """How one class of one library is stored.
 
     Attributes:
-        codec: Name of the codec, as references hold it.
-        library: Module that must be there to read it.
-        suffix: Of a file that holds its bytes.
-        as_rows: Gives all of it as rows, or as nested lists.
+        codec: Name of the codec in references.
+        library: Module that is needed to read it.
+        suffix: Suffix of a file with its bytes.
+        as_rows: Returns all of it as rows, or as nested lists.
     """
 
     codec: str
@@ -35,7 +35,7 @@ class Format:
 
     @property
     def missing(self) -> str:
-        """What to type when a library is not there; polars needs no other."""
+        """The command that installs a missing library; polars needs no other."""
         extra = "" if self.library == "polars" else " 'flowq[tables]'"
         own = f" {self.library}" if self.library in {"pandas", "polars"} else ""
         return f"pip install{extra}{own}"
@@ -85,7 +85,7 @@ def _load_numpy(data: bytes) -> Any:
 
 def _pandas_rows(frame: Any) -> list[Any]:
     pandas = import_module("pandas")
-    # An index that says more than the place of a row is a column like others.
+    # An index other than the row number is stored as a column.
     plain = isinstance(frame.index, pandas.RangeIndex) and frame.index.name is None
     rows = (frame if plain else frame.reset_index()).to_dict(orient="records")
     nothing = (pandas.NA, pandas.NaT)
@@ -116,7 +116,7 @@ def _numpy_rows(array: Any) -> list[Any]:
 _PARQUET: Final = "application/vnd.apache.parquet"
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 
-#: By the top module and the name of a class. Subclasses are left out: they would come back as less.
+#: By the top module and the name of a class. Subclasses are left out: they would come back changed.
 _FORMATS: Final = {
     ("pandas", "DataFrame"): Format(
         "parquet-pandas", _PARQUET, "pandas", "parquet", _dump_pandas, _load_pandas, _pandas_rows
@@ -166,7 +166,7 @@ def dump(value: Any, form: Format, *, where: str) -> bytes:
             "no library that can write it is installed",
             hint=form.missing,
         ) from error
-    except Exception as error:  # Each library has errors of its own, which are not imported here.
+    except Exception as error:  # Each library has its own errors, which are not imported here.
         raise NotSerializable(
             f"{where} returned a {form.library} value that cannot be stored: {error}",
             hint="use one type per column or array; flowq never pickles Python objects",

@@ -37,7 +37,7 @@ class Display(AbstractContextManager["Display"], Protocol):
     """Shows a run."""
 
     def update(self, view: RunView, remark: str | None) -> None:
-        """Show how it stands now."""
+        """Show the present state."""
 
 
 def follow(
@@ -73,8 +73,8 @@ def follow(
             if timeout is not None:
                 left = began + timeout - time.monotonic()
                 if left <= 0:
-                    stands = f"is still {view.status}"
-                    raise timed_out(bootstrap.engine(), run.id, stands, timeout)
+                    state = f"is still {view.status}"
+                    raise timed_out(bootstrap.engine(), run.id, state, timeout)
                 pause = min(pause, left)
             time.sleep(pause)
 
@@ -119,7 +119,7 @@ class Redrawn:
         self._live.stop()
 
     def update(self, view: RunView, remark: str | None) -> None:
-        """Show how it stands now."""
+        """Show the present state."""
         self._view, self._remark = view, remark
 
     def _render(self) -> RenderableType:
