@@ -68,9 +68,23 @@ def image_key(
     return f"{OBJECTS}/{run_id or FIRST_ID}/{step_id or FIRST_ID}/{request_id}.{suffix}"
 
 
+#: Begins the key of every object that is a part of the content of a block.
+BLOCKS = "blocks"
+
+
+def block_version(step_id: StepRunId, token: LeaseToken) -> str:
+    """Return under which name an attempt stores contents: `blocks/<user>/<block>/<this>/<part>`."""
+    return f"{step_id}.{token}"
+
+
 def step_of_object(key: str) -> UUID | None:
-    """Return the id of the step run whose result an object is; None for an object of others."""
+    """Return the id of the step run that has made an object; None for an object of others."""
     try:
+        if key.startswith(f"{BLOCKS}/"):
+            _, _, _, version, _ = key.split("/")
+            step_id, token = version.split(".")
+            UUID(token)
+            return UUID(step_id)
         kind, run_id, step_id, name = key.split("/")
         UUID(run_id), UUID(name.partition(".")[0])
         return UUID(step_id) if kind == OBJECTS else None
@@ -78,14 +92,28 @@ def step_of_object(key: str) -> UUID | None:
         return None
 
 
-def is_image(key: str) -> bool:
-    """Return whether an object was made by a call of a model, which its key ends with."""
-    return "." in key.rpartition("/")[2]
+def is_result(key: str) -> bool:
+    """Return whether an object of a step is its result, and not something that belongs to it."""
+    return "." not in key.rpartition("/")[2]
 
 
 def maker_of_object(key: str) -> UUID:
     """Return the last id in the key of an object: the lease, or the model's call, that made it."""
+    if key.startswith(f"{BLOCKS}/"):
+        return UUID(key.split("/")[3].partition(".")[2])
     return UUID(key.rpartition("/")[2].partition(".")[0])
+
+
+def belongs_to(key: str, result_key: str | None) -> bool:
+    """Return whether an object is a result, or was stored by the attempt that has made it.
+
+    Args:
+        key: Of the object.
+        result_key: Of the result, in Redis or in the object store; None when there is none.
+    """
+    if key.startswith(f"{BLOCKS}/"):
+        return result_key is not None and result_key.endswith(str(maker_of_object(key)))
+    return key == result_key
 
 
 def step_of_key(key: str) -> UUID:

@@ -2,9 +2,9 @@
 
 An entry belongs to the step that made the result. It is found by its key until it expires, and kept
 for a while after that: a step that read it just before may still be writing its own row. A hit
-references the object of another step; its row says so in `cached_from`. The link to an image is
-inside a result, which is not parsed: so all images of a step with an entry, or with a hit, are
-kept.
+references the object of another step; its row says so in `cached_from`. The link to an image, or
+to a block, is inside a result, which is not parsed: so all of them are kept of a step with an
+entry, or with a hit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.adapters.records.steps.attempts import result_columns
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import StepRunId
-from flowq.core.results import StorageKind, is_image, step_of_object
+from flowq.core.results import StorageKind, is_result, step_of_object
 from flowq.core.states import StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import CacheEntry, Claim, Outcome
@@ -128,12 +128,12 @@ class SharedObjects(Repository):
         steps: Sequence[Any] = list(set(wanted.values()))
         queries = (_IN_ENTRIES, _IN_HITS, *((_IN_OWNERS,) if owners else ()))
         named = {row[0] for query in queries for row in self._run_parts(query, {}, steps)}
-        images = {key: owner for key, owner in wanted.items() if is_image(key)}
-        makers: Sequence[Any] = list(set(images.values()))
+        linked = {key: owner for key, owner in wanted.items() if not is_result(key)}
+        makers: Sequence[Any] = list(set(linked.values()))
         shared = {
             row[0]
             for query in (_HAVE_ENTRIES, _HAVE_HITS)
             for row in self._run_parts(query, {}, makers)
         }
-        kept = {key for key, owner in images.items() if owner in shared}
+        kept = {key for key, owner in linked.items() if owner in shared}
         return kept | (wanted.keys() & named)

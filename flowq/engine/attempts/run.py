@@ -38,6 +38,7 @@ from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.budgets import guards_of, meters_of, meters_of_runs
 from flowq.engine.attempts.caching import cache_key, keep, look_up
 from flowq.engine.attempts.limits import limits_of, within
+from flowq.engine.attempts.objects import attempt_objects
 from flowq.engine.attempts.outages import end_attempt, retry_on_outage
 from flowq.engine.attempts.outcomes import (
     AttemptDeferred,
@@ -313,6 +314,7 @@ def _context(
         attempt.cancel_seen,
         calls,
         publish.streams(engine, claim),
+        attempt_objects(engine, claim),
     )
 
 

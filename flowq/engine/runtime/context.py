@@ -10,6 +10,7 @@ from threading import Event
 
 from flowq.core.errors import FlowqError, StepCancelled
 from flowq.core.ids import RunId, StepRunId
+from flowq.engine.runtime.attempt_objects import AttemptObjects
 from flowq.engine.runtime.model_calls import ModelCalls
 from flowq.engine.runtime.text_stream import Streams
 
@@ -31,6 +32,7 @@ class StepContext:
     model_calls: ModelCalls | None = field(default=None, repr=False)  #: Records calls of models.
     #: Streams text to readers while the step runs, e.g. a model's answer as it comes.
     stream: Streams = field(default_factory=Streams, repr=False)
+    objects: AttemptObjects | None = field(default=None, repr=False)  #: Stores contents of blocks.
 
     @property
     def cancelled(self) -> bool:

@@ -14,11 +14,11 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from flowq.core.ids import FIRST_ID, RunId
-from flowq.core.results import OBJECTS
+from flowq.core.results import BLOCKS, OBJECTS
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 
@@ -69,7 +69,7 @@ def _delete_expired(engine: Engine) -> tuple[int, bool]:
         part = _MAX_RUNS - deleted
         roots = records.autocommit(partial(_expired, age=retention, after=after, limit=part))
         for root in roots:
-            deleted += _delete(engine, root)
+            deleted += delete_run(engine, root)
         if len(roots) < part:
             break
         if deleted >= _MAX_RUNS:
@@ -82,8 +82,12 @@ def _expired(tx: Transaction, *, age: timedelta, after: RunId, limit: int) -> li
     return tx.sweeps.expired(age, after=after, limit=limit)
 
 
-def _delete(engine: Engine, root: RunId) -> int:
-    """Delete a run with its child runs, unless one of them is open."""
+def delete_run(engine: Engine, root: RunId) -> int:
+    """Delete a run with its child runs, unless one of them is open.
+
+    Returns:
+        How many runs that were.
+    """
     tree = engine.records.transaction(lambda tx: tx.sweeps.delete_tree(root))
     if tree is None:
         return 0
@@ -98,7 +102,9 @@ def _delete_unnamed(engine: Engine) -> tuple[int, str]:
     """Delete unreferenced objects; returns how many, and where the next turn begins."""
     position = engine.records.autocommit(lambda tx: tx.sweeps.position(COLLECT))
     store, grace, deleted, pages = engine.results.objects, engine.policies.orphans_after, 0, 0
-    for page in islice(store.list(OBJECTS, after=position), _MAX_PAGES):
+    # In the order of their keys, so that one position says where to go on.
+    listed = chain.from_iterable(store.list(kind, after=position) for kind in (BLOCKS, OBJECTS))
+    for page in islice(listed, _MAX_PAGES):
         old = [one.key for one in page if one.age >= grace]
         unnamed = engine.records.autocommit(partial(_unnamed, keys=old))
         if unnamed:

@@ -22,7 +22,7 @@ from flowq.adapters.records.sql.repository import (
 )
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import RunId, earliest_id
-from flowq.core.results import StorageKind, maker_of_object, step_of_object
+from flowq.core.results import StorageKind, belongs_to, maker_of_object, step_of_object
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.model.sweeps import DeletedTree
 from flowq.engine.ports.sweeps import Sweeps
@@ -104,7 +104,7 @@ class RetentionSweeps(SharedObjects, Sweeps):
 
     @override
     def unnamed(self, keys: Sequence[str]) -> list[str]:
-        """Return the keys of results of steps that are deleted, or have ended with another result.
+        """Return the keys of objects of steps that are deleted, or have ended with another result.
 
         Cached objects, and those of hits, are referenced by other rows.
         """
@@ -114,7 +114,7 @@ class RetentionSweeps(SharedObjects, Sweeps):
 
         def is_unnamed(key: str) -> bool:
             state, named = found.get(owners[key], (StepState.CANCELLED, None))
-            return state in TERMINAL_STEP_STATES and named != key
+            return state in TERMINAL_STEP_STATES and not belongs_to(key, named)
 
         unnamed = [key for key in owners if is_unnamed(key)]
         shared = self._shared(unnamed) if unnamed else set()
