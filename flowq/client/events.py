@@ -1,19 +1,33 @@
 """The events of a run, for `for` and `async for`."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Final
 
 from flowq import bootstrap
+from flowq.client.event_log import Entry, EventLog, read
+from flowq.client.followers import Followers
 from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
-from flowq.engine.events.follow import follow
+from flowq.engine.events.follow import follow, position
 from flowq.engine.runtime.blocking import would_block
+from flowq.engine.waits.explain import timed_out
 
-#: Events that a thread reads ahead of async code.
-_AHEAD = 1_000
+
+def _as_entry(event: Event) -> list[Entry[Event]]:
+    return [Entry(str(event.id), event)]
+
+
+#: Who reads for the coroutines of this process; there may be as many runs as they like.
+_FOLLOWERS: Final[Followers[EventLog[Event]]] = Followers(
+    lambda: bootstrap.engine(),  # noqa: PLW0108 - looked up when it is called
+    lambda _, notifier: EventLog(notifier, lambda: _as_entry),
+    most=100_000,
+    retry=False,
+)
 
 
 def refuse_to_hold_a_worker(run_id: RunId, flow_name: str) -> None:
@@ -29,7 +43,7 @@ def refuse_to_hold_a_worker(run_id: RunId, flow_name: str) -> None:
 class RunEvents:
     """The events of a run; each `for` and `async for` begins where it was told to.
 
-    In async code a thread of its own reads them, for as long as the loop lasts.
+    All `async for` loops of a process that follow one run share a thread that reads for them.
     """
 
     def __init__(
@@ -50,59 +64,32 @@ class RunEvents:
     def __iter__(self) -> Iterator[Event]:
         if self._wait:
             refuse_to_hold_a_worker(self._run_id, self._flow_name)
-        return self._follow(lambda: False)
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        if self._wait:
-            refuse_to_hold_a_worker(
-                self._run_id, self._flow_name
-            )  # not in the thread, which is none of the step's
-        left = threading.Event()
-        events = in_thread(lambda: self._follow(left.is_set))
-        try:
-            async for event in events:
-                yield event
-        finally:
-            left.set()
-
-    def _follow(self, stopped: Callable[[], bool]) -> Iterator[Event]:
         return follow(
             bootstrap.engine(),
             self._run_id,
             after=self._after,
             timeout=self._timeout,
             wait=self._wait,
-            stopped=stopped,
         )
 
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        if not self._wait:
+            for event in await asyncio.to_thread(list, self):
+                yield event
+            return
+        refuse_to_hold_a_worker(self._run_id, self._flow_name)
+        if self._after is not None:
+            position(self._after)
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        pages = read(_FOLLOWERS, self._run_id, self._after, deadline=deadline)
+        async with aclosing(pages):
+            async for entries in pages:
+                for entry in entries:
+                    yield entry.data
+                if deadline is not None and not entries and time.monotonic() >= deadline:
+                    raise await asyncio.to_thread(self._too_late)
 
-async def in_thread(make: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
-    """Go through an iterator in a thread, a bounded number of events ahead."""
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-    room = threading.Semaphore(_AHEAD)
-
-    def put(what: Event | BaseException | None) -> None:
-        # The loop may have ended while the thread was waiting: then nobody listens.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(arrived.put_nowait, what)
-
-    def run() -> None:
-        try:
-            for event in make():
-                room.acquire()
-                put(event)
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the reader
-            put(error)
-        else:
-            put(None)
-
-    threading.Thread(target=run, name="flowq-reader", daemon=True).start()
-    try:
-        while (what := await arrived.get()) is not None:
-            if isinstance(what, BaseException):
-                raise what
-            room.release()
-            yield what
-    finally:
-        room.release(_AHEAD * 2)  # lets the thread see that it is to leave
+    def _too_late(self) -> Exception:
+        assert self._timeout is not None
+        engine = bootstrap.engine()
+        return timed_out(engine, self._run_id, "has not ended", self._timeout)

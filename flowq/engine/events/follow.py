@@ -12,9 +12,11 @@ An event's id is the position at which to continue after it:
     <entry>.<n>[.<k>]        the n-th event of an entry of the stream, and the k-th derived from it
     end.<n>[.<k>]            the n-th event from the rows of an ended run, and the k-th derived
     end                      the last event
+    …~<m>                    the same, after m events that the stream lacks
 
-If a reader continues in a stream that is gone, or was never complete, it gets everything again,
-from WORKFLOW_STARTED on: there are never gaps.
+A reader continues after an id only if it neither misses nor repeats an event. If the stream is
+gone, was never complete, or lacked an event before that id, the reader gets everything again, from
+WORKFLOW_STARTED on.
 """
 
 import re
@@ -51,6 +53,8 @@ _AT_END: Final = re.compile(r"end\.(\d{1,9})(?:\.(\d{1,9}))?")
 _WAIT: Final = 1.0
 #: Seconds after which other processes have published their events: see the adapter's interval.
 _LATE: Final = 0.6
+#: The age after which an event is in the stream, if it was ever published.
+_SETTLED: Final = timedelta(seconds=2 * _LATE)
 #: The age of a run after which its first event is published, if it ever is.
 _NEW: Final = timedelta(seconds=5)
 #: Seconds without events after which a reader reads the rows; doubled each time, up to the second.
@@ -85,7 +89,7 @@ def follow(
         ResultTimeout: it did not end in time. The run continues.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    reader = _Reader(engine, run_id, None if after is None else _position(after))
+    reader = _Reader(engine, run_id, None if after is None else position(after))
     yield from reader.begin()
     while not reader.ended and not stopped():
         left = _WAIT if deadline is None else min(_WAIT, deadline - time.monotonic())
@@ -100,12 +104,16 @@ def follow(
         yield from reader.end()
 
 
-def _position(text: str) -> _Position:
-    """Return the position that an id means.
+def position(text: str) -> _Position | None:
+    """Return the position that an id means; None if no reader can continue after it.
 
     Raises:
         InvalidInput: it is not an id.
     """
+    place, marked, count = text.rpartition("~")
+    if marked and count.isascii() and count.isdigit():
+        position(place)
+        return None
     if text == "start":
         return _START
     if text == "end":
@@ -134,6 +142,7 @@ class _Reader:
         self._last: str | None = None  #: The newest entry that was read.
         self._here = _START, "start"
         self._doubt = False  #: Whether the rows may have events that were not yielded.
+        self._rebuilt = 0  #: How many events the stream lacked.
         self._pauses = _Pauses(_SILENCE)
         self._outage = _Pauses(_AWAY)
         self._nodes = engine.definitions.shown(run_id).graph.order
@@ -147,7 +156,7 @@ class _Reader:
         self.ended = run.status in TERMINAL_RUN_STATES
         page = self._first(run)
         whole = _is_whole(page)
-        if self._skip is not None and not self._goes_on(whole=whole):
+        if self._skip is not None and not self._goes_on(whole=whole, streamed=bool(page.entries)):
             self._skip = None
         yield from self._emit(begin(run, len(self._nodes)), *self._here)
         if not whole and not self.ended:
@@ -175,7 +184,7 @@ class _Reader:
         # Events that the reader has already are not counted.
         caught_up = self._skip is None or self._here[0] > self._skip or not page.entries
         if caught_up and (self._doubt or self._pauses.over()):
-            yield from self._compare()
+            yield from self._compare(settled=not self._doubt)
 
     def what_is_there(self) -> Iterator[Event]:
         """Yield what has happened so far."""
@@ -218,13 +227,14 @@ class _Reader:
             self._doubt = True
             return StreamPage(())
 
-    def _goes_on(self, *, whole: bool) -> bool:
+    def _goes_on(self, *, whole: bool, streamed: bool) -> bool:
         """Return whether it can be known which events the reader has."""
         assert self._skip is not None
         if self._skip == _START:
             return True
         if self._skip[0] == _LAST:
-            return self.ended
+            # Numbers of rows count only while there is nothing else to read.
+            return self.ended and (self._skip == _END or not streamed)
         if not whole:
             return False
         try:
@@ -259,8 +269,12 @@ class _Reader:
             raise RunNotFound(f"there is no run {self._run_id}", hint="flowq runs ls")
         return run
 
-    def _compare(self) -> Iterator[Event]:
-        """Yield events from the rows that were not yielded yet."""
+    def _compare(self, *, settled: bool = False) -> Iterator[Event]:
+        """Yield events from the rows that were not yielded yet.
+
+        Args:
+            settled: Leave out events that may still come through the stream.
+        """
         try:
             run = self._run()
             marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
@@ -270,16 +284,21 @@ class _Reader:
         if run.status in TERMINAL_RUN_STATES:
             self.ended = True  # then all of it is yielded with numbers
             return
-        text, moment = self._here[1], run.created_at
+        until = self._engine.events.now() - _SETTLED if settled else None
+        moment = run.created_at
         for event in history(run, marks):
-            moment = event.timestamp
-            yield from (_read_as(emitted, text, rebuilt=True) for emitted in self._feed.take(event))
+            if until is None or event.timestamp <= until:
+                moment = event.timestamp
+                for emitted in self._feed.take(event):
+                    yield self._lacking(emitted)
         if progress := self._feed.progress(moment):
-            yield _read_as(progress, text, rebuilt=True)
+            yield self._lacking(progress)
 
     def _emit_missing(self, run: RunView, moment: datetime) -> Iterator[Event]:
         """Yield events from the rows of an ended run that were not yielded yet."""
         marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
+        if self._last is not None:
+            self._rebuilt += 1  # these numbers alone do not say what the stream had
         number = 0
         for number, event in enumerate(history(run, marks), start=1):
             for follows, emitted in enumerate(self._feed.take(event)):
@@ -295,7 +314,13 @@ class _Reader:
         self, event: Event, place: _Position, text: str, *, rebuilt: bool = False
     ) -> Iterator[Event]:
         if self._skip is None or place > self._skip:
-            yield _read_as(event, text, rebuilt=rebuilt)
+            marked = f"{text}~{self._rebuilt}" if self._rebuilt and place != _END else text
+            yield _read_as(event, marked, rebuilt=rebuilt)
+
+    def _lacking(self, event: Event) -> Event:
+        """Return an event that the stream lacks, at the place that the reader is at."""
+        self._rebuilt += 1
+        return _read_as(event, f"{self._here[1]}~{self._rebuilt}", rebuilt=True)
 
 
 class _Pauses:

@@ -1,10 +1,8 @@
 """Who listens for live pages: one reader for each run that is looked at, one look at all runs.
 
-However many pages are open, a run's events are read once in this process, by a thread that begins
-with the first page of the run and ends with the last. `run.events()` blocks, and so a run costs a
-thread and a connection to Redis; there are at most `MAX_RUNS`, and who comes then is told to try
-again later. The reader puts what it reads into a projection of the run and notifies the pages; each
-takes from its change log what it has not seen (see `state`).
+However many pages are open, a run's events are read once in this process, by its follower; runs
+beyond `MAX_RUNS` are told to try again later. The follower puts what it reads into a projection of
+the run and notifies the pages; each takes from its change log what it has not seen (see `state`).
 
 The list of runs has no stream of its own, and a message to Redis for each change of each run would
 be paid for by workers, whether a page is open or not. So one more thread looks at the rows while a
@@ -19,15 +17,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from flowq.core.errors import FlowqError, RunNotFound
+from flowq.client.followers import Follower, Followers, Notifier
+from flowq.core.errors import FlowqError
+from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
-from flowq.engine.events.follow import follow
 from flowq.engine.queries.live import RunSummary
 from flowq.entrypoints.flower.live.state import ChangeLog, Delta, RunProjection
 
@@ -44,14 +44,8 @@ _COUNTED_STEPS: Final = 20_000
 _PAUSE, _RARE = 0.5, 2.0
 #: A look is followed by so many times its own length of rest.
 _REST: Final = 10.0
-#: Seconds before a reader that has failed begins again: the first time, and at most.
-_AGAIN, _MAX_RETRY_PAUSE = 0.5, 10.0
 
 Ask = Callable[[], Engine]
-
-
-class TooManyRuns(Exception):
-    """No more runs can be followed now."""
 
 
 class Source(Protocol):
@@ -65,56 +59,15 @@ class Source(Protocol):
         """Return what has changed after `seen`."""
 
 
-class _Notifier:
-    """Wakes the pages that wait, in the loops that they wait in."""
+class RunSink:
+    """What the pages of one run show, made from its events by its follower."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._wakeups: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-
-    def __len__(self) -> int:
-        return len(self._wakeups)
-
-    def add(self) -> asyncio.Event:
-        wakeup = asyncio.Event()
-        with self._lock:
-            self._wakeups[wakeup] = asyncio.get_running_loop()
-        return wakeup
-
-    def remove(self, wakeup: asyncio.Event) -> None:
-        with self._lock:
-            self._wakeups.pop(wakeup, None)
-
-    def notify(self) -> None:
-        """Wake all; called from any thread."""
-        with self._lock:
-            for wakeup, loop in self._wakeups.items():
-                if not wakeup.is_set() and not loop.is_closed():
-                    loop.call_soon_threadsafe(wakeup.set)
-
-
-class RunSubscription:
-    """Reads the events of one run, for all its pages."""
-
-    def __init__(self, ask: Ask, run_id: RunId, *, shows_content: bool) -> None:
-        self.run_id = run_id
-        self.notifier = _Notifier()
-        self.over = False
-        self._ask = ask
+    def __init__(self, notifier: Notifier, *, shows_content: bool) -> None:
+        self._notifier = notifier
         self._shows_content = shows_content
-        self._state = RunProjection(shows_content)
-        self._stop = threading.Event()
+        self._state = self._projection = RunProjection(shows_content)
         self._unseen = False
         self._row: tuple[RunState, Usage | None] | None = None
-
-    def start(self) -> None:
-        """Begin to read, in a thread."""
-        name = f"flowq-follow-{self.run_id}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def stop(self) -> None:
-        """End the thread, within about a second."""
-        self._stop.set()
 
     def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
@@ -124,49 +77,42 @@ class RunSubscription:
         """Hear from the rows of the run."""
         self._row = status, used
         if self._state.set_status(status, used):
-            self.notifier.notify()
+            self._notifier.notify()
 
-    def _run(self) -> None:
-        pause = _AGAIN
-        while not self._stop.is_set():
-            began = time.monotonic()
-            try:
-                self._read()
-                break
-            except RunNotFound:
-                break
-            except FlowqError as error:
-                logger.warning("the state of run %s is reloaded: %s", self.run_id, error)
-            except Exception:
-                # Pages must not stand still forever because of one fault.
-                logger.exception("the state of run %s is reloaded", self.run_id)
-            pause = _AGAIN if time.monotonic() - began > 60 else min(2 * pause, _MAX_RETRY_PAUSE)
-            self._stop.wait(pause)
-        self.over = True
-        self.notifier.notify()
-
-    def _read(self) -> None:
+    def begin(self) -> None:
+        """Make what is shown anew; it is shown once all of it is there."""
         # What was before is told fast, and shown as one change: no bar runs through its past.
-        live = datetime.now(UTC) - timedelta(seconds=1)
-        projection = RunProjection(self._shows_content)
-        engine = self._ask()
+        self._live = datetime.now(UTC) - timedelta(seconds=1)
+        self._projection = RunProjection(self._shows_content)
 
-        def stopped() -> bool:  # asked after all that was there, and about once a second
-            self._show(projection)
-            return self._stop.is_set()
+    def take(self, event: Event) -> None:
+        """Take an event; a new one is shown at once."""
+        self._unseen = self._projection.take(event) or self._unseen
+        if event.timestamp > self._live:
+            self.caught_up()
 
-        for event in follow(engine, self.run_id, stopped=stopped):
-            self._unseen = projection.take(event) or self._unseen
-            if event.timestamp > live:
-                self._show(projection)
-        self._show(projection)
-
-    def _show(self, projection: RunProjection) -> None:
+    def caught_up(self) -> None:
+        """Show what was taken."""
+        projection = self._projection
         if self._unseen or self._state is not projection:
             if self._state is not projection and self._row is not None:
                 projection.set_status(*self._row)
             self._state, self._unseen = projection, False
-            self.notifier.notify()
+            self._notifier.notify()
+
+
+@dataclass(frozen=True)
+class _RunSource:
+    """What the pages of one run follow."""
+
+    follower: Follower[RunSink]
+
+    @property
+    def over(self) -> bool:
+        return self.follower.over
+
+    def since(self, seen: str) -> Delta:
+        return self.follower.sink.since(seen)
 
 
 class RunListPoller:
@@ -174,10 +120,10 @@ class RunListPoller:
 
     over = False
 
-    def __init__(self, ask: Ask, followers: Callable[[], list[RunSubscription]]) -> None:
-        self.notifier = _Notifier()
+    def __init__(self, ask: Ask, followed: Callable[[], Mapping[RunId, RunSink]]) -> None:
+        self.notifier = Notifier()
         self._ask = ask
-        self._followers = followers
+        self._followed = followed
         self._state = ChangeLog()
         self._open: set[RunId] = set()
         self._kept: set[RunId] = set()
@@ -212,13 +158,13 @@ class RunListPoller:
         while True:
             self._wake.clear()
             with self._lock:
-                followers = self._followers()
-                if not followers and not len(self.notifier):
+                followed = self._followed()
+                if not followed and not len(self.notifier):
                     self._runs = False
                     return
             began = time.monotonic()
             try:
-                self._look(followers)
+                self._look(followed)
             except FlowqError as error:
                 logger.debug("the runs cannot be read: %s", error)
             except Exception:
@@ -229,9 +175,8 @@ class RunListPoller:
             time.sleep(rest)
             self._wake.wait(max(0.0, least - took - rest))  # who comes now shortens it
 
-    def _look(self, followers: list[RunSubscription]) -> None:
+    def _look(self, followed: Mapping[RunId, RunSink]) -> None:
         records = self._ask().records
-        followed = {follower.run_id: follower for follower in followers}
         lists = len(self.notifier) > 0
         # Those that have ended since are looked at once more; they are in no list of open ones.
         also = [*followed, *(self._open if lists else ())]
@@ -295,12 +240,12 @@ class Hub:
     """
 
     def __init__(self, ask: Ask, *, shows_content: bool, most_runs: int = MAX_RUNS) -> None:
-        self._ask = ask
-        self._shows_content = shows_content
-        self._most_runs = most_runs
-        self._followers: dict[RunId, RunSubscription] = {}
-        self._lock = threading.Lock()
-        self._looker = RunListPoller(ask, self._followed)
+        self._followers: Followers[RunSink] = Followers(
+            ask,
+            lambda _, notifier: RunSink(notifier, shows_content=shows_content),
+            most=most_runs,
+        )
+        self._looker = RunListPoller(ask, self._followers.sinks)
 
     @contextmanager
     def run(self, run_id: RunId, status: RunState) -> Iterator[tuple[Source, asyncio.Event]]:
@@ -313,26 +258,13 @@ class Hub:
         Raises:
             TooManyRuns: too many others are followed.
         """
-        with self._lock:
-            follower = self._followers.get(run_id)
-            if follower is None:
-                if len(self._followers) >= self._most_runs:
-                    raise TooManyRuns
-                follower = RunSubscription(self._ask, run_id, shows_content=self._shows_content)
-                self._followers[run_id] = follower
-                follower.start()
-            follower.set_status(status)
-            wakeup = follower.notifier.add()
-        self._looker.start()
-        try:
-            yield follower, wakeup
-        finally:
-            with self._lock:
-                follower.notifier.remove(wakeup)
-                if not len(follower.notifier):
-                    follower.stop()
-                    self._followers.pop(run_id, None)
-            self._looker.stop()
+        with self._followers.following(run_id) as (follower, wakeup):
+            follower.sink.set_status(status)
+            self._looker.start()
+            try:
+                yield _RunSource(follower), wakeup
+            finally:
+                self._looker.stop()
 
     @contextmanager
     def runs(self) -> Iterator[tuple[Source, asyncio.Event]]:
@@ -347,9 +279,4 @@ class Hub:
 
     def close(self) -> None:
         """Let all threads end."""
-        for follower in self._followed():
-            follower.stop()
-
-    def _followed(self) -> list[RunSubscription]:
-        with self._lock:
-            return list(self._followers.values())
+        self._followers.close()

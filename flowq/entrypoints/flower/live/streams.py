@@ -22,8 +22,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
 from flowq import bootstrap
+from flowq.client.followers import TooManyRuns
 from flowq.core.errors import FlowqError, RunNotFound
-from flowq.entrypoints.flower.live.hub import Hub, Source, TooManyRuns
+from flowq.entrypoints.flower.live.hub import Hub, Source
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run_request import run_id_of
 

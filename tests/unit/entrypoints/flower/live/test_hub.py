@@ -12,12 +12,14 @@ from uuid import uuid4
 
 import pytest
 
+from flowq.client import followers
+from flowq.client.followers import TooManyRuns
 from flowq.core.errors import DatabaseUnavailable, RunNotFound
 from flowq.core.events import Event, StepCompleted, WorkflowCompleted, WorkflowStarted
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.entrypoints.flower.live import hub as module
-from flowq.entrypoints.flower.live.hub import Hub, TooManyRuns
+from flowq.entrypoints.flower.live.hub import Hub
 
 RUN = RunId(uuid4())
 
@@ -63,9 +65,9 @@ class Readers:
 @pytest.fixture
 def readers(monkeypatch: pytest.MonkeyPatch) -> Readers:
     readers = Readers()
-    monkeypatch.setattr(module, "follow", readers.follow)
+    monkeypatch.setattr(followers, "follow", readers.follow)
     monkeypatch.setattr(module.RunListPoller, "_look", lambda *_: None)
-    monkeypatch.setattr(module, "_AGAIN", 0.01)
+    monkeypatch.setattr(followers, "_AGAIN", 0.01)
     return readers
 
 
@@ -111,10 +113,10 @@ async def test_twenty_pages_of_a_run_have_one_reader_that_ends_with_the_last(
         page.__exit__(None, None, None)
     readers.step("b")
     await until(lambda: keys(sources[-1][0]) == ["a", "b"])
-    assert RUN in hub._followers
+    assert RUN in hub._followers.sinks()
 
     pages[-1].__exit__(None, None, None)
-    assert RUN not in hub._followers
+    assert {} == hub._followers.sinks()
     await until(lambda: readers.now == 0)
 
 
