@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from annotated_types import Ge, Gt
+from pydantic_settings import BaseSettings
 
 from flowq.adapters.dispatch import app
 from flowq.core import states
+from flowq.entrypoints.http.settings import HttpSettings
 from flowq.settings import Settings
 
 PAGES: Final = Path(__file__).parent
@@ -34,9 +36,18 @@ def render(page: str) -> str:
 
 
 def settings() -> str:
-    """Return the table of all settings of flowq."""
+    """Return the table of the settings of flowq that every process has."""
+    return _settings(Settings)
+
+
+def http_settings() -> str:
+    """Return the table of the settings of the HTTP service."""
+    return _settings(HttpSettings)
+
+
+def _settings(kind: type[BaseSettings]) -> str:
     rows = []
-    for name, field in Settings.model_fields.items():
+    for name, field in kind.model_fields.items():
         default = _DEFAULTS.get(name) or f"`{field.default}`"
         rows.append([f"`FLOWQ_{name.upper()}`", default, _meaning(field)])
     return _table(["variable", "default", "meaning"], rows)
@@ -68,6 +79,7 @@ def step_states() -> str:
 
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
+    "http-settings": http_settings,
     "celery-settings": celery_settings,
     "run-states": run_states,
     "step-states": step_states,

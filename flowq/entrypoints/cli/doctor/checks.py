@@ -31,6 +31,7 @@ from flowq.engine.waits.explain import Stuck, stuck
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.app import apps, environment
 from flowq.entrypoints.cli.display import console as looks
+from flowq.entrypoints.http.settings import HttpSettings
 from flowq.settings import Settings
 
 _OLDEST: Final = (3, 11)
@@ -117,7 +118,8 @@ def _packages() -> Finding:
 
 def _settings() -> Finding:
     environment.settings()
-    known = {f"FLOWQ_{name.upper()}" for name in Settings.model_fields}
+    fields = [*Settings.model_fields, *HttpSettings.model_fields]
+    known = {f"FLOWQ_{name.upper()}" for name in fields}
     given = {name for name in os.environ if name.startswith("FLOWQ_")}
     unknown = sorted(name for name in given - known if not name.startswith(_TESTS))
     if unknown:

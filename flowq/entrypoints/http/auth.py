@@ -1,0 +1,295 @@
+"""Who sends a request: FLOWQ_HTTP_AUTH says how that is known.
+
+    local   everybody on this machine, as `local-user`, who sees all runs
+    tokens  who sends `Authorization: Bearer <token>`; a file has the SHA-256 of each token
+    jwt     who sends a JWT there, signed with the key; `sub` is the user, `role` the role
+
+A `user` sees the runs of their own; an `admin` those of everybody; a `service` names the user for
+whom it asks in `X-User-Id`, as one may in `local` mode.
+
+A request without a valid token is refused before its body is read. In `local` mode nothing is
+secret but the machine itself, so a request of another machine, or of a web page from elsewhere, is
+refused too.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+import jwt
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flowq.core.errors import FlowqError, InvalidSetting
+from flowq.engine.runs.options import text_of
+from flowq.entrypoints.http.problems import Refused, answer, problem_of
+from flowq.entrypoints.http.settings import HttpSettings, listed
+
+#: Whose runs are started where nobody says who they are.
+LOCAL_USER: Final = "local-user"
+_USER_HEADER: Final = "x-user-id"
+#: Paths that say nothing of anybody's.
+_OPEN: Final = frozenset({"/health"})
+#: Seconds by which clocks may differ.
+_LEEWAY: Final = 30
+
+
+class Role(StrEnum):
+    """What a caller may do."""
+
+    USER = "user"  #: See and steer runs of their own.
+    SERVICE = "service"  #: The same for any user, whom it names.
+    ADMIN = "admin"  #: See and steer the runs of everybody.
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request."""
+
+    user_id: str
+    role: Role
+
+    def may_see(self, user_id: str | None) -> bool:
+        """Return whether the caller may see, and steer, a run of this user."""
+        return self.role is Role.ADMIN or user_id == self.user_id
+
+
+class Method(Protocol):
+    """A way to know who sends a request."""
+
+    def caller(self, connection: HTTPConnection) -> Caller:
+        """Return who sends a request.
+
+        Raises:
+            Refused: 401 or 403.
+        """
+
+
+def caller(request: Request) -> Caller:
+    """Return who sends this request: `caller: Annotated[Caller, Depends(caller)]`."""
+    found: Caller = request.state.caller
+    return found
+
+
+class Authentication:
+    """Middleware that finds out who sends each request, and refuses the others."""
+
+    def __init__(self, app: ASGIApp, method: Method) -> None:
+        self._app = app
+        self._method = method
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request with its caller in `request.state.caller`."""
+        if scope["type"] == "http" and scope["path"] not in _OPEN:
+            connection = HTTPConnection(scope)
+            try:
+                connection.state.caller = self._method.caller(connection)
+            except Refused as refused:
+                headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
+                await answer(refused.status, refused.problem, headers)(scope, receive, send)
+                return
+            except FlowqError as error:
+                await answer(*problem_of(error))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def method(settings: HttpSettings) -> Method:
+    """Return how callers are known by these settings.
+
+    Raises:
+        InvalidSetting: the file of tokens, or the key, cannot be used.
+    """
+    if settings.http_auth == "tokens":
+        assert settings.http_tokens_file is not None
+        return Tokens(settings.http_tokens_file)
+    if settings.http_auth == "jwt":
+        assert settings.http_jwt_key is not None
+        key = settings.http_jwt_key.get_secret_value()
+        return Jwt(key, listed(settings.http_jwt_algorithms), settings.http_jwt_audience)
+    return Local(listed(settings.http_cors_origins), insecure=settings.http_insecure)
+
+
+class Local:
+    """Everybody on this machine.
+
+    Args:
+        origins: Web pages that may send requests.
+        insecure: Whether other machines may, too.
+    """
+
+    def __init__(self, origins: Iterable[str], *, insecure: bool) -> None:
+        self._origins = frozenset(origins)
+        self._insecure = insecure
+
+    def caller(self, connection: HTTPConnection) -> Caller:
+        """Return the local user, or the one that is named."""
+        headers = connection.headers
+        if not self._insecure:
+            self._check_machine(connection)
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._origins and _host(origin) != _named(headers):
+            raise Refused(
+                403,
+                "Forbidden",
+                f"the web page {origin} may not use this service",
+                "name it in FLOWQ_HTTP_CORS_ORIGINS",
+            )
+        named = _named_user(headers)
+        return Caller(named, Role.USER) if named else Caller(LOCAL_USER, Role.ADMIN)
+
+    def _check_machine(self, connection: HTTPConnection) -> None:
+        """Refuse a client on another machine, and a page whose name was given our address."""
+        client = connection.client
+        hosts = [urlsplit(f"//{_named(connection.headers)}").hostname or ""]
+        hosts += [client.host] if client is not None else []
+        if not all(_is_loopback(host) for host in hosts):
+            raise Refused(
+                403,
+                "Forbidden",
+                "this service answers clients on its own machine only",
+                "set FLOWQ_HTTP_AUTH=tokens, or start it with: flowq api --insecure",
+            )
+
+
+class Tokens:
+    """Who has a token, whose SHA-256 is in a file; it is read again when it changes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read: tuple[int, int] | None = None
+        self._callers: Mapping[str, Caller] = {}
+        self._refresh()
+
+    def caller(self, connection: HTTPConnection) -> Caller:
+        """Return whose the token is."""
+        self._refresh()
+        # A digest tells nothing of the token, however long it takes to find it.
+        digest = sha256(_token(connection.headers).encode()).hexdigest()
+        found = self._callers.get(digest)
+        if found is None:
+            raise Refused(401, "Unauthorized", "the token is not known", _HINT)
+        return _acting(found, connection.headers)
+
+    def _refresh(self) -> None:
+        try:
+            stat = self._file.stat()
+            read = stat.st_mtime_ns, stat.st_size
+            if read != self._read:
+                self._callers = dict(_lines(self._file.read_text(encoding="utf-8")))
+                self._read = read
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidSetting(
+                f"FLOWQ_HTTP_TOKENS_FILE={self._file} cannot be read: {error}",
+                hint="a line each: <SHA-256 of the token> <user> <role>",
+            ) from error
+
+
+class Jwt:
+    """Who has a JWT that is signed with our key, by one of our algorithms, and still valid."""
+
+    def __init__(self, key: str, algorithms: list[str], audience: str | None) -> None:
+        self._key = key
+        self._algorithms = algorithms
+        self._audience = audience
+        try:
+            for name in algorithms:
+                jwt.get_algorithm_by_name(name).prepare_key(key)
+        except (jwt.PyJWTError, NotImplementedError, ValueError, TypeError) as error:
+            raise InvalidSetting(
+                f"FLOWQ_HTTP_JWT_KEY cannot be used with {', '.join(algorithms)}: {error}",
+                hint='for other algorithms than HS…: pip install "pyjwt[crypto]", and a PEM key',
+            ) from error
+
+    def caller(self, connection: HTTPConnection) -> Caller:
+        """Return whom the JWT names."""
+        try:
+            claims = jwt.decode(
+                _token(connection.headers),
+                self._key,
+                algorithms=self._algorithms,
+                audience=self._audience,
+                leeway=_LEEWAY,
+                options={"require": ["exp", "sub"]},
+            )
+            found = Caller(_user(claims["sub"]), Role(claims.get("role", Role.USER)))
+        except (jwt.PyJWTError, ValueError) as error:
+            raise Refused(401, "Unauthorized", f"the token is not valid: {error}", _HINT) from None
+        return _acting(found, connection.headers)
+
+
+_HINT: Final = "send the header Authorization: Bearer <token>"
+
+
+def _token(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Refused(401, "Unauthorized", "the request has no token", _HINT)
+    return token.strip()
+
+
+def _acting(found: Caller, headers: Headers) -> Caller:
+    """Return for whom a caller acts: a service for the user that it names."""
+    named = _named_user(headers)
+    return Caller(named, Role.USER) if named and found.role is Role.SERVICE else found
+
+
+def _named_user(headers: Headers) -> str | None:
+    named = headers.get(_USER_HEADER)
+    return _user(named) if named else None
+
+
+def _user(name: object) -> str:
+    """Return the name of a user, if it can be one.
+
+    Raises:
+        Refused: 401; it cannot.
+    """
+    try:
+        return text_of("the user", name) or LOCAL_USER
+    except FlowqError as error:
+        raise Refused(401, "Unauthorized", error.message, error.hint) from None
+
+
+def _lines(text: str) -> Iterable[tuple[str, Caller]]:
+    """Yield the tokens of a file."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        digest = words[0].lower()
+        is_digest = len(digest) == 64 and set(digest) <= set("0123456789abcdef")
+        if not is_digest or len(words) != 3 or words[2] not in set(Role):
+            raise InvalidSetting(
+                f"line {number} of FLOWQ_HTTP_TOKENS_FILE is no token",
+                hint="<SHA-256 of the token> <user> <role>; the SHA-256 of a token: "
+                "printf %s TOKEN | sha256sum",
+            )
+        yield digest, Caller(words[1], Role(words[2]))
+
+
+def _named(headers: Headers) -> str:
+    """Return the host by which the client knows us."""
+    return headers.get("host", "")
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,175 @@
+"""What the service answers when something is wrong: always one shape.
+
+    {"error": "RunNotFound", "message": "there is no run …", "hint": "…", "problems": [...]}
+
+`error` is the name of flowq's error, or of what HTTP lacks; `message` says what failed and why;
+`hint` what to do, where that is known; `problems` lists what is wrong with each part of a request.
+Nobody is told of addresses, SQL or paths of the server: its log has them.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from flowq.client.followers import TooManyRuns
+from flowq.core.errors import (
+    FlowNotFound,
+    FlowqError,
+    InvalidFlow,
+    InvalidInput,
+    NotSerializable,
+    ResultMissing,
+    RunNotFound,
+    SignalRefused,
+    Unavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a client may ask again.
+RETRY_AFTER: Final = 5
+
+#: What an error means to a client; all others are the server's own.
+_STATUS: Final[Mapping[type[FlowqError], int]] = {
+    RunNotFound: 404,
+    FlowNotFound: 404,
+    InvalidInput: 400,
+    InvalidFlow: 400,
+    NotSerializable: 406,
+    SignalRefused: 409,
+    ResultMissing: 410,
+    Unavailable: 503,
+}
+
+
+#: Where Python's own names of statuses are older than HTTP's.
+_NAMES: Final = {413: "ContentTooLarge", 422: "UnprocessableContent"}
+
+
+class WrongPart(BaseModel):
+    """What is wrong with one part of a request."""
+
+    where: str = Field(description="The part, e.g. `body.deadline_seconds`.")
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was refused, or could not be answered."""
+
+    error: str = Field(description="Name of the error.")
+    message: str = Field(description="What failed, and why.")
+    hint: str | None = Field(None, description="What to do.")
+    problems: list[WrongPart] | None = Field(None, description="What is wrong with each part.")
+
+
+class Refused(Exception):
+    """A request that is answered with a problem.
+
+    Args:
+        status: The HTTP status.
+        error: Name of the error.
+        message: What failed, and why.
+        hint: What to do.
+    """
+
+    def __init__(self, status: int, error: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = Problem(error=error, message=message, hint=hint)
+
+
+#: The answers that every route may give, for its documentation.
+ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "The request, or what the flow makes of it, is wrong.",
+        401: "There is no valid token.",
+        403: "The request comes from where none may come from.",
+        404: "There is no such thing, or it belongs to someone else.",
+        413: "The body is too large.",
+        415: "The body is compressed.",
+        422: "A part of the request is missing or of the wrong type.",
+        500: "The server has failed; its log says why.",
+        503: "The database or Redis is not available, or too many streams are open.",
+    }.items()
+}
+
+
+def answer(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the answer that says a problem."""
+    more = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        more["Retry-After"] = str(RETRY_AFTER)
+    return JSONResponse(problem.model_dump(exclude_none=True), status, more)
+
+
+def install(app: FastAPI) -> None:
+    """Let an app answer with problems."""
+    app.add_exception_handler(FlowqError, _of_flowq)
+    app.add_exception_handler(TooManyRuns, _of_too_many)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _of_request)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _of_server)
+
+
+def problem_of(error: FlowqError) -> tuple[int, Problem]:
+    """Return the status and the problem that an error of flowq means."""
+    name = type(error).__name__
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    if status < 500:
+        return status, Problem(error=name, message=error.message, hint=error.hint)
+    logger.error("a request cannot be answered: %s", error)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        message = "a service that flowq needs is not available now"
+        return status, Problem(error=name, message=message, hint="try again in a few seconds")
+    message = "the server cannot answer this"
+    return status, Problem(error=name, message=message, hint="its log says why")
+
+
+async def _of_flowq(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, FlowqError)
+    return answer(*problem_of(error))
+
+
+async def _of_too_many(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    message = "too many event streams are open on this server"
+    problem = Problem(error="TooManyStreams", message=message, hint="try again in a few seconds")
+    return answer(503, problem)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return answer(error.status, error.problem)
+
+
+async def _of_request(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    wrong = [
+        WrongPart(where=".".join(str(part) for part in one["loc"]), message=one["msg"])
+        for one in error.errors()
+    ]
+    message = "; ".join(f"{one.where}: {one.message}" for one in wrong)
+    hint = "send JSON with Content-Type: application/json, as /openapi.json describes it"
+    problem = Problem(error="InvalidRequest", message=message, hint=hint, problems=wrong)
+    return answer(422, problem)
+
+
+async def _of_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    name = _NAMES.get(error.status_code) or HTTPStatus(error.status_code).name.title()
+    name = name.replace("_", "")
+    problem = Problem(error=name, message=str(error.detail))
+    return answer(error.status_code, problem, error.headers)
+
+
+async def _of_server(_: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - it is logged
+    message = "the server has failed"
+    return answer(500, Problem(error="InternalError", message=message, hint="its log says why"))

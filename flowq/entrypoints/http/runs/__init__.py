@@ -1,0 +1,1 @@
+"""The routes for the runs of every flow."""

@@ -1,0 +1,31 @@
+"""Which runs a caller may see: one of somebody else is answered as one that does not exist."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Path
+
+from flowq import bootstrap
+from flowq.client import Run
+from flowq.core.errors import RunNotFound
+from flowq.core.ids import RunId
+from flowq.entrypoints.http.auth import Caller, caller
+
+#: Who sends the request.
+CallerHere = Annotated[Caller, Depends(caller)]
+
+
+def visible(run_id: Annotated[UUID, Path()], caller: CallerHere) -> "Run[object]":
+    """Return the run of a path.
+
+    Raises:
+        RunNotFound: there is none, or the caller may not see it.
+    """
+    known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(RunId(run_id)))
+    if known is None or not caller.may_see(known.user_id):
+        raise RunNotFound(f"there is no run {run_id}", hint="GET /api/runs lists your runs")
+    return Run(RunId(run_id), known.flow_name)
+
+
+#: The run of the path, which the caller may see.
+RunHere = Annotated[Run[object], Depends(visible)]

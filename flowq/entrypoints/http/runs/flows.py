@@ -1,0 +1,47 @@
+"""The flows that may be started through this server: those that it has imported."""
+
+import inspect
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput
+from flowq.engine.registry.registry import RegisteredFlow, registry
+
+
+def known_flow(name: str) -> RegisteredFlow:
+    """Return a flow by its name.
+
+    Raises:
+        FlowNotFound: this server has not imported one of that name.
+    """
+    found = registry.flows.get(name)
+    if found is not None:
+        return found
+    near = get_close_matches(name, registry.flows, n=1)
+    raise FlowNotFound(
+        f"this server knows no flow {name!r}",
+        hint=f"did you mean {near[0]}?" if near else "start it with the file: flowq api FILE",
+    )
+
+
+@contextmanager
+def user_errors(flow: RegisteredFlow) -> Iterator[None]:
+    """Turn what the function of a flow raises about its inputs into an error of the request.
+
+    Raises:
+        InvalidInput: the function raised something; what came from elsewhere is left as it is.
+    """
+    subject = inspect.unwrap(flow.subject) if callable(flow.subject) else None
+    file = getattr(getattr(subject, "__code__", None), "co_filename", None)
+    try:
+        yield
+    except FlowqError:
+        raise
+    except Exception as error:
+        if all(frame.filename != file for frame in traceback.extract_tb(error.__traceback__)):
+            raise
+        raise InvalidInput(
+            f"flow {flow.name!r} refuses these inputs: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,185 @@
+"""What requests and answers hold, as they are documented in OpenAPI."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from flowq.core import events
+from flowq.core.limits.budgets import Budget, BudgetAction
+from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usd
+from flowq.engine.model.rows import RunView, StepView
+from flowq.engine.queries.lists import ListedRun
+
+#: Text that a database can store.
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewBudget(_Request):
+    """What calls of models may cost in a run and its child runs."""
+
+    usd: float | None = Field(None, gt=0, description="So many US dollars.")
+    tokens: int | None = Field(None, gt=0, description="So many tokens, input and output.")
+    on_exceeded: BudgetAction = Field(
+        BudgetAction.FAIL, description="`fail` fails the next step that calls a model."
+    )
+
+    @property
+    def budget(self) -> Budget:
+        """The budget as the client takes it."""
+        return Budget(usd=self.usd, tokens=self.tokens, on_exceeded=self.on_exceeded.value)
+
+
+class NewRun(_Request):
+    """A run to start."""
+
+    inputs: dict[str, JsonValue] = Field({}, description="The inputs of the flow, by name.")
+    idempotency_key: Text | None = Field(
+        None, description="The run of this flow that has this key is returned, not a second one."
+    )
+    deadline_seconds: float | None = Field(
+        None, gt=0, le=3.15e9, description="Time from now by which the run has to end."
+    )
+    metadata: dict[str, JsonValue] | None = Field(None, description="Data to keep with the run.")
+    budget: NewBudget | None = None
+
+
+class Reason(_Request):
+    """Why somebody steers a run."""
+
+    reason: str | None = Field(None, max_length=1_000)
+
+
+class RunStatus(BaseModel):
+    """A run, and its state now."""
+
+    id: UUID
+    flow_name: str
+    status: RunState
+
+
+class RunSummary(RunStatus):
+    """A run in a list."""
+
+    user_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    total_steps: int
+    done_steps: int = Field(description="Steps that have ended, items of maps counted.")
+    progress_percentage: float
+    tokens: int
+    cost: Usd = Field(description="USD, as text.")
+    unpriced_calls: int = Field(description="Calls of models whose cost is not in `cost`.")
+    error: str | None
+
+    @classmethod
+    def of(cls, run: RunView | ListedRun, **more: Any) -> Self:
+        """Return a run as it is sent."""
+        return cls(
+            id=run.id,
+            flow_name=run.flow_name,
+            status=run.status,
+            user_id=run.user_id,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            completed_at=run.completed_at,
+            execution_time_ms=run.execution_time_ms,
+            total_steps=run.total,
+            done_steps=run.done,
+            progress_percentage=round(100 * run.done / run.total, 2) if run.total else 100.0,
+            tokens=run.tokens,
+            cost=run.cost,
+            unpriced_calls=run.unpriced,
+            error=run.error,
+            **more,
+        )
+
+
+class RunList(BaseModel):
+    """A page of a list of runs, the newest first."""
+
+    runs: list[RunSummary]
+    next: UUID | None = Field(description="Give it as `before` to get the next page.")
+
+
+class StepSummary(BaseModel):
+    """A step of a run; a map is one step, and its items are counted."""
+
+    key: str
+    name: str
+    order: int
+    status: StepState
+    map_size: int | None = Field(description="How many items it has, if it is a map.")
+    counts: dict[StepState, int] = Field(description="How many step runs are in each state.")
+    attempts: int
+    recoveries: int = Field(description="How often it was recovered from a lost worker.")
+    started_at: datetime | None
+    completed_at: datetime | None
+    execution_time_ms: int | None
+    tokens: int
+    cost: Usd
+    unpriced_calls: int
+    error_type: str | None
+    error_message: str | None
+
+    @classmethod
+    def of(cls, step: StepView) -> Self:
+        """Return a step as it is sent."""
+        plain = set(cls.model_fields) - {"unpriced_calls"}
+        values = {name: getattr(step, name) for name in plain}
+        return cls(**values, unpriced_calls=step.unpriced)
+
+
+class StepList(BaseModel):
+    """A part of a run's steps, in their order."""
+
+    steps: list[StepSummary]
+    next: int | None = Field(description="Give it as `after` to get the next part.")
+
+
+class RunDetails(RunSummary):
+    """A run."""
+
+    continued_as: UUID | None = Field(description="The run as which it has gone on.")
+    inputs: Any = Field(None, description="Only with FLOWQ_SHOW_CONTENT=1.")
+    outputs: Any = Field(None, description="Only with FLOWQ_SHOW_CONTENT=1.")
+    steps: list[StepSummary] = Field(description="The first of its steps.")
+    next_step: int | None = Field(description="`after` of /steps, if there are more.")
+
+
+class RunResult(BaseModel):
+    """What a run has returned."""
+
+    result: Any
+
+
+class RunFailure(BaseModel):
+    """How a run has ended that has no result."""
+
+    status: RunState
+    error: str | None
+
+
+class FlowInfo(BaseModel):
+    """A flow that may be started here."""
+
+    name: str
+    inputs: dict[str, Any] = Field(description="JSON Schema of its inputs.")
+
+
+class FlowList(BaseModel):
+    """The flows that this server has imported."""
+
+    flows: list[FlowInfo]
+
+
+#: What `data:` of a frame holds, for its documentation.
+AnyEvent = Annotated[events.Event, Field(discriminator="event_type")]

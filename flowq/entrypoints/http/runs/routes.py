@@ -1,0 +1,239 @@
+"""Start, list, follow and steer the runs of every flow.
+
+Handlers that ask the database are plain functions, which the server runs in threads; those that
+wait are coroutines and hold none.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import JsonValue
+
+from flowq import bootstrap, client
+from flowq.client.event_log import Entry
+from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
+from flowq.core.events import NAMES, Event, to_json
+from flowq.core.ids import RunId
+from flowq.core.states import RunState
+from flowq.engine.events.follow import position
+from flowq.engine.queries.lists import Cursor, RunFilter
+from flowq.engine.runs.options import SubmitOptions
+from flowq.entrypoints.http.auth import Caller, Role
+from flowq.entrypoints.http.problems import Refused
+from flowq.entrypoints.http.runs import models
+from flowq.entrypoints.http.runs.access import CallerHere, RunHere
+from flowq.entrypoints.http.runs.flows import known_flow, user_errors
+from flowq.entrypoints.http.sse import RETRY, EventStream, frame, frame_followers
+from flowq.entrypoints.json_output import json_data
+
+router = APIRouter(prefix="/api", tags=["runs"])
+
+#: Steps in one answer.
+_STEPS: Final = 500
+#: Seconds that a request for a result waits at most.
+_WAIT: Final = 60.0
+
+
+@router.post("/flows/{name:path}/runs", status_code=202)
+def start(
+    name: str, new: models.NewRun, caller: CallerHere, response: Response
+) -> models.RunStatus:
+    """Start a run of a flow."""
+    flow = known_flow(name)
+    options: SubmitOptions = {
+        "user_id": caller.user_id,
+        "metadata": new.metadata,
+        "idempotency_key": new.idempotency_key,
+        "deadline": timedelta(seconds=new.deadline_seconds) if new.deadline_seconds else None,
+        "budget": new.budget.budget if new.budget else None,
+    }
+    with user_errors(flow):
+        run = client.submit(flow, new.inputs, **options)
+    if new.idempotency_key is not None:
+        _refuse_others_key(run.id, caller)
+    response.headers["Location"] = f"/api/runs/{run.id}"
+    return _status(run)
+
+
+@router.get("/runs")
+def list_runs(
+    *,
+    caller: CallerHere,
+    flow: Annotated[str | None, Query(description="Only runs of this flow.")] = None,
+    status: Annotated[list[RunState] | None, Query(description="Only in these states.")] = None,
+    user: Annotated[str | None, Query(description="Of this user; for admins.")] = None,
+    children: Annotated[bool, Query(description="Also child runs.")] = False,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    before: Annotated[UUID | None, Query(description="Only runs older than this one.")] = None,
+) -> models.RunList:
+    """List runs, the newest first."""
+    wanted = RunFilter(
+        states=frozenset(status or ()),
+        flow_name=flow,
+        user_id=user if caller.role is Role.ADMIN else caller.user_id,
+        children=children,
+    )
+    at = Cursor(RunId(before)) if before else None
+    page = bootstrap.engine().records.autocommit(
+        lambda tx: tx.overview.runs_page(wanted, at=at, limit=limit)
+    )
+    following = page.runs[-1].id if page.has_older and page.runs else None
+    return models.RunList(runs=[models.RunSummary.of(run) for run in page.runs], next=following)
+
+
+@router.get("/runs/{run_id}")
+def show(run: RunHere) -> models.RunDetails:
+    """Show a run, and the first of its steps."""
+    engine = bootstrap.engine()
+    page = engine.records.autocommit(lambda tx: tx.overview.run_page(run.id))
+    if page is None:
+        raise RunNotFound(f"there is no run {run.id}")
+    part = steps(run)
+    content = bootstrap.settings().show_content
+    return models.RunDetails.of(
+        page.run,
+        continued_as=page.run.continued_as,
+        inputs=page.run.inputs if content else None,
+        outputs=page.run.outputs if content else None,
+        steps=part.steps,
+        next_step=part.next,
+    )
+
+
+@router.get("/runs/{run_id}/steps")
+def steps(
+    run: RunHere,
+    after: Annotated[int | None, Query(ge=0, description="Only steps of a higher order.")] = None,
+    limit: Annotated[int, Query(ge=1, le=_STEPS)] = _STEPS,
+) -> models.StepList:
+    """List the steps of a run, in their order."""
+    found = bootstrap.engine().records.autocommit(
+        lambda tx: tx.overview.steps(run.id, limit=limit + 1, after=after)
+    )
+    part = [models.StepSummary.of(step) for step in found[:limit]]
+    return models.StepList(steps=part, next=part[-1].order if len(found) > limit else None)
+
+
+@router.get(
+    "/runs/{run_id}/result",
+    responses={
+        202: {"model": models.RunStatus, "description": "The run has not ended."},
+        409: {"model": models.RunFailure, "description": "It failed, or was cancelled."},
+        406: {"description": "The result has no JSON form."},
+        410: {"description": "The result is gone from the store."},
+    },
+    response_model=models.RunResult,
+)
+async def result(
+    run: RunHere,
+    wait: Annotated[float, Query(ge=0, le=_WAIT, description="Seconds to wait for it.")] = 0,
+) -> Any:
+    """Return what a run has returned; of one that has gone on as a new one, what the last has."""
+    try:
+        value = await run.aresult(timeout=wait)
+    except ResultTimeout:
+        status = await asyncio.to_thread(_status, run)
+        return JSONResponse(status.model_dump(mode="json"), 202)
+    except (RunFailed, RunCancelled):
+        ended = await asyncio.to_thread(_failure, run)
+        return JSONResponse(ended.model_dump(mode="json"), 409)
+    return JSONResponse({"result": await asyncio.to_thread(json_data, value)})
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def _frames(event: Event) -> Iterable[Entry[bytes]]:
+    yield frame(str(event.id), to_json(event), event.event_type)
+
+
+_FOLLOWERS: Final = frame_followers(lambda _: _frames)
+
+
+@router.get(
+    "/runs/{run_id}/events",
+    response_class=EventStream,
+    responses={
+        200: {
+            "description": "Server-sent events until the run has ended. `id` is the id of the "
+            f"event, `event` one of {', '.join(NAMES.values())}.",
+            "content": {"text/event-stream": {}},
+        },
+        204: {"description": "Nothing follows after this event: do not come again."},
+    },
+)
+def events(
+    run: RunHere,
+    last_event_id: Annotated[str | None, Header(description="Continue after this event.")] = None,
+) -> Response:
+    """Follow what happens in a run.
+
+    After `Last-Event-ID` no event is repeated and none is lost. Where that cannot be, since Redis
+    has lost the stream, all is sent again: `WORKFLOW_STARTED` means to forget what came before.
+    """
+    if last_event_id == "end":
+        return Response(status_code=204)
+    if last_event_id:
+        position(last_event_id)
+    return EventStream(_FOLLOWERS, run.id, last_event_id or None, begin=RETRY)
+
+
+# --- steering -------------------------------------------------------------------------------------
+
+
+@router.post("/runs/{run_id}/cancel")
+def cancel(run: RunHere, body: models.Reason | None = None) -> models.RunStatus:
+    """Cancel a run and its child runs; what has ended stays as it ended."""
+    state = run.cancel(body.reason if body else None)
+    return models.RunStatus(id=run.id, flow_name=run.flow_name, status=state)
+
+
+@router.post("/runs/{run_id}/pause")
+def pause(run: RunHere, body: models.Reason | None = None) -> models.RunStatus:
+    """Pause a run and its child runs: nothing of them begins until they are resumed."""
+    state = run.pause(body.reason if body else None)
+    return models.RunStatus(id=run.id, flow_name=run.flow_name, status=state)
+
+
+@router.post("/runs/{run_id}/resume")
+def resume(run: RunHere) -> models.RunStatus:
+    """Let a paused run go on."""
+    return models.RunStatus(id=run.id, flow_name=run.flow_name, status=run.resume())
+
+
+@router.post(
+    "/runs/{run_id}/signals/{name:path}",
+    responses={409: {"description": "The run takes no signals, or has ended."}},
+)
+def signal(
+    run: RunHere, name: str, payload: Annotated[JsonValue, Body()] = None
+) -> models.RunStatus:
+    """Send a run a signal, which its flow receives with `flowq.signal(name)`."""
+    run.send_signal(name, payload)
+    return _status(run)
+
+
+def _status(run: "client.Run[Any]") -> models.RunStatus:
+    return models.RunStatus(id=run.id, flow_name=run.flow_name, status=run.status)
+
+
+def _failure(run: "client.Run[Any]") -> models.RunFailure:
+    view = run.newest.view()
+    return models.RunFailure(status=view.status, error=view.error)
+
+
+def _refuse_others_key(run_id: RunId, caller: Caller) -> None:
+    """Do not tell the id of somebody else's run that has the same idempotency key."""
+    known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(run_id))
+    if known is not None and not caller.may_see(known.user_id):
+        raise Refused(
+            409,
+            "IdempotencyKeyTaken",
+            "a run of another user has this idempotency_key",
+            "put the user into the key",
+        )

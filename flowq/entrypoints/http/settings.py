@@ -1,0 +1,109 @@
+"""The settings of the HTTP service: the FLOWQ_HTTP_* variables (see docs/settings.md)."""
+
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flowq.core.addresses.setting_errors import invalid_settings
+from flowq.core.errors import InvalidSetting
+
+_ALGORITHMS: Final = frozenset(
+    {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"}
+)
+
+
+class HttpSettings(BaseSettings):
+    """Settings of one process of the HTTP service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWQ_", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    http_auth: Literal["local", "tokens", "jwt"] = Field(
+        "local",
+        description="Who may use the HTTP service: `local` everybody on this machine, `tokens` who "
+        "has a token of FLOWQ_HTTP_TOKENS_FILE, `jwt` who has a JWT signed with "
+        "FLOWQ_HTTP_JWT_KEY.",
+    )
+    http_insecure: bool = Field(
+        False,
+        description="With `local`, whether clients on other machines are answered too: they need "
+        "no token.",
+    )
+    http_tokens_file: Path | None = Field(
+        None,
+        description="File of tokens, a line each: `<SHA-256 of the token> <user> <role>`; the role "
+        "is `user`, `service` or `admin`. It is read again when it changes.",
+    )
+    http_jwt_key: SecretStr | None = Field(
+        None, description="Secret, or public key as PEM, that JWTs are checked with."
+    )
+    http_jwt_algorithms: str = Field(
+        "HS256", description="Algorithms that a JWT may be signed with: `RS256, ES256`."
+    )
+    http_jwt_audience: str | None = Field(
+        None, description="What `aud` of a JWT has to be. None: a JWT has no `aud`."
+    )
+    http_cors_origins: str = Field(
+        "", description="Web pages that may use the service: `https://app.example.com, …`."
+    )
+    http_body_bytes: int = Field(
+        64 * 1024 * 1024, gt=0, description="Largest body of a request, in bytes."
+    )
+    http_streams: int = Field(
+        1_000, gt=0, description="How many event streams one process sends at once."
+    )
+
+    @field_validator("http_jwt_algorithms")
+    @classmethod
+    def _known(cls, text: str) -> str:
+        names = listed(text)
+        if not names or not set(names) <= _ALGORITHMS:
+            raise InvalidSetting(
+                f"is {text!r}", hint=f"give one or several of: {', '.join(sorted(_ALGORITHMS))}"
+            )
+        kinds = {name.startswith("HS") for name in names}
+        if len(kinds) == 2:
+            raise InvalidSetting(
+                f"is {text!r}: a key is a secret or public, not both",
+                hint="give either HS… algorithms, or the others",
+            )
+        return text
+
+    @field_validator("http_cors_origins")
+    @classmethod
+    def _origins(cls, text: str) -> str:
+        if "*" in listed(text):
+            raise InvalidSetting("is '*', every page of the web", hint="name your own pages")
+        return text
+
+    @model_validator(mode="after")
+    def _complete(self) -> "HttpSettings":
+        needs = {"tokens": "http_tokens_file", "jwt": "http_jwt_key"}.get(self.http_auth)
+        if needs is not None and getattr(self, needs) is None:
+            raise InvalidSetting(
+                f"FLOWQ_HTTP_AUTH={self.http_auth} needs FLOWQ_{needs.upper()}",
+                hint="docs/http.md, Who may use it",
+            )
+        return self
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of a setting that lists them with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@cache
+def http_settings() -> HttpSettings:
+    """Return the settings of this process, read once.
+
+    Raises:
+        InvalidSetting: some of them cannot be.
+    """
+    try:
+        return HttpSettings()
+    except ValidationError as error:
+        raise invalid_settings(error) from None

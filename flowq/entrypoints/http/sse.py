@@ -1,0 +1,163 @@
+"""Server-sent events: what a follower has logged of a run, sent to any number of clients.
+
+A frame is made once, as bytes, however many clients get it. A client that comes with
+`Last-Event-ID` continues after it. Nothing is kept for one that has left, and one that takes
+nothing for a while is left. A comment is sent in silence, so that nobody in between hangs up.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Final
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from flowq import bootstrap
+from flowq.client.event_log import Entry, EventLog, Translate, read
+from flowq.client.followers import Followers, TooManyRuns
+from flowq.core.errors import FlowqError
+from flowq.core.ids import RunId
+from flowq.entrypoints.http.problems import problem_of
+
+logger = logging.getLogger(__name__)
+
+#: Runs that streams of one kind follow at once.
+_MAX_RUNS: Final = 128
+#: Seconds for which a run is followed after its last client has left; it may come back.
+_LINGER: Final = 5.0
+#: Seconds of silence after which a comment is sent.
+_PING: Final = 15.0
+#: Seconds in which a client takes what it was sent, or is left.
+_PATIENCE: Final = 30.0
+#: What a stream begins with: milliseconds after which a client comes again.
+RETRY: Final = b"retry: 1000\n\n"
+
+#: Followers whose logs hold frames.
+FrameFollowers = Followers[EventLog[bytes]]
+
+
+def frame(place: str, data: str, event: str | None = None, *, has_id: bool = True) -> Entry[bytes]:
+    """Return a frame as an entry of a log.
+
+    Args:
+        place: Id of the entry.
+        data: JSON in one line.
+        event: The name of the event.
+        has_id: Whether clients are told the id.
+    """
+    sent = format_sse_event(data_str=data, event=event, id=place if has_id else None)
+    return Entry(place, sent, len(sent) + 200)
+
+
+def frame_followers(translator: Callable[[RunId], Translate[bytes]]) -> FrameFollowers:
+    """Return followers that log frames.
+
+    Args:
+        translator: Makes what translates the events of a run to frames, from the first event on.
+    """
+    return Followers(
+        lambda: bootstrap.engine(),  # noqa: PLW0108 - looked up when it is called
+        lambda run_id, notifier: EventLog(notifier, lambda: translator(run_id)),
+        most=_MAX_RUNS,
+        linger=_LINGER,
+    )
+
+
+class Streams:
+    """Counts the streams that this process sends.
+
+    Args:
+        most: How many there may be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.count = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count a stream for the time of a block.
+
+        Raises:
+            TooManyRuns: there are too many.
+        """
+        if self.count >= self._most:
+            raise TooManyRuns
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
+class EventStream(StreamingResponse):
+    """The answer that sends the frames of a run until it ends, or the client has left.
+
+    Args:
+        followers: Who logs the frames.
+        run_id: The run, which exists.
+        after: Id of the frame to continue after.
+        begin: What is sent first.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        followers: FrameFollowers,
+        run_id: RunId,
+        after: str | None = None,
+        *,
+        begin: bytes = b"",
+    ) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(_chunks(followers, run_id, after, begin), headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream.
+
+        Raises:
+            TooManyRuns: before anything is sent: too many streams, or other runs, are followed.
+        """
+        streams: Streams = scope["app"].state.streams
+        with streams.one_more():
+            await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the head once the run is followed, then frames as they come."""
+        chunks: Any = self.body_iterator
+        async with aclosing(chunks):
+            first = await anext(chunks)
+            head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(head)
+            try:
+                await _send(send, first)
+                async for chunk in chunks:
+                    await _send(send, chunk)
+                await _send(send, b"", more=False)
+            except TimeoutError:
+                logger.debug("a client takes nothing; it is left, and may come again")
+
+
+async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
+    message: Message = {"type": "http.response.body", "body": body, "more_body": more}
+    async with asyncio.timeout(_PATIENCE):
+        await send(message)
+
+
+async def _chunks(
+    followers: FrameFollowers, run_id: RunId, after: str | None, begin: bytes
+) -> AsyncGenerator[bytes]:
+    pages = read(followers, run_id, after, idle=_PING)
+    async with aclosing(pages):
+        await anext(pages)  # the run is followed now
+        yield begin
+        try:
+            async for entries in pages:
+                yield b"".join(entry.data for entry in entries) or KEEPALIVE_COMMENT
+        except FlowqError as error:
+            problem = problem_of(error)[1].model_dump_json(exclude_none=True)
+            yield format_sse_event(data_str=problem, event="ERROR")
