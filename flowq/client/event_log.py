@@ -1,9 +1,9 @@
 """What has happened in one run, kept in order for any number of readers of a process.
 
-A follower writes the log; each reader walks it at its own pace. An entry is made of an event once,
-whoever reads it: the event itself, or the bytes that are sent to clients. Entries have ids, and a
-reader continues after the id of the last entry that it has. An id that the log does not have means
-that all is told again.
+A follower writes the log; each reader reads it at its own pace. An entry is made of an event once
+for all readers: the event itself, or the bytes that are sent to clients. Entries have ids, and a
+reader continues after the id of the last entry that it has. If the log does not have that id, the
+reader gets everything again.
 
 The log is bounded. Its writer waits for the fastest reader; who is slower than that and has lost
 entries gets a log of its own, from where it was.
@@ -219,11 +219,11 @@ class _Reader(Generic[T]):
         return entries
 
     def _found(self, *, over: bool) -> bool:
-        """Look for the id that the reader continues after; everything is told if it is unknown."""
+        """Look for the id that the reader continues after; begin anew if it is unknown."""
         assert self._after is not None
         found, end, rounds = self._log.find(self._after)
         if self._unknown_from is None:
-            # Another process may have told the id before it came here: one whole round more.
+            # Another process may have sent the id before it is here: wait one round more.
             self._unknown_from = rounds + 2 if rounds else 1
         if found is None and (over or rounds >= self._unknown_from):
             self._after, found = None, 0

@@ -41,7 +41,7 @@ def refuse_to_hold_a_worker(run_id: RunId, flow_name: str) -> None:
 
 
 class RunEvents:
-    """The events of a run; each `for` and `async for` begins where it was told to.
+    """The events of a run; each `for` and `async for` begins after `after`.
 
     All `async for` loops of a process that follow one run share a thread that reads for them.
     """

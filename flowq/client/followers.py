@@ -102,7 +102,7 @@ class Follower(Generic[S]):
     def run(
         self, engine: Callable[[], Engine], is_left: Callable[[], bool], *, retry: bool
     ) -> None:
-        """Read until the run has ended or nobody reads any more, in a thread of its own."""
+        """Read until the run has ended or no reader is left, in a thread of its own."""
         pause = _AGAIN
         while not is_left():
             began = time.monotonic()
@@ -112,11 +112,11 @@ class Follower(Generic[S]):
             except RunNotFound as error:
                 self.error = error
                 break
-            except Exception as error:  # noqa: BLE001 - told, or logged
+            except Exception as error:  # noqa: BLE001 - readers get it, or it is logged
                 if not retry:
                     self.error = error
                     break
-                # Readers must not stand still forever because of one failure.
+                # Readers must not wait forever because of one failure.
                 known = isinstance(error, FlowqError)
                 report = logger.warning if known else logger.exception
                 report("the events of run %s are read again: %s", self.run_id, error)

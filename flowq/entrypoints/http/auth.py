@@ -31,7 +31,7 @@ from flowq.engine.runs.options import text_of
 from flowq.entrypoints.http.problems import Refused, answer, problem_of
 from flowq.entrypoints.http.settings import HttpSettings, listed
 
-#: Whose runs are started where nobody says who they are.
+#: The user of a local request that names none.
 LOCAL_USER: Final = "local-user"
 _USER_HEADER: Final = "x-user-id"
 #: Paths that say nothing of anybody's.

@@ -4,7 +4,7 @@
 
 `error` is the name of flowq's error, or of what HTTP lacks; `message` says what failed and why;
 `hint` what to do, where that is known; `problems` lists what is wrong with each part of a request.
-Nobody is told of addresses, SQL or paths of the server: its log has them.
+An answer never has addresses, SQL or paths of the server; its log has them.
 """
 
 import logging

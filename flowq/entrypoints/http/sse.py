@@ -1,8 +1,9 @@
 """Server-sent events: what a follower has logged of a run, sent to any number of clients.
 
-A frame is made once, as bytes, however many clients get it. A client that comes with
-`Last-Event-ID` continues after it. Nothing is kept for one that has left, and one that takes
-nothing for a while is left. A comment is sent in silence, so that nobody in between hangs up.
+A frame is made once, as bytes, for all clients. A client that sends `Last-Event-ID` continues
+after it. Nothing is kept for a client that has disconnected, and one that reads nothing for a while
+is disconnected. When there is nothing to send for some seconds a comment is sent, so that no proxy
+closes the connection.
 """
 
 import asyncio
@@ -26,13 +27,13 @@ logger = logging.getLogger(__name__)
 
 #: Runs that streams of one kind follow at once.
 _MAX_RUNS: Final = 128
-#: Seconds for which a run is followed after its last client has left; it may come back.
+#: Seconds for which a run is followed after its last client has disconnected.
 _LINGER: Final = 5.0
 #: Seconds of silence after which a comment is sent.
 _PING: Final = 15.0
-#: Seconds in which a client takes what it was sent, or is left.
+#: Seconds in which a client has to read what it was sent.
 _PATIENCE: Final = 30.0
-#: What a stream begins with: milliseconds after which a client comes again.
+#: What a stream begins with: milliseconds after which a client reconnects.
 RETRY: Final = b"retry: 1000\n\n"
 
 #: Followers whose logs hold frames.
@@ -46,7 +47,7 @@ def frame(place: str, data: str, event: str | None = None, *, has_id: bool = Tru
         place: Id of the entry.
         data: JSON in one line.
         event: The name of the event.
-        has_id: Whether clients are told the id.
+        has_id: Whether clients get the id.
     """
     sent = format_sse_event(data_str=data, event=event, id=place if has_id else None)
     return Entry(place, sent, len(sent) + 200)
@@ -94,7 +95,7 @@ class Streams:
 
 
 class EventStream(StreamingResponse):
-    """The answer that sends the frames of a run until it ends, or the client has left.
+    """The answer that sends the frames of a run until it ends or the client disconnects.
 
     Args:
         followers: Who logs the frames.
@@ -139,7 +140,7 @@ class EventStream(StreamingResponse):
                     await _send(send, chunk)
                 await _send(send, b"", more=False)
             except TimeoutError:
-                logger.debug("a client takes nothing; it is left, and may come again")
+                logger.debug("a client reads nothing and is disconnected; it may reconnect")
 
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:

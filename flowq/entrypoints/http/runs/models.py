@@ -148,7 +148,7 @@ class StepList(BaseModel):
 class RunDetails(RunSummary):
     """A run."""
 
-    continued_as: UUID | None = Field(description="The run as which it has gone on.")
+    continued_as: UUID | None = Field(description="The run as which it continues.")
     inputs: Any = Field(None, description="Only with FLOWQ_SHOW_CONTENT=1.")
     outputs: Any = Field(None, description="Only with FLOWQ_SHOW_CONTENT=1.")
     steps: list[StepSummary] = Field(description="The first of its steps.")

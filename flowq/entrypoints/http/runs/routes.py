@@ -133,7 +133,7 @@ async def result(
     run: RunHere,
     wait: Annotated[float, Query(ge=0, le=_WAIT, description="Seconds to wait for it.")] = 0,
 ) -> Any:
-    """Return what a run has returned; of one that has gone on as a new one, what the last has."""
+    """Return the result of a run; of one that continues as another run, that one's."""
     try:
         value = await run.aresult(timeout=wait)
     except ResultTimeout:
@@ -202,7 +202,7 @@ def pause(run: RunHere, body: models.Reason | None = None) -> models.RunStatus:
 
 @router.post("/runs/{run_id}/resume")
 def resume(run: RunHere) -> models.RunStatus:
-    """Let a paused run go on."""
+    """Resume a paused run."""
     return models.RunStatus(id=run.id, flow_name=run.flow_name, status=run.resume())
 
 
