@@ -1,8 +1,8 @@
 """flowq: durable flows of LLM and data work on the Celery you already run.
 
-The public names. Each is imported when it is first asked for, so that `import flowq` costs nothing
-and a module of steps never loads Celery, SQLAlchemy or Redis. Code inside the package imports from
-the modules themselves, never from here.
+The public names. Each is imported at first use, so that `import flowq` costs nothing and a module
+of steps never loads Celery, SQLAlchemy or Redis. Code inside the package imports from the modules
+themselves, never from here.
 """
 
 from importlib import import_module
@@ -108,7 +108,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
+    """Import a public name at first use (PEP 562)."""
     if name == "__version__":
         value: Any = import_module("importlib.metadata").version("flowq")
     elif name == "errors":

@@ -1,1 +1,1 @@
-"""How flows are written, by now as `def` functions. Every way of it ends in a `FlowSpec`."""
+"""How flows are written in Python. Each way produces a `FlowSpec`."""

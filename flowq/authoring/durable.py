@@ -1,11 +1,11 @@
-"""What an `async def` flow uses instead of what differs from replay to replay.
+"""Deterministic replacements for an `async def` flow, the same in every replay.
 
-    datetime.now()      flowq.now()       the time by the last thing that the flow has observed
+    datetime.now()      flowq.now()       the time of the last event that the flow observed
     uuid4()             flowq.uuid()
     random.random()     flowq.random()
-    asyncio.sleep(…)    flowq.sleep(…)    seconds or weeks, holding no worker; both do the same
+    asyncio.sleep(…)    flowq.sleep(…)    seconds or weeks, without a worker; both do the same
 
-The first three cost nothing: they derive from the run and from the place of the call. In a flow
+The first three cost nothing: they are computed from the run and the place of the call. In a flow
 that runs as plain Python they are the real ones.
 """
 
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 def now() -> datetime:
-    """Return the time in UTC: that of the last thing that the flow has observed.
+    """Return the time in UTC: that of the last event that the flow has observed.
 
-    It stands still while the flow runs, and moves when a step, a sleep or a signal that it waits
+    It is constant while the flow runs, and advances when a step, a sleep or a signal that it waits
     for has ended.
 
     Raises:
@@ -45,7 +45,7 @@ def now() -> datetime:
 
 
 def uuid() -> UUID:
-    """Return a UUID, of version 4 by its form, that is the same in every replay.
+    """Return a UUID, in the form of version 4, that is the same in every replay.
 
     Raises:
         InvalidFlow: no `async def` flow runs here.
@@ -55,9 +55,9 @@ def uuid() -> UUID:
 
 
 def random() -> float:
-    """Return a random number from 0 up to, but not, 1, that is the same in every replay.
+    """Return a random number in [0, 1) that is the same in every replay.
 
-    For a generator of one's own: `random.Random(flowq.random())`.
+    For a generator: `random.Random(flowq.random())`.
 
     Raises:
         InvalidFlow: no `async def` flow runs here.
@@ -96,18 +96,18 @@ def signal(
 ) -> Coroutine[Any, Any, Any]:
     """Wait for a message from outside (`run.send_signal`), and return it.
 
-    Signals of one name are received in the order in which they were sent, each once; one that came
-    before anybody waited is kept.
+    Signals of one name are received in the order in which they were sent, each once; one that comes
+    before the wait is kept.
 
     Args:
-        name: Which signal.
-        model: What it has to be: a pydantic model, a class, or any annotation. A sender whose
-            message is something else gets an error, and the flow goes on waiting.
-        timeout: How long to wait, as a timedelta or in seconds; None waits as long as it takes.
+        name: The name of the signal.
+        model: The type of its message: a pydantic model, a class, or any annotation. A sender of
+            another type gets an error, and the flow continues to wait.
+        timeout: How long to wait, as a timedelta or in seconds; None waits without limit.
 
     Raises:
-        SignalTimeout: when awaited, that it did not come in time; it is a `TimeoutError` too.
-        InvalidFlow: the name or the timeout makes no sense, or no `async def` flow runs here.
+        SignalTimeout: when awaited: it did not come in time; it is a `TimeoutError` too.
+        InvalidFlow: the name or the timeout is invalid, or no `async def` flow runs here.
     """
     if not name:
         raise InvalidFlow(f"the name of a signal is {name!r} ({caller()})", hint="give text")
@@ -130,7 +130,7 @@ def _wait_for(
         try:
             return coerce(value, adapter, where=f"the signal {name!r}")
         except StepError as error:
-            # It came before anybody waited, so that its sender could not be told.
+            # It came before the wait, so its sender could not get an error.
             logger.warning("passed over: %s", error, extra={"action": "signal"})
         if limit is None:
             return _wait_for(program, name, adapter, None)
@@ -143,17 +143,17 @@ def _wait_for(
 
 
 def _wanted(adapter: TypeAdapter[Any]) -> dict[str, Any]:
-    """Return what the row says about the message, by which senders check theirs."""
+    """Return the schema of the message, which is checked when a signal is sent."""
     schema = adapter.json_schema()
     return {"schema": {"$literal": schema}} if schema else {}
 
 
 def continue_as_new(*args: Any, **inputs: Any) -> NoReturn:
-    """End this run here and go on as a new run of the same flow, with an empty record.
+    """End this run here and continue as a new run of the same flow, with an empty record.
 
-    For loops without end: a run has a limit of calls, and each replay goes through all of them.
-    Whoever waits for the run gets the result of the last one. It raises, so nothing after it runs;
-    steps that are still open are cancelled.
+    For endless loops: a run has a limit of calls, and each replay repeats all of them. Waiting for
+    the run returns the result of the last one. It raises, so nothing after it runs; open steps are
+    cancelled.
 
     Args:
         args: One dict of inputs, for a `BaseFlow`; nothing for others.

@@ -1,17 +1,17 @@
 """Names under which step types and flows are registered: `{module}.{qualname}`, as Celery does.
 
-A file that is started as a script has the module name `__main__`, yet the workers import it as
+A file that is started as a script has the module name `__main__`, but the workers import it as
 `examples.codebase`. Both must find the same names. So for a script the module's name is made from
-the place of its file, in this order:
+the path of its file, in this order:
 
-    python -m a.b            a.b, as Python says itself
+    python -m a.b            a.b, from Python itself
     a file of a package      from the outermost folder with an `__init__.py`
-    a file on Python's path  from the folder that PYTHONPATH or an installation names
+    a file on Python's path  from the folder in PYTHONPATH or of an installation
     python a/b.py            from the current folder, where `celery -A a.b` is typed too
     python /x/a/b.py         from the current folder if that is a project's: with a pyproject.toml,
-                             say; else the file's own name: its workers are started beside it
+                             e.g.; else the file's own name: its workers are started beside it
 
-So a script that is started from anywhere, say by cron, finds the worker's names.
+So a script that is started from any folder, e.g. by cron, finds the worker's names.
 """
 
 import os
@@ -22,10 +22,10 @@ from typing import Any
 
 from flowq.core.errors import InvalidFlow
 
-#: Names of the module that a process was started with; the second is multiprocessing's.
+#: Names of a process's main module; the second is multiprocessing's.
 _SCRIPTS = ("__main__", "__mp_main__")
 
-#: What the folder of a project holds, and one that only happens to be the current one does not.
+#: Files that show that the current folder is the folder of a project.
 _PROJECT = (
     *("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "Pipfile", "manage.py"),
     *("celeryconfig.py", "Procfile", "Makefile", ".git", ".hg", ".venv", "venv", ".flowq"),
@@ -35,10 +35,10 @@ _MARKS = str.maketrans("#[]", "___")
 
 
 def registered_name(function: Callable[..., Any]) -> str:
-    """Return the name of a function as all processes know it.
+    """Return the name of a function that is the same in all processes.
 
     Raises:
-        InvalidFlow: it has none of its own, like a lambda.
+        InvalidFlow: it has no name, like a lambda.
     """
     name = getattr(function, "__qualname__", "<nameless>")
     if name.endswith((">", "<lambda>")):
@@ -52,8 +52,7 @@ def registered_name(function: Callable[..., Any]) -> str:
 def short_name(definition: Any, name: str) -> str:
     """Return the name of a step or flow in keys of nodes, and so in errors and pictures.
 
-    A class has a name that its author chose for people, `step_name` or `flow_name`: it is shown as
-    it is. A function is shown by its own.
+    A class is shown with its `step_name` or `flow_name`, a function with its own name.
 
     Args:
         definition: The function or class.
@@ -62,7 +61,7 @@ def short_name(definition: Any, name: str) -> str:
     if not isinstance(definition, type):
         own: str = getattr(definition, "__name__", "")
         name = own if own.isidentifier() else name.rpartition(".")[2]
-    # Behind these marks a key tells calls of a program, and items of a map, apart.
+    # After these marks a key has the place of a call, or the index of an item.
     return name.translate(_MARKS)
 
 
@@ -82,10 +81,10 @@ def module_name(module: str) -> str:
 
 
 def import_place(typed: Path) -> tuple[Path, str]:
-    """Return the folder from which workers import a file, and the name under which they do.
+    """Return the folder from which workers import a file, and its module name.
 
     Args:
-        typed: The file, as somebody has typed it: a relative path is meant from the current folder.
+        typed: The file, as the user typed it: a relative path begins in the current folder.
     """
     file = typed.resolve()
     folder = file.parent
@@ -113,9 +112,9 @@ def _root_of(file: Path, *, is_relative: bool) -> Path:
 
 
 def _python_path(script: Path, here: Path) -> list[Path]:
-    """Return the folders from which every process imports, and not only this one.
+    """Return the folders on the import path of every process, not only of this one.
 
-    Python puts the script's folder on its path, and programs like Celery the current one.
+    Python adds the script's folder to its path, and programs like Celery the current one.
     """
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     everywhere = [Path(folder).resolve() for folder in given]

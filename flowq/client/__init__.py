@@ -1,4 +1,4 @@
-"""What code that uses flowq holds in its hands: runs, their events, and starting them."""
+"""The client: runs, their events, and starting them."""
 
 from flowq.client.events import RunEvents
 from flowq.client.run import Run

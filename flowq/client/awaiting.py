@@ -1,7 +1,7 @@
 """The client in async code: nothing here blocks the event loop.
 
-The engine is synchronous. What takes a moment runs in a thread of the loop's pool; what may take
-long, the end of a run, is waited for by `flowq.engine.runtime.run_ends`.
+The engine is synchronous. Short calls run in a thread of the loop's pool;
+`flowq.engine.runtime.run_ends` waits for the end of a run, which may take long.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 async def within(session: Any, work: Callable[..., T]) -> T:
-    """Do some work in a thread, or in the transaction of an `AsyncSession`.
+    """Run `work` in a thread, or in the transaction of an `AsyncSession`.
 
     Args:
         session: An `AsyncSession` or `AsyncConnection`; None for a transaction of its own.
-        work: Takes the synchronous `session=` when there is one.
+        work: Called with the synchronous `session=` if there is one.
 
     Raises:
-        InvalidInput: the session is none of async code.
+        InvalidInput: the session is not an async one.
     """
     if session is None:
         return await asyncio.to_thread(work)
@@ -45,15 +45,15 @@ async def until_ended(run_id: RunId, flow_name: str, deadline: float | None) -> 
 
     Args:
         run_id: The run.
-        flow_name: Of its flow.
-        deadline: On the clock of `time.monotonic`; None waits as long as it takes.
+        flow_name: The name of its flow.
+        deadline: On the clock of `time.monotonic`; None waits without limit.
 
     Returns:
-        Its terminal state; None if there is no such run any more.
+        Its terminal state; None if the run does not exist any more.
 
     Raises:
         TimeoutError: it has not ended by then.
-        WouldBlock: it has not ended, and a worker runs this.
+        WouldBlock: it has not ended, and this code runs in a worker.
     """
     engine = await asyncio.to_thread(bootstrap.engine)
     refuse_to_hold_a_worker(run_id, flow_name)

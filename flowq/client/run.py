@@ -1,7 +1,7 @@
 """The handle of a run: `enqueue` returns one, `Run.get` finds one again from anywhere.
 
-A handle holds an id and reads the rows when asked. It never waits on a Celery result: those are
-gone as soon as they are not needed, and polling them costs Redis one request per step.
+A handle has an id and reads the rows when used. It never waits for a Celery result: those are
+deleted early, and polling them costs Redis one request per step.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from flowq.engine.waits.explain import timed_out
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-#: Seconds after which a waiter looks at the row although nobody has rung.
+#: Seconds after which a waiter reads the row without a notification.
 LOOK_AGAIN = 1.0
 
 
@@ -50,7 +50,7 @@ class Run(Generic[R_co]):
         """Find a run by its id, or by the first characters of it.
 
         Raises:
-            RunNotFound: no run, or more than one, has an id like that.
+            RunNotFound: no run, or more than one, has such an id.
         """
         found = bootstrap.engine().records.autocommit(lambda tx: tx.runs.find(str(run_id)))
         if len(found) == 1:
@@ -72,12 +72,12 @@ class Run(Generic[R_co]):
 
     @property
     def progress(self) -> float:
-        """Share of the steps that are done, from 0.0 to 1.0; a map grows when its list is known."""
+        """Share of the steps that have ended, from 0.0 to 1.0; falls when a map gets its items."""
         view = self.view()
         return view.done / view.total if view.total else 1.0
 
     def view(self) -> RunView:
-        """Return the run and its steps as they stand now."""
+        """Return the run and its steps as they are now."""
         view = bootstrap.engine().records.autocommit(lambda tx: tx.runs.view(self.id))
         if view is None:
             raise self._not_there()
@@ -91,11 +91,11 @@ class Run(Generic[R_co]):
 
     @property
     def newest(self) -> "Run[R_co]":
-        """The run as which this one has gone on (`flowq.continue_as_new`), or this one itself."""
+        """The run as which this one continues (`flowq.continue_as_new`), or this one itself."""
         return Run(signals.newest(bootstrap.engine(), self.id), self.flow_name)
 
     def wait(self, timeout: float | None = None) -> RunState:
-        """Wait until the run has ended; if it has gone on as a new one, until that one has.
+        """Wait until the run has ended; if it continues as a new run, until that one has.
 
         Args:
             timeout: Seconds; None waits as long as it takes.
@@ -115,7 +115,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(_value, last, state)
 
     async def await_end(self, timeout: float | None = None) -> RunState:  # noqa: ASYNC109
-        """Do what `wait` does without blocking the event loop."""
+        """Like `wait`, without blocking the event loop."""
         return (await self._afollow(timeout))[1]
 
     async def _afollow(self, seconds: float | None) -> "tuple[Run[R_co], RunState]":
@@ -130,27 +130,27 @@ class Run(Generic[R_co]):
 
     @classmethod
     async def aget(cls, run_id: UUID | str) -> "Run[Any]":
-        """Do what `get` does without blocking the event loop."""
+        """Like `get`, without blocking the event loop."""
         return await asyncio.to_thread(cls.get, run_id)
 
     async def aview(self) -> RunView:
-        """Do what `view` does without blocking the event loop."""
+        """Like `view`, without blocking the event loop."""
         return await asyncio.to_thread(self.view)
 
     async def acancel(self, reason: str | None = None) -> RunState:
-        """Do what `cancel` does without blocking the event loop."""
+        """Like `cancel`, without blocking the event loop."""
         return await asyncio.to_thread(self.cancel, reason)
 
     async def apause(self, reason: str | None = None) -> RunState:
-        """Do what `pause` does without blocking the event loop."""
+        """Like `pause`, without blocking the event loop."""
         return await asyncio.to_thread(self.pause, reason)
 
     async def aresume(self) -> RunState:
-        """Do what `resume` does without blocking the event loop."""
+        """Like `resume`, without blocking the event loop."""
         return await asyncio.to_thread(self.resume)
 
     async def asend_signal(self, name: str, payload: Any = None, *, session: object = None) -> None:
-        """Do what `send_signal` does without blocking the event loop.
+        """Like `send_signal`, without blocking the event loop.
 
         Args:
             name: Which signal.
@@ -160,7 +160,7 @@ class Run(Generic[R_co]):
         await within(session, partial(self.send_signal, name, payload))
 
     def _follow(self, timeout: float | None) -> "tuple[Run[R_co], RunState]":
-        """Wait for the last run as which this one goes on; return that, and its state."""
+        """Wait for the last run as which this one continues; return that, and its state."""
         deadline = None if timeout is None else time.monotonic() + timeout
         last, state = self, _wait(self, timeout, deadline)
         while state is RunState.COMPLETED and (following := last.newest) != last:
@@ -173,35 +173,35 @@ class Run(Generic[R_co]):
     ) -> "RunEvents":
         """Follow what happens in the run, from its first event to its last.
 
-        Use it with `for`, or with `async for` in async code. Whatever becomes of Redis meanwhile,
-        it continues by itself, and tells no event twice.
+        Use it with `for`, or with `async for` in async code. It continues by itself after any
+        failure of Redis, and yields no event twice.
 
         Args:
-            after: Id of an event to go on after, in this process or another. If what came after it
-                is not known any more, all is told again, from WORKFLOW_STARTED on.
-            timeout: Seconds; None follows as long as it takes.
-            wait: False ends with what has happened up to now.
+            after: Id of an event to continue after, in this process or another. If the later events
+                are not known any more, all events come again, from WORKFLOW_STARTED on.
+            timeout: Seconds; None follows without limit.
+            wait: False ends with the last event so far.
 
         Raises:
-            ResultTimeout: while it is used: the run did not end in time. It goes on.
-            WouldBlock: likewise: the run has not ended, and a worker runs this.
-            InvalidInput: while it is used: `after` is no id of an event.
-            RunNotFound: while it is used: the run is gone.
+            ResultTimeout: while it is used: the run did not end in time. It continues.
+            WouldBlock: while it is used: the run has not ended, and this code runs in a worker.
+            InvalidInput: while it is used: `after` is not the id of an event.
+            RunNotFound: while it is used: the run was deleted.
         """
         return RunEvents(self.id, self.flow_name, after, timeout, wait=wait)
 
     def cancel(self, reason: str | None = None) -> RunState:
-        """Cancel the run and its child runs; what has ended stays as it ended.
+        """Cancel the run and its child runs; terminal steps and runs do not change.
 
-        Steps that do not run yet never will; running ones are asked to end, and after a while
+        Steps that have not begun never will; running ones are asked to end, and after a time
         stopped where that is possible (docs/concepts.md, Cancel).
 
         Args:
-            reason: Who cancels it and why; `result()` says it to those who wait.
+            reason: Who cancels it and why; it is in the error of `result()`.
 
         Returns:
-            The state of the run now: `cancelling` while a step still runs, `cancelled`, or the one
-            in which it had ended before, such as `completed`.
+            The new state of the run: `cancelling` while a step still runs, `cancelled`, or its
+            terminal state if it had ended before, such as `completed`.
 
         Raises:
             RunNotFound: the run is gone.
@@ -212,7 +212,7 @@ class Run(Generic[R_co]):
         """Send the run a signal, which its flow receives with `flowq.signal(name)`.
 
         It is kept until the flow waits for it; signals of one name arrive in the order in which
-        they were sent. A run that has gone on as a new one passes it on.
+        they were sent. If the run continues as a new one, that one gets it.
 
         Args:
             name: Which signal.
@@ -221,7 +221,7 @@ class Run(Generic[R_co]):
                 its transaction is committed.
 
         Raises:
-            InvalidInput: it is not what the flow waits for, or cannot be stored; nothing was sent.
+            InvalidInput: it does not fit the flow's wait, or cannot be stored; nothing was sent.
             SignalRefused: the run has ended, or is of a `def` flow.
             RunNotFound: the run is gone.
             Unavailable: the database cannot be used now.
@@ -231,13 +231,13 @@ class Run(Generic[R_co]):
     def pause(self, reason: str | None = None) -> RunState:
         """Pause the run and its child runs: nothing of them begins until they are resumed.
 
-        Steps that run go on to their end. The run's deadline passes all the same.
+        Running steps run to their end. The run's deadline still passes.
 
         Args:
-            reason: Who pauses it and why; `flowq runs show` says it.
+            reason: Who pauses it and why; `flowq runs show` shows it.
 
         Returns:
-            The state of the run now: `paused`, or the one it has if it is stopping or has ended.
+            The new state of the run: `paused`, or another one if it is stopping or has ended.
 
         Raises:
             RunNotFound: the run is gone.
@@ -245,11 +245,11 @@ class Run(Generic[R_co]):
         return pause.pause(bootstrap.engine(), self.id, reason)
 
     def resume(self) -> RunState:
-        """Let the run go on where it was paused, with its paused child runs.
+        """Resume the run where it was paused, with its paused child runs.
 
         Returns:
-            The state of the run now: `running`; or another one if it is stopping or has ended, as
-            it does at once if all its steps had.
+            The new state of the run: `running`; or another one if it is stopping or has ended, as
+            it does immediately if all its steps have.
 
         Raises:
             RunNotFound: the run is gone.
@@ -259,14 +259,14 @@ class Run(Generic[R_co]):
     def raise_budget(
         self, *, usd: Decimal | float | str | None = None, tokens: int | None = None
     ) -> RunState:
-        """Let the run spend more, and resume it if it was paused since its budget was spent.
+        """Raise the budget of the run, and resume it if the spent budget had paused it.
 
         Args:
-            usd: What it may cost in all; None leaves it as it is.
+            usd: The new total cost; None leaves it as it is.
             tokens: The same, in tokens.
 
         Returns:
-            The state of the run now.
+            The new state of the run.
 
         Raises:
             RunNotFound: the run is gone.
@@ -275,10 +275,10 @@ class Run(Generic[R_co]):
         return budgets.raise_budget(bootstrap.engine(), self.id, usd=usd, tokens=tokens)
 
     def result(self, timeout: float | None = None) -> R_co:
-        """Wait for the run and return what its flow returned, of the type its annotation says.
+        """Wait for the run and return the result of its flow, of its annotated type.
 
-        Of a run that has gone on as a new one that is what the last of them has returned. In a
-        process that has not imported the flow it is returned as plain data.
+        If the run continues as a new one, it is the result of the last one. In a process that has
+        not imported the flow it is returned as plain data.
 
         Args:
             timeout: Seconds; None waits as long as it takes.
@@ -288,14 +288,14 @@ class Run(Generic[R_co]):
             WouldBlock: it has not ended, and a worker runs this; see `flowq.allow_waiting`.
             RunFailed: it failed; the message says which step and why.
             RunCancelled: it was cancelled; the message has the reason that was given.
-            ResultMissing: it completed, but a large result is gone from the store.
+            ResultMissing: it completed, but a large result is missing in the store.
         """
         last, state = self._follow(timeout)
         return _value(last, state)
 
 
 def _value(run: Run[R], state: RunState) -> R:
-    """Return the result of a run, which has ended."""
+    """Return the result of a run that has ended."""
     if state is not RunState.COMPLETED:
         error = run.view().error or "no reason was recorded"
         kind = RunFailed if state is RunState.FAILED else RunCancelled

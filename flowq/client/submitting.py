@@ -1,4 +1,4 @@
-"""Starting runs: on workers, or here and now."""
+"""Starts runs: on workers, or in this process."""
 
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -27,18 +27,18 @@ def submit(
 async def asubmit(
     flow: RegisteredFlow, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
 ) -> Run[Any]:
-    """Do what `submit` does without blocking the event loop; `session` is an `AsyncSession`."""
+    """Like `submit`, without blocking the event loop; `session` is an `AsyncSession`."""
     session = options.pop("session", None)
     return await within(session, partial(submit, flow, inputs, **options))
 
 
 def execute(flow: RegisteredFlow, inputs: Mapping[str, Any]) -> Any:
-    """Carry out a run in threads of this process, with records as of any other; wait for it.
+    """Execute a run in threads of this process, with records as for any other; wait for it.
 
     Raises:
         InvalidInput: the inputs are wrong; nothing was recorded.
         RunCancelled: someone has cancelled the run.
-        Exception: what the flow's own code has raised.
+        Exception: what the flow's own code raised.
     """
     registry.check_steps()
     engine, dispatcher = bootstrap.engine_here()
@@ -46,7 +46,7 @@ def execute(flow: RegisteredFlow, inputs: Mapping[str, Any]) -> Any:
     with dispatcher.watching(run.id) as watch:
         runs.submit(engine, flow, inputs, run_id=run.id, mode="sync")
         while run.newest.status not in TERMINAL_RUN_STATES:
-            # Others may go on with it, too.
+            # Workers may continue it, too.
             watch.moved.wait(LOOK_AGAIN)
             watch.moved.clear()
         try:
@@ -80,7 +80,7 @@ async def asubmit_many(
     idempotency_keys: Iterable[str] | None = None,
     **options: Unpack[SubmitOptions],
 ) -> list[Run[Any]]:
-    """Do what `submit_many` does without blocking the event loop; `session` as in `asubmit`."""
+    """Like `submit_many`, without blocking the event loop; `session` as in `asubmit`."""
     session = options.pop("session", None)
     work = partial(submit_many, flow, inputs, idempotency_keys=idempotency_keys, **options)
     return await within(session, work)

@@ -1,1 +1,1 @@
-"""The pure floor: values and decisions. No I/O, no clock, no randomness, no environment."""
+"""The pure layer: values and decisions. No I/O, no clock, no randomness, no environment."""

@@ -1,11 +1,11 @@
-"""What happens in a run, told as it happens: one list of events for all who look on.
+"""The events of a run: one list for all readers.
 
-Most events are *published* by whoever has just committed what they say. Three kinds are worked out
-by the reader (`flowq.core.feed`), since nobody else can without counting rows: `BATCH_COMPLETED`,
+Most events are *published* after the commit of what they report. Others are computed by the reader
+(`flowq.core.feed`), since a publisher would have to count rows: `BATCH_COMPLETED`,
 `PROGRESS_UPDATE`, and the run's own first and last event, which are made from its row.
 
-An event tells people; it decides nothing. It may be lost, with Redis or with the process that had
-it in hand; the rows are the truth, and a reader makes from them what it has missed (`rebuilt`).
+Events inform people; they decide nothing. An event may be lost, with Redis or with the process that
+publishes it; the rows are the truth, and a reader makes missed events from them (`rebuilt`).
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from flowq.core.usage import Usd
 
 
 class _Event(BaseModel):
-    """What all events have."""
+    """The fields of all events."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     run_id: RunId
     timestamp: datetime
-    #: Where a reader goes on: `run.events(after=event.id)`. Opaque; empty until it is read.
+    #: The position after it: `run.events(after=event.id)`. Opaque; empty until it is read.
     id: str = ""
     #: Made from the rows, since it did not come, or not yet, through Redis.
     rebuilt: bool = False
@@ -36,7 +36,7 @@ class _Event(BaseModel):
 
 
 class WorkflowStarted(_Event):
-    """The run is recorded; always the first event, and only ever the first."""
+    """The run is recorded; always the first event, and never a later one."""
 
     event_type: Literal["WORKFLOW_STARTED"] = "WORKFLOW_STARTED"
     flow_name: str
@@ -64,7 +64,7 @@ class WorkflowCompleted(_WorkflowEnded):
     """The run has completed; nothing follows."""
 
     event_type: Literal["WORKFLOW_COMPLETED"] = "WORKFLOW_COMPLETED"
-    continued_as: RunId | None = None  #: The run as which it continues, with events of its own.
+    continued_as: RunId | None = None  #: The run as which it continues, with its own events.
 
 
 class WorkflowError(_WorkflowEnded):
@@ -85,7 +85,7 @@ class WorkflowCancelled(_WorkflowEnded):
 
 
 class BatchStarted(_Event):
-    """Steps became ready together and are queued; or a map has got its items."""
+    """Steps became ready together and are queued; or the items of a map are."""
 
     event_type: Literal["BATCH_STARTED"] = "BATCH_STARTED"
     batch: BatchId
@@ -108,14 +108,14 @@ class BatchCompleted(_Event):
 
 class _StepEvent(_Event):
     step: str  #: Key of the step in its flow.
-    index: int | None = None  #: Which item of a map, from 0; None is the node itself.
+    index: int | None = None  #: Index of the item of a map, from 0; None is the node itself.
     attempt: int = 0  #: From 1; 0 when there was none.
 
 
 class _AttemptEnded(_StepEvent):
-    """What a step has used when an attempt of it ends: in all its attempts up to now.
+    """What a step has used in all its attempts when one of them ends.
 
-    All of it is what the step's row says, and None where that is not known.
+    All values are from the step's row; None where they are not known.
     """
 
     execution_time_ms: int | None = None  #: How long its code ran.
@@ -157,7 +157,7 @@ class StepRetrying(_AttemptEnded):
 
 
 class StepSkipped(_StepEvent):
-    """A step is not run: its condition is false, or what it needs was skipped."""
+    """A step is not run: its condition is false, or a dependency was skipped."""
 
     event_type: Literal["STEP_SKIPPED"] = "STEP_SKIPPED"
 
@@ -170,26 +170,26 @@ class _StreamEvent(_StepEvent):
 
 
 class StreamStarted(_StreamEvent):
-    """A step begins to put out text while it runs; another attempt begins again."""
+    """A step begins to stream text; another attempt begins again."""
 
     event_type: Literal["STREAM_STARTED"] = "STREAM_STARTED"
     content_type: str = "text/plain"
 
 
 class StreamChunk(_StreamEvent):
-    """A piece of the text; what leaves within a moment is one piece."""
+    """A piece of the text; text of a short interval is one piece."""
 
     event_type: Literal["STREAM_CHUNK"] = "STREAM_CHUNK"
-    offset: int  #: How many characters came before it: another number means that some were lost.
+    offset: int  #: The number of characters before it; a gap means that some were lost.
     text: str
 
 
 class StreamEnded(_StreamEvent):
-    """The text has ended; its length says whether all of it has come."""
+    """The text has ended; its length shows whether all of it has arrived."""
 
     event_type: Literal["STREAM_ENDED"] = "STREAM_ENDED"
     length: int
-    error_type: str | None = None  #: What ended it before its time.
+    error_type: str | None = None  #: The error that ended it early.
 
 
 # --- all ------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def to_json(event: Event) -> str:
 
 
 def from_json(text: str | bytes) -> Event:
-    """Return the event that `to_json` was given; raises pydantic's `ValidationError`."""
+    """Return the event of `to_json`; raises pydantic's `ValidationError`."""
     return _EVENT.validate_json(text)
 
 

@@ -1,7 +1,7 @@
 """Conditions on references, as data: `{"$op": ">", "args": [{"$ref": "score"}, 0.5]}`.
 
-A closed list of operators, each a plain function of plain values; nothing is ever compiled or
-evaluated as code. Whatever has no `$op` is an ordinary template, true when Python finds it true.
+A closed list of operators, each a plain function of plain values; nothing is compiled or evaluated
+as code. Data without `$op` is an ordinary template, true if its value is true in Python.
 """
 
 import operator
@@ -27,7 +27,7 @@ def evaluate(expression: Template, lookup: Lookup) -> Any:
     """Return the value of an expression. `and` and `or` stop early, as in Python.
 
     Raises:
-        StepError: an operand is of a type the operator does not take, or a path leads nowhere.
+        StepError: an operand is of a wrong type, or a path does not exist.
     """
     if not (isinstance(expression, Mapping) and OP in expression):
         return resolve(expression, lookup)

@@ -1,12 +1,12 @@
-"""What a reader makes of the events of a run: each once, and those that need counting.
+"""Filters the events of a run for a reader, and computes those that need counting.
 
-Events come from many processes and two sources, the run's stream and its rows, so one may come
-twice, and a few come late. The feed lets each through once, by what it says: a step begins an
-attempt once, is put off once in an attempt, and ends once. From those it works out when a batch has
-completed and how far the run is; that would cost the database a count for each step.
+Events come from many processes and two sources, the run's stream and its rows, so some come twice,
+and a few come late. The feed passes each once, by its content: a step begins an attempt once, is
+retried once per attempt, and ends once. From these it computes when a batch has completed and the
+progress of the run, which would cost the database a count for each step.
 
-Attempts are told in the order in which they come: one of a step that was passed on to another
-worker may come a moment after what that one says. Compare `attempt`, or `timestamp`.
+Events of attempts are passed in the order of arrival: after a step has moved to another worker, an
+event of the first attempt may come after one of the second. Compare `attempt`, or `timestamp`.
 """
 
 import math
@@ -32,7 +32,7 @@ from flowq.core.events import (
 from flowq.core.ids import BatchId, RunId
 
 _ENDED = (StepCompleted, StepFailed, StepSkipped)
-#: In the set of what is known of a step: its end; and of each attempt, its begin and its failure.
+#: The facts about a step that are known: its end; for each attempt, its begin and its failure.
 _END, _BEGIN, _DEFERRED = 0, 1, 2
 
 
@@ -44,14 +44,14 @@ class _BatchProgress:
 
 
 class Feed:
-    """The events of one run, as one reader gets them.
+    """The events of one run for one reader.
 
     Args:
         run_id: The run.
-        nodes: Keys of the steps that its flow has; a program calls more.
+        nodes: Keys of the steps of its flow; a program adds its calls.
 
     Attributes:
-        done: How many step runs have ended, but for cancelled ones.
+        done: How many step runs have ended, without cancelled ones.
         total: How many there are, as far as is known.
     """
 
@@ -63,15 +63,15 @@ class Feed:
         self._reported = 0
         self._known: dict[tuple[str, int | None], set[int]] = {}
         self._batches: dict[BatchId, _BatchProgress] = {}
-        #: From a step, or from a map's items, to the batch they are in.
+        #: From a step, or a map's items, to their batch.
         self._batch_of: dict[tuple[str, bool], BatchId] = {}
-        #: How far each text has come.
+        #: The length of each text so far.
         self._texts: dict[tuple[str, int | None, int, int], float] = {}
-        #: What has ended before its batch was known.
+        #: Steps that ended before their batch was known.
         self._early: dict[tuple[str, bool], list[bool]] = {}
 
     def take(self, event: Event) -> list[Event]:
-        """Return what there is to tell now that an event has come; nothing if it was known."""
+        """Return the events to yield after an event has come; empty if it was known."""
         if isinstance(event, BatchStarted):
             return self._batch(event)
         if isinstance(event, _ENDED):
@@ -86,7 +86,7 @@ class Feed:
         return [] if known else [event]
 
     def progress(self, at: datetime) -> ProgressUpdate | None:
-        """Return how far the run is, if that is further than it was when this was asked before."""
+        """Return the progress of the run, if it has grown since the last call."""
         if self.done == self._reported:
             return None
         self._reported = self.done
@@ -106,7 +106,7 @@ class Feed:
         return True
 
     def _goes_on(self, event: StreamEvent) -> bool:
-        """Return whether a part of a text is new; one that is missing is seen by its offset."""
+        """Return whether a piece of a text is new; missing ones are seen by the offset."""
         stream = (event.step, event.index, event.attempt, event.stream)
         known = self._texts.get(stream, -1)
         if isinstance(event, StreamStarted):
@@ -128,7 +128,7 @@ class Feed:
         if items is None:
             self.done += 1
             return [event, *self._member((event.step, event.index is not None), event, failed)]
-        # The node of a map stands for its items, of which some may have been cancelled.
+        # The node of a map ends all its items, of which some may be cancelled.
         if not items and event.step in self._nodes:
             self.total -= 1
         rest = self._batches.get(self._batch_of.get((event.step, True), BatchId("")))
@@ -140,7 +140,7 @@ class Feed:
         size = len(event.steps) if event.items is None else event.items
         batch = self._batches[event.batch] = _BatchProgress(event, size)
         if (event.steps[0], event.items is not None) in self._batch_of:
-            return []  # a program has come to await it by itself
+            return []  # a program now awaits it alone
         if event.items is not None:
             self.total += event.items - (event.steps[0] in self._nodes)
         else:

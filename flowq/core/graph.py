@@ -1,8 +1,8 @@
-"""Who waits for whom: the graph of a spec, checked once and then only read.
+"""The dependencies of a spec as a graph, checked once and then only read.
 
-A step depends on every step that its arguments, its mapped list, its condition or its `after` name.
-Two steps *gate the same* when the same steps wait for them; steps that become ready together and
-gate the same form a batch, which is why a batch can never delay a step that could have run.
+A step depends on all steps in its arguments, its mapped list, its condition and its `after`. Steps
+that become ready together and have the same dependents form a batch; because of that, waiting for a
+batch never delays a step that could have run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from flowq.core.errors import InvalidFlow
 from flowq.core.references import references
 from flowq.core.spec import FlowSpec, StepSpec
 
-#: What the columns of the records can hold.
+#: Limits of the database columns.
 MAX_NAME_LENGTH = 200
 
 
@@ -23,8 +23,8 @@ class Graph:
     """The graph of a flow.
 
     Attributes:
-        dependencies: From a step's key to the keys it waits for, in reading order.
-        dependents: From a step's key to the keys that wait for it, in the order of the spec.
+        dependencies: From a step's key to the keys of its dependencies, in reading order.
+        dependents: From a step's key to the keys of its dependents, in the order of the spec.
         order: The place of each key in the spec, from 1.
     """
 
@@ -37,8 +37,7 @@ class Graph:
         """Build and check the graph of a spec.
 
         Raises:
-            InvalidFlow: a key stands twice, a name is unknown or too long, or steps wait for each
-                other.
+            InvalidFlow: a key occurs twice, a name is unknown or too long, or there is a cycle.
         """
         _check_lengths(spec)
         order = {step.key: place for place, step in enumerate(spec.steps, start=1)}
@@ -66,7 +65,7 @@ class Graph:
         try:
             TopologicalSorter(dependencies).prepare()
         except CycleError as error:
-            # graphlib lists each key after one that it waits for, so the arrows read forwards.
+            # graphlib lists each key after a dependency of it, so the arrows read forwards.
             path = " → ".join(error.args[1])
             raise InvalidFlow(f"flow {spec.name!r} has a cycle: {path}") from error
         return cls(dependencies, {key: tuple(names) for key, names in gates.items()}, order)

@@ -1,9 +1,9 @@
-"""Identifiers, and how they are derived from one another.
+"""Ids, and how they are derived from one another.
 
 A run's id is given from outside (a UUIDv7, so that ids sort by time). All others are *derived* from
-it: a step run's from the run and the step's key, a child run's from the step that started it. So an
-id is known without asking, and whatever is started twice after a crash finds the first one. A
-batch's id says where it belongs, so one short string is all that a message needs.
+it: a step run's from the run and the step's key, a child run's from its parent step. So ids are
+known without a query, and a second start after a crash finds the first one. A batch's id contains
+the place of the batch, so a message needs only this short string.
 """
 
 from datetime import datetime
@@ -16,57 +16,57 @@ RunId = NewType("RunId", UUID)
 StepRunId = NewType("StepRunId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
 
-#: Before, and after, every other id.
+#: The smallest and the greatest id.
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=2**128 - 1)
 
-#: Bits of a UUIDv7 below its time, and the hex digits of all of it.
+#: Bits of a UUIDv7 below its time, and the number of its hex digits.
 _BELOW_TIME = 80
 _DIGITS = 32
 
-#: Id of a batch and of its Celery group: what it holds, then where.
+#: Id of a batch and of its Celery group: the kind, then the place.
 BatchId = NewType("BatchId", str)
 
 
 class BatchKind(StrEnum):
-    """What a batch id stands for."""
+    """The kind of a batch."""
 
     NODES = "n"  #: Nodes that were queued together.
     ITEMS = "m"  #: The items of a map.
-    RUN = "r"  #: Whatever of a run waits for nothing; the sweeper's.
-    CALL = "c"  #: What a program has called and awaits by itself.
-    CALLS = "g"  #: What a program has called together, and awaits as a whole.
+    RUN = "r"  #: All steps of a run without open dependencies; for the sweeper.
+    CALL = "c"  #: A call that its program awaits alone.
+    CALLS = "g"  #: Calls of a program that are awaited as a group.
     TIMER = "t"  #: No batch: a timer of a program is due.
 
 
 def batch_of_nodes(run_id: RunId, lead: StepRunId) -> BatchId:
-    """Id of a batch of nodes, named after its first: each is queued once, so no id comes twice."""
+    """Id of a batch of nodes, named after its first: each is queued once, so the id is unique."""
     return BatchId(BatchKind.NODES + run_id.hex + lead.hex[-12:])
 
 
 def batch_of_items(node: StepRunId) -> BatchId:
-    """Id of the batch that holds the items of a map, named after the map's own node."""
+    """Id of the batch of a map's items, named after the map's own node."""
     return BatchId(BatchKind.ITEMS + node.hex)
 
 
 def batch_of_calls(run_id: RunId, lead: StepRunId, members: int) -> BatchId:
-    """Id of what a program has called together, named after the first; may be one."""
+    """Id of a group of calls, or of one call, of a program, named after the first."""
     kind = BatchKind.CALL if members == 1 else BatchKind.CALLS
     return BatchId(kind + run_id.hex + lead.hex[-12:])
 
 
 def batch_of_timer(run_id: RunId, timer: StepRunId) -> BatchId:
-    """Id that asks to end the timers of a program that are due, named after one of them."""
+    """Id of a request to end the due timers of a program, named after one of them."""
     return BatchId(BatchKind.TIMER + run_id.hex + timer.hex[-12:])
 
 
 def batch_of_run(run_id: RunId) -> BatchId:
-    """Id that asks to advance whatever of a run waits for nothing."""
+    """Id of a request to advance all steps of a run without open dependencies."""
     return BatchId(BatchKind.RUN + run_id.hex)
 
 
 def parse_batch(batch: BatchId) -> tuple[BatchKind, UUID]:
-    """Return what a batch id stands for, and the id of its run, or of its map's node."""
+    """Return the kind of a batch, and the id of its run, or of its map's node."""
     return BatchKind(batch[0]), UUID(batch[1:33])
 
 
@@ -81,12 +81,12 @@ def item_id(node: StepRunId, index: int) -> StepRunId:
 
 
 def child_run_id(step_run_id: StepRunId) -> RunId:
-    """Id of the child run that a step starts: the same however often it is started."""
+    """Id of the child run of a step: the same however often it is started."""
     return RunId(_derived(step_run_id, "child run"))
 
 
 def _derived(parent: UUID, name: str) -> UUID:
-    """Return a UUID that keeps its parent's time, so that ids of one run lie side by side."""
+    """Return a UUID with its parent's time, so that ids of one run are adjacent."""
     random = sha256(parent.bytes + name.encode()).digest()[:10]
     number = int.from_bytes(parent.bytes[:6] + random, "big")
     version, variant = 0xF << 76, 0x3 << 62
@@ -94,18 +94,18 @@ def _derived(parent: UUID, name: str) -> UUID:
 
 
 def earliest_id(moment: datetime) -> UUID:
-    """Return the least UUIDv7 of a moment: ids made before it are smaller."""
+    """Return the smallest UUIDv7 of a moment: earlier ids are smaller."""
     return UUID(int=int(moment.timestamp() * 1000) << _BELOW_TIME)
 
 
 def ids_of_same_moment(one: UUID) -> tuple[UUID, UUID]:
-    """Return the first and last UUIDv7 of an id's moment: what is derived from it lies between."""
+    """Return the first and last UUIDv7 of an id's moment; derived ids are between them."""
     first = one.int >> _BELOW_TIME << _BELOW_TIME
     return UUID(int=first), UUID(int=first + (1 << _BELOW_TIME) - 1)
 
 
 def ids_with_prefix(text: str) -> tuple[UUID, UUID] | None:
-    """Return the first and last id that begin with a text, as people shorten ids; None if none."""
+    """Return the first and last id with a prefix, as people shorten ids; None if there is none."""
     digits = text.replace("-", "").lower()
     if not 0 < len(digits) <= _DIGITS or set(digits) - set("0123456789abcdef"):
         return None
@@ -113,5 +113,5 @@ def ids_with_prefix(text: str) -> tuple[UUID, UUID] | None:
 
 
 def idempotency_key(step_run_id: StepRunId) -> str:
-    """Key that stays the same over all attempts of a step run; for outside APIs that accept one."""
+    """A key that is the same for all attempts of a step run; for outside APIs that accept one."""
     return f"flowq-{step_run_id}"

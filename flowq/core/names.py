@@ -1,7 +1,7 @@
-"""What may be the name of a step or a flow.
+"""Checks the names of steps and flows.
 
-A name is written into the records, is the name of a Celery task, and stands in pages, logs and
-terminals. So it is text of one line, as long as its column; and no name of Celery's or flowq's own.
+A name is stored in the records, is the name of a Celery task, and is shown in pages, logs and
+terminals. So it is one line of text that fits its column, and not a name of Celery or flowq.
 """
 
 from typing import Any, Final
@@ -9,7 +9,7 @@ from typing import Any, Final
 from flowq.core.errors import InvalidFlow
 from flowq.core.graph import MAX_NAME_LENGTH
 
-#: What the names of tasks begin with that Celery and flowq themselves register.
+#: Prefixes of the tasks that Celery and flowq themselves register.
 _RESERVED: Final = ("celery.", "flowq.")
 
 
@@ -18,12 +18,12 @@ def check_name(name: Any, what: str, where: str, *, own: bool = False) -> None:
 
     Args:
         name: The name.
-        what: Of what it is the name: `step`, `flow`.
+        what: The kind of thing: `step`, `flow`.
         where: `file:line` of its definition, for the error.
         own: Whether flowq itself defines it.
 
     Raises:
-        InvalidFlow: it cannot be a name.
+        InvalidFlow: it is not allowed as a name.
     """
     problem = _problem(name, own=own)
     if problem is not None:

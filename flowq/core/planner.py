@@ -1,18 +1,18 @@
-"""The planner: from a spec and the states of its steps to what happens next. Pure.
+"""The planner: from a spec and the states of its steps to the next actions. Pure.
 
-It is asked about steps whose dependencies have all ended, and answers for each of them alone:
+It decides about steps whose dependencies have all ended, each independently:
 
-    a dependency failed, and was not allowed to   → cancel (it cannot run any more)
+    a dependency failed, without `allow_failure`  → cancel (it cannot run any more)
     a dependency was cancelled                    → cancel
     a dependency was skipped                      → skip, unless the step accepts that
     its condition is not known yet                → evaluate it, then ask again
     its condition is false                        → skip
     it is a map                                   → expand it into its items
-    otherwise                                     → queue it, in a batch with its like
+    otherwise                                     → queue it, in a batch of the same dependents
 
-Skipped and cancelled steps have ended too, so whoever applies a plan asks about their dependents
-next. The answer depends on nothing but the ended dependencies, so the order in which steps complete
-cannot change the outcome of a run.
+Skipped and cancelled steps have ended too, so after a plan is applied their dependents are decided
+next. A decision depends only on the ended dependencies, so the order in which steps complete cannot
+change the outcome of a run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What happens next.
+    """The next actions.
 
     Attributes:
         batches: Steps to queue; each tuple is one batch.
@@ -131,7 +131,7 @@ def map_outcome(step: StepSpec, counts: Mapping[StepState, int]) -> StepState | 
 
 
 def stops_run(spec: FlowSpec, step: StepSpec) -> bool:
-    """Return whether the failure of this step stops the run at once."""
+    """Return whether the failure of this step stops the run immediately."""
     return spec.on_failure is FailurePolicy.FAIL_FAST and not step.allow_failure
 
 

@@ -1,16 +1,16 @@
-"""Templates: JSON in which references stand in place of values that do not exist yet.
+"""Templates: JSON with references in place of values that do not exist yet.
 
 A reference names a step of the same flow and a path into its result:
 
     {"$ref": "fetch", "path": ["output", "title"]}
-    {"$literal": {"$ref": "just text"}}      user data that happens to look like one
+    {"$literal": {"$ref": "just text"}}      user data that looks like a reference
     {"$op": "==", "args": [ ..., 200]}       a condition, see `expressions`
     {"$float": "nan"}                        a float that JSON lacks, see `json_values`
     {"$failure": {"step": "fetch", ...}}     a `StepFailure` that a program passes on
 
-Templates are what a `FlowSpec` holds for the arguments of its steps. `resolve` turns one into plain
-values with the help of a lookup. A path runs over dicts, lists and objects alike, keys before
-attributes. A path into a skipped step gives None; one into a failure gives that failure.
+A `FlowSpec` has templates for the arguments of its steps. `resolve` turns one into plain values
+with a lookup. A path works on dicts, lists and objects, keys before attributes. A path into a
+skipped step gives None; one into a failure gives that failure.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +25,11 @@ REF: Final = "$ref"
 LITERAL: Final = "$literal"
 OP: Final = "$op"
 FAILURE: Final = "$failure"
-#: Keys of flowq's own; a dict of the user's that has one is a literal.
+#: flowq's own keys; a user's dict with one of them becomes a literal.
 MARKS: Final = frozenset({REF, LITERAL, OP, FAILURE, FLOAT})
 
 PathPart = str | int
-#: A template or a part of one: JSON data. Not narrower, because JSON nests.
+#: A template or a part of one: JSON data; the type is wide because JSON is recursive.
 Template = Any
 
 
@@ -51,7 +51,7 @@ class Reference:
 
 
 class Skipped:
-    """The type of `SKIPPED`, what a lookup gives for a step that did not run."""
+    """The type of `SKIPPED`, which a lookup returns for a step that did not run."""
 
 
 SKIPPED: Final = Skipped()
@@ -68,7 +68,7 @@ def as_reference(template: Template) -> Reference | None:
 
 
 def literal(value: Any) -> Template:
-    """Return the template of JSON data that holds no references, whatever its keys are."""
+    """Return the template of JSON data without references, whatever its keys are."""
     if isinstance(value, Mapping):
         inner = {key: literal(item) for key, item in value.items()}
         return {LITERAL: value} if not MARKS.isdisjoint(value) else inner
@@ -91,7 +91,7 @@ def references(template: Template) -> Iterator[Reference]:
             yield from references(item)
 
 
-#: What stands beside a mark, as a value.
+#: The values that marks replace.
 _VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {
     LITERAL: lambda data: data,
     FAILURE: StepFailure.model_validate,
@@ -103,7 +103,7 @@ def resolve(template: Template, lookup: Lookup) -> Any:
     """Return the value of a template.
 
     Raises:
-        StepError: a path names something that the value does not have.
+        StepError: a path does not exist in the value.
     """
     if isinstance(template, Mapping):
         reference = as_reference(template)
@@ -120,11 +120,11 @@ def resolve(template: Template, lookup: Lookup) -> Any:
 
 
 def follow(value: Any, path: tuple[PathPart, ...], whole: Reference) -> Any:
-    """Return the part of `value` that `path` leads to.
+    """Return the part of `value` at `path`.
 
     Args:
         value: A result, `SKIPPED` or a `StepFailure`; the last two are returned as they are.
-        path: What is left to follow.
+        path: The rest of the path.
         whole: The reference as the author wrote it, for the error.
 
     Raises:

@@ -1,12 +1,12 @@
-"""References to stored results, and what stands in place of one. Only these travel between steps.
+"""References to stored results, and `StepFailure`s. Only these are passed between steps.
 
-A result is encoded once, by a codec; what then decides its place is the number of encoded bytes.
-The key of an object holds the lease token of the attempt that wrote it, so an attempt that has lost
-its lease can never overwrite what a later one wrote.
+A result is encoded once, by a codec; the number of encoded bytes then decides where it is stored.
+The key of an object contains the lease token of its attempt, so an attempt that has lost its lease
+can never overwrite the result of a later one.
 
-A step that may fail (`allow_failure`, or one item of a map that tolerates some) leaves a
-`StepFailure` where its result would have been. It is false in a condition, so `[x for x in facts if
-x]` keeps the results; a step that wants to name what failed annotates `list[Facts | StepFailure]`.
+A step that may fail (`allow_failure`, or an item of a map with tolerance) has a `StepFailure` in
+place of its result. It is false in a condition, so `[x for x in facts if x]` keeps the results; a
+step that needs the failures annotates `list[Facts | StepFailure]`.
 """
 
 import re
@@ -21,7 +21,7 @@ from flowq.core.ids import FIRST_ID, LeaseToken, RunId, StepRunId
 
 
 class StorageKind(StrEnum):
-    """Where the bytes of a result lie."""
+    """Where the bytes of a result are stored."""
 
     NOWHERE = "nowhere"  #: The result is None; there are no bytes.
     ROW = "row"  #: In the step's row; unless it is tiny, with a copy in Redis for a while.
@@ -29,12 +29,12 @@ class StorageKind(StrEnum):
 
 
 class ResultRef(BaseModel):
-    """Where a result lies and what it must look like when it is read."""
+    """Where a result is stored and how it is checked when it is read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     place: StorageKind
-    codec: str = "json"  #: Name of the codec that can read it.
+    codec: str = "json"  #: Name of the codec that reads it.
     key: str = ""  #: Key in Redis and, for large results, in the object store.
     size: int = 0  #: Encoded bytes.
     sha256: str = ""  #: Hex digest of the encoded bytes.
@@ -52,7 +52,7 @@ def row_key(step_id: StepRunId, token: LeaseToken) -> str:
     return f"flowq:result:{step_id}:{token}"
 
 
-#: Begins the key of every object that is a result.
+#: The prefix of the keys of results in the object store.
 OBJECTS = "results"
 
 
@@ -98,7 +98,7 @@ def is_result(key: str) -> bool:
 
 
 def maker_of_object(key: str) -> UUID:
-    """Return the last id in the key of an object: the lease, or the model's call, that made it."""
+    """Return the last id in the key of an object: of its lease, or its model's call."""
     if key.startswith(f"{BLOCKS}/"):
         return UUID(key.split("/")[3].partition(".")[2])
     return UUID(key.rpartition("/")[2].partition(".")[0])
@@ -126,12 +126,12 @@ _INSTALLED: Final = re.compile(r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib[\\/]p
 
 
 class StepFailure(BaseModel):
-    """Stands in place of the result of a step that was allowed to fail."""
+    """Takes the place of the result of a step that was allowed to fail."""
 
     model_config = ConfigDict(frozen=True)
 
     step: str  #: Key of the step in its flow.
-    index: int | None = None  #: Which item, from 0, when the step is a map.
+    index: int | None = None  #: Index of the item, from 0, when the step is a map.
     item: Any = None  #: The item itself, when it is small enough to be recorded.
     error: str  #: Name of the exception's class.
     message: str  #: Its text.
@@ -142,7 +142,7 @@ class StepFailure(BaseModel):
 
     @property
     def place(self) -> str:
-        """The step, and which item of it: `fetch[5]`."""
+        """The step, with the index of the item: `fetch[5]`."""
         return self.step if self.index is None else f"{self.step}[{self.index}]"
 
     def __str__(self) -> str:
@@ -150,13 +150,13 @@ class StepFailure(BaseModel):
 
 
 def user_place(frames: Sequence[tuple[str, int, str]]) -> str | None:
-    """Return the place that tells most about an error: the last one in code of the user's own.
+    """Return the most useful place of an error: the last one in the user's code.
 
     Args:
-        frames: Of a traceback: file, line, name of the function; where it was raised stands last.
+        frames: Of a traceback: file, line, name of the function; the innermost is last.
 
     Returns:
-        As in `/app/flows.py:9, in parse`; the last place of all when none is in the user's code.
+        For example `/app/flows.py:9, in parse`; the last place if none is in the user's code.
     """
     if not frames:
         return None

@@ -1,9 +1,9 @@
-"""When a failed attempt is followed by another: a pure function from facts to a decision.
+"""Decides whether a failed attempt is followed by another, and when. Pure.
 
 Exponential backoff with jitter; names follow Temporal's RetryPolicy, since many know them. The
 first delay is `initial_delay`, each further one `backoff` times longer, none longer than
-`max_delay`; jitter takes away up to its share, so that a thousand failed calls do not come back in
-the same second.
+`max_delay`; jitter shortens a delay by up to its share, so that a thousand failed calls are not
+retried in the same second.
 """
 
 from datetime import timedelta
@@ -11,20 +11,20 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: Nobody waits for longer because a server asks for it.
+#: The longest wait that a server can ask for.
 _MAX_SERVER_DELAY: Final = timedelta(days=1)
 
 
 class RetryPolicy(BaseModel):
-    """How often, how fast and on what a step is tried again."""
+    """How often, when and after which errors a step is retried."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_attempts: int = Field(default=1, ge=1)  #: Attempts in all, the first one included.
+    max_attempts: int = Field(default=1, ge=1)  #: Attempts in all, including the first.
     initial_delay: timedelta = timedelta(seconds=1)
     backoff: float = Field(default=2.0, ge=1, allow_inf_nan=False)
     max_delay: timedelta = timedelta(minutes=5)
-    jitter: float = Field(default=0.2, ge=0, le=1)  #: Share of a delay that chance may take away.
+    jitter: float = Field(default=0.2, ge=0, le=1)  #: Share by which a delay may be shortened.
     #: Names of exception classes, also of base classes; empty means every exception.
     retry_on: tuple[str, ...] = ()
 
@@ -37,18 +37,18 @@ def retry_delay(
     chance: float,
     at_least: timedelta | None = None,
 ) -> timedelta | None:
-    """Decide what follows a failed attempt.
+    """Decide whether and when a failed attempt is retried.
 
     Args:
         policy: The step's policy.
         attempt: The number of the attempt that failed, from 1.
         error_types: Names of the error's class and of its bases, see `error_type_names`.
         chance: A random number in [0, 1), which makes the jitter.
-        at_least: What the failed attempt was asked to wait, by a `Retry-After` say. It comes before
-            `max_delay`, up to a day; jitter is added to it, since many were asked the same.
+        at_least: The delay that a server asked for, e.g. by `Retry-After`. It has priority over
+            `max_delay`, up to a day; jitter is added to it, since many clients get the same value.
 
     Returns:
-        How long to wait before the next attempt, or None when there is none.
+        The delay before the next attempt, or None when there is none.
     """
     if attempt >= policy.max_attempts:
         return None
@@ -65,7 +65,7 @@ def _grown(policy: RetryPolicy, attempt: int) -> timedelta:
     first, most = policy.initial_delay.total_seconds(), policy.max_delay.total_seconds()
     try:
         seconds = first * policy.backoff ** (attempt - 1)
-    except OverflowError:  # 2.0 ** 2000: max_delay has decided long before
+    except OverflowError:  # 2.0 ** 2000: max_delay applies long before
         seconds = most if first else 0.0
     return policy.max_delay if seconds >= most else timedelta(seconds=seconds)
 

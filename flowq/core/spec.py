@@ -1,9 +1,9 @@
 """The definition of a flow as a frozen value that survives JSON: `FlowSpec` and `StepSpec`.
 
-Every way of writing a flow (Python, YAML, JSON) ends here and everything that happens to a run
-starts here. A spec is stored with its run, so a run goes on with the graph it began with whatever
-is deployed meanwhile. A spec holds templates (see `references`), never results and never code: a
-step is known by the name under which its callable is registered.
+Every way of writing a flow (Python, YAML, JSON) produces a spec, and every run is executed from
+one. A spec is stored with its run, so a run keeps the graph it began with whatever is deployed
+meanwhile. A spec contains templates (see `references`), no results and no code: a step has the
+registered name of its callable.
 """
 
 from datetime import timedelta
@@ -27,17 +27,17 @@ class StepKind(StrEnum):
 
     STEP = "step"
     FLOW = "flow"  #: A child run of another flow.
-    PROGRAM = "program"  #: The code of an `async def` flow itself; it calls all that follow.
+    PROGRAM = "program"  #: The code of an `async def` flow itself; it calls the other steps.
     TIMER = "timer"  #: A wait of a program.
     SIGNAL = "signal"  #: A message from outside that a program waits for.
 
 
 class Gate(StrEnum):
-    """What can go on when a row of a run has ended; every row is one of these."""
+    """What a row of a run gates; every row is one of these."""
 
     NODE = "node"  #: Its dependents in the graph; after the last node the run ends.
     ITEM = "item"  #: Its map, when the other items allow that.
-    CALL = "call"  #: The program that has called it.
+    CALL = "call"  #: The program that called it.
 
     @classmethod
     def of(cls, *, is_item: bool, is_called: bool) -> "Gate":
@@ -88,17 +88,17 @@ class MapSpec(_SpecModel):
 
 
 class CacheSpec(_SpecModel):
-    """A step whose result others may take, and that may take theirs."""
+    """The cache options of a step."""
 
     ttl: timedelta
     version: str = "1"
-    shared: bool = False  #: By all flows, not only by runs of the same one.
+    shared: bool = False  #: Shared by all flows, not only by runs of the same one.
 
 
 class StepSpec(_SpecModel):
     """One node of a flow."""
 
-    key: str  #: Unique in the flow; what references name.
+    key: str  #: Unique in the flow; used by references.
     name: str  #: Registered name of the step type, or of the flow for a child run.
     kind: StepKind = StepKind.STEP
     arguments: dict[
@@ -108,7 +108,7 @@ class StepSpec(_SpecModel):
     when: Template | None = None  #: Condition; false skips the step.
     after: tuple[str, ...] = ()  #: Keys of steps that come before, without data.
     accept_skipped: bool = False  #: Runs although some, not all, steps before it were skipped.
-    allow_failure: bool = False  #: When it fails, the run goes on and dependents get a StepFailure.
+    allow_failure: bool = False  #: If it fails, the run continues; dependents get a StepFailure.
     retry: RetryPolicy = RetryPolicy()
     timeout: timedelta | None = None  #: For one attempt.
     queue: str | None = None  #: None leaves it to Celery's `task_routes`.
@@ -117,9 +117,9 @@ class StepSpec(_SpecModel):
 
 
 class CallSpec(StepSpec):
-    """What a program has called: a step of its run that no graph knows, so its row holds this."""
+    """A call of a program: it is in no graph, so its row has this spec."""
 
-    group: int = 1  #: How many calls the program waits for together; 1 for one by itself.
+    group: int = 1  #: How many calls the program awaits as a group; 1 for a single one.
 
 
 class FlowSpec(_SpecModel):
@@ -129,9 +129,9 @@ class FlowSpec(_SpecModel):
     steps: tuple[StepSpec, ...]
     output: Template = None  #: What the run returns.
     on_failure: FailurePolicy = FailurePolicy.FAIL_FAST
-    budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has it as it is now.
+    budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has the present one.
     monthly_budget: BudgetSpec | None = None  #: Of all runs of the flow in a month.
-    charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of the runs above that have one.
+    charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of its ancestors.
 
     def step(self, key: str) -> StepSpec:
         """Return a step by its key.

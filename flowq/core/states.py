@@ -1,9 +1,8 @@
-"""All states of runs and steps, and every transition between them.
+"""All states of runs and steps, and all transitions between them.
 
-Two rules. What may follow what is decided here and nowhere else: a change that the tables below
-lack is an error. And a terminal state never changes: whoever comes later finds the work done. The
-records write each change as a guarded UPDATE built from `sources`, so the tables also hold between
-processes.
+Two rules. The tables below are the only definition of transitions: any other change is an error.
+And a terminal state never changes. The records write each change as a guarded UPDATE built from the
+`…_sources`, so the tables also hold between processes.
 """
 
 from enum import StrEnum
@@ -12,7 +11,7 @@ from flowq.core.errors import InvalidTransition
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     PENDING = "pending"  #: Accepted and recorded; nothing of it has been queued.
     RUNNING = "running"  #: Its steps are being queued and run.
@@ -26,7 +25,7 @@ class RunState(StrEnum):
 
 
 class StepState(StrEnum):
-    """Where a step run stands."""
+    """The state of a step run."""
 
     PENDING = "pending"  #: Waits for the steps it depends on.
     QUEUED = "queued"  #: Ready; a message is, or will be, on its way to a worker.
@@ -67,7 +66,7 @@ _STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
     StepState.QUEUED: frozenset({StepState.RUNNING, StepState.CANCELLED}),
     StepState.RUNNING: frozenset(
         {
-            StepState.QUEUED,  # its lease lapsed
+            StepState.QUEUED,  # its lease expired
             StepState.RETRYING,
             StepState.WAITING,
             StepState.COMPLETED,
@@ -80,7 +79,7 @@ _STEP_TRANSITIONS: dict[StepState, frozenset[StepState]] = {
     ),
     StepState.WAITING: frozenset(
         {
-            StepState.QUEUED,  # a program; what it has awaited has ended
+            StepState.QUEUED,  # a program; its awaited call has ended
             StepState.COMPLETED,
             StepState.FAILED,
             StepState.CANCELLED,
@@ -96,7 +95,7 @@ TERMINAL_RUN_STATES = frozenset(state for state, to in _RUN_TRANSITIONS.items() 
 TERMINAL_STEP_STATES = frozenset(state for state, to in _STEP_TRANSITIONS.items() if not to)
 ACTIVE_STEP_STATES = frozenset(StepState) - TERMINAL_STEP_STATES
 OPEN_RUN_STATES = frozenset(RunState) - TERMINAL_RUN_STATES
-#: What progress counts: steps that came to their own end; cancelled ones did not.
+#: The states that progress counts: all terminal ones except cancelled.
 DONE_STEP_STATES = (StepState.COMPLETED, StepState.SKIPPED, StepState.FAILED)
 
 
@@ -123,9 +122,9 @@ def check_step_transition(before: StepState, to: StepState) -> None:
 
 
 class StopKind(StrEnum):
-    """Why a run is paused, stopping, failed or cancelled: what programs decide by.
+    """Why a run is paused, stopping, failed or cancelled, for code that decides by it.
 
-    The text beside it is for people; nothing reads a state from that.
+    The text beside it is only for people.
     """
 
     FAILED = "failed"  #: A step that mattered has failed; `failed_step_id` names it.
@@ -139,7 +138,7 @@ class StopKind(StrEnum):
     USER = "user"  #: Someone has paused or cancelled it.
 
 
-#: Pauses that a budget has made.
+#: Pauses by a budget.
 BUDGET_STOPS = frozenset({StopKind.BUDGET, StopKind.BUDGET_MONTH})
 
 

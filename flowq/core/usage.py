@@ -1,4 +1,4 @@
-"""What a step used, tokens and money, and what a model costs as a setting says it.
+"""The usage of a step, in tokens and money, and the prices of models.
 
 Usage is summed over step rows, never counted twice.
 """
@@ -10,23 +10,23 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-#: More tokens than any call has, and what a column holds.
+#: More tokens than any call has, within the limit of a column.
 _MAX_TOKENS: Final = 2**31 - 1
 
 
 def in_digits(cost: Decimal) -> str:
-    """Return an amount in digits, without an exponent and without zeros at its end."""
+    """Return an amount in digits, without an exponent and trailing zeros."""
     text = f"{cost:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-#: An amount of USD; in JSON it is text, since a float would round it.
+#: An amount of USD; text in JSON, since a float would round it.
 Usd: TypeAlias = Annotated[Decimal, PlainSerializer(in_digits, return_type=str, when_used="json")]
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and cost of one or more attempts: of their calls of models."""
+    """Tokens and cost of the model calls of one or more attempts."""
 
     tokens: int = 0
     cost: Decimal = Decimal(0)  #: USD, of the calls whose cost is known.
@@ -44,9 +44,9 @@ class Usage:
 class Tokens:
     """The tokens of one call of a model, as its provider counts them."""
 
-    input: int = 0  #: Cached ones included.
+    input: int = 0  #: Including cached ones.
     output: int = 0
-    cached: int = 0  #: Those of the input that the provider read from its cache.
+    cached: int = 0  #: Input tokens that the provider read from its cache.
 
     @property
     def total(self) -> int:
@@ -61,15 +61,15 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What a server says that a call has used, as far as that can be so.
+    """The plausible part of the usage that a server reports for a call.
 
-    A count that is missing comes as 0 through most libraries, and so do some that make no sense.
-    What is unknown counts as no tokens, and nothing that depends on it has a price.
+    Most libraries return 0 for a missing count, and for some invalid ones. An unknown count is 0
+    tokens, and a cost that depends on it is unknown.
 
     Attributes:
-        tokens: What can be believed.
-        input_known: The tokens that were read are known: every call reads some.
-        output_known: Those that were written are: an answer that says something has some.
+        tokens: The plausible counts.
+        input_known: The input tokens are known: every call has some.
+        output_known: The output tokens are known: an answer with content has some.
     """
 
     tokens: Tokens
@@ -78,13 +78,13 @@ class Reported:
 
 
 def reported(given: Any, written: Any, cached: Any, *, says_something: bool) -> Reported:
-    """Judge the counts of a server.
+    """Check the counts of a server.
 
     Args:
-        given: Input, cached ones included.
+        given: Input, including cached ones.
         written: Output.
-        cached: Those of the input that were read from a cache.
-        says_something: Whether the answer holds anything that the model has written.
+        cached: Input tokens that were read from a cache.
+        says_something: Whether the answer has content from the model.
     """
     read, wrote, kept = _count(given), _count(written), _count(cached)
     fits = kept is not None and kept <= (read or 0)
@@ -96,7 +96,7 @@ def reported(given: Any, written: Any, cached: Any, *, says_something: bool) -> 
 
 
 def _count(value: Any) -> int | None:
-    """Return a number of tokens; None for what is none."""
+    """Return a number of tokens; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 <= value <= _MAX_TOKENS and value == int(value) else None
@@ -107,17 +107,17 @@ class CostStatus(StrEnum):
 
     KNOWN = "known"  #: The provider's usage times a price.
     UNBILLED = "unbilled"  #: The provider refused the call with an error, which costs nothing.
-    UNKNOWN = "unknown"  #: No price for this model, or no word of what was used; never 0.
+    UNKNOWN = "unknown"  #: No price for this model, or no usage; never 0.
 
 
 class RequestStatus(StrEnum):
-    """How far a call of a model has come."""
+    """The state of a model call."""
 
-    STARTED = "started"  #: It is about to be made, or under way.
+    STARTED = "started"  #: It is about to be made, or running.
     COMPLETED = "completed"  #: The model has answered.
-    FAILED = "failed"  #: The provider refused it, or its answer never came, or not whole.
-    CANCELLED = "cancelled"  #: Nobody waits for its answer any more: a timeout, or a cancel.
-    LOST = "lost"  #: The worker that made it is gone; a later attempt has found it.
+    FAILED = "failed"  #: The provider refused it, or no whole answer came.
+    CANCELLED = "cancelled"  #: Its answer is not awaited any more: a timeout, or a cancel.
+    LOST = "lost"  #: The worker that made it is gone; a later attempt found it.
 
 
 #: Recorded calls whose end may still be written.
@@ -125,7 +125,7 @@ OPEN_REQUESTS = (RequestStatus.STARTED, RequestStatus.LOST)
 
 
 _MILLION = Decimal(1_000_000)
-#: USD. More is a mistake in a price, and sums of it would not fit into a column.
+#: USD. More is a mistake in a price, and its sums would not fit into a column.
 _MAX_USD = Decimal(10_000_000)
 
 
@@ -133,10 +133,10 @@ class Price(BaseModel):
     """What a model costs, in USD per million tokens.
 
     Attributes:
-        input: Tokens that it reads.
-        output: Tokens that it writes.
-        cached: Tokens that it reads from the provider's cache; as `input` when left out.
-        call: USD for each call, an image say.
+        input: For input tokens.
+        output: For output tokens.
+        cached: For input tokens from the provider's cache; as `input` when left out.
+        call: USD for each call, e.g. of an image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -147,7 +147,7 @@ class Price(BaseModel):
     call: Decimal = Field(default=Decimal(0), ge=0)
 
     def of(self, used: Reported) -> Decimal | None:
-        """Return the cost of a call; None when it depends on what is not known of it."""
+        """Return the cost of a call; None when it depends on an unknown count."""
         cached = self.input if self.cached is None else self.cached
         needs_input = bool(self.input or cached)
         if (needs_input and not used.input_known) or (self.output and not used.output_known):

@@ -1,4 +1,4 @@
-"""Tests of flows: with neither broker nor worker nor database, and with time that flies.
+"""Tests of flows: without a broker, a worker and a database, and under a virtual clock.
 
     from flowq import testing
 

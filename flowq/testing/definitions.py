@@ -1,7 +1,7 @@
-"""Steps and flows that a test defines for itself, and that no other test meets.
+"""Steps and flows that exist only in one test.
 
-A name belongs to one step for the life of a process, also when the function that has defined it has
-ended. A test that runs many times, or that shares a name with another, defines within a block:
+A name belongs to one step as long as the process runs, even after the function that defined it has
+returned. A test that runs many times, or shares a name with another, defines steps within a block:
 
     @pytest.fixture(autouse=True)
     def own_definitions():
@@ -15,5 +15,5 @@ from flowq.engine.registry.registry import registry
 
 
 def definitions() -> AbstractContextManager[None]:
-    """Return a block at whose end the steps and flows that it defines are forgotten."""
+    """Return a block; the steps and flows that are defined in it are forgotten at its end."""
     return registry.forgetting()

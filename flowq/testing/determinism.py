@@ -1,10 +1,10 @@
-"""`assert_deterministic`: a run is replayed from every prefix of its history.
+"""`assert_deterministic`: replays a run from every prefix of its history.
 
-On workers a program is thrown away and replayed at any moment, so whatever it does must follow from
-what its run has recorded. Here that is tried at every moment there is: with the first k things that
-it has observed replayed and the others told one by one, for each k, it must make the same calls and
-come to the same end. What differs between processes only (the order of a set of texts, which
-depends on the process's hash seed; the environment) is not found like this.
+On workers a program may be discarded and replayed at any moment, so its calls must depend only on
+the record of its run. Here this is tested at every possible moment: for each k, the first k
+observations are replayed and the others given one by one; the program must make the same calls and
+come to the same end. Differences between processes (the order of a set of texts, which depends on
+the process's hash seed; the environment) are not found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,11 +35,11 @@ def assert_deterministic(
     Args:
         flow: The flow, or a `BaseFlow` class.
         inputs: Its inputs, by name.
-        signals: Names and payloads of the signals that it waits for, in that order.
+        signals: Names and payloads of the signals that it waits for, in order.
         fakes: Functions that run instead of steps: `{fetch: lambda url: "…"}`.
 
     Raises:
-        AssertionError: a replay has called something else, or come to another end.
+        AssertionError: a replay made other calls, or came to another end.
         InvalidInput: the inputs are wrong.
         ResultTimeout: the run waits for a signal that is not among the given ones.
     """
@@ -63,7 +63,7 @@ def _next(engine: Engine, run_id: RunId) -> RunId | None:
 
 @dataclass(frozen=True)
 class _Expected:
-    """What a program has done: its calls, how many of them after each observation, its end."""
+    """The behaviour of a program: its calls, their number after each observation, its end."""
 
     calls: tuple[ProgramCall, ...]
     counts: tuple[int, ...]
@@ -103,7 +103,7 @@ def _replayed(run: Recording, known: Sequence[ProgramCall], cut: int) -> _Expect
 
 
 def _compare_rows(run: Recording, calls: Sequence[ProgramCall]) -> None:
-    """Compare what the run itself has called, which others may have called differently since."""
+    """Compare the calls of the run itself, which a later replay may have made differently."""
     made = {call.key: call for call in calls}
     for row in run.calls:
         call = made.get(row.key)

@@ -1,8 +1,8 @@
-"""Records in memory, with a clock that the test moves.
+"""Records in memory, with a clock that the test controls.
 
-The engine's own SQL runs on them unchanged: what SQLite knows of the time, its `strftime` and
-`julianday`, is replaced by functions that read a `VirtualClock`. The tables are those that the
-migrations make, copied from a template of the process.
+The engine's own SQL runs on them unchanged: SQLite's functions of the time, `strftime` and
+`julianday`, are replaced by functions that read a `VirtualClock`. The tables are made by the
+migrations, and copied from a template of the process.
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ from flowq.adapters.records.migrations import migrate
 
 _TEXT: Final = "%Y-%m-%d %H:%M:%S.%f"
 _UNIX_EPOCH: Final = 2440587.5  # as a Julian day
-#: What an open row waits for when nothing of it is on its way.
+#: The conditions of open rows that wait for a time.
 _NEXT: Final = (
     "SELECT min(wake_at) FROM flow_step_runs WHERE status IN ('waiting', 'retrying', 'queued') "
     "UNION ALL SELECT min(deadline) FROM flow_runs WHERE status IN ('running', 'paused')"
@@ -31,7 +31,7 @@ class VirtualClock:
     """The time of one test.
 
     Args:
-        now: When it begins; an aware datetime.
+        now: The start; an aware datetime.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -42,12 +42,12 @@ class VirtualClock:
         return self.now.timestamp()
 
     def move(self, time: timedelta) -> None:
-        """Let time go by."""
+        """Advance the time."""
         self.now += max(time, timedelta(0))
 
 
 class VirtualRecords(SqlRecords):
-    """Migrated tables in memory, which are gone with the last connection.
+    """Migrated tables in memory, which are deleted with the last connection.
 
     Args:
         clock: Their clock.
@@ -63,13 +63,13 @@ class VirtualRecords(SqlRecords):
         _template().backup(self._anchor)
 
     def next_due(self) -> datetime | None:
-        """Return when the next thing is due that no message announces."""
+        """Return when the next row is due that has no message."""
         rows = self._anchor.execute(_NEXT).fetchall()
         times = [_moment(row[0]) for row in rows if row[0] is not None]
         return min(times, default=None)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         super().close()
         self._anchor.close()
 
@@ -96,7 +96,7 @@ def _moment(text: str) -> datetime:
 
 @cache
 def _template() -> sqlite3.Connection:
-    """Return migrated tables to copy; made once in a process, since that takes a while."""
+    """Return migrated tables to copy; made once per process, because it is slow."""
     template = sqlite3.connect(":memory:", check_same_thread=False)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "template.db"

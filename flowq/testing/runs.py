@@ -1,8 +1,8 @@
-"""Runs in the test's own thread, on tables in memory and under a clock that jumps.
+"""Runs in the test's own thread, on tables in memory and under a virtual clock.
 
-Time stands still while anything can be done. When nothing can, it jumps to what is due next: the
-end of a sleep, a retry, the timeout of a signal. `start` never lets it jump by itself, so a test
-sees the run wait; `result` lets it, up to the end of the run.
+Time is constant while there is work to do. Then it jumps to what is due next: the end of a sleep, a
+retry, the timeout of a signal. `start` never makes it jump, so a test sees the run wait; `result`
+does, up to the end of the run.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,16 +33,16 @@ from flowq.engine.runs.options import SubmitOptions
 from flowq.engine.sweeper.sweep import sweep
 from flowq.testing.records import VirtualClock, VirtualRecords
 
-#: A flow, or the class that one is written as.
+#: A flow, or its class.
 AnyFlow = Flow[..., Any] | type[BaseFlow]
-#: By step, what runs instead of it.
+#: From a step to the function that replaces it.
 Fakes = Mapping[Step[..., Any], Callable[..., Any]]
 
 _BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
-#: Steps run while time stands still, so no lease ever has to be renewed.
+#: Time is constant while steps run, so no lease has to be renewed.
 _FOREVER: Final = timedelta(days=365)
 _THRESHOLD: Final = 1024 * 1024
-#: Jumps of the clock after which a run counts as one without end.
+#: Jumps of the clock after which a run counts as endless.
 _MAX_JUMPS: Final = 100_000
 
 
@@ -64,7 +64,7 @@ def run(
     Raises:
         InvalidInput: the inputs are wrong.
         RunFailed: the run has failed.
-        ResultTimeout: it waits for a signal, which nobody sends; use `start` then.
+        ResultTimeout: it waits for a signal; use `start` then, and send it.
     """
     with start(flow, inputs, fakes=fakes, now=now) as started:
         return started.result()
@@ -77,14 +77,14 @@ def start(
     fakes: Fakes | None = None,
     now: datetime = _BEGIN,
 ) -> "StartedRun":
-    """Start a run, and do all of it that can be done before time has to go by; as `run`."""
+    """Start a run, and do all that is possible without advancing the time; as `run`."""
     chosen = flow_of(flow)
     stage = _Stage(_registry(fakes or {}), now)
     try:
         started = StartedRun(stage, _submitted(stage.engine, chosen, inputs or {}), chosen)
         stage.play()
     except BaseException:
-        stage.close()  # nobody else can
+        stage.close()  # the caller gets no handle to close
         raise
     return started
 
@@ -95,10 +95,10 @@ def _submitted(engine: Engine, flow: Flow[..., Any], inputs: Mapping[str, Any]) 
 
 
 def flow_of(flow: AnyFlow) -> Flow[..., Any]:
-    """Return the flow that something is, or is written as.
+    """Return a flow, or the flow of a class.
 
     Raises:
-        FlowNotFound: it is none.
+        FlowNotFound: it is no flow.
     """
     found = getattr(flow, "flow", None) if isinstance(flow, type) else flow
     if not isinstance(found, Flow):
@@ -109,7 +109,7 @@ def flow_of(flow: AnyFlow) -> Flow[..., Any]:
 
 
 class StartedRun:
-    """A run of a test; also a context manager, which forgets it at its end.
+    """A run of a test; as a context manager it closes itself.
 
     Attributes:
         id: Its id.
@@ -127,7 +127,7 @@ class StartedRun:
 
     @property
     def status(self) -> RunState:
-        """The state of the run; of the last one, if it has gone on as a new one."""
+        """The state of the run; of the last one, if it continues as a new one."""
         engine = self.stage.engine
         last = signals.newest(engine, self.id)
         state = engine.records.autocommit(lambda tx: tx.runs.status(last))
@@ -135,7 +135,7 @@ class StartedRun:
         return state
 
     def view(self) -> RunView:
-        """Return the run, or the last one as which it has gone on, with its steps."""
+        """Return the run, or the last one as which it continues, with its steps."""
         engine = self.stage.engine
         last = signals.newest(engine, self.id)
         view = engine.records.autocommit(lambda tx: tx.runs.view(last))
@@ -148,24 +148,24 @@ class StartedRun:
         return self.view().steps
 
     def send_signal(self, name: str, payload: Any = None) -> None:
-        """Send a signal, and do all that it leads to.
+        """Send a signal, and do all resulting work.
 
         Raises:
-            InvalidInput: it is not what the flow waits for.
+            InvalidInput: it does not fit the flow's wait.
             SignalRefused: the run has ended, or is of a `def` flow.
         """
         signals.send_signal(self.stage.engine, self.id, name, payload)
         self.stage.play()
 
     def cancel(self, reason: str | None = None) -> RunState:
-        """Cancel the run, and do all that it leads to."""
+        """Cancel the run, and do all resulting work."""
         last = signals.newest(self.stage.engine, self.id)
         cancel.cancel(self.stage.engine, last, reason)
         self.stage.play()
         return self.status
 
     def wait(self, time: Duration) -> RunState:
-        """Let time go by, as a timedelta or in seconds, and do all that becomes due.
+        """Advance the time by a timedelta or seconds, and do all that becomes due.
 
         Returns:
             The state of the run then.
@@ -178,7 +178,7 @@ class StartedRun:
         return self.status
 
     def finish(self) -> RunState:
-        """Let time go by until the run has ended, and return how.
+        """Advance the time until the run has ended, and return its state.
 
         Raises:
             ResultTimeout: it waits for a signal, or does not come to an end.
@@ -195,7 +195,7 @@ class StartedRun:
         return view.status
 
     def result(self) -> Any:
-        """Let time go by until the run has ended, and return its result.
+        """Advance the time until the run has ended, and return its result.
 
         Raises:
             RunFailed: it has failed.
@@ -212,7 +212,7 @@ class StartedRun:
         return coerce(value, adapter_for(self.flow.type.returns), where="the result")
 
     def close(self) -> None:
-        """Forget the run."""
+        """Delete the run."""
         self.stage.close()
 
     def __enter__(self) -> Self:
@@ -243,23 +243,23 @@ class _Stage:
         )
 
     def play(self) -> None:
-        """Do what can be done now."""
+        """Do all work that is ready."""
         while self._dispatcher.run_due(self.engine) or self._swept():
             pass
 
     def _swept(self) -> bool:
-        """Let the sweeper look for what no message announces; return whether it sent something."""
+        """Run the sweeper for rows that have no message; return whether it sent something."""
         sweep(self.engine, grace=timedelta(0))
         return any(delivery.batch is not None for delivery in self._dispatcher.due_now)
 
     def jump(self, until: datetime | None) -> bool:
-        """Let time go by until the next thing is due, and do it; False when nothing is by then."""
+        """Advance the time to the next due row, and do the work; False when none is due by then."""
         later, times = self._dispatcher.next_later, [self._records.next_due()]
         if later is not None:
-            # What is due in seconds may be a little later than what a datetime makes of it.
+            # A time in seconds may be slightly later than the same time as a datetime.
             times.append(datetime.fromtimestamp(later, UTC) + timedelta(microseconds=1))
-        # What is due by now was done, as far as it could be: a row's time is cut to milliseconds,
-        # so a retry may be due by its row a moment before it comes.
+        # All due work was done, as far as possible: a row's time is cut to milliseconds, so a retry
+        # may be due by its row slightly before its real time.
         ahead = [time for time in times if time is not None and time > self.clock.now]
         due = min(ahead, default=None)
         if due is None or (until is not None and due > until):

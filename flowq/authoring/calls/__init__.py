@@ -1,1 +1,1 @@
-"""What a call of a step means: traced in a graph, recorded in a program, or plain."""
+"""The three meanings of calling a step: traced in a graph, recorded in a program, or plain."""

@@ -1,7 +1,7 @@
-"""What is called when a flow calls something: a step type or another flow, seen alike.
+"""The callee of a call in a flow: a step type or another flow.
 
-Binding arguments is the same whether a call becomes a node or runs as plain Python, and it happens
-at the call, so that a wrong call is refused there rather than on a worker an hour later.
+Arguments are bound in the same way whether a call becomes a node or runs as plain Python, and at
+the call, so that a wrong call is refused there and not an hour later on a worker.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,27 +35,27 @@ class Callee:
     #: Finds the validators of its annotated parameters.
     readers: Callable[[], Mapping[str, TypeAdapter[Any]]] = dict
     ready: Callable[[], object] = lambda: None  #: Checks its annotations; raises `InvalidFlow`.
-    owner: type | None = None  #: The class that it is written as, if it is one.
+    owner: type | None = None  #: Its class, if it is written as one.
 
     @property
     def label(self) -> str:
-        """The short name, of which keys of nodes are made."""
+        """The short name, used in keys of nodes."""
         return short_name(self.owner or self.function, self.name)
 
     @property
     def code(self) -> str:
-        """What stands before the brackets of a call in Python, for hints."""
+        """The expression that is called in Python, for hints."""
         if self.owner is None:
             return self.label
         return self.owner.__name__ + (".flow" if self.kind is StepKind.FLOW else "()")
 
     @property
     def is_async(self) -> bool:
-        """Whether a call gives a coroutine."""
+        """Whether a call returns a coroutine."""
         return is_async(self.function)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BoundArguments:
-        """Match a call with the parameters.
+        """Bind the arguments of a call to the parameters.
 
         Raises:
             InvalidFlow: they do not fit.
@@ -66,7 +66,7 @@ class Callee:
             raise self._wrong_call(str(error)) from None
 
     def bind_map(self, constants: Mapping[str, Any]) -> tuple[str, BoundArguments]:
-        """Match the constants of a map; the first parameter that none of them names gets the item.
+        """Bind the constants of a map; the first parameter without a constant gets the item.
 
         Returns:
             The name of that parameter, and the arguments with None in its place.
@@ -86,17 +86,17 @@ class Callee:
         return parameter, self.bind(args, given)
 
     def map_arguments(self, tolerate: Any, constants: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        """Sort out `tolerate` in a call of `.map`: a parameter of that name comes first.
+        """Decide what `tolerate` means in a call of `.map`: a parameter of that name has priority.
 
         Returns:
-            The constants, and what is left as the map's tolerance.
+            The constants, and the tolerance of the map.
         """
         if "tolerate" in self.signature.parameters and tolerate is not None:
             return {**constants, "tolerate": tolerate}, None
         return constants, tolerate
 
     def flat(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return arguments by the names that a row has: those of a flow are its inputs.
+        """Return arguments by the names in the row: those of a flow are its inputs.
 
         Only a `BaseFlow` without `Inputs` takes inputs of any name, as `**inputs`.
         """

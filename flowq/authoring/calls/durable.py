@@ -1,8 +1,8 @@
-"""Calls in an `async def` flow that runs: each is recorded, and gives what the program awaits.
+"""Calls in a running `async def` flow: each is recorded, and returns an awaitable.
 
-The arguments are real values. What JSON can hold is recorded as it is at the call, so changing a
-list afterwards changes nothing. The result of a call that JSON cannot hold (bytes, a file, a
-table), or a long text, is recorded as a reference to that call and never copied.
+The arguments are real values. JSON values are recorded at the call, so later changes of a list have
+no effect. A result of a call that is no JSON (bytes, a file, a table), or a long text, is recorded
+as a reference to that call and never copied.
 """
 
 from collections.abc import Coroutine, Iterable, Mapping
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _Literals:
-    """The owner of the inputs of a run, in which nothing can refer to anything."""
+    """The owner of the inputs of a run, which contain no references."""
 
     def __init__(self, flow: str) -> None:
         self.flow = flow
@@ -33,11 +33,11 @@ class _Literals:
 def budgeted_program(
     flow: str, definition: Any, facts: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> FlowSpec:
-    """Return the spec of a run of an `async def` flow, with the budgets that the flow has.
+    """Return the spec of a run of an `async def` flow, with the budgets of the flow.
 
     Args:
         flow: Registered name.
-        definition: The function or class that it is written as.
+        definition: The function or class that defines it.
         facts: The options of the flow.
         inputs: The inputs of the run.
 
@@ -78,11 +78,11 @@ def program_call(
     """Record a call.
 
     Raises:
-        InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
-        InvalidInput: the inputs of a flow are not what it takes.
+        InvalidFlow: the arguments do not fit or cannot be stored, or an option has no meaning here.
+        InvalidInput: the inputs of a flow do not fit its signature.
     """
     if callee.check is not None and not args:
-        callee.check(kwargs)  # tells all that is wrong, which `bind` does not
+        callee.check(kwargs)  # reports all problems, which `bind` does not
     arguments = callee.bind(args, kwargs).arguments
     if callee.check is not None and args:
         callee.check(arguments)
@@ -162,4 +162,4 @@ def _refuse_order(callee: Callee, options: Options) -> None:
 
 
 async def _skipped() -> None:
-    """Give None, as a step whose condition was false."""
+    """Return None, as a step whose condition was false."""

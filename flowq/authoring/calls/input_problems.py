@@ -1,6 +1,6 @@
-"""What is wrong with an input, told as field, expected and got.
+"""The problems of an input, as field, expected and got.
 
-Pydantic finds it; who submits a run from a form or a command line reads it.
+Pydantic finds them; users of forms and command lines read them.
 """
 
 from collections.abc import Iterator
@@ -32,6 +32,6 @@ def input_problems(name: str, declared: str, error: ValidationError) -> Iterator
 def _shown(value: Any) -> str:
     try:
         shown = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a recursive list
         return "one that is too long to show"
     return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"

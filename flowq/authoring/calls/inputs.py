@@ -1,11 +1,10 @@
 """The inputs of a flow: its function's parameters, checked by pydantic before anything is recorded.
 
-All problems are told at once, each as field, expected and got, because whoever submits a run from a
-form or a command line would otherwise meet them one by one.
+All problems are reported at once, each as field, expected and got, for users of forms and commands.
 
-What was given is checked once (`check`). What is stored of it is read as JSON data (`read`), in
-each replay of a program and when a child run begins. That both give the same values is proved
-before the run is accepted (`verify`).
+Given inputs are checked once (`check`). Stored inputs are read as JSON data (`read`), in each
+replay of a program and when a child run begins. Before a run is accepted, `verify` checks that both
+give the same values.
 """
 
 import inspect
@@ -32,7 +31,7 @@ from flowq.engine.results.codecs.read_back import (
     difference_of_parts,
 )
 
-#: What Celery's `apply_async` takes and `enqueue` does not, with what there is instead.
+#: Options of Celery's `apply_async` that `enqueue` lacks, with the alternatives.
 _INSTEAD: Final = {
     "priority": "; runs have no priority: give urgent runs their own queue and workers, "
     'my_step.options(queue="urgent")',
@@ -58,10 +57,10 @@ class InputSchema:
             flow: Registered name, for messages.
             label: The function's short name.
             function: The flow's function.
-            names: What its annotations may mean beside the names of its module.
+            names: Names for its annotations beside those of its module.
 
         Raises:
-            InvalidFlow: a parameter has no name that an input could have.
+            InvalidFlow: a parameter cannot be an input, because of its name.
         """
         self._flow = flow
         self._label = label
@@ -81,7 +80,7 @@ class InputSchema:
         return self._hints.get("return", Any)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Give positional inputs their names.
+        """Name positional inputs.
 
         Raises:
             InvalidInput: there are too many, or one is given twice.
@@ -102,13 +101,13 @@ class InputSchema:
         """Return all inputs, defaults included, as values of their annotated types.
 
         Raises:
-            InvalidInput: some are missing, unknown or of another type; names each of them.
+            InvalidInput: some are missing, unknown or of another type; names all of them.
         """
         self.ready()
         return self._each(raw, self._check_one)
 
     def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs that were stored, as values of their annotated types.
+        """Return stored inputs as values of their annotated types.
 
         Raises:
             InvalidInput: they are not what the flow takes (any more).
@@ -120,8 +119,8 @@ class InputSchema:
         """Refuse inputs that would not come back as they are.
 
         Args:
-            checked: What `check` has returned.
-            stored: What is stored of it, as JSON data.
+            checked: The value of `check`.
+            stored: The JSON data that is stored for it.
 
         Raises:
             InvalidInput: names each of them.
@@ -206,18 +205,19 @@ class InputSchema:
         )
 
     def resolve(self) -> None:
-        """Look up what annotations name.
+        """Evaluate the annotations.
 
         Raises:
-            InvalidFlow: an annotation has no meaning, or names what is not defined, or not yet.
+            InvalidFlow: an annotation cannot be evaluated, or uses a name that is not defined
+            (yet).
         """
         assert self._hints is not None
 
     def ready(self) -> None:
-        """Check, once, that all which the annotations say can be read.
+        """Check once that values of all annotations can be read.
 
         Raises:
-            InvalidFlow: one has no meaning, or names what is not defined.
+            InvalidFlow: one cannot be evaluated, or uses an undefined name.
         """
         if "ready" not in self.__dict__:
             self._check_annotations()
@@ -309,7 +309,7 @@ class ModelInputs(InputSchema):
         return dumped
 
     def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs that were stored, as plain data of the model's types.
+        """Return stored inputs as plain data of the model's types.
 
         Raises:
             InvalidInput: they are not what the flow takes (any more).
@@ -357,12 +357,12 @@ class ModelInputs(InputSchema):
 
 
 class AnyInputs(InputSchema):
-    """The inputs of a flow that takes any."""
+    """The inputs of a flow that accepts any inputs."""
 
     adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
 
     def __init__(self, flow: str, label: str) -> None:
-        """Describe them.
+        """Store the names.
 
         Args:
             flow: Registered name, for messages.
@@ -384,7 +384,7 @@ class AnyInputs(InputSchema):
         return dict(stored)
 
     def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-        """Refuse inputs whose own types would not make them again of their JSON data.
+        """Refuse inputs whose own types would not restore them from their JSON data.
 
         Raises:
             InvalidInput: names the first of them.

@@ -1,8 +1,8 @@
-"""What calling a step or a flow does, which depends on where it is called.
+"""Calls of steps and flows: what a call does depends on where it is made.
 
-in a `def` flow that is traced      adds a node and gives a Ref          (see `traced`)
-in an `async def` flow that runs    records a call and gives an awaitable (see `durable`)
-in a flow that runs as plain Python runs the function, see `plain`
+in a `def` flow that is traced      adds a node and returns a Ref             (see `traced`)
+in a running `async def` flow       records a call and returns an awaitable  (see `durable`)
+in a flow as plain Python           runs the function                        (see `plain`)
 anywhere else                       runs the function
 """
 
@@ -22,9 +22,9 @@ R = TypeVar("R")
 
 
 class Mapped(list[R]):
-    """What `.map` returns, to a type checker: a list in a graph, and awaitable in a program.
+    """The type of `.map` for type checkers: a list in a graph, and awaitable in a program.
 
-    No value has this type: in a graph it is a Ref, and outside of a flow a list.
+    No value has this type: in a graph it is a Ref, and outside a flow a list.
     """
 
     def __await__(self) -> Generator[Any, Any, list[R]]:
@@ -36,8 +36,8 @@ def call(callee: Callee, options: Options, args: tuple[Any, ...], kwargs: Mappin
     """Call a step or a flow.
 
     Raises:
-        InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
-        Exception: run as plain Python, whatever the function raises.
+        InvalidFlow: the arguments do not fit or cannot be stored, or an option has no meaning here.
+        Exception: as plain Python, whatever the function raises.
     """
     if options.tolerate is not None:
         raise InvalidFlow(
@@ -72,11 +72,11 @@ def call_map(callee: Callee, options: Options, items: Any, constants: Mapping[st
 
 
 def refuse_enqueue(callee: Callee, options: Options) -> None:
-    """Refuse to enqueue a run where a flow's own function runs, or with what is said about calls.
+    """Refuse to enqueue a run inside a flow's own function, or with options of calls.
 
     Raises:
-        InvalidFlow: it is traced, or a program, which would do it again in every replay; or an
-            option has no meaning for a run of its own.
+        InvalidFlow: a flow is traced, or a program runs, which would enqueue again in every replay;
+            or an option has no meaning for a run of its own.
     """
     mode = active()
     if isinstance(mode, Trace | Execution):
@@ -93,7 +93,7 @@ def refuse_enqueue(callee: Callee, options: Options) -> None:
 
 
 def refuse_of_runs(callee: Callee, submission: Mapping[str, Any]) -> None:
-    """Refuse to call a flow with what is said about a run of its own.
+    """Refuse to call a flow with options of `enqueue`.
 
     Raises:
         InvalidFlow: an option is for `enqueue`.

@@ -1,8 +1,8 @@
-"""What can be said about a node beside its arguments: retries, timeout, conditions, order.
+"""The options of a node beside its arguments: retries, timeout, conditions, order.
 
 `@step(...)` gives the first set, each `.options(...)` makes a changed copy, and a call reads it.
-Times may be written as a timedelta or as seconds; here they become what specs hold. What is wrong
-is refused at the line that says it.
+Times are timedeltas or seconds, and are converted for specs here. Wrong values are refused at the
+line that gives them.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from flowq.core.spec import CacheSpec, Tolerance
 
 
 class Unset:
-    """The type of `UNSET`: an option that was not given, where None would say something."""
+    """The type of `UNSET`: an option that was not given, where None has a meaning."""
 
     def __repr__(self) -> str:
         return "UNSET"
@@ -30,7 +30,7 @@ UNSET: Final = Unset()
 
 ONE_ATTEMPT: Final = RetryPolicy()
 
-#: What clocks, time-outs and the columns of all databases can count.
+#: The longest time for clocks, timeouts and the columns of all databases.
 _MAX_DURATION: Final = timedelta(days=36_525)
 
 #: A time, as a timedelta or in seconds.
@@ -41,13 +41,13 @@ ErrorType = type[BaseException] | str
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is said about a node.
+    """The options of a node.
 
     Attributes:
-        retry: When a failed attempt is followed by another.
+        retry: When a failed attempt is retried.
         timeout: For one attempt.
         queue: Celery queue; None leaves it to `task_routes`.
-        cache: Whose results it may take; None runs it always.
+        cache: The cache; None: it always runs.
         concurrency: How many may run at once.
         rate: How many may begin within a time.
         allow_failure: Whether the run continues when it fails.
@@ -72,9 +72,9 @@ class Options:
     key: str | None = None
 
     def spec_fields(self) -> dict[str, Any]:
-        """Return what the spec of a node holds as it is said here, in whatever flow the node is.
+        """Return the fields of the node's spec that are the same in any flow.
 
-        Conditions, order, tolerance and keys are not here: what they are depends on the flow.
+        Conditions, order, tolerance and keys are not here: they depend on the flow.
         """
         return {
             "retry": self.retry,
@@ -87,8 +87,8 @@ class Options:
         }
 
     def changed_names(self) -> list[str]:
-        """Return the names of the options that differ from what holds without any."""
-        # By identity: comparing a Ref that stands in `when` makes a condition of it.
+        """Return the names of the options that differ from their defaults."""
+        # By identity: `==` on a Ref in `when` would make a condition.
         return [
             one.name
             for one in fields(self)
@@ -103,7 +103,7 @@ def changed(options: Options, **given: Any) -> Options:
     """Return a copy with the given options; those that are UNSET stay as they are.
 
     Raises:
-        InvalidFlow: a value makes no sense.
+        InvalidFlow: a value is invalid.
     """
     changes = {name: value for name, value in given.items() if value is not UNSET}
     if "timeout" in changes:
@@ -127,7 +127,7 @@ def duration(value: Duration, what: str) -> timedelta:
     """Return a time as a timedelta.
 
     Raises:
-        InvalidFlow: it is negative, no time, or longer than clocks and databases count.
+        InvalidFlow: it is negative, no time, or too long for clocks and databases.
     """
     if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
         raise InvalidFlow(
@@ -151,7 +151,7 @@ def timeout_of(value: Duration | None) -> timedelta | None:
     """Return a timeout, None for none.
 
     Raises:
-        InvalidFlow: it is not longer than nothing.
+        InvalidFlow: it is not positive.
     """
     if value is None:
         return None
@@ -170,18 +170,18 @@ def retry_policy(
     backoff: float | None = None,
     retry_on: ErrorType | Iterable[ErrorType] | None = None,
 ) -> RetryPolicy:
-    """Return `base` with what is given in its place.
+    """Return `base` with the given changes.
 
     Args:
         base: The policy so far.
-        retry: A whole policy, instead of all others.
+        retry: A whole policy, instead of the other options.
         retries: Attempts after the first.
         retry_delay: Before the second attempt.
         backoff: How many times longer each further delay is.
-        retry_on: Exceptions that are worth another attempt; subclasses count.
+        retry_on: Exceptions after which the step is retried, with their subclasses.
 
     Raises:
-        InvalidFlow: a value is out of its range, or `retry` stands beside others.
+        InvalidFlow: a value is out of its range, or `retry` is given with others.
     """
     changes: dict[str, Any] = {}
     if retries is not None:
@@ -192,7 +192,7 @@ def retry_policy(
         changes["max_attempts"] = retries + 1
     if retry_delay is not None:
         changes["initial_delay"] = duration(retry_delay, "retry_delay")
-        # A first delay longer than the usual limit is meant as it stands.
+        # A first delay longer than the usual limit is intended.
         changes["max_delay"] = max(base.max_delay, changes["initial_delay"])
     if backoff is not None:
         changes["backoff"] = backoff
@@ -223,7 +223,7 @@ def retry_policy(
 
 
 def after_of(value: Any) -> tuple[Any, ...]:
-    """Return what `after=` holds, one or many, as a tuple."""
+    """Return the value of `after=`, one or many, as a tuple."""
     return tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
 
 
@@ -247,7 +247,7 @@ def _error_names(errors: Any) -> tuple[str, ...]:
         errors = (errors,)  # which is not an exception either
     names = tuple(_error_name(error) for error in errors)
     if not names:
-        # A policy that lists none means all of them, which is not what an empty list says.
+        # A policy without a list means all exceptions; an empty list does not.
         raise InvalidFlow(
             f"retry_on is empty ({caller()})",
             hint="leave it out to retry on any exception, or write retries=0 to retry on none",

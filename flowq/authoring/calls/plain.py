@@ -1,9 +1,9 @@
-"""Calls outside traces and programs: a step is an ordinary function, a flow one that calls those.
+"""Calls outside traces and programs: steps and flows are ordinary functions.
 
-So a flow can be tested with no broker and no database. A flow that runs like this follows the
-options that shape its result: `when`, and what failures leave. Retries, timeouts, queues and order
-have no meaning here, and a skipped step is None to those after it. A step that is called by itself,
-outside any flow, raises what its function raises.
+So a flow can be tested without a broker and a database. Such a flow follows the options that change
+its result: `when`, and `StepFailure`s. Retries, timeouts, queues and order have no meaning here,
+and a skipped step is None for later steps. A step that is called outside any flow raises what its
+function raises.
 """
 
 import inspect
@@ -35,7 +35,7 @@ def run_call(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Any:
-    """Run a call; that of an `async def` flow is to be awaited.
+    """Run a call; that of an `async def` flow must be awaited.
 
     Raises:
         InvalidFlow: a Ref is passed, or a flow that runs as plain Python calls an async step.
@@ -132,10 +132,10 @@ async def _awaited(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, A
 
 
 def _pass_on(callee: Callee, parameter: str, arguments: Mapping[str, Any]) -> None:
-    """Pass on an item that has failed before, as on workers.
+    """Pass on an item that is a failure, as on workers.
 
     Raises:
-        PassedFailure: it has, and the parameter does not take failures.
+        PassedFailure: it is one, and the parameter does not accept failures.
     """
     item = arguments[parameter]
     if not isinstance(item, StepFailure):
@@ -160,7 +160,7 @@ def _failed(callee: Callee, error: Exception) -> StepFailed:
 
 
 def _run(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    # What a step's own function calls are no longer calls of the flow.
+    # Calls inside a step's own function are not calls of the flow.
     in_flow = active() is PLAIN
     with during(PLAIN if callee.kind is StepKind.FLOW else None):
         value = callee.function(*args, **kwargs)
@@ -171,7 +171,7 @@ def _run(callee: Callee, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> An
 
 
 def _check(callee: Callee, options: Options, values: list[Any]) -> bool:
-    """Refuse what has no meaning here; return whether a flow is running."""
+    """Refuse options without a meaning here; return whether a flow is running."""
     for value in (*values, options.when):
         if isinstance(value, Ref | Condition):
             raise InvalidFlow(

@@ -1,14 +1,13 @@
-"""`Ref` and `Condition`: what stands in a flow in place of values that do not exist yet.
+"""`Ref` and `Condition`: placeholders in a flow for values that do not exist yet.
 
-While a flow is traced, a call of a step gives a `Ref`. Attribute and index access make a longer
-path (`page.output.title`), comparisons make a `Condition`, and everything that would need the value
-itself (`if`, `for`, `len`, arithmetic, an f-string) is refused with the words what to write
-instead: without that, `if score:` would always be true and `f"{page}"` would put `<Ref …>` into
-someone's prompt.
+While a flow is traced, a call of a step returns a `Ref`. Attribute and index access make a longer
+path (`page.output.title`), comparisons make a `Condition`, and everything that needs the value
+itself (`if`, `for`, `len`, arithmetic, an f-string) is refused with a hint what to write instead:
+otherwise `if score:` would always be true and `f"{page}"` would put `<Ref …>` into a prompt.
 
-Results have fields of any name, so a Ref has no public attribute of its own: its state lies in
-mangled slots, read by the functions at the end of this file. Both kinds know the trace they belong
-to, since a path into one run means nothing in another.
+Results have fields of any name, so a Ref has no public attribute of its own: its state is in
+mangled slots, read by the functions at the end of this file. Both kinds know their trace, since a
+path into one run has no meaning in another.
 """
 
 from collections.abc import Callable, Sized
@@ -41,7 +40,7 @@ def _refusal(doing: str, instead: str) -> Callable[..., NoReturn]:
 
 
 class _Operand:
-    """What conditions are made of: it can be compared and joined, and refuses to be a value."""
+    """The base of both: it can be compared and combined, but not used as a value."""
 
     __slots__ = ("__owner",)
 
@@ -58,7 +57,7 @@ class _Operand:
     def __compare(self, name: str, *operands: object) -> "Condition":
         return Condition(self.__owner, name, operands)
 
-    # A comparison is a value here, not a bool, which `object.__eq__` does not foresee.
+    # A comparison returns a Condition here, not a bool as in `object.__eq__`.
     def __eq__(self, other: object) -> "Condition":  # type: ignore[override]
         return self.__compare("==", self, other)
 
@@ -114,8 +113,8 @@ class _Operand:
 class Ref(_Operand):
     """The result of a step that has not run yet, or a part of it.
 
-    `ref.name` and `ref["name"]` lead to a field or key, `ref[0]` to an item. A name that begins
-    with an underscore is reached as `ref["_name"]`.
+    `ref.name` and `ref["name"]` are a field or key, `ref[0]` is an item. A name that begins with an
+    underscore is written `ref["_name"]`.
     """
 
     __slots__ = ("__reference",)
@@ -125,8 +124,8 @@ class Ref(_Operand):
         self.__reference = reference
 
     def __getattr__(self, name: str) -> "Ref":
-        # Python asks for many names with underscores on its own (copy, pickle, inspect, IPython),
-        # also before __init__ has run: answering them with a Ref would be a lie or loop.
+        # Python itself reads many names with underscores (copy, pickle, inspect, IPython), also
+        # before __init__ has run: returning a Ref would be wrong, or an endless loop.
         if name.startswith("_"):
             raise AttributeError(f'a Ref has no {name!r}; for a field of that name: ref["{name}"]')
         return self[name]
@@ -145,10 +144,10 @@ class Ref(_Operand):
 
 
 class Condition(_Operand):
-    """A comparison of Refs, or several of them joined; for `when=`.
+    """A comparison of Refs, or a combination of several; for `when=`.
 
-    In a flow that runs as plain Python the same text gives a plain bool. There `~` is not `not`, so
-    write `a != b` rather than `~(a == b)`.
+    In a flow that runs as plain Python the same expression gives a plain bool. There `~` is not
+    `not`, so write `a != b` and not `~(a == b)`.
     """
 
     __slots__ = ("__name", "__operands")
@@ -165,10 +164,10 @@ class Condition(_Operand):
 def length(value: Sized) -> int:
     """Return the length of a list, for conditions: `options(when=flowq.length(found) > 0)`.
 
-    Of a Ref it is a part of a condition, of anything else the plain length.
+    For a Ref it is a part of a condition, for anything else the plain length.
     """
     if isinstance(value, _Operand):
-        # Typed as what it becomes on the worker, as calls of steps are.
+        # Typed as its value on the worker, like calls of steps.
         return Condition(owner(value), "len", (value,))  # type: ignore[return-value]
     return len(value)
 
@@ -179,7 +178,7 @@ def owner(operand: _Operand) -> object:
 
 
 def reference(ref: Ref) -> Reference:
-    """Return which part of which step's result a Ref stands for."""
+    """Return the reference of a Ref: a step and a path into its result."""
     found = getattr(ref, _REFERENCE)
     assert isinstance(found, Reference)
     return found

@@ -1,6 +1,6 @@
-"""Signatures as text, for messages that tell how something is defined.
+"""Signatures as text, for messages.
 
-`inspect` shows annotations with their full modules, which buries what the reader looks for.
+`inspect` shows annotations with their full modules, which hides the important part.
 """
 
 from inspect import Parameter, Signature

@@ -1,15 +1,14 @@
-"""From what an author passes to a step to what a spec holds: JSON with references in it.
+"""Converts the arguments of a step to templates: JSON with references.
 
-First a value becomes plain JSON data in which each Ref is a `Reference`, with the path to every
-part at hand, so that what JSON cannot hold is named exactly (`options['client'][2]`). Then
-references become their markers, and user data that merely looks like a marker is wrapped as a
-literal.
+First a value becomes plain JSON data in which each Ref is a `Reference`. The path to every part is
+tracked, so that a part that is no JSON is named exactly (`options['client'][2]`). Then references
+become their markers, and user data that only looks like a marker is wrapped as a literal.
 
 Constants are written as pydantic writes them (dates, paths, UUIDs, models by alias, dataclasses),
-and the step's annotations read them back on the worker. So that happens here too: a constant that
-the parameter would get as another value is refused (see `engine.results.codecs.read_back`). Bytes
-pass only where an annotation makes bytes of them again; elsewhere they would become text without a
-word.
+and the step's annotations read them back on the worker. The same is done here: a constant that
+would change for the parameter is refused (see `engine.results.codecs.read_back`). Bytes are
+accepted only where an annotation makes bytes of them again; elsewhere they would silently become
+text.
 """
 
 import math
@@ -55,19 +54,19 @@ class Owner(Protocol):
     flow: str
 
     def reference_of(self, value: object, /) -> Reference | None:
-        """Return what stands for a value instead of a copy of it."""
+        """Return the reference that replaces a value, if it has one."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ValueLocation:
-    """Where a value stands, for messages."""
+    """The place of a value, for messages."""
 
     trace: Owner
     subject: str  #: e.g. `argument 'options' of step 'fetch'`.
     path: str = ""  #: Within the value, e.g. `['client'][2]`.
-    source: str | None = None  #: `file:line`; the author's call that led here when None.
-    depth: int = 0  #: How many lists and dicts of the value are around it.
+    source: str | None = None  #: `file:line`; None: that of the author's call.
+    depth: int = 0  #: The number of lists and dicts around it.
     typed: bool = False  #: Whether an annotation says the type of every part.
 
     def inside(self, part: object) -> "ValueLocation":
@@ -75,16 +74,16 @@ class ValueLocation:
         return replace(self, path=f"{self.path}[{part!r}]", depth=self.depth + 1)
 
     def refuse_deep(self) -> None:
-        """Refuse a list or dict around which there are too many.
+        """Refuse a list or dict that is nested too deeply.
 
         Raises:
-            InvalidFlow: there are.
+            InvalidFlow: it is.
         """
         if self.depth >= MAX_DEPTH:
             raise replace(self, path="").error(f"contains itself, or {TOO_DEEP}")
 
     def error(self, problem: str, hint: str | None = None) -> InvalidFlow:
-        """Return the error that something is wrong here."""
+        """Return an error for this place."""
         inside = f", at {self.path}," if self.path else ""
         return InvalidFlow(
             f"flow {self.trace.flow!r}: {self.subject}{inside} {problem} "
@@ -96,16 +95,16 @@ class ValueLocation:
 def to_template(
     value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None = None
 ) -> Template:
-    """Return the template of a value that may hold Refs.
+    """Return the template of a value that may contain Refs.
 
     Args:
         value: The value.
-        place: Where it stands.
-        reader: Reads it on the worker: the annotation of the parameter that gets it.
+        place: Its place.
+        reader: The annotation of its parameter, which reads it on the worker.
 
     Raises:
-        InvalidFlow: a part is nothing that JSON can hold, would come back as another value, or is a
-            Ref of another flow's trace.
+        InvalidFlow: a part has no JSON form, would come back changed, or is a Ref of another flow's
+            trace.
     """
     return _marked(_checked(value, place, reader), place)
 
@@ -113,12 +112,12 @@ def to_template(
 def to_templates(
     values: Sequence[Any], place: ValueLocation, reader: TypeAdapter[Any] | None = None
 ) -> list[Template]:
-    """Return the templates of the items of a list, each read by itself; raises as `to_template`."""
+    """Return the templates of the items of a list, each read alone; raises as `to_template`."""
     return [to_template(value, place.inside(i), reader) for i, value in enumerate(values)]
 
 
 def _checked(value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None) -> Any:
-    """Return the data of a value that its reader makes the same value of."""
+    """Return the data of a value, if its reader restores the same value."""
     typed = replace(place, typed=reader is not None and not has_any(reader))
     data = _data(value, typed)
     if reader is None or data is None or is_plain(reader):
@@ -137,7 +136,7 @@ def _checked(value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None) 
 
 
 def to_condition(value: Any, place: ValueLocation) -> Template:
-    """Return the template of a condition: of a Condition or a Ref, or the truth of a constant.
+    """Return the template of a condition: of a Condition, a Ref, or the truth of a constant.
 
     Raises:
         InvalidFlow: as `to_template`.
@@ -148,7 +147,7 @@ def to_condition(value: Any, place: ValueLocation) -> Template:
 
 
 def to_reference(value: Ref, place: ValueLocation) -> Reference:
-    """Return what a Ref refers to.
+    """Return the reference of a Ref.
 
     Raises:
         InvalidFlow: it belongs to another trace.
@@ -195,7 +194,7 @@ def _data(value: Any, place: ValueLocation) -> Any:
 def _items(value: Iterable[Any], place: ValueLocation) -> list[Any]:
     place.refuse_deep()
     data = [_data(item, place.inside(index)) for index, item in enumerate(value)]
-    # Each process goes through a set in an order of its own, and what is recorded must not.
+    # The order of a set differs between processes, and a record must be the same in all.
     return sorted(data, key=repr) if isinstance(value, AbstractSet) else data
 
 
@@ -238,7 +237,7 @@ def _mapping(value: Mapping[Any, Any], place: ValueLocation) -> dict[str, Any]:
 
 
 def _object(value: Any, place: ValueLocation) -> Any:
-    """Return the data of a value that is no JSON itself, like a model, a dataclass or a date."""
+    """Return the data of a value that is no JSON, like a model, a dataclass or a date."""
     if isinstance(value, Condition):
         raise place.error(
             "is a condition, which flowq evaluates only in `when=`",
@@ -255,7 +254,7 @@ def _object(value: Any, place: ValueLocation) -> Any:
             "import it in the step's module instead",
         )
     if isinstance(value, StepFailure):
-        return value  # it stays one, so that who gets it knows
+        return value  # it is kept, so that its reader recognises it
     unknown: list[Any] = []
     data = _jsonable(value, place, unknown)
     if not unknown:
@@ -266,7 +265,7 @@ def _object(value: Any, place: ValueLocation) -> Any:
             )
         return _data(data, place)
     if isinstance(value, BaseModel):
-        # It holds something that pydantic does not know: a Ref, or what has to be named.
+        # It contains something unknown to pydantic: a Ref, or a part that the error has to name.
         return _data({name: getattr(value, name) for name in _fields(value)}, place)
     if is_dataclass(value):
         return _data({item.name: getattr(value, item.name) for item in fields(value)}, place)
@@ -278,7 +277,7 @@ def _fields(model: BaseModel) -> Mapping[str, Any]:
 
 
 def _jsonable(value: Any, place: ValueLocation, unknown: list[Any] | None = None) -> Any:
-    """Return what pydantic makes of a value; what it does not know is added to `unknown`."""
+    """Return pydantic's data of a value; unknown parts are added to `unknown`."""
     found: list[Any] = [] if unknown is None else unknown
     try:
         data = to_jsonable_python(value, by_alias=False, round_trip=True, fallback=found.append)
@@ -299,7 +298,7 @@ def _not_json(value: Any, place: ValueLocation, why: str = "") -> InvalidFlow:
 
 
 def _marked(data: Any, place: ValueLocation) -> Template:
-    """Return data with its references as markers and look-alikes of markers as literals."""
+    """Return data with markers for references, and literals for data that looks like a marker."""
     if isinstance(data, dict):
         return _marked_dict(data, place)
     if isinstance(data, list):
@@ -324,7 +323,7 @@ def _marked_dict(data: Mapping[str, Any], place: ValueLocation) -> Template:
 
 
 def _whole(data: Any, key: str, place: ValueLocation) -> Any:
-    """Return data that is stored with no markers in it."""
+    """Return data that is stored without markers."""
     found = flaw(data)
     if found:
         raise place.error(f"{found[1]}, beside the key {key!r}, which flowq reserves for itself")

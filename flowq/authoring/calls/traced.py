@@ -1,4 +1,4 @@
-"""Calls while a flow is traced: each adds a node to the trace and gives a Ref to its result."""
+"""Calls while a flow is traced: each adds a node to the trace and returns a Ref to its result."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,7 +30,7 @@ def add_call(
     """Add the node of a call.
 
     Raises:
-        InvalidFlow: the arguments do not fit or cannot be stored, or an option makes no sense here.
+        InvalidFlow: the arguments do not fit or cannot be stored, or an option has no meaning here.
     """
     arguments = callee.bind(args, kwargs).arguments
     return _add(trace, callee, options, arguments, None)
@@ -107,7 +107,7 @@ def _map(
 
 def _when(value: Any, place: ValueLocation) -> Template | None:
     condition = to_condition(value, place)
-    # What is true before the run begins is no condition.
+    # A constant true value is no condition.
     return None if condition is True else condition
 
 

@@ -1,15 +1,15 @@
 """The trace of a flow: the nodes that its function has called so far.
 
-Several things can be going on where a step is called, and ContextVars say which:
+A step can be called in several contexts, and ContextVars say in which:
 
-    a Trace         a `def` flow's function runs to find out its graph; a call adds a node
+    a Trace         a `def` flow's function is traced to a graph; a call adds a node
     an Execution    an `async def` flow runs; a call is recorded and awaited
-    PLAIN           a `def` flow's function runs as ordinary Python, say in a test
+    PLAIN           a `def` flow's function runs as ordinary Python, e.g. in a test
     PLAIN_PROGRAM   an `async def` flow's function does
-    nothing         the step is called by itself; it is an ordinary function
+    None            the step is called outside a flow, as an ordinary function
 
-A thread that a flow's function starts does not take part in its trace: the order of calls, and with
-it the keys of nodes, would differ from run to run.
+A thread that a flow's function starts is not part of its trace: the order of calls, and so the keys
+of nodes, would differ from run to run.
 """
 
 import inspect
@@ -53,7 +53,7 @@ class Trace:
         self._numbers: dict[str, Iterator[int]] = {}
 
     def new_key(self, label: str, wanted: str | None) -> str:
-        """Return a key that no node has: the wanted one, or `label`, `label-2`, `label-3`.
+        """Return an unused key: the wanted one, or `label`, `label-2`, `label-3`.
 
         Raises:
             InvalidFlow: the wanted key is taken.
@@ -68,7 +68,7 @@ class Trace:
         elif label not in self._keys:
             key = label
         else:
-            # The counter goes on from call to call: a thousand calls must stay a thousand looks.
+            # The counter is kept between calls, so that a thousand calls do not become quadratic.
             numbers = self._numbers.setdefault(label, count(2))
             keys = (f"{label[: MAX_NAME_LENGTH - 10]}-{number}" for number in numbers)
             key = next(key for key in keys if key not in self._keys)
@@ -76,10 +76,10 @@ class Trace:
         return key
 
     def reference_of(self, _value: object) -> None:
-        """Return None: what stands for a result is a Ref."""
+        """Return None: in a trace, Refs replace results."""
 
     def add(self, step: StepSpec) -> Ref:
-        """Add a node, whose key came from `new_key`, and return the Ref to its result."""
+        """Add a node with a key from `new_key`, and return the Ref to its result."""
         self.steps.append(step)
         return Ref(self, Reference(step.key))
 
@@ -88,7 +88,7 @@ _active: ContextVar[Trace | Plain | None] = ContextVar("flowq_trace", default=No
 
 
 def active() -> Trace | Execution | Plain | None:
-    """Return what is going on here: a trace, a program, a flow as plain Python, or nothing."""
+    """Return the context here: a trace, a program, a flow as plain Python, or None."""
     mode = _active.get()
     return current() if mode is None else mode
 
@@ -99,13 +99,13 @@ async def as_plain_program(coroutine: Awaitable[T]) -> T:
 
 
 async def as_no_flow(coroutine: Awaitable[T]) -> T:
-    """Run the coroutine of a step: what it calls are no calls of a flow."""
+    """Run the coroutine of a step: its calls are not calls of a flow."""
     return await _as(None, coroutine)
 
 
 async def _as(mode: Plain | None, coroutine: Awaitable[T]) -> T:
     before = _active.get()
-    # Without a token: a coroutine that is thrown away may end in another context than it began.
+    # Without a token: a discarded coroutine may end in another context than it began.
     _active.set(mode)
     try:
         return await coroutine
@@ -115,7 +115,7 @@ async def _as(mode: Plain | None, coroutine: Awaitable[T]) -> T:
 
 @contextmanager
 def during(mode: Trace | Plain | None) -> Iterator[None]:
-    """Make `mode` the answer of `active` within the block."""
+    """Make `active` return `mode` within the block."""
     token = _active.set(mode)
     try:
         yield
@@ -124,7 +124,7 @@ def during(mode: Trace | Plain | None) -> Iterator[None]:
 
 
 def caller() -> str:
-    """Return `file:line` of the author's code that led here, for messages."""
+    """Return `file:line` of the user's calling code, for messages."""
     frame = inspect.currentframe()
     while frame and frame.f_back and is_ours(frame):
         frame = frame.f_back

@@ -1,1 +1,1 @@
-"""What decorators and classes make: step types and flows."""
+"""Decorators and classes that define step types and flows."""

@@ -8,12 +8,12 @@
 
         async def _execute_flow_logic(self, inputs: dict) -> dict: …
 
-`await Articles().execute({"url": …})` does the same everywhere: within another flow it is a child
-run; anywhere else it is a run that is carried out here and now, by the engine and with records like
-all others. `Articles.enqueue({"url": …})` runs it on the workers.
+`await Articles().execute({"url": …})` works everywhere: within another flow it is a child run;
+anywhere else it is a run in this process, by the engine and with records like all others.
+`Articles.enqueue({"url": …})` runs it on the workers.
 
-The class is registered when it is defined. The engine makes a new instance for each replay, so what
-an instance keeps in attributes is not part of the run.
+The class is registered when it is defined. The engine makes a new instance for each replay, so
+attributes of an instance are not part of the run.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ class BaseFlow:
 
     Attributes:
         flow_name: The flow's unique name; required.
-        Inputs: What the inputs have to be; without it any dict is taken as it is.
+        Inputs: The model of the inputs; without it any dict is accepted.
         budget: What calls of models may cost in each run, with its child runs, as for `@flow`.
         monthly_budget: What they may cost in all runs of this flow in a month (UTC).
-        flow: The flow as `@flow` would have made it, for `options`, `map` and `enqueue_many`.
+        flow: The flow as made by `@flow`, for `options`, `map` and `enqueue_many`.
     """
 
     flow_name: ClassVar[str]
@@ -57,11 +57,11 @@ class BaseFlow:
     flow: ClassVar[AsyncFlow[..., dict[str, Any]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Register a flow; a class without logic is a base of others.
+        """Register a flow; a class without logic is a base class.
 
         Raises:
             InvalidFlow: it lacks a `flow_name` or its logic, or its name is taken.
-            InvalidInput: a budget is not more than nothing.
+            InvalidInput: a budget is not positive.
         """
         super().__init_subclass__(**kwargs)
         logic = cls._execute_flow_logic
@@ -78,20 +78,20 @@ class BaseFlow:
         cls.flow = _define(cls, name)
 
     async def _execute_flow_logic(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Do what the flow does; written by its author."""
+        """Run the logic of the flow; written by its author."""
         raise NotImplementedError
 
     def execute(self, inputs: Mapping[str, Any] | None = None) -> Awaitable[dict[str, Any]]:
-        """Run the flow and return its outputs: in another flow as a child run, else here and now.
+        """Run the flow, in another flow as a child run, else in this process; return its outputs.
 
         Args:
             inputs: Its inputs, by name.
 
         Raises:
-            InvalidInput: they are not what `Inputs` says; nothing was recorded.
+            InvalidInput: they do not fit `Inputs`; nothing was recorded.
             RunCancelled: someone has cancelled the run.
             StepFailed: in another flow: the child run has failed.
-            Exception: here and now: what the flow's logic has raised.
+            Exception: in this process: what the flow's logic raised.
         """
         given = _as_dict(type(self), inputs)
         if active() is not None:
@@ -99,24 +99,24 @@ class BaseFlow:
                 self.flow.callee, self.flow.call_options, (), given
             )
             return result
-        # Here and not above: the client loads SQLAlchemy, which a module of flows does not need.
+        # Not at the top: the client loads SQLAlchemy, which a module of flows does not need.
         from flowq.client import execute  # noqa: PLC0415 - see above
 
-        self.flow.type.validate(given)  # refuses at the call, not where it is awaited
+        self.flow.type.validate(given)  # raises at the call, not at the await
         return asyncio.to_thread(execute, self.flow.type, given)
 
     @classmethod
     def enqueue(
         cls, inputs: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> "Run[dict[str, Any]]":
-        """Submit a run for the workers and return at once.
+        """Submit a run for the workers and return immediately.
 
         Args:
             inputs: Its inputs, by name.
             options: `idempotency_key`, `deadline`, `session`, `user_id`, `metadata`, `budget`.
 
         Raises:
-            InvalidInput: the inputs are not what `Inputs` says, or an option does not fit.
+            InvalidInput: the inputs do not fit `Inputs`, or an option is invalid.
             Unavailable: the database cannot be used now.
         """
         refuse_enqueue(cls.flow.callee, cls.flow.call_options)
@@ -128,7 +128,7 @@ class BaseFlow:
     async def aenqueue(
         cls, inputs: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
     ) -> "Run[dict[str, Any]]":
-        """Do what `enqueue` does without blocking the event loop; raises the same.
+        """Like `enqueue`, without blocking the event loop; raises the same.
 
         `session` is an `AsyncSession` on flowq's database.
         """
@@ -206,7 +206,7 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
 
 
 def _bind(cls: type[BaseFlow], args: tuple[Any, ...], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return inputs that are given as one dict, as `execute` takes them, or by name."""
+    """Return inputs that are given as one dict, as for `execute`, or by name."""
     if len(args) > 1:
         raise InvalidInput(
             f"flow {cls.flow_name!r} is given {len(args)} positional inputs",

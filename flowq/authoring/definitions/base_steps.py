@@ -1,8 +1,8 @@
-"""`BaseStep`: a step as a class, of which the four kinds in `llm_steps` are made.
+"""`BaseStep`: a step as a class, the base of the four kinds in `llm_steps`.
 
 A class with a `step_name` is a step type of that name: a Celery task, a node of `def` flows, an
-awaited call in programs, and by itself a coroutine. All of these go through the same `Step` as
-functions with `@step` do; the class adds what is checked when it is defined: `Inputs`, the prompt.
+awaited call in programs, and outside flows a coroutine. All of these use the same `Step` as
+functions with `@step`; the class adds `Inputs` and the prompt, checked when it is defined.
 
     class Summarise(UnstructuredStep):
         step_name = "summarise"
@@ -50,12 +50,12 @@ from flowq.llm.recording import Spending, spending
 from flowq.llm.results import StepMetadata, StepResult, StepType
 from flowq.settings import Settings
 
-#: The parameter by which a call's own model and settings reach the worker.
+#: The parameter that passes a call's own model and settings to the worker.
 CALL_OPTIONS: Final = "call_options"
 
-#: The attributes that a whole policy, `retry`, is instead of.
+#: The attributes that a whole policy, `retry`, replaces.
 _PARTS_OF_RETRY: Final = ("retries", "retry_delay", "backoff", "retry_on")
-#: What is worth another attempt unless a class says otherwise.
+#: Errors after which a step class is retried by default.
 _RETRIED: Final = ("ModelUnavailable", "StepTimeout", "ConnectionError", "TimeoutError")
 
 
@@ -63,23 +63,23 @@ class BaseStep:
     """A step that is a class; subclasses of its four kinds have a `step_name` and `Inputs`.
 
     Attributes:
-        step_name: Unique name, also of its Celery task. A class without one is a base of others.
+        step_name: Unique name, also of its Celery task. A class without one is a base class.
         step_type: Its kind.
         prompt_file: A template in the folder `prompts` beside the module.
-        prompts_folder: Another folder, as seen from the module's own.
-        model: Which model it asks; None leaves it to the setting.
-        model_settings: Temperature and the like, by pydantic-ai's names.
-        retries: Attempts after the first, when the model cannot be asked.
+        prompts_folder: Another folder, relative to the module's own.
+        model: The model that it calls; None: that of the setting.
+        model_settings: Temperature and others, by pydantic-ai's names.
+        retries: Attempts after the first, when the model is unavailable.
         retry: A whole policy instead, as for `@step`.
         retry_delay: Before the second attempt, as a timedelta or in seconds.
         backoff: How many times longer each further delay is.
-        retry_on: Exceptions that are worth another attempt.
+        retry_on: Exceptions after which it is retried.
         timeout: For one attempt.
         queue: Celery queue.
-        cache: Whose results it may take, as for `@step`; the model and the prompt count as inputs.
+        cache: The cache, as for `@step`; the model and the prompt count as inputs.
         concurrency: How many may run at once, as for `@step`.
-        rate: How many may begin within a time, or use how many tokens, as for `@step`. A key may
-            name the `{model}`.
+        rate: How many may begin, or how many tokens they may use, within a time, as for `@step`. A
+            key may contain the `{model}`.
         allow_failure: The run continues when it fails.
     """
 
@@ -110,10 +110,10 @@ class BaseStep:
         """Check and register a step.
 
         Raises:
-            IncompleteStep: it lacks `Inputs`, or what else its kind needs.
+            IncompleteStep: it lacks `Inputs`, or something else that its kind needs.
             PromptNotFound: there is no such prompt file.
-            InvalidPrompt: the prompt is no template, or uses what `Inputs` lacks.
-            InvalidFlow: another step has its name, or an option makes no sense.
+            InvalidPrompt: the prompt is no template, or uses a variable that `Inputs` lacks.
+            InvalidFlow: another step has its name, or an option is invalid.
         """
         super().__init_subclass__(**kwargs)
         if "step_name" not in cls.__dict__ and cls.step_name:
@@ -170,10 +170,10 @@ class BaseStep:
     def __init__(
         self, *, model: Any = None, model_settings: Mapping[str, Any] | None = None
     ) -> None:
-        """Make a step to be called.
+        """Make a callable step.
 
         Args:
-            model: Another model than the class's; in a flow its name.
+            model: A model instead of the class's; in a flow its name.
             model_settings: More settings of the model.
 
         Raises:
@@ -190,17 +190,17 @@ class BaseStep:
         self._called: Step[..., Any] = step
 
     def execute(self, inputs: Mapping[str, Any]) -> Coroutine[Any, Any, StepResult[Any]]:
-        """Run the step; in a flow it is a step of it.
+        """Run the step; in a flow, call it as a step of the flow.
 
         Args:
             inputs: By the names of `Inputs`.
 
         Returns:
-            To be awaited, for a `StepResult`; while a `def` flow is traced, a Ref to it.
+            An awaitable of a `StepResult`; while a `def` flow is traced, a Ref to it.
 
         Raises:
             InvalidInput: the inputs do not validate.
-            InvalidFlow: in a flow, they have other names than `Inputs` has.
+            InvalidFlow: in a flow, their names are not those of `Inputs`.
         """
         return cast(Coroutine[Any, Any, StepResult[Any]], self(**inputs))
 
@@ -216,7 +216,7 @@ class BaseStep:
         return self._called.map(items, tolerate=tolerate, **same, **self._call_options())
 
     def options(self, **options: Any) -> "BaseStep":
-        """Return a copy for calls that need something else; takes what `Step.options` takes."""
+        """Return a copy with other options, as `Step.options` does."""
         copy = type(self)(model=self._model, model_settings=self._model_settings)
         copy._called = self._called.options(**options)  # noqa: SLF001 - a copy of its own
         return copy
@@ -227,7 +227,7 @@ class BaseStep:
         return {CALL_OPTIONS: chosen} if chosen else {}
 
     def _check(self, inputs: Mapping[str, Any]) -> None:
-        """Check inputs that are values; those of a flow that are still to come, on the worker."""
+        """Check inputs that are values; those that are Refs are checked on the worker."""
         if _holds_ref(inputs):
             return
         try:
@@ -249,13 +249,13 @@ class BaseStep:
         raise NotImplementedError
 
     async def _run(self, inputs: BaseModel, spent: Spending) -> tuple[Any, dict[str, Any]]:
-        """Do the work; return the content, and what more the metadata says."""
+        """Do the work; return the content, and additional metadata."""
         raise NotImplementedError
 
     def _prompted(self, inputs: BaseModel) -> str:
         """Return the prompt with the inputs in it."""
         assert self._prompt is not None
-        # Attributes, not dumped data: a template may say `{{ page.title }}` of a model.
+        # Attributes, not dumped data: a template may use `{{ page.title }}` of a model.
         return self._prompt.render(
             {name: getattr(inputs, name) for name in self.Inputs.model_fields}
         )
@@ -270,7 +270,7 @@ def _holds_ref(value: Any) -> bool:
 
 
 def _function(cls: type[BaseStep]) -> Any:
-    """Return the coroutine function that runs a step, with the parameters that its Inputs say."""
+    """Return the coroutine function that runs a step, with the parameters of its Inputs."""
     fields = cls.Inputs.model_fields
     generic: Any = StepResult
     returns = generic[cls._content_type()]
@@ -333,7 +333,7 @@ async def _execute(step: BaseStep, inputs: BaseModel, returns: Any) -> StepResul
 
 
 def _model_of(cls: type[BaseStep], arguments: Mapping[str, Any]) -> str:
-    """Return the name of the model that a call asks."""
+    """Return the name of the model of a call."""
     options = arguments.get(CALL_OPTIONS) or {}
     settings = Settings()
     image = cls.step_type is StepType.IMAGE_GENERATION
@@ -344,12 +344,12 @@ def _model_of(cls: type[BaseStep], arguments: Mapping[str, Any]) -> str:
 def _cache_subject(
     cls: type[BaseStep], own: Callable[..., Any] | None, **arguments: Any
 ) -> Mapping[str, Any] | None:
-    """Return what tells calls of a step apart whose results are kept: also whom it asks, and what.
+    """Return the data of a call's cache key: the arguments, the model and the prompt.
 
     Args:
         cls: The step.
         own: Its key function, if it has one.
-        arguments: What it is called with.
+        arguments: The arguments of the call.
     """
     options = arguments.pop(CALL_OPTIONS, None) or {}
     subject = arguments if own is None else own(**arguments)
@@ -367,7 +367,7 @@ def _cache_subject(
 def _options(cls: type[BaseStep]) -> Options:
     given: dict[str, Any] = {name: getattr(cls, name) for name in _PARTS_OF_RETRY}
     if cls.retry is not None:
-        # What stands in this class beside a whole policy; a base class may say what it likes.
+        # Attributes of this class beside a whole policy; those of a base class are allowed.
         given = {name: getattr(cls, name) for name in _PARTS_OF_RETRY if name in vars(cls)}
     return changed(
         Options(),

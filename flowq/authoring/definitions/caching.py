@@ -1,4 +1,4 @@
-"""`cache=` of a step: whose results it may take, and for how long.
+"""The `cache=` of a step: which results it may reuse, and for how long.
 
 @step(cache=3600)                                  for an hour, in the same flow
 @step(cache=timedelta(days=30))
@@ -23,14 +23,14 @@ _MAX_TTL: Final = timedelta(days=3650)
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """How the results of a step are kept for later calls with the same inputs.
+    """How the results of a step are reused for later calls with the same inputs.
 
     Attributes:
         ttl: For how long, as a timedelta or in seconds.
-        key: From the step's arguments, by their names, to what tells calls apart, as JSON data;
-            without it, all inputs do. None as its answer means that this call is not cached.
+        key: From the step's arguments, by name, to the value that identifies a call, as JSON data;
+            by default all inputs. If it returns None, this call is not cached.
         version: Change it when the step's code gives other results.
-        shared: Whether flows take each other's results.
+        shared: Whether flows reuse each other's results.
     """
 
     ttl: Duration = _A_DAY
@@ -39,15 +39,15 @@ class Cache:
     shared: bool = False
 
 
-#: What `cache=` takes; True is `Cache()`.
+#: The values of `cache=`; True is `Cache()`.
 CacheOption = Cache | Duration | bool | None
 
 
 def cache_of(value: CacheOption) -> tuple[CacheSpec | None, Callable[..., Any] | None]:
-    """Return what a spec says of a cache, and the key function.
+    """Return the cache's spec, and the key function.
 
     Raises:
-        InvalidFlow: a value makes no sense.
+        InvalidFlow: a value is invalid.
     """
     if value is None or value is False:
         return None, None

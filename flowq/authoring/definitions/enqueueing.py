@@ -1,6 +1,6 @@
 """Starting runs of a flow, in synchronous code and in async code.
 
-The names in async code are those of the others with an `a` before them, as Django has it.
+The names for async code are the same with the prefix `a`, as in Django.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: What `enqueue` takes beside inputs.
+#: Options of `enqueue` beside inputs.
 _SUBMISSION: Final = SubmitOptions.__annotations__
 
 
@@ -46,7 +46,7 @@ class Enqueueing(Generic[P, R]):
 
     @overload
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Run[R]": ...
-    # No type says "these parameters and those": with an option, inputs are checked at the call.
+    # No type can add parameters to others: with an option, inputs are checked only at the call.
     @overload
     def enqueue(self, *args: Any, idempotency_key: str | None, **inputs: Any) -> "Run[R]": ...
     @overload
@@ -64,11 +64,11 @@ class Enqueueing(Generic[P, R]):
     @overload
     def enqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
     def enqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":
-        """Submit a run with these inputs and return at once.
+        """Submit a run with these inputs and return immediately.
 
-        Beside the inputs it takes what `options` takes for a run: `idempotency_key`, `deadline`,
-        `session`, `user_id`, `metadata`, `budget`. A parameter of the flow that has one of these
-        names is an input; then `flow.options(session=…).enqueue(…)` gives the other.
+        Beside the inputs it takes the options of a run: `idempotency_key`, `deadline`, `session`,
+        `user_id`, `metadata`, `budget`. If the flow has a parameter of one of these names, it is an
+        input; then give the option with `flow.options(session=…).enqueue(…)`.
 
         Raises:
             InvalidInput: an input is missing, unknown, too large or of the wrong type; a run with
@@ -76,7 +76,7 @@ class Enqueueing(Generic[P, R]):
             InvalidFlow: the flow's definition cannot run with them.
             Unavailable: the database cannot be used now.
         """
-        # Here and not above: the client loads SQLAlchemy, which a module of steps does not need.
+        # Not at the top: the client loads SQLAlchemy, which a module of steps does not need.
         from flowq.client import submit  # noqa: PLC0415 - see above
 
         inputs, options = self._submitted(args, kwargs)
@@ -89,7 +89,7 @@ class Enqueueing(Generic[P, R]):
         idempotency_keys: Iterable[str] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> "list[Run[R]]":
-        """Submit many runs at once: when one of them is refused, none is recorded.
+        """Submit many runs at once: if one of them is refused, none is recorded.
 
         Args:
             inputs: The inputs of each run, by parameter: `[{"x": 1}, {"x": 2}]`.
@@ -98,8 +98,8 @@ class Enqueueing(Generic[P, R]):
 
         Raises:
             InvalidInput: an input is missing, unknown, too large or of the wrong type; says which.
-            InvalidFlow: the flow's definition cannot run with them.
-            Unavailable: the database cannot be used now.
+            InvalidFlow: the flow's definition cannot run with them. Unavailable: the database
+            cannot be used now.
         """
         refuse_enqueue(self.callee, self.call_options)
         from flowq.client import submit_many  # noqa: PLC0415 - as in `enqueue`
@@ -128,7 +128,7 @@ class Enqueueing(Generic[P, R]):
     @overload
     async def aenqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
     async def aenqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":
-        """Do what `enqueue` does without blocking the event loop; raises the same.
+        """Like `enqueue`, without blocking the event loop; raises the same.
 
         `session` is an `AsyncSession` on flowq's database.
         """
@@ -144,7 +144,7 @@ class Enqueueing(Generic[P, R]):
         idempotency_keys: Iterable[str] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> "list[Run[R]]":
-        """Do what `enqueue_many` does without blocking the event loop; raises the same."""
+        """Like `enqueue_many`, without blocking the event loop; raises the same."""
         refuse_enqueue(self.callee, self.call_options)
         from flowq.client import asubmit_many  # noqa: PLC0415 - as in `enqueue`
 
@@ -154,7 +154,7 @@ class Enqueueing(Generic[P, R]):
     def _submitted(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], SubmitOptions]:
-        """Tell inputs from what is said about the run."""
+        """Separate inputs from options of the run."""
         refuse_enqueue(self.callee, self.call_options)
         own = self._inputs.signature.parameters
         given = {name: kwargs[name] for name in kwargs if name in _SUBMISSION and name not in own}

@@ -1,14 +1,14 @@
 """`@flow`: a function whose calls of steps make a run; a graph, or a durable program.
 
 A `def` function is traced when a run is submitted: it gets the checked inputs as real values, so
-`if` and `for` over them are plain Python, and Refs in place of results. What it has called, and
-what it returns, is the `FlowSpec` of that run.
+`if` and `for` over them are plain Python, and Refs in place of results. Its calls and its return
+value are the `FlowSpec` of that run.
 
-An `async def` function is run, on the workers, over real values. Where it waits it is put away, and
-replayed over what its run has recorded (see `flowq.engine.replay`); its `FlowSpec` has one node,
+An `async def` function runs on the workers, over real values. When it waits it is suspended, and
+later replayed over the records of its run (see `flowq.engine.replay`); its `FlowSpec` has one node,
 the program itself.
 
-Called within another flow, a flow is a child run of it. Called by itself it is plain Python, which
+Called within another flow, a flow is a child run. Called outside a flow it is plain Python, which
 is one way to test it.
 """
 
@@ -52,9 +52,9 @@ class Flow(Enqueueing[P, R]):
 
     Attributes:
         type: The registered flow.
-        callee: The flow as something that is called.
-        call_options: What is said about such a call.
-        submission: What is said about a run of its own.
+        callee: The flow as a callee.
+        call_options: The options of a call.
+        submission: The options of a run of its own.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Flow(Enqueueing[P, R]):
         return self.type.trace(self.type.validate(self._inputs.bind(args, kwargs)))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the flow: within another a child run, else plain Python.
+        """Call the flow: within another one as a child run, else as plain Python.
 
         Raises:
             InvalidFlow: the inputs do not fit the function, or cannot be stored.
@@ -141,27 +141,27 @@ class Flow(Enqueueing[P, R]):
         tolerate: int | str | Unset | None = UNSET,
         key: str | Unset | None = UNSET,
     ) -> Self:
-        """Return a copy of this flow for a call that needs something else.
+        """Return a copy of this flow with other options.
 
         Args:
-            user_id: For `enqueue`: whose run it is.
+            user_id: For `enqueue`: the user of the run.
             metadata: For `enqueue`: JSON data that is kept with the run.
-            idempotency_key: For `enqueue`: a run of this flow that was given this key before is
-                returned instead of a second one.
-            deadline: For `enqueue`: when the run has to be over, as an aware datetime or as a
-                timedelta from now on.
+            idempotency_key: For `enqueue`: if a run of this flow has this key already, that run is
+                returned.
+            deadline: For `enqueue`: when the run must have ended, as an aware datetime or as a
+                timedelta from now.
             budget: For `enqueue`: what calls of models may cost in the run.
             session: For `enqueue`: an SQLAlchemy session on flowq's database; the run begins if,
                 and when, its transaction is committed.
-            when: For a child run, as are all that follow: false skips it; see `Step.options`.
-            after: Results of steps that have to end first, one or a list.
+            when: For a child run, like all below: false skips it; see `Step.options`.
+            after: Results of steps that must end first, one or a list.
             allow_failure: The run continues when the child fails.
             accept_skipped: Run although some of the steps before it were skipped.
             tolerate: For `.map`: how many child runs may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.
 
         Raises:
-            InvalidFlow: a value makes no sense.
+            InvalidFlow: a value is invalid.
         """
         options = changed(
             self.call_options,
@@ -191,11 +191,11 @@ class Flow(Enqueueing[P, R]):
 class AsyncFlow(Flow[P, R]):
     """A durable program, written as an `async def` function; made by `@flow`."""
 
-    # A run of it has the value; a call of it, as of every coroutine function, has to be awaited.
+    # `enqueue` is typed by the value; a call, as of every coroutine function, must be awaited.
     def __call__(  # type: ignore[override]
         self, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, R]:
-        """Call the flow: within another a child run, else plain Python; to be awaited.
+        """Call the flow: within another one as a child run, else as plain Python; to be awaited.
 
         Raises:
             InvalidFlow: the inputs do not fit the function, or cannot be stored.
@@ -205,7 +205,7 @@ class AsyncFlow(Flow[P, R]):
 
 
 class FlowMaker:
-    """What `@flow(...)` with options gives: a decorator."""
+    """The decorator that `@flow(...)` with options returns."""
 
     def __init__(self, name: str | None, **facts: Any) -> None:
         self._name = name
@@ -219,7 +219,7 @@ class FlowMaker:
         """Make a function a flow.
 
         Raises:
-            InvalidFlow: it cannot be one.
+            InvalidFlow: it cannot be a flow.
         """
         function = _checked(function)
         name = registered_name(function) if self._name is None else self._name
@@ -280,14 +280,14 @@ def flow(
         function: A `def` function that calls steps, or an `async def` function that awaits them.
         name: Unique name; `{module}.{function}` when left out.
         on_failure: Of a `def` flow. After a failed step, `fail_fast` begins nothing new; `continue`
-            runs everything that does not depend on it. Either way the run fails, unless the step
-            was allowed to.
+            runs everything that does not depend on it. In both cases the run fails, unless the step
+            has `allow_failure`.
         budget: What calls of models may cost in each run, with its child runs.
         monthly_budget: What they may cost in all runs of this flow in a month (UTC).
 
     Raises:
-        InvalidInput: a budget is not more than nothing.
-        InvalidFlow: it cannot be a flow, or a value makes no sense.
+        InvalidInput: a budget is not positive.
+        InvalidFlow: it cannot be a flow, or a value is invalid.
     """
     try:
         policy = FailurePolicy(on_failure)

@@ -1,7 +1,7 @@
-"""What can be a step or a flow, and why the rest is refused as it is defined.
+"""Checks which callables can be a step or a flow, when they are defined.
 
-A worker calls it by its name with arguments alone: so it needs parameters that can be read, and
-neither a `self` that nobody gives nor a result that cannot be stored.
+A worker finds it by its name and calls it with arguments only: so it needs a readable signature, no
+missing `self`, and a result that can be stored.
 """
 
 import inspect
@@ -23,11 +23,11 @@ def checked(function: Any, what: str) -> Any:
     """Return a callable that can be a step or a flow; of a staticmethod, its function.
 
     Args:
-        function: What was given to the decorator.
+        function: The argument of the decorator.
         what: `step` or `flow`.
 
     Raises:
-        InvalidFlow: it can be none.
+        InvalidFlow: it cannot be one.
     """
     for kind, is_a, hint in _KINDS:
         if isinstance(function, kind):
@@ -63,7 +63,7 @@ def _refused(function: Any, what: str, problem: str, hint: str) -> InvalidFlow:
 
 
 def _is_unbound_method(function: Any) -> bool:
-    """Return whether a function stands in a class and takes the instance, or the class."""
+    """Return whether a function is defined in a class and takes the instance, or the class."""
     inner = inspect.unwrap(function)
     if not inspect.isfunction(inner):
         return False

@@ -1,4 +1,4 @@
-"""`concurrency=` and `rate=` of a step: how many at once, and how many or how much within a time.
+"""The `concurrency=` and `rate=` of a step.
 
     @step(concurrency=5)                                         five of this step at once
     @step(concurrency=Concurrency(1, key="customer {customer}"))  one for each customer
@@ -6,7 +6,7 @@
     @step(rate=[Rate(500, per=60, key="openai"), Rate(10, key="openai {model}")])
     rate = "90000 tokens/minute"                                 of a step that calls models
 
-Limits of the same key are one limit, whichever steps and flows name it.
+Limits with the same key are one limit, across steps and flows.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,8 +35,8 @@ class Concurrency:
 
     Attributes:
         limit: So many.
-        key: What is limited together; `{name}` stands for an argument of the step. Without it, all
-            attempts of the step are.
+        key: What is limited together; `{name}` is replaced by an argument of the step. Without it,
+            all attempts of the step.
     """
 
     limit: int
@@ -45,13 +45,13 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many attempts of a key may begin within a time, or what they may use, over all workers.
+    """How many attempts of a key may begin, or how many tokens they may use, within a time.
 
     Attributes:
         limit: So many.
-        per: Within any time of this length, as a timedelta or in seconds.
-        key: As that of `Concurrency`.
-        of: What is counted: `starts`, or the `tokens` of models that attempts call.
+        per: Within any period of this length, as a timedelta or in seconds.
+        key: As for `Concurrency`.
+        of: What is counted: `starts`, or the `tokens` of model calls.
     """
 
     limit: int
@@ -60,24 +60,24 @@ class Rate:
     of: Literal["starts", "tokens"] = "starts"
 
 
-#: What `concurrency=` takes.
+#: The values of `concurrency=`.
 ConcurrencyOption = Concurrency | int | None
-#: What `rate=` takes.
+#: The values of `rate=`.
 RateOption = Rate | str | Sequence[Rate | str] | None
 
 
 def concurrency_of(
     value: ConcurrencyOption, name: str, names: Collection[str]
 ) -> tuple[LimitSpec, ...]:
-    """Return what a spec says of `concurrency=`.
+    """Return the spec of `concurrency=`.
 
     Args:
-        value: What was given.
-        name: The step's name, which is the key of a limit without one.
-        names: What a key may name: its parameters, mostly.
+        value: The given value.
+        name: The step's name, the default of the key.
+        names: The names that a key may contain, mostly parameters.
 
     Raises:
-        InvalidFlow: a value makes no sense.
+        InvalidFlow: a value is invalid.
     """
     if value is None:
         return ()
@@ -86,7 +86,7 @@ def concurrency_of(
 
 
 def rates_of(value: RateOption, name: str, names: Collection[str]) -> tuple[LimitSpec, ...]:
-    """Return what a spec says of `rate=`; as `concurrency_of`."""
+    """Return the specs of `rate=`; as `concurrency_of`."""
     if value is None:
         return ()
     many = [value] if isinstance(value, Rate | str) or not isinstance(value, Sequence) else value
@@ -148,7 +148,7 @@ def _counts_tokens(given: Rate) -> bool:
 
 
 def _wrong_key(key: Any, names: Collection[str]) -> str | None:
-    """Say what is wrong with a key, if anything is."""
+    """Return what is wrong with a key, or None."""
     if not isinstance(key, str) or not 0 < len(key) <= _MAX_KEY_LENGTH:
         return f"it is not text of 1 to {_MAX_KEY_LENGTH} characters"
     try:

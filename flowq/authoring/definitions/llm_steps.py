@@ -1,7 +1,7 @@
 """The four kinds of steps that are classes: text, structured answers, images and news.
 
-Each says what its subclasses have to define, and how it runs. What they share stands in
-`base_steps`, what they call in the floor `llm`.
+Each one documents what its subclasses define, and how it runs. Their common part is in
+`base_steps`; they call `flowq.llm`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,15 +20,15 @@ from flowq.llm.results import NewsItem, StepType
 from flowq.llm.structured import Mode, structured
 from flowq.llm.text import text
 
-#: Hours; no feed has anything that is older.
+#: Hours; no feed has older entries.
 _ANY_AGE: Final = 24.0 * 366 * 10_000
 
 
 class _Prompted(BaseStep):
-    """A step that asks a model with a prompt from a file.
+    """A step that calls a model with a prompt from a file.
 
     Attributes:
-        instructions: What the model is told before the prompt; the system prompt.
+        instructions: The system prompt.
     """
 
     instructions: ClassVar[str | None] = None
@@ -50,7 +50,7 @@ class UnstructuredStep(_Prompted):
     """A step whose `output_content` is a model's text.
 
     Attributes:
-        stream: Whether those who watch the run see the text as it comes.
+        stream: Whether the text is streamed to readers of the run's events.
     """
 
     step_type = StepType.UNSTRUCTURED_LLM
@@ -76,9 +76,9 @@ class StructuredStep(_Prompted):
     """A step whose `output_content` is an instance of its `Outputs`.
 
     Attributes:
-        corrections: How often the model may correct an answer that does not fit; each is a call.
-        output_mode: How it is told the schema: `tool`, `native` (the provider's JSON schema mode)
-            or `prompted` (in words).
+        corrections: How often the model may correct an invalid answer; each correction is a call.
+        output_mode: How the schema is sent: `tool`, `native` (the provider's JSON schema mode) or
+            `prompted` (in words).
     """
 
     step_type = StepType.STRUCTURED_LLM
@@ -115,10 +115,10 @@ class StructuredStep(_Prompted):
 
 
 class ImageStep(BaseStep):
-    """A step that makes an image: `output_content` is its URL, `metadata.image` what it is.
+    """A step that makes an image: `output_content` is its URL, `metadata.image` describes it.
 
-    The prompt is the input `prompt`, or the template of a `prompt_file`. Inputs `size` and
-    `quality` come before the class's.
+    The prompt is the input `prompt`, or the template of a `prompt_file`. The inputs `size` and
+    `quality` override the class's.
 
     Attributes:
         size: Pixels, `1024x1024`, or `auto`.
@@ -130,7 +130,7 @@ class ImageStep(BaseStep):
     quality: ClassVar[str] = "standard"
 
     class Inputs(BaseModel):
-        """What an image step takes unless it says otherwise."""
+        """The default inputs of an image step."""
 
         prompt: str = Field(min_length=1)
         size: str = "1024x1024"
@@ -166,12 +166,12 @@ class ImageStep(BaseStep):
 class NewsStep(BaseStep):
     """A step that reads RSS and Atom feeds: `output_content` is a list of `NewsItem`, newest first.
 
-    A feed that cannot be read is no failure of the step: it is in `metadata.failed_feeds`.
+    A feed that cannot be read does not fail the step: it is in `metadata.failed_feeds`.
 
     Attributes:
-        feeds: Addresses, unless the inputs name others.
-        feed_timeout: Seconds that each feed has.
-        headers: More headers for the servers, by name.
+        feeds: URLs, unless the inputs have others.
+        feed_timeout: Timeout of each feed in seconds.
+        headers: Additional headers for the servers, by name.
     """
 
     step_type = StepType.NEWS_GATHERING
@@ -180,10 +180,10 @@ class NewsStep(BaseStep):
     headers: ClassVar[Mapping[str, str]] = {}
 
     class Inputs(BaseModel):
-        """What a news step takes unless it says otherwise."""
+        """The default inputs of a news step."""
 
         feeds: list[str] = Field(default_factory=list)
-        hours: float | None = Field(default=24.0, gt=0)  #: None: whatever the feeds have.
+        hours: float | None = Field(default=24.0, gt=0)  #: None: all entries of the feeds.
         limit: int = Field(default=50, ge=1)
 
     @classmethod

@@ -1,7 +1,7 @@
 """`@step`: makes a Python function something that flows can call and workers can run.
 
-A `Step` looks to a type checker like the function it wraps: within a flow a call gives a `Ref`, yet
-it is typed as the result, because that is what `page.title` and the next step's argument will be.
+For a type checker a `Step` has the type of the function it wraps: within a flow a call returns a
+`Ref`, but is typed as the result, so that `page.title` and the next step's argument are checked.
 Calls of async steps are typed as Any: a `Ref` within a flow, a coroutine outside.
 """
 
@@ -67,7 +67,7 @@ class Step(Generic[P, R]):
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the step: in a flow a node and its Ref, or to be awaited; else simply the function.
+        """Call the step: adds a node and returns its Ref, or an awaitable, or calls the function.
 
         Raises:
             InvalidFlow: the arguments do not fit the function, or cannot be stored.
@@ -82,13 +82,13 @@ class Step(Generic[P, R]):
         tolerate: int | str | None = None,
         **constants: Any,
     ) -> Mapped[R]:
-        """Run the step once for each item, all at once; the result is the list of results.
+        """Run the step once for each item, in parallel; the result is the list of results.
 
         Args:
-            items: A list, or the result of a step that returns one. The item becomes the first
-                parameter that no constant names.
-            tolerate: How many items may fail, `3` or `"5%"`; each leaves a `StepFailure`. When the
-                step has a parameter of this name, it is that; then use `.options(tolerate=…)`.
+            items: A list, or the result of a step that returns one. The item is passed to the first
+                parameter without a constant.
+            tolerate: How many items may fail, `3` or `"5%"`; each becomes a `StepFailure`. A
+                parameter of this name has priority; then use `.options(tolerate=…)`.
             constants: Arguments that are the same for all items.
 
         Raises:
@@ -118,28 +118,28 @@ class Step(Generic[P, R]):
         tolerate: int | str | Unset | None = UNSET,
         key: str | Unset | None = UNSET,
     ) -> "Step[P, R]":
-        """Return a copy of this step for calls that need something else.
+        """Return a copy of this step with other options.
 
         Args:
-            retries: As for `@step`, as are all down to `rate`; what is left out stays as it is.
+            retries: As for `@step`, like all options down to `rate`; those left out do not change.
             retry: A whole policy instead.
             retry_delay: Before the second attempt.
             backoff: How many times longer each further delay is.
-            retry_on: Exceptions that are worth another attempt.
+            retry_on: Exceptions after which it is retried.
             timeout: For one attempt.
             queue: Celery queue.
-            cache: Whose results it may take; a key function only `@step` takes.
+            cache: The cache; a key function can only be given to `@step`.
             concurrency: How many may run at once.
             rate: How many may begin within a time.
             allow_failure: The run continues when it fails; dependents get a `StepFailure`.
-            when: A Ref, a comparison of Refs or a plain value; false skips it and what needs it.
-            after: Results of steps that have to end first, one or a list.
+            when: A Ref, a comparison of Refs or a plain value; false skips it and its dependents.
+            after: Results of steps that must end first, one or a list.
             accept_skipped: Run although some steps before it were skipped; their results are None.
             tolerate: For `.map`: how many items may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.
 
         Raises:
-            InvalidFlow: a value makes no sense.
+            InvalidFlow: a value is invalid.
         """
         policy = functools.partial(retry_policy, self._options.retry, retry=retry, retries=retries)
         options = changed(
@@ -172,7 +172,7 @@ class Step(Generic[P, R]):
 
 
 class StepMaker(Protocol):
-    """What `@step(...)` with options gives: a decorator."""
+    """The decorator that `@step(...)` with options returns."""
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, Any]], /) -> Step[P, Any]: ...
@@ -233,19 +233,19 @@ class StepDecorator:
             retry: A whole policy, instead of the other retry options.
             retry_delay: Before the second attempt, as a timedelta or in seconds; 1 s when left out.
             backoff: How many times longer each further delay is; 2 when left out.
-            retry_on: Exceptions that are worth another attempt; all, when left out.
+            retry_on: Exceptions after which it is retried; by default all.
             timeout: For one attempt, as a timedelta or in seconds.
-            queue: Celery queue; when left out, `task_routes` decide.
-            cache: Take the result of an earlier call with the same inputs that is no older than
+            queue: Celery queue; by default that of `task_routes`.
+            cache: Reuse the result of an earlier call with the same inputs that is no older than
                 this: a time, True for a day, or a `Cache`.
             concurrency: How many may run at once over all workers: a number, or a
                 `Concurrency` with a key of its own.
-            rate: How many may begin within a time over all workers, or use how many tokens of
-                models: `"60/minute"`, `"90000 tokens/minute"`, a `Rate`, or several.
+            rate: How many may begin, or how many tokens they may use, within a time over all
+                workers: `"60/minute"`, `"90000 tokens/minute"`, a `Rate`, or several.
             allow_failure: The run continues when it fails; dependents get a `StepFailure`.
 
         Raises:
-            InvalidFlow: it cannot be a step, or a value makes no sense.
+            InvalidFlow: it cannot be a step, or a value is invalid.
         """
         policy = retry_policy(
             RetryPolicy(),
@@ -267,7 +267,7 @@ class StepDecorator:
 
     @staticmethod
     def context() -> StepContext:
-        """Return the attempt that is running: run id, step id, attempt, idempotency key, logger.
+        """Return the running attempt: run id, step id, attempt, idempotency key, logger.
 
         Raises:
             FlowqError: no attempt is running here.
@@ -276,10 +276,10 @@ class StepDecorator:
 
 
 def _cache_of_call(value: CacheOption | Unset) -> CacheSpec | Unset | None:
-    """Return what the options of a call say of a cache.
+    """Return the cache of a call's options.
 
     Raises:
-        InvalidFlow: a value makes no sense, or there is a key function.
+        InvalidFlow: a value is invalid, or there is a key function.
     """
     if isinstance(value, Unset):
         return UNSET
@@ -307,7 +307,7 @@ def _define(
         cache_key,
         names=names_around(function),
     )
-    made: Step[..., Any] = Step(step_type, options)  # refuses what has no parameters to read
+    made: Step[..., Any] = Step(step_type, options)  # refuses unreadable signatures
     with late_names():
         assert step_type.hints is not None
     registry.add_step(step_type)

@@ -1,8 +1,8 @@
-"""Which hosts a URL from outside may reach: those of the public Internet, and what a rule allows.
+"""Which hosts a URL from outside may reach: public ones, and those that a rule allows.
 
-Workers stand where databases, metadata services and admin pages answer to anybody. Whoever names a
-URL must not reach those through a worker. So an address counts, never the name that led to it: all
-that is not public is refused, whatever way it is written, unless FLOWQ_FETCH_HOSTS allows it.
+Workers are in networks where databases, metadata services and admin pages answer without a login. A
+user's URL must not reach those through a worker. So the address is checked, not its name: every
+address that is not public is refused, however it is written, unless FLOWQ_FETCH_HOSTS allows it.
 """
 
 import re
@@ -22,21 +22,21 @@ from flowq.core.text.masking import masked
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-#: IPv6 networks whose addresses stand for the IPv4 address in their last 32 bits.
+#: IPv6 networks whose addresses contain an IPv4 address in their last 32 bits.
 _TRANSLATED: Final = (ip_network("64:ff9b::/96"), ip_network("::/96"))
-#: Public as far as Python knows, and the inside of a cloud: of Oracle's, and of Azure's.
+#: Public for Python, but internal in the clouds of Oracle and Azure.
 _INSIDE: Final = (ip_network("192.0.0.0/24"), ip_network("168.63.129.16/32"))
 _NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 
 
 @dataclass(frozen=True, slots=True)
 class HostRule:
-    """A host or a network that may be reached although it is not public.
+    """A host or a network that is allowed although it is not public.
 
     Attributes:
-        name: Of a host; whatever address it has.
-        network: Addresses; whatever name led to them.
-        port: This port alone; None for any.
+        name: A host name, with any address.
+        network: Addresses, with any name.
+        port: Only this port; None for any.
     """
 
     name: str | None = None
@@ -56,7 +56,7 @@ def host_rules(text: str) -> tuple[HostRule, ...]:
     """Read rules: `localhost:5555, intranet.example, 10.0.0.0/8, [fd00::1]:80`.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of them is no rule.
     """
     return tuple(_rule(one) for one in re.split(r"[,\s]+", text) if one)
 
@@ -71,7 +71,7 @@ def is_public(address: Address) -> bool:
     """Return whether an address is one of the public Internet."""
     address = _plain(address)
     if isinstance(address, IPv6Address) and (address.sixtofour or address.teredo):
-        return False  # they lead to an IPv4 address by ways that nobody needs any more
+        return False  # obsolete ways to reach an IPv4 address
     return (
         address.is_global
         and not address.is_multicast
@@ -82,7 +82,7 @@ def is_public(address: Address) -> bool:
 
 
 def _plain(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address stands for, or the address itself."""
+    """Return the IPv4 address that an IPv6 address contains, or the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:

@@ -1,10 +1,10 @@
-"""The one reading of a Redis URL.
+"""The one parser of Redis URLs.
 
-Celery's broker, Celery's result backend and redis-py read one URL in three dialects: each refuses
-or forgets what another one asks for. So flowq reads it here, once, into a `RedisAddress`, of which
-each of the three gets what it needs in its own words (`flowq.adapters.redis_client` and
-`flowq.adapters.dispatch.addresses`). What not all of them can do is refused here, with the reason,
-and before anything is recorded. No error repeats a part of the URL that may be a secret.
+Celery's broker, Celery's result backend and redis-py read URLs in three dialects: each refuses or
+ignores options that another one needs. So flowq parses a URL here, once, into a `RedisAddress`,
+from which `flowq.adapters.redis_client` and `flowq.adapters.dispatch.addresses` make the options of
+each. What not all of them support is refused here, with the reason, before anything is recorded. No
+error repeats a part of the URL that may be a secret.
 """
 
 import re
@@ -37,19 +37,19 @@ _QUOTE: Final = "percent-encode user and password: / is %2F, @ is %40, : is %3A,
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """Where Redis is, and how to speak with it.
+    """The address of Redis, and how to connect.
 
     Attributes:
-        kind: How it is reached.
-        hosts: Hosts and ports, of the sentinels where there are some; none with `unix`.
+        kind: How to connect.
+        hosts: Hosts and ports, those of the sentinels if there are any; none with `unix`.
         path: The socket, with `unix`.
         db: Number of the database.
-        username: With which to log in.
-        password: Likewise.
-        master_name: What the sentinels call the server.
-        sentinel: What redis-py's connections to sentinels take.
-        tls: What redis-py's connections take for TLS; `ssl_cert_reqs` is always among it.
-        options: What else was said of connections, by redis-py's names.
+        username: The login.
+        password: The same.
+        master_name: The server's name for the sentinels.
+        sentinel: Options of redis-py's connections to sentinels.
+        tls: TLS options of redis-py's connections; always with `ssl_cert_reqs`.
+        options: Other options of connections, by redis-py's names.
     """
 
     kind: Kind
@@ -93,12 +93,12 @@ def read_redis(
 
     Args:
         url: One address, or those of sentinels separated by `;`.
-        name: What holds it, for errors.
-        tls: What is said of TLS beside the URL, as in Celery's `broker_use_ssl`.
-        sentinel: What is said of sentinels beside it: options of the URL that it may lack.
+        name: The setting, for errors.
+        tls: TLS options beside the URL, as in Celery's `broker_use_ssl`.
+        sentinel: Options of sentinels that may be missing in the URL.
 
     Raises:
-        InvalidSetting: it cannot be read, or not by all who have to; says what to write.
+        InvalidSetting: it cannot be read by all of them; the error says what to write.
     """
     try:
         return _read(SEPARATOR.split(url.strip()), dict(tls or {}), dict(sentinel or {}))
@@ -124,7 +124,7 @@ def _read(urls: Sequence[str], tls: dict[str, Any], others: dict[str, Any]) -> R
     options = {**(others if kind == "sentinel" else {}), **_options(parts)}
     own_tls = {key: options.pop(key) for key in list(options) if key.startswith("ssl_")}
     if kind == "tcp" and tls and not own_tls:
-        kind = "tls"  # as Celery has it, which `broker_use_ssl` is for
+        kind = "tls"  # as in Celery, with `broker_use_ssl`
     of_sentinels = {
         key.removeprefix("sentinel_"): options.pop(key)
         for key in ("sentinel_username", "sentinel_password", "min_other_sentinels")
@@ -147,7 +147,7 @@ def _read(urls: Sequence[str], tls: dict[str, Any], others: dict[str, Any]) -> R
 
 
 def _check(address: RedisAddress, first: SplitResult) -> None:
-    """Refuse what does not go together."""
+    """Refuse options that exclude each other."""
     if address.kind == "unix" and (first.hostname or not first.path.strip("/")):
         raise _Refused("does not name a socket", "write three slashes: unix:///path/to/socket")
     if address.kind == "sentinel" and address.tls:
@@ -177,7 +177,7 @@ def _split(url: str) -> SplitResult:
         raise _Refused(f"has {named} which is not a Redis scheme", f"use {_FORMS}")
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises when it is none
+        _ = parts.port  # raises if it is no port
     except ValueError:
         raise _Refused("has a wrong host, or a port that is not a number", _QUOTE) from None
     if "@" in rest[len(parts.netloc) :] and ("@" not in parts.netloc or "@" not in parts.query):
@@ -273,7 +273,7 @@ _WHOLE: Final = _whole, "a whole number"
 _SECONDS: Final = _seconds, "a number of seconds"
 _TEXT: Final = _text, "a text"
 _ANSWER: Final = _answer, "true or false"
-#: How each option is read, and what it has to be; what redis-py and both clients of Celery know.
+#: The parser of each option, and its type; options that redis-py and both clients of Celery know.
 _OPTIONS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
     "db": _WHOLE,
     "virtual_host": _WHOLE,

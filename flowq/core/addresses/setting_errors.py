@@ -1,4 +1,4 @@
-"""What is said of settings that cannot be: all at once, and no value that may be a secret."""
+"""The error for invalid settings: all problems at once, without values, which may be secrets."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from flowq.core.errors import InvalidSetting
 
 
 def invalid_settings(error: ValidationError | SettingsError) -> InvalidSetting:
-    """Return the error of flowq's for settings that pydantic has refused."""
+    """Return flowq's error for settings that pydantic refused."""
     if isinstance(error, SettingsError):
         found = re.search(r'field "(\w+)"', str(error))
         name = f"FLOWQ_{found[1].upper()}" if found else "a setting"

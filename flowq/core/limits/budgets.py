@@ -1,7 +1,7 @@
-"""What may be spent: in USD, in tokens, or both, and what happens when it is. Pure.
+"""Budgets: in USD, in tokens, or both, and what happens when one is spent. Pure.
 
-A budget is asked before each call of a model: as long as less than it was spent, the call is made.
-So calls that are running at that moment may go over it, and nothing else.
+A budget is checked before each call of a model: the call is made while less than the budget is
+spent. So only calls that are running at that moment can exceed it.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from flowq.core.errors import InvalidInput
 from flowq.core.ids import RunId
 from flowq.core.usage import Usage
 
-#: Columns hold nine digits before the point and nine after it.
+#: Columns have nine digits before the point and nine after it.
 _MAX_USD: Final = Decimal(10**9 - 1)
 _MAX_TOKENS: Final = 2**31 - 1
 _OF_RUN: Final = "run:"
@@ -25,12 +25,12 @@ _OF_RUN: Final = "run:"
 class BudgetAction(StrEnum):
     """What happens to a run whose budget is spent."""
 
-    FAIL = "fail"  #: The step that wants to call a model fails, and the run as for any failure.
+    FAIL = "fail"  #: The step that wants to call a model fails, as by any error.
     PAUSE = "pause"  #: The run is paused until its budget is raised.
 
 
 class BudgetSpec(BaseModel):
-    """A budget as specs and rows hold it."""
+    """A budget in specs and rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class BudgetSpec(BaseModel):
     action: BudgetAction = BudgetAction.FAIL
 
     def spent_by(self, usage: Usage) -> str | None:
-        """Say what is spent of it, if any of it is spent whole."""
+        """Return which part of it is spent, if any is."""
         if self.usd is not None and usage.cost >= self.usd:
             return f"${plain(usage.cost)} of ${plain(self.usd)}"
         if self.tokens is not None and usage.tokens >= self.tokens:
@@ -52,8 +52,8 @@ class Budget:
     """How much calls of models may cost.
 
     Attributes:
-        usd: So many US dollars, as a number, a text or a Decimal.
-        tokens: So many tokens, input and output.
+        usd: US dollars, as a number, a text or a Decimal.
+        tokens: Tokens, input and output.
         on_exceeded: What happens when it is spent: `fail` fails the step that wants to call a model
             next, `pause` pauses its run.
     """
@@ -64,10 +64,10 @@ class Budget:
 
     @property
     def spec(self) -> BudgetSpec:
-        """The budget, checked.
+        """The checked budget.
 
         Raises:
-            InvalidInput: it is not more than nothing, or says nothing.
+            InvalidInput: it is empty, or not greater than zero.
         """
         usd, tokens = dollars(self.usd), whole_tokens(self.tokens)
         if usd is None and tokens is None:
@@ -83,10 +83,10 @@ class Budget:
 
 
 def budget_of(value: Any) -> BudgetSpec | None:
-    """Return what was given as a budget, checked.
+    """Return the checked budget of an option.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is no budget.
     """
     if value is None or isinstance(value, BudgetSpec):
         return value
@@ -99,19 +99,19 @@ def budget_of(value: Any) -> BudgetSpec | None:
 
 
 def run_meter(run_id: UUID) -> str:
-    """Return the name under which is counted what a run has spent."""
+    """Return the name of a run's meter."""
     return f"{_OF_RUN}{run_id}"
 
 
 def run_of_meter(meter: str) -> RunId | None:
-    """Return the run whose spending a meter counts; None if it counts a flow's or a user's."""
+    """Return the run of a meter; None if it is a flow's or a user's."""
     if not meter.startswith(_OF_RUN):
         return None
     return RunId(UUID(meter.removeprefix(_OF_RUN)))
 
 
 def dollars(value: Any) -> Decimal | None:
-    """Return an amount of USD that is more than nothing; raises `InvalidInput`."""
+    """Return a positive amount of USD; raises `InvalidInput`."""
     if value is None:
         return None
     try:
@@ -127,7 +127,7 @@ def dollars(value: Any) -> Decimal | None:
 
 
 def whole_tokens(value: Any) -> int | None:
-    """Return a number of tokens that is more than none; raises `InvalidInput`."""
+    """Return a positive number of tokens; raises `InvalidInput`."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MAX_TOKENS:

@@ -1,13 +1,12 @@
-"""What a limit is: so many at once, or so many starts or tokens within a time. Pure.
+"""Limits: attempts that run at once, or starts or tokens within a time. Pure.
 
-The first two are *slots*. Of a limit on what is running a slot is held while code runs, and then
-given to the next. Of a rate a slot is used for a moment and rests for the rate's time: since a rate
-of 60 a minute has 60 slots, no minute, wherever it begins, sees more than 60 starts.
+The first two have *slots*. A slot of a concurrency limit is held while code runs, and then passed
+to the next. A slot of a rate is used by a start and then blocked for the rate's period: since a
+rate of 60 a minute has 60 slots, there are at most 60 starts in any window of a minute.
 
-A rate of tokens has no slots: `token_rates` says how it is counted. Its number of tokens stands in
-`slots` all the same.
+A rate of tokens has no slots: see `token_rates`. Its number of tokens is in the field `slots`.
 
-A key says what is limited together; it may name parameters of the step: `customer {customer}`.
+A key says what is limited together; it may contain parameters of the step: `customer {customer}`.
 """
 
 import re
@@ -39,19 +38,19 @@ _UNITS: Final[Mapping[str, timedelta]] = {
 
 
 class LimitSpec(BaseModel):
-    """A limit as the spec of a step holds it."""
+    """A limit in the spec of a step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str  #: With the names of parameters in braces.
     slots: int = Field(ge=1, le=MAX_TOKENS)
-    per: timedelta | None = None  #: The time of a rate; None limits what is running.
+    per: timedelta | None = None  #: The period of a rate; None: a concurrency limit.
     tokens: bool = False  #: Of a rate: it counts tokens of models, not starts.
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit as one attempt meets it."""
+    """A limit with the arguments of one attempt."""
 
     key: str  #: Unique among all limits, of 200 characters at most.
     slots: int
@@ -64,10 +63,10 @@ class Limit:
 
 
 def limit_of(spec: LimitSpec, arguments: Mapping[str, Any]) -> Limit:
-    """Return the limit that an attempt with these arguments meets."""
+    """Return the limit for an attempt with these arguments."""
     kind = "at-once" if spec.per is None else "rate"
     if spec.tokens and spec.per is not None:
-        # A key may have one of each minute and one of each day: what is used counts for both.
+        # A key may have one rate per minute and one per day: usage counts for both.
         kind = f"{_TOKENS}/{spec.per.total_seconds():g}"
     text = spec.key.format_map(arguments)
     if len(text) > _MAX_KEY_LENGTH or "\0" in text or not text.isprintable():
@@ -76,10 +75,10 @@ def limit_of(spec: LimitSpec, arguments: Mapping[str, Any]) -> Limit:
 
 
 def names_in(key: str) -> set[str]:
-    """Return the parameters that a key names.
+    """Return the parameters in a key.
 
     Raises:
-        ValueError: its braces do not fit together, or are empty.
+        ValueError: its braces are not balanced, or are empty.
     """
     fields = [field for _, field, _, _ in Formatter().parse(key) if field is not None]
     names = {re.split(r"[.\[]", field)[0] for field in fields}
@@ -92,10 +91,10 @@ def parse_rate(text: str) -> tuple[int, timedelta, bool]:
     """Read `60/minute`, `10 per second`, `1000/h`, `90000 tokens/minute`.
 
     Returns:
-        How many, within which time, and whether of tokens.
+        The number, the period, and whether it counts tokens.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has another form.
     """
     found = _RATE.fullmatch(text)
     unit = found[3].lower() if found else ""

@@ -1,11 +1,11 @@
-"""Rates of tokens: how much of one is used, and who may begin. Pure.
+"""Rates of tokens: their usage, and how many attempts may begin. Pure.
 
-How many tokens an attempt uses is known only afterwards. So its answers are charged to *spans*, a
-twentieth of the rate's time each, and an attempt may begin while the spans of the last minute, say,
-have used less than the rate. A span counts until its last moment lies back for the rate's time.
+How many tokens an attempt uses is known only afterwards. So usage is charged to *spans*, a
+twentieth of the rate's period each, and an attempt may begin while the spans of the last period, a
+minute for example, have used less than the rate. A span counts until its end is one period ago.
 
-What begins reserves what such attempts have used on average, until it ends: otherwise everyone who
-waits would begin when there is room for one. What a dead worker has reserved is free with its span.
+An attempt that begins reserves the average usage until it ends: otherwise all waiting attempts
+would begin when there is capacity for one. Reservations of a dead worker expire with their span.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What was used of a rate of tokens within one span.
+    """The usage of a rate of tokens in one span.
 
     Attributes:
-        began_at: The span's beginning.
-        used: Tokens that were used, and those that are reserved.
-        tokens: Those that were used.
-        attempts: How many ended.
+        began_at: The begin of the span.
+        used: Used and reserved tokens.
+        tokens: Used tokens.
+        attempts: How many attempts ended.
     """
 
     began_at: datetime
@@ -37,19 +37,19 @@ class Use:
 
 
 def span_of(limit: Limit) -> timedelta:
-    """Return the piece of time over which tokens are added up."""
+    """Return the length of a span."""
     assert limit.per is not None
     return limit.per / _SPANS
 
 
 def span_at(limit: Limit, now: datetime) -> datetime:
-    """Return when the span began in which `now` lies; the same for all workers."""
+    """Return the begin of the span of `now`; the same for all workers."""
     return now - (now - _EPOCH) % span_of(limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What an attempt has reserved that may begin."""
+    """The reservation of an attempt that may begin."""
 
     limit: Limit
     span: datetime
@@ -58,12 +58,12 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class TokenUses:
-    """What was used of a rate of tokens lately.
+    """The recent usage of a rate of tokens.
 
     Attributes:
         limit: The rate.
-        now: When that was read.
-        spans: Those of the last few of the rate's times, the oldest first.
+        now: When it was read.
+        spans: Those of the last few periods, the oldest first.
     """
 
     limit: Limit
@@ -72,19 +72,19 @@ class TokenUses:
 
     @property
     def _counting(self) -> list[Use]:
-        """The spans whose last moment lies within the rate's time."""
+        """The spans that end within the last period."""
         assert self.limit.per is not None
         before = self.now - self.limit.per - span_of(self.limit)
         return [use for use in self.spans if use.began_at > before]
 
     @property
     def used(self) -> int:
-        """What counts now, used or reserved."""
+        """The tokens that count now, used or reserved."""
         return sum(use.used for use in self._counting)
 
     @property
     def each(self) -> int:
-        """What an attempt is taken to use: the average; as long as there is none, a 20th of all."""
+        """The expected usage of an attempt: the average; without one, 5 % of the rate."""
         attempts = sum(use.attempts for use in self.spans)
         if not attempts:
             return max(1, self.limit.slots // _SPANS)
@@ -98,7 +98,7 @@ class TokenUses:
 
     @property
     def delay(self) -> timedelta:
-        """How long it is until one may begin, if nobody gives back what is reserved."""
+        """The time until one may begin, if no reservation is released."""
         assert self.limit.per is not None
         used = self.used
         free_at = self.now

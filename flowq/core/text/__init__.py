@@ -1,1 +1,1 @@
-"""Text that people read, and JSON that databases keep."""
+"""Text for people, and JSON for databases."""

@@ -1,27 +1,27 @@
-"""What JSON data may be that flowq stores: how deep it nests, which text and numbers it holds.
+"""Which JSON data flowq can store: depth, text and numbers.
 
-JSON itself sets no limits, but those who read it do: pydantic's parser stops at 200 levels, Python
-at integers of 4,300 digits, PostgreSQL at text that is no UTF-8. What one of them cannot read must
-never be written, so one limit stands here for all, well below each of theirs: `flaw` names the
-first part of some data that is beyond it.
+JSON itself has no limits, but its readers do: pydantic's parser stops at 200 levels, Python at
+integers of 4,300 digits, PostgreSQL at text that is no UTF-8. What one of them cannot read must
+never be written, so there is one limit for all, well below each of theirs: `flaw` names the first
+part of some data that is beyond it.
 
-NaN and the infinities are no JSON either, yet floats have them. Where they are stored they stand
-as `{"$float": "nan"}` (`marked`), and data that merely looks like that as `{"$float": {…}}`.
+NaN and the infinities are no JSON either, but floats have them. They are stored as `{"$float":
+"nan"}` (`marked`), and data that only looks like that as `{"$float": {…}}`.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: Levels of lists and dicts within each other; readers stop at 200, and specs add a few.
+#: Levels of nested lists and dicts; readers stop at 200, and specs add a few.
 MAX_DEPTH: Final = 100
 #: Bits of an integer; 14,000 bits are 4,215 digits.
 MAX_INTEGER_BITS: Final = 14_000
 
-#: The key under which a float stands that JSON lacks.
+#: The key that marks a float that JSON lacks.
 FLOAT: Final = "$float"
 
-#: Where in a value something stands: keys and indices.
+#: A place inside a value: keys and indices.
 JsonPath = tuple[str | int, ...]
 
 
@@ -30,7 +30,7 @@ def flaw(data: Any, place: JsonPath = ()) -> tuple[JsonPath, str] | None:
 
     Args:
         data: JSON data: dicts with text as keys, lists, text, numbers, true, false and null.
-        place: Where the data stands.
+        place: The place of the data.
     """
     if isinstance(data, str):
         why = flaw_of_text(data)
@@ -59,7 +59,7 @@ def _flaw_of_entry(key: str, item: Any, place: JsonPath) -> tuple[JsonPath, str]
 
 
 def flaw_of_text(text: str) -> str | None:
-    """Return why no database stores a text, or None: it is no valid Unicode."""
+    """Return why databases cannot store a text (invalid Unicode), or None."""
     if not text.isascii():
         try:
             text.encode()
@@ -69,12 +69,12 @@ def flaw_of_text(text: str) -> str | None:
 
 
 def is_too_long(number: int) -> bool:
-    """Return whether an integer has more digits than readers of JSON take."""
+    """Return whether an integer has more digits than readers of JSON accept."""
     return number.bit_length() > MAX_INTEGER_BITS
 
 
 def is_too_deep(data: Any) -> bool:
-    """Return whether JSON data nests deeper than `MAX_DEPTH` levels; looks at containers only."""
+    """Return whether JSON data is nested deeper than `MAX_DEPTH` levels; reads only containers."""
     level = [data] if isinstance(data, dict | list) else []
     for _ in range(MAX_DEPTH):
         if not level:
@@ -92,12 +92,12 @@ def is_too_deep(data: Any) -> bool:
 
 
 def mark_of(number: float) -> dict[str, str]:
-    """Return what stands for NaN or an infinity in JSON."""
+    """Return the mark of NaN or an infinity in JSON."""
     return {FLOAT: float.__repr__(number)}
 
 
 def marked(data: Any) -> Any:
-    """Return data as JSON, in which floats that JSON lacks have their marks."""
+    """Return data as JSON, with marks for floats that JSON lacks."""
     if isinstance(data, float):
         return data if math.isfinite(data) else mark_of(data)
     if isinstance(data, Mapping):
@@ -109,7 +109,7 @@ def marked(data: Any) -> Any:
 
 
 def shown(data: Any) -> Any:
-    """Return data as JSON to be looked at, with marks; data that has marks stays as it is."""
+    """Return data as JSON for people, with marks; data that has marks is not changed."""
     if isinstance(data, float):
         return data if math.isfinite(data) else mark_of(data)
     if isinstance(data, Mapping):
@@ -120,7 +120,7 @@ def shown(data: Any) -> Any:
 
 
 def unmarked(data: Any) -> Any:
-    """Return what `marked` was given."""
+    """Return the original of `marked` data."""
     if isinstance(data, dict):
         if len(data) == 1 and FLOAT in data:
             inner = data[FLOAT]

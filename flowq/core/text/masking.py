@@ -1,38 +1,37 @@
-"""How the address of a server is shown: without user, password and query.
+"""Hides secrets in addresses of servers: user, password and query.
 
-Every address that gets into an error, a log or a page goes through `masked`, and every text of
-somebody else's error that may hold one through `without_secrets`. Both are for addresses as people
-write them: a password with a `/`, `@` or `?` in it that is not quoted must not be shown either.
+Every address in an error, a log or a page goes through `masked`, and every text of an outside error
+that may contain one through `without_secrets`. Both handle addresses as people write them: an
+unquoted password with a `/`, `@` or `?` must not be shown either.
 """
 
 import re
 from typing import Final
 from urllib.parse import unquote
 
-#: Between the addresses of one list; a `;` in a password is none of them.
+#: Separates the addresses of one list; a `;` in a password does not.
 SEPARATOR: Final = re.compile(r"\s*;\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _PIECES: Final = re.compile(r"[:/?#@;&=\[\]\s]")
-#: Characters; shorter pieces would be found everywhere.
+#: Characters; shorter pieces would match everywhere.
 _LONG_ENOUGH: Final = 3
 
 
 def masked(url: str) -> str:
-    """Return an address without what may be a secret.
+    """Return an address without its possible secrets.
 
-    Where something is not quoted, so that nobody can tell what of it is secret, no more than the
-    scheme is left.
+    If something is not quoted, the secret parts cannot be known: then only the scheme is left.
     """
     return ";".join(_shown(one) for one in SEPARATOR.split(url.strip()))
 
 
 def without_secrets(text: str, *urls: str) -> str:
-    """Return the text of somebody else's error without what may be a secret.
+    """Return the text of an outside error without its possible secrets.
 
     Args:
-        text: The text; each address in it is shown as `masked` does.
-        urls: Addresses that it may quote pieces of, as Python does of one that it cannot read.
+        text: The text; each address in it is masked.
+        urls: Addresses of which it may quote pieces, as Python does with one that it cannot parse.
     """
     for url in urls:
         rest = url.partition("://")[2] or url
