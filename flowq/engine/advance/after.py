@@ -27,7 +27,7 @@ from flowq.engine.advance.child_runs import cancel_orphans
 from flowq.engine.advance.conditions import Evaluation, evaluate_conditions
 from flowq.engine.advance.dispatch import alone, node_batch, resend, send
 from flowq.engine.advance.finish import finish_if_done
-from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
 from flowq.engine.advance.wake import program_of, timers_due, wake, wake_after, woken
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
@@ -189,8 +189,16 @@ def _complete_call(engine: Engine, claim: Claim, outcome: Outcome) -> None:
 def step_ended(engine: Engine, step_id: StepRunId) -> None:
     """Advance after a step that ended without it: its child run ended, or its batch was lost."""
     place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
-    if place is not None:
-        _place_ended(engine, place)
+    if place is None:
+        return
+    run_id, key = place.run_id, place.key
+    gate = engine.definitions.get(run_id).gate(place)
+    if gate is Gate.CALL:
+        _call_ended(engine, run_id, key)
+    elif gate is Gate.ITEM:
+        _map_ended(engine, run_id, key)
+    else:
+        advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, None, [key])))
 
 
 def batch_ended(engine: Engine, batch: BatchId) -> None:
@@ -199,13 +207,11 @@ def batch_ended(engine: Engine, batch: BatchId) -> None:
     try:
         _batch_ended(engine, batch, kind, named)
     except RunUnreadable as error:
-        of_item = kind is BatchKind.ITEMS
-        node = (
-            engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
-            if of_item
-            else None
-        )
-        set_aside(engine, node.run_id if node is not None else RunId(named), error)
+        run_id = RunId(named)
+        if kind is BatchKind.ITEMS:
+            node = engine.records.autocommit(lambda tx: tx.steps.node(StepRunId(named)))
+            run_id = run_id if node is None else node.run_id
+        set_aside(engine, run_id, error)
 
 
 def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -> None:
@@ -229,26 +235,12 @@ def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -
             finish(engine, run_id)
 
 
-def _place_ended(engine: Engine, place: StepRef) -> None:
-    """Advance after a row that has ended but was not advanced."""
-    run_id, key = place.run_id, place.key
-    gate = engine.definitions.get(run_id).gate(place)
-    if gate is Gate.CALL:
-        _call_ended(engine, run_id, key)
-    elif gate is Gate.ITEM:
-        _map_ended(engine, run_id, key)
-    else:
-        advance(engine, run_id, lambda step, tx: step.ended(tx.steps.advance(run_id, None, [key])))
-
-
 def not_claimed(engine: Engine, step_id: StepRunId) -> None:
     """Check a run whose message found nothing to claim: it may be stopping, without open steps."""
     place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
     if place is not None:
-        try:
+        with set_aside_if_unreadable(engine, place.run_id):
             finish(engine, place.run_id)
-        except RunUnreadable as error:
-            set_aside(engine, place.run_id, error)
 
 
 # --- advancing ------------------------------------------------------------------------------------

@@ -7,22 +7,19 @@ own run under a lock, so no new child run is missed. After a crash in between, t
 same for all runs.
 """
 
-import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from flowq.core.errors import RedisUnavailable, RunUnreadable
 from flowq.core.ids import RunId, batch_of_run
 from flowq.core.states import StopKind
+from flowq.engine.advance.dispatch import send_advance
 from flowq.engine.advance.finish import finish_if_done
-from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
 from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import Orphan
 from flowq.engine.ports import Transaction
-
-logger = logging.getLogger(__name__)
 
 #: How long the program of a stopping run may wait for a worker before it is cancelled.
 SHIELD = timedelta(hours=1)
@@ -44,15 +41,10 @@ def cancel_orphans(engine: Engine, run_id: RunId) -> None:
         cancelled += parents
     cancelled.reverse()  # the innermost first
     for child in cancelled[:_CLOSE_HERE]:
-        try:
+        with set_aside_if_unreadable(engine, child):
             finish_if_done(engine, engine.definitions.get(child).definition)
-        except RunUnreadable as error:
-            set_aside(engine, child, error)
     if rest := cancelled[_CLOSE_HERE:]:
-        try:
-            engine.dispatcher.send_advance([batch_of_run(child) for child in rest])
-        except RedisUnavailable as error:
-            logger.warning("%d cancelled runs are left to the sweeper: %s", len(rest), error)
+        send_advance(engine, [batch_of_run(child) for child in rest])
 
 
 def stop_orphans(tx: Transaction, orphans: Sequence[Orphan]) -> None:

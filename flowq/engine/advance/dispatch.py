@@ -86,12 +86,15 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
         )
 
 
-def send_later(engine: Engine, batch: BatchId, delay: timedelta) -> None:
-    """Request an advance after a delay; if the broker is unreachable the sweeper does it."""
+def send_advance(
+    engine: Engine, batches: Sequence[BatchId], delay: timedelta | None = None
+) -> None:
+    """Request advances, perhaps after a delay; if the broker is unreachable the sweeper does."""
     try:
-        engine.dispatcher.send_advance([batch], delay)
+        engine.dispatcher.send_advance(batches, delay)
     except RedisUnavailable as error:
-        logger.warning("a timer is left to the sweeper: %s", error, extra={"action": "send_failed"})
+        extra = {"action": "send_failed"}
+        logger.warning("%d advances are left to the sweeper: %s", len(batches), error, extra=extra)
 
 
 def resend(engine: Engine, batches: Sequence[Batch]) -> None:

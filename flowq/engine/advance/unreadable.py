@@ -7,6 +7,8 @@ becomes cancelled.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import RunId
@@ -20,6 +22,15 @@ from flowq.engine.ports import Transaction
 logger = logging.getLogger(__name__)
 
 _NEWER = "a newer flowq may have written it: start workers of that version, then resume the run"
+
+
+@contextmanager
+def set_aside_if_unreadable(engine: Engine, run_id: RunId) -> Iterator[None]:
+    """Set the run of the block aside if it cannot be read; raises as `set_aside`."""
+    try:
+        yield
+    except RunUnreadable as error:
+        set_aside(engine, run_id, error)
 
 
 def set_aside(engine: Engine, run_id: RunId, error: RunUnreadable) -> RunState | None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_timer, node_id
-from flowq.engine.advance.dispatch import program_batch, send, send_later
+from flowq.engine.advance.dispatch import program_batch, send, send_advance
 from flowq.engine.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def timers_due(engine: Engine, run_id: RunId) -> bool:
         left = engine.records.autocommit(lambda tx: tx.steps.next_timer(run_id))
         if left is not None and timedelta(0) < left <= NEAR:
             # The message came too early by the database's clock.
-            send_later(engine, batch_of_timer(run_id, program_of(engine, run_id)), left)
+            send_advance(engine, [batch_of_timer(run_id, program_of(engine, run_id))], left)
         return False
     woke = [wake(engine, run_id, batch) for batch in ended]  # each of them
     return any(woke)

@@ -8,20 +8,18 @@ message of it finds nothing to claim.
 Workers advance the run: this process may be one that must not open the object store.
 """
 
-import logging
 import time
 
-from flowq.core.errors import LeaseLost, RedisUnavailable, RunUnreadable
+from flowq.core.errors import LeaseLost
 from flowq.core.ids import LeaseToken, StepRunId
-from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.advance.dispatch import send_advance
+from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import delay_after, outcome_of
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.rows import Claim
 from flowq.engine.ports import Transaction
-
-logger = logging.getLogger(__name__)
 
 
 def abort_attempt(
@@ -46,11 +44,10 @@ def abort_attempt(
     if claim is None:
         return False
     try:
-        retry_on_outage(engine, lambda _: _fail(engine, claim, error), stop=True)
+        with set_aside_if_unreadable(engine, claim.run_id):
+            retry_on_outage(engine, lambda _: _fail(engine, claim, error), stop=True)
     except LeaseLost:
         return False  # it has ended by itself meanwhile
-    except RunUnreadable as unreadable:
-        set_aside(engine, claim.run_id, unreadable)
     return True
 
 
@@ -82,8 +79,4 @@ def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
         raise claim.lost()
     publish.step_failed(engine, claim, outcome)
     batch = engine.records.autocommit(lambda tx: tx.steps.batch_of(claim.id))
-    try:
-        engine.dispatcher.send_advance([batch] if batch is not None else [])
-    except RedisUnavailable as unsent:
-        # The sweeper looks for ended batches that were not advanced.
-        logger.warning("run %s is left to the sweeper: %s", claim.run_id, unsent)
+    send_advance(engine, [batch] if batch is not None else [])

@@ -157,8 +157,10 @@ def _whose(meter: str) -> str:
 def _hint(meter: str, run_id: RunId) -> str:
     kind, _, name = meter.partition(":")
     if kind == "run":
-        return "enqueue it with a larger budget; with on_exceeded='pause' you can raise it "
-        f"later: {name}"
+        return (
+            "enqueue it with a larger budget; with on_exceeded='pause' you can raise it later: "
+            f"flowq runs raise-budget {name} --usd AMOUNT"
+        )
     return f"raise the monthly budget of the {kind}; the run is {run_id}"
 
 

@@ -30,7 +30,7 @@ from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import cancel_orphans
-from flowq.engine.advance.dispatch import message, program_batch, send, send_later
+from flowq.engine.advance.dispatch import message, program_batch, send, send_advance
 from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
@@ -315,7 +315,7 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     send(engine, batches, again=True)
     for call in calls:
         if call.delay is not None and call.delay <= NEAR:
-            send_later(engine, batch_of_timer(run_id, call.id), call.delay)
+            send_advance(engine, [batch_of_timer(run_id, call.id)], call.delay)
     return AttemptResult(AttemptEnding.WAITING)
 
 

@@ -13,13 +13,13 @@ waiting, and maps with their items. The rest is running somewhere:
 The last of them closes the run as cancelled. A terminal run is not changed.
 """
 
-from flowq.core.errors import RunNotFound, RunUnreadable
+from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StopKind
 from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import SHIELD, cancel_orphans
 from flowq.engine.advance.dispatch import program_batch, send
-from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
@@ -57,17 +57,15 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
             tx.steps.cancel_open(run_id)
         return tx.runs.status(run_id)
 
-    state = _found(run_id, engine.records.transaction(ask))
+    state = found(run_id, engine.records.transaction(ask))
     if state in TERMINAL_RUN_STATES:
         return state
-    try:
+    with set_aside_if_unreadable(engine, run_id):
         if shielded:
             send(engine, [program_batch(engine, run_id)])
         cancel_orphans(engine, run_id)
         finish(engine, run_id)
-    except RunUnreadable as error:
-        set_aside(engine, run_id, error)
-    return _found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))
+    return found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))
 
 
 def storable_reason(reason: str | None) -> str:
@@ -77,7 +75,8 @@ def storable_reason(reason: str | None) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _found(run_id: RunId, state: RunState | None) -> RunState:
+def found(run_id: RunId, state: RunState | None) -> RunState:
+    """Return the state of a run; raises `RunNotFound` if there is none."""
     if state is None:
         raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
     return state

@@ -19,17 +19,16 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable
 from flowq.core.ids import RunId, batch_of_run
 from flowq.core.states import RunState, StopKind
 from flowq.engine.advance.after import run_ready
-from flowq.engine.advance.dispatch import alone, resend
-from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.advance.dispatch import alone, resend, send_advance
+from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
-from flowq.engine.runs.cancel import storable_reason
+from flowq.engine.runs.cancel import found, storable_reason
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def pause(
     if paused:
         extra = {"action": "pause", "run_id": str(run_id), "runs": len(paused)}
         logger.info("run %s is paused: %s", run_id, text, extra=extra)
-    return _found(run_id, state)
+    return found(run_id, state)
 
 
 def resume(engine: Engine, run_id: RunId) -> RunState:
@@ -103,24 +102,13 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
     resend(engine, alone(engine, places))
     resumed.reverse()  # the innermost first: their ends are the ends of steps of the others
     _go_on(engine, resumed)
-    return _found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))
+    return found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))
 
 
 def _go_on(engine: Engine, resumed: Sequence[RunId]) -> None:
     """Decide what became ready meanwhile, and finish runs whose last step has ended."""
     if rest := resumed[:-_GO_ON_HERE]:
-        try:
-            engine.dispatcher.send_advance([batch_of_run(run_id) for run_id in rest])
-        except RedisUnavailable as error:
-            logger.warning("%d resumed runs are left to the sweeper: %s", len(rest), error)
+        send_advance(engine, [batch_of_run(run_id) for run_id in rest])
     for run_id in resumed[-_GO_ON_HERE:]:
-        try:
+        with set_aside_if_unreadable(engine, run_id):
             run_ready(engine, run_id)
-        except RunUnreadable as error:
-            set_aside(engine, run_id, error)
-
-
-def _found(run_id: RunId, state: RunState | None) -> RunState:
-    if state is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
-    return state

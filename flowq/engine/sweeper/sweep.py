@@ -17,6 +17,7 @@ have no message in the queue and are always sent.
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -33,7 +34,7 @@ from flowq.core.states import StopKind
 from flowq.engine.advance.child_runs import SHIELD, stop_orphans
 from flowq.engine.advance.dispatch import alone, resend
 from flowq.engine.advance.finish import finish_if_done
-from flowq.engine.advance.unreadable import set_aside
+from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
 from flowq.engine.attempts.limits import sweep_limits
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
@@ -125,10 +126,8 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
     timed = records.transaction(lambda tx: tx.sweeps.timed(limit=_LIMIT))
     ended += timed
     for run_id in records.autocommit(lambda tx: tx.signals.undelivered(limit=_LIMIT)):
-        try:
+        with set_aside_if_unreadable(engine, run_id):
             deliver(engine, run_id)
-        except RunUnreadable as error:
-            set_aside(engine, run_id, error)
     queued = [*(step.place for step in lapsed if not step.failed), *due]
     resend(engine, alone(engine, queued))
     return len(lapsed) + len(due) + len(timed)
@@ -191,14 +190,10 @@ def _close(engine: Engine, run_id: RunId) -> None:
     It reads no result, since a stopped run has no outputs. Child runs are left to a worker, which
     then advances the parent.
     """
-    try:
+    with suppress(RunNotFound), set_aside_if_unreadable(engine, run_id):  # deleted meanwhile
         definition = engine.definitions.get(run_id).definition
         if definition.parent is None:
             finish_if_done(engine, definition)
-    except RunNotFound:
-        return  # deleted meanwhile
-    except RunUnreadable as error:
-        set_aside(engine, run_id, error)
 
 
 def _stop(tx: Transaction, run_id: RunId, reason: StopReason) -> bool:
