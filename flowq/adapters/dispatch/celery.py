@@ -127,7 +127,6 @@ class CeleryDispatcher(Dispatcher):
 
     @override
     def workers(self, patience: timedelta) -> Sequence[Worker]:
-        """Return the workers that answer in time; raises as `send`."""
         with self._asking:
             known = self._workers
             if known is None or time.monotonic() - known[0] > _KNOWN_FOR:

@@ -46,16 +46,10 @@ class UnsentDispatcher(Dispatcher):
 
     @override
     def depth(self, queue: str) -> int:
-        """Return how many messages wait in a queue; raises as `workers`."""
         return self._asks.depth(queue)
 
     @override
     def workers(self, patience: timedelta) -> Sequence[Worker] | None:
-        """Return the workers that answer in time.
-
-        Raises:
-            RedisUnavailable: the broker cannot be asked.
-        """
         return self._asks.workers(patience)
 
     def _say(self, steps: int) -> None:

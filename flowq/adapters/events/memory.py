@@ -38,12 +38,10 @@ class MemoryEvents(Events):
 
     @override
     def now(self) -> datetime:
-        """Return the time that an event of now has."""
         return self._now()
 
     @override
     def publish(self, kind: type[Event], run_id: RunId, **fields: Any) -> None:
-        """Add an event to the stream of its run."""
         known = {"event_type": NAMES[kind], "run_id": run_id, "timestamp": self._now()}
         event = from_fields({**known, **fields})
         with self._rung:

@@ -80,7 +80,6 @@ class RedisEvents(Outbox, Events):
 
     @override
     def now(self) -> datetime:
-        """Return the time that an event of now has."""
         return datetime.now(UTC)
 
     # --- out -------------------------------------------------------------------------------------

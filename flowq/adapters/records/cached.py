@@ -12,19 +12,17 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Float, Text, bindparam, cast, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from typing_extensions import override
 
 from flowq.adapters.records.sql.payloads import copy_from_text
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import result_ref
-from flowq.adapters.records.sql.repository import CACHED, STEPS, Repository
+from flowq.adapters.records.sql.repository import CACHED, HELD, STEPS, Repository, by_dialect
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.adapters.records.steps.attempts import result_columns
 from flowq.core.errors import RunUnreadable
 from flowq.core.ids import StepRunId
 from flowq.core.results import StorageKind, is_result, step_of_object
-from flowq.core.states import StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import CacheEntry, Claim, Outcome
 from flowq.engine.ports.cached import CachedResults
@@ -61,23 +59,16 @@ _MADE = select(
     bindparam("p_outputs", type_=_E.outputs.type),
     _C.tokens_used,
     _C.cost_estimate,
-).where(
-    _C.id == bindparam("p_id"),
-    _C.lease_token == bindparam("p_token"),
-    _C.status == StepState.RUNNING,
-)
+).where(HELD)
 
 
-def _upsert(insert: Any) -> Any:
+def _upsert(insert: Any) -> Prepared:
     put = insert.from_select(_COLUMNS, _MADE)
     changed = {name: put.excluded[name] for name in _COLUMNS[1:]}
-    return put.on_conflict_do_update(index_elements=["step_run_id"], set_=changed)
+    return Prepared(put.on_conflict_do_update(index_elements=["step_run_id"], set_=changed))
 
 
-_PUT: Final = {
-    "postgresql": Prepared(_upsert(postgresql.insert(CACHED))),
-    "sqlite": Prepared(_upsert(sqlite.insert(CACHED))),
-}
+_PUT: Final = by_dialect(CACHED, _upsert)
 _PURGE = delete(CACHED).where(_E.expires_at < DbNow(bindparam("p_before", type_=Float)))
 
 _IN_ENTRIES = select(json_text(_E.result, "key")).where(_E.step_run_id.in_(_KEYS))
@@ -115,7 +106,6 @@ class SqlCachedResults(Repository, CachedResults):
 
     @override
     def purge(self, age: timedelta) -> int:
-        """Delete the entries that expired at least `age` ago."""
         return self._run(_PURGE, {"p_before": -age.total_seconds()}).rowcount
 
 

@@ -141,11 +141,6 @@ class SqlRecords(Records):
 
     @override
     def enlist(self, session: object) -> SqlEnlistedTransaction:
-        """Join the transaction of the caller's session; the caller commits.
-
-        Raises:
-            InvalidInput: it is no session, or one on another database or in autocommit.
-        """
         own = caller_session(session, self.url)
         try:
             check_connection(own, self.url, self._place_beside)

@@ -76,7 +76,6 @@ class MemoryObjects(ObjectStore):
 
     @override
     def get(self, key: str) -> bytes:
-        """Read an object whole; raises `ResultMissing`."""
         with self._lock:
             data = self._objects.get(checked_key(key))
         if data is None:
@@ -99,7 +98,6 @@ class MemoryObjects(ObjectStore):
 
     @override
     def size(self, key: str) -> int | None:
-        """Return how many bytes an object has; None when there is none."""
         with self._lock:
             data = self._objects.get(checked_key(key))
         return None if data is None else len(data)

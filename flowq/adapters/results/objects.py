@@ -78,11 +78,7 @@ class ObstoreObjects(ObjectStore):
 
     @override
     def put(self, key: str, data: bytes | Path) -> None:
-        """Write an object, more than 5 MiB in parts, a file without reading it whole.
-
-        Raises:
-            StoreUnavailable: the store refuses or does not answer.
-        """
+        """Write an object, more than 5 MiB in parts, a file without reading it whole."""
         checked_key(key)
         with self._talking("write", key) as store:
             size = data.stat().st_size if isinstance(data, Path) else len(data)
@@ -113,11 +109,6 @@ class ObstoreObjects(ObjectStore):
 
     @override
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; one that is not there is no error.
-
-        Raises:
-            StoreUnavailable: the store refuses or does not answer; some may be deleted.
-        """
         checked = [checked_key(key) for key in keys]
         for start in range(0, len(checked), _DELETED_AT_ONCE):
             part = checked[start : start + _DELETED_AT_ONCE]
@@ -126,11 +117,6 @@ class ObstoreObjects(ObjectStore):
 
     @override
     def size(self, key: str) -> int | None:
-        """Return how many bytes an object has; None when there is none.
-
-        Raises:
-            StoreUnavailable: the store refuses or does not answer.
-        """
         checked_key(key)
         try:
             with self._talking("read", key) as store:
@@ -140,11 +126,6 @@ class ObstoreObjects(ObjectStore):
 
     @override
     def list(self, prefix: str, *, after: str = "") -> Iterator[Sequence[ListedObject]]:
-        """Give the objects under a prefix in pages of 1,000, in the order of their keys.
-
-        Raises:
-            StoreUnavailable: the store refuses or does not answer, between two pages too.
-        """
         checked_key(prefix)
         with self._talking("list", prefix) as store:
             if isinstance(store, LocalStore):
@@ -160,11 +141,6 @@ class ObstoreObjects(ObjectStore):
 
     @override
     def url(self, key: str, expires: timedelta) -> str:
-        """Return the address of an object: of a file, or one that is signed until it expires.
-
-        Raises:
-            StoreUnavailable: the store has no keys to sign with.
-        """
         checked_key(key)
         with self._talking("sign", key) as store:
             if isinstance(store, LocalStore):
@@ -176,11 +152,6 @@ class ObstoreObjects(ObjectStore):
 
     @override
     def check(self) -> None:
-        """Write, read and delete a small object.
-
-        Raises:
-            StoreUnavailable: one of these failed.
-        """
         key, probe = f"flowq-check/{uuid4().hex}", b"flowq"
         self.put(key, probe)
         try:

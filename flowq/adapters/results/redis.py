@@ -46,7 +46,6 @@ class RedisCache(ResultCache):
 
     @override
     def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the values in the order of `keys`; None for what is not there or unreadable."""
         found: list[bytes | None] = []
         for part in _parts(keys):
             names = [self._prefix + key for key in part]

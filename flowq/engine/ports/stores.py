@@ -42,7 +42,7 @@ class ObjectStore(Protocol):
         """Read an object in parts of a few MiB; raises as `get`."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; a missing one is no error."""
+        """Delete objects, perhaps some before `StoreUnavailable`; a missing one is no error."""
 
     def size(self, key: str) -> int | None:
         """Size of an object in bytes; None when there is none. Raises `StoreUnavailable`."""

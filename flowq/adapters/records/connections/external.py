@@ -127,7 +127,6 @@ class SqlEnlistedTransaction(EnlistedTransaction):
 
     @override
     def work(self, work: Callable[[Any], T]) -> T:
-        """Run `work` within it; the caller commits."""
         # The caller's pending rows are flushed first; their errors are the caller's.
         self._session.flush()
         try:

@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.control.stops import stop_parameters, stop_unless
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, STEPS, USED, Repository
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import LeaseToken, RunId
 from flowq.core.states import (
@@ -33,7 +33,6 @@ from flowq.core.states import (
     TERMINAL_STEP_STATES,
     RunState,
     StepState,
-    step_sources,
 )
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.model.stops import StopReason
@@ -91,9 +90,7 @@ _RENEW = Prepared(
 _CANCEL_ATTEMPT: Final = (
     update(STEPS)
     .where(
-        _C.id == bindparam("p_id"),
-        _C.lease_token == bindparam("p_token"),
-        _C.status.in_(tuple(step_sources(StepState.CANCELLED) & {StepState.RUNNING})),
+        HELD,
         # Its dependents were cancelled with the run; in a running run they would wait.
         exists().where(_R.id == _C.flow_run_id, _R.status == RunState.CANCELLING),
     )
@@ -113,7 +110,6 @@ class RunCancels(Repository, RunRows):
 
     @override
     def request_cancel(self, run_ids: Sequence[RunId], reason: StopReason) -> list[RunId]:
-        """→ `cancelling` by request; returns the open runs that this call has cancelled."""
         rows = self._run_parts(_REQUEST, stop_parameters(reason), run_ids)
         return [RunId(row[0]) for row in rows]
 
@@ -127,7 +123,6 @@ class StepCancels(Repository, StepRows):
 
     @override
     def renew(self, tokens: Sequence[LeaseToken], lease: timedelta) -> dict[LeaseToken, bool]:
-        """Extend leases in one statement; return those that still hold, and which are cancelled."""
         rows = self._run(_RENEW, {"p_tokens": list(tokens), "p_lease": lease.total_seconds()})
         return {LeaseToken(row[0]): bool(row[1]) for row in rows}
 

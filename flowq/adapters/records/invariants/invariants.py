@@ -107,7 +107,6 @@ class SqlInvariants(Repository, Invariants):
 
     @override
     def placed(self, after: RunId | None = None) -> list[PlacedRun]:
-        """Return some runs with their nodes, in the order of their ids, all as of one moment."""
         page = _FIRST_RUNS if after is None else _RUNS_AFTER
         ids = [row[0] for row in self._run(page, {} if after is None else {"p_after": after})]
         found: dict[RunId, tuple[Any, list[PlacedNode]]] = {}

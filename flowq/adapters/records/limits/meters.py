@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import METERS, REQUESTS, Repository
+from flowq.adapters.records.sql.repository import METERS, REQUESTS, Repository, by_dialect
 from flowq.adapters.records.sql.types import total_cost
 from flowq.core.limits.budgets import run_of_meter
 from flowq.core.usage import Usage
@@ -31,10 +30,7 @@ _CHARGE: Final = Prepared(
         cost=_M.cost + bindparam("p_cost", type_=_M.cost.type),
     )
 )
-_MAKE: Final = {
-    "postgresql": postgresql.insert(METERS).on_conflict_do_nothing(),
-    "sqlite": sqlite.insert(METERS).on_conflict_do_nothing(),
-}
+_MAKE: Final = by_dialect(METERS, lambda new: new.on_conflict_do_nothing())
 _COLUMNS: Final[Mapping[str, Any]] = {"user": _Q.user_id, "flow": _Q.flow_name}
 
 

@@ -25,11 +25,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, SLOTS, STEPS, WAITS, Repository
+from flowq.adapters.records.sql.repository import RUNS, SLOTS, STEPS, WAITS, Repository, by_dialect
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.limits.slots import Limit
@@ -103,7 +102,7 @@ _HAS_LINE: Final = Prepared(
 )
 
 
-def _waiting(insert: Any) -> Any:
+def _waiting(insert: Any) -> Prepared:
     new = insert.values(
         step_run_id=_ME,
         key=bindparam("p_key"),
@@ -117,17 +116,11 @@ def _waiting(insert: Any) -> Any:
     again["turn_at"] = new.excluded.turn_at
     # A step that waits for the same limit as before keeps its place.
     again["since"] = case((_W.key == new.excluded.key, _W.since), else_=new.excluded.since)
-    return new.on_conflict_do_update(index_elements=["step_run_id"], set_=again)
+    return Prepared(new.on_conflict_do_update(index_elements=["step_run_id"], set_=again))
 
 
-WAIT: Final = {
-    "postgresql": Prepared(_waiting(postgresql.insert(WAITS))),
-    "sqlite": Prepared(_waiting(sqlite.insert(WAITS))),
-}
-_MAKE: Final = {
-    "postgresql": postgresql.insert(SLOTS).on_conflict_do_nothing(),
-    "sqlite": sqlite.insert(SLOTS).on_conflict_do_nothing(),
-}
+WAIT: Final = by_dialect(WAITS, _waiting)
+_MAKE: Final = by_dialect(SLOTS, lambda new: new.on_conflict_do_nothing())
 
 #: Steps that may be sent: still parked, of a running run.
 _MAY_GO: Final = and_(

@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Integer, and_, bindparam, delete, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from typing_extensions import override
 
 from flowq.adapters.records.limits.slots import CLOCK, LEAVE_LINE, LINE, WAIT, reschedule
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import TOKEN_USES, WAITS, Repository
+from flowq.adapters.records.sql.repository import TOKEN_USES, WAITS, Repository, by_dialect
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import StepRunId
 from flowq.core.limits.slots import Limit
@@ -33,7 +32,7 @@ _KEY: Final = bindparam("p_key", type_=_U.key.type)
 _SPAN: Final = bindparam("p_span", type_=_U.began_at.type)
 
 
-def _add(insert: Any) -> Any:
+def _add(insert: Any) -> Prepared:
     new = insert.values(
         key=_KEY,
         began_at=_SPAN,
@@ -43,13 +42,10 @@ def _add(insert: Any) -> Any:
         attempts=bindparam("p_attempts"),
     )
     more = {name: _U[name] + new.excluded[name] for name in ("used", "tokens", "attempts")}
-    return new.on_conflict_do_update(index_elements=["key", "began_at"], set_=more)
+    return Prepared(new.on_conflict_do_update(index_elements=["key", "began_at"], set_=more))
 
 
-_ADD: Final = {
-    "postgresql": Prepared(_add(postgresql.insert(TOKEN_USES))),
-    "sqlite": Prepared(_add(sqlite.insert(TOKEN_USES))),
-}
+_ADD: Final = by_dialect(TOKEN_USES, _add)
 _RELEASE: Final = Prepared(
     update(TOKEN_USES)
     .where(_U.key == _KEY, _U.began_at == _SPAN)
@@ -112,7 +108,6 @@ class SqlTokenRates(Repository, TokenRates):
 
     @override
     def wait(self, limit: Limit, step_id: StepRunId, horizon: timedelta) -> timedelta | None:
-        """Let a step wait; returns the delay, if no other comes back before and it is near."""
         assert limit.per is not None
         now = self._now()
         delay: timedelta | None = None

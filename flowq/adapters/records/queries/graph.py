@@ -204,7 +204,6 @@ class PictureReads(Repository, Pictures):
         max_steps: int = MAX_STEPS,
         max_calls: int = MAX_CALLS,
     ) -> RunPicture | None:
-        """Return what the pictures of a run are drawn from; None when there is no such run."""
         run = self._run(_RUN, {"p_run": run_id}).first()
         if run is None:
             return None

@@ -69,7 +69,6 @@ class MetricReads(Repository, Metrics):
 
     @override
     def snapshot(self) -> MetricsSnapshot:
-        """Return the state of all runs."""
         return MetricsSnapshot(
             at=self._run(select(DbNow())).scalar_one(),
             runs={(row[0], RunState(row[1])): row[2] for row in self._run(_RUNS)},

@@ -41,7 +41,6 @@ class RunPageReads(RunStepReads):
 
     @override
     def run_page(self, run_id: RunId) -> RunPage | None:
-        """Return the head of a run's page."""
         recorded = head(self._connection, run_id)
         if recorded is None:
             return None

@@ -106,7 +106,6 @@ class RunStepReads(Repository, RunPages):
         before: int | None = None,
         status: StepState | None = None,
     ) -> list[ItemView]:
-        """Return some items of a map, by index."""
         query = select(*_ITEM).where(
             _C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None)
         )

@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Float, Text, bindparam, cast, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository, by_dialect
 from flowq.adapters.records.sql.types import DbNow, EncodedJson
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
@@ -32,13 +31,9 @@ _NEW_RUN: Final[dict[str, Any]] = {
     ),
 }
 _INSERT_RUN = insert(RUNS).values(**_NEW_RUN)
-_INSERT_UNLESS_THERE: Final = {
-    "postgresql": postgresql.insert(RUNS)
-    .values(**_NEW_RUN)
-    .on_conflict_do_nothing()
-    .returning(RUNS.c.id),
-    "sqlite": sqlite.insert(RUNS).values(**_NEW_RUN).on_conflict_do_nothing().returning(RUNS.c.id),
-}
+_INSERT_UNLESS_THERE: Final = by_dialect(
+    RUNS, lambda new: new.values(**_NEW_RUN).on_conflict_do_nothing().returning(RUNS.c.id)
+)
 _INSERT_STEPS = insert(STEPS).values(
     created_at=DbNow(), wake_at=DbNow(bindparam("p_resend", type_=Float))
 )
@@ -57,10 +52,7 @@ class RunInserts(Repository, RunRows):
 
     @override
     def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
-        """Insert runs with their steps, except those whose id or idempotency key is taken.
-
-        Of several transactions that insert the same key, all but the first wait for its end here.
-        """
+        """Insert runs; of transactions with the same key, all but the first wait for its end."""
         certain = [run for run in runs if run.is_new and run.idempotency_key is None]
         if certain:
             self._run(_INSERT_RUN, [self._run_row(run) for run in certain])
@@ -85,7 +77,6 @@ class RunInserts(Repository, RunRows):
     def with_keys(
         self, flow_name: str, keys: Sequence[str]
     ) -> dict[str, tuple[RunId, Mapping[str, Any]]]:
-        """Return the runs of a flow that have these idempotency keys, and their inputs."""
         rows = self._run_parts(_WITH_KEYS, {"p_flow": flow_name}, keys)
         return {row[0]: (RunId(row[1]), json.loads(row[2])) for row in rows}
 

@@ -239,7 +239,6 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
 
     @override
     def head(self, run_id: RunId) -> RunView | None:
-        """Return a run without its steps."""
         return head(self._connection, run_id)
 
     @override
@@ -265,7 +264,6 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
 
     @override
     def definition(self, run_id: RunId) -> Definition | None:
-        """Read what never changes about a run; the engine caches it, see `engine.definitions`."""
         row = self._run(_DEFINITION, {"p_run": run_id}).first()
         if row is None:
             return None

@@ -105,7 +105,6 @@ class WaitReads(Repository, Waits):
 
     @override
     def ended_at(self, run_id: RunId, keys: Sequence[str]) -> dict[str, datetime]:
-        """Return when steps ended."""
         query = select(_C.step_key, _C.completed_at).where(
             _C.flow_run_id == run_id,
             _C.step_key.in_(keys),

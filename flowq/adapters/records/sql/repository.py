@@ -5,9 +5,9 @@ their `Session`. Statements of the engine are built once, at import, and bypass 
 (see `prepared`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, overload
+from typing import Any, Final, TypeVar, overload
 
 from sqlalchemy import (
     BigInteger,
@@ -15,16 +15,21 @@ from sqlalchemy import (
     CursorResult,
     Executable,
     Table,
+    and_,
     bindparam,
     case,
     func,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from flowq.adapters.records.sql.prepared import Prepared, QueryResult, Row
 from flowq.adapters.records.sql.tables import Base
 from flowq.adapters.records.sql.types import json_text
 from flowq.core.spec import StepKind
+from flowq.core.states import StepState
+
+T = TypeVar("T")
 
 RUNS: Table = Base.metadata.tables["flow_runs"]
 STEPS: Table = Base.metadata.tables["flow_step_runs"]
@@ -38,6 +43,12 @@ METERS: Table = Base.metadata.tables["flow_meters"]
 TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 
+#: The row of an attempt that holds its lease: `p_id`, `p_token`.
+HELD: Final = and_(
+    STEPS.c.id == bindparam("p_id"),
+    STEPS.c.lease_token == bindparam("p_token"),
+    STEPS.c.status == StepState.RUNNING,
+)
 #: Added to the time of the earlier attempts; model calls are added as they end.
 USED: Final = {
     "execution_time_ms": func.coalesce(STEPS.c.execution_time_ms, 0)
@@ -57,6 +68,11 @@ FIRST_STARTED = func.coalesce(
 
 #: Keys in one IN list; SQLite takes 32,766 parameters, PostgreSQL's driver 65,535.
 _MAX_KEYS = 5000
+
+
+def by_dialect(table: Table, build: Callable[[Any], T]) -> Mapping[str, T]:
+    """Return what is built of an INSERT that may say ON CONFLICT, by the dialect's name."""
+    return {"postgresql": build(postgresql.insert(table)), "sqlite": build(sqlite.insert(table))}
 
 
 class Repository:

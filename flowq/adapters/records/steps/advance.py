@@ -95,7 +95,6 @@ class AdvanceWrites(Repository, StepRows):
         map_size: int | None = None,
         advanced: bool = True,
     ) -> list[str]:
-        """End nodes that need no attempt; returns the keys that this call has ended."""
         unheld = or_(_PENDING, _EXPANDED) if StepState.RUNNING in step_sources(state) else _PENDING
         query = update(STEPS).where(NODES, unheld).returning(_C.step_key)
         query = query.values(status=state, completed_at=DbNow(), wake_at=None, advanced=advanced)
@@ -132,7 +131,6 @@ class AdvanceWrites(Repository, StepRows):
         batch: BatchId,
         resend_after: timedelta,
     ) -> bool:
-        """Turn a pending map into `running` and insert its items as `queued`."""
         given = {"p_run": run_id, "p_keys": [key], "p_batch": batch, "p_size": len(items)}
         if not self._changes(_EXPAND, given):
             return False
@@ -171,7 +169,6 @@ class AdvanceWrites(Repository, StepRows):
 
     @override
     def release(self, run_id: RunId, counts: Mapping[str, int]) -> list[str]:
-        """Decrement counters of dependents; returns pending steps without open dependencies."""
         by_count: dict[int, list[str]] = {}
         for key, count in counts.items():
             by_count.setdefault(count, []).append(key)

@@ -28,7 +28,7 @@ from typing_extensions import override
 from flowq.adapters.records.sql.payloads import copy_to_json
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import call_spec
-from flowq.adapters.records.sql.repository import RUNS, STEPS, USED
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.stored import NODES, STORED_NODES, stored_columns, stored_step
@@ -96,11 +96,7 @@ def _leaving(to: StepState, **values: Any) -> Update:
     """Build the UPDATE of an attempt that ends, guarded by its lease."""
     return (
         update(STEPS)
-        .where(
-            _C.id == bindparam("p_id"),
-            _C.lease_token == bindparam("p_token"),
-            _C.status == StepState.RUNNING,
-        )
+        .where(HELD)
         .values(status=to, lease_token=None, lease_expires_at=None, **values)
     )
 
@@ -232,11 +228,7 @@ class AttemptWrites(AttemptLog, StepRows):
         worker: str,
         reads: Sequence[str] = (),
     ) -> Claim | None:
-        """Claim one attempt of a queued, or due retrying, step of a running run.
-
-        With `reads` it is one statement on PostgreSQL; on SQLite, without round trips and
-        data-modifying CTEs, it is two.
-        """
+        """Claim and read in one statement; in two on SQLite, without data-modifying CTEs."""
         given = {
             "p_id": step_id,
             "p_token": token,
@@ -270,10 +262,7 @@ class AttemptWrites(AttemptLog, StepRows):
         dependents: Sequence[str],
         release_plan: ReleasePlan | None = None,
     ) -> dict[str, tuple[int, StepState]] | None:
-        """Complete a step and decrement its dependents' counters; None if its lease is lost.
-
-        One statement on PostgreSQL. SQLite needs a transaction: it has no data-modifying CTEs.
-        """
+        """Write both in one statement; in two on SQLite, without data-modifying CTEs."""
         counting: dict[str, Any] = {
             "p_run": claim.run_id,
             "p_keys": list(dependents),
@@ -303,10 +292,6 @@ class AttemptWrites(AttemptLog, StepRows):
     def retry(
         self, claim: Claim, outcome: Outcome, delay: timedelta, *, recovered: bool = False
     ) -> bool:
-        """`running` → `retrying` until `delay` from now, if the lease still holds.
-
-        Two statements: the second one keeps the attempt.
-        """
         given = {**_lease(claim), **_used(outcome), **_error(outcome)}
         given |= {"p_delay": delay.total_seconds(), "p_recovered": int(recovered)}
         if not self._changes(_RETRY, given):

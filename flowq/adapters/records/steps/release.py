@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.control.pause import PARKED
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.attempt_log import AttemptLog
 from flowq.adapters.records.steps.attempts import CLAIM_COLUMNS, claim_of_row
@@ -42,11 +42,7 @@ _RELEASE = Prepared(
 
 _REQUEUE = (
     update(STEPS)
-    .where(
-        _C.id == bindparam("p_id"),
-        _C.lease_token == bindparam("p_token"),
-        _C.status == StepState.RUNNING,
-    )
+    .where(HELD)
     .values(
         status=StepState.QUEUED, attempt=_C.attempt - 1, lease_token=None, lease_expires_at=None
     )

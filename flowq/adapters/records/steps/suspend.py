@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.control.signals import SqlSignals
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
+from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.wake import has_ended
 from flowq.core.ids import RunId, StepRunId
@@ -44,11 +44,7 @@ _ENDED = ", ".join(f"'{state}'" for state in sorted(TERMINAL_STEP_STATES))
 
 _SUSPEND = Prepared(
     update(STEPS)
-    .where(
-        _C.id == bindparam("p_id"),
-        _C.lease_token == bindparam("p_token"),
-        _C.status == StepState.RUNNING,
-    )
+    .where(HELD)
     .values(
         status=_WAITING,
         lease_token=None,
@@ -164,7 +160,6 @@ class ProgramWrites(Repository, StepRows):
 
     @override
     def suspend(self, claim: Claim, suspension: Suspension) -> StepState | None:
-        """`running` → `waiting`, or at once → `queued`; None when the lease is lost."""
         given: dict[str, Any] = {"p_id": claim.id, "p_token": claim.token}
         row = self._run(_SUSPEND, {**given, "p_observed": suspension.observed}).first()
         if row is None:

@@ -190,7 +190,6 @@ class ProgramWakes(Repository, StepRows):
     def complete_and_wake(
         self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
     ) -> bool | None:
-        """Complete a call and queue its program; one statement on PostgreSQL."""
         given = completion_parameters(claim, outcome, advanced=True)
         waking = {"p_program": program, "p_resend": resend_after.total_seconds()}
         if self._connection.dialect.name == "sqlite":

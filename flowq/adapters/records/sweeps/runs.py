@@ -21,11 +21,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from typing_extensions import override
 
 from flowq.adapters.records.control.cancel import ORPHANS, orphan
-from flowq.adapters.records.sql.repository import DUTIES, RUNS, STEPS, Repository
+from flowq.adapters.records.sql.repository import DUTIES, RUNS, STEPS, Repository, by_dialect
 from flowq.adapters.records.sql.tables import HAS_DEADLINE, OPEN, OPEN_RUN
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.wake import has_ended, of_unknown_kind
@@ -160,10 +159,7 @@ def _turn(insert: Any) -> Any:
     return taken.returning(_D.position)
 
 
-_TURN = {
-    "postgresql": _turn(postgresql.insert(DUTIES)),
-    "sqlite": _turn(sqlite.insert(DUTIES)),
-}
+_TURN = by_dialect(DUTIES, _turn)
 _LEAVE = update(DUTIES).where(_D.name == _NAME).values(position=bindparam("p_position", type_=Text))
 
 
@@ -172,7 +168,6 @@ class RunSweeps(Repository, Sweeps):
 
     @override
     def try_acquire(self, duty: str, every: timedelta) -> str | None:
-        """Take the turn of a duty, if it is due; returns where the last turn ended."""
         due = self._run(_DUE, {"p_name": duty}).scalar()
         if due is not None and not due:
             return None  # nearly always, so it is read without a lock
@@ -196,13 +191,11 @@ class RunSweeps(Repository, Sweeps):
 
     @override
     def slice(self, after: RunId, *, limit: int) -> RunIdRange:
-        """Return the next open runs by the bounds of their ids."""
         row = self._run(_BOUNDARY, {"p_after": after, "p_limit": limit}).first()
         return RunIdRange(after, RunId(row[0]) if row else None)
 
     @override
     def stalled(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[RunId]:
-        """Return open runs that only an advance can continue: with ready steps, or no open ones."""
         given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_STALLED, given)]
 

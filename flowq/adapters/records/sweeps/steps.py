@@ -165,10 +165,6 @@ class SqlSweeps(RunSweeps, RetentionSweeps, AttemptLog, Sweeps):
     def snooze(
         self, found: Sequence[UnclaimedStep], resend_after: timedelta, longest: timedelta
     ) -> set[StepRunId]:
-        """Snooze unclaimed rows for twice as long as the last time; returns those.
-
-        Those of paused runs are parked, and not returned.
-        """
         by_count: dict[int, list[StepRunId]] = {}
         for one in found:
             by_count.setdefault(one.resends, []).append(one.id)
