@@ -72,39 +72,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncFlow": "flowq.authoring.definitions.flows",
-    "BaseFlow": "flowq.authoring.definitions.base_flow",
-    "BaseStep": "flowq.authoring.definitions.base_steps",
-    "Budget": "flowq.core.limits.budgets",
-    "Cache": "flowq.authoring.definitions.caching",
-    "Concurrency": "flowq.authoring.definitions.limiting",
-    "Flow": "flowq.authoring.definitions.flows",
-    "ImageStep": "flowq.authoring.definitions.llm_steps",
-    "NewsItem": "flowq.llm.results",
-    "NewsStep": "flowq.authoring.definitions.llm_steps",
-    "Rate": "flowq.authoring.definitions.limiting",
-    "Ref": "flowq.authoring.calls.refs",
-    "RetryPolicy": "flowq.core.retries",
-    "Run": "flowq.client",
-    "Step": "flowq.authoring.definitions.steps",
-    "StepFailure": "flowq.core.results",
-    "StepResult": "flowq.llm.results",
-    "StepType": "flowq.llm.results",
-    "StructuredStep": "flowq.authoring.definitions.llm_steps",
-    "UnstructuredStep": "flowq.authoring.definitions.llm_steps",
-    "allow_waiting": "flowq.engine.runtime.blocking",
-    "celery_app": "flowq.entrypoints.worker",
-    "continue_as_new": "flowq.authoring.durable",
-    "flow": "flowq.authoring.definitions.flows",
-    "install": "flowq.entrypoints.worker",
-    "length": "flowq.authoring.calls.refs",
-    "now": "flowq.authoring.durable",
-    "random": "flowq.authoring.durable",
-    "signal": "flowq.authoring.durable",
-    "sleep": "flowq.authoring.durable",
-    "step": "flowq.authoring.definitions.steps",
-    "uuid": "flowq.authoring.durable",
+    "flowq.authoring.calls.refs": "Ref length",
+    "flowq.authoring.definitions.base_flow": "BaseFlow",
+    "flowq.authoring.definitions.base_steps": "BaseStep",
+    "flowq.authoring.definitions.caching": "Cache",
+    "flowq.authoring.definitions.flows": "AsyncFlow Flow flow",
+    "flowq.authoring.definitions.limiting": "Concurrency Rate",
+    "flowq.authoring.definitions.llm_steps": "ImageStep NewsStep StructuredStep UnstructuredStep",
+    "flowq.authoring.definitions.steps": "Step step",
+    "flowq.authoring.durable": "continue_as_new now random signal sleep uuid",
+    "flowq.client": "Run",
+    "flowq.core.limits.budgets": "Budget",
+    "flowq.core.results": "StepFailure",
+    "flowq.core.retries": "RetryPolicy",
+    "flowq.engine.runtime.blocking": "allow_waiting",
+    "flowq.entrypoints.worker": "celery_app install",
+    "flowq.llm.results": "NewsItem StepResult StepType",
 }
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
@@ -113,8 +98,8 @@ def __getattr__(name: str) -> Any:
         value: Any = import_module("importlib.metadata").version("flowq")
     elif name == "errors":
         value = import_module("flowq.errors")
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
     else:
         raise AttributeError(f"module 'flowq' has no attribute {name!r}")
     globals()[name] = value

@@ -358,21 +358,6 @@ class Settings(BaseSettings):
         return BudgetSpec(usd=usd, tokens=tokens, action=self.budget_action)
 
     @property
-    def cancel_every(self) -> timedelta:
-        """How often running steps ask whether they were cancelled."""
-        return timedelta(seconds=self.cancel_seconds)
-
-    @property
-    def cancel_grace(self) -> timedelta:
-        """How long a cancelled step may go on by itself."""
-        return timedelta(seconds=self.cancel_grace_seconds)
-
-    @property
-    def cleanup(self) -> timedelta:
-        """How long a cancelled program may clean up."""
-        return timedelta(seconds=self.cleanup_seconds)
-
-    @property
     def sweep_pause(self) -> timedelta:
         """Pause between two passes: a lost worker's steps are back within 1.5 leases."""
         return min(timedelta(seconds=self.sweep_seconds), self.lease / 4)

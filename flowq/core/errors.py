@@ -44,6 +44,51 @@ from typing import Any
 
 from flowq.core.text.escaping import escaped
 
+__all__ = [
+    "BudgetExceeded",
+    "DatabaseNotMigrated",
+    "DatabaseRefused",
+    "DatabaseTooNew",
+    "DatabaseUnavailable",
+    "FetchFailed",
+    "FetchRefused",
+    "FlowNotFound",
+    "FlowqError",
+    "IncompleteStep",
+    "InvalidAnswer",
+    "InvalidFlow",
+    "InvalidInput",
+    "InvalidOutput",
+    "InvalidPrompt",
+    "InvalidSetting",
+    "InvalidTransition",
+    "LeaseLost",
+    "ModelRefused",
+    "ModelUnavailable",
+    "NondeterminismError",
+    "NotSerializable",
+    "PromptNotFound",
+    "RedisUnavailable",
+    "ResultCorrupt",
+    "ResultMissing",
+    "ResultTimeout",
+    "RunCancelled",
+    "RunFailed",
+    "RunNotFound",
+    "RunUnreadable",
+    "SignalRefused",
+    "SignalTimeout",
+    "StepCancelled",
+    "StepError",
+    "StepFailed",
+    "StepTimeout",
+    "StoreAfterFork",
+    "StoreUnavailable",
+    "TaskRevoked",
+    "Unavailable",
+    "WouldBlock",
+]
+
 
 class FlowqError(Exception):
     """Base of all flowq errors.

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 _MAX_COUNTDOWN = 60.0
 #: Characters of an error that Celery is told.
 _MAX_TEXT_LENGTH = 4000
+_STOPPING = "this worker has to stop"
 #: Of a worker's main process; who only sends need not load them.
 _REQUESTS = "flowq.entrypoints.worker_requests"
 
@@ -176,19 +177,19 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
     in_chord = task.request.group is not None
     if engine.leases.stopping:
         send_elsewhere(engine, step_id)
-        _runs_elsewhere(in_chord=in_chord)
+        _comes_again(_STOPPING, in_chord=in_chord)
         return None
     ended = run_attempt(engine, step_id, run_id, in_chord=in_chord)
     if ended.ending is AttemptEnding.NOT_CLAIMED and not in_chord:
         retry_on_outage(engine, lambda _: not_claimed(engine, step_id), stop=True)
     elif ended.ending is AttemptEnding.RELEASED:
-        _runs_elsewhere(in_chord=in_chord)
+        _comes_again(_STOPPING, in_chord=in_chord)
     elif ended.ending is AttemptEnding.RETRYING or (
         ended.ending is AttemptEnding.DEFERRED and ended.delay is not None
     ):
         _retry(task, ended)
     elif ended.ending is AttemptEnding.DEFERRED:
-        _waits(in_chord=in_chord)
+        _comes_again("a limit is reached", in_chord=in_chord)
     elif ended.ending is AttemptEnding.FAILED and ended.error is not None:
         return ended.error
     elif ended.ending is AttemptEnding.CANCELLED:
@@ -198,19 +199,13 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
     return None
 
 
-def _runs_elsewhere(*, in_chord: bool) -> None:
-    """Tell Celery, and Flower, that another worker runs the step.
+def _comes_again(why: str, *, in_chord: bool) -> None:
+    """Tell Celery, and Flower, that the step's message comes again, perhaps to another worker.
 
     Not for a member of a chord: its part would be missing, and the chord never call its body.
     """
     if not in_chord:
-        raise Retry("this worker has to stop", when=0)  # type: ignore[arg-type]  # an int is a Real
-
-
-def _waits(*, in_chord: bool) -> None:
-    """Tell Celery, and Flower, that a step waits for a limit; as `_runs_elsewhere` does."""
-    if not in_chord:
-        raise Retry("a limit is reached", when=0)  # type: ignore[arg-type]  # an int is a Real
+        raise Retry(why, when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
 def _plain(error: BaseException) -> Exception:

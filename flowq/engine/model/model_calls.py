@@ -1,9 +1,11 @@
 """The values of model calls and their costs."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from flowq.core.ids import LeaseToken, RunId, StepRunId
@@ -100,3 +102,22 @@ class CostLine:
     unknown: int  #: Calls whose cost is unknown, including running ones.
     tokens: Tokens
     cost: Decimal  #: Of the calls whose cost is known.
+
+    @classmethod
+    def total(cls, lines: Sequence["CostLine"]) -> "CostLine":
+        """Sum up groups of calls."""
+        return cls(
+            name=None,
+            calls=sum(line.calls for line in lines),
+            failed=sum(line.failed for line in lines),
+            unknown=sum(line.unknown for line in lines),
+            tokens=sum((line.tokens for line in lines), Tokens()),
+            cost=sum((line.cost for line in lines), Decimal(0)),
+        )
+
+
+#: What stands for calls that have no such name.
+NAMELESS: Final[Mapping[CostBy, str]] = {
+    CostBy.FLOW: "(outside any run)",
+    CostBy.USER: "(no user)",
+}

@@ -4,7 +4,6 @@ Steps of one key that wait for the same are one value: a map of ten thousand que
 line with a count. Steps that wait for other steps are left out: those other steps are here.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -101,7 +100,3 @@ class QueuedSteps:
     run_id: RunId  #: One of the runs,
     key: str  #: and the step in it.
     since: datetime
-
-
-#: From a step's key to when it ended.
-EndedAt = Mapping[str, datetime]

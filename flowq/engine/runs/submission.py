@@ -273,10 +273,6 @@ def _prepare_many(
     options: SubmitOptions,
 ) -> list[_Start]:
     """Check many runs; an error names the run that it is about."""
-    if options.get("idempotency_key") is not None:
-        raise InvalidInput(
-            "one idempotency_key is given for many runs", hint="give idempotency_keys=[…]"
-        )
     each: list[str | None] = (
         [None] * len(inputs) if keys is None else listed(keys, "idempotency_keys")
     )

@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 from tornado.httpserver import HTTPServer
@@ -310,11 +309,6 @@ class FakeLlm:
         self._ready.wait(10)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         self._thread.join(10)

@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -101,30 +101,30 @@ def find_sample() -> Sample:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _answering(
+    answer: Callable[[int, FrameType | None], object] | int, *numbers: int
+) -> Iterator[None]:
+    """Answer signals like this within the block."""
+    before = {number: signal.signal(number, answer) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _terminable() -> AbstractContextManager[None]:
     """Make SIGTERM and SIGHUP end the demo as Ctrl-C does, in order."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return _answering(end, signal.SIGTERM, signal.SIGHUP)
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed() -> AbstractContextManager[None]:
     """Let nothing interrupt what ends the worker and the server; it takes seconds at most."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return _answering(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -261,10 +261,6 @@ def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) 
     return OK
 
 
-def _file(sample: Sample) -> str:
-    return sample.target.partition(":")[0]
-
-
 def _print_result(run: Run[Any]) -> None:
     """Print the head of the report."""
     report = run.result()
@@ -292,16 +288,16 @@ def _whole_sections(lines: Sequence[str]) -> Sequence[str]:
 
 
 def _print_next(sample: Sample, run: Run[Any], view: RunView, *, keep: bool) -> None:
-    flowq_ = looks.program()
+    flowq_, file = looks.program(), sample.target.partition(":")[0]
     commands = {
         f"{flowq_} runs show {view.id}": "every step, its attempts, time and errors",
         f"{flowq_} runs result {run.id} --json > report.json": "all of the result",
         f"{flowq_} graph {sample.target}": "the steps of the flow",
-        f"{flowq_} worker {_file(sample)}": "a worker that keeps running, in one terminal",
+        f"{flowq_} worker {file}": "a worker that keeps running, in one terminal",
         f"{flowq_} run {sample.target} -p folder=. --wait": "your own run, in another terminal",
     }
     if not keep:
-        commands[f"{flowq_} flower {_file(sample)}"] = "every run, on http://localhost:5555/flows"
+        commands[f"{flowq_} flower {file}"] = "every run, on http://localhost:5555/flows"
     looks.note("")
     looks.note(("What to try next", "bold"))
     looks.note("")

@@ -1,21 +1,14 @@
 """Sums over calls of models, as a table: by flow, model, user or day."""
 
-from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from flowq.core.usage import Tokens, in_digits
-from flowq.engine.model.model_calls import CostBy, CostLine
+from flowq.core.usage import in_digits
+from flowq.engine.model.model_calls import NAMELESS, CostBy, CostLine
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
-
-#: What stands for calls that have no such name.
-_NAMELESS: Final = {
-    CostBy.FLOW: "(outside any run)",
-    CostBy.USER: "(no user)",
-}
 
 
 def print_costs(lines: list[CostLine], by: CostBy, *, as_json: bool) -> None:
@@ -35,10 +28,10 @@ def _table(by: CostBy, lines: list[CostLine]) -> Table:
     for name in ("calls", "failed", "input", "cached", "output", "cost", "unknown"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(Text(line.name or _NAMELESS.get(by, "")), *_cells(line))
+        table.add_row(Text(line.name or NAMELESS.get(by, "")), *_cells(line))
     if len(lines) > 1:
         table.add_section()
-        table.add_row("total", *_cells(_total(lines)), style="bold")
+        table.add_row("total", *_cells(CostLine.total(lines)), style="bold")
     return table
 
 
@@ -52,17 +45,6 @@ def _cells(line: CostLine) -> list[str]:
         formatting.money(line.cost) if line.cost or not line.unknown else "unknown",
         formatting.count(line.unknown) if line.unknown else "",
     ]
-
-
-def _total(lines: list[CostLine]) -> CostLine:
-    return CostLine(
-        name=None,
-        calls=sum(line.calls for line in lines),
-        failed=sum(line.failed for line in lines),
-        unknown=sum(line.unknown for line in lines),
-        tokens=sum((line.tokens for line in lines), Tokens()),
-        cost=sum((line.cost for line in lines), Decimal(0)),
-    )
 
 
 def _warn(lines: list[CostLine]) -> None:

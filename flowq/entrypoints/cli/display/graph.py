@@ -7,10 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flowq.core.expressions import describe
 from flowq.core.graph import Graph
-from flowq.core.references import references
 from flowq.core.spec import FlowSpec, StepKind, StepSpec
+from flowq.engine.queries.graph import EdgeKind, spec_edges
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.display import tree
 
@@ -84,15 +83,11 @@ def as_mermaid(spec: FlowSpec, shape: Graph) -> Iterator[str]:
         kind = "map" if step.map else step.kind.value
         left, right = _SHAPES[kind]
         yield f"    {names[step.key]}{left}{_label(step)}{right}"
-    for step in spec.steps:
-        needed = {ref.step for ref in references([step.arguments, step.map and step.map.items])}
-        asked = {ref.step for ref in references(step.when)}
-        for before in shape.dependencies[step.key]:
-            if before in asked:
-                arrow = f'-->|"{_escaped("when " + describe(step.when))}"|'
-            else:
-                arrow = "-->" if before in needed else "-.->"
-            yield f"    {names[before]} {arrow} {names[step.key]}"
+    for edge in spec_edges(spec):
+        arrow = "-.->" if edge.kind is EdgeKind.ORDER else "-->"
+        if edge.condition is not None:
+            arrow += f'|"{_escaped("when " + edge.condition)}"|'
+        yield f"    {names[edge.before]} {arrow} {names[edge.after]}"
 
 
 def _label(step: StepSpec) -> str:

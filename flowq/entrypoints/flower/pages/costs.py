@@ -13,7 +13,7 @@ from flowq.core.limits.budgets import BudgetAction, BudgetSpec
 from flowq.core.spec import FlowSpec
 from flowq.core.usage import Tokens, Usage
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.model.model_calls import CostBy, CostLine
+from flowq.engine.model.model_calls import NAMELESS, CostBy, CostLine
 from flowq.engine.ports import Transaction
 from flowq.engine.queries.lists import BudgetedRun, BudgetUsage, CacheSavings
 from flowq.entrypoints import formatting
@@ -21,11 +21,6 @@ from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import windows
 
 WINDOWS: Final = (windows.WEEK, windows.MONTH, windows.QUARTER)
-#: What stands for calls that have no such name.
-NAMELESS: Final[Mapping[CostBy, str]] = {
-    CostBy.FLOW: "(outside any run)",
-    CostBy.USER: "(no user)",
-}
 _MAX_LENGTH: Final = 200
 
 
@@ -122,7 +117,7 @@ class CostPage(PageHandler):
             windows=WINDOWS,
             whose=whose,
             days=days(lines, first, now.date()),
-            total=total(lines),
+            total=CostLine.total(lines),
             by=costs.by,
             groups=(CostBy.FLOW, CostBy.MODEL, CostBy.USER),
             nameless=NAMELESS,
@@ -142,18 +137,6 @@ def days(lines: Sequence[CostLine], first: date, last: date) -> list[Day]:
         line = of_day.get(day.isoformat()) or _nothing(day.isoformat())
         found.append(Day(day, line, float(round(100 * line.cost / most, 1)) if most else 0.0))
     return found
-
-
-def total(lines: Sequence[CostLine]) -> CostLine:
-    """Sum up groups of calls."""
-    return CostLine(
-        name=None,
-        calls=sum(line.calls for line in lines),
-        failed=sum(line.failed for line in lines),
-        unknown=sum(line.unknown for line in lines),
-        tokens=sum((line.tokens for line in lines), Tokens()),
-        cost=sum((line.cost for line in lines), Decimal(0)),
-    )
 
 
 def monthly_lines(costs: Costs) -> list[tuple[str, BudgetLine]]:
