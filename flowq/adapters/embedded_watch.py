@@ -36,7 +36,6 @@ def watch(directory: Path, idle: float) -> None:
     """Return when the server of a folder has ended, or when somebody else watches it.
 
     Args:
-        directory: The folder.
         idle: Seconds that whoever comes next has after the last one has left.
     """
     with suppress(OSError):  # the folder was removed, and nobody can find the server any more
@@ -69,7 +68,6 @@ def end(directory: Path, pid: int, seconds: float) -> bool:
     """End the server of a folder, if one lives there; return whether it has ended.
 
     Args:
-        directory: The folder.
         pid: What the server has written down.
         seconds: How long it may take, asked and then killed.
     """

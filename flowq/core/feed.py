@@ -47,7 +47,6 @@ class Feed:
     """The events of one run for one reader.
 
     Args:
-        run_id: The run.
         nodes: Keys of the steps of its flow; a program adds its calls.
 
     Attributes:

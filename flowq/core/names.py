@@ -17,7 +17,6 @@ def check_name(name: Any, what: str, where: str, *, own: bool = False) -> None:
     """Check the name of a step or a flow.
 
     Args:
-        name: The name.
         what: The kind of thing: `step`, `flow`.
         where: `file:line` of its definition, for the error.
         own: Whether flowq itself defines it.

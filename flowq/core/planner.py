@@ -63,8 +63,6 @@ def plan(
     """Decide about every step in `ready`.
 
     Args:
-        spec: The flow.
-        graph: Its graph.
         ready: Keys of pending steps whose dependencies have all ended.
         states: States of at least those dependencies.
         conditions: Values of the conditions that have been evaluated.
@@ -113,7 +111,6 @@ def map_outcome(step: StepSpec, counts: Mapping[StepState, int]) -> StepState | 
     """Decide how a map ends.
 
     Args:
-        step: The map.
         counts: How many of its items are in each state.
 
     Returns:
@@ -139,7 +136,6 @@ def run_outcome(spec: FlowSpec, failed: Iterable[str], *, cancel_requested: bool
     """Decide how a run ends, once all its steps have.
 
     Args:
-        spec: The flow.
         failed: Keys of the steps that failed.
         cancel_requested: Whether someone asked to cancel the run before it ended.
     """

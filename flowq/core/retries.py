@@ -40,7 +40,6 @@ def retry_delay(
     """Decide whether and when a failed attempt is retried.
 
     Args:
-        policy: The step's policy.
         attempt: The number of the attempt that failed, from 1.
         error_types: Names of the error's class and of its bases, see `error_type_names`.
         chance: A random number in [0, 1), which makes the jitter.

@@ -64,7 +64,6 @@ class ShutdownWatcher:
     """Waits for the pipe in one process and ends its part of the worker.
 
     Args:
-        engine: The engine of this process.
         pipe: Notified when the worker has to end.
         grace: Seconds that running steps get.
         leave: What to do about attempts that go on all the same.

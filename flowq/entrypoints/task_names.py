@@ -21,7 +21,6 @@ def check_names(app: Celery, own: Collection[Any], names: Collection[str] | None
     """Check that no task of an app's author has the name of a step or flow.
 
     Args:
-        app: The app.
         own: The functions of flowq's own tasks.
         names: The names to look for; None for those of all steps and flows.
 

@@ -35,7 +35,6 @@ async def structured(
     """Ask a model and return its answer as an instance of `outputs`.
 
     Args:
-        prompt: What it is asked.
         outputs: What it has to answer.
         model: Its name, or an instance.
         instructions: What it is told beforehand.

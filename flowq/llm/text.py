@@ -24,7 +24,6 @@ async def text(
     """Ask a model and return its text.
 
     Args:
-        prompt: What it is asked.
         model: Its name, or an instance.
         instructions: What it is told beforehand.
         settings: Temperature and the like, by pydantic-ai's names.

@@ -15,7 +15,6 @@ def make_app(name: str, url: str, *, prefix: str = "", current: bool = True) -> 
     """Return an app on Redis for both broker and chords. Connects at first use.
 
     Args:
-        name: Its name.
         url: Where Redis is.
         prefix: What all its keys and channels begin with.
         current: Whether it becomes Celery's current app, as any new app does; not when nobody has

@@ -21,7 +21,6 @@ class MemoryEvents(Events):
     """Implements `flowq.engine.ports.Events`.
 
     Args:
-        now: Its clock.
         max_entries: How many entries a stream keeps.
     """
 

@@ -61,7 +61,6 @@ class TokenUses:
     """The recent usage of a rate of tokens.
 
     Attributes:
-        limit: The rate.
         now: When it was read.
         spans: Those of the last few periods, the oldest first.
     """

@@ -97,8 +97,6 @@ def after(engine: Engine, claim: Claim, state: StepState) -> None:
     """Advance after an attempt that has ended its row; any part of this may have been done before.
 
     Args:
-        engine: The engine.
-        claim: The attempt.
         state: How it has ended.
     """
     run_id, key = claim.run_id, claim.key

@@ -67,7 +67,6 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
     """Send batches; while the broker is unreachable they stay queued for the sweeper.
 
     Args:
-        engine: The engine.
         batches: What to send; may be empty.
         again: Whether the event that these steps are queued was already published.
     """

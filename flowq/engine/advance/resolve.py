@@ -34,8 +34,6 @@ def lookup(
     """Load what the references need and return the function that resolves them.
 
     Args:
-        engine: The engine.
-        run_id: The run.
         references: The references to load.
         nodes: Nodes that have been read already.
 

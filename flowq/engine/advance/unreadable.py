@@ -37,7 +37,6 @@ def set_aside(engine: Engine, run_id: RunId, error: RunUnreadable) -> RunState |
     """End a run that cannot be read, or pause it; returns its new state.
 
     Args:
-        engine: The engine.
         run_id: The run, unless the error names another.
         error: Why it cannot be read.
 

@@ -28,8 +28,6 @@ def abort_attempt(
     """Fail an attempt that the task queue has ended, or will not begin.
 
     Args:
-        engine: The engine.
-        step_id: The step run.
         error: Why.
         begun: Whether to fail only an attempt that is running.
 

@@ -170,8 +170,6 @@ def raise_budget(
     """Raise the budget of a run, and resume the run if the spent budget had paused it.
 
     Args:
-        engine: The engine.
-        run_id: The run.
         usd: The new total; None leaves it as it is.
         tokens: Likewise.
 

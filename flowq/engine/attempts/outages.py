@@ -70,8 +70,6 @@ def end_attempt(
     """End an attempt, waiting for the database if it is unreachable.
 
     Args:
-        engine: The engine.
-        claim: The attempt.
         end: Records its end and advances the run.
         cause: The error with which its step has failed, if it has.
 

@@ -80,8 +80,6 @@ def run_attempt(
     """Run one attempt of a step, if it can be claimed.
 
     Args:
-        engine: The engine.
-        step_id: The step run.
         run_id: Its run, if the message names it: then its inputs are read in the claim's round
             trip.
         in_chord: Whether a chord advances the run after the whole batch.

@@ -23,8 +23,6 @@ def log_failure(claim: Claim, step: StepSpec, outcome: Outcome, *, called: bool)
     """Log that a step has failed for good.
 
     Args:
-        claim: The attempt.
-        step: The step.
         outcome: The recorded outcome.
         called: Whether a program has called the step.
     """
@@ -45,8 +43,6 @@ def log_failed_map(run_id: RunId, step: StepSpec, reason: str | None, *, called:
     """Log that a map with tolerance has failed; without tolerance each item was logged.
 
     Args:
-        run_id: Its run.
-        step: The map.
         reason: How many items have failed, and the first of them.
         called: Whether a program has called it.
     """

@@ -75,8 +75,6 @@ def follow(
     """Yield the events of a run until it has ended.
 
     Args:
-        engine: The engine.
-        run_id: The run.
         after: Id of the event to continue after.
         timeout: Seconds.
         wait: Whether to wait for future events.

@@ -60,7 +60,6 @@ def history(run: RunView, marks: Sequence[StepProgress]) -> list[Event]:
     """Return the events between a run's first and last one, ordered by time.
 
     Args:
-        run: The run.
         marks: The progress of each of its step runs.
     """
     found = [*_batches(run, marks)]

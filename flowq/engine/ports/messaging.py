@@ -87,11 +87,6 @@ class Events(Protocol):
 
         It gets the present time. Publishing is cheap: events are validated when they are read, and
         invalid ones are left out.
-
-        Args:
-            kind: Its class.
-            run_id: Its run.
-            fields: Its own fields.
         """
 
     def flush(self) -> None:
@@ -101,7 +96,6 @@ class Events(Protocol):
         """Read the stream of a run.
 
         Args:
-            run_id: The run.
             after: Id of the entry after which to read; None reads from the first.
             wait: Seconds to wait for an entry if there is none yet.
 

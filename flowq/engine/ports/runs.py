@@ -25,7 +25,6 @@ class RunRows(Protocol):
         """Insert runs with their steps, except those whose id or idempotency key is taken.
 
         Args:
-            runs: The runs.
             resend_after: When a step that is queued now is due to be resent.
 
         Returns:
@@ -103,7 +102,6 @@ class RunRows(Protocol):
         """Close a run with its totals, progress and time, in one statement.
 
         Args:
-            run_id: The run.
             state: How it ended.
             outputs: What it returned, for people to read.
             outputs_of: Or the key of the step whose recorded outputs are used.

@@ -28,7 +28,6 @@ class SignalRows(Protocol):
         To be called with the lock of the program's row, or by the suspension of the program.
 
         Args:
-            run_id: The run.
             advanced: Whether the caller makes the program continue.
 
         Returns:

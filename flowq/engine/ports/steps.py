@@ -33,9 +33,7 @@ class StepRows(ProgramRows, Protocol):
         """Claim one attempt of a queued, or due retrying, step of a running run.
 
         Args:
-            step_id: The step run.
             token: Token of the new lease.
-            lease: Length of the lease.
             worker: Who takes it.
             reads: Keys of nodes of the same run, to be returned in `Claim.rows`.
         """
@@ -62,7 +60,6 @@ class StepRows(ProgramRows, Protocol):
         transaction.
 
         Args:
-            claim: The attempt.
             outcome: What it records.
             dependents: Keys of all that wait for it.
             release_plan: How those that reach zero can be queued by this statement. A sibling that
@@ -147,7 +144,6 @@ class StepRows(ProgramRows, Protocol):
         """Decrement the counters of open dependencies.
 
         Args:
-            run_id: The run.
             counts: From a step's key to how many of its dependencies have just ended.
 
         Returns:
@@ -231,7 +227,6 @@ class StepRows(ProgramRows, Protocol):
         """`running` → `queued` without counting the attempt, if the lease still holds.
 
         Args:
-            claim: The attempt.
             delay: When it is due to be resent; None hides it from the sweeper.
             why: Keeps the attempt with this reason; None for one whose code has not begun.
 
@@ -243,6 +238,5 @@ class StepRows(ProgramRows, Protocol):
         """The state in which an attempt left its row; None if it still holds it, or never held it.
 
         Args:
-            claim: The attempt.
             worker: The worker that claimed it.
         """

@@ -38,7 +38,6 @@ class Sweeps(Protocol):
         """Snooze unclaimed rows for twice as long as the last time.
 
         Args:
-            found: The rows.
             resend_after: The first snooze time.
             longest: The maximum snooze time.
 

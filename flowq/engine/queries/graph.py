@@ -129,12 +129,7 @@ class RunPicture:
     """The data of a run's pictures.
 
     Attributes:
-        run_id: The run.
-        flow_name: Its flow.
-        status: Its state.
         created_at: When it was recorded.
-        started_at: When it started.
-        ended_at: When it ended.
         nodes: Its steps in their order; of a program without the program itself.
         edges: Between them; of a program there are none, its batches follow one another.
         program: The node of the program, if it is one.
@@ -208,7 +203,6 @@ def by_names(spec: FlowSpec, orders: Mapping[str, int]) -> tuple[PictureEdge, ..
     """Return the edges between the names of steps; only forwards, so that there is no cycle.
 
     Args:
-        spec: The flow.
         orders: From each name to the place of its first step.
     """
     names = {step.key: step.name for step in spec.steps}

@@ -83,7 +83,6 @@ class Pictures(Protocol):
         """A run with its steps, those of a map counted; None when there is no such run.
 
         Args:
-            run_id: The run.
             now: The end of `RunPicture.span` while the run is open.
         """
 
@@ -108,7 +107,6 @@ class RunPages(Protocol):
         """Some steps of a run in their order, without inputs and metadata; a map is one of them.
 
         Args:
-            run_id: The run.
             limit: How many at most.
             after: Only those whose `order` is larger.
             before: Only those whose `order` is smaller: the last ones of these.
@@ -135,7 +133,6 @@ class RunPages(Protocol):
         """Failed steps, the first failure first; items are listed in place of their map.
 
         Args:
-            run_id: The run.
             limit: How many at most.
             step: Only this node, or the items of this map.
         """
@@ -144,7 +141,6 @@ class RunPages(Protocol):
         """What steps have used or saved, the most expensive first; steps with neither are left out.
 
         Args:
-            run_id: The run.
             limit: How many at most.
             by_name: Sum by name and not by key: for the calls of a program.
         """

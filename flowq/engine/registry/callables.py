@@ -78,7 +78,6 @@ def annotations_of(
     """Return the evaluated annotations of a callable, by parameter and `return`.
 
     Args:
-        function: The callable.
         names: The names that `names_around` has saved.
         what: Names it, for the error.
 

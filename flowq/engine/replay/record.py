@@ -36,7 +36,6 @@ class Record:
         """Add a call that has a row.
 
         Args:
-            recorded: The call.
             made: Whether the code has made the call of this key.
             new: That call, if it was not returned to the host yet.
         """

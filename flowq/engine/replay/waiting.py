@@ -59,7 +59,6 @@ class CallFuture(_Watched):
     """The future of a call's end.
 
     Args:
-        call: The call.
         number: The number of the call in the program.
         loop: The program's loop.
         abandoned: Called when the program cancels it.

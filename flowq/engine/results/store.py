@@ -95,8 +95,6 @@ class ResultStore:
         Args:
             value: What it returned.
             annotation: The step's return annotation.
-            run_id: The run.
-            step_id: The step run.
             token: The attempt's lease.
             where: Name of the step, for errors.
 
@@ -154,7 +152,6 @@ class ResultStore:
         Equal references give the same object.
 
         Args:
-            refs: The references.
             copies: Reads rows, for small results that are not in the cache; called at most once.
 
         Raises:

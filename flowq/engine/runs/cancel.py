@@ -34,8 +34,6 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
     """Cancel a run; idempotent and safe to call concurrently.
 
     Args:
-        engine: The engine.
-        run_id: The run.
         reason: Who cancels it and why, for people; the first cancel's reason is kept.
 
     Returns:

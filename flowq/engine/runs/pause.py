@@ -42,8 +42,6 @@ def pause(
     """Pause a run with its child runs; idempotent and safe to call concurrently.
 
     Args:
-        engine: The engine.
-        run_id: The run.
         reason: Who pauses it and why, for people; the first pause's reason is kept.
         kind: What pauses it; this alone decides what resumes it.
 

@@ -36,7 +36,6 @@ def send_signal(
     """Send a signal to a run.
 
     Args:
-        engine: The engine.
         run_id: The run; if it has continued as another run, that one gets the signal.
         name: The name of the signal.
         payload: Its data: JSON data, or a pydantic model.

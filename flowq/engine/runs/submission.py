@@ -89,7 +89,6 @@ def submit(
 
     Args:
         engine: Where it is recorded and sent.
-        flow: The flow.
         inputs: Raw inputs, by parameter.
         parent: The step that waits for this run, if it is a child run.
         run_id: Its id; with the id of an existing run nothing is inserted.
@@ -156,7 +155,6 @@ def submit_many(
 
     Args:
         engine: Where they are recorded and sent.
-        flow: The flow.
         inputs: Raw inputs of each run.
         idempotency_keys: The key of each run, in the order of the inputs; all different.
         options: Options for all of them; see `SubmitOptions`.

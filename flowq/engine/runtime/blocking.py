@@ -42,8 +42,6 @@ def would_block(
     """Return the error for waiting for a run here and now; None where waiting is allowed.
 
     Args:
-        run_id: The run.
-        flow_name: The name of its flow.
         serves_tasks: Returns whether this thread or process runs tasks of a Celery worker.
     """
     if _allowed.get():

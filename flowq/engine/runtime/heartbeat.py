@@ -66,8 +66,6 @@ class LeaseKeeper:
     """Renews the leases that are held in this process, and stops attempts that are cancelled.
 
     Args:
-        records: The database.
-        lease: Length of a lease.
         cancel_every: How often to ask which attempts are cancelled.
         cancel_grace: Length of each stage of stopping one.
 

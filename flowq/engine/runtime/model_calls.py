@@ -86,7 +86,6 @@ class ModelCalls:
     Attributes:
         log: Writes them; None records nothing.
         new_id: Makes a UUIDv7.
-        caller: The caller.
         guards: Called before each call, in order.
         objects: Returns the store for what models produce, e.g. images.
         presumed: USD that budgets count for a call of unknown cost.

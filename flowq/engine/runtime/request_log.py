@@ -48,7 +48,6 @@ class RequestLog:
     """The writer of one process; its thread starts at first use, again in a forked child.
 
     Args:
-        records: The database.
         outage_wait: How long it waits for an unreachable database.
     """
 

@@ -53,11 +53,7 @@ class _Waiter:
 
 
 class RunEndWatcher:
-    """The runs that coroutines of one process wait for.
-
-    Args:
-        records: The database.
-    """
+    """The runs that coroutines of one process wait for."""
 
     def __init__(self, records: Records) -> None:
         self._records = records

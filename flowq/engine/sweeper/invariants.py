@@ -56,7 +56,6 @@ def check(
     """Return all violations; empty when all is well.
 
     Args:
-        records: The database.
         definitions: A cache of specs, if there is one.
         grace: How long intermediate states may last; younger ones are not reported.
         max_recoveries: How often a step may be recovered.

@@ -64,7 +64,6 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     """Make one pass.
 
     Args:
-        engine: The engine.
         grace: How long an ended batch may take to advance normally.
 
     Returns:

@@ -45,7 +45,6 @@ class Workers:
     """Asks for the running workers, at most once in its lifetime.
 
     Args:
-        engine: The engine.
         fresh: For steps that are queued for a shorter time, workers are not asked.
     """
 
@@ -70,8 +69,6 @@ def why_waits(engine: Engine, run_id: RunId, workers: "Workers | None" = None) -
     """Return what a run waits for; empty if a worker runs a step of it or it has ended.
 
     Args:
-        engine: The engine.
-        run_id: The run.
         workers: Asks workers; by default they are asked again, which takes a second.
 
     Raises:
@@ -123,8 +120,6 @@ def timed_out(engine: Engine, run_id: RunId, state: str, timeout: float) -> Resu
     """Return the error for a timeout of waiting for a run; it says what the run waits for.
 
     Args:
-        engine: The engine.
-        run_id: The run.
         state: The state of the run, as in `is still running`.
         timeout: The timeout, in seconds.
     """

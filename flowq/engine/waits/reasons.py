@@ -129,7 +129,6 @@ def reasons(
     Args:
         rows: The rows.
         queues: What is known of queues and workers.
-        run_id: The run.
         lease: The length of a lease.
     """
     if rows.status is RunState.PAUSED:

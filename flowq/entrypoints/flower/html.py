@@ -31,7 +31,6 @@ def state(status: str, *, cell: bool = True) -> str:
     """Return a state: its sign and its name.
 
     Args:
-        status: The state.
         cell: Whether it is that of the row or header it stands in, which is kept up to date.
     """
     name = xhtml_escape(status)
@@ -73,7 +72,6 @@ def share(used: float, level: str | None = WARNS) -> str:
     """Return a bar of a share of 1; who shows it says it in words beside.
 
     Args:
-        used: The share.
         level: The state whose colour it has; by default it warns when little is left.
     """
     if level == WARNS:

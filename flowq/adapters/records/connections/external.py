@@ -113,7 +113,6 @@ class SqlEnlistedTransaction(EnlistedTransaction):
     """Implements `flowq.engine.ports.EnlistedTransaction`.
 
     Args:
-        session: The caller's.
         transaction: The argument of `work`.
         translated: Translates SQLAlchemy's errors.
     """

@@ -46,7 +46,6 @@ def identity_of(within: Session | Connection, dialect: str) -> DatabaseIdentity:
     """Read the identity of a connection's database.
 
     Args:
-        within: The connection.
         dialect: `postgresql` or `sqlite`.
     """
     if dialect == "sqlite":

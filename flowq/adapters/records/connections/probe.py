@@ -37,7 +37,6 @@ def probe(url: str, *, tables: bool) -> ProbeResult:
     """Check a database and try to write.
 
     Args:
-        url: Its URL.
         tables: Whether flowq's tables exist and are tried.
 
     Raises:

@@ -63,10 +63,8 @@ class AttemptLog(Repository):
         """Copy the last attempts of steps whose rows this transaction has just changed.
 
         Args:
-            steps: The steps.
             end: How these attempts ended.
             error_type: Of the error, if there was one.
-            error: Its message.
             counted: Whether the row still counts the attempt.
         """
         if not steps:

@@ -101,7 +101,6 @@ def decode(codec: str, data: bytes, *, media_type: str = "") -> Any:
 
     Args:
         codec: Name of the codec that wrote them.
-        data: The bytes.
         media_type: Of a file: holds its name.
 
     Raises:

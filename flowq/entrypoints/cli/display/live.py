@@ -49,7 +49,6 @@ def follow(
     """Show a run on stderr until it ends.
 
     Args:
-        run: The run.
         timeout: Seconds.
         worker_hint: What to type to start a worker for it, when none takes it.
         check: Called at each look; what it raises ends the watch.

@@ -252,7 +252,6 @@ class Hub:
         """Yield the source of a run's page, and what is set when it has something new.
 
         Args:
-            run_id: The run.
             status: Its state, read just now: what was heard before must not undo it on the page.
 
         Raises:

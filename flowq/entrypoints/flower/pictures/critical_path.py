@@ -18,7 +18,6 @@ def critical_path(picture: RunPicture, now: datetime) -> tuple[str, ...]:
     """Return the keys of the path, first step first; nothing for a run that was collapsed.
 
     Args:
-        picture: The run.
         now: Stands for the end of what is running.
     """
     if picture.is_collapsed:

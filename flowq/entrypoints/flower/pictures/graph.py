@@ -108,7 +108,6 @@ def flow_graph(
     """Draw the definition of a flow.
 
     Args:
-        spec: The flow.
         link: From the name of a child flow to the address of its page.
         prefix: Begins the ids in the picture.
     """

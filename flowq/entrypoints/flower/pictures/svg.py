@@ -71,7 +71,6 @@ def element(tag: str, *inside: str, **attributes: object) -> str:
 
     Args:
         tag: its name.
-        inside: its children.
         attributes: `cls` is `class`, `_` is `-`; None leaves one out, a float loses its tail.
     """
     given = "".join(
@@ -112,7 +111,6 @@ def framed(
         parts: what it shows.
         prefix: begins the ids in it; each picture of a page has its own.
         cls: classes beside `fq-svg`.
-        title: its name.
         desc: what it shows, in words.
         width: of the drawing.
         height: of the drawing.
