@@ -5,17 +5,7 @@ The names for async code are the same with the prefix `a`, as in Django.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Final,
-    Generic,
-    ParamSpec,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from flowq.authoring.calls.callee import Callee
 from flowq.authoring.calls.inputs import InputSchema

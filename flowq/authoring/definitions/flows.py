@@ -16,15 +16,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import (
-    Any,
-    Literal,
-    ParamSpec,
-    Self,
-    TypeVar,
-    cast,
-    overload,
-)
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from flowq.authoring.calls.callee import Callee
 from flowq.authoring.calls.durable import budgeted_program

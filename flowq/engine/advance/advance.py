@@ -17,12 +17,7 @@ from functools import partial
 from typing import Any
 
 from flowq.core.graph import Graph
-from flowq.core.ids import (
-    batch_of_items,
-    batch_of_nodes,
-    item_id,
-    node_id,
-)
+from flowq.core.ids import batch_of_items, batch_of_nodes, item_id, node_id
 from flowq.core.planner import map_outcome, plan, stops_run
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import StepState

@@ -10,14 +10,7 @@ from typing import Any
 
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.expressions import evaluate
-from flowq.core.references import (
-    Reference,
-    Template,
-    as_reference,
-    literal,
-    references,
-    resolve,
-)
+from flowq.core.references import Reference, Template, as_reference, literal, references, resolve
 from flowq.core.spec import StepSpec
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.engine import Engine

@@ -27,13 +27,7 @@ from flowq.core.limits.budgets import (
     run_of_meter,
     whole_tokens,
 )
-from flowq.core.states import (
-    BUDGET_STOPS,
-    TERMINAL_RUN_STATES,
-    AttemptEnd,
-    RunState,
-    StopKind,
-)
+from flowq.core.states import BUDGET_STOPS, TERMINAL_RUN_STATES, AttemptEnd, RunState, StopKind
 from flowq.core.usage import Usage
 from flowq.engine.advance.after import finish
 from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult

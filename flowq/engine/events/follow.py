@@ -25,12 +25,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
-from flowq.core.errors import (
-    InvalidInput,
-    RedisUnavailable,
-    RunNotFound,
-    Unavailable,
-)
+from flowq.core.errors import InvalidInput, RedisUnavailable, RunNotFound, Unavailable
 from flowq.core.events import EndEvent, Event, WorkflowStarted
 from flowq.core.feed import Feed
 from flowq.core.ids import RunId

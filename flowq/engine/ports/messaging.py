@@ -8,10 +8,7 @@ from typing import Any, Protocol
 
 from flowq.core.events import Event
 from flowq.core.ids import BatchId, RunId
-from flowq.engine.model.rows import (
-    Batch,
-    Message,
-)
+from flowq.engine.model.rows import Batch, Message
 
 
 @dataclass(frozen=True, slots=True)

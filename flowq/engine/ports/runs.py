@@ -8,12 +8,7 @@ from typing import Any, Protocol
 from flowq.core.ids import RunId
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.states import RunState
-from flowq.engine.model.rows import (
-    Definition,
-    NewRun,
-    RunEnding,
-    RunView,
-)
+from flowq.engine.model.rows import Definition, NewRun, RunEnding, RunView
 from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import Orphan
 

@@ -5,9 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from flowq.engine.model.rows import (
-    ListedObject,
-)
+from flowq.engine.model.rows import ListedObject
 
 
 class ResultCache(Protocol):

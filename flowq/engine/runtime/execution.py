@@ -28,13 +28,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any
 
-from flowq.core.errors import (
-    LeaseLost,
-    NondeterminismError,
-    StepCancelled,
-    StepError,
-    StepTimeout,
-)
+from flowq.core.errors import LeaseLost, NondeterminismError, StepCancelled, StepError, StepTimeout
 from flowq.engine.interrupts import interrupt_in
 from flowq.engine.runtime.causes import message_of
 from flowq.engine.runtime.context import StepContext, enter

@@ -24,12 +24,7 @@ from typing import Final
 from uuid import UUID
 
 from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable, Unavailable
-from flowq.core.ids import (
-    FIRST_ID,
-    BatchId,
-    RunId,
-    batch_of_run,
-)
+from flowq.core.ids import FIRST_ID, BatchId, RunId, batch_of_run
 from flowq.core.states import StopKind
 from flowq.engine.advance.child_runs import SHIELD, stop_orphans
 from flowq.engine.advance.dispatch import alone, resend

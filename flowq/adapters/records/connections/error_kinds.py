@@ -21,12 +21,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from flowq.adapters.records.connections.identity import shown, sqlite_file
-from flowq.core.errors import (
-    DatabaseNotMigrated,
-    DatabaseRefused,
-    DatabaseUnavailable,
-    Unavailable,
-)
+from flowq.core.errors import DatabaseNotMigrated, DatabaseRefused, DatabaseUnavailable, Unavailable
 
 
 class ErrorKind(StrEnum):

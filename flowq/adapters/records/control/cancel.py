@@ -11,16 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import (
-    Float,
-    and_,
-    bindparam,
-    case,
-    exists,
-    literal_column,
-    select,
-    update,
-)
+from sqlalchemy import Float, and_, bindparam, case, exists, literal_column, select, update
 from typing_extensions import override
 
 from flowq.adapters.records.control.stops import stop_parameters, stop_unless
@@ -28,12 +19,7 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, USED, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import LeaseToken, RunId
-from flowq.core.states import (
-    TERMINAL_RUN_STATES,
-    TERMINAL_STEP_STATES,
-    RunState,
-    StepState,
-)
+from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import Orphan

@@ -13,13 +13,7 @@ from sqlalchemy import Integer, Text, bindparam, cast, func, select
 from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_kind, shown_spec
-from flowq.adapters.records.sql.repository import (
-    ATTEMPTS,
-    FIRST_STARTED,
-    RUNS,
-    STEPS,
-    Repository,
-)
+from flowq.adapters.records.sql.repository import ATTEMPTS, FIRST_STARTED, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import PartOfSpan, json_text
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec, StepKind

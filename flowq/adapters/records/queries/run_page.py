@@ -22,11 +22,7 @@ from flowq.core.spec import StepKind
 from flowq.core.states import DONE_STEP_STATES, RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import RunView
-from flowq.engine.queries.run_page import (
-    RunLink,
-    RunPage,
-    SignalWait,
-)
+from flowq.engine.queries.run_page import RunLink, RunPage, SignalWait
 
 _C, _R, _M = STEPS.c, RUNS.c, METERS.c
 _LINKS: Final = 10

@@ -13,13 +13,7 @@ from sqlalchemy import BindParameter, Integer, Text, bindparam, cast, delete, ex
 from typing_extensions import override
 
 from flowq.adapters.records.cached import SharedObjects
-from flowq.adapters.records.sql.repository import (
-    CACHED,
-    DUTIES,
-    REQUESTS,
-    RUNS,
-    STEPS,
-)
+from flowq.adapters.records.sql.repository import CACHED, DUTIES, REQUESTS, RUNS, STEPS
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.results import StorageKind, belongs_to, maker_of_object, step_of_object

@@ -33,12 +33,7 @@ from flowq.core.events import (
     WorkflowError,
     WorkflowStarted,
 )
-from flowq.core.states import (
-    TERMINAL_RUN_STATES,
-    TERMINAL_STEP_STATES,
-    RunState,
-    StepState,
-)
+from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState
 from flowq.core.text.json_values import shown
 from flowq.core.usage import Usage
 
