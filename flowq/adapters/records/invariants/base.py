@@ -3,8 +3,9 @@
 Checks follow the design and not the code that writes the rows: they count and compare again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -68,28 +69,30 @@ def _text(value: Any) -> ColumnElement[str]:
     return func.coalesce(cast(value, String), "none")
 
 
-def _what(*parts: Any) -> ColumnElement[str]:
-    """Join constants and columns to one text."""
+def _what(text: str, own: Any, others: Mapping[str, Any]) -> ColumnElement[str]:
+    """Fill what stands in braces: columns of the table at fault, and others by given names."""
     whole: Any = literal("", String)
-    for part in parts:
-        whole = whole + (literal(part, String) if isinstance(part, str) else _text(part))
+    for words, name, _, _ in Formatter().parse(text):
+        whole = whole + literal(words, String)
+        if name is not None:
+            whole = whole + _text(others[name] if name in others else own[name])
     return whole  # type: ignore[no-any-return]
 
 
-def steps(where: Any, *what: Any, of: FromClause = STEPS) -> Select[Any]:
+def steps(where: Any, what: str, of: FromClause = STEPS, **others: Any) -> Select[Any]:
     """Select steps that break an invariant, with what is wrong."""
-    columns = (S.flow_run_id, S.id, S.step_key, S.map_index, _what(*what))
+    columns = (S.flow_run_id, S.id, S.step_key, S.map_index, _what(what, S, others))
     return select(*columns).select_from(of).where(where)
 
 
-def runs(where: Any, *what: Any, of: FromClause = RUNS) -> Select[Any]:
+def runs(where: Any, what: str, of: FromClause = RUNS, **others: Any) -> Select[Any]:
     """Select runs that break an invariant, with what is wrong."""
     nobody = (cast(null(), S.id.type), cast(null(), String), cast(null(), Integer))
-    return select(R.id, *nobody, _what(*what)).select_from(of).where(where)
+    return select(R.id, *nobody, _what(what, R, others)).select_from(of).where(where)
 
 
-def signals(where: Any, *what: Any) -> Select[Any]:
+def signals(where: Any, what: str) -> Select[Any]:
     """Select signals that break an invariant, by run and receiver, with what is wrong."""
     columns = (SIGNALS.c.flow_run_id, SIGNALS.c.consumed_by)
     nowhere = (cast(null(), String), cast(null(), Integer))
-    return select(*columns, *nowhere, _what(*what)).select_from(SIGNALS).where(where)
+    return select(*columns, *nowhere, _what(what, SIGNALS.c, {})).select_from(SIGNALS).where(where)

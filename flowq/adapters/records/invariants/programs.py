@@ -70,14 +70,11 @@ PROGRAM_CHECKS: Final = (
         "calls",
         "Only a program has calls; what it has seen end has ended, each at a place of its own.",
         [
-            steps(
-                and_(CALLED, ~_PROGRAM_FURTHER), "its place is ", S.observed, ", no program has it"
-            ),
+            steps(and_(CALLED, ~_PROGRAM_FURTHER), "its place is {observed}, no program has it"),
             steps(and_(CALLED, S.observed.is_not(None), ~ENDED), "it was seen to end, and is open"),
             steps(
                 and_(CALLED, S.observed.is_not(None), _PLACE_TWICE),
-                "another call has its place ",
-                S.observed,
+                "another call has its place {observed}",
             ),
         ],
     ),

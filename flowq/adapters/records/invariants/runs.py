@@ -58,24 +58,16 @@ _AT_REST = runs(
         _LAST <= LONG_AGO,
         or_(R.cancel_requested_at.is_(None), R.cancel_requested_at <= LONG_AGO),
     ),
-    "it is ",
-    R.status,
-    ", but no step of it moves",
+    "it is {status}, but no step of it moves",
 )
 
 _TIMES = runs(
-    R.completed_at.is_not(None) != RUN_ENDED,
-    "it is ",
-    R.status,
-    ", completed_at is ",
-    R.completed_at,
+    R.completed_at.is_not(None) != RUN_ENDED, "it is {status}, completed_at is {completed_at}"
 )
 _STILL_OPEN = steps(
     and_(S.flow_run_id == R.id, RUN_ENDED, ~ENDED),
-    "the run is ",
-    R.status,
-    ", this step ",
-    S.status,
+    "the run is {run}, this step {status}",
+    run=R.status,
     of=STEPS.join(RUNS),
 )
 
@@ -111,12 +103,11 @@ _TOTALS = runs(
         RUN_ENDED,
         or_(*(_WRITTEN[name].is_distinct_from(total) for name, total in _SUMMED.items())),
     ),
-    *(
-        part
-        for name, total in _SUMMED.items()
-        for part in (f"{_WRITTEN[name].key} is ", _WRITTEN[name], ", its steps make ", total, "; ")
+    "".join(
+        f"{one.key} is {{{one.key}}}, its steps make {{{name}}}; " for name, one in _WRITTEN.items()
     ),
     of=RUNS.outerjoin(_SUMS, _SUMS.c.run_id == R.id),
+    **_SUMMED,
 )
 
 
@@ -132,8 +123,7 @@ _OUTCOME = [
     ),
     runs(
         and_(R.status == RunState.COMPLETED, R.error_message.is_not(None)),
-        "it has completed with the error ",
-        R.error_message,
+        "it has completed with the error {error_message}",
     ),
 ]
 
@@ -152,12 +142,8 @@ _STOP = runs(
             ),
         ),
     ),
-    "stop_kind is ",
-    R.stop_kind,
-    ", failed_step_id is ",
-    R.failed_step_id,
-    ", error_message is ",
-    R.error_message,
+    "stop_kind is {stop_kind}, failed_step_id is {failed_step_id}, "
+    "error_message is {error_message}",
 )
 
 _OPEN_CHILD = exists().where(
@@ -182,12 +168,8 @@ _ALONE = runs(
             ),
         ),
     ),
-    "it is ",
-    R.status,
-    ", the step ",
-    R.parent_step_run_id,
-    " that waits for it is ",
-    S.status,
+    "it is {status}, the step {parent_step_run_id} that waits for it is {step}",
+    step=S.status,
     of=_PARENT,
 )
 

@@ -47,17 +47,15 @@ SIGNAL_CHECKS: Final = (
         [
             signals(
                 and_(_G.consumed_by.is_not(None), ~_ITS_WAIT),
-                *("signal ", _G.name, " was received by ", _G.consumed_by),
-                ", which is no completed wait for it",
+                "signal {name} was received by {consumed_by}, which is no completed wait for it",
             ),
             signals(
                 and_(_G.consumed_by.is_not(None), _ANOTHER),
-                *("signal ", _G.name, " was received by a wait that has received another"),
+                "signal {name} was received by a wait that has received another",
             ),
             signals(
                 _G.consumed_by.is_(None) != _G.consumed_at.is_(None),
-                *("signal ", _G.name, " was received by ", _G.consumed_by, " at "),
-                _G.consumed_at,
+                "signal {name} was received by {consumed_by} at {consumed_at}",
             ),
             steps(
                 and_(_IS_WAIT, in_state(StepState.COMPLETED), ~_RECEIVED),
@@ -69,7 +67,7 @@ SIGNAL_CHECKS: Final = (
                     in_state(StepState.FAILED),
                     or_(_RECEIVED, func.coalesce(S.error_type, "") != "SignalTimeout"),
                 ),
-                *("it has failed with ", S.error_type, ", which is no timeout without a signal"),
+                "it has failed with {error_type}, which is no timeout without a signal",
             ),
             steps(
                 and_(

@@ -65,14 +65,10 @@ _MAP = steps(
             and_(_FOUND > 0, or_(_ITEMS.c.first != 0, _ITEMS.c.last != _FOUND - 1)),
         ),
     ),
-    "map_size is ",
-    S.map_size,
-    ", it has ",
-    _FOUND,
-    " items, from ",
-    _ITEMS.c.first,
-    " to ",
-    _ITEMS.c.last,
+    "map_size is {map_size}, it has {found} items, from {first} to {last}",
+    found=_FOUND,
+    first=_ITEMS.c.first,
+    last=_ITEMS.c.last,
     of=STEPS.outerjoin(_ITEMS, and_(_ITEMS.c.run_id == S.flow_run_id, _ITEMS.c.key == S.step_key)),
 )
 _ITS_NODE = exists().where(_SAME, _O.map_index.is_(None))
@@ -91,12 +87,7 @@ _LEASE = steps(
         and_(LEASED, or_(S.lease_token.is_(None), S.lease_expires_at.is_(None))),
         and_(~LEASED, or_(S.lease_token.is_not(None), S.lease_expires_at.is_not(None))),
     ),
-    "it is ",
-    S.status,
-    ", lease_token is ",
-    S.lease_token,
-    ", lease_expires_at is ",
-    S.lease_expires_at,
+    "it is {status}, lease_token is {lease_token}, lease_expires_at is {lease_expires_at}",
 )
 _SENT = in_state(StepState.QUEUED, StepState.RETRYING)
 _TIMER = steps(
@@ -107,19 +98,10 @@ _TIMER = steps(
             S.wake_at.is_not(None), or_(ENDED, LEASED, and_(in_state(StepState.WAITING), ~CALLED))
         ),
     ),
-    "it is ",
-    S.status,
-    ", wake_at is ",
-    S.wake_at,
-    ", batch_id is ",
-    S.batch_id,
+    "it is {status}, wake_at is {wake_at}, batch_id is {batch_id}",
 )
 _END_TIME = steps(
-    S.completed_at.is_not(None) != ENDED,
-    "it is ",
-    S.status,
-    ", completed_at is ",
-    S.completed_at,
+    S.completed_at.is_not(None) != ENDED, "it is {status}, completed_at is {completed_at}"
 )
 _ERROR = steps(
     or_(
@@ -132,12 +114,7 @@ _ERROR = steps(
             or_(S.error_type.is_(None), S.error_message.is_(None)),
         ),
     ),
-    "it is ",
-    S.status,
-    ", error_type is ",
-    S.error_type,
-    ", error_message is ",
-    S.error_message,
+    "it is {status}, error_type is {error_type}, error_message is {error_message}",
 )
 
 _HEX_ID = func.replace(cast(S.id, String), "-", "")
@@ -165,10 +142,7 @@ _COUNTED = steps(
             ~in_state(StepState.PENDING, StepState.CANCELLED),
         ),
     ),
-    "it is ",
-    S.status,
-    ", but pending_dependencies is ",
-    S.pending_dependencies,
+    "it is {status}, but pending_dependencies is {pending_dependencies}",
 )
 #: A batch is advanced as a whole.
 _OPEN_MEMBER = exists().where(
@@ -178,22 +152,14 @@ _OPEN_MEMBER = exists().where(
 )
 _UNADVANCED = steps(
     and_(ENDED, S.advanced.is_(False), S.completed_at <= LONG_AGO, ~_OPEN_MEMBER),
-    "it is ",
-    S.status,
-    " since ",
-    S.completed_at,
-    ", and nobody went on",
+    "it is {status} since {completed_at}, and nobody went on",
 )
 
 _CAP = bindparam("p_recoveries", type_=Integer)
 _RECOVERIES = steps(
     or_(S.recoveries > _CAP + 1, S.recoveries > S.attempt, S.recoveries < 0),
-    "it was recovered ",
-    S.recoveries,
-    " times in ",
-    S.attempt,
-    " attempts, the cap is ",
-    _CAP,
+    "it was recovered {recoveries} times in {attempt} attempts, the cap is {cap}",
+    cap=_CAP,
 )
 _OVERDUE = steps(
     and_(
@@ -204,10 +170,8 @@ _OVERDUE = steps(
             and_(R.status == RunState.RUNNING, in_state(StepState.WAITING), S.wake_at <= LONG_AGO),
         ),
     ),
-    "it is ",
-    S.status,
-    ", due at ",
-    func.coalesce(S.wake_at, S.lease_expires_at),
+    "it is {status}, due at {due}",
+    due=func.coalesce(S.wake_at, S.lease_expires_at),
     of=STEPS.join(RUNS),
 )
 
@@ -219,8 +183,7 @@ _PARKED = steps(
         S.wake_at > DbNow(365 * 86_400.0),
         ~exists().where(WAITS.c.step_run_id == S.id),
     ),
-    "it is queued and looked at not before ",
-    S.wake_at,
+    "it is queued and looked at not before {wake_at}",
     of=STEPS.join(RUNS),
 )
 
