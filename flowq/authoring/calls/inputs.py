@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from typing_extensions import override
 
 from flowq.authoring.calls.input_problems import input_problems
 from flowq.authoring.calls.refs import Ref
@@ -225,11 +226,14 @@ class InputSchema:
 
     def _check_annotations(self) -> None:
         assert self.adapters is not None
+        self._check_annotation(self.returns, "result")
+
+    def _check_annotation(self, annotation: Any, what: str) -> None:
         try:
-            adapter_for(self.returns)
+            adapter_for(annotation)
         except InvalidFlow as error:
             raise InvalidFlow(
-                f"the result of flow {self._flow!r}: {error.message}", hint=error.hint
+                f"the {what} of flow {self._flow!r}: {error.message}", hint=error.hint
             ) from error
 
     @cached_property
@@ -263,18 +267,10 @@ class InputSchema:
 class ModelInputs(InputSchema):
     """The inputs of a flow that one pydantic model describes."""
 
-    adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
-        {}
-    )  # the model checks them together
+    #: The model checks them together.
+    adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
 
     def __init__(self, flow: str, label: str, model: type[BaseModel]) -> None:
-        """Read the fields.
-
-        Args:
-            flow: Registered name, for messages.
-            label: The short name of the flow.
-            model: The model.
-        """
         self._flow = flow
         self._label = label
         self._model = model
@@ -290,12 +286,8 @@ class ModelInputs(InputSchema):
             ]
         )
 
+    @override
     def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all inputs, defaults included, as plain data of the model's types.
-
-        Raises:
-            InvalidInput: some are missing or of another type, or the model refuses them together.
-        """
         self.ready()
         for name, value in raw.items():
             if isinstance(value, Ref):
@@ -308,23 +300,15 @@ class ModelInputs(InputSchema):
         self._compare(checked, partial(self._again, dumped))
         return dumped
 
+    @override
     def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Return stored inputs as plain data of the model's types.
-
-        Raises:
-            InvalidInput: they are not what the flow takes (any more).
-        """
         try:
             return self._read(stored).model_dump()
         except ValidationError as error:
             raise self._invalid(list(input_problems("", "a value", error))) from None
 
+    @override
     def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-        """Refuse inputs that would not come back as they are.
-
-        Raises:
-            InvalidInput: names each of them.
-        """
         self._compare(dict(checked), lambda: self._read(stored).model_dump())
 
     def _compare(self, given: Any, again: Callable[[], Any]) -> None:
@@ -347,13 +331,9 @@ class ModelInputs(InputSchema):
         """Return data without the fields that the model computes."""
         return {key: data[key] for key in data if key not in self._model.model_computed_fields}
 
+    @override
     def _check_annotations(self) -> None:
-        try:
-            adapter_for(self._model)
-        except InvalidFlow as error:
-            raise InvalidFlow(
-                f"the Inputs of flow {self._flow!r}: {error.message}", hint=error.hint
-            ) from error
+        self._check_annotation(self._model, "Inputs")
 
 
 class AnyInputs(InputSchema):
@@ -362,33 +342,24 @@ class AnyInputs(InputSchema):
     adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
 
     def __init__(self, flow: str, label: str) -> None:
-        """Store the names.
-
-        Args:
-            flow: Registered name, for messages.
-            label: The short name of the flow.
-        """
         self._flow = flow
         self._label = label
         self.signature = inspect.Signature([Parameter("inputs", Parameter.VAR_KEYWORD)])
 
+    @override
     def _check_annotations(self) -> None:
         """Do nothing: there are none."""
 
+    @override
     def check(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs as they are."""
         return dict(raw)
 
+    @override
     def read(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the inputs as JSON data."""
         return dict(stored)
 
+    @override
     def verify(self, checked: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-        """Refuse inputs whose own types would not restore them from their JSON data.
-
-        Raises:
-            InvalidInput: names the first of them.
-        """
         found = difference_of_form(dict(checked), dict(stored))
         if found:
             self._refuse({"inputs": found})

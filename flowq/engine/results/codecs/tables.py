@@ -41,23 +41,10 @@ class Format:
         return f"pip install{extra}{own}"
 
 
-def _dump_pandas(frame: Any) -> bytes:
-    data: bytes = frame.to_parquet()
-    return data
-
-
-def _load_pandas(data: bytes) -> Any:
-    return import_module("pandas").read_parquet(BytesIO(data))
-
-
 def _dump_polars(frame: Any) -> bytes:
     buffer = BytesIO()
     frame.write_parquet(buffer)
     return buffer.getvalue()
-
-
-def _load_polars(data: bytes) -> Any:
-    return import_module("polars").read_parquet(BytesIO(data))
 
 
 def _dump_arrow(table: Any) -> bytes:
@@ -69,18 +56,10 @@ def _dump_arrow(table: Any) -> bytes:
     return data
 
 
-def _load_arrow(data: bytes) -> Any:
-    return import_module("pyarrow.ipc").open_stream(data).read_all()
-
-
 def _dump_numpy(array: Any) -> bytes:
     buffer = BytesIO()
     import_module("numpy").save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _load_numpy(data: bytes) -> Any:
-    return import_module("numpy").load(BytesIO(data), allow_pickle=False)
 
 
 def _pandas_rows(frame: Any) -> list[Any]:
@@ -98,37 +77,34 @@ def _pandas_rows(frame: Any) -> list[Any]:
     ]
 
 
-def _polars_rows(frame: Any) -> list[Any]:
-    rows: list[Any] = frame.to_dicts()
-    return rows
-
-
-def _arrow_rows(table: Any) -> list[Any]:
-    rows: list[Any] = table.to_pylist()
-    return rows
-
-
-def _numpy_rows(array: Any) -> list[Any]:
-    rows: list[Any] = array.tolist()
-    return rows
-
-
 _PARQUET: Final = "application/vnd.apache.parquet"
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 
 #: By the top module and the name of a class. Subclasses are left out: they would come back changed.
 _FORMATS: Final = {
     ("pandas", "DataFrame"): Format(
-        "parquet-pandas", _PARQUET, "pandas", "parquet", _dump_pandas, _load_pandas, _pandas_rows
+        *("parquet-pandas", _PARQUET, "pandas", "parquet"),
+        dump=lambda frame: frame.to_parquet(),
+        load=lambda data: import_module("pandas").read_parquet(BytesIO(data)),
+        as_rows=_pandas_rows,
     ),
     ("polars", "DataFrame"): Format(
-        "parquet-polars", _PARQUET, "polars", "parquet", _dump_polars, _load_polars, _polars_rows
+        *("parquet-polars", _PARQUET, "polars", "parquet"),
+        dump=_dump_polars,
+        load=lambda data: import_module("polars").read_parquet(BytesIO(data)),
+        as_rows=lambda frame: frame.to_dicts(),
     ),
     ("pyarrow", "Table"): Format(
-        "arrow", _ARROW, "pyarrow", "arrow", _dump_arrow, _load_arrow, _arrow_rows
+        *("arrow", _ARROW, "pyarrow", "arrow"),
+        dump=_dump_arrow,
+        load=lambda data: import_module("pyarrow.ipc").open_stream(data).read_all(),
+        as_rows=lambda table: table.to_pylist(),
     ),
     ("numpy", "ndarray"): Format(
-        "npy", "application/x-npy", "numpy", "npy", _dump_numpy, _load_numpy, _numpy_rows
+        *("npy", "application/x-npy", "numpy", "npy"),
+        dump=_dump_numpy,
+        load=lambda data: import_module("numpy").load(BytesIO(data), allow_pickle=False),
+        as_rows=lambda array: array.tolist(),
     ),
 }
 _BY_CODEC: Final = {each.codec: each for each in _FORMATS.values()}
