@@ -55,7 +55,7 @@ def cache_key(
         return None
     subject: Any = dict(inputs)
     if step_type.cache_key is not None:
-        subject = step_type.cache_key(**_by_name(bound))
+        subject = step_type.cache_key(**by_name(bound))
         if subject is None:
             return None
     parts = {
@@ -70,7 +70,7 @@ def cache_key(
     return sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def _by_name(bound: BoundArguments) -> Mapping[str, Any]:
+def by_name(bound: BoundArguments) -> Mapping[str, Any]:
     """Return all arguments by name, with the defaults of those that were left out."""
     whole = BoundArguments(bound.signature, dict(bound.arguments))
     whole.apply_defaults()

@@ -18,7 +18,7 @@ is freed, each side could miss the other: so each checks for the other after its
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -32,6 +32,7 @@ from flowq.core.spec import StepSpec
 from flowq.core.states import RunState
 from flowq.engine.advance.after import finish
 from flowq.engine.advance.dispatch import alone, send
+from flowq.engine.attempts.caching import by_name
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
@@ -69,9 +70,7 @@ def limits_of(step: StepSpec, step_type: RegisteredStep, bound: BoundArguments) 
     """Return the limits that apply to an attempt."""
     if not step.limits:
         return []
-    whole = BoundArguments(bound.signature, dict(bound.arguments))
-    whole.apply_defaults()
-    arguments: Mapping[str, object] = whole.arguments
+    arguments = by_name(bound)
     if step_type.model is not None and any("{model" in spec.key for spec in step.limits):
         arguments = {"model": step_type.model(arguments), **arguments}
     return [limit_of(spec, arguments) for spec in step.limits]

@@ -8,14 +8,12 @@ as they are. The position of the duty is the month and, until it is done, the la
 
 import logging
 from datetime import timedelta
-from functools import partial
 from typing import Final
 from uuid import UUID
 
 from flowq.core.ids import FIRST_ID, RunId
 from flowq.core.states import StopKind
 from flowq.engine.engine import Engine
-from flowq.engine.ports import Transaction
 from flowq.engine.runs.pause import resume
 
 logger = logging.getLogger(__name__)
@@ -45,7 +43,8 @@ def resume_in_new_month(engine: Engine) -> int:
         records.autocommit(lambda tx: tx.sweeps.save_cursor(_MONTHS, month))
         return 0
     after = RunId(UUID(last)) if done == month else RunId(FIRST_ID)
-    found = records.autocommit(partial(_paused, after=after))
+    kind = StopKind.BUDGET_MONTH
+    found = records.autocommit(lambda tx: tx.sweeps.paused(kind, after=after, limit=_MAX_RESUMED))
     for run_id in found:
         state = resume(engine, run_id)
         extra = {"action": "resume", "run_id": str(run_id)}
@@ -54,7 +53,3 @@ def resume_in_new_month(engine: Engine) -> int:
     following = f"{month} {found[-1]}" if more else month
     records.autocommit(lambda tx: tx.sweeps.save_cursor(_MONTHS, following, again=more))
     return len(found)
-
-
-def _paused(tx: Transaction, *, after: RunId) -> list[RunId]:
-    return tx.sweeps.paused(StopKind.BUDGET_MONTH, after=after, limit=_MAX_RESUMED)

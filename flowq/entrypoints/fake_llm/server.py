@@ -10,6 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -46,6 +47,8 @@ class Stats:
     models: Counter[str] = field(default_factory=Counter)  #: Calls by model.
     faults: Counter[str] = field(default_factory=Counter)  #: Faults by kind.
     gone: int = 0  #: Calls whose client has left before the answer.
+    #: Calls of each conversation with each model.
+    earlier: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: Input and output tokens of each answered call, by the id that its request has.
     bill: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -58,11 +61,10 @@ class Stats:
 class _Handler(RequestHandler):
     """What all handlers share."""
 
-    def initialize(self, stats: Stats, latency: float, earlier: Counter[tuple[str, str]]) -> None:
+    def initialize(self, stats: Stats, latency: float) -> None:
         """Take what the server knows; tornado calls this."""
         self._stats = stats
         self._latency = latency
-        self._earlier = earlier
         self._gone = asyncio.Event()
 
     def on_connection_close(self) -> None:
@@ -101,24 +103,19 @@ class _Call(_Handler):
     async def _respond(self, model: str, request: dict[str, Any]) -> bool:
         how = behaviour(model)
         place = (model, conversation(request))
-        fault = how.fault(self._earlier[place])
-        self._earlier[place] += 1
+        fault = how.fault(self._stats.earlier[place])
+        self._stats.earlier[place] += 1
         if fault is not None:
             self._stats.faults[fault.kind] += 1
-        if how.seconds or self._latency:
-            await self._sleep(how.seconds or self._latency)
+        if seconds := how.seconds or self._latency:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), seconds)
         if self._gone.is_set():
             return False
         if fault is not None and fault.status:
             self._refuse(fault.status, how)
             return True
         return await self._send(model, request, how, fault)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._gone.wait(), seconds)
-        except TimeoutError:
-            return
 
     def _refuse(self, status: int, how: Behaviour) -> None:
         if status == 429:
@@ -131,8 +128,8 @@ class _Call(_Handler):
     ) -> bool:
         raise NotImplementedError
 
-    async def _body(self, body: str, fault: Fault | None) -> bool:
-        """Write a whole body, or what the fault leaves of it; return whether it was whole."""
+    async def _body(self, body: str, fault: Fault | None) -> None:
+        """Write a whole body, or what the fault leaves of it."""
         kind = fault.kind if fault else ""
         if kind == "badjson":
             body = body[: len(body) // 2] + " this is no JSON"
@@ -141,13 +138,11 @@ class _Call(_Handler):
             self.write(body[: len(body) // 2])
             await self.flush()
             self._hang_up()
-            return True
-        await self.finish(body)
-        return True
+        else:
+            await self.finish(body)
 
     def _hang_up(self) -> None:
-        stream = self.detach()
-        stream.close()
+        self.detach().close()
 
     def _paid(self, input_tokens: int, output_tokens: int) -> None:
         self._stats.answered += 1
@@ -169,12 +164,13 @@ class _Chat(_Call):
             request, wrong=kind == "wrong", empty=kind == "empty", output=how.output_tokens
         )
         if request.get("stream"):
-            whole = await self._stream(model, request, said, fault)
+            if not await self._stream(model, request, said, fault):
+                return False
         else:
-            whole = await self._body(json.dumps(completion(model, said)), fault)
-        if whole and kind not in {"cut", "badjson"}:
+            await self._body(json.dumps(completion(model, said)), fault)
+        if kind not in {"cut", "badjson"}:
             self._paid(said.input_tokens, said.output_tokens)
-        return whole
+        return True
 
     async def _stream(
         self, model: str, request: dict[str, Any], said: Answer, fault: Fault | None
@@ -217,11 +213,10 @@ class _Images(_Call):
             "total_tokens": read + made,
             "input_tokens_details": {"text_tokens": read, "image_tokens": 0},
         }
-        body = json.dumps({"created": 0, "data": images, "usage": usage})
-        whole = await self._body(body, fault)
+        await self._body(json.dumps({"created": 0, "data": images, "usage": usage}), fault)
         if fault is None:
             self._paid(read, made)
-        return whole
+        return True
 
 
 class _Models(_Handler):
@@ -237,12 +232,12 @@ class _Stats(_Handler):
 
     def get(self) -> None:
         """Say what was asked so far."""
-        self.finish({name: value for name, value in vars(self._stats).items() if name != "bill"})
+        private = {"bill", "earlier"}
+        self.finish({name: one for name, one in vars(self._stats).items() if name not in private})
 
     def delete(self) -> None:
         """Forget what was asked so far."""
         self._stats.reset()
-        self._earlier.clear()
         self.finish({})
 
 
@@ -261,8 +256,7 @@ class FakeLlm:
 
     def __init__(self, port: int = 0, *, host: str = "127.0.0.1", latency: float = 0.0) -> None:
         self.stats = Stats()
-        self._earlier: Counter[tuple[str, str]] = Counter()
-        given = {"stats": self.stats, "latency": latency, "earlier": self._earlier}
+        given = {"stats": self.stats, "latency": latency}
         routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
             ("/v1/chat/completions", _Chat, given),
             ("/v1/images/generations", _Images, given),
@@ -297,7 +291,6 @@ class FakeLlm:
     def reset(self) -> None:
         """Count again."""
         self.stats.reset()
-        self._earlier.clear()
 
     def stop(self) -> None:
         """End the server, from any thread."""

@@ -95,14 +95,7 @@ class FlowReads(Repository, Lists):
 
 
 def _past_run(row: Any) -> PastRun:
-    return PastRun(
-        RunId(row.id),
-        RunState(row.status),
-        row.execution_time_ms,
-        row.total_tokens,
-        row.total_cost,
-        row.unpriced_calls,
-    )
+    return PastRun(RunId(row.id), RunState(row.status), *row[2:])
 
 
 def _figures(row: Any) -> StepFigures:

@@ -65,18 +65,9 @@ def start_redis() -> str:
     own = bootstrap.embedded()
     if own is not None:
         return own.use()
-    with redis_client() as client:
+    with bootstrap.redis_client() as client:
         ping(client)
     return "answers"
-
-
-def redis_client() -> Redis:
-    """Return a client that gives up soon, for those who wait at a terminal.
-
-    Raises:
-        InvalidSetting: there is no Redis that it could be a client of.
-    """
-    return bootstrap.redis_client()
 
 
 def ping(client: Redis) -> None:

@@ -179,7 +179,7 @@ def _redis() -> Finding:
         return Finding(
             "Redis", Level.OK, f"embedded, not running; the first worker or run starts {program}"
         )
-    with environment.redis_client() as client:
+    with bootstrap.redis_client() as client:
         environment.ping(client)
         server = _server(client)
         where = f"embedded, pid {own.pid}" if own else f"at {environment.redis_place()}"
@@ -252,7 +252,7 @@ def _workers() -> Finding:
     if bootstrap.knows_app():
         _broker(bootstrap.app())
     else:
-        with environment.redis_client() as client:
+        with bootstrap.redis_client() as client:
             environment.ping(client)
     answers = bootstrap.app().control.ping(timeout=1.0) or []
     names = sorted(name for answer in answers for name in answer)
