@@ -53,7 +53,6 @@ class FaultyDispatcher(InProcessDispatcher):
 
 SLOW = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 #: Their retries take real time, so they have none; the simulation has.

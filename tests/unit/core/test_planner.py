@@ -24,7 +24,7 @@ from flowq.core.states import (
     check_step_transition,
 )
 
-GOOD = settings(max_examples=200, deadline=None)
+GOOD = settings(max_examples=200)
 
 #: A step, or one item of a map.
 Unit = tuple[str, int | None]

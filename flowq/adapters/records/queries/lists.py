@@ -45,7 +45,6 @@ from flowq.engine.queries.lists import (
 from flowq.engine.queries.port import Lists
 
 _R, _S = RUNS.c, STEPS.c
-_DIGITS: Final = 32
 #: The steps of an open run are counted up to this number,
 _MAX_COUNTED: Final = 500
 #: and a text is compared with this number of flow names.

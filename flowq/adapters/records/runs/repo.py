@@ -50,9 +50,6 @@ from flowq.core.states import (
 from flowq.engine.model.rows import Definition, RunEnding, RunView
 from flowq.engine.model.stops import StopReason
 
-_DIGITS = 32
-
-
 _S = STEPS.c
 _THIS = RUNS.c.id == bindparam("p_run")
 _OF_THIS = _S.flow_run_id == bindparam("p_run")

@@ -39,8 +39,6 @@ from flowq.engine.ports.steps import StepRows
 _C = STEPS.c
 _WAITING = StepState.WAITING
 _RESEND = DbNow(bindparam("p_resend", type_=Float))
-#: A literal, so that the indexes of calls can be used.
-_ENDED = ", ".join(f"'{state}'" for state in sorted(TERMINAL_STEP_STATES))
 
 _SUSPEND = Prepared(
     update(STEPS)

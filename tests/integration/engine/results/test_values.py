@@ -267,7 +267,7 @@ TYPES = st.sampled_from(
 )
 
 
-SOME = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+SOME = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 @SOME

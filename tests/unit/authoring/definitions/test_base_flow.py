@@ -110,7 +110,7 @@ def test_error_names_the_flow_where_its_parent_is_plain_python() -> None:
     st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=MAX_NAME_LENGTH),
     st.sampled_from(["graph", "program"]),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_flow_name_makes_keys(name: str, caller: str) -> None:
     """Marks that tell calls and items apart are no part of it, and twice the longest fits."""
     assume(not name.startswith(("celery.", "flowq.")))

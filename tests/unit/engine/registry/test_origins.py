@@ -387,7 +387,7 @@ async def _logic(self: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 LOGIC = {"_execute_flow_logic": _logic}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(min_size=1, max_size=MAX_NAME_LENGTH))
 def test_any_other_name_runs(name: str) -> None:
     """What is accepted is found again by the engine, the tables included."""

@@ -191,7 +191,7 @@ def hosts(draw: st.DrawFn) -> Host:
     )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(hosts())
 def test_replay_from_every_cut_reaches_the_same_calls_and_the_same_end(host: Host) -> None:
     end = told(host.run())
@@ -211,7 +211,7 @@ def test_replay_from_every_cut_reaches_the_same_calls_and_the_same_end(host: Hos
         assert end == told(progress.end)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(hosts(), st.integers(1, 5))
 def test_ends_that_are_observed_together_lead_to_the_same_end(host: Host, size: int) -> None:
     end = told(host.run())
@@ -223,7 +223,7 @@ def test_ends_that_are_observed_together_lead_to_the_same_end(host: Host, size: 
         assert end == told(execution.run().end)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(hosts())
 def test_program_thrown_away_anywhere_leaves_nothing_behind(host: Host) -> None:
     """Neither an exception, nor a warning of the garbage collector, which would fail this test."""

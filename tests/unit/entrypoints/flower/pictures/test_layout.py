@@ -44,7 +44,7 @@ def overlap(layout: Layout) -> list[tuple[str, str]]:
     return [(a, b) for a, b in combinations(layout.places, 2) if not apart(a, b)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(graphs())
 def test_edges_go_down_and_boxes_do_not_overlap(given: tuple[dict[str, Size], list[Edge]]) -> None:
     sizes, edges = given
@@ -68,7 +68,7 @@ def test_edges_go_down_and_boxes_do_not_overlap(given: tuple[dict[str, Size], li
         assert place.y + place.height <= layout.height
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(graphs())
 def test_same_graph_has_the_same_picture(given: tuple[dict[str, Size], list[Edge]]) -> None:
     assert layered(*given) == layered(*given)

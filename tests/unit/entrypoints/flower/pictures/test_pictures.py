@@ -66,7 +66,7 @@ def test_names_are_text_whatever_they_hold(hostile: str) -> None:
         svg.encode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=MAX_NAME_LENGTH), st.text(max_size=MAX_NAME_LENGTH))
 def test_any_text_makes_a_picture(key: str, error: str) -> None:
     picture = run([node(key, 0, 1, StepState.FAILED, error_type="E", error=error)], ended=2)
