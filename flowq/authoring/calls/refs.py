@@ -39,6 +39,13 @@ def _refusal(doing: str, instead: str) -> Callable[..., NoReturn]:
     return refuse
 
 
+def _comparison(name: str, *, swapped: bool = False) -> "Callable[[_Operand, object], Condition]":
+    def compare(self: "_Operand", other: object) -> "Condition":
+        return Condition(owner(self), name, (other, self) if swapped else (self, other))
+
+    return compare
+
+
 class _Operand:
     """The base of both: it can be compared and combined, but not used as a value."""
 
@@ -54,44 +61,21 @@ class _Operand:
         # A copy of an argument must still be a reference into the same trace.
         return self
 
-    def __compare(self, name: str, *operands: object) -> "Condition":
-        return Condition(self.__owner, name, operands)
-
     # A comparison returns a Condition here, not a bool as in `object.__eq__`.
-    def __eq__(self, other: object) -> "Condition":  # type: ignore[override]
-        return self.__compare("==", self, other)
-
-    def __ne__(self, other: object) -> "Condition":  # type: ignore[override]
-        return self.__compare("!=", self, other)
-
+    __eq__ = _comparison("==")  # type: ignore[assignment]
+    __ne__ = _comparison("!=")  # type: ignore[assignment]
     __hash__ = object.__hash__
-
-    def __lt__(self, other: object) -> "Condition":
-        return self.__compare("<", self, other)
-
-    def __le__(self, other: object) -> "Condition":
-        return self.__compare("<=", self, other)
-
-    def __gt__(self, other: object) -> "Condition":
-        return self.__compare(">", self, other)
-
-    def __ge__(self, other: object) -> "Condition":
-        return self.__compare(">=", self, other)
-
-    def __and__(self, other: object) -> "Condition":
-        return self.__compare("and", self, other)
-
-    def __rand__(self, other: object) -> "Condition":
-        return self.__compare("and", other, self)
-
-    def __or__(self, other: object) -> "Condition":
-        return self.__compare("or", self, other)
-
-    def __ror__(self, other: object) -> "Condition":
-        return self.__compare("or", other, self)
+    __lt__ = _comparison("<")
+    __le__ = _comparison("<=")
+    __gt__ = _comparison(">")
+    __ge__ = _comparison(">=")
+    __and__ = _comparison("and")
+    __rand__ = _comparison("and", swapped=True)
+    __or__ = _comparison("or")
+    __ror__ = _comparison("or", swapped=True)
 
     def __invert__(self) -> "Condition":
-        return self.__compare("not", self)
+        return Condition(self.__owner, "not", (self,))
 
     __bool__ = _refusal("deciding `if`, `while`, `and`, `or`, `not` by it", _USE_WHEN)
     __iter__ = _refusal("iterating over it or unpacking it", _USE_MAP + "; for one item: ref[0]")
