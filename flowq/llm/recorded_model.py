@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelResponse
-from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
@@ -14,9 +14,6 @@ from flowq.llm.recording import calling, recorded
 
 class RecordedModel(WrapperModel):
     """Records each call of the model that it wraps."""
-
-    def __init__(self, wrapped: Model) -> None:
-        super().__init__(wrapped)
 
     async def request(
         self,

@@ -14,7 +14,7 @@ from flowq.engine.model.model_calls import CostLine
 from flowq.engine.queries.flow_page import StepFigures
 from flowq.engine.queries.lists import BudgetUsage, CacheSavings
 from flowq.entrypoints.flower.pages import windows
-from flowq.entrypoints.flower.pages.costs import BudgetLine, Costs, days, monthly_lines, total
+from flowq.entrypoints.flower.pages.costs import BudgetLine, Costs, days, monthly_lines
 from flowq.entrypoints.flower.pages.flow import dearest, slowest
 
 
@@ -39,7 +39,7 @@ def test_days_without_a_known_cost_have_no_height() -> None:
 
 
 def test_total_is_the_sum_of_all_lines() -> None:
-    found = total([line("a", "1.5", 1), line("b", "2")])
+    found = CostLine.total([line("a", "1.5", 1), line("b", "2")])
 
     assert CostLine(None, 6, 2, 1, Tokens(20, 10, 2), Decimal("3.5")) == found
 
