@@ -1,8 +1,8 @@
 """The dependencies of a spec as a graph, checked once and then only read.
 
-A step depends on all steps in its arguments, its mapped list, its condition and its `after`. Steps
-that become ready together and have the same dependents form a batch; because of that, waiting for a
-batch never delays a step that could have run.
+A step depends on all steps in its arguments, its mapped list, its condition and its `after`;
+given values are no dependencies. Steps that become ready together and have the same dependents form
+a batch; because of that, waiting for a batch never delays a step that could have run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,11 +41,11 @@ class Graph:
         """
         _check_lengths(spec)
         order = {step.key: place for place, step in enumerate(spec.steps, start=1)}
-        if len(order) != len(spec.steps):
-            keys = [step.key for step in spec.steps]
+        if len(order) != len(spec.steps) or not spec.given.keys().isdisjoint(order):
+            keys = [*(step.key for step in spec.steps), *spec.given]
             twice = next(key for key in keys if keys.count(key) > 1)
             raise InvalidFlow(f"flow {spec.name!r} has two steps with the key {twice!r}")
-        dependencies = {step.key: _dependencies(step) for step in spec.steps}
+        dependencies = {step.key: _dependencies(spec, step) for step in spec.steps}
         gates: dict[str, list[str]] = {key: [] for key in order}
         for key, names in dependencies.items():
             for name in names:
@@ -57,7 +57,7 @@ class Graph:
                     )
                 gates[name].append(key)
         for reference in references(spec.output):
-            if reference.step not in order:
+            if reference.step not in order and reference.step not in spec.given:
                 raise InvalidFlow(
                     f"the output of flow {spec.name!r} refers to {reference.step!r}, "
                     "which is not a step of this flow",
@@ -88,7 +88,7 @@ def _check_lengths(spec: FlowSpec) -> None:
             )
 
 
-def _dependencies(step: StepSpec) -> tuple[str, ...]:
+def _dependencies(spec: FlowSpec, step: StepSpec) -> tuple[str, ...]:
     items = step.map.items if step.map else None
     named = [ref.step for ref in references([step.arguments, items, step.when])]
-    return tuple(dict.fromkeys([*named, *step.after]))
+    return tuple(key for key in dict.fromkeys([*named, *step.after]) if key not in spec.given)

@@ -61,6 +61,11 @@ def object_key(run_id: RunId, step_id: StepRunId, token: LeaseToken) -> str:
     return f"{OBJECTS}/{run_id}/{step_id}/{token}"
 
 
+def given_key(run_id: RunId, token: LeaseToken) -> str:
+    """Key of a value that was given to a run; in place of a step's id it has the run's."""
+    return f"{OBJECTS}/{run_id}/{run_id}/{token}"
+
+
 def image_key(
     run_id: RunId | None, step_id: StepRunId | None, request_id: UUID, suffix: str
 ) -> str:
@@ -78,7 +83,10 @@ def block_version(step_id: StepRunId, token: LeaseToken) -> str:
 
 
 def step_of_object(key: str) -> UUID | None:
-    """Return the id of the step run that has made an object; None for an object of others."""
+    """Return the id of the step run that has made an object; None for an object of others.
+
+    For a given value it is the id of the run.
+    """
     try:
         if key.startswith(f"{BLOCKS}/"):
             _, _, _, version, _ = key.split("/")

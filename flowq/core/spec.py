@@ -2,8 +2,8 @@
 
 Every way of writing a flow (Python, YAML, JSON) produces a spec, and every run is executed from
 one. A spec is stored with its run, so a run keeps the graph it began with whatever is deployed
-meanwhile. A spec contains templates (see `references`), no results and no code: a step has the
-registered name of its callable.
+meanwhile. A spec contains templates (see `references`) and no code: a step has the registered name
+of its callable. It contains no results but given values, which exist before the run.
 """
 
 from datetime import timedelta
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.limits.slots import LimitSpec
 from flowq.core.references import Template
+from flowq.core.results import ResultRef
 from flowq.core.retries import RetryPolicy
 
 
@@ -127,6 +128,8 @@ class FlowSpec(_SpecModel):
 
     name: str
     steps: tuple[StepSpec, ...]
+    #: Values that were given with the inputs: references name them as they name steps.
+    given: dict[str, ResultRef] = {}
     output: Template = None  #: What the run returns.
     on_failure: FailurePolicy = FailurePolicy.FAIL_FAST
     budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has the present one.

@@ -123,11 +123,11 @@ class RunDefinition:
 
     def reads(self, step_id: StepRunId) -> list[str]:
         """Return the keys of the nodes whose results a node reads; none for an item of a map."""
-        key = self.keys.get(step_id)
+        key, spec = self.keys.get(step_id), self.definition.spec
         if key is None:
             return []
-        arguments = self.definition.spec.step(key).arguments
-        return list(dict.fromkeys(reference.step for reference in references(arguments)))
+        named = dict.fromkeys(ref.step for ref in references(spec.step(key).arguments))
+        return [name for name in named if name not in spec.given]
 
     def release_plan(self, key: str, resend_after: timedelta) -> ReleasePlan | None:
         """Return how the dependents of a step are queued if it completes last, if they are plain.

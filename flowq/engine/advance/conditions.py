@@ -61,7 +61,8 @@ def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[A
     if source is None:
         return list(items)
     run_id = definition.run_id
-    over_map = definition.spec.step(source.step).map is not None
+    node = definition.spec.by_key.get(source.step)  # a given value is none
+    over_map = node is not None and node.map is not None
     if over_map and not source.path:
         # The results of a map are rows of their own; each item refers to one and none is loaded.
         row = engine.records.autocommit(lambda tx: tx.steps.stored(run_id, [source.step]))[0]

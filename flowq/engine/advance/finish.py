@@ -153,7 +153,10 @@ def _failure_for_parent(run_id: RunId, decision: _Decision) -> Outcome:
 def _recorded_as(definition: Definition) -> str | None:
     """Return the step whose result the flow returns as it is, if there is one."""
     source = as_reference(definition.spec.output)
-    if source is None or source.path or definition.spec.step(source.step).map is not None:
+    if source is None or source.path:
+        return None
+    step = definition.spec.by_key.get(source.step)
+    if step is None or step.map is not None:  # a given value has no row
         return None
     return source.step
 
@@ -175,7 +178,9 @@ def _readable_outputs(engine: Engine, definition: Definition) -> Any:
     keys = list({ref.step for ref in references(template)})
     if keys:
         rows = engine.records.autocommit(lambda tx: tx.steps.stored(definition.run_id, keys))
+        given = definition.spec.given
         size = sum(row.result.size for row in rows if row.result)
+        size += sum(given[key].size for key in keys if key in given)
         if size > engine.results.threshold_bytes or any(row.map_size for row in rows):
             return template
     value = output(engine, definition)

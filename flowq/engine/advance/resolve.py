@@ -6,7 +6,7 @@ the list of its items' results in order; with an index it reads only that item. 
 which only parts are needed are shared between the steps of a process, see `value_cache`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flowq.core.errors import StepError
@@ -41,16 +41,23 @@ def lookup(
         ResultMissing: a recorded result is missing in the store.
         ResultCorrupt: a stored result is not what was recorded.
     """
-    wanted = list(dict.fromkeys(references))
-    if not wanted:
+    asked = list(dict.fromkeys(references))
+    if not asked:
         return _nothing
-    rows = _whole(wanted, nodes) or engine.records.autocommit(lambda tx: _read(tx, run_id, wanted))
+    known = engine.definitions.get(run_id).definition.spec.given
+    given = _given(engine, {ref.step: known[ref.step] for ref in asked if ref.step in known})
+    wanted = [reference for reference in asked if reference.step not in given]
+    rows = _whole(wanted, nodes)
+    if rows is None:
+        rows = engine.records.autocommit(lambda tx: _read(tx, run_id, wanted))
     refs = {row.result.key: row.result for row in _all(rows) if row.result}
     shared = _shared(engine, wanted, rows)
     own = [ref for key, ref in refs.items() if key not in shared]
     values = shared | dict(zip([ref.key for ref in own], load(engine, own), strict=True))
 
     def find(reference: Reference) -> Any:
+        if reference.step in given:
+            return own_copy(follow(given[reference.step], reference.path, reference))
         found = rows[_place(reference)]
         if isinstance(found, list):
             value: Any = [_value(row, values) for row in found]
@@ -60,6 +67,15 @@ def lookup(
         return own_copy(part) if found.result and found.result.key in shared else part
 
     return find
+
+
+def _given(engine: Engine, refs: Mapping[str, ResultRef]) -> dict[str, Any]:
+    """Return the given values that are asked for, by key; none has a row."""
+    return dict(zip(refs, engine.results.load_many(list(refs.values()), _no_copies), strict=True))
+
+
+def _no_copies(_keys: Sequence[str]) -> Mapping[str, bytes]:
+    return {}
 
 
 def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[str, Any]:

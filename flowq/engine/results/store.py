@@ -19,7 +19,14 @@ from typing import Any, Final
 
 from flowq.core.errors import ResultCorrupt, ResultMissing
 from flowq.core.ids import LeaseToken, RunId, StepRunId
-from flowq.core.results import NO_RESULT, ResultRef, StorageKind, object_key, row_key
+from flowq.core.results import (
+    NO_RESULT,
+    ResultRef,
+    StorageKind,
+    given_key,
+    object_key,
+    row_key,
+)
 from flowq.engine.ports import ObjectStore, ResultCache
 from flowq.engine.results.codecs import files
 from flowq.engine.results.codecs.encoding import FILE, NONE, Encoded, decode, encode
@@ -117,6 +124,23 @@ class ResultStore:
         elif self._cache is not None:
             self._cache.put(ref.key, data)
         return Stored(ref, data)
+
+    def give(self, value: Any, *, run_id: RunId, token: LeaseToken, room: int) -> ResultRef:
+        """Store a value that a run is given: in its reference if it has no more than `room` bytes.
+
+        Raises:
+            NotSerializable: no codec can store it.
+            StoreUnavailable: it is large, and the object store cannot be used.
+        """
+        encoded = encode(value, where="a given value")
+        key = given_key(run_id, token)
+        if encoded.codec == NONE:
+            return NO_RESULT
+        if isinstance(encoded.data, Path) or encoded.codec not in _TEXTS or encoded.size > room:
+            return self._store_object(encoded, key).ref
+        data = encoded.data
+        ref = _ref(encoded, StorageKind.ROW, key, sha256(data).hexdigest(), len(data))
+        return ref.model_copy(update={"data": data.decode()})
 
     def adopt(
         self, ref: ResultRef, copy: bytes | None, *, step_id: StepRunId, token: LeaseToken

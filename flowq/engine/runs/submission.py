@@ -15,8 +15,9 @@ from typing import Any, Unpack
 
 from flowq.core.errors import FlowqError, InvalidInput, Unavailable
 from flowq.core.graph import Graph
-from flowq.core.ids import BatchId, RunId, StepRunId, batch_of_nodes, node_id
+from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
+from flowq.core.results import ResultRef
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.text.json_values import unmarked
 from flowq.engine.advance.after import run_ready
@@ -83,6 +84,7 @@ def submit(
     mode: str = "async",
     charged_to: tuple[str, ...] = (),
     stored: bool = False,
+    values: Mapping[str, Any] | None = None,
     **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
@@ -96,6 +98,7 @@ def submit(
         mode: How it is started: `async` on workers, `sync` here and now.
         charged_to: Meters of the ancestors of a child run, whose budgets it spends.
         stored: Whether the inputs are stored JSON data, to be read and not validated as given.
+        values: Given values, by the keys under which the spec of the flow refers to them.
         options: The user and more; see `SubmitOptions`.
 
     Returns:
@@ -118,6 +121,7 @@ def submit(
         mode=mode,
         charged_to=charged_to,
         stored=stored,
+        values=values,
     )
     return _begin(engine, [start], options.get("session"), before)[0]
 
@@ -304,6 +308,7 @@ def _prepare(
     mode: str = "async",
     charged_to: tuple[str, ...] = (),
     stored: bool = False,
+    values: Mapping[str, Any] | None = None,
 ) -> _Start:
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
@@ -319,9 +324,11 @@ def _prepare(
         budget = engine.policies.run_budget
     if budget is not None or charged_to:
         spec = spec.model_copy(update={"budget": budget, "charged_to": charged_to})
-    graph = Graph.of(spec)
     is_new = run_id is None
     run_id = run_id or RunId(engine.new_id())
+    if values:
+        spec = spec.model_copy(update={"given": _given(engine, run_id, values)})
+    graph = Graph.of(spec)
     roots = [key for key, names in graph.dependencies.items() if not names]
     decided = plan(spec, graph, roots, {}, {})
     queued = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
@@ -342,6 +349,16 @@ def _prepare(
     )
     definition = Definition(run_id, flow.name, submission.user_id, parent, spec)
     return _Start(run, definition, queued, [*decided.evaluate, *decided.expand])
+
+
+def _given(engine: Engine, run_id: RunId, values: Mapping[str, Any]) -> dict[str, ResultRef]:
+    """Store given values: in the spec up to the threshold for all of them, the rest as objects."""
+    room, refs = engine.results.threshold_bytes, {}
+    for key, value in values.items():
+        token = LeaseToken(engine.new_id())
+        ref = refs[key] = engine.results.give(value, run_id=run_id, token=token, room=room)
+        room -= ref.size if ref.data is not None else 0
+    return refs
 
 
 def _nodes(

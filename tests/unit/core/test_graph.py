@@ -6,6 +6,7 @@ import pytest
 
 from flowq.core.errors import InvalidFlow
 from flowq.core.graph import Graph
+from flowq.core.results import NO_RESULT
 from flowq.core.spec import FlowSpec, MapSpec, StepSpec
 
 
@@ -45,6 +46,23 @@ def test_literal_is_no_dependency() -> None:
     spec = flow(step("a", arguments={"x": {"$literal": {"$ref": "nobody"}}}))
 
     assert () == Graph.of(spec).dependencies["a"]
+
+
+def test_nobody_waits_for_a_given_value() -> None:
+    """It is referred to like a step, and is none."""
+    spec = flow(step("a", arguments={"x": {"$ref": "v"}}), output={"$ref": "v"})
+    graph = Graph.of(spec.model_copy(update={"given": {"v": NO_RESULT}}))
+
+    assert {"a": ()} == graph.dependencies
+    assert {"a": 1} == graph.order
+
+
+def test_given_value_cannot_have_the_key_of_a_step() -> None:
+    """References could not tell them apart."""
+    spec = flow(step("a")).model_copy(update={"given": {"a": NO_RESULT}})
+
+    with pytest.raises(InvalidFlow, match="two steps with the key 'a'"):
+        Graph.of(spec)
 
 
 def test_empty_flow_has_an_empty_graph() -> None:

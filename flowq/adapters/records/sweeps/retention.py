@@ -61,6 +61,7 @@ _ENTRIES = (
 _DELETE_RUNS = delete(RUNS).where(_R.id.in_(_KEYS)).returning(_R.id)
 _MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
 _OWNERS = select(_S.id, _S.status, json_text(_S.result, "key")).where(_S.id.in_(_KEYS))
+_RUNS = select(_R.id).where(_R.id.in_(_KEYS))
 
 
 class RetentionSweeps(SharedObjects, Sweeps):
@@ -100,15 +101,22 @@ class RetentionSweeps(SharedObjects, Sweeps):
     def unnamed(self, keys: Sequence[str]) -> list[str]:
         """Return the keys of objects of steps that are deleted, or have ended with another result.
 
-        Cached objects, and those of hits, are referenced by other rows.
+        Cached objects, and those of hits, are referenced by other rows; given values by the spec
+        of their run, as long as it is there.
         """
         owners = {key: owner for key in keys if (owner := step_of_object(key)) is not None}
-        rows = self._run_parts(_OWNERS, {}, list(set(owners.values())))
+        ids = list(set(owners.values()))
+        rows = self._run_parts(_OWNERS, {}, ids)
         found = {row[0]: (StepState(row[1]), row[2]) for row in rows}
+        runs = {
+            row[0] for row in self._run_parts(_RUNS, {}, [id_ for id_ in ids if id_ not in found])
+        }
 
         def is_unnamed(key: str) -> bool:
             state, named = found.get(owners[key], (StepState.CANCELLED, None))
-            return state in TERMINAL_STEP_STATES and not belongs_to(key, named)
+            if owners[key] in runs or state not in TERMINAL_STEP_STATES:
+                return False
+            return not belongs_to(key, named)
 
         unnamed = [key for key in owners if is_unnamed(key)]
         shared = self._shared(unnamed) if unnamed else set()

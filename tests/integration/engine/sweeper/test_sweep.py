@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import uuid_utils.compat as uuids
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from flowq import flow, step
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
@@ -21,10 +21,14 @@ from flowq.adapters.results.memory import MemoryObjects
 from flowq.core.errors import RedisUnavailable, ResultMissing
 from flowq.core.ids import BatchId, LeaseToken, StepRunId, item_id, node_id
 from flowq.core.results import NO_RESULT, object_key
+from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState, StepState
+from flowq.engine.advance.finish import output
 from flowq.engine.engine import Policies
 from flowq.engine.model.rows import Outcome
+from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.results.store import ResultStore
+from flowq.engine.runs import submission
 from flowq.engine.sweeper import retention
 from flowq.engine.sweeper.retention import collect
 from tests.tools.faults.points import FaultPoint, injected
@@ -391,6 +395,26 @@ def test_old_runs_are_deleted_with_their_child_runs_and_objects(
     stage.sweep()
     stage.dispatcher.run(stage.engine)
     assert waiting.result() == 8, "what its child run returned is still there"
+
+
+def test_given_values_are_kept_as_long_as_their_run(
+    records: SqlRecords, objects: MemoryObjects
+) -> None:
+    stage = stage_with(records, objects, orphans_after=timedelta(0))
+    step = StepSpec(key="a", name=double.type.name, arguments={"number": {"$ref": "v"}})
+    spec = FlowSpec(name="given", steps=(step,), output={"$ref": "v"})
+    known = RegisteredFlow("given", trace=lambda _: spec, validate=lambda inputs: inputs)
+    run_id = submission.submit(stage.engine, known, {}, values={"v": 21, "unused": "x"})
+    of_run = objects.keys()
+
+    assert (len(of_run), collect(stage.engine)) == (2, 0)
+    stage.dispatcher.run(stage.engine)
+    definition = stage.engine.definitions.get(run_id).definition
+    assert 21 == output(stage.engine, definition)
+    with records.engine.connect() as connection:
+        connection.execute(delete(FlowRun).where(FlowRun.id == run_id))
+    collect(stage.engine)
+    assert not set(of_run) & set(objects.keys())
 
 
 def test_nothing_is_deleted_without_a_retention(
