@@ -1,1 +1,48 @@
-"""Documents of blocks and edges: compiled to a `FlowSpec`, and told in frames."""
+"""Documents of blocks and edges: read, compiled to a `FlowSpec`, submitted, followed.
+
+The public names. Each is imported when it is first asked for, so that a module of edge types loads
+neither Celery nor a database.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowq.blocks.document import Document
+    from flowq.blocks.edge_types import edge_type
+    from flowq.blocks.errors import DocumentInvalid, EdgeFailed, PuppyException
+    from flowq.blocks.planner import ExecutionPlanner
+    from flowq.blocks.submitting import submit
+
+__all__ = [
+    "Document",
+    "DocumentInvalid",
+    "EdgeFailed",
+    "ExecutionPlanner",
+    "PuppyException",
+    "edge_type",
+    "submit",
+]
+
+_HOMES = {
+    "Document": "document",
+    "DocumentInvalid": "errors",
+    "EdgeFailed": "errors",
+    "ExecutionPlanner": "planner",
+    "PuppyException": "errors",
+    "edge_type": "edge_types",
+    "submit": "submitting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'flowq.blocks' has no attribute {name!r}")
+    value = getattr(import_module(f"flowq.blocks.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,6 +11,7 @@ import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -90,6 +91,7 @@ def install(app: Celery) -> Celery:
     app.task(name=ADVANCE, ignore_result=True, shared=False, Request=own)(_advance)
     app.task(name=COLLECT, ignore_result=True, shared=False, Request=own)(_collect)
     check_names_when_finalized(app, _OWN)
+    import_module("flowq.builtin")  # for workers: who only imports this module need not load it
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
     app.steps["consumer"].add(EventBatching)

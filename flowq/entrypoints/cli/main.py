@@ -20,6 +20,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         "run": "run:run",
         "runs": "runs:runs",
         "graph": "graph:graph",
+        "blocks": "blocks:blocks",
         "worker": "worker:worker",
         "flower": "worker:flower",
         "fake-llm": "fake_llm:fake_llm",

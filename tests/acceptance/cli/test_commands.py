@@ -11,6 +11,7 @@ import pytest
 from flowq.adapters.records.sql.tables import REVISION
 from tests.acceptance.commands import Shell, interrupt
 from tests.tools import servers
+from tests.tools.documents import HELLO
 from tests.tools.waiting import wait_until
 
 
@@ -59,6 +60,26 @@ def test_inputs_come_from_a_file_too(shell: Shell) -> None:
     assert {"flow_name": "flows.good", "status": "completed", "error": None, "result": 6} == {
         name: value for name, value in done.json.items() if name != "id"
     }
+
+
+def test_document_is_checked_drawn_and_run_by_any_worker(shell: Shell) -> None:
+    (shell.folder / "hello.json").write_text(json.dumps(HELLO))
+
+    done = shell.flowq("blocks", "run", "hello.json", "--wait", "--json")
+
+    assert 0 == done.code, done.err
+    assert {"3": "Hello Ada!", "4": ["red", "green", "blue"], "5": "red"} == done.json["result"]
+    assert (0, "5 blocks, 3 edges: valid\n") == _code_and_out(
+        shell, "blocks", "validate", "hello.json"
+    )
+    drawn = shell.flowq("blocks", "graph", "hello.json", "--mermaid")
+    assert "s2 --> s3" in drawn.out
+    (shell.folder / "broken.json").write_text('{"blocks": {"1": {}}, "edges": {"e": {}}}')
+    broken = shell.flowq("blocks", "validate", "broken.json")
+    assert 2 == broken.code
+    assert "[PUPPYENGINE_ERROR_6210]" in broken.err
+    assert "edges.e.type: Field required" in broken.err
+    assert "edges.e.data: Field required" in broken.err
 
 
 def test_failed_run_exits_with_1_and_names_the_cause(shell: Shell) -> None:

@@ -27,7 +27,8 @@ def worker(target: str | None, options: Sequence[str]) -> int:
 
     Does what `celery -A MODULE worker --without-mingle --without-gossip` does, after it has seen
     that the database is migrated; starts the embedded Valkey when FLOWQ_REDIS_URL is not set. All
-    further options are Celery's, see `celery worker --help`. FILE may be left out with --app.
+    further options are Celery's, see `celery worker --help`. Without FILE and --app it runs what
+    every worker knows: documents of blocks.
     """
     from flowq.entrypoints.cli.app import pools
 
@@ -75,10 +76,10 @@ def _split(target: str | None, options: Sequence[str]) -> tuple[str | None, Sequ
 
 
 def _module(target: str | None) -> str:
-    """Import the file of flows, and return the name of its module."""
+    """Import the file of flows, if there is one, and return the name of its module."""
     from flowq.entrypoints.cli.app.loading import load_module, split
 
-    return load_module(split(str(target))[0]).__name__
+    return "flowq" if target is None else load_module(split(target)[0]).__name__
 
 
 def _app_of(target: str | None) -> "Celery | None":
@@ -88,12 +89,7 @@ def _app_of(target: str | None) -> "Celery | None":
 
     environment.settings()
     if target is None:
-        app = apps.use_named()
-        if app is None:
-            raise click.UsageError(
-                "Missing argument 'FILE'. Give a file of flows, or an app: flowq --app MODULE …"
-            )
-        return app
+        return apps.use_named()
     file, name = split(target)
     module = load_module(file)
     return apps.use_named() or apps.app_in(module, file, name)

@@ -1,0 +1,211 @@
+"""A document becomes a `FlowSpec`: one step for each edge. Pure.
+
+    source block                 a given value, without a task
+    source block in the store    a step that loads it, at once; only who needs it waits
+    edge                         a step; its result has a cell for each output, and which it has set
+    edge that waits, looped      three: the combinations, a map over them, the result
+    block with several makers    a step that takes the last one that was set
+
+An edge that chooses its outputs (`ifelse`) may leave some unset. Whoever reads one of those has the
+condition that it was set, and is skipped when it was not. Blocks and edges keep the order of their
+document, so one document always gives one spec.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from flowq.blocks.document import Block, Document
+from flowq.blocks.edge_types import ITEMS, MERGE, RESOLVE, RESULT, EdgeType
+from flowq.core.graph import MAX_NAME_LENGTH
+from flowq.core.references import LITERAL, OP, Reference, Template
+from flowq.core.results import NO_RESULT
+from flowq.core.retries import RetryPolicy
+from flowq.core.spec import FlowSpec, MapSpec, StepSpec
+
+_STORE: Final = RetryPolicy(max_attempts=3, retry_on=("StoreUnavailable",))
+_NETWORK: Final = RetryPolicy(
+    max_attempts=3, retry_on=("ModelUnavailable", "FetchFailed", "StepTimeout")
+)
+#: Of one attempt of an edge that waits for others.
+_TIMEOUT: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What a document has become.
+
+    Attributes:
+        spec: The flow.
+        values: Contents of source blocks, by the keys under which the spec names them.
+    """
+
+    spec: FlowSpec
+    values: dict[str, Any]
+
+
+def flow_name(document: Document) -> str:
+    """Return the name of the flow that a document is."""
+    shown = "".join(one if one.isprintable() else " " for one in document.name or "").strip()
+    return f"blocks:{shown}"[:MAX_NAME_LENGTH] if shown else "blocks"
+
+
+def compile_document(document: Document) -> Compiled:
+    """Return the flow of a document that `document.read` has accepted."""
+    compiler = _Compiler(document)
+    for edge in document.edges:
+        compiler.add_edge(edge)
+    for block in document.planner.producers:
+        compiler.cell(block)  # so that what several edges make is merged though nobody reads it
+    output = {
+        block: compiler.cell(block).to_json("content") for block in document.planner.producers
+    }
+    spec = FlowSpec(
+        name=flow_name(document),
+        steps=tuple(compiler.steps),
+        given=dict.fromkeys(compiler.values, NO_RESULT),  # until they are stored
+        output=output,
+    )
+    return Compiled(spec, compiler.values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """Where the content of a block stands: in a result, or as a given value.
+
+    Attributes:
+        step: The step that has it; of a given value its key.
+        block: The block; None of a given value, which is the content itself.
+        is_certain: Whether that step always sets it.
+    """
+
+    step: str
+    block: str | None
+    is_certain: bool = True
+
+    def template(self) -> Template:
+        """Return the template of the cell."""
+        if self.block is None:
+            return {"content": Reference(self.step).to_json()}
+        return Reference(self.step, ("outputs", self.block)).to_json()
+
+    def to_json(self, part: str) -> Template:
+        """Return the template of a part of the cell."""
+        assert self.block is not None
+        return Reference(self.step, ("outputs", self.block, part)).to_json()
+
+    def condition(self) -> Template:
+        """Return the condition that it was set."""
+        return {OP: "in", "args": [self.block, Reference(self.step, ("set",)).to_json()]}
+
+
+@dataclass
+class _Compiler:
+    document: Document
+    steps: list[StepSpec] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    _cells: dict[str, _Cell] = field(default_factory=dict)
+
+    def add_edge(self, edge: str) -> None:
+        """Add the steps of an edge, after those of the blocks that it reads."""
+        kind, data = self.document.edge_type(edge), self.document.edges[edge].data
+        cells = [self.cell(block) for block in data.inputs]
+        settings = {**self.document.edges[edge].config, "inputs": self.document.labels(edge)}
+        inputs = [
+            {
+                "id": block,
+                "label": label,
+                "looped": self.document.blocks[block].is_looped,
+                "cell": cell.template(),
+            }
+            for (block, label), cell in zip(settings["inputs"].items(), cells, strict=True)
+        ]
+        arguments = {
+            "config": {LITERAL: settings},
+            "inputs": inputs,
+            "outputs": {LITERAL: [self._output(block) for block in data.outputs]},
+        }
+        when = _all([cell.condition() for cell in cells if not cell.is_certain])
+        if self._is_map(edge):
+            self.steps += _mapped(edge, kind, arguments, when)
+        else:
+            self.steps.append(
+                StepSpec(
+                    key=edge, name=kind.step_name, arguments=arguments, when=when, **_ways(kind)
+                )
+            )
+
+    def cell(self, block: str) -> _Cell:
+        """Return where the content of a block stands; adds what is to be there for it."""
+        if block not in self._cells:
+            producers = self.document.planner.producers.get(block, ())
+            if not producers:
+                self._cells[block] = self._source(block)
+            elif len(producers) == 1:
+                self._cells[block] = self._made_by(block, producers[0])
+            else:
+                self._cells[block] = self._merged(block, producers)
+        return self._cells[block]
+
+    def _source(self, block: str) -> _Cell:
+        key, source = f"block:{block}", self.document.blocks[block]
+        if not source.external:
+            self.values[key] = source.content
+            return _Cell(key, None)
+        arguments = {"block": block, "metadata": {LITERAL: source.external}}
+        self.steps.append(StepSpec(key=key, name=RESOLVE, arguments=arguments, retry=_STORE))
+        return _Cell(key, block)
+
+    def _made_by(self, block: str, edge: str) -> _Cell:
+        step = f"{edge}::result" if self._is_map(edge) else edge
+        return _Cell(step, block, is_certain=not self.document.edge_type(edge).branches)
+
+    def _is_map(self, edge: str) -> bool:
+        """Return whether an edge is mapped over the items of its looped inputs."""
+        inputs, blocks = self.document.edges[edge].data.inputs, self.document.blocks
+        return self.document.edge_type(edge).waits and any(blocks[one].is_looped for one in inputs)
+
+    def _merged(self, block: str, producers: list[str]) -> _Cell:
+        made = [self._made_by(block, edge) for edge in producers]
+        candidates = [
+            {"set": Reference(one.step, ("set",)).to_json(), "cell": one.template()} for one in made
+        ]
+        arguments = {"candidates": candidates, "output": {LITERAL: self._output(block)}}
+        key = f"block:{block}"
+        self.steps.append(
+            StepSpec(key=key, name=MERGE, arguments=arguments, accept_skipped=True, retry=_STORE)
+        )
+        return _Cell(key, block, is_certain=False)
+
+    def _output(self, block: str) -> Mapping[str, Any]:
+        made: Block = self.document.blocks[block]
+        return {"id": block, "storage_class": made.storage_class, "initial": made.content}
+
+
+def _ways(kind: EdgeType) -> dict[str, Any]:
+    return {"retry": _NETWORK, "timeout": _TIMEOUT} if kind.waits else {"retry": _STORE}
+
+
+def _all(conditions: list[Template]) -> Template:
+    """Return the condition that all of these hold; None of none."""
+    distinct = [one for place, one in enumerate(conditions) if one not in conditions[:place]]
+    return {OP: "and", "args": distinct} if len(distinct) > 1 else next(iter(distinct), None)
+
+
+def _mapped(
+    edge: str, kind: EdgeType, arguments: Mapping[str, Template], when: Template
+) -> Iterator[StepSpec]:
+    """Yield the steps of an edge that waits for others once for each combination of its inputs."""
+    combinations = f"{edge}::items"
+    given = {"inputs": arguments["inputs"], "as_texts": not kind.keeps_types}
+    yield StepSpec(key=combinations, name=ITEMS, arguments=given, when=when, retry=_STORE)
+    over = MapSpec(parameter="contents", items=Reference(combinations).to_json())
+    config = {"config": arguments["config"]}
+    yield StepSpec(key=edge, name=kind.step_name, arguments=config, map=over, **_ways(kind))
+    results = {
+        "name": kind.name,
+        "results": Reference(edge).to_json(),
+        "outputs": arguments["outputs"],
+    }
+    yield StepSpec(key=f"{edge}::result", name=RESULT, arguments=results, retry=_STORE)

@@ -1,0 +1,337 @@
+"""The document of a workflow: blocks of data, and edges that make blocks from blocks.
+
+    {"version": "0.2",
+     "blocks": {"1": {"label": "name", "type": "text", "data": {"content": "Ada"}}, …},
+     "edges": {"greet": {"type": "modify", "data": {"inputs": {"1": "name"}, …}}, …}}
+
+A document comes from an editor, or from anybody. `read` refuses what can never run and tells all
+that is wrong with it at once, each with its place. Keys that flowq does not know are an editor's
+and are left alone. Older names of settings are read as today's, and each is noted.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flowq.blocks.edge_types import EdgeType, Unsupported, edge_type_of
+from flowq.blocks.errors import Code, DocumentInvalid, Problem
+from flowq.blocks.planner import ExecutionPlanner
+from flowq.core.text.json_values import JsonPath, flaw
+
+MAX_BLOCKS: Final = 20_000
+MAX_EDGES: Final = 10_000
+#: Characters of an id; the key of a step adds to them.
+MAX_ID: Final = 180
+
+
+class _Part(BaseModel):
+    """A part of a document; what flowq does not know is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Block(_Part):
+    """A piece of data."""
+
+    label: str | None = Field(None, description="What people and placeholders call it; else its id")
+    type: str = Field("text", description="text, structured, file, weblink, …")
+    storage_class: Literal["internal", "external"] = "internal"
+    looped: bool = Field(False, description="An edge runs once for each item of the content")
+    data: dict[str, Any] = Field(
+        {}, description="`content`, or `external_metadata` that says where the content lies"
+    )
+
+    @property
+    def content(self) -> Any:
+        """What it holds at the start."""
+        return self.data.get("content")
+
+    @property
+    def external(self) -> Any:
+        """Where its content lies, if it lies outside of the document."""
+        return self.data.get("external_metadata")
+
+    @property
+    def is_looped(self) -> bool:
+        """Whether edges loop over its content; editors write it in one place or the other."""
+        return self.looped or self.data.get("looped") is True
+
+
+class EdgeData(_Part):
+    """The settings of an edge; what else stands here is for its type to say."""
+
+    inputs: dict[str, str | None] = Field({}, description="From block to its label")
+    outputs: dict[str, str | None] = Field({}, description="From block to its label")
+
+
+class Edge(_Part):
+    """A transformation of blocks into blocks."""
+
+    type: str
+    data: EdgeData
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings, without its ends."""
+        return dict(self.data.model_extra or {})
+
+
+class Document(_Part):
+    """A workflow."""
+
+    version: str | None = None
+    name: str | None = None
+    blocks: dict[str, Block]
+    edges: dict[str, Edge]
+
+    @cached_property
+    def planner(self) -> ExecutionPlanner:
+        """The planner of this document, for what it knows of the graph."""
+        return ExecutionPlanner(self.blocks, self.edges)
+
+    def labels(self, edge: str) -> dict[str, str]:
+        """Return the labels of an edge's inputs by block, in their order."""
+        inputs = self.edges[edge].data.inputs
+        return {
+            key: (label or self.blocks[key].label or key).strip() for key, label in inputs.items()
+        }
+
+    def edge_type(self, edge: str) -> EdgeType:
+        """Return what carries an edge out.
+
+        Raises:
+            Unsupported: nothing does.
+        """
+        one = self.edges[edge]
+        first = next((self.blocks.get(key) for key in one.data.inputs), None)
+        return edge_type_of(one.type, one.config, first.type if first else None)
+
+    def sketch(self) -> dict[str, Any]:
+        """Return what pages and readers need of the document: its graph, of contents the size."""
+        whole = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        blocks = {
+            key: {
+                "label": block.label or key,
+                "type": block.type,
+                "storage_class": block.storage_class,
+                "looped": block.is_looped,
+                "bytes": 0 if block.content is None else size_of(block.content),
+            }
+            for key, block in self.blocks.items()
+        }
+        edges = {
+            key: {
+                "type": edge.type,
+                "data": {"inputs": edge.data.inputs, "outputs": edge.data.outputs},
+            }
+            for key, edge in self.edges.items()
+        }
+        known = {"version": self.version, "name": self.name}
+        # Two documents with one idempotency key are one only if their contents are, too.
+        digest = sha256(whole.encode()).hexdigest()
+        return {**known, "sha256": digest, "blocks": blocks, "edges": edges}
+
+
+def size_of(content: Any) -> int:
+    """Return how many bytes a content has, as UTF-8; what is no text as JSON."""
+    if isinstance(content, bytes):
+        return len(content)
+    if isinstance(content, str):
+        return len(content.encode())
+    return len(json.dumps(content, ensure_ascii=False).encode())
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def parse(text: str | bytes) -> tuple[Document, list[str]]:
+    """Read a document from JSON text; as `read`."""
+    problems: list[Problem] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) < len(items):
+            names = [name for name, _ in items]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            texts = [f"the key {name!r} stands twice in one object" for name in twice]
+            problems.extend(Problem(Code.LIMIT, "", text) for text in texts)
+        return found
+
+    def constant(name: str) -> None:
+        problems.append(Problem(Code.LIMIT, "", f"{name} is not JSON"))
+
+    try:
+        data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        why = "it nests too deep" if isinstance(error, RecursionError) else str(error)
+        raise DocumentInvalid([Problem(Code.NO_WORKFLOW, "", f"it is not JSON: {why}")]) from None
+    if problems:
+        raise DocumentInvalid(problems)
+    return read(data)
+
+
+def read(data: Any) -> tuple[Document, list[str]]:
+    """Read a document, and check that it can run.
+
+    Returns:
+        The document, and what was written in an older way.
+
+    Raises:
+        DocumentInvalid: it cannot run; has all problems.
+    """
+    _refuse(_shape(data))
+    warnings: list[str] = []
+    edges = {key: _modern(key, edge, warnings) for key, edge in data["edges"].items()}
+    try:
+        document = Document.model_validate({**data, "edges": edges})
+    except ValidationError as error:
+        _refuse(
+            Problem(Code.NO_WORKFLOW, _path(one["loc"]), one["msg"])
+            for one in error.errors(include_url=False, include_input=False, include_context=False)
+        )
+        raise
+    _refuse(_unsound(document))
+    return document, warnings
+
+
+def _refuse(problems: Iterator[Problem]) -> None:
+    found = list(problems)
+    if found:
+        raise DocumentInvalid(found)
+
+
+def _shape(data: Any) -> Iterator[Problem]:
+    """Yield what is wrong before the parts of a document can be looked at."""
+    if not isinstance(data, dict):
+        yield Problem(Code.NO_WORKFLOW, "", "the document is not an object")
+        return
+    for name in ("blocks", "edges"):
+        if name not in data:
+            yield Problem(Code.NO_WORKFLOW, "", f"the document lacks {name!r}")
+        elif not isinstance(data[name], dict):
+            yield Problem(Code.NO_WORKFLOW, name, "it is not an object")
+        else:
+            yield from _of_ids(name, data[name])
+    if data.get("blocks") == {}:
+        yield Problem(Code.EMPTY, "blocks", "the document has no blocks")
+    wrong = flaw(data)
+    if wrong is not None:
+        yield Problem(Code.LIMIT, _path(wrong[0][:8]), wrong[1])
+
+
+def _of_ids(name: str, parts: dict[str, Any]) -> Iterator[Problem]:
+    most = MAX_BLOCKS if name == "blocks" else MAX_EDGES
+    if len(parts) > most:
+        yield Problem(Code.LIMIT, name, f"it has {len(parts):,} entries, the limit is {most:,}")
+    for key in parts:
+        if not 0 < len(key) <= MAX_ID or "\0" in key:
+            text = f"an id has 1 to {MAX_ID} characters and no NUL"
+            yield Problem(Code.LIMIT, _path((name, key[:MAX_ID])), text)
+
+
+def _unsound(document: Document) -> Iterator[Problem]:
+    """Yield why a document of the right shape cannot run."""
+    for key in document.edges:
+        yield from _of_edge(document, key)
+    cycle = document.planner.cycle()
+    if len(set(cycle)) > 1:
+        yield Problem(Code.CYCLE, "edges", f"cycle: {' → '.join(cycle)}")
+    needed = {block for edge in document.edges.values() for block in edge.data.inputs}
+    for key, block in document.blocks.items():
+        is_source = key in needed and key not in document.planner.producers
+        if is_source and block.content is None and not block.external:
+            text = "an edge needs its content, and nothing makes it"
+            yield Problem(Code.NO_CONTENT, _path(("blocks", key, "data", "content")), text)
+
+
+def _of_edge(document: Document, key: str) -> Iterator[Problem]:
+    data, place = document.edges[key].data, ("edges", key, "data")
+    if not data.outputs:
+        yield Problem(Code.UNKNOWN_BLOCK, _path((*place, "outputs")), f"edge {key!r} makes nothing")
+    for block in data.inputs:
+        if block in data.outputs:
+            text = f"edge {key!r}: block {block!r} is its input and its output"
+            yield Problem(Code.CYCLE, _path((*place, "outputs", block)), text)
+    unknown = [
+        (end, block)
+        for end, blocks in (("inputs", data.inputs), ("outputs", data.outputs))
+        for block in blocks
+        if block not in document.blocks
+    ]
+    for end, block in unknown:
+        text = f"edge {key!r}: {end} names block {block!r}, which is not in the document"
+        yield Problem(Code.UNKNOWN_BLOCK, _path((*place, end, block)), text)
+    if not unknown:
+        yield from _of_settings(document, key)
+
+
+def _of_settings(document: Document, key: str) -> Iterator[Problem]:
+    """Yield what is wrong with an edge whose blocks are known."""
+    data, place = document.edges[key].data, ("edges", key, "data")
+    labels = list(document.labels(key).values())
+    for label in dict.fromkeys(labels):
+        if labels.count(label) > 1:
+            text = f"edge {key!r}: two inputs have the label {label!r}"
+            yield Problem(Code.LIMIT, _path((*place, "inputs")), text)
+    try:
+        kind = document.edge_type(key)
+    except Unsupported as error:
+        yield Problem(error.code, _path(("edges", key, "type")), f"edge {key!r}: {error.cause}")
+        return
+    config = {**document.edges[key].config, "inputs": data.inputs, "outputs": data.outputs}
+    for path, text in kind.check(config):
+        yield Problem(Code.NO_WORKFLOW, _path((*place, *path)), f"edge {key!r}: {text}")
+
+
+# --- older names ---------------------------------------------------------------------------------
+
+
+def _modern(key: str, edge: Any, warnings: list[str]) -> Any:
+    """Return an edge with today's names of settings; what has no right shape is left as it is."""
+    data = edge.get("data") if isinstance(edge, Mapping) else None
+    if not isinstance(data, Mapping):
+        return edge
+    data = _renamed(data, "extra_config", "extra_configs", f"edge {key!r}", warnings)
+    if isinstance(data.get("cases"), Mapping):
+        cases = {
+            name: _renamed(case, "then", "thens", f"edge {key!r}, case {name!r}", warnings)
+            for name, case in data["cases"].items()
+        }
+        data = {**data, "cases": cases}
+    extra = data.get("extra_configs")
+    if isinstance(extra, Mapping) and isinstance(extra.get("operations"), list):
+        operations = [_operation(key, one, warnings) for one in extra["operations"]]
+        data = {**data, "extra_configs": {**extra, "operations": operations}}
+    return {**edge, "data": data}
+
+
+def _renamed(part: Any, old: str, new: str, where: str, warnings: list[str]) -> Any:
+    if not isinstance(part, Mapping) or old not in part or new in part:
+        return part
+    warnings.append(f"{where}: {old!r} is read as {new!r}")
+    return {new if name == old else name: value for name, value in part.items()}
+
+
+def _operation(key: str, operation: Any, warnings: list[str]) -> Any:
+    """Return an operation whose `key`, if it is a `get` with one, is a path."""
+    if not isinstance(operation, Mapping) or operation.get("type") != "get":
+        return operation
+    params = operation.get("params")
+    if not isinstance(params, Mapping) or not isinstance(params.get("key"), list | str):
+        return operation
+    params = _renamed(params, "key", "path", f"edge {key!r}, operation 'get'", warnings)
+    path = params["path"]
+    return {**operation, "params": {**params, "path": [path] if isinstance(path, str) else path}}
+
+
+def _path(place: JsonPath) -> str:
+    """Return a place as JavaScript would write it: `edges.greet.data.inputs['9']`."""
+    parts = [
+        f".{part}" if isinstance(part, str) and part.isidentifier() else f"[{part!r}]"
+        for part in place
+    ]
+    return "".join(parts).removeprefix(".")

@@ -1,0 +1,287 @@
+"""The types of edges by name, and the steps that carry them out.
+
+An edge type is a plain function of the edge's settings and the contents of its inputs by label.
+Each is a step type of its own, `flowq.edge.<name>`, so `task_routes` and limits work for each. A
+name may have a variant, `search.web`: what the setting `search_type` of an edge says.
+
+    @edge_type("search.web", waits=True)
+    async def web(config: dict[str, Any], contents: dict[str, Any]) -> list[str]: …
+
+Functions that ship are imported when an edge runs, so that a worker of many flows stays light.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final, TypeVar
+
+from flowq.blocks import loops
+from flowq.blocks.errors import Code, PuppyException
+from flowq.blocks.storage.external import EXTERNAL
+from flowq.blocks.storage.steps import load, store
+from flowq.engine.registry.registry import RegisteredStep, registry
+
+PREFIX: Final = "flowq.edge."
+MERGE: Final = "flowq.block.merge"
+RESOLVE: Final = "flowq.block.resolve"
+ITEMS: Final = "flowq.block.items"
+RESULT: Final = "flowq.block.result"
+
+#: The setting that says the variant of a type.
+_VARIANTS: Final = {
+    "chunk": "chunking_mode",
+    "modify": "modify_type",
+    "search": "search_type",
+}
+_DISABLED: Final = frozenset({"code", "save", "rerank", "query_rewrite"})
+#: Known, and nothing that ships carries them out: the code and what they are called.
+_UNAVAILABLE: Final = {
+    "chunk": (Code.CHUNK_MODE, "the chunking mode"),
+    "search": (Code.SEARCH_TYPE, "the search type"),
+    "deep_research": (Code.SEARCH_TYPE, "the edge type"),
+}
+
+#: What an edge does: its settings and the contents by label give a content.
+Function = Callable[[dict[str, Any], dict[str, Any]], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+#: Where in the settings of an edge something is wrong, and what.
+Flaw = tuple[tuple[str | int, ...], str]
+#: What a step of this face returns: `outputs`, a cell by block, and `set`, the blocks it has set.
+Outcome = dict[str, Any]
+
+
+class Unsupported(PuppyException):
+    """No edge type has this name."""
+
+
+@dataclass(frozen=True)
+class EdgeType:
+    """What carries out the edges of a type.
+
+    Attributes:
+        name: The type, and perhaps its variant.
+        function: What it does; of one that ships, where that is: `module:function`.
+        waits: It waits for others (a model, the network), so a loop of it is a map.
+        branches: It returns contents by block, for those of its outputs that it sets.
+        keeps_types: The items of a loop are not made text.
+        is_async: Whether the function is a coroutine function.
+    """
+
+    name: str
+    function: Function | str
+    waits: bool = False
+    branches: bool = False
+    keeps_types: bool = False
+    is_async: bool = False
+
+    @property
+    def step_name(self) -> str:
+        """The name of its step type."""
+        return PREFIX + self.name
+
+    def loaded(self) -> Function:
+        """Return the function, imported if need be."""
+        if not isinstance(self.function, str):
+            return self.function
+        module, _, name = self.function.partition(":")
+        function: Function = getattr(import_module(module), name)
+        return function
+
+    def check(self, config: Mapping[str, Any]) -> Iterable[Flaw]:
+        """Return what is wrong with the settings of an edge, as far as the settings alone tell."""
+        if not isinstance(self.function, str):
+            return ()
+        module = import_module(self.function.partition(":")[0])
+        check = getattr(module, "check", None)
+        flaws: Iterable[Flaw] = check(config) if check is not None else ()
+        return flaws
+
+
+_types: dict[str, EdgeType] = {}
+
+
+def edge_type_of(type_: str, config: Mapping[str, Any], first_block: str | None) -> EdgeType:
+    """Return what carries out an edge.
+
+    Args:
+        type_: The edge's type.
+        config: Its settings.
+        first_block: The type of its first input block.
+
+    Raises:
+        Unsupported: nothing does.
+    """
+    variant = config.get(_VARIANTS[type_]) if type_ in _VARIANTS else None
+    if type_ == "load":
+        variant = config.get("block_type") or first_block
+    found = _types.get(f"{type_}.{variant}") or _types.get(type_)
+    if found is not None:
+        return found
+    if type_ in _DISABLED:
+        raise Unsupported(Code.EDGE_TYPE, f"the edge type {type_!r} is known and disabled")
+    if type_ in _UNAVAILABLE:
+        code, what = _UNAVAILABLE[type_]
+        name = f"{type_}.{variant}" if type_ in _VARIANTS else type_
+        raise Unsupported(
+            code,
+            f"{what} {variant or type_!r} is not available here: register it above a function "
+            f'with @flowq.blocks.edge_type("{name}")',
+        )
+    known = ", ".join(sorted({name.partition(".")[0] for name in _types}))
+    raise Unsupported(Code.EDGE_TYPE, f"unknown edge type {type_!r}; known are {known}")
+
+
+def edge_type(
+    name: str, *, waits: bool = False, branches: bool = False, keeps_types: bool = False
+) -> Callable[[F], F]:
+    """Make a function `f(config, contents)` an edge type; its module must be imported on workers.
+
+    Args:
+        name: A type, `translate`, or a variant of one: `search.web`.
+        waits: It waits for others (a model, the network): a loop of it is a map, one step for each
+            item. Without, all items run in one step.
+        branches: It returns contents by block id, for those outputs that it sets; what comes after
+            the others is skipped.
+        keeps_types: Items of a loop keep their type; else they become text.
+
+    Raises:
+        InvalidFlow: something else has this name.
+    """
+
+    def register(function: F) -> F:
+        is_async = inspect.iscoroutinefunction(function)
+        _add(EdgeType(name, function, waits, branches, keeps_types, is_async))
+        return function
+
+    return register
+
+
+def _add(kind: EdgeType) -> None:
+    registry.add_step(
+        RegisteredStep(kind.step_name, _async_step(kind) if kind.is_async else _step(kind))
+    )
+    _types[kind.name] = kind
+
+
+# --- the steps -----------------------------------------------------------------------------------
+
+
+def _step(kind: EdgeType) -> Callable[..., Any]:
+    function_of = kind.loaded
+
+    def run(config: Any, inputs: Any = None, outputs: Any = None, contents: Any = None) -> Any:
+        """Carry out an edge; with `contents` one item of a loop."""
+        function = function_of()
+        if contents is not None:
+            return function(config, contents)
+        each = loops.combinations(_loaded(inputs), as_texts=not kind.keeps_types)
+        return _outcome(kind, [function(config, one) for one in each], outputs)
+
+    return run
+
+
+def _async_step(kind: EdgeType) -> Callable[..., Any]:
+    function_of = kind.loaded
+
+    async def run(
+        config: Any, inputs: Any = None, outputs: Any = None, contents: Any = None
+    ) -> Any:
+        """Carry out an edge; with `contents` one item of a loop."""
+        function = function_of()
+        if contents is not None:
+            return await function(config, contents)
+        loaded = await asyncio.to_thread(_loaded, inputs)
+        each = loops.combinations(loaded, as_texts=not kind.keeps_types)
+        results = [await function(config, one) for one in each]
+        return await asyncio.to_thread(_outcome, kind, results, outputs)
+
+    return run
+
+
+def items(inputs: Any, as_texts: Any) -> Any:
+    """Return the combinations of looped inputs, over which an edge that waits is mapped."""
+    return list(loops.combinations(_loaded(inputs), as_texts=as_texts))
+
+
+def result(name: Any, results: Any, outputs: Any) -> Any:
+    """Return what a mapped edge has made, of the results of its items."""
+    return _outcome(_types[name], results, outputs)
+
+
+def merge(candidates: Any, output: Any) -> Any:
+    """Return the last candidate that was set, of a block that several edges make.
+
+    Args:
+        candidates: Of each edge in the order of the document: `set` and the `cell`; None of a
+            skipped one.
+        output: The block.
+    """
+    block = output["id"]
+    cells = [one["cell"] for one in candidates if block in (one["set"] or ())]
+    cell = cells[-1] if cells else {"content": output["initial"]}
+    return {"outputs": {block: cell}, "set": [block] if cells else []}
+
+
+def resolve(block: Any, metadata: Any) -> Any:
+    """Return what an edge would that has made a block whose content lies in the store.
+
+    All of it is read and checked here, before an edge has begun that needs it.
+    """
+    load({"external": metadata})
+    return {"outputs": {block: _outside({"external": metadata})}, "set": [block]}
+
+
+def _loaded(inputs: Sequence[Mapping[str, Any]]) -> list[loops.Input]:
+    """Return inputs with their contents, loaded where they lie outside."""
+    return [{**one, "content": load(one["cell"])} for one in inputs]
+
+
+def _cell(output: Mapping[str, Any], content: Any) -> dict[str, Any]:
+    """Return what a step returns for a block; the content of a large one is stored."""
+    cell = store(output["id"], content, output["storage_class"])
+    return _outside(cell) if "external" in cell else cell
+
+
+def _outside(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return a cell whose content says, to people, where the content lies."""
+    shown = {"storage_class": EXTERNAL, "external_metadata": cell["external"]}
+    return {"content": shown, **cell}
+
+
+def _outcome(
+    kind: EdgeType, results: Sequence[Any], outputs: Sequence[Mapping[str, Any]]
+) -> Outcome:
+    """Return what an edge step returns: each declared output, and which of them were set."""
+    declared = [one["id"] for one in outputs]
+    if kind.branches:
+        made = {
+            block: content
+            for block, content in loops.branches(results).items()
+            if block in declared
+        }
+    else:
+        made = dict.fromkeys(declared, loops.joined(results))
+    cells = {
+        one["id"]: _cell(one, made[one["id"]]) if one["id"] in made else {"content": one["initial"]}
+        for one in outputs
+    }
+    return {"outputs": cells, "set": [block for block in declared if block in made]}
+
+
+# --- what ships ----------------------------------------------------------------------------------
+
+_EDGES: Final = "flowq.blocks.edges"
+
+
+def _shipped() -> Iterator[EdgeType]:
+    yield EdgeType("modify", f"{_EDGES}.modify:modify", keeps_types=True)
+
+
+for _kind in _shipped():
+    _add(_kind)
+registry.add_step(RegisteredStep(MERGE, merge))
+registry.add_step(RegisteredStep(RESOLVE, resolve))
+registry.add_step(RegisteredStep(ITEMS, items))
+registry.add_step(RegisteredStep(RESULT, result))

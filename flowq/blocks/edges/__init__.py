@@ -1,0 +1,1 @@
+"""What the edges that ship do: each module is imported when one of its edges runs."""

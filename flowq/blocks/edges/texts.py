@@ -1,0 +1,129 @@
+"""From text to structured data: lists and dicts that stand in it, and pieces of it. Pure.
+
+Text of models has data of any dialect: it is read as Python writes it, then as JSON.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+_OPENS: Final = re.compile(r"[\[{]")
+_BRACKETS: Final = re.compile(r"[\[\]{}]|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
+_CLOSES: Final = {"[": "]", "{": "}"}
+#: Characters of a text that are looked at as Python; its parser may take gigabytes for more.
+_MOST_PYTHON: Final = 1_000_000
+#: Levels of lists and dicts; parsers of Python end processes that they nest too deep for.
+_MOST_LEVELS: Final = 100
+#: Brackets that are looked at in one text; each may be looked at again from each before it.
+_MOST_LOOKS: Final = 2_000_000
+
+
+def parsed(text: str) -> Any:
+    """Return the list or dict that a text is; a text that is none gives None."""
+    stripped = text.strip()
+    if stripped[:1] not in ("[", "{") or _Brackets(stripped).close(0) != len(stripped):
+        return None
+    for read in (_python, _json):
+        try:
+            return read(stripped)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+    return None
+
+
+def _python(text: str) -> Any:
+    if len(text) > _MOST_PYTHON:
+        raise ValueError("too long")
+    value = ast.literal_eval(text)
+    # Sets and bytes are no JSON; tuples, and keys that are no text, become what JSON has.
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _json(text: str) -> Any:
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def pieces(text: str) -> Iterator[Any]:
+    """Yield the lists and dicts that stand in a text, and the stripped text between them."""
+    brackets, end, at = _Brackets(text), 0, 0
+    while brackets.left > 0 and (opening := _OPENS.search(text, at)) is not None:
+        start = opening.start()
+        at = start + 1
+        close = brackets.close(start)
+        value = None if close is None else parsed(text[start:close])
+        if close is None or value is None:
+            continue
+        if before := text[end:start].strip():
+            yield before
+        yield value
+        end = at = close
+    if rest := text[end:].strip():
+        yield rest
+
+
+class _Brackets:
+    """The brackets of a text.
+
+    Attributes:
+        left: How many may still be looked at.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.left = _MOST_LOOKS
+
+    def close(self, start: int) -> int | None:
+        """Return where the data that opens at `start` ends; None if it does not, or too deep."""
+        waits: list[str] = []
+        for found in _BRACKETS.finditer(self._text, start):
+            self.left -= 1
+            sign = found[0]
+            if sign in _CLOSES:
+                waits.append(_CLOSES[sign])
+            elif len(sign) == 1 and waits.pop() != sign:
+                return None
+            if not waits:
+                return found.end()
+            if len(waits) > _MOST_LEVELS or self.left <= 0:
+                return None
+        return None
+
+
+def as_json(text: str) -> Any:
+    """Return the list or dict that a text is, or its pieces: `text_1`, `dict_1`, `list_1`."""
+    whole = parsed(text)
+    if whole is not None:
+        return whole
+    counts = {"text": 0, "dict": 0, "list": 0}
+    found: dict[str, Any] = {}
+    for piece in pieces(text):
+        kind = "text" if isinstance(piece, str) else type(piece).__name__
+        counts[kind] += 1
+        found[f"{kind}_{counts[kind]}"] = piece
+    return found
+
+
+def as_list(text: str) -> list[Any]:
+    """Return the list that a text is, or the list of its pieces."""
+    whole = parsed(text)
+    if isinstance(whole, list):
+        return whole
+    return [whole] if whole is not None else list(pieces(text))
+
+
+def by_length(text: str, length: int) -> list[str]:
+    """Return a text cut into parts of `length` characters; the last one may be shorter."""
+    return [text[start : start + length] for start in range(0, len(text), length)]
+
+
+def by_characters(text: str, separators: Sequence[str]) -> list[str]:
+    """Return the stripped parts of a text between separators, without empty ones."""
+    known = [re.escape(one) for one in separators if one]
+    parts = re.split("|".join(known), text) if known else [text]
+    return [part.strip() for part in parts if part.strip()]

@@ -1,0 +1,76 @@
+"""Placeholders: `{{label}}` in the settings of an edge stands for the content of an input block.
+
+A text that is nothing but one placeholder becomes the content itself, whatever its type is. Within
+a longer text contents are written as text, see `as_text`. A label is that of an input of the same
+edge; what stands between the braces is trimmed, as the label is.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flowq.blocks.errors import Code, EdgeFailed
+
+_PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+#: Characters of a text that placeholders have made, at most.
+MOST: Final = 64 * 1024 * 1024
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", '"': r"\"", "'": r"\'"})
+
+
+def as_text(content: Any) -> str:
+    """Return content as text: lists and dicts as JSON, the rest as Python writes it."""
+    if isinstance(content, dict | list):
+        return json.dumps(content, ensure_ascii=False)
+    return str(content)
+
+
+def replaced(value: Any, contents: Mapping[str, Any], *, escape: bool = False) -> Any:
+    """Return a setting with contents in place of its placeholders, however deep they stand.
+
+    Args:
+        value: Text, or lists and dicts with text in them.
+        contents: Of the input blocks, by label.
+        escape: Write line ends, tabs, quotes and backslashes of a content within a longer text so
+            that they do not end what that is part of.
+
+    Raises:
+        EdgeFailed: no input has the label, or the text becomes too long.
+    """
+    if isinstance(value, str):
+        whole = _PLACEHOLDER.fullmatch(value)
+        if whole is not None and "}}" not in whole[1]:
+            return _content(whole[1], contents)
+        return text(value, contents, escape=escape)
+    if isinstance(value, list):
+        return [replaced(item, contents, escape=escape) for item in value]
+    if isinstance(value, dict):
+        return {key: replaced(item, contents, escape=escape) for key, item in value.items()}
+    return value
+
+
+def text(template: str, contents: Mapping[str, Any], *, escape: bool = False) -> str:
+    """Return a template as text, whatever it consists of; as `replaced`."""
+    parts, end, size = [], 0, len(template)
+    for found in _PLACEHOLDER.finditer(template):
+        content = as_text(_content(found[1], contents))
+        if escape:
+            content = content.translate(_ESCAPES)
+        size += len(content)
+        if size > MOST:
+            raise EdgeFailed(
+                Code.LIMIT, f"a text with its placeholders replaced has over {MOST:,} characters"
+            )
+        parts += [template[end : found.start()], content]
+        end = found.end()
+    return "".join([*parts, template[end:]])
+
+
+def _content(label: str, contents: Mapping[str, Any]) -> Any:
+    name = label.strip()
+    if name not in contents:
+        known = ", ".join(map(repr, contents)) or "none"
+        raise EdgeFailed(
+            Code.CONVERSION, f"Block {name} not found: the inputs of this edge are {known}"
+        )
+    return contents[name]

@@ -1,0 +1,73 @@
+"""A document becomes a run: read, compiled, recorded.
+
+The run belongs to no registered flow: its spec says all of it, and any worker knows its steps. Its
+inputs are the sketch of the document; the contents are given values. `metadata["face"]` tells such
+a run from others.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from flowq import bootstrap
+from flowq.blocks.compiling import compile_document
+from flowq.blocks.document import parse, read
+from flowq.client import Run
+from flowq.core.spec import FlowSpec
+from flowq.engine.engine import Engine
+from flowq.engine.registry.registry import RegisteredFlow
+from flowq.engine.runs import submission
+
+#: What the metadata of a run of this face says of it.
+FACE: Final = "blocks"
+
+
+def submit(
+    document: Mapping[str, Any] | str | bytes,
+    *,
+    user_id: str | None = None,
+    idempotency_key: str | None = None,
+    deadline: datetime | timedelta | None = None,
+    engine: Engine | None = None,
+) -> Run[dict[str, Any]]:
+    """Start a run of a document on workers.
+
+    Args:
+        document: The document, as JSON text or as the data of it.
+        user_id: Whose run it is.
+        idempotency_key: A run of the same name that has this key is returned instead of a new one.
+        deadline: When the run has to be over.
+        engine: Where it is recorded and sent; else the engine of this process.
+
+    Returns:
+        The run; its result is the content of each block that an edge makes, None of one that no
+        edge has set.
+
+    Raises:
+        DocumentInvalid: the document cannot run; nothing was recorded.
+        InvalidInput: an option does not fit.
+        DatabaseUnavailable: the run could not be recorded.
+        StoreUnavailable: a large content could not be stored.
+    """
+    found, warnings = parse(document) if isinstance(document, str | bytes) else read(document)
+    if engine is None:
+        bootstrap.refuse_eager()
+        engine = bootstrap.engine()
+    compiled = compile_document(found)
+    flow = flow_of(compiled.spec)
+    run_id = submission.submit(
+        engine,
+        flow,
+        found.sketch(),
+        values=compiled.values,
+        metadata={"face": FACE, "warnings": warnings} if warnings else {"face": FACE},
+        user_id=user_id,
+        idempotency_key=idempotency_key,
+        deadline=deadline,
+    )
+    return Run(run_id, flow.name)
+
+
+def flow_of(spec: FlowSpec) -> RegisteredFlow:
+    """Return a spec as a flow, which is not registered."""
+    return RegisteredFlow(spec.name, trace=lambda _: spec, validate=lambda inputs: inputs)

@@ -1,0 +1,118 @@
+"""`flowq blocks`: documents of blocks and edges, without HTTP: check, draw, run."""
+
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from flowq.entrypoints.cli import options
+from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK, LazyGroup
+
+if TYPE_CHECKING:
+    from flowq.blocks.document import Document
+
+_document = click.argument("file", type=click.File("rb"), metavar="FILE")
+
+
+@click.group(cls=LazyGroup)
+def blocks() -> None:
+    """Check, draw and run a JSON document of blocks and edges.
+
+    FILE may be - for standard input. Edge types of your own are imported with the app:
+    flowq --app MODULE blocks ...
+    """
+
+
+@blocks.command()
+@_document
+@click.option("--wait", is_flag=True, help="Show progress until the run ends; print its result.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop waiting after this time; the run continues. Implies --wait.",
+)
+@click.option("--user", metavar="ID", help="User that the run belongs to.")
+@options.as_json
+def run(
+    file: BinaryIO, *, wait: bool, timeout: float | None, user: str | None, as_json: bool
+) -> int:
+    """Start a run of a document.
+
+    Its result is the content of each block that an edge makes.
+    """
+    from flowq.blocks.submitting import submit
+    from flowq.entrypoints.cli.app import apps, environment
+    from flowq.entrypoints.cli.display import console, live, output
+
+    text = file.read()
+    apps.use_named()
+    _read(text)
+    environment.prepare()
+    started = submit(text, user_id=user)
+    if not (wait or timeout):
+        output.print_started(started, "", as_json=as_json)
+        return OK
+    console.note(("run ", "dim"), (str(started.id), "bold"), ("  of ", "dim"), started.flow_name)
+    try:
+        view = live.follow(started, timeout=timeout, worker_hint="flowq worker")
+    except KeyboardInterrupt:
+        output.print_left(started)
+        return INTERRUPTED
+    return OK if output.print_ended(started, view, as_json=as_json) else FAILED
+
+
+@blocks.command()
+@_document
+def validate(file: BinaryIO) -> int:
+    """Check a document, and say all that is wrong with it.
+
+    Needs neither Redis nor a database.
+    """
+    from flowq.entrypoints.cli.app import apps
+
+    apps.use_named()
+    document = _read(file.read())
+    click.echo(f"{len(document.blocks):,} blocks, {len(document.edges):,} edges: valid")
+    return OK
+
+
+@blocks.command()
+@_document
+@click.option("--mermaid", is_flag=True, help="Print Mermaid text instead of a tree.")
+def graph(file: BinaryIO, *, mermaid: bool) -> int:
+    """Show the steps of a document without running it."""
+    from flowq.blocks.compiling import compile_document
+    from flowq.core.graph import Graph
+    from flowq.entrypoints.cli.app import apps
+    from flowq.entrypoints.cli.display.graph import as_mermaid, print_graph
+    from flowq.entrypoints.escaping import escaped
+
+    apps.use_named()
+    spec = compile_document(_read(file.read())).spec
+    shape = Graph.of(spec)
+    if mermaid:
+        click.echo("\n".join(map(escaped, as_mermaid(spec, shape))))
+    else:
+        print_graph(spec, shape)
+    return OK
+
+
+@blocks.command()
+def schema() -> int:
+    """Print the JSON Schema of documents."""
+    from flowq.blocks.document import Document
+    from flowq.entrypoints.cli.display import console
+
+    console.print_json(Document.model_json_schema())
+    return OK
+
+
+def _read(text: bytes) -> "Document":
+    """Return a document; what is written in an older way is told on standard error."""
+    from flowq.blocks.document import parse
+    from flowq.entrypoints.cli.display import console
+
+    document, warnings = parse(text)
+    for warning in warnings:
+        console.note(("Warning: ", "yellow"), warning)
+    return document

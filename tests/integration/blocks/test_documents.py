@@ -1,0 +1,117 @@
+"""Documents, run by the real engine: what blocks hold in the end, and what is recorded."""
+
+import json
+from typing import Any
+
+import pytest
+
+from flowq.blocks.errors import DocumentInvalid
+from flowq.blocks.submitting import submit
+from flowq.core.states import RunState, StepState
+from tests.tools.documents import HELLO, document, modify, play, result, text
+from tests.tools.playing import Stage
+
+
+def test_the_document_of_the_manual(stage: Stage) -> None:
+    view = play(stage, HELLO, user_id="ann")
+    assert result(stage, view) == {
+        "3": "Hello Ada!",
+        "4": ["red", "green", "blue"],
+        "5": "red",
+    }
+    assert (view.flow_name, view.user_id, view.total, view.done) == ("blocks", "ann", 3, 3)
+    assert "Ada" not in json.dumps(view.inputs)
+
+
+def test_a_document_may_have_a_name(stage: Stage) -> None:
+    assert play(stage, {**HELLO, "name": "Greetings"}).flow_name == "blocks:Greetings"
+
+
+def test_one_edge_may_make_many_blocks(stage: Stage) -> None:
+    edges = {"e": modify("copy", {"1": "x"}, {"2": "", "3": ""})}
+    assert result(stage, play(stage, document(edges, {"1": [1], "2": "", "3": ""}))) == {
+        "2": [1],
+        "3": [1],
+    }
+
+
+@pytest.mark.parametrize(
+    "content", ["", 0, False, [], {}, {"$ref": "e"}, {"$literal": [None]}, "é\0"]
+)
+def test_any_content_comes_through(stage: Stage, content: Any) -> None:
+    edges = {"e": modify("copy", {"1": "x"}, {"2": ""})}
+    found = result(stage, play(stage, document(edges, {"1": text(content), "2": ""})))
+    assert found == {"2": content}
+
+
+def test_contents_over_the_threshold_are_objects_and_come_through(stage: Stage) -> None:
+    large, small = "x" * 3_000_000, "é" * 1000
+    edges = {
+        "a": modify("copy", {"1": "x"}, {"3": ""}),
+        "b": modify("edit_text", {"2": "y"}, {"4": ""}, content="{{y}}"),
+    }
+    view = play(stage, document(edges, {"1": large, "2": small, "3": "", "4": ""}))
+    assert result(stage, view) == {"3": large, "4": small}
+    given = stage.engine.definitions.get(view.id).definition.spec.given
+    assert {key: ref.place for key, ref in given.items()} == {"block:1": "object", "block:2": "row"}
+
+
+def test_many_contents_that_are_too_much_together_go_to_the_store(stage: Stage) -> None:
+    half = "x" * 600_000
+    edges = {"e": modify("edit_text", {"1": "a", "2": "b"}, {"3": ""}, content="{{a}}{{b}}")}
+    view = play(stage, document(edges, {"1": half, "2": half, "3": ""}))
+    assert result(stage, view) == {"3": half * 2}
+    given = stage.engine.definitions.get(view.id).definition.spec.given
+    assert [ref.place for ref in given.values()] == ["row", "object"]
+
+
+def test_a_loop_gives_a_list_in_the_order_of_the_inputs(stage: Stage) -> None:
+    edges = {
+        "e": modify(
+            "edit_text", {"1": "a", "2": "b", "3": "c"}, {"4": "out"}, content="{{a}} {{b}}{{c}}"
+        )
+    }
+    looped = {
+        "1": text(["hello", "bye"], looped=True),
+        "2": text(["Ada", "Bob", "Cy"], looped=True),
+        "3": "!",
+        "4": "",
+    }
+    assert result(stage, play(stage, document(edges, looped))) == {
+        "4": ["hello Ada!", "hello Bob!", "hello Cy!", "bye Ada!", "bye Bob!", "bye Cy!"]
+    }
+    single = {**looped, "1": text(["hello"], looped=True), "2": text(["Ada"], looped=True)}
+    assert result(stage, play(stage, document(edges, single))) == {"4": "hello Ada!"}
+
+
+def test_an_edge_that_fails_fails_the_run_with_its_code(stage: Stage) -> None:
+    edges = {
+        "bad": modify("edit_text", {"1": "x"}, {"2": ""}, content="{{nobody}}"),
+        "good": modify("copy", {"1": "x"}, {"3": ""}),
+        "after": modify("copy", {"2": "y"}, {"4": ""}),
+    }
+    view = play(stage, document(edges, {"1": "a", "2": "", "3": "", "4": ""}))
+    assert view.status is RunState.FAILED
+    assert "[PUPPYENGINE_ERROR_3802]: Error Converting Block Content!" in (view.error or "")
+    states = {step.key: step.status for step in view.steps}
+    assert states["bad"] is StepState.FAILED
+    assert states["after"] is StepState.CANCELLED
+
+
+def test_a_document_that_is_refused_leaves_no_run(stage: Stage) -> None:
+    with pytest.raises(DocumentInvalid):
+        submit({"blocks": {}, "edges": {}}, engine=stage.engine)
+    assert stage.engine.records.autocommit(lambda tx: tx.runs.views()) == []
+
+
+def test_one_key_is_one_run_unless_a_content_differs(stage: Stage) -> None:
+    first = submit(HELLO, engine=stage.engine, idempotency_key="k")
+    assert submit(HELLO, engine=stage.engine, idempotency_key="k").id == first.id
+    other = json.loads(json.dumps(HELLO))
+    other["blocks"]["1"]["data"]["content"] = "Bob"
+    with pytest.raises(Exception, match="which has other inputs"):
+        submit(other, engine=stage.engine, idempotency_key="k")
+
+
+def test_a_document_without_edges_completes_at_once(stage: Stage) -> None:
+    assert result(stage, play(stage, document({}, {"1": "a"}))) == {}
