@@ -247,7 +247,7 @@ def _cell(output: Mapping[str, Any], content: Any) -> dict[str, Any]:
 def _outside(cell: dict[str, Any]) -> dict[str, Any]:
     """Return a cell whose content says, to people, where the content lies."""
     shown = {"storage_class": EXTERNAL, "external_metadata": cell["external"]}
-    return {"content": shown, **cell}
+    return {**cell, "content": shown}
 
 
 def _outcome(

@@ -49,18 +49,47 @@ def test_contents_over_the_threshold_are_objects_and_come_through(stage: Stage) 
     edges = {
         "a": modify("copy", {"1": "x"}, {"3": ""}),
         "b": modify("edit_text", {"2": "y"}, {"4": ""}, content="{{y}}"),
+        "c": modify("edit_text", {"3": "z"}, {"5": ""}, extra_configs={"slice": [2_999_990, -1]}),
     }
-    view = play(stage, document(edges, {"1": large, "2": small, "3": "", "4": ""}))
-    assert result(stage, view) == {"3": large, "4": small}
+    view = play(stage, document(edges, {"1": large, "2": small, "3": "", "4": "", "5": ""}))
+    found = result(stage, view)
+    assert found["3"]["storage_class"] == "external"
+    assert "/3/" in found["3"]["external_metadata"]["resource_key"]
+    assert (found["4"], found["5"]) == (small, "x" * 10)
     given = stage.engine.definitions.get(view.id).definition.spec.given
     assert {key: ref.place for key, ref in given.items()} == {"block:1": "object", "block:2": "row"}
 
 
-def test_many_contents_that_are_too_much_together_go_to_the_store(stage: Stage) -> None:
+def test_a_block_in_the_store_is_read_before_an_edge_needs_it(stage: Stage) -> None:
+    edges = {"a": modify("copy", {"1": "x"}, {"2": ""})}
+    made = result(stage, play(stage, document(edges, {"1": "y" * 2_000_000, "2": ""})))
+    stored = {"type": "text", "storage_class": "external"}
+    stored |= {"data": {"content": None, "external_metadata": made["2"]["external_metadata"]}}
+    tail = {"b": modify("edit_text", {"1": "x"}, {"2": ""}, extra_configs={"slice": [-2, -1]})}
+    view = play(stage, document(tail, {"1": stored, "2": ""}))
+    assert result(stage, view) == {"2": "yy"}
+    assert [step.key for step in view.steps] == ["block:1", "b"]
+    stage.engine.results.objects.delete(
+        [f"blocks/{made['2']['external_metadata']['resource_key']}/chunk_000001.txt"]
+    )
+    lost = play(stage, document(tail, {"1": stored, "2": ""}))
+    assert lost.status is RunState.FAILED
+    assert {step.key: step.status for step in lost.steps}["b"] is StepState.CANCELLED
+
+
+def test_contents_that_are_too_much_together_go_to_the_store(stage: Stage) -> None:
     half = "x" * 600_000
-    edges = {"e": modify("edit_text", {"1": "a", "2": "b"}, {"3": ""}, content="{{a}}{{b}}")}
+    edges = {
+        "e": modify(
+            "edit_text",
+            {"1": "a", "2": "b"},
+            {"3": ""},
+            content="{{a}}{{b}}!",
+            extra_configs={"slice": [1_199_999, -1]},
+        )
+    }
     view = play(stage, document(edges, {"1": half, "2": half, "3": ""}))
-    assert result(stage, view) == {"3": half * 2}
+    assert result(stage, view) == {"3": "x!"}
     given = stage.engine.definitions.get(view.id).definition.spec.given
     assert [ref.place for ref in given.values()] == ["row", "object"]
 
