@@ -63,7 +63,7 @@ def test_contents_over_the_threshold_are_objects_and_come_through(stage: Stage) 
 def test_a_block_in_the_store_is_read_before_an_edge_needs_it(stage: Stage) -> None:
     edges = {"a": modify("copy", {"1": "x"}, {"2": ""})}
     made = result(stage, play(stage, document(edges, {"1": "y" * 2_000_000, "2": ""})))
-    stored = {"type": "text", "storage_class": "external"}
+    stored: dict[str, Any] = {"type": "text", "storage_class": "external"}
     stored |= {"data": {"content": None, "external_metadata": made["2"]["external_metadata"]}}
     tail = {"b": modify("edit_text", {"1": "x"}, {"2": ""}, extra_configs={"slice": [-2, -1]})}
     view = play(stage, document(tail, {"1": stored, "2": ""}))
