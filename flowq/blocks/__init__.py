@@ -10,25 +10,50 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flowq.blocks.document import Document
     from flowq.blocks.edge_types import edge_type
+    from flowq.blocks.env import Env, EnvManager
     from flowq.blocks.errors import DocumentInvalid, EdgeFailed, PuppyException
     from flowq.blocks.planner import ExecutionPlanner
+    from flowq.blocks.storage.blocks import (
+        BaseBlock,
+        BlockFactory,
+        ExternalStorageStrategy,
+        GenericBlock,
+        MemoryStrategy,
+    )
+    from flowq.blocks.storage.external import BlockStorage
     from flowq.blocks.submitting import submit
 
 __all__ = [
+    "BaseBlock",
+    "BlockFactory",
+    "BlockStorage",
     "Document",
     "DocumentInvalid",
     "EdgeFailed",
+    "Env",
+    "EnvManager",
     "ExecutionPlanner",
+    "ExternalStorageStrategy",
+    "GenericBlock",
+    "MemoryStrategy",
     "PuppyException",
     "edge_type",
     "submit",
 ]
 
 _HOMES = {
+    "BaseBlock": "storage.blocks",
+    "BlockFactory": "storage.blocks",
+    "BlockStorage": "storage.external",
     "Document": "document",
     "DocumentInvalid": "errors",
     "EdgeFailed": "errors",
+    "Env": "env",
+    "EnvManager": "env",
     "ExecutionPlanner": "planner",
+    "ExternalStorageStrategy": "storage.blocks",
+    "GenericBlock": "storage.blocks",
+    "MemoryStrategy": "storage.blocks",
     "PuppyException": "errors",
     "edge_type": "edge_types",
     "submit": "submitting",

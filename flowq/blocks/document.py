@@ -119,7 +119,7 @@ class Document(_Part):
                 "type": block.type,
                 "storage_class": block.storage_class,
                 "looped": block.is_looped,
-                "bytes": 0 if block.content is None else size_of(block.content),
+                "bytes": None if block.content is None else size_of(block.content),
             }
             for key, block in self.blocks.items()
         }

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from flowq import bootstrap
 from flowq.blocks.compiling import compile_document
-from flowq.blocks.document import parse, read
+from flowq.blocks.document import Document, parse, read
+from flowq.blocks.errors import Code, PuppyException
+from flowq.blocks.storage.layout import is_users
 from flowq.client import Run
 from flowq.core.spec import FlowSpec
 from flowq.engine.engine import Engine
@@ -45,11 +47,14 @@ def submit(
 
     Raises:
         DocumentInvalid: the document cannot run; nothing was recorded.
+        PuppyException: 7304: it names a stored content of another user.
         InvalidInput: an option does not fit.
         DatabaseUnavailable: the run could not be recorded.
         StoreUnavailable: a large content could not be stored.
     """
     found, warnings = parse(document) if isinstance(document, str | bytes) else read(document)
+    if user_id is not None:
+        _refuse_others(found, user_id)
     if engine is None:
         bootstrap.refuse_eager()
         engine = bootstrap.engine()
@@ -66,6 +71,18 @@ def submit(
         deadline=deadline,
     )
     return Run(run_id, flow.name)
+
+
+def _refuse_others(document: Document, user_id: str) -> None:
+    """Refuse a document that names a stored content of another user than this one."""
+    for key, block in document.blocks.items():
+        named = block.external.get("resource_key") if isinstance(block.external, dict) else None
+        if block.external and not is_users(str(named), user_id):
+            raise PuppyException(
+                Code.TASK_REFUSED,
+                f"block {key!r} names a stored content of another user",
+                hint="name a resource_key of your own, as a frame of your task has it",
+            )
 
 
 def flow_of(spec: FlowSpec) -> RegisteredFlow:

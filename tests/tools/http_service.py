@@ -1,6 +1,8 @@
 """The HTTP service in the test's own process, and clients that read its streams."""
 
 import http.client
+import json
+import re
 import socket
 import threading
 import urllib.request
@@ -131,3 +133,36 @@ def parse(block: bytes) -> Frame | None:
         if name in {"event", "id", "data"}:
             setattr(found, name, value)
     return found if found.data else None
+
+
+#: What differs from one task to the next.
+_MASKS = {
+    "ID": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    "TIME": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)"),
+}
+
+
+def masked(text: str) -> str:
+    """Return a text with ID and TIME for each id and time."""
+    for name, pattern in _MASKS.items():
+        text = pattern.sub(name, text)
+    return text
+
+
+def frames(body: str) -> list[Frame]:
+    """Return the frames of a stream that has ended."""
+    found = [parse(f"{block}\n\n".encode()) for block in body.split("\n\n") if block]
+    return [one for one in found if one is not None]
+
+
+def events(body: str) -> list[dict[str, Any]]:
+    """Return the data of the frames of a stream that has ended."""
+    return [json.loads(one.data) for one in frames(body)]
+
+
+def start(http: Any, document: Any, path: str = "/send_data", **options: Any) -> str:
+    """Start a task and return its id."""
+    answer = http.post(path, json=document, **options)
+    assert 202 == answer.status_code, answer.text
+    task_id: str = answer.json()["task_id"]
+    return task_id

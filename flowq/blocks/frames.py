@@ -1,0 +1,367 @@
+"""From the events of a run to what clients of a document see: events (v2), and frames (v1). Pure.
+
+    translator = Translator(outline, …)
+    for event in follow(…):
+        for frame in translator.take(event): …
+
+Most events become a frame or two at once: what an edge does, and the new content of a block. A
+level is reported when all its edges have ended and the level before it was reported:
+BATCH_COMPLETED, with it the data frame of v1, and PROGRESS_UPDATE. So the frames of v1 depend on
+what has happened, not on the order in which it happened. Progress is counted by levels, too.
+
+A result that is missing in the store ends the frames with an error.
+
+The id of a frame is that of its engine event; of several frames the later ones end with `+1`, `+2`.
+Ids are the same for every reader of one stream, so a reader that reconnects names the last one that
+it has received (`flowq.client.event_log`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from flowq.blocks.outline import Edge, Level, Outline
+from flowq.blocks.storage.steps import stream_of_block
+from flowq.core import events
+from flowq.core.errors import FlowqError, ResultCorrupt, ResultMissing
+from flowq.core.events import Event, StreamEvent
+from flowq.core.ids import RunId
+
+#: Where an error begins that has a number, in the text of the run's error.
+_NUMBERED: Final = "[PUPPYENGINE_ERROR_"
+#: From the key of a step to what it has returned: `outputs` and `set`.
+Load = Callable[[str], Mapping[str, Any]]
+_Stream = tuple[str, int | None, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event for clients.
+
+    Attributes:
+        id: Where a reader of v2 goes on.
+        v2: The event.
+        v1: The frame that readers of v1 get in its place; None: they get nothing.
+    """
+
+    id: str
+    v2: dict[str, Any]
+    v1: dict[str, Any] | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows."""
+        return self.v1 is not None and self.v1["is_complete"]
+
+
+class Translator:
+    """The frames of one run.
+
+    Args:
+        outline: The document.
+        run_id: The run.
+        user_id: Whose run it is.
+        threshold_bytes: The largest content that stays inside a block.
+        load: Loads what a step has returned; called once for each that completes.
+        with_blocks: Whether frames of v1 hold whole blocks beside the contents.
+    """
+
+    def __init__(
+        self,
+        outline: Outline,
+        run_id: RunId,
+        user_id: str,
+        threshold_bytes: int,
+        load: Load,
+        *,
+        with_blocks: bool = False,
+    ) -> None:
+        self._outline = outline
+        self._task = str(run_id)
+        self._user_id = user_id
+        self._threshold = threshold_bytes
+        self._load = load
+        self._with_blocks = with_blocks
+        self._edge_of = {key: edge for edge in outline.edges.values() for key in edge.keys}
+        self._reports = {key: of for level in outline.levels for key, of in level.steps.items()}
+        self._ended: set[str] = set()  #: Keys of steps that end something.
+        self._contents: dict[str, Any] = {}  #: By block; kept until its level is reported.
+        self._levels = 0  #: How many are reported.
+        self._yields = 0  #: How many data frames.
+        self._streams: dict[_Stream, dict[str, Any]] = {}
+        self._began: datetime | None = None
+        self._place = "", 0
+        self._failed = False
+
+    def take(self, event: Event) -> list[Frame]:
+        """Return what there is to report after the next event, in order.
+
+        Raises:
+            StoreUnavailable: a result cannot be read now. Likewise the others of `load`.
+        """
+        if self._failed:
+            return []
+        try:
+            reported = self._of(event)
+        except (ResultMissing, ResultCorrupt) as error:
+            self._failed = True
+            return [self._frame(event, *_unreadable(error))]
+        while self._levels < len(self._outline.levels):
+            level = self._outline.levels[self._levels]
+            if not level.steps.keys() <= self._ended:
+                break
+            reported += self._level(level)
+        if isinstance(event, events.EndEvent):
+            reported.append(self._end(event))
+        return [self._frame(event, *one) for one in reported]
+
+    def _frame(self, event: Event, facts: dict[str, Any], v1: dict[str, Any] | None) -> Frame:
+        known, count = self._place
+        self._place = event.id, count + 1 if event.id == known else 0
+        frame_id = f"{event.id}+{self._place[1]}" if self._place[1] else event.id
+        kind = {"event_type": facts.pop("event_type"), "task_id": self._task}
+        return Frame(frame_id, kind | {"timestamp": event.timestamp.isoformat()} | facts, v1)
+
+    # --- at once ---------------------------------------------------------------------------------
+
+    def _of(self, event: Event) -> "list[_Report]":
+        if isinstance(event, events.WorkflowStarted):
+            return [self._start(event)]
+        if isinstance(event, events.StreamStarted | events.StreamChunk | events.StreamEnded):
+            return self._stream(event)
+        if isinstance(event, events.StepEvent):
+            edge = self._edge_of.get(event.step)
+            reported = [] if edge is None else _of_edge(edge, event)
+            if isinstance(event, events.StepCompleted | events.StepSkipped) and event.index is None:
+                reported += self._step_ended(event, edge)
+            return reported
+        return []
+
+    def _start(self, event: events.WorkflowStarted) -> "_Report":
+        self._began = event.timestamp
+        facts = {
+            "event_type": "WORKFLOW_STARTED",
+            "env_id": self._task,
+            "total_blocks": len(self._outline.blocks),
+            "total_edges": len(self._outline.edges),
+            "storage_threshold_bytes": self._threshold,
+        }
+        return facts, None
+
+    def _step_ended(
+        self, event: events.StepCompleted | events.StepSkipped, edge: Edge | None
+    ) -> "list[_Report]":
+        key = event.step
+        if key not in self._reports:
+            return []
+        self._ended.add(key)
+        if isinstance(event, events.StepSkipped):
+            return [] if edge is None else [_about(edge, "EDGE_SKIPPED")]
+        returned = self._load(key)
+        written = list(returned["set"])
+        reported = [] if edge is None else [_about(edge, "EDGE_COMPLETED", output_blocks=written)]
+        for block in self._reports[key]:
+            if block in written:
+                cell = returned["outputs"][block]
+                self._contents[block] = _shown(cell)
+                reported.append((self._block(block, cell), None))
+        return reported
+
+    def _block(self, block: str, cell: Mapping[str, Any]) -> dict[str, Any]:
+        known: dict[str, Any] = {"event_type": "BLOCK_UPDATED", "block_id": block}
+        if "external" in cell:
+            return {**known, **_shown(cell)}
+        kind = self._outline.blocks[block].get("type", "text")
+        return known | {"storage_class": "internal", "type": kind, "content": cell["content"]}
+
+    def _stream(self, event: StreamEvent) -> "list[_Report]":
+        stream = event.step, event.index, event.attempt, event.stream
+        if isinstance(event, events.StreamStarted):
+            block = stream_of_block(event.content_type)
+            if block is not None:
+                self._streams[stream] = block
+                return [_fact("STREAM_STARTED", _but(block, "resource_key"))]
+        elif (block := self._streams.pop(stream, None)) is not None:
+            named = _but(block, "content_type")
+            error = event.error_type if isinstance(event, events.StreamEnded) else None
+            if error is None:
+                return [_fact("STREAM_ENDED", named)]
+            return [_fact("STREAM_ERROR", _but(named, "resource_key") | {"error": error})]
+        edge = self._edge_of.get(event.step)
+        if edge is None:
+            return []
+        facts = event.model_dump(exclude={"run_id", "timestamp", "id", "rebuilt", "step"})
+        return [_fact(facts.pop("event_type"), {"edge_id": edge.id} | facts)]
+
+    # --- by level --------------------------------------------------------------------------------
+
+    def _level(self, level: Level) -> "list[_Report]":
+        self._levels += 1
+        blocks = [block for reports in level.steps.values() for block in reports]
+        data = {block: self._contents.pop(block) for block in blocks if block in self._contents}
+        edges = list(level.edges)
+        done = {"event_type": "BATCH_COMPLETED", "edge_ids": edges, "output_blocks": list(data)}
+        progress = {"env_id": self._task, "progress": self._progress()}
+        return [(done, self._data(data)), _fact("PROGRESS_UPDATE", progress)]
+
+    def _data(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        if not data:
+            return None  # all its edges were skipped, or have chosen no block
+        self._yields += 1
+        inner: dict[str, Any] = {"data": data, "is_complete": False, "yield_count": len(data)}
+        if self._with_blocks:
+            inner = {block: self._whole(block, content) for block, content in data.items()} | inner
+        return {"data": inner, "is_complete": False, "yield_count": self._yields}
+
+    def _whole(self, block: str, content: Any) -> dict[str, Any]:
+        known = self._outline.blocks[block]
+        return {
+            "label": known.get("label", block),
+            "type": known.get("type", "text"),
+            "data": {"content": content},
+        }
+
+    def _progress(self) -> dict[str, Any]:
+        reported = self._outline.levels[: self._levels]
+        total, blocks = len(self._outline.edges), len(self._outline.blocks)
+        completed = sum(len(level.edges) for level in reported)
+        processed = self._outline.processed({key for level in reported for key in level.steps})
+        return {
+            "edges": {
+                "total": total,
+                "completed": completed,
+                "processing": 0,
+                "pending": total - completed,
+            },
+            "blocks": {"total": blocks, "processed": processed, "pending": blocks - processed},
+            "completion_percentage": round(100 * completed / total, 2) if total else 0,
+        }
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def _end(self, event: events.EndEvent) -> "_Report":
+        facts: dict[str, Any] = {"event_type": event.event_type, "env_id": self._task}
+        began = self._began or event.timestamp
+        if isinstance(event, events.WorkflowCompleted):
+            facts |= {
+                "duration": round((event.timestamp - began).total_seconds(), 3),
+                "total_blocks_processed": self._outline.processed(self._ended),
+                "total_edges_completed": len(self._outline.edges),
+            }
+            return facts, self._last(event, began)
+        if isinstance(event, events.WorkflowError):
+            error = plain_error(event.error_message)
+            facts |= {"error": error, "error_message": error}
+        else:
+            facts["reason"] = event.reason
+            error = cancelled(event.reason)
+        return facts, {"error": error, "message": "Task execution failed", "is_complete": True}
+
+    def _last(self, event: events.WorkflowCompleted, began: datetime) -> dict[str, Any]:
+        status = task_status(
+            self._outline,
+            self._task,
+            "COMPLETED",
+            times=(began, event.timestamp),
+            error=None,
+            ended=self._ended,
+        )
+        return {
+            "is_complete": True,
+            "user_id": self._user_id,
+            "total_yields": self._yields,
+            "task_status": status,
+        }
+
+
+#: What an event of v2 says, and the frame of v1 that goes with it.
+_Report = tuple[dict[str, Any], dict[str, Any] | None]
+
+
+def task_status(
+    outline: Outline,
+    task: str,
+    status: str,
+    *,
+    times: tuple[datetime | None, datetime | None],
+    error: str | None,
+    ended: set[str],
+) -> dict[str, Any]:
+    """Return the status of a task as v1 has it.
+
+    Args:
+        outline: Its document.
+        task: Its id.
+        status: `PENDING`, `RUNNING`, `COMPLETED` or `FAILED`.
+        times: When it began and ended.
+        error: Why it failed.
+        ended: Keys of the steps that have completed or were skipped.
+    """
+    total, processed = len(outline.blocks), outline.processed(ended)
+    percent = 100.0 if status == "COMPLETED" else round(100 * processed / total, 2) if total else 0
+    began, end = (time.isoformat() if time else None for time in times)
+    return {
+        "task_id": task,
+        "status": status,
+        "start_time": began,
+        "end_time": end,
+        "error_message": error,
+        "total_blocks": total,
+        "processed_blocks": processed,
+        "progress_percentage": percent,
+    }
+
+
+def plain_error(message: str | None) -> str:
+    """Return the error of a run as clients of documents know it: from its number on."""
+    text = message or "no reason was recorded"
+    return text[max(text.find(_NUMBERED), 0) :]
+
+
+def cancelled(reason: str | None) -> str:
+    """Return the error of a cancelled task for clients of v1, which know failed tasks only."""
+    return f"cancelled: {reason}" if reason else "cancelled"
+
+
+def _shown(cell: Mapping[str, Any]) -> Any:
+    """Return a content as v1 shows it; in place of one that is stored outside, where that is."""
+    if "external" not in cell:
+        return cell["content"]
+    return {"storage_class": "external", "external_metadata": cell["external"]}
+
+
+def _of_edge(edge: Edge, event: events.StepEvent) -> list[_Report]:
+    """Return the report of an attempt of an edge; its completion is reported with its outputs."""
+    index = {} if event.index is None else {"index": event.index}
+    if isinstance(event, events.StepStarted) and event.step == edge.first:
+        facts = {"edge_type": edge.type, "attempt": event.attempt}
+        return [_about(edge, "EDGE_STARTED", **facts)]
+    if isinstance(event, events.StepRetrying):
+        error = {"error_type": event.error_type, "error_message": event.error_message}
+        facts = index | {"attempt": event.attempt, **error, "delay": event.delay}
+        return [_about(edge, "EDGE_RETRYING", **facts)]
+    if isinstance(event, events.StepFailed) and event.index is None:
+        text = plain_error(event.error_message)
+        facts = {"error": text, "error_type": event.error_type, "error_message": text}
+        return [_about(edge, "EDGE_ERROR", **facts)]
+    return []
+
+
+def _unreadable(error: FlowqError) -> _Report:
+    """Return the error that ends the frames, though not the task."""
+    facts = {"error_code": "STREAM_ERROR", "error_message": error.message}
+    v1 = {"error": error.message, "message": "Stream processing error", "is_complete": True}
+    return {"event_type": "ERROR", "data": facts}, v1
+
+
+def _about(edge: Edge, kind: str, **facts: Any) -> _Report:
+    return _fact(kind, {"edge_id": edge.id, **facts})
+
+
+def _fact(kind: str, facts: Mapping[str, Any]) -> _Report:
+    return {"event_type": kind, **facts}, None
+
+
+def _but(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key != name}
