@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowq.entrypoints.http import auth, problems
+from flowq.entrypoints.http.blocks import install as blocks
 from flowq.entrypoints.http.problems import Refused, answer
 from flowq.entrypoints.http.runs import routes as runs
 from flowq.entrypoints.http.settings import HttpSettings, http_settings, listed
@@ -99,6 +100,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     problems.install(app)
     app.include_router(_health)
     app.include_router(runs.router)
+    blocks.install(app, chosen)
     return app
 
 

@@ -57,6 +57,17 @@ class HttpSettings(BaseSettings):
         1_000, gt=0, description="How many event streams one process sends at once."
     )
 
+    http_usage: str | None = Field(
+        None,
+        description="A function, `module:name`, that is asked before each task for how many edges "
+        "a user has room. None: the user's budget for the month decides.",
+    )
+    http_v1_blocks: bool = Field(
+        False,
+        description="Whether data frames of v1 hold each whole block, with label and type, beside "
+        "the contents.",
+    )
+
     @field_validator("http_jwt_algorithms")
     @classmethod
     def _known(cls, text: str) -> str:

@@ -157,6 +157,7 @@ _FOLLOWERS: Final = frame_followers(lambda _: _frames)
 
 @router.get(
     "/runs/{run_id}/events",
+    status_code=200,
     response_class=EventStream,
     responses={
         200: {

@@ -1,0 +1,237 @@
+"""The routes of v1 and v2.
+
+    POST /send_data              a document becomes a task
+    GET  /get_data/{task_id}     its frames
+    GET  /task_status/{task_id}  how it stands
+    …    /v2/send_data, /v2/get_data/{task_id}
+    …    /task, /task/{task_id}/stream, /task/{task_id}/status
+    GET  /v2/blocks/{key}/…      the manifest and the chunks of an external block
+    GET  /v2/schema              the JSON Schema of a document
+
+A task is a run. Nothing of it is in this process: `flowq.blocks` records it, and reads it again.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from flowq import bootstrap
+from flowq.blocks.document import Document, parse
+from flowq.blocks.storage import layout
+from flowq.blocks.submitting import submit
+from flowq.blocks.tasks import Task
+from flowq.entrypoints.http.auth import Role
+from flowq.entrypoints.http.blocks.streams import Kind, TaskStreams, seen_by
+from flowq.entrypoints.http.blocks.usage import check
+from flowq.entrypoints.http.problems import Refused
+from flowq.entrypoints.http.runs.access import CallerHere
+
+router = APIRouter(tags=["blocks"])
+
+_PART: Final = re.compile(r"manifest\.json|chunk_\d{6,9}\.(?:jsonl|txt|bin)")
+_MEDIA_TYPES: Final = {
+    "json": "application/json",
+    "jsonl": "application/jsonl",
+    "txt": "text/plain",
+    "bin": "application/octet-stream",
+}
+
+
+class Accepted(BaseModel):
+    """A task that was started."""
+
+    task_id: str
+    user_id: str
+
+
+class AcceptedV2(Accepted):
+    """A task that was started, and how large it is."""
+
+    created_at: datetime
+    blocks_count: int
+    edges_count: int
+    estimated_usage: int = Field(description="How much it counts for: one for each edge.")
+
+
+class TaskStatus(BaseModel):
+    """How a task stands."""
+
+    task_id: str
+    status: Literal["PENDING", "RUNNING", "COMPLETED", "FAILED"]
+    start_time: datetime | None
+    end_time: datetime | None
+    error_message: str | None
+    total_blocks: int
+    processed_blocks: int
+    progress_percentage: float
+
+
+class TaskStatusV2(TaskStatus):
+    """How a task stands, and when that was read."""
+
+    api_version: Literal["v2"] = "v2"
+    retrieved_at: datetime
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+def _streams(request: Request) -> TaskStreams:
+    found: TaskStreams = request.app.state.task_streams
+    return found
+
+
+#: What a request is, in the routes below.
+Body = Annotated[bytes, Depends(_body)]
+StreamsHere = Annotated[TaskStreams, Depends(_streams)]
+LastEventId = Annotated[str | None, Header(description="Continue after this event.")]
+
+_DOCUMENT: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+        "description": "A document of blocks and edges, see /v2/schema.",
+    }
+}
+_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"description": "The document cannot run: `code` says why, `message` names all places."},
+    409: {"description": "The document names a content of somebody else's."},
+    429: {"description": "The user has no room for so many edges."},
+}
+
+
+def _events(text: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"description": text, "content": {"text/event-stream": {}}}}
+
+
+def _start(request: Request, body: bytes, caller: CallerHere) -> tuple[Task, Document, int]:
+    """Start a task; returns it, its document, and for how much it counts."""
+    document, _ = parse(body)
+    counted = check(request.app.state.usage, caller.user_id, len(document.edges))
+    run = submit(body, user_id=caller.user_id)
+    return Task.find(bootstrap.engine(), str(run.id)), document, counted
+
+
+# --- v1 ------------------------------------------------------------------------------------------
+
+
+@router.post("/send_data", status_code=202, responses=_REFUSED, openapi_extra=_DOCUMENT)
+def send_data(request: Request, body: Body, caller: CallerHere) -> Accepted:
+    """Start a task from a document."""
+    task, _, _ = _start(request, body, caller)
+    return Accepted(task_id=str(task.id), user_id=task.user_id)
+
+
+@router.get(
+    "/get_data/{task_id}",
+    response_class=Response,
+    responses=_events("Frames of data, and one with `is_complete` that ends the stream."),
+)
+def get_data(task_id: str, caller: CallerHere, streams: StreamsHere) -> Response:
+    """Follow a task: a frame for each level of its edges, then the end.
+
+    Every reader gets the same frames, from the first on, whenever it comes. An error is a frame
+    too: the status is 200.
+    """
+    return streams.answer(Kind.V1, task_id, caller)
+
+
+@router.get("/task_status/{task_id}")
+def task_status(task_id: str, caller: CallerHere) -> TaskStatus:
+    """Return how a task stands."""
+    return TaskStatus(**_task(task_id, caller).status())
+
+
+# --- v2 ------------------------------------------------------------------------------------------
+
+
+@router.post("/v2/send_data", status_code=202, responses=_REFUSED, openapi_extra=_DOCUMENT)
+@router.post("/task", status_code=202, responses=_REFUSED, openapi_extra=_DOCUMENT)
+def send_data_v2(request: Request, body: Body, caller: CallerHere) -> AcceptedV2:
+    """Start a task from a document."""
+    task, document, counted = _start(request, body, caller)
+    return AcceptedV2(
+        task_id=str(task.id),
+        user_id=task.user_id,
+        created_at=task.run.created_at,
+        blocks_count=len(document.blocks),
+        edges_count=len(document.edges),
+        estimated_usage=counted,
+    )
+
+
+_TYPED: Final = _events(
+    "Server-sent events until the task has ended; `event` is the type, `id` where to continue."
+) | {204: {"description": "Nothing follows after this event: do not come again."}}
+
+
+@router.get("/v2/get_data/{task_id}", response_class=Response, responses=_TYPED)
+def get_data_v2(
+    task_id: str, caller: CallerHere, streams: StreamsHere, last_event_id: LastEventId = None
+) -> Response:
+    """Follow all events of a task: of edges and blocks at once, of levels in their order.
+
+    After `Last-Event-ID` no event is repeated and none is lost. Where that cannot be, all is sent
+    again: `WORKFLOW_STARTED` means to forget what came before.
+    """
+    return streams.answer(Kind.V2, task_id, caller, last_event_id)
+
+
+@router.get("/task/{task_id}/stream", response_class=Response, responses=_TYPED)
+def stream_task(
+    task_id: str, caller: CallerHere, streams: StreamsHere, last_event_id: LastEventId = None
+) -> Response:
+    """Follow all events of a task, as `/v2/get_data`; `TASK_…` stands for `WORKFLOW_…`."""
+    return streams.answer(Kind.TASK, task_id, caller, last_event_id)
+
+
+@router.get("/task/{task_id}/status")
+def status_v2(task_id: str, caller: CallerHere) -> TaskStatusV2:
+    """Return how a task stands."""
+    found = _task(task_id, caller).status()
+    return TaskStatusV2(**found, retrieved_at=datetime.now(UTC))
+
+
+def _task(task_id: str, caller: CallerHere) -> Task:
+    return Task.find(bootstrap.engine(), task_id, seen_by(caller))
+
+
+# --- contents ------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/v2/blocks/{user}/{block}/{version}/{part}",
+    response_class=Response,
+    responses={200: {"description": "The bytes.", "content": {"application/octet-stream": {}}}},
+)
+def content(user: str, block: str, version: str, part: str, caller: CallerHere) -> Response:
+    """Return the manifest, or a chunk, of an external block; the first four parts are its key."""
+    key = f"{user}/{block}/{version}"
+    is_users = caller.role is Role.ADMIN or layout.is_users(key, caller.user_id)
+    store, place = bootstrap.engine().results.objects, layout.object_key(key, part)
+    if not is_users or not _PART.fullmatch(part) or not _exists(store, place):
+        raise Refused(404, "NotFound", f"there is no {part} of the block {key}")
+    return StreamingResponse(
+        store.stream(place),
+        media_type=_MEDIA_TYPES[part.rpartition(".")[2]],
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
+
+
+def _exists(store: Any, key: str) -> bool:
+    try:
+        return store.size(key) is not None
+    except ValueError:
+        return False  # it is no key
+
+
+@router.get("/v2/schema")
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a document."""
+    return Document.model_json_schema()

@@ -1,0 +1,86 @@
+"""Whether a user may start a task now: asked before each task.
+
+FLOWQ_HTTP_USAGE names a function that knows, `module:name`. It gets the user and how many edges the
+document has, and returns for how many there is room; None for any number. Without one the budget of
+the user for this month decides, see FLOWQ_USER_MONTHLY_BUDGET_USD.
+"""
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final
+
+from flowq import bootstrap
+from flowq.core.errors import InvalidSetting
+
+logger = logging.getLogger(__name__)
+
+#: From a user and a number of edges to the number for which there is room.
+Usage = Callable[[str, int], int | None]
+_HINT: Final = "name a function as `module:name`; it gets a user and a number of edges"
+
+
+class UsageInsufficient(Exception):
+    """A user has no room for a task.
+
+    Attributes:
+        available: For how many edges there is room.
+        required: How many there are.
+    """
+
+    def __init__(self, available: int, required: int) -> None:
+        super().__init__(available, required)
+        self.available = available
+        self.required = required
+
+
+class UsageUnavailable(Exception):
+    """Nobody knows whether there is room."""
+
+
+def usage_of(setting: str | None) -> Usage:
+    """Return the function that a setting names.
+
+    Raises:
+        InvalidSetting: there is no such function.
+    """
+    if not setting:
+        return _by_budget
+    module, _, name = setting.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidSetting(f"FLOWQ_HTTP_USAGE={setting}: {error}", hint=_HINT) from error
+    if not callable(found):
+        raise InvalidSetting(f"FLOWQ_HTTP_USAGE={setting} is no function", hint=_HINT)
+    usage: Usage = found
+    return usage
+
+
+def check(usage: Usage, user_id: str, edges: int) -> int:
+    """Return how many edges a task counts for, if there is room for it.
+
+    Raises:
+        UsageInsufficient: there is not.
+        UsageUnavailable: the function has failed.
+    """
+    required = edges or 1
+    try:
+        available = usage(user_id, required)
+    except Exception as error:
+        logger.exception("FLOWQ_HTTP_USAGE has failed")
+        raise UsageUnavailable from error
+    if available is not None and available < required:
+        raise UsageInsufficient(available, required)
+    return required
+
+
+def _by_budget(user_id: str, _: int) -> int | None:
+    """Return 0 when the user has spent the budget of this month."""
+    engine = bootstrap.engine()
+    budget = engine.policies.user_budget
+    if budget is None:
+        return None
+    meter = f"user:{user_id}"
+    spent = engine.records.autocommit(lambda tx: tx.meters.spent([meter]))
+    return None if budget.spent_by(spent[meter]) is None else 0
