@@ -15,6 +15,7 @@ from tests.tools.documents import HELLO
 from tests.tools.http_service import frames, masked
 from tests.tools.waiting import wait_until
 
+APP = "flowq.entrypoints.http.app:create_app"
 DATA = (
     'data: {"data": {"data": {"3": "Hello Ada!", "4": ["red", "green", "blue"]}, '
     '"is_complete": false, "yield_count": 2}, "is_complete": false, "yield_count": 1}\n\n'
@@ -31,7 +32,7 @@ DATA = (
 def server(cluster: Cluster, name: str) -> Iterator[tuple[str, Popen[bytes]]]:
     """Run a server; give its address."""
     port = servers.free_port()
-    command = [sys.executable, "-m", "flowq.entrypoints.cli", "api", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "--port", str(port), APP]
     log, url = cluster.folder / f"{name}.log", f"http://127.0.0.1:{port}"
     with servers.process(command, env=cluster.environment, cwd=ROOT, log=log) as running:
 
