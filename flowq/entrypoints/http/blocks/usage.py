@@ -2,7 +2,7 @@
 
 FLOWQ_HTTP_USAGE names a function that knows, `module:name`. It gets the user and how many edges the
 document has, and returns for how many there is room; None for any number. Without one the budget of
-the user for this month decides, see FLOWQ_USER_MONTHLY_BUDGET_USD.
+the user for this month decides, see FLOWQ_USER_MONTHLY_USD.
 """
 
 import logging
