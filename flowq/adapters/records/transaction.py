@@ -1,8 +1,9 @@
 """One transaction: the repositories that work within it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from flowq.adapters.records.queries.overview import SqlOverview
 
 
+_Rows = TypeVar("_Rows")
+
+
+def _within(rows: Callable[[Session | Connection], _Rows]) -> cached_property[_Rows]:
+    return cached_property(lambda transaction: rows(transaction.within))
+
+
 @dataclass(frozen=True)
 class SqlTransaction(Transaction):
     """The repositories within one transaction.
@@ -33,50 +41,15 @@ class SqlTransaction(Transaction):
 
     within: Session | Connection
 
-    @cached_property
-    @override
-    def runs(self) -> FlowRunRepo:
-        return FlowRunRepo(self.within)
-
-    @cached_property
-    @override
-    def steps(self) -> FlowStepRunRepo:
-        return FlowStepRunRepo(self.within)
-
-    @cached_property
-    @override
-    def signals(self) -> SqlSignals:
-        return SqlSignals(self.within)
-
-    @cached_property
-    @override
-    def llm_requests(self) -> LlmRequestRepo:
-        return LlmRequestRepo(self.within)
-
-    @cached_property
-    @override
-    def sweeps(self) -> SqlSweeps:
-        return SqlSweeps(self.within)
-
-    @cached_property
-    @override
-    def cached(self) -> SqlCachedResults:
-        return SqlCachedResults(self.within)
-
-    @cached_property
-    @override
-    def meters(self) -> SqlMeters:
-        return SqlMeters(self.within)
-
-    @cached_property
-    @override
-    def limits(self) -> SqlLimits:
-        return SqlLimits(self.within)
-
-    @cached_property
-    @override
-    def token_rates(self) -> SqlTokenRates:
-        return SqlTokenRates(self.within)
+    runs = _within(FlowRunRepo)
+    steps = _within(FlowStepRunRepo)
+    signals = _within(SqlSignals)
+    llm_requests = _within(LlmRequestRepo)
+    sweeps = _within(SqlSweeps)
+    cached = _within(SqlCachedResults)
+    meters = _within(SqlMeters)
+    limits = _within(SqlLimits)
+    token_rates = _within(SqlTokenRates)
 
     @cached_property
     @override
