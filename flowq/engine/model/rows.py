@@ -246,32 +246,38 @@ class StepView:
         return self.counts.get(StepState.FAILED, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """A run as people see it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What people see of a run also in a list."""
 
     id: RunId
     flow_name: str
     status: RunState
     user_id: str | None
-    parent: StepRunId | None
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
     execution_time_ms: int | None
-    total: int
-    done: int
+    total: int  #: Step runs,
+    done: int  #: and those that have ended.
     tokens: int
     cost: Decimal
+    unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView(RunFacts):
+    """A run as people see it."""
+
+    parent: StepRunId | None
     inputs: Any
     outputs: Any
-    error: str | None
     stop_kind: StopKind | None = None  #: Why it is paused or stopped; `error` says it in words.
     failed_step_id: StepRunId | None = None  #: The node that failed it, if any.
     steps: tuple[StepView, ...] = ()
     budget: BudgetSpec | None = None
     continued_as: RunId | None = None  #: The run as which it continues.
-    unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
 
     @property
     def hits(self) -> int:

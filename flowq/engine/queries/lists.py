@@ -7,12 +7,12 @@ however many runs there are.
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from flowq.core.ids import RunId
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
+from flowq.engine.model.rows import RunFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +44,11 @@ class Cursor:
     is_after: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ListedRun:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRun(RunFacts):
     """A run in a list."""
 
-    id: RunId
-    flow_name: str
-    status: RunState
-    user_id: str | None
     is_child: bool
-    created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
-    execution_time_ms: int | None
-    total: int  #: Step runs,
-    done: int  #: and those that have ended.
-    tokens: int
-    cost: Decimal
-    unpriced: int  #: Calls of models whose cost is unknown, so not in `cost`.
-    error: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
+from flowq.adapters.records.runs.views import written
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import HAS_ERROR, OPEN_RUN
 from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_with_prefix
@@ -257,21 +258,13 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
 
 def _listed(row: Any, counted: Any) -> ListedRun:
     return ListedRun(
-        id=RunId(row.id),
-        flow_name=row.flow_name,
-        status=RunState(row.status),
-        user_id=row.user_id,
+        **written(row),
         is_child=row.parent_step_run_id is not None,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-        execution_time_ms=row.execution_time_ms,
         total=(row.total_steps or 0) if counted is None else counted.total,
         done=row.step_progress if counted is None else counted.done,
         tokens=row.total_tokens if counted is None else int(counted.tokens or 0),
         cost=row.total_cost if counted is None or counted.cost is None else counted.cost,
         unpriced=row.unpriced_calls if counted is None else int(counted.unpriced or 0),
-        error=row.error_message,
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from typing_extensions import override
 
 from flowq.adapters.records.queries.run_steps import COST, SAVED_COST, RunStepReads
-from flowq.adapters.records.runs.views import head
+from flowq.adapters.records.runs.views import view
 from flowq.adapters.records.sql.repository import METERS, RUNS, STEPS
 from flowq.adapters.records.sql.types import json_text
 from flowq.core.ids import RunId, StepRunId, ids_of_same_moment
@@ -37,7 +37,7 @@ class RunPageReads(RunStepReads):
 
     @override
     def run_page(self, run_id: RunId) -> RunPage | None:
-        recorded = head(self._connection, run_id)
+        recorded = view(self._connection, run_id, steps=False)
         if recorded is None:
             return None
         children, count = self._children(run_id)

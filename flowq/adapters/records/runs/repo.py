@@ -29,7 +29,7 @@ from flowq.adapters.records.control.pause import RunPauses
 from flowq.adapters.records.control.stops import STOP, stop_of_row, stop_parameters, stop_unless
 from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.runs.insert import RunInserts
-from flowq.adapters.records.runs.views import budget_of_row, head, listed, view
+from flowq.adapters.records.runs.views import budget_of_row, listed, view
 from flowq.adapters.records.runs.waits import is_waiting
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import flow_spec
@@ -236,7 +236,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
 
     @override
     def head(self, run_id: RunId) -> RunView | None:
-        return head(self._connection, run_id)
+        return view(self._connection, run_id, steps=False)
 
     @override
     def views(

@@ -19,16 +19,12 @@ _C = STEPS.c
 _SAVED = (func.count(_C.cached_from), func.sum(_C.saved_tokens), func.sum(_C.saved_cost))
 
 
-def view(connection: Connection, run_id: RunId) -> RunView | None:
-    """Return a run with its steps as they are now."""
+def view(connection: Connection, run_id: RunId, *, steps: bool = True) -> RunView | None:
+    """Return a run, with its steps as they are now unless they are not wanted."""
     row = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).first()
-    return None if row is None else _run(row, _steps(connection, run_id))
-
-
-def head(connection: Connection, run_id: RunId) -> RunView | None:
-    """Return a run without its steps."""
-    row = connection.execute(select(RUNS).where(RUNS.c.id == run_id)).first()
-    return None if row is None else _run(row, ())
+    if row is None:
+        return None
+    return _run(row, _steps(connection, run_id) if steps else ())
 
 
 def listed(rows: Sequence[FlowRun]) -> list[RunView]:
@@ -40,15 +36,8 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
     total = sum(step.total for step in steps) if steps else row.total_steps or 0
     done = sum(step.done for step in steps) if steps else row.step_progress
     return RunView(
-        id=RunId(row.id),
-        flow_name=row.flow_name,
-        status=RunState(row.status),
-        user_id=row.user_id,
+        **written(row),
         parent=row.parent_step_run_id,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-        execution_time_ms=row.execution_time_ms,
         total=total,
         done=done,
         tokens=sum(step.tokens for step in steps) if steps else row.total_tokens,
@@ -56,13 +45,27 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
         unpriced=sum(step.unpriced for step in steps) if steps else row.unpriced_calls,
         inputs=row.inputs,
         outputs=row.outputs,
-        error=row.error_message,
         stop_kind=StopKind(row.stop_kind) if row.stop_kind else None,
         failed_step_id=StepRunId(row.failed_step_id) if row.failed_step_id else None,
         steps=steps,
         continued_as=row.continued_as,
         budget=budget_of_row(row.budget_usd, row.budget_tokens, row.budget_action),
     )
+
+
+def written(row: Any) -> dict[str, Any]:
+    """Return the `RunFacts` that a row of `flow_runs` has itself."""
+    return {
+        "id": RunId(row.id),
+        "flow_name": row.flow_name,
+        "status": RunState(row.status),
+        "user_id": row.user_id,
+        "created_at": row.created_at,
+        "started_at": row.started_at,
+        "completed_at": row.completed_at,
+        "execution_time_ms": row.execution_time_ms,
+        "error": row.error_message,
+    }
 
 
 def budget_of_row(usd: Decimal | None, tokens: int | None, action: str | None) -> Any:

@@ -7,9 +7,9 @@ does not fit on a screen: then those are shown that something happens to, and th
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -32,13 +32,6 @@ _AROUND: Final = 8  #: Lines of the screen that belong to others.
 _ACTIVE: Final = frozenset({StepState.RUNNING, StepState.RETRYING, StepState.FAILED})
 
 
-class Display(AbstractContextManager["Display"], Protocol):
-    """Shows a run."""
-
-    def update(self, view: RunView, remark: str | None) -> None:
-        """Show the present state."""
-
-
 def follow(
     run: Run[object],
     *,
@@ -58,7 +51,9 @@ def follow(
     """
     console = looks.err()
     began = time.monotonic()
-    with Redrawn(console) if console.is_terminal else Lines(console) as display:
+    shown: AbstractContextManager[Redrawn | Lines]
+    shown = Redrawn(console) if console.is_terminal else nullcontext(Lines(console))
+    with shown as display:
         while True:
             looked = time.monotonic()
             view = run.view()
@@ -232,12 +227,6 @@ class Lines:
         self._console = console
         self._shown: dict[str, tuple[object, ...]] = {}
         self._remark: str | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave what was shown."""
 
     def update(self, view: RunView, remark: str | None) -> None:
         """Show what has changed."""

@@ -10,8 +10,7 @@ from flowq.core import events
 from flowq.core.limits.budgets import Budget, BudgetAction
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usd
-from flowq.engine.model.rows import RunView, StepView
-from flowq.engine.queries.lists import ListedRun
+from flowq.engine.model.rows import RunFacts, StepView
 
 #: Text that a database can store.
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -81,7 +80,7 @@ class RunSummary(RunStatus):
     error: str | None
 
     @classmethod
-    def of(cls, run: RunView | ListedRun, **more: Any) -> Self:
+    def of(cls, run: RunFacts, **more: Any) -> Self:
         """Return a run as it is sent."""
         return cls(
             id=run.id,

@@ -74,9 +74,9 @@ def a_run(*steps: StepView, status: RunState = RunState.RUNNING) -> RunView:
 def shown(*views: RunView, remark: str | None = None) -> list[str]:
     """Return the lines that a log gets from these looks."""
     file = io.StringIO()
-    with Lines(Console(file=file, width=200, color_system=None)) as lines:
-        for view in views:
-            lines.update(view, remark)
+    lines = Lines(Console(file=file, width=200, color_system=None))
+    for view in views:
+        lines.update(view, remark)
     return file.getvalue().splitlines()
 
 
@@ -142,8 +142,7 @@ def test_table_shows_items_attempts_and_totals() -> None:
 @pytest.mark.parametrize("encoding, sign", [("utf-8", "✓"), ("ascii", "+")])
 def test_marks_fit_the_terminal(encoding: str, sign: str) -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    with Lines(Console(file=file, width=200)) as lines:
-        lines.update(a_run(a_step(status=S.COMPLETED)), None)
+    Lines(Console(file=file, width=200)).update(a_run(a_step(status=S.COMPLETED)), None)
     file.flush()
     raw = file.buffer
     assert isinstance(raw, io.BytesIO)
