@@ -378,26 +378,3 @@ class PlacedRun:
     started_at: datetime | None
     read_at: datetime  #: By the database's clock.
     nodes: tuple[PlacedNode, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A step that breaks an invariant unless the spec of its run allows it."""
-
-    run_id: RunId
-    step_id: StepRunId
-    key: str
-    map_index: int | None
-    failures: int  #: Attempts that were no recoveries.
-    has_failed: bool  #: It is a failed node of a completed run.
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object that a row names."""
-
-    run_id: RunId
-    step_id: StepRunId
-    key: str
-    map_index: int | None
-    result: ResultRef

@@ -1,11 +1,36 @@
 """What the check of the invariants reads; see `flowq.engine.sweeper.invariants`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from flowq.core.ids import RunId
-from flowq.engine.model.rows import Invariant, PlacedRun, StoredObject, Suspect, Violation
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.results import ResultRef
+from flowq.engine.model.rows import Invariant, PlacedRun, Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A step that breaks an invariant unless the spec of its run allows it."""
+
+    run_id: RunId
+    step_id: StepRunId
+    key: str
+    map_index: int | None
+    failures: int  #: Attempts that were no recoveries.
+    has_failed: bool  #: It is a failed node of a completed run.
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that a row names."""
+
+    run_id: RunId
+    step_id: StepRunId
+    key: str
+    map_index: int | None
+    result: ResultRef
 
 
 class Invariants(Protocol):

@@ -26,15 +26,8 @@ from flowq.core.errors import RunUnreadable
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import StorageKind
 from flowq.core.states import RunState, StepState
-from flowq.engine.model.rows import (
-    Invariant,
-    PlacedNode,
-    PlacedRun,
-    StoredObject,
-    Suspect,
-    Violation,
-)
-from flowq.engine.ports.invariants import Invariants
+from flowq.engine.model.rows import Invariant, PlacedNode, PlacedRun, Violation
+from flowq.engine.ports.invariants import Invariants, StoredObject, Suspect
 
 _CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS, *SIGNAL_CHECKS)
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
