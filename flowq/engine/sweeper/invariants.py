@@ -17,8 +17,8 @@ from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.engine import DefinitionCache, Policies, RunDefinition
 from flowq.engine.model.rows import Invariant, PlacedNode, PlacedRun, Violation
-from flowq.engine.ports.invariants import Suspect
 from flowq.engine.ports import Records
+from flowq.engine.ports.invariants import Suspect
 from flowq.engine.results.store import ResultStore
 
 _POLICIES: Final = Policies()
