@@ -79,7 +79,7 @@ class Feed:
             what = _BEGIN if isinstance(event, StepStarted) else _DEFERRED
             known = not self._is_new(event.step, event.index, 2 * event.attempt + what)
         elif isinstance(event, StreamStarted | StreamChunk | StreamEnded):
-            known = not self._goes_on(event)
+            known = not self._is_new_text(event)
         else:
             known = True  # the reader makes the others from the run's row, or from these
         return [] if known else [event]
@@ -104,7 +104,7 @@ class Feed:
         known.add(what)
         return True
 
-    def _goes_on(self, event: StreamEvent) -> bool:
+    def _is_new_text(self, event: StreamEvent) -> bool:
         """Return whether a piece of a text is new; missing ones are seen by the offset."""
         stream = (event.step, event.index, event.attempt, event.stream)
         known = self._texts.get(stream, -1)

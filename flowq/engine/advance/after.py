@@ -107,7 +107,7 @@ def after(engine: Engine, claim: Claim, state: StepState) -> None:
     elif claim.gate is Gate.ITEM and state is StepState.FAILED:
         _map_ended(engine, run_id, key)
     elif claim.in_chord:
-        return  # its body goes on
+        return  # the body advances the run
     elif claim.gate is Gate.ITEM:
         if not engine.records.autocommit(lambda tx: tx.steps.has_open(run_id, key)):
             _map_ended(engine, run_id, key)

@@ -118,7 +118,7 @@ def look_up(engine: Engine, claim: Claim, key: str) -> tuple[CacheEntry, Stored]
     """Return the cached result of a key, as the result of this attempt.
 
     Raises:
-        Unavailable: the database, or the object store, is away.
+        Unavailable: the database, or the object store, is unavailable.
     """
     found = engine.records.autocommit(lambda tx: tx.cached.find(key))
     if found is None:

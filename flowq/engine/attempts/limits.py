@@ -4,7 +4,7 @@ They are checked between the claim and the user's code, because a key may name i
 that may not begin is reverted: its step is queued again as if it had never been claimed, without a
 lease and hidden from the sweeper, and waits in a line. It holds no worker and has no message.
 
-    at once   whoever gives a slot back promises it to the first in the line, and sends that
+    at once   an attempt that frees a slot promises it to the first in the line, and sends that
     a rate    a step that has to wait gets a turn, at a time that is known, if that is near; its
               message comes back by then, or the sweeper's. The others wait in a line, from which
               the sweeper gives turns.
@@ -94,7 +94,7 @@ def within(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> Iterator[No
     finally:
         for limit in limits:
             if limit.per is None:
-                _give_on(engine, claim, limit)
+                _pass_slot(engine, claim, limit)
         if reserved:
             _release_reservations(engine, reserved)
 
@@ -121,7 +121,7 @@ def _enter(engine: Engine, claim: Claim, limits: Sequence[Limit]) -> list[Reserv
     run = engine.records.autocommit if at_once else engine.records.transaction
     reserved = retry_on_outage(engine, lambda _: run(work))
     for limit in rates:
-        _let_begin(engine, limit)
+        _send_admitted(engine, limit)
     return reserved
 
 
@@ -130,19 +130,19 @@ def _release_reservations(engine: Engine, reserved: Sequence[Reservation]) -> No
     try:
         engine.records.transaction(lambda tx: tx.token_rates.release(reserved))
         for one in reserved:
-            _let_begin(engine, one.limit)
+            _send_admitted(engine, one.limit)
     except Unavailable as error:
         # It expires with the time span of the rate.
         logger.warning("reserved tokens are not released: %s", error)
 
 
-def _let_begin(engine: Engine, limit: Limit) -> None:
+def _send_admitted(engine: Engine, limit: Limit) -> None:
     """Send waiting steps for which the token rate now has capacity."""
     if engine.records.autocommit(lambda tx: tx.limits.is_waited_for(limit)):
         _give_turns(engine, limit)
 
 
-def _give_on(engine: Engine, claim: Claim, limit: Limit) -> None:
+def _pass_slot(engine: Engine, claim: Claim, limit: Limit) -> None:
     """Pass a slot to the next step in the line."""
     promised_for = engine.policies.resend_after
     try:

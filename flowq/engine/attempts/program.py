@@ -94,7 +94,7 @@ def run_program(
         LeaseLost: the attempt no longer holds its lease.
         Exception: the program failed with this error.
     """
-    at = retry_on_outage(engine, lambda _: _go_on(engine, claim, step))
+    at = retry_on_outage(engine, lambda _: _run_to_wait(engine, claim, step))
     end = at.progress.end
     if end is None:
         return _suspend(engine, claim, at)
@@ -120,7 +120,7 @@ def run_program(
     return Finished(partial(_completed, engine, claim, at, outcome))
 
 
-def _go_on(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
+def _run_to_wait(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
     """Give a program its new events, and run it until it waits."""
     opened = open_program(engine, claim, step)
     for row in opened.fresh:

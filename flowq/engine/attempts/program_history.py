@@ -46,7 +46,7 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     if kept is not None:
         opened = None
         try:
-            opened = _go_on(engine, claim, kept)
+            opened = _catch_up(engine, claim, kept)
         finally:
             if opened is None:
                 kept.execution.close()
@@ -55,7 +55,7 @@ def open_program(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
     return _replay(engine, claim, step)
 
 
-def _go_on(engine: Engine, claim: Claim, kept: CachedProgram) -> Opened | None:
+def _catch_up(engine: Engine, claim: Claim, kept: CachedProgram) -> Opened | None:
     """Feed a cached program the events since; None when it does not match the rows."""
     state = _state(engine, claim, kept.observed)
     if state.observed < kept.observed:

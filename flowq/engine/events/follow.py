@@ -87,7 +87,7 @@ def follow(
     while not reader.ended and not stopped():
         left = _WAIT if deadline is None else min(_WAIT, deadline - time.monotonic())
         if not wait:
-            yield from reader.what_is_there()
+            yield from reader.events_so_far()
             break
         if left <= 0:
             assert timeout is not None
@@ -149,7 +149,7 @@ class _Reader:
         self.ended = run.status in TERMINAL_RUN_STATES
         page = self._first(run)
         whole = _is_whole(page)
-        if self._skip is not None and not self._goes_on(whole=whole, streamed=bool(page.entries)):
+        if self._skip is not None and not self._is_known(whole=whole, streamed=bool(page.entries)):
             self._skip = None
         yield from self._emit(begin(run, len(self._nodes)), *self._here)
         if not whole and not self.ended:
@@ -179,7 +179,7 @@ class _Reader:
         if caught_up and (self._doubt or self._pauses.over()):
             yield from self._compare(settled=not self._doubt)
 
-    def what_is_there(self) -> Iterator[Event]:
+    def events_so_far(self) -> Iterator[Event]:
         """Yield what has happened so far."""
         while (page := self._read()).entries:
             yield from self._take(page)
@@ -220,7 +220,7 @@ class _Reader:
             self._doubt = True
             return StreamPage(())
 
-    def _goes_on(self, *, whole: bool, streamed: bool) -> bool:
+    def _is_known(self, *, whole: bool, streamed: bool) -> bool:
         """Return whether it can be known which events the reader has."""
         assert self._skip is not None
         if self._skip == _START:

@@ -134,19 +134,19 @@ def step_retrying(engine: Engine, claim: Claim, outcome: Outcome, delay: timedel
         )
 
 
-def worker_lost(engine: Engine, lapsed: ExpiredLease) -> None:
+def worker_lost(engine: Engine, expired: ExpiredLease) -> None:
     """Publish that an attempt has ended with its worker."""
     if engine.policies.events:
-        kind, place = StepFailed if lapsed.failed else StepRetrying, lapsed.place
+        kind, place = StepFailed if expired.failed else StepRetrying, expired.place
         engine.events.publish(
             kind,
             place.run_id,
             step=place.key,
             index=place.map_index,
-            attempt=lapsed.attempt,
+            attempt=expired.attempt,
             error_type="WorkerLost",
             error_message=_LOST_WORKER,
-            **_usage(lapsed.used),
+            **_usage(expired.used),
         )
 
 

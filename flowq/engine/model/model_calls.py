@@ -116,7 +116,7 @@ class CostLine:
         )
 
 
-#: What stands for calls that have no such name.
+#: The name of calls that have no such name.
 NAMELESS: Final[Mapping[CostBy, str]] = {
     CostBy.FLOW: "(outside any run)",
     CostBy.USER: "(no user)",

@@ -99,11 +99,11 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
         logger.info("run %s is resumed", run_id, extra=extra)
     resend(engine, alone(engine, places))
     resumed.reverse()  # the innermost first: their ends are the ends of steps of the others
-    _go_on(engine, resumed)
+    _advance_resumed(engine, resumed)
     return found(run_id, engine.records.autocommit(lambda tx: tx.runs.status(run_id)))
 
 
-def _go_on(engine: Engine, resumed: Sequence[RunId]) -> None:
+def _advance_resumed(engine: Engine, resumed: Sequence[RunId]) -> None:
     """Decide what became ready meanwhile, and finish runs whose last step has ended."""
     if rest := resumed[:-_GO_ON_HERE]:
         send_advance(engine, [batch_of_run(run_id) for run_id in rest])

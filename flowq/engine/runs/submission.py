@@ -70,7 +70,7 @@ class Continuation:
 
     def send(self, engine: Engine) -> None:
         """Send its first batches, after the commit."""
-        _go_on(engine, [self.start])
+        _send_first(engine, [self.start])
 
 
 def submit(
@@ -212,16 +212,16 @@ def _begin(
 
     if session is None:
         inserted, others = engine.records.transaction(insert)
-        _go_on(engine, [start for start in starts if start.run.id in inserted])
+        _send_first(engine, [start for start in starts if start.run.id in inserted])
     else:
         enlisted = engine.records.enlist(session)
         # Before the insert: the caller may commit the rows of an insert that failed midway.
-        enlisted.after_transaction(lambda: _go_on_if_there(engine, starts))
+        enlisted.after_transaction(lambda: _begin_committed(engine, starts))
         _, others = enlisted.work(insert)
     return [others.get(start.run.id, start.run.id) for start in starts]
 
 
-def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
+def _send_first(engine: Engine, starts: Sequence[_Start]) -> None:
     """Send the first batches, and decide steps that are not decided yet. Raises nothing."""
     with after_commit("%d runs are recorded; the sweeper will start them", len(starts)):
         for start in starts:
@@ -233,12 +233,12 @@ def _go_on(engine: Engine, starts: Sequence[_Start]) -> None:
                 run_ready(engine, start.run.id)
 
 
-def _go_on_if_there(engine: Engine, starts: Sequence[_Start]) -> None:
+def _begin_committed(engine: Engine, starts: Sequence[_Start]) -> None:
     """Start the runs that the caller has committed. Raises nothing."""
     with after_commit("the sweeper will start those of %d runs that are recorded", len(starts)):
         ids = [start.run.id for start in starts]
         there = engine.records.autocommit(lambda tx: tx.runs.among(ids))
-        _go_on(engine, [start for start in starts if start.run.id in there])
+        _send_first(engine, [start for start in starts if start.run.id in there])
 
 
 def _taken(tx: Transaction, starts: Sequence[_Start]) -> dict[RunId, RunId]:

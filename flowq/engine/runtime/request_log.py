@@ -163,7 +163,7 @@ def _notify(entries: Sequence[_Entry], error: Exception | None) -> None:
         waiting = [entry.written for entry in entries if entry.loop is loop]
         try:
             loop.call_soon_threadsafe(_resolve, waiting, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed
             logger.debug("%d recorded calls are no longer awaited", len(waiting))
 
 

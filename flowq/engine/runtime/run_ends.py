@@ -40,7 +40,7 @@ class _Waiter:
         """Wake the coroutine, from any thread."""
         try:
             self.loop.call_soon_threadsafe(self._resolve, what)
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed
             logger.debug("no code waits for run %s any more", self.run_id)
 
     def _resolve(self, what: RunState | Exception | None) -> None:

@@ -102,7 +102,7 @@ def _delete_unnamed(engine: Engine) -> tuple[int, str]:
     """Delete unreferenced objects; returns how many, and where the next turn begins."""
     position = engine.records.autocommit(lambda tx: tx.sweeps.position(COLLECT))
     store, grace, deleted, pages = engine.results.objects, engine.policies.orphans_after, 0, 0
-    # In the order of their keys, so that one position says where to go on.
+    # In the order of their keys, so that one position says where to continue.
     listed = chain.from_iterable(store.list(kind, after=position) for kind in (BLOCKS, OBJECTS))
     for page in islice(listed, _MAX_PAGES):
         old = [one.key for one in page if one.age >= grace]

@@ -66,7 +66,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     """
     ended: list[BatchId] = []
     moved = [
-        _asked(work)
+        _guarded(work)
         for work in (
             lambda: _recover(engine, ended),
             lambda: _resend_unclaimed(engine),
@@ -82,7 +82,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
     return sum(moved) + len(ended)
 
 
-def _asked(question: Callable[[], int | None]) -> int:
+def _guarded(question: Callable[[], int | None]) -> int:
     """Run one part of a pass; its error does not stop the other parts."""
     try:
         return question() or 0
@@ -101,12 +101,12 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
     """Queue steps whose lease has expired, and due retries, and send them."""
     records, policies = engine.records, engine.policies
     resend_after = policies.resend_after
-    lapsed = records.transaction(
+    expired = records.transaction(
         lambda tx: tx.sweeps.expired_leases(
             max_recoveries=policies.max_recoveries, resend_after=resend_after, limit=_LIMIT
         )
     )
-    for step in lapsed:
+    for step in expired:
         publish.worker_lost(engine, step)
         logger.warning(
             "%s of run %s lost its worker%s",
@@ -115,16 +115,16 @@ def _recover(engine: Engine, ended: list[BatchId]) -> int:
             "; it has failed" if step.failed else "; it is requeued",
             extra={"action": "lose" if step.failed else "recover", **_named(step.place)},
         )
-    ended += [step.batch for step in lapsed if step.failed]
+    ended += [step.batch for step in expired if step.failed]
     due = records.transaction(lambda tx: tx.sweeps.due(resend_after=resend_after, limit=_LIMIT))
     timed = records.transaction(lambda tx: tx.sweeps.timed(limit=_LIMIT))
     ended += timed
     for run_id in records.autocommit(lambda tx: tx.signals.undelivered(limit=_LIMIT)):
         with set_aside_if_unreadable(engine, run_id):
             deliver(engine, run_id)
-    queued = [*(step.place for step in lapsed if not step.failed), *due]
+    queued = [*(step.place for step in expired if not step.failed), *due]
     resend(engine, alone(engine, queued))
-    return len(lapsed) + len(due) + len(timed)
+    return len(expired) + len(due) + len(timed)
 
 
 def _named(place: StepRef) -> dict[str, object]:

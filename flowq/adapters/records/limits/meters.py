@@ -61,7 +61,7 @@ class SqlMeters(Repository, Meters):
             given = {"p_key": _key(meter, month), "p_tokens": usage.tokens}
             self._run(_CHARGE, {**given, "p_cost": usage.cost})
 
-    def go_on(self, old: str, new: str) -> None:
+    def inherit(self, old: str, new: str) -> None:
         """Start a meter with the values of another one, if that exists."""
         begun = select(literal(new), _M.began_at, _M.used, _M.cost)
         names = ["key", "began_at", "used", "cost"]

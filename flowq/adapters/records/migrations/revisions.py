@@ -34,7 +34,7 @@ def current(url: str) -> str | None:
     Raises:
         DatabaseUnavailable: it cannot be reached.
     """
-    return _asked(url, revision_of)
+    return _connected(url, revision_of)
 
 
 def check(url: str) -> None:
@@ -49,10 +49,10 @@ def check(url: str) -> None:
     file = sqlite_file(parsed)
     if file is not None and not file.exists():
         check_revision(None, shown(parsed))
-    _asked(url, check_on)
+    _connected(url, check_on)
 
 
-def _asked(url: str, ask: Callable[[Connection], T]) -> T | None:
+def _connected(url: str, ask: Callable[[Connection], T]) -> T | None:
     engine = open_engine(url)
     file = sqlite_file(engine.url)
     try:

@@ -293,7 +293,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
     def continue_as(self, run_id: RunId, new: RunId) -> None:
         self._run(_INHERIT, {"p_run": run_id, "p_new": new})
         self._run(_LINK, {"p_run": run_id, "p_new": new})
-        SqlMeters(self._within).go_on(run_meter(run_id), run_meter(new))
+        SqlMeters(self._within).inherit(run_meter(run_id), run_meter(new))
 
     @override
     def budgets(self, run_ids: Sequence[RunId]) -> dict[RunId, BudgetSpec]:

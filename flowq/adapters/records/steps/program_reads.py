@@ -80,12 +80,12 @@ class ProgramReads(Repository, StepRows):
         if not rows:
             return None
         observed, started_at, status, error, now, metadata = rows[0][:_HEAD]
-        goes_on = status in (RunState.RUNNING, RunState.PAUSED)
+        is_active = status in (RunState.RUNNING, RunState.PAUSED)
         ended = [called_row(row[_HEAD:]) for row in rows if row[_HEAD] is not None]
         return ProgramState(
             observed=observed or 0,
             started_at=started_at,
-            stopping=None if goes_on else error or "",
+            stopping=None if is_active else error or "",
             read_at=now,
             cancel=_seen_cancel(metadata),
             ended=tuple(sorted(ended, key=_order)),

@@ -147,7 +147,7 @@ def hold(stage: Stage, flow_: Any = None, key: str = "one_at_once") -> tuple[Pla
     Now.act = staticmethod(act)
     # It dies with its slot.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flowq.engine.attempts.limits._give_on", lambda *_args: None)
+        patch.setattr("flowq.engine.attempts.limits._pass_slot", lambda *_args: None)
         with pytest.raises(Stop):
             stage.dispatcher.run(stage.engine, limit=1)
     Now.act = staticmethod(lambda value: value)
