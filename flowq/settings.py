@@ -222,6 +222,10 @@ class Settings(BaseSettings):
         description="Hosts and networks that URLs of feeds may lead to although they are not "
         "public: `localhost:8080, intranet.example, 10.0.0.0/8`.",
     )
+    blocks_files: Path | None = Field(
+        None,
+        description="Folder from which documents of blocks may load files. None: they may not.",
+    )
     image_url_hours: float = Field(
         24.0 * 7, gt=0, le=24 * 7, description="How long the signed URL of an image is valid."
     )

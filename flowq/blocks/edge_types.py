@@ -41,6 +41,7 @@ _UNAVAILABLE: Final = {
     "chunk": (Code.CHUNK_MODE, "the chunking mode"),
     "search": (Code.SEARCH_TYPE, "the search type"),
     "deep_research": (Code.SEARCH_TYPE, "the edge type"),
+    "load": (Code.EDGE_TYPE, "loading the block type"),
 }
 
 #: What an edge does: its settings and the contents by label give a content.
@@ -67,6 +68,7 @@ class EdgeType:
         branches: It returns contents by block, for those of its outputs that it sets.
         keeps_types: The items of a loop are not made text.
         is_async: Whether the function is a coroutine function.
+        checks: Where the function is that says what is wrong with the settings of an edge.
     """
 
     name: str
@@ -75,6 +77,7 @@ class EdgeType:
     branches: bool = False
     keeps_types: bool = False
     is_async: bool = False
+    checks: str = ""
 
     @property
     def step_name(self) -> str:
@@ -85,18 +88,18 @@ class EdgeType:
         """Return the function, imported if need be."""
         if not isinstance(self.function, str):
             return self.function
-        module, _, name = self.function.partition(":")
-        function: Function = getattr(import_module(module), name)
+        function: Function = _found(self.function)
         return function
 
     def check(self, config: Mapping[str, Any]) -> Iterable[Flaw]:
         """Return what is wrong with the settings of an edge, as far as the settings alone tell."""
-        if not isinstance(self.function, str):
-            return ()
-        module = import_module(self.function.partition(":")[0])
-        check = getattr(module, "check", None)
-        flaws: Iterable[Flaw] = check(config) if check is not None else ()
+        flaws: Iterable[Flaw] = _found(self.checks)(config) if self.checks else ()
         return flaws
+
+
+def _found(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 _types: dict[str, EdgeType] = {}
@@ -123,7 +126,7 @@ def edge_type_of(type_: str, config: Mapping[str, Any], first_block: str | None)
         raise Unsupported(Code.EDGE_TYPE, f"the edge type {type_!r} is known and disabled")
     if type_ in _UNAVAILABLE:
         code, what = _UNAVAILABLE[type_]
-        name = f"{type_}.{variant}" if type_ in _VARIANTS else type_
+        name = type_ if variant is None else f"{type_}.{variant}"
         raise Unsupported(
             code,
             f"{what} {variant or type_!r} is not available here: register it above a function "
@@ -276,7 +279,25 @@ _EDGES: Final = "flowq.blocks.edges"
 
 
 def _shipped() -> Iterator[EdgeType]:
-    yield EdgeType("modify", f"{_EDGES}.modify:modify", keeps_types=True)
+    chunk, load, llm = f"{_EDGES}.chunk", f"{_EDGES}.load", f"{_EDGES}.llm"
+    modify, ifelse, search = f"{_EDGES}.modify", f"{_EDGES}.ifelse", f"{_EDGES}.search"
+    yield EdgeType("modify", f"{modify}:modify", keeps_types=True, checks=f"{modify}:check")
+    yield EdgeType("ifelse", f"{ifelse}:ifelse", branches=True, checks=f"{ifelse}:check")
+    for mode in ("auto", "simple", "length", "character"):
+        yield EdgeType(f"chunk.{mode}", f"{chunk}:chunk", checks=f"{chunk}:check")
+    yield EdgeType("load.text", f"{load}:load_text")
+    yield EdgeType("load.structured", f"{load}:load_structured")
+    yield EdgeType("load.file", f"{load}:load_file", checks=f"{load}:check_file")
+    yield EdgeType("load.weblink", f"{load}:load_weblink", waits=True, is_async=True)
+    yield EdgeType("llm", f"{llm}:llm", waits=True, is_async=True, checks=f"{llm}:check")
+    yield EdgeType(
+        "generator",
+        f"{llm}:generator",
+        waits=True,
+        is_async=True,
+        checks=f"{llm}:check_generator",
+    )
+    yield EdgeType("search.keyword", f"{search}:keyword", checks=f"{search}:check")
 
 
 for _kind in _shipped():

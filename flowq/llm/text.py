@@ -4,12 +4,17 @@ No agent is needed for one question and one answer, and without one a call costs
 time here: that counts when hundreds of steps share a process.
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from flowq.core.errors import InvalidAnswer
-from flowq.llm.models import once, text_model
-from flowq.llm.recording import calling, recorded
+from flowq.llm.caller import current_caller
+from flowq.llm.models import chosen, once, text_model
+from flowq.llm.recording import calling, recorded, spending
 from flowq.llm.streams import open_stream
+
+#: Who may have said a message.
+ROLES: Final = ("system", "developer", "user", "assistant")
 
 
 async def text(
@@ -36,23 +41,83 @@ async def text(
         InvalidAnswer: it has answered without any text.
     """
     found = text_model(model)
-    from pydantic_ai.direct import model_request  # noqa: PLC0415 - see the package
-    from pydantic_ai.messages import ModelRequest, UserPromptPart  # noqa: PLC0415
+    from pydantic_ai.messages import ModelRequest, UserPromptPart  # noqa: PLC0415 - see the package
 
     messages = [ModelRequest(parts=[UserPromptPart(prompt)], instructions=instructions)]
-    asked = once(found, settings)
+    return await _answer(found, messages, settings=settings, stream=stream, where=where)
+
+
+async def chat(
+    messages: Sequence[Mapping[str, str]],
+    *,
+    model: str,
+    settings: dict[str, Any],
+    stream: bool,
+    where: str,
+) -> str:
+    """Give messages to a model and return its answer; the call counts for the step that runs here.
+
+    Args:
+        messages: Each with a `role` and its `content`, the oldest first.
+        model: Its name; if it is empty, that of FLOWQ_MODEL.
+        settings: Temperature and the like, by pydantic-ai's names.
+        stream: Whether those who watch the run see the text as it comes.
+        where: Names the step, for errors.
+
+    Raises:
+        ModelUnavailable: it cannot be asked now.
+        ModelRefused: it cannot be asked at all.
+        InvalidAnswer: it has answered without any text.
+    """
+    found = text_model(chosen("text", model))
+    context, calls = await current_caller(where)
+    name = where if context is None else context.key
+    with spending(calls):
+        return await _answer(
+            found, _requests(messages), settings=settings, stream=stream, where=f"step {name!r}"
+        )
+
+
+def _requests(messages: Sequence[Mapping[str, str]]) -> list[Any]:
+    from pydantic_ai.messages import (  # noqa: PLC0415 - see the package
+        ModelRequest,
+        ModelResponse,
+        SystemPromptPart,
+        TextPart,
+        UserPromptPart,
+    )
+
+    made: list[Any] = []
+    for message in messages:
+        content = message["content"]
+        if message["role"] == "assistant":
+            made.append(ModelResponse(parts=[TextPart(content)]))
+        elif message["role"] == "user":
+            made.append(ModelRequest(parts=[UserPromptPart(content)]))
+        else:
+            made.append(ModelRequest(parts=[SystemPromptPart(content)]))
+    return made
+
+
+async def _answer(
+    model: Any, messages: Any, *, settings: dict[str, Any], stream: bool, where: str
+) -> str:
+    """Give messages of pydantic-ai's to one of its models and return the answer; as `text`."""
+    from pydantic_ai.direct import model_request  # noqa: PLC0415 - see the package
+
+    asked = once(model, settings)
     if stream:
-        answer = await _streamed(found, messages, asked)
+        answer = await _streamed(model, messages, asked)
     else:
         answer = await recorded(
-            found.system,
-            found.model_name,
-            lambda: model_request(found, messages, model_settings=asked),
+            model.system,
+            model.model_name,
+            lambda: model_request(model, messages, model_settings=asked),
         )
     said = answer.text
     if not said:
         raise InvalidAnswer(
-            f"{where}: {found.system}:{found.model_name} answered without text"
+            f"{where}: {model.system}:{model.model_name} answered without text"
             f" (finish reason: {answer.finish_reason or 'unknown'})",
             hint="it may have refused, or max_tokens may be too small",
         )

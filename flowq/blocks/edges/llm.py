@@ -1,0 +1,146 @@
+"""The edges `llm` and `generator`: one chat with a model, recorded and paid for as any other.
+
+The model is asked where the operator has said. A document names a model, and neither a server nor a
+key: those would get what this one's users say.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from flowq.blocks.edges.texts import parsed
+from flowq.blocks.errors import Code, EdgeFailed
+from flowq.blocks.placeholders import replaced
+from flowq.llm.text import ROLES, chat
+
+#: From a setting of a document to pydantic-ai's.
+_SETTINGS: Final = {
+    "temperature": "temperature",
+    "max_tokens": "max_tokens",
+    "top_p": "top_p",
+    "seed": "seed",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+_FOREIGN: Final = ("base_url", "api_base", "api_key")
+_ANSWER: Final = "Answer the queries with the help of the documents."
+
+_Flaw = tuple[tuple[str | int, ...], str]
+
+
+async def llm(config: dict[str, Any], contents: dict[str, Any]) -> Any:
+    """Return what a model answers to the messages of an edge.
+
+    Raises:
+        EdgeFailed: a message names no input, or a history is none.
+        ModelUnavailable: the model cannot be asked now.
+        ModelRefused: it cannot be asked at all.
+    """
+    history = _messages(replaced(config.get("chat_histories") or [], contents))
+    messages = [*history, *_messages(replaced(config["messages"], contents))]
+    return await _ask(config, messages)
+
+
+async def generator(config: dict[str, Any], contents: dict[str, Any]) -> Any:
+    """Return what a model answers to queries with the help of documents; as `llm`."""
+    queries = _of_blocks(config, contents, "queries", "query_ids", "query_id")
+    documents = _of_blocks(config, contents, "docs", "doc_ids", "document_ids")
+    parts = [_numbered("Query", queries), _numbered("Document", documents)]
+    asked = "\n\n".join(part for part in parts if part)
+    system = str(replaced(config.get("system_prompt") or _ANSWER, contents))
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": asked}]
+    return await _ask(config, messages)
+
+
+def check(config: Mapping[str, Any]) -> Iterator[_Flaw]:
+    """Yield what is wrong with the settings of an edge."""
+    for name in _FOREIGN:
+        if config.get(name):
+            yield (name,), "a document cannot say where a model is asked, nor with which key"
+    if not isinstance(config.get("model") or "", str):
+        yield ("model",), "it is not the name of a model"
+    for name in _SETTINGS:
+        value = config.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            yield (name,), f"{value!r} is not a number"
+    yield from _of_messages(config)
+
+
+def check_generator(config: Mapping[str, Any]) -> Iterator[_Flaw]:
+    """Yield what is wrong with the settings of a generator."""
+    yield from check({**config, "messages": [{"role": "user", "content": ""}]})
+    if not any(config.get(name) for name in ("queries", "query_ids", "query_id")):
+        yield ("queries",), "it names no blocks of queries"
+    for names in (("queries", "query_ids", "query_id"), ("docs", "doc_ids", "document_ids")):
+        for block in _ids(config, *names):
+            if block not in config["inputs"]:
+                yield (names[0],), f"{block!r} is no input of this edge"
+
+
+def _of_messages(config: Mapping[str, Any]) -> Iterator[_Flaw]:
+    messages = config.get("messages")
+    if not isinstance(messages, list) or not messages:
+        yield ("messages",), "it has no messages"
+        return
+    for place, message in enumerate(messages):
+        if not isinstance(message, Mapping) or "content" not in message:
+            yield ("messages", place), "it is no message: {role, content}"
+        elif message.get("role", "user") not in ROLES:
+            roles = ", ".join(ROLES)
+            yield ("messages", place, "role"), f"{message['role']!r} is none of {roles}"
+
+
+async def _ask(config: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> Any:
+    name = str(config.get("model") or "")
+    said = await chat(
+        messages,
+        # Other services write `openai/gpt-5-mini`; flowq, like pydantic-ai, a colon.
+        model=name if ":" in name else name.replace("/", ":", 1),
+        settings={to: config[of] for of, to in _SETTINGS.items() if config.get(of) is not None},
+        stream=bool(config.get("stream", True)),
+        where="the edge",
+    )
+    if not config.get("structured_output"):
+        return said
+    found = parsed(_unfenced(said))
+    return said if found is None else found
+
+
+def _unfenced(said: str) -> str:
+    """Return an answer without the fence of a code block, in which models like to put JSON."""
+    text = said.strip()
+    if text.startswith("```") and text.endswith("```"):
+        return text.removesuffix("```").partition("\n")[2]
+    return text
+
+
+def _messages(given: Any) -> list[dict[str, str]]:
+    if not isinstance(given, list) or not all(
+        isinstance(one, Mapping) and "content" in one for one in given
+    ):
+        raise EdgeFailed(Code.EDGE, "the messages are no list of {role, content}")
+    return [
+        {"role": str(one.get("role", "user")), "content": _text(one["content"])} for one in given
+    ]
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+
+
+def _ids(config: Mapping[str, Any], *names: str) -> list[str]:
+    """Return the ids that a setting names: as a list, as the keys of a dict, or as one text."""
+    found: Any = next((config[name] for name in names if config.get(name)), [])
+    return [found] if isinstance(found, str) else [str(one) for one in found]
+
+
+def _of_blocks(config: Mapping[str, Any], contents: Mapping[str, Any], *names: str) -> list[str]:
+    """Return the contents of blocks as texts; the items of a list are parted by empty lines."""
+    found = [contents[config["inputs"][block]] for block in _ids(config, *names)]
+    return ["\n\n".join(map(_text, one)) if isinstance(one, list) else _text(one) for one in found]
+
+
+def _numbered(what: str, texts: Sequence[str]) -> str:
+    if len(texts) < 2:
+        return "".join(texts)
+    return "\n\n".join(f"{what} {number}: {one}" for number, one in enumerate(texts, start=1))
