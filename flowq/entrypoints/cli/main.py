@@ -23,6 +23,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         "blocks": "blocks:blocks",
         "worker": "worker:worker",
         "flower": "worker:flower",
+        "api": "api:api",
         "fake-llm": "fake_llm:fake_llm",
         "db": "db:db",
         "doctor": "doctor:doctor",
