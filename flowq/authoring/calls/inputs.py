@@ -49,6 +49,9 @@ _INSTEAD: Final = {
 class InputSchema:
     """The declared inputs of one flow."""
 
+    #: The pydantic model that describes all of them, if there is one.
+    model: type[BaseModel] | None = None
+
     def __init__(
         self, flow: str, label: str, function: Callable[..., Any], names: Mapping[str, Any]
     ) -> None:
@@ -267,13 +270,14 @@ class InputSchema:
 class ModelInputs(InputSchema):
     """The inputs of a flow that one pydantic model describes."""
 
+    model: type[BaseModel]
     #: The model checks them together.
     adapters: Mapping[str, TypeAdapter[Any]] = MappingProxyType({})
 
     def __init__(self, flow: str, label: str, model: type[BaseModel]) -> None:
         self._flow = flow
         self._label = label
-        self._model = model
+        self.model = model
         self.signature = inspect.Signature(
             [
                 Parameter(
@@ -293,7 +297,7 @@ class ModelInputs(InputSchema):
             if isinstance(value, Ref):
                 raise self._invalid([f"{name}: expected a value, got {value!r}"])
         try:
-            checked = self._model.model_validate(dict(raw), by_alias=True, by_name=True)
+            checked = self.model.model_validate(dict(raw), by_alias=True, by_name=True)
         except ValidationError as error:
             raise self._invalid(list(input_problems("", "a value", error))) from None
         dumped = checked.model_dump()
@@ -313,7 +317,7 @@ class ModelInputs(InputSchema):
 
     def _compare(self, given: Any, again: Callable[[], Any]) -> None:
         try:
-            found = difference_of_parts(given, again(), adapter_for(self._model))
+            found = difference_of_parts(given, again(), adapter_for(self.model))
         except ValidationError as error:
             found = Difference((), unreadable(error))
         if found:
@@ -321,19 +325,19 @@ class ModelInputs(InputSchema):
 
     def _again(self, dumped: Mapping[str, Any]) -> BaseModel:
         given = self._given(dumped)
-        return self._model.model_validate(given, strict=False, by_alias=True, by_name=True)
+        return self.model.model_validate(given, strict=False, by_alias=True, by_name=True)
 
     def _read(self, stored: Mapping[str, Any]) -> BaseModel:
-        model: BaseModel = read(self._given(stored), adapter_for(self._model))
+        model: BaseModel = read(self._given(stored), adapter_for(self.model))
         return model
 
     def _given(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return data without the fields that the model computes."""
-        return {key: data[key] for key in data if key not in self._model.model_computed_fields}
+        return {key: data[key] for key in data if key not in self.model.model_computed_fields}
 
     @override
     def _check_annotations(self) -> None:
-        self._check_annotation(self._model, "Inputs")
+        self._check_annotation(self.model, "Inputs")
 
 
 class AnyInputs(InputSchema):

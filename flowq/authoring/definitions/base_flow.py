@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 from pydantic import BaseModel
 
 from flowq.authoring.calls.durable import budgeted_program
+from flowq.authoring.calls.input_schemas import json_schema
 from flowq.authoring.calls.inputs import AnyInputs, InputSchema, ModelInputs
 from flowq.authoring.calls.invoke import call, refuse_enqueue
 from flowq.authoring.calls.options import Options
@@ -200,6 +201,7 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
         program=program,
         bind=functools.partial(_bind, cls),
         subject=cls,
+        input_schema=functools.partial(json_schema, inputs),
     )
     registry.add_flow(flow_type)
     return AsyncFlow(flow_type, program, inputs, Options(), {})

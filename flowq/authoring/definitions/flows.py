@@ -20,6 +20,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from flowq.authoring.calls.callee import Callee
 from flowq.authoring.calls.durable import budgeted_program
+from flowq.authoring.calls.input_schemas import json_schema
 from flowq.authoring.calls.inputs import InputSchema
 from flowq.authoring.calls.invoke import Mapped, call, call_map, refuse_of_runs
 from flowq.authoring.calls.options import UNSET, Options, Unset, changed
@@ -239,6 +240,7 @@ class FlowMaker:
             program=function if is_program else None,
             bind=inputs.bind,
             subject=function,
+            input_schema=functools.partial(json_schema, inputs),
         )
         registry.add_flow(flow_type)
         kind = AsyncFlow if is_program else Flow

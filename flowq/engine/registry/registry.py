@@ -139,6 +139,8 @@ class RegisteredFlow:
             parameter. None for a `def` flow.
         bind: From positional and named inputs to inputs by parameter; raises `InvalidInput`.
         subject: The function or class that defines it.
+        input_schema: From where the schemas of models are, as `#/$defs/{model}`, to the JSON Schema
+            of its inputs.
     """
 
     name: str
@@ -150,6 +152,7 @@ class RegisteredFlow:
     subject: Any = None
     read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     verify: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = _nothing_to_verify
+    input_schema: Callable[[str], dict[str, Any]] = lambda _: {"type": "object"}
 
     @cached_property
     def returns(self) -> Any:

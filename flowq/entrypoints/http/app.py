@@ -17,7 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowq.entrypoints.http import auth, problems
 from flowq.entrypoints.http.blocks import install as blocks
+from flowq.entrypoints.http.openapi import documented
 from flowq.entrypoints.http.problems import Refused, answer
+from flowq.entrypoints.http.runs import flow_engine
 from flowq.entrypoints.http.runs import routes as runs
 from flowq.entrypoints.http.settings import HttpSettings, http_settings, listed
 from flowq.entrypoints.http.sse import Streams
@@ -86,7 +88,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     """
     chosen = settings or http_settings()
     is_local = chosen.http_auth == "local"
-    documented: dict[str, Any] = {} if is_local else {"docs_url": None, "openapi_url": None}
+    pages: dict[str, Any] = {} if is_local else {"docs_url": None, "openapi_url": None}
     app = FastAPI(
         title="flowq",
         summary="Durable flows on Celery: start runs, follow them, steer them.",
@@ -94,13 +96,15 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
         redoc_url=None,
         middleware=_middleware(chosen),
         responses=problems.ANSWERS,
-        **documented,
+        **pages,
     )
     app.state.streams = Streams(chosen.http_streams)
     problems.install(app)
     app.include_router(_health)
     app.include_router(runs.router)
     blocks.install(app, chosen)
+    app.include_router(flow_engine.router)
+    app.openapi = documented(app)  # type: ignore[method-assign]
     return app
 
 

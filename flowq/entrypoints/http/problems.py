@@ -85,10 +85,14 @@ class Refused(Exception):
         self.problem = Problem(error=error, message=message, hint=hint)
 
 
+def documented(answers: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of answers that are problems, from status to what it means."""
+    return {status: {"model": Problem, "description": text} for status, text in answers.items()}
+
+
 #: The answers that every route may give, for its documentation.
-ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in {
+ANSWERS: Final = documented(
+    {
         400: "The request, or what the flow makes of it, is wrong.",
         401: "There is no valid token.",
         403: "The request comes from where none may come from.",
@@ -98,8 +102,8 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         422: "A part of the request is missing or of the wrong type.",
         500: "The server has failed; its log says why.",
         503: "The database or Redis is not available, or too many streams are open.",
-    }.items()
-}
+    }
+)
 
 
 def answer(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:

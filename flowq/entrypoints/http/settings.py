@@ -2,9 +2,9 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flowq.core.addresses.setting_errors import invalid_settings
@@ -35,11 +35,14 @@ class HttpSettings(BaseSettings):
     )
     http_tokens_file: Path | None = Field(
         None,
+        validate_default=True,
         description="File of tokens, a line each: `<SHA-256 of the token> <user> <role>`; the role "
         "is `user`, `service` or `admin`. It is read again when it changes.",
     )
     http_jwt_key: SecretStr | None = Field(
-        None, description="Secret, or public key as PEM, that JWTs are checked with."
+        None,
+        validate_default=True,
+        description="Secret, or public key as PEM, that JWTs are checked with.",
     )
     http_jwt_algorithms: str = Field(
         "HS256", description="Algorithms that a JWT may be signed with: `RS256, ES256`."
@@ -91,15 +94,16 @@ class HttpSettings(BaseSettings):
             raise InvalidSetting("is '*', every page of the web", hint="name your own pages")
         return text
 
-    @model_validator(mode="after")
-    def _complete(self) -> "HttpSettings":
-        needs = {"tokens": "http_tokens_file", "jwt": "http_jwt_key"}.get(self.http_auth)
-        if needs is not None and getattr(self, needs) is None:
+    @field_validator("http_tokens_file", "http_jwt_key")
+    @classmethod
+    def _given(cls, value: Any, info: ValidationInfo) -> Any:
+        needed = {"tokens": "http_tokens_file", "jwt": "http_jwt_key"}
+        method = info.data.get("http_auth")
+        if value is None and needed.get(str(method)) == info.field_name:
             raise InvalidSetting(
-                f"FLOWQ_HTTP_AUTH={self.http_auth} needs FLOWQ_{needs.upper()}",
-                hint="docs/http.md, Who may use it",
+                f"is needed with FLOWQ_HTTP_AUTH={method}", hint="docs/http.md, Who may use it"
             )
-        return self
+        return value
 
 
 def listed(text: str) -> list[str]:

@@ -35,7 +35,7 @@ from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.reading import flow_spec
 from flowq.adapters.records.sql.repository import RUNS, STEPS
 from flowq.adapters.records.sql.tables import FlowRun
-from flowq.adapters.records.sql.types import DbNow, ElapsedMs, total_cost
+from flowq.adapters.records.sql.types import DbNow, ElapsedMs, json_text, total_cost
 from flowq.core.ids import RunId, StepRunId, ids_with_prefix
 from flowq.core.limits.budgets import BudgetSpec, run_meter
 from flowq.core.spec import FlowSpec
@@ -221,6 +221,30 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
     def newest(self, *, limit: int = 50, offset: int = 0) -> Sequence[FlowRun]:
         """Return the newest runs."""
         return self._newest(None, limit, offset)
+
+    def matching(
+        self,
+        *,
+        run_id: UUID | None = None,
+        user_id: str | None = None,
+        unit_id: str | None = None,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> Sequence[FlowRun]:
+        """Return the runs to which all of this applies, newest first.
+
+        Args:
+            run_id: Only this run.
+            user_id: Only those of this user.
+            unit_id: Only those with this `unit_id` in their metadata; reads all rows.
+            limit: How many at most.
+            offset: How many of the newest are left out.
+        """
+        where = [] if run_id is None else [FlowRun.id == run_id]
+        where += [] if user_id is None else [FlowRun.user_id == user_id]
+        if unit_id is not None:
+            where += [json_text(RUNS.c.flow_metadata, "unit_id") == unit_id]
+        return self._newest(and_(True, *where), limit, offset)
 
     @override
     def find(self, text: str) -> list[tuple[RunId, str]]:

@@ -1,6 +1,7 @@
 """The flows that may be started through this server: those that it has imported."""
 
 import inspect
+import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from difflib import get_close_matches
 
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput
 from flowq.engine.registry.registry import RegisteredFlow, registry
+from flowq.entrypoints.http.runs.models import FlowInfo
+
+logger = logging.getLogger(__name__)
 
 
 def known_flow(name: str) -> RegisteredFlow:
@@ -24,6 +28,15 @@ def known_flow(name: str) -> RegisteredFlow:
         f"this server knows no flow {name!r}",
         hint=f"did you mean {near[0]}?" if near else "start it with the file: flowq api FILE",
     )
+
+
+def visible_flows() -> Iterator[FlowInfo]:
+    """Yield the flows that this server has imported, by name; without those that are wrong."""
+    for name, flow in sorted(registry.flows.items()):
+        try:
+            yield FlowInfo(name=name, inputs=flow.input_schema("#/$defs/{model}"))
+        except FlowqError as error:
+            logger.warning("flow %s cannot be started: %s", name, error)
 
 
 @contextmanager

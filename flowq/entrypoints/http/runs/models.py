@@ -23,8 +23,10 @@ class _Request(BaseModel):
 class NewBudget(_Request):
     """What calls of models may cost in a run and its child runs."""
 
-    usd: float | None = Field(None, gt=0, description="So many US dollars.")
-    tokens: int | None = Field(None, gt=0, description="So many tokens, input and output.")
+    usd: float | None = Field(None, gt=0, strict=True, description="So many US dollars.")
+    tokens: int | None = Field(
+        None, gt=0, strict=True, description="So many tokens, input and output."
+    )
     on_exceeded: BudgetAction = Field(
         BudgetAction.FAIL, description="`fail` fails the next step that calls a model."
     )
@@ -43,7 +45,7 @@ class NewRun(_Request):
         None, description="The run of this flow that has this key is returned, not a second one."
     )
     deadline_seconds: float | None = Field(
-        None, gt=0, le=3.15e9, description="Time from now by which the run has to end."
+        None, gt=0, le=3.15e9, strict=True, description="Time from now by which the run has to end."
     )
     metadata: dict[str, JsonValue] | None = Field(None, description="Data to keep with the run.")
     budget: NewBudget | None = None

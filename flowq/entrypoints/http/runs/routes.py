@@ -24,10 +24,10 @@ from flowq.engine.events.follow import position
 from flowq.engine.queries.lists import Cursor, RunFilter
 from flowq.engine.runs.options import SubmitOptions
 from flowq.entrypoints.http.auth import Caller, Role
-from flowq.entrypoints.http.problems import Refused
+from flowq.entrypoints.http.problems import Refused, documented
 from flowq.entrypoints.http.runs import models
 from flowq.entrypoints.http.runs.access import CallerHere, RunHere
-from flowq.entrypoints.http.runs.flows import known_flow, user_errors
+from flowq.entrypoints.http.runs.flows import known_flow, user_errors, visible_flows
 from flowq.entrypoints.http.sse import RETRY, EventStream, frame, frame_followers
 from flowq.entrypoints.json_output import json_data
 
@@ -39,7 +39,17 @@ _STEPS: Final = 500
 _WAIT: Final = 60.0
 
 
-@router.post("/flows/{name:path}/runs", status_code=202)
+@router.get("/flows")
+def list_flows(caller: CallerHere) -> models.FlowList:  # noqa: ARG001 - anybody who is let in
+    """List the flows that may be started here, with the JSON Schemas of their inputs."""
+    return models.FlowList(flows=list(visible_flows()))
+
+
+@router.post(
+    "/flows/{name:path}/runs",
+    status_code=202,
+    responses=documented({409: "A run of another user has this key."}),
+)
 def start(
     name: str, new: models.NewRun, caller: CallerHere, response: Response
 ) -> models.RunStatus:
@@ -124,8 +134,7 @@ def steps(
     responses={
         202: {"model": models.RunStatus, "description": "The run has not ended."},
         409: {"model": models.RunFailure, "description": "It failed, or was cancelled."},
-        406: {"description": "The result has no JSON form."},
-        410: {"description": "The result is gone from the store."},
+        **documented({406: "The result has no JSON form.", 410: "The store lost the result."}),
     },
     response_model=models.RunResult,
 )
@@ -209,7 +218,7 @@ def resume(run: RunHere) -> models.RunStatus:
 
 @router.post(
     "/runs/{run_id}/signals/{name:path}",
-    responses={409: {"description": "The run takes no signals, or has ended."}},
+    responses=documented({409: "The run takes no signals, or has ended."}),
 )
 def signal(
     run: RunHere, name: str, payload: Annotated[JsonValue, Body()] = None

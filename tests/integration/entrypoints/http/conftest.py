@@ -1,6 +1,8 @@
-"""The service on an engine that runs steps in this process."""
+"""The service on an engine that runs steps in this process; one kind of database is enough here."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,17 @@ from tests.tools.http_service import working
 from tests.tools.playing import Stage
 
 
+@pytest.fixture(scope="module")
+def records(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SqlRecords]:
+    """The records on a migrated SQLite file of the module's own."""
+    file = shutil.copy(sqlite_template, tmp_path_factory.mktemp("records") / "flowq.db")
+    records = SqlRecords(f"sqlite:///{file}")
+    yield records
+    records.close()
+
+
 @pytest.fixture
 def played(records: SqlRecords, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """The service uses this stage's engine; a thread does all that there is to do."""
@@ -17,3 +30,4 @@ def played(records: SqlRecords, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
     monkeypatch.setattr(bootstrap, "engine", lambda: stage.engine)
     with working(stage):
         yield stage
+    stage.engine.program_cache.clear()

@@ -1,18 +1,24 @@
 """Streams of events: any number of readers, who may leave and come again, on one follower."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx2
 import pytest
 
 from flowq import flow, step
 from flowq.adapters.events.memory import MemoryEvents
+from flowq.client import followers
+from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.entrypoints.http import sse
+from flowq.entrypoints.http.runs import routes
 from tests.tools.http_service import Listener, client, serving
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
@@ -91,6 +97,7 @@ def test_readers_share_one_thread_which_ends_after_them(
     def threads() -> int:
         return sum(one.name == f"flowq-follow-{run_id}" for one in threading.enumerate())
 
+    monkeypatch.setattr(routes._FOLLOWERS, "_linger", 0.5)
     url = begin(address, 1)
     run_id = url.split("/")[-2]
     listeners = [Listener(url) for _ in range(30)]
@@ -135,8 +142,6 @@ def test_who_comes_to_another_server_continues_there(played: Stage) -> None:
             release(3)
             listener.until("STEP_COMPLETED", 3)
     # It has no server's state; the followers of this process are another server's now.
-    from flowq.entrypoints.http.runs import routes
-
     routes._FOLLOWERS.close()
     with serving() as other:
         listener.url = url.replace(one, other)
@@ -191,16 +196,11 @@ def test_too_many_streams_are_refused_for_now(played: Stage) -> None:
 
 
 def test_client_that_takes_nothing_is_left(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-    from urllib.parse import urlsplit
-
-    from flowq.entrypoints.http.runs import routes
-
     monkeypatch.setattr(sse, "_PATIENCE", 0.3)
     monkeypatch.setattr(sse, "_PING", 0.01)
     monkeypatch.setattr(sse, "KEEPALIVE_COMMENT", b": " + b"x" * 100_000 + b"\n\n")
     url = urlsplit(begin(address, 1))
-    run_id = RunId(__import__("uuid").UUID(url.path.split("/")[-2]))
+    run_id = RunId(UUID(url.path.split("/")[-2]))
     with socket.create_connection((url.hostname, url.port)) as connection:
         connection.sendall(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
         wait_until(lambda: run_id in routes._FOLLOWERS.sinks(), what="it is followed")
@@ -211,9 +211,6 @@ def test_client_that_takes_nothing_is_left(address: str, monkeypatch: pytest.Mon
 
 
 def test_run_that_is_deleted_ends_its_streams(played: Stage, address: str) -> None:
-    from flowq.client import followers
-    from flowq.core.errors import RunNotFound
-
     def gone(*_: object, **__: object) -> Iterator[Any]:
         raise RunNotFound("there is no such run")
         yield

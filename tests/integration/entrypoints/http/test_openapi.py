@@ -1,0 +1,90 @@
+"""The OpenAPI document says what the service does: schemathesis asks it all that it allows."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from pydantic import BaseModel
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from flowq import flow, step
+from flowq.engine.registry.registry import registry
+from flowq.entrypoints.http.app import create_app
+from flowq.entrypoints.http.settings import HttpSettings
+from tests.tools.http_service import client
+from tests.tools.playing import Stage
+
+#: The same requests in each run of the suite: a new one that fails would be nobody's fault.
+ASKED = settings(
+    max_examples=6,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Order(BaseModel):
+    number: int
+    notes: list[str] = []
+
+
+@step
+def count(order: Order) -> int:
+    return len(order.notes)
+
+
+@flow(name="tests.http.order")
+def order(order: Order, urgent: bool = False) -> int:  # noqa: FBT001, FBT002
+    """Count the notes of an order."""
+    return count(order)
+
+
+def test_flows_are_listed_with_their_inputs(played: Stage) -> None:
+    flows = {each["name"]: each["inputs"] for each in client().get("/api/flows").json()["flows"]}
+
+    inputs = flows["tests.http.order"]
+    assert ["order"] == inputs["required"]
+    assert {"type": "boolean", "default": False} == inputs["properties"]["urgent"]
+    assert "integer" == inputs["properties"]["order"]["properties"]["number"]["type"]
+
+
+def test_each_flow_has_a_path_with_its_inputs(played: Stage) -> None:
+    document = client().get("/openapi.json").json()
+    operation = document["paths"]["/api/flows/tests.http.order/runs"]["post"]
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+
+    assert {"order", "urgent"} == set(body["properties"]["inputs"]["properties"])
+    frame = document["paths"]["/api/runs/{run_id}/events"]["get"]["responses"]["200"]["content"]
+    assert "STEP_COMPLETED" in str(frame["text/event-stream"]["itemSchema"])
+    assert "StepCompleted" in document["components"]["schemas"]
+
+
+def test_every_request_has_an_answer_that_is_documented(
+    played: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "flows", {order.type.name: order.type})  # not of other tests
+    app = create_app(HttpSettings(http_insecure=True))
+    asked = []
+    for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
+        operation = found.ok()
+        asked.append(operation.label)
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+            @ASKED
+            @given(case=operation.as_strategy(mode))
+            def ask(case: Any) -> None:
+                # A flow has the last word on its inputs: it reads "1" as a number, and may refuse
+                # what its schema allows.
+                of_flow = [negative_data_rejection] if case.path.startswith("/api/flows/") else []
+                case.call_and_validate(excluded_checks=[positive_data_acceptance, *of_flow])
+
+            # There is no wrong request to what has neither parameters nor a body.
+            with suppress(*((Unsatisfiable,) if mode is GenerationMode.NEGATIVE else ())):
+                ask()
+    assert "POST /api/flows/tests.http.order/runs" in asked
+    assert len(asked) >= 15
