@@ -105,8 +105,19 @@ def asked(http: TestClient, route: str, headers: Mapping[str, str], run_id: str 
 def test_the_table_has_every_route() -> None:
     paths = create_app(HttpSettings()).openapi()["paths"]
     found = {f"{method.upper()} {path}" for path, each in paths.items() for method in each}
-    own = {route for route in found if "/api/flows/" not in route} | {"POST /api/flows/{name}/runs"}
-    assert {*OF_A_RUN, *OTHERS, "GET /health"} == own
+    of_one_flow = {each for each in found if each.startswith("POST /api/flows/")}
+    of_runs = {each for each in found if " /api/" in each} - of_one_flow
+    assert {*OF_A_RUN, *OTHERS} == of_runs | {"POST /api/flows/{name}/runs"}
+
+
+def test_every_route_needs_a_token(played: Stage, mode: Mode) -> None:
+    paths = create_app(HttpSettings()).openapi()["paths"]
+    for path in paths.keys() - {"/health"}:
+        for method in paths[path]:
+            for headers in ({}, mode.wrong):
+                answer = mode.http.request(method, path, headers=headers)
+                assert (401, "Bearer") == (answer.status_code, answer.headers["WWW-Authenticate"])
+                assert {"error", "message"} <= answer.json().keys()
 
 
 def test_runs_of_others_are_as_if_they_were_not_there(played: Stage, mode: Mode) -> None:
