@@ -98,8 +98,8 @@ def asked(http: TestClient, route: str, headers: Mapping[str, str], run_id: str 
     method, path = route.split()
     name = "other" if "signals" in path else "tests.http.guarded"
     path = path.replace("{run_id}", run_id).replace("{name}", name)
-    body = {"json": {}} if path.endswith("/runs") and method == "POST" else {}
-    return http.request(method, path, headers=headers, **body)
+    body: dict[str, Any] | None = {} if path.endswith("/runs") and method == "POST" else None
+    return http.request(method, path, headers=headers, json=body)
 
 
 def test_the_table_has_every_route() -> None:
@@ -178,7 +178,7 @@ def test_lists_have_the_runs_that_one_may_see(played: Stage, mode: Mode) -> None
         signed("ann", role="king"),
         signed("a" * 201),
         jwt.encode({"sub": "ann", "exp": 2**33}, "another key of thirty-two bytes or more"),
-        jwt.encode({"sub": "ann", "exp": 2**33}, None, algorithm="none"),
+        jwt.encode({"sub": "ann", "exp": 2**33}, "", algorithm="none"),
         jwt.encode({"sub": "ann", "exp": 2**33}, KEY * 2, algorithm="HS512"),
         "no.jwt.atall",
         "",
@@ -281,7 +281,7 @@ def test_settings_that_would_let_anybody_in_are_refused(
 
 
 def test_public_key_is_needed_for_its_algorithms() -> None:
-    settings = HttpSettings(http_auth="jwt", http_jwt_key=KEY, http_jwt_algorithms="RS256")  # type: ignore[arg-type]
+    settings = HttpSettings(http_auth="jwt", http_jwt_key=KEY, http_jwt_algorithms="RS256")
     with pytest.raises(InvalidSetting, match="FLOWQ_HTTP_JWT_KEY") as refused:
         create_app(settings)
     assert KEY not in str(refused.value)
