@@ -15,7 +15,7 @@ from typing import Any
 from kombu import Producer
 
 import flowq
-from tests.chaos.harness import flows, model_flows
+from tests.chaos.harness import documents, flows, model_flows
 from tests.tools.faults.points import install
 from tests.tools.faults.text import hook, parse
 
@@ -63,7 +63,7 @@ if asked := os.environ.get("CHAOS_MESSAGES"):
         float(given["drop"]), float(given["copy"]), float(given["hold"]), int(given["seed"])
     )
 app = flowq.celery_app()
-known = (flows, model_flows)
+known = (documents, flows, model_flows)
 if broken := os.environ.get("CHAOS_FAULTS"):
     install(hook(parse(broken), Path(os.environ["FLOWQ_HOME"]) / "faults"))
 if ahead := os.environ.get("CHAOS_CLOCK"):
