@@ -142,9 +142,9 @@ def test_kills_of_servers_and_workers_lose_no_frame(play: Play, sqlite_url: str)
             frame["data"]["data"] for frame in each[:-1]
         ]
         assert "COMPLETED" == each[-1]["task_status"]["status"]
-    for each in streamed:
-        assert len({one.id for one in each}) == len(each)
-        updated = [json.loads(one.data) for one in each if one.event == "BLOCK_UPDATED"]
+    for task in streamed:
+        assert len({one.id for one in task}) == len(task)
+        updated = [json.loads(one.data) for one in task if one.event == "BLOCK_UPDATED"]
         assert contents == {one["block_id"]: one["content"] for one in updated}
         assert len(contents) == len(updated)
-        assert ("WORKFLOW_STARTED", "WORKFLOW_COMPLETED") == (each[0].event, each[-1].event)
+        assert ("WORKFLOW_STARTED", "WORKFLOW_COMPLETED") == (task[0].event, task[-1].event)
