@@ -1,10 +1,15 @@
 """The routes of v1: a document, its frames, its status."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from flowq import bootstrap
+from flowq.core.errors import InvalidSetting
+from flowq.core.limits.budgets import BudgetSpec
+from flowq.core.usage import Usage
 from tests.tools.documents import HELLO, document, modify
 from tests.tools.http_service import client, events, masked, start
 from tests.tools.playing import Stage
@@ -64,17 +69,6 @@ def test_status_is_that_of_the_rows(played: Stage) -> None:
         )
     )
     assert found["start_time"] < found["end_time"]
-
-
-def failing() -> dict[str, Any]:
-    edge = modify(
-        "convert2structured",
-        {"1": "a"},
-        {"2": "b"},
-        content="{{a}}",
-        extra_configs={"conversion_mode": "split_by_length", "length_separator": "{{a}}"},
-    )
-    return document({"e": edge}, {"1": "x", "2": ""})
 
 
 def test_failed_task_ends_with_its_error(played: Stage) -> None:
@@ -246,3 +240,30 @@ def test_user_without_room_is_refused(played: Stage) -> None:
     broken = http.post("/send_data", json=HELLO, headers={"X-User-Id": "broken"})
     assert (503, True) == (broken.status_code, "Retry-After" in broken.headers)
     assert 202 == http.post("/send_data", json=HELLO).status_code
+
+
+def test_user_who_has_spent_the_months_budget_is_refused(
+    played: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies = replace(played.engine.policies, user_budget=BudgetSpec(tokens=10))
+    engine = replace(played.engine, policies=policies)
+    monkeypatch.setattr(bootstrap, "engine", lambda: engine)
+    http, meter = client(), "user:ann"
+    spend = {meter: Usage(tokens=10)}
+
+    def answer(user: str) -> Any:
+        return http.post("/send_data", json=HELLO, headers={"X-User-Id": user})
+
+    assert 202 == answer("ann").status_code
+    played.records.transaction(lambda tx: tx.meters.charge(spend))
+    refused = answer("ann")
+    assert (429, 0) == (refused.status_code, refused.json()["available"])
+    assert 202 == answer("bob").status_code
+
+
+@pytest.mark.parametrize(
+    "setting", ["nowhere:room", f"{__name__}:nothing", "json", f"{__name__}:UNKNOWN"]
+)
+def test_usage_that_is_no_function_is_refused(setting: str) -> None:
+    with pytest.raises(InvalidSetting, match="FLOWQ_HTTP_USAGE"):
+        client(http_usage=setting)
