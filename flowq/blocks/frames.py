@@ -127,7 +127,8 @@ class Translator:
 
     def _of(self, event: Event) -> "list[_Report]":
         if isinstance(event, events.WorkflowStarted):
-            return [self._start(event)]
+            warnings = [_fact("WARNING", {"message": text}) for text in self._outline.warnings]
+            return [self._start(event), *warnings]
         if isinstance(event, events.StreamStarted | events.StreamChunk | events.StreamEnded):
             return self._stream(event)
         if isinstance(event, events.StepEvent):

@@ -62,12 +62,14 @@ class Outline:
         edges: By id.
         levels: In the order in which they are reported.
         sources: How many blocks have a content that no edge makes.
+        warnings: What the document says in an older way.
     """
 
     blocks: Mapping[str, Mapping[str, Any]]
     edges: Mapping[str, Edge]
     levels: tuple[Level, ...]
     sources: int
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, document: Mapping[str, Any], keys: Collection[str]) -> "Outline":
@@ -91,7 +93,7 @@ class Outline:
             block not in planner.producers and _has_content(data) for block, data in blocks.items()
         )
         found = (Level(tuple(level), of) for level, of in zip(levels, steps, strict=True))
-        return cls(blocks, edges, tuple(found), sources)
+        return cls(blocks, edges, tuple(found), sources, tuple(document.get("warnings", ())))
 
     def processed(self, ended: Collection[str]) -> int:
         """Return how many blocks have their content, given the keys of the steps that have ended.

@@ -63,7 +63,7 @@ def submit(
     run_id = submission.submit(
         engine,
         flow,
-        found.sketch(),
+        {**found.sketch(), "warnings": warnings} if warnings else found.sketch(),
         values=compiled.values,
         metadata={"face": FACE, "warnings": warnings} if warnings else {"face": FACE},
         user_id=user_id,

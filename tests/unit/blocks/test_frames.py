@@ -235,6 +235,20 @@ def test_the_end_says_how_long_it_took() -> None:
     } == last.v2
 
 
+def test_what_is_written_in_an_older_way_is_a_warning() -> None:
+    given = {**document(), "warnings": ["'then' is read as 'thens'"]}
+    translator = Translator(
+        Outline.of(given, {"greet", "split", "pick"}), RUN, "ann", 1, lambda key: RESULTS[key]
+    )
+    one, two = translator.take(started())
+    assert ("WORKFLOW_STARTED", "WARNING", "'then' is read as 'thens'") == (
+        one.v2["event_type"],
+        two.v2["event_type"],
+        two.v2["message"],
+    )
+    assert two.v1 is None
+
+
 def test_attempts_are_reported() -> None:
     history = play(
         [
