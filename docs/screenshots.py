@@ -5,9 +5,11 @@ Flower with Chromium: every page in light and dark, wide and narrow, into the fo
 those that the README and the guide show, beside this file. Needs what the tests need.
 """  # noqa: INP001 - a folder of pages, not a package
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.acceptance.apps.shop import FILE, Shop, open_shop
 from tests.tools.browsers import chromium
+from tests.tools.session.session import Session
 
 HERE: Final = Path(__file__).parent
 TEXTS: Final = ("Winter is coming to the shop.", "Chairs from local wood.", "Why lamps hum.")
@@ -44,6 +47,7 @@ def main() -> None:
     """Make the pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with (
+        closing(Session(os.environ)),
         tempfile.TemporaryDirectory(prefix="shop-") as home,
         FakeLlm() as llm,
         open_shop(Path(home), llm) as shop,
@@ -82,7 +86,8 @@ def _runs(shop: Shop, browser: Browser, flows: str) -> dict[str, str]:
     row = 'tr[data-run-id="{}"][data-status="{}"]'
     expect(page.locator(row.format(ids[4], "failed"))).to_have_count(1, timeout=60_000)
     expect(page.locator(row.format(ids[9], "completed"))).to_have_count(1, timeout=60_000)
-    failed = page.locator("tr", has_text="charge_cards").first.get_attribute("data-run-id")
+    page.goto(flows)
+    failed = page.locator("tr[data-run-id]", has_text="shop.charge_cards").first.get_attribute("data-run-id")
     [going] = shop.enqueue(("plan_season", {"count": 1000, "pace": 0.3}))
     for article in ids[5:8]:
         page.goto(f"{flows}/{article}")
