@@ -87,7 +87,9 @@ def _runs(shop: Shop, browser: Browser, flows: str) -> dict[str, str]:
     expect(page.locator(row.format(ids[4], "failed"))).to_have_count(1, timeout=60_000)
     expect(page.locator(row.format(ids[9], "completed"))).to_have_count(1, timeout=60_000)
     page.goto(flows)
-    failed = page.locator("tr[data-run-id]", has_text="shop.charge_cards").first.get_attribute("data-run-id")
+    failed = page.locator("tr[data-run-id]", has_text="shop.charge_cards").first.get_attribute(
+        "data-run-id"
+    )
     [going] = shop.enqueue(("plan_season", {"count": 1000, "pace": 0.3}))
     for article in ids[5:8]:
         page.goto(f"{flows}/{article}")

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     redis_prefix: str = Field(
         "",
         max_length=100,
-        description="What the names of all keys and channels in Redis begin with, so that several "
+        description="Prefix of the names of all keys and channels in Redis, so that several "
         "installations share one server; `:` is added where it ends with a letter or a number.",
     )
     database_url: str = Field(
@@ -90,8 +90,7 @@ class Settings(BaseSettings):
         8,
         ge=2,
         description="From this many steps on a batch is a chord. The steps of a smaller one are "
-        "sent as a group and advance the run by themselves: a chord would cost more than it "
-        "spares.",
+        "sent as a group and advance the run by themselves: for them a chord costs more.",
     )
     lease_seconds: float = Field(
         30.0, gt=0, description="A step whose lease is not renewed for this long is requeued."
@@ -118,7 +117,7 @@ class Settings(BaseSettings):
     cancel_grace_seconds: float = Field(
         10.0,
         ge=0,
-        description="How long a running step that was cancelled may go on before it is "
+        description="How long a running step that was cancelled may continue before it is "
         "interrupted; and then, in a prefork pool, before its process is ended.",
     )
     cleanup_seconds: float = Field(
@@ -127,7 +126,7 @@ class Settings(BaseSettings):
     program_calls: int = Field(
         10_000,
         gt=0,
-        description="What a program may call in one run, at most; a longer loop goes on with "
+        description="Maximum number of calls of a program in one run; a longer loop continues with "
         "`flowq.continue_as_new`.",
     )
     live_programs: int = Field(
@@ -144,19 +143,19 @@ class Settings(BaseSettings):
     orphan_hours: float = Field(
         24.0,
         gt=0,
-        description="Large results that no step names, left behind by lost attempts and deleted "
-        "runs, are deleted after this many hours.",
+        description="Large results of lost attempts and deleted runs, which no step references, "
+        "are deleted after this many hours.",
     )
     outage_wait_seconds: float = Field(
         60.0,
         ge=0,
-        description="A step that has finished, or that is about to begin, waits so long for a "
-        "database or a store that is away.",
+        description="How long a step that has finished, or is about to begin, waits for an "
+        "unavailable database or store.",
     )
     stop_grace_seconds: float = Field(
         25.0,
         ge=0,
-        description="A worker that has to end lets its steps run so long, then gives them back.",
+        description="How long a stopping worker lets its steps run before it releases them.",
     )
     database_pool_size: int = Field(
         10, gt=0, description="Maximum number of database connections of one process."
@@ -164,13 +163,13 @@ class Settings(BaseSettings):
     database_timeout_seconds: float = Field(
         60.0,
         gt=0,
-        description="After this a statement or transaction of flowq's is given up, since the "
+        description="Time after which a statement or transaction of flowq is given up, if the "
         "database does not answer. Not on SQLite.",
     )
     events: bool = Field(
         True,
-        description="Whether runs tell what happens in them while it happens: `run.events()`, "
-        "live pages, text of LLM steps as it comes. 0 leaves only the end of each run.",
+        description="Whether runs publish events: `run.events()`, live pages, streamed text of LLM "
+        "steps. 0 leaves only the end of each run.",
     )
     show_content: bool = Field(
         False, description="Whether the pages in Flower show prompts, answers, inputs and outputs."
@@ -178,14 +177,14 @@ class Settings(BaseSettings):
     events_ttl_seconds: int = Field(
         24 * 3600,
         gt=0,
-        description="How long Redis keeps the events of a run after the last of them. What is "
-        "gone is made from the rows when someone reads it, but for streamed text.",
+        description="How long Redis keeps the events of a run after the last one. Deleted events "
+        "are rebuilt from the rows when someone reads them, except streamed text.",
     )
     events_max_entries: int = Field(
         10_000,
         gt=0,
-        description="About how many entries Redis keeps of one run; an entry holds what one "
-        "process had to tell at one moment.",
+        description="Approximate number of entries that Redis keeps of one run; an entry has the "
+        "events of one process at one moment.",
     )
     redis_pool_size: int = Field(
         50,
@@ -213,13 +212,13 @@ class Settings(BaseSettings):
     )
     prices: dict[str, Price] = Field(
         {},
-        description="Prices that come before the known ones, in USD per million tokens, as JSON: "
+        description="Prices that override the known ones, in USD per million tokens, as JSON: "
         '`{"openai:my-model": {"input": 0.5, "output": 2}}`; also `cached`, and `call` for each '
         "call.",
     )
     fetch_hosts: str = Field(
         "",
-        description="Hosts and networks that URLs of feeds may lead to although they are not "
+        description="Hosts and networks that URLs of feeds may reach although they are not "
         "public: `localhost:8080, intranet.example, 10.0.0.0/8`.",
     )
     blocks_files: Path | None = Field(
@@ -246,8 +245,8 @@ class Settings(BaseSettings):
         Decimal(0),
         ge=0,
         lt=10**9,
-        description="What a call of unknown cost counts for in budgets, in USD: no price of the "
-        "model, no word of what it used, no answer.",
+        description="What budgets count for a call of unknown cost, in USD: no price of the "
+        "model, no reported usage, no answer.",
     )
     budget_action: BudgetAction = Field(
         BudgetAction.FAIL,

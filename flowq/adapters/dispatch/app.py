@@ -39,22 +39,22 @@ def celery_settings() -> dict[str, Any]:
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
-        # The lease and the sweeper bring lost steps back, sooner and with their attempts counted.
+        # The lease and the sweeper recover lost steps, sooner and with counted attempts.
         "task_acks_late": False,
         # A step waits in the queue, where any worker can take it, not in a busy worker.
         "worker_prefetch_multiplier": 1,
-        # Nothing ever waits on a Celery result; chords work without those of their headers.
+        # No code waits for a Celery result; chords work without those of their headers.
         "task_ignore_result": True,
         "result_expires": 24 * 3600,
-        # Redis may come later than the worker, and come back.
+        # Redis may start later than the worker, and restart.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A Redis that is full, or read-only while it fails over, must not end its workers.
         "broker_channel_error_retry": True,
-        # A publish that cannot reach Redis fails soon: the sweeper sends it later.
+        # A publish that cannot reach Redis fails fast: the sweeper sends it later.
         "task_publish_retry": False,
-        # A connection that is dead, though nobody has said so, is noticed: by a worker after about
-        # 11 s, by whoever sends after 5 s. One try to connect is enough, for the same reason.
+        # A dead connection that was not closed is detected: by a worker after about 11 s, by a
+        # sender after 5 s. One try to connect is enough, for the same reason.
         "broker_transport_options": {
             "health_check_interval": 5,
             "socket_keepalive": True,
@@ -64,13 +64,13 @@ def celery_settings() -> dict[str, Any]:
             "interval_start": 0.1,
         },
         "result_backend_transport_options": {"retry_policy": {"max_retries": 1}},
-        # The chords' connections are checked likewise.
+        # The same checks for the connections of chords.
         "redis_backend_health_check_interval": 5,
         "redis_socket_timeout": 5.0,
         "redis_socket_connect_timeout": 5.0,
         # Flower sees every task.
         "worker_send_task_events": True,
         "task_send_sent_event": True,
-        # A step that was cancelled by a lost connection would only be run again.
+        # A step that is cancelled by a lost connection would only run again.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
     }
