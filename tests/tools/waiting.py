@@ -11,7 +11,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.01
+#: Pauses between two questions: what lasts is asked for less often, since that costs the core that
+#: the other process needs.
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 
 
 def wait_until(condition: Callable[[], T], *, timeout: float = 60.0, what: str) -> T:
@@ -21,9 +23,11 @@ def wait_until(condition: Callable[[], T], *, timeout: float = 60.0, what: str) 
         AssertionError: There was none within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
+    pause = FIRST_PAUSE
     while True:
         if answer := condition():
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(1.25 * pause, LONGEST_PAUSE)

@@ -99,7 +99,6 @@ def shell(tmp_path: Path, redis_url: str, sqlite_template: Path) -> Iterator[She
     shell = Shell(
         tmp_path,
         {"SHOP_BROKER": redis_url, "FLOWQ_SWEEP_SECONDS": "0.5", "FLOWQ_RESEND_SECONDS": "60"},
-        cold=True,  # what a process loads decides whose app it finds
     )
     (tmp_path / "shop.py").write_text(APP)
     (tmp_path / "parts.py").write_text(PARTS)
@@ -135,7 +134,7 @@ def worker(shell: Shell) -> Iterator[None]:
     command = [*FLOWQ, *NAMED, "worker", "-Q", "shop-default,gpu,own", "--concurrency", "1"]
     log = shell.folder / f"worker-{uuid4().hex}.log"
     environment = shell.environment
-    with servers.process(command, cwd=shell.folder, env=environment, log=log, cold=True) as process:
+    with servers.process(command, cwd=shell.folder, env=environment, log=log) as process:
 
         def is_ready() -> bool:
             assert process.poll() is None, log.read_text()
@@ -173,6 +172,7 @@ def test_resumed_steps_go_to_the_queue_of_the_app(
 
 
 def test_app_of_the_environment_is_used_too(shell: Shell, queues: Any, redis_url: str) -> None:
+    shell.cold = True  # what a process loads decides whose app it finds
     run_id = enqueue(shell, "index.enqueue(n=1)")
     shell.flowq("runs", "pause", run_id)
     settle(redis_url)

@@ -16,6 +16,8 @@ from tests.acceptance.commands import ROOT, Shell, interrupt
 from tests.tools import servers
 
 FOLDER = str(ROOT / "flowq" / "core")
+#: It takes some seconds to read.
+LARGE = str(ROOT / "flowq")
 
 
 @pytest.fixture
@@ -69,10 +71,8 @@ def test_demo_reports_on_real_code_and_leaves_nothing_behind(shell: Shell) -> No
     shell.stop_server()
 
 
-@pytest.mark.slow
-def test_demo_reads_the_standard_library(shell: Shell) -> None:
-    """The table of all its definitions is larger than 1 MiB, so it goes to the object store."""
-    done = shell.flowq("demo")
+def test_large_results_of_the_demo_go_to_the_object_store(shell: Shell) -> None:
+    done = shell.flowq("demo", LARGE, FLOWQ_RESULT_THRESHOLD_BYTES="100000")
 
     assert 0 == done.code, done.err
     assert re.search(r"completed  ([\d,]+) of \1 steps", done.err)
@@ -135,10 +135,9 @@ def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:
     assert nothing_runs(shell)
 
 
-@pytest.mark.slow
 def test_demo_that_was_killed_is_cleared_up_by_the_next(shell: Shell) -> None:
     """Its worker is ended, its server taken over and stopped at the end."""
-    with shell.begun("demo") as process:
+    with shell.begun("demo", LARGE) as process:
         begun(process, "measure  running")
         worker, server = DemoWorker(shell.home).pid, EmbeddedValkey(shell.home).pid
         process.kill()
@@ -169,7 +168,7 @@ def test_demo_does_not_stop_a_server_that_was_there(shell: Shell) -> None:
 
 
 def test_second_demo_in_the_same_folder_is_refused(shell: Shell) -> None:
-    with shell.begun("demo") as process:
+    with shell.begun("demo", LARGE) as process:
         begun(process, "✓ worker")
 
         done = shell.flowq("demo", FOLDER)
@@ -181,7 +180,7 @@ def test_second_demo_in_the_same_folder_is_refused(shell: Shell) -> None:
 
 
 def test_worker_that_dies_is_shown_with_its_last_words(shell: Shell) -> None:
-    with shell.begun("demo") as process:
+    with shell.begun("demo", LARGE) as process:
         begun(process, "✓ run")
         pid = DemoWorker(shell.home).pid
         assert pid is not None

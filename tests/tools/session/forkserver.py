@@ -10,6 +10,7 @@ options or variables that Python reads at its start, a pool that patches the sta
 folder with modules named like those that are loaded.
 """
 
+import atexit
 import gc
 import importlib
 import io
@@ -24,6 +25,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import types
 import warnings
 from collections.abc import Iterator, Mapping
@@ -376,7 +378,25 @@ def _run(job: Job, program: PythonProgram, loaded: Loaded) -> None:
     if program.warnings:
         sys.warnoptions.extend(program.warnings)
         warnings._processoptions(program.warnings)  # type: ignore[attr-defined]
-    program.run()
+    forked = os.getpid()
+    try:
+        program.run()
+        code: Any = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    if isinstance(code, int) and os.getpid() == forked:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End as the interpreter does, and free nothing: to do so takes a tenth of a second."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):  # the interpreter says what is wrong with a stream
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code & 0xFF)
 
 
 def _execute(job: Job) -> None:
