@@ -30,6 +30,27 @@ from flowq.core.ids import RunId
 
 #: Where an error begins that has a number, in the text of the run's error.
 _NUMBERED: Final = "[PUPPYENGINE_ERROR_"
+#: The types of the events of v2.
+TYPES: Final = (
+    "WORKFLOW_STARTED",
+    "WARNING",
+    "EDGE_STARTED",
+    "EDGE_RETRYING",
+    "EDGE_COMPLETED",
+    "EDGE_ERROR",
+    "EDGE_SKIPPED",
+    "BLOCK_UPDATED",
+    "STREAM_STARTED",
+    "STREAM_CHUNK",
+    "STREAM_ENDED",
+    "STREAM_ERROR",
+    "BATCH_COMPLETED",
+    "PROGRESS_UPDATE",
+    "WORKFLOW_COMPLETED",
+    "WORKFLOW_ERROR",
+    "WORKFLOW_CANCELLED",
+    "ERROR",
+)
 #: From the key of a step to what it has returned: `outputs` and `set`.
 Load = Callable[[str], Mapping[str, Any]]
 _Stream = tuple[str, int | None, int, int]

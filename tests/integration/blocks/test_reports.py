@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowq.adapters.results.memory import MemoryObjects
-from flowq.blocks import submit
+from flowq.blocks import edge_type, submit
 from flowq.blocks.frames import Frame
 from flowq.blocks.tasks import Task
 from flowq.core.errors import StoreUnavailable
@@ -145,6 +145,20 @@ def test_older_names_of_settings_are_warnings(stage: Stage) -> None:
     assert "'extra_config' is read as 'extra_configs'" in warnings[0]
 
 
+def test_loop_of_an_edge_that_waits_is_reported_as_one_edge(stage: Stage) -> None:
+    @edge_type("test.greeting", waits=True)
+    async def greeting(config: dict[str, Any], contents: dict[str, Any]) -> str:
+        return f"Hello {contents['a']}!"
+
+    looped: dict[str, Any] = {"type": "structured", "looped": True}
+    edge = {"type": "test.greeting", "data": {"inputs": {"1": "a"}, "outputs": {"2": "b"}}}
+    names_ = {**looped, "data": {"content": ["Ada", "Bob"]}}
+    frames = play(stage, document({"e": edge}, {"1": names_, "2": ""}))
+
+    assert [{"2": ["Hello Ada!", "Hello Bob!"]}] == contents(frames)
+    assert ["EDGE_STARTED", "EDGE_COMPLETED"] == [one for one in names(frames) if "EDGE" in one]
+
+
 # --- large contents ------------------------------------------------------------------------------
 
 
@@ -180,3 +194,20 @@ def test_failed_upload_is_reported_repeated_and_collected(stage: Stage) -> None:
     assert 1 == collect(stage.engine)  # the first chunk of the first version
     left = {key.rpartition("/")[0] for key in objects.keys() if key.startswith("blocks/")}  # noqa: SIM118
     assert {f"blocks/{streams[3]['resource_key']}"} == left
+
+
+def test_content_that_is_missing_fails_the_task(stage: Stage) -> None:
+    copy = modify("copy", {"1": "a"}, {"2": "b"}, content="{{a}}")
+    other = modify("copy", {"3": "c"}, {"4": "d"}, content="{{c}}")
+    kept = {"type": "text", "storage_class": "external", "data": {"content": ""}}
+    (made,) = contents(play(stage, document({"e": copy}, {"1": "x", "2": kept})))
+    metadata = made["2"]["external_metadata"]
+    given = {"type": "text", "data": {"external_metadata": metadata}}
+    again = document({"e": copy, "f": other}, {"1": given, "2": "", "3": "y", "4": ""})
+    assert [{"2": "x", "4": "y"}] == contents(play(stage, again))
+
+    stage.engine.results.objects.delete([f"blocks/{metadata['resource_key']}/chunk_000000.txt"])
+    frames = play(stage, again)
+    assert [] == contents(frames)
+    assert "WORKFLOW_ERROR" == names(frames)[-1]
+    assert "chunk_000000.txt" in frames[-1].v2["error"]

@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from flowq import bootstrap
 from flowq.blocks.document import Document, parse
+from flowq.blocks.frames import TYPES
 from flowq.blocks.storage import layout
 from flowq.blocks.submitting import submit
 from flowq.blocks.tasks import Task
@@ -106,8 +107,11 @@ _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def _events(text: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": text, "content": {"text/event-stream": {}}}}
+def _events(text: str, **parts: Any) -> dict[int | str, dict[str, Any]]:
+    """Return the description of a stream whose frames have these parts beside `data`."""
+    data = {"type": "string", "contentMediaType": "application/json"}
+    frame = {"type": "object", "properties": {**parts, "data": data}, "required": ["data"]}
+    return {200: {"description": text, "content": {"text/event-stream": {"itemSchema": frame}}}}
 
 
 def _start(request: Request, body: bytes, caller: CallerHere) -> tuple[Task, Document, int]:
@@ -167,7 +171,9 @@ def send_data_v2(request: Request, body: Body, caller: CallerHere) -> AcceptedV2
 
 
 _TYPED: Final = _events(
-    "Server-sent events until the task has ended; `event` is the type, `id` where to continue."
+    "Server-sent events until the task has ended; `event` is the type, `id` where to continue.",
+    event={"type": "string", "enum": list(TYPES)},
+    id={"type": "string"},
 ) | {204: {"description": "Nothing follows after this event: do not come again."}}
 
 

@@ -1,9 +1,12 @@
 """Blocks as objects: which strategy they pick, what persisting and resolving leave behind."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.blocks.storage.blocks import (
@@ -15,7 +18,7 @@ from flowq.blocks.storage.blocks import (
 )
 from flowq.blocks.storage.external import BlockStorage
 from flowq.core.errors import StoreUnavailable
-from tests.unit.blocks.storage.storing import storage
+from tests.unit.blocks.storage.storing import JSON, storage
 
 LARGE, SMALL = "x" * 11, "x" * 10
 
@@ -124,6 +127,18 @@ def test_a_block_without_content_is_not_stored() -> None:
     assert not one.has_external_data()
     assert resolve(one, storage()) is None
     assert one.is_resolved
+
+
+@given(JSON | st.binary())
+def test_any_content_is_resolved_as_it_was_persisted(content: Any) -> None:
+    where = storage(threshold=20)
+    one = block(content)
+    told = persist(one, where)
+    data = json.loads(json.dumps(one.data)) if told else one.data
+    again = GenericBlock("7", {"data": data, "storage_class": one.storage_class})
+    back = resolve(again, where)
+    assert content == back
+    assert type(content) is type(back)
 
 
 def test_metadata_without_a_key_is_refused() -> None:

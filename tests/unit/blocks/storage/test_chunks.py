@@ -9,18 +9,7 @@ from hypothesis import strategies as st
 from flowq.blocks.storage.chunks import CHUNK_BYTES, join, split
 from flowq.blocks.storage.layout import container_of
 from flowq.core.errors import NotSerializable
-
-#: Text with lone surrogates too: Python's JSON reads and writes them.
-TEXT = st.text(st.characters())
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
-    max_leaves=20,
-)
+from tests.unit.blocks.storage.storing import JSON, TEXT
 
 
 @given(JSON | st.binary(), st.integers(4, 30))

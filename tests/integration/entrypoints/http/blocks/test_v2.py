@@ -111,3 +111,12 @@ def test_schema_of_a_document_is_there(played: Stage) -> None:
 @pytest.mark.parametrize("path", ["/send_data", "/v2/send_data", "/task"])
 def test_documentation_names_the_routes(path: str) -> None:
     assert path in client().get("/openapi.json").json()["paths"]
+
+
+def test_documentation_names_the_types_of_events(played: Stage) -> None:
+    http = client()
+    paths = http.get("/openapi.json").json()["paths"]
+    answer = paths["/v2/get_data/{task_id}"]["get"]["responses"]["200"]
+    frame = answer["content"]["text/event-stream"]["itemSchema"]
+    found = frames(http.get(f"/v2/get_data/{start(http, HELLO)}").text)
+    assert {one.event for one in found} <= set(frame["properties"]["event"]["enum"])
