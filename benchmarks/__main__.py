@@ -7,7 +7,7 @@ make a round slower.
 
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
-                               models, uneven
+                               models, uneven, blocks
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -243,6 +243,39 @@ def uneven() -> None:
     )
 
 
+def blocks() -> None:
+    """Compare documents with the same graphs in Python."""
+    from benchmarks import documents, flows
+
+    with servers.worker("benchmarks.flows", "prefork", 2):
+        small = documents.chains(40, 5)
+        flows.chains.enqueue(count=40, length=5).result(timeout=120)
+        documents.run(small)
+        python = seconds(lambda: flows.chains.enqueue(count=40, length=5).result(timeout=120))
+        document = seconds(lambda: documents.run(small))
+        large = documents.large(8_000_000, 50)
+        steps = seconds(lambda: flows.large.enqueue(n=50, size_each=8_000_000).result(timeout=300))
+        copies = seconds(lambda: documents.run(large))
+    report(
+        "document of 40 chains of 5, against a flow",
+        f"{python:.2f} s",
+        f"{document:.2f} s",
+        f"{document / python:.2f}x",
+        "<= 1.15x",
+    )
+    report(
+        "8 MB block through 50 copies, against steps",
+        f"{steps:.2f} s",
+        f"{copies:.2f} s",
+        f"{copies / steps:.2f}x",
+        "<= 1.3x",
+    )
+    for count, target in ((200, "<= 20 ms"), (10_000, "<= 1 s, linear")):
+        checked, compiled = documents.compile_seconds(documents.chains(count // 5, 5))
+        times = f"{checked * 1000:.0f} ms", f"{compiled * 1000:.0f} ms"
+        report(f"check and compile {count:,} edges", *times, "", target)
+
+
 def main() -> None:
     """Run what was asked for."""
     wanted = " ".join(sys.argv[1:])
@@ -254,6 +287,7 @@ def main() -> None:
         "payloads": payloads,
         "models": models,
         "uneven": uneven,
+        "blocks": blocks,
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():

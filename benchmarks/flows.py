@@ -130,3 +130,15 @@ def uneven() -> float:
     for _ in range(9):
         row = pause(0.1, row)
     return either(pause(1.0), row)
+
+
+@flow
+def chains(count: int, length: int) -> list[int]:
+    """Run some chains side by side."""
+    ends = []
+    for start in range(count):
+        x = start
+        for _ in range(length):
+            x = noop(x)
+        ends.append(x)
+    return ends

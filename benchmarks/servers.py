@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import redis
@@ -15,6 +15,7 @@ import redis
 from flowq.adapters.records.migrations import migrate
 from tests.tools import servers
 from tests.tools.servers import postgres, valkey
+from tests.tools.session.processes import ForkServer, use
 
 #: Whether the workers of both sides send the events that Flower shows; BENCH_EVENTS=0: they do not.
 EVENTS = os.environ.get("BENCH_EVENTS", "1") != "0"
@@ -23,7 +24,14 @@ EVENTS = os.environ.get("BENCH_EVENTS", "1") != "0"
 @contextmanager
 def infrastructure() -> Iterator[None]:
     """Start Valkey and PostgreSQL and put their addresses into the environment."""
-    with valkey() as redis_url, postgres() as server, tempfile.TemporaryDirectory() as folder:
+    forks = ForkServer()
+    use(forks.folder)  # the test suite starts its servers by one
+    with (
+        closing(forks),
+        valkey() as redis_url,
+        postgres() as server,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         url = servers.database(server, "bench")
         servers.administer(server, "CREATE DATABASE {}", "bench")
         os.environ.update(

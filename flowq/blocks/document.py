@@ -113,16 +113,6 @@ class Document(_Part):
     def sketch(self) -> dict[str, Any]:
         """Return what pages and readers need of the document: its graph, of contents the size."""
         whole = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        blocks = {
-            key: {
-                "label": block.label or key,
-                "type": block.type,
-                "storage_class": block.storage_class,
-                "looped": block.is_looped,
-                "bytes": None if block.content is None else size_of(block.content),
-            }
-            for key, block in self.blocks.items()
-        }
         edges = {
             key: {
                 "type": edge.type,
@@ -133,7 +123,24 @@ class Document(_Part):
         known = {"version": self.version, "name": self.name}
         # Two documents with one idempotency key are one only if their contents are, too.
         digest = sha256(whole.encode()).hexdigest()
+        blocks = {key: _sketched(block) for key, block in self.blocks.items()}
         return {**known, "sha256": digest, "blocks": blocks, "edges": edges}
+
+
+def _sketched(block: Block) -> dict[str, Any]:
+    """Return a block without its content; what is as it is by default is left out."""
+    found: dict[str, Any] = {"type": block.type}
+    if block.label:
+        found["label"] = block.label
+    if block.storage_class != "internal":
+        found["storage_class"] = block.storage_class
+    if block.is_looped:
+        found["looped"] = True
+    if block.external:
+        found["data"] = {"external_metadata": block.external}
+    elif block.content is not None:
+        found["bytes"] = size_of(block.content)
+    return found
 
 
 def size_of(content: Any) -> int:
