@@ -24,7 +24,7 @@ from flowq.core.results import NO_RESULT
 from flowq.core.retries import RetryPolicy
 from flowq.core.spec import FlowSpec, MapSpec, StepSpec
 
-_STORE: Final = RetryPolicy(max_attempts=3, retry_on=("StoreUnavailable",))
+#: What does not wait for others fails in the same way again; an outage of a store is no failure.
 _NETWORK: Final = RetryPolicy(
     max_attempts=3, retry_on=("ModelUnavailable", "FetchFailed", "StepTimeout")
 )
@@ -154,7 +154,7 @@ class _Compiler:
             self.values[key] = source.content
             return _Cell(key, None)
         arguments = {"block": block, "metadata": {LITERAL: source.external}}
-        self.steps.append(StepSpec(key=key, name=RESOLVE, arguments=arguments, retry=_STORE))
+        self.steps.append(StepSpec(key=key, name=RESOLVE, arguments=arguments))
         return _Cell(key, block)
 
     def _made_by(self, block: str, edge: str) -> _Cell:
@@ -173,9 +173,7 @@ class _Compiler:
         ]
         arguments = {"candidates": candidates, "output": {LITERAL: self._output(block)}}
         key = f"block:{block}"
-        self.steps.append(
-            StepSpec(key=key, name=MERGE, arguments=arguments, accept_skipped=True, retry=_STORE)
-        )
+        self.steps.append(StepSpec(key=key, name=MERGE, arguments=arguments, accept_skipped=True))
         return _Cell(key, block, is_certain=False)
 
     def _output(self, block: str) -> Mapping[str, Any]:
@@ -184,7 +182,7 @@ class _Compiler:
 
 
 def _ways(kind: EdgeType) -> dict[str, Any]:
-    return {"retry": _NETWORK, "timeout": _TIMEOUT} if kind.waits else {"retry": _STORE}
+    return {"retry": _NETWORK, "timeout": _TIMEOUT} if kind.waits else {}
 
 
 def _all(conditions: list[Template]) -> Template:
@@ -199,7 +197,7 @@ def _mapped(
     """Yield the steps of an edge that waits for others once for each combination of its inputs."""
     combinations = f"{edge}::items"
     given = {"inputs": arguments["inputs"], "as_texts": not kind.keeps_types}
-    yield StepSpec(key=combinations, name=ITEMS, arguments=given, when=when, retry=_STORE)
+    yield StepSpec(key=combinations, name=ITEMS, arguments=given, when=when)
     over = MapSpec(parameter="contents", items=Reference(combinations).to_json())
     config = {"config": arguments["config"]}
     yield StepSpec(key=edge, name=kind.step_name, arguments=config, map=over, **_ways(kind))
@@ -208,4 +206,4 @@ def _mapped(
         "results": Reference(edge).to_json(),
         "outputs": arguments["outputs"],
     }
-    yield StepSpec(key=f"{edge}::result", name=RESULT, arguments=results, retry=_STORE)
+    yield StepSpec(key=f"{edge}::result", name=RESULT, arguments=results)
