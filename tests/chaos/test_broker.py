@@ -22,7 +22,7 @@ def wait_for_effects(chaos: Scenario, count: int) -> None:
 
 
 def begin_some(chaos: Scenario) -> None:
-    """Submit some runs and wait until they are under way."""
+    """Submit some runs and wait until they are running."""
     submit_some(chaos)
     wait_for_effects(chaos, 10)
 

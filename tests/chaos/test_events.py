@@ -1,6 +1,6 @@
 """Who follows a run goes on by itself, whatever becomes of Redis or of the workers meanwhile.
 
-The promise: each step's end is told once, whoever has lost what, and the run's end last.
+The promise: a reader gets each step's end once, and the run's end last, after any loss.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ def followed(chaos: Scenario, run_id: RunId) -> list[Event]:
 
 
 def check(chaos: Scenario, run_id: RunId, events: list[Event]) -> None:
-    """Hold what a reader was told against the rows."""
+    """Compare the events of a reader with the rows."""
     assert events[0].event_type == "WORKFLOW_STARTED"
     assert isinstance(events[-1], WorkflowCompleted)
     ends = [one for one in events if isinstance(one, StepCompleted | StepFailed)]
@@ -77,7 +77,7 @@ def test_a_reader_goes_on_when_redis_restarts_empty(
             broker.start()
 
         check_all(chaos, readers)
-        for run_id in runs:  # and who comes later is told the same
+        for run_id in runs:  # and later readers get the same
             check(chaos, run_id, followed(chaos, run_id))
 
 

@@ -1,7 +1,7 @@
 """Workers that are killed while they ask models: same result, and no call is paid for in vain.
 
-At most the calls that are under way are made again. An answer that comes in the moment of the kill
-is paid for without being recorded; its row says that it is lost.
+At most the calls in flight are repeated. An answer that comes in the moment of the kill is paid for
+without being recorded; its row says that it is lost.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,7 +25,7 @@ from tests.tools.waiting import wait_until
 PART = 25
 STEPS = 4 * PART
 LATENCY = 0.1
-#: What the workers have, and how many calls one of them has under way at most.
+#: What the workers have, and the maximum number of calls in flight of one of them.
 ONE_AT_A_TIME = {"pool": "prefork", "slots": 1}
 MANY_AT_ONCE = {"pool": "threads", "slots": 10}
 #: Nobody should lose a lease but the dead.
@@ -120,7 +120,7 @@ def disturbed(
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("workers", [ONE_AT_A_TIME, MANY_AT_ONCE], ids=["one call", "ten calls"])
-def test_ten_kills_repeat_no_more_than_the_calls_under_way(
+def test_ten_kills_repeat_no_more_than_the_calls_in_flight(
     play: Play, database_url: str, workers: dict[str, Any]
 ) -> None:
     with (

@@ -67,7 +67,7 @@ class Step(Generic[P, R]):
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the step: adds a node and returns its Ref, or an awaitable, or calls the function.
+        """Call the step: returns a Ref in a graph, an awaitable in a program, else the result.
 
         Raises:
             InvalidFlow: the arguments do not fit the function, or cannot be stored.

@@ -159,7 +159,7 @@ def test_child_run_is_interrupted_with_its_parent(cluster: Cluster, folder: Path
         assert cluster.run(flows.fan, count=3) == 15
 
 
-def test_flower_is_told_that_a_cancelled_step_was_revoked(cluster: Cluster, folder: Path) -> None:
+def test_flower_shows_a_cancelled_step_as_revoked(cluster: Cluster, folder: Path) -> None:
     def told(heard: list[dict[str, Any]], step_id: str) -> Callable[[], list[str]]:
         return lambda: [
             one["type"]

@@ -33,7 +33,7 @@ def spent(cluster: Cluster) -> CostLine:
     return line
 
 
-def test_many_calls_are_under_way_in_one_process(model_cluster: Cluster, fake_llm: FakeLlm) -> None:
+def test_many_calls_run_at_once_in_one_process(model_cluster: Cluster, fake_llm: FakeLlm) -> None:
     texts = [f"text {number}" for number in range(60)]
     with model_cluster.worker("-P", "threads", "-c", "60", app=APP):
         run_id = model_cluster.submit(flows.summaries, texts=texts, model="openai:fake-2s")

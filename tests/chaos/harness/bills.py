@@ -1,4 +1,4 @@
-"""What models were asked in a run, told by both sides: the server that answered, and the records.
+"""The model calls of a run, by both sides: the server that answered, and the records.
 
 A worker that dies between an answer and its record has cost money that nobody has noted. Then there
 is a row of its call, without an end; and since each request has the id of its row, the two sides

@@ -1,4 +1,4 @@
-"""An HTTP proxy that answers for its server when told to: errors, delays, objects that are gone."""
+"""An HTTP proxy that answers for its server on request: errors, delays, missing objects."""
 
 import threading
 import time

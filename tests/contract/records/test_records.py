@@ -486,7 +486,7 @@ def test_cost_of_a_call_is_unknown_until_it_has_ended(records: SqlRecords) -> No
     assert (view.cost, view.unpriced, view.steps[0].unpriced) == (Decimal("0.5"), 1, 1)
 
 
-def test_leases_are_renewed_together_and_lost_ones_are_told(records: SqlRecords) -> None:
+def test_leases_are_renewed_together_and_lost_ones_are_reported(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     one, two = claimed(records, run_id, "a"), claimed(records, run_id, "b")
     records.autocommit(lambda tx: tx.steps.complete(two, stored(two, b"1"), advanced=True))
@@ -1082,7 +1082,7 @@ def test_run_is_asked_to_cancel_once_and_the_first_reason_is_kept(records: SqlRe
         assert (run.status, run.error_message) == (status, error)
 
 
-def test_attempts_of_a_cancelled_run_are_told(records: SqlRecords) -> None:
+def test_attempts_of_a_cancelled_run_are_reported(records: SqlRecords) -> None:
     cancelled, other = (insert(records, new_run("a", "b", queued=True)) for _ in range(2))
     mine, ended, yours = (
         claimed(records, run_id, key)

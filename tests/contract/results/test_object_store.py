@@ -71,7 +71,7 @@ def test_an_object_has_the_size_of_what_was_written(store: ObjectStore, key: str
     assert (6 * MIB, 0) == (store.size(f"{key}/full"), store.size(f"{key}/empty"))
 
 
-def test_a_file_that_is_gone_is_told(store: ObjectStore, key: str, tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_reported(store: ObjectStore, key: str, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="none"):
         store.put(key, tmp_path / "none")
 
@@ -212,7 +212,7 @@ def test_a_bucket_that_is_not_there_is_no_missing_result(s3_url: str, key: str) 
             use()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, key: str) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, key: str) -> None:
     (tmp_path / "file").write_text("")
     store = open_store(f"file://{tmp_path}/file/folder")
     with pytest.raises(StoreUnavailable, match="write"):
@@ -235,7 +235,7 @@ def closed_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_server_that_is_away_is_told_within_seconds(closed_port: int, key: str) -> None:
+def test_a_server_that_is_away_is_reported_within_seconds(closed_port: int, key: str) -> None:
     store = open_store(f"s3://bucket?endpoint=http://127.0.0.1:{closed_port}", **CREDENTIALS)
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="cannot read") as caught:
@@ -246,7 +246,7 @@ def test_a_server_that_is_away_is_told_within_seconds(closed_port: int, key: str
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_answer_is_told_within_a_minute(silent_port: int, key: str) -> None:
+def test_a_silent_server_is_reported_within_a_minute(silent_port: int, key: str) -> None:
     store = open_store(f"s3://bucket?endpoint=http://127.0.0.1:{silent_port}", **CREDENTIALS)
     for use in (lambda: store.get(key), lambda: store.put(key, b"x")):
         started = time.monotonic()
@@ -305,7 +305,7 @@ def test_objects_may_go_while_they_are_listed(store: ObjectStore, key: str) -> N
     assert found[:3] == keys[:3]
 
 
-def test_a_list_of_a_store_that_is_away_is_told(s3_url: str) -> None:
+def test_a_list_of_a_store_that_is_away_is_reported(s3_url: str) -> None:
     store = open_store(s3_url.replace("s3://", "s3://no-"))
     with pytest.raises(StoreUnavailable, match="list"):
         list(store.list("results"))

@@ -58,7 +58,7 @@ def test_another_model_is_another_call(stage: Stage, fake_llm: FakeLlm) -> None:
     assert fake_llm.stats.calls == 2
 
 
-def test_class_says_how_many_are_under_way(stage: Stage) -> None:
+def test_class_says_how_many_run_at_once(stage: Stage) -> None:
     played = stage.play(one_at_once, questions=["a", "b", "c"])
 
     assert played.status is RunState.COMPLETED

@@ -54,7 +54,7 @@ def test_joins_stop_early(name: str, *, first: bool) -> None:
         evaluate(op(name, not first, missing), find)
 
 
-def test_operands_that_do_not_fit_are_told() -> None:
+def test_operands_that_do_not_fit_are_reported() -> None:
     """The error shows the condition as it was written."""
     with pytest.raises(StepError, match=r"`links > 3` failed: '>' not supported"):
         evaluate(op(">", LINKS, 3), find)

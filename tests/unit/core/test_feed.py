@@ -66,7 +66,7 @@ def tell(events: list[Event]) -> tuple[list[Event], Feed]:
 
 
 @given(st.lists(st.sampled_from(RUN_EVENTS), max_size=20), st.permutations(RUN_EVENTS))
-def test_all_is_told_once_in_any_order(twice: list[Event], order: list[Event]) -> None:
+def test_all_is_reported_once_in_any_order(twice: list[Event], order: list[Event]) -> None:
     told, feed = tell([*twice, *order])
 
     published = [event for event in told if not isinstance(event, BatchCompleted)]
@@ -110,7 +110,7 @@ def test_a_map_without_items_is_no_step_run() -> None:
     assert (feed.done, feed.total) == (0, 3)
 
 
-def test_progress_is_told_when_there_is_some() -> None:
+def test_progress_is_reported_when_there_is_some() -> None:
     feed = Feed(RUN, {"a", "b", "c", "d"})
     assert feed.progress(NOW) is None
 
@@ -130,7 +130,7 @@ def text(kind: Any, attempt: int = 1, **fields: Any) -> Event:
     return step(kind, "a", attempt=attempt, stream=0, **fields)
 
 
-def test_text_is_told_once() -> None:
+def test_text_is_reported_once() -> None:
     events = [
         text(StreamStarted),
         text(StreamChunk, offset=0, text="one"),

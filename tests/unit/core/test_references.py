@@ -74,7 +74,7 @@ def test_key_comes_before_attribute() -> None:
         (("keys",), "no 'keys' in a dict"),
     ],
 )
-def test_path_that_leads_nowhere_is_told(path: tuple[Any, ...], problem: str) -> None:
+def test_path_that_leads_nowhere_is_reported(path: tuple[Any, ...], problem: str) -> None:
     """The error shows the path as written, and what is there instead."""
     with pytest.raises(StepError, match=problem):
         resolve(Reference("page", path).to_json(), find)

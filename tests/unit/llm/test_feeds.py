@@ -333,7 +333,7 @@ def test_what_is_no_character_fails_its_feed_at_most(feeds: Feeds) -> None:
     assert all(item.model_dump_json() for item in items)
 
 
-def test_credentials_of_an_address_are_neither_used_nor_told(feeds: Feeds) -> None:
+def test_credentials_of_an_address_are_neither_used_nor_shown(feeds: Feeds) -> None:
     feeds.add("rss", RSS)
     url = f"{feeds.url}/rss".replace("http://", "http://ann:s3cret@")
 

@@ -51,19 +51,19 @@ def test_loops_and_includes(tmp_path: Path) -> None:
     assert "Be kind.\n- a\n- b" == made.render({"many": ["a", "b"], "tone": "kind"})
 
 
-def test_missing_file_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PromptNotFound, match=r"step 'it': there is no prompt .*/nothing.txt"):
         Prompt("nothing.txt", tmp_path, [], where="step 'it'")
     with pytest.raises(FileNotFoundError):
         Prompt("../../etc/passwd", tmp_path, [], where="step 'it'")
 
 
-def test_missing_include_is_told(tmp_path: Path) -> None:
+def test_missing_include_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PromptNotFound, match=r"no prompt .*/rules.txt"):
         prompt(tmp_path, "{% include 'rules.txt' %}")
 
 
-def test_unknown_variables_are_told_with_those_that_are_known(tmp_path: Path) -> None:
+def test_unknown_variables_are_reported_with_those_that_are_known(tmp_path: Path) -> None:
     with pytest.raises(InvalidPrompt) as caught:
         prompt(tmp_path, "{{ text }} {{ titel }} {{ z }}", "text", "title")
 
@@ -73,17 +73,17 @@ def test_unknown_variables_are_told_with_those_that_are_known(tmp_path: Path) ->
     assert isinstance(caught.value, ValueError)
 
 
-def test_unknown_variable_of_an_included_file_is_told(tmp_path: Path) -> None:
+def test_unknown_variable_of_an_included_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InvalidPrompt, match="uses 'tone'"):
         prompt(tmp_path, "{% include 'rules.txt' %}", rules_txt="{{ tone }}")
 
 
-def test_slip_of_syntax_is_told_with_its_line(tmp_path: Path) -> None:
+def test_slip_of_syntax_is_reported_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidPrompt, match=r"is not a valid template: .* \(line 2\)"):
         prompt(tmp_path, "one\n{{ text", "text")
 
 
-def test_missing_part_of_a_value_is_told(tmp_path: Path) -> None:
+def test_missing_part_of_a_value_is_reported(tmp_path: Path) -> None:
     made = prompt(tmp_path, "{{ page.author }}", "page")
 
     with pytest.raises(StepError, match=r"prompt main.txt misses a value: .*author"):

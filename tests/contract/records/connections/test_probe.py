@@ -53,7 +53,7 @@ def test_database_that_takes_no_writes_is_away(postgres_url: str) -> None:
         probe(postgres_url, tables=True)
 
 
-def test_role_without_rights_is_told_which(postgres_url: str) -> None:
+def test_missing_rights_of_a_role_are_reported(postgres_url: str) -> None:
     servers.administer(make_url(postgres_url), "CREATE ROLE {} LOGIN", "flowq_reader")
     try:
         reader = make_url(postgres_url).set(username="flowq_reader")

@@ -142,7 +142,7 @@ def test_graph_has_one_node_for_each_step(stage: Stage) -> None:
             assert node.created_at <= node.started_at <= node.ended_at  # type: ignore[operator]
 
 
-def test_attempts_of_a_single_step_are_told_one_by_one(records: SqlRecords) -> None:
+def test_attempts_of_a_single_step_are_reported_one_by_one(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", queued=True))
     claim = claimed(records, run_id)
     outcome = Outcome(error_type="ValueError", error_message="no " + "x" * 1000)

@@ -142,7 +142,7 @@ def test_standing_has_what_is_open_and_what_is_due(records: SqlRecords) -> None:
 
 
 @pytest.mark.parametrize("resends", [0, 1, 3])
-def test_queue_age_is_told_by_when_a_step_is_sent_again(records: SqlRecords, resends: int) -> None:
+def test_queue_age_follows_from_the_next_resend(records: SqlRecords, resends: int) -> None:
     run_id = make(records)
     first, longest = timedelta(seconds=10), timedelta(seconds=30)
     pauses = [10, 20, 30, 30][: resends + 1]

@@ -273,7 +273,7 @@ def test_many_that_delete_the_same_run_at_once_delete_it_once(records: SqlRecord
     assert sorted(deleted) == sorted([root, child])
 
 
-def test_objects_that_no_row_names_nor_will_are_told_from_the_others(records: SqlRecords) -> None:
+def test_unreferenced_objects_are_distinguished(records: SqlRecords) -> None:
     ended, going_on, gone = new_run(records), new_run(records), new_id(20)
     named = completed(records, ended)
     attempt = claimed(records, going_on)

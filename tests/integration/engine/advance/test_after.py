@@ -305,7 +305,7 @@ def _status(tx: Transaction, run_id: RunId) -> RunState | None:
 
 @contextmanager
 def answer_lost(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[list[int]]:
-    """Lose the answer of one unit of work: it has happened, and whoever asked is told otherwise."""
+    """Lose the answer of one unit of work: it is committed, but the caller gets an error."""
     tried = SqlRecords._tried
     asked: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What is recorded is accepted: whatever fails after the commit, the caller is not told an error.
+"""What is recorded is accepted: a failure after the commit is no error for the caller.
 
 Each run here is recorded while nothing can be sent, and ends when somebody can send again.
 """

@@ -421,10 +421,10 @@ def test_many_go_on_part_by_part(
 
 
 @pytest.mark.parametrize("action", list(BudgetAction))
-def test_concurrent_steps_overshoot_by_no_more_than_the_calls_under_way(
+def test_concurrent_steps_overshoot_by_no_more_than_the_calls_in_flight(
     records: SqlRecords, action: BudgetAction
 ) -> None:
-    """Of a million tokens, each call uses ten thousand, and a hundred are under way at once."""
+    """Of a million tokens, each call uses ten thousand, and a hundred are in flight at once."""
     stage = on(records)
     at_once, allowed = 100, 100
     budget = Budget(tokens=allowed * LARGE.total, on_exceeded=action.value)

@@ -221,7 +221,7 @@ def test_release_sends_the_next_in_their_order(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("threads", [8])
-def test_never_more_than_the_limit_are_under_way(records: SqlRecords, threads: int) -> None:
+def test_never_more_than_the_limit_run_at_once(records: SqlRecords, threads: int) -> None:
     stage = fresh(records, policies=Policies(chord_from=4))
     Now.act = staticmethod(slowly)
     played = stage.submit(three, {"count": 40})
@@ -242,7 +242,7 @@ def test_key_is_made_of_arguments(stage: Stage) -> None:
     def look(customer: str) -> str:
         seen_keys.append(customer)
         if len(seen_keys) == 1:
-            stage.dispatcher.run(stage.engine)  # while ann's first is under way
+            stage.dispatcher.run(stage.engine)  # while ann's first is running
         return customer
 
     Now.act = look

@@ -151,9 +151,7 @@ def most_tokens_within(stage: Stage, seconds: float) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_no_window_sees_more_than_the_rate_and_what_was_under_way(
-    stage: Stage, threads: int
-) -> None:
+def test_no_window_sees_more_than_the_rate_and_what_was_running(stage: Stage, threads: int) -> None:
     played = stage.submit(all_of, {"questions": QUESTIONS})
     began = time.monotonic()
 

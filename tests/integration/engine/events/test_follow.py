@@ -346,7 +346,7 @@ def test_a_failed_run_says_why_in_its_last_event(stage: Stage) -> None:
     assert last.error_message == "step 'fail' failed: bad 4"
 
 
-def test_each_attempt_is_told(stage: Stage) -> None:
+def test_each_attempt_is_reported(stage: Stage) -> None:
     names = told(events_of(stage.play(retried, value=1)))
 
     assert [name.partition(" ")[0] for name in names if "fail_twice" in name] == [
@@ -435,7 +435,7 @@ def test_a_reader_hears_what_happens_while_it_waits(stage: Stage) -> None:
 
 
 def test_a_reader_of_a_lost_stream_goes_on(stage: Stage) -> None:
-    """What was told before is not told again, and what is told later has all that is missing."""
+    """Events are not repeated, and later ones include all missing ones."""
     played = stage.submit(chain, {"value": 3})
     reader = follow(stage.engine, played.id, timeout=20)
     first = [next(reader), next(reader)]
@@ -496,7 +496,7 @@ def test_a_reader_lives_through_a_redis_that_is_away(
     assert {"STEP_COMPLETED square", "STEP_COMPLETED square-2"} <= set(names)
 
 
-def test_a_reader_that_waits_too_long_is_told(stage: Stage) -> None:
+def test_a_reader_that_waits_too_long_gets_an_error(stage: Stage) -> None:
     played = stage.submit(chain, {"value": 3})
 
     with pytest.raises(errors.ResultTimeout, match=r"has not ended after 0\.2 s"):
@@ -523,7 +523,7 @@ def handled(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     return stage
 
 
-def test_async_code_is_told_the_same(handled: Stage) -> None:
+def test_async_code_gets_the_same_events(handled: Stage) -> None:
     played = handled.play(mapped, size=12)
     run: Run[int] = Run(played.id, "mapped")
 
@@ -565,7 +565,7 @@ def test_async_code_that_leaves_ends_its_reader(handled: Stage) -> None:
     wait_until(lambda: not readers(), what="the reader's thread has ended")
 
 
-def test_async_code_is_told_of_errors(handled: Stage) -> None:
+def test_async_code_gets_errors(handled: Stage) -> None:
     played = handled.submit(chain, {"value": 3})
 
     async def listen() -> None:

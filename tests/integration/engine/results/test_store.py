@@ -21,7 +21,7 @@ LARGE = 2000
 
 
 class CountingObjects(MemoryObjects):
-    """Counts reads, and fails as many writes as it is told to."""
+    """Counts reads, and fails a given number of writes."""
 
     def __init__(self, failures: int = 0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Signals: stored before any wait, in order, checked while the sender can be told."""
+"""Signals: stored before any wait, in order, checked when they are sent."""
 
 import asyncio
 import threading
@@ -133,7 +133,7 @@ def test_waits_for_several_names_get_their_own(stage: Stage) -> None:
     assert ["a1", "b1", "a2"] == played.result()
 
 
-def test_wrong_type_is_told_to_the_sender_and_loses_nothing(stage: Stage) -> None:
+def test_wrong_type_is_reported_to_the_sender_and_loses_nothing(stage: Stage) -> None:
     played = stage.play(approved)
 
     with pytest.raises(InvalidInput, match=r"ok: 'perhaps' is not of type 'boolean'"):

@@ -261,7 +261,7 @@ def test_wrong_call_says_what_is_wrong(
     assert raised.value.hint or "negative" in said or "timeout" in said
 
 
-def test_wrong_input_of_a_flow_is_told_at_the_call() -> None:
+def test_wrong_input_of_a_flow_is_reported_at_the_call() -> None:
     async def program() -> None:
         await child("many")  # type: ignore[arg-type]
 

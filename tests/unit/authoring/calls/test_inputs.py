@@ -51,7 +51,7 @@ def test_checked_inputs_pass_again() -> None:
     assert checked == shop.type.validate(checked)
 
 
-def test_all_problems_are_told() -> None:
+def test_all_problems_are_reported() -> None:
     """Each as field, expected and got; then how the flow is defined."""
     with pytest.raises(InvalidInput) as caught:
         shop.type.validate({"order": {"id": "x"}, "depht": 1, "depth": -1, "folder": 3})
@@ -80,7 +80,7 @@ def test_all_problems_are_told() -> None:
         ("task_id", "idempotency_key="),
     ],
 )
-def test_option_of_celery_is_told_what_there_is_instead(name: str, instead: str) -> None:
+def test_option_of_celery_names_the_alternative(name: str, instead: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         shop.type.validate({name: 1})
 

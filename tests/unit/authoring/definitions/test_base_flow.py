@@ -144,7 +144,7 @@ async def _logic(_self: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 LOGIC = {"_execute_flow_logic": _logic}
 
 
-def test_wrong_inputs_of_a_child_are_told_at_the_call() -> None:
+def test_wrong_inputs_of_a_child_are_reported_at_the_call() -> None:
     async def program() -> Any:
         try:
             await Greeting().execute({"nam": "ann"})
@@ -203,7 +203,7 @@ def test_inputs_may_be_checked_together() -> None:
         testing.run(Range, {"low": 3, "high": 2})
 
 
-def test_all_problems_of_the_inputs_are_told_at_once() -> None:
+def test_all_problems_of_the_inputs_are_reported_at_once() -> None:
     with pytest.raises(InvalidInput) as raised:
         testing.run(Greeting, {"times": "many"})
 

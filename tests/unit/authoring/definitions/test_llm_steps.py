@@ -103,7 +103,7 @@ def test_each_class_has_its_kind(base: type[BaseStep], kind: StepType) -> None:
         ),
     ],
 )
-def test_what_is_missing_is_told_at_the_definition(
+def test_what_is_missing_is_reported_at_the_definition(
     base: type[BaseStep], attributes: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
@@ -209,7 +209,7 @@ def test_step_name_is_the_key_whatever_it_is(name: str, key: str) -> None:
         assert [key, f"{key}-2"] == list(keys.spec().by_key)
 
 
-def test_wrong_calls_are_told_when_the_flow_is_traced() -> None:
+def test_wrong_calls_are_reported_when_the_flow_is_traced() -> None:
     @flow(name="tests.llm.wrong")
     def wrong(kind: str) -> Any:
         if kind == "name":

@@ -316,7 +316,7 @@ def test_step_that_took_too_long_is_given_up(begin: Any) -> None:
     assert (("a#1",), Returned("too late")) == (progress.cancelled, progress.end)
 
 
-def test_call_that_is_given_up_before_anyone_knows_it_is_never_told(begin: Any) -> None:
+def test_call_that_is_given_up_at_once_is_never_returned(begin: Any) -> None:
     async def program() -> Any:
         async with asyncio.timeout(60):
             await asyncio.sleep(0)

@@ -68,7 +68,7 @@ def test_async_step_may_wait_where_it_says_so_also_in_its_tasks() -> None:
     assert after is not None
 
 
-def test_program_is_told_to_await_the_flow() -> None:
+def test_program_is_advised_to_await_the_flow() -> None:
     async def program() -> str:
         error = asked()
         assert error is not None

@@ -248,7 +248,7 @@ def test_every_problem_names_field_expected_and_got() -> None:
         ([1, "x"], Iterable[int], "expected integer, got 'x'"),
     ],
 )
-def test_a_forbidden_value_is_told(value: Any, annotation: Any, text: str) -> None:
+def test_a_forbidden_value_is_reported(value: Any, annotation: Any, text: str) -> None:
     with pytest.raises(InvalidOutput) as caught:
         encode(value, annotation, where="measure")
     assert text in caught.value.message
@@ -283,7 +283,7 @@ LOOP.append(LOOP)
         (lambda: 1, Any, "function"),
     ],
 )
-def test_a_value_without_a_form_is_told_with_its_place(
+def test_a_value_without_a_form_is_reported_with_its_place(
     value: Any, annotation: Any, text: str
 ) -> None:
     with pytest.raises(NotSerializable) as caught:

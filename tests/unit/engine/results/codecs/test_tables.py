@@ -74,19 +74,19 @@ def test_subclasses_and_parts_are_refused_rather_than_stored_as_less() -> None:
         passed({"a": [numpy.zeros(2)]}, Any)
 
 
-def test_a_table_where_another_type_is_annotated_is_told() -> None:
+def test_a_table_where_another_type_is_annotated_is_reported() -> None:
     pandas = pytest.importorskip("pandas")
     with pytest.raises(InvalidOutput, match="expected integer, got a DataFrame"):
         passed(pandas.DataFrame(), int)
 
 
-def test_an_unknown_codec_is_told() -> None:
+def test_an_unknown_codec_is_reported() -> None:
     with pytest.raises(StepError, match="'feather'") as caught:
         decode("feather", b"")
     assert "upgrade flowq" in str(caught.value)
 
 
-def test_a_missing_library_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(StepError, match="pip install polars"):
         decode("parquet-polars", b"")
