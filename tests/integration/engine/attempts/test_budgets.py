@@ -131,7 +131,7 @@ def play(stage: Stage, flow_: Flow[..., Any], count: int, **options: Any) -> Pla
     "budget", [Budget(usd="0.25"), Budget(tokens=2001), Budget(usd=100, tokens=2500)], ids=str
 )
 def test_step_that_wants_more_than_the_budget_fails_without_a_retry(
-    stage: Stage, budget: Budget
+    stage: Stage, budget: Budget, caplog: pytest.LogCaptureFixture
 ) -> None:
     played = play(stage, chain, 6, budget=budget)
 
@@ -140,6 +140,7 @@ def test_step_that_wants_more_than_the_budget_fails_without_a_retry(
     assert played.step("n3").error_type == "BudgetExceeded"
     assert played.step("n3").attempts == 1
     assert "budget is spent: " in played.error
+    assert f"flowq runs raise-budget {played.id} --usd AMOUNT" in caplog.text
     assert (played.view.tokens, played.view.cost) == (3000, Decimal("0.30"))
     assert_invariants(stage.records)
 
