@@ -30,11 +30,11 @@ def client(**settings: Any) -> TestClient:
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[str]:
+def serving(port: int = 0, **settings: Any) -> Iterator[str]:
     """Serve the app on a port of this machine, from a thread; give its address."""
     app = create_app(HttpSettings(**settings))
     config = uvicorn.Config(
-        app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=1
+        app, port=port, log_level="warning", lifespan="off", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -139,6 +139,8 @@ def parse(block: bytes) -> Frame | None:
 _MASKS = {
     "ID": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     "TIME": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)"),
+    "PLACE": re.compile(r"\b\d+-\d+\.\d+(?:\.\d+)?"),
+    "_ms": re.compile(r'_ms":\d+'),
 }
 
 

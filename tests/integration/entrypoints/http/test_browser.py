@@ -1,0 +1,69 @@
+"""The page of docs/http.md in a real Chromium: it draws progress, also when its server restarts."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.tools import servers
+from tests.tools.docs.curl import block, page
+from tests.tools.http_service import serving
+from tests.tools.playing import Stage
+
+
+@contextmanager
+def site(html: str) -> Iterator[str]:
+    """Serve one page, from another address than the service's; give its address."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/" else 404)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(html.encode() if self.path == "/" else b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(60)
+
+
+def test_page_draws_progress_and_survives_its_server(
+    played: Stage, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Semaphore(0)
+    module = ModuleType("shop")
+    monkeypatch.setitem(sys.modules, "shop", module)
+    module.__dict__["go_on"] = go_on
+    waits = "assert go_on.acquire(timeout=60); return"
+    exec(block(page("http.md"), "python").replace("return number", f"{waits} number"), vars(module))
+    port = servers.free_port()
+    html = block(page("http.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
+
+    with site(html) as address:
+        tab = browser.new_page()
+        bar, steps = tab.locator("#bar"), tab.locator("#steps li")
+        with serving(port, http_cors_origins=address):
+            tab.goto(address)
+            tab.click("#start")
+            go_on.release()
+            expect(steps).to_have_count(1, timeout=60_000)
+            assert 0 < float(bar.get_attribute("value") or 0) < 100
+        go_on.release()
+        with serving(port, http_cors_origins=address):
+            expect(steps).to_have_count(2, timeout=60_000)
+            go_on.release()
+            expect(tab.locator("#end")).to_have_text("WORKFLOW_COMPLETED", timeout=60_000)
+            expect(steps).to_have_count(3)
+            assert "100" == bar.get_attribute("value")
+        tab.close()
