@@ -7,7 +7,13 @@ loop: its result stands alone, in no list.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
+from math import prod
+from typing import Any, Final
+
+from flowq.blocks.errors import Code, EdgeFailed
+
+#: Combinations with which one edge runs.
+MOST: Final = 100_000
 
 #: An input as an edge step gets it: `id`, `label`, `looped`, and its `content`.
 Input = Mapping[str, Any]
@@ -19,8 +25,16 @@ def combinations(inputs: Sequence[Input], *, as_texts: bool) -> Iterator[dict[st
     Args:
         inputs: Of an edge, in the order of its document.
         as_texts: Whether items become text.
+
+    Raises:
+        EdgeFailed: there are too many.
     """
     choices = [_choices(one, as_texts=as_texts) for one in inputs]
+    count = prod(map(len, choices))
+    if count > MOST:
+        raise EdgeFailed(
+            Code.LIMIT, f"the looped inputs have {count:,} combinations, the limit is {MOST:,}"
+        )
     labels = [one["label"] for one in inputs]
     for chosen in product(*choices):
         yield dict(zip(labels, chosen, strict=True))

@@ -5,14 +5,15 @@ inputs are the sketch of the document; the contents are given values. `metadata[
 a run from others.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flowq import bootstrap
 from flowq.blocks.compiling import compile_document
-from flowq.blocks.document import Document, parse, read
-from flowq.blocks.errors import Code, PuppyException
+from flowq.blocks.document import Document, parse
+from flowq.blocks.errors import Code, DocumentInvalid, Problem, PuppyException
 from flowq.blocks.storage.layout import is_users
 from flowq.client import Run
 from flowq.core.spec import FlowSpec
@@ -52,7 +53,7 @@ def submit(
         DatabaseUnavailable: the run could not be recorded.
         StoreUnavailable: a large content could not be stored.
     """
-    found, warnings = parse(document) if isinstance(document, str | bytes) else read(document)
+    found, warnings = parse(document if isinstance(document, str | bytes) else _as_json(document))
     if user_id is not None:
         _refuse_others(found, user_id)
     if engine is None:
@@ -83,6 +84,13 @@ def _refuse_others(document: Document, user_id: str) -> None:
                 f"block {key!r} names a stored content of another user",
                 hint="name a resource_key of your own, as a frame of your task has it",
             )
+
+
+def _as_json(document: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(document)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DocumentInvalid([Problem(Code.NO_WORKFLOW, "", f"it is not JSON: {error}")]) from None
 
 
 def flow_of(spec: FlowSpec) -> RegisteredFlow:

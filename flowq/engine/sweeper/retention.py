@@ -5,9 +5,9 @@ open the object store. One turn does a bounded part and saves where the next one
 
 A run is deleted with all its child runs. Its rows are deleted first, then the objects that they
 reference: after a crash in between the remaining objects are unreferenced, and are deleted here
-too. An unreferenced object is deleted only when it is older than a grace and its step's row is gone
-or has ended with another result: then no row can reference it later. So concurrent turns, or a turn
-of a worker that was suspended, delete nothing that is needed.
+too, as given values are. An unreferenced object is deleted only when it is older than a grace and
+its step's row is gone or has ended with another result: then no row can reference it later. So
+concurrent turns, or a turn of a worker that was suspended, delete nothing that is needed.
 """
 
 import logging

@@ -133,6 +133,14 @@ def test_a_document_that_is_refused_leaves_no_run(stage: Stage) -> None:
     assert stage.engine.records.autocommit(lambda tx: tx.runs.views()) == []
 
 
+@pytest.mark.parametrize(
+    "data", [{"blocks": {"1": object()}, "edges": {}}, {"blocks": {1: {}, "1": {}}, "edges": {}}]
+)
+def test_data_that_is_no_json_is_refused(stage: Stage, data: Any) -> None:
+    with pytest.raises(DocumentInvalid):
+        submit(data, engine=stage.engine)
+
+
 def test_one_key_is_one_run_unless_a_content_differs(stage: Stage) -> None:
     first = submit(HELLO, engine=stage.engine, idempotency_key="k")
     assert submit(HELLO, engine=stage.engine, idempotency_key="k").id == first.id

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from flowq.blocks.errors import EdgeFailed
 from flowq.blocks.loops import branches, combinations, joined
 
 
@@ -36,6 +37,12 @@ def test_the_last_input_changes_fastest() -> None:
 def test_items(content: Any, as_texts: bool, items: list[Any]) -> None:  # noqa: FBT001
     found = [each["a"] for each in combinations([one("a", content)], as_texts=as_texts)]
     assert found == items
+
+
+def test_more_combinations_than_memory_has_are_refused_before_they_are_made() -> None:
+    inputs = [one(name, list(range(1000))) for name in "abc"]
+    with pytest.raises(EdgeFailed, match="1,000,000,000 combinations"):
+        next(combinations(inputs, as_texts=False))
 
 
 def test_without_inputs_there_is_one_combination() -> None:
