@@ -105,10 +105,17 @@ class Translator:
         self._load = load
         self._with_blocks = with_blocks
         self._edge_of = {key: edge for edge in outline.edges.values() for key in edge.keys}
-        self._reports = {key: of for level in outline.levels for key, of in level.steps.items()}
-        self._ended: set[str] = set()  #: Keys of steps that end something.
+        #: From the key of each step that ends something to its level, and the blocks it reports.
+        self._reports = {
+            key: (number, blocks)
+            for number, level in enumerate(outline.levels)
+            for key, blocks in level.steps.items()
+        }
+        self._open = [len(level.steps) for level in outline.levels]  #: Steps that have not ended.
+        self._ended: set[str] = set()
         self._contents: dict[str, Any] = {}  #: By block; kept until its level is reported.
-        self._levels = 0  #: How many are reported.
+        #: How many levels are reported, with how many edges and blocks.
+        self._levels, self._edges, self._blocks = 0, 0, outline.sources
         self._yields = 0  #: How many data frames.
         self._streams: dict[_Stream, dict[str, Any]] = {}
         self._began: datetime | None = None
@@ -128,11 +135,8 @@ class Translator:
         except (ResultMissing, ResultCorrupt) as error:
             self._failed = True
             return [self._frame(event, *_unreadable(error))]
-        while self._levels < len(self._outline.levels):
-            level = self._outline.levels[self._levels]
-            if not level.steps.keys() <= self._ended:
-                break
-            reported += self._level(level)
+        while self._levels < len(self._open) and not self._open[self._levels]:
+            reported += self._level(self._outline.levels[self._levels])
         if isinstance(event, events.EndEvent):
             reported.append(self._end(event))
         return [self._frame(event, *one) for one in reported]
@@ -175,15 +179,17 @@ class Translator:
         self, event: events.StepCompleted | events.StepSkipped, edge: Edge | None
     ) -> "list[_Report]":
         key = event.step
-        if key not in self._reports:
+        if key not in self._reports or key in self._ended:
             return []
+        level, blocks = self._reports[key]
         self._ended.add(key)
+        self._open[level] -= 1
         if isinstance(event, events.StepSkipped):
             return [] if edge is None else [_about(edge, "EDGE_SKIPPED")]
         returned = self._load(key)
         written = list(returned["set"])
         reported = [] if edge is None else [_about(edge, "EDGE_COMPLETED", output_blocks=written)]
-        for block in self._reports[key]:
+        for block in blocks:
             if block in written:
                 cell = returned["outputs"][block]
                 self._contents[block] = _shown(cell)
@@ -220,6 +226,8 @@ class Translator:
 
     def _level(self, level: Level) -> "list[_Report]":
         self._levels += 1
+        self._edges += len(level.edges)
+        self._blocks += sum(map(len, level.steps.values()))
         blocks = [block for reports in level.steps.values() for block in reports]
         data = {block: self._contents.pop(block) for block in blocks if block in self._contents}
         edges = list(level.edges)
@@ -245,10 +253,8 @@ class Translator:
         }
 
     def _progress(self) -> dict[str, Any]:
-        reported = self._outline.levels[: self._levels]
         total, blocks = len(self._outline.edges), len(self._outline.blocks)
-        completed = sum(len(level.edges) for level in reported)
-        processed = self._outline.processed({key for level in reported for key in level.steps})
+        completed, processed = self._edges, self._blocks
         return {
             "edges": {
                 "total": total,

@@ -438,3 +438,7 @@ def test_ids_are_those_of_the_events_and_never_come_twice() -> None:
         *("1-0.0", "1-0.0+1", "1-0.0+2", "1-0.0+3", "1-0.0+4", "1-0.0+5"),
         "end",
     ] == [frame.id for frame in frames]
+
+
+def test_event_that_comes_twice_is_reported_once() -> None:
+    assert v1(play(WHOLE)) == v1(play([*WHOLE[:3], *WHOLE[1:3], *WHOLE[3:]]))
