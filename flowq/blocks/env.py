@@ -17,8 +17,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from flowq import bootstrap
-from flowq.blocks.frames import Frame
-from flowq.blocks.outline import Edge
+from flowq.blocks.reports.frames import Frame
+from flowq.blocks.reports.outline import Edge
 from flowq.blocks.submitting import submit
 from flowq.blocks.tasks import Task, is_document
 from flowq.client.events import RunEvents

@@ -10,8 +10,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from flowq.blocks.errors import Code, PuppyException
-from flowq.blocks.frames import Translator, cancelled, plain_error, task_status
-from flowq.blocks.outline import Outline
+from flowq.blocks.reports.frames import Translator
+from flowq.blocks.reports.outline import Outline
+from flowq.blocks.reports.statuses import cancelled, plain_error, task_status
 from flowq.core.ids import RunId
 from flowq.core.references import Reference
 from flowq.core.states import RunState, StepState

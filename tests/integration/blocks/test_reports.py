@@ -10,7 +10,7 @@ import pytest
 
 from flowq.adapters.results.memory import MemoryObjects
 from flowq.blocks import edge_type, submit
-from flowq.blocks.frames import Frame
+from flowq.blocks.reports.frames import Frame
 from flowq.blocks.tasks import Task
 from flowq.core.errors import StoreUnavailable
 from flowq.engine.engine import Policies

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from flowq import bootstrap
 from flowq.blocks.document import Document, parse
-from flowq.blocks.frames import TYPES
+from flowq.blocks.reports.events import TYPES
 from flowq.blocks.storage import layout
 from flowq.blocks.submitting import submit
 from flowq.blocks.tasks import Task

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from flowq import bootstrap
 from flowq.blocks.errors import PuppyException
-from flowq.blocks.frames import Frame
+from flowq.blocks.reports.frames import Frame
 from flowq.blocks.tasks import Task
 from flowq.client.event_log import Entry, Translate
 from flowq.core.events import Event

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowq.blocks.frames import Frame, Translator
-from flowq.blocks.outline import Outline
+from flowq.blocks.reports.frames import Frame, Translator
+from flowq.blocks.reports.outline import Outline
 from flowq.blocks.storage.external import Version
 from flowq.blocks.storage.layout import Container
 from flowq.blocks.storage.steps import _content_type

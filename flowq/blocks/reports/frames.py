@@ -19,41 +19,18 @@ it has received (`flowq.client.event_log`).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from flowq.blocks.outline import Edge, Level, Outline
-from flowq.blocks.storage.steps import stream_of_block
+from flowq.blocks.reports.events import Report, Streams, about, fact, of_edge, shown, unreadable
+from flowq.blocks.reports.outline import Edge, Level, Outline
+from flowq.blocks.reports.statuses import cancelled, plain_error, task_status
 from flowq.core import events
-from flowq.core.errors import FlowqError, ResultCorrupt, ResultMissing
-from flowq.core.events import Event, StreamEvent
+from flowq.core.errors import ResultCorrupt, ResultMissing
+from flowq.core.events import Event
 from flowq.core.ids import RunId
 
-#: Where an error begins that has a number, in the text of the run's error.
-_NUMBERED: Final = "[PUPPYENGINE_ERROR_"
-#: The types of the events of v2.
-TYPES: Final = (
-    "WORKFLOW_STARTED",
-    "WARNING",
-    "EDGE_STARTED",
-    "EDGE_RETRYING",
-    "EDGE_COMPLETED",
-    "EDGE_ERROR",
-    "EDGE_SKIPPED",
-    "BLOCK_UPDATED",
-    "STREAM_STARTED",
-    "STREAM_CHUNK",
-    "STREAM_ENDED",
-    "STREAM_ERROR",
-    "BATCH_COMPLETED",
-    "PROGRESS_UPDATE",
-    "WORKFLOW_COMPLETED",
-    "WORKFLOW_ERROR",
-    "WORKFLOW_CANCELLED",
-    "ERROR",
-)
 #: From the key of a step to what it has returned: `outputs` and `set`.
 Load = Callable[[str], Mapping[str, Any]]
-_Stream = tuple[str, int | None, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +94,7 @@ class Translator:
         #: How many levels are reported, with how many edges and blocks.
         self._levels, self._edges, self._blocks = 0, 0, outline.sources
         self._yields = 0  #: How many data frames.
-        self._streams: dict[_Stream, dict[str, Any]] = {}
+        self._streams = Streams(self._edge_of)
         self._began: datetime | None = None
         self._place = "", 0
         self._failed = False
@@ -134,7 +111,7 @@ class Translator:
             reported = self._of(event)
         except (ResultMissing, ResultCorrupt) as error:
             self._failed = True
-            return [self._frame(event, *_unreadable(error))]
+            return [self._frame(event, *unreadable(error))]
         while self._levels < len(self._open) and not self._open[self._levels]:
             reported += self._level(self._outline.levels[self._levels])
         if isinstance(event, events.EndEvent):
@@ -150,21 +127,21 @@ class Translator:
 
     # --- at once ---------------------------------------------------------------------------------
 
-    def _of(self, event: Event) -> "list[_Report]":
+    def _of(self, event: Event) -> list[Report]:
         if isinstance(event, events.WorkflowStarted):
-            warnings = [_fact("WARNING", {"message": text}) for text in self._outline.warnings]
+            warnings = [fact("WARNING", {"message": text}) for text in self._outline.warnings]
             return [self._start(event), *warnings]
         if isinstance(event, events.StreamStarted | events.StreamChunk | events.StreamEnded):
-            return self._stream(event)
+            return self._streams.take(event)
         if isinstance(event, events.StepEvent):
             edge = self._edge_of.get(event.step)
-            reported = [] if edge is None else _of_edge(edge, event)
+            reported = [] if edge is None else of_edge(edge, event)
             if isinstance(event, events.StepCompleted | events.StepSkipped) and event.index is None:
                 reported += self._step_ended(event, edge)
             return reported
         return []
 
-    def _start(self, event: events.WorkflowStarted) -> "_Report":
+    def _start(self, event: events.WorkflowStarted) -> Report:
         self._began = event.timestamp
         facts = {
             "event_type": "WORKFLOW_STARTED",
@@ -177,7 +154,7 @@ class Translator:
 
     def _step_ended(
         self, event: events.StepCompleted | events.StepSkipped, edge: Edge | None
-    ) -> "list[_Report]":
+    ) -> list[Report]:
         key = event.step
         if key not in self._reports or key in self._ended:
             return []
@@ -185,46 +162,27 @@ class Translator:
         self._ended.add(key)
         self._open[level] -= 1
         if isinstance(event, events.StepSkipped):
-            return [] if edge is None else [_about(edge, "EDGE_SKIPPED")]
+            return [] if edge is None else [about(edge, "EDGE_SKIPPED")]
         returned = self._load(key)
         written = list(returned["set"])
-        reported = [] if edge is None else [_about(edge, "EDGE_COMPLETED", output_blocks=written)]
+        reported = [] if edge is None else [about(edge, "EDGE_COMPLETED", output_blocks=written)]
         for block in blocks:
             if block in written:
                 cell = returned["outputs"][block]
-                self._contents[block] = _shown(cell)
+                self._contents[block] = shown(cell)
                 reported.append((self._block(block, cell), None))
         return reported
 
     def _block(self, block: str, cell: Mapping[str, Any]) -> dict[str, Any]:
         known: dict[str, Any] = {"event_type": "BLOCK_UPDATED", "block_id": block}
         if "external" in cell:
-            return {**known, **_shown(cell)}
+            return {**known, **shown(cell)}
         kind = self._outline.blocks[block].get("type", "text")
         return known | {"storage_class": "internal", "type": kind, "content": cell["content"]}
 
-    def _stream(self, event: StreamEvent) -> "list[_Report]":
-        stream = event.step, event.index, event.attempt, event.stream
-        if isinstance(event, events.StreamStarted):
-            block = stream_of_block(event.content_type)
-            if block is not None:
-                self._streams[stream] = block
-                return [_fact("STREAM_STARTED", _but(block, "resource_key"))]
-        elif (block := self._streams.pop(stream, None)) is not None:
-            named = _but(block, "content_type")
-            error = event.error_type if isinstance(event, events.StreamEnded) else None
-            if error is None:
-                return [_fact("STREAM_ENDED", named)]
-            return [_fact("STREAM_ERROR", _but(named, "resource_key") | {"error": error})]
-        edge = self._edge_of.get(event.step)
-        if edge is None:
-            return []
-        facts = event.model_dump(exclude={"run_id", "timestamp", "id", "rebuilt", "step"})
-        return [_fact(facts.pop("event_type"), {"edge_id": edge.id} | facts)]
-
     # --- by level --------------------------------------------------------------------------------
 
-    def _level(self, level: Level) -> "list[_Report]":
+    def _level(self, level: Level) -> list[Report]:
         self._levels += 1
         self._edges += len(level.edges)
         self._blocks += sum(map(len, level.steps.values()))
@@ -233,7 +191,7 @@ class Translator:
         edges = list(level.edges)
         done = {"event_type": "BATCH_COMPLETED", "edge_ids": edges, "output_blocks": list(data)}
         progress = {"env_id": self._task, "progress": self._progress()}
-        return [(done, self._data(data)), _fact("PROGRESS_UPDATE", progress)]
+        return [(done, self._data(data)), fact("PROGRESS_UPDATE", progress)]
 
     def _data(self, data: dict[str, Any]) -> dict[str, Any] | None:
         if not data:
@@ -268,7 +226,7 @@ class Translator:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def _end(self, event: events.EndEvent) -> "_Report":
+    def _end(self, event: events.EndEvent) -> Report:
         facts: dict[str, Any] = {"event_type": event.event_type, "env_id": self._task}
         began = self._began or event.timestamp
         if isinstance(event, events.WorkflowCompleted):
@@ -301,95 +259,3 @@ class Translator:
             "total_yields": self._yields,
             "task_status": status,
         }
-
-
-#: What an event of v2 says, and the frame of v1 that goes with it.
-_Report = tuple[dict[str, Any], dict[str, Any] | None]
-
-
-def task_status(
-    outline: Outline,
-    task: str,
-    status: str,
-    *,
-    times: tuple[datetime | None, datetime | None],
-    error: str | None,
-    ended: set[str],
-) -> dict[str, Any]:
-    """Return the status of a task as v1 has it.
-
-    Args:
-        outline: Its document.
-        task: Its id.
-        status: `PENDING`, `RUNNING`, `COMPLETED` or `FAILED`.
-        times: When it began and ended.
-        error: Why it failed.
-        ended: Keys of the steps that have completed or were skipped.
-    """
-    total, processed = len(outline.blocks), outline.processed(ended)
-    percent = 100.0 if status == "COMPLETED" else round(100 * processed / total, 2) if total else 0
-    began, end = (time.isoformat() if time else None for time in times)
-    return {
-        "task_id": task,
-        "status": status,
-        "start_time": began,
-        "end_time": end,
-        "error_message": error,
-        "total_blocks": total,
-        "processed_blocks": processed,
-        "progress_percentage": percent,
-    }
-
-
-def plain_error(message: str | None) -> str:
-    """Return the error of a run as clients of documents know it: from its number on."""
-    text = message or "no reason was recorded"
-    return text[max(text.find(_NUMBERED), 0) :]
-
-
-def cancelled(reason: str | None) -> str:
-    """Return the error of a cancelled task for clients of v1, which know failed tasks only."""
-    return f"cancelled: {reason}" if reason else "cancelled"
-
-
-def _shown(cell: Mapping[str, Any]) -> Any:
-    """Return a content as v1 shows it; in place of one that is stored outside, where that is."""
-    if "external" not in cell:
-        return cell["content"]
-    return {"storage_class": "external", "external_metadata": cell["external"]}
-
-
-def _of_edge(edge: Edge, event: events.StepEvent) -> list[_Report]:
-    """Return the report of an attempt of an edge; its completion is reported with its outputs."""
-    index = {} if event.index is None else {"index": event.index}
-    if isinstance(event, events.StepStarted) and event.step == edge.first:
-        facts = {"edge_type": edge.type, "attempt": event.attempt}
-        return [_about(edge, "EDGE_STARTED", **facts)]
-    if isinstance(event, events.StepRetrying):
-        error = {"error_type": event.error_type, "error_message": event.error_message}
-        facts = index | {"attempt": event.attempt, **error, "delay": event.delay}
-        return [_about(edge, "EDGE_RETRYING", **facts)]
-    if isinstance(event, events.StepFailed) and event.index is None:
-        text = plain_error(event.error_message)
-        facts = {"error": text, "error_type": event.error_type, "error_message": text}
-        return [_about(edge, "EDGE_ERROR", **facts)]
-    return []
-
-
-def _unreadable(error: FlowqError) -> _Report:
-    """Return the error that ends the frames, though not the task."""
-    facts = {"error_code": "STREAM_ERROR", "error_message": error.message}
-    v1 = {"error": error.message, "message": "Stream processing error", "is_complete": True}
-    return {"event_type": "ERROR", "data": facts}, v1
-
-
-def _about(edge: Edge, kind: str, **facts: Any) -> _Report:
-    return _fact(kind, {"edge_id": edge.id, **facts})
-
-
-def _fact(kind: str, facts: Mapping[str, Any]) -> _Report:
-    return {"event_type": kind, **facts}, None
-
-
-def _but(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in facts.items() if key != name}

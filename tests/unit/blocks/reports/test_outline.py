@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flowq.blocks.outline import Level, Outline
+from flowq.blocks.reports.outline import Level, Outline
 
 
 def edge(inputs: str, outputs: str, kind: str = "modify") -> dict[str, Any]:
