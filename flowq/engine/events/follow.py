@@ -197,7 +197,7 @@ class _Reader:
             yield from self._take(page)
             if not page.entries:
                 break
-        if self._feed.done != run.done:
+        if self._doubt or self._feed.done != run.done:
             yield from self._emit_missing(run, moment)
         yield from self._emit(end(run), _END, "end")
 
@@ -273,10 +273,10 @@ class _Reader:
             marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
         except Unavailable:
             return  # still in doubt
-        self._doubt = False
         if run.status in TERMINAL_RUN_STATES:
             self.ended = True  # then all of it is yielded with numbers
             return
+        self._doubt = False
         until = self._engine.events.now() - _SETTLED if settled else None
         moment = run.created_at
         for event in history(run, marks):

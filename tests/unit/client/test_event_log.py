@@ -78,12 +78,8 @@ def followers(*, most: int = 5, max_entries: int = 1_000, **options: Any) -> Fol
     return Followers(lambda: engine, make, most=most, **options)
 
 
-async def told(by: Followers[Log], after: str | None = None, *, pause: float = 0.0) -> list[str]:
-    found: list[str] = []
-    async for page in read(by, RUN, after):
-        found += [entry.data for entry in page]
-        await asyncio.sleep(pause)
-    return found
+async def told(by: Followers[Log], after: str | None = None) -> list[str]:
+    return [entry.data async for page in read(by, RUN, after) for entry in page]
 
 
 def places(count: int, begin: int = 0) -> list[str]:
@@ -132,14 +128,14 @@ def test_a_reader_of_a_log_that_is_too_long_reads_all_of_it(
 def test_a_slow_reader_loses_nothing_and_holds_up_nobody(source: Source) -> None:
     async def main() -> None:
         by = followers(max_entries=600)
-        fast = asyncio.create_task(told(by))
-        slow = asyncio.create_task(told(by, pause=0.01))
-        await until(lambda: source.begun == 1)
         source.places.extend(places(20_000))
         source.ended = True
-        assert places(20_000) == await fast
-        assert not slow.done()
-        assert places(20_000) == await slow
+        async with aclosing(read(by, RUN)) as slow:
+            found = [entry.data for _ in range(2) for entry in await anext(slow)]
+            assert places(20_000) == await told(by)
+            async for page in slow:
+                found += [entry.data for entry in page]
+        assert places(20_000) == found
 
     asyncio.run(main())
 
