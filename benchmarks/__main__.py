@@ -60,6 +60,12 @@ def seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return min(times)
 
 
+def p95(work: Callable[[], object], rounds: int = 200) -> float:
+    """Return the time that 95 % of the rounds of some work stay below."""
+    times = sorted(seconds(work, 1) for _ in range(rounds))
+    return times[rounds * 95 // 100]
+
+
 def wait_all(results: "list[AsyncResult[Any]]") -> None:
     """Wait for results by asking for each in turn."""
     for result in results:
@@ -246,6 +252,7 @@ def uneven() -> None:
 def blocks() -> None:
     """Compare documents with the same graphs in Python."""
     from benchmarks import documents, flows
+    from flowq.blocks import submit
 
     with servers.worker("benchmarks.flows", "prefork", 2):
         small = documents.chains(40, 5)
@@ -269,6 +276,16 @@ def blocks() -> None:
         f"{copies:.2f} s",
         f"{copies / steps:.2f}x",
         "<= 1.3x",
+    )
+    few = documents.chains(4, 5)
+    enqueued = p95(lambda: flows.chains.enqueue(count=4, length=5))
+    submitted = p95(lambda: submit(few))
+    report(
+        "submission of 20 edges, p95, against a flow",
+        f"{enqueued * 1000:.1f} ms",
+        f"{submitted * 1000:.1f} ms",
+        f"{submitted / enqueued:.2f}x",
+        "<= 3x",
     )
     for count, target in ((200, "<= 20 ms"), (10_000, "<= 1 s, linear")):
         checked, compiled = documents.compile_seconds(documents.chains(count // 5, 5))
