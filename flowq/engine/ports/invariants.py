@@ -27,8 +27,8 @@ class StoredObject:
     """An object that a row names."""
 
     run_id: RunId
-    step_id: StepRunId
-    key: str
+    step_id: StepRunId | None  #: None of a given value, which the row of the run names.
+    key: str  #: Of the step, or of the given value.
     map_index: int | None
     result: ResultRef
 

@@ -8,6 +8,7 @@ import pytest
 from flowq.blocks.errors import DocumentInvalid
 from flowq.blocks.submitting import submit
 from flowq.core.states import RunState, StepState
+from flowq.engine.sweeper.invariants import missing_objects
 from tests.tools.documents import HELLO, document, modify, play, result, text
 from tests.tools.playing import Stage
 
@@ -58,6 +59,11 @@ def test_contents_over_the_threshold_are_objects_and_come_through(stage: Stage) 
     assert (found["4"], found["5"]) == (small, "x" * 10)
     given = stage.engine.definitions.get(view.id).definition.spec.given
     assert {key: ref.place for key, ref in given.items()} == {"block:1": "object", "block:2": "row"}
+    results = stage.engine.results
+    assert missing_objects(stage.engine.records, results) == []
+    results.objects.delete([given["block:1"].key])
+    [lost] = missing_objects(stage.engine.records, results)
+    assert (lost.run_id, lost.step_id, lost.key) == (view.id, None, "block:1")
 
 
 def test_a_block_in_the_store_is_read_before_an_edge_needs_it(stage: Stage) -> None:

@@ -146,6 +146,15 @@ def test_older_names_are_read_as_those_of_today() -> None:
     assert all("pick" in one for one in warnings)
 
 
+def test_an_older_name_of_the_outputs_of_a_case_is_read() -> None:
+    one = {"block": "1", "condition": "is_list", "parameters": {}, "operation": "/"}
+    case = {"conditions": [one], "then": [{"from": "1", "to": "2"}]}
+    data = {"inputs": {"1": ""}, "outputs": {"2": ""}, "cases": {"c": case}}
+    found, warnings = read(document({"e": {"type": "ifelse", "data": data}}, {"1": [], "2": ""}))
+    assert found.edges["e"].config["cases"]["c"]["thens"] == case["then"]
+    assert warnings == ["edge 'e', case 'c': 'then' is read as 'thens'"]
+
+
 def test_the_sketch_has_sizes_and_no_contents() -> None:
     found: Document = read(HELLO)[0]
     sketch = found.sketch()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import String, and_, bindparam, literal, or_, select, union_all
+from sqlalchemy import String, Text, and_, bindparam, cast, literal, or_, select, union_all
 from typing_extensions import override
 
 from flowq.adapters.records.invariants.base import CALLED, NODE, R, S
@@ -19,7 +19,7 @@ from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
 from flowq.adapters.records.invariants.runs import RUN_CHECKS
 from flowq.adapters.records.invariants.signals import SIGNAL_CHECKS
 from flowq.adapters.records.invariants.steps import STEP_CHECKS
-from flowq.adapters.records.sql.reading import result_ref
+from flowq.adapters.records.sql.reading import flow_spec, result_ref
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.errors import RunUnreadable
@@ -51,6 +51,9 @@ _OBJECTS = (
     select(S.flow_run_id, S.id, S.step_key, S.map_index, S.result)
     .where(json_text(S.result, "place") == StorageKind.OBJECT)
     .order_by(S.id)
+)
+_GIVEN = (
+    select(R.id, cast(R.spec, Text)).where(cast(R.spec, Text).contains('"given"')).order_by(R.id)
 )
 _PAGE: Final = 200
 _RUNS_AFTER = select(R.id).where(R.id > bindparam("p_after")).order_by(R.id).limit(_PAGE)
@@ -119,4 +122,9 @@ class SqlInvariants(Repository, Invariants):
             with suppress(RunUnreadable):  # then it references no object
                 ref = result_ref(result)
                 found += [StoredObject(RunId(run), StepRunId(step), key, index, ref)] if ref else []
+        for run, spec in self._run(_GIVEN):
+            with suppress(RunUnreadable):
+                given = flow_spec(spec).given.items()
+                large = ((key, ref) for key, ref in given if ref.place is StorageKind.OBJECT)
+                found += [StoredObject(RunId(run), None, key, None, ref) for key, ref in large]
         return found
