@@ -37,6 +37,7 @@ from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.dispatch.threads import ThreadDispatcher
 from flowq.adapters.dispatch.unsent import UnsentDispatcher
+from flowq.adapters.dispatch.wakeups import RedisWakeups
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
@@ -248,6 +249,11 @@ def engine_here() -> tuple[Engine, ThreadDispatcher]:
         return _process.here
 
 
+def wakeups() -> RedisWakeups:
+    """Return the requests for passes of the sweepers on this Redis."""
+    return RedisWakeups(clients.readers(redis_address()), redis_prefix())
+
+
 def flush_events() -> None:
     """Send what this process still has to tell; before it ends."""
     if _process.engine is not None:
@@ -269,7 +275,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     dispatcher: Dispatcher = CeleryDispatcher(celery, hint=_broker_hint(celery))
     if not _process.app_is_known:
         dispatcher, policies = (
-            UnsentDispatcher(dispatcher),
+            UnsentDispatcher(dispatcher, wakeups()),
             replace(policies, resend_after=timedelta(0)),
         )
     return Engine(

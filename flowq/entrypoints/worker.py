@@ -308,7 +308,7 @@ class SweeperStep(bootsteps.StartStopStep):
         check_names(parent.app, _OWN)
         engine = bootstrap.engine()
         _process.watch(engine)
-        self._sweeper = Sweeper(engine, bootstrap.settings().sweep_pause)
+        self._sweeper = Sweeper(engine, bootstrap.settings().sweep_pause, bootstrap.wakeups())
         self._sweeper.start()
 
     def stop(self, parent: Any) -> None:

@@ -2,8 +2,8 @@
 
 Which queue a step goes to is said by the app: its routes, its default queue, its broker. A process
 without the app could only guess, and a message in a queue that nobody reads helps nobody. Messages
-are doorbells only: what is queued stands in the rows. So such a process queues rows that are due to
-be sent at once, and the next pass of a sweeper sends them, in a worker, which knows its app.
+are doorbells only: what is queued is in the rows. So such a process queues rows that are due to
+be sent at once, and wakes a sweeper, which sends them from a worker: that knows its app.
 """
 
 import logging
@@ -12,9 +12,10 @@ from datetime import timedelta
 
 from typing_extensions import override
 
+from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
 from flowq.engine.model.rows import Batch, Message
-from flowq.engine.ports import Dispatcher, Worker
+from flowq.engine.ports import Dispatcher, Wakeups, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +23,21 @@ logger = logging.getLogger(__name__)
 class UnsentDispatcher(Dispatcher):
     """Implements `flowq.engine.ports.Dispatcher` by leaving all of it to the workers' sweepers."""
 
-    def __init__(self, asks: Dispatcher) -> None:
+    def __init__(self, asks: Dispatcher, wakeups: Wakeups) -> None:
         self._asks = asks  # of the app that was made here: its broker may be that of the workers
+        self._wakeups = wakeups
         self._said = False
 
     @override
     def send(self, batches: Sequence[Batch]) -> None:
         """Leave batches to the sweepers."""
         self._say(sum(len(batch.messages) for batch in batches))
+        self._wake()
 
     @override
     def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
         """Leave the ends of batches to the sweepers."""
+        self._wake()
 
     @override
     def send_collect(self) -> None:
@@ -51,6 +55,12 @@ class UnsentDispatcher(Dispatcher):
     @override
     def workers(self, patience: timedelta) -> Sequence[Worker] | None:
         return self._asks.workers(patience)
+
+    def _wake(self) -> None:
+        try:
+            self._wakeups.request()
+        except RedisUnavailable as error:
+            logger.warning("the steps are sent in the next pass: %s", error)
 
     def _say(self, steps: int) -> None:
         if not self._said:

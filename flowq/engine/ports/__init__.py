@@ -5,6 +5,7 @@
     ObjectStore   large results                                   adapters/results/objects.py
     Dispatcher    sends batches to workers                        adapters/dispatch
     Events        a stream for each run, for readers              adapters/events
+    Wakeups       requests for a pass of a sweeper                adapters/dispatch/wakeups.py
 
 Each port has one contract suite under tests/contract that every adapter passes. The values that go
 through them are in `rows`.
@@ -14,7 +15,14 @@ from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
-from flowq.engine.ports.messaging import Dispatcher, Events, StreamEntry, StreamPage, Worker
+from flowq.engine.ports.messaging import (
+    Dispatcher,
+    Events,
+    StreamEntry,
+    StreamPage,
+    Wakeups,
+    Worker,
+)
 from flowq.engine.ports.meters import Meters
 from flowq.engine.ports.records import EnlistedTransaction, Records, Transaction
 from flowq.engine.ports.runs import RunRows
@@ -42,5 +50,6 @@ __all__ = [
     "Sweeps",
     "TokenRates",
     "Transaction",
+    "Wakeups",
     "Worker",
 ]

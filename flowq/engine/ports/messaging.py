@@ -56,6 +56,26 @@ class Dispatcher(Protocol):
         """
 
 
+class Wakeups(Protocol):
+    """Requests for a pass of a sweeper now. They may be lost: a sweeper passes anyway."""
+
+    def request(self) -> None:
+        """Have one sweeper pass now.
+
+        Raises:
+            RedisUnavailable: none can be asked.
+        """
+
+    def wait(self, seconds: float) -> bool:
+        """Return True as soon as there is a request, which is taken.
+
+        False means that there was none; that may be said before the time is up.
+
+        Raises:
+            RedisUnavailable: requests cannot be read now.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
     """Events that were sent together."""

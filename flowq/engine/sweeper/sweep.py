@@ -16,6 +16,7 @@ have no message in the queue and are always sent.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -35,7 +36,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.rows import Batch, StepRef
 from flowq.engine.model.stops import StopReason
-from flowq.engine.ports import Transaction
+from flowq.engine.ports import Transaction, Wakeups
 from flowq.engine.runs.signals import deliver
 from flowq.engine.sweeper.months import resume_in_new_month
 from flowq.engine.sweeper.retention import COLLECT, EVERY
@@ -50,6 +51,8 @@ _FULL: Final = 1_000
 _TRICKLE: Final = 10
 
 #: The duty of inspecting open runs; how many one turn reads, and how many of them it rolls up.
+#: Seconds between two passes, however often one is requested.
+_SHORTEST_PAUSE: Final = 0.1
 _INSPECT: Final = "inspect"
 _SLICE: Final = 2_500
 _ROLLED_UP: Final = 100
@@ -249,11 +252,18 @@ def _ask_to_collect(engine: Engine) -> None:
 
 
 class Sweeper:
-    """Sweeps periodically in its own thread."""
+    """Sweeps periodically in its own thread.
 
-    def __init__(self, engine: Engine, interval: timedelta) -> None:
+    Args:
+        engine: The engine.
+        interval: Average pause between two passes.
+        wakeups: Requests that end a pause early.
+    """
+
+    def __init__(self, engine: Engine, interval: timedelta, wakeups: Wakeups | None = None) -> None:
         self._engine = engine
         self._interval = interval
+        self._wakeups = wakeups
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flowq-sweeper", daemon=True)
 
@@ -268,7 +278,7 @@ class Sweeper:
     def _run(self) -> None:
         # Workers that were started together should not always sweep at the same time.
         pause = self._interval.total_seconds()
-        while not self._stop.wait(pause * (0.75 + self._engine.chance() / 2)):
+        while self._pause(pause * (0.75 + self._engine.chance() / 2)):
             try:
                 sweep(self._engine, grace=self._interval)
             except Unavailable as error:
@@ -276,3 +286,17 @@ class Sweeper:
             except Exception:
                 # It must survive any error, because it repairs them.
                 logger.exception("a sweeper pass failed", extra={"action": "sweep"})
+
+    def _pause(self, seconds: float) -> bool:
+        """Pause until the time is over or a pass is requested; return False after `stop`."""
+        end = time.monotonic() + seconds
+        if self._wakeups is None:
+            return not self._stop.wait(seconds)
+        self._stop.wait(min(seconds, _SHORTEST_PAUSE))
+        while not self._stop.is_set() and (left := end - time.monotonic()) > 0:
+            try:
+                if self._wakeups.wait(left):
+                    break
+            except RedisUnavailable:
+                self._stop.wait(left)
+        return not self._stop.is_set()

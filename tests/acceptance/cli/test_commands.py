@@ -232,6 +232,19 @@ def _code_and_out(shell: Shell, *arguments: str) -> tuple[int, str]:
     return done.code, done.out
 
 
+def test_command_without_an_app_wakes_a_sweeper(tmp_path: Path) -> None:
+    """It sends nothing itself, and no pass is due for minutes."""
+    slowly = {"FLOWQ_SWEEP_SECONDS": "600", "FLOWQ_LEASE_SECONDS": "3600"}
+    shell = Shell(tmp_path, slowly)
+    try:
+        with shell.worker():
+            done = shell.flowq("run", "flows.py:good", "-p", "n=3", "--timeout", "60")
+    finally:
+        shell.stop_server()
+
+    assert (done.code, done.out) == (0, "6\n"), done.err
+
+
 def test_worker_with_a_pool_of_greenlets_replaces_what_blocks(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     try:
