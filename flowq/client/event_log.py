@@ -145,10 +145,13 @@ class EventLog(Generic[T]):
 
     # --- its readers -----------------------------------------------------------------------------
 
-    def serves(self, after: str | None) -> bool:
-        """Return whether the log has, or may get, what comes after an id."""
+    def admit(self, reader: Hashable, after: str | None) -> bool:
+        """Admit a reader if the log has, or may get, what comes after an id; keep that id, too."""
         with self._changed:
-            return self._first == 0 or after in self._numbers
+            if self._first and after not in self._numbers:
+                return False
+            self._positions[reader] = 0 if after is None else self._numbers.get(after, 0)
+            return True
 
     def move(self, reader: Hashable, number: int | None) -> None:
         """Note where a reader is, so that its next entries are kept; None when it has left."""
@@ -189,12 +192,15 @@ class EventLog(Generic[T]):
 class _Reader(Generic[T]):
     """One reader of a log."""
 
-    def __init__(self, log: EventLog[T], after: str | None) -> None:
-        self._log = log
+    def __init__(self, after: str | None) -> None:
         self._after = after
         self._next: int | None = 0 if after is None else None  #: None while `after` is looked for.
         self._unknown_from: int | None = None  #: The round in which it would have come.
-        log.move(self, 0)
+
+    def enter(self, log: EventLog[T]) -> bool:
+        """Read this log, if it has what comes next."""
+        self._log = log
+        return log.admit(self, self._after)
 
     def take(self, *, over: bool) -> Sequence[Entry[T]]:
         """Return the entries that come next, none when there are none yet.
@@ -259,8 +265,8 @@ async def read(
     """
     began = False
     while True:
-        with followers.following(run_id, lambda log: log.serves(after)) as (follower, wakeup):  # noqa: B023
-            reader = _Reader(follower.sink, after)
+        reader: _Reader[T] = _Reader(after)
+        with followers.following(run_id, reader.enter) as (follower, wakeup):
             try:
                 if not began:
                     began = True

@@ -171,19 +171,19 @@ class Followers(Generic[S]):
 
     @contextmanager
     def following(
-        self, run_id: RunId, serves: Callable[[S], bool] = lambda _: True
+        self, run_id: RunId, admits: Callable[[S], bool] = lambda _: True
     ) -> Iterator[tuple[Follower[S], asyncio.Event]]:
         """Yield the follower of a run, and what is set when it has something new.
 
         Args:
             run_id: The run.
-            serves: Whether a sink that is there has what this reader needs; if not, it gets a
-                follower that begins now.
+            admits: Called with the sink before its thread goes on: whether it has what this
+                reader needs. If not, the reader gets a follower that begins now.
 
         Raises:
             TooManyRuns: too many other runs are followed.
         """
-        follower, wakeup = self._join(run_id, serves)
+        follower, wakeup = self._join(run_id, admits)
         try:
             yield follower, wakeup
         finally:
@@ -201,14 +201,16 @@ class Followers(Generic[S]):
                 self._remove(follower)
 
     def _join(
-        self, run_id: RunId, serves: Callable[[S], bool]
+        self, run_id: RunId, admits: Callable[[S], bool]
     ) -> tuple[Follower[S], asyncio.Event]:
         with self._lock:
             if self._pid != os.getpid():  # a fork has no threads
                 self._pid, self._newest, self._all = os.getpid(), {}, set()
             follower = self._newest.get(run_id)
-            if follower is None or follower.error is not None or not serves(follower.sink):
+            if follower is None or follower.error is not None or not admits(follower.sink):
                 follower = self._new(run_id)
+                admits(follower.sink)
+                self._start(follower)
             follower.left = None
             return follower, follower.notifier.add()
 
@@ -220,14 +222,16 @@ class Followers(Generic[S]):
             self._remove(min(waiting, key=lambda each: each.left or 0.0))
         follower = self._newest[run_id] = Follower(run_id, self._make)
         self._all.add(follower)
+        return follower
+
+    def _start(self, follower: Follower[S]) -> None:
         threading.Thread(
             target=follower.run,
             args=(self._engine, lambda: self._is_left(follower)),
             kwargs={"retry": self._retry},
-            name=f"flowq-follow-{run_id}",
+            name=f"flowq-follow-{follower.run_id}",
             daemon=True,
         ).start()
-        return follower
 
     def _leave(self, follower: Follower[S], wakeup: asyncio.Event) -> None:
         with self._lock:
