@@ -28,7 +28,7 @@ from flowq.core.spec import FlowSpec, MapSpec, StepSpec
 _NETWORK: Final = RetryPolicy(
     max_attempts=3, retry_on=("ModelUnavailable", "FetchFailed", "StepTimeout")
 )
-#: Of one attempt of an edge that waits for others.
+#: Of one attempt of an edge: a document may ask for more than anybody waits for.
 _TIMEOUT: Final = timedelta(minutes=10)
 
 
@@ -126,7 +126,7 @@ class _Compiler:
             "inputs": inputs,
             "outputs": {LITERAL: [self._output(block) for block in data.outputs]},
         }
-        when = _all([cell.condition() for cell in cells if not cell.is_certain])
+        when = _all([cell.condition() for cell in dict.fromkeys(cells) if not cell.is_certain])
         if self._is_map(edge):
             self.steps += _mapped(edge, kind, arguments, when)
         else:
@@ -182,13 +182,12 @@ class _Compiler:
 
 
 def _ways(kind: EdgeType) -> dict[str, Any]:
-    return {"retry": _NETWORK, "timeout": _TIMEOUT} if kind.waits else {}
+    return {"retry": _NETWORK if kind.waits else RetryPolicy(), "timeout": _TIMEOUT}
 
 
 def _all(conditions: list[Template]) -> Template:
     """Return the condition that all of these hold; None of none."""
-    distinct = [one for place, one in enumerate(conditions) if one not in conditions[:place]]
-    return {OP: "and", "args": distinct} if len(distinct) > 1 else next(iter(distinct), None)
+    return {OP: "and", "args": conditions} if len(conditions) > 1 else next(iter(conditions), None)
 
 
 def _mapped(

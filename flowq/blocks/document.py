@@ -10,6 +10,7 @@ and are left alone. Older names of settings are read as today's, and each is not
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from hashlib import sha256
@@ -279,9 +280,8 @@ def _of_edge(document: Document, key: str) -> Iterator[Problem]:
 def _of_settings(document: Document, key: str) -> Iterator[Problem]:
     """Yield what is wrong with an edge whose blocks are known."""
     data, place = document.edges[key].data, ("edges", key, "data")
-    labels = list(document.labels(key).values())
-    for label in dict.fromkeys(labels):
-        if labels.count(label) > 1:
+    for label, count in Counter(document.labels(key).values()).items():
+        if count > 1:
             text = f"edge {key!r}: two inputs have the label {label!r}"
             yield Problem(Code.LIMIT, _path((*place, "inputs")), text)
     try:

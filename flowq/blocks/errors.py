@@ -15,6 +15,9 @@ from typing import Final
 
 from flowq.core.errors import FlowqError, InvalidInput, StepError
 
+#: Problems of a document in the text of its error.
+MOST_TOLD: Final = 50
+
 
 class Code(IntEnum):
     """What clients know an error by."""
@@ -110,7 +113,10 @@ class DocumentInvalid(PuppyException, InvalidInput):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__(problems[0].code, "\n".join(map(str, problems)))
+        told = [str(problem) for problem in problems[:MOST_TOLD]]
+        if len(problems) > MOST_TOLD:
+            told.append(f"… and {len(problems) - MOST_TOLD:,} more")
+        super().__init__(problems[0].code, "\n".join(told))
 
     def __reduce__(self) -> tuple[type, tuple[tuple[Problem, ...]]]:  # type: ignore[override]
         return type(self), (self.problems,)

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from flowq.blocks.errors import Code, EdgeFailed
 
-_PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+#: A label has no braces; so each is looked for once, however many a text has.
+_PLACEHOLDER: Final = re.compile(r"\{\{([^{}]*)\}\}")
 #: Characters of a text that placeholders have made, at most.
 MOST: Final = 64 * 1024 * 1024
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", '"': r"\"", "'": r"\'"})
@@ -39,7 +40,7 @@ def replaced(value: Any, contents: Mapping[str, Any], *, escape: bool = False) -
     """
     if isinstance(value, str):
         whole = _PLACEHOLDER.fullmatch(value)
-        if whole is not None and "}}" not in whole[1]:
+        if whole is not None:
             return _content(whole[1], contents)
         return text(value, contents, escape=escape)
     if isinstance(value, list):

@@ -16,7 +16,7 @@ from flowq.blocks.errors import Code, EdgeFailed
 
 #: Items that `set_value` adds to a list to reach its index.
 MOST_NEW: Final = 100_000
-_VARIABLE: Final = re.compile(r"\{\{(.*?)\}\}")
+_VARIABLE: Final = re.compile(r"\{\{([^{}]*)\}\}")
 _Params = Mapping[str, Any]
 
 

@@ -10,14 +10,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 _OPENS: Final = re.compile(r"[\[{]")
-_BRACKETS: Final = re.compile(r"[\[\]{}]|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
+#: Brackets and strings; a string that does not end goes on to the end of the text, so that no
+#: later quote in it is looked at again.
+_BRACKETS: Final = re.compile(
+    r"[\[\]{}]|\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)", re.DOTALL
+)
 _CLOSES: Final = {"[": "]", "{": "}"}
 #: Characters of a text that are looked at as Python; its parser may take gigabytes for more.
 _MOST_PYTHON: Final = 1_000_000
 #: Levels of lists and dicts; parsers of Python end processes that they nest too deep for.
 _MOST_LEVELS: Final = 100
-#: Brackets that are looked at in one text; each may be looked at again from each before it.
-_MOST_LOOKS: Final = 2_000_000
+#: Characters of one text that are looked at again: a part is, from each bracket before it.
+_MOST_AGAIN: Final = 20_000_000
+#: For so many characters a bracket counts.
+_BRACKET: Final = 10
 
 
 def parsed(text: str) -> Any:
@@ -56,7 +62,7 @@ def pieces(text: str) -> Iterator[Any]:
         start = opening.start()
         at = start + 1
         close = brackets.close(start)
-        value = None if close is None else parsed(text[start:close])
+        value = None if close is None else brackets.parsed(start, close)
         if close is None or value is None:
             continue
         if before := text[end:start].strip():
@@ -71,28 +77,37 @@ class _Brackets:
     """The brackets of a text.
 
     Attributes:
-        left: How many may still be looked at.
+        left: How many characters may still be looked at.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.left = _MOST_LOOKS
+        # What is looked at once, all brackets and all data, is as long as it is.
+        self.left = _MOST_AGAIN + (_BRACKET + 2) * len(text)
 
     def close(self, start: int) -> int | None:
         """Return where the data that opens at `start` ends; None if it does not, or too deep."""
         waits: list[str] = []
+        at = start
         for found in _BRACKETS.finditer(self._text, start):
-            self.left -= 1
+            self.left -= found.end() - at + _BRACKET
+            at = found.end()
             sign = found[0]
             if sign in _CLOSES:
                 waits.append(_CLOSES[sign])
-            elif len(sign) == 1 and waits.pop() != sign:
+            elif len(sign) == 1 and sign in "]}" and waits.pop() != sign:
                 return None
             if not waits:
-                return found.end()
+                return at
             if len(waits) > _MOST_LEVELS or self.left <= 0:
                 return None
+        self.left -= len(self._text) - at
         return None
+
+    def parsed(self, start: int, close: int) -> Any:
+        """Return the list or dict that a part of the text is; None if it is none."""
+        self.left -= close - start
+        return parsed(self._text[start:close])
 
 
 def as_json(text: str) -> Any:

@@ -28,6 +28,11 @@ def test_a_document_may_have_a_name(stage: Stage) -> None:
     assert play(stage, {**HELLO, "name": "Greetings"}).flow_name == "blocks:Greetings"
 
 
+def test_an_edge_may_need_nothing(stage: Stage) -> None:
+    edges = {"e": modify("edit_text", {}, {"1": ""}, content="hello")}
+    assert result(stage, play(stage, document(edges, {"1": ""}))) == {"1": "hello"}
+
+
 def test_one_edge_may_make_many_blocks(stage: Stage) -> None:
     edges = {"e": modify("copy", {"1": "x"}, {"2": "", "3": ""})}
     assert result(stage, play(stage, document(edges, {"1": [1], "2": "", "3": ""}))) == {

@@ -92,6 +92,13 @@ def test_all_problems_are_told_at_once() -> None:
     assert found == [(6213, "edges.one.data.inputs['9']"), (6214, "edges.two.type")]
 
 
+def test_the_text_of_an_error_has_the_first_problems() -> None:
+    edges = {f"e{number}": modify("copy", {"9": ""}, {"1": ""}) for number in range(2000)}
+    with pytest.raises(DocumentInvalid, match="… and 1,950 more") as refusal:
+        read({"blocks": {"1": text("a")}, "edges": edges})
+    assert len(refusal.value.problems) == 2000
+
+
 def test_the_text_of_an_error_is_that_which_clients_know() -> None:
     with pytest.raises(DocumentInvalid) as refusal:
         read({"edges": {}})

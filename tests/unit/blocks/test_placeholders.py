@@ -43,6 +43,11 @@ def test_placeholders_are_replaced(template: Any, expected: Any) -> None:
     assert replaced(template, {"a": "Ada", "b": ["ü"]}) == expected
 
 
+@pytest.mark.parametrize("template", ["{" * 1_000_000, "{{a" * 300_000, "{{" + "a" * 1_000_000])
+def test_braces_that_never_close_are_text(template: str) -> None:
+    assert text(template, {"a": 1}) == template
+
+
 def test_what_is_put_in_is_not_looked_at_again() -> None:
     assert text("{{a}} {{b}}", {"a": "{{b}}", "b": "B"}) == "{{b}} B"
 

@@ -1,5 +1,6 @@
 """The edge `modify`, one table for each of its kinds; the values are worked out by hand."""
 
+import json
 from typing import Any
 
 import pytest
@@ -109,7 +110,26 @@ def test_any_text_is_parsed_to_something(content: str) -> None:
         assert isinstance(found, kinds)
 
 
-@pytest.mark.parametrize("content", ["[" * 1_000_000, "[{" * 300_000, "['" * 300_000])
+def test_long_data_is_data() -> None:
+    data = [{"a": [number]} for number in range(100_000)]
+    found = run("convert2structured", json.dumps(data), {}, conversion_mode="parse_as_json")
+    assert found == data
+    mixed = f"all: {json.dumps(data)} end"
+    pieces = run("convert2structured", mixed, {}, conversion_mode="parse_as_list")
+    assert pieces == ["all:", data, "end"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 1_000_000,
+        "[{" * 300_000,
+        "['" * 300_000,
+        '["' + '\\"' * 300_000,
+        "['a" * 100_000,
+        "[x, " * 90 + "y" * 500_000 + "]" * 90,
+    ],
+)
 def test_text_that_never_closes_is_given_up_soon(content: str) -> None:
     found = run("convert2structured", "{{x}}", {"x": content}, conversion_mode="parse_as_list")
     assert found == [content]
