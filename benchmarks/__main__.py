@@ -7,7 +7,7 @@ make a round slower.
 
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
-                               models, uneven, blocks
+                               models, uneven, blocks, http
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -293,6 +293,46 @@ def blocks() -> None:
         report(f"check and compile {count:,} edges", *times, "", target)
 
 
+def http() -> None:
+    """Start tasks over HTTP beside the Python client, and follow one with many readers."""
+    from benchmarks import documents, flows, service
+
+    small, graph = documents.chains(4, 5), {"count": 4, "length": 5}
+    with service.served() as served:
+        # No worker yet: only the starts are measured.
+        python = service.p95_ms(lambda: flows.chains.enqueue(**graph), 100)
+        posted = service.p95_ms(lambda: served.start(small), 100)
+        times = f"{python:.1f} ms", f"{posted:.1f} ms", f"{posted / python:.2f}x"
+        report("POST of 20 edges, p95, against enqueue", *times, "<= 3x")
+        began = time.perf_counter()
+        flows.chains.enqueue_many([graph] * 400)
+        many = 400 / (time.perf_counter() - began)
+        clients = service.rate(lambda: served.start(small), 400, 20)
+        rates = f"{many:.0f}/s", f"{clients:.0f}/s", f"{clients / many:.2f}x"
+        report("POSTs of 20 clients, against enqueue_many", *rates, ">= 0.6x")
+        idle = service.idle_percent(served, [served.start(small) for _ in range(50)], 1_000)
+        report(
+            "1,000 readers of 50 runs without events", "", f"{idle:.1f} %", "", "< 2 % of a core"
+        )
+    with servers.worker("benchmarks.flows", "prefork", 2), service.served() as served:
+        document = documents.chains(50, 10)
+        served.ask("GET", f"/get_data/{served.start(document)}")
+        one, (alone,) = service.followed(served, document, 1)
+        before = served.memory_mib()
+        all_, readers = service.followed(served, document, 200)
+        more = served.memory_mib() - before
+    note = f"+{more} MiB, {len({each.digest for each in readers})} digest"
+    report(
+        "200 readers of 500 edges, against 1",
+        f"{one:.2f} s",
+        f"{all_:.2f} s",
+        f"{all_ / one:.2f}x",
+        f"<= 1.5x, +40 MiB; {note}",
+    )
+    delay = sorted(alone.delays)[int(len(alone.delays) * 0.95)]
+    report("EDGE_COMPLETED to its reader, p95", "", f"{delay:.2f} s", "", "<= 0.5 s")
+
+
 def main() -> None:
     """Run what was asked for."""
     wanted = " ".join(sys.argv[1:])
@@ -305,6 +345,7 @@ def main() -> None:
         "models": models,
         "uneven": uneven,
         "blocks": blocks,
+        "http": http,
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():

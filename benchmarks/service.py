@@ -1,0 +1,162 @@
+"""The HTTP service: tasks that are started through it, and readers of their events."""
+
+import asyncio
+import http.client
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tests.tools.servers import free_port, process
+from tests.tools.waiting import wait_until
+
+#: Seconds for which the work of readers without events is measured.
+IDLE = 10
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server of one process."""
+
+    port: int
+    pid: int
+
+    def ask(self, method: str, path: str, body: Any = None) -> bytes:
+        """Send one request and return the body of its answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                raise RuntimeError(f"{path}: {answer.status} {answer.read()!r}")
+            return answer.read()
+        finally:
+            connection.close()
+
+    def start(self, document: Any) -> str:
+        """Start a task and return its id."""
+        task: str = json.loads(self.ask("POST", "/send_data", document))["task_id"]
+        return task
+
+    def cpu_seconds(self) -> float:
+        """Return how long its process has run so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib(self) -> int:
+        """Return its largest resident memory so far."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+
+
+@contextmanager
+def served() -> Iterator[Service]:
+    """Run the service."""
+    port = free_port()
+    app = "flowq.entrypoints.http.app:create_app"
+    command = [sys.executable, "-m", "uvicorn", "--factory", "--port", str(port), app]
+    log = Path(os.environ["FLOWQ_HOME"], "http.log")
+    with process([*command, "--log-level", "warning"], env=dict(os.environ), log=log) as running:
+        service = Service(port, running.pid)
+
+        def answers() -> bool:
+            try:
+                return bool(service.ask("GET", "/health"))
+            except OSError:
+                return False
+
+        wait_until(answers, what="the service answers")
+        yield service
+
+
+def p95_ms(work: Callable[[], object], count: int) -> float:
+    """Return in how many milliseconds 95 % of some calls are done."""
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.quantiles(times, n=20)[-1] * 1000
+
+
+def rate(work: Callable[[], object], count: int, clients: int) -> float:
+    """Return how many calls per second some clients make together."""
+    with ThreadPoolExecutor(clients) as pool:
+        began = time.perf_counter()
+        for future in [pool.submit(work) for _ in range(count)]:
+            future.result()
+        return count / (time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one reader has received.
+
+    Attributes:
+        ended: When its stream has ended, on the clock of the benchmark.
+        digest: Of all frames.
+        delays: Seconds from each EDGE_COMPLETED to its arrival.
+    """
+
+    ended: float
+    digest: str
+    delays: Sequence[float] = ()
+
+
+async def _read(port: int, path: str) -> Read:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+    digest, delays, completed = sha256(), [], False
+    async for line in reader:
+        if completed and line.startswith(b"data: "):
+            happened = datetime.fromisoformat(json.loads(line[6:])["timestamp"]).timestamp()
+            delays.append(time.time() - happened)
+        completed = line.startswith(b"event: EDGE_COMPLETED") or (
+            completed and not line.startswith(b"data")
+        )
+        if line.startswith((b"data: ", b"id: ", b"event: ")):
+            digest.update(line)
+    writer.close()
+    return Read(time.perf_counter(), digest.hexdigest(), delays)
+
+
+def followed(service: Service, document: Any, readers: int) -> tuple[float, list[Read]]:
+    """Start a task with some readers; return how long the last one took, and all."""
+
+    async def follow() -> tuple[float, list[Read]]:
+        began = time.perf_counter()
+        task = await asyncio.to_thread(service.start, document)
+        path = f"/v2/get_data/{task}"
+        found = await asyncio.gather(*[_read(service.port, path) for _ in range(readers)])
+        return max(each.ended for each in found) - began, list(found)
+
+    return asyncio.run(follow())
+
+
+def idle_percent(service: Service, tasks: Sequence[str], readers: int) -> float:
+    """Return how much of a core readers take while nothing happens."""
+
+    async def wait() -> float:
+        paths = [f"/v2/get_data/{tasks[number % len(tasks)]}" for number in range(readers)]
+        reading = [asyncio.create_task(_read(service.port, path)) for path in paths]
+        await asyncio.sleep(IDLE)  # all are connected, and have what there is
+        began = service.cpu_seconds()
+        await asyncio.sleep(IDLE)
+        used = service.cpu_seconds() - began
+        if any(each.done() for each in reading):
+            raise RuntimeError("a reader has left")
+        for each in reading:
+            each.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        return 100 * used / IDLE
+
+    return asyncio.run(wait())
