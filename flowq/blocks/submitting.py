@@ -6,7 +6,7 @@ a run from others.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -54,19 +54,49 @@ def submit(
         StoreUnavailable: a large content could not be stored.
     """
     found, warnings = parse(document if isinstance(document, str | bytes) else _as_json(document))
+    return start(
+        found,
+        warnings,
+        user_id=user_id,
+        idempotency_key=idempotency_key,
+        deadline=deadline,
+        engine=engine,
+    )
+
+
+def start(
+    document: Document,
+    warnings: Sequence[str] = (),
+    *,
+    user_id: str | None = None,
+    idempotency_key: str | None = None,
+    deadline: datetime | timedelta | None = None,
+    engine: Engine | None = None,
+) -> Run[dict[str, Any]]:
+    """Start a run of a document that was read; as `submit`.
+
+    Args:
+        document: What `flowq.blocks.document.parse` has returned.
+        warnings: Likewise.
+        user_id: As of `submit`; so are the others.
+        idempotency_key: Likewise.
+        deadline: Likewise.
+        engine: Likewise.
+    """
     if user_id is not None:
-        _refuse_others(found, user_id)
+        _refuse_others(document, user_id)
     if engine is None:
         bootstrap.refuse_eager()
         engine = bootstrap.engine()
-    compiled = compile_document(found)
+    compiled = compile_document(document)
     flow = flow_of(compiled.spec)
+    said = {"warnings": list(warnings)} if warnings else {}
     run_id = submission.submit(
         engine,
         flow,
-        {**found.sketch(), "warnings": warnings} if warnings else found.sketch(),
+        document.sketch() | said,
         values=compiled.values,
-        metadata={"face": FACE, "warnings": warnings} if warnings else {"face": FACE},
+        metadata={"face": FACE, **said},
         user_id=user_id,
         idempotency_key=idempotency_key,
         deadline=deadline,

@@ -24,8 +24,9 @@ from flowq import bootstrap
 from flowq.blocks.document import Document, parse
 from flowq.blocks.reports.events import TYPES
 from flowq.blocks.storage import layout
-from flowq.blocks.submitting import submit
+from flowq.blocks.submitting import start
 from flowq.blocks.tasks import Task
+from flowq.client import Run
 from flowq.entrypoints.http.auth import Role
 from flowq.entrypoints.http.blocks.streams import Kind, TaskStreams, seen_by
 from flowq.entrypoints.http.blocks.usage import check
@@ -114,12 +115,11 @@ def _events(text: str, **parts: Any) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": text, "content": {"text/event-stream": {"itemSchema": frame}}}}
 
 
-def _start(request: Request, body: bytes, caller: CallerHere) -> tuple[Task, Document, int]:
-    """Start a task; returns it, its document, and for how much it counts."""
-    document, _ = parse(body)
+def _start(request: Request, body: bytes, caller: CallerHere) -> tuple[Run[Any], Document, int]:
+    """Start a task; returns its run, its document, and for how much it counts."""
+    document, warnings = parse(body)
     counted = check(request.app.state.usage, caller.user_id, len(document.edges))
-    run = submit(body, user_id=caller.user_id)
-    return Task.find(bootstrap.engine(), str(run.id)), document, counted
+    return start(document, warnings, user_id=caller.user_id), document, counted
 
 
 # --- v1 ------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def _start(request: Request, body: bytes, caller: CallerHere) -> tuple[Task, Doc
 @router.post("/send_data", status_code=202, responses=_REFUSED, openapi_extra=_DOCUMENT)
 def send_data(request: Request, body: Body, caller: CallerHere) -> Accepted:
     """Start a task from a document."""
-    task, _, _ = _start(request, body, caller)
-    return Accepted(task_id=str(task.id), user_id=task.user_id)
+    run, _, _ = _start(request, body, caller)
+    return Accepted(task_id=str(run.id), user_id=caller.user_id)
 
 
 @router.get(
@@ -159,11 +159,12 @@ def task_status(task_id: str, caller: CallerHere) -> TaskStatus:
 @router.post("/task", status_code=202, responses=_REFUSED, openapi_extra=_DOCUMENT)
 def send_data_v2(request: Request, body: Body, caller: CallerHere) -> AcceptedV2:
     """Start a task from a document."""
-    task, document, counted = _start(request, body, caller)
+    run, document, counted = _start(request, body, caller)
+    row = bootstrap.engine().records.autocommit(lambda tx: tx.runs.head(run.id))
     return AcceptedV2(
-        task_id=str(task.id),
-        user_id=task.user_id,
-        created_at=task.run.created_at,
+        task_id=str(run.id),
+        user_id=caller.user_id,
+        created_at=row.created_at if row is not None else datetime.now(UTC),  # deleted already
         blocks_count=len(document.blocks),
         edges_count=len(document.edges),
         estimated_usage=counted,
