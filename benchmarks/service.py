@@ -104,29 +104,36 @@ class Read:
     Attributes:
         ended: When its stream has ended, on the clock of the benchmark.
         digest: Of all frames.
-        delays: Seconds from each EDGE_COMPLETED to its arrival.
+        arrived: Its parts, with the times at which they came.
     """
 
     ended: float
     digest: str
-    delays: Sequence[float] = ()
+    arrived: Sequence[tuple[float, bytes]]
+
+    def delays(self) -> list[float]:
+        """Return the seconds from each EDGE_COMPLETED to its arrival."""
+        found, rest = [], b""
+        for at, part in self.arrived:
+            *whole, rest = (rest + part).split(b"\n\n")
+            for each in whole:
+                if each.startswith(b"event: EDGE_COMPLETED"):
+                    data = json.loads(each.split(b"\ndata: ")[1].partition(b"\n")[0])
+                    found.append(at - datetime.fromisoformat(data["timestamp"]).timestamp())
+        return sorted(found)
 
 
 async def _read(port: int, path: str) -> Read:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-    digest, delays, completed = sha256(), [], False
-    async for line in reader:
-        if completed and line.startswith(b"data: "):
-            happened = datetime.fromisoformat(json.loads(line[6:])["timestamp"]).timestamp()
-            delays.append(time.time() - happened)
-        completed = line.startswith(b"event: EDGE_COMPLETED") or (
-            completed and not line.startswith(b"data")
-        )
-        if line.startswith((b"data: ", b"id: ", b"event: ")):
-            digest.update(line)
+    request = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"  # whose answer has no chunks
+    writer.write(request.encode())
+    await reader.readuntil(b"\r\n\r\n")
+    arrived: list[tuple[float, bytes]] = []
+    while part := await reader.read(2**16):
+        arrived.append((time.time(), part))
     writer.close()
-    return Read(time.perf_counter(), digest.hexdigest(), delays)
+    ended, body = time.perf_counter(), b"".join(part for _, part in arrived)
+    return Read(ended, sha256(body).hexdigest(), arrived)
 
 
 def followed(service: Service, document: Any, readers: int) -> tuple[float, list[Read]]:

@@ -20,7 +20,7 @@ from flowq import bootstrap
 from flowq.blocks.reports.frames import Frame
 from flowq.blocks.reports.outline import Edge
 from flowq.blocks.submitting import submit
-from flowq.blocks.tasks import Task, is_document
+from flowq.blocks.tasks import Task, is_name
 from flowq.client.events import RunEvents
 from flowq.core.events import StepCompleted, StepFailed
 from flowq.core.ids import FIRST_ID, RunId
@@ -142,7 +142,7 @@ class Env:
 async def _frames(task_id: str, user_info: UserInfo | None) -> AsyncGenerator[Frame]:
     task = await asyncio.to_thread(_find, task_id, user_info)
     translator = task.translator()
-    async for event in RunEvents(task.id, task.run.flow_name, None, None, wait=True):
+    async for event in RunEvents(task.id, task.flow_name, None, None, wait=True):
         for frame in await asyncio.to_thread(translator.take, event):
             yield frame
 
@@ -202,8 +202,8 @@ def _cleanup(engine: Engine, age: timedelta) -> int:
         lambda tx: tx.sweeps.expired(age, after=after, limit=_PAGE)  # noqa: B023 - called at once
     ):
         for root in roots:
-            run = records.autocommit(lambda tx: tx.runs.head(root))  # noqa: B023
-            if run is not None and is_document(run):
+            run = records.autocommit(lambda tx: tx.runs.stand_in(root))  # noqa: B023
+            if run is not None and is_name(run.flow_name):
                 deleted += delete_run(engine, root)
         after = roots[-1]
     return deleted

@@ -6,6 +6,7 @@ made from its events and its rows, by every process in the same way.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
@@ -47,16 +48,18 @@ class TaskForbidden(PuppyException):
 
 @dataclass(frozen=True)
 class Task:
-    """A run of a document.
+    """A run of a document; its row and its document are read when they are asked for.
 
     Attributes:
-        run: Its row, as it was when the task was found.
-        outline: Its document, as reports know it.
+        id: Its id, which is that of the run.
+        flow_name: The name of the run's flow.
+        user_id: Whose task it is.
     """
 
     engine: Engine
-    run: RunView
-    outline: Outline
+    id: RunId
+    flow_name: str
+    user_id: str
 
     @classmethod
     def find(cls, engine: Engine, task_id: str, user_id: str | None = None) -> "Task":
@@ -75,23 +78,31 @@ class Task:
             run_id = RunId(UUID(task_id))
         except ValueError:
             raise TaskNotFound(task_id) from None
-        run = engine.records.autocommit(lambda tx: tx.runs.head(run_id))
-        if run is None or not is_document(run):
+        known = engine.records.autocommit(lambda tx: tx.runs.stand_in(run_id))
+        if known is None or not is_name(known.flow_name):
             raise TaskNotFound(task_id)
-        if user_id is not None and (run.user_id or LOCAL_USER) != user_id:
+        owner = known.user_id or LOCAL_USER
+        if user_id is not None and owner != user_id:
             raise TaskForbidden(task_id)
-        spec = engine.definitions.shown(run_id).definition.spec
-        return cls(engine, run, Outline.of(run.inputs, {step.key for step in spec.steps}))
+        return cls(engine, run_id, known.flow_name, owner)
 
-    @property
-    def id(self) -> RunId:
-        """Its id, which is that of the run."""
-        return self.run.id
+    @cached_property
+    def run(self) -> RunView:
+        """Its row, as it was when it was first asked for.
 
-    @property
-    def user_id(self) -> str:
-        """Whose task it is."""
-        return self.run.user_id or LOCAL_USER
+        Raises:
+            TaskNotFound: it was deleted, or is that of a flow with such a name.
+        """
+        run = self.engine.records.autocommit(lambda tx: tx.runs.head(self.id))
+        if run is None or not isinstance(run.inputs, dict) or "edges" not in run.inputs:
+            raise TaskNotFound(str(self.id))
+        return run
+
+    @cached_property
+    def outline(self) -> Outline:
+        """Its document, as reports know it; raises as `run`."""
+        spec = self.engine.definitions.shown(self.id).definition.spec
+        return Outline.of(self.run.inputs, {step.key for step in spec.steps})
 
     def translator(self, *, with_blocks: bool = False) -> Translator:
         """Return what makes frames of the run's events, from the first on; see `Translator`."""
@@ -118,10 +129,9 @@ class Task:
         )
 
 
-def is_document(run: RunView) -> bool:
-    """Return whether a run is that of a document."""
-    named = run.flow_name == "blocks" or run.flow_name.startswith("blocks:")
-    return named and isinstance(run.inputs, dict) and {"blocks", "edges"} <= run.inputs.keys()
+def is_name(flow_name: str) -> bool:
+    """Return whether runs of documents have such a name."""
+    return flow_name == "blocks" or flow_name.startswith("blocks:")
 
 
 def _error(run: RunView) -> str | None:
