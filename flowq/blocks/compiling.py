@@ -1,14 +1,16 @@
-"""A document becomes a `FlowSpec`: one step for each edge. Pure.
+"""Compiles a document to a `FlowSpec`: one step for each edge. Pure.
 
-    source block                 a given value, without a task
-    source block in the store    a step that loads it, at once; only who needs it waits
-    edge                         a step; its result has a cell for each output, and which it has set
-    edge that waits, looped      three: the combinations, a map over them, the result
-    block with several makers    a step that takes the last one that was set
+    source block                   a given value, without a task
+    source block in the store      a step that loads it at once; only the edges that read it wait
+    edge                           a step
+    looped edge with `waits`       three steps: the combinations, a map over them, the result
+    block with several producers   a step that takes the last content that was set
 
-An edge that chooses its outputs (`ifelse`) may leave some unset. Whoever reads one of those has the
-condition that it was set, and is skipped when it was not. Blocks and edges keep the order of their
-document, so one document always gives one spec.
+The result of an edge's step has `outputs`, from block to cell, and `set`, the blocks that were set.
+A cell is `{"content": …}`, or also says where a large content is stored. An edge with branches
+(`ifelse`) may leave outputs unset; an edge that reads one of those has a condition on `set`, and is
+skipped if it is false. Blocks and edges keep the order of the document, so the spec is always the
+same.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +36,7 @@ _TIMEOUT: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What a document has become.
+    """A compiled document.
 
     Attributes:
         spec: The flow.
@@ -46,7 +48,7 @@ class Compiled:
 
 
 def flow_name(document: Document) -> str:
-    """Return the name of the flow that a document is."""
+    """Return the name of the flow of a document."""
     shown = "".join(one if one.isprintable() else " " for one in document.name or "").strip()
     return f"blocks:{shown}"[:MAX_NAME_LENGTH] if shown else "blocks"
 
@@ -72,7 +74,7 @@ def compile_document(document: Document) -> Compiled:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """Where the content of a block stands: in a result, or as a given value.
+    """Where the content of a block is: in the result of a step, or in a given value.
 
     Attributes:
         step: The step that has it; of a given value its key.
@@ -137,7 +139,7 @@ class _Compiler:
             )
 
     def cell(self, block: str) -> _Cell:
-        """Return where the content of a block stands; adds what is to be there for it."""
+        """Return where the content of a block is, and add the step or value that provides it."""
         if block not in self._cells:
             producers = self.document.planner.producers.get(block, ())
             if not producers:
@@ -186,14 +188,14 @@ def _ways(kind: EdgeType) -> dict[str, Any]:
 
 
 def _all(conditions: list[Template]) -> Template:
-    """Return the condition that all of these hold; None of none."""
+    """Return the condition that all of these are true; None if there are none."""
     return {OP: "and", "args": conditions} if len(conditions) > 1 else next(iter(conditions), None)
 
 
 def _mapped(
     edge: str, kind: EdgeType, arguments: Mapping[str, Template], when: Template
 ) -> Iterator[StepSpec]:
-    """Yield the steps of an edge that waits for others once for each combination of its inputs."""
+    """Yield the steps of a looped edge that is a map over the combinations of its inputs."""
     combinations = f"{edge}::items"
     given = {"inputs": arguments["inputs"], "as_texts": not kind.keeps_types}
     yield StepSpec(key=combinations, name=ITEMS, arguments=given, when=when)

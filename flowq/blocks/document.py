@@ -1,12 +1,12 @@
-"""The document of a workflow: blocks of data, and edges that make blocks from blocks.
+"""The model of a document: blocks of data, and edges that make blocks from blocks.
 
     {"version": "0.2",
      "blocks": {"1": {"label": "name", "type": "text", "data": {"content": "Ada"}}, …},
      "edges": {"greet": {"type": "modify", "data": {"inputs": {"1": "name"}, …}}, …}}
 
-A document comes from an editor, or from anybody. `read` refuses what can never run and tells all
-that is wrong with it at once, each with its place. Keys that flowq does not know are an editor's
-and are left alone. Older names of settings are read as today's, and each is noted.
+Documents come from editors and are not trusted. `read` refuses a document that cannot run, and
+reports all problems at once, each with its path. Unknown keys belong to the editor and are kept.
+Older names of settings are read as the present ones, with a warning.
 """
 
 import json
@@ -30,7 +30,7 @@ MAX_ID: Final = 180
 
 
 class _Part(BaseModel):
-    """A part of a document; what flowq does not know is kept."""
+    """A part of a document; unknown keys are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -48,22 +48,22 @@ class Block(_Part):
 
     @property
     def content(self) -> Any:
-        """What it holds at the start."""
+        """Its initial content."""
         return self.data.get("content")
 
     @property
     def external(self) -> Any:
-        """Where its content lies, if it lies outside of the document."""
+        """Where its content is stored, if that is outside of the document."""
         return self.data.get("external_metadata")
 
     @property
     def is_looped(self) -> bool:
-        """Whether edges loop over its content; editors write it in one place or the other."""
+        """Whether edges loop over its content; editors use either of two places."""
         return self.looped or self.data.get("looped") is True
 
 
 class EdgeData(_Part):
-    """The settings of an edge; what else stands here is for its type to say."""
+    """The settings of an edge; the others depend on its type."""
 
     inputs: dict[str, str | None] = Field({}, description="From block to its label")
     outputs: dict[str, str | None] = Field({}, description="From block to its label")
@@ -77,7 +77,7 @@ class Edge(_Part):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its settings, without its ends."""
+        """Its settings, without inputs and outputs."""
         return dict(self.data.model_extra or {})
 
 
@@ -91,7 +91,7 @@ class Document(_Part):
 
     @cached_property
     def planner(self) -> ExecutionPlanner:
-        """The planner of this document, for what it knows of the graph."""
+        """The planner of this document, which knows its graph."""
         return ExecutionPlanner(self.blocks, self.edges)
 
     def labels(self, edge: str) -> dict[str, str]:
@@ -102,7 +102,7 @@ class Document(_Part):
         }
 
     def edge_type(self, edge: str) -> EdgeType:
-        """Return what carries an edge out.
+        """Return the edge type that runs an edge.
 
         Raises:
             Unsupported: nothing does.
@@ -112,7 +112,7 @@ class Document(_Part):
         return edge_type_of(one.type, one.config, first.type if first else None)
 
     def sketch(self) -> dict[str, Any]:
-        """Return what pages and readers need of the document: its graph, of contents the size."""
+        """Return the graph of the document, with the sizes of its contents, for readers."""
         whole = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         edges = {
             key: {
@@ -129,7 +129,7 @@ class Document(_Part):
 
 
 def _sketched(block: Block) -> dict[str, Any]:
-    """Return a block without its content; what is as it is by default is left out."""
+    """Return a block without its content and without defaults."""
     found: dict[str, Any] = {"type": block.type}
     if block.label:
         found["label"] = block.label
@@ -145,7 +145,7 @@ def _sketched(block: Block) -> dict[str, Any]:
 
 
 def size_of(content: Any) -> int:
-    """Return how many bytes a content has, as UTF-8; what is no text as JSON."""
+    """Return the size of a content in bytes: of text in UTF-8, of other data as JSON."""
     if isinstance(content, bytes):
         return len(content)
     if isinstance(content, str):
@@ -213,7 +213,7 @@ def _refuse(problems: Iterator[Problem]) -> None:
 
 
 def _shape(data: Any) -> Iterator[Problem]:
-    """Yield what is wrong before the parts of a document can be looked at."""
+    """Yield the problems that prevent a look at the parts of a document."""
     if not isinstance(data, dict):
         yield Problem(Code.NO_WORKFLOW, "", "the document is not an object")
         return
@@ -242,7 +242,7 @@ def _of_ids(name: str, parts: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _unsound(document: Document) -> Iterator[Problem]:
-    """Yield why a document of the right shape cannot run."""
+    """Yield the problems of a document whose shape is right."""
     for key in document.edges:
         yield from _of_edge(document, key)
     cycle = document.planner.cycle()
@@ -278,7 +278,7 @@ def _of_edge(document: Document, key: str) -> Iterator[Problem]:
 
 
 def _of_settings(document: Document, key: str) -> Iterator[Problem]:
-    """Yield what is wrong with an edge whose blocks are known."""
+    """Yield the problems of an edge whose blocks are known."""
     data, place = document.edges[key].data, ("edges", key, "data")
     for label, count in Counter(document.labels(key).values()).items():
         if count > 1:
@@ -298,7 +298,7 @@ def _of_settings(document: Document, key: str) -> Iterator[Problem]:
 
 
 def _modern(key: str, edge: Any, warnings: list[str]) -> Any:
-    """Return an edge with today's names of settings; what has no right shape is left as it is."""
+    """Return an edge with the present names of settings; a wrong shape is left as it is."""
     data = edge.get("data") if isinstance(edge, Mapping) else None
     if not isinstance(data, Mapping):
         return edge
@@ -324,7 +324,7 @@ def _renamed(part: Any, old: str, new: str, where: str, warnings: list[str]) -> 
 
 
 def _operation(key: str, operation: Any, warnings: list[str]) -> Any:
-    """Return an operation whose `key`, if it is a `get` with one, is a path."""
+    """Return an operation; the `key` of a `get` is renamed to `path`."""
     if not isinstance(operation, Mapping) or operation.get("type") != "get":
         return operation
     params = operation.get("params")
@@ -336,7 +336,7 @@ def _operation(key: str, operation: Any, warnings: list[str]) -> Any:
 
 
 def _path(place: JsonPath) -> str:
-    """Return a place as JavaScript would write it: `edges.greet.data.inputs['9']`."""
+    """Return a JSON path in the syntax of JavaScript: `edges.greet.data.inputs['9']`."""
     parts = [
         f".{part}" if isinstance(part, str) and part.isidentifier() else f"[{part!r}]"
         for part in place

@@ -1,13 +1,13 @@
-"""The types of edges by name, and the steps that carry them out.
+"""The types of edges by name, and the steps that run them.
 
-An edge type is a plain function of the edge's settings and the contents of its inputs by label.
-Each is a step type of its own, `flowq.edge.<name>`, so `task_routes` and limits work for each. A
-name may have a variant, `search.web`: what the setting `search_type` of an edge says.
+An edge type is a function of the settings of an edge and of the contents of its inputs by label.
+Each edge type is a step type, `flowq.edge.<name>`, so `task_routes` and limits apply to each. A
+name may have a variant: `search.web` runs the edges of type `search` with `search_type` `web`.
 
     @edge_type("search.web", waits=True)
     async def web(config: dict[str, Any], contents: dict[str, Any]) -> list[str]: …
 
-Functions that ship are imported when an edge runs, so that a worker of many flows stays light.
+The functions of flowq's own types are imported when an edge runs, so every worker can know them.
 """
 
 import asyncio
@@ -59,16 +59,16 @@ class Unsupported(PuppyException):
 
 @dataclass(frozen=True)
 class EdgeType:
-    """What carries out the edges of a type.
+    """A type of edges.
 
     Attributes:
         name: The type, and perhaps its variant.
-        function: What it does; of one that ships, where that is: `module:function`.
-        waits: It waits for others (a model, the network), so a loop of it is a map.
-        branches: It returns contents by block, for those of its outputs that it sets.
-        keeps_types: The items of a loop are not made text.
+        function: The function, or where it is: `module:function`.
+        waits: It waits for a model or the network, so a loop of it is a map.
+        branches: It returns contents by block, for the outputs that it sets.
+        keeps_types: The items of a loop are not converted to text.
         is_async: Whether the function is a coroutine function.
-        checks: Where the function is that says what is wrong with the settings of an edge.
+        checks: Where the function is that checks the settings of an edge: `module:function`.
     """
 
     name: str
@@ -85,14 +85,14 @@ class EdgeType:
         return PREFIX + self.name
 
     def loaded(self) -> Function:
-        """Return the function, imported if need be."""
+        """Return the function; import it if necessary."""
         if not isinstance(self.function, str):
             return self.function
         function: Function = _found(self.function)
         return function
 
     def check(self, config: Mapping[str, Any]) -> Iterable[Flaw]:
-        """Return what is wrong with the settings of an edge, as far as the settings alone tell."""
+        """Return the problems in the settings of an edge."""
         flaws: Iterable[Flaw] = _found(self.checks)(config) if self.checks else ()
         return flaws
 
@@ -106,7 +106,7 @@ _types: dict[str, EdgeType] = {}
 
 
 def edge_type_of(type_: str, config: Mapping[str, Any], first_block: str | None) -> EdgeType:
-    """Return what carries out an edge.
+    """Return the type of an edge.
 
     Args:
         type_: The edge's type.
@@ -114,7 +114,7 @@ def edge_type_of(type_: str, config: Mapping[str, Any], first_block: str | None)
         first_block: The type of its first input block.
 
     Raises:
-        Unsupported: nothing does.
+        Unsupported: there is no such type here.
     """
     variant = config.get(_VARIANTS[type_]) if type_ in _VARIANTS else None
     if type_ == "load":
@@ -175,7 +175,7 @@ def _step(kind: EdgeType) -> Callable[..., Any]:
     function_of = kind.loaded
 
     def run(config: Any, inputs: Any = None, outputs: Any = None, contents: Any = None) -> Any:
-        """Carry out an edge; with `contents` one item of a loop."""
+        """Run an edge; with `contents`, one item of a loop."""
         function = function_of()
         if contents is not None:
             return function(config, contents)
@@ -191,7 +191,7 @@ def _async_step(kind: EdgeType) -> Callable[..., Any]:
     async def run(
         config: Any, inputs: Any = None, outputs: Any = None, contents: Any = None
     ) -> Any:
-        """Carry out an edge; with `contents` one item of a loop."""
+        """Run an edge; with `contents`, one item of a loop."""
         function = function_of()
         if contents is not None:
             return await function(config, contents)
@@ -204,17 +204,17 @@ def _async_step(kind: EdgeType) -> Callable[..., Any]:
 
 
 def items(inputs: Any, as_texts: Any) -> Any:
-    """Return the combinations of looped inputs, over which an edge that waits is mapped."""
+    """Return the combinations of looped inputs: the items of the map of a looped edge."""
     return list(loops.combinations(_loaded(inputs), as_texts=as_texts))
 
 
 def result(name: Any, results: Any, outputs: Any) -> Any:
-    """Return what a mapped edge has made, of the results of its items."""
+    """Return the result of a looped edge from the results of its items."""
     return _outcome(_types[name], results, outputs)
 
 
 def merge(candidates: Any, output: Any) -> Any:
-    """Return the last candidate that was set, of a block that several edges make.
+    """Return the last candidate that was set, for a block with several producers.
 
     Args:
         candidates: Of each edge in the order of the document: `set` and the `cell`; None of a
@@ -228,27 +228,27 @@ def merge(candidates: Any, output: Any) -> Any:
 
 
 def resolve(block: Any, metadata: Any) -> Any:
-    """Return what an edge would that has made a block whose content lies in the store.
+    """Check a content in the store, and return the result of a step that provides it.
 
-    All of it is read and checked here, before an edge has begun that needs it.
+    A missing or damaged content fails the run here, before an edge reads it.
     """
     load({"external": metadata})
     return {"outputs": {block: _outside({"external": metadata})}, "set": [block]}
 
 
 def _loaded(inputs: Sequence[Mapping[str, Any]]) -> list[loops.Input]:
-    """Return inputs with their contents, loaded where they lie outside."""
+    """Return inputs with their contents, which are loaded if they are in the store."""
     return [{**one, "content": load(one["cell"])} for one in inputs]
 
 
 def _cell(output: Mapping[str, Any], content: Any) -> dict[str, Any]:
-    """Return what a step returns for a block; the content of a large one is stored."""
+    """Return the cell of a block; a large content is stored."""
     cell = store(output["id"], content, output["storage_class"])
     return _outside(cell) if "external" in cell else cell
 
 
 def _outside(cell: dict[str, Any]) -> dict[str, Any]:
-    """Return a cell whose content says, to people, where the content lies."""
+    """Return a cell with the place of its content in place of the content."""
     shown = {"storage_class": EXTERNAL, "external_metadata": cell["external"]}
     return {**cell, "content": shown}
 
@@ -256,7 +256,7 @@ def _outside(cell: dict[str, Any]) -> dict[str, Any]:
 def _outcome(
     kind: EdgeType, results: Sequence[Any], outputs: Sequence[Mapping[str, Any]]
 ) -> Outcome:
-    """Return what an edge step returns: each declared output, and which of them were set."""
+    """Return the result of an edge's step: the cells of its outputs, and which were set."""
     declared = [one["id"] for one in outputs]
     if kind.branches:
         made = {

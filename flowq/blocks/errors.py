@@ -1,11 +1,11 @@
-"""The errors of documents and edges: a code, its title, and the cause in words.
+"""The errors of documents and edges: a code, its title, and the cause.
 
-Clients of the block engines that came before know errors by number, so each error has one: 3xxx of
-edges, 4xxx of conditions and nested values, 61xx of a run, 62xx of a document, 73xx of a task. The
-text of each is always `[PUPPYENGINE_ERROR_<code>]: <title>!` and, on a line of its own, the cause.
+Clients of earlier block engines know errors by number: 3xxx for edges, 4xxx for conditions and
+nested values, 61xx for a run, 62xx for a document, 73xx for a task. The text is always
+`[PUPPYENGINE_ERROR_<code>]: <title>!`, and the cause on the next line.
 
-`DocumentInvalid` refuses a document and nothing is recorded. `EdgeFailed` ends an edge: the same
-input fails in the same way again, so no policy tries it again.
+`DocumentInvalid` refuses a document before anything is recorded. `EdgeFailed` fails an edge and is
+not retried, since the same input would fail again.
 """
 
 from collections.abc import Sequence

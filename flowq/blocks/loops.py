@@ -1,8 +1,8 @@
-"""Looped inputs: the combinations that an edge runs with, and what their results make. Pure.
+"""The combinations of looped inputs, and the result of an edge over them. Pure.
 
-A looped list counts as its items, a looped dict as `{key: value}` for each of its keys. The
-combinations are the product in the order of the inputs, the last one fastest. One combination is no
-loop: its result stands alone, in no list.
+A looped list stands for its items, a looped dict for `{key: value}` of each key. The combinations
+are the product in the order of the inputs; the last input changes fastest. With one combination the
+result is that of the edge, and no list.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

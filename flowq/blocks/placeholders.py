@@ -1,8 +1,8 @@
-"""Placeholders: `{{label}}` in the settings of an edge stands for the content of an input block.
+"""Placeholders: `{{label}}` in a setting of an edge stands for the content of an input block.
 
-A text that is nothing but one placeholder becomes the content itself, whatever its type is. Within
-a longer text contents are written as text, see `as_text`. A label is that of an input of the same
-edge; what stands between the braces is trimmed, as the label is.
+A text that is exactly one placeholder becomes the content, with its type. In a longer text the
+content is written as text (`as_text`). Labels are those of the inputs of the same edge, without
+spaces at their ends.
 """
 
 import json

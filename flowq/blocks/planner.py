@@ -1,13 +1,13 @@
-"""The execution planner of documents: which edges are ready, from plain states. Pure.
+"""The execution planner of documents: computes the ready edges from states. Pure.
 
     planner = ExecutionPlanner(blocks, edges)
     while batch := planner.get_next_executable_batch():
         ...
 
-A block is processed once its content is there; an edge is ready when all its input blocks are. It
-decides nothing when flowq runs a document: there the engine's own planner does, which knows no
-levels. This one checks documents, computes the levels in which runs are reported, and is there for
-who embeds it. Blocks and edges may be the models of a document or its plain JSON.
+A block is processed when its content exists; an edge is ready when all its input blocks are
+processed. It does not decide about runs of flowq: the planner of the engine does, without levels.
+It checks documents, computes the levels that reports have, and serves programs that embed it.
+Blocks and edges may be models of a document or plain JSON.
 """
 
 from collections.abc import Collection, Iterable, Mapping

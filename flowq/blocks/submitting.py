@@ -1,8 +1,8 @@
-"""A document becomes a run: read, compiled, recorded.
+"""Submits a document: reads it, compiles it and records the run.
 
-The run belongs to no registered flow: its spec says all of it, and any worker knows its steps. Its
-inputs are the sketch of the document; the contents are given values. `metadata["face"]` tells such
-a run from others.
+The flow of the run is not registered: its spec is complete, and every worker knows its step types.
+The inputs of the run are the sketch of the document; the contents are given values. The metadata
+`face` marks the runs of documents.
 """
 
 import json

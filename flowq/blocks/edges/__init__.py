@@ -1,1 +1,1 @@
-"""What the edges that ship do: each module is imported when one of its edges runs."""
+"""What flowq's own edge types do; each module is imported when one of its edges runs."""

@@ -73,7 +73,7 @@ def _auto(content: str, extra: Mapping[str, Any]) -> list[str]:
 
 
 def _packed(content: str, separators: list[str], size: int) -> Iterator[str]:
-    """Yield parts of a text, as long as `size` allows, that end after separators if they can."""
+    """Yield the longest parts of a text of at most `size` characters, cut after separators."""
     held = ""
     for part in _parts(content, separators, size):
         if held and len(held) + len(part) > size:
@@ -85,7 +85,7 @@ def _packed(content: str, separators: list[str], size: int) -> Iterator[str]:
 
 
 def _parts(content: str, separators: list[str], size: int) -> Iterator[str]:
-    """Yield parts of a text, none longer than `size`, cut after the first separator that helps."""
+    """Yield parts of a text of at most `size` characters, cut after the first separators."""
     if len(content) <= size:
         yield content
     elif not separators:

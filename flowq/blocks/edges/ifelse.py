@@ -1,8 +1,8 @@
-"""The edge `ifelse`: gives contents to those of its outputs whose cases hold. Pure.
+"""The edge `ifelse`: sets those of its outputs whose cases are true. Pure.
 
-Conditions of a case are read from left to right: `a and b or c` is `(a and b) or c`. Every case
-that holds applies, and a later one overwrites what an earlier one has given to the same block.
-There is no `else`: what no case gives stays unset, and what comes after it is skipped.
+The conditions of a case are joined from left to right: `a and b or c` is `(a and b) or c`. All true
+cases apply; a later case overwrites an earlier one on the same block. There is no `else`: an output
+that no case sets stays unset, and edges that read it are skipped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""The edges `llm` and `generator`: one chat with a model, recorded and paid for as any other.
+"""The edges `llm` and `generator`: one chat with a model, recorded with its tokens and cost.
 
-The model is asked where the operator has said. A document names a model, and neither a server nor a
-key: those would get what this one's users say.
+The operator configures the server and the key. A document names only a model: with a server of its
+own it could collect the operator's key and the contents of users.
 """
 
 import json
@@ -107,7 +107,7 @@ async def _ask(config: Mapping[str, Any], messages: Sequence[Mapping[str, str]])
 
 
 def _unfenced(said: str) -> str:
-    """Return an answer without the fence of a code block, in which models like to put JSON."""
+    """Return an answer without the fence of a code block."""
     text = said.strip()
     if text.startswith("```") and text.endswith("```"):
         return text.removesuffix("```").partition("\n")[2]
@@ -135,7 +135,7 @@ def _ids(config: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def _of_blocks(config: Mapping[str, Any], contents: Mapping[str, Any], *names: str) -> list[str]:
-    """Return the contents of blocks as texts; the items of a list are parted by empty lines."""
+    """Return the contents of blocks as texts; empty lines separate the items of a list."""
     found = [contents[config["inputs"][block]] for block in _ids(config, *names)]
     return ["\n\n".join(map(_text, one)) if isinstance(one, list) else _text(one) for one in found]
 

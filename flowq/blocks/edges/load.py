@@ -1,8 +1,7 @@
-"""The edge `load`: content from a block, from a file of the operator's, or from the web.
+"""The edge `load`: reads content from a block, from a file, or from a web page.
 
-Files lie below the folder that FLOWQ_BLOCKS_FILES names, and nowhere else, whatever links say. A
-URL may lead to public addresses and to those that FLOWQ_FETCH_HOSTS allows; of its page the text
-is taken.
+Files must lie in the folder of FLOWQ_BLOCKS_FILES, after links are resolved. URLs must lead to
+public addresses, or to those of FLOWQ_FETCH_HOSTS; the result is the text of the page.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """The edge `modify`: copies, converts and edits content. Pure.
 
-`content` is a template with placeholders. Where it is not given and the edge has one input, the
-content is that input's.
+`content` is a template with placeholders. If it is missing and the edge has one input, the content
+of that input is used.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""The edge `search` by keywords: the documents that fit a query best, by BM25 in SQLite's memory.
+"""The edge `search` by keywords: the best documents for a query, by BM25 in SQLite.
 
-Words are what SQLite's tokeniser `unicode61` makes of a text: of any case, without accents. What
-has none of the words of a query is not found.
+Words are split by the tokeniser `unicode61` of SQLite: without case and accents. A document without
+any word of the query is not found.
 """
 
 import re

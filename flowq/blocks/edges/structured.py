@@ -1,9 +1,8 @@
-"""Operations on nested data: `get`, `delete`, `append`, and the rest of `edit_structured`. Pure.
+"""Operations on nested data: `get`, `delete`, `append` and the others of `edit_structured`. Pure.
 
-Each takes the data as it is so far and its parameters, and returns what the data is then; the data
-that came in is never changed. A path is a list of keys and indices; `["*"]`, and the empty path,
-is the root. A path that leads nowhere changes nothing. One that goes on below a text or a number
-is an error, since whoever wrote it meant other data.
+An operation takes the present data and its parameters and returns the new data; the input of the
+edge is not changed. A path is a list of keys and indices; `["*"]` and `[]` are the root. A path to
+a missing part changes nothing. A path through a text or a number is an error.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""From text to structured data: lists and dicts that stand in it, and pieces of it. Pure.
+"""Parses lists and dicts in texts, and splits texts. Pure.
 
-Text of models has data of any dialect: it is read as Python writes it, then as JSON.
+Answers of models contain data in the syntax of Python or JSON; both are tried, in this order.
 """
 
 import ast
