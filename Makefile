@@ -26,10 +26,10 @@ help: ## Say what can be made
 demo: $(DEMO) ## Run a sample flow on a worker, with nothing to install; ARGS=--keep leaves Flower open
 	@$(BIN)/flowq demo $(ARGS)
 
-# Most of the time is spent waiting for processes, so more are at work than there are cores. Which
-# tests stay together, and which begin first, is said in tests/tools/session/distribution.py.
+# Many tests wait for other processes, so more are at work than there are cores. Which tests stay
+# together, and which begin first, is said in tests/tools/session/distribution.py.
 test: $(DEV) ## Run the test suite; choose with ARGS="-k planner"
-	@$(BIN)/python -m pytest -n $${FLOWQ_TEST_PROCESSES:-4} --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $${FLOWQ_TEST_PROCESSES:-6} --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 test-lowest: ## Run the suite on the oldest libraries that are promised
 	@$(MAKE) --no-print-directory test VENV=$(VENV)-lowest CONSTRAINTS=1

@@ -58,9 +58,9 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say what begins first, and what stays together."""
-    deal(items, Path(__file__).parent)
+    deal(items, Path(__file__).parent, mixed=hasattr(config, "workerinput"))
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,7 @@ def test_installations_share_a_server_by_a_prefix(tmp_path: Path, place: Path) -
     assert [] == [entry for entry in denied if entry["reason"] in {"key", "channel"}]
 
 
+@pytest.mark.slow
 def test_sentinels(tmp_path: Path, place: Path) -> None:
     """A worker and its clients find the server that leads, and the one that leads after it."""
     first, second, sentinel = (servers.free_port() for _ in range(3))

@@ -1,7 +1,11 @@
-"""How xdist deals the tests out: the longest first, those that share a fixture together.
+"""How xdist deals the tests out: those that wait beside those that compute.
 
 Tests float, one by one, to whichever process is free. Those that share a fixture of their module
 stay together, for each of its parameters; so do the many short ones of a file.
+
+Tests of whole programs mostly wait for other processes, all others keep a core busy. So the two are
+mixed, in proportion to their numbers: then neither a core nor a waiting test waits for the other.
+Programs get a start, since the last of them should not be waited for alone.
 """
 
 from pathlib import Path
@@ -9,29 +13,47 @@ from typing import Final
 
 import pytest
 
-#: Kinds of tests, those first whose tests take longest.
-KINDS: Final = ("acceptance", "chaos", "integration", "contract", "unit")
-#: Kinds whose tests take long enough to be dealt out one by one.
-_FLOATING: Final = {"acceptance", "chaos"}
+#: Kinds whose tests mostly wait: each is long enough to be dealt out by itself.
+WAITING: Final = ("acceptance", "chaos")
+#: Kinds whose tests compute, those first whose tests take longest.
+COMPUTING: Final = ("integration", "contract", "unit")
+#: Share of the session after which the last test that waits has begun.
+_HEAD_START: Final = 0.85
 _SHARED: Final = {"module", "class", "package"}
 
 
-def deal(items: list[pytest.Item], root: Path) -> None:
-    """Put tests in the order in which they are to begin, and mark those that stay together."""
-    items.sort(key=lambda item: _rank(item, root))
+def deal(items: list[pytest.Item], root: Path, *, mixed: bool) -> None:
+    """Put tests in the order in which they are to begin, and mark those that stay together.
+
+    Args:
+        items: The tests; their order is changed.
+        root: The folder of all tests.
+        mixed: Whether several processes run them. One process runs them by kind: it would make what
+            the tests of a module share anew whenever it comes back to that module.
+    """
+    places = {kind: place for place, kind in enumerate((*WAITING, *COMPUTING))}
+    items.sort(key=lambda item: (not _is_slow(item), places.get(_kind(item, root), len(places))))
+    if mixed:
+        _mix(items, root)
     for item in items:
         if (group := _group(item, root)) is not None:
             item.add_marker(pytest.mark.xdist_group(group))
 
 
+def _mix(items: list[pytest.Item], root: Path) -> None:
+    waiting = [item for item in items if _kind(item, root) in WAITING]
+    computing = [item for item in items if _kind(item, root) not in WAITING]
+    begins = {item: _HEAD_START * place / len(waiting) for place, item in enumerate(waiting)}
+    begins |= {item: place / len(computing) for place, item in enumerate(computing)}
+    items.sort(key=begins.__getitem__)
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
+
+
 def _kind(item: pytest.Item, root: Path) -> str:
     return item.path.relative_to(root).parts[0]
-
-
-def _rank(item: pytest.Item, root: Path) -> tuple[bool, int]:
-    kind = _kind(item, root)
-    place = KINDS.index(kind) if kind in KINDS else len(KINDS)
-    return item.get_closest_marker("slow") is None, place
 
 
 def _group(item: pytest.Item, root: Path) -> str | None:
@@ -44,5 +66,4 @@ def _group(item: pytest.Item, root: Path) -> str | None:
         given = item.callspec.indices if hasattr(item, "callspec") else {}
         numbers = [f"{name}={given[name]}" for name in sorted(shared & given.keys())]
         return " ".join([module, *numbers])
-    floats = _kind(item, root) in _FLOATING or item.get_closest_marker("slow") is not None
-    return None if floats else module
+    return None if _kind(item, root) in WAITING or _is_slow(item) else module
