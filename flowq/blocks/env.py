@@ -19,6 +19,7 @@ from typing import Any, Final
 from flowq import bootstrap
 from flowq.blocks.reports.frames import Frame
 from flowq.blocks.reports.outline import Edge
+from flowq.blocks.storage.external import BlockStorage
 from flowq.blocks.submitting import submit
 from flowq.blocks.tasks import Task, is_name
 from flowq.client.events import RunEvents
@@ -41,6 +42,11 @@ _PAGE: Final = 200
 
 class EnvManager:
     """Starts tasks on workers, and follows them."""
+
+    @property
+    def storage(self) -> BlockStorage:
+        """Where blocks are stored and read, for `block.persist(…)` and `block.resolve(…)`."""
+        return BlockStorage.of(bootstrap.engine())
 
     async def submit_workflow(
         self,

@@ -12,6 +12,7 @@ from flowq.blocks.storage import layout
 from flowq.blocks.storage.chunks import join, split
 from flowq.blocks.storage.layout import Chunk, Manifest, ManifestTotals
 from flowq.core.errors import ResultCorrupt, StoreUnavailable
+from flowq.engine.engine import Engine
 from flowq.engine.ports import ObjectStore
 
 INTERNAL: Final = "internal"
@@ -34,6 +35,16 @@ class BlockStorage:
     threshold_bytes: int
     new_version: Callable[[], str]
     now: Callable[[], datetime]
+
+    @classmethod
+    def of(cls, engine: Engine) -> Self:
+        """Return the storage of an engine, under versions that no step makes."""
+        return cls(
+            lambda: engine.results.objects,
+            engine.results.threshold_bytes,
+            lambda: str(engine.new_id()),
+            engine.events.now,
+        )
 
     def is_external(self, value: Any, storage_class: str = INTERNAL) -> bool:
         """Return whether a content is stored outside its block.

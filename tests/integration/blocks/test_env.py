@@ -9,7 +9,7 @@ import pytest
 
 from flowq import bootstrap
 from flowq.adapters.records.database import SqlRecords
-from flowq.blocks import DocumentInvalid, Env, EnvManager, PuppyException
+from flowq.blocks import BlockFactory, DocumentInvalid, Env, EnvManager, PuppyException
 from flowq.engine.runs.submission import submit
 from tests.tools.documents import HELLO, document, modify
 from tests.tools.http_service import working
@@ -75,6 +75,25 @@ def test_tasks_of_others_and_unknown_ones_are_refused(stage: Stage) -> None:
                 await manager.get_task_status(wrong, user)
         with pytest.raises(DocumentInvalid):
             await manager.submit_workflow({"edges": {}}, ANN)
+
+    asyncio.run(use())
+
+
+def test_stored_block_of_a_client_is_used_by_a_task(stage: Stage) -> None:
+    """As docs/blocks.md shows it."""
+
+    async def use() -> None:
+        manager, text = EnvManager(), "x" * (1024 * 1024 + 1)
+        source = BlockFactory.create_block("1", {"type": "text", "data": {"content": text}})
+        async for _ in source.persist(manager.storage, "ann"):
+            pass
+        given = {"type": source.type, "storage_class": source.storage_class, "data": source.data}
+        copy = modify("copy", {"1": "a"}, {"2": "b"}, content="{{a}}")
+        task_id = await manager.submit_workflow(document({"e": copy}, {"1": given, "2": ""}), ANN)
+        frame, _ = await collected(manager.get_results_stream(task_id, ANN))
+        made = BlockFactory.create_block("2", {"data": frame["data"]["data"]["2"]})
+        await made.resolve(manager.storage)
+        assert text == made.get_content()
 
     asyncio.run(use())
 
