@@ -1,6 +1,7 @@
 """Parses lists and dicts in texts, and splits texts. Pure.
 
-Answers of models contain data in the syntax of Python or JSON; both are tried, in this order.
+Answers of models contain data in the syntax of JSON or Python. JSON is tried first: it is faster,
+and a text that is both has the same value.
 """
 
 import ast
@@ -21,7 +22,7 @@ _MOST_PYTHON: Final = 1_000_000
 #: Levels of lists and dicts; parsers of Python end processes that they nest too deep for.
 _MOST_LEVELS: Final = 100
 #: Characters of one text that are looked at again: a part is, from each bracket before it.
-_MOST_AGAIN: Final = 20_000_000
+_MOST_AGAIN: Final = 5_000_000
 #: For so many characters a bracket counts.
 _BRACKET: Final = 10
 
@@ -31,7 +32,7 @@ def parsed(text: str) -> Any:
     stripped = text.strip()
     if stripped[:1] not in ("[", "{") or _Brackets(stripped).close(0) != len(stripped):
         return None
-    for read in (_python, _json):
+    for read in (_json, _python):
         try:
             return read(stripped)
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):

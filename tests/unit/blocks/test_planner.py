@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flowq.blocks.document import read
 from flowq.blocks.planner import ExecutionPlanner
+from flowq.blocks.storage.blocks import BlockFactory
 from tests.tools.documents import HELLO, modify, text
 
 
@@ -87,6 +88,13 @@ def test_a_graph_that_is_none_is_told_whole() -> None:
         "edge 'two': block '1' is input and output",
     ]
     assert errors[3].startswith("cycle: ")
+
+
+def test_the_blocks_of_a_factory_plan_as_json_does() -> None:
+    blocks = BlockFactory.create_blocks_from_workflow(HELLO)
+    planner = ExecutionPlanner(blocks, HELLO["edges"])  # type: ignore[arg-type]
+    assert planner.block_states == hello().block_states
+    assert planner.get_next_executable_batch() == {"greet", "split"}
 
 
 def test_the_models_of_a_document_plan_as_its_json_does() -> None:
