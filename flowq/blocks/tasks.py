@@ -23,6 +23,8 @@ from flowq.engine.model.rows import RunView
 
 #: Whose tasks those are that were started without a user.
 LOCAL_USER: Final = "local-user"
+#: What the names of the steps of documents begin with; a flow of others may have such a name too.
+_STEPS: Final = ("flowq.edge.", "flowq.block.")
 _STATUS: Final = {
     RunState.PENDING: "PENDING",
     RunState.COMPLETED: "COMPLETED",
@@ -84,6 +86,9 @@ class Task:
         owner = known.user_id or LOCAL_USER
         if user_id is not None and owner != user_id:
             raise TaskForbidden(task_id)
+        steps = engine.definitions.shown(run_id).definition.spec.steps
+        if steps and not steps[0].name.startswith(_STEPS):
+            raise TaskNotFound(task_id)
         return cls(engine, run_id, known.flow_name, owner)
 
     @cached_property

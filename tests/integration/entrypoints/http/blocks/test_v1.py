@@ -163,8 +163,14 @@ def test_run_of_a_flow_is_no_task(played: Stage) -> None:
     def plain() -> int:
         return one()
 
-    run = played.submit(plain, {})
-    assert 7303 == client().get(f"/task_status/{run.id}").json()["code"]
+    @flow(name="blocks")
+    def misleading() -> int:
+        return one()
+
+    for each in (plain, misleading):
+        run = played.submit(each, {})
+        assert 7303 == client().get(f"/task_status/{run.id}").json()["code"]
+        assert f"Task {run.id} not found" in client().get(f"/get_data/{run.id}").text
 
 
 def test_large_block_is_told_by_where_it_is(played: Stage) -> None:
