@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.tools.documents import HELLO
-from tests.tools.http_service import client, events, frames, start
+from tests.tools.documents import HELLO, document, modify
+from tests.tools.http_service import Listener, client, events, frames, serving, start
 from tests.tools.playing import Stage
+from tests.tools.waiting import wait_until
 
 
 def test_answer_says_how_large_the_task_is(played: Stage) -> None:
@@ -120,3 +122,29 @@ def test_documentation_names_the_types_of_events(played: Stage) -> None:
     frame = answer["content"]["text/event-stream"]["itemSchema"]
     found = frames(http.get(f"/v2/get_data/{start(http, HELLO)}").text)
     assert {one.event for one in found} <= set(frame["properties"]["event"]["enum"])
+
+
+def test_reader_that_reconnects_all_the_time_gets_each_event_once(played: Stage) -> None:
+    edges = {
+        f"e{number}": modify("copy", {str(number): "a"}, {str(number + 1): "b"}, content="{{a}}")
+        for number in range(60)
+    }
+    chain = document(edges, {str(number): "x" for number in range(61)})
+    with serving() as url, httpx2.Client(base_url=url) as http:
+        task_id = start(http, chain, "/v2/send_data")
+        listener = Listener(f"{url}/v2/get_data/{task_id}")
+        while "WORKFLOW_COMPLETED" not in listener.names:
+            known = len(listener.frames)
+            with listener.listening():
+                wait_until(
+                    lambda: len(listener.frames) > known or listener.ended,  # noqa: B023
+                    what="another event comes",
+                )
+
+    assert 1 == listener.names.count("WORKFLOW_STARTED")
+    ids = [one.id for one in listener.frames]
+    assert len(set(ids)) == len(ids)
+    completed = [
+        json.loads(one.data)["edge_id"] for one in listener.frames if one.event == "EDGE_COMPLETED"
+    ]
+    assert list(edges) == completed
