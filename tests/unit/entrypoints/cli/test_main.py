@@ -59,6 +59,7 @@ def test_every_command_is_listed() -> None:
         "blocks schema",
         "worker",
         "flower",
+        "api",
         "fake-llm",
         "db upgrade",
         "db current",
