@@ -245,6 +245,7 @@ async def read(
     *,
     idle: float | None = None,
     deadline: float | None = None,
+    pace: float = 0.0,
 ) -> AsyncGenerator[Sequence[Entry[T]]]:
     """Read a run's log, from any number of coroutines.
 
@@ -255,6 +256,8 @@ async def read(
         idle: Seconds without an entry after which nothing is yielded, so that the caller gets its
             turn; None for never.
         deadline: A time on the monotonic clock at which that happens too.
+        pace: Seconds between two pages of a reader that has read everything: what comes meanwhile
+            is one page.
 
     Yields:
         Entries that come next; first of all, once the follower is joined, none.
@@ -277,6 +280,8 @@ async def read(
                     entries = reader.take(over=over)
                     if entries:
                         yield entries
+                        if len(entries) < _PAGE and not over:
+                            await asyncio.sleep(pace)
                     elif over:
                         if follower.error is not None:
                             raise follower.error

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _MAX_RUNS: Final = 128
 #: Seconds for which a run is followed after its last client has disconnected.
 _LINGER: Final = 5.0
+#: Seconds between two writes to one client; frames that come meanwhile are sent together.
+_PACE: Final = 0.05
 #: Seconds of silence after which a comment is sent.
 _PING: Final = 15.0
 #: Seconds in which a client has to read what it was sent.
@@ -152,7 +154,7 @@ async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
 async def _chunks(
     followers: FrameFollowers, run_id: RunId, after: str | None, begin: bytes
 ) -> AsyncGenerator[bytes]:
-    pages = read(followers, run_id, after, idle=_PING)
+    pages = read(followers, run_id, after, idle=_PING, pace=_PACE)
     async with aclosing(pages):
         await anext(pages)  # the run is followed now
         yield begin
