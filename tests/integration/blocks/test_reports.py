@@ -13,6 +13,7 @@ from flowq.blocks import edge_type, submit
 from flowq.blocks.reports.frames import Frame
 from flowq.blocks.tasks import Task
 from flowq.core.errors import StoreUnavailable
+from flowq.engine.attempts import outcomes
 from flowq.engine.engine import Policies
 from flowq.engine.events.follow import follow
 from flowq.engine.results.store import ResultStore
@@ -174,7 +175,10 @@ class Flaky(MemoryObjects):
         super().put(key, data)
 
 
-def test_failed_upload_is_reported_repeated_and_collected(stage: Stage) -> None:
+def test_failed_upload_is_reported_repeated_and_collected(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcomes, "_FIRST_DELAY", timedelta(milliseconds=10))
     objects, now = Flaky(), Policies(orphans_after=timedelta(0), resend_after=timedelta(0))
     results = ResultStore(None, lambda: objects, 10)
     stage = replace(stage, engine=replace(stage.engine, results=results, policies=now))
