@@ -10,12 +10,12 @@ An answer never has addresses, SQL or paths of the server; its log has them.
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.exceptions import HTTPException
 
 from flowq.client.followers import TooManyRuns
@@ -30,6 +30,7 @@ from flowq.core.errors import (
     SignalRefused,
     Unavailable,
 )
+from flowq.core.text.escaping import escaped
 
 logger = logging.getLogger(__name__)
 
@@ -53,19 +54,23 @@ _STATUS: Final[Mapping[type[FlowqError], int]] = {
 _NAMES: Final = {413: "ContentTooLarge", 422: "UnprocessableContent"}
 
 
+#: Text that may hold what a client has sent, which need not be valid text.
+Said = Annotated[str, BeforeValidator(lambda text: text and escaped(text, lines=True))]
+
+
 class WrongPart(BaseModel):
     """What is wrong with one part of a request."""
 
-    where: str = Field(description="The part, e.g. `body.deadline_seconds`.")
-    message: str
+    where: Said = Field(description="The part, e.g. `body.deadline_seconds`.")
+    message: Said
 
 
 class Problem(BaseModel):
     """Why a request was refused, or could not be answered."""
 
     error: str = Field(description="Name of the error.")
-    message: str = Field(description="What failed, and why.")
-    hint: str | None = Field(None, description="What to do.")
+    message: Said = Field(description="What failed, and why.")
+    hint: Said | None = Field(None, description="What to do.")
     problems: list[WrongPart] | None = Field(None, description="What is wrong with each part.")
 
 
@@ -161,7 +166,9 @@ async def _of_request(_: Request, error: Exception) -> JSONResponse:
         for one in error.errors()
     ]
     message = "; ".join(f"{one.where}: {one.message}" for one in wrong)
-    hint = "send JSON with Content-Type: application/json, as /openapi.json describes it"
+    hint = "docs/http.md and /openapi.json describe the request"
+    if any(one.where.startswith("body") for one in wrong):
+        hint = "send JSON with Content-Type: application/json, as /openapi.json describes it"
     problem = Problem(error="InvalidRequest", message=message, hint=hint, problems=wrong)
     return answer(422, problem)
 

@@ -17,6 +17,7 @@ from flowq.adapters.records.transaction import SqlTransaction
 from flowq.core.usage import Usd
 from flowq.entrypoints.http.auth import Role
 from flowq.entrypoints.http.runs.access import CallerHere
+from flowq.entrypoints.http.runs.models import Text
 
 router = APIRouter(prefix="/api/v1/flow-engine", tags=["flow-engine"])
 
@@ -91,7 +92,7 @@ def list_rows(
     *,
     caller: CallerHere,
     arq_task_id: Annotated[UUID | None, Query(description="Id of a run.")] = None,
-    unit_id: Annotated[str | None, Query(description="`unit_id` in its metadata.")] = None,
+    unit_id: Annotated[Text | None, Query(description="`unit_id` in its metadata.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> list[FlowRunRow]:

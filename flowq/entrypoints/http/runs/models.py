@@ -12,8 +12,8 @@ from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usd
 from flowq.engine.model.rows import RunFacts, StepView
 
-#: Text that a database can store.
-Text = Annotated[str, Field(min_length=1, max_length=200)]
+#: Text that every database can store.
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
 
 class _Request(BaseModel):

@@ -74,9 +74,9 @@ def start(
 def list_runs(
     *,
     caller: CallerHere,
-    flow: Annotated[str | None, Query(description="Only runs of this flow.")] = None,
+    flow: Annotated[models.Text | None, Query(description="Only runs of this flow.")] = None,
     status: Annotated[list[RunState] | None, Query(description="Only in these states.")] = None,
-    user: Annotated[str | None, Query(description="Of this user; for admins.")] = None,
+    user: Annotated[models.Text | None, Query(description="Of this user; for admins.")] = None,
     children: Annotated[bool, Query(description="Also child runs.")] = False,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     before: Annotated[UUID | None, Query(description="Only runs older than this one.")] = None,
@@ -118,7 +118,9 @@ def show(run: RunHere) -> models.RunDetails:
 @router.get("/runs/{run_id}/steps")
 def steps(
     run: RunHere,
-    after: Annotated[int | None, Query(ge=0, description="Only steps of a higher order.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, lt=2**31, description="Only steps of a higher order.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=_STEPS)] = _STEPS,
 ) -> models.StepList:
     """List the steps of a run, in their order."""

@@ -167,6 +167,7 @@ def test_steps_are_listed_in_parts_and_items_counted(played: Stage) -> None:
         (each["key"], each["map_size"], each["counts"]) for each in part["steps"]
     ]
     assert part["next"] is None
+    assert 422 == http.get(f"/api/runs/{run_id}/steps", params={"after": 2**70}).status_code
 
 
 @pytest.mark.parametrize(
@@ -183,8 +184,8 @@ def test_steps_are_listed_in_parts_and_items_counted(played: Stage) -> None:
         (
             "tests.http.doubled",
             {"inputs": {"value": 1}, "idempotency_key": "a\0"},
-            400,
-            "InvalidInput",
+            422,
+            "InvalidRequest",
         ),
     ],
 )
@@ -204,6 +205,33 @@ def test_a_body_that_is_no_json_is_refused(played: Stage) -> None:
     for content, kind in [(b"{", "application/json"), (b'{"inputs": {}}', "text/plain")]:
         answer = http.post(path, content=content, headers={"Content-Type": kind})
         assert (422, "InvalidRequest") == (answer.status_code, answer.json()["error"])
+
+
+@pytest.mark.parametrize(
+    "content, status",
+    [
+        (b"[" * 100_000, 400),
+        (b'{"inputs": {"value": "\\ud800"}}', 400),
+        (b'{"inputs": {"\\ud800": 1}}', 400),
+        (b'{"inputs": {"value": 1e999}}', 400),
+        (b'{"metadata": {"\\ud800": 1}, "inputs": {"value": 1}}', 400),
+    ],
+)
+def test_text_that_is_none_is_refused_in_valid_text(
+    played: Stage, content: bytes, status: int
+) -> None:
+    path, headers = "/api/flows/tests.http.doubled/runs", {"Content-Type": "application/json"}
+    answer = client().post(path, content=content, headers=headers)
+    assert status == answer.status_code, answer.text
+    assert answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "query", ["flow=a%00", "user=%00", "before=x", "limit=0", "status=done", "limit=501"]
+)
+def test_queries_that_cannot_be_are_refused(played: Stage, query: str) -> None:
+    answer = client().get(f"/api/runs?{query}")
+    assert (422, "InvalidRequest") == (answer.status_code, answer.json()["error"])
 
 
 def test_large_and_compressed_bodies_are_refused(played: Stage) -> None:
