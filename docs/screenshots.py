@@ -86,7 +86,6 @@ def _runs(shop: Shop, browser: Browser, flows: str) -> dict[str, str]:
     row = 'tr[data-run-id="{}"][data-status="{}"]'
     expect(page.locator(row.format(ids[4], "failed"))).to_have_count(1, timeout=60_000)
     expect(page.locator(row.format(ids[9], "completed"))).to_have_count(1, timeout=60_000)
-    page.goto(flows)
     failed = page.locator("tr[data-run-id]", has_text="shop.charge_cards").first.get_attribute(
         "data-run-id"
     )

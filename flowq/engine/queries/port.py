@@ -9,7 +9,7 @@ from typing import Protocol
 
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import StepProgress, StepView
 from flowq.engine.model.waits import OpenSteps, QueuedSteps, WaitingSteps
@@ -24,7 +24,6 @@ from flowq.engine.queries.lists import (
     RunFilter,
     RunsPage,
 )
-from flowq.engine.queries.live import RunSummary
 from flowq.engine.queries.metrics import CallSums, EndedRun, MetricsSnapshot, StepSums
 from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage, StepCost
 
@@ -33,12 +32,23 @@ class Lists(Protocol):
     """Lists of runs, and figures of flows."""
 
     def runs_page(
-        self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50
+        self,
+        wanted: RunFilter,
+        *,
+        at: Cursor | None = None,
+        limit: int = 50,
+        counts: bool = True,
     ) -> RunsPage:
         """A page of the matching runs; without a cursor the newest.
 
         If fewer runs than a page come before the cursor, the first page is returned: a page that
         begins with the newest run is always full.
+
+        Args:
+            wanted: Which runs match.
+            at: Where the page begins.
+            limit: How many runs at most.
+            counts: Whether to count the steps of open runs; if not, they are as their rows say.
         """
 
     def has_runs(self) -> bool:
@@ -155,14 +165,8 @@ class RunPages(Protocol):
 class LiveRuns(Protocol):
     """The present state of runs, for polling."""
 
-    def recent(self, *, newest: int, unended: int, also: Sequence[RunId] = ()) -> list[RunSummary]:
-        """The newest runs, the newest open runs, and some more.
-
-        Args:
-            newest: How many runs.
-            unended: How many open runs.
-            also: Others.
-        """
+    def states(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[RunState, int]]:
+        """For each run that there is, its state and how many steps it has."""
 
     def progress(self, runs: Sequence[RunId]) -> Mapping[RunId, tuple[int, int, Usage]]:
         """For each run, how many steps have ended, how many it has, and what they have used."""

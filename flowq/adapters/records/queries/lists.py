@@ -136,15 +136,20 @@ class ListReads(Repository, Lists):
 
     @override
     def runs_page(
-        self, wanted: RunFilter, *, at: Cursor | None = None, limit: int = 50
+        self,
+        wanted: RunFilter,
+        *,
+        at: Cursor | None = None,
+        limit: int = 50,
+        counts: bool = True,
     ) -> RunsPage:
         is_after = at is not None and at.is_after
         rows = self._found(wanted, at, limit + 1)
         is_more = len(rows) > limit
         rows = rows[:limit]
         if is_after and not is_more:
-            return self.runs_page(wanted, limit=limit)
-        counted = self._counted(rows)
+            return self.runs_page(wanted, limit=limit, counts=counts)
+        counted = self._counted(rows) if counts else {}
         runs = tuple(_listed(row, counted.get(row.id)) for row in rows)
         if is_after:
             return RunsPage(runs[::-1], has_newer=True, has_older=True)

@@ -3,7 +3,10 @@
     GET /flows/<id>/live   {"run": [{status, done, total, ms, since, ended, …}],
                             "steps": [{key, status, attempt, since, items, …}],
                             "text": [{key, index, attempt, stream, offset, text}]}
-    GET /flows/live        {"runs": [{id, flow, status, done, total, ms, since, …}]}
+    GET /flows/live        {"runs": [{id, flow, status, done, total, ms, since, …}],
+                            "list": [{ids: [those of the list, in its order]}]}
+
+The list is that of `/flows` with the same arguments.
 
 In place of `…` stand tokens, cost (of calls of models whose cost is known) and unpriced (how many
 calls are not in it).
@@ -15,6 +18,7 @@ database for a page: see `hub`. Text of steps is only sent with FLOWQ_SHOW_CONTE
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -25,7 +29,10 @@ from flowq import bootstrap
 from flowq.client.followers import TooManyRuns
 from flowq.core.errors import FlowqError, RunNotFound
 from flowq.entrypoints.flower.live.hub import Hub, Source
+from flowq.entrypoints.flower.live.poller import TooManyLists
 from flowq.entrypoints.flower.page import PageHandler
+from flowq.entrypoints.flower.pages import filters
+from flowq.entrypoints.flower.pages.filters import ListQuery
 from flowq.entrypoints.flower.pages.run_request import run_id_of
 
 #: Seconds of silence after which a comment is sent, so that nobody in between hangs up.
@@ -130,10 +137,20 @@ class RunLiveHandler(LiveHandler):
 
 
 class FlowsLiveHandler(LiveHandler):
-    """`/flows/live`: what changes in runs."""
+    """`/flows/live`: what changes in a list of runs."""
 
     @authenticated
     async def get(self) -> None:
         """Send events as long as the client is there."""
-        with hub().runs() as (source, wakeup):
-            await self.stream_changes(source, wakeup)
+        given = {name: self.get_query_argument(name, "") for name in filters.ARGUMENTS}
+
+        def query() -> ListQuery:
+            return filters.parse(given, datetime.now(UTC))
+
+        if query().problems:
+            raise HTTPError(400, "there is no such list")
+        try:
+            with hub().runs(frozenset(given.items()), query) as (source, wakeup):
+                await self.stream_changes(source, wakeup)
+        except TooManyLists:
+            raise HTTPError(503, "too many lists are being watched") from None

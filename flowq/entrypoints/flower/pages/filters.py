@@ -19,6 +19,8 @@ from flowq.engine.queries.lists import Cursor, RunFilter
 #: The filters of a list, in the order of an address.
 FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to", "children")
 _CURSORS: Final = ("before", "after")
+#: All that the address of a list may have.
+ARGUMENTS: Final = (*FIELDS, *_CURSORS)
 OPEN: Final = "open"
 HIDDEN: Final = "hidden"
 STATES: Final = (OPEN, *RunState)
@@ -51,6 +53,11 @@ class ListQuery:
         """Return the query part of an address with these changed, on the first page."""
         more = {name: text for name, text in changes.items() if name not in FIELDS and text}
         return address({**self.given, **changes}, **more)
+
+    def here(self) -> str:
+        """Return the query part of the address of this page of the list."""
+        at = self.cursor
+        return self.address() if at is None else self.page(at.run_id, after=at.is_after)
 
     def page(self, run_id: UUID, *, after: bool) -> str:
         """Return the query part of the address of a page before, or after, a run."""

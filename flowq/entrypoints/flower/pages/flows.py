@@ -36,8 +36,7 @@ class FlowsPage(PageHandler):
     async def get(self) -> None:
         """Show a page of runs."""
         now = datetime.now(UTC)
-        names = (*filters.FIELDS, "before", "after")
-        given = {name: self.get_query_argument(name, "") for name in names}
+        given = {name: self.get_query_argument(name, "") for name in filters.ARGUMENTS}
         query = filters.parse(given, now)
         all_strips = self.get_query_argument("strips", "") == "all"
         most = _MAX_STRIPS if all_strips else _SOME_STRIPS
@@ -59,7 +58,7 @@ class FlowsPage(PageHandler):
             has_runs=listed.has_runs,
             now=now,
             states=filters.STATES,
-            live=self.reverse_url("flows-live"),
+            live=None if query.problems else self.reverse_url("flows-live") + query.here(),
         )
 
 

@@ -19,7 +19,6 @@ from flowq.core.ids import (
     RunId,
     batch_of_items,
     batch_of_nodes,
-    earliest_id,
     item_id,
     node_id,
 )
@@ -80,30 +79,14 @@ def call(records: SqlRecords, **values: Any) -> None:
 # --- how runs stand now --------------------------------------------------------------------------
 
 
-def test_newest_and_open_runs_and_those_that_are_asked_for(records: SqlRecords) -> None:
-    old_open = make(records)
-    old_ended, older = make(records), make(records)
-    for run_id in (old_ended, older):
-        end(records, run_id)
-    newest = make(records)
-    end(records, newest)
+def test_states_of_runs_that_are_asked_for(records: SqlRecords) -> None:
+    one, other, ended = make(records, "a", "b"), make(records), make(records)
+    end(records, ended)
 
-    found = records.autocommit(lambda tx: tx.overview.recent(newest=1, unended=5, also=[old_ended]))
+    found = records.autocommit(lambda tx: tx.overview.states([one, ended, RunId(uuids.uuid7())]))
 
-    assert [old_open, old_ended, newest] == [line.id for line in found]
-    assert [RunState.RUNNING, RunState.COMPLETED, RunState.COMPLETED] == [x.status for x in found]
-    alone = records.autocommit(lambda tx: tx.overview.recent(newest=0, unended=0, also=[older]))
-    assert [older] == [line.id for line in alone]
-    assert [] == records.autocommit(lambda tx: tx.overview.recent(newest=0, unended=0))
-
-
-def test_run_that_is_committed_late_is_found(records: SqlRecords) -> None:
-    late = RunId(earliest_id(datetime.now(UTC) - timedelta(minutes=1)))
-    make(records)
-    make(records, id=late)
-
-    found = records.autocommit(lambda tx: tx.overview.recent(newest=10, unended=0))
-    assert late == found[0].id
+    assert {one: (RunState.RUNNING, 2), ended: (RunState.COMPLETED, 1)} == found
+    assert other not in found
 
 
 def test_progress_counts_items_and_not_their_map(records: SqlRecords) -> None:

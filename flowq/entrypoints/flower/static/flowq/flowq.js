@@ -71,20 +71,25 @@
   }
 
   // Fetches parts of the page anew, at most once a second; less often when that takes long.
+  const STRUCTURE = "[data-live-part]", STEPS = '[data-live-part][data-live-on="steps"]';
   let wanted = "", busy = false;
+  const want = (which) => { if (wanted !== STRUCTURE) wanted = which; };
   async function refresh(which) {
-    if (wanted !== "[data-live-part]") wanted = which;
+    want(which);
     if (busy || !all(which).length) return;
     busy = true;
     while (wanted) {
       const parts = wanted, began = performance.now();
+      let failed = false;
       wanted = "";
       try {
         const answer = await fetch(location.href);
         if (answer.ok) replace(await answer.text(), parts);
-      } catch { /* no network: the stream says so, and tells everything when it is back */ }
+        failed = answer.status >= 500;
+      } catch { failed = true; }
+      if (failed) want(parts);  // what was told is not told again
       const took = performance.now() - began;
-      await new Promise((done) => setTimeout(done, Math.max(1000 - took, 4 * took)));
+      await new Promise((done) => setTimeout(done, Math.max((failed ? 5000 : 1000) - took, 4 * took)));
     }
     busy = false;
   }
@@ -104,8 +109,8 @@
     }
     again();
     tick();
+    check();
   }
-  const STRUCTURE = "[data-live-part]", STEPS = '[data-live-part][data-live-on="steps"]';
 
   // What was told last: it may be newer than a part that was asked for before, so it is shown again.
   const known = new Map();
@@ -115,12 +120,26 @@
     known.set(key, line);
     return { missing: isNew && !found.length, news: found.map((one) => update(one, line)) };
   }
+  const row = (id) => "tr" + named("data-run-id", id);
   function runs(lines) {
-    const newest = all("tr[data-run-id]").map((row) => row.dataset.runId).sort().pop() || "";
     for (const line of lines) {
-      const { missing } = show("tr" + named("data-run-id", line.id), line);
-      if (missing && line.id > newest) refresh(STRUCTURE);
+      // Its error, and its square among the latest runs, are only in the page.
+      if (show(row(line.id), line).news.includes(true)) refresh(STRUCTURE);
     }
+  }
+  // The rows that a reload would show, in their order. A page that was read before they were told
+  // is fetched once more; one that is newer than what was told is left alone then.
+  let listed = null, checked = true;
+  function list(ids) {
+    const keys = new Set(ids.map(row));
+    for (const key of known.keys()) if (key.startsWith("tr[") && !keys.has(key)) known.delete(key);
+    [listed, checked] = [ids.join(), false];
+    if (!isListed()) refresh(STRUCTURE);
+  }
+  const isListed = () => listed === all("tr[data-run-id]").map((one) => one.dataset.runId).join();
+  function check() {
+    if (listed !== null && !checked && !isListed()) refresh(STRUCTURE);
+    checked = true;
   }
   function steps(lines, first) {
     let changed = !first && lines.length > 0;
@@ -154,6 +173,7 @@
     source.onmessage = (message) => {
       const news = JSON.parse(message.data);
       runs(news.runs || []);
+      for (const { ids } of news.list || []) list(ids);
       steps(news.steps || [], first);
       (news.text || []).forEach(text);
       if (news.reload) refresh(STRUCTURE);

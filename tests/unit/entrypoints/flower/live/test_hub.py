@@ -18,8 +18,8 @@ from flowq.core.errors import DatabaseUnavailable, RunNotFound
 from flowq.core.events import Event, StepCompleted, WorkflowCompleted, WorkflowStarted
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
-from flowq.entrypoints.flower.live import hub as module
 from flowq.entrypoints.flower.live.hub import Hub
+from flowq.entrypoints.flower.live.poller import RunPoller
 
 RUN = RunId(uuid4())
 
@@ -66,7 +66,7 @@ class Readers:
 def readers(monkeypatch: pytest.MonkeyPatch) -> Readers:
     readers = Readers()
     monkeypatch.setattr(followers, "follow", readers.follow)
-    monkeypatch.setattr(module.RunListPoller, "_look", lambda *_: None)
+    monkeypatch.setattr(RunPoller, "_poll", lambda *_: None)
     monkeypatch.setattr(followers, "_AGAIN", 0.01)
     return readers
 
