@@ -42,8 +42,10 @@ def chain(length: int) -> int:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_waits() -> Iterator[None]:
+def _nothing_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(routes._FOLLOWERS, "_linger", 600.0)  # a slow machine is no reason to end
     yield
+    routes._FOLLOWERS.close()
     while go_on.acquire(blocking=False):
         pass
 
