@@ -66,10 +66,9 @@ class UnsentDispatcher(Dispatcher):
         if not self._said:
             self._said = True
             logger.warning(
-                "this process knows no Celery app, so it sends nothing: %d steps stay queued "
-                "until a "
-                "worker's sweeper sends them in its next pass. To send at once, "
-                "import the module with your app, or give it to the command line: flowq --app",
-                steps,
+                "this process knows no Celery app, so the sweeper of a worker sends what it queues "
+                "(%s). To send from here, import the module with your app, or give it to the "
+                "command line: flowq --app MODULE",
+                "1 step" if steps == 1 else f"{steps:,} steps",
                 extra={"action": "left_to_sweeper"},
             )
