@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
 
-from playwright.sync_api import Browser, Dialog, Page
+from playwright.sync_api import Browser, Dialog, Page, Route
 
 from flowq.core.ids import RunId
 from tests.acceptance.apps import worker_flows as flows
@@ -127,6 +127,31 @@ def test_list_gets_new_runs_and_moves_their_bars(
             (tmp_path / "go").touch()
             until(page, "document.querySelector('tr').dataset.status == 'completed'")
             until(page, "document.querySelector('[data-progress]').style.width == '100%'")
+
+
+def test_list_that_could_not_be_fetched_is_fetched_again(
+    browser: Browser, cluster: Cluster
+) -> None:
+    answers: list[int] = []
+
+    def answer(route: Route) -> None:
+        # The page itself comes; it is fetched anew in vain twice.
+        answers.append(503 if len(answers) in {1, 2} else 200)
+        rows = LINE.substitute(run=run_id) if len(answers) > 3 else ""
+        route.fulfill(
+            body=LIST.substitute(url=url, rows=rows), content_type="text/html", status=answers[-1]
+        )
+
+    with flower(cluster) as url:
+        run_id = cluster.submit(flows.fan, count=1)
+        page = browser.new_page()
+        try:
+            page.route(f"{url}/flows/test", answer)
+            page.goto(f"{url}/flows/test")
+            until(page, "document.querySelector('tr[data-run-id]')")
+        finally:
+            page.close()
+    assert [200, 503, 503, 200] == answers[:4]
 
 
 def test_page_says_that_it_is_offline_and_goes_on_when_flower_is_back(
