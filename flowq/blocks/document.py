@@ -6,12 +6,13 @@
 
 Documents come from editors and are not trusted. `read` refuses a document that cannot run, and
 reports all problems at once, each with its path. Unknown keys belong to the editor and are kept.
-Older names of settings are read as the present ones, with a warning.
+Older names of settings are read as the present ones, with a warning. The settings of an edge are
+checked by its type (`flowq.blocks.edges.settings`).
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flowq.blocks.edge_types import EdgeType, Unsupported, edge_type_of
 from flowq.blocks.errors import Code, DocumentInvalid, Problem
+from flowq.blocks.older_names import modern
 from flowq.blocks.planner import ExecutionPlanner
 from flowq.core.text.json_values import JsonPath, flaw
 
@@ -186,14 +188,14 @@ def read(data: Any) -> tuple[Document, list[str]]:
     """Read a document, and check that it can run.
 
     Returns:
-        The document, and what was written in an older way.
+        The document, and warnings: what was written in an older way, and settings that are ignored.
 
     Raises:
         DocumentInvalid: it cannot run; has all problems.
     """
     _refuse(_shape(data))
     warnings: list[str] = []
-    edges = {key: _modern(key, edge, warnings) for key, edge in data["edges"].items()}
+    edges = {key: modern(key, edge, warnings) for key, edge in data["edges"].items()}
     try:
         document = Document.model_validate({**data, "edges": edges})
     except ValidationError as error:
@@ -202,7 +204,7 @@ def read(data: Any) -> tuple[Document, list[str]]:
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         )
         raise
-    _refuse(_unsound(document))
+    _refuse(_unsound(document, warnings))
     return document, warnings
 
 
@@ -241,10 +243,10 @@ def _of_ids(name: str, parts: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(Code.LIMIT, _path((name, key[:MAX_ID])), text)
 
 
-def _unsound(document: Document) -> Iterator[Problem]:
-    """Yield the problems of a document whose shape is right."""
+def _unsound(document: Document, warnings: list[str]) -> Iterator[Problem]:
+    """Yield the problems of a document whose shape is right; add what is only suspicious."""
     for key in document.edges:
-        yield from _of_edge(document, key)
+        yield from _of_edge(document, key, warnings)
     cycle = document.planner.cycle()
     if len(set(cycle)) > 1:
         yield Problem(Code.CYCLE, "edges", f"cycle: {' → '.join(cycle)}")
@@ -256,7 +258,7 @@ def _unsound(document: Document) -> Iterator[Problem]:
             yield Problem(Code.NO_CONTENT, _path(("blocks", key, "data", "content")), text)
 
 
-def _of_edge(document: Document, key: str) -> Iterator[Problem]:
+def _of_edge(document: Document, key: str, warnings: list[str]) -> Iterator[Problem]:
     data, place = document.edges[key].data, ("edges", key, "data")
     if not data.outputs:
         yield Problem(Code.UNKNOWN_BLOCK, _path((*place, "outputs")), f"edge {key!r} makes nothing")
@@ -274,10 +276,10 @@ def _of_edge(document: Document, key: str) -> Iterator[Problem]:
         text = f"edge {key!r}: {end} names block {block!r}, which is not in the document"
         yield Problem(Code.UNKNOWN_BLOCK, _path((*place, end, block)), text)
     if not unknown:
-        yield from _of_settings(document, key)
+        yield from _of_settings(document, key, warnings)
 
 
-def _of_settings(document: Document, key: str) -> Iterator[Problem]:
+def _of_settings(document: Document, key: str, warnings: list[str]) -> Iterator[Problem]:
     """Yield the problems of an edge whose blocks are known."""
     data, place = document.edges[key].data, ("edges", key, "data")
     for label, count in Counter(document.labels(key).values()).items():
@@ -289,50 +291,13 @@ def _of_settings(document: Document, key: str) -> Iterator[Problem]:
     except Unsupported as error:
         yield Problem(error.code, _path(("edges", key, "type")), f"edge {key!r}: {error.cause}")
         return
-    config = {**document.edges[key].config, "inputs": data.inputs, "outputs": data.outputs}
-    for path, text in kind.check(config):
-        yield Problem(Code.NO_WORKFLOW, _path((*place, *path)), f"edge {key!r}: {text}")
-
-
-# --- older names ---------------------------------------------------------------------------------
-
-
-def _modern(key: str, edge: Any, warnings: list[str]) -> Any:
-    """Return an edge with the present names of settings; a wrong shape is left as it is."""
-    data = edge.get("data") if isinstance(edge, Mapping) else None
-    if not isinstance(data, Mapping):
-        return edge
-    data = _renamed(data, "extra_config", "extra_configs", f"edge {key!r}", warnings)
-    if isinstance(data.get("cases"), Mapping):
-        cases = {
-            name: _renamed(case, "then", "thens", f"edge {key!r}, case {name!r}", warnings)
-            for name, case in data["cases"].items()
-        }
-        data = {**data, "cases": cases}
-    extra = data.get("extra_configs")
-    if isinstance(extra, Mapping) and isinstance(extra.get("operations"), list):
-        operations = [_operation(key, one, warnings) for one in extra["operations"]]
-        data = {**data, "extra_configs": {**extra, "operations": operations}}
-    return {**edge, "data": data}
-
-
-def _renamed(part: Any, old: str, new: str, where: str, warnings: list[str]) -> Any:
-    if not isinstance(part, Mapping) or old not in part or new in part:
-        return part
-    warnings.append(f"{where}: {old!r} is read as {new!r}")
-    return {new if name == old else name: value for name, value in part.items()}
-
-
-def _operation(key: str, operation: Any, warnings: list[str]) -> Any:
-    """Return an operation; the `key` of a `get` is renamed to `path`."""
-    if not isinstance(operation, Mapping) or operation.get("type") != "get":
-        return operation
-    params = operation.get("params")
-    if not isinstance(params, Mapping) or not isinstance(params.get("key"), list | str):
-        return operation
-    params = _renamed(params, "key", "path", f"edge {key!r}, operation 'get'", warnings)
-    path = params["path"]
-    return {**operation, "params": {**params, "path": [path] if isinstance(path, str) else path}}
+    ends = {"inputs": document.labels(key), "outputs": data.outputs}
+    for found in kind.check({**document.edges[key].config, **ends}):
+        at = _path((*place, *found.place))
+        if found.warns:
+            warnings.append(f"{at}: {found.text}")
+        else:
+            yield Problem(Code.NO_WORKFLOW, at, f"edge {key!r}: {found.text}")
 
 
 def _path(place: JsonPath) -> str:

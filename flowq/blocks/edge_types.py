@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, Final, TypeVar
 
 from flowq.blocks import loops
+from flowq.blocks.edges.settings import Flaw
 from flowq.blocks.errors import Code, PuppyException
 from flowq.blocks.storage.external import EXTERNAL
 from flowq.blocks.storage.steps import load, store
@@ -47,8 +48,6 @@ _UNAVAILABLE: Final = {
 #: What an edge does: its settings and the contents by label give a content.
 Function = Callable[[dict[str, Any], dict[str, Any]], Any]
 F = TypeVar("F", bound=Callable[..., Any])
-#: Where in the settings of an edge something is wrong, and what.
-Flaw = tuple[tuple[str | int, ...], str]
 #: What a step of this face returns: `outputs`, a cell by block, and `set`, the blocks it has set.
 Outcome = dict[str, Any]
 
@@ -285,10 +284,16 @@ def _shipped() -> Iterator[EdgeType]:
     yield EdgeType("ifelse", f"{ifelse}:ifelse", branches=True, checks=f"{ifelse}:check")
     for mode in ("auto", "simple", "length", "character"):
         yield EdgeType(f"chunk.{mode}", f"{chunk}:chunk", checks=f"{chunk}:check")
-    yield EdgeType("load.text", f"{load}:load_text")
-    yield EdgeType("load.structured", f"{load}:load_structured")
+    yield EdgeType("load.text", f"{load}:load_text", checks=f"{load}:check")
+    yield EdgeType("load.structured", f"{load}:load_structured", checks=f"{load}:check")
     yield EdgeType("load.file", f"{load}:load_file", checks=f"{load}:check_file")
-    yield EdgeType("load.weblink", f"{load}:load_weblink", waits=True, is_async=True)
+    yield EdgeType(
+        "load.weblink",
+        f"{load}:load_weblink",
+        waits=True,
+        is_async=True,
+        checks=f"{load}:check",
+    )
     yield EdgeType("llm", f"{llm}:llm", waits=True, is_async=True, checks=f"{llm}:check")
     yield EdgeType(
         "generator",

@@ -7,7 +7,7 @@ spaces at their ends.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowq.blocks.errors import Code, EdgeFailed
@@ -48,6 +48,18 @@ def replaced(value: Any, contents: Mapping[str, Any], *, escape: bool = False) -
     if isinstance(value, dict):
         return {key: replaced(item, contents, escape=escape) for key, item in value.items()}
     return value
+
+
+def labels_in(
+    value: Any, place: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the labels of the placeholders that `replaced` would replace, each with its place."""
+    if isinstance(value, str):
+        yield from ((place, found[1].strip()) for found in _PLACEHOLDER.finditer(value))
+    elif isinstance(value, list | dict):
+        parts = enumerate(value) if isinstance(value, list) else value.items()
+        for key, item in parts:
+            yield from labels_in(item, (*place, key))
 
 
 def text(template: str, contents: Mapping[str, Any], *, escape: bool = False) -> str:

@@ -11,15 +11,55 @@ Without an overlap the chunks of `auto` and `simple`, put together again, are th
 import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal, Self
 
-from flowq.blocks.errors import Code, EdgeFailed
+from pydantic import AliasChoices, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from flowq.blocks.edges.settings import EdgeSettings, Flaw, Separators, Settings, flaws, of, own
 from flowq.blocks.placeholders import as_text
 
-_SEPARATORS: Final = ("\n\n", "\n", ". ", ", ", " ")
 #: Where a sentence ends, in scripts of the world, or a line.
 _ENDS: Final = re.compile(r"[.!?。！？۔؟।።၊။།]|(?:\r?\n)+")  # noqa: RUF001
 _WORD_ENDS: Final = frozenset(" .,;:?!~\n\t")
+
+
+class _Edge(EdgeSettings):
+    chunking_mode: str
+    sub_chunking_mode: Literal["size", ""] | None = None
+
+
+class Auto(Settings):
+    """Settings of the mode `auto`, in characters."""
+
+    chunk_size: PositiveInt = 1000
+    overlap: NonNegativeInt = Field(200, validation_alias=AliasChoices("chunk_overlap", "overlap"))
+    separators: Separators = Field(["\n\n", "\n", ". ", ", ", " "])
+
+    @model_validator(mode="after")
+    def _advances(self) -> Self:
+        if self.overlap >= self.chunk_size:
+            text = f"the overlap {self.overlap} is not below chunk_size {self.chunk_size}"
+            raise PydanticCustomError("overlap", "{text}", {"text": text})
+        return self
+
+
+class Simple(Settings):
+    """The mode `simple` has no settings."""
+
+
+class Length(Settings):
+    """Settings of the mode `length`, in characters."""
+
+    chunk_size: PositiveInt = 100
+    overlap: NonNegativeInt = 0
+    handle_half_word: bool = False
+
+
+class Character(Settings):
+    """Settings of the mode `character`."""
+
+    delimiters: Separators = Field([",", ";"])
 
 
 def chunk(config: dict[str, Any], contents: dict[str, Any]) -> list[str]:
@@ -31,45 +71,23 @@ def chunk(config: dict[str, Any], contents: dict[str, Any]) -> list[str]:
     content = next(iter(contents.values()))
     if isinstance(content, list) and config["chunking_mode"] != "character":
         return [as_text(item) for item in content]
-    extra = config.get("extra_configs") or {}
-    return _MODES[config["chunking_mode"]](as_text(content), extra)
+    model, cut = MODES[config["chunking_mode"]]
+    return cut(as_text(content), of(model, config.get("extra_configs")))
 
 
-def check(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def check(config: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the settings of an edge."""
     if len(config["inputs"]) != 1:
-        yield ("inputs",), "it cuts the content of one block, and has another number of inputs"
-    if not isinstance(config.get("extra_configs", {}), Mapping):
-        yield ("extra_configs",), "it is not an object"
-    mode, sub = config.get("chunking_mode"), config.get("sub_chunking_mode")
-    if mode == "length" and sub not in (None, "", "size"):
-        yield ("sub_chunking_mode",), f"{sub!r} is not available here: size is"
+        text = "it cuts the content of one block, and has another number of inputs"
+        yield Flaw(("inputs",), text)
+    yield from flaws(_Edge, own(config))
+    model, _ = MODES[config["chunking_mode"]]
+    yield from flaws(model, config.get("extra_configs") or {}, ("extra_configs",))
 
 
-def _whole(extra: Mapping[str, Any], name: str, default: int, least: int) -> int:
-    value = extra.get(name, default)
-    if type(value) is not int or value < least:
-        raise EdgeFailed(
-            Code.CONVERSION, f"{name} is {value!r}, not a whole number from {least} on"
-        )
-    return value
-
-
-def _texts(extra: Mapping[str, Any], name: str, default: tuple[str, ...]) -> list[str]:
-    value = extra.get(name, list(default))
-    if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-        raise EdgeFailed(Code.CONVERSION, f"{name} is {value!r}, not a list of texts")
-    return value
-
-
-def _auto(content: str, extra: Mapping[str, Any]) -> list[str]:
-    size = _whole(extra, "chunk_size", 1000, 1)
-    # Both names are in use.
-    overlap = _whole(extra, "chunk_overlap" if "chunk_overlap" in extra else "overlap", 200, 0)
-    if overlap >= size:
-        raise EdgeFailed(Code.CONVERSION, f"the overlap {overlap} is not below chunk_size {size}")
-    separators = _texts(extra, "separators", _SEPARATORS)
-    return _overlapping(list(_packed(content, separators, size - overlap)), overlap)
+def _auto(content: str, given: Auto) -> list[str]:
+    size, overlap = given.chunk_size, given.overlap
+    return _overlapping(list(_packed(content, given.separators, size - overlap)), overlap)
 
 
 def _packed(content: str, separators: list[str], size: int) -> Iterator[str]:
@@ -104,35 +122,33 @@ def _overlapping(chunks: list[str], overlap: int) -> list[str]:
     return [*chunks[:1], *(before[-overlap:] + after for before, after in pairwise(chunks))]
 
 
-def _simple(content: str, _extra: Mapping[str, Any]) -> list[str]:
+def _simple(content: str, _given: Simple) -> list[str]:
     ends = [found.end() for found in _ENDS.finditer(content)]
     return [content[a:b] for a, b in pairwise([0, *ends, len(content)]) if a < b]
 
 
-def _length(content: str, extra: Mapping[str, Any]) -> list[str]:
-    size = _whole(extra, "chunk_size", 100, 1)
-    overlap = _whole(extra, "overlap", 0, 0)
-    at_words = bool(extra.get("handle_half_word"))
+def _length(content: str, given: Length) -> list[str]:
     chunks, start = [], 0
     while start < len(content):
-        end = min(start + size, len(content))
-        if at_words and end < len(content) and content[end - 1] not in _WORD_ENDS:
+        end = min(start + given.chunk_size, len(content))
+        if given.handle_half_word and end < len(content) and content[end - 1] not in _WORD_ENDS:
             cuts = [place for place in range(start, end) if content[place] in _WORD_ENDS]
             end = cuts[-1] + 1 if cuts else end
-        chunks.append(content[max(0, start - overlap) : end].strip())
+        chunks.append(content[max(0, start - given.overlap) : end].strip())
         start = end
     return [one for one in chunks if one]
 
 
-def _character(content: str, extra: Mapping[str, Any]) -> list[str]:
-    delimiters = _texts(extra, "delimiters", (",", ";"))
-    parts = re.split("|".join(map(re.escape, delimiters)), content) if delimiters else [content]
+def _character(content: str, given: Character) -> list[str]:
+    ends = "|".join(map(re.escape, given.delimiters))
+    parts = re.split(ends, content) if ends else [content]
     return [part.strip() for part in parts if part.strip()]
 
 
-_MODES: Final[Mapping[str, Callable[[str, Mapping[str, Any]], list[str]]]] = {
-    "auto": _auto,
-    "simple": _simple,
-    "length": _length,
-    "character": _character,
+#: From the name of a mode to its settings and its function.
+MODES: Final[Mapping[str, tuple[type[Settings], Callable[[str, Any], list[str]]]]] = {
+    "auto": (Auto, _auto),
+    "simple": (Simple, _simple),
+    "length": (Length, _length),
+    "character": (Character, _character),
 }

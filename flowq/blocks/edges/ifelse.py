@@ -6,8 +6,19 @@ that no case sets stays unset, and edges that read it are skipped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field
+
+from flowq.blocks.edges.settings import (
+    EdgeSettings,
+    Flaw,
+    Place,
+    Settings,
+    flaws,
+    own,
+    unknown_name,
+)
 from flowq.blocks.errors import Code, EdgeFailed
 
 _Condition = Mapping[str, Any]
@@ -94,51 +105,95 @@ CONDITIONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "less_than_n": lambda content, value: _shorter(content, value, list, dict),
 }
 
-_Flaw = tuple[tuple[str | int, ...], str]
+#: Conditions without a value.
+_UNARY: Final = frozenset({"is_empty", "is_not_empty", "is_list", "is_dict"})
 
 
-def check(config: Mapping[str, Any]) -> Iterator[_Flaw]:
+class _Edge(EdgeSettings):
+    cases: Any
+
+
+class Case(Settings):
+    """What is set, and when."""
+
+    conditions: Annotated[list[Any], Field(min_length=1)]
+    thens: Annotated[list[Any], Field(min_length=1)]
+
+
+class Condition(Settings):
+    """One condition, and how the next one is joined to it; `/` ends the list."""
+
+    block: str
+    condition: str
+    parameters: dict[str, Any] | None = None
+    operation: str
+
+
+class Then(Settings):
+    """From which input to which output a content is given."""
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+
+
+def check(config: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the settings of an edge."""
+    yield from flaws(_Edge, own(config))
+    yield from flaws(Settings, config.get("extra_configs") or {}, ("extra_configs",))
     cases = config.get("cases")
     if not isinstance(cases, Mapping):
-        yield ("cases",), "it has no cases"
+        yield Flaw(("cases",), "it has no cases")
         return
     for name, case in cases.items():
         at = ("cases", str(name))
+        yield from flaws(Case, case, at)
         parts = case if isinstance(case, Mapping) else {}
         for part, check_one in (("conditions", _condition), ("thens", _then)):
-            found = parts.get(part)
-            if not isinstance(found, list) or not found:
-                yield (*at, part), f"the case {name!r} has no {part}"
-                continue
+            listed: Any = parts.get(part)
+            found: list[Any] = listed if isinstance(listed, list) else []
             for place, one in enumerate(found):
                 is_last = place == len(found) - 1
                 yield from check_one(config, one, (*at, part, place), is_last=is_last)
 
 
-def _condition(
-    config: Mapping[str, Any], one: Any, at: tuple[str | int, ...], *, is_last: bool
-) -> Iterator[_Flaw]:
-    if not isinstance(one, Mapping):
-        yield at, "it is not an object"
+def _condition(config: Mapping[str, Any], one: Any, at: Place, *, is_last: bool) -> Iterator[Flaw]:
+    wrong = list(flaws(Condition, one, at))
+    yield from wrong
+    if any(not flaw.warns for flaw in wrong):
         return
-    name = one.get("condition")
+    name, parameters = one["condition"], one.get("parameters") or {}
     if name not in CONDITIONS:
-        yield (*at, "condition"), f"unknown condition {name!r}; known are {', '.join(CONDITIONS)}"
-    if one.get("block") not in config["inputs"]:
-        yield (*at, "block"), f"{one.get('block')!r} is no input of this edge"
+        yield Flaw((*at, "condition"), unknown_name("condition", name, CONDITIONS))
+    elif name not in _UNARY:
+        yield from _value(name, parameters, (*at, "parameters"))
+    if one["block"] not in config["inputs"]:
+        yield Flaw((*at, "block"), f"{one['block']!r} is no input of this edge")
     wanted = ("/",) if is_last else ("and", "or")
-    if one.get("operation") not in wanted:
-        yield (*at, "operation"), f"{one.get('operation')!r} is not {' or '.join(wanted)}"
+    if one["operation"] not in wanted:
+        yield Flaw((*at, "operation"), f"{one['operation']!r} is not {' or '.join(wanted)}")
 
 
-def _then(
-    config: Mapping[str, Any], one: Any, at: tuple[str | int, ...], *, is_last: bool
-) -> Iterator[_Flaw]:
+class Value(Settings):
+    """What a condition compares with."""
+
+    value: Any
+
+
+def _value(name: str, parameters: Mapping[str, Any], at: Place) -> Iterator[Flaw]:
+    yield from flaws(Value, parameters, at)
+    if "value" in parameters and "_than_n" in name:
+        try:
+            _number(parameters["value"])
+        except TypeError as error:
+            yield Flaw((*at, "value"), f"{parameters['value']!r}: {error}")
+
+
+def _then(config: Mapping[str, Any], one: Any, at: Place, *, is_last: bool) -> Iterator[Flaw]:
     del is_last
-    if not isinstance(one, Mapping):
-        yield at, "it is not an object"
+    wrong = list(flaws(Then, one, at))
+    yield from wrong
+    if any(not flaw.warns for flaw in wrong):
         return
     for part, ends in (("from", "inputs"), ("to", "outputs")):
-        if one.get(part) not in config[ends]:
-            yield (*at, part), f"{one.get(part)!r} is none of the {ends} of this edge"
+        if one[part] not in config[ends]:
+            yield Flaw((*at, part), f"{one[part]!r} is none of the {ends} of this edge")

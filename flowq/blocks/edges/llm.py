@@ -6,12 +6,16 @@ own it could collect the operator's key and the contents of users.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
+from pydantic import AfterValidator, AliasChoices, Field
+from pydantic_core import PydanticCustomError
+
+from flowq.blocks.edges.settings import EdgeSettings, Flaw, Settings, flaws, foreign_labels, own
 from flowq.blocks.edges.texts import parsed
 from flowq.blocks.errors import Code, EdgeFailed
 from flowq.blocks.placeholders import replaced
-from flowq.llm.text import ROLES, chat
+from flowq.llm.text import chat
 
 #: From a setting of a document to pydantic-ai's.
 _SETTINGS: Final = {
@@ -24,8 +28,8 @@ _SETTINGS: Final = {
 }
 _FOREIGN: Final = ("base_url", "api_base", "api_key")
 _ANSWER: Final = "Answer the queries with the help of the documents."
-
-_Flaw = tuple[tuple[str | int, ...], str]
+_QUERIES: Final = ("queries", "query_ids", "query_id")
+_DOCS: Final = ("docs", "doc_ids", "document_ids")
 
 
 async def llm(config: dict[str, Any], contents: dict[str, Any]) -> Any:
@@ -43,8 +47,8 @@ async def llm(config: dict[str, Any], contents: dict[str, Any]) -> Any:
 
 async def generator(config: dict[str, Any], contents: dict[str, Any]) -> Any:
     """Return what a model answers to queries with the help of documents; as `llm`."""
-    queries = _of_blocks(config, contents, "queries", "query_ids", "query_id")
-    documents = _of_blocks(config, contents, "docs", "doc_ids", "document_ids")
+    queries = _of_blocks(config, contents, *_QUERIES)
+    documents = _of_blocks(config, contents, *_DOCS)
     parts = [_numbered("Query", queries), _numbered("Document", documents)]
     asked = "\n\n".join(part for part in parts if part)
     system = str(replaced(config.get("system_prompt") or _ANSWER, contents))
@@ -52,42 +56,85 @@ async def generator(config: dict[str, Any], contents: dict[str, Any]) -> Any:
     return await _ask(config, messages)
 
 
-def check(config: Mapping[str, Any]) -> Iterator[_Flaw]:
+def _blocks(value: Any) -> Any:
+    if value is not None and not isinstance(value, str | list | dict):
+        raise PydanticCustomError("blocks", "it is no list of blocks")
+    return value
+
+
+#: Ids of blocks: a list, the keys of a dict, or one text.
+Blocks = Annotated[Any, AfterValidator(_blocks)]
+
+
+class Chat(EdgeSettings):
+    """Settings of both edges."""
+
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: float | None = None
+    top_p: float | None = None
+    seed: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stream: Any = True
+    structured_output: Any = False
+
+
+class Llm(Chat):
+    """Settings of `llm`."""
+
+    messages: Annotated[list[Any], Field(min_length=1)]
+    chat_histories: Any = None
+
+
+class Message(Settings):
+    """One message."""
+
+    role: Literal["system", "developer", "user", "assistant"] = "user"
+    content: Any
+
+
+class Generator(Chat):
+    """Settings of `generator`; each list has three names."""
+
+    queries: Blocks = Field(None, validation_alias=AliasChoices(*_QUERIES))
+    docs: Blocks = Field(None, validation_alias=AliasChoices(*_DOCS))
+    system_prompt: Any = None
+
+
+def check(config: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the settings of an edge."""
-    for name in _FOREIGN:
-        if config.get(name):
-            yield (name,), "a document cannot say where a model is asked, nor with which key"
-    if not isinstance(config.get("model") or "", str):
-        yield ("model",), "it is not the name of a model"
-    for name in _SETTINGS:
-        value = config.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            yield (name,), f"{value!r} is not a number"
-    yield from _of_messages(config)
+    yield from _common(Llm, config)
+    messages, labels = config.get("messages"), config["inputs"].values()
+    for number, message in enumerate(messages if isinstance(messages, list) else ()):
+        yield from flaws(Message, message, ("messages", number))
+    for name in ("messages", "chat_histories"):
+        yield from foreign_labels(config.get(name), labels, (name,))
 
 
-def check_generator(config: Mapping[str, Any]) -> Iterator[_Flaw]:
+def check_generator(config: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the settings of a generator."""
-    yield from check({**config, "messages": [{"role": "user", "content": ""}]})
-    if not any(config.get(name) for name in ("queries", "query_ids", "query_id")):
-        yield ("queries",), "it names no blocks of queries"
-    for names in (("queries", "query_ids", "query_id"), ("docs", "doc_ids", "document_ids")):
+    wrong = list(_common(Generator, config))
+    yield from wrong
+    if any(not flaw.warns for flaw in wrong):
+        return
+    if not any(config.get(name) for name in _QUERIES):
+        yield Flaw(("queries",), "it names no blocks of queries")
+    for names in (_QUERIES, _DOCS):
         for block in _ids(config, *names):
             if block not in config["inputs"]:
-                yield (names[0],), f"{block!r} is no input of this edge"
+                yield Flaw((names[0],), f"{block!r} is no input of this edge")
+    prompt = config.get("system_prompt")
+    yield from foreign_labels(prompt, config["inputs"].values(), ("system_prompt",))
 
 
-def _of_messages(config: Mapping[str, Any]) -> Iterator[_Flaw]:
-    messages = config.get("messages")
-    if not isinstance(messages, list) or not messages:
-        yield ("messages",), "it has no messages"
-        return
-    for place, message in enumerate(messages):
-        if not isinstance(message, Mapping) or "content" not in message:
-            yield ("messages", place), "it is no message: {role, content}"
-        elif message.get("role", "user") not in ROLES:
-            roles = ", ".join(ROLES)
-            yield ("messages", place, "role"), f"{message['role']!r} is none of {roles}"
+def _common(model: type[Chat], config: Mapping[str, Any]) -> Iterator[Flaw]:
+    for name in _FOREIGN:
+        if config.get(name):
+            text = "a document cannot say where a model is asked, nor with which key"
+            yield Flaw((name,), text)
+    yield from flaws(model, own(config))
+    yield from flaws(Settings, config.get("extra_configs") or {}, ("extra_configs",))
 
 
 async def _ask(config: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> Any:

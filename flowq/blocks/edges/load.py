@@ -10,8 +10,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field
+
+from flowq.blocks.edges.settings import EdgeSettings, Flaw, Settings, flaws, own, unknown_name
 from flowq.blocks.edges.texts import parsed
 from flowq.blocks.errors import Code, EdgeFailed
 from flowq.blocks.placeholders import as_text
@@ -72,19 +75,41 @@ async def load_weblink(_config: dict[str, Any], contents: dict[str, Any]) -> str
     return text_of(body, _MOST_TEXT) if kind in ("text/html", "application/xhtml+xml") else body
 
 
-def check_file(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+class _Edge(EdgeSettings):
+    block_type: str | None = None
+
+
+class Files(Settings):
+    """Settings of an edge that loads files."""
+
+    file_configs: Annotated[list[Any], Field(min_length=1)]
+
+
+class File(Settings):
+    """One file; its type is that of its name if it is not given."""
+
+    file_path: str
+    file_type: str | None = None
+
+
+def check(config: Mapping[str, Any]) -> Iterator[Flaw]:
+    """Yield what is wrong with the settings of an edge."""
+    yield from flaws(_Edge, own(config))
+    yield from flaws(Settings, config.get("extra_configs") or {}, ("extra_configs",))
+
+
+def check_file(config: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the settings of an edge that loads files."""
-    extra = config.get("extra_configs")
+    yield from flaws(_Edge, own(config))
+    extra = config.get("extra_configs") or {}
+    yield from flaws(Files, extra, ("extra_configs",))
     configs = extra.get("file_configs") if isinstance(extra, Mapping) else None
-    if not isinstance(configs, list) or not configs:
-        yield ("extra_configs", "file_configs"), "it names no files"
-        return
-    for place, one in enumerate(configs):
-        at = ("extra_configs", "file_configs", place)
-        if not isinstance(one, Mapping) or not isinstance(one.get("file_path"), str):
-            yield (*at, "file_path"), "it names no file"
-        elif _type_of(one) not in _TYPES:
-            yield (*at, "file_type"), f"{_type_of(one)!r} is none of {', '.join(_TYPES)}"
+    for number, one in enumerate(configs if isinstance(configs, list) else ()):
+        at = ("extra_configs", "file_configs", number)
+        wrong = list(flaws(File, one, at))
+        yield from wrong
+        if all(flaw.warns for flaw in wrong) and _type_of(one) not in _TYPES:
+            yield Flaw((*at, "file_type"), unknown_name("file_type", _type_of(one), _TYPES))
 
 
 def _only(contents: Mapping[str, Any]) -> Any:

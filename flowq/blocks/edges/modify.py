@@ -9,11 +9,25 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, Final
 
+from pydantic import Field, PositiveInt
+
 from flowq.blocks.edges import structured, texts
+from flowq.blocks.edges.settings import (
+    EdgeSettings,
+    Flaw,
+    Settings,
+    Texts,
+    flaws,
+    foreign_labels,
+    of,
+    own,
+    unknown_name,
+)
 from flowq.blocks.errors import Code, EdgeFailed
 from flowq.blocks.placeholders import as_text, replaced, text
 
 _Contents = dict[str, Any]
+_ORDERS: Final = ("ascending", "descending")
 
 
 def modify(config: dict[str, Any], contents: _Contents) -> Any:
@@ -25,36 +39,103 @@ def modify(config: dict[str, Any], contents: _Contents) -> Any:
     return _TYPES[config["modify_type"]](config, contents)
 
 
-def check(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+class _Edge(EdgeSettings):
+    modify_type: str
+    content: Any = None
+
+
+class Nothing(Settings):
+    """`copy` and `convert2text` have no further settings."""
+
+
+class Mode(Settings):
+    """Settings of `convert2structured`: the mode; each has its own beside it."""
+
+    conversion_mode: str = "wrap_into_dict"
+
+
+class WrapIntoDict(Mode):
+    """Settings of the mode `wrap_into_dict`."""
+
+    dict_key: str = "value"
+
+
+class SplitByLength(Mode):
+    """Settings of the mode `split_by_length`, in characters."""
+
+    length_separator: PositiveInt = 1000
+
+
+class SplitByCharacter(Mode):
+    """Settings of the mode `split_by_character`: a text, or a list of them."""
+
+    list_separator: Texts = Field([","])
+
+
+class EditText(Settings):
+    """Settings of `edit_text`.
+
+    Attributes:
+        slice: The first character, and the one after the last; -1 is the end of the text.
+        sort_type: How the characters are sorted: `ascending`, `descending`, or not.
+    """
+
+    slice: list[int] = Field([0, -1], min_length=2, max_length=2)
+    sort_type: Any = None
+
+
+class EditStructured(Settings):
+    """Settings of `edit_structured`."""
+
+    operations: Any = Field([])
+
+
+def check(config: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the settings of an edge."""
-    kind = config.get("modify_type")
+    yield from flaws(_Edge, own(config))
+    kind, extra = config.get("modify_type"), config.get("extra_configs") or {}
+    labels = config["inputs"].values()
+    if not isinstance(kind, str):
+        return
     if kind not in _TYPES:
-        yield ("modify_type",), f"unknown modify_type {kind!r}; known are {', '.join(_TYPES)}"
-    extra = config.get("extra_configs", {})
+        yield Flaw(("modify_type",), unknown_name("modify_type", kind, _TYPES))
+        return
+    yield from foreign_labels(_read_template(kind, config.get("content")), labels, ("content",))
+    at = ("extra_configs",)
     if not isinstance(extra, Mapping):
-        yield ("extra_configs",), "it is not an object"
+        yield Flaw(at, "it is not an object")
         return
-    operations = extra.get("operations", [])
-    if not isinstance(operations, list):
-        yield ("extra_configs", "operations"), "it is not a list"
-        return
-    for place, operation in enumerate(operations):
-        at = ("extra_configs", "operations", place)
-        if not isinstance(operation, Mapping):
-            yield at, "it is not an object"
-        elif not isinstance(operation.get("params", {}), Mapping):
-            yield (*at, "params"), "it is not an object"
+    model = MODELS[kind]
+    if kind == "convert2structured":
+        mode = extra.get("conversion_mode", "wrap_into_dict")
+        if isinstance(mode, str) and mode not in MODES:
+            yield Flaw((*at, "conversion_mode"), unknown_name("conversion_mode", mode, MODES))
+            return
+        model = MODES[mode][0] if isinstance(mode, str) else Mode
+    yield from flaws(model, extra, at)
+    if kind == "edit_text" and extra.get("sort_type") not in (None, "", *_ORDERS):
+        text = unknown_name("sort_type", extra["sort_type"], _ORDERS)
+        yield Flaw((*at, "sort_type"), f"{text}; it is ignored", warns=True)
+    if kind == "edit_structured":
+        operations = extra.get("operations", [])
+        yield from structured.check(operations, labels, (*at, "operations"))
+
+
+def _read_template(kind: str, template: Any) -> Any:
+    """Return the setting `content` as placeholders are replaced in it."""
+    if kind == "edit_structured" and isinstance(template, str):
+        # A document may give the data as text, and placeholders stand within that.
+        given = texts.parsed(template)
+        return template if given is None else given
+    if kind == "edit_text" and template is not None and not isinstance(template, str):
+        return as_text(template)
+    return template
 
 
 def _template(config: Mapping[str, Any], contents: _Contents) -> Any:
     if "content" not in config and len(contents) == 1:
         return next("{{" + label + "}}" for label in contents)
-    return config.get("content", "")
-
-
-def _extra(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    extra: Mapping[str, Any] = config.get("extra_configs") or {}
-    return extra
+    return _read_template(config["modify_type"], config.get("content", ""))
 
 
 def _copy(config: dict[str, Any], contents: _Contents) -> Any:
@@ -67,70 +148,51 @@ def _convert2text(config: dict[str, Any], contents: _Contents) -> str:
 
 
 def _convert2structured(config: dict[str, Any], contents: _Contents) -> Any:
-    content, extra = replaced(_template(config, contents), contents), _extra(config)
-    mode = extra.get("conversion_mode", "wrap_into_dict")
-    if mode not in _MODES:
-        raise EdgeFailed(
-            Code.CONVERSION, f"unknown conversion_mode {mode!r}; known are {', '.join(_MODES)}"
-        )
+    content, extra = replaced(_template(config, contents), contents), config.get("extra_configs")
+    mode = of(Mode, extra).conversion_mode
+    if mode not in MODES:
+        raise EdgeFailed(Code.CONVERSION, unknown_name("conversion_mode", mode, MODES))
+    model, convert = MODES[mode]
+    given = of(model, extra)
     if not content or not isinstance(content, str):
         return {} if "dict" in mode else []
-    return _MODES[mode](content, extra)
+    return convert(content, given)
 
 
-def _by_length(content: str, extra: Mapping[str, Any]) -> list[str]:
-    length = extra.get("length_separator", 1000)
-    if type(length) is not int or length <= 0:
-        raise EdgeFailed(
-            Code.CONVERSION, f"length_separator is {length!r}, not a positive whole number"
-        )
-    return texts.by_length(content, length)
-
-
-def _by_characters(content: str, extra: Mapping[str, Any]) -> list[str]:
-    separators = extra.get("list_separator", [","])
-    if isinstance(separators, str):
-        separators = [separators]
-    if not isinstance(separators, list) or not all(isinstance(one, str) for one in separators):
-        raise EdgeFailed(Code.CONVERSION, f"list_separator is {separators!r}, not a list of texts")
-    return texts.by_characters(content, separators)
-
-
-_MODES: Final[Mapping[str, Callable[[str, Mapping[str, Any]], Any]]] = {
-    "wrap_into_dict": lambda content, extra: {str(extra.get("dict_key", "value")): content},
-    "parse_as_json": lambda content, _: texts.as_json(content),
-    "parse_as_list": lambda content, _: texts.as_list(content),
-    "split_by_length": _by_length,
-    "split_by_character": _by_characters,
+#: From the name of a mode to its settings and its function.
+MODES: Final[Mapping[str, tuple[type[Mode], Callable[[str, Any], Any]]]] = {
+    "wrap_into_dict": (WrapIntoDict, lambda content, given: {given.dict_key: content}),
+    "parse_as_json": (Mode, lambda content, _: texts.as_json(content)),
+    "parse_as_list": (Mode, lambda content, _: texts.as_list(content)),
+    "split_by_length": (
+        SplitByLength,
+        lambda content, given: texts.by_length(content, given.length_separator),
+    ),
+    "split_by_character": (
+        SplitByCharacter,
+        lambda content, given: texts.by_characters(content, given.list_separator),
+    ),
 }
 
 
 def _edit_text(config: dict[str, Any], contents: _Contents) -> str:
-    template, extra = _template(config, contents), _extra(config)
+    template, given = _template(config, contents), of(EditText, config.get("extra_configs"))
     content = text(template if isinstance(template, str) else as_text(template), contents)
-    part = extra.get("slice", [0, -1])
-    if not isinstance(part, list) or len(part) != 2 or any(type(one) is not int for one in part):
-        raise EdgeFailed(Code.CONVERSION, f"slice is {part!r}, not two whole numbers")
-    content = content[part[0] : None if part[1] == -1 else part[1]]
-    order = extra.get("sort_type")
-    if order in ("ascending", "descending"):
-        return "".join(sorted(content, reverse=order == "descending"))
+    first, end = given.slice
+    content = content[first : None if end == -1 else end]
+    if given.sort_type in _ORDERS:
+        return "".join(sorted(content, reverse=given.sort_type == "descending"))
     return content
 
 
 def _edit_structured(config: dict[str, Any], contents: _Contents) -> Any:
-    template = _template(config, contents)
-    if isinstance(template, str):
-        # A document may give the data as text, and placeholders stand within that.
-        given = texts.parsed(template)
-        template = template if given is None else given
-    data = replaced(template, contents)
+    data = replaced(_template(config, contents), contents)
     if isinstance(data, str):
         parsed = texts.parsed(data)
         data = data if parsed is None else parsed
     operations = [
         {**one, "params": _with_values(one.get("params") or {}, contents)}
-        for one in _extra(config).get("operations", [])
+        for one in of(EditStructured, config.get("extra_configs")).operations
     ]
     return structured.apply(data, operations)
 
@@ -138,7 +200,7 @@ def _edit_structured(config: dict[str, Any], contents: _Contents) -> Any:
 def _with_values(params: Mapping[str, Any], contents: _Contents) -> dict[str, Any]:
     """Return parameters with contents in place of the placeholders of their values."""
     return {
-        name: replaced(value, contents, escape=True) if name.startswith("value") else value
+        name: replaced(value, contents, escape=True) if name.startswith(structured.VALUE) else value
         for name, value in params.items()
     }
 
@@ -149,4 +211,12 @@ _TYPES: Final[Mapping[str, Callable[[dict[str, Any], _Contents], Any]]] = {
     "convert2structured": _convert2structured,
     "edit_text": _edit_text,
     "edit_structured": _edit_structured,
+}
+#: Settings in `extra_configs`; those of `convert2structured` depend on its mode.
+MODELS: Final[Mapping[str, type[Settings]]] = {
+    "copy": Nothing,
+    "convert2text": Nothing,
+    "convert2structured": Mode,
+    "edit_text": EditText,
+    "edit_structured": EditStructured,
 }

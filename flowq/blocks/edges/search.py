@@ -8,14 +8,15 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from flowq.blocks.errors import Code, EdgeFailed
+from pydantic import Field, PositiveInt
+
+from flowq.blocks.edges.settings import EdgeSettings, Flaw, Settings, flaws, of, own
 from flowq.blocks.placeholders import as_text
 
 _WORDS: Final = re.compile(r"\w+")
 _MOST_WORDS: Final = 200
-_Flaw = tuple[tuple[str | int, ...], str]
 
 
 def keyword(config: dict[str, Any], contents: dict[str, Any]) -> list[str]:
@@ -31,25 +32,36 @@ def keyword(config: dict[str, Any], contents: dict[str, Any]) -> list[str]:
         for block in config["doc_ids"]
         for one in _listed(contents[labels[block]])
     ]
-    extra = config.get("extra_configs") or {}
-    most = config.get("top_k", extra.get("top_k", 5))
-    if type(most) is not int or most < 1:
-        raise EdgeFailed(Code.CONVERSION, f"top_k is {most!r}, not a number of documents")
+    extra = config.get("extra_configs")
+    most = of(Most, config if "top_k" in config else extra).top_k
     words = list(dict.fromkeys(_WORDS.findall(query)))[:_MOST_WORDS]
     return _best(documents, words, most) if words else []
 
 
-def check(config: Mapping[str, Any]) -> Iterator[_Flaw]:
+class Most(Settings):
+    """How many documents are found; at the top of an edge or in `extra_configs`."""
+
+    top_k: PositiveInt = 5
+
+
+class Keyword(EdgeSettings, Most):
+    """Settings of the edge."""
+
+    search_type: str = "keyword"
+    query_id: Any
+    doc_ids: Annotated[list[str], Field(min_length=1)]
+
+
+def check(config: Mapping[str, Any]) -> Iterator[Flaw]:
     """Yield what is wrong with the settings of an edge."""
-    if _query_of(config) not in config["inputs"]:
-        yield ("query_id",), f"{_query_of(config)!r} is no input of this edge"
+    yield from flaws(Keyword, own(config))
+    yield from flaws(Most, config.get("extra_configs") or {}, ("extra_configs",))
+    if "query_id" in config and _query_of(config) not in config["inputs"]:
+        yield Flaw(("query_id",), f"{_query_of(config)!r} is no input of this edge")
     documents = config.get("doc_ids")
-    if not isinstance(documents, list) or not documents:
-        yield ("doc_ids",), "it names no blocks of documents"
-        return
-    for place, block in enumerate(documents):
-        if block not in config["inputs"]:
-            yield ("doc_ids", place), f"{block!r} is no input of this edge"
+    for place, block in enumerate(documents if isinstance(documents, list) else ()):
+        if isinstance(block, str) and block not in config["inputs"]:
+            yield Flaw(("doc_ids", place), f"{block!r} is no input of this edge")
 
 
 def _query_of(config: Mapping[str, Any]) -> str:

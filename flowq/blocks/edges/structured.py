@@ -6,45 +6,87 @@ a missing part changes nothing. A path through a text or a number is an error.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, Final
 
+from flowq.blocks.edges.parameters import (
+    Delete,
+    Depth,
+    Get,
+    Insert,
+    Operation,
+    Plugins,
+    Put,
+    Sets,
+    Sort,
+)
+from flowq.blocks.edges.settings import (
+    Flaw,
+    Place,
+    Settings,
+    flaws,
+    foreign_labels,
+    of,
+    unknown_name,
+)
 from flowq.blocks.errors import Code, EdgeFailed
 
 #: Items that `set_value` adds to a list to reach its index.
 MOST_NEW: Final = 100_000
 _VARIABLE: Final = re.compile(r"\{\{([^{}]*)\}\}")
-_Params = Mapping[str, Any]
+#: What the names of parameters begin with in which placeholders are replaced.
+VALUE: Final = "value"
 
 
 def apply(data: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
     """Return data after operations, one after another.
 
     Raises:
-        EdgeFailed: an operation is unknown, or a path goes on below what has no parts.
+        EdgeFailed: an operation is unknown, has wrong parameters, or a path goes on below what has
+            no parts.
     """
     value = deepcopy(data)
-    for operation in operations:
-        name = operation.get("type")
-        change = OPERATIONS.get(str(name))
-        if change is None:
-            known = ", ".join(OPERATIONS)
-            raise EdgeFailed(Code.CONVERSION, f"unknown operation {name!r}; known are {known}")
-        value = change(value, operation.get("params") or {})
+    for given in operations:
+        operation = of(Operation, given)
+        if operation.type not in OPERATIONS:
+            text = unknown_name("operation", operation.type, OPERATIONS)
+            raise EdgeFailed(Code.CONVERSION, text)
+        model, change = OPERATIONS[operation.type]
+        value = change(value, of(model, operation.params))
     return value
+
+
+def check(operations: Any, labels: Iterable[str], place: Place) -> Iterator[Flaw]:
+    """Yield what is wrong with operations.
+
+    Args:
+        operations: What should be a list of them.
+        labels: Of the inputs of the edge, for placeholders.
+        place: Where they are in the settings of the edge.
+    """
+    if not isinstance(operations, list):
+        yield Flaw(place, "it is not a list")
+        return
+    for number, operation in enumerate(operations):
+        at = (*place, number)
+        yield from flaws(Operation, operation, at)
+        name = operation.get("type") if isinstance(operation, Mapping) else None
+        params = operation.get("params", {}) if isinstance(operation, Mapping) else None
+        if not isinstance(name, str) or not isinstance(params, Mapping):
+            continue
+        if name not in OPERATIONS:
+            yield Flaw((*at, "type"), unknown_name("operation", name, OPERATIONS))
+            continue
+        yield from flaws(OPERATIONS[name][0], params, (*at, "params"))
+        for key, value in params.items():
+            if key.startswith(VALUE):
+                yield from foreign_labels(value, labels, (*at, "params", key))
 
 
 class _Nowhere(LookupError):
     """A path leads nowhere."""
-
-
-def _path(params: _Params, name: str = "path") -> list[str | int]:
-    path = params.get(name, [])
-    if not isinstance(path, list):
-        raise EdgeFailed(Code.NESTED, f"{name} is {path!r}, not a list of keys and indices")
-    return [] if path == ["*"] else path
 
 
 def _step(value: Any, part: str | int) -> Any:
@@ -82,24 +124,24 @@ def _at(value: Any, path: Sequence[str | int]) -> Any:
     return value
 
 
-def _list_at(data: Any, params: _Params) -> list[Any] | None:
-    """Return the list that a path leads to; None when it leads to none."""
+def _list_at(data: Any, path: Sequence[str | int]) -> list[Any]:
+    """Return the list that a path leads to; an empty one, which is not in the data, if none."""
     try:
-        found = _at(data, _path(params))
+        found = _at(data, path)
     except _Nowhere:
-        return None
-    return found if isinstance(found, list) else None
+        return []
+    return found if isinstance(found, list) else []
 
 
-def _get(data: Any, params: _Params) -> Any:
+def _get(data: Any, params: Get) -> Any:
     try:
-        return _at(data, _path(params))
+        return _at(data, params.path)
     except _Nowhere:
-        return params.get("default")
+        return params.default
 
 
-def _delete(data: Any, params: _Params) -> Any:
-    path = _path(params)
+def _delete(data: Any, params: Delete) -> Any:
+    path = params.path
     if not path:
         return data
     try:
@@ -114,24 +156,19 @@ def _delete(data: Any, params: _Params) -> Any:
     return data
 
 
-def _append(data: Any, params: _Params) -> Any:
-    target = _list_at(data, params)
-    if target is not None:
-        target.append(params.get("value"))
+def _append(data: Any, params: Put) -> Any:
+    _list_at(data, params.path).append(params.value)
     return data
 
 
-def _insert(data: Any, params: _Params) -> Any:
-    target, index = _list_at(data, params), _index(params.get("index", 0))
-    if target is not None and index is not None:
-        target.insert(index, params.get("value"))
+def _insert(data: Any, params: Insert) -> Any:
+    _list_at(data, params.path).insert(params.index, params.value)
     return data
 
 
-def _sort(data: Any, params: _Params) -> Any:
-    target = _list_at(data, params)
-    if target is not None:
-        target[:] = in_order(target, reverse=bool(params.get("reverse")))
+def _sort(data: Any, params: Sort) -> Any:
+    target = _list_at(data, params.path)
+    target[:] = in_order(target, reverse=params.reverse)
     return data
 
 
@@ -143,17 +180,17 @@ def in_order(values: list[Any], *, reverse: bool = False) -> list[Any]:
         return values
 
 
-def _set_value(data: Any, params: _Params) -> Any:
-    path = _path(params)
+def _set_value(data: Any, params: Put) -> Any:
+    path = params.path
     if not path:
-        return params.get("value")
+        return params.value
     if not isinstance(data, dict | list):
         raise EdgeFailed(Code.NESTED, f"a {type(data).__name__} has no parts that can be set")
     parent = data
     for part, after in pairwise(path):
         missing: Any = [] if isinstance(after, int) else {}
         parent = _ensured(parent, part, missing)
-    _put(parent, path[-1], params.get("value"))
+    _put(parent, path[-1], params.value)
     return data
 
 
@@ -199,23 +236,16 @@ def _paths(data: Any, most: int, path: tuple[str | int, ...] = ()) -> Iterator[l
         yield from _paths(value, most, (*path, key))
 
 
-def _get_keys(data: Any, params: _Params) -> list[list[str | int]]:
-    return list(_paths(data, _depth(params)))
+def _get_keys(data: Any, params: Depth) -> list[list[str | int]]:
+    return list(_paths(data, params.max_depth))
 
 
-def _get_values(data: Any, params: _Params) -> list[Any]:
-    return [_at(data, path) for path in _paths(data, _depth(params))]
+def _get_values(data: Any, params: Depth) -> list[Any]:
+    return [_at(data, path) for path in _paths(data, params.max_depth)]
 
 
-def _depth(params: _Params) -> int:
-    depth = params.get("max_depth", -1)
-    if not isinstance(depth, int):
-        raise EdgeFailed(Code.NESTED, f"max_depth is {depth!r}, not a number of levels or -1")
-    return depth
-
-
-def _variable_replace(data: Any, params: _Params) -> Any:
-    plugins = params.get("plugins") or {}
+def _variable_replace(data: Any, params: Plugins) -> Any:
+    plugins = params.plugins
 
     def put(value: Any) -> Any:
         if isinstance(value, str):
@@ -227,21 +257,15 @@ def _variable_replace(data: Any, params: _Params) -> Any:
     return put(data)
 
 
-def _set_operation(data: Any, params: _Params) -> Any:
-    first, second = (_operand(data, params, number) for number in ("1", "2"))
-    name = params.get("operation", params.get("operation_type", "union"))
-    if name not in _SETS:
-        known = ", ".join(_SETS)
-        raise EdgeFailed(Code.CONVERSION, f"unknown set operation {name!r}; known are {known}")
-    return in_order(_SETS[name](first, second))
+def _set_operation(data: Any, params: Sets) -> Any:
+    given = params.model_fields_set
+    first = params.value1 if "value1" in given else _get(data, Get(path=params.path1))
+    second = params.value2 if "value2" in given else _get(data, Get(path=params.path2))
+    return in_order(_SETS[params.operation](_distinct(first), _distinct(second)))
 
 
-def _operand(data: Any, params: _Params, number: str) -> list[Any]:
+def _distinct(found: Any) -> list[Any]:
     """Return the distinct items of a list in their order, without those that have parts."""
-    if f"value{number}" in params:
-        found = params[f"value{number}"]
-    else:
-        found = _get(data, {"path": params.get(f"path{number}", [])})
     values = found if isinstance(found, list) else []
     # True and 1 are one to Python, and not to JSON.
     distinct = {(type(one), one): one for one in values if not isinstance(one, dict | list)}
@@ -261,15 +285,16 @@ _SETS: Final[Mapping[str, Callable[[list[Any], list[Any]], list[Any]]]] = {
         *(one for one in b if _lacks(a, one)),
     ],
 }
-OPERATIONS: Final[Mapping[str, Callable[[Any, _Params], Any]]] = {
-    "get": _get,
-    "delete": _delete,
-    "append": _append,
-    "insert": _insert,
-    "sort": _sort,
-    "set_value": _set_value,
-    "get_keys": _get_keys,
-    "get_values": _get_values,
-    "variable_replace": _variable_replace,
-    "set_operation": _set_operation,
+#: From the name of an operation to its parameters and its function.
+OPERATIONS: Final[Mapping[str, tuple[type[Settings], Callable[[Any, Any], Any]]]] = {
+    "get": (Get, _get),
+    "delete": (Delete, _delete),
+    "append": (Put, _append),
+    "insert": (Insert, _insert),
+    "sort": (Sort, _sort),
+    "set_value": (Put, _set_value),
+    "get_keys": (Depth, _get_keys),
+    "get_values": (Depth, _get_values),
+    "variable_replace": (Plugins, _variable_replace),
+    "set_operation": (Sets, _set_operation),
 }

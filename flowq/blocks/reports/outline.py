@@ -62,7 +62,7 @@ class Outline:
         edges: By id.
         levels: In the order in which they are reported.
         sources: How many blocks have a content that no edge makes.
-        warnings: What the document says in an older way.
+        warnings: What the document says in an older way, and settings that are ignored.
     """
 
     blocks: Mapping[str, Mapping[str, Any]]

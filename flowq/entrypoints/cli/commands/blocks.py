@@ -108,7 +108,7 @@ def schema() -> int:
 
 
 def _read(text: bytes) -> "Document":
-    """Return a document; what is written in an older way is told on standard error."""
+    """Return a document; warnings are told on standard error."""
     from flowq.blocks.document import parse
     from flowq.entrypoints.cli.display import console
 

@@ -103,5 +103,5 @@ def test_settings_that_make_no_sense(mode: str, extra: Any) -> None:
 
 def test_settings_are_checked_beforehand() -> None:
     two = {"chunking_mode": "length", "sub_chunking_mode": "token", "inputs": {"1": "", "2": ""}}
-    assert [at for at, _ in check(two)] == [("inputs",), ("sub_chunking_mode",)]
+    assert [flaw.place for flaw in check(two)] == [("inputs",), ("sub_chunking_mode",)]
     assert list(check({"chunking_mode": "length", "inputs": {"1": ""}})) == []

@@ -111,7 +111,7 @@ def test_a_number_that_is_none_is_an_error() -> None:
     "settings, path",
     [
         ({"cases": None}, ("cases",)),
-        ({"cases": {"c": None}}, ("cases", "c", "conditions")),
+        ({"cases": {"c": None}}, ("cases", "c")),
         (config(condition("is_odd")), ("cases", "case1", "conditions", 0, "condition")),
         (
             config(condition("is_list") | {"block": "9"}),
@@ -137,7 +137,7 @@ def test_a_number_that_is_none_is_an_error() -> None:
 )
 def test_settings_that_cannot_run(settings: Any, path: Any) -> None:
     ends = {"inputs": {"1": "a"}, "outputs": {"2": "", "3": ""}}
-    found = [at for at, _ in check({**settings, **ends})]
+    found = [flaw.place for flaw in check({**settings, **ends})]
     assert path in found
 
 

@@ -85,7 +85,7 @@ def test_queries_and_documents_are_numbered_when_there_are_several(
     [
         ({"messages": []}, ("messages",)),
         ({"messages": "hello"}, ("messages",)),
-        ({"messages": [{"role": "user"}]}, ("messages", 0)),
+        ({"messages": [{"role": "user"}]}, ("messages", 0, "content")),
         ({"messages": [{"role": "god", "content": ""}]}, ("messages", 0, "role")),
         ({"messages": [{"content": ""}], "base_url": "http://mine"}, ("base_url",)),
         ({"messages": [{"content": ""}], "api_key": "sk-1"}, ("api_key",)),
@@ -94,12 +94,12 @@ def test_queries_and_documents_are_numbered_when_there_are_several(
     ],
 )
 def test_settings_that_are_refused(settings: Any, path: Any) -> None:
-    found = list(llm.check(settings))
-    assert [at for at, _ in found] == [path]
+    found = list(llm.check({"inputs": {}, **settings}))
+    assert [flaw.place for flaw in found if not flaw.warns] == [path]
     assert "sk-1" not in str(found)
 
 
 def test_a_generator_names_its_blocks() -> None:
     found = llm.check_generator({"inputs": {"1": ""}, "queries": ["9"], "docs": ["1"]})
-    assert [at for at, _ in found] == [("queries",)]
-    assert [at for at, _ in llm.check_generator({"inputs": {}})] == [("queries",)]
+    assert [flaw.place for flaw in found] == [("queries",)]
+    assert [flaw.place for flaw in llm.check_generator({"inputs": {}})] == [("queries",)]

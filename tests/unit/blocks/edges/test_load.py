@@ -71,7 +71,7 @@ def test_without_a_folder_no_file_is_read(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_settings_are_checked_beforehand(settings: Any, path: Any) -> None:
-    assert [at for at, _ in load.check_file(settings)] == [path]
+    assert [flaw.place for flaw in load.check_file(settings)] == [path]
 
 
 def test_text_and_data_of_blocks() -> None:

@@ -56,5 +56,5 @@ def test_a_number_of_documents_that_is_none(most: Any) -> None:
 
 def test_settings_are_checked_beforehand() -> None:
     wrong = {"inputs": {"1": ""}, "query_id": {"9": ""}, "doc_ids": ["1", "8"]}
-    assert [at for at, _ in check(wrong)] == [("query_id",), ("doc_ids", 1)]
-    assert [at for at, _ in check({"inputs": {"1": ""}, "query_id": "1"})] == [("doc_ids",)]
+    assert [flaw.place for flaw in check(wrong)] == [("query_id",), ("doc_ids", 1)]
+    assert [flaw.place for flaw in check({"inputs": {"1": ""}, "query_id": "1"})] == [("doc_ids",)]

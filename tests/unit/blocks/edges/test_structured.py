@@ -39,8 +39,9 @@ def test_get(params: Any, expected: Any) -> None:
 @pytest.mark.parametrize("path", [["b", "c", 0], ["a", 0, "x"]])
 @pytest.mark.parametrize("name", ["get", "delete", "append", "set_value"])
 def test_a_path_that_goes_on_below_a_scalar_is_an_error(name: str, path: Any) -> None:
+    more = {"value": 1} if name in ("append", "set_value") else {}
     with pytest.raises(EdgeFailed) as refusal:
-        run(name, path=[*path, "y"])
+        run(name, path=[*path, "y"], **more)
     assert refusal.value.code == 4210
 
 
