@@ -147,11 +147,16 @@ class _Reader:
         """Yield the first event, and events that only the rows have."""
         run = self._run()
         self.ended = run.status in TERMINAL_RUN_STATES
+        first = begin(run, len(self._nodes))
+        continues = self._skip is not None
+        if not continues:  # the stream of a new run may come late: say at once that it has begun
+            yield from self._emit(first, *self._here)
         page = self._first(run)
         whole = _is_whole(page)
-        if self._skip is not None and not self._is_known(whole=whole, streamed=bool(page.entries)):
-            self._skip = None
-        yield from self._emit(begin(run, len(self._nodes)), *self._here)
+        if continues:
+            if not self._is_known(whole=whole, streamed=bool(page.entries)):
+                self._skip = None
+            yield from self._emit(first, *self._here)
         if not whole and not self.ended:
             yield from self._compare()
         yield from self._take(page)

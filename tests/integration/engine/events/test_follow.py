@@ -477,6 +477,16 @@ def test_a_reader_sees_a_run_end_that_nobody_tells_of(
     assert told(list(reader))[-1] == "WORKFLOW_COMPLETED"
 
 
+def test_the_first_event_waits_for_no_stream(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a new run comes late: its events leave their process together, a moment later."""
+    played = stage.submit(chain, {"value": 3})
+    waited: list[object] = []
+    monkeypatch.setattr(stage.engine.events, "read", lambda *args: waited.append(args))
+
+    assert "WORKFLOW_STARTED" == next(follow(stage.engine, played.id)).event_type
+    assert [] == waited
+
+
 def test_a_reader_lives_through_a_redis_that_is_away(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
