@@ -12,6 +12,7 @@ secret but the machine itself, so a request of another machine, or of a web page
 refused too.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,8 @@ from flowq.core.errors import FlowqError, InvalidSetting
 from flowq.engine.runs.options import text_of
 from flowq.entrypoints.http.problems import Refused, answer, problem_of
 from flowq.entrypoints.http.settings import HttpSettings, listed
+
+logger = logging.getLogger(__name__)
 
 #: The user of a local request that names none.
 LOCAL_USER: Final = "local-user"
@@ -159,17 +162,24 @@ class Local:
 
 
 class Tokens:
-    """Who has a token, whose SHA-256 is in a file; it is read again when it changes."""
+    """Who has a token, whose SHA-256 is in a file; it is read again when it changes.
+
+    A file that has become wrong is logged, once, and the tokens of the one before stay valid.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._read: tuple[int, int] | None = None
-        self._callers: Mapping[str, Caller] = {}
-        self._refresh()
+        self._seen = self._stamp()
+        self._callers = self._read()
 
     def caller(self, connection: HTTPConnection) -> Caller:
         """Return whose the token is."""
-        self._refresh()
+        if (seen := self._stamp()) != self._seen:
+            self._seen = seen
+            try:
+                self._callers = self._read()
+            except InvalidSetting as error:
+                logger.error("the tokens that were read before stay valid: %s", error)  # noqa: TRY400
         # A digest tells nothing of the token, however long it takes to find it.
         digest = sha256(_token(connection.headers).encode()).hexdigest()
         found = self._callers.get(digest)
@@ -177,13 +187,17 @@ class Tokens:
             raise Refused(401, "Unauthorized", "the token is not known", _HINT)
         return _acting(found, connection.headers)
 
-    def _refresh(self) -> None:
+    def _stamp(self) -> tuple[int, int] | None:
+        """Return what changes with the file; None if it cannot be looked at."""
         try:
             stat = self._file.stat()
-            read = stat.st_mtime_ns, stat.st_size
-            if read != self._read:
-                self._callers = dict(_lines(self._file.read_text(encoding="utf-8")))
-                self._read = read
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size
+
+    def _read(self) -> Mapping[str, Caller]:
+        try:
+            return dict(_lines(self._file.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidSetting(
                 f"FLOWQ_HTTP_TOKENS_FILE={self._file} cannot be read: {error}",
@@ -206,6 +220,17 @@ class Jwt:
                 f"FLOWQ_HTTP_JWT_KEY cannot be used with {', '.join(algorithms)}: {error}",
                 hint='for other algorithms than HS…: pip install "pyjwt[crypto]", and a PEM key',
             ) from error
+        self._check_length()
+
+    def _check_length(self) -> None:
+        """Refuse a secret that is shorter than its digests, as RFC 7518 (3.2) demands."""
+        size = len(self._key.encode())
+        for name in self._algorithms:
+            if name.startswith("HS") and size < (needed := int(name[2:]) // 8):
+                raise InvalidSetting(
+                    f"FLOWQ_HTTP_JWT_KEY has {size} bytes, {name} needs {needed} (RFC 7518, 3.2)",
+                    hint="make a secret: openssl rand -base64 48",
+                )
 
     def caller(self, connection: HTTPConnection) -> Caller:
         """Return whom the JWT names."""
@@ -235,9 +260,22 @@ def _token(headers: Headers) -> str:
 
 
 def _acting(found: Caller, headers: Headers) -> Caller:
-    """Return for whom a caller acts: a service for the user that it names."""
+    """Return for whom a caller acts: a service for the user that it names.
+
+    Raises:
+        Refused: 403; somebody else names another user.
+    """
     named = _named_user(headers)
-    return Caller(named, Role.USER) if named and found.role is Role.SERVICE else found
+    if named is None or named == found.user_id:
+        return found
+    if found.role is not Role.SERVICE:
+        raise Refused(
+            403,
+            "Forbidden",
+            f"the role {found.role.value} may not act for another user",
+            "leave out X-User-Id, or send the token of a service",
+        )
+    return Caller(named, Role.USER)
 
 
 def _named_user(headers: Headers) -> str | None:
