@@ -172,7 +172,9 @@ class Settings(BaseSettings):
         "steps. 0 leaves only the end of each run.",
     )
     show_content: bool = Field(
-        False, description="Whether the pages in Flower show prompts, answers, inputs and outputs."
+        False,
+        description="Whether the pages in Flower, and the HTTP service, show prompts, answers, "
+        "inputs and outputs.",
     )
     events_ttl_seconds: int = Field(
         24 * 3600,

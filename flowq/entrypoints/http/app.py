@@ -8,7 +8,7 @@ The module that makes the app imports the flows that may be started through it.
 
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flowq.entrypoints.http import auth, problems
 from flowq.entrypoints.http.blocks import install as blocks
 from flowq.entrypoints.http.openapi import documented
+from flowq.entrypoints.http.parameters import known_parameters
 from flowq.entrypoints.http.problems import Refused, answer
 from flowq.entrypoints.http.runs import flow_engine
 from flowq.entrypoints.http.runs import routes as runs
@@ -96,6 +97,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
         redoc_url=None,
         middleware=_middleware(chosen),
         responses=problems.ANSWERS,
+        dependencies=[Depends(known_parameters)],
         **pages,
     )
     app.state.streams = Streams(chosen.http_streams)

@@ -8,6 +8,7 @@ An answer never has addresses, SQL or paths of the server; its log has them.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -49,6 +50,11 @@ _STATUS: Final[Mapping[type[FlowqError], int]] = {
     Unavailable: 503,
 }
 
+
+#: A command of flowq's in a hint.
+_COMMAND: Final = re.compile(r"\bflowq [a-z]")
+#: What pydantic calls a body that was not sent, or not as JSON.
+_UNREAD: Final = {"missing", "model_attributes_type"}
 
 #: Where Python's own names of statuses are older than HTTP's.
 _NAMES: Final = {413: "ContentTooLarge", 422: "UnprocessableContent"}
@@ -134,13 +140,20 @@ def problem_of(error: FlowqError) -> tuple[int, Problem]:
     name = type(error).__name__
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status < 500:
-        return status, Problem(error=name, message=error.message, hint=error.hint)
+        return status, Problem(error=name, message=error.message, hint=_hint(error))
     logger.error("a request cannot be answered: %s", error)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         message = "a service that flowq needs is not available now"
         return status, Problem(error=name, message=message, hint="try again in a few seconds")
     message = "the server cannot answer this"
     return status, Problem(error=name, message=message, hint="its log says why")
+
+
+def _hint(error: FlowqError) -> str | None:
+    """Return what a client may do; it cannot type commands of flowq's."""
+    if isinstance(error, RunNotFound):
+        return "GET /api/runs lists your runs"
+    return None if error.hint and _COMMAND.search(error.hint) else error.hint
 
 
 async def _of_flowq(_: Request, error: Exception) -> JSONResponse:
@@ -167,8 +180,8 @@ async def _of_request(_: Request, error: Exception) -> JSONResponse:
     ]
     message = "; ".join(f"{one.where}: {one.message}" for one in wrong)
     hint = "docs/http.md and /openapi.json describe the request"
-    if any(one.where.startswith("body") for one in wrong):
-        hint = "send JSON with Content-Type: application/json, as /openapi.json describes it"
+    if any(one["loc"] == ("body",) and one["type"] in _UNREAD for one in error.errors()):
+        hint = "send JSON with the header Content-Type: application/json"
     problem = Problem(error="InvalidRequest", message=message, hint=hint, problems=wrong)
     return answer(422, problem)
 

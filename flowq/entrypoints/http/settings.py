@@ -37,12 +37,14 @@ class HttpSettings(BaseSettings):
         None,
         validate_default=True,
         description="File of tokens, a line each: `<SHA-256 of the token> <user> <role>`; the role "
-        "is `user`, `service` or `admin`. It is read again when it changes.",
+        "is `user`, `service` or `admin`. It is read again when it changes; if it is wrong then, "
+        "the tokens from before stay valid.",
     )
     http_jwt_key: SecretStr | None = Field(
         None,
         validate_default=True,
-        description="Secret, or public key as PEM, that JWTs are checked with.",
+        description="Secret, or public key as PEM, that JWTs are checked with. With HS256 a secret "
+        "has at least 32 bytes.",
     )
     http_jwt_algorithms: str = Field(
         "HS256", description="Algorithms that a JWT may be signed with: `RS256, ES256`."
@@ -62,8 +64,8 @@ class HttpSettings(BaseSettings):
 
     http_usage: str | None = Field(
         None,
-        description="A function, `module:name`, that is asked before each task for how many edges "
-        "a user has room. None: the user's budget for the month decides.",
+        description="A function, `module:name`, that is called before each task and returns how "
+        "many edges a user may still run. None: the user's budget for the month decides.",
     )
     http_v1_blocks: bool = Field(
         False,

@@ -41,7 +41,8 @@ async def _of_document(_: Request, error: Exception) -> JSONResponse:
 
 async def _of_usage(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UsageInsufficient)
-    said = {"error": "the task counts for more than is left", "code": "USAGE_INSUFFICIENT"}
+    message = f"the task counts for {error.required}, the user's quota has {error.available} left"
+    said = {"error": "UsageInsufficient", "code": "USAGE_INSUFFICIENT", "message": message}
     counts = {"available": error.available, "estimated_required": error.required}
     return JSONResponse(said | counts, 429)
 

@@ -27,6 +27,7 @@ from flowq.blocks.storage import layout
 from flowq.blocks.submitting import start
 from flowq.blocks.tasks import Task
 from flowq.client import Run
+from flowq.engine.ports import ObjectStore
 from flowq.entrypoints.http.auth import Role
 from flowq.entrypoints.http.blocks.streams import Kind, TaskStreams, seen_by
 from flowq.entrypoints.http.blocks.usage import check
@@ -212,30 +213,34 @@ def _task(task_id: str, caller: CallerHere) -> Task:
 # --- contents ------------------------------------------------------------------------------------
 
 
+@router.head("/v2/blocks/{user}/{block}/{version}/{part}", include_in_schema=False)
 @router.get(
     "/v2/blocks/{user}/{block}/{version}/{part}",
     response_class=Response,
     responses={200: {"description": "The bytes.", "content": {"application/octet-stream": {}}}},
 )
-def content(user: str, block: str, version: str, part: str, caller: CallerHere) -> Response:
+def content(
+    *, request: Request, user: str, block: str, version: str, part: str, caller: CallerHere
+) -> Response:
     """Return the manifest, or a chunk, of an external block; the first four parts are its key."""
     key = f"{user}/{block}/{version}"
     is_users = caller.role is Role.ADMIN or layout.is_users(key, caller.user_id)
     store, place = bootstrap.engine().results.objects, layout.object_key(key, part)
-    if not is_users or not _PART.fullmatch(part) or not _exists(store, place):
+    size = _size(store, place) if is_users and _PART.fullmatch(part) else None
+    if size is None:
         raise Refused(404, "NotFound", f"there is no {part} of the block {key}")
-    return StreamingResponse(
-        store.stream(place),
-        media_type=_MEDIA_TYPES[part.rpartition(".")[2]],
-        headers={"X-Content-Type-Options": "nosniff"},
-    )
+    headers = {"X-Content-Type-Options": "nosniff", "Content-Length": str(size)}
+    media_type = _MEDIA_TYPES[part.rpartition(".")[2]]
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type=media_type)
+    return StreamingResponse(store.stream(place), headers=headers, media_type=media_type)
 
 
-def _exists(store: Any, key: str) -> bool:
+def _size(store: ObjectStore, key: str) -> int | None:
     try:
-        return store.size(key) is not None
+        return store.size(key)
     except ValueError:
-        return False  # it is no key
+        return None  # it is no key
 
 
 @router.get("/v2/schema")

@@ -10,7 +10,7 @@ Of one kind, a process translates the events of a run once, for all its readers.
 import json
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from fastapi.sse import format_sse_event
 from starlette.responses import Response
@@ -71,15 +71,19 @@ class TaskStreams:
     def answer(
         self, kind: Kind, task_id: str, caller: Caller, last_event_id: str | None = None
     ) -> Response:
-        """Return the stream of a task; of one that the caller may not see, an error as its end.
+        """Return the stream of a task; for v1, an error is a frame, too.
 
         Raises:
+            PuppyException: there is no such task, or the caller may not see it: with the status of
+                a stream `EventSource` would come again for ever.
             InvalidInput: `last_event_id` is no id of an event.
         """
         try:
             task = Task.find(bootstrap.engine(), task_id, seen_by(caller))
         except PuppyException as error:
-            return _refused(kind, task_id, error)
+            if kind is not Kind.V1:
+                raise
+            return _refused(error)
         if last_event_id == "end":
             return Response(status_code=204)  # so that a browser does not come again
         if last_event_id:
@@ -107,14 +111,8 @@ def _task(one: Frame) -> Entry[bytes]:
     return frame(one.id, json.dumps(one.v2 | {"event_type": name}), name)
 
 
-def _refused(kind: Kind, task_id: str, error: PuppyException) -> Response:
-    data: dict[str, Any]
-    if kind is Kind.V1:
-        message = "Access denied or task not found"
-        data = {"error": error.cause, "message": message, "is_complete": True}
-        sent = format_sse_event(data_str=json.dumps(data))
-    else:
-        facts = {"error_code": "ACCESS_DENIED", "error_message": error.cause}
-        data = {"event_type": "ERROR", "task_id": task_id, "data": facts}
-        sent = format_sse_event(data_str=json.dumps(data), event="ERROR")
+def _refused(error: PuppyException) -> Response:
+    message = "Access denied or task not found"
+    data = {"error": error.cause, "message": message, "is_complete": True}
+    sent = format_sse_event(data_str=json.dumps(data))
     return Response(sent, media_type="text/event-stream", headers=_HEADERS)

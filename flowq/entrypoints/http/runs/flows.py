@@ -26,7 +26,7 @@ def known_flow(name: str) -> RegisteredFlow:
     near = get_close_matches(name, registry.flows, n=1)
     raise FlowNotFound(
         f"this server knows no flow {name!r}",
-        hint=f"did you mean {near[0]}?" if near else "start it with the file: flowq api FILE",
+        hint=f"did you mean {near[0]}?" if near else "GET /api/flows lists those that it knows",
     )
 
 

@@ -1,19 +1,26 @@
 """What requests and answers hold, as they are documented in OpenAPI."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from flowq.core import events
 from flowq.core.limits.budgets import Budget, BudgetAction
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usd
 from flowq.engine.model.rows import RunFacts, StepView
+from flowq.entrypoints.http.problems import Problem
 
 #: Text that every database can store.
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+
+
+#: States into which somebody brings a run, and may say why.
+_STEERED: Final = {RunState.PAUSED, RunState.CANCELLING, RunState.CANCELLED}
 
 
 class _Request(BaseModel):
@@ -50,6 +57,18 @@ class NewRun(_Request):
     metadata: dict[str, JsonValue] | None = Field(None, description="Data to keep with the run.")
     budget: NewBudget | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_inputs_apart(cls, given: Any) -> Any:
+        """Tell who has sent the inputs themselves that they have a place of their own."""
+        if isinstance(given, dict) and "inputs" not in given:
+            lost = [name for name in given if not get_close_matches(name, cls.model_fields, n=1)]
+            if lost:
+                text = "put the inputs of the flow under `inputs`: {example}"
+                example = f'{{"inputs": {{"{lost[0]}": …}}}}'
+                raise PydanticCustomError("inputs_not_apart", text, {"example": example})
+        return given
+
 
 class Reason(_Request):
     """Why somebody steers a run."""
@@ -79,7 +98,8 @@ class RunSummary(RunStatus):
     tokens: int
     cost: Usd = Field(description="USD, as text.")
     unpriced_calls: int = Field(description="Calls of models whose cost is not in `cost`.")
-    error: str | None
+    error: str | None = Field(description="Why it has failed.")
+    reason: str | None = Field(description="Why somebody has paused, or cancelled, it.")
 
     @classmethod
     def of(cls, run: RunFacts, **more: Any) -> Self:
@@ -99,7 +119,8 @@ class RunSummary(RunStatus):
             tokens=run.tokens,
             cost=run.cost,
             unpriced_calls=run.unpriced,
-            error=run.error,
+            error=run.error if run.status is RunState.FAILED else None,
+            reason=run.error if run.status in _STEERED else None,
             **more,
         )
 
@@ -162,11 +183,10 @@ class RunResult(BaseModel):
     result: Any
 
 
-class RunFailure(BaseModel):
+class RunFailure(Problem):
     """How a run has ended that has no result."""
 
     status: RunState
-    error: str | None
 
 
 class FlowInfo(BaseModel):

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from flowq import bootstrap, client
 from flowq.client.event_log import Entry
-from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
+from flowq.core.errors import FlowqError, ResultTimeout, RunCancelled, RunFailed, RunNotFound
 from flowq.core.events import NAMES, Event, to_json
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
@@ -150,9 +150,9 @@ async def result(
     except ResultTimeout:
         status = await asyncio.to_thread(_status, run)
         return JSONResponse(status.model_dump(mode="json"), 202)
-    except (RunFailed, RunCancelled):
-        ended = await asyncio.to_thread(_failure, run)
-        return JSONResponse(ended.model_dump(mode="json"), 409)
+    except (RunFailed, RunCancelled) as error:
+        ended = await asyncio.to_thread(_failure, run, error)
+        return JSONResponse(ended.model_dump(mode="json", exclude_none=True), 409)
     return JSONResponse({"result": await asyncio.to_thread(json_data, value)})
 
 
@@ -234,9 +234,13 @@ def _status(run: "client.Run[Any]") -> models.RunStatus:
     return models.RunStatus(id=run.id, flow_name=run.flow_name, status=run.status)
 
 
-def _failure(run: "client.Run[Any]") -> models.RunFailure:
-    view = run.newest.view()
-    return models.RunFailure(status=view.status, error=view.error)
+def _failure(run: "client.Run[Any]", error: FlowqError) -> models.RunFailure:
+    return models.RunFailure(
+        error=type(error).__name__,
+        message=error.message,
+        hint=f"GET /api/runs/{run.id} shows its steps, with their errors",
+        status=run.newest.status,
+    )
 
 
 def _refuse_others_key(run_id: RunId, caller: Caller) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -65,5 +66,26 @@ def test_page_draws_progress_and_survives_its_server(
             go_on.release()
             expect(tab.locator("#end")).to_have_text("WORKFLOW_COMPLETED", timeout=60_000)
             expect(steps).to_have_count(3)
+            assert {f"square {index}" for index in range(3)} == set(steps.all_text_contents())
             assert "100" == bar.get_attribute("value")
+        tab.close()
+
+
+def test_page_shows_errors_that_stay_and_asks_no_more(played: Stage, browser: Browser) -> None:
+    port = servers.free_port()
+    html = block(page("http.md"), "html").replace("localhost:8001", f"127.0.0.1:{port}")
+
+    with site(html) as address, serving(port, http_cors_origins=address):
+        tab = browser.new_page()
+        tab.clock.install()
+        asked: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(address)
+        tab.click("#start")  # of a flow that the service does not know
+        expect(tab.locator("#end")).to_have_text("this server knows no flow 'squares'")
+        run_id = str(uuid4())
+        tab.evaluate(f"follow('{run_id}')")
+        expect(tab.locator("#end")).to_have_text(f"there is no run {run_id}")
+        tab.clock.run_for(60_000)
+        assert 1 == sum(url.endswith("/events") for url in asked)
         tab.close()

@@ -92,8 +92,11 @@ def test_failed_run_has_no_result_but_a_reason(played: Stage) -> None:
     begun = start(http, inputs={"value": -1})
 
     answer = result(http, begun["id"])
-    assert (409, "failed") == (answer.status_code, answer.json()["status"])
-    assert "below zero" in answer.json()["error"]
+    told = answer.json()
+    assert (409, "failed", "RunFailed") == (answer.status_code, told["status"], told["error"])
+    assert "below zero" in told["message"]
+    shown = http.get(f"/api/runs/{begun['id']}").json()
+    assert ("below zero" in shown["error"], shown["reason"]) == (True, None)
 
 
 def test_run_that_goes_on_is_steered(played: Stage) -> None:
@@ -103,6 +106,8 @@ def test_run_that_goes_on_is_steered(played: Stage) -> None:
     assert 202 == http.get(f"/api/runs/{run_id}/result").status_code
     paused = http.post(f"/api/runs/{run_id}/pause", json={"reason": "lunch"})
     assert (200, "paused") == (paused.status_code, paused.json()["status"])
+    shown = http.get(f"/api/runs/{run_id}").json()
+    assert ("lunch", None) == (shown["reason"], shown["error"])
     assert "running" == http.post(f"/api/runs/{run_id}/resume").json()["status"]
     wrong = http.post(f"/api/runs/{run_id}/signals/say", json={"not": "text"})
     assert (400, "InvalidInput") == (wrong.status_code, wrong.json()["error"])
@@ -118,8 +123,11 @@ def test_run_is_cancelled_with_a_reason(played: Stage) -> None:
 
     assert 200 == http.post(f"/api/runs/{run_id}/cancel", json={"reason": "enough"}).status_code
     ended = result(http, run_id)
-    assert (409, "cancelled") == (ended.status_code, ended.json()["status"])
-    assert "enough" in ended.json()["error"]
+    told = ended.json()
+    assert (409, "cancelled", "RunCancelled") == (ended.status_code, told["status"], told["error"])
+    assert "enough" in told["message"]
+    shown = http.get(f"/api/runs/{run_id}").json()
+    assert ("enough" in shown["reason"], shown["error"]) == (True, None)
 
 
 def test_one_key_is_one_run(played: Stage) -> None:
@@ -199,6 +207,32 @@ def test_what_is_wrong_is_said_in_one_shape(
     assert played.engine.records.autocommit(lambda tx: not tx.overview.has_runs())
 
 
+def test_inputs_belong_under_inputs(played: Stage) -> None:
+    path = "/api/flows/tests.http.doubled/runs"
+    said = client().post(path, json={"value": 1}).json()["message"]
+    assert 'body: put the inputs of the flow under `inputs`: {"inputs": {"value": …}}' == said
+
+
+def test_hints_are_for_clients_of_http(played: Stage) -> None:
+    http = client()
+    run_id = start(http, inputs={"value": -1})["id"]
+    answers = [
+        result(http, run_id),
+        http.post(f"/api/runs/{run_id}/signals/say", json="yes"),
+        http.get(f"/api/runs/{uuid4()}"),
+        http.post("/api/flows/unheard-of/runs", json={}),
+        http.get("/api/runs?limit=x"),
+        http.get("/api/runs/x"),
+    ]
+    for answer in answers:
+        hint = answer.json().get("hint", "")
+        assert "flowq " not in hint, hint
+        assert "Content-Type" not in hint, hint
+    path = "/api/flows/tests.http.doubled/runs"
+    unread = http.post(path, content=b'{"inputs": {}}', headers={"Content-Type": "text/plain"})
+    assert "Content-Type: application/json" in unread.json()["hint"]
+
+
 def test_a_body_that_is_no_json_is_refused(played: Stage) -> None:
     http = client()
     path = "/api/flows/tests.http.doubled/runs"
@@ -232,6 +266,20 @@ def test_text_that_is_none_is_refused_in_valid_text(
 def test_queries_that_cannot_be_are_refused(played: Stage, query: str) -> None:
     answer = client().get(f"/api/runs?{query}")
     assert (422, "InvalidRequest") == (answer.status_code, answer.json()["error"])
+
+
+def test_every_route_refuses_parameters_that_it_does_not_know(played: Stage) -> None:
+    http = client()
+    said = http.get("/api/runs?staus=running").json()["problems"]
+    known = "before, children, flow, limit, status, user"
+    message = f"no such parameter; did you mean status? known are: {known}"
+    assert [{"where": "query.staus", "message": message}] == said
+    paths = http.get("/openapi.json").json()["paths"]
+    for path, operations in paths.items():
+        for method in operations:
+            answer = http.request(method, f"{path}?staus=running", json={})
+            told = {one["where"] for one in answer.json().get("problems", [])}
+            assert (422, {"query.staus"}) == (answer.status_code, told), path
 
 
 def test_large_and_compressed_bodies_are_refused(played: Stage) -> None:

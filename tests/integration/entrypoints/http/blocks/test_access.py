@@ -17,8 +17,8 @@ from tests.tools.playing import Stage
 #: Each route of a task, and what it answers to the owner, to others, and of an unknown task.
 OF_A_TASK = {
     "/get_data/{task_id}": (200, 200, 200),
-    "/v2/get_data/{task_id}": (200, 200, 200),
-    "/task/{task_id}/stream": (200, 200, 200),
+    "/v2/get_data/{task_id}": (200, 403, 400),  # `EventSource` stops at them
+    "/task/{task_id}/stream": (200, 403, 400),
     "/task_status/{task_id}": (200, 403, 400),
     "/task/{task_id}/status": (200, 403, 400),
 }
@@ -87,5 +87,9 @@ def test_contents_are_for_their_users(played: Stage, http: TestClient) -> None:
         http.get(path, headers=headers).status_code
         for headers in ({}, bearer("eve"), bearer("ann"), bearer("root"), bearer("bob"))
     ]
+    sent, asked = (http.request(method, path, headers=bearer("ann")) for method in ("GET", "HEAD"))
+    assert (b"x", b"") == (sent.content, asked.content)
+    assert ["1", "1"] == [one.headers["Content-Length"] for one in (sent, asked)]
+    assert 404 == http.head(path, headers=bearer("bob")).status_code
     unknown = path.replace("chunk_000000", "chunk_000009")
     assert 404 == http.get(unknown, headers=bearer("ann")).status_code

@@ -243,6 +243,7 @@ def test_user_without_room_is_refused(played: Stage) -> None:
     assert ("USAGE_INSUFFICIENT", 2, 3) == tuple(
         answer.json()[key] for key in ("code", "available", "estimated_required")
     )
+    assert "the task counts for 3, the user's quota has 2 left" == answer.json()["message"]
     broken = http.post("/send_data", json=HELLO, headers={"X-User-Id": "broken"})
     assert (503, True) == (broken.status_code, "Retry-After" in broken.headers)
     assert 202 == http.post("/send_data", json=HELLO).status_code

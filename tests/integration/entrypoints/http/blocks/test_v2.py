@@ -1,7 +1,6 @@
 """The routes of v2: typed events, and continuing after each of them."""
 
 import json
-from typing import Any
 
 import httpx2
 import pytest
@@ -94,15 +93,13 @@ def test_aliases_name_tasks(played: Stage) -> None:
     assert "retrieved_at" in status
 
 
-def test_unknown_task_is_an_error_event(played: Stage) -> None:
-    (only,) = frames(client().get("/v2/get_data/x").text)
-    data: dict[str, Any] = json.loads(only.data)
-    assert ("ERROR", "ERROR", "ACCESS_DENIED", "Task x not found") == (
-        only.event,
-        data["event_type"],
-        data["data"]["error_code"],
-        data["data"]["error_message"],
-    )
+@pytest.mark.parametrize("path", ["/v2/get_data/x", "/task/x/stream"])
+def test_unknown_task_has_no_stream_that_a_browser_would_open_again(
+    played: Stage, path: str
+) -> None:
+    answer = client().get(path)
+    assert (400, "application/json") == (answer.status_code, answer.headers["Content-Type"])
+    assert (7303, "Task Not Found") == (answer.json()["code"], answer.json()["error"])
 
 
 def test_schema_of_a_document_is_there(played: Stage) -> None:
