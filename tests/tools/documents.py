@@ -24,6 +24,12 @@ def modify(kind: str, inputs: Mapping[str, str], outputs: Mapping[str, str], **m
     return {"type": "modify", "data": data}
 
 
+def failing(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Edge:
+    """Return an edge that fails with 3802 if its input is a text that is no data."""
+    data = {"block_type": "structured", "inputs": dict(inputs), "outputs": dict(outputs)}
+    return {"type": "load", "data": data}
+
+
 def document(edges: Mapping[str, Edge], contents: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document whose blocks have these contents, or are these blocks."""
     blocks = {

@@ -9,7 +9,7 @@ from flowq.blocks.errors import DocumentInvalid
 from flowq.blocks.submitting import submit
 from flowq.core.states import RunState, StepState
 from flowq.engine.sweeper.invariants import missing_objects
-from tests.tools.documents import HELLO, document, modify, play, result, text
+from tests.tools.documents import HELLO, document, failing, modify, play, result, text
 from tests.tools.playing import Stage
 
 
@@ -126,7 +126,7 @@ def test_a_loop_gives_a_list_in_the_order_of_the_inputs(stage: Stage) -> None:
 
 def test_an_edge_that_fails_fails_the_run_with_its_code(stage: Stage) -> None:
     edges = {
-        "bad": modify("edit_text", {"1": "x"}, {"2": ""}, content="{{nobody}}"),
+        "bad": failing({"1": "x"}, {"2": ""}),
         "good": modify("copy", {"1": "x"}, {"3": ""}),
         "after": modify("copy", {"2": "y"}, {"4": ""}),
     }

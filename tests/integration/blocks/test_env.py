@@ -11,7 +11,7 @@ from flowq import bootstrap
 from flowq.adapters.records.database import SqlRecords
 from flowq.blocks import BlockFactory, DocumentInvalid, Env, EnvManager, PuppyException
 from flowq.engine.runs.submission import submit
-from tests.tools.documents import HELLO, document, modify
+from tests.tools.documents import HELLO, document, failing, modify
 from tests.tools.http_service import working
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
@@ -20,7 +20,7 @@ ANN, BOB = {"user_id": "ann"}, {"user_id": "bob"}
 FAILING = document(
     {
         "good": modify("copy", {"1": "a"}, {"2": "b"}, content="{{a}}"),
-        "bad": modify("edit_text", {"2": "b"}, {"3": "c"}, content="{{nobody}}"),
+        "bad": failing({"2": "b"}, {"3": "c"}),
     },
     {"1": "x", "2": "", "3": ""},
 )
@@ -114,7 +114,9 @@ def test_callback_gets_a_record_for_each_edge(
     assert [("good", True), ("bad", False)] == [
         (one["edge_id"], one["execution_success"]) for one in records
     ]
-    assert all((task_id, "modify") == (one["task_id"], one["edge_type"]) for one in records)
+    assert [(task_id, "modify"), (task_id, "load")] == [
+        (one["task_id"], one["edge_type"]) for one in records
+    ]
     assert all(one["execution_time"] >= 0 for one in records)
     assert records[0]["error_info"] is None
     assert "PUPPYENGINE_ERROR" in records[1]["error_info"]

@@ -10,7 +10,7 @@ from flowq import bootstrap
 from flowq.core.errors import InvalidSetting
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.usage import Usage
-from tests.tools.documents import HELLO, document, modify
+from tests.tools.documents import HELLO, document, failing, modify
 from tests.tools.http_service import client, events, masked, start
 from tests.tools.playing import Stage
 
@@ -73,7 +73,7 @@ def test_status_is_that_of_the_rows(played: Stage) -> None:
 
 def test_failed_task_ends_with_its_error(played: Stage) -> None:
     http = client()
-    wrong = modify("edit_text", {"1": "a"}, {"2": "b"}, content="{{nobody}}")
+    wrong = failing({"1": "a"}, {"2": "b"})
     task_id = start(http, document({"e": wrong}, {"1": "x", "2": ""}))
 
     (only,) = events(http.get(f"/get_data/{task_id}").text)
