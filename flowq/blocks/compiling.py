@@ -60,9 +60,7 @@ def compile_document(document: Document) -> Compiled:
         compiler.add_edge(edge)
     for block in document.planner.producers:
         compiler.cell(block)  # so that what several edges make is merged though nobody reads it
-    output = {
-        block: compiler.cell(block).to_json("content") for block in document.planner.producers
-    }
+    output = {block: compiler.content(block) for block in document.planner.producers}
     spec = FlowSpec(
         name=flow_name(document),
         steps=tuple(compiler.steps),
@@ -92,10 +90,15 @@ class _Cell:
             return {"content": Reference(self.step).to_json()}
         return Reference(self.step, ("outputs", self.block)).to_json()
 
-    def to_json(self, part: str) -> Template:
-        """Return the template of a part of the cell."""
+    def content(self, initial: Any) -> Template:
+        """Return the template of the content of a block that an edge makes.
+
+        Args:
+            initial: Its initial content, which it keeps when its edge is skipped.
+        """
         assert self.block is not None
-        return Reference(self.step, ("outputs", self.block, part)).to_json()
+        made = Reference(self.step, ("outputs", self.block, "content")).to_json()
+        return made if initial is None else {**made, "default": {LITERAL: initial}}
 
     def condition(self) -> Template:
         """Return the condition that it was set."""
@@ -149,6 +152,10 @@ class _Compiler:
             else:
                 self._cells[block] = self._merged(block, producers)
         return self._cells[block]
+
+    def content(self, block: str) -> Template:
+        """Return the template of what a block that edges make has in the end."""
+        return self.cell(block).content(self.document.blocks[block].content)
 
     def _source(self, block: str) -> _Cell:
         key, source = f"block:{block}", self.document.blocks[block]

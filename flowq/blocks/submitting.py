@@ -43,8 +43,8 @@ def submit(
         engine: Where it is recorded and sent; else the engine of this process.
 
     Returns:
-        The run; its result is the content of each block that an edge makes, None of one that no
-        edge has set.
+        The run; its result is the content of each block that an edge makes. A block that no edge
+        has set keeps its initial content.
 
     Raises:
         DocumentInvalid: the document cannot run; nothing was recorded.

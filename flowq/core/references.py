@@ -3,6 +3,7 @@
 A reference names a step of the same flow and a path into its result:
 
     {"$ref": "fetch", "path": ["output", "title"]}
+    {"$ref": "fetch", "default": …}          a template for what it is when the step was skipped
     {"$literal": {"$ref": "just text"}}      user data that looks like a reference
     {"$op": "==", "args": [ ..., 200]}       a condition, see `expressions`
     {"$float": "nan"}                        a float that JSON lacks, see `json_values`
@@ -10,7 +11,7 @@ A reference names a step of the same flow and a path into its result:
 
 A `FlowSpec` has templates for the arguments of its steps. `resolve` turns one into plain values
 with a lookup. A path works on dicts, lists and objects, keys before attributes. A path into a
-skipped step gives None; one into a failure gives that failure.
+skipped step gives the default of its reference, or None; one into a failure gives that failure.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -109,7 +110,7 @@ def resolve(template: Template, lookup: Lookup) -> Any:
         reference = as_reference(template)
         if reference is not None:
             value = lookup(reference)
-            return None if value is SKIPPED else value
+            return resolve(template.get("default"), lookup) if value is SKIPPED else value
         mark = next((mark for mark in _VALUES if mark in template), None)
         if mark is not None:
             return _VALUES[mark](template[mark])

@@ -80,6 +80,14 @@ def test_path_that_leads_nowhere_is_reported(path: tuple[Any, ...], problem: str
         resolve(Reference("page", path).to_json(), find)
 
 
+@pytest.mark.parametrize("default", [None, "", 0, {"$literal": {"$ref": "a"}}])
+def test_a_reference_to_what_was_skipped_gives_its_default(default: Any) -> None:
+    template = {"x": {"$ref": "page", "path": ["a"], "default": default}}
+    expected = {"$ref": "a"} if default else default
+    assert resolve(template, lambda _: SKIPPED) == {"x": expected}
+    assert resolve(template, lambda _: 7) == {"x": 7}
+
+
 def test_skipped_is_none_and_a_failure_is_itself() -> None:
     """A path into what did not run, or failed, ends there."""
     failure = StepFailure(step="page", error="E", message="m")
