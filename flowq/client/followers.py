@@ -53,11 +53,12 @@ S = TypeVar("S", bound=Sink)
 
 
 class Notifier:
-    """Wakes readers, each in the event loop that it waits in."""
+    """Wakes readers, each in the event loop that it waits in; one call tells a loop of all its."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._wakeups: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._told: set[asyncio.AbstractEventLoop] = set()  #: Loops that will wake their readers.
 
     def __len__(self) -> int:
         return len(self._wakeups)
@@ -77,9 +78,17 @@ class Notifier:
     def notify(self) -> None:
         """Wake all; called from any thread."""
         with self._lock:
-            for wakeup, loop in self._wakeups.items():
-                if not wakeup.is_set() and not loop.is_closed():
-                    loop.call_soon_threadsafe(wakeup.set)
+            for loop in set(self._wakeups.values()) - self._told:
+                if not loop.is_closed():
+                    self._told.add(loop)
+                    loop.call_soon_threadsafe(self._wake, loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._told.discard(loop)  # what comes from now on is told again
+            wakeups = [wakeup for wakeup, its in self._wakeups.items() if its is loop]
+        for wakeup in wakeups:
+            wakeup.set()
 
 
 class Follower(Generic[S]):
