@@ -160,28 +160,45 @@ def size_of(content: Any) -> int:
 
 def parse(text: str | bytes) -> tuple[Document, list[str]]:
     """Read a document from JSON text; as `read`."""
-    problems: list[Problem] = []
+    repeated: list[_Repeated] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
-        if len(found) < len(items):
-            names = [name for name, _ in items]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            texts = [f"the key {name!r} stands twice in one object" for name in twice]
-            problems.extend(Problem(Code.LIMIT, "", text) for text in texts)
-        return found
-
-    def constant(name: str) -> None:
-        problems.append(Problem(Code.LIMIT, "", f"{name} is not JSON"))
+        if len(found) == len(items):
+            return found
+        counts = Counter(name for name, _ in items)
+        repeated.append(_Repeated(found, [name for name, count in counts.items() if count > 1]))
+        return repeated[-1]
 
     try:
-        data = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        data = json.loads(text, object_pairs_hook=pairs)  # NaN is found by `read`, with its place
     except (ValueError, RecursionError) as error:
         why = "it nests too deep" if isinstance(error, RecursionError) else str(error)
         raise DocumentInvalid([Problem(Code.NO_WORKFLOW, "", f"it is not JSON: {why}")]) from None
-    if problems:
-        raise DocumentInvalid(problems)
+    if repeated:
+        _refuse(_repetitions(data))
     return read(data)
+
+
+class _Repeated(dict[str, Any]):
+    """An object of JSON that has keys more than once: with the last value of each."""
+
+    def __init__(self, data: dict[str, Any], keys: list[str]) -> None:
+        super().__init__(data)
+        self.keys_of_several = keys
+
+
+def _repetitions(data: Any) -> Iterator[Problem]:
+    """Yield the keys that an object has more than once; not those below a value that is lost."""
+    waiting: list[tuple[JsonPath, Any]] = [((), data)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, _Repeated):
+            for key in value.keys_of_several:
+                text = f"the key {key!r} is there more than once in one object"
+                yield Problem(Code.LIMIT, _path((*place, key)), text)
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        waiting += [((*place, key), one) for key, one in parts if isinstance(one, dict | list)]
 
 
 def read(data: Any) -> tuple[Document, list[str]]:
@@ -247,6 +264,7 @@ def _unsound(document: Document, warnings: list[str]) -> Iterator[Problem]:
     """Yield the problems of a document whose shape is right; add what is only suspicious."""
     for key in document.edges:
         yield from _of_edge(document, key, warnings)
+    yield from _clashes(document)
     cycle = document.planner.cycle()
     if len(set(cycle)) > 1:
         yield Problem(Code.CYCLE, "edges", f"cycle: {' → '.join(cycle)}")
@@ -256,6 +274,16 @@ def _unsound(document: Document, warnings: list[str]) -> Iterator[Problem]:
         if is_source and block.content is None and not block.external:
             text = "an edge needs its content, and nothing makes it"
             yield Problem(Code.NO_CONTENT, _path(("blocks", key, "data", "content")), text)
+
+
+def _clashes(document: Document) -> Iterator[Problem]:
+    """Yield the edges whose ids are keys of steps that flowq adds for other parts."""
+    taken = {f"block:{block}": f"block {block!r}" for block in document.blocks}
+    for edge in document.edges:
+        taken |= {f"{edge}{end}": f"the loop of edge {edge!r}" for end in ("::items", "::result")}
+    for edge in (edge for edge in document.edges if edge in taken):
+        text = f"the id {edge!r} is that of a step which flowq adds for {taken[edge]}; rename it"
+        yield Problem(Code.LIMIT, _path(("edges", edge)), text)
 
 
 def _of_edge(document: Document, key: str, warnings: list[str]) -> Iterator[Problem]:

@@ -20,8 +20,10 @@ from typing import Any, Final, TypeVar
 from flowq.blocks import loops
 from flowq.blocks.edges.settings import Flaw
 from flowq.blocks.errors import Code, PuppyException
+from flowq.blocks.plugins import checked
 from flowq.blocks.storage.external import EXTERNAL
 from flowq.blocks.storage.steps import load, store
+from flowq.engine.registry.origins import Origin
 from flowq.engine.registry.registry import RegisteredStep, registry
 
 PREFIX: Final = "flowq.edge."
@@ -102,6 +104,7 @@ def _found(place: str) -> Any:
 
 
 _types: dict[str, EdgeType] = {}
+_origins: dict[str, Origin] = {}  #: Where users' types are defined.
 
 
 def edge_type_of(type_: str, config: Mapping[str, Any], first_block: str | None) -> EdgeType:
@@ -149,12 +152,17 @@ def edge_type(
         keeps_types: Items of a loop keep their type; else they become text.
 
     Raises:
-        InvalidFlow: something else has this name.
+        InvalidFlow: something else has this name, or the name or the function cannot be used.
     """
 
     def register(function: F) -> F:
+        # What a test has registered is forgotten in the registry only.
+        taken = f"{PREFIX}{name}" in registry.steps
+        ships = taken and isinstance(_types[name].function, str)
+        origin = checked(name, function, _origins.get(name) if taken else None, ships=ships)
         is_async = inspect.iscoroutinefunction(function)
         _add(EdgeType(name, function, waits, branches, keeps_types, is_async))
+        _origins[name] = origin
         return function
 
     return register

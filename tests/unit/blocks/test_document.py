@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from flowq.blocks.compiling import compile_document
 from flowq.blocks.document import Document, parse, read
 from flowq.blocks.errors import DocumentInvalid
 from tests.tools.documents import HELLO, document, modify, text
@@ -119,14 +120,60 @@ def test_what_is_empty_is_content_all_the_same(content: Any) -> None:
     "written, why",
     [
         ("{", "not JSON"),
-        ('{"blocks": {"1": {}, "1": {}}, "edges": {}}', "'1' stands twice"),
-        ('{"blocks": {"1": {"data": {"content": NaN}}}, "edges": {}}', "NaN is not JSON"),
         ("[" * 100_000, "nests too deep"),
     ],
 )
 def test_json_that_is_none(written: str, why: str) -> None:
     with pytest.raises(DocumentInvalid, match=why):
         parse(written)
+
+
+@pytest.mark.parametrize(
+    "written, paths",
+    [
+        ('{"blocks": {"1": {}, "1": {}}, "edges": {}}', ["blocks['1']"]),
+        ('{"blocks": {"1": {}}, "edges": {}, "edges": {}, "blocks": {}}', ["blocks", "edges"]),
+        (
+            '{"blocks": {"1": {"data": {"content": [0, {"a": 1, "a": 1, "a": 2}]}}}, "edges": {}}',
+            ["blocks['1'].data.content[1].a"],
+        ),
+        ('{"blocks": {"1": {"type": "a", "type": "b"}, "1": {}}, "edges": {}}', ["blocks['1']"]),
+        (
+            '{"blocks": {"1": {"data": {"content": NaN}}}, "edges": {}}',
+            ["blocks['1'].data.content"],
+        ),
+        (
+            '{"blocks": {"1": {"data": {"content": [1, -Infinity]}}}, "edges": {}}',
+            ["blocks['1'].data.content[1]"],
+        ),
+    ],
+)
+def test_what_only_texts_have_is_refused_with_its_place(written: str, paths: list[str]) -> None:
+    with pytest.raises(DocumentInvalid) as refusal:
+        parse(written)
+    assert [(int(one.code), one.path) for one in refusal.value.problems] == [
+        (6216, path) for path in paths
+    ]
+
+
+@pytest.mark.parametrize("name", ["a::items", "a::result", "block:1", "block:2"])
+def test_an_id_that_flowq_uses_itself_is_refused_with_its_place(name: str) -> None:
+    edges = {
+        "a": modify("copy", {"1": "x"}, {"2": ""}),
+        name: modify("copy", {"1": "x"}, {"3": ""}),
+    }
+    blocks = {"1": text("a"), "2": text(""), "3": text("")}
+    assert refused({"blocks": blocks, "edges": edges}) == [(6216, f"edges[{name!r}]")]
+
+
+@pytest.mark.parametrize("name", ["b::items", "block:9", "::items", "block:", "items::a"])
+def test_an_id_that_only_resembles_those_is_accepted(name: str) -> None:
+    edges = {
+        "a": modify("copy", {"1": "x"}, {"2": ""}),
+        name: modify("copy", {"1": "x"}, {"3": ""}),
+    }
+    found, _ = read({"blocks": {"1": text("a"), "2": text(""), "3": text("")}, "edges": edges})
+    compile_document(found)
 
 
 def test_older_names_are_read_as_those_of_today() -> None:
