@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from flowq.blocks.storage.external import BlockStorage
     from flowq.blocks.submitting import submit
+    from flowq.blocks.tasks import TaskForbidden, TaskNotFound
 
 __all__ = [
     "BaseBlock",
@@ -37,6 +38,8 @@ __all__ = [
     "GenericBlock",
     "MemoryStrategy",
     "PuppyException",
+    "TaskForbidden",
+    "TaskNotFound",
     "edge_type",
     "submit",
 ]
@@ -55,6 +58,8 @@ _HOMES = {
     "GenericBlock": "storage.blocks",
     "MemoryStrategy": "storage.blocks",
     "PuppyException": "errors",
+    "TaskForbidden": "tasks",
+    "TaskNotFound": "tasks",
     "edge_type": "edge_types",
     "submit": "submitting",
 }

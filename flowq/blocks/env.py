@@ -23,6 +23,7 @@ from flowq.blocks.storage.external import BlockStorage
 from flowq.blocks.submitting import submit
 from flowq.blocks.tasks import Task, is_name
 from flowq.client.events import RunEvents
+from flowq.core.errors import InvalidInput
 from flowq.core.events import StepCompleted, StepFailed
 from flowq.core.ids import FIRST_ID, RunId
 from flowq.engine.engine import Engine
@@ -31,7 +32,8 @@ from flowq.engine.sweeper.retention import delete_run
 
 logger = logging.getLogger(__name__)
 
-#: Who asks; `user_id` says it.
+#: Who asks: `user_id` says it, a text or a number; other keys are ignored. None is the operator,
+#: who may see all tasks.
 UserInfo = Mapping[str, Any]
 #: Gets what one edge has used: `task_id`, `edge_id`, `edge_type`, `execution_time` in seconds,
 #: `execution_success`, `error_info`.
@@ -65,6 +67,7 @@ class EnvManager:
         Raises:
             DocumentInvalid: the document cannot run; nothing was recorded. Likewise the others of
                 `flowq.blocks.submit`.
+            InvalidInput: `user_info` says no user; so do the other methods.
         """
         run = await asyncio.to_thread(submit, document, user_id=_user(user_info))
         if edge_usage_callback is not None:
@@ -157,9 +160,21 @@ def _find(task_id: str, user_info: UserInfo | None) -> Task:
     return Task.find(bootstrap.engine(), task_id, _user(user_info))
 
 
-def _user(user_info: UserInfo | None) -> str | None:
-    found = (user_info or {}).get("user_id")
-    return None if found is None else str(found)
+def _user(user_info: Any) -> str | None:
+    """Return the user of `user_info`; None of the operator.
+
+    Raises:
+        InvalidInput: it says no user. Nobody may become the operator by a misspelt key.
+    """
+    if user_info is None:
+        return None
+    found = user_info.get("user_id") if isinstance(user_info, Mapping) else None
+    if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
+        raise InvalidInput(
+            f"user_info is {user_info!r}, which says no user",
+            hint='give {"user_id": "ann"}, or None for tasks of nobody',
+        )
+    return str(found)
 
 
 def _report(task: Task, callback: UsageCallback) -> None:

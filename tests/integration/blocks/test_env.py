@@ -11,6 +11,7 @@ from flowq import bootstrap
 from flowq.adapters.records.database import SqlRecords
 from flowq.blocks import BlockFactory, DocumentInvalid, Env, EnvManager, PuppyException
 from flowq.engine.runs.submission import submit
+from flowq.errors import InvalidInput
 from tests.tools.documents import HELLO, document, failing, modify
 from tests.tools.http_service import working
 from tests.tools.playing import Stage
@@ -185,3 +186,29 @@ def test_an_env_runs_once_for_one_id(stage: Stage) -> None:
 def test_documents_of_an_env_are_checked_first(stage: Stage) -> None:
     with pytest.raises(DocumentInvalid):
         asyncio.run(collected(Env("env-2", {"blocks": {}, "edges": {}}).run()))
+
+
+@pytest.mark.usefixtures("stage")
+def test_an_id_belongs_to_one_document() -> None:
+    """With another content it is refused, and nothing runs."""
+    asyncio.run(collected(Env("env-4", document({}, {"1": "a"}), ANN).run()))
+    with pytest.raises(InvalidInput, match="env-4"):
+        asyncio.run(collected(Env("env-4", document({}, {"1": "b"}), ANN).run()))
+
+
+@pytest.mark.usefixtures("stage")
+@pytest.mark.parametrize(
+    "wrong", ["ann", {}, {"user": "ann"}, {"user_id": None}, {"user_id": ""}, {"user_id": True}, 5]
+)
+def test_who_asks_has_to_say_so(wrong: Any) -> None:
+    """A misspelt key makes nobody the operator, who may see all tasks."""
+    task = "01a1fc9d-1e67-70ac-baf0-abf1d016a2cb"
+    for call in (
+        lambda: asyncio.run(EnvManager().submit_workflow(HELLO, wrong)),
+        lambda: asyncio.run(EnvManager().get_task_status(task, wrong)),
+        lambda: asyncio.run(collected(EnvManager().get_results_stream(task, wrong))),
+        lambda: Env("env-3", HELLO, wrong),
+    ):
+        with pytest.raises(InvalidInput, match="which says no user") as refusal:
+            call()
+        assert "user_id" in str(refusal.value.hint)

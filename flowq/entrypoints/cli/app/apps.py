@@ -19,8 +19,12 @@ from flowq.entrypoints.cli.app.loading import load_module, split
 from flowq.entrypoints.worker import install
 
 
-def use_named() -> Celery | None:
+def use_named(*, required: bool = True) -> Celery | None:
     """Load the app that `--app` or FLOWQ_APP names, and send through it; None when none is named.
+
+    Args:
+        required: Whether the module must hold an app. Commands that load it for the edge types
+            that it registers do not need one.
 
     Raises:
         FlowNotFound: its module cannot be imported, or holds no Celery app.
@@ -30,7 +34,7 @@ def use_named() -> Celery | None:
         return None
     file, name = split(target)
     found = app_in(load_module(file), file, name)
-    if found is None:
+    if found is None and required:
         raise _no_app(target)
     return found
 

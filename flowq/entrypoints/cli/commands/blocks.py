@@ -17,8 +17,8 @@ _document = click.argument("file", type=click.File("rb"), metavar="FILE")
 def blocks() -> None:
     """Check, draw and run a JSON document of blocks and edges.
 
-    FILE may be - for standard input. Edge types of your own are imported with the app:
-    flowq --app MODULE blocks ...
+    FILE may be - for standard input. A module that registers edge types of
+    your own is named before the command: flowq --app MODULE blocks ...
     """
 
 
@@ -45,7 +45,7 @@ def run(
     from flowq.entrypoints.cli.display import console, live, output
 
     text = file.read()
-    apps.use_named()
+    apps.use_named(required=False)
     _read(text)
     environment.prepare()
     started = submit(text, user_id=user)
@@ -70,7 +70,7 @@ def validate(file: BinaryIO) -> int:
     """
     from flowq.entrypoints.cli.app import apps
 
-    apps.use_named()
+    apps.use_named(required=False)
     document = _read(file.read())
     click.echo(f"{len(document.blocks):,} blocks, {len(document.edges):,} edges: valid")
     return OK
@@ -87,7 +87,7 @@ def graph(file: BinaryIO, *, mermaid: bool) -> int:
     from flowq.entrypoints.cli.display.graph import as_mermaid, print_graph
     from flowq.entrypoints.escaping import escaped
 
-    apps.use_named()
+    apps.use_named(required=False)
     spec = compile_document(_read(file.read())).spec
     shape = Graph.of(spec)
     if mermaid:

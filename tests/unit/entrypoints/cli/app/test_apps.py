@@ -104,3 +104,12 @@ def test_without_a_name_no_app_is_known(monkeypatch: pytest.MonkeyPatch) -> None
     assert not bootstrap.knows_app()
     assert bootstrap.app().main == "flowq"
     assert not bootstrap.knows_app()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_module_of_edge_types_needs_no_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apps, "named", lambda: "parts")
+
+    assert apps.use_named(required=False) is None
+    assert "parts" in sys.modules
+    assert not bootstrap.knows_app()
