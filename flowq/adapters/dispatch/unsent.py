@@ -26,7 +26,7 @@ class UnsentDispatcher(Dispatcher):
     def __init__(self, asks: Dispatcher, wakeups: Wakeups) -> None:
         self._asks = asks  # of the app that was made here: its broker may be that of the workers
         self._wakeups = wakeups
-        self._said = False
+        self._said = self._failing = False
 
     @override
     def send(self, batches: Sequence[Batch]) -> None:
@@ -60,7 +60,11 @@ class UnsentDispatcher(Dispatcher):
         try:
             self._wakeups.request()
         except RedisUnavailable as error:
-            logger.warning("the steps are sent in the next pass: %s", error)
+            if not self._failing:
+                logger.warning("steps are sent in the next pass of a sweeper: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
 
     def _say(self, steps: int) -> None:
         if not self._said:
