@@ -108,7 +108,11 @@ def flaws(model: type[Settings], data: Any, place: Place = ()) -> Iterator[Flaw]
     except ValidationError as error:
         found = list(_flaws(model, error, place))
         given = data if isinstance(data, Mapping) else {}
-        yield from (one for one in found if place or not one.warns or _resembles(model, given, one))
+        # Beside something wrong an unknown key says what was meant.
+        warns = all(one.warns for one in found)
+        for one in found:
+            if place or not one.warns or _resembles(model, given, one):
+                yield one._replace(warns=warns)
 
 
 def _resembles(model: type[Settings], given: Mapping[str, Any], flaw: Flaw) -> bool:
@@ -145,7 +149,7 @@ def _short(value: Any) -> str:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     names = ", ".join(sorted(known)) or "none"
-    return f"{name!r} is no setting here and is ignored; known are {names}{_hint(name, known)}"
+    return f"{name!r} is no setting here; known are {names}{_hint(name, known)}"
 
 
 def _names_at(model: type[Settings], loc: Place) -> set[str]:

@@ -44,8 +44,8 @@ def apply(data: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
     """Return data after operations, one after another.
 
     Raises:
-        EdgeFailed: an operation is unknown, has wrong parameters, or a path goes on below what has
-            no parts.
+        EdgeFailed: an operation is unknown, has wrong parameters, or a path asks for a part of
+            what has none.
     """
     value = deepcopy(data)
     for given in operations:
@@ -107,7 +107,7 @@ def _step(value: Any, part: str | int) -> Any:
             raise _Nowhere
         return value[index]
     raise EdgeFailed(
-        Code.NESTED, f"a {type(value).__name__} has no part {part!r}: the path goes on below it"
+        Code.NESTED, f"a {type(value).__name__} has no parts: the path asks for {part!r} of it"
     )
 
 

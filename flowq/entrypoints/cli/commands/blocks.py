@@ -71,8 +71,9 @@ def validate(file: BinaryIO) -> int:
     from flowq.entrypoints.cli.app import apps
 
     apps.use_named(required=False)
-    document = _read(file.read())
-    click.echo(f"{len(document.blocks):,} blocks, {len(document.edges):,} edges: valid")
+    document, warnings = _read(file.read())
+    count = f"{len(document.blocks):,} blocks, {len(document.edges):,} edges"
+    click.echo(f"{count}: valid" + (f"; warnings: {warnings:,}" if warnings else ""))
     return OK
 
 
@@ -88,7 +89,7 @@ def graph(file: BinaryIO, *, mermaid: bool) -> int:
     from flowq.entrypoints.escaping import escaped
 
     apps.use_named(required=False)
-    spec = compile_document(_read(file.read())).spec
+    spec = compile_document(_read(file.read())[0]).spec
     shape = Graph.of(spec)
     if mermaid:
         click.echo("\n".join(map(escaped, as_mermaid(spec, shape))))
@@ -107,12 +108,12 @@ def schema() -> int:
     return OK
 
 
-def _read(text: bytes) -> "Document":
-    """Return a document; warnings are told on standard error."""
+def _read(text: bytes) -> "tuple[Document, int]":
+    """Return a document, and how many warnings were told on standard error."""
     from flowq.blocks.document import parse
     from flowq.entrypoints.cli.display import console
 
     document, warnings = parse(text)
     for warning in warnings:
         console.note(("Warning: ", "yellow"), warning)
-    return document
+    return document, len(warnings)

@@ -125,7 +125,7 @@ def test_an_unknown_parameter_is_a_warning(name: str) -> None:
 @pytest.mark.parametrize(
     "name, params, wrong",
     [
-        ("append", {"path": ["a"], "val": 1}, "value"),
+        ("append", {"path": ["a"]}, "value"),
         ("insert", {"index": "x", "value": 1}, "index"),
         ("insert", {"index": 1}, "value"),
         ("set_value", {"path": ["a"]}, "value"),
@@ -215,6 +215,13 @@ def test_a_placeholder_of_no_input_is_refused(name: str, data: Any, place: str) 
     assert "did you mean 'many'?" in problem.text
 
 
+def test_beside_a_missing_parameter_an_unknown_one_is_a_problem_too() -> None:
+    problems, _ = read(operation("append", {"path": [], "val": 1}))
+    place = f"{PLACE}.extra_configs.operations[0].params"
+    assert [one.path for one in problems] == [f"{place}.value", f"{place}.val"]
+    assert "did you mean 'value'?" in problems[1].text
+
+
 def test_a_placeholder_in_a_value_of_an_operation_is_checked() -> None:
     [problem], _ = read(operation("append", {"path": [], "value": ["{{y}}"]}))
     assert problem.path == f"{PLACE}.extra_configs.operations[0].params.value[0]"
@@ -233,7 +240,7 @@ def test_braces_in_what_is_no_template_are_data(one: dict[str, Any]) -> None:
     assert read(one) == ([], [])
 
 
-@pytest.mark.parametrize("value", [{}, {"value": "many"}, {"value": None}, {"valu": 3}])
+@pytest.mark.parametrize("value", [{}, {"value": "many"}, {"value": None}])
 def test_a_condition_on_a_length_needs_a_number(value: Any) -> None:
     data = deepcopy(EDGES["ifelse"])
     condition = {"condition": "greater_than_n", "parameters": value}
