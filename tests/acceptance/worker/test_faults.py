@@ -6,6 +6,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from uuid import uuid4
 
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.core.states import RunState, StepState
@@ -127,7 +128,7 @@ def test_objects_without_a_step_are_deleted_by_a_process_that_may_open_the_store
 ) -> None:
     """In prefork that is no process with a sweeper."""
     run_id = cluster.submit(flows.large, count=1)
-    lost = cluster.folder / "results" / "results" / str(run_id) / str(run_id) / str(run_id)
+    lost = cluster.folder / "results" / "results" / str(run_id) / str(uuid4()) / str(uuid4())
     lost.parent.mkdir(parents=True)
     lost.write_bytes(b"lost")
     at_once = {"FLOWQ_ORPHAN_HOURS": "0.000001"}

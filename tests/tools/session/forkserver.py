@@ -206,11 +206,11 @@ class Loaded:
 
 
 def _inside(packages: tuple[str, ...]) -> Iterator[str]:
-    """Yield the modules of packages, without those that are programs."""
+    """Yield the modules of packages, without those that are programs, or that define steps."""
     for package in packages:
         folders = importlib.import_module(package).__path__
         for module in pkgutil.walk_packages(folders, f"{package}."):
-            if not module.name.endswith("__main__"):
+            if not module.name.endswith(("__main__", ".http_app")):
                 yield module.name
 
 

@@ -228,7 +228,8 @@ def test_file_that_becomes_wrong_leaves_the_tokens_as_they_are(
         break_it()
         assert [200, 401] == statuses()
         assert [200, 401] == statuses()
-        assert [said in one.getMessage() for one in caplog.records] == [True]  # once
+        warned = [one for one in caplog.records if said in one.getMessage()]
+        assert len(warned) == 1
     file.write_text(f"{good}{sha256(b'eve!').hexdigest()} eve user")
     assert [200, 200] == statuses()
 
