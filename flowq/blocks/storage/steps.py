@@ -60,7 +60,7 @@ def _objects(context: StepContext) -> AttemptObjects:
         raise FlowqError(
             "this step has no object store", hint="run it by flowq, on a worker or in a test"
         )
-    return context.objects
+    return context.objects()
 
 
 def _content_type(version: Version) -> str:

@@ -312,7 +312,7 @@ def _context(
         attempt.cancel_seen,
         calls,
         publish.streams(engine, claim),
-        attempt_objects(engine, claim),
+        lambda: attempt_objects(engine, claim),
     )
 
 

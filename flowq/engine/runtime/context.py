@@ -4,6 +4,7 @@ Kept in a ContextVar, so it is right in threads, in greenlets and in coroutines 
 """
 
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Event
@@ -32,7 +33,8 @@ class StepContext:
     model_calls: ModelCalls | None = field(default=None, repr=False)  #: Records calls of models.
     #: Streams text to readers while the step runs, e.g. a model's answer as it comes.
     stream: Streams = field(default_factory=Streams, repr=False)
-    objects: AttemptObjects | None = field(default=None, repr=False)  #: Stores contents of blocks.
+    #: Returns what stores contents of blocks; few steps need it.
+    objects: Callable[[], AttemptObjects] | None = field(default=None, repr=False)
 
     @property
     def cancelled(self) -> bool:
