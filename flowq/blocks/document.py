@@ -23,6 +23,7 @@ from flowq.blocks.edge_types import EdgeType, Unsupported, edge_type_of
 from flowq.blocks.errors import Code, DocumentInvalid, Problem
 from flowq.blocks.older_names import modern
 from flowq.blocks.planner import ExecutionPlanner
+from flowq.blocks.storage.layout import content_size
 from flowq.core.text.json_values import JsonPath, flaw
 
 MAX_BLOCKS: Final = 20_000
@@ -142,17 +143,8 @@ def _sketched(block: Block) -> dict[str, Any]:
     if block.external:
         found["data"] = {"external_metadata": block.external}
     elif block.content is not None:
-        found["bytes"] = size_of(block.content)
+        found["bytes"] = content_size(block.content)
     return found
-
-
-def size_of(content: Any) -> int:
-    """Return the size of a content in bytes: of text in UTF-8, of other data as JSON."""
-    if isinstance(content, bytes):
-        return len(content)
-    if isinstance(content, str):
-        return len(content.encode())
-    return len(json.dumps(content, ensure_ascii=False).encode())
 
 
 # --- reading -------------------------------------------------------------------------------------
