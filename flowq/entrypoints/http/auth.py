@@ -152,7 +152,7 @@ class Local:
         client = connection.client
         hosts = [urlsplit(f"//{_named(connection.headers)}").hostname or ""]
         hosts += [client.host] if client is not None else []
-        if not all(_is_loopback(host) for host in hosts):
+        if not all(is_loopback(host) for host in hosts):
             raise Refused(
                 403,
                 "Forbidden",
@@ -324,10 +324,9 @@ def _host(origin: str) -> str:
         return ""
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, by an address that others do not reach."""
     try:
-        return ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

@@ -38,6 +38,8 @@ _PATIENCE: Final = 30.0
 #: What a stream begins with: milliseconds after which a client reconnects.
 RETRY: Final = b"retry: 1000\n\n"
 
+HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
 #: Followers whose logs hold frames.
 FrameFollowers = Followers[EventLog[bytes]]
 
@@ -116,8 +118,7 @@ class EventStream(StreamingResponse):
         *,
         begin: bytes = b"",
     ) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(_chunks(followers, run_id, after, begin), headers=headers)
+        super().__init__(_chunks(followers, run_id, after, begin), headers=HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream.

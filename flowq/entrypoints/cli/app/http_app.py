@@ -1,7 +1,6 @@
 """The app that `flowq api` serves, made in each of its processes from their environment."""
 
 import os
-from ipaddress import ip_address
 from typing import Final
 
 import click
@@ -10,6 +9,7 @@ from fastapi import FastAPI
 from flowq.entrypoints.cli.app import apps, environment
 from flowq.entrypoints.cli.app.loading import load_module, split
 from flowq.entrypoints.http.app import create_app
+from flowq.entrypoints.http.auth import is_loopback
 from flowq.entrypoints.http.settings import http_settings
 from flowq.entrypoints.worker import celery_app
 
@@ -35,7 +35,7 @@ def check_address(host: str) -> None:
         UsageError: they would.
     """
     chosen = http_settings()
-    if chosen.http_auth != "local" or chosen.http_insecure or _is_loopback(host):
+    if chosen.http_auth != "local" or chosen.http_insecure or is_loopback(host):
         return
     raise click.UsageError(
         f"clients on other machines could use {host} without a token. Set FLOWQ_HTTP_AUTH=tokens "
@@ -61,10 +61,3 @@ def make() -> FastAPI:
             celery_app(module.__name__)  # as `flowq worker FILE` does
     environment.prepare()
     return create_app()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -24,9 +24,15 @@ from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.engine.events.follow import position
 from flowq.entrypoints.http.auth import Caller, Role
-from flowq.entrypoints.http.sse import RETRY, EventStream, FrameFollowers, frame, frame_followers
+from flowq.entrypoints.http.sse import (
+    HEADERS,
+    RETRY,
+    EventStream,
+    FrameFollowers,
+    frame,
+    frame_followers,
+)
 
-_HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _OLD: Final = "WORKFLOW_"
 _RENAMED: Final = {"WORKFLOW_ERROR": "TASK_FAILED"}
 
@@ -115,4 +121,4 @@ def _refused(error: PuppyException) -> Response:
     message = "Access denied or task not found"
     data = {"error": error.cause, "message": message, "is_complete": True}
     sent = format_sse_event(data_str=json.dumps(data))
-    return Response(sent, media_type="text/event-stream", headers=_HEADERS)
+    return Response(sent, media_type="text/event-stream", headers=HEADERS)
