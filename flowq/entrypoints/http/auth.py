@@ -58,9 +58,14 @@ class Caller:
     user_id: str
     role: Role
 
+    @property
+    def sees(self) -> str | None:
+        """The user whose runs the caller may see, and steer; None: those of everybody."""
+        return None if self.role is Role.ADMIN else self.user_id
+
     def may_see(self, user_id: str | None) -> bool:
         """Return whether the caller may see, and steer, a run of this user."""
-        return self.role is Role.ADMIN or user_id == self.user_id
+        return self.sees in (None, user_id)
 
 
 class Method(Protocol):

@@ -29,7 +29,7 @@ from flowq.blocks.tasks import Task
 from flowq.client import Run
 from flowq.engine.ports import ObjectStore
 from flowq.entrypoints.http.auth import Role
-from flowq.entrypoints.http.blocks.streams import Kind, TaskStreams, seen_by
+from flowq.entrypoints.http.blocks.streams import Kind, TaskStreams
 from flowq.entrypoints.http.blocks.usage import check
 from flowq.entrypoints.http.problems import Refused
 from flowq.entrypoints.http.runs.access import CallerHere
@@ -207,7 +207,7 @@ def status_v2(task_id: str, caller: CallerHere) -> TaskStatusV2:
 
 
 def _task(task_id: str, caller: CallerHere) -> Task:
-    return Task.find(bootstrap.engine(), task_id, seen_by(caller))
+    return Task.find(bootstrap.engine(), task_id, caller.sees)
 
 
 # --- contents ------------------------------------------------------------------------------------

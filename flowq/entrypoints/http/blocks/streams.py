@@ -23,7 +23,7 @@ from flowq.client.event_log import Entry, Translate
 from flowq.core.events import Event
 from flowq.core.ids import RunId
 from flowq.engine.events.follow import position
-from flowq.entrypoints.http.auth import Caller, Role
+from flowq.entrypoints.http.auth import Caller
 from flowq.entrypoints.http.sse import (
     HEADERS,
     RETRY,
@@ -85,7 +85,7 @@ class TaskStreams:
             InvalidInput: `last_event_id` is no id of an event.
         """
         try:
-            task = Task.find(bootstrap.engine(), task_id, seen_by(caller))
+            task = Task.find(bootstrap.engine(), task_id, caller.sees)
         except PuppyException as error:
             if kind is not Kind.V1:
                 raise
@@ -96,11 +96,6 @@ class TaskStreams:
             position(last_event_id.partition("+")[0])
         begin = b"" if kind is Kind.V1 else RETRY
         return EventStream(self._followers[kind], task.id, last_event_id or None, begin=begin)
-
-
-def seen_by(caller: Caller) -> str | None:
-    """Return whose tasks a caller may see; None: everybody's."""
-    return None if caller.role is Role.ADMIN else caller.user_id
 
 
 def _v1(one: Frame) -> Entry[bytes] | None:

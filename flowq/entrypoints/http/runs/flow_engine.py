@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 from flowq import bootstrap
 from flowq.adapters.records.transaction import SqlTransaction
 from flowq.core.usage import Usd
-from flowq.entrypoints.http.auth import Role
 from flowq.entrypoints.http.runs.access import CallerHere
 from flowq.entrypoints.http.runs.models import Text
 
@@ -97,11 +96,10 @@ def list_rows(
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> list[FlowRunRow]:
     """List runs as rows, the newest first."""
-    user_id = None if caller.role is Role.ADMIN else caller.user_id
 
     def read(tx: SqlTransaction) -> list[FlowRunRow]:
         found = tx.runs.matching(
-            run_id=arq_task_id, user_id=user_id, unit_id=unit_id, limit=limit, offset=offset
+            run_id=arq_task_id, user_id=caller.sees, unit_id=unit_id, limit=limit, offset=offset
         )
         return [_shown(FlowRunRow.model_validate(row)) for row in found]
 

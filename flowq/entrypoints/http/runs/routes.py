@@ -23,7 +23,7 @@ from flowq.core.states import RunState
 from flowq.engine.events.follow import position
 from flowq.engine.queries.lists import Cursor, RunFilter
 from flowq.engine.runs.options import SubmitOptions
-from flowq.entrypoints.http.auth import Caller, Role
+from flowq.entrypoints.http.auth import Caller
 from flowq.entrypoints.http.problems import Refused, documented
 from flowq.entrypoints.http.runs import models
 from flowq.entrypoints.http.runs.access import CallerHere, RunHere
@@ -85,7 +85,7 @@ def list_runs(
     wanted = RunFilter(
         states=frozenset(status or ()),
         flow_name=flow,
-        user_id=user if caller.role is Role.ADMIN else caller.user_id,
+        user_id=caller.sees or user,
         children=children,
     )
     at = Cursor(RunId(before)) if before else None
