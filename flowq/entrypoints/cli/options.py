@@ -18,5 +18,15 @@ inputs_file = click.option(
     metavar="FILE",
     help="Inputs as a JSON object in a file; - reads standard input. -p overrides it.",
 )
+wait = click.option(
+    "--wait", is_flag=True, help="Show progress until the run ends; print its result."
+)
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop waiting after this time; the run continues. Implies --wait.",
+)
+user = click.option("--user", metavar="ID", help="User that the run belongs to.")
 run_id = click.argument("run_id", metavar="ID")
 run_ids = click.argument("run_ids", metavar="ID...", nargs=-1, required=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from flowq.entrypoints.cli import options
-from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK, LazyGroup
+from flowq.entrypoints.cli.group import OK, LazyGroup
 
 if TYPE_CHECKING:
     from flowq.blocks.document import Document
@@ -24,14 +24,9 @@ def blocks() -> None:
 
 @blocks.command()
 @_document
-@click.option("--wait", is_flag=True, help="Show progress until the run ends; print its result.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Stop waiting after this time; the run continues. Implies --wait.",
-)
-@click.option("--user", metavar="ID", help="User that the run belongs to.")
+@options.wait
+@options.timeout
+@options.user
 @options.as_json
 def run(
     file: BinaryIO, *, wait: bool, timeout: float | None, user: str | None, as_json: bool
@@ -40,25 +35,15 @@ def run(
 
     Its result is the content of each block that an edge makes.
     """
-    from flowq.blocks.submitting import submit
+    from flowq.blocks.submitting import start
     from flowq.entrypoints.cli.app import apps, environment
-    from flowq.entrypoints.cli.display import console, live, output
+    from flowq.entrypoints.cli.app import started as report
 
-    text = file.read()
     apps.use_named(required=False)
-    _read(text)
+    document, warnings = _read(file.read())
     environment.prepare()
-    started = submit(text, user_id=user)
-    if not (wait or timeout):
-        output.print_started(started, "", as_json=as_json)
-        return OK
-    console.note(("run ", "dim"), (str(started.id), "bold"), ("  of ", "dim"), started.flow_name)
-    try:
-        view = live.follow(started, timeout=timeout, worker_hint="flowq worker")
-    except KeyboardInterrupt:
-        output.print_left(started)
-        return INTERRUPTED
-    return OK if output.print_ended(started, view, as_json=as_json) else FAILED
+    started = start(document, warnings, user_id=user)
+    return report.show(started, worker="", wait=wait, timeout=timeout, as_json=as_json)
 
 
 @blocks.command()
@@ -73,7 +58,7 @@ def validate(file: BinaryIO) -> int:
     apps.use_named(required=False)
     document, warnings = _read(file.read())
     count = f"{len(document.blocks):,} blocks, {len(document.edges):,} edges"
-    click.echo(f"{count}: valid" + (f"; warnings: {warnings:,}" if warnings else ""))
+    click.echo(f"{count}: valid" + (f"; warnings: {len(warnings):,}" if warnings else ""))
     return OK
 
 
@@ -108,12 +93,12 @@ def schema() -> int:
     return OK
 
 
-def _read(text: bytes) -> "tuple[Document, int]":
-    """Return a document, and how many warnings were told on standard error."""
+def _read(text: bytes) -> "tuple[Document, list[str]]":
+    """Return a document, and its warnings, which are printed on standard error."""
     from flowq.blocks.document import parse
     from flowq.entrypoints.cli.display import console
 
     document, warnings = parse(text)
     for warning in warnings:
         console.note(("Warning: ", "yellow"), warning)
-    return document, len(warnings)
+    return document, warnings

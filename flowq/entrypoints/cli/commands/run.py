@@ -12,21 +12,15 @@ from typing import TextIO
 import click
 
 from flowq.entrypoints.cli import options
-from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 
 
 @click.command()
 @click.argument("target", metavar="FILE[:FLOW]")
 @options.inputs
 @options.inputs_file
-@click.option("--wait", is_flag=True, help="Show progress until the run ends; print its result.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Stop waiting after this time; the run continues. Implies --wait.",
-)
-@click.option("--user", metavar="ID", help="User that the run belongs to.")
+@options.wait
+@options.timeout
+@options.user
 @click.option(
     "--idempotency-key",
     "idempotency_key",
@@ -59,8 +53,8 @@ def run(
     """
     from flowq import client
     from flowq.entrypoints.cli.app import apps, environment, inputs
+    from flowq.entrypoints.cli.app import started as report
     from flowq.entrypoints.cli.app.loading import load_flow, tracing
-    from flowq.entrypoints.cli.display import console, live, output
 
     environment.settings()
     loaded = load_flow(target)
@@ -78,13 +72,4 @@ def run(
             idempotency_key=idempotency_key,
             deadline=timedelta(seconds=deadline) if deadline else None,
         )
-    if not (wait or timeout):
-        output.print_started(started, loaded.file, as_json=as_json)
-        return OK
-    console.note(("run ", "dim"), (str(started.id), "bold"), ("  of ", "dim"), flow.type.name)
-    try:
-        view = live.follow(started, timeout=timeout, worker_hint=f"flowq worker {loaded.file}")
-    except KeyboardInterrupt:
-        output.print_left(started)
-        return INTERRUPTED
-    return OK if output.print_ended(started, view, as_json=as_json) else FAILED
+    return report.show(started, worker=loaded.file, wait=wait, timeout=timeout, as_json=as_json)
