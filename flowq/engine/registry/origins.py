@@ -14,6 +14,7 @@ each time it is compiled:
 
 import inspect
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -225,3 +226,10 @@ def _attributes(cls: type) -> dict[str, Any]:
     }
     notes = vars(cls).get("__annotations__", {})
     return {"name": (cls.__module__, cls.__qualname__), "notes": notes, **written}
+
+
+def raised_in(function: Any, error: BaseException) -> bool:
+    """Return whether an error came through the file of a function, and not from elsewhere."""
+    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    return code is not None and any(frame.filename == code.co_filename for frame in frames)

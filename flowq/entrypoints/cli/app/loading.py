@@ -9,7 +9,6 @@ flowq and Python's import system, tells them nothing.
 """
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ from flowq.authoring.definitions.base_flow import BaseFlow
 from flowq.authoring.definitions.flows import Flow
 from flowq.authoring.naming import import_place
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidFlow
+from flowq.engine.registry.origins import raised_in
 
 _PACKAGE: Final = str(Path(flowq.__file__).parent)
 
@@ -191,13 +191,12 @@ def tracing(flow: Flow[..., Any]) -> Iterator[None]:
     Raises:
         InvalidFlow: the function raised something; what came from elsewhere is left as it is.
     """
-    file = inspect.unwrap(flow).__code__.co_filename
     try:
         yield
     except FlowqError:
         raise
     except Exception as error:
-        if all(frame.filename != file for frame in traceback.extract_tb(error.__traceback__)):
+        if not raised_in(flow, error):
             raise
         name = flow.type.name
         raise InvalidFlow(

@@ -1,13 +1,12 @@
 """The flows that may be started through this server: those that it has imported."""
 
-import inspect
 import logging
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput
+from flowq.engine.registry.origins import raised_in
 from flowq.engine.registry.registry import RegisteredFlow, registry
 from flowq.entrypoints.http.runs.models import FlowInfo
 
@@ -46,14 +45,12 @@ def user_errors(flow: RegisteredFlow) -> Iterator[None]:
     Raises:
         InvalidInput: the function raised something; what came from elsewhere is left as it is.
     """
-    subject = inspect.unwrap(flow.subject) if callable(flow.subject) else None
-    file = getattr(getattr(subject, "__code__", None), "co_filename", None)
     try:
         yield
     except FlowqError:
         raise
     except Exception as error:
-        if all(frame.filename != file for frame in traceback.extract_tb(error.__traceback__)):
+        if not raised_in(flow.subject, error):
             raise
         raise InvalidInput(
             f"flow {flow.name!r} refuses these inputs: {type(error).__name__}: {error}"
