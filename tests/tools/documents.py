@@ -82,3 +82,14 @@ HELLO: Final = {
         ),
     },
 }
+#: What v1 sends of a run of `HELLO`, with ids and times masked.
+HELLO_FRAMES: Final = (
+    'data: {"data": {"data": {"3": "Hello Ada!", "4": ["red", "green", "blue"]}, '
+    '"is_complete": false, "yield_count": 2}, "is_complete": false, "yield_count": 1}\n\n'
+    'data: {"data": {"data": {"5": "red"}, "is_complete": false, "yield_count": 1}, '
+    '"is_complete": false, "yield_count": 2}\n\n'
+    'data: {"is_complete": true, "user_id": "local-user", "total_yields": 2, "task_status": '
+    '{"task_id": "ID", "status": "COMPLETED", "start_time": "TIME", "end_time": "TIME", '
+    '"error_message": null, "total_blocks": 5, "processed_blocks": 5, '
+    '"progress_percentage": 100.0}}\n\n'
+)

@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,30 @@ from flowq.core.ids import RunId
 from tests.tools import servers
 from tests.tools.cluster import ROOT, Cluster
 from tests.tools.waiting import wait_until
+
+
+@contextmanager
+def stream(
+    url: str, headers: Mapping[str, str], after: str | None, read: Callable[[Any], None]
+) -> Iterator[None]:
+    """Open a stream, and have it read to the end of the block.
+
+    Args:
+        after: Id of the last event that is known, if there is one.
+        read: Reads the answer in a thread, until it ends or is closed.
+    """
+    given = {**headers, **({"Last-Event-ID": after} if after else {})}
+    answer = urllib.request.urlopen(urllib.request.Request(url, headers=given), timeout=60)
+    assert "text/event-stream" in answer.headers["Content-Type"]
+    thread = threading.Thread(target=read, args=[answer], daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        if answer.fp is not None:  # it has not ended by itself
+            answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
+        thread.join(60)
+        answer.close()
 
 
 @dataclass
@@ -33,18 +57,8 @@ class Client:
     @contextmanager
     def listening(self) -> Iterator["Client"]:
         """Listen until the end of the block."""
-        given = {**self.headers, **({"Last-Event-ID": self.id} if self.id else {})}
-        answer = urllib.request.urlopen(urllib.request.Request(self.url, headers=given), timeout=60)
-        assert "text/event-stream" in answer.headers["Content-Type"]
-        thread = threading.Thread(target=self._listen, args=[answer], daemon=True)
-        thread.start()
-        try:
+        with stream(self.url, self.headers, self.id, self._listen):
             yield self
-        finally:
-            if answer.fp is not None:  # it has not ended by itself
-                answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
-            thread.join(60)
-            answer.close()
 
     def _listen(self, answer: Any) -> None:
         try:

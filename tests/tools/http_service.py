@@ -3,9 +3,7 @@
 import http.client
 import json
 import re
-import socket
 import threading
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from flowq.entrypoints.http.app import create_app
 from flowq.entrypoints.http.settings import HttpSettings
+from tests.tools.flowers import stream
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
 
@@ -93,17 +92,8 @@ class Listener:
     def listening(self) -> Iterator["Listener"]:
         """Listen until the end of the block, from the last frame on."""
         known = next((one.id for one in reversed(self.frames) if one.id is not None), None)
-        given = {**self.headers, **({"Last-Event-ID": known} if known else {})}
-        answer = urllib.request.urlopen(urllib.request.Request(self.url, headers=given), timeout=60)
-        thread = threading.Thread(target=self._listen, args=[answer], daemon=True)
-        thread.start()
-        try:
+        with stream(self.url, self.headers, known, self._listen):
             yield self
-        finally:
-            if answer.fp is not None:  # it has not ended by itself
-                answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
-            thread.join(60)
-            answer.close()
 
     def until(self, event: str, count: int = 1) -> None:
         """Wait until so many events of a kind have come."""

@@ -11,21 +11,11 @@ import httpx2
 
 from tests.tools import servers
 from tests.tools.cluster import ROOT, Cluster
-from tests.tools.documents import HELLO
+from tests.tools.documents import HELLO, HELLO_FRAMES
 from tests.tools.http_service import frames, masked
 from tests.tools.waiting import wait_until
 
 APP = "flowq.entrypoints.http.app:create_app"
-DATA = (
-    'data: {"data": {"data": {"3": "Hello Ada!", "4": ["red", "green", "blue"]}, '
-    '"is_complete": false, "yield_count": 2}, "is_complete": false, "yield_count": 1}\n\n'
-    'data: {"data": {"data": {"5": "red"}, "is_complete": false, "yield_count": 1}, '
-    '"is_complete": false, "yield_count": 2}\n\n'
-    'data: {"is_complete": true, "user_id": "local-user", "total_yields": 2, "task_status": '
-    '{"task_id": "ID", "status": "COMPLETED", "start_time": "TIME", "end_time": "TIME", '
-    '"error_message": null, "total_blocks": 5, "processed_blocks": 5, '
-    '"progress_percentage": 100.0}}\n\n'
-)
 
 
 @contextmanager
@@ -64,7 +54,7 @@ def test_another_server_sends_every_frame_to_every_reader(cluster: Cluster) -> N
             one, two, typed = [each.result(120) for each in reading]
         late = httpx2.get(streams[0], timeout=60)
 
-        assert DATA == masked(one.text)
+        assert HELLO_FRAMES == masked(one.text)
         assert one.content == two.content == late.content
         events = frames(typed.text)
         assert ("WORKFLOW_STARTED", "WORKFLOW_COMPLETED") == (events[0].event, events[-1].event)
