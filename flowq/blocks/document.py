@@ -46,7 +46,7 @@ class Block(_Part):
     storage_class: Literal["internal", "external"] = "internal"
     looped: bool = Field(False, description="An edge runs once for each item of the content")
     data: dict[str, Any] = Field(
-        {}, description="`content`, or `external_metadata` that says where the content lies"
+        {}, description="`content`, or `external_metadata` that says where the content is stored"
     )
 
     @property

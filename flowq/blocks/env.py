@@ -101,7 +101,7 @@ class EnvManager:
     async def get_task_status(
         self, task_id: str, user_info: UserInfo | None = None
     ) -> dict[str, Any]:
-        """Return how a task stands; raises as `get_results_stream`."""
+        """Return the status of a task; raises as `get_results_stream`."""
         return await asyncio.to_thread(lambda: _find(task_id, user_info).status())
 
     async def cleanup_old_tasks(self, hours: float = 24) -> int:

@@ -16,7 +16,7 @@ from typing import Final
 from flowq.core.errors import FlowqError, InvalidInput, StepError
 
 #: Problems of a document in the text of its error.
-MOST_TOLD: Final = 50
+MOST_SHOWN: Final = 50
 
 
 class Code(IntEnum):
@@ -113,10 +113,10 @@ class DocumentInvalid(PuppyException, InvalidInput):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        told = [str(problem) for problem in problems[:MOST_TOLD]]
-        if len(problems) > MOST_TOLD:
-            told.append(f"… and {len(problems) - MOST_TOLD:,} more")
-        super().__init__(problems[0].code, "\n".join(told))
+        shown = [str(problem) for problem in problems[:MOST_SHOWN]]
+        if len(problems) > MOST_SHOWN:
+            shown.append(f"… and {len(problems) - MOST_SHOWN:,} more")
+        super().__init__(problems[0].code, "\n".join(shown))
 
     def __reduce__(self) -> tuple[type, tuple[tuple[Problem, ...]]]:  # type: ignore[override]
         return type(self), (self.problems,)

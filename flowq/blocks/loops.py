@@ -1,6 +1,6 @@
 """The combinations of looped inputs, and the result of an edge over them. Pure.
 
-A looped list stands for its items, a looped dict for `{key: value}` of each key. The combinations
+A looped list is replaced by its items, a looped dict by `{key: value}` of each key. Combinations
 are the product in the order of the inputs; the last input changes fastest. With one combination the
 result is that of the edge, and no list.
 """

@@ -1,4 +1,4 @@
-"""Placeholders: `{{label}}` in a setting of an edge stands for the content of an input block.
+"""Placeholders: `{{label}}` in a setting of an edge is replaced by the content of an input block.
 
 A text that is exactly one placeholder becomes the content, with its type. In a longer text the
 content is written as text (`as_text`). Labels are those of the inputs of the same edge, without
@@ -27,7 +27,7 @@ def as_text(content: Any) -> str:
 
 
 def replaced(value: Any, contents: Mapping[str, Any], *, escape: bool = False) -> Any:
-    """Return a setting with contents in place of its placeholders, however deep they stand.
+    """Return a setting with contents in place of its placeholders, at any depth.
 
     Args:
         value: Text, or lists and dicts with text in them.

@@ -81,7 +81,7 @@ class ExecutionPlanner:
         return {block for edge in batch for block in self._outputs[edge]}
 
     def get_all_prefetch_candidates(self) -> set[str]:
-        """Return the blocks whose content lies outside and has to be fetched."""
+        """Return the blocks whose content is stored outside and has to be fetched."""
         return {
             key
             for key, block in self.blocks.items()

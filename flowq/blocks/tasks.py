@@ -122,7 +122,7 @@ class Task:
         return returned
 
     def status(self) -> dict[str, Any]:
-        """Return how the task stands, as `/task_status` answers."""
+        """Return the status of the task, as `/task_status` answers."""
         marks = self.engine.records.autocommit(lambda tx: tx.steps.step_progress(self.id))
         return task_status(
             self.outline,

@@ -58,7 +58,9 @@ class Notifier:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._wakeups: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-        self._told: set[asyncio.AbstractEventLoop] = set()  #: Loops that will wake their readers.
+        self._notified: set[asyncio.AbstractEventLoop] = (
+            set()
+        )  #: Loops that will wake their readers.
 
     def __len__(self) -> int:
         return len(self._wakeups)
@@ -78,14 +80,14 @@ class Notifier:
     def notify(self) -> None:
         """Wake all; called from any thread."""
         with self._lock:
-            for loop in set(self._wakeups.values()) - self._told:
+            for loop in set(self._wakeups.values()) - self._notified:
                 if not loop.is_closed():
-                    self._told.add(loop)
+                    self._notified.add(loop)
                     loop.call_soon_threadsafe(self._wake, loop)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
-            self._told.discard(loop)  # what comes from now on is told again
+            self._notified.discard(loop)  # what comes from now on notifies again
             wakeups = [wakeup for wakeup, its in self._wakeups.items() if its is loop]
         for wakeup in wakeups:
             wakeup.set()
@@ -186,7 +188,7 @@ class Followers(Generic[S]):
 
         Args:
             run_id: The run.
-            admits: Called with the sink before its thread goes on: whether it has what this
+            admits: Called with the sink before its thread continues: whether it has what this
                 reader needs. If not, the reader gets a follower that begins now.
 
         Raises:

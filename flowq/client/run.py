@@ -178,7 +178,7 @@ class Run(Generic[R_co]):
 
         Args:
             after: Id of an event to continue after, in this process or another. If the later events
-                are not known any more, all events come again, from WORKFLOW_STARTED on.
+                are not known any more, all events are repeated, from WORKFLOW_STARTED on.
             timeout: Seconds; None follows without limit.
             wait: False ends with the last event so far.
 

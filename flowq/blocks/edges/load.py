@@ -1,6 +1,6 @@
 """The edge `load`: reads content from a block, from a file, or from a web page.
 
-Files must lie in the folder of FLOWQ_BLOCKS_FILES, after links are resolved. URLs must lead to
+Files must be in the folder of FLOWQ_BLOCKS_FILES, after links are resolved. URLs must lead to
 public addresses, or to those of FLOWQ_FETCH_HOSTS; the result is the text of the page.
 """
 

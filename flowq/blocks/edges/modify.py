@@ -124,7 +124,7 @@ def check(config: Mapping[str, Any]) -> Iterator[Flaw]:
 def _read_template(kind: str, template: Any) -> Any:
     """Return the setting `content` as placeholders are replaced in it."""
     if kind == "edit_structured" and isinstance(template, str):
-        # A document may give the data as text, and placeholders stand within that.
+        # A document may give the data as text, with placeholders in it.
         given = texts.parsed(template)
         return template if given is None else given
     if kind == "edit_text" and template is not None and not isinstance(template, str):

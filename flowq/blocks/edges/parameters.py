@@ -45,13 +45,13 @@ class Sort(Where):
 
 
 class Depth(Settings):
-    """Parameters of `get_keys` and `get_values`; -1 stands for all levels."""
+    """Parameters of `get_keys` and `get_values`; -1 means all levels."""
 
     max_depth: int = -1
 
 
 class Plugins(Settings):
-    """Parameters of `variable_replace`: what stands for `{{name}}`, by name."""
+    """Parameters of `variable_replace`: what replaces `{{name}}`, by name."""
 
     plugins: dict[str, Any]
 

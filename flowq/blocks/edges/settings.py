@@ -84,10 +84,10 @@ def of(model: type[S], data: Mapping[str, Any] | None) -> S:
     try:
         return model.model_validate(data or {}, extra="ignore")
     except ValidationError as error:
-        told = "; ".join(
+        text = "; ".join(
             f"{'.'.join(map(str, flaw.place))}: {flaw.text}" for flaw in _flaws(model, error, ())
         )
-        raise EdgeFailed(Code.CONVERSION, told) from None
+        raise EdgeFailed(Code.CONVERSION, text) from None
 
 
 def own(config: Mapping[str, Any]) -> dict[str, Any]:

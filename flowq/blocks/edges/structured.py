@@ -222,7 +222,7 @@ def _put(parent: Any, part: str | int, value: Any) -> None:
 
 
 def _paths(data: Any, most: int, path: tuple[str | int, ...] = ()) -> Iterator[list[str | int]]:
-    """Yield the paths to what has no parts, or lies `most` levels deep; -1 for all levels."""
+    """Yield the paths to values without parts, and to those `most` levels deep; -1: all."""
     parts: Any = ()
     if isinstance(data, dict):
         parts = data.items()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 _OPENS: Final = re.compile(r"[\[{]")
-#: Brackets and strings; a string that does not end goes on to the end of the text, so that no
+#: Brackets and strings; a string without an end extends to the end of the text, so that no
 #: later quote in it is looked at again.
 _BRACKETS: Final = re.compile(
     r"[\[\]{}]|\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)", re.DOTALL
@@ -57,7 +57,7 @@ def _refuse(name: str) -> None:
 
 
 def pieces(text: str) -> Iterator[Any]:
-    """Yield the lists and dicts that stand in a text, and the stripped text between them."""
+    """Yield the lists and dicts in a text, and the stripped text between them."""
     brackets, end, at = _Brackets(text), 0, 0
     while brackets.left > 0 and (opening := _OPENS.search(text, at)) is not None:
         start = opening.start()

@@ -38,7 +38,7 @@ class Frame:
     """One event for clients.
 
     Attributes:
-        id: Where a reader of v2 goes on.
+        id: Where a reader of v2 continues.
         v2: The event.
         v1: The frame that readers of v1 get in its place; None: they get nothing.
     """

@@ -1,4 +1,4 @@
-"""How a task stands, in the words of its clients. Pure."""
+"""The status of a task, in the words of its clients. Pure."""
 
 from collections.abc import Set as AbstractSet
 from datetime import datetime

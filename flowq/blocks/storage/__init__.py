@@ -1,1 +1,1 @@
-"""Where the content of a block lies: inside the block, or in chunks in the object store."""
+"""Where the content of a block is stored: inside the block, or in chunks in the object store."""

@@ -110,8 +110,8 @@ class ExternalStorageStrategy:
             STREAM_STARTED, then STREAM_ENDED; nothing when the block has no content.
 
         Raises:
-            StoreUnavailable: the store refuses; STREAM_ERROR was told before. Likewise the others
-                of `external.write`.
+            StoreUnavailable: the store refuses; STREAM_ERROR was yielded before. Likewise the
+                others of `external.write`.
         """
         content = block.get_content()
         if content is None:

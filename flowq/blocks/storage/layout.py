@@ -22,7 +22,7 @@ from flowq.core.results import BLOCKS
 
 MANIFEST: Final = "manifest.json"
 
-#: Characters of a part of a key that are left as they are; then its digest stands for the rest.
+#: Characters of a part of a key that are left as they are; its digest replaces the rest.
 _LONGEST: Final = 150
 _OTHERS: Final = re.compile(rb"[^A-Za-z0-9._-]")
 
@@ -153,7 +153,7 @@ def resource_key(user_id: str | None, block_id: str, version: str) -> str:
 
 
 def is_users(key: str, user_id: str | None) -> bool:
-    """Return whether a resource key lies in the folder of a user."""
+    """Return whether a resource key is in the folder of a user."""
     return key.startswith(f"{key_part(user_id)}/")
 
 

@@ -43,7 +43,7 @@ def _start(general: dict[str, Any], flow: RegisteredFlow, schemas: dict[str, Any
     """Return the operation that starts a run of one flow."""
     try:
         inputs = flow.input_schema(_REFS)
-    except FlowqError:  # its annotations are wrong, as whoever starts it is told
+    except FlowqError:  # its annotations are wrong; starting it says so
         return general
     schemas |= inputs.pop("$defs", {})
     body = schemas["NewRun"]

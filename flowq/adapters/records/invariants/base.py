@@ -70,7 +70,7 @@ def _text(value: Any) -> ColumnElement[str]:
 
 
 def _what(text: str, own: Any, others: Mapping[str, Any]) -> ColumnElement[str]:
-    """Fill what stands in braces: columns of the table at fault, and others by given names."""
+    """Fill in the names in braces: columns of the table at fault, and given names."""
     whole: Any = literal("", String)
     for words, name, _, _ in Formatter().parse(text):
         whole = whole + literal(words, String)

@@ -6,7 +6,7 @@ every half second, and less often when that takes long, so that it takes no more
 time. It also sees what no event tells: that a run was paused, or is stopping.
 
 A list is read by the query of its page, once for all pages with the same address. So an open page
-is told of exactly the runs that it would show after a reload, in their order: no rule about ids or
+gets exactly the runs that it would show after a reload, in their order: no rule about ids or
 times says what is new. (The id of a child run, for one, is not above those of earlier runs.)
 """
 

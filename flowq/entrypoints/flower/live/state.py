@@ -58,8 +58,8 @@ class Delta:
     """What has changed in a change log.
 
     Attributes:
-        id: Where to go on: the `Last-Event-ID` of a page.
-        lines: By its kind, each thing that has changed, as it stands now.
+        id: Where to continue: the `Last-Event-ID` of a page.
+        lines: By its kind, each thing that has changed, in its present state.
         reload: So much has changed that the page should be read again.
     """
 
@@ -89,14 +89,14 @@ class ChangeLog:
         self._lock = threading.Lock()
 
     def put(self, kind: str, key: str, line: Line) -> bool:
-        """Set how something stands; return whether that is new."""
+        """Set the state of something; return whether that is new."""
         line = {name: _plain(value) for name, value in line.items() if value is not None}
         with self._lock:
             before = self._lines.get((kind, key))
             if before is not None and before[1] == line:
                 return False
             self._version += 1
-            self._lines.pop((kind, key), None)  # so that those changed last stand last
+            self._lines.pop((kind, key), None)  # so that those changed last are last
             self._lines[kind, key] = self._version, line
             return True
 
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass
 class _StepLine:
-    """How a step stands; of a map, how many of its items have ended and failed."""
+    """The state of a step; of a map, how many of its items have ended and failed."""
 
     key: str
     status: StepState | None = None

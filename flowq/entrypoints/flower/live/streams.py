@@ -39,9 +39,9 @@ from flowq.entrypoints.flower.pages.run_request import run_id_of
 _BEAT: Final = 15.0
 #: Seconds between two messages to one page; what changes meanwhile goes together.
 _MIN_INTERVAL: Final = 0.1
-#: Seconds in which a page takes what it was sent, or is left; it comes again.
+#: Seconds in which a page takes what it was sent, or is disconnected; it reconnects.
 _PATIENCE: Final = 30.0
-#: Milliseconds after which a page comes again.
+#: Milliseconds after which a page reconnects.
 _RETRY: Final = 1000
 
 

@@ -2,7 +2,7 @@
 
     POST /send_data              a document becomes a task
     GET  /get_data/{task_id}     its frames
-    GET  /task_status/{task_id}  how it stands
+    GET  /task_status/{task_id}  its status
     …    /v2/send_data, /v2/get_data/{task_id}
     …    /task, /task/{task_id}/stream, /task/{task_id}/status
     GET  /v2/blocks/{key}/…      the manifest and the chunks of an external block
@@ -62,7 +62,7 @@ class AcceptedV2(Accepted):
 
 
 class TaskStatus(BaseModel):
-    """How a task stands."""
+    """The status of a task."""
 
     task_id: str
     status: Literal["PENDING", "RUNNING", "COMPLETED", "FAILED"]
@@ -75,7 +75,7 @@ class TaskStatus(BaseModel):
 
 
 class TaskStatusV2(TaskStatus):
-    """How a task stands, and when that was read."""
+    """The status of a task, and when that was read."""
 
     api_version: Literal["v2"] = "v2"
     retrieved_at: datetime
@@ -149,7 +149,7 @@ def get_data(task_id: str, caller: CallerHere, streams: StreamsHere) -> Response
 
 @router.get("/task_status/{task_id}")
 def task_status(task_id: str, caller: CallerHere) -> TaskStatus:
-    """Return how a task stands."""
+    """Return the status of a task."""
     return TaskStatus(**_task(task_id, caller).status())
 
 
@@ -176,7 +176,7 @@ _TYPED: Final = _events(
     "Server-sent events until the task has ended; `event` is the type, `id` where to continue.",
     event={"type": "string", "enum": list(TYPES)},
     id={"type": "string"},
-) | {204: {"description": "Nothing follows after this event: do not come again."}}
+) | {204: {"description": "Nothing follows after this event: do not reconnect."}}
 
 
 @router.get("/v2/get_data/{task_id}", response_class=Response, responses=_TYPED)
@@ -195,13 +195,13 @@ def get_data_v2(
 def stream_task(
     task_id: str, caller: CallerHere, streams: StreamsHere, last_event_id: LastEventId = None
 ) -> Response:
-    """Follow all events of a task, as `/v2/get_data`; `TASK_…` stands for `WORKFLOW_…`."""
+    """Follow all events of a task, as `/v2/get_data`; with `TASK_…` in place of `WORKFLOW_…`."""
     return streams.answer(Kind.TASK, task_id, caller, last_event_id)
 
 
 @router.get("/task/{task_id}/status")
 def status_v2(task_id: str, caller: CallerHere) -> TaskStatusV2:
-    """Return how a task stands."""
+    """Return the status of a task."""
     found = _task(task_id, caller).status()
     return TaskStatusV2(**found, retrieved_at=datetime.now(UTC))
 

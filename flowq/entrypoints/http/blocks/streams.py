@@ -81,7 +81,7 @@ class TaskStreams:
 
         Raises:
             PuppyException: there is no such task, or the caller may not see it: with the status of
-                a stream `EventSource` would come again for ever.
+                a stream `EventSource` would reconnect for ever.
             InvalidInput: `last_event_id` is no id of an event.
         """
         try:
@@ -91,7 +91,7 @@ class TaskStreams:
                 raise
             return _refused(error)
         if last_event_id == "end":
-            return Response(status_code=204)  # so that a browser does not come again
+            return Response(status_code=204)  # so that a browser does not reconnect
         if last_event_id:
             position(last_event_id.partition("+")[0])
         begin = b"" if kind is Kind.V1 else RETRY

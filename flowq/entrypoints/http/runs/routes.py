@@ -176,7 +176,7 @@ _FOLLOWERS: Final = frame_followers(lambda _: _frames)
             f"event, `event` one of {', '.join(NAMES.values())}.",
             "content": {"text/event-stream": {}},
         },
-        204: {"description": "Nothing follows after this event: do not come again."},
+        204: {"description": "Nothing follows after this event: do not reconnect."},
     },
 )
 def events(
