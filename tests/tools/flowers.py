@@ -22,8 +22,8 @@ from tests.tools.waiting import wait_until
 @contextmanager
 def stream(
     url: str, headers: Mapping[str, str], after: str | None, read: Callable[[Any], None]
-) -> Iterator[None]:
-    """Open a stream, and have it read to the end of the block.
+) -> Iterator[Any]:
+    """Open a stream, and have its answer, which is given, read to the end of the block.
 
     Args:
         after: Id of the last event that is known, if there is one.
@@ -31,11 +31,10 @@ def stream(
     """
     given = {**headers, **({"Last-Event-ID": after} if after else {})}
     answer = urllib.request.urlopen(urllib.request.Request(url, headers=given), timeout=60)
-    assert "text/event-stream" in answer.headers["Content-Type"]
     thread = threading.Thread(target=read, args=[answer], daemon=True)
     thread.start()
     try:
-        yield
+        yield answer
     finally:
         if answer.fp is not None:  # it has not ended by itself
             answer.fp.raw._sock.shutdown(socket.SHUT_RDWR)
@@ -57,7 +56,8 @@ class Client:
     @contextmanager
     def listening(self) -> Iterator["Client"]:
         """Listen until the end of the block."""
-        with stream(self.url, self.headers, self.id, self._listen):
+        with stream(self.url, self.headers, self.id, self._listen) as answer:
+            assert "text/event-stream" in answer.headers["Content-Type"]
             yield self
 
     def _listen(self, answer: Any) -> None:
