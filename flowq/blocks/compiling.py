@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from flowq.blocks import step_keys
 from flowq.blocks.document import Block, Document
 from flowq.blocks.edge_types import ITEMS, MERGE, RESOLVE, RESULT, EdgeType
 from flowq.core.graph import MAX_NAME_LENGTH
@@ -158,7 +159,7 @@ class _Compiler:
         return self.cell(block).content(self.document.blocks[block].content)
 
     def _source(self, block: str) -> _Cell:
-        key, source = f"block:{block}", self.document.blocks[block]
+        key, source = step_keys.of_block(block), self.document.blocks[block]
         if not source.external:
             self.values[key] = source.content
             return _Cell(key, None)
@@ -167,7 +168,7 @@ class _Compiler:
         return _Cell(key, block)
 
     def _made_by(self, block: str, edge: str) -> _Cell:
-        step = f"{edge}::result" if self._is_map(edge) else edge
+        step = step_keys.of_result(edge) if self._is_map(edge) else edge
         return _Cell(step, block, is_certain=not self.document.edge_type(edge).branches)
 
     def _is_map(self, edge: str) -> bool:
@@ -181,7 +182,7 @@ class _Compiler:
             {"set": Reference(one.step, ("set",)).to_json(), "cell": one.template()} for one in made
         ]
         arguments = {"candidates": candidates, "output": {LITERAL: self._output(block)}}
-        key = f"block:{block}"
+        key = step_keys.of_block(block)
         self.steps.append(StepSpec(key=key, name=MERGE, arguments=arguments, accept_skipped=True))
         return _Cell(key, block, is_certain=False)
 
@@ -203,7 +204,7 @@ def _mapped(
     edge: str, kind: EdgeType, arguments: Mapping[str, Template], when: Template
 ) -> Iterator[StepSpec]:
     """Yield the steps of a looped edge that is a map over the combinations of its inputs."""
-    combinations = f"{edge}::items"
+    combinations = step_keys.of_items(edge)
     given = {"inputs": arguments["inputs"], "as_texts": not kind.keeps_types}
     yield StepSpec(key=combinations, name=ITEMS, arguments=given, when=when)
     over = MapSpec(parameter="contents", items=Reference(combinations).to_json())
@@ -214,4 +215,4 @@ def _mapped(
         "results": Reference(edge).to_json(),
         "outputs": arguments["outputs"],
     }
-    yield StepSpec(key=f"{edge}::result", name=RESULT, arguments=results)
+    yield StepSpec(key=step_keys.of_result(edge), name=RESULT, arguments=results)

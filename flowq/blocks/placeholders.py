@@ -13,7 +13,7 @@ from typing import Any, Final
 from flowq.blocks.errors import Code, EdgeFailed
 
 #: A label has no braces; so each is looked for once, however many a text has.
-_PLACEHOLDER: Final = re.compile(r"\{\{([^{}]*)\}\}")
+PLACEHOLDER: Final = re.compile(r"\{\{([^{}]*)\}\}")
 #: Characters of a text that placeholders have made, at most.
 MOST: Final = 64 * 1024 * 1024
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t", '"': r"\"", "'": r"\'"})
@@ -39,7 +39,7 @@ def replaced(value: Any, contents: Mapping[str, Any], *, escape: bool = False) -
         EdgeFailed: no input has the label, or the text becomes too long.
     """
     if isinstance(value, str):
-        whole = _PLACEHOLDER.fullmatch(value)
+        whole = PLACEHOLDER.fullmatch(value)
         if whole is not None:
             return _content(whole[1], contents)
         return text(value, contents, escape=escape)
@@ -55,7 +55,7 @@ def labels_in(
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield the labels of the placeholders that `replaced` would replace, each with its place."""
     if isinstance(value, str):
-        yield from ((place, found[1].strip()) for found in _PLACEHOLDER.finditer(value))
+        yield from ((place, found[1].strip()) for found in PLACEHOLDER.finditer(value))
     elif isinstance(value, list | dict):
         parts = enumerate(value) if isinstance(value, list) else value.items()
         for key, item in parts:
@@ -65,7 +65,7 @@ def labels_in(
 def text(template: str, contents: Mapping[str, Any], *, escape: bool = False) -> str:
     """Return a template as text, whatever it consists of; as `replaced`."""
     parts, end, size = [], 0, len(template)
-    for found in _PLACEHOLDER.finditer(template):
+    for found in PLACEHOLDER.finditer(template):
         content = as_text(_content(found[1], contents))
         if escape:
             content = content.translate(_ESCAPES)

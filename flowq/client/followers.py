@@ -58,9 +58,8 @@ class Notifier:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._wakeups: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-        self._notified: set[asyncio.AbstractEventLoop] = (
-            set()
-        )  #: Loops that will wake their readers.
+        #: Loops that will wake their readers.
+        self._notified: set[asyncio.AbstractEventLoop] = set()
 
     def __len__(self) -> int:
         return len(self._wakeups)

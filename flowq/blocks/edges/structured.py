@@ -5,7 +5,6 @@ edge is not changed. A path is a list of keys and indices; `["*"]` and `[]` are 
 a missing part changes nothing. A path through a text or a number is an error.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import pairwise
@@ -32,10 +31,10 @@ from flowq.blocks.edges.settings import (
     unknown_name,
 )
 from flowq.blocks.errors import Code, EdgeFailed
+from flowq.blocks.placeholders import PLACEHOLDER
 
 #: Items that `set_value` adds to a list to reach its index.
 MOST_NEW: Final = 100_000
-_VARIABLE: Final = re.compile(r"\{\{([^{}]*)\}\}")
 #: What the names of parameters begin with in which placeholders are replaced.
 VALUE: Final = "value"
 
@@ -249,7 +248,7 @@ def _variable_replace(data: Any, params: Plugins) -> Any:
 
     def put(value: Any) -> Any:
         if isinstance(value, str):
-            return _VARIABLE.sub(lambda found: str(plugins.get(found[1], found[0])), value)
+            return PLACEHOLDER.sub(lambda found: str(plugins.get(found[1], found[0])), value)
         if isinstance(value, dict):
             return {key: put(one) for key, one in value.items()}
         return [put(one) for one in value] if isinstance(value, list) else value

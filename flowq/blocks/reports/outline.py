@@ -15,10 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowq.blocks.planner import ExecutionPlanner
-
-ITEMS = "::items"
-RESULT = "::result"
-BLOCK = "block:"
+from flowq.blocks.step_keys import of_block, of_items, of_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +78,14 @@ class Outline:
         """
         blocks = document["blocks"]
         planner = ExecutionPlanner(blocks, document["edges"])
-        merged = [block for block in planner.producers if BLOCK + block in keys]
+        merged = [block for block in planner.producers if of_block(block) in keys]
         edges = {key: _edge(key, edge, keys, merged) for key, edge in document["edges"].items()}
         levels = planner.levels()
         level_of = {edge: number for number, level in enumerate(levels) for edge in level}
         steps = [{edges[key].last: edges[key].reports for key in level} for level in levels]
         for block in merged:
             number = max(level_of[edge] for edge in planner.producers[block])
-            steps[number][BLOCK + block] = (block,)
+            steps[number][of_block(block)] = (block,)
         sources = sum(
             block not in planner.producers and _has_content(data) for block, data in blocks.items()
         )
@@ -105,14 +102,14 @@ class Outline:
 
 
 def _edge(key: str, edge: Mapping[str, Any], keys: Collection[str], merged: list[str]) -> Edge:
-    is_looped = key + RESULT in keys
+    is_looped = of_result(key) in keys
     outputs = edge["data"].get("outputs") or {}
     return Edge(
         key,
         edge["type"],
-        first=key + ITEMS if is_looped else key,
-        last=key + RESULT if is_looped else key,
-        keys=(key + ITEMS, key, key + RESULT) if is_looped else (key,),
+        first=of_items(key) if is_looped else key,
+        last=of_result(key) if is_looped else key,
+        keys=(of_items(key), key, of_result(key)) if is_looped else (key,),
         reports=tuple(block for block in outputs if block not in merged),
     )
 
