@@ -9,10 +9,16 @@ from celery.bin.base import CeleryCommand
 
 
 @click.command(cls=CeleryCommand, context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--fd",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Serve at this inherited socket, which listens already; --address and --port are ignored.",
+)
 @click.argument("tornado_argv", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def dashboard(context: click.Context, tornado_argv: tuple[str, ...]) -> None:
+def dashboard(context: click.Context, fd: int | None, tornado_argv: tuple[str, ...]) -> None:
     """Flower with a tab for flows: what runs, what is stuck, why it failed, what it cost."""
     from flowq.entrypoints.flower.serving import serve  # noqa: PLC0415 - see above
 
-    serve(context, tornado_argv)
+    serve(context, tornado_argv, fd=fd)

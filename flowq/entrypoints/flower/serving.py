@@ -6,9 +6,10 @@ What `flower.command.flower` does, line by line, for another class of applicatio
 import atexit
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 from flower.command import (
@@ -22,18 +23,22 @@ from flower.command import (
 )
 from flower.options import default_options as options
 from flower.urls import settings
+from tornado.httpserver import HTTPServer
 
 from flowq.entrypoints.escaping import guard
 from flowq.entrypoints.flower.app import FlowqFlower
 from flowq.entrypoints.worker import install
 
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
-def serve(context: click.Context, arguments: Sequence[str]) -> None:
+
+def serve(context: click.Context, arguments: Sequence[str], *, fd: int | None = None) -> None:
     """Serve the pages of the context's Celery app until somebody ends this process.
 
     Args:
         context: The context of the `celery` command.
         arguments: Flower's own options.
+        fd: A listening socket that this process has inherited; None binds a new one.
     """
     warn_about_celery_args_used_in_flower_command(context, arguments)
     apply_env_options()
@@ -46,10 +51,34 @@ def serve(context: click.Context, arguments: Sequence[str]) -> None:
     page = FlowqFlower(capp=app, options=options, **settings)
     atexit.register(page.stop)
     signal.signal(signal.SIGTERM, sigterm_handler)
-    port = page.start_http_server()
+    port = page.start_http_server() if fd is None else _serve_at(page, fd)
     if not context.obj.quiet:
         print_banner(app, "ssl_options" in settings, port)
     try:
         page.start()
     except (KeyboardInterrupt, SystemExit):
         return
+
+
+def _serve_at(page: FlowqFlower, fd: int) -> int:
+    """Serve at an inherited socket and return its port, as `Flower.start_http_server`."""
+    listener = _listening(fd)
+    if listener is None:
+        raise click.BadParameter(f"{fd} is no TCP socket that listens", param_hint="--fd")
+    listener.setblocking(False)
+    server = HTTPServer(page, ssl_options=page.ssl_options, xheaders=options.xheaders)
+    server.add_socket(listener)
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def _listening(fd: int) -> socket.socket | None:
+    """Return the TCP socket that has this number, if it is one and listens."""
+    try:
+        found = socket.socket(fileno=fd)
+    except OSError:
+        return None
+    if found.family in _INTERNET and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return found
+    found.detach()  # it is somebody else's
+    return None

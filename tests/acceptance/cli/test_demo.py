@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,21 @@ def test_demo_that_is_kept_leaves_flower_open_until_it_is_interrupted(
     for pid in (flower, worker):
         with pytest.raises(ProcessLookupError):
             os.killpg(pid, 0)
+
+
+def test_flower_of_a_demo_serves_though_others_have_its_usual_port(shell: Shell) -> None:
+    """Whoever has that port: the address that is printed is that of this demo's Flower."""
+    with ExitStack() as taken:
+        with suppress(OSError):  # then a test beside this one has it
+            taken.enter_context(socket.create_server(("127.0.0.1", 5555)))
+        with shell.begun("demo", "--keep", FOLDER) as process:
+            begun(process, "Flower is open until you press Ctrl-C")
+            assert process.stderr is not None
+            process.stderr.readline()
+            url = process.stderr.readline().strip()
+            with urllib.request.urlopen(url, timeout=60) as page:
+                assert (200, True) == (page.status, b"completed" in page.read())
+            interrupt(process)
 
 
 def test_demo_says_that_its_flower_has_died(shell: Shell) -> None:

@@ -28,6 +28,7 @@ _GENTLE_SECONDS: Final = 10.0
 _KILL_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.02
 _SHOWN_LINES: Final = 15
+_ADDRESS: Final = "127.0.0.1"
 _FLOWERS_PORT: Final = 5555
 
 
@@ -53,7 +54,13 @@ class DemoProcess:
         with self._try_lock() as lock:
             return None if lock is not None else self._recorded()
 
-    def _start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    def _start(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        inherited: Sequence[int] = (),
+    ) -> int:
         with self._try_lock() as lock:
             if lock is None:
                 raise FlowqError(f"the {self._name} of another demo still runs", hint="try again")
@@ -67,7 +74,7 @@ class DemoProcess:
                     stderr=subprocess.STDOUT,
                     # Ctrl-C is for the demo, which then ends the others in order.
                     start_new_session=True,
-                    pass_fds=(lock,),
+                    pass_fds=(lock, *inherited),
                 )
             os.write(lock, str(self._process.pid).encode())
             return self._process.pid
@@ -199,17 +206,21 @@ class DemoFlower(DemoProcess):
         Raises:
             FlowqError: there is one already, or it has ended.
         """
-        port = _free_port(_FLOWERS_PORT)
-        self.url = f"http://localhost:{port}/flows"
-        options = ["--address=localhost", f"--port={port}", "--url_prefix="]
-        pid = self._start(["-A", module, "dashboard", *options], environment)
+        # Flower inherits a socket that listens already: nobody else can take its port meanwhile,
+        # and what answers there is this Flower.
+        with _listener(_FLOWERS_PORT) as listener:
+            port = listener.getsockname()[1]
+            self.url = f"http://{_ADDRESS}:{port}/flows"
+            options = [f"--fd={listener.fileno()}", "--url_prefix="]
+            arguments = ["-A", module, "dashboard", *options]
+            pid = self._start(arguments, environment, inherited=(listener.fileno(),))
         while not self._answers(port):
             self.check()
             time.sleep(_POLL_SECONDS)
         return pid
 
     def _answers(self, port: int) -> bool:
-        connection = HTTPConnection("localhost", port, timeout=_GENTLE_SECONDS)
+        connection = HTTPConnection(_ADDRESS, port, timeout=_GENTLE_SECONDS)
         try:
             connection.request("GET", "/healthcheck")
             return connection.getresponse().status == HTTPStatus.OK
@@ -219,12 +230,9 @@ class DemoFlower(DemoProcess):
             connection.close()
 
 
-def _free_port(wanted: int) -> int:
-    """Return a port that nobody listens at: the one that is wanted, if possible."""
-    for port in (wanted, 0):
-        with socket.socket() as listener, suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("localhost", port))
-            found: int = listener.getsockname()[1]
-            return found
-    raise FlowqError("no free port on this machine", hint="flowq flower FILE --port=…")
+def _listener(wanted: int) -> socket.socket:
+    """Return a socket that listens at a port: the one that is wanted, if it is free."""
+    try:
+        return socket.create_server((_ADDRESS, wanted))
+    except OSError:
+        return socket.create_server((_ADDRESS, 0))
