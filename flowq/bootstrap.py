@@ -41,6 +41,7 @@ from flowq.adapters.dispatch.wakeups import RedisWakeups
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
+from flowq.adapters.request_rate import RequestRate
 from flowq.adapters.results.objects import open_store
 from flowq.adapters.results.redis import RedisCache
 from flowq.core.addresses.redis import RedisAddress, read_redis
@@ -252,6 +253,11 @@ def engine_here() -> tuple[Engine, ThreadDispatcher]:
 def wakeups() -> RedisWakeups:
     """Return the requests for passes of the sweepers on this Redis."""
     return RedisWakeups(clients.readers(redis_address()), redis_prefix())
+
+
+def request_rate(number: int, period: timedelta) -> RequestRate:
+    """Return what counts the requests of each caller on this Redis; it connects when it counts."""
+    return RequestRate(redis_client(), number, period, redis_prefix())
 
 
 def flush_events() -> None:

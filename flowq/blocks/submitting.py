@@ -88,13 +88,15 @@ def start(
     if engine is None:
         bootstrap.refuse_eager()
         engine = bootstrap.engine()
+    said = {"warnings": list(warnings)} if warnings else {}
+    sketch = document.sketch() | said
+    _refuse_large(sketch, engine.policies.input_limit_bytes)
     compiled = compile_document(document)
     flow = flow_of(compiled.spec)
-    said = {"warnings": list(warnings)} if warnings else {}
     run_id = submission.submit(
         engine,
         flow,
-        document.sketch() | said,
+        sketch,
         values=compiled.values,
         metadata={"face": FACE, **said},
         user_id=user_id,
@@ -114,6 +116,16 @@ def _refuse_others(document: Document, user_id: str) -> None:
                 f"block {key!r} names a stored content of another user",
                 hint="name a resource_key of your own, as a frame of your task has it",
             )
+
+
+def _refuse_large(sketch: Mapping[str, Any], limit: int) -> None:
+    """Refuse a document whose graph is too large to be recorded with its run."""
+    size = len(json.dumps(sketch))
+    if size > limit:
+        edges = len(sketch["edges"])
+        text = f"its graph of {edges:,} edges has {size:,} bytes, the limit is {limit:,}"
+        text += "; split the document, or raise FLOWQ_INPUT_LIMIT_BYTES"
+        raise DocumentInvalid([Problem(Code.LIMIT, "", text)])
 
 
 def _as_json(document: Mapping[str, Any]) -> str:

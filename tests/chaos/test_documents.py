@@ -104,21 +104,27 @@ def follow_v2(service: Service, task_id: str) -> list[Frame]:
 
 
 @pytest.mark.chaos
-def test_kills_of_servers_and_workers_lose_no_frame(play: Play, sqlite_url: str) -> None:
+@pytest.mark.parametrize("documents, length, pause", [(6, 10, 0.5), (200, 3, 0.2)])
+def test_kills_of_servers_and_workers_lose_no_frame(
+    play: Play, sqlite_url: str, documents: int, length: int, pause: float
+) -> None:
+    kills = 6 if documents < 100 else 20
     with (
         play(sqlite_url, FLOWQ_MAX_RECOVERIES="50") as chaos,
         chaos.kept_alive(["one", "two"], slots=2) as workers,
     ):
         service = Service(chaos)
-        document, contents = chain(10, pause=0.5)
+        document, contents = chain(length, pause)
         with service.kept_alive(), ThreadPoolExecutor(12) as pool:
             tasks = []
-            for _ in range(6):
+            for _ in range(documents):
                 answer = httpx2.post(f"{service.url}/send_data", json=document, timeout=60)
                 tasks.append(answer.json()["task_id"])
                 chaos.runs[RunId(UUID(tasks[-1]))] = Expected(contents)
-            frames = [pool.submit(follow_v1, service, task) for task in tasks]
-            events = [pool.submit(follow_v2, service, task) for task in tasks]
+            following = [
+                (pool.submit(follow_v1, service, task), pool.submit(follow_v2, service, task))
+                for task in tasks
+            ]
 
             def kill() -> None:
                 if chaos.random.random() < 0.6:
@@ -128,23 +134,31 @@ def test_kills_of_servers_and_workers_lose_no_frame(play: Play, sqlite_url: str)
 
             with chaos.monkey(kill, every=(0.5, 1.5)):
                 wait_until(
-                    lambda: chaos.figures.kills >= 6 or not chaos.open_runs(),
-                    timeout=120,
-                    what="six kills",
+                    lambda: chaos.figures.kills >= kills or not chaos.open_runs(),
+                    timeout=180,
+                    what=f"{kills} kills",
                 )
-            found = [each.result(240) for each in frames]
-            streamed = [each.result(240) for each in events]
+            read_all = [(frames.result(600), events.result(600)) for frames, events in following]
         chaos.check()
         assert chaos.figures.kills >= 3
 
-    for each in found:
-        assert [{key: value} for key, value in contents.items()] == [
-            frame["data"]["data"] for frame in each[:-1]
-        ]
-        assert "COMPLETED" == each[-1]["task_status"]["status"]
-    for task in streamed:
-        assert len({one.id for one in task}) == len(task)
-        updated = [json.loads(one.data) for one in task if one.event == "BLOCK_UPDATED"]
-        assert contents == {one["block_id"]: one["content"] for one in updated}
-        assert len(contents) == len(updated)
-        assert ("WORKFLOW_STARTED", "WORKFLOW_COMPLETED") == (task[0].event, task[-1].event)
+    for frames, events in read_all:
+        check_v1(frames, contents)
+        check_v2(events, contents)
+
+
+def check_v1(frames: list[dict[str, Any]], contents: dict[str, str]) -> None:
+    """Check that a reader has got each content once, in order, and the end."""
+    assert [{key: value} for key, value in contents.items()] == [
+        frame["data"]["data"] for frame in frames[:-1]
+    ]
+    assert "COMPLETED" == frames[-1]["task_status"]["status"]
+
+
+def check_v2(events: list[Frame], contents: dict[str, str]) -> None:
+    """Check that a reader has got each event once, and with them each content."""
+    assert len({one.id for one in events}) == len(events)
+    updated = [json.loads(one.data) for one in events if one.event == "BLOCK_UPDATED"]
+    assert contents == {one["block_id"]: one["content"] for one in updated}
+    assert len(contents) == len(updated)
+    assert ("WORKFLOW_STARTED", "WORKFLOW_COMPLETED") == (events[0].event, events[-1].event)

@@ -6,76 +6,28 @@
 The module that makes the app imports the flows that may be started through it.
 """
 
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
+from fastapi.responses import FileResponse
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowq.entrypoints.http import auth, problems
 from flowq.entrypoints.http.blocks import install as blocks
+from flowq.entrypoints.http.bodies import Bodies
 from flowq.entrypoints.http.openapi import documented
 from flowq.entrypoints.http.parameters import known_parameters
-from flowq.entrypoints.http.problems import Refused, answer
+from flowq.entrypoints.http.rate import RequestRates
 from flowq.entrypoints.http.runs import flow_engine
 from flowq.entrypoints.http.runs import routes as runs
 from flowq.entrypoints.http.settings import HttpSettings, http_settings, listed
 from flowq.entrypoints.http.sse import Streams
 
+_PAGE: Final = Path(__file__).with_name("docs.html")
 #: What a page of another site may read of an answer.
 _EXPOSED: Final = ("Location", "Retry-After")
-
-
-class _Bodies:
-    """Middleware that refuses bodies which are too large, or compressed: small ones may grow.
-
-    Args:
-        app: What comes after it.
-        most: Bytes of a body.
-    """
-
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app = app
-        self._most = most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request whose body is counted while it is read."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        refused = None
-        if headers.get("content-encoding", "identity").strip().lower() != "identity":
-            refused = Refused(
-                415,
-                "UnsupportedMediaType",
-                "the body is compressed",
-                "send it as it is, without Content-Encoding",
-            )
-        length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._most:
-            refused = self._too_large()
-        if refused is not None:
-            await answer(refused.status, refused.problem)(scope, receive, send)
-            return
-        count = 0
-
-        async def counted() -> Message:
-            nonlocal count
-            message = await receive()
-            count += len(message.get("body", b""))
-            if count > self._most:
-                raise HTTPException(413, self._too_large().problem.message)
-            return message
-
-        await self._app(scope, counted, send)
-
-    def _too_large(self) -> Refused:
-        message = f"the body has more than {self._most:,} bytes"
-        return Refused(413, "ContentTooLarge", message, "pass large data as a URL or a file")
 
 
 def create_app(settings: HttpSettings | None = None) -> FastAPI:
@@ -89,11 +41,12 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     """
     chosen = settings or http_settings()
     is_local = chosen.http_auth == "local"
-    pages: dict[str, Any] = {} if is_local else {"docs_url": None, "openapi_url": None}
+    pages: dict[str, Any] = {} if is_local else {"openapi_url": None}
     app = FastAPI(
         title="flowq",
         summary="Durable flows on Celery: start runs, follow them, steer them.",
         version="1",
+        docs_url=None,  # FastAPI's pages load their parts from the web
         redoc_url=None,
         middleware=_middleware(chosen),
         responses=problems.ANSWERS,
@@ -103,6 +56,8 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     app.state.streams = Streams(chosen.http_streams)
     problems.install(app)
     app.include_router(_health)
+    if is_local:
+        app.include_router(_docs)
     app.include_router(runs.router)
     blocks.install(app, chosen)
     app.include_router(flow_engine.router)
@@ -121,7 +76,9 @@ def _middleware(settings: HttpSettings) -> list[Middleware]:
         expose_headers=list(_EXPOSED),
     )
     known = Middleware(auth.Authentication, method=auth.method(settings))
-    return [*([cors] if origins else []), known, Middleware(_Bodies, most=settings.http_body_bytes)]
+    rates = [Middleware(RequestRates, rate=settings.http_rate)] if settings.http_rate else []
+    bodies = Middleware(Bodies, most=settings.http_body_bytes)
+    return [*([cors] if origins else []), known, *rates, bodies]
 
 
 _health = APIRouter(tags=["service"])
@@ -131,3 +88,12 @@ _health = APIRouter(tags=["service"])
 async def health() -> dict[str, str]:
     """Say that this process answers; it asks neither the database nor Redis."""
     return {"status": "healthy"}
+
+
+_docs = APIRouter(include_in_schema=False)
+
+
+@_docs.get("/docs")
+def docs() -> FileResponse:
+    """Return the page that shows the OpenAPI document."""
+    return FileResponse(_PAGE)

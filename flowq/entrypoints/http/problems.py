@@ -108,9 +108,11 @@ ANSWERS: Final = documented(
         401: "There is no valid token.",
         403: "The request comes from where none may come from.",
         404: "There is no such thing, or it belongs to someone else.",
+        408: "The body comes too slowly.",
         413: "The body is too large.",
         415: "The body is compressed.",
         422: "A part of the request is missing or of the wrong type.",
+        429: "The user has sent too many requests; `Retry-After` says when there is room.",
         500: "The server has failed; its log says why.",
         503: "The database or Redis is not available, or too many streams are open.",
     }
@@ -174,16 +176,21 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 async def _of_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    wrong = [
-        WrongPart(where=".".join(str(part) for part in one["loc"]), message=one["msg"])
-        for one in error.errors()
-    ]
+    wrong = [_wrong_part(one) for one in error.errors()]
     message = "; ".join(f"{one.where}: {one.message}" for one in wrong)
     hint = "docs/http.md and /openapi.json describe the request"
     if any(one["loc"] == ("body",) and one["type"] in _UNREAD for one in error.errors()):
         hint = "send JSON with the header Content-Type: application/json"
     problem = Problem(error="InvalidRequest", message=message, hint=hint, problems=wrong)
     return answer(422, problem)
+
+
+def _wrong_part(one: Mapping[str, Any]) -> WrongPart:
+    if one["type"] == "json_invalid":
+        _, at = one["loc"]
+        place = f" at character {at}" if at else ""
+        return WrongPart(where="body", message=f"it is not JSON: {one['ctx']['error']}{place}")
+    return WrongPart(where=".".join(str(part) for part in one["loc"]), message=one["msg"])
 
 
 async def _of_http(_: Request, error: Exception) -> JSONResponse:

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flowq.core.addresses.setting_errors import invalid_settings
 from flowq.core.errors import InvalidSetting
+from flowq.core.limits.slots import parse_rate
 
 _ALGORITHMS: Final = frozenset(
     {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"}
@@ -61,7 +62,11 @@ class HttpSettings(BaseSettings):
     http_streams: int = Field(
         1_000, gt=0, description="How many event streams one process sends at once."
     )
-
+    http_rate: str | None = Field(
+        None,
+        description="How many requests each user may send: `600/minute`. So many may come at once. "
+        "None: any number.",
+    )
     http_usage: str | None = Field(
         None,
         description="A function, `module:name`, that is called before each task and returns how "
@@ -87,6 +92,18 @@ class HttpSettings(BaseSettings):
                 f"is {text!r}: a key is a secret or public, not both",
                 hint="give either HS… algorithms, or the others",
             )
+        return text
+
+    @field_validator("http_rate")
+    @classmethod
+    def _rate(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                number, _, tokens = parse_rate(text)
+            except ValueError:
+                number, tokens = 0, False
+            if tokens or not number:
+                raise InvalidSetting(f"is {text!r}, no rate", hint="give e.g. 600/minute")
         return text
 
     @field_validator("http_cors_origins")

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from flowq.blocks.errors import DocumentInvalid
+from flowq.adapters.records.database import SqlRecords
+from flowq.blocks.errors import Code, DocumentInvalid
 from flowq.blocks.submitting import submit
+from flowq.core.results import OBJECTS
 from flowq.core.states import RunState, StepState
+from flowq.engine.engine import Policies
 from flowq.engine.sweeper.invariants import missing_objects
 from tests.tools.documents import HELLO, document, failing, modify, play, result, text
 from tests.tools.playing import Stage
@@ -142,6 +145,19 @@ def test_a_document_that_is_refused_leaves_no_run(stage: Stage) -> None:
     with pytest.raises(DocumentInvalid):
         submit({"blocks": {}, "edges": {}}, engine=stage.engine)
     assert stage.engine.records.autocommit(lambda tx: tx.runs.views()) == []
+
+
+def test_a_graph_that_is_too_large_is_refused_before_anything_is_stored(
+    records: SqlRecords,
+) -> None:
+    stage = Stage.on(records, policies=Policies(input_limit_bytes=1_000))
+    edges = {f"e{n}": modify("copy", {"1": "x"}, {f"o{n}": ""}) for n in range(20)}
+    contents = {"1": "x" * 2_000_000, **{f"o{n}": "" for n in range(20)}}
+    with pytest.raises(DocumentInvalid, match="graph of 20 edges") as no:
+        submit(document(edges, contents), engine=stage.engine)
+    assert Code.LIMIT is no.value.code
+    assert stage.engine.records.autocommit(lambda tx: tx.runs.views()) == []
+    assert list(stage.engine.results.objects.list(OBJECTS)) == []
 
 
 @pytest.mark.parametrize(

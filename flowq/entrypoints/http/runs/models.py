@@ -59,8 +59,11 @@ class NewRun(_Request):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_inputs_apart(cls, given: Any) -> Any:
-        """Tell who has sent the inputs themselves that they have a place of their own."""
+    def _explain_unknown(cls, given: Any) -> Any:
+        """Say what to do to who has sent the inputs themselves, or a priority."""
+        if isinstance(given, dict) and "priority" in given:
+            text = "runs have no priority: route steps of urgent flows to a queue with own workers"
+            raise PydanticCustomError("no_priority", text)
         if isinstance(given, dict) and "inputs" not in given:
             lost = [name for name in given if not get_close_matches(name, cls.model_fields, n=1)]
             if lost:

@@ -24,6 +24,7 @@ from flowq.engine.events.follow import position
 from flowq.engine.queries.lists import Cursor, RunFilter
 from flowq.engine.runs.options import SubmitOptions
 from flowq.entrypoints.http.auth import Caller
+from flowq.entrypoints.http.bodies import StrictRoute
 from flowq.entrypoints.http.problems import Refused, documented
 from flowq.entrypoints.http.runs import models
 from flowq.entrypoints.http.runs.access import CallerHere, RunHere
@@ -31,7 +32,7 @@ from flowq.entrypoints.http.runs.flows import known_flow, user_errors, visible_f
 from flowq.entrypoints.http.sse import RETRY, EventStream, frame, frame_followers
 from flowq.entrypoints.json_output import json_data
 
-router = APIRouter(prefix="/api", tags=["runs"])
+router = APIRouter(prefix="/api", tags=["runs"], route_class=StrictRoute)
 
 #: Steps in one answer.
 _STEPS: Final = 500

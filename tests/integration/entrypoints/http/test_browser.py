@@ -8,10 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
 from uuid import uuid4
 
+import httpx2
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.tools import servers
+from tests.tools.browsers import complaints
 from tests.tools.docs.curl import block, page
 from tests.tools.http_service import serving
 from tests.tools.playing import Stage
@@ -88,4 +90,22 @@ def test_page_shows_errors_that_stay_and_asks_no_more(played: Stage, browser: Br
         expect(tab.locator("#end")).to_have_text(f"there is no run {run_id}")
         tab.clock.run_for(60_000)
         assert 1 == sum(url.endswith("/events") for url in asked)
+        tab.close()
+
+
+def test_documentation_is_shown_without_the_web(played: Stage, browser: Browser) -> None:
+    with serving() as address:
+        tab = browser.new_page()
+        wrong = complaints(tab, address)
+        tab.goto(f"{address}/docs")
+        expect(tab.locator("h1")).to_have_text("flowq")
+        paths = httpx2.get(f"{address}/openapi.json").json()["paths"]
+        expect(tab.locator("section summary")).to_have_count(sum(map(len, paths.values())))
+        start = tab.locator("details", has_text="POST /api/runs/{run_id}/pause")
+        start.locator("summary").click()
+        expect(start).to_contain_text(f"curl -s '{address}/api/runs/{{run_id}}/pause' --json")
+        start.locator("a", has_text="RunStatus").first.click()
+        expect(tab.locator("#RunStatus")).to_contain_text('"flow_name"')
+        assert tab.locator("#RunStatus").get_attribute("open") is not None
+        assert not wrong
         tab.close()

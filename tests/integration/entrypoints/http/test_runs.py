@@ -213,6 +213,12 @@ def test_inputs_belong_under_inputs(played: Stage) -> None:
     assert 'body: put the inputs of the flow under `inputs`: {"inputs": {"value": …}}' == said
 
 
+def test_runs_have_no_priority(played: Stage) -> None:
+    answer = client().post("/api/flows/tests.http.doubled/runs", json={"priority": 9})
+    assert (422, 1) == (answer.status_code, len(answer.json()["problems"]))
+    assert "a queue with own workers" in answer.json()["message"]
+
+
 def test_hints_are_for_clients_of_http(played: Stage) -> None:
     http = client()
     run_id = start(http, inputs={"value": -1})["id"]
@@ -280,6 +286,34 @@ def test_every_route_refuses_parameters_that_it_does_not_know(played: Stage) -> 
             answer = http.request(method, f"{path}?staus=running", json={})
             told = {one["where"] for one in answer.json().get("problems", [])}
             assert (422, {"query.staus"}) == (answer.status_code, told), path
+
+
+@pytest.mark.parametrize(
+    "path, content, key",
+    [
+        ("flows/tests.http.doubled/runs", b'{"inputs": {"value": 1}, "inputs": {}}', "inputs"),
+        ("flows/tests.http.doubled/runs", b'{"inputs": {"value": 1, "value": 2}}', "value"),
+        (f"runs/{uuid4()}/cancel", b'{"reason": "a", "reason": "b"}', "reason"),
+    ],
+)
+def test_key_that_is_there_twice_is_refused(
+    played: Stage, path: str, content: bytes, key: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client().post(f"/api/{path}", content=content, headers=headers)
+    said = f"it is not JSON: the key {key!r} is there more than once in one object"
+    assert (422, [{"where": "body", "message": said}]) == (
+        answer.status_code,
+        answer.json()["problems"],
+    )
+
+
+def test_json_that_breaks_off_is_told_where(played: Stage) -> None:
+    headers = {"Content-Type": "application/json"}
+    path = "/api/flows/tests.http.doubled/runs"
+    answer = client().post(path, content=b'{"inputs": }', headers=headers)
+    said = "it is not JSON: Expecting value at character 11"
+    assert [{"where": "body", "message": said}] == answer.json()["problems"]
 
 
 def test_large_and_compressed_bodies_are_refused(played: Stage) -> None:

@@ -1,0 +1,121 @@
+"""What a body may be: not too large, not compressed, not too slow, and no JSON with a key twice.
+
+A small compressed body may grow to any size. A slow one holds a connection and memory. Of two equal
+keys every parser of JSON silently takes the last one, which need not be the one that was meant.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flowq.entrypoints.http.problems import Refused, answer
+
+#: Seconds that a body may take, and bytes that it has to send in each further second.
+_PATIENCE: Final = 30.0
+_BYTES_PER_SECOND: Final = 50_000
+
+
+class Bodies:
+    """Middleware that refuses bodies which are too large, too slow or compressed.
+
+    Args:
+        app: What comes after it.
+        most: Bytes of a body.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request whose body is counted while it is read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = None
+        if headers.get("content-encoding", "identity").strip().lower() != "identity":
+            refused = Refused(
+                415,
+                "UnsupportedMediaType",
+                "the body is compressed",
+                "send it as it is, without Content-Encoding",
+            )
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._most:
+            refused = self._too_large()
+        if refused is not None:
+            await answer(refused.status, refused.problem)(scope, receive, send)
+            return
+        await self._app(scope, self._measured(receive), send)
+
+    def _measured(self, receive: Receive) -> Receive:
+        """Return a `receive` that counts bytes and seconds until the body is complete."""
+        began, count, complete = asyncio.get_running_loop().time(), 0, False
+
+        async def measured() -> Message:
+            nonlocal count, complete
+            if complete:  # what comes now is the end of the connection, at any time
+                return await receive()
+            try:
+                async with asyncio.timeout_at(began + _PATIENCE + count / _BYTES_PER_SECOND):
+                    message = await receive()
+            except TimeoutError:
+                raise _too_slow() from None
+            count += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if count > self._most:
+                raise HTTPException(413, self._too_large().problem.message)
+            return message
+
+        return measured
+
+    def _too_large(self) -> Refused:
+        message = f"the body has more than {self._most:,} bytes"
+        return Refused(413, "ContentTooLarge", message, "pass large data as a URL or a file")
+
+
+def _too_slow() -> HTTPException:
+    # The rest of the body may still come, so nothing else can come on this connection.
+    return HTTPException(408, "the body comes too slowly", {"Connection": "close"})
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON has each key once."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of a request."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        """Return the body as JSON.
+
+        Raises:
+            JSONDecodeError: it is none, or has a key twice in one object.
+        """
+        text = await self.body()
+
+        def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+            found = dict(items)
+            if len(found) < len(items):
+                [(name, _)] = Counter(name for name, _ in items).most_common(1)
+                what = f"the key {name!r} is there more than once in one object"
+                raise json.JSONDecodeError(what, "", 0)
+            return found
+
+        return json.loads(text, object_pairs_hook=pairs)
