@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StructuredStep,
         UnstructuredStep,
     )
+    from flowq.authoring.definitions.middleware import use
     from flowq.authoring.definitions.steps import Step, step
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
     from flowq.client import Run
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from flowq.core.results import StepFailure
     from flowq.core.retries import RetryPolicy
     from flowq.engine.runtime.blocking import allow_waiting
+    from flowq.engine.runtime.context import StepContext
+    from flowq.engine.runtime.middleware import StepCall
     from flowq.entrypoints.worker import celery_app, install
     from flowq.llm.results import NewsItem, StepResult, StepType
 
@@ -50,6 +53,8 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "Step",
+    "StepCall",
+    "StepContext",
     "StepFailure",
     "StepResult",
     "StepType",
@@ -68,6 +73,7 @@ __all__ = [
     "signal",
     "sleep",
     "step",
+    "use",
     "uuid",
 ]
 
@@ -79,6 +85,7 @@ _HOMES = {
     "flowq.authoring.definitions.flows": "AsyncFlow Flow flow",
     "flowq.authoring.definitions.limiting": "Concurrency Rate",
     "flowq.authoring.definitions.llm_steps": "ImageStep NewsStep StructuredStep UnstructuredStep",
+    "flowq.authoring.definitions.middleware": "use",
     "flowq.authoring.definitions.steps": "Step step",
     "flowq.authoring.durable": "continue_as_new now random signal sleep uuid",
     "flowq.client": "Run",
@@ -86,6 +93,8 @@ _HOMES = {
     "flowq.core.results": "StepFailure",
     "flowq.core.retries": "RetryPolicy",
     "flowq.engine.runtime.blocking": "allow_waiting",
+    "flowq.engine.runtime.context": "StepContext",
+    "flowq.engine.runtime.middleware": "StepCall",
     "flowq.entrypoints.worker": "celery_app install",
     "flowq.llm.results": "NewsItem StepResult StepType",
 }

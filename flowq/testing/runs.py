@@ -276,10 +276,13 @@ class _Stage:
 def _registry(fakes: Fakes) -> Registry:
     if not fakes:
         return registry
-    known = Registry(steps=dict(registry.steps), flows=registry.flows)
+    known = Registry(dict(registry.steps), registry.flows, registry.middleware)
     for step, function in fakes.items():
         known.steps[step.type.name] = RegisteredStep(
-            step.type.name, function, model=step.type.model
+            step.type.name,
+            function,
+            model=step.type.model,
+            middleware=step.type.middleware,
         )
     return known
 

@@ -36,6 +36,7 @@ from flowq.authoring.definitions.limiting import (
     concurrency_of,
     rates_of,
 )
+from flowq.authoring.definitions.middleware import middleware_of
 from flowq.authoring.definitions.steps import Step
 from flowq.authoring.naming import module_name
 from flowq.core.errors import IncompleteStep, InvalidFlow, InvalidInput
@@ -44,6 +45,7 @@ from flowq.core.usage import CostStatus
 from flowq.engine.registry.registry import RegisteredStep as Registered
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import adapter_for, coerce, problems
+from flowq.engine.runtime.middleware import Middleware
 from flowq.llm.caller import current_caller
 from flowq.llm.prompts import Prompt, folder_of
 from flowq.llm.recording import Spending, spending
@@ -81,6 +83,7 @@ class BaseStep:
         rate: How many may begin, or how many tokens they may use, within a time, as for `@step`. A
             key may contain the `{model}`.
         allow_failure: The run continues when it fails.
+        middleware: Code around each attempt, as for `@step`.
     """
 
     step_name: ClassVar[str] = ""
@@ -100,6 +103,7 @@ class BaseStep:
     concurrency: ClassVar[ConcurrencyOption] = None
     rate: ClassVar[RateOption] = None
     allow_failure: ClassVar[bool] = False
+    middleware: ClassVar[Iterable[Middleware]] = ()
 
     Inputs: ClassVar[type[BaseModel]]
 
@@ -129,7 +133,13 @@ class BaseStep:
         by = None if cached is None else partial(_cache_subject, cls, key)
         model = partial(_model_of, cls)
         registered = Registered(
-            cls.step_name, _function(cls), by, model, owner=cls, models=(cls.Inputs,)
+            cls.step_name,
+            _function(cls),
+            by,
+            model,
+            owner=cls,
+            models=(cls.Inputs,),
+            middleware=middleware_of(cls.middleware, f"step class {cls.__qualname__}"),
         )
         options = changed(
             _options(cls),

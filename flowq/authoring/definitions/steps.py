@@ -30,6 +30,7 @@ from flowq.authoring.definitions.limiting import (
     concurrency_of,
     rates_of,
 )
+from flowq.authoring.definitions.middleware import middleware_of
 from flowq.authoring.naming import registered_name
 from flowq.core.errors import InvalidFlow
 from flowq.core.retries import RetryPolicy
@@ -37,6 +38,7 @@ from flowq.core.spec import CacheSpec, StepKind
 from flowq.engine.registry.callables import late_names, names_around
 from flowq.engine.registry.registry import RegisteredStep, registry
 from flowq.engine.runtime.context import StepContext, current
+from flowq.engine.runtime.middleware import Middleware
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -205,6 +207,7 @@ class StepDecorator:
         concurrency: ConcurrencyOption = None,
         rate: RateOption = None,
         allow_failure: bool = False,
+        middleware: Iterable[Middleware] = (),
     ) -> StepMaker: ...
     def __call__(
         self,
@@ -223,6 +226,7 @@ class StepDecorator:
         concurrency: ConcurrencyOption = None,
         rate: RateOption = None,
         allow_failure: bool = False,
+        middleware: Iterable[Middleware] = (),
     ) -> Any:
         """Make a function a step.
 
@@ -243,24 +247,22 @@ class StepDecorator:
             rate: How many may begin, or how many tokens they may use, within a time over all
                 workers: `"60/minute"`, `"90000 tokens/minute"`, a `Rate`, or several.
             allow_failure: The run continues when it fails; dependents get a `StepFailure`.
+            middleware: Code around the function in each attempt, the outermost first; that of
+                `flowq.use` runs around it.
 
         Raises:
             InvalidFlow: it cannot be a step, or a value is invalid.
         """
-        policy = retry_policy(
-            RetryPolicy(),
-            retry=retry,
-            retries=retries,
-            retry_delay=retry_delay,
-            backoff=backoff,
-            retry_on=retry_on,
-        )
+        policy = functools.partial(retry_policy, RetryPolicy(), retry=retry, retries=retries)
         cached, cache_key = cache_of(cache)
         given = {"timeout": timeout, "queue": queue, "allow_failure": allow_failure}
-        options = changed(Options(), retry=policy, cache=cached, **given)
+        retried = policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on)
+        options = changed(Options(), retry=retried, cache=cached, **given)
+
+        around = middleware_of(middleware, "@step")
 
         def decorate(function: Callable[..., Any]) -> Step[..., Any]:
-            defined = _define(function, name, options, cache_key)
+            defined = _define(function, name, options, cache_key, around)
             return defined.options(concurrency=concurrency, rate=rate)
 
         return decorate if function is None else decorate(function)
@@ -293,7 +295,11 @@ def _cache_of_call(value: CacheOption | Unset) -> CacheSpec | Unset | None:
 
 
 def _define(
-    function: Any, name: str | None, options: Options, cache_key: Callable[..., Any] | None
+    function: Any,
+    name: str | None,
+    options: Options,
+    cache_key: Callable[..., Any] | None,
+    middleware: tuple[Middleware, ...],
 ) -> Step[..., Any]:
     if isinstance(function, Step) or isinstance(getattr(function, "callee", None), Callee):
         raise InvalidFlow(
@@ -306,6 +312,7 @@ def _define(
         function,
         cache_key,
         names=names_around(function),
+        middleware=middleware,
     )
     made: Step[..., Any] = Step(step_type, options)  # refuses unreadable signatures
     with late_names():

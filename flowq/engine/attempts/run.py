@@ -6,13 +6,11 @@ that has lost its lease harmless. The result is written before the row that name
 decides what is advanced.
 """
 
-import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from inspect import BoundArguments
 from typing import Any
 
 from flowq.core.errors import (
@@ -26,8 +24,7 @@ from flowq.core.errors import (
     StepCancelled,
     Unavailable,
 )
-from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, idempotency_key
-from flowq.core.limits.slots import Limit
+from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id
 from flowq.core.references import references, resolve
 from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StopKind
@@ -35,10 +32,10 @@ from flowq.engine.advance.after import complete
 from flowq.engine.advance.passed_failures import bind, refuse_failure
 from flowq.engine.advance.resolve import lookup
 from flowq.engine.advance.unreadable import set_aside
-from flowq.engine.attempts.budgets import guards_of, meters_of, meters_of_runs
+from flowq.engine.attempts.budgets import meters_of_runs
 from flowq.engine.attempts.caching import cache_key, keep, look_up
+from flowq.engine.attempts.call import call_function
 from flowq.engine.attempts.limits import limits_of, within
-from flowq.engine.attempts.objects import attempt_objects
 from flowq.engine.attempts.outages import end_attempt, retry_on_outage
 from flowq.engine.attempts.outcomes import (
     AttemptDeferred,
@@ -55,7 +52,6 @@ from flowq.engine.attempts.release import Stopped, release_leases, release_pause
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.interrupts import interrupt_in
-from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredStep
@@ -63,9 +59,7 @@ from flowq.engine.results.codecs import local_files
 from flowq.engine.results.store import Stored
 from flowq.engine.runs.pause import pause
 from flowq.engine.runs.submission import submit
-from flowq.engine.runtime.context import StepContext
 from flowq.engine.runtime.execution import Attempt
-from flowq.engine.runtime.model_calls import ModelCalls
 
 logger = logging.getLogger(__name__)
 
@@ -185,9 +179,7 @@ def _outcome(
     with within(engine, claim, limits):
         if step.limits:
             publish.step_started(engine, claim)
-        calls = _model_calls(engine, claim, step, limits)
-        context = _context(engine, attempt, step_type, claim, calls)
-        value = _call(attempt, step_type, context, step, bound)
+        value = call_function(engine, claim, attempt, step, bound=bound, limits=limits)
     stored = retry_on_outage(engine, lambda _: _store(engine, claim, step_type, value))
     attempt.raise_if_cancelled()
     outcome = Outcome(stored.ref, stored.copy, execution_time_ms=since(started))
@@ -275,72 +267,6 @@ def _claim(engine: Engine, step_id: StepRunId, run_id: RunId | None) -> Claim | 
         return retry_on_outage(engine, work, stop=True)
     except RunNotFound:
         return None  # deleted since it was sent
-
-
-def _call(
-    attempt: Attempt,
-    step_type: RegisteredStep,
-    context: StepContext,
-    step: StepSpec,
-    bound: BoundArguments,
-) -> Any:
-    """Call the user's function."""
-    call = attempt.call_async if step_type.is_async else attempt.call_sync
-    value = call(step_type.function, bound.args, bound.kwargs, context, step.timeout)
-    if not inspect.isawaitable(value):
-        return value
-    # A decorator has hidden that it is async; its code has not run yet.
-    return attempt.call_async(_awaited, (value,), {}, context, step.timeout)
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
-
-
-def _context(
-    engine: Engine, attempt: Attempt, step_type: RegisteredStep, claim: Claim, calls: ModelCalls
-) -> StepContext:
-    extra = {"run_id": str(claim.run_id), "step": claim.key, "attempt": claim.attempt}
-    return StepContext(
-        claim.run_id,
-        claim.id,
-        claim.key,
-        claim.map_index,
-        claim.attempt,
-        idempotency_key(claim.id),
-        logging.LoggerAdapter(logging.getLogger(step_type.name), extra),
-        attempt.cancel_seen,
-        calls,
-        publish.streams(engine, claim),
-        lambda: attempt_objects(engine, claim),
-    )
-
-
-def _model_calls(
-    engine: Engine, claim: Claim, step: StepSpec, limits: Sequence[Limit]
-) -> ModelCalls:
-    """Return the recorder of an attempt's model calls."""
-    run = engine.definitions.get(claim.run_id).definition
-    meters = meters_of(engine, claim.run_id)
-    caller = Caller(
-        claim.run_id,
-        claim.id,
-        claim.token,
-        claim.attempt,
-        step.name,
-        run.flow_name,
-        run.user_id,
-        meters,
-        tuple(limit for limit in limits if limit.counts_tokens),
-    )
-    return ModelCalls(
-        engine.requests,
-        engine.new_id,
-        caller,
-        guards_of(engine, meters),
-        lambda: engine.results.objects,
-        engine.policies.unknown_cost,
-    )
 
 
 def _start_child(

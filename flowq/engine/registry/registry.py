@@ -22,6 +22,7 @@ from flowq.core.spec import FlowSpec
 from flowq.engine.registry.callables import annotations_of, code_of, is_async, signature_of
 from flowq.engine.registry.origins import Origin, origin_of
 from flowq.engine.results.codecs import adapter_for
+from flowq.engine.runtime.middleware import Middleware
 
 
 def _whole(hint: Any, kind: Any) -> Any:
@@ -52,6 +53,7 @@ class RegisteredStep:
         owner: The step class, if it is written as a class.
         models: What such a class validates with.
         names: Names for its annotations beside those of its module.
+        middleware: What runs around its function, the outermost first.
     """
 
     name: str
@@ -61,6 +63,7 @@ class RegisteredStep:
     owner: type | None = None
     models: tuple[type, ...] = ()
     names: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    middleware: tuple[Middleware, ...] = ()
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -166,6 +169,7 @@ class Registry:
 
     steps: dict[str, RegisteredStep] = field(default_factory=dict)
     flows: dict[str, RegisteredFlow] = field(default_factory=dict)
+    middleware: tuple[Middleware, ...] = ()  #: Around every step, the outermost first.
     _origins: dict[str, tuple[str, Origin]] = field(default_factory=dict)
     _unchecked: dict[str, RegisteredStep] = field(default_factory=dict)
     _listeners: list[Callable[[str], None]] = field(default_factory=list)
@@ -204,6 +208,11 @@ class Registry:
         self._claim(flow.name, "flow", origin_of(flow.subject or flow.trace))
         self.flows[flow.name] = flow
 
+    def use(self, middleware: Middleware) -> None:
+        """Run middleware around every step, inside of what is there already."""
+        if not any(one is middleware for one in self.middleware):
+            self.middleware += (middleware,)
+
     def check_steps(self) -> None:
         """Check the annotations of all steps that are defined so far.
 
@@ -222,9 +231,11 @@ class Registry:
         """Forget, at the end of the block, what is defined within it."""
         all_: list[dict[str, Any]] = [self.steps, self.flows, self._origins, self._unchecked]
         before = [dict(one) for one in all_]
+        middleware = self.middleware
         try:
             yield
         finally:
+            self.middleware = middleware
             for one, was in zip(all_, before, strict=True):
                 one.clear()
                 one.update(was)
