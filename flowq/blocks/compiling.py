@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from flowq.blocks import step_keys
+from flowq.blocks import names
 from flowq.blocks.document import Block, Document
-from flowq.blocks.edge_types import ITEMS, MERGE, RESOLVE, RESULT, EdgeType
-from flowq.core.graph import MAX_NAME_LENGTH
+from flowq.blocks.edge_types import EdgeType
 from flowq.core.references import LITERAL, OP, Reference, Template
 from flowq.core.results import NO_RESULT
 from flowq.core.retries import RetryPolicy
@@ -48,12 +47,6 @@ class Compiled:
     values: dict[str, Any]
 
 
-def flow_name(document: Document) -> str:
-    """Return the name of the flow of a document."""
-    shown = "".join(one if one.isprintable() else " " for one in document.name or "").strip()
-    return f"blocks:{shown}"[:MAX_NAME_LENGTH] if shown else "blocks"
-
-
 def compile_document(document: Document) -> Compiled:
     """Return the flow of a document that `document.read` has accepted."""
     compiler = _Compiler(document)
@@ -63,7 +56,7 @@ def compile_document(document: Document) -> Compiled:
         compiler.cell(block)  # so that what several edges make is merged though nobody reads it
     output = {block: compiler.content(block) for block in document.planner.producers}
     spec = FlowSpec(
-        name=flow_name(document),
+        name=names.of_flow(document.name),
         steps=tuple(compiler.steps),
         given=dict.fromkeys(compiler.values, NO_RESULT),  # until they are stored
         output=output,
@@ -159,16 +152,16 @@ class _Compiler:
         return self.cell(block).content(self.document.blocks[block].content)
 
     def _source(self, block: str) -> _Cell:
-        key, source = step_keys.of_block(block), self.document.blocks[block]
+        key, source = names.of_block(block), self.document.blocks[block]
         if not source.external:
             self.values[key] = source.content
             return _Cell(key, None)
         arguments = {"block": block, "metadata": {LITERAL: source.external}}
-        self.steps.append(StepSpec(key=key, name=RESOLVE, arguments=arguments))
+        self.steps.append(StepSpec(key=key, name=names.RESOLVE, arguments=arguments))
         return _Cell(key, block)
 
     def _made_by(self, block: str, edge: str) -> _Cell:
-        step = step_keys.of_result(edge) if self._is_map(edge) else edge
+        step = names.of_result(edge) if self._is_map(edge) else edge
         return _Cell(step, block, is_certain=not self.document.edge_type(edge).branches)
 
     def _is_map(self, edge: str) -> bool:
@@ -182,8 +175,10 @@ class _Compiler:
             {"set": Reference(one.step, ("set",)).to_json(), "cell": one.template()} for one in made
         ]
         arguments = {"candidates": candidates, "output": {LITERAL: self._output(block)}}
-        key = step_keys.of_block(block)
-        self.steps.append(StepSpec(key=key, name=MERGE, arguments=arguments, accept_skipped=True))
+        key = names.of_block(block)
+        self.steps.append(
+            StepSpec(key=key, name=names.MERGE, arguments=arguments, accept_skipped=True)
+        )
         return _Cell(key, block, is_certain=False)
 
     def _output(self, block: str) -> Mapping[str, Any]:
@@ -204,9 +199,9 @@ def _mapped(
     edge: str, kind: EdgeType, arguments: Mapping[str, Template], when: Template
 ) -> Iterator[StepSpec]:
     """Yield the steps of a looped edge that is a map over the combinations of its inputs."""
-    combinations = step_keys.of_items(edge)
+    combinations = names.of_items(edge)
     given = {"inputs": arguments["inputs"], "as_texts": not kind.keeps_types}
-    yield StepSpec(key=combinations, name=ITEMS, arguments=given, when=when)
+    yield StepSpec(key=combinations, name=names.ITEMS, arguments=given, when=when)
     over = MapSpec(parameter="contents", items=Reference(combinations).to_json())
     config = {"config": arguments["config"]}
     yield StepSpec(key=edge, name=kind.step_name, arguments=config, map=over, **_ways(kind))
@@ -215,4 +210,4 @@ def _mapped(
         "results": Reference(edge).to_json(),
         "outputs": arguments["outputs"],
     }
-    yield StepSpec(key=step_keys.of_result(edge), name=RESULT, arguments=results)
+    yield StepSpec(key=names.of_result(edge), name=names.RESULT, arguments=results)

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flowq.blocks import step_keys
+from flowq.blocks import names
 from flowq.blocks.edge_types import EdgeType, Unsupported, edge_type_of
 from flowq.blocks.errors import Code, DocumentInvalid, Problem
 from flowq.blocks.older_names import modern
@@ -271,10 +271,10 @@ def _unsound(document: Document, warnings: list[str]) -> Iterator[Problem]:
 
 def _clashes(document: Document) -> Iterator[Problem]:
     """Yield the edges whose ids are keys of steps that flowq adds for other parts."""
-    taken = {step_keys.of_block(block): f"block {block!r}" for block in document.blocks}
+    taken = {names.of_block(block): f"block {block!r}" for block in document.blocks}
     for edge in document.edges:
         text = f"the loop of edge {edge!r}"
-        taken |= {step_keys.of_items(edge): text, step_keys.of_result(edge): text}
+        taken |= {names.of_items(edge): text, names.of_result(edge): text}
     for edge in (edge for edge in document.edges if edge in taken):
         text = f"the id {edge!r} is that of a step which flowq adds for {taken[edge]}; rename it"
         yield Problem(Code.LIMIT, _path(("edges", edge)), text)

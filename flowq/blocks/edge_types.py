@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
-from flowq.blocks import loops
+from flowq.blocks import loops, names
 from flowq.blocks.edges.settings import Flaw
 from flowq.blocks.errors import Code, PuppyException
 from flowq.blocks.plugins import checked
@@ -25,12 +25,6 @@ from flowq.blocks.storage.external import EXTERNAL
 from flowq.blocks.storage.steps import load, store
 from flowq.engine.registry.origins import Origin
 from flowq.engine.registry.registry import RegisteredStep, registry
-
-PREFIX: Final = "flowq.edge."
-MERGE: Final = "flowq.block.merge"
-RESOLVE: Final = "flowq.block.resolve"
-ITEMS: Final = "flowq.block.items"
-RESULT: Final = "flowq.block.result"
 
 #: The setting that says the variant of a type.
 _VARIANTS: Final = {
@@ -83,7 +77,7 @@ class EdgeType:
     @property
     def step_name(self) -> str:
         """The name of its step type."""
-        return PREFIX + self.name
+        return names.EDGE + self.name
 
     def loaded(self) -> Function:
         """Return the function; import it if necessary."""
@@ -157,7 +151,7 @@ def edge_type(
 
     def register(function: F) -> F:
         # What a test has registered is forgotten in the registry only.
-        taken = f"{PREFIX}{name}" in registry.steps
+        taken = f"{names.EDGE}{name}" in registry.steps
         ships = taken and isinstance(_types[name].function, str)
         origin = checked(name, function, _origins.get(name) if taken else None, ships=ships)
         is_async = inspect.iscoroutinefunction(function)
@@ -315,7 +309,7 @@ def _shipped() -> Iterator[EdgeType]:
 
 for _kind in _shipped():
     _add(_kind)
-registry.add_step(RegisteredStep(MERGE, merge))
-registry.add_step(RegisteredStep(RESOLVE, resolve))
-registry.add_step(RegisteredStep(ITEMS, items))
-registry.add_step(RegisteredStep(RESULT, result))
+registry.add_step(RegisteredStep(names.MERGE, merge))
+registry.add_step(RegisteredStep(names.RESOLVE, resolve))
+registry.add_step(RegisteredStep(names.ITEMS, items))
+registry.add_step(RegisteredStep(names.RESULT, result))

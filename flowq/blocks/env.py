@@ -17,11 +17,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from flowq import bootstrap
+from flowq.blocks import names
 from flowq.blocks.reports.frames import Frame
 from flowq.blocks.reports.outline import Edge
 from flowq.blocks.storage.external import BlockStorage
 from flowq.blocks.submitting import submit
-from flowq.blocks.tasks import Task, is_name
+from flowq.blocks.tasks import Task
 from flowq.client.events import RunEvents
 from flowq.core.errors import InvalidInput
 from flowq.core.events import StepCompleted, StepFailed
@@ -224,7 +225,7 @@ def _cleanup(engine: Engine, age: timedelta) -> int:
     ):
         for root in roots:
             run = records.autocommit(lambda tx: tx.runs.stand_in(root))  # noqa: B023
-            if run is not None and is_name(run.flow_name):
+            if run is not None and names.is_flow(run.flow_name):
                 deleted += delete_run(engine, root)
         after = roots[-1]
     return deleted

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
+from flowq.blocks import names
 from flowq.blocks.errors import Code, PuppyException
 from flowq.blocks.reports.frames import Translator
 from flowq.blocks.reports.outline import Outline
@@ -23,8 +24,6 @@ from flowq.engine.model.rows import RunView
 
 #: Whose tasks those are that were started without a user.
 LOCAL_USER: Final = "local-user"
-#: What the names of the steps of documents begin with; a flow of others may have such a name too.
-_STEPS: Final = ("flowq.edge.", "flowq.block.")
 _STATUS: Final = {
     RunState.PENDING: "PENDING",
     RunState.COMPLETED: "COMPLETED",
@@ -81,13 +80,13 @@ class Task:
         except ValueError:
             raise TaskNotFound(task_id) from None
         known = engine.records.autocommit(lambda tx: tx.runs.stand_in(run_id))
-        if known is None or not is_name(known.flow_name):
+        if known is None or not names.is_flow(known.flow_name):
             raise TaskNotFound(task_id)
         owner = known.user_id or LOCAL_USER
         if user_id is not None and owner != user_id:
             raise TaskForbidden(task_id)
         steps = engine.definitions.shown(run_id).definition.spec.steps
-        if steps and not steps[0].name.startswith(_STEPS):
+        if steps and not names.is_step(steps[0].name):
             raise TaskNotFound(task_id)
         return cls(engine, run_id, known.flow_name, owner)
 
@@ -132,11 +131,6 @@ class Task:
             error=_error(self.run),
             ended={one.key for one in marks if one.map_index is None and one.status in _ENDED},
         )
-
-
-def is_name(flow_name: str) -> bool:
-    """Return whether runs of documents have such a name."""
-    return flow_name == "blocks" or flow_name.startswith("blocks:")
 
 
 def _error(run: RunView) -> str | None:

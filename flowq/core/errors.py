@@ -29,7 +29,6 @@ The type says who has to act:
     ├── SignalRefused          the run can never receive the signal   (sender)
     ├── ResultMissing / ResultCorrupt                         the stored value is gone or differs
     ├── RunFailed / RunCancelled / ResultTimeout              what `Run.result()` raises
-    ├── InvalidTransition      the table in `states` lacks it (a bug in flowq)
     └── Unavailable            Redis, database or store cannot be used now (operator)
         ├── RedisUnavailable   DatabaseUnavailable   StoreUnavailable
         ├── DatabaseRefused    it refused a statement of flowq (most likely a bug)
@@ -41,6 +40,7 @@ ends the code of a step and is not an `Exception`.
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from flowq.core.text.escaping import escaped
 
@@ -61,7 +61,6 @@ __all__ = [
     "InvalidOutput",
     "InvalidPrompt",
     "InvalidSetting",
-    "InvalidTransition",
     "LeaseLost",
     "ModelRefused",
     "ModelUnavailable",
@@ -139,6 +138,11 @@ class FlowNotFound(FlowqError):
 
 class RunNotFound(FlowqError):
     """No run of that id is recorded."""
+
+    @classmethod
+    def of(cls, run_id: UUID) -> "RunNotFound":
+        """Return the error for a whole id that no row has."""
+        return cls(f"there is no run {run_id}", hint="flowq runs ls")
 
 
 class RunUnreadable(FlowqError):
@@ -297,10 +301,6 @@ class RunCancelled(FlowqError):
 
 class ResultTimeout(FlowqError):
     """The run did not end within the caller's timeout; it is still active."""
-
-
-class InvalidTransition(FlowqError):
-    """A change of state that is not in the table of `flowq.core.states`."""
 
 
 class Unavailable(FlowqError):

@@ -172,7 +172,7 @@ class DefinitionCache:
         try:
             definition = self._records.autocommit(lambda tx: tx.runs.definition(run_id))
             if definition is None:
-                raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+                raise RunNotFound.of(run_id)
             return self.add(definition)
         except RunUnreadable as error:
             error.run_id = run_id
@@ -193,7 +193,7 @@ class DefinitionCache:
         except RunUnreadable:
             definition = self._records.autocommit(lambda tx: tx.runs.stand_in(run_id))
             if definition is None:
-                raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls") from None
+                raise RunNotFound.of(run_id) from None
             return RunDefinition(definition, self._records)
 
     def add(self, definition: Definition) -> RunDefinition:

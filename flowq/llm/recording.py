@@ -51,7 +51,7 @@ class Spending:
 
 _spending: ContextVar[Spending] = ContextVar("flowq_spending")
 #: The row of the call that is running, whose id its request carries.
-_under_way: ContextVar[UUID | None] = ContextVar("flowq_call", default=None)
+_current_call: ContextVar[UUID | None] = ContextVar("flowq_model_call", default=None)
 
 
 @contextmanager
@@ -81,8 +81,8 @@ class OpenCall:
 
 
 def call_id() -> UUID | None:
-    """Return the id of the call that is made here and now, which is that of its row."""
-    return _under_way.get()
+    """Return the id of the call of a model that is running here; its row has the same id."""
+    return _current_call.get()
 
 
 @asynccontextmanager
@@ -98,7 +98,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
         await asyncio.to_thread(spent.calls.check, provider, model)
     recorded = spent.calls.start(provider, model)
     call = OpenCall(recorded)
-    outer = _under_way.set(recorded.id)
+    outer = _current_call.set(recorded.id)
     try:
         await recorded.recorded
         yield call
@@ -113,7 +113,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
         recorded.end(RequestStatus.CANCELLED)
         raise
     finally:
-        _under_way.reset(outer)
+        _current_call.reset(outer)
     await _end(call, spent, RequestStatus.COMPLETED)
 
 

@@ -5,16 +5,13 @@ time here: that counts when hundreds of steps share a process.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from flowq.core.errors import InvalidAnswer
 from flowq.llm.caller import current_caller
 from flowq.llm.models import chosen, once, text_model
 from flowq.llm.recording import calling, recorded, spending
 from flowq.llm.streams import open_stream
-
-#: Who may have said a message.
-ROLES: Final = ("system", "developer", "user", "assistant")
 
 
 async def text(

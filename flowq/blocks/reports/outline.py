@@ -14,8 +14,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flowq.blocks.names import of_block, of_items, of_result
 from flowq.blocks.planner import ExecutionPlanner
-from flowq.blocks.step_keys import of_block, of_items, of_result
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ def raise_budget(
 
     ending = engine.records.transaction(work)
     if ending is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+        raise RunNotFound.of(run_id)
     return resume(engine, run_id) if _is_held(ending) else ending.status
 
 

@@ -264,7 +264,7 @@ class _Reader:
     def _run(self) -> RunView:
         run = self._engine.records.autocommit(lambda tx: tx.runs.head(self._run_id))
         if run is None:
-            raise RunNotFound(f"there is no run {self._run_id}", hint="flowq runs ls")
+            raise RunNotFound.of(self._run_id)
         return run
 
     def _compare(self, *, settled: bool = False) -> Iterator[Event]:

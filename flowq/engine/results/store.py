@@ -195,27 +195,6 @@ class ResultStore:
                 values[key] = self._load_object(ref)
         return [None if ref.place is StorageKind.NOWHERE else values[ref.key] for ref in refs]
 
-    def read_bytes(self, ref: ResultRef, copies: Copies) -> bytes:
-        """Return the encoded bytes of one result, checked; raises as `load_many`."""
-        if ref.place is StorageKind.NOWHERE:
-            return b""
-        if ref.place is StorageKind.OBJECT:
-            return _checked(ref, self._objects().get(ref.key))
-        return next(data for _, data in self._small([ref], copies))
-
-    def stream(self, ref: ResultRef, copies: Copies) -> Iterator[bytes]:
-        """Yield the encoded bytes of one result in parts.
-
-        A reader must not use them before the last part: only then is the digest checked.
-
-        Raises:
-            ResultCorrupt: after the last part: it is not what was written. Others as `load_many`.
-        """
-        if ref.place is StorageKind.OBJECT:
-            yield from _checked_parts(ref, self._objects().stream(ref.key))
-        else:
-            yield self.read_bytes(ref, copies)
-
     def stored_size(self, ref: ResultRef) -> int | None:
         """Return the bytes of a reference's object; None when there is none.
 

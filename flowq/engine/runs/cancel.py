@@ -76,5 +76,5 @@ def storable_reason(reason: str | None) -> str:
 def found(run_id: RunId, state: RunState | None) -> RunState:
     """Return the state of a run; raises `RunNotFound` if there is none."""
     if state is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+        raise RunNotFound.of(run_id)
     return state

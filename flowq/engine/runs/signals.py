@@ -115,7 +115,7 @@ def _open_run(engine: Engine, run_id: RunId) -> RunId:
         state = engine.records.autocommit(partial(_status, run_id=run_id))
         following = engine.records.autocommit(partial(_continued_as, run_id=run_id))
     if state is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+        raise RunNotFound.of(run_id)
     if engine.definitions.get(run_id).definition.spec.program is None:
         raise SignalRefused(
             f"run {run_id} belongs to a `def` flow, which takes no signals",

@@ -54,15 +54,6 @@ class StepContext:
         if self._cancelled.is_set():
             raise StepCancelled(f"{self.key} was cancelled")
 
-    def before_model_call(self, provider: str, model: str) -> None:
-        """Check whether a model may be called now; for code that calls a model itself.
-
-        Raises:
-            FlowqError: a budget, for example, refuses it.
-        """
-        if self.model_calls is not None:
-            self.model_calls.check(provider, model)
-
 
 def current_or_none() -> StepContext | None:
     """Return the context of the running attempt; None when no attempt is running here."""

@@ -137,7 +137,7 @@ def timed_out(engine: Engine, run_id: RunId, state: str, timeout: float) -> Resu
 def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> list[Waiting]:
     rows = engine.records.autocommit(lambda tx: tx.overview.open_steps(run_id))
     if rows is None:
-        raise RunNotFound(f"there is no run {run_id}", hint="flowq runs ls")
+        raise RunNotFound.of(run_id)
     rows = _with_times(engine, run_id, rows)
     queues = _queues(engine, run_id, rows, workers)
     found = list(reasons(rows, queues, run_id=run_id, lease=engine.policies.lease))

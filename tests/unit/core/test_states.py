@@ -2,15 +2,12 @@
 
 import pytest
 
-from flowq.core.errors import InvalidTransition
 from flowq.core.states import (
     ACTIVE_STEP_STATES,
     TERMINAL_RUN_STATES,
     TERMINAL_STEP_STATES,
     RunState,
     StepState,
-    check_run_transition,
-    check_step_transition,
     run_sources,
     step_sources,
 )
@@ -63,25 +60,3 @@ def test_every_state_leads_to_an_end() -> None:
         while more := {state for state in targets if targets[state] & good} - good:  # type: ignore[index]
             good |= more
         assert set(targets) == good
-
-
-@pytest.mark.parametrize("before", RunState)
-@pytest.mark.parametrize("to", RunState)
-def test_run_check_and_sources_agree(before: RunState, to: RunState) -> None:
-    """The guarded UPDATE and the check are one table."""
-    if before in run_sources(to):
-        check_run_transition(before, to)
-    else:
-        with pytest.raises(InvalidTransition, match=f"from {before} to {to}"):
-            check_run_transition(before, to)
-
-
-@pytest.mark.parametrize("before", StepState)
-@pytest.mark.parametrize("to", StepState)
-def test_step_check_and_sources_agree(before: StepState, to: StepState) -> None:
-    """The guarded UPDATE and the check are one table."""
-    if before in step_sources(to):
-        check_step_transition(before, to)
-    else:
-        with pytest.raises(InvalidTransition, match=f"from {before} to {to}"):
-            check_step_transition(before, to)

@@ -128,7 +128,7 @@ class RunLiveHandler(LiveHandler):
             lambda engine: engine.records.autocommit(lambda tx: tx.runs.status(found))
         )
         if known is None:
-            raise RunNotFound(f"there is no run {found}", hint="flowq runs ls")
+            raise RunNotFound.of(found)
         try:
             with hub().run(found, known) as (source, wakeup):
                 await self.stream_changes(source, wakeup)

@@ -90,7 +90,6 @@ def test_none_has_no_bytes_anywhere(shelf: Shelf) -> None:
     assert Stored(NO_RESULT) == Stored(NO_RESULT, None)
     assert [None] == shelf.load(NO_RESULT)
     assert not shelf.rows
-    assert b"" == shelf.results.read_bytes(NO_RESULT, shelf.copies)
 
 
 def test_none_where_a_value_is_annotated_is_refused(shelf: Shelf) -> None:
@@ -180,9 +179,7 @@ def test_an_object_that_was_changed_is_corrupt(shelf: Shelf, found: bytes) -> No
     with pytest.raises(ResultCorrupt, match="101 bytes were written"):
         shelf.load(ref)
     with pytest.raises(ResultCorrupt, match=ref.key):
-        shelf.results.read_bytes(ref, shelf.copies)
-    with pytest.raises(ResultCorrupt, match=ref.key):
-        list(shelf.results.stream(ref, shelf.copies))
+        shelf.load(ref)
 
 
 def test_a_repeated_reference_is_loaded_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,13 +228,3 @@ def test_a_changed_object_leaves_no_file(shelf: Shelf, tmp_path: Path) -> None:
     shelf.objects.put(ref.key, b"y" * 101)
     with local_files(), pytest.raises(ResultCorrupt):
         shelf.load(ref)
-
-
-def test_bytes_for_a_download_are_whole_or_in_parts(shelf: Shelf) -> None:
-    data = b"x" * 9_000_000
-    small, large = shelf.store([1]), shelf.store(data, token=4)
-    assert b"[1]" == shelf.results.read_bytes(small, shelf.copies)
-    assert [b"[1]"] == list(shelf.results.stream(small, shelf.copies))
-    parts = list(shelf.results.stream(large, shelf.copies))
-    assert len(parts) > 1
-    assert data == b"".join(parts) == shelf.results.read_bytes(large, shelf.copies)
