@@ -41,8 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin a session; a process of xdist is a member of the controller's."""
     # A shell starts what it puts in the background with SIGINT ignored, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if (told := getattr(config, "workerinput", None)) is not None:
-        config.stash[_SESSION] = Member(*map(Path, told["flowq_session"]))
+    if (given := getattr(config, "workerinput", None)) is not None:
+        config.stash[_SESSION] = Member(*map(Path, given["flowq_session"]))
         return
     session = Session(os.environ)
     config.add_cleanup(session.close)

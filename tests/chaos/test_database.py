@@ -119,7 +119,7 @@ def test_commits_whose_replies_are_lost(play: Play, database: Database, pool: st
 
 @pytest.mark.chaos
 def test_outage_at_every_fault_point(play: Play, database_url: str) -> None:
-    """Before a write: it did not happen. After one: it did, and the worker was told otherwise."""
+    """Before a write: it did not happen. After one: it did, and the worker got an error."""
     # An outage around a call puts its step off, at first for 15 seconds: to each a step of its own.
     around_calls = [FaultPoint.BEFORE_CALL, FaultPoint.AFTER_CALL, FaultPoint.AFTER_ANSWER]
     faults = ";".join(

@@ -42,10 +42,10 @@ def check(chaos: Scenario, run_id: RunId, events: list[Event]) -> None:
     assert events[0].event_type == "WORKFLOW_STARTED"
     assert isinstance(events[-1], WorkflowCompleted)
     ends = [one for one in events if isinstance(one, StepCompleted | StepFailed)]
-    told = Counter((one.step, one.index) for one in ends)
+    ended_steps = Counter((one.step, one.index) for one in ends)
     marks = chaos.cluster.records.autocommit(lambda tx: tx.steps.step_progress(run_id))
     ended = [mark for mark in marks if mark.status in {StepState.COMPLETED, StepState.FAILED}]
-    assert told == Counter((mark.key, mark.map_index) for mark in ended)
+    assert ended_steps == Counter((mark.key, mark.map_index) for mark in ended)
 
 
 def submit(chaos: Scenario, *, count: int = 12, pause: float = 0.25) -> RunId:
@@ -62,7 +62,7 @@ def check_all(chaos: Scenario, readers: dict[RunId, Future[list[Event]]]) -> Non
         check(chaos, run_id, reader.result(60))
 
 
-def test_a_reader_goes_on_when_redis_restarts_empty(
+def test_a_reader_continues_when_redis_restarts_empty(
     play: Play, sqlite_url: str, broker: Broker
 ) -> None:
     with play(sqlite_url) as chaos, telling(chaos, broker), ThreadPoolExecutor(3) as pool:
@@ -82,7 +82,7 @@ def test_a_reader_goes_on_when_redis_restarts_empty(
 
 
 @pytest.mark.chaos
-def test_readers_go_on_when_redis_is_flushed_again_and_again(
+def test_readers_continue_when_redis_is_flushed_again_and_again(
     play: Play, sqlite_url: str, broker: Broker
 ) -> None:
     with play(sqlite_url) as chaos, telling(chaos, broker), ThreadPoolExecutor(3) as pool:

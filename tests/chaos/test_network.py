@@ -83,7 +83,7 @@ def test_connections_to_postgres_that_stay_silent_for_ever(play: Play, database:
         check_silence_for_ever(chaos, proxy, worker)
 
 
-def test_kernel_notices_that_postgres_is_gone_without_a_word(database: Database) -> None:
+def test_kernel_notices_that_postgres_is_gone_without_a_close(database: Database) -> None:
     """The proxy cannot play this one: its kernel acknowledges what it swallows."""
     with Proxy(database.socket) as proxy:
         records = SqlRecords(f"postgresql+psycopg://flowq@127.0.0.1:{proxy.port}/postgres")

@@ -47,7 +47,7 @@ WARM = "import sys; print('celery' in sys.modules)"
 
 def both(command: list[str], **given: Any) -> tuple[Any, Any]:
     """Return what a program tells of itself when it is started either way."""
-    told = []
+    ends = []
     for start in (subprocess.Popen, Process):
         with start(
             [sys.executable, *command],
@@ -60,19 +60,19 @@ def both(command: list[str], **given: Any) -> tuple[Any, Any]:
         ) as process:
             out, err = process.communicate("given", timeout=60)
         assert err == ""
-        told.append((process.returncode, json.loads(out)))
-    return told[0], told[1]
+        ends.append((process.returncode, json.loads(out)))
+    return ends[0], ends[1]
 
 
 @pytest.mark.parametrize("options", [[], ["-W", "error"]], ids=["plain", "-W error"])
 @pytest.mark.parametrize("kind", ["-m", "-c", "file"])
 def test_program_sees_what_it_would_see(tmp_path: Path, kind: str, options: list[str]) -> None:
     """As a module, as code or as a file; in another folder, with another environment."""
-    (tmp_path / "told").mkdir()
-    (tmp_path / "told" / "__init__.py").touch()
-    (tmp_path / "told" / "told.py").write_text(SELF)
+    (tmp_path / "ends").mkdir()
+    (tmp_path / "ends" / "__init__.py").touch()
+    (tmp_path / "ends" / "ends.py").write_text(SELF)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}/nowhere", "ONLY": "ünï"}
-    command = {"-m": ["-m", "told.told"], "-c": ["-c", SELF], "file": ["told/told.py"]}[kind]
+    command = {"-m": ["-m", "ends.ends"], "-c": ["-c", SELF], "file": ["ends/ends.py"]}[kind]
 
     cold, warm = both([*options, *command, "a", "b"], cwd=tmp_path, env=environment)
 
@@ -195,13 +195,13 @@ def test_nothing_is_left_of_a_session_that_was_killed() -> None:
     owner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     try:
-        told = {owner.stdout.readline().strip() for _ in range(5)}
+        ends = {owner.stdout.readline().strip() for _ in range(5)}
     finally:
         owner.kill()
         owner.communicate(timeout=60)
 
-    pids = {int(line) for line in told if line.isdigit()}
-    (folder,) = (Path(line) for line in told if not line.isdigit())
+    pids = {int(line) for line in ends if line.isdigit()}
+    (folder,) = (Path(line) for line in ends if not line.isdigit())
     assert 4 == len(pids)
     for pid in pids:
         wait_until(partial(is_gone, pid), timeout=60, what="the process has ended")

@@ -42,17 +42,17 @@ def chromium() -> Iterator[Browser]:
 
 def complaints(page: Page, address: str) -> list[str]:
     """Return the list of what is wrong from now on: errors, and requests to other hosts."""
-    told: list[str] = []
+    problems: list[str] = []
     host = urlsplit(address).netloc
 
     def asked(url: str) -> None:
         if urlsplit(url).scheme != "data" and urlsplit(url).netloc != host:
-            told.append(f"asked for {url}")
+            problems.append(f"asked for {url}")
 
-    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("pageerror", lambda error: problems.append(str(error)))
     page.on(
         "console",
-        lambda said: told.append(said.text) if said.type in {"error", "warning"} else None,
+        lambda said: problems.append(said.text) if said.type in {"error", "warning"} else None,
     )
     page.on("request", lambda request: asked(request.url))
-    return told
+    return problems

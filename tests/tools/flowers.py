@@ -44,7 +44,7 @@ def stream(
 
 @dataclass
 class Client:
-    """Listens to a stream; what it was told is merged, as a page does."""
+    """Listens to a stream and merges what it receives, as a page does."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)

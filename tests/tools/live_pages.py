@@ -10,7 +10,7 @@ from flowq.entrypoints.flower.live.state import RunProjection
 
 
 def shown_live(events: Iterable[Event]) -> dict[str, Any]:
-    """What a page shows that is told these events, whenever it began to listen."""
+    """What a page shows after these events, whenever it began to listen."""
     board = RunProjection()
     for event in events:
         board.take(event)

@@ -59,7 +59,7 @@ def failed(
     return CallEnded(key, StepState.FAILED, at, error_type=error, error_message=message)
 
 
-def told(end: End | None) -> Any:
+def as_text(end: End | None) -> Any:
     """Return an end as something that can be compared."""
     return ("raised", repr(end.error)) if isinstance(end, Raised) else end
 
@@ -81,7 +81,7 @@ class Host:
     inputs: dict[str, Any] = field(default_factory=dict)
     now: datetime = START
     history: list[Observation] = field(default_factory=list)
-    calls: list[ProgramCall] = field(default_factory=list)  #: All that were told.
+    calls: list[ProgramCall] = field(default_factory=list)  #: All that were as_text.
     cuts: list[int] = field(default_factory=list)  #: After each observation, how many of `calls`.
     due: dict[str, datetime] = field(default_factory=dict)
     open: dict[str, ProgramCall] = field(default_factory=dict)

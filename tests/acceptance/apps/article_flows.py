@@ -27,7 +27,7 @@ class ArticleFlow(BaseFlow):
             "total_tokens": summary.metadata["tokens_used"] + article.metadata["tokens_used"],
             "total_cost": summary.metadata["cost_estimate"] + article.metadata["cost_estimate"],
             "metadata": [dict(summary.metadata), dict(article.metadata)],
-            "told": ["provider" in one.metadata for one in (summary, article)],
+            "has_provider": ["provider" in one.metadata for one in (summary, article)],
         }
 
 

@@ -230,7 +230,7 @@ def waits(shell: Shell, run_id: str) -> bool:
 
 
 @ways
-def test_doctor_looks_at_the_broker_and_the_workers_of_the_app(
+def test_doctor_checks_the_broker_and_the_workers_of_the_app(
     shell: Shell, named: tuple[str, ...]
 ) -> None:
     with worker(shell):

@@ -164,7 +164,7 @@ def test_list_shows_the_newest_first_and_can_choose(shell: Shell) -> None:
     assert re.search(rf"✗ +{second[:18]}\S* +failed +flows\.bad", text)
 
 
-def test_ctrl_c_leaves_the_run_and_says_that_it_goes_on(shell: Shell, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_run_and_says_that_it_continues(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "it"
     with shell.begun("run", "flows.py:patient", "-p", f"file={file}", "--wait") as process:
         lines = process.stderr

@@ -177,7 +177,7 @@ def test_revision_that_is_not_there(shell: Shell) -> None:
     refused(shell.flowq("db", "upgrade", "--revision", "7777"), 2, "'7777'")
 
 
-def test_doctor_tells_every_problem_and_what_to_do(shell: Shell) -> None:
+def test_doctor_reports_every_problem_and_what_to_do(shell: Shell) -> None:
     variables = {
         "FLOWQ_REDIS_URL": NOBODY,
         "FLOWQ_DATABASE_URL": NO_POSTGRES,

@@ -61,11 +61,11 @@ def page(browser: Browser, flower: str) -> Iterator[Page]:
     )
     context.set_default_timeout(20_000)
     page = context.new_page()
-    told = complaints(page, flower)
+    problems = complaints(page, flower)
     try:
         yield page
         # That a form was refused is what the browser itself complains about.
-        assert [] == [one for one in told if "400 (Bad Request)" not in one]
+        assert [] == [one for one in problems if "400 (Bad Request)" not in one]
     finally:
         context.close()
 
@@ -111,7 +111,7 @@ def test_nobody_gets_in_without_the_login(flower: str, runs: dict[str, str]) -> 
     assert 403 == httpx2.post(cancel, auth=(name, password)).status_code  # without a token
 
 
-def test_failed_run_is_found_and_tells_its_cause(
+def test_failed_run_is_found_and_shows_its_cause(
     page: Page, flower: str, runs: dict[str, str]
 ) -> None:
     page.goto(f"{flower}/flows")

@@ -35,7 +35,7 @@ def links(page: str) -> list[str]:
     return [one for one in re.findall(r'(?:href|src|action)="([^"]+)"', page) if one[0] == "/"]
 
 
-def test_tab_stands_in_the_navbar_of_every_page(shell: Shell) -> None:
+def test_tab_is_in_the_navbar_of_every_page(shell: Shell) -> None:
     with shell.flower() as flower:
         flows = httpx2.get(f"{flower}/flows")
         others = [httpx2.get(f"{flower}{path}") for path in ("/", "/tasks", "/workers", "/broker")]
@@ -101,7 +101,7 @@ def test_tab_is_put_into_plain_flower_by_its_configuration(shell: Shell) -> None
     assert '"/dash/flows"' in page.text
 
 
-def test_database_that_does_not_answer_is_told_with_what_to_do(shell: Shell) -> None:
+def test_database_that_does_not_answer_is_reported_with_what_to_do(shell: Shell) -> None:
     port = servers.free_port()
     nowhere = {"FLOWQ_DATABASE_URL": f"postgresql+psycopg://ann:secret@127.0.0.1:{port}/flowq"}
     broken = Shell(shell.folder, shell.environment | nowhere)

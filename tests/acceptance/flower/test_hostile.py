@@ -201,10 +201,10 @@ def _forms_are_refused(flower: Site, run_id: str) -> None:
     for action, forms in FIELDS.items():
         for fields in forms:
             asked = flower.form(f"/flows/{run_id}/{action}", fields)
-            told = (action, json.dumps(fields)[:80], asked.status)
-            assert asked.status in {400, 303, 409}, told
+            case = (action, json.dumps(fields)[:80], asked.status)
+            assert asked.status in {400, 303, 409}, case
             if action == "signal":
-                assert (303 if fields.get("payload") in STORABLE else 400) == asked.status, told
+                assert (303 if fields.get("payload") in STORABLE else 400) == asked.status, case
     large = flower.form(f"/flows/{run_id}/signal", {"name": "go", "payload": '"' + "x" * 3 * MIB})
     assert 413 == large.status
     assert "2.0 MiB" in large.text

@@ -82,7 +82,7 @@ def test_bar_moves_and_steps_appear_without_a_reload(
             until(page, "document.querySelector('[data-step=hold]').dataset.status == 'running'")
             until(page, "/\\d s/.test(document.querySelector('section time').textContent)")
             assert "0 of 3" == page.inner_text("section [data-cell=done]")
-            shown.append("double")  # it is told of later, and looked for in what is fetched anew
+            shown.append("double")  # it is announced later, and looked for in what is fetched anew
             page.focus("#link")
             (tmp_path / "go").touch()
 
@@ -154,7 +154,7 @@ def test_list_that_could_not_be_fetched_is_fetched_again(
     assert [200, 503, 503, 200] == answers[:4]
 
 
-def test_page_says_that_it_is_offline_and_goes_on_when_flower_is_back(
+def test_page_says_that_it_is_offline_and_continues_when_flower_is_back(
     browser: Browser, cluster: Cluster, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:

@@ -257,7 +257,7 @@ def test_runs_between_two_times(site: Site) -> None:
     assert ids(range(6, 11)) == answer.runs
 
 
-def test_row_says_how_its_run_stands(site: Site) -> None:
+def test_row_shows_its_run(site: Site) -> None:
     answer = site.get(query(text=str(run_id(14))))
 
     for words in ("✗ failed", DAILY, str(run_id(14))[:18], "15.0 s", "1 of 1", "1,500", "$0.2500"):

@@ -26,7 +26,7 @@ def go(folder: Path) -> None:
     (folder / "go").touch()
 
 
-def test_page_is_told_of_each_step_soon_after_its_end(cluster: Cluster, tmp_path: Path) -> None:
+def test_page_receives_each_step_soon_after_its_end(cluster: Cluster, tmp_path: Path) -> None:
     with cluster.worker("--concurrency=2", "--pool=threads"), flower(cluster) as url:
         run_id = cluster.submit(flows.naps, count=20, seconds=0.3)
         with Client(f"{url}/flows/{run_id}/live").listening() as page:
@@ -49,7 +49,7 @@ def test_page_is_told_of_each_step_soon_after_its_end(cluster: Cluster, tmp_path
         min(at for at, number in done if number >= place) - end
         for place, end in enumerate(ended, start=1)
     ]
-    print(f"told after {sorted(late)[len(late) // 2]:.2f} s, at most {max(late):.2f} s")
+    print(f"received after {sorted(late)[len(late) // 2]:.2f} s, at most {max(late):.2f} s")
     assert max(late) < 1.0
     assert len(done) > 5  # not all at the end
     assert ("completed", view.total) == (page.run()["status"], page.run()["total"])
@@ -58,7 +58,7 @@ def test_page_is_told_of_each_step_soon_after_its_end(cluster: Cluster, tmp_path
     )
 
 
-def test_page_that_reconnects_is_told_only_what_is_new(cluster: Cluster, tmp_path: Path) -> None:
+def test_page_that_reconnects_receives_only_what_is_new(cluster: Cluster, tmp_path: Path) -> None:
     with cluster.worker("--concurrency=1", "--pool=threads"), flower(cluster) as url:
         run_id = cluster.submit(flows.holding, folder=str(tmp_path))
         address = f"{url}/flows/{run_id}/live"
@@ -76,7 +76,7 @@ def test_page_that_reconnects_is_told_only_what_is_new(cluster: Cluster, tmp_pat
             assert "completed" == again.heard[0][1].get("steps", [{}])[0].get("status", "completed")
 
 
-def test_page_goes_on_through_a_restart_of_redis_and_of_the_worker(
+def test_page_continues_through_a_restart_of_redis_and_of_the_worker(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     with TemporaryDirectory(prefix="flowq-live-") as folder, ExitStack() as stack:
@@ -160,13 +160,13 @@ def test_stream_is_behind_the_login_and_under_the_prefix(cluster: Cluster) -> No
         for path in ("/flows/live", f"/flows/{run_id}/live"):
             assert 401 == code(url + path)
             with Client(url + path, login).listening() as page:
-                wait_until(lambda page=page: page.lines, what="it is told")  # type: ignore[misc]
+                wait_until(lambda page=page: page.lines, what="it is received")  # type: ignore[misc]
         assert 404 == code(f"{url}/flows/{uuid4()}/live", **login)
         assert 404 == code(f"{url.removesuffix('/dash')}/flows/live", **login)
 
 
 @pytest.mark.parametrize("shown", ["0", "1"])
-def test_text_of_steps_is_told_only_where_it_may_be_shown(
+def test_text_of_steps_is_sent_only_where_it_may_be_shown(
     cluster: Cluster, tmp_path: Path, shown: str
 ) -> None:
     with (
@@ -178,11 +178,11 @@ def test_text_of_steps_is_told_only_where_it_may_be_shown(
             page.until("tell", status="running")
             go(tmp_path)
             page.until("run", ended=True, status="completed")
-        told = "".join(line["text"] for _, news in page.heard for line in news.get("text", []))
-        assert ("a secret" if shown == "1" else "") == told
+        received = "".join(line["text"] for _, news in page.heard for line in news.get("text", []))
+        assert ("a secret" if shown == "1" else "") == received
 
 
-def test_list_is_told_of_new_runs_and_of_their_ends(cluster: Cluster, tmp_path: Path) -> None:
+def test_list_receives_new_runs_and_their_ends(cluster: Cluster, tmp_path: Path) -> None:
     with ExitStack() as stack:
         stack.enter_context(cluster.worker("--concurrency=2", "--pool=threads"))
         url = stack.enter_context(flower(cluster))

@@ -70,7 +70,7 @@ def until(page: Page, so: Callable[[list[tuple[str, str]]], bool], what: str) ->
 
 
 def settled(page: Page) -> None:
-    """Wait until the page has fetched what it was told of, so that it has no other reason to."""
+    """Wait until the page has fetched what was announced, so that it has no other reason to."""
     wait_until(
         lambda: page.evaluate(
             """performance.now() - Math.max(
@@ -130,7 +130,7 @@ def test_older_page_gains_child_runs(browser: Browser, cluster: Cluster) -> None
                 until(page, lambda rows: dict(rows).keys() == expected, "children appear")
 
 
-def test_list_goes_on_while_redis_is_away(
+def test_list_continues_while_redis_is_away(
     browser: Browser, sqlite_url: str, tmp_path: Path
 ) -> None:
     with TemporaryDirectory(prefix="flowq-list-") as folder, ExitStack() as stack:

@@ -260,7 +260,7 @@ def test_program_fails_of_the_call_that_it_did_not_catch(site: Site) -> None:
     assert page.index("Other failures") < page.index("this one is caught")
 
 
-def test_items_that_failed_stand_for_their_map(site: Site) -> None:
+def test_failed_items_are_shown_in_place_of_their_map(site: Site) -> None:
     page = site.page(f"{site.ended('bad_map', count=20)}/errors")
 
     assert re.search(r">Cause<.*?picky\[(3|10|17)\]", page, re.DOTALL)
@@ -291,7 +291,7 @@ def test_failed_step_leads_to_flowers_page_of_its_task_and_back(site: Site) -> N
 # --- cost ----------------------------------------------------------------------------------------
 
 
-def test_cost_tells_paid_saved_and_unknown_apart(site: Site) -> None:
+def test_cost_distinguishes_paid_saved_and_unknown(site: Site) -> None:
     run_id = seeded(site.shell, 2)
     store(
         site.shell,

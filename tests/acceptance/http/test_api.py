@@ -70,13 +70,13 @@ def test_reader_loses_nothing_whatever_ends_under_it(cluster: Cluster, tmp_path:
             assert [f"s{number}" for number in range(4)] == ended_steps(listener.frames)
             assert 1 == listener.names.count("WORKFLOW_STARTED")
 
-            told = len(listener.frames)
+            received = len(listener.frames)
             cluster.redis.delete(f"flowq:run:{run_id}:events")
         with api(cluster, port):
             with listener.listening():
                 let_go(4, 5)
                 listener.until("WORKFLOW_COMPLETED")
-            again = listener.frames[told:]
+            again = listener.frames[received:]
             assert "WORKFLOW_STARTED" == again[0].event
             assert sorted(f"s{number}" for number in range(6)) == sorted(ended_steps(again))
             answer = httpx2.get(f"{address}/runs/{run_id}/result?wait=30", timeout=60)

@@ -151,7 +151,7 @@ def _inputs(shell: Shell) -> str:
     return "names.json"
 
 
-def test_waiting_for_a_run_waits_for_the_one_as_which_it_goes_on(shell: Shell) -> None:
+def test_waiting_for_a_run_waits_for_the_one_as_which_it_continues(shell: Shell) -> None:
     code = (
         "import talks; run = talks.counted.enqueue(left=3);"
         "print(run.result(timeout=60), run.newest.id != run.id)"

@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
     ],
     ids=str,
 )
-def test_running_step_ends_and_its_process_goes_on(
+def test_running_step_ends_and_its_process_continues(
     cluster: Cluster, folder: Path, options: tuple[str, ...], kind: str
 ) -> None:
     with cluster.worker(*options, environment=FAST) as worker:
@@ -160,7 +160,7 @@ def test_child_run_is_interrupted_with_its_parent(cluster: Cluster, folder: Path
 
 
 def test_flower_shows_a_cancelled_step_as_revoked(cluster: Cluster, folder: Path) -> None:
-    def told(heard: list[dict[str, Any]], step_id: str) -> Callable[[], list[str]]:
+    def event_types(heard: list[dict[str, Any]], step_id: str) -> Callable[[], list[str]]:
         return lambda: [
             one["type"]
             for one in heard
@@ -175,5 +175,5 @@ def test_flower_shows_a_cancelled_step_as_revoked(cluster: Cluster, folder: Path
         cluster.wait(run_id)
         cluster.run(flows.fan, count=1)
 
-        types = told(heard, str(node_id(run_id, "sleeps")))
-        assert wait_until(types, what="Flower is told") == ["task-revoked"]
+        types = event_types(heard, str(node_id(run_id, "sleeps")))
+        assert wait_until(types, what="Flower has the event") == ["task-revoked"]

@@ -53,7 +53,7 @@ def test_two_steps_and_a_nested_flow(
     assert article["total_tokens"] == child["tokens"] > 0
     assert article["total_cost"] == pytest.approx(float(child["cost"]))
     assert made["total_cost"] == pytest.approx(float(run["cost"]) + float(child["cost"]))
-    assert [True, True] == article["told"]
+    assert [True, True] == article["has_provider"]
     assert ["unstructured_llm", "structured_llm"] == [
         one["step_type"] for one in article["metadata"]
     ]

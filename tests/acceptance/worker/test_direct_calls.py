@@ -137,9 +137,11 @@ def test_final_failure_is_one_error_with_the_users_frames(running: Cluster) -> N
 
     log = log_of(running)
     first = log.index(f"broken of run {run_id} has failed: ValueError: 7 is broken")
-    told = log[log.rindex("\n", 0, first) + 1 :]
-    traced = told.partition("ValueError: 7 is broken\n")[2].partition("ValueError: 7 is broken")[0]
-    assert "ERROR" in told.splitlines()[0]
+    log_text = log[log.rindex("\n", 0, first) + 1 :]
+    traced = log_text.partition("ValueError: 7 is broken\n")[2].partition(
+        "ValueError: 7 is broken"
+    )[0]
+    assert "ERROR" in log_text.splitlines()[0]
     assert re.findall(r'File "(.*)"', traced) == [flows.__file__]
     assert log.count(f"{run_id} has failed") == 1
 
@@ -167,5 +169,5 @@ def test_flower_sees_each_failure(running: Cluster) -> None:
             failures = [one for one in heard if one["type"] == "task-failed"]
             return {one["uuid"]: one["exception"] for one in failures if one["uuid"] in ours}
 
-        wait_until(lambda: len(failed()) == 8, what="all failures are told")
+        wait_until(lambda: len(failed()) == 8, what="all failures are logged")
     assert all(text.startswith("ValueError(") for text in failed().values())

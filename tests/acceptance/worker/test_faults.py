@@ -67,7 +67,7 @@ def test_run_that_is_submitted_while_the_broker_is_away_runs_when_it_is_back(
         assert cluster.result(run_id) == ["later", "later"]
 
 
-def test_worker_goes_on_when_its_broker_was_restarted(sqlite_url: str, tmp_path: Path) -> None:
+def test_worker_continues_when_its_broker_was_restarted(sqlite_url: str, tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="flowq-valkey-") as folder:
         broker = EmbeddedValkey(Path(folder))
         broker.ensure()
@@ -106,7 +106,7 @@ def test_steps_of_a_killed_worker_are_run_by_another(cluster: Cluster, tmp_path:
 def test_steps_of_a_killed_worker_are_back_within_one_and_a_half_leases(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    """However seldom the sweeper is told to look: it looks four times in a lease."""
+    """The sweeper looks four times in a lease, however long its interval is."""
     lease = {"FLOWQ_LEASE_SECONDS": "20", "FLOWQ_SWEEP_SECONDS": "600"}
     threads = "--pool=threads"
     with cluster.worker(threads, name="first", environment=lease) as first:
@@ -189,9 +189,7 @@ def test_emptied_broker_costs_time_and_no_step(cluster: Cluster) -> None:
     assert cluster.step(run_id, "numbers").attempts == 1
 
 
-def test_app_that_was_there_before_goes_on_with_its_own_tasks(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_existing_app_still_runs_its_own_tasks(cluster: Cluster, tmp_path: Path) -> None:
     script = f"""
 from tests.acceptance.apps.users_app import app, flows, multiply, touch
 assert app.conf.worker_prefetch_multiplier == 4
@@ -223,7 +221,7 @@ def test_step_goes_to_the_queue_that_task_routes_give_it(cluster: Cluster) -> No
     assert messages(cluster) == []
 
 
-def test_step_that_calls_exit_fails_and_its_worker_goes_on(cluster: Cluster) -> None:
+def test_step_that_calls_exit_fails_and_its_worker_continues(cluster: Cluster) -> None:
     with cluster.worker("--pool=prefork", "--concurrency=1"):
         view = cluster.wait(cluster.submit(flows.leaving))
         assert cluster.run(flows.wide, count=2) == [0, 2]

@@ -100,7 +100,7 @@ def test_slot_of_a_killed_worker_is_free_when_its_lease_has_lapsed(
     assert postgres.step(run_id, "stuck").recoveries == 1
 
 
-def test_paused_run_goes_on_where_it_stood(postgres: Cluster, tmp_path: Path) -> None:
+def test_paused_run_continues_where_it_stopped(postgres: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "spans"
     folder.mkdir()
     with postgres.worker("--pool=threads", "--concurrency=8"):

@@ -83,7 +83,7 @@ def test_what_was_answered_is_paid_for_once_though_a_worker_is_killed(
     assert (view.tokens, view.cost) == (row.total_tokens, row.total_cost)
 
 
-def test_the_command_line_tells_what_was_spent(
+def test_the_command_line_shows_what_was_spent(
     model_cluster: Cluster, fake_llm: FakeLlm, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with model_cluster.worker("-P", "threads", "-c", "5", app=APP):

@@ -70,7 +70,7 @@ def test_failed_step_fails_the_run_with_its_message(running: Cluster) -> None:
     assert running.step(run_id, "after").status is StepState.CANCELLED
 
 
-def test_chord_with_a_failed_member_goes_on_at_once(running: Cluster) -> None:
+def test_chord_with_a_failed_member_advances_at_once(running: Cluster) -> None:
     began = time.monotonic()
 
     failure, *good = running.run(flows.half_failing, count=3)
@@ -138,7 +138,7 @@ def test_tasks_show_in_flower_under_their_own_names_and_their_run(running: Clust
         bad = running.submit(flows.failing, message="the secret")
         running.wait(bad)
         wait_until(
-            lambda: [e for e in heard if e["type"] == "task-failed"], what="the failure is told"
+            lambda: [e for e in heard if e["type"] == "task-failed"], what="the failure is an event"
         )
 
     received = {e["uuid"]: e for e in heard if e["type"] == "task-received"}
@@ -168,7 +168,7 @@ def test_no_value_of_a_step_is_in_the_broker_beside_its_cached_result(running: C
     assert all(0 < running.redis.ttl(key) <= 24 * 3600 for key in held)
 
 
-def test_whatever_is_left_in_the_broker_goes_by_itself(running: Cluster) -> None:
+def test_keys_left_in_the_broker_expire(running: Cluster) -> None:
     running.run(flows.fan, count=20)
 
     def staying() -> list[bytes]:

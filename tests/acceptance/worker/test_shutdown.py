@@ -1,4 +1,4 @@
-"""A worker that is told to end: nothing is lost, nothing is counted, and it does end."""
+"""A worker that has to stop: nothing is lost, nothing is counted, and it does end."""
 
 import os
 import signal
@@ -95,7 +95,7 @@ def test_step_that_outlasts_the_grace_period_is_given_back_uncounted(
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_what_was_not_begun_is_back_in_the_queue_at_once(
+def test_steps_that_have_not_begun_are_requeued_at_once(
     cluster: Cluster, tmp_path: Path, pool: str
 ) -> None:
     options = (*POOLS[pool][:1], "--concurrency=1", "--prefetch-multiplier=8")
@@ -140,7 +140,7 @@ def test_quit_within_the_grace_period_gives_the_step_back_at_once(
         wait_until(lambda: "Warm shutdown" in cluster.logs(), what="the worker has heard")
         # A signal that comes sooner is taken for another copy of the first.
         heard = time.monotonic()
-        wait_until(lambda: time.monotonic() - heard > 2.2, what="the signals can be told apart")
+        wait_until(lambda: time.monotonic() - heard > 2.2, what="the signals can be distinguished")
         worker.send_signal(signal.SIGQUIT)
         worker.wait(60)
 

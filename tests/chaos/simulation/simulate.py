@@ -22,7 +22,7 @@ _PART = 250
 _TAIL = 60
 
 
-def told(report: Report, *, whole: bool = False) -> str:
+def described(report: Report, *, whole: bool = False) -> str:
     """Return what a seed has been through, for people."""
     lines = report.history if whole else report.history[-_TAIL:]
     cut = len(report.history) - len(lines)
@@ -33,14 +33,14 @@ def told(report: Report, *, whole: bool = False) -> str:
 
 
 def play(seeds: range, failures: int) -> Total:
-    """Play seeds one after the other, until so many have failed; each of those is told at once."""
+    """Play seeds one after the other, until so many have failed; print each of those at once."""
     logging.getLogger("flowq").setLevel(logging.CRITICAL)  # faults are what this is about
     database, total = Database(), Total()
     for seed in seeds:
         report = Play(database, seed).run()
         total.add(report)
         if report.failure:
-            print(told(report), flush=True)
+            print(described(report), flush=True)
         if len(total.failures) >= failures:
             break
     database.close()
@@ -75,7 +75,7 @@ def main() -> int:
     if given.seed is not None:
         logging.getLogger("flowq").setLevel(logging.CRITICAL)
         report = Play(Database(), given.seed).run()
-        print(told(report, whole=given.verbose))
+        print(described(report, whole=given.verbose))
         return 1 if report.failure else 0
     seeds = range(given.first, given.first + given.seeds)
     if given.jobs > 1:

@@ -14,7 +14,7 @@ from tests.chaos.simulation.database import Database
 from tests.chaos.simulation.mutations import MUTATIONS, Mutation
 from tests.chaos.simulation.play import Play
 from tests.chaos.simulation.report import Report
-from tests.chaos.simulation.simulate import told
+from tests.chaos.simulation.simulate import described
 
 #: Seeds within which each broken engine has to be found.
 _ENOUGH: Final = 300
@@ -57,7 +57,7 @@ def test_broken_engine_is_found(
 
     report = _first_found(memory_database, _FOUND_BY[mutation.__name__])
 
-    assert f"--seed {report.seed} -v" in told(report)
+    assert f"--seed {report.seed} -v" in described(report)
 
 
 def _first_found(memory_database: Database, known: int) -> Report:

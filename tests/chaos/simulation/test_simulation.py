@@ -15,7 +15,7 @@ import pytest
 
 from tests.chaos.simulation.database import Database
 from tests.chaos.simulation.play import Play
-from tests.chaos.simulation.simulate import told
+from tests.chaos.simulation.simulate import described
 
 _PARTS = 20
 _SEEDS = int(os.environ.get("FLOWQ_SEEDS", "500"))
@@ -27,11 +27,11 @@ def test_every_run_ends_as_plain_python_says_whatever_breaks(
 ) -> None:
     for seed in range(part, _SEEDS, _PARTS):
         report = Play(memory_database, seed).run()
-        assert report.failure is None, told(report)
+        assert report.failure is None, described(report)
 
 
 def test_seed_plays_the_same_in_every_process() -> None:
-    told_by = {
+    texts = {
         subprocess.run(
             [sys.executable, "-m", "tests.chaos.simulation.simulate", "--seed", "9", "-v"],
             env={**os.environ, "PYTHONHASHSEED": order},
@@ -42,5 +42,5 @@ def test_seed_plays_the_same_in_every_process() -> None:
         for order in ("1", "2")
     }
 
-    assert len(told_by) == 1
-    assert "run1 running → completed" in told_by.pop()
+    assert len(texts) == 1
+    assert "run1 running → completed" in texts.pop()

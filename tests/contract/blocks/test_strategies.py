@@ -112,7 +112,9 @@ def test_the_manifest_lists_what_is_there(storage: BlockStorage, objects: Object
     assert sizes == {name: objects.size(f"{key}/{name}") for name in sizes}
 
 
-def test_a_missing_or_changed_chunk_is_told(storage: BlockStorage, objects: ObjectStore) -> None:
+def test_a_missing_or_changed_chunk_is_an_error(
+    storage: BlockStorage, objects: ObjectStore
+) -> None:
     metadata = stored(storage, [1, 2], storage_class="external")["external_metadata"]
     chunk = f"blocks/{metadata['resource_key']}/chunk_000000.jsonl"
     objects.put(chunk, b"1\n3\n")
@@ -147,7 +149,7 @@ def test_a_manifest_of_others_is_read_by_its_content_type(objects: ObjectStore) 
         read(objects, metadata)
 
 
-def test_what_is_no_manifest_is_told(objects: ObjectStore) -> None:
+def test_an_invalid_manifest_is_an_error(objects: ObjectStore) -> None:
     key = f"ann/7/{uuid4()}"
     objects.put(f"blocks/{key}/manifest.json", b"{}")
     with pytest.raises(ResultCorrupt, match="manifest"):

@@ -96,7 +96,7 @@ def seconds_waited(events: Events, run_id: RunId, longest: float) -> float:
         return time.monotonic() - started
 
 
-def test_an_end_before_the_wait_is_heard(events: Events, run_id: RunId) -> None:
+def test_an_end_before_the_wait_is_seen(events: Events, run_id: RunId) -> None:
     """From the moment of listening: between looking at the row and waiting nothing is missed."""
     with events.listening(run_id) as wait:
         publish(events, ended(run_id))
@@ -167,14 +167,14 @@ def in_time(page: StreamPage) -> list[Event]:
     return [event.model_copy(update={"timestamp": NOW}) for event in events]
 
 
-def tell(events: Events, *told: Event) -> None:
-    for event in told:
+def publish_all(events: Events, *expected: Event) -> None:
+    for event in expected:
         publish(events, event)
     events.flush()
 
 
 def test_what_was_published_is_read_as_it_was(events: Events, run_id: RunId) -> None:
-    told: list[Event] = [
+    expected: list[Event] = [
         WorkflowStarted(run_id=run_id, timestamp=NOW, flow_name="sums", total_steps=3),
         BatchStarted(run_id=run_id, timestamp=NOW, batch=BatchId("n1"), steps=("a", "ß"), items=2),
         started(run_id, "a"),
@@ -191,18 +191,18 @@ def test_what_was_published_is_read_as_it_was(events: Events, run_id: RunId) -> 
         piece(run_id, "some text", 0),
         ended(run_id),
     ]
-    tell(events, *told)
+    publish_all(events, *expected)
 
-    assert read_all(events, run_id) == told
+    assert read_all(events, run_id) == expected
 
 
 def test_a_stream_that_nobody_wrote_is_empty_and_whole(events: Events, run_id: RunId) -> None:
     assert events.read(run_id) == StreamPage(())
 
 
-def test_reading_goes_on_after_an_entry(events: Events, run_id: RunId) -> None:
+def test_reading_continues_after_an_entry(events: Events, run_id: RunId) -> None:
     for step in ("a", "b", "c"):
-        tell(events, started(run_id, step))
+        publish_all(events, started(run_id, step))
     entries = events.read(run_id).entries
 
     assert read_all(events, run_id, entries[0].id) == [started(run_id, "b"), started(run_id, "c")]
@@ -211,19 +211,19 @@ def test_reading_goes_on_after_an_entry(events: Events, run_id: RunId) -> None:
 
 def test_runs_do_not_hear_each_other(events: Events, run_id: RunId) -> None:
     other = RunId(uuids.uuid7())
-    tell(events, started(run_id, "a"), started(other, "b"), started(run_id, "c"))
+    publish_all(events, started(run_id, "a"), started(other, "b"), started(run_id, "c"))
 
     assert read_all(events, run_id) == [started(run_id, "a"), started(run_id, "c")]
     assert read_all(events, other) == [started(other, "b")]
 
 
 def test_a_reader_that_waits_is_woken(events: Events, run_id: RunId) -> None:
-    tell(events, started(run_id, "a"))
+    publish_all(events, started(run_id, "a"))
     last = events.read(run_id).entries[-1].id
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
         waiting = pool.submit(events.read, run_id, last, LONG)
-        tell(events, started(run_id, "b"))
+        publish_all(events, started(run_id, "b"))
 
         assert in_time(waiting.result()) == [started(run_id, "b")]
     assert time.monotonic() - began < LONG / 2
@@ -237,19 +237,19 @@ def test_a_reader_waits_no_longer_than_it_said(events: Events, run_id: RunId) ->
 
 
 def test_a_reader_learns_that_the_stream_is_another(events: Events, run_id: RunId) -> None:
-    tell(events, started(run_id, "a"))
+    publish_all(events, started(run_id, "a"))
     last = events.read(run_id).entries[-1].id
     forget(events)
     assert not events.read(run_id, last).whole
 
-    tell(events, started(run_id, "b"))
+    publish_all(events, started(run_id, "b"))
     assert not events.read(run_id, last).whole
     assert events.read(run_id, events.read(run_id).entries[-1].id).whole
 
 
 def test_a_stream_keeps_the_newest_entries(short_events: Events, run_id: RunId) -> None:
     for attempt in range(1, 301):
-        tell(short_events, started(run_id, "a", attempt))
+        publish_all(short_events, started(run_id, "a", attempt))
 
     kept = [
         event.attempt
@@ -283,7 +283,7 @@ def test_publishing_from_many_threads_loses_nothing(events: Events, run_id: RunI
 def test_pieces_of_text_leave_as_one(valkey_client: redis.Redis, run_id: RunId) -> None:
     """Also when two steps of a run take turns; each text stays in its order."""
     events = RedisEvents(valkey_client, interval=60)
-    tell(
+    publish_all(
         events,
         piece(run_id, "one ", 0, "a"),
         piece(run_id, "eins ", 0, "b"),
@@ -318,12 +318,12 @@ def test_the_end_of_a_run_leaves_at_once(valkey_client: redis.Redis, run_id: Run
 
 def test_streams_are_forgotten_after_a_while(valkey_client: redis.Redis, run_id: RunId) -> None:
     events = RedisEvents(valkey_client, ttl=timedelta(seconds=100))
-    tell(events, started(run_id, "a"))
+    publish_all(events, started(run_id, "a"))
 
     assert 0 < valkey_client.ttl(f"flowq:run:{run_id}:events") <= 100
 
 
-def test_what_a_newer_flowq_tells_is_left_out(valkey_client: redis.Redis, run_id: RunId) -> None:
+def test_events_of_a_newer_flowq_are_left_out(valkey_client: redis.Redis, run_id: RunId) -> None:
     events = RedisEvents(valkey_client)
     known = started(run_id, "a").model_dump(mode="json") | {"colour": "red"}
     text = json.dumps([{"event_type": "STEP_DREAMT", "step": "a"}, known])
@@ -375,7 +375,7 @@ def test_redis_away_loses_the_ring_and_says_so(
     assert events.dropped == 1
 
 
-def test_redis_that_went_away_is_heard_again(valkey_client: redis.Redis, run_id: RunId) -> None:
+def test_reader_recovers_when_redis_is_back(valkey_client: redis.Redis, run_id: RunId) -> None:
     events = RedisEvents(valkey_client)
     with events.listening(run_id) as wait:
         valkey_client.client_kill_filter(_type="pubsub")
@@ -399,16 +399,16 @@ def test_redis_away_drops_counts_and_says_later_what_is_missing(
 
     with monkeypatch.context() as broken:
         broken.setattr(redis.client.Pipeline, "execute", away)
-        tell(events, started(run_id, "a"), started(run_id, "b"))
+        publish_all(events, started(run_id, "a"), started(run_id, "b"))
         with pytest.raises(RedisUnavailable, match="cannot be read: gone"):
             events.read(run_id)
     assert events.dropped == 2
 
-    def told() -> bool:
-        tell(events, started(run_id, "c"))
+    def is_asked_again() -> bool:
+        publish_all(events, started(run_id, "c"))
         return bool(events.read(run_id).entries)
 
-    wait_until(told, what="Redis is asked again")
+    wait_until(is_asked_again, what="Redis is asked again")
     page = events.read(run_id)
     assert [entry.lost for entry in page.entries] == [True]
     assert in_time(page) == [started(run_id, "c")]
@@ -421,7 +421,7 @@ def test_redis_that_is_full_costs_only_events(
     try:
         events = RedisEvents(valkey_client, interval=60)
         with caplog.at_level(logging.WARNING, "flowq"):
-            tell(events, started(run_id, "a"))
+            publish_all(events, started(run_id, "a"))
     finally:
         valkey_client.config_set("maxmemory", 0)
 

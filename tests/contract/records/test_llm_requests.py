@@ -205,7 +205,7 @@ def test_a_call_that_ends_after_its_run_is_in_the_totals(records: SqlRecords) ->
     assert (15, Decimal("0.25")) == used(records, claim) == totals(records, claim)
 
 
-def test_a_run_that_goes_on_is_not_settled(records: SqlRecords) -> None:
+def test_an_open_run_is_not_settled(records: SqlRecords) -> None:
     claim = running(records)
     end(records, ended(started(records, caller(claim))))
 

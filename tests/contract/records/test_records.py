@@ -757,7 +757,7 @@ def test_most_overdue_steps_are_found_first(records: SqlRecords) -> None:
     assert [one.place.map_index for one in unclaimed(records, limit=3)] == [2, 0, 3]
 
 
-def test_step_that_was_claimed_meanwhile_is_not_put_off(records: SqlRecords) -> None:
+def test_step_that_was_claimed_meanwhile_is_not_deferred(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     late(records, "wake_at")
     found = unclaimed(records)
@@ -833,7 +833,7 @@ def test_many_sweepers_at_once_take_each_row_once(records: SqlRecords) -> None:
     assert sorted(taken) == sorted(ids)
 
 
-def test_batches_that_ended_without_going_on_are_found(records: SqlRecords) -> None:
+def test_batches_that_ended_without_an_advance_are_found(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", queued=True))
     find: Any = lambda grace: records.autocommit(  # noqa: E731
         lambda tx: tx.sweeps.unadvanced(grace=grace, limit=10)

@@ -63,7 +63,7 @@ def stage(records: SqlRecords, objects: MemoryObjects) -> Stage:
     return replace(made, engine=replace(made.engine, results=results, policies=policies))
 
 
-def told(played: Played, kind: type[Event]) -> list[Any]:
+def recorded(played: Played, kind: type[Event]) -> list[Any]:
     return [one for one in follow(played.stage.engine, played.id) if isinstance(one, kind)]
 
 
@@ -77,7 +77,7 @@ def test_a_content_above_the_threshold_goes_by_the_store(
     folder = f"blocks/=/a=20b/{node_id(played.id, 'make')}."
     names = [key.rpartition("/")[2] for key in objects.keys() if key.startswith(folder)]  # noqa: SIM118
     assert (["chunk_000000.txt", "chunk_000001.txt", "manifest.json"] if over else []) == names
-    begun = [steps.stream_of_block(one.content_type) for one in told(played, StreamStarted)]
+    begun = [steps.stream_of_block(one.content_type) for one in recorded(played, StreamStarted)]
     assert ["a b"] * over == [block["block_id"] for block in begun if block]
 
 
@@ -121,7 +121,7 @@ def test_what_a_running_step_stores_is_kept(stage: Stage, objects: MemoryObjects
     assert 2 == len(objects.keys())
 
 
-def test_a_store_that_fails_is_told_by_the_stream(
+def test_a_store_that_fails_is_reported_in_the_stream(
     stage: Stage, objects: MemoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(key: str, data: object) -> None:
@@ -130,7 +130,7 @@ def test_a_store_that_fails_is_told_by_the_stream(
     monkeypatch.setattr(objects, "put", full)
     played = stage.play(through, size=T + 1)
     assert "the disk is full" in played.error
-    assert ["OSError"] == [one.error_type for one in told(played, StreamEnded)]
+    assert ["OSError"] == [one.error_type for one in recorded(played, StreamEnded)]
 
 
 def test_outside_of_a_step_nothing_is_stored() -> None:

@@ -119,7 +119,7 @@ def nested_data(n: int) -> Any:
     return echo({"list": [one, 7, {"deep": one}], "when": datetime(2026, 1, 2, tzinfo=UTC)})
 
 
-def test_refs_stand_inside_lists_and_dicts(stage: Stage) -> None:
+def test_refs_may_be_inside_lists_and_dicts(stage: Stage) -> None:
     assert stage.play(nested_data, n=4).result() == {
         "list": [8, 7, {"deep": 8}],
         "when": "2026-01-02T00:00:00Z",
@@ -274,7 +274,7 @@ def constants_beside(n: int) -> list[int]:
     return scaled.map(numbers(n), factor=double(5), shift=1)
 
 
-def test_constants_and_refs_stand_beside_the_mapped_argument(stage: Stage) -> None:
+def test_constants_and_refs_may_be_beside_the_mapped_argument(stage: Stage) -> None:
     assert stage.play(constants_beside, n=3).result() == [1, 11, 21]
 
 

@@ -254,7 +254,7 @@ def allowed() -> Any:
     return [describe(failed), failed, echo("still")]
 
 
-def test_allowed_failure_goes_on_with_a_step_failure(stage: Stage) -> None:
+def test_allowed_failure_passes_a_step_failure_on(stage: Stage) -> None:
     played = stage.play(allowed)
 
     kind, failure, still = played.result()

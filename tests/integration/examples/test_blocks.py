@@ -36,7 +36,7 @@ def test_a_looped_prompt_asks_once_for_each_item(stage: Stage, fake_llm: FakeLlm
     assert fake_llm.stats.answered == 3
 
 
-def test_a_block_of_three_megabytes_lies_in_the_store(stage: Stage) -> None:
+def test_a_block_of_three_megabytes_is_in_the_store(stage: Stage) -> None:
     found = result(stage, play(stage, sample("large_block")))
     metadata = found["4"]["external_metadata"]
     book = read(stage.engine.results.objects, metadata)

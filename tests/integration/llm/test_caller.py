@@ -157,7 +157,7 @@ def test_a_duplicate_of_the_message_calls_nobody(stage: Stage, fake_llm: FakeLlm
     assert made.tokens.total == played.view.tokens
 
 
-def test_no_connection_is_left_open_without_a_word(alone: Path) -> None:
+def test_no_connection_is_left_open(alone: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         asyncio.run(Ask().execute({"question": "why"}))

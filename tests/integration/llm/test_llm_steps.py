@@ -257,8 +257,8 @@ def test_what_does_not_pass_is_not_tried_again(stage: Stage, model: str, said: s
     failed = played.step("tests_ask")
     assert RunState.FAILED is played.status
     assert 1 == failed.attempts
-    told = (failed.error_type or "", failed.error_message or "", failed.metadata["traceback"])
-    assert said in " ".join(told)
+    shown = (failed.error_type or "", failed.error_message or "", failed.metadata["traceback"])
+    assert said in " ".join(shown)
 
 
 def test_a_missing_key_names_its_setting(
@@ -361,7 +361,7 @@ def test_a_stream_that_is_cut_is_tried_again(stage: Stage) -> None:
     assert (RequestStatus.FAILED, None) == (failed.status, failed.cost)
 
 
-def test_an_image_lies_in_the_results_store(stage: Stage, fake_llm: FakeLlm) -> None:
+def test_an_image_is_in_the_results_store(stage: Stage, fake_llm: FakeLlm) -> None:
     @flow(name="tests.llm.painted")
     def painted() -> Any:
         return Picture()(prompt="a cat", size="64x32")

@@ -136,7 +136,7 @@ def test_three_months_pass_on_the_clock_of_the_test() -> None:
     assert ["2031-01-31", "2031-03-02", "2031-04-01"] == days
 
 
-def test_time_stands_still_until_it_is_let_go() -> None:
+def test_time_stops_until_it_is_advanced() -> None:
     with testing.start(monthly, {"user": "ann"}) as run:
         began = run.now
         assert RunState.RUNNING is run.status
@@ -215,7 +215,7 @@ def test_fake_may_fail() -> None:
     assert "KeyError" == testing.run(catches, fakes={remind: fake})
 
 
-def test_run_that_goes_on_as_a_new_one_is_followed() -> None:
+def test_run_that_continues_as_a_new_one_is_followed() -> None:
     assert 0 == testing.run(counted, {"left": 3})
 
 

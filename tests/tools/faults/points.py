@@ -4,7 +4,7 @@ flowq itself knows nothing of them. `install` and `injected` stand before its po
 `tests.tools.faults.wrappers`) and call a hook at each point; a worker process under test takes its
 hook from CHAOS_FAULTS (see `tests.tools.faults.text`). A hook may end the process, raise, or wait.
 No transaction is open then. A point named `after_…` is reached when the write has happened: raising
-there is the fault "done, but the caller was told otherwise".
+there is the fault "done, but the caller got an error".
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ class FaultPoint(StrEnum):
     BEFORE_PUBLISH = "before_publish"  #: Messages are about to go to the broker.
     AFTER_PUBLISH = "after_publish"  #: They have gone.
     BEFORE_FINISH = "before_finish"  #: All steps may have ended; the run is open.
-    AFTER_FINISH = "after_finish"  #: The run is closed; nobody was told.
+    AFTER_FINISH = "after_finish"  #: The run is closed; no event was published.
     BEFORE_CANCEL = "before_cancel"  #: Someone cancels a run; nothing is recorded.
     AFTER_CANCEL = "after_cancel"  #: It is; child runs and running steps know nothing of it.
     BEFORE_PAUSE = "before_pause"  #: Someone pauses a run; nothing is recorded.

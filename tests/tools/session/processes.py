@@ -108,9 +108,9 @@ class Process(subprocess.Popen[AnyStr]):
             with _connect() as connection:
                 forkserver.send(connection, job)
                 with connection.makefile("rb", buffering=0) as answers:
-                    told = answers.readline()
-                assert told, f"the fork server has failed:\n{(_USED[-1] / 'log').read_text()}"
-                self.pid = json.loads(told)["pid"]
+                    answer = answers.readline()
+                assert answer, f"the fork server has failed:\n{(_USED[-1] / 'log').read_text()}"
+                self.pid = json.loads(answer)["pid"]
                 self._status = connection.detach()
         finally:
             self._child_created = True
@@ -134,11 +134,11 @@ class Process(subprocess.Popen[AnyStr]):
         if looker.poll(None if timeout is None else 1000 * timeout):
             with self._lock:
                 if self.returncode is None:
-                    told = os.read(self._status, 4096)
-                    assert told, "the fork server is gone"
+                    answer = os.read(self._status, 4096)
+                    assert answer, "the fork server is gone"
                     os.write(self._status, b".")
                     os.read(self._status, 1)  # it ends when the process is no zombie any more
-                    self.returncode = json.loads(told)["status"]
+                    self.returncode = json.loads(answer)["status"]
         return self.returncode
 
 

@@ -84,7 +84,7 @@ def test_a_cycle_is_named() -> None:
         read({"blocks": {"1": text("a"), "2": text("")}, "edges": edges})
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     edges = {
         "one": modify("copy", {"9": ""}, {"2": ""}),
         "two": {**modify("copy", {"1": ""}, {"2": ""}), "type": "save"},

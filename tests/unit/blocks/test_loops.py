@@ -50,7 +50,7 @@ def test_without_inputs_there_is_one_combination() -> None:
 
 
 @pytest.mark.parametrize("results, whole", [(["a"], "a"), ([], []), (["a", "b"], ["a", "b"])])
-def test_one_result_stands_alone(results: list[str], whole: Any) -> None:
+def test_one_result_is_no_list(results: list[str], whole: Any) -> None:
     assert joined(results) == whole
 
 

@@ -71,7 +71,7 @@ def test_blocks_in_the_store_are_fetched_beforehand() -> None:
     assert ExecutionPlanner(blocks, {}).get_all_prefetch_candidates() == {"2"}
 
 
-def test_a_graph_that_is_none_is_told_whole() -> None:
+def test_an_invalid_graph_is_reported_with_all_problems() -> None:
     edges = {
         "one": modify("copy", {"9": ""}, {"2": ""}),
         "two": modify("copy", {"1": ""}, {"1": "", "8": ""}),

@@ -45,11 +45,11 @@ class Source:
         self.begun += 1
         self.now += 1
         try:
-            told = 0
+            received = 0
             while True:
-                while told < len(self.places):
-                    told += 1
-                    yield event(self.places[told - 1])
+                while received < len(self.places):
+                    received += 1
+                    yield event(self.places[received - 1])
                 if self.error is not None:
                     error, self.error = self.error, None
                     raise error
@@ -78,7 +78,7 @@ def followers(*, most: int = 5, max_entries: int = 1_000, **options: Any) -> Fol
     return Followers(lambda: engine, make, most=most, **options)
 
 
-async def told(by: Followers[Log], after: str | None = None) -> list[str]:
+async def received(by: Followers[Log], after: str | None = None) -> list[str]:
     return [entry.data async for page in read(by, RUN, after) for entry in page]
 
 
@@ -95,11 +95,11 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_readers_that_come_at_any_time_read_the_same(source: Source) -> None:
     async def main() -> None:
         by = followers()
-        early = asyncio.create_task(told(by))
+        early = asyncio.create_task(received(by))
         for number in range(50):
             source.places.append(f"e{number}")
             await asyncio.sleep(0)
-        late = [asyncio.create_task(told(by, f"e{after}")) for after in (0, 30, 49)]
+        late = [asyncio.create_task(received(by, f"e{after}")) for after in (0, 30, 49)]
         await asyncio.sleep(0)
         source.ended = True
         assert places(50) == await early
@@ -109,9 +109,9 @@ def test_readers_that_come_at_any_time_read_the_same(source: Source) -> None:
     asyncio.run(main())
 
 
-def test_an_unknown_id_means_that_all_is_told(source: Source) -> None:
+def test_an_unknown_id_means_that_all_is_sent(source: Source) -> None:
     source.places, source.ended = places(5), True
-    assert places(5) == asyncio.run(told(followers(), "of another life"))
+    assert places(5) == asyncio.run(received(followers(), "of another life"))
 
 
 @pytest.mark.parametrize("after", [None, "e10", "e4000", "unknown"])
@@ -121,7 +121,7 @@ def test_a_reader_of_a_log_that_is_too_long_reads_all_of_it(
     source.places, source.ended = places(5_000), True
     first = int(after[1:]) + 1 if after and after[0] == "e" else 0
 
-    found = asyncio.run(told(followers(max_entries=700), after))
+    found = asyncio.run(received(followers(max_entries=700), after))
     assert places(5_000 - first, first) == found
 
 
@@ -132,7 +132,7 @@ def test_a_slow_reader_loses_nothing_and_holds_up_nobody(source: Source) -> None
         source.ended = True
         async with aclosing(read(by, RUN)) as slow:
             found = [entry.data for _ in range(2) for entry in await anext(slow)]
-            assert places(20_000) == await told(by)
+            assert places(20_000) == await received(by)
             async for page in slow:
                 found += [entry.data for entry in page]
         assert places(20_000) == found
@@ -164,7 +164,7 @@ def test_a_reader_that_comes_back_again_and_again_reads_each_entry_once(source: 
 def test_a_failure_is_not_noticed_by_readers(source: Source) -> None:
     async def main() -> None:
         by = followers()
-        reader = asyncio.create_task(told(by))
+        reader = asyncio.create_task(received(by))
         source.places.extend(places(10))
         await until(lambda: source.begun == 1)
         for error in (DatabaseUnavailable("away"), ValueError("a fault")):
@@ -178,11 +178,11 @@ def test_a_failure_is_not_noticed_by_readers(source: Source) -> None:
     asyncio.run(main())
 
 
-def test_what_is_told_anew_after_a_failure_is_told_to_readers(source: Source) -> None:
+def test_what_is_repeated_after_a_failure_is_sent_to_readers(source: Source) -> None:
     """The stream is lost, and its events have other ids now."""
 
     async def main() -> None:
-        reader = asyncio.create_task(told(followers()))
+        reader = asyncio.create_task(received(followers()))
         source.places.extend(places(3))
         await until(lambda: source.begun == 1)
         await asyncio.sleep(0.05)
@@ -197,14 +197,14 @@ def test_what_is_told_anew_after_a_failure_is_told_to_readers(source: Source) ->
 def test_a_run_that_is_gone_ends_its_readers(source: Source, *, retry: bool) -> None:
     source.error = RunNotFound("gone")
     with pytest.raises(RunNotFound):
-        asyncio.run(told(followers(retry=retry)))
+        asyncio.run(received(followers(retry=retry)))
     assert 1 == source.begun
 
 
 def test_readers_hear_of_a_failure_where_they_want_to(source: Source) -> None:
     source.error = DatabaseUnavailable("away")
     with pytest.raises(DatabaseUnavailable):
-        asyncio.run(told(followers(retry=False)))
+        asyncio.run(received(followers(retry=False)))
 
 
 def test_a_follower_ends_with_its_last_reader(source: Source) -> None:

@@ -11,15 +11,15 @@ import pytest
 from flowq.client.followers import Notifier
 
 
-def test_a_loop_is_told_once_for_all_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_is_notified_once_for_all_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     async def wait() -> None:
-        notifier, told = Notifier(), 0
+        notifier, count = Notifier(), 0
         loop = asyncio.get_running_loop()
         call_soon = loop.call_soon_threadsafe
 
         def counted(callback: Callable[..., Any], *args: Any) -> Any:
-            nonlocal told
-            told += 1
+            nonlocal count
+            count += 1
             return call_soon(callback, *args)
 
         monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
@@ -33,7 +33,7 @@ def test_a_loop_is_told_once_for_all_its_readers(monkeypatch: pytest.MonkeyPatch
             for _ in range(50):
                 notifier.notify()
             await asyncio.gather(*[reader.wait() for reader in readers])
-            assert round_ == told
+            assert round_ == count
         assert not gone.is_set()
 
     asyncio.run(asyncio.wait_for(wait(), 60))

@@ -1,4 +1,4 @@
-"""Each event is told once, whatever comes twice or late, and what needs counting is counted."""
+"""Each event is emitted once, also when it comes twice or late, and totals are right."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -60,52 +60,52 @@ RUN_EVENTS: list[Event] = [
 ]
 
 
-def tell(events: list[Event]) -> tuple[list[Event], Feed]:
+def emit(events: list[Event]) -> tuple[list[Event], Feed]:
     feed = Feed(RUN, {"a", "b", "c", "d"})
-    return [told for event in events for told in feed.take(event)], feed
+    return [emitted for event in events for emitted in feed.take(event)], feed
 
 
 @given(st.lists(st.sampled_from(RUN_EVENTS), max_size=20), st.permutations(RUN_EVENTS))
 def test_all_is_reported_once_in_any_order(twice: list[Event], order: list[Event]) -> None:
-    told, feed = tell([*twice, *order])
+    emitted, feed = emit([*twice, *order])
 
-    published = [event for event in told if not isinstance(event, BatchCompleted)]
+    published = [event for event in emitted if not isinstance(event, BatchCompleted)]
     assert sorted(map(repr, published)) == sorted(map(repr, RUN_EVENTS))
-    batches = {one.batch: one.steps for one in told if isinstance(one, BatchCompleted)}
+    batches = {one.batch: one.steps for one in emitted if isinstance(one, BatchCompleted)}
     assert batches == {"n1": ("a", "b"), "m1": ("c",)}
-    assert len([one for one in told if isinstance(one, BatchCompleted)]) == 2
+    assert len([one for one in emitted if isinstance(one, BatchCompleted)]) == 2
     assert (feed.done, feed.total) == (5, 5)
 
 
 def test_a_batch_says_how_many_have_failed() -> None:
-    told, _ = tell(RUN_EVENTS)
+    emitted, _ = emit(RUN_EVENTS)
 
-    failed = {one.batch: one.failed for one in told if isinstance(one, BatchCompleted)}
+    failed = {one.batch: one.failed for one in emitted if isinstance(one, BatchCompleted)}
     assert failed == {"n1": 1, "m1": 1}
 
 
 def test_a_batch_follows_the_last_of_its_steps() -> None:
-    told, _ = tell(RUN_EVENTS)
+    emitted, _ = emit(RUN_EVENTS)
 
-    place = next(n for n, one in enumerate(told) if isinstance(one, BatchCompleted))
-    assert told[place - 1] == step(StepFailed, "b", attempt=2)
+    place = next(n for n, one in enumerate(emitted) if isinstance(one, BatchCompleted))
+    assert emitted[place - 1] == step(StepFailed, "b", attempt=2)
 
 
 def test_a_map_that_ends_early_ends_its_batch() -> None:
-    """What is left of its items was cancelled, and cancelled steps tell nothing."""
+    """What is left of its items was cancelled, and cancelled steps emit nothing."""
     events = [
         batch("m1", "c", items=3),
         step(StepFailed, "c", 0),
         step(StepFailed, "c", None, 0, items=3),
     ]
-    told, feed = tell(events)
+    emitted, feed = emit(events)
 
-    assert [type(one) for one in told] == [BatchStarted, StepFailed, StepFailed, BatchCompleted]
+    assert [type(one) for one in emitted] == [BatchStarted, StepFailed, StepFailed, BatchCompleted]
     assert (feed.done, feed.total) == (1, 6)
 
 
 def test_a_map_without_items_is_no_step_run() -> None:
-    _, feed = tell([step(StepCompleted, "c", None, 0, items=0)])
+    _, feed = emit([step(StepCompleted, "c", None, 0, items=0)])
 
     assert (feed.done, feed.total) == (0, 3)
 
@@ -123,7 +123,7 @@ def test_progress_is_reported_when_there_is_some() -> None:
 
 def test_the_runs_own_events_are_the_readers_business() -> None:
     first = made(WorkflowStarted, flow_name="x", total_steps=4)
-    assert tell([first, made(WorkflowCompleted, flow_name="x")])[0] == []
+    assert emit([first, made(WorkflowCompleted, flow_name="x")])[0] == []
 
 
 def text(kind: Any, attempt: int = 1, **fields: Any) -> Event:
@@ -140,7 +140,7 @@ def test_text_is_reported_once() -> None:
         text(StreamChunk, attempt=2, offset=0, text="again"),
     ]
 
-    assert tell([*events, *events])[0] == events
+    assert emit([*events, *events])[0] == events
 
 
 def test_what_a_program_calls_is_counted() -> None:
@@ -153,8 +153,8 @@ def test_what_a_program_calls_is_counted() -> None:
         step(StepCompleted, "flowq.sleep#2", attempt=0),
         step(StepCompleted, "work#4", None, 0, items=0),
     ]
-    told, feed = tell(events)
+    emitted, feed = emit(events)
 
     assert (feed.done, feed.total) == (2, 8)
-    assert [one.batch for one in told if isinstance(one, BatchStarted)] == ["c1", "m2"]
-    assert [one.batch for one in told if isinstance(one, BatchCompleted)] == ["c1"]
+    assert [one.batch for one in emitted if isinstance(one, BatchStarted)] == ["c1", "m2"]
+    assert [one.batch for one in emitted if isinstance(one, BatchCompleted)] == ["c1"]

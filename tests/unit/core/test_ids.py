@@ -25,7 +25,7 @@ def test_derived_ids_keep_the_moment_of_their_run_and_are_like_no_other() -> Non
     assert node == ids.node_id(RUN, "fetch")
 
 
-def test_moments_lie_side_by_side() -> None:
+def test_moments_are_adjacent() -> None:
     first, last = ids.ids_of_same_moment(RUN)
 
     assert ids.earliest_id(MOMENT) == first
@@ -33,7 +33,7 @@ def test_moments_lie_side_by_side() -> None:
 
 
 @given(st.uuids(), st.integers(1, 36))
-def test_id_lies_among_those_that_begin_as_it_does(one: UUID, length: int) -> None:
+def test_id_is_among_those_with_its_prefix(one: UUID, length: int) -> None:
     text = str(one)[:length]
 
     span = ids.ids_with_prefix(text.upper())

@@ -60,7 +60,7 @@ def test_a_table_is_printed_whole(table: Any, capsys: pytest.CaptureFixture[str]
     assert [{"x": n} for n in range(MANY)] == strict(capsys.readouterr().out)["result"]
 
 
-def test_missing_parts_of_a_table_and_its_index_are_told() -> None:
+def test_missing_parts_of_a_table_and_its_index_are_named() -> None:
     frame = pd.DataFrame({"at": [pd.NaT], "n": [pd.NA], "x": [math.nan]}, index=["row"])
 
     assert [{"index": "row", "at": None, "n": None, "x": {"$float": "nan"}}] == json_data(frame)

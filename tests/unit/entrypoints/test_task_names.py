@@ -64,9 +64,11 @@ def ran(tmp_path: Path, *parts: str) -> subprocess.CompletedProcess[str]:
 def test_name_of_a_task_is_refused(tmp_path: Path, parts: tuple[str, ...]) -> None:
     done = ran(tmp_path, *parts)
 
-    (told,) = [line for line in done.stderr.splitlines() if "InvalidFlow:" in line]
-    assert "a Celery task and a step or flow are named 'shop.charge': charge_task (shop.py:" in told
-    assert "and charge (shop.py:" in told
+    (lines,) = [line for line in done.stderr.splitlines() if "InvalidFlow:" in line]
+    assert (
+        "a Celery task and a step or flow are named 'shop.charge': charge_task (shop.py:" in lines
+    )
+    assert "and charge (shop.py:" in lines
 
 
 def test_other_tasks_stay_as_they_are(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from flowq.entrypoints.worker import _plain
 
 @pytest.mark.parametrize("error", [MemoryError("no more"), Reject("bad"), Ignore()], ids=repr)
 def test_error_that_celery_obeys_becomes_a_failure_that_names_it(error: Exception) -> None:
-    told = _plain(error)
+    raised = _plain(error)
 
-    assert type(told) is StepError
-    assert type(error).__name__ in str(told)
+    assert type(raised) is StepError
+    assert type(error).__name__ in str(raised)
 
 
 def test_other_errors_stay_as_they_are() -> None:

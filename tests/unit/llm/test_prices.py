@@ -20,10 +20,10 @@ def cost(model: str, tokens: Tokens, provider: str = "openai", **prices: Price) 
         input_tokens=tokens.input, output_tokens=tokens.output, cache_read_tokens=tokens.cached
     )
     named = {name.replace("_", ":"): price for name, price in prices.items()}
-    return cost_of(provider, model, told(tokens), usage, prices=named)
+    return cost_of(provider, model, usage_of(tokens), usage, prices=named)
 
 
-def told(tokens: Tokens) -> Reported:
+def usage_of(tokens: Tokens) -> Reported:
     return reported(tokens.input, tokens.output, tokens.cached, says_something=True)
 
 
@@ -42,7 +42,7 @@ def test_unknown_model_has_no_price() -> None:
     assert (None, CostStatus.UNKNOWN) == cost("nobody-knows", Tokens(1000, 500))
 
 
-def test_no_word_of_what_was_used_is_no_price() -> None:
+def test_missing_usage_has_no_price() -> None:
     assert (None, CostStatus.UNKNOWN) == cost("gpt-4o", Tokens())
 
 
@@ -51,7 +51,9 @@ def test_setting_comes_before_the_list() -> None:
 
     named = cost("gpt-4o", Tokens(1_000_000, 500_000, 200_000), openai_gpt_4o=own)
     [spent] = {
-        cost_of("openai", "gpt-4o", told(Tokens(1_000_000, 500_000, 200_000)), None, prices=prices)
+        cost_of(
+            "openai", "gpt-4o", usage_of(Tokens(1_000_000, 500_000, 200_000)), None, prices=prices
+        )
         for prices in ({"openai:gpt-4o": own}, {"gpt-4o": own})
     }
 
@@ -61,12 +63,12 @@ def test_setting_comes_before_the_list() -> None:
 
 def test_a_price_of_nothing_is_known_to_be_nothing() -> None:
     assert (Decimal(0), CostStatus.KNOWN) == cost_of(
-        "openai", "own", told(Tokens(5, 5)), None, prices={"own": Price()}
+        "openai", "own", usage_of(Tokens(5, 5)), None, prices={"own": Price()}
     )
 
 
 def test_cached_tokens_cost_like_others_when_nothing_is_said() -> None:
-    assert Decimal(1) == Price(input=Decimal(1)).of(told(Tokens(1_000_000, 0, 500_000)))
+    assert Decimal(1) == Price(input=Decimal(1)).of(usage_of(Tokens(1_000_000, 0, 500_000)))
 
 
 def test_no_price_is_negative() -> None:

@@ -215,7 +215,7 @@ def test_steps_of_a_graph_beyond_the_limit_are_counted_by_name(stage: Stage) -> 
     assert all(orders[edge.before] < orders[edge.after] for edge in picture.edges)
 
 
-def test_run_that_goes_on_is_read_as_it_stands(stage: Stage) -> None:
+def test_running_run_is_read_as_it_is(stage: Stage) -> None:
     played = stage.submit(graph_flow, {"n": 3})
 
     picture = of(played)

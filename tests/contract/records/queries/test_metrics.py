@@ -264,7 +264,7 @@ def test_names_are_bounded(records: SqlRecords, scraped: Scraped) -> None:
     assert 10 == scraped.value("flowq_runs_ended_total", flow="other", state="completed")
 
 
-def test_scrape_goes_on_without_a_database(records: SqlRecords, scraped: Scraped) -> None:
+def test_scrape_continues_without_a_database(records: SqlRecords, scraped: Scraped) -> None:
     scraped.look()
     end(records, make(records))
     scraped.look()

@@ -164,7 +164,7 @@ def test_head_says_what_the_budget_has_been_charged(records: SqlRecords) -> None
     assert page(records, idle.id).spent == Usage()
 
 
-def test_head_tells_what_signals_are_waited_for(records: SqlRecords) -> None:
+def test_head_has_the_signals_that_are_waited_for(records: SqlRecords) -> None:
     def wait(key: str, order: int, kind: str = "signal", **values: Any) -> FlowStepRun:
         spec = {"key": key, "name": key, "kind": kind}
         options = {"status": "waiting", "step_name": "approve", "spec": spec, **values}
@@ -292,7 +292,7 @@ def test_item_has_all_that_is_shown_of_it(records: SqlRecords) -> None:
 # --- failures, costs, events ---------------------------------------------------------------------
 
 
-def test_first_failure_comes_first_and_items_stand_for_their_map(records: SqlRecords) -> None:
+def test_first_failure_comes_first_and_items_replace_their_map(records: SqlRecords) -> None:
     run = a_run()
     causes = [{"relation": "cause", "error_type": "KeyError", "message": "'k'", "place": None}]
     metadata = {"traceback": "Traceback…", "item": {"n": 1}, "causes": causes}

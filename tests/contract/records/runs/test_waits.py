@@ -160,7 +160,7 @@ def test_ended_steps_say_when(records: SqlRecords) -> None:
     assert found == {"a": after(5)}
 
 
-def test_queued_steps_are_counted_over_runs_that_go_on(records: SqlRecords) -> None:
+def test_queued_steps_are_counted_over_open_runs(records: SqlRecords) -> None:
     runs = [a_run(), a_run(), a_run(status="paused")]
     names: dict[str, Any] = {"step_name": "shop.embed", "status": "queued"}
     steps = [a_step(run, "embed", created_at=after(n), **names) for n, run in enumerate(runs)]

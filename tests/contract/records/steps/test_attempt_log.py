@@ -87,7 +87,7 @@ def test_times_are_those_of_the_attempt(records: SqlRecords) -> None:
     assert rows[0][0] <= rows[0][1] <= rows[1][0] <= rows[1][1]
 
 
-def test_last_attempt_stands_in_the_row_alone(records: SqlRecords) -> None:
+def test_last_attempt_is_in_the_row_alone(records: SqlRecords) -> None:
     run_id = insert(records, new_run("a", "b", "c", queued=True))
     one, two = claimed(records, run_id, "a"), claimed(records, run_id, "b")
     records.autocommit(lambda tx: tx.steps.complete(one, stored(one, b"1"), advanced=True))

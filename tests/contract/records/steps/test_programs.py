@@ -316,7 +316,7 @@ def test_shielded_program_is_queued_and_claimed_in_a_stopping_run(records: SqlRe
     assert records.autocommit(lambda tx: tx.steps.cancel_asked([claim.token])) == set()
 
 
-def test_program_that_has_not_heard_of_the_cancel_is_queued(records: SqlRecords) -> None:
+def test_program_that_has_not_seen_the_cancel_is_queued(records: SqlRecords) -> None:
     run_id, claim = begun(records)
     cancel(records, run_id)
 

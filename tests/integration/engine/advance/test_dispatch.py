@@ -117,7 +117,7 @@ def test_the_size_of_a_batch_decides_how_it_is_sent(
 
 @pytest.mark.parametrize("flow_of", ["map", "diamond"])
 @pytest.mark.parametrize("round", range(5))
-def test_the_last_two_that_end_at_once_go_on_once(stage: Stage, flow_of: str, round: int) -> None:  # noqa: A002 - pytest's parameter
+def test_the_last_two_that_end_at_once_advance_once(stage: Stage, flow_of: str, round: int) -> None:  # noqa: A002 - pytest's parameter
     """Neither leaves it to the other, and what follows is queued once."""
     played_flow, inputs = (
         (mapped, {"values": [1, 2]}) if flow_of == "map" else (diamond, {"value": 1})
@@ -198,7 +198,7 @@ def test_runs_without_steps_are_finished(stage: Stage) -> None:
     ]
 
 
-def test_maps_at_the_root_go_on(stage: Stage) -> None:
+def test_maps_at_the_root_advance(stage: Stage) -> None:
     views = submitted(stage, mapped, [{"values": [1, 2]}, {"values": []}, {"values": [-1, -2]}])
 
     assert [view.status for view in views] == [
@@ -209,7 +209,7 @@ def test_maps_at_the_root_go_on(stage: Stage) -> None:
     assert [view.outputs for view in views] == [6, 0, None]
 
 
-def test_conditions_behind_the_root_go_on(stage: Stage) -> None:
+def test_conditions_behind_the_root_advance(stage: Stage) -> None:
     views = submitted(stage, chosen, [{"value": 1}, {"value": 3}])
 
     assert [view.outputs for view in views] == [None, 20]

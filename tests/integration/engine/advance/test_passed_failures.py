@@ -236,7 +236,7 @@ async def models_in_a_program() -> list[str]:
 
 
 @pytest.mark.parametrize("either", [models_in_a_graph, models_in_a_program])
-def test_failure_is_not_taken_for_a_model_that_any_data_fits(
+def test_failure_does_not_become_a_model_that_any_data_fits(
     either: Flow[..., Any], stage: Stage
 ) -> None:
     found = stage.play(either).result()

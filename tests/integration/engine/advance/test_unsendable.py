@@ -113,7 +113,7 @@ def test_runs_of_a_callers_transaction_are(stage: Stage, records: SqlRecords) ->
     assert [12, 6] == ends(stage, run_id, doubled)
 
 
-def test_a_worker_goes_on_when_it_cannot_send(stage: Stage) -> None:
+def test_a_worker_continues_when_it_cannot_send(stage: Stage) -> None:
     """Children and dependents of what it has just completed are recorded, and sent later."""
     played = stage.submit(parent, {"value": 3})
     while (delivery := stage.dispatcher._next() if stage.dispatcher._ready else None) is not None:

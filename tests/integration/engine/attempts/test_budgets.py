@@ -204,7 +204,7 @@ def test_month_begins_with_what_was_spent_before_there_was_a_budget(records: Sql
 # --- pause ---------------------------------------------------------------------------------------
 
 
-def test_run_is_paused_and_goes_on_where_it_stood_when_the_budget_is_raised(stage: Stage) -> None:
+def test_run_is_paused_and_continues_when_the_budget_is_raised(stage: Stage) -> None:
     played = play(stage, chain, 5, budget=Budget(tokens=2000, on_exceeded="pause"))
 
     assert (played.status, calls["ask"]) == (RunState.PAUSED, 2)
@@ -321,7 +321,7 @@ def months(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Non
     return move
 
 
-def test_run_paused_by_a_month_goes_on_in_the_next(
+def test_run_paused_by_a_month_continues_in_the_next(
     stage: Stage, months: Callable[[int], None]
 ) -> None:
     played = play(stage, patient, 5)
@@ -335,7 +335,7 @@ def test_run_paused_by_a_month_goes_on_in_the_next(
     assert_invariants(stage.records)
 
 
-def test_family_goes_on_together_and_is_paused_again_when_the_new_month_is_spent(
+def test_run_tree_continues_and_is_paused_again_when_the_new_month_is_spent(
     stage: Stage, months: Callable[[int], None]
 ) -> None:
     played = play(stage, above, 7)
@@ -408,7 +408,7 @@ def test_child_runs_are_paused_with_their_parent_not_by_its_budget(stage: Stage)
     assert_invariants(stage.records)
 
 
-def test_many_go_on_part_by_part(
+def test_many_runs_continue_in_batches(
     stage: Stage, months: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowq.engine.sweeper.months._MAX_RESUMED", 2)
@@ -509,7 +509,7 @@ def test_program_may_catch_that_its_budget_is_spent(stage: Stage) -> None:
     assert "budget is spent" in play(stage, caught, 1).result()
 
 
-def test_loop_that_goes_on_in_new_runs_keeps_its_budget(stage: Stage) -> None:
+def test_loop_that_continues_in_new_runs_keeps_its_budget(stage: Stage) -> None:
     play(stage, endless, 1)
 
     assert calls["ask"] == 3

@@ -214,7 +214,7 @@ def test_flows_share_results_only_if_the_cache_says_so(stage: Stage) -> None:
     assert (2, 1) == (calls["double 1"], calls["shared"])
 
 
-def test_key_function_says_what_tells_calls_apart(stage: Stage) -> None:
+def test_key_function_says_which_calls_are_equal(stage: Stage) -> None:
     assert stage.play(fetching, url="a", attempt=1).result() == 1
     assert stage.play(fetching, url="a", attempt=2).result() == 1
     assert stage.play(fetching, url="b", attempt=2).result() == 2

@@ -55,7 +55,7 @@ def last(played: Played) -> Played:
     return Played(played.stage, newest(played.stage.engine, played.id), played.flow)
 
 
-def test_loop_goes_on_in_new_runs(stage: Stage) -> None:
+def test_loop_continues_in_new_runs(stage: Stage) -> None:
     played = stage.play(counted, left=3)
 
     assert RunState.COMPLETED is played.status
@@ -100,7 +100,7 @@ def test_signals_follow(stage: Stage) -> None:
     assert ["a", "b", "c"] == last(played).result()
 
 
-def test_signal_finds_a_run_that_goes_on_at_this_moment(
+def test_signal_finds_a_run_that_continues_at_this_moment(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played = stage.play(mailbox, seen=[])
@@ -121,7 +121,7 @@ def test_signal_finds_a_run_that_goes_on_at_this_moment(
     assert ["a"] == last(played).result()
 
 
-def test_cancelled_parent_cancels_the_run_that_goes_on(stage: Stage) -> None:
+def test_cancelled_parent_cancels_the_run_that_continues(stage: Stage) -> None:
     @flow(name="tests.parent_of_mailbox")
     async def waits() -> object:
         try:
@@ -161,7 +161,7 @@ def test_what_was_said_about_the_run_holds_for_the_next(stage: Stage) -> None:
     assert ("ann", {"order": 7}) == (row.user_id, row.flow_metadata)
 
 
-def test_paused_run_goes_on_when_it_is_resumed(stage: Stage) -> None:
+def test_paused_run_continues_when_it_is_resumed(stage: Stage) -> None:
     played = stage.submit(counted, {"left": 1})
     stage.dispatcher.run(stage.engine, limit=2)  # the program, and its step
     pause(stage.engine, played.id)

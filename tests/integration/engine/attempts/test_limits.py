@@ -176,7 +176,7 @@ def lapse(stage: Stage) -> None:
 # --- at once -------------------------------------------------------------------------------------
 
 
-def test_step_over_the_limit_waits_without_a_message_and_goes_on_after(stage: Stage) -> None:
+def test_step_over_the_limit_waits_without_a_message_and_then_runs(stage: Stage) -> None:
     _, holder = hold(stage)
     waits = stage.submit(single, {"value": 1})
     stage.dispatcher.run(stage.engine)
@@ -265,7 +265,7 @@ def test_failing_step_gives_its_slot_back(stage: Stage) -> None:
     assert stage.play(single, value=2).result() == 2
 
 
-def test_step_that_waits_can_be_cancelled_and_its_line_goes_on(stage: Stage) -> None:
+def test_step_that_waits_can_be_cancelled_and_its_line_advances(stage: Stage) -> None:
     hold(stage)
     gone, after = stage.submit(single, {"value": 1}), stage.submit(single, {"value": 2})
     stage.dispatcher.run(stage.engine)

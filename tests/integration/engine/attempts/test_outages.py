@@ -244,7 +244,7 @@ def test_claim_does_not_wait_in_a_worker_that_has_to_end(stage: Stage) -> None:
     assert played.step("begin").attempts == 1
 
 
-def test_step_whose_code_has_not_begun_is_given_back_by_a_worker_that_has_to_end(
+def test_step_whose_code_has_not_begun_is_released_by_a_worker_that_stops(
     stage: Stage,
 ) -> None:
     played = stage.submit(diamond, {"name": "a"})

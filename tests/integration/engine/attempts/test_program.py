@@ -249,7 +249,7 @@ def test_gathered_steps_are_one_batch(stage: Stage) -> None:
     assert stage.play(wide, n=20).result() == 210
 
 
-def test_loop_of_steps_goes_on_step_by_step(stage: Stage) -> None:
+def test_loop_of_steps_continues_step_by_step(stage: Stage) -> None:
     assert stage.play(row, n=30).result() == 30
 
 
@@ -279,7 +279,7 @@ def test_gather_may_collect_failures(stage: Stage, n: int) -> None:
     assert got == [("StepFailed" if i % 2 else str(i + 1)) for i in range(n)]
 
 
-def test_step_is_tried_again_before_its_program_hears_of_it(stage: Stage) -> None:
+def test_step_is_retried_before_its_program_sees_a_failure(stage: Stage) -> None:
     run = stage.play(retrying)
 
     assert run.result() == 7
@@ -522,7 +522,7 @@ async def changing(x: int) -> int:
     return await add(first if OTHER["step"] else second)
 
 
-def test_run_of_a_changed_program_is_paused_and_goes_on_with_the_old_code(stage: Stage) -> None:
+def test_run_of_a_changed_program_is_paused_and_continues_with_the_old_code(stage: Stage) -> None:
     run = started(stage, changing, x=1)
     stage.dispatcher.run(stage.engine, limit=3)  # the second step is called
     stage.engine.program_cache.clear()
@@ -540,7 +540,7 @@ def test_run_of_a_changed_program_is_paused_and_goes_on_with_the_old_code(stage:
     assert run.result() == 13
 
 
-def test_paused_program_goes_on_after_the_resume(stage: Stage) -> None:
+def test_paused_program_continues_after_the_resume(stage: Stage) -> None:
     run = started(stage, row, n=3)
     pause(stage.engine, run.id)
     stage.dispatcher.run(stage.engine)

@@ -234,7 +234,7 @@ def test_steps_that_name_no_rate_are_not_charged(stage: Stage) -> None:
     assert rows(stage, "SELECT 1 FROM flow_token_uses") == []
 
 
-def test_step_that_waits_can_be_cancelled_and_others_go_on(stage: Stage) -> None:
+def test_step_that_waits_can_be_cancelled_and_others_run(stage: Stage) -> None:
     stage.play(by_model, question="a")
     gone, after = stage.play(by_model, question="b"), stage.play(by_model, question="c")
 

@@ -202,7 +202,7 @@ def events_of(played: Played, after: str | None = None) -> list[Event]:
     return list(follow(played.stage.engine, played.id, after=after, timeout=5))
 
 
-def told(events: list[Event]) -> list[str]:
+def as_lines(events: list[Event]) -> list[str]:
     """What events say, short: the type and the step."""
     return [f"{event.event_type} {_where(event)}".strip() for event in events]
 
@@ -220,8 +220,8 @@ def lose(stage: Stage) -> None:
     stage.engine.events.forget()
 
 
-def test_a_chain_tells_all_in_order(stage: Stage) -> None:
-    assert told(events_of(stage.play(chain, value=3))) == [
+def test_a_chain_emits_all_events_in_order(stage: Stage) -> None:
+    assert as_lines(events_of(stage.play(chain, value=3))) == [
         "WORKFLOW_STARTED",
         "BATCH_STARTED square",
         "STEP_STARTED square",
@@ -258,7 +258,7 @@ def test_rows_tell_the_same_ends_as_the_stream(
     kinds = ["WORKFLOW", "STEP_COMPLETED", "STEP_FAILED", "STEP_SKIPPED", "BATCH"]
 
     def ends(events: list[Event]) -> list[str]:
-        return sorted(text for text in told(events) if any(kind in text for kind in kinds))
+        return sorted(text for text in as_lines(events) if any(kind in text for kind in kinds))
 
     live = events_of(played)
     lose(stage)
@@ -296,7 +296,7 @@ def test_ends_of_steps_say_what_their_rows_say(
 
 @pytest.mark.parametrize("which, inputs", FLOWS)
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_reader_goes_on_after_any_event(
+def test_a_reader_continues_after_any_event(
     stage: Stage, which: Any, inputs: dict[str, Any], lost: bool
 ) -> None:
     played = stage.play(which, **inputs)
@@ -306,7 +306,7 @@ def test_a_reader_goes_on_after_any_event(
 
     for number, event in enumerate(events[:-1]):
         following = [one for one in events[number + 1 :] if one.id != event.id]
-        assert told(events_of(played, after=event.id)) == told(following)
+        assert as_lines(events_of(played, after=event.id)) == as_lines(following)
     assert events_of(played, after=events[-1].id) == []
 
 
@@ -318,12 +318,12 @@ def test_batches_complete_when_all_of_their_steps_have_ended(stage: Stage) -> No
         ("left", "right"),
         ("both",),
     ]
-    names = told(events)
+    names = as_lines(events)
     assert names.index("BATCH_COMPLETED left+right") > names.index("STEP_COMPLETED left")
     assert names.index("BATCH_COMPLETED left+right") > names.index("STEP_COMPLETED right")
 
 
-def test_a_map_tells_of_each_item(stage: Stage) -> None:
+def test_a_map_emits_events_of_each_item(stage: Stage) -> None:
     events = events_of(stage.play(tolerant, size=5, bad=2))
 
     ends = [one for one in events if isinstance(one, StepCompleted | StepFailed)]
@@ -347,7 +347,7 @@ def test_a_failed_run_says_why_in_its_last_event(stage: Stage) -> None:
 
 
 def test_each_attempt_is_reported(stage: Stage) -> None:
-    names = told(events_of(stage.play(retried, value=1)))
+    names = as_lines(events_of(stage.play(retried, value=1)))
 
     assert [name.partition(" ")[0] for name in names if "fail_twice" in name] == [
         "BATCH_STARTED",
@@ -362,7 +362,7 @@ def test_each_attempt_is_reported(stage: Stage) -> None:
 
 
 def test_a_step_that_is_skipped_says_so(stage: Stage) -> None:
-    assert "STEP_SKIPPED large" in told(events_of(stage.play(choosy, value=2)))
+    assert "STEP_SKIPPED large" in as_lines(events_of(stage.play(choosy, value=2)))
 
 
 def test_a_cancelled_run_gives_its_reason(stage: Stage) -> None:
@@ -412,29 +412,29 @@ def test_events_survive_json(stage: Stage, which: Any, inputs: dict[str, Any]) -
     assert [from_json(to_json(event)) for event in events] == events
 
 
-def test_a_run_without_events_tells_its_rows(records: SqlRecords) -> None:
+def test_a_run_without_events_is_rebuilt_from_its_rows(records: SqlRecords) -> None:
     stage = Stage.on(records, policies=Policies(events=False))
     played = stage.play(chain, value=3)
 
     assert [entry.events for entry in stage.engine.events.read(played.id).entries] != []
-    assert told(events_of(played))[-1] == "WORKFLOW_COMPLETED"
-    assert "STEP_COMPLETED square-2" in told(events_of(played))
-    assert told(events_of(stage.play(speaking, text="hush"))).count("STREAM_STARTED speak") == 0
+    assert as_lines(events_of(played))[-1] == "WORKFLOW_COMPLETED"
+    assert "STEP_COMPLETED square-2" in as_lines(events_of(played))
+    assert as_lines(events_of(stage.play(speaking, text="hush"))).count("STREAM_STARTED speak") == 0
 
 
 # --- while it goes on ----------------------------------------------------------------------------
 
 
-def test_a_reader_hears_what_happens_while_it_waits(stage: Stage) -> None:
+def test_a_reader_receives_events_while_it_waits(stage: Stage) -> None:
     played = stage.submit(diamond, {"value": 2})
     with ThreadPoolExecutor(1) as pool:
         heard = pool.submit(events_of, played)
         stage.dispatcher.run(stage.engine)
 
-        assert told(heard.result(10)) == told(events_of(played))
+        assert as_lines(heard.result(10)) == as_lines(events_of(played))
 
 
-def test_a_reader_of_a_lost_stream_goes_on(stage: Stage) -> None:
+def test_a_reader_of_a_lost_stream_continues(stage: Stage) -> None:
     """Events are not repeated, and later ones include all missing ones."""
     played = stage.submit(chain, {"value": 3})
     reader = follow(stage.engine, played.id, timeout=20)
@@ -444,8 +444,8 @@ def test_a_reader_of_a_lost_stream_goes_on(stage: Stage) -> None:
     lose(stage)
     rest = list(reader)
 
-    assert told(first) == ["WORKFLOW_STARTED", "BATCH_STARTED square"]
-    names = told(first + rest)
+    assert as_lines(first) == ["WORKFLOW_STARTED", "BATCH_STARTED square"]
+    names = as_lines(first + rest)
     assert len(set(names) - {"PROGRESS_UPDATE"}) == len(names) - names.count("PROGRESS_UPDATE")
     assert {"STEP_COMPLETED square", "STEP_COMPLETED square-2"} <= set(names)
     assert names[-1] == "WORKFLOW_COMPLETED"
@@ -459,11 +459,11 @@ def test_a_reader_that_comes_back_to_a_lost_stream_begins_anew(stage: Stage) -> 
     lose(stage)
 
     again = list(follow(stage.engine, played.id, after=left, wait=False))
-    assert told(again)[:2] == ["WORKFLOW_STARTED", "BATCH_STARTED square"]
+    assert as_lines(again)[:2] == ["WORKFLOW_STARTED", "BATCH_STARTED square"]
     assert again[1].rebuilt
 
 
-def test_a_reader_sees_a_run_end_that_nobody_tells_of(
+def test_a_reader_sees_the_end_of_a_run_without_an_event(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process that ended it was killed before it could."""
@@ -474,7 +474,7 @@ def test_a_reader_sees_a_run_end_that_nobody_tells_of(
     assert next(reader).event_type == "WORKFLOW_STARTED"
     stage.dispatcher.run(stage.engine)
 
-    assert told(list(reader))[-1] == "WORKFLOW_COMPLETED"
+    assert as_lines(list(reader))[-1] == "WORKFLOW_COMPLETED"
 
 
 def test_the_first_event_waits_for_no_stream(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,7 +500,7 @@ def test_a_reader_lives_through_a_redis_that_is_away(
     reader = follow(stage.engine, played.id, timeout=20)
     assert next(reader).event_type == "WORKFLOW_STARTED"
     stage.dispatcher.run(stage.engine)
-    names = told(list(reader))
+    names = as_lines(list(reader))
 
     assert names[-1] == "WORKFLOW_COMPLETED"
     assert {"STEP_COMPLETED square", "STEP_COMPLETED square-2"} <= set(names)
@@ -520,7 +520,7 @@ def test_a_reader_may_leave(stage: Stage) -> None:
         heard = pool.submit(lambda: list(follow(stage.engine, played.id, stopped=leaving.is_set)))
         leaving.set()
 
-        assert told(heard.result(10))[0] == "WORKFLOW_STARTED"
+        assert as_lines(heard.result(10))[0] == "WORKFLOW_STARTED"
 
 
 # --- the handle ----------------------------------------------------------------------------------
@@ -543,7 +543,7 @@ def test_async_code_gets_the_same_events(handled: Stage) -> None:
     assert asyncio.run(listen()) == list(run.events())
 
 
-def test_async_code_hears_while_it_waits(handled: Stage) -> None:
+def test_async_code_receives_events_while_it_waits(handled: Stage) -> None:
     played = handled.submit(chain, {"value": 3})
 
     async def listen() -> list[Event]:
@@ -556,7 +556,7 @@ def test_async_code_hears_while_it_waits(handled: Stage) -> None:
         await task
         return events
 
-    assert told(asyncio.run(listen()))[-1] == "WORKFLOW_COMPLETED"
+    assert as_lines(asyncio.run(listen()))[-1] == "WORKFLOW_COMPLETED"
 
 
 def test_async_code_that_leaves_ends_its_reader(handled: Stage) -> None:
@@ -600,7 +600,7 @@ def test_what_is_no_id_is_refused(stage: Stage, after: str) -> None:
 @pytest.mark.parametrize("after", ["99999999999999-0.1", "1-1.0", "end.77"])
 def test_an_id_of_another_run_begins_anew(stage: Stage, after: str) -> None:
     played = stage.play(chain, value=3)
-    names = told(events_of(played, after=after))
+    names = as_lines(events_of(played, after=after))
 
     assert names[0] == "WORKFLOW_STARTED"
     assert names[-1] == "WORKFLOW_COMPLETED"

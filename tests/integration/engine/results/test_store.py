@@ -113,7 +113,7 @@ def _make_due(tx: SqlTransaction) -> None:
     tx.within.execute(query.values(wake_at=DbNow(-10)))
 
 
-def test_row_of_a_run_says_where_a_large_output_lies(records: SqlRecords) -> None:
+def test_row_of_a_run_says_where_a_large_output_is(records: SqlRecords) -> None:
     """Whoever reads the tables finds the object; the value itself is in none of them."""
     objects = CountingObjects()
     played = stage_with(records, objects).play(one_long_text)

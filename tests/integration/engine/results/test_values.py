@@ -140,7 +140,7 @@ def test_an_input_is_the_same_in_every_kind_of_flow(annotation: Any, value: Any)
 
 
 @pytest.mark.parametrize(
-    "annotation, value, told",
+    "annotation, value, words",
     [
         (Login, {"password": "hunter2"}, "value.password: it is a SecretStr, which flowq never"),
         (list[Login], [{"password": "hunter2"}], r"value\[0\].password: it is a SecretStr"),
@@ -161,9 +161,9 @@ def test_an_input_is_the_same_in_every_kind_of_flow(annotation: Any, value: Any)
 )
 @pytest.mark.parametrize("kind", ["graph", "program", "parent"])
 def test_an_input_that_would_come_back_as_another_is_refused(
-    kind: str, annotation: Any, value: Any, told: str
+    kind: str, annotation: Any, value: Any, words: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=told) as caught:
+    with pytest.raises(InvalidInput, match=words) as caught:
         _runs(annotation)[kind](value)
 
     assert "hunter2" not in str(caught.value)
@@ -235,7 +235,7 @@ def test_a_flow_class_sees_what_its_model_makes_of_the_inputs() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind, inputs, told",
+    "kind, inputs, words",
     [
         (Pays, {"payment": CardPayment(amount=1, card="visa")}, "Inputs.payment: it is a CardPay"),
         (Anything, {"x": SecretStr("hunter2")}, "x: it is a SecretStr"),
@@ -243,9 +243,9 @@ def test_a_flow_class_sees_what_its_model_makes_of_the_inputs() -> None:
     ],
 )
 def test_a_flow_class_refuses_what_would_come_back_as_another(
-    kind: type[BaseFlow], inputs: Any, told: str
+    kind: type[BaseFlow], inputs: Any, words: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=told):
+    with pytest.raises(InvalidInput, match=words):
         testing.run(kind, inputs)
 
 

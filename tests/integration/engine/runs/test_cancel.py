@@ -623,7 +623,7 @@ def test_cancel_among_many_workers_leaves_nothing_running(
 # --- whoever dies in between ---------------------------------------------------------------------
 
 
-def test_sweeper_goes_on_with_a_cancel_whose_caller_died(stage: Stage) -> None:
+def test_sweeper_finishes_a_cancel_whose_caller_died(stage: Stage) -> None:
     played = stage.submit(top, {})
     deliver(played, "middle")
     deliver(played, "leaf")

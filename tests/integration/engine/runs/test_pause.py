@@ -232,7 +232,7 @@ def test_step_that_finally_fails_ends_a_paused_run(stage: Stage) -> None:
     assert resume(stage.engine, played.id) is RunState.FAILED
 
 
-def test_flow_that_goes_on_after_failures_stays_paused_after_one(stage: Stage) -> None:
+def test_flow_that_continues_after_failures_stays_paused_after_one(stage: Stage) -> None:
     played = stage.submit(patient, {})
     Now.act = lambda: paused(played)
     rest(played)

@@ -291,7 +291,7 @@ def test_signal_in_a_transaction_that_is_rolled_back_was_never_sent(
     assert [] == signals(stage, played)
 
 
-def test_timeout_after_a_message_that_was_passed_over_goes_on(stage: Stage) -> None:
+def test_timeout_after_an_ignored_signal_continues(stage: Stage) -> None:
     played = stage.submit(patient, {"seconds": 0.2})
     send_signal(stage.engine, played.id, "approve", "wrong")
     stage.dispatcher.run(stage.engine)
@@ -312,7 +312,7 @@ def test_no_signal_is_lost_or_given_twice_while_senders_and_the_program_race(
         try:
             for each in range(first, number, 2):
                 send_signal(stage.engine, played.id, "say", each)
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - the test checks it
             failed.append(error)
 
     senders = [threading.Thread(target=send_half, args=(first,)) for first in (0, 1)]

@@ -295,7 +295,7 @@ def test_key_holds_within_a_transaction_too(stage: Stage, session: Session) -> N
     assert len(stage.dispatcher.waiting) == 1
 
 
-def test_scoped_session_is_taken_for_its_session(stage: Stage, records: SqlRecords) -> None:
+def test_scoped_session_is_used_as_its_session(stage: Stage, records: SqlRecords) -> None:
     engine = create_engine(records.url)
     scoped = scoped_session(sessionmaker(engine))
     run_id = submit(stage, session=scoped)
@@ -379,7 +379,9 @@ def engine_of_the_process(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stag
     return stage
 
 
-def test_options_stand_beside_the_inputs(engine_of_the_process: Stage, session: Session) -> None:
+def test_options_are_given_beside_the_inputs(
+    engine_of_the_process: Stage, session: Session
+) -> None:
     first = doubled.enqueue(7, idempotency_key="beside")
     again = doubled.enqueue(value=7, idempotency_key="beside", session=session)
     session.rollback()

@@ -172,7 +172,7 @@ class AwayDispatcher(InProcessDispatcher):
         super().send_advance(batches, delay)
 
 
-def test_nothing_is_put_off_while_the_broker_is_away(records: SqlRecords) -> None:
+def test_no_resend_is_delayed_while_the_broker_is_away(records: SqlRecords) -> None:
     dispatcher = AwayDispatcher()
     stage = Stage.on(records)
     stage = Stage(replace(stage.engine, dispatcher=dispatcher), dispatcher, records)
@@ -498,7 +498,7 @@ def test_objects_that_no_row_names_are_deleted_when_they_are_old(
     assert collect(eager.engine) == 1, "its step has ended with another result"
 
 
-def test_turns_go_on_where_the_last_one_ended(
+def test_each_pass_continues_where_the_last_one_ended(
     records: SqlRecords, objects: MemoryObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "_PAGE", 3)

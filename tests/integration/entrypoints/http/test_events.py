@@ -116,7 +116,7 @@ def test_readers_share_one_thread_which_ends_after_them(
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
-def test_who_comes_again_misses_nothing_and_hears_nothing_twice(
+def test_reader_that_reconnects_misses_nothing_and_receives_nothing_twice(
     played: Stage, address: str, *, is_lost: bool
 ) -> None:
     """Also when the stream is lost in between: the rows have what it had."""

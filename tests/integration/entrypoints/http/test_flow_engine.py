@@ -74,6 +74,6 @@ def test_rows_are_listed_and_shown(stage: Stage, monkeypatch: pytest.MonkeyPatch
         bootstrap.settings.cache_clear()
 
 
-def test_row_that_is_not_there_is_answered_as_ever(stage: Stage) -> None:
+def test_missing_row_is_answered_as_other_missing_things(stage: Stage) -> None:
     answer = client().get(f"{ROWS}/{uuid4()}")
     assert (404, {"detail": "Flow run not found"}) == (answer.status_code, answer.json())

@@ -92,14 +92,18 @@ def test_failed_run_has_no_result_but_a_reason(played: Stage) -> None:
     begun = start(http, inputs={"value": -1})
 
     answer = result(http, begun["id"])
-    told = answer.json()
-    assert (409, "failed", "RunFailed") == (answer.status_code, told["status"], told["error"])
-    assert "below zero" in told["message"]
+    document = answer.json()
+    assert (409, "failed", "RunFailed") == (
+        answer.status_code,
+        document["status"],
+        document["error"],
+    )
+    assert "below zero" in document["message"]
     shown = http.get(f"/api/runs/{begun['id']}").json()
     assert ("below zero" in shown["error"], shown["reason"]) == (True, None)
 
 
-def test_run_that_goes_on_is_steered(played: Stage) -> None:
+def test_open_run_is_paused_resumed_and_cancelled(played: Stage) -> None:
     http = client()
     run_id = start(http, "tests.http.approval")["id"]
 
@@ -123,9 +127,13 @@ def test_run_is_cancelled_with_a_reason(played: Stage) -> None:
 
     assert 200 == http.post(f"/api/runs/{run_id}/cancel", json={"reason": "enough"}).status_code
     ended = result(http, run_id)
-    told = ended.json()
-    assert (409, "cancelled", "RunCancelled") == (ended.status_code, told["status"], told["error"])
-    assert "enough" in told["message"]
+    document = ended.json()
+    assert (409, "cancelled", "RunCancelled") == (
+        ended.status_code,
+        document["status"],
+        document["error"],
+    )
+    assert "enough" in document["message"]
     shown = http.get(f"/api/runs/{run_id}").json()
     assert ("enough" in shown["reason"], shown["error"]) == (True, None)
 
@@ -284,8 +292,8 @@ def test_every_route_refuses_parameters_that_it_does_not_know(played: Stage) -> 
     for path, operations in paths.items():
         for method in operations:
             answer = http.request(method, f"{path}?staus=running", json={})
-            told = {one["where"] for one in answer.json().get("problems", [])}
-            assert (422, {"query.staus"}) == (answer.status_code, told), path
+            document = {one["where"] for one in answer.json().get("problems", [])}
+            assert (422, {"query.staus"}) == (answer.status_code, document), path
 
 
 @pytest.mark.parametrize(
@@ -308,7 +316,7 @@ def test_key_that_is_there_twice_is_refused(
     )
 
 
-def test_json_that_breaks_off_is_told_where(played: Stage) -> None:
+def test_error_of_truncated_json_has_its_place(played: Stage) -> None:
     headers = {"Content-Type": "application/json"}
     path = "/api/flows/tests.http.doubled/runs"
     answer = client().post(path, content=b'{"inputs": }', headers=headers)
@@ -327,7 +335,7 @@ def test_large_and_compressed_bodies_are_refused(played: Stage) -> None:
     assert (415, "UnsupportedMediaType") == (packed.status_code, packed.json()["error"])
 
 
-def test_unknown_run_and_unknown_address_are_told(played: Stage) -> None:
+def test_unknown_run_and_unknown_address_are_404(played: Stage) -> None:
     http = client()
     gone = http.get(f"/api/runs/{uuid4()}")
     assert (404, "RunNotFound") == (gone.status_code, gone.json()["error"])

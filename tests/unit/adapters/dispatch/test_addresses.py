@@ -140,7 +140,7 @@ def test_hint_names_what_is_wrong(url: str, says: str, monkeypatch: pytest.Monke
 
 
 def test_app_whose_configuration_raises_starts_no_run(tmp_path: Path) -> None:
-    """The caller is told by an error of flowq's, and nothing was recorded."""
+    """The caller gets an error of flowq's, and nothing was recorded."""
     source = """
 import flowq
 from celery import Celery

@@ -344,7 +344,7 @@ def test_signal_that_does_not_fit_is_passed_over() -> None:
     assert timedelta(seconds=40) == found.calls[-1].delay
 
 
-def test_flow_goes_on_with_new_inputs() -> None:
+def test_flow_continues_with_new_inputs() -> None:
     async def program() -> None:
         flowq.continue_as_new(n=2)
 

@@ -1,4 +1,4 @@
-"""Inputs of a flow: what is taken, and that all problems are told at once."""
+"""Inputs of a flow: what is taken, and that all problems are reported at once."""
 
 from datetime import date
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_all_problems_are_reported() -> None:
     with pytest.raises(InvalidInput) as caught:
         shop.type.validate({"order": {"id": "x"}, "depht": 1, "depth": -1, "folder": 3})
 
-    told = str(caught.value).splitlines()
+    lines = str(caught.value).splitlines()
     assert [
         f"the inputs of flow {shop.type.name!r} are invalid:",
         "  order.id: expected a valid integer, unable to parse string as an integer, got 'x' (str)",
@@ -64,9 +64,9 @@ def test_all_problems_are_reported() -> None:
         "  depth: expected greater than 0, got -1 (int)",
         f"  folder: expected Path, got 3 (int): Input is not a valid path for {Path!r}",
         "  depht: unknown input, did you mean depth?",
-    ] == told[:6]
-    assert "→ it is defined as shop(order: Order, day: date, depth: " in told[6]
-    assert told[6].endswith("-> list[str]")
+    ] == lines[:6]
+    assert "→ it is defined as shop(order: Order, day: date, depth: " in lines[6]
+    assert lines[6].endswith("-> list[str]")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_long_values_are_cut_in_messages() -> None:
 
 
 def test_positional_inputs_get_their_names() -> None:
-    """Too many, and one given twice, are told as inputs, not as a TypeError."""
+    """Too many, and one given twice, are reported as inputs, not as a TypeError."""
     assert "shop" == shop.spec(Order(id=1), date(2024, 1, 2), 3).name.rpartition(".")[2]
     with pytest.raises(InvalidInput, match="takes 3 positional inputs, got 4"):
         shop.spec(Order(id=1), date(2024, 1, 2), 3, "x")  # type: ignore[call-arg,arg-type]

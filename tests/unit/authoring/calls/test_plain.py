@@ -54,7 +54,7 @@ def test_step_is_an_ordinary_function() -> None:
         halve()  # type: ignore[call-arg]
 
 
-def test_step_by_itself_raises_though_a_flow_may_go_on() -> None:
+def test_step_by_itself_raises_though_a_flow_may_continue() -> None:
     """A unit test of a step sees its error, whatever flows do with it."""
     with pytest.raises(ValueError, match="3 is odd"):
         risky(3)
@@ -78,7 +78,7 @@ def test_map_raises_the_first_failure() -> None:
         halve.map([2, 3, 5])
 
 
-def test_tolerated_failures_stand_in_the_list() -> None:
+def test_tolerated_failures_are_in_the_list() -> None:
     """What failed is named, with its item; more than that raises."""
     failure = StepFailure(step="halve", index=1, item=3, error="ValueError", message="3 is odd")
 

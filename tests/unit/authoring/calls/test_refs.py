@@ -36,7 +36,7 @@ def test_fields_of_any_name_can_be_read(name: str) -> None:
 
 
 def test_private_names_are_no_fields() -> None:
-    """Python's own questions are answered with no, and the way to such a field is told."""
+    """Python's own questions are answered with no, and the error names the way to such a field."""
     with pytest.raises(AttributeError, match=r'ref\["_id"\]'):
         _ = make()._id
 
@@ -77,7 +77,7 @@ def test_comparison_is_a_condition(compare: Callable[[Any], Any], name: str) -> 
     assert 3 == operands[1]
 
 
-def test_constants_may_stand_on_the_left() -> None:
+def test_constants_may_be_on_the_left() -> None:
     """`3 < ref` means `ref > 3`, and a plain bool joins with a Ref in either order."""
     assert ">" == operation(3 < make())[0]
     assert (True, "and") == (operation(True & make())[1][0], operation(True & make())[0])

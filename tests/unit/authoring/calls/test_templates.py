@@ -117,7 +117,7 @@ def test_data_that_looks_like_a_marker_comes_back_as_it_was(value: Any) -> None:
 
 
 def test_ref_beside_a_marker_is_refused() -> None:
-    """What cannot be told apart is not guessed."""
+    """Types that cannot be distinguished are not guessed."""
     with pytest.raises(InvalidFlow, match=r"beside the key '\$ref'"):
         to_template({"$ref": "x", "other": [REF]}, PLACE)
 

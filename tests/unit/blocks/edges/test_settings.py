@@ -78,7 +78,7 @@ def test_every_operation_and_mode_has_a_row_here() -> None:
 
 
 @pytest.mark.parametrize("name", EDGES)
-def test_right_settings_are_read_without_a_word(name: str) -> None:
+def test_right_settings_are_read_without_a_warning(name: str) -> None:
     assert read(edge(name, EDGES[name])) == ([], [])
 
 
@@ -108,7 +108,7 @@ def test_keys_of_editors_are_tolerated_unless_they_resemble_a_setting() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMS)
-def test_right_parameters_are_read_without_a_word(name: str) -> None:
+def test_right_parameters_are_read_without_a_warning(name: str) -> None:
     assert read(operation(name, PARAMS[name])) == ([], [])
 
 

@@ -38,7 +38,7 @@ def test_get(params: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("path", [["b", "c", 0], ["a", 0, "x"]])
 @pytest.mark.parametrize("name", ["get", "delete", "append", "set_value"])
-def test_a_path_that_goes_on_below_a_scalar_is_an_error(name: str, path: Any) -> None:
+def test_a_path_that_continues_below_a_scalar_is_an_error(name: str, path: Any) -> None:
     more = {"value": 1} if name in ("append", "set_value") else {}
     with pytest.raises(EdgeFailed) as refusal:
         run(name, path=[*path, "y"], **more)
@@ -127,7 +127,7 @@ def test_keys_and_values(depth: int, keys: Any, values: Any) -> None:
     assert run("get_values", data, max_depth=depth) == values
 
 
-def test_variables_of_a_text_are_replaced_wherever_it_stands() -> None:
+def test_variables_of_a_text_are_replaced_wherever_it_is() -> None:
     data = {"a": "{{x}} {{y}}", "b": ["{{x}}", 1]}
     assert run("variable_replace", data, plugins={"x": "X"}) == {"a": "X {{y}}", "b": ["X", 1]}
 

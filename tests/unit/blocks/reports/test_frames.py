@@ -411,7 +411,7 @@ def test_a_cancelled_run_has_failed_for_v1_alone() -> None:
     assert "cancelled: too slow" == last.v1["error"]
 
 
-def test_whole_blocks_stand_beside_the_contents_when_asked_for() -> None:
+def test_frames_have_whole_blocks_when_asked_for() -> None:
     frames = v1(play(WHOLE, with_blocks=True))
     assert {"label": "first", "type": "text", "data": {"content": "red"}} == frames[1]["data"]["5"]
     assert {"5": "red"} == frames[1]["data"]["data"]

@@ -41,7 +41,7 @@ def test_a_looped_edge_ends_with_its_result() -> None:
     assert (Level(("e",), {"e::result": ("2",)}),) == found.levels
 
 
-def test_a_block_of_several_edges_is_told_by_its_merge_at_the_last_level() -> None:
+def test_a_block_of_several_edges_is_reported_by_its_merge_at_the_last_level() -> None:
     found = Outline.of(
         document(dict.fromkeys("1234", "x"), a=edge("1", "23"), b=edge("2", "3"), c=edge("3", "4")),
         {"a", "b", "c", "block:3"},

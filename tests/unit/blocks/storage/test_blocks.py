@@ -28,10 +28,10 @@ def block(content: Any, **data: Any) -> BaseBlock:
 
 
 def persist(one: BaseBlock, where: BlockStorage) -> list[dict[str, Any]]:
-    async def told() -> list[dict[str, Any]]:
+    async def emitted() -> list[dict[str, Any]]:
         return [event async for event in one.persist(where, "ann")]
 
-    return asyncio.run(told())
+    return asyncio.run(emitted())
 
 
 def resolve(one: BaseBlock, where: BlockStorage) -> Any:
@@ -57,7 +57,7 @@ def test_a_block_has_what_its_document_says() -> None:
     assert (False, False, False) == (one.is_resolved, one.is_persisted, one.has_external_data())
 
 
-def test_a_small_block_stays_in_memory_and_tells_nothing() -> None:
+def test_a_small_block_stays_in_memory_and_emits_nothing() -> None:
     objects = MemoryObjects()
     one = block(SMALL)
     assert [] == persist(one, storage(objects, 10))
@@ -133,8 +133,8 @@ def test_a_block_without_content_is_not_stored() -> None:
 def test_any_content_is_resolved_as_it_was_persisted(content: Any) -> None:
     where = storage(threshold=20)
     one = block(content)
-    told = persist(one, where)
-    data = json.loads(json.dumps(one.data)) if told else one.data
+    emitted = persist(one, where)
+    data = json.loads(json.dumps(one.data)) if emitted else one.data
     again = GenericBlock("7", {"data": data, "storage_class": one.storage_class})
     back = resolve(again, where)
     assert content == back
@@ -156,19 +156,19 @@ class Broken(MemoryObjects):
         super().put(key, data)
 
 
-def test_a_failure_is_told_and_leaves_no_manifest() -> None:
+def test_a_failure_is_an_event_and_leaves_no_manifest() -> None:
     objects = Broken()
     one = block("x" * (3 * 1024 * 1024))
-    told: list[dict[str, Any]] = []
+    emitted: list[dict[str, Any]] = []
 
     async def collect() -> None:
         async for event in one.persist(storage(objects), "ann"):
-            told.append(event)  # noqa: PERF401 - what was told before the error counts
+            emitted.append(event)  # noqa: PERF401 - what was emitted before the error matters
 
     with pytest.raises(StoreUnavailable, match="disk is full"):
         asyncio.run(collect())
-    assert ["STREAM_STARTED", "STREAM_ERROR"] == [event["event_type"] for event in told]
-    assert "disk is full" in told[1]["error"]
+    assert ["STREAM_STARTED", "STREAM_ERROR"] == [event["event_type"] for event in emitted]
+    assert "disk is full" in emitted[1]["error"]
     assert not one.is_persisted
     assert not one.has_external_data()
     assert not any(key.endswith("manifest.json") for key in objects.keys())  # noqa: SIM118

@@ -65,7 +65,7 @@ def urls(draw: st.DrawFn) -> str:
 
 
 def _seen(connection: dict[str, Any]) -> dict[str, Any]:
-    """Return what a connection of redis-py is told of where it is to go and who asks."""
+    """Return the arguments of a connection of redis-py: its address and its user."""
     asked = {
         name: str(connection[name])
         for name in ("host", "port", "path", "username", "password", "ssl_ca_certs")
@@ -123,7 +123,7 @@ def test_celery_form_is_read_as_itself(url: str) -> None:
     assert [getattr(address, name) for name in place] == [getattr(again, name) for name in place]
 
 
-def test_tls_asks_for_a_certificate_unless_told_otherwise() -> None:
+def test_tls_asks_for_a_certificate_by_default() -> None:
     assert {"ssl_cert_reqs": "required"} == read_redis("rediss://host").tls
     assert {"ssl_cert_reqs": "none"} == read_redis("rediss://host?ssl_cert_reqs=CERT_NONE").tls
 

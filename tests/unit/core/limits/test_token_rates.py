@@ -27,7 +27,7 @@ def test_time_is_cut_into_the_same_spans_everywhere() -> None:
     assert span_at(MINUTE, NOW + timedelta(seconds=3)) == NOW + timedelta(seconds=3)
 
 
-def test_use_counts_until_its_last_moment_lies_back_for_the_whole_time() -> None:
+def test_use_counts_until_its_last_moment_is_older_than_the_period() -> None:
     assert uses(ago(62.9, 400)).used == 400
     assert uses(ago(63, 400)).used == 0
     assert uses(ago(90, 400), ago(62, 10), ago(0, 1)).used == 11
@@ -41,7 +41,7 @@ def test_as_many_begin_as_fit_by_their_average() -> None:
     assert uses(ago(6, 1700, attempts=10)).room == 0
 
 
-def test_what_is_reserved_counts_but_tells_nothing_about_the_average() -> None:
+def test_reservations_count_but_do_not_change_the_average() -> None:
     found = uses(ago(3, 500, tokens=200, attempts=2))
     assert (found.used, found.each, found.room) == (500, 100, 5)
 
@@ -51,7 +51,7 @@ def test_before_anything_is_known_an_attempt_counts_a_twentieth() -> None:
     assert TokenUses(Limit("tokens/60:x", 3, timedelta(minutes=1)), NOW, []).room == 3
 
 
-def test_what_lies_back_still_tells_the_average() -> None:
+def test_past_use_still_counts_for_the_average() -> None:
     assert uses(ago(100, 800, attempts=2)).each == 400
 
 

@@ -143,7 +143,7 @@ def test_two_definitions_of_one_name_are_refused(case: str) -> None:
 
 @pytest.mark.parametrize("case", [case for case in TWO if case != "lambdas"])
 def test_one_definition_twice_is_one(case: str) -> None:
-    """What cannot be told apart runs the same, whichever of them a worker finds."""
+    """Definitions that cannot be distinguished run the same, whichever of them a worker finds."""
     for make in TWO[case]:
         with testing.definitions():
             make()

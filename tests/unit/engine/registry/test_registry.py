@@ -108,7 +108,7 @@ def test_the_newest_flow_of_a_name_counts(registry: Registry) -> None:
     assert registry.flows["flow"] is newest
 
 
-def test_listener_hears_every_name_known_or_to_come(registry: Registry) -> None:
+def test_listener_gets_every_name_known_or_to_come(registry: Registry) -> None:
     """A Celery app makes a task of each, installed before they are defined or after."""
     registry.add_step(RegisteredStep("work", work))
     registry.add_flow(flow_type("flow"))
@@ -140,7 +140,7 @@ def test_variadic_parameters_are_checked_as_a_whole() -> None:
     assert "return" not in parameters
 
 
-def test_flow_looks_for_its_annotation_late() -> None:
+def test_flow_resolves_its_annotation_late() -> None:
     """It may name a class that its module defines further down."""
     asked: list[str] = []
 

@@ -555,7 +555,7 @@ def test_program_that_exits_fails_and_nothing_else_ends() -> None:
     assert isinstance(error_of(program), SystemExit)
 
 
-def test_program_goes_on_as_a_new_run() -> None:
+def test_program_continues_as_a_new_run() -> None:
     async def program() -> None:
         raise ContinueAsNew({"page": 2})
 

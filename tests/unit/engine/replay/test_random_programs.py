@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowq.core.errors import StepFailed
 from flowq.engine.replay import Execution, ProgramCall, current
-from tests.tools.replaying import Host, call, start, told
+from tests.tools.replaying import Host, as_text, call, start
 
 NAMES = st.sampled_from(["fetch", "parse", "write"])
 SECONDS = st.sampled_from([0.05, 0.25, 1, 3600])
@@ -194,7 +194,7 @@ def hosts(draw: st.DrawFn) -> Host:
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(hosts())
 def test_replay_from_every_cut_reaches_the_same_calls_and_the_same_end(host: Host) -> None:
-    end = told(host.run())
+    end = as_text(host.run())
 
     for cut in range(len(host.history) + 1):
         recorded = host.calls[: host.cuts[cut]]
@@ -208,19 +208,19 @@ def test_replay_from_every_cut_reaches_the_same_calls_and_the_same_end(host: Hos
                 progress = execution.run()
                 calls += progress.calls
         assert _keys(host.calls) == _keys(calls)
-        assert end == told(progress.end)
+        assert end == as_text(progress.end)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(hosts(), st.integers(1, 5))
 def test_ends_that_are_observed_together_lead_to_the_same_end(host: Host, size: int) -> None:
-    end = told(host.run())
+    end = as_text(host.run())
 
     with closing(start(host.function)) as execution:
         for place in range(0, len(host.history), size):
             execution.feed(host.history[place : place + size])
             execution.run()
-        assert end == told(execution.run().end)
+        assert end == as_text(execution.run().end)
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])

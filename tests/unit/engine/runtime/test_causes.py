@@ -58,7 +58,7 @@ def named(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         (implicit, "context", "During handling of the above exception"),
     ],
 )
-def test_cause_stands_before_what_was_raised_of_it(
+def test_cause_comes_before_what_was_raised_from_it(
     make: Callable[[], None], relation: str, link: str
 ) -> None:
     found = error_details(raised(make))

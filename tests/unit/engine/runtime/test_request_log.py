@@ -15,7 +15,7 @@ from flowq.engine.runtime.request_log import RequestLog
 
 
 class Rows:
-    """Keeps what is written; breaks as it is told."""
+    """Keeps what is written; fails as the test asks."""
 
     def __init__(self) -> None:
         self.transactions: list[list[UUID]] = []
@@ -82,9 +82,9 @@ def test_one_that_cannot_be_written_takes_no_other_with_it() -> None:
         rows.open.set()
         return await asyncio.gather(*waiting, return_exceptions=True)
 
-    told = asyncio.run(write())
+    answers = asyncio.run(write())
 
-    assert [None, ValueError, None] == [one and type(one) for one in told]
+    assert [None, ValueError, None] == [one and type(one) for one in answers]
     assert {good.id, other.id} == {one for ids in rows.transactions for one in ids}
 
 

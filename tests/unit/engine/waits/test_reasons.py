@@ -279,7 +279,7 @@ def test_those_that_wait_for_the_same_are_one_and_the_most_hopeless_is_first() -
         ([], ""),
     ],
 )
-def test_lists_say_it_in_a_word(steps: list[tuple[StepState, Any]], words: str) -> None:
+def test_lists_show_one_word(steps: list[tuple[StepState, Any]], words: str) -> None:
     rows = [WaitingSteps(RUN, state, kind, "ok", later(60), 1) for state, kind in steps]
 
     assert summarize(rows) == words

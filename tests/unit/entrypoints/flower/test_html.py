@@ -39,7 +39,7 @@ def test_task_of_others_has_no_run(own: object, root: object) -> None:
     assert run_of_task(SimpleNamespace(uuid=str(own))) is None
 
 
-def test_state_is_told_by_sign_and_name() -> None:
+def test_state_is_shown_by_sign_and_name() -> None:
     assert "✗" in html.state("failed")
     assert ">failed<" in html.state("failed")
     assert "data-cell" not in html.state("failed", cell=False)
@@ -60,7 +60,7 @@ def test_bar_says_in_words_what_it_shows() -> None:
     assert "0 of 0" in html.progress(0, 0)
 
 
-def test_time_of_a_running_run_goes_on() -> None:
+def test_time_of_a_running_run_increases() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     then = now - timedelta(seconds=5)
 

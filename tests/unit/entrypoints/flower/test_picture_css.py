@@ -1,4 +1,4 @@
-"""Colours of states and pictures can be told from what lies under them, on both themes."""
+"""Colours of states and pictures contrast with their background, on both themes."""
 
 import re
 from pathlib import Path

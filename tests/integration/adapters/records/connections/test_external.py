@@ -215,7 +215,7 @@ def test_error_of_the_callers_own_rows_stays_theirs(stage: Stage, engine: Engine
             submit(stage, session=session)
 
 
-def test_connection_is_refused_and_told_what_to_give(stage: Stage, engine: Engine) -> None:
+def test_connection_is_refused_with_what_to_give(stage: Stage, engine: Engine) -> None:
     with engine.begin() as connection, pytest.raises(errors.InvalidInput) as refused:
         submit(stage, session=connection)
 

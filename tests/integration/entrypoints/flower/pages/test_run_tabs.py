@@ -127,7 +127,7 @@ def test_step_that_has_failed_a_run_is_its_cause_whatever_its_key(stage: Stage, 
     assert_invariants(stage.records)
 
 
-def test_items_stand_for_the_map_that_has_failed_a_run(stage: Stage) -> None:
+def test_failed_items_replace_the_map_that_has_failed_a_run(stage: Stage) -> None:
     played = stage.play(of_map, numbers=[0, 5, 7])
 
     assert played.view.failed_step_id == node_id(played.id, "the map")

@@ -164,7 +164,7 @@ def test_run_of_a_flow_is_no_task(played: Stage) -> None:
         assert f"Task {run.id} not found" in client().get(f"/get_data/{run.id}").text
 
 
-def test_large_block_is_told_by_where_it_is(played: Stage) -> None:
+def test_large_block_is_answered_with_its_place(played: Stage) -> None:
     http = client()
     copy = modify("copy", {"1": "a"}, {"2": "b"}, content="{{a}}")
     small, large = "x" * 1_048_576, "x" * 1_048_577

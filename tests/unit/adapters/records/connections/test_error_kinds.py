@@ -133,9 +133,9 @@ def test_sqlite_has_a_file_to_look_at_and_no_server(code: int, tmp_path: Path) -
     file = tmp_path / "flowq.db"
     file.touch()
 
-    told = translated(said(sqlite(code, "disk I/O error")), make_url(f"sqlite:///{file}"))
+    found = translated(said(sqlite(code, "disk I/O error")), make_url(f"sqlite:///{file}"))
 
-    assert f"the disk of {file} has room" in str(told.hint)
+    assert f"the disk of {file} has room" in str(found.hint)
 
 
 def test_lost_connection_is_used_again_only_where_that_is_safe() -> None:

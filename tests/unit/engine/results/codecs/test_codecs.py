@@ -151,7 +151,7 @@ def test_an_iterable_is_stored_as_a_list(value: Any) -> None:
     "value,length",
     [([1, 2], 2), ((), 0), ({1}, 1), ({"a": 1}, None), ("abc", None), (b"abc", None), (3, None)],
 )
-def test_a_list_tells_its_length(value: Any, length: int | None) -> None:
+def test_a_list_has_its_length_in_its_reference(value: Any, length: int | None) -> None:
     assert length == encode(value).length
 
 

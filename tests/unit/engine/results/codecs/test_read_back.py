@@ -248,7 +248,7 @@ def test_a_value_comes_back_as_it_was(annotation: Any, value: Any) -> None:
     assert _types(value) == _types(came)
 
 
-def test_the_bound_of_a_deque_is_not_lost_without_a_word() -> None:
+def test_the_bound_of_a_deque_is_kept_or_refused() -> None:
     """`deque == deque` says nothing about `maxlen`."""
     with pytest.raises(InvalidOutput, match="maxlen would be lost"):
         encode(deque([1], maxlen=3), deque[int])
@@ -265,7 +265,7 @@ def test_a_time_keeps_its_offset_where_an_hour_comes_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    "annotation, value, told",
+    "annotation, value, reason",
     [
         (
             Payment,
@@ -309,9 +309,9 @@ def test_a_time_keeps_its_offset_where_an_hour_comes_twice() -> None:
     ],
 )
 def test_a_value_that_would_come_back_as_another_is_refused(
-    annotation: Any, value: Any, told: str
+    annotation: Any, value: Any, reason: str
 ) -> None:
-    with pytest.raises((InvalidOutput, NotSerializable), match=told) as caught:
+    with pytest.raises((InvalidOutput, NotSerializable), match=reason) as caught:
         passed(value, annotation)
 
     assert caught.value.message.startswith("pay returned a value that")
@@ -339,7 +339,7 @@ def test_where_nothing_says_a_type_the_json_form_comes_back(value: Any, form: An
 
 
 @pytest.mark.parametrize(
-    "value, told",
+    "value, reason",
     [
         ({"password": SecretStr("hunter2")}, "at password: it is a SecretStr"),
         ([Login(password=SecretStr("hunter2"))], r"at \[0\].password: it is a SecretStr"),
@@ -353,8 +353,8 @@ def test_where_nothing_says_a_type_the_json_form_comes_back(value: Any, form: An
         ([Pair.AB], r"at \[0\]: it is a Pair"),
     ],
 )
-def test_a_form_that_its_own_type_cannot_read_is_refused(value: Any, told: str) -> None:
-    with pytest.raises(NotSerializable, match=told) as caught:
+def test_a_form_that_its_own_type_cannot_read_is_refused(value: Any, reason: str) -> None:
+    with pytest.raises(NotSerializable, match=reason) as caught:
         passed(value, Any)
 
     assert "hunter2" not in str(caught.value)

@@ -174,7 +174,9 @@ def test_failing_import_inside_the_module_is_the_modules_failure(here: Path) -> 
 @pytest.mark.parametrize(
     "source, words", [("def (:", "SyntaxError"), ("raise SystemExit(3)", "SystemExit: 3")]
 )
-def test_file_that_cannot_even_start_is_told_alike(here: Path, source: str, words: str) -> None:
+def test_file_that_cannot_even_start_has_the_same_error(
+    here: Path, source: str, words: str
+) -> None:
     name = module(here, source)
 
     with pytest.raises(FlowNotFound, match=words):

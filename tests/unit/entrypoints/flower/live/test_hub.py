@@ -28,7 +28,7 @@ RUN = RunId(uuid4())
 class Readers:
     """In place of `follow`: tells what it is given, and counts who reads."""
 
-    told: Queue[Event | Exception | None] = field(default_factory=Queue)
+    script: Queue[Event | Exception | None] = field(default_factory=Queue)
     begun: int = 0
     now: int = 0
 
@@ -42,10 +42,10 @@ class Readers:
                 run_id=run_id, timestamp=datetime.now(UTC), flow_name="f", total_steps=2
             )
             while not stopped():
-                if self.told.empty():
+                if self.script.empty():
                     threading.Event().wait(0.005)
                     continue
-                event = self.told.get()
+                event = self.script.get()
                 if isinstance(event, Exception):
                     raise event
                 if event is None:
@@ -55,11 +55,11 @@ class Readers:
             self.now -= 1
 
     def step(self, key: str) -> None:
-        self.told.put(StepCompleted(run_id=RUN, timestamp=datetime.now(UTC), step=key, attempt=1))
+        self.script.put(StepCompleted(run_id=RUN, timestamp=datetime.now(UTC), step=key, attempt=1))
 
     def end(self) -> None:
-        self.told.put(WorkflowCompleted(run_id=RUN, timestamp=datetime.now(UTC), flow_name="f"))
-        self.told.put(None)
+        self.script.put(WorkflowCompleted(run_id=RUN, timestamp=datetime.now(UTC), flow_name="f"))
+        self.script.put(None)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ async def test_slow_page_gets_less_and_holds_up_nobody(readers: Readers) -> None
         seen = source.since("").id
         for number in range(300):
             readers.step(f"step {number % 3}")
-        await until(readers.told.empty)
+        await until(readers.script.empty)
         await until(lambda: len(keys(source, seen)) == 3)
         assert wakeup.is_set()
 
@@ -143,14 +143,14 @@ async def test_end_of_the_run_is_the_end_of_its_pages(readers: Readers) -> None:
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("away"), ValueError("a fault")])
 @in_loop
-async def test_reader_that_fails_begins_anew_and_pages_are_told_everything(
+async def test_reader_that_fails_begins_anew_and_pages_receive_everything(
     readers: Readers, error: Exception
 ) -> None:
     with a_hub().run(RUN, RunState.RUNNING) as (source, _):
         readers.step("a")
         await until(lambda: keys(source) == ["a"])
         seen = source.since("").id
-        readers.told.put(error)
+        readers.script.put(error)
         await until(lambda: readers.begun == 2)
         readers.step("a")
         readers.step("b")
@@ -162,7 +162,7 @@ async def test_reader_that_fails_begins_anew_and_pages_are_told_everything(
 @in_loop
 async def test_run_that_is_gone_is_not_read_again(readers: Readers) -> None:
     with a_hub().run(RUN, RunState.RUNNING) as (source, _):
-        readers.told.put(RunNotFound("gone"))
+        readers.script.put(RunNotFound("gone"))
         await until(lambda: source.over)
         assert 1 == readers.begun
 

@@ -1,4 +1,4 @@
-"""A list of runs is read once for all its pages, which are told of exactly its runs."""
+"""A list of runs is read once for all its pages, and they receive exactly its runs."""
 
 import asyncio
 from collections.abc import Iterable
@@ -43,35 +43,35 @@ def ids(numbers: Iterable[int]) -> list[str]:
     return [str(UUID(int=number)) for number in numbers]
 
 
-def told(listed: RunList, seen: str = "") -> tuple[list[str] | None, list[str]]:
+def received(listed: RunList, seen: str = "") -> tuple[list[str] | None, list[str]]:
     """Return the ids of the list, if they are new, and the runs that have changed."""
     lines = listed.since(seen).lines
     [order] = [line["ids"] for line in lines.get("list", [])] or [None]
     return order, [line["id"] for line in lines.get("runs", [])]
 
 
-def test_page_is_told_of_a_run_that_is_listed_below_others() -> None:
+def test_page_receives_a_run_that_is_listed_below_others() -> None:
     listed = RunList(ListQuery)
     listed.put([a_run(9), a_run(5)], {})
     seen = listed.since("").id
 
     listed.put([a_run(9), a_run(7), a_run(5)], {})
 
-    assert (ids([9, 7, 5]), ids([7])) == told(listed, seen)
+    assert (ids([9, 7, 5]), ids([7])) == received(listed, seen)
 
 
-def test_page_is_told_what_has_left_the_list_and_a_new_one_hears_nothing_of_it() -> None:
+def test_page_receives_what_has_left_the_list_and_a_new_page_does_not() -> None:
     listed = RunList(ListQuery)
     listed.put([a_run(9), a_run(5)], {})
     seen = listed.since("").id
 
     listed.put([a_run(9)], {})
 
-    assert (ids([9]), []) == told(listed, seen)
-    assert (ids([9]), ids([9])) == told(listed)
+    assert (ids([9]), []) == received(listed, seen)
+    assert (ids([9]), ids([9])) == received(listed)
 
 
-def test_only_a_change_is_told() -> None:
+def test_only_a_change_is_sent() -> None:
     listed = RunList(ListQuery)
     listed.put([a_run(9)], {})
     seen = listed.since("").id
@@ -82,7 +82,7 @@ def test_only_a_change_is_told() -> None:
 
     [line] = listed.since(seen).lines["runs"]
     assert (1, 10) == (line["done"], line["tokens"])
-    assert (None, ids([9])) == told(listed, seen)
+    assert (None, ids([9])) == received(listed, seen)
 
 
 def test_pages_with_one_address_share_a_list_until_the_last_has_left(

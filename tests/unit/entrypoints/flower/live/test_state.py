@@ -1,4 +1,4 @@
-"""What a live page is told: all that it has not seen, and nothing twice."""
+"""What a live page receives: all that it has not seen, and nothing twice."""
 
 import json
 from datetime import UTC, datetime
@@ -29,14 +29,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WHERE = {"run_id": RUN, "timestamp": NOW}
 
 
-def told(*events: Event, shows_content: bool = False) -> Delta:
+def delta_of(*events: Event, shows_content: bool = False) -> Delta:
     board = RunProjection(shows_content)
     for event in events:
         board.take(event)
     return board.changes.since("")
 
 
-def test_page_is_told_only_what_changed_after_what_it_has_seen() -> None:
+def test_page_receives_only_what_changed_after_what_it_has_seen() -> None:
     board = ChangeLog()
     board.put("steps", "a", {"status": "running"})
     board.put("steps", "b", {"status": "queued"})
@@ -52,7 +52,7 @@ def test_page_is_told_only_what_changed_after_what_it_has_seen() -> None:
     assert not board.since(later.id)
 
 
-def test_page_that_was_away_is_told_how_things_stand_not_what_happened() -> None:
+def test_page_that_was_away_receives_the_state_not_the_history() -> None:
     board = ChangeLog()
     for number in range(1000):
         board.put("steps", "a", {"done": number})
@@ -61,7 +61,7 @@ def test_page_that_was_away_is_told_how_things_stand_not_what_happened() -> None
 
 
 @pytest.mark.parametrize("seen", ["", "nonsense", "other-3", "-", "other-", "ä-²"])
-def test_what_another_board_has_told_means_nothing(seen: str) -> None:
+def test_place_in_another_live_run_means_nothing(seen: str) -> None:
     board = ChangeLog()
     board.put("run", "", {"done": 1})
 
@@ -80,7 +80,7 @@ def test_too_many_changes_are_not_listed() -> None:
     assert not board.since(news.id)
 
 
-def test_message_is_one_line_of_json_and_where_to_go_on() -> None:
+def test_message_is_one_line_of_json_and_where_to_continue() -> None:
     board = ChangeLog()
     board.put("run", "", {"cost": Decimal("0.5"), "since": NOW, "text": "a\nb", "ms": None})
 
@@ -91,7 +91,7 @@ def test_message_is_one_line_of_json_and_where_to_go_on() -> None:
     assert {"run": [line]} == json.loads(data.removeprefix("data: "))
 
 
-def test_run_is_told_from_its_first_event_to_its_last() -> None:
+def test_run_is_followed_from_its_first_event_to_its_last() -> None:
     board = RunProjection()
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
     board.take(StepCompleted(**WHERE, step="a", attempt=1, tokens=3, cost=Decimal("0.1")))
@@ -113,7 +113,7 @@ def test_run_is_told_from_its_first_event_to_its_last() -> None:
     assert board.ended
 
 
-def test_row_tells_that_a_run_is_paused_but_not_that_it_has_ended() -> None:
+def test_row_shows_that_a_run_is_paused_but_not_that_it_has_ended() -> None:
     board = RunProjection()
     board.take(WorkflowStarted(**WHERE, flow_name="f", total_steps=2))
 
@@ -145,23 +145,23 @@ def test_step_has_used_what_its_last_event_says_of_all_its_attempts() -> None:
     put_off = StepRetrying(**WHERE, step="a", attempt=1, **spent)
     done = StepCompleted(**WHERE, step="a", attempt=2, **(spent | {"tokens": 4}))
 
-    news = told(WorkflowStarted(**WHERE, flow_name="f", total_steps=1), put_off, done, done)
+    news = delta_of(WorkflowStarted(**WHERE, flow_name="f", total_steps=1), put_off, done, done)
 
     for line in (*news.lines["steps"], *news.lines["run"]):
         assert (4, 0.5, 1) == (line["tokens"], line["cost"], line["unpriced"])
 
 
-def test_step_is_told_with_its_attempt_and_its_cost() -> None:
+def test_line_of_a_step_has_its_attempt_and_its_cost() -> None:
     first = StepStarted(**WHERE, step="a", attempt=1)
     why = {"error_type": "OSError", "error_message": "secret"}
     put_off = StepRetrying(**WHERE, **why, step="a", attempt=1)
-    (line,) = told(first, put_off).lines["steps"]
+    (line,) = delta_of(first, put_off).lines["steps"]
     assert ("retrying", 1, "OSError") == (line["status"], line["attempt"], line["error"])
     assert "secret" not in str(line)
 
     second = StepStarted(**WHERE, step="a", attempt=2)
     done = StepCompleted(**WHERE, step="a", attempt=2, tokens=3, cost=Decimal("0.5"))
-    (line,) = told(first, put_off, second, done).lines["steps"]
+    (line,) = delta_of(first, put_off, second, done).lines["steps"]
     assert ("completed", 2, 3, 0.5) == tuple(
         line[name] for name in ("status", "attempt", "tokens", "cost")
     )
@@ -176,7 +176,7 @@ def test_items_of_a_map_are_counted_not_listed() -> None:
         StepCompleted(**WHERE, step="m", index=1, attempt=2, tokens=2),
         StepFailed(**WHERE, step="m", index=2, attempt=1),
     ]
-    (line,) = told(*events).lines["steps"]
+    (line,) = delta_of(*events).lines["steps"]
     assert (3, 3, 1, 4, 2) == tuple(
         line[name] for name in ("items", "done", "failed", "tokens", "attempt")
     )
@@ -184,7 +184,7 @@ def test_items_of_a_map_are_counted_not_listed() -> None:
 
 
 @pytest.mark.parametrize("shown", [False, True])
-def test_streamed_text_is_told_only_where_content_is_shown(*, shown: bool) -> None:
+def test_streamed_text_is_sent_only_where_content_is_shown(*, shown: bool) -> None:
     board = RunProjection(shown)
     board.take(StepStarted(**WHERE, step="a", attempt=1))
     seen = board.changes.since("").id

@@ -111,7 +111,7 @@ def test_crossings_that_need_not_be_are_taken_out() -> None:
     assert [dict(edges)[key] for key in upper] == lower
 
 
-def test_what_waits_for_nothing_stands_right_above_what_needs_it() -> None:
+def test_root_is_right_above_its_dependent() -> None:
     edges = [("a", "b"), ("b", "c"), ("late", "c")]
 
     layout = layered(dict.fromkeys(["a", "late", "b", "c"], BOX), edges)

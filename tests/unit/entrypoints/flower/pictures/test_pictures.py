@@ -76,7 +76,7 @@ def test_any_text_makes_a_picture(key: str, error: str) -> None:
     parsed(flow_graph(FlowSpec(name=error, steps=(StepSpec(key=key, name=error),))))
 
 
-def test_each_state_is_told_by_a_word_and_a_sign() -> None:
+def test_each_state_is_shown_by_a_word_and_a_sign() -> None:
     picture = run([node(state, 0, 1, state) for state in StepState])
 
     graph, chart = both(picture)
@@ -248,7 +248,7 @@ def test_each_attempt_has_a_bar_and_waiting_is_light() -> None:
     assert bars(svg, "fq-lost") == [(3, 4)]
 
 
-def test_what_goes_on_goes_to_now() -> None:
+def test_running_bar_ends_now() -> None:
     nodes = [
         node("a", 1, None, StepState.RUNNING),
         node("b", 1, None, StepState.RETRYING, past=(past(1, 1, 3),)),
@@ -288,7 +288,7 @@ def test_map_is_one_row_with_how_many_ended_when() -> None:
     assert "99/100" in texts(svg)
 
 
-def test_critical_path_is_marked_and_told() -> None:
+def test_critical_path_is_marked_and_described() -> None:
     svg = run_gantt(
         run([node("a", 0, 1), node("b", 1, 3), node("c", 1, 9)], ("a>b", "a>c"), ended=9), now=NOW
     )
