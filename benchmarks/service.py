@@ -19,8 +19,8 @@ from typing import Any
 from tests.tools.servers import free_port, process
 from tests.tools.waiting import wait_until
 
-#: Seconds for which the work of readers without events is measured.
-IDLE = 10
+#: Seconds for which the work of readers without events is measured, after as many; two pings long.
+IDLE = 30
 
 
 @dataclass(frozen=True)

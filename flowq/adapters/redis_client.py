@@ -17,6 +17,8 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 from flowq.core.addresses.redis import RedisAddress
 
 _SECONDS: Final = 3.0
+#: The same for a client whose commands wait for up to half of it.
+_READER_SECONDS: Final = 5.0
 #: Seconds that a caller waits for a connection of the pool.
 _PATIENCE: Final = 5
 
@@ -42,7 +44,7 @@ def readers(address: RedisAddress) -> Redis:
     pool = _pool(address, ConnectionPool)
     # What a reader waits for may come later than an answer would.
     seconds = pool.connection_kwargs["socket_timeout"]
-    pool.connection_kwargs["socket_timeout"] = max(seconds, _SECONDS)
+    pool.connection_kwargs["socket_timeout"] = max(seconds, _READER_SECONDS)
     return Redis(connection_pool=pool)
 
 

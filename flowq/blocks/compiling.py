@@ -49,7 +49,7 @@ class Compiled:
 
 def compile_document(document: Document) -> Compiled:
     """Return the flow of a document that `document.read` has accepted."""
-    compiler = _Compiler(document)
+    compiler = _Compiler(document, {edge: document.edge_type(edge) for edge in document.edges})
     for edge in document.edges:
         compiler.add_edge(edge)
     for block in document.planner.producers:
@@ -102,13 +102,14 @@ class _Cell:
 @dataclass
 class _Compiler:
     document: Document
+    types: Mapping[str, EdgeType]
     steps: list[StepSpec] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     _cells: dict[str, _Cell] = field(default_factory=dict)
 
     def add_edge(self, edge: str) -> None:
         """Add the steps of an edge, after those of the blocks that it reads."""
-        kind, data = self.document.edge_type(edge), self.document.edges[edge].data
+        kind, data = self.types[edge], self.document.edges[edge].data
         cells = [self.cell(block) for block in data.inputs]
         settings = {**self.document.edges[edge].config, "inputs": self.document.labels(edge)}
         inputs = [
@@ -162,12 +163,12 @@ class _Compiler:
 
     def _made_by(self, block: str, edge: str) -> _Cell:
         step = names.of_result(edge) if self._is_map(edge) else edge
-        return _Cell(step, block, is_certain=not self.document.edge_type(edge).branches)
+        return _Cell(step, block, is_certain=not self.types[edge].branches)
 
     def _is_map(self, edge: str) -> bool:
         """Return whether an edge is mapped over the items of its looped inputs."""
         inputs, blocks = self.document.edges[edge].data.inputs, self.document.blocks
-        return self.document.edge_type(edge).waits and any(blocks[one].is_looped for one in inputs)
+        return self.types[edge].waits and any(blocks[one].is_looped for one in inputs)
 
     def _merged(self, block: str, producers: list[str]) -> _Cell:
         made = [self._made_by(block, edge) for edge in producers]

@@ -22,7 +22,7 @@ from flowq.blocks.edges.settings import Flaw
 from flowq.blocks.errors import Code, PuppyException
 from flowq.blocks.plugins import checked
 from flowq.blocks.storage.external import EXTERNAL
-from flowq.blocks.storage.steps import load, store
+from flowq.blocks.storage.steps import ELSEWHERE, load, store
 from flowq.engine.registry.origins import Origin
 from flowq.engine.registry.registry import RegisteredStep, registry
 
@@ -180,8 +180,9 @@ def _step(kind: EdgeType) -> Callable[..., Any]:
         function = function_of()
         if contents is not None:
             return function(config, contents)
-        each = loops.combinations(_loaded(inputs), as_texts=not kind.keeps_types)
-        return _outcome(kind, [function(config, one) for one in each], outputs)
+        loaded = _loaded(inputs)
+        each = loops.combinations(loaded, as_texts=not kind.keeps_types)
+        return _outcome(kind, [function(config, one) for one in each], outputs, loaded)
 
     return run
 
@@ -199,7 +200,7 @@ def _async_step(kind: EdgeType) -> Callable[..., Any]:
         loaded = await asyncio.to_thread(_loaded, inputs)
         each = loops.combinations(loaded, as_texts=not kind.keeps_types)
         results = [await function(config, one) for one in each]
-        return await asyncio.to_thread(_outcome, kind, results, outputs)
+        return await asyncio.to_thread(_outcome, kind, results, outputs, loaded)
 
     return run
 
@@ -234,7 +235,8 @@ def resolve(block: Any, metadata: Any) -> Any:
     A missing or damaged content fails the run here, before an edge reads it.
     """
     load({"external": metadata})
-    return {"outputs": {block: _outside({"external": metadata})}, "set": [block]}
+    cell = _outside({"external": metadata, ELSEWHERE: True})
+    return {"outputs": {block: cell}, "set": [block]}
 
 
 def _loaded(inputs: Sequence[Mapping[str, Any]]) -> list[loops.Input]:
@@ -242,9 +244,23 @@ def _loaded(inputs: Sequence[Mapping[str, Any]]) -> list[loops.Input]:
     return [{**one, "content": load(one["cell"])} for one in inputs]
 
 
-def _cell(output: Mapping[str, Any], content: Any) -> dict[str, Any]:
-    """Return the cell of a block; a large content is stored."""
-    cell = store(output["id"], content, output["storage_class"])
+def _stored(kind: EdgeType, inputs: Sequence[loops.Input]) -> dict[int, Any]:
+    """Return where contents are that an edge may pass on, by the identity of each.
+
+    A function of a user may have changed the content that it returns.
+    """
+    if not isinstance(kind.function, str):
+        return {}
+    return {
+        id(one["content"]): one["cell"]["external"]
+        for one in inputs
+        if "external" in one["cell"] and ELSEWHERE not in one["cell"]
+    }
+
+
+def _cell(output: Mapping[str, Any], content: Any, stored: Mapping[int, Any]) -> dict[str, Any]:
+    """Return the cell of a block; a large content is stored, unless it is."""
+    cell = store(output["id"], content, output["storage_class"], stored.get(id(content)))
     return _outside(cell) if "external" in cell else cell
 
 
@@ -255,10 +271,13 @@ def _outside(cell: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outcome(
-    kind: EdgeType, results: Sequence[Any], outputs: Sequence[Mapping[str, Any]]
+    kind: EdgeType,
+    results: Sequence[Any],
+    outputs: Sequence[Mapping[str, Any]],
+    inputs: Sequence[loops.Input] = (),
 ) -> Outcome:
     """Return the result of an edge's step: the cells of its outputs, and which were set."""
-    declared = [one["id"] for one in outputs]
+    declared, stored = [one["id"] for one in outputs], _stored(kind, inputs)
     if kind.branches:
         made = {
             block: content
@@ -268,7 +287,9 @@ def _outcome(
     else:
         made = dict.fromkeys(declared, loops.joined(results))
     cells = {
-        one["id"]: _cell(one, made[one["id"]]) if one["id"] in made else {"content": one["initial"]}
+        one["id"]: _cell(one, made[one["id"]], stored)
+        if one["id"] in made
+        else {"content": one["initial"]}
         for one in outputs
     }
     return {"outputs": cells, "set": [block for block in declared if block in made]}

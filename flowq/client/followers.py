@@ -46,7 +46,7 @@ class Sink(Protocol):
         """Take the next event."""
 
     def caught_up(self) -> None:
-        """Note that all events up to now were taken; called about once a second, and at the end."""
+        """Note that all events up to now were taken; called every few seconds, and at the end."""
 
 
 S = TypeVar("S", bound=Sink)
@@ -140,7 +140,7 @@ class Follower(Generic[S]):
     def _read(self, engine: Engine, is_left: Callable[[], bool]) -> None:
         self.sink.begin()
 
-        def stopped() -> bool:  # asked after all that was there, and about once a second
+        def stopped() -> bool:  # asked after all that was there, and every few seconds
             self.sink.caught_up()
             return is_left()
 
@@ -205,7 +205,7 @@ class Followers(Generic[S]):
             return {each.run_id: each.sink for each in self._all if len(each.notifier)}
 
     def close(self) -> None:
-        """Let all threads end, within about a second."""
+        """Let all threads end, within a few seconds."""
         with self._lock:
             for follower in list(self._all):
                 self._remove(follower)

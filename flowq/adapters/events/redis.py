@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 #: Entries that one command reads at most.
 _PAGE: Final = 500
 #: Seconds that one command waits at most; clients give up a server that is silent for longer.
-_BLOCK: Final = 1.0
+_BLOCK: Final = 2.5
 #: Runs whose time to live this process remembers to have set.
 _REMEMBERED: Final = 4_096
 _EVENTS, _END, _LOST = b"events", b"end", b"lost"

@@ -6,7 +6,6 @@ of that input is used.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
 from typing import Any, Final
 
 from pydantic import Field, PositiveInt
@@ -139,7 +138,7 @@ def _template(config: Mapping[str, Any], contents: _Contents) -> Any:
 
 
 def _copy(config: dict[str, Any], contents: _Contents) -> Any:
-    return deepcopy(replaced(_template(config, contents), contents))
+    return replaced(_template(config, contents), contents)
 
 
 def _convert2text(config: dict[str, Any], contents: _Contents) -> str:

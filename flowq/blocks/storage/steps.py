@@ -1,9 +1,10 @@
 """Contents of blocks within a step: what an edge takes, and what it returns.
 
 An edge returns a cell for each block: `{"content": value}`, or for a content that it has stored
-`{"content": None, "external": metadata}`; the edges after it get the cell and load it. Who follows
-the run sees the storing as a stream of a content type of its own, which names the block
-(`stream_of_block`).
+`{"content": None, "external": metadata}`; the edges after it get the cell and load it. An edge that
+passes on a content which its own run has stored returns the same place, so a run stores a content
+once. One of another run is stored again: it is deleted with that run. Who follows the run sees the
+storing as a stream of a content type of its own, which names the block (`stream_of_block`).
 """
 
 from collections.abc import Mapping
@@ -15,16 +16,24 @@ from flowq.core.errors import FlowqError
 from flowq.engine.runtime.attempt_objects import AttemptObjects
 from flowq.engine.runtime.context import StepContext, current
 
+#: The key that marks a cell whose content no step of this run has stored.
+ELSEWHERE: Final = "elsewhere"
 _STREAM: Final = "application/x-flowq-block; "
 
 
-def store(block_id: str, value: Any, storage_class: str = INTERNAL) -> dict[str, Any]:
+def store(
+    block_id: str,
+    value: Any,
+    storage_class: str = INTERNAL,
+    stored: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the cell that the running step returns for a block; store its content if it is large.
 
     Args:
         block_id: The block.
         value: Its content: JSON data, text or bytes; None stays in the block.
         storage_class: That of the block.
+        stored: Where the same content is already; it is not stored again.
 
     Raises:
         NotSerializable: it is no JSON data, text or bytes.
@@ -37,6 +46,8 @@ def store(block_id: str, value: Any, storage_class: str = INTERNAL) -> dict[str,
     )
     if value is None or not storage.is_external(value, storage_class):
         return {"content": value}
+    if stored is not None:
+        return {"content": None, "external": dict(stored)}
     version = Version.new(storage, block_id, value, objects.user_id)
     with context.stream.open(_content_type(version)):
         return {"content": None, "external": write(storage, version, value)}

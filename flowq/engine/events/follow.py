@@ -45,7 +45,7 @@ _ENTRY: Final = re.compile(r"(\d{1,19})-(\d{1,19})\.(\d{1,9})(?:\.(\d{1,9}))?")
 _AT_END: Final = re.compile(r"end\.(\d{1,9})(?:\.(\d{1,9}))?")
 
 #: Seconds for which one read of the stream blocks.
-_WAIT: Final = 1.0
+_WAIT: Final = 2.5
 #: Seconds after which other processes have published their events: see the adapter's interval.
 _LATE: Final = 0.6
 #: The age after which an event is in the stream, if it was ever published.
@@ -73,7 +73,7 @@ def follow(
         after: Id of the event to continue after.
         timeout: Seconds.
         wait: Whether to wait for future events.
-        stopped: Called about once a second; whether to stop.
+        stopped: Called every few seconds at least; whether to stop.
 
     Raises:
         RunNotFound: there is no such run.

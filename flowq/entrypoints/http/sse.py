@@ -32,7 +32,7 @@ _LINGER: Final = 5.0
 #: Seconds between two writes to one client; frames that come meanwhile are sent together.
 _PACE: Final = 0.05
 #: Seconds of silence after which a comment is sent.
-_PING: Final = 15.0
+_PING: Final = 20.0
 #: Seconds in which a client has to read what it was sent.
 _PATIENCE: Final = 30.0
 #: What a stream begins with: milliseconds after which a client reconnects.

@@ -9,7 +9,8 @@ import pytest
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.memory import MemoryObjects
-from flowq.blocks.storage import steps
+from flowq.blocks import edge_type
+from flowq.blocks.storage import external, steps
 from flowq.core.errors import FlowqError
 from flowq.core.events import Event, StreamEnded, StreamStarted
 from flowq.core.ids import StepRunId, node_id
@@ -17,6 +18,7 @@ from flowq.engine.engine import Policies
 from flowq.engine.events.follow import follow
 from flowq.engine.results.store import ResultStore
 from flowq.engine.sweeper.retention import collect
+from tests.tools.documents import document, modify, play, result
 from tests.tools.playing import Played, Stage
 
 T = 1024 * 1024
@@ -136,6 +138,62 @@ def test_a_store_that_fails_is_reported_in_the_stream(
 def test_outside_of_a_step_nothing_is_stored() -> None:
     with pytest.raises(FlowqError, match="outside a step"):
         steps.store("7", "x")
+
+
+def test_a_content_that_is_passed_on_is_stored_once(stage: Stage, objects: MemoryObjects) -> None:
+    longs = ["é" * T, ["x" * T, None, {"a": 1}]]
+    for long in longs:
+        edges = {
+            "0": modify("copy", {"0": "x"}, {"1": ""}),
+            "1": modify("copy", {"1": "x"}, {"2": "", "3": ""}),
+            "2": choice("3", "4"),
+        }
+        made = result(stage, play(stage, document(edges, dict.fromkeys("1234", "") | {"0": long})))
+
+        (key,) = {made[block]["external_metadata"]["resource_key"] for block in "1234"}
+        read_back = external.read(objects, made["4"]["external_metadata"])
+        assert (long, f"=/1/{key.rpartition('/')[2]}") == (read_back, key)
+    assert len(longs) == sum(key.endswith("/manifest.json") for key in objects.keys())  # noqa: SIM118
+
+
+def test_a_content_of_another_run_is_stored_again(stage: Stage, objects: MemoryObjects) -> None:
+    edges = {"0": modify("copy", {"0": "x"}, {"1": ""})}
+    first = play(stage, document(edges, {"0": "x" * (T + 1), "1": ""}))
+    stored = {"data": {"external_metadata": result(stage, first)["1"]["external_metadata"]}}
+    more = {**edges, "1": modify("copy", {"1": "x"}, {"2": ""})}
+    again = play(stage, document(more, {"0": stored, "1": "", "2": ""}))
+
+    stage.records.transaction(lambda tx: tx.sweeps.delete_tree(first.id))
+    collect(stage.engine)
+    made = result(stage, again)
+    assert made["1"] == made["2"] != stored["data"]
+    assert "x" * (T + 1) == external.read(objects, made["2"]["external_metadata"])
+
+
+@edge_type("tests.appending")
+def appending(_: dict[str, Any], contents: dict[str, Any]) -> Any:
+    contents["x"].append("more")
+    return contents["x"]
+
+
+def test_a_content_that_a_function_has_changed_is_stored(
+    stage: Stage, objects: MemoryObjects
+) -> None:
+    edges = {
+        "0": modify("copy", {"0": "x"}, {"1": ""}),
+        "1": {"type": "tests.appending", "data": {"inputs": {"1": "x"}, "outputs": {"2": ""}}},
+    }
+    made = result(stage, play(stage, document(edges, {"0": ["x" * T], "1": "", "2": ""})))
+    found = external.read(objects, made["2"]["external_metadata"])
+    assert ["x" * T, "more"] == found
+
+
+def choice(source: str, target: str) -> dict[str, Any]:
+    """Return an edge that gives one block to another, if it is not empty."""
+    condition = {"block": source, "condition": "is_not_empty", "operation": "/", "parameters": {}}
+    case = {"conditions": [condition], "thens": [{"from": source, "to": target}]}
+    ends = {"inputs": {source: ""}, "outputs": {target: ""}}
+    return {"type": "ifelse", "data": {"cases": {"case": case}, **ends}}
 
 
 def test_ids_of_steps_are_read_from_keys(stage: Stage, objects: MemoryObjects) -> None:

@@ -17,9 +17,7 @@ def run(kind: str, content: Any, contents: dict[str, Any], **extra: Any) -> Any:
 
 @pytest.mark.parametrize("content", ["a", "", 7, None, [1, {"a": []}], {"a": 1}])
 def test_copy(content: Any) -> None:
-    copied = run("copy", "{{x}}", {"x": content})
-    assert copied == content
-    assert copied is not content or not isinstance(content, list | dict)
+    assert run("copy", "{{x}}", {"x": content}) == content
 
 
 def test_without_a_template_the_one_input_is_the_content() -> None:
