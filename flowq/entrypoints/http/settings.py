@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from flowq.core.addresses.setting_errors import invalid_settings
 from flowq.core.errors import InvalidSetting
 from flowq.core.limits.slots import parse_rate
+
+T = TypeVar("T")
 
 _ALGORITHMS: Final = frozenset(
     {"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"}
@@ -113,16 +115,24 @@ class HttpSettings(BaseSettings):
             raise InvalidSetting("is '*', every page of the web", hint="name your own pages")
         return text
 
-    @field_validator("http_tokens_file", "http_jwt_key")
+    # One validator for each: pydantic 2.12 does not say the name of a field that has its default.
+    @field_validator("http_tokens_file")
     @classmethod
-    def _given(cls, value: Any, info: ValidationInfo) -> Any:
-        needed = {"tokens": "http_tokens_file", "jwt": "http_jwt_key"}
-        method = info.data.get("http_auth")
-        if value is None and needed.get(str(method)) == info.field_name:
-            raise InvalidSetting(
-                f"is needed with FLOWQ_HTTP_AUTH={method}", hint="docs/http.md, Who may use it"
-            )
-        return value
+    def _tokens_file(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        return _needed(file, "tokens", info)
+
+    @field_validator("http_jwt_key")
+    @classmethod
+    def _jwt_key(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        return _needed(key, "jwt", info)
+
+
+def _needed(value: T, method: str, info: ValidationInfo) -> T:
+    if value is None and info.data.get("http_auth") == method:
+        raise InvalidSetting(
+            f"is needed with FLOWQ_HTTP_AUTH={method}", hint="docs/http.md, Who may use it"
+        )
+    return value
 
 
 def listed(text: str) -> list[str]:
