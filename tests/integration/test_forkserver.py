@@ -68,11 +68,13 @@ def both(command: list[str], **given: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("kind", ["-m", "-c", "file"])
 def test_program_sees_what_it_would_see(tmp_path: Path, kind: str, options: list[str]) -> None:
     """As a module, as code or as a file; in another folder, with another environment."""
-    (tmp_path / "ends").mkdir()
-    (tmp_path / "ends" / "__init__.py").touch()
-    (tmp_path / "ends" / "ends.py").write_text(SELF)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "module.py").write_text(SELF)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}/nowhere", "ONLY": "ünï"}
-    command = {"-m": ["-m", "ends.ends"], "-c": ["-c", SELF], "file": ["ends/ends.py"]}[kind]
+    command = {"-m": ["-m", "package.module"], "-c": ["-c", SELF], "file": ["package/module.py"]}[
+        kind
+    ]
 
     cold, warm = both([*options, *command, "a", "b"], cwd=tmp_path, env=environment)
 

@@ -2,8 +2,8 @@
 
 Routes, queues and the broker of a user's app are written in its Python module and nowhere else. So
 a command that sends steps has to load that module: the one that `--app` or FLOWQ_APP names, as
-`celery -A` takes it, or the file that it is given anyway. Where there is none nothing is sent, and
-the workers, which know their app, send it at the next pass of their sweepers.
+`celery -A` takes it, or the file that it is given anyway. Without an app nothing is sent. The
+workers, which know their app, send the steps at the next pass of their sweepers.
 """
 
 from importlib.util import find_spec
@@ -40,7 +40,7 @@ def use_named(*, required: bool = True) -> Celery | None:
 
 
 def named() -> str | None:
-    """Return what `--app` says, or else FLOWQ_APP."""
+    """Return the value of `--app`, or else of FLOWQ_APP."""
     context = click.get_current_context(silent=True)
     given = context.find_root().params.get("app") if context is not None else None
     return given or environment.settings().app
@@ -50,7 +50,7 @@ def app_in(module: ModuleType, file: str, name: str = "") -> Celery | None:
     """Return the Celery app of a module, with flowq installed; None when the module has none.
 
     Raises:
-        FlowNotFound: what was named is no app.
+        FlowNotFound: the named object is no app.
     """
     if name:
         value = vars(module).get(name)

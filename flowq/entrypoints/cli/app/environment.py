@@ -1,8 +1,8 @@
 """What a command needs before it can work: settings, a Redis that answers, a migrated database.
 
-What is flowq's own is made ready: the embedded Valkey is started, a SQLite file in `.flowq` is
-migrated, and a new one is named, since it may be in the wrong folder. What is the user's own is
-looked at and never changed.
+flowq prepares its own services: it starts the embedded Valkey and migrates a SQLite file in
+`.flowq`. It prints the path of a new file, since that may be in the wrong folder. It only checks
+the user's own services and never changes them.
 """
 
 from importlib.metadata import PackageNotFoundError
@@ -21,7 +21,7 @@ from flowq.core.text.masking import masked, without_secrets
 from flowq.entrypoints.cli.display.console import note
 from flowq.settings import Settings
 
-#: Of an address of a database, these parts say where it is and nothing secret.
+#: The parts of a database URL that say where it is and are not secret.
 _PLACES = ("host", "port", "service")
 
 
@@ -43,17 +43,17 @@ def settings() -> Settings:
 
 
 def prepare() -> None:
-    """Make ready what is flowq's own and check what is the user's.
+    """Prepare flowq's own services and check those of the user.
 
     Raises:
-        Unavailable: Redis or the database cannot be used; says what to do.
+        Unavailable: Redis or the database cannot be used; the hint says what to do.
     """
     start_redis()
     prepare_database()
 
 
 def start_redis() -> str:
-    """Return when Redis answers; starts the embedded one.
+    """Start the embedded Redis if it is used, and wait until Redis answers.
 
     Returns:
         `started`, `adopted`, or `answers` for a Redis of the user's own.
@@ -71,7 +71,7 @@ def start_redis() -> str:
 
 
 def ping(client: Redis) -> None:
-    """Return when Redis answers.
+    """Check that Redis answers.
 
     Raises:
         RedisUnavailable: it does not.
@@ -110,17 +110,17 @@ def prepare_database() -> None:
         from flowq.adapters.records.migrations import migrate  # noqa: PLC0415 - loads Alembic, once
 
         is_new = revisions.current(url) is None
-        # Of those that are started together, one makes the tables and the others wait.
+        # When several processes start together, one makes the tables and the others wait.
         migrate.upgrade(url)
         if is_new:
             note(f"made a new database: {database_place()}")
 
 
 def make_home() -> Path:
-    """Return flowq's own folder, made if need be, and kept out of version control.
+    """Return flowq's own folder; make it if it is missing, and keep it out of version control.
 
     Raises:
-        DatabaseUnavailable: it cannot be made, or not be written.
+        DatabaseUnavailable: it cannot be created or written.
     """
     home = settings().home
     ignored = home / ".gitignore"
@@ -148,7 +148,7 @@ def database_file() -> Path | None:
 
 
 def database_place() -> str:
-    """Return where the database is, without secrets; a file from its root on."""
+    """Return where the database is, without secrets; of a file, the absolute path."""
     url = read_url(settings().database_url)
     file = sqlite_file(url)
     if file is not None:
@@ -165,6 +165,6 @@ def results_place() -> str:
 
 
 def relative(path: Path) -> str:
-    """Return a path as it is seen from here, when it is below."""
+    """Return a path relative to the current folder, if it is inside it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,4 +1,4 @@
-"""The app that `flowq api` serves, made in each of its processes from their environment."""
+"""The app that `flowq api` serves. Each process makes it from its environment."""
 
 import os
 from typing import Final
@@ -18,7 +18,7 @@ _TARGET: Final = "_FLOWQ_API_TARGET"
 
 
 def remember(target: str | None, *, insecure: bool) -> None:
-    """Put what the command line says into the environment of this process and its children."""
+    """Set the environment of this process and its children from the command line."""
     os.environ[_TARGET] = target or ""
     named = apps.named()
     if named:

@@ -1,8 +1,8 @@
 """From `-p name=value` and `--params FILE` to the inputs of a flow.
 
-A value is read as JSON when that is what the input takes, and as text otherwise: `-p n=5` is a
-number for `n: int` and text for `n: str`. Which of the two it is, its annotation decides; whether
-it is right, the flow itself checks later, with all its problems at once.
+The annotation of an input decides whether its value is read as JSON or as text: `-p n=5` is a
+number for `n: int` and text for `n: str`. The flow itself validates the values later and reports
+all problems at once.
 """
 
 import json
@@ -21,7 +21,8 @@ def read(flow: Flow[..., Any], pairs: Sequence[str], file: TextIO | None) -> dic
     """Return the inputs that were given.
 
     Raises:
-        BadParameter: one is not written as `name=value`, stands twice, or the file is no object.
+        BadParameter: one is not written as `name=value`, is given twice, or the file holds no
+            object.
     """
     given: dict[str, Any] = {}
     hints = _hints(flow)
@@ -53,7 +54,7 @@ def _object(file: TextIO | None) -> dict[str, Any]:
 
 
 def _value(text: str, hint: Any) -> Any:
-    """Return a value as JSON or as text, whichever the annotation takes."""
+    """Return a value as JSON or as text, as the annotation requires."""
     try:
         data = json.loads(text)
     except ValueError:
@@ -76,4 +77,4 @@ def _hints(flow: Flow[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(flow.__wrapped__, include_extras=False)  # type: ignore[attr-defined]
     except (AttributeError, NameError, TypeError):
-        return {}  # the flow itself says what is wrong with them
+        return {}  # the flow itself reports what is wrong with them

@@ -1,11 +1,11 @@
 """From `examples/codebase.py:codebase` to the flow: what `flowq run`, `graph` and `worker` share.
 
-A file is imported under the dotted name by which it is seen from the current folder, since that is
-the name under which `celery -A examples.codebase` knows it: names of steps must be the same in the
-process that starts a run and in the workers.
+A file is imported under its dotted name relative to the current folder, as `celery -A
+examples.codebase` imports it: names of steps must be the same in the process that starts a run and
+in the workers.
 
-What goes wrong in a user's own code is shown with the user's own frames: how we came there, through
-flowq and Python's import system, tells them nothing.
+Errors in a user's code are shown with the frames of that code only. The frames of flowq and of
+Python's import system would not help the user.
 """
 
 import importlib
@@ -59,8 +59,8 @@ def load_module(file: str) -> ModuleType:
     """Import a file or a module, as it is seen from the current folder.
 
     Raises:
-        FlowNotFound: there is none, or it cannot be imported; shows the user's own traceback.
-        InvalidFlow: what flowq found wrong with it.
+        FlowNotFound: there is none, or it cannot be imported; the message has the user's traceback.
+        InvalidFlow: a definition in it is wrong.
     """
     is_file = file.endswith(".py") or "/" in file
     path = Path(file).resolve() if is_file else None
@@ -82,7 +82,7 @@ def load_module(file: str) -> ModuleType:
 
 
 def _name_of(path: Path, shown: str) -> str:
-    """Return the dotted name of a file, and see to it that Python can find it."""
+    """Return the dotted name of a file, and make it importable."""
     if not path.is_file():
         near = get_close_matches(path.name, [file.name for file in path.parent.glob("*.py")], n=1)
         hint = f"did you mean {Path(shown).with_name(near[0])}?" if near else None
@@ -108,7 +108,7 @@ def _no_module(name: str) -> FlowNotFound:
 
 
 def _see(folder: Path) -> None:
-    """Let Python, and processes started from here, import from a folder."""
+    """Make a folder importable for this process and for those that it starts."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
@@ -117,7 +117,7 @@ def _see(folder: Path) -> None:
 
 
 def flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
-    """Return the flows of a module by their names in it; its own when it has any."""
+    """Return the flows of a module by their names in it; only the module's own, if it has any."""
     found = {name: _flow_in(value) for name, value in vars(module).items()}
     every = {name: value for name, value in found.items() if value is not None}
     own = {
@@ -129,7 +129,7 @@ def flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
 
 
 def _flow_in(value: object) -> Flow[..., Any] | None:
-    """Return the flow that a value of a module is, or that is written as that class."""
+    """Return the flow that a value of a module is; a `BaseFlow` class stands for its flow."""
     if isinstance(value, type) and issubclass(value, BaseFlow):
         value = vars(value).get("flow")
     return value if isinstance(value, Flow) else None
@@ -170,10 +170,10 @@ def _not_chosen(file: str, name: str, flows: list[str], found: object) -> FlowNo
 
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
-    """Turn what a user's code raises into an error that shows its traceback.
+    """Convert an exception of a user's code to an error that shows its traceback.
 
     Raises:
-        FlowNotFound: the code raised something; what flowq itself raises is left as it is.
+        FlowNotFound: the code raised; errors of flowq itself pass unchanged.
     """
     _see(Path.cwd().resolve())
     try:
@@ -186,10 +186,10 @@ def user_code(what: str) -> Iterator[None]:
 
 @contextmanager
 def tracing(flow: Flow[..., Any]) -> Iterator[None]:
-    """Turn what a flow's function raises while it is traced into an error with its traceback.
+    """Convert an exception of a flow's function while it is traced; the error shows it.
 
     Raises:
-        InvalidFlow: the function raised something; what came from elsewhere is left as it is.
+        InvalidFlow: the function raised; errors from elsewhere pass unchanged.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""Pools of greenlets: what they replace has to be replaced before anything that blocks is imported.
+"""Pools of greenlets: their library must patch Python before any blocking module is imported.
 
-The `celery` command does this first of all; `flowq worker` must do it too, or `-P gevent` would run
+The `celery` command does this first. `flowq worker` must do it too; otherwise `-P gevent` would run
 one step at a time.
 """
 
@@ -11,7 +11,7 @@ import click
 
 
 def prepare(options: Sequence[str]) -> None:
-    """Let the library of the chosen pool replace what blocks.
+    """Let the library of the chosen pool patch the blocking calls of Python.
 
     Raises:
         UsageError: the pool needs a library that is not installed.

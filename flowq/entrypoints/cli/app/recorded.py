@@ -1,4 +1,4 @@
-"""The recorded runs: the engine that reads and steers them, and those that a user has named."""
+"""Recorded runs for commands: the engine that reads and changes them, and the runs of given ids."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from flowq.entrypoints.cli.app import apps, environment
 
 
 def engine() -> Engine:
-    """Return the engine over a migrated database; it sends through the app that is named.
+    """Return the engine over a migrated database; it sends through the named app.
 
     Raises:
         FlowNotFound: what `--app` names is no Celery app.
@@ -32,7 +32,7 @@ def run(run_id: str) -> Run[Any]:
 
 
 def runs(run_ids: Iterable[str]) -> list[Run[Any]]:
-    """Return the runs, each once; all are found before anything happens to the first.
+    """Return the runs, each once; all are found before the first one is changed.
 
     Raises:
         RunNotFound: there is none with such an id, or there are several.

@@ -1,4 +1,4 @@
-"""What a command prints of the run that it has started: its id, or its progress and its result."""
+"""Prints the run that a command has started: its id, or its progress and its result."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ def show(
 
     Args:
         started: The run.
-        worker: What is typed after `flowq worker` to start a worker for it.
-        wait: Whether it is followed.
-        timeout: Seconds for which it is followed, also without `wait`.
-        as_json: Whether JSON is printed.
+        worker: The arguments of `flowq worker` that start a worker for it.
+        wait: Whether to follow it.
+        timeout: Seconds for which to follow it, also without `wait`.
+        as_json: Whether to print JSON.
 
     Raises:
         ResultTimeout: it did not end in time. It continues.

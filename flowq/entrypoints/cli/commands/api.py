@@ -1,7 +1,7 @@
 """`flowq api`: the HTTP service, in one process or in several.
 
 Each process imports the file of flows by itself: with several, uvicorn starts them anew and calls
-`flowq.entrypoints.cli.app.http_app` in each. What they need to know is in their environment.
+`flowq.entrypoints.cli.app.http_app` in each. The environment passes the arguments on to them.
 """
 
 import click
@@ -23,7 +23,7 @@ def api(target: str | None, *, host: str, port: int, workers: int, insecure: boo
     """Serve the runs of all flows over HTTP.
 
     FILE or MODULE has the flows that may be started; without it runs can be shown, followed and
-    steered. It starts no worker.
+    changed. It starts no worker.
     """
     try:
         import uvicorn

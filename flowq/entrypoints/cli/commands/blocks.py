@@ -49,7 +49,7 @@ def run(
 @blocks.command()
 @_document
 def validate(file: BinaryIO) -> int:
-    """Check a document, and say all that is wrong with it.
+    """Check a document and report all its problems.
 
     Needs neither Redis nor a database.
     """

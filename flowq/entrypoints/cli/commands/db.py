@@ -18,7 +18,7 @@ def db() -> None:
 @db.command()
 @click.option("--revision", default="head", show_default=True, help="Upgrade to this revision.")
 def upgrade(*, revision: str) -> int:
-    """Bring the database up to what this flowq needs."""
+    """Migrate the database to the revision that this flowq needs."""
     from flowq.adapters.records.migrations import migrate, revisions
     from flowq.entrypoints.cli.app import environment
     from flowq.entrypoints.cli.display import console
@@ -40,7 +40,7 @@ def upgrade(*, revision: str) -> int:
 @db.command()
 @options.as_json
 def current(*, as_json: bool) -> int:
-    """Say at which revision the database is."""
+    """Show the revision of the database."""
     from flowq.adapters.records.migrations import revisions
     from flowq.adapters.records.sql.tables import REVISION
     from flowq.entrypoints.cli.app import environment
@@ -64,7 +64,7 @@ def current(*, as_json: bool) -> int:
 @click.argument("revision")
 @click.confirmation_option(prompt="This may delete recorded runs. Continue?")
 def downgrade(revision: str) -> int:
-    """Take the database back to a revision.
+    """Migrate the database back to a revision.
 
     `base` removes all of flowq's tables.
     """
@@ -84,10 +84,10 @@ def downgrade(revision: str) -> int:
 
 @contextmanager
 def _revision(revision: str) -> Iterator[None]:
-    """Turn what Alembic says of a revision into flowq's own words.
+    """Convert Alembic's errors about a revision to one of flowq's.
 
     Raises:
-        InvalidInput: there is no such revision, or no way to it.
+        InvalidInput: there is no such revision, or no path to it.
     """
     from alembic.util import CommandError
 

@@ -1,4 +1,4 @@
-"""`flowq demo`."""
+"""`flowq demo`: the command. The package `demo` runs it."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`flowq doctor`."""
+"""`flowq doctor`: the command. The package `doctor` has the checks."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`flowq graph`: what a flow is made of, traced with real inputs and run nowhere."""
+"""`flowq graph`: the steps of a flow, traced with real inputs and not run."""
 
 from collections.abc import Sequence
 from typing import TextIO

@@ -1,4 +1,4 @@
-"""`flowq runs ls, show, watch, events, result, cost`: what the records say about runs."""
+"""`flowq runs ls, show, watch, events, result, cost`: commands that read recorded runs."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ _by_flow = click.option(
     help="Only runs in this state.",
 )
 @_by_flow
-@click.option("--waiting", is_flag=True, help="Only open runs of which no worker runs a step.")
+@click.option("--waiting", is_flag=True, help="Only open runs without a running step.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @options.as_json
 def ls(
@@ -168,7 +168,7 @@ def result(run_id: str, *, as_json: bool) -> int:
 @click.command()
 @click.option(
     "--by",
-    # Those of `CostBy`, which would load what help does not need.
+    # The values of `CostBy`; importing that would make `--help` slow.
     type=click.Choice(["flow", "model", "user", "day"]),
     default="flow",
     show_default=True,
@@ -190,9 +190,9 @@ def cost(
     run_id: str | None,
     as_json: bool,
 ) -> int:
-    """Sum what calls of models have cost.
+    """Show the cost of model calls.
 
-    Calls whose price nobody knows are counted apart: FLOWQ_PRICES sets prices.
+    Calls of unknown cost are counted separately; FLOWQ_PRICES sets prices.
     """
     from flowq.engine.model.model_calls import CostBy
     from flowq.entrypoints.cli.app import recorded

@@ -1,8 +1,8 @@
-"""`flowq run`: check everything that can be wrong, start a run, and follow it when asked to.
+"""`flowq run`: check everything first, start a run, and follow it if asked to.
 
-The order is that of a person's mistakes: the file, the flow, its inputs, and only then Redis and
-the database. A run that is recorded while Redis is away is sent later, and a program that calls
-`enqueue` wants that. A person at a terminal wants to know, so here nothing is started then.
+The checks are in the order of a person's mistakes: the file, the flow, its inputs, then Redis and
+the database. While Redis is unavailable, `enqueue` records a run that is sent later. This command
+starts nothing then, since a person at a terminal wants to see the problem.
 """
 
 from collections.abc import Sequence

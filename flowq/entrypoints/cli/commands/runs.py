@@ -22,7 +22,7 @@ from flowq.entrypoints.cli.group import LazyGroup
     },
 )
 def runs() -> None:
-    """See and steer runs.
+    """Show and change recorded runs.
 
     ls, show, watch, events, result, pause, resume, cancel, signal, cost.
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: bool) -> int:
     """Cancel runs and their child runs.
 
-    Running steps are asked to end, and stopped after a while where that is possible. Exits with 1
-    when one of the runs had ended before: it stays as it ended.
+    Running steps are asked to stop, and are stopped after a grace period where that is possible.
+    Exits with 1 when one of the runs had already ended: its state does not change.
     """
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
@@ -65,8 +65,8 @@ def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: b
 def pause(run_ids: Sequence[str], *, reason: str | None, as_json: bool) -> int:
     """Pause runs and their child runs.
 
-    Running steps end as ever, and nothing else begins until `flowq runs resume`. Exits with 1 when
-    one of the runs is stopping or had ended before.
+    Running steps continue to their end; nothing else begins until `flowq runs resume`. Exits with 1
+    when one of the runs is stopping or had already ended.
     """
     return _change(run_ids, lambda run: run.pause(reason), {RunState.PAUSED}, as_json=as_json)
 
@@ -77,7 +77,7 @@ def pause(run_ids: Sequence[str], *, reason: str | None, as_json: bool) -> int:
 @click.option("--tokens", type=int, help="New token limit of the run, in total.")
 @options.as_json
 def raise_budget(run_id: str, *, usd: str | None, tokens: int | None, as_json: bool) -> int:
-    """Let a run spend more, and resume it if its budget was spent."""
+    """Raise the budget of a run; resume it if that was spent."""
     going = set(RunState) - {RunState.FAILED, RunState.CANCELLED}
     return _change(
         [run_id], lambda run: run.raise_budget(usd=usd, tokens=tokens), going, as_json=as_json
@@ -88,7 +88,7 @@ def raise_budget(run_id: str, *, usd: str | None, tokens: int | None, as_json: b
 @options.run_ids
 @options.as_json
 def resume(run_ids: Sequence[str], *, as_json: bool) -> int:
-    """Let paused runs and their child runs go on."""
+    """Resume paused runs and their child runs."""
     going = {RunState.RUNNING, RunState.COMPLETED}
     return _change(run_ids, lambda run: run.resume(), going, as_json=as_json)
 
@@ -99,7 +99,7 @@ def resume(run_ids: Sequence[str], *, as_json: bool) -> int:
 @click.argument("payload", metavar="[JSON]", required=False)
 @options.as_json
 def signal(run_id: str, name: str, payload: str | None, *, as_json: bool) -> int:
-    r"""Send a signal to a run, which waits for it or will.
+    r"""Send a signal to a run that waits for it now or later.
 
     \b
     flowq runs signal 0199b1c2 approve '{"ok": true}'
@@ -123,7 +123,7 @@ def _change(
     *,
     as_json: bool,
 ) -> int:
-    """Change the state of runs and say in which each is now."""
+    """Change the state of runs and print the new state of each."""
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
 

@@ -1,4 +1,4 @@
-"""`flowq worker` and `flowq flower`: Celery's own programs, started with less to remember.
+"""`flowq worker` and `flowq flower`: Celery's own programs with flowq's defaults.
 
 They run in this process, so signals reach Celery as it expects. A module that has a Celery app is
 started with that app; one that only defines steps and flows gets flowq's own.
@@ -14,7 +14,7 @@ from flowq.entrypoints.cli.group import OK
 if TYPE_CHECKING:
     from celery import Celery
 
-#: flowq needs no worker to know of another, and both make the start of many workers slow.
+#: flowq workers do not need to know each other, and both make the start of many workers slow.
 _WORKER_DEFAULTS = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
 _REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -25,10 +25,10 @@ _REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 def worker(target: str | None, options: Sequence[str]) -> int:
     """Start a Celery worker for the flows of a file or module.
 
-    Does what `celery -A MODULE worker --without-mingle --without-gossip` does, after it has seen
+    Does what `celery -A MODULE worker --without-mingle --without-gossip` does, after it has checked
     that the database is migrated; starts the embedded Valkey when FLOWQ_REDIS_URL is not set. All
     further options are Celery's, see `celery worker --help`. Without FILE and --app it runs what
-    every worker knows: documents of blocks.
+    every worker can run: documents of blocks.
     """
     from flowq.entrypoints.cli.app import pools
 
@@ -54,7 +54,7 @@ def flower(target: str | None, options: Sequence[str]) -> int:
     target, options = _split(target, options)
     app = _app_of(target)
     if app is None:
-        # Its workers may have another app, with routes of its own: what is resumed is left to them.
+        # Its workers may have another app with its own routes, so they send what is resumed here.
         app = celery_app(_module(target))
         bootstrap.forget_app()
     return _start(app, ["dashboard", *options])
@@ -69,7 +69,7 @@ def _start(app: "Celery", arguments: list[str]) -> int:
 
 
 def _split(target: str | None, options: Sequence[str]) -> tuple[str | None, Sequence[str]]:
-    """Tell a file from an option of Celery's, where `--app` stands for the file."""
+    """Separate the file from Celery's options; `--app` may replace the file."""
     if target is not None and target.startswith("-"):
         return None, [target, *options]
     return target, options
@@ -83,7 +83,7 @@ def _module(target: str | None) -> str:
 
 
 def _app_of(target: str | None) -> "Celery | None":
-    """Import what was given and return its app; None for flows without an app."""
+    """Import the given module and return its app; None for flows without an app."""
     from flowq.entrypoints.cli.app import apps, environment
     from flowq.entrypoints.cli.app.loading import load_module, split
 

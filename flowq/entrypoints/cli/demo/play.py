@@ -1,9 +1,9 @@
-"""`flowq demo`: the whole of it on one machine, with nothing installed but the package.
+"""`flowq demo`: runs a sample flow on one machine, with nothing installed but the package.
 
-It starts what is missing, runs the sample flow on a real worker, shows it, and stops what it has
-started, whatever happens: on Ctrl-C, on SIGTERM, on failure. With `--keep` it leaves Flower open
-after that, until Ctrl-C. A demo that was killed leaves its worker and its server behind; the next
-one ends that worker and takes the server over as its own.
+It starts what is missing, runs the sample flow on a real worker, shows it, and stops all that it
+has started, also on Ctrl-C, on SIGTERM and after a failure. With `--keep` it leaves Flower open
+after the run, until Ctrl-C. A demo that was killed leaves its worker and its server running. The
+next demo stops that worker and uses the server as its own.
 """
 
 import fcntl
@@ -46,9 +46,9 @@ class Sample:
     """The sample flow.
 
     Attributes:
-        module: As workers import it.
-        target: As it is typed.
-        root: The folder that Python must see.
+        module: Its name for workers that import it.
+        target: Its name on the command line.
+        root: The folder that must be importable.
     """
 
     module: str
@@ -79,7 +79,7 @@ def play(*, folder: str | None, keep: bool) -> int:
 
 
 def find_sample() -> Sample:
-    """Return the sample: from here, from the repository, or from inside the package.
+    """Return the sample: from the current folder, the repository, or the package.
 
     Raises:
         FlowNotFound: it was not installed.
@@ -104,7 +104,7 @@ def find_sample() -> Sample:
 def _answering(
     answer: Callable[[int, FrameType | None], object] | int, *numbers: int
 ) -> Iterator[None]:
-    """Answer signals like this within the block."""
+    """Handle these signals with a function within the block."""
     before = {number: signal.signal(number, answer) for number in numbers}
     try:
         yield
@@ -123,13 +123,13 @@ def _terminable() -> AbstractContextManager[None]:
 
 
 def _undisturbed() -> AbstractContextManager[None]:
-    """Let nothing interrupt what ends the worker and the server; it takes seconds at most."""
+    """Ignore signals while the worker and the server are stopped; that takes seconds at most."""
     return _answering(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def _alone(home: Path) -> Iterator[Path]:
-    """Be the only demo of this folder; gives the file of what a demo owns.
+    """Lock this folder for one demo; yield the file that says what a demo owns.
 
     Raises:
         InvalidInput: another one runs.
@@ -147,7 +147,7 @@ def _alone(home: Path) -> Iterator[Path]:
 
 @contextmanager
 def _valkey(state: Path) -> Iterator[None]:
-    """Have a Redis; stop it at the end if a demo has started it, this or a killed one."""
+    """Start Redis if necessary; stop it at the end if a demo, this or a killed one, started it."""
     how = environment.start_redis()
     own = bootstrap.embedded()
     if own is None:
@@ -178,7 +178,7 @@ def _recorded(state: Path) -> int | None:
 
 
 def _check_workers(sample: Sample) -> None:
-    """Raise when workers of somebody else would take the demo's steps and not know them.
+    """Check that no other worker would take the demo's steps without knowing them.
 
     Raises:
         InvalidInput: there are such workers.
@@ -203,7 +203,7 @@ def _end_left(process: DemoProcess, name: str) -> None:
 
 @contextmanager
 def _running(process: DemoWorker | DemoFlower, name: str, sample: Sample) -> Iterator[None]:
-    """Have a process, and end it: in peace after its work, at once after anything else."""
+    """Provide a process, and stop it: gracefully after success, at once after an error."""
     variables = {**os.environ, "FLOWQ_HOME": str(environment.settings().home)}
     gently = False
     try:
@@ -224,7 +224,7 @@ def _did(name: str, text: str) -> None:
 
 
 def _stay(flower: DemoFlower, worker: DemoWorker) -> None:
-    """Wait for Ctrl-C, as long as both live."""
+    """Wait for Ctrl-C while both processes run."""
     looks.note("")
     looks.note(("Flower is open until you press Ctrl-C", "bold"))
     looks.note("")
@@ -280,7 +280,7 @@ def _print_result(run: Run[Any]) -> None:
 
 
 def _whole_sections(lines: Sequence[str]) -> Sequence[str]:
-    """Return the first lines of a Markdown text, and no section that is cut."""
+    """Return the first whole sections of a Markdown text."""
     if len(lines) <= _SHOWN_LINES:
         return lines
     ends = [number for number in range(2, _SHOWN_LINES + 1) if lines[number].startswith("## ")]

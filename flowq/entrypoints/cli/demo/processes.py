@@ -1,9 +1,9 @@
-"""The processes that belong to a demo: each in a session of its own, and ended for sure.
+"""The processes that belong to a demo: each has a session of its own and is always stopped.
 
-A demo may be killed at any moment, and its worker then lives on. Whoever comes next has to end it,
-and must not end anybody else. So the worker inherits a lock on `demo-worker.pid`: while the lock is
-held, some process of that worker lives, and then the process group written in the file is its own,
-since a number is not given away again while it names a group. Flower is had in the same way.
+A demo may be killed at any moment; its worker then keeps running. The next demo has to stop that
+worker and nothing else. So the worker inherits a lock on `demo-worker.pid`. While the lock is held,
+a process of that worker runs, and the process group in the file is that worker's: the system does
+not reuse the number of an existing group. Flower is handled in the same way.
 """
 
 import fcntl
@@ -37,8 +37,8 @@ class DemoProcess:
 
     Args:
         home: flowq's own folder.
-        name: What people call it; of its files, too.
-        at_once: The signal by which it ends without finishing anything.
+        name: Its name in messages and of its files.
+        at_once: The signal that stops it without finishing anything.
     """
 
     def __init__(self, home: Path, name: str, *, at_once: signal.Signals = signal.SIGKILL) -> None:
@@ -50,7 +50,7 @@ class DemoProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process, if it lives."""
+        """The process, if it runs."""
         with self._try_lock() as lock:
             return None if lock is not None else self._recorded()
 
@@ -72,7 +72,7 @@ class DemoProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    # Ctrl-C is for the demo, which then ends the others in order.
+                    # Only the demo gets Ctrl-C; it then stops the others in order.
                     start_new_session=True,
                     pass_fds=(lock, *inherited),
                 )
@@ -80,10 +80,10 @@ class DemoProcess:
             return self._process.pid
 
     def check(self) -> None:
-        """Do nothing while it lives.
+        """Check that it runs.
 
         Raises:
-            FlowqError: it has ended; shows the last lines of its log.
+            FlowqError: it has ended; the message has the last lines of its log.
         """
         if self._process is None or self._process.poll() is None:
             return
@@ -94,10 +94,10 @@ class DemoProcess:
         )
 
     def stop(self, *, gently: bool) -> None:
-        """End it, or one that an earlier demo has left; nothing happens without one.
+        """Stop it, or one that an earlier demo has left, if there is one.
 
         Args:
-            gently: Let it finish what it is doing, if that does not take long.
+            gently: Let it finish its work, if that does not take long.
         """
         pid = self.pid
         if pid is None:
@@ -112,7 +112,7 @@ class DemoProcess:
         raise FlowqError(f"the {self._name} {pid} does not exit", hint=f"kill -9 -- -{pid}")
 
     def _signal(self, pid: int, number: signal.Signals) -> None:
-        # The main process passes on what its children need to know; only the last word is for all.
+        # The main process signals its children itself; only the last one goes to all.
         with suppress(ProcessLookupError):
             if number is signal.SIGKILL or self._is_gone(pid):
                 os.killpg(pid, signal.SIGKILL)
@@ -120,7 +120,7 @@ class DemoProcess:
                 os.kill(pid, number)
 
     def _is_gone(self, pid: int) -> bool:
-        """Return whether the main process has left its children behind."""
+        """Return whether the main process has ended before its children."""
         try:
             return os.getpgid(pid) != pid
         except ProcessLookupError:
@@ -130,7 +130,7 @@ class DemoProcess:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self._process is not None:
-                self._process.poll()  # or it stays a zombie
+                self._process.poll()  # otherwise it remains a zombie
             with self._try_lock() as lock:
                 if lock is not None:
                     return True
@@ -148,7 +148,7 @@ class DemoProcess:
 
     @contextmanager
     def _try_lock(self) -> Iterator[int | None]:
-        """Yield the locked file, or None when such a process has it."""
+        """Yield the locked file, or None when such a process holds the lock."""
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
@@ -187,7 +187,7 @@ class DemoWorker(DemoProcess):
 
 
 class DemoFlower(DemoProcess):
-    """The Flower of the demo in one folder; only this machine can see it.
+    """The Flower of the demo in one folder; only this machine can reach it.
 
     Args:
         home: flowq's own folder.
@@ -206,8 +206,8 @@ class DemoFlower(DemoProcess):
         Raises:
             FlowqError: there is one already, or it has ended.
         """
-        # Flower inherits a socket that listens already: nobody else can take its port meanwhile,
-        # and what answers there is this Flower.
+        # Flower inherits a socket that already listens: no other process can take its port
+        # meanwhile, and the answers there are from this Flower.
         with _listener(_FLOWERS_PORT) as listener:
             port = listener.getsockname()[1]
             self.url = f"http://{_ADDRESS}:{port}/flows"
@@ -231,7 +231,7 @@ class DemoFlower(DemoProcess):
 
 
 def _listener(wanted: int) -> socket.socket:
-    """Return a socket that listens at a port: the one that is wanted, if it is free."""
+    """Return a listening socket: at the preferred port, if that is free."""
     try:
         return socket.create_server((_ADDRESS, wanted))
     except OSError:

@@ -1,9 +1,8 @@
-"""The two streams of a command, and what is printed on them.
+"""The two streams of a command: results on stdout, everything else on stderr.
 
-Progress and messages go to stderr, results to stdout, so that a pipe gets the result alone. Colours
-and live tables are for terminals; rich leaves them out elsewhere, and with NO_COLOR. What is
-printed may be anybody's text: the consoles show what would act on a terminal, whoever prints (see
-`entrypoints.escaping`), and take nothing for markup.
+So a pipe gets the result alone. Colours and live tables are for terminals; rich omits them
+elsewhere, and with NO_COLOR. Printed text may come from outside: the consoles escape all control
+characters (see `entrypoints.escaping`) and interpret no markup.
 """
 
 import os
@@ -25,14 +24,14 @@ from flowq.entrypoints import formatting
 from flowq.entrypoints.escaping import escaped, json_text
 from flowq.entrypoints.json_output import json_data
 
-#: Off a terminal nothing is gained by wrapping: readers have their own ways.
+#: Lines are not wrapped when the output is no terminal.
 _WIDE: Final = 200
 
 
 class _Console(Console):
-    """A console on which no text acts: every renderable comes through `render`, parts of it too.
+    """A console that escapes control characters of all it renders, in nested renderables too.
 
-    A text of it is one line, unless the console is one for texts of several.
+    A text is printed as one line, unless the console is for texts of several lines.
     """
 
     def __init__(self, *, lines: bool, **options: Any) -> None:
@@ -118,7 +117,7 @@ def print_json(document: Any) -> None:
 
 @cache
 def program() -> str:
-    """Return how to type `flowq` here: the bare word when it is on PATH, else where it lies."""
+    """Return the command that runs `flowq` here: the bare name if it is on PATH, or its path."""
     beside = Path(sys.executable).parent / "flowq"
     on_path = any(
         Path(folder, "flowq").exists() for folder in os.environ.get("PATH", "").split(os.pathsep)

@@ -1,4 +1,4 @@
-"""What a flow is made of: as a tree with its levels for people, or as a Mermaid flowchart."""
+"""The steps of a flow as a tree with levels, or as a Mermaid flowchart."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final

@@ -1,7 +1,7 @@
-"""A run while it continues: a table that is redrawn on a terminal, one line per change elsewhere.
+"""Follows a run: a redrawn table on a terminal, one line per change elsewhere.
 
-The rows are read again and again, less often the longer reading takes. A flow of thousands of steps
-does not fit on a screen: then those are shown that something happens to, and the rest is counted.
+The rows are read repeatedly; the longer a read takes, the longer the pause that follows. If not all
+steps fit on the screen, those that change are shown and the rest is counted.
 """
 
 import time
@@ -27,8 +27,8 @@ from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
 
 _PAUSE: Final = 0.2
-_LONELY: Final = 5.0  #: Seconds after which a run that no worker takes gets a remark.
-_AROUND: Final = 8  #: Lines of the screen that belong to others.
+_LONELY: Final = 5.0  #: Seconds after which a message says that no worker takes the run.
+_AROUND: Final = 8  #: Lines of the screen that are reserved.
 _ACTIVE: Final = frozenset({StepState.RUNNING, StepState.RETRYING, StepState.FAILED})
 
 
@@ -44,10 +44,10 @@ def follow(
     Args:
         timeout: Seconds.
         worker_hint: What to type to start a worker for it, when none takes it.
-        check: Called at each look; what it raises ends the watch.
+        check: Called at each read; what it raises ends the function.
 
     Raises:
-        ResultTimeout: it did not end in time. It goes on.
+        ResultTimeout: it did not end in time. It continues.
     """
     console = looks.err()
     began = time.monotonic()
@@ -194,11 +194,11 @@ def elapsed(step: StepView, now: datetime | None = None) -> float | None:
 
 
 def fitting(steps: Sequence[StepView], room: int) -> tuple[Sequence[StepView], str]:
-    """Return the steps that fit on the screen, in their order, and the others counted in words."""
+    """Return the steps that fit on the screen, in their order, and a summary of the others."""
     room = max(room, 3)
     if len(steps) <= room:
         return steps, ""
-    # What something happens to first; then what comes next; then what ended last.
+    # Active steps first, then the next ones, then those that ended last.
     by_need = sorted(steps, key=lambda step: (_need(step.status), _place(step)))
     chosen = {step.key for step in by_need[:room]}
     others = Counter(step.status for step in steps if step.key not in chosen)
@@ -241,7 +241,7 @@ class Lines:
         for step in view.steps:
             if step.status is StepState.PENDING:
                 continue
-            # Items of a map that has failed may go on to their end; it has said how it ended.
+            # Items of a failed map may still run; the line of the map is already final.
             counts = step.total and step.status not in TERMINAL_STEP_STATES
             tenth = 10 * step.done // step.total if step.map_size and counts else 0
             fact = (step.status, tenth, step.attempts if step.map_size is None else 0)

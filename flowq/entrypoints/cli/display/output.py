@@ -1,7 +1,7 @@
-"""A run that was started, left or has ended: its id, its result or why there is none.
+"""Prints a run that was started or has ended: its id, its result, or why there is none.
 
-A result goes to stdout: text as it is, tables as files of theirs, the rest as JSON. On a terminal
-long texts are cut, since nobody reads a megabyte there; in a pipe nothing is.
+A result goes to stdout: text as it is, tables in their file format, everything else as JSON. Long
+texts are cut on a terminal, never in a pipe.
 """
 
 import sys
@@ -35,7 +35,7 @@ def print_result(value: Any) -> None:
     elif isinstance(value, bytes | bytearray | memoryview):
         _print_bytes(bytes(value))
     elif isinstance(value, str | Path):
-        # In a pipe it is data and goes through unchanged: click would leave out colours there.
+        # In a pipe it is data and must not change: click would remove escape sequences there.
         shows = sys.stdout.isatty()
         click.echo(escaped(str(value), lines=True) if shows else value, color=True)
     elif sys.stdout.isatty():
@@ -54,7 +54,7 @@ def _print_bytes(data: bytes, what: str = "binary data", suffix: str = "") -> No
 
 
 def print_started(started: Run[Any], file: str, *, as_json: bool) -> None:
-    """Print the id of a new run, and what to type next."""
+    """Print the id of a new run and the next commands."""
     if as_json:
         looks.print_json(
             {"id": started.id, "flow_name": started.flow_name, "status": started.status}
@@ -69,7 +69,7 @@ def print_started(started: Run[Any], file: str, *, as_json: bool) -> None:
 
 
 def print_left(started: Run[Any]) -> None:
-    """Say that a run continues without its watcher."""
+    """Print that the command has stopped and the run continues."""
     looks.note()
     looks.note("Stopped watching; the run continues. ", (f"flowq runs watch {started.id}", "bold"))
 
@@ -89,7 +89,7 @@ def print_ended(started: Run[Any], view: RunView, *, as_json: bool) -> bool:
 
 
 def print_failed(view: RunView) -> None:
-    """Say why a run has not completed."""
+    """Print why a run has not completed."""
     reason = f": {view.error}" if view.error else ""
     looks.note(("Error: ", "bold red"), f"the run {_PAST.get(view.status, view.status)}{reason}")
     looks.note(("  → ", "bold"), f"flowq runs show {view.id}")

@@ -1,4 +1,4 @@
-"""Runs as a table and as plain data, and what has failed in one of them."""
+"""Runs as a table and as plain data, and the failures of one of them."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -20,7 +20,7 @@ _MAX_FAILED_ITEMS = 5
 
 
 def table(views: list[RunView], waits: Mapping[RunId, str]) -> Table:
-    """Return runs as a table, with what each one waits for when anything is waited for."""
+    """Return runs as a table; with a column of reasons if any of them waits."""
     console = looks.out()
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("", "id", "state", "flow", "steps", "created", "time", "tokens", "cost"):
@@ -53,7 +53,7 @@ def _took(view: RunView) -> float | None:
 
 
 def failures(view: RunView) -> list[Failure]:
-    """Return what has failed, the cause first: items stand for their map."""
+    """Return the failed steps, the cause first; failed items replace their map."""
     failed = [step for step in view.steps if step.failed or step.status is StepState.FAILED]
     failed.sort(key=lambda step: (step.completed_at is None, step.completed_at, step.order))
     found: list[Failure] = []

@@ -1,4 +1,4 @@
-"""A run on one page: what it was given, its steps as a tree, what went wrong, cause first."""
+"""A run on one page: its inputs, its steps as a tree, its failures with the cause first."""
 
 import json
 from collections.abc import Sequence
@@ -66,12 +66,12 @@ class Failure:
 
     @classmethod
     def of_rest(cls, key: str, number: int) -> Self:
-        """Stand for failed items that are not listed."""
+        """Return one line for the failed items that are not listed."""
         return cls(key, None, f"{number:,} more of its items have failed")
 
     @property
     def place(self) -> str | None:
-        """Where in the user's code it was raised."""
+        """The place in the user's code that raised it."""
         return formatting.place(self.traceback)
 
     def as_json(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Failure:
         return asdict(self)
 
 
-#: What stands before what a program has called, below it.
+#: The prefix of the calls of a program, below it.
 _CALLED: Final = "╰─ "
 
 
@@ -93,7 +93,7 @@ def print_run(
     waits: Sequence[Waiting] = (),
     unfold: bool,
 ) -> None:
-    """Print a run; `calls` are those of models, by model, `waits` what it waits for."""
+    """Print a run, with its calls by model and the reasons why it waits."""
     console = looks.out()
     _print_header(console, view, calls)
     _print_waits(console, waits)
@@ -156,7 +156,7 @@ def _calls(line: CostLine) -> str:
 
 
 def _budget(view: RunView) -> str:
-    """Say what a run may spend, and what happens then."""
+    """Return what a run may spend, and what happens when that is spent."""
     budget = view.budget
     if budget is None:
         return ""
@@ -166,7 +166,7 @@ def _budget(view: RunView) -> str:
 
 
 def _saved(view: RunView) -> str:
-    """Say what the cache has spared."""
+    """Return what the cache has saved."""
     if not view.hits:
         return ""
     saved = view.saved
@@ -216,7 +216,7 @@ def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Tab
 
 
 def _child(view: RunView, step: StepView) -> str:
-    """Say which run a step has started."""
+    """Return the child run that a step has started."""
     if step.map_size is not None or not step.attempts:
         return "child run"
     return f"child run {child_run_id(node_id(view.id, step.key))}"
@@ -225,7 +225,7 @@ def _child(view: RunView, step: StepView) -> str:
 def _print_failures(
     console: Console, view: RunView, failures: Sequence[Failure], *, unfold: bool
 ) -> None:
-    # A step's own error is told below; a deadline, say, is no step's.
+    # The error of a step is shown below; a deadline, for example, is no error of a step.
     if view.error and not (failures and view.stop_kind is StopKind.FAILED):
         console.print()
         paused = view.status is RunState.PAUSED

@@ -1,7 +1,7 @@
-"""The graph of a flow as lines of text: who comes after whom, and what is ready together.
+"""The graph of a flow as lines of text: dependencies, and the steps that are ready together.
 
-A graph has joins, and a tree does not. So each step stands below the last of the steps that it
-waits for, and names the others. A chain goes straight down; only a branch is indented.
+A graph has joins, and a tree does not. So each step is below the last of its dependencies and names
+the others. A chain is a vertical line; only a branch is indented.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from flowq.core.graph import Graph
 from flowq.core.references import as_reference
 from flowq.core.spec import MapSpec, StepKind, StepSpec
 
-#: Deeper than this a tree is no help, and terminals are not wide enough.
+#: The maximum indentation; terminals are not wide enough for more.
 _MAX_DEPTH = 12
 
 
@@ -21,12 +21,12 @@ class Line:
     """One step in the tree."""
 
     key: str
-    prefix: str  #: What stands before it: the branches of the tree.
-    also: tuple[str, ...]  #: Other steps that it waits for.
+    prefix: str  #: Its prefix: the branches of the tree.
+    also: tuple[str, ...]  #: Its other dependencies.
 
 
 def levels(graph: Graph) -> list[list[str]]:
-    """Return the steps by how many stand before them on the longest way."""
+    """Return the steps by their depth: the number of steps on the longest path to them."""
     depth = depths(graph)
     rows: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
     for key in graph.order:
@@ -35,7 +35,7 @@ def levels(graph: Graph) -> list[list[str]]:
 
 
 def depths(graph: Graph) -> dict[str, int]:
-    """Return how many steps stand before each one, on the longest way."""
+    """Return the number of steps on the longest path to each step."""
     depth: dict[str, int] = {}
     for key in _sorted(graph):
         depth[key] = max((depth[name] + 1 for name in graph.dependencies[key]), default=0)

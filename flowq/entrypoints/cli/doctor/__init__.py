@@ -1,1 +1,1 @@
-"""`flowq doctor`: checks of what flowq stands on, and of the rows of all runs."""
+"""`flowq doctor`: checks of what flowq depends on, and of the rows of all runs."""

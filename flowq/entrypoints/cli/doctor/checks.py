@@ -1,8 +1,7 @@
-"""`flowq doctor`: is everything there that flowq stands on, and if not, what to do.
+"""`flowq doctor`: checks everything that flowq depends on, and says what to do.
 
-Each check asks one thing and says one line. It changes nothing: what flowq makes by itself at first
-use counts as well when it is not there yet. The results store is tried last, because a process that
-has used it must not fork.
+Each check reports one line and changes nothing. Something that flowq creates at first use may be
+missing. The results store is checked last, because a process that has used it must not fork.
 """
 
 import os
@@ -44,7 +43,7 @@ _TESTS: Final = "FLOWQ_TEST_"
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"  #: It works; something is not as it should be.
@@ -53,7 +52,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found."""
+    """The result of a check."""
 
     name: str
     level: Level
@@ -62,7 +61,7 @@ class Finding:
 
 
 def report(*, as_json: bool) -> bool:
-    """Check everything, print what was found and what to do; return whether there is no problem."""
+    """Check everything, print the findings; return whether there is no problem."""
     findings = []
     for name, check in CHECKS.items():
         finding = _run(name, check)
@@ -70,7 +69,7 @@ def report(*, as_json: bool) -> bool:
         if not as_json:
             _print(finding)
         if name == "settings" and finding.level is Level.PROBLEM:
-            break  # the other checks would all say the same
+            break  # all other checks would report the same
     good = all(finding.level is not Level.PROBLEM for finding in findings)
     if as_json:
         looks.print_json({"ok": good, "checks": [asdict(finding) for finding in findings]})
@@ -163,7 +162,7 @@ def _broker(app: Celery) -> str:
     try:
         with connection:
             connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
-    except Exception as error:  # each transport has errors of its own
+    except Exception as error:  # each transport has its own errors
         raise Unavailable(
             f"the broker of {apps.named()}, {place}, cannot be used: {error}",
             hint="check the broker_url of the app, and that the broker runs",
@@ -268,7 +267,7 @@ def _worker_hint() -> str:
 
 
 def _waiting() -> Finding:
-    """Look for queued steps that no worker can take."""
+    """Find queued steps that no worker can take."""
     file = environment.database_file()
     if file is not None and not file.exists():
         return Finding("waiting", Level.OK, "no runs yet")
