@@ -30,6 +30,7 @@ from flowq.core.spec import FlowSpec, MapSpec, StepSpec
 _NETWORK: Final = RetryPolicy(
     max_attempts=3, retry_on=("ModelUnavailable", "FetchFailed", "StepTimeout")
 )
+_ONCE: Final = RetryPolicy()
 #: Of one attempt of an edge: a document may ask for more than anybody waits for.
 _TIMEOUT: Final = timedelta(minutes=10)
 
@@ -188,7 +189,7 @@ class _Compiler:
 
 
 def _ways(kind: EdgeType) -> dict[str, Any]:
-    return {"retry": _NETWORK if kind.waits else RetryPolicy(), "timeout": _TIMEOUT}
+    return {"retry": _NETWORK if kind.waits else _ONCE, "timeout": _TIMEOUT}
 
 
 def _all(conditions: list[Template]) -> Template:

@@ -81,11 +81,13 @@ class Policies:
 class RunDefinition:
     """A run's definition with what is computed from it."""
 
-    def __init__(self, definition: Definition, records: Records) -> None:
+    def __init__(
+        self, definition: Definition, records: Records, graph: Graph | None = None
+    ) -> None:
         self.definition = definition
         self._records = records
         self._called: dict[str, StepSpec] = {}
-        self.graph = Graph.of(definition.spec)
+        self.graph = graph or Graph.of(definition.spec)
 
     def is_called(self, key: str) -> bool:
         """Return whether a step is a call of a program and not a node of the graph."""
@@ -196,9 +198,9 @@ class DefinitionCache:
                 raise RunNotFound.of(run_id) from None
             return RunDefinition(definition, self._records)
 
-    def add(self, definition: Definition) -> RunDefinition:
-        """Cache a definition and drop the least recently used one."""
-        known = RunDefinition(definition, self._records)
+    def add(self, definition: Definition, graph: Graph | None = None) -> RunDefinition:
+        """Cache a definition, with its graph if that is known, and drop the one longest unused."""
+        known = RunDefinition(definition, self._records, graph)
         with self._lock:
             self._known[definition.run_id] = known
         return known

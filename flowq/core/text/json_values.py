@@ -39,23 +39,22 @@ def flaw(data: Any, place: JsonPath = ()) -> tuple[JsonPath, str] | None:
         return (place, "is an integer with too many digits") if is_too_long(data) else None
     if isinstance(data, float):
         return None if math.isfinite(data) else (place, f"is {data}, which JSON cannot represent")
-    if not isinstance(data, dict | list):
-        return None
+    return _flaw_of_parts(data, place) if isinstance(data, dict | list) else None
+
+
+def _flaw_of_parts(data: Any, place: JsonPath) -> tuple[JsonPath, str] | None:
     if len(place) >= MAX_DEPTH:
         return place, TOO_DEEP
-    if isinstance(data, list):
-        found = (flaw(item, (*place, index)) for index, item in enumerate(data))
-    else:
-        found = (_flaw_of_entry(key, item, place) for key, item in data.items())
-    return next((one for one in found if one), None)
+    for key, item in enumerate(data) if isinstance(data, list) else data.items():
+        if isinstance(key, str) and (why := flaw_of_text(key)):
+            return place, f"has a key that {why}"
+        # Most parts are short texts, and a run has many of them.
+        if (type(item) is not str or not item.isascii()) and (found := flaw(item, (*place, key))):
+            return found
+    return None
 
 
 TOO_DEEP: Final = f"nests deeper than {MAX_DEPTH} levels"
-
-
-def _flaw_of_entry(key: str, item: Any, place: JsonPath) -> tuple[JsonPath, str] | None:
-    why = flaw_of_text(key)
-    return (place, f"has a key that {why}") if why else flaw(item, (*place, key))
 
 
 def flaw_of_text(text: str) -> str | None:

@@ -46,6 +46,7 @@ class _Start:
 
     run: NewRun
     definition: Definition
+    graph: Graph
     queued: Mapping[BatchId, tuple[str, ...]]
     undecided: list[str]
 
@@ -225,7 +226,7 @@ def _send_first(engine: Engine, starts: Sequence[_Start]) -> None:
     """Send the first batches, and decide steps that are not decided yet. Raises nothing."""
     with after_commit("%d runs are recorded; the sweeper will start them", len(starts)):
         for start in starts:
-            engine.definitions.add(start.definition)
+            engine.definitions.add(start.definition, start.graph)
             publish.run_started(engine, start.definition)
         send(engine, [batch for start in starts for batch in start.batches(engine)])
         for start in starts:
@@ -348,7 +349,7 @@ def _prepare(
         budget=budget,
     )
     definition = Definition(run_id, flow.name, submission.user_id, parent, spec)
-    return _Start(run, definition, queued, [*decided.evaluate, *decided.expand])
+    return _Start(run, definition, graph, queued, [*decided.evaluate, *decided.expand])
 
 
 def _given(engine: Engine, run_id: RunId, values: Mapping[str, Any]) -> dict[str, ResultRef]:
