@@ -1,0 +1,1 @@
+"""The language of playbooks: read, checked, written, built in Python. Pure."""
