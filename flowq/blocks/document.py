@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flowq.blocks import names
 from flowq.blocks.edge_types import EdgeType, Unsupported, edge_type_of
+from flowq.blocks.edges.settings import text_of
 from flowq.blocks.errors import Code, DocumentInvalid, Problem
 from flowq.blocks.older_names import modern
 from flowq.blocks.planner import ExecutionPlanner
@@ -163,6 +164,8 @@ def parse(text: str | bytes) -> tuple[Document, list[str]]:
         repeated.append(_Repeated(found, [name for name, count in counts.items() if count > 1]))
         return repeated[-1]
 
+    if not text.strip():
+        _refuse(iter([Problem(Code.NO_WORKFLOW, "", "there is no document: the text is empty")]))
     try:
         data = json.loads(text, object_pairs_hook=pairs)  # NaN is found by `read`, with its place
     except (ValueError, RecursionError) as error:
@@ -210,8 +213,8 @@ def read(data: Any) -> tuple[Document, list[str]]:
         document = Document.model_validate({**data, "edges": edges})
     except ValidationError as error:
         _refuse(
-            Problem(Code.NO_WORKFLOW, _path(one["loc"]), one["msg"])
-            for one in error.errors(include_url=False, include_input=False, include_context=False)
+            Problem(Code.NO_WORKFLOW, _path(one["loc"]), text_of(one))
+            for one in error.errors(include_url=False)
         )
         raise
     _refuse(_unsound(document, warnings))

@@ -126,10 +126,11 @@ def _flaws(model: type[Settings], error: ValidationError, place: Place) -> Itera
         if one["type"] == "extra_forbidden":
             yield Flaw(at, _unknown(str(at[-1]), _names_at(model, one["loc"])), warns=True)
         else:
-            yield Flaw(at, _text(one))
+            yield Flaw(at, text_of(one))
 
 
-def _text(error: ErrorDetails) -> str:
+def text_of(error: ErrorDetails) -> str:
+    """Return what pydantic has found in the words of JSON."""
     kind, value = error["type"], _short(error["input"])
     if kind == "missing":
         return "it is missing"

@@ -122,7 +122,8 @@ def _open_run(engine: Engine, run_id: RunId) -> RunId:
             hint="only an `async def` flow waits for signals: await flowq.signal(…)",
         )
     if state in TERMINAL_RUN_STATES:
-        raise SignalRefused(f"run {run_id} has {state}", hint=f"flowq runs show {run_id}")
+        ended = "was cancelled" if state is RunState.CANCELLED else f"has {state}"
+        raise SignalRefused(f"run {run_id} {ended}", hint=f"flowq runs show {run_id}")
     return run_id
 
 

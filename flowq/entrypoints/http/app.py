@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -91,6 +91,12 @@ async def health() -> dict[str, str]:
 
 
 _docs = APIRouter(include_in_schema=False)
+
+
+@_docs.get("/")
+def index() -> RedirectResponse:
+    """Lead to the page of the OpenAPI document who opens the address of the service."""
+    return RedirectResponse("docs")
 
 
 @_docs.get("/docs")

@@ -56,6 +56,14 @@ _COMMAND: Final = re.compile(r"\bflowq [a-z]")
 #: What pydantic calls a body that was not sent, or not as JSON.
 _UNREAD: Final = {"missing", "model_attributes_type"}
 
+#: What pydantic finds, in the words of JSON.
+_PLAIN: Final = {
+    "missing": "it is missing",
+    "extra_forbidden": "there is no such field",
+    "dict_type": "it is not an object",
+    "model_attributes_type": "it is not a JSON object",
+}
+
 #: Where Python's own names of statuses are older than HTTP's.
 _NAMES: Final = {413: "ContentTooLarge", 422: "UnprocessableContent"}
 
@@ -179,7 +187,8 @@ async def _of_request(_: Request, error: Exception) -> JSONResponse:
     wrong = [_wrong_part(one) for one in error.errors()]
     message = "; ".join(f"{one.where}: {one.message}" for one in wrong)
     hint = "docs/http.md and /openapi.json describe the request"
-    if any(one["loc"] == ("body",) and one["type"] in _UNREAD for one in error.errors()):
+    unread = any(one["loc"] == ("body",) and one["type"] in _UNREAD for one in error.errors())
+    if unread and isinstance(error.body, bytes | None):
         hint = "send JSON with the header Content-Type: application/json"
     problem = Problem(error="InvalidRequest", message=message, hint=hint, problems=wrong)
     return answer(422, problem)
@@ -190,7 +199,8 @@ def _wrong_part(one: Mapping[str, Any]) -> WrongPart:
         _, at = one["loc"]
         place = f" at character {at}" if at else ""
         return WrongPart(where="body", message=f"it is not JSON: {one['ctx']['error']}{place}")
-    return WrongPart(where=".".join(str(part) for part in one["loc"]), message=one["msg"])
+    message = _PLAIN.get(one["type"], one["msg"])
+    return WrongPart(where=".".join(str(part) for part in one["loc"]), message=message)
 
 
 async def _of_http(_: Request, error: Exception) -> JSONResponse:

@@ -117,10 +117,25 @@ def test_what_is_empty_is_content_all_the_same(content: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "edge, said",
+    [
+        (5, "edges.e: it is not an object"),
+        ({}, "edges.e.type: it is missing"),
+        ({"type": "modify", "data": {"inputs": []}}, "edges.e.data.inputs: it is not an object"),
+    ],
+)
+def test_a_wrong_shape_is_told_in_the_words_of_json(edge: Any, said: str) -> None:
+    with pytest.raises(DocumentInvalid) as refused:
+        read({"blocks": {"1": text("a")}, "edges": {"e": edge}})
+    assert said in map(str, refused.value.problems)
+
+
+@pytest.mark.parametrize(
     "written, why",
     [
         ("{", "not JSON"),
         ("[" * 100_000, "nests too deep"),
+        (" ", "the text is empty"),
     ],
 )
 def test_json_that_is_none(written: str, why: str) -> None:

@@ -238,7 +238,7 @@ def test_cancel_ends_the_wait(stage: Stage) -> None:
     stage.dispatcher.run(stage.engine)
 
     assert RunState.CANCELLED is played.status
-    with pytest.raises(SignalRefused, match="has cancelled"):
+    with pytest.raises(SignalRefused, match="was cancelled"):
         send(played, "approve", {"ok": True})
 
 

@@ -97,7 +97,8 @@ def test_documentation_is_shown_without_the_web(played: Stage, browser: Browser)
     with serving() as address:
         tab = browser.new_page()
         wrong = complaints(tab, address)
-        tab.goto(f"{address}/docs")
+        tab.goto(address)
+        expect(tab).to_have_url(f"{address}/docs")
         expect(tab.locator("h1")).to_have_text("flowq")
         paths = httpx2.get(f"{address}/openapi.json").json()["paths"]
         expect(tab.locator("section summary")).to_have_count(sum(map(len, paths.values())))

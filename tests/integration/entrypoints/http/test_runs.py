@@ -243,6 +243,9 @@ def test_hints_are_for_clients_of_http(played: Stage) -> None:
         assert "flowq " not in hint, hint
         assert "Content-Type" not in hint, hint
     path = "/api/flows/tests.http.doubled/runs"
+    no_object = http.post(path, json=[]).json()
+    assert "body: it is not a JSON object" == no_object["message"]
+    assert "Content-Type" not in no_object["hint"]
     unread = http.post(path, content=b'{"inputs": {}}', headers={"Content-Type": "text/plain"})
     assert "Content-Type: application/json" in unread.json()["hint"]
 
