@@ -34,7 +34,7 @@ class RequestRates:
         if caller is not None:
             waits = await asyncio.to_thread(self._requests.take, caller.user_id)
             if waits:
-                message = f"the user {caller.user_id} may send {self._rate} requests"
+                message = f"the user {caller.user_id} has sent more requests than {self._rate}"
                 hint = "try again after the seconds of Retry-After"
                 problem = Problem(error="TooManyRequests", message=message, hint=hint)
                 headers = {"Retry-After": str(math.ceil(waits))}

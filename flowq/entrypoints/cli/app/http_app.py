@@ -43,6 +43,11 @@ def check_address(host: str) -> None:
     )
 
 
+def has_docs() -> bool:
+    """Return whether the app shows its documentation."""
+    return http_settings().http_auth == "local"
+
+
 def make() -> FastAPI:
     """Return the app, over the flows that were named and a migrated database.
 

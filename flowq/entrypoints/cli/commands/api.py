@@ -40,7 +40,9 @@ def api(target: str | None, *, host: str, port: int, workers: int, insecure: boo
     http_app.make()  # what is wrong is reported here, once, and not by each process
     shown = f"[{host}]" if ":" in host else host
     if port:
-        console.note(f"http://{shown}:{port}    documentation: http://{shown}:{port}/docs")
+        address = f"http://{shown}:{port}"
+        docs = f"    documentation: {address}/docs" if http_app.has_docs() else ""
+        console.note(address + docs)
     uvicorn.run(
         f"{http_app.__name__}:make",
         factory=True,

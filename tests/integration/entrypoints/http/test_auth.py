@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 import flowq
 from flowq import flow
 from flowq.core.errors import InvalidSetting
+from flowq.entrypoints.cli.app import http_app
 from flowq.entrypoints.http.app import create_app
 from flowq.entrypoints.http.settings import HttpSettings, http_settings
 from tests.tools.http_service import client
@@ -300,6 +301,23 @@ def test_settings_that_would_let_anybody_in_are_refused(
     try:
         with pytest.raises(InvalidSetting, match=f"FLOWQ_HTTP_{wrong}"):
             create_app()
+    finally:
+        http_settings.cache_clear()
+
+
+@pytest.mark.parametrize("method", ["local", "jwt"])
+def test_documentation_is_named_where_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("FLOWQ_HTTP_AUTH", method)
+    monkeypatch.setenv("FLOWQ_HTTP_JWT_KEY", KEY)
+    http_settings.cache_clear()
+    try:
+        answer = client(http_auth=method, http_jwt_key=KEY).get(
+            "/docs", headers=bearer(signed("a"))
+        )
+        assert (200 if http_app.has_docs() else 404) == answer.status_code
+        assert http_app.has_docs() is (method == "local")
     finally:
         http_settings.cache_clear()
 
