@@ -1,7 +1,7 @@
-"""Who calls: the attempt that runs here, or code outside any run.
+"""Finds who calls a model: the running attempt, or code outside any run.
 
-Code outside a run is recorded too, in rows without a run, if there is a database that can take
-them. If there is none it runs all the same, and says once that nobody counts what it spends.
+Calls outside a run are recorded too, in rows without a run, if there is a database. Without one
+they are made all the same, and one warning says that their cost is not recorded.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 async def current_caller(step_name: str) -> tuple[StepContext | None, ModelCalls]:
-    """Return the attempt that runs here, if one does, and what records its calls of models."""
+    """Return the attempt that is running here, if any, and the recorder of its model calls."""
     context = current_or_none()
     if context is not None and context.model_calls is not None:
         return context, context.model_calls

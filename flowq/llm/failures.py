@@ -1,10 +1,10 @@
-"""What providers and pydantic-ai raise, as errors of flowq: retried or final, and billed or not.
+"""Converts errors of providers and pydantic-ai to errors of flowq: retried or final, billed or not.
 
     429, 408, 409, 5xx, no connection, a cut or broken answer       ModelUnavailable, retried
     any other status, an unknown model, a key that is refused       ModelRefused, final
 
-A provider that answers with an error bills nothing. When the answer was cut, or never came, nobody
-here knows.
+A provider that answers with an error bills nothing. If the answer was cut, or never came, that is
+unknown.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ _SHOWN: Final = 500
 
 
 def failure(error: Exception, provider: str, model: str) -> tuple[FlowqError, CostStatus]:
-    """Return what a failed call means, and whether it was billed."""
+    """Return the error of flowq for a failed call, and whether the call was billed."""
     from pydantic_ai.exceptions import (  # noqa: PLC0415 - see the package
         ModelAPIError,
         ModelHTTPError,
@@ -47,7 +47,7 @@ def failure(error: Exception, provider: str, model: str) -> tuple[FlowqError, Co
 
 
 def is_foreign(error: Exception) -> bool:
-    """Return whether an error comes from the call, and not from code of ours or the user's."""
+    """Return whether an error comes from the call, and not from flowq's or the user's code."""
     root = type(error).__module__.partition(".")[0]
     return root in {
         "pydantic_ai",
@@ -77,7 +77,7 @@ def _of_status(error: Any, name: str) -> FlowqError:
 def retry_after(
     headers: "dict[str, str] | None", *, now: datetime | None = None
 ) -> timedelta | None:
-    """Return what a provider asks to wait: in milliseconds, in seconds, or until a date."""
+    """Return how long a provider asks to wait; it says milliseconds, seconds or a date."""
     if not headers:
         return None
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -99,7 +99,7 @@ def retry_after(
 
 
 def _date(headers: dict[str, str]) -> datetime | None:
-    """Return the server's own clock, by which its dates are meant."""
+    """Return the time of the server's own clock; its dates are relative to that."""
     try:
         return parsedate_to_datetime(headers["date"])
     except (KeyError, ValueError, TypeError):

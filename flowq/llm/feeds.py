@@ -1,7 +1,7 @@
-"""Items of RSS and Atom feeds, read all at once; one that fails is reported, not fatal.
+"""Reads several RSS and Atom feeds concurrently; a feed that fails is reported, not fatal.
 
-Feeds are fetched and parsed by `flowq.tools`, since neither their servers nor their texts can be
-trusted. Here their items are put together: those that are new, each once.
+`flowq.tools` fetches and parses feeds, since neither their servers nor their texts can be trusted.
+This module merges their items: the new ones, each once.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from flowq.llm.results import FailedFeed, NewsItem
 from flowq.tools.markup import text_of, web_link, without_user
 
 _AT_ONCE: Final = 20
-#: Feeds that a step parses at once: each is a process.
+#: Feeds that a step parses concurrently, each in a process.
 _PARSED_AT_ONCE: Final = 4
 #: Characters of an item's title, and of its summary.
 _LINE: Final = 1_000
 _SUMMARY: Final = 20_000
-#: Parts of a query that only say where a reader came from.
+#: Query parameters for tracking: they do not change what a link leads to.
 _TRACKING: Final = re.compile(r"^(utm_\w+|fbclid|gclid|ref)=")
 
 
@@ -41,17 +41,17 @@ async def gather(
 
     Args:
         feeds: Their addresses.
-        window: How old an item may be; one without a date is taken to be new. None: any age.
+        window: Maximum age of an item; an item without a date counts as new. None: any age.
         limit: How many items at most.
         timeout: Seconds for each feed.
         headers: More headers for their servers.
-        now: The end of the window; the clock when left out.
+        now: The end of the window; the current time by default.
 
     Raises:
         InvalidFlow: the libraries for it are not installed.
     """
     try:
-        # Another process parses the feeds; what it lacks is said here, once, and not of each feed.
+        # Another process parses the feeds; a missing library is reported here once.
         import_module("feedparser")
         from flowq.tools.feeds import feed_items  # noqa: PLC0415 - see the package
         from flowq.tools.fetch import fetch  # noqa: PLC0415
@@ -68,7 +68,7 @@ async def gather(
                 began = time.monotonic()
                 found = await fetch(url, rules=rules, headers=headers, seconds=timeout)
                 left = timeout - (time.monotonic() - began)
-            async with parsers:  # a wait for others is not the feed's own time
+            async with parsers:  # the wait for other feeds is not part of this feed's time
                 parsed = await feed_items(found.body, found.url, left, found.content_type)
             return await asyncio.to_thread(lambda: [_item(one, url) for one in parsed])
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it is reported
@@ -102,7 +102,7 @@ def _chosen(
     if window is not None:
         end = now or datetime.now(UTC)  # noqa: TID251 - the world's news, by the world's clock
         items = [one for one in items if one.published is None or end - one.published <= window]
-    # Those without a date come last: nothing says that they are new.
+    # Items without a date come last: they may be old.
     oldest = datetime.min.replace(tzinfo=UTC)
     items.sort(key=lambda one: one.published or oldest, reverse=True)
     known: set[str] = set()
@@ -116,7 +116,7 @@ def _chosen(
 
 
 def _names(item: NewsItem) -> list[str]:
-    """Return what an item is known by: its link without tracking, or else its id, or its title."""
+    """Return the identity of an item: its link without tracking, or else its id, or its title."""
     if item.link:
         _, host, path, query, _ = urlsplit(item.link)
         kept = "&".join(one for one in query.split("&") if one and not _TRACKING.match(one))

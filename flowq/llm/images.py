@@ -1,4 +1,4 @@
-"""An image from a model: its bytes go into the results store, its address into the result."""
+"""Images from models: the bytes go into the results store, their URL into the result."""
 
 import asyncio
 from datetime import timedelta
@@ -11,7 +11,7 @@ from flowq.llm.models import image_model
 from flowq.llm.recording import Spending, calling
 from flowq.llm.results import ImageFacts
 
-#: The classic names of qualities; the models of today have others.
+#: Old names of qualities; newer models have others.
 _QUALITIES = {"standard": "auto", "hd": "high"}
 
 
@@ -24,15 +24,15 @@ async def image(
     settings: dict[str, Any],
     spent: Spending,
 ) -> tuple[str, ImageFacts]:
-    """Ask a model for an image; return its URL and what is known about it.
+    """Ask a model for an image; return its URL and its facts.
 
     Args:
-        prompt: What it shall show.
+        prompt: What the image shows.
         size: Pixels as `1024x1024`, or `auto`.
-        quality: `standard`, `hd`, or a name of the model's own.
+        quality: `standard`, `hd`, or a name that the model defines.
         model: Its name, or an instance.
-        settings: More, by pydantic-ai's names.
-        spent: The execution that asks.
+        settings: Further settings, by pydantic-ai's names.
+        spent: The execution that the call counts for.
 
     Raises:
         ModelUnavailable: it cannot be asked now.
@@ -53,7 +53,7 @@ async def image(
         suffix = media_type.rpartition("/")[2]
         caller = spent.calls.caller
         key = image_key(caller.run_id, caller.step_id, call.recorded.id, suffix)
-        # Before the row that names it is written, as with all results.
+        # As with all results, before the row that names it is written.
         await asyncio.to_thread(lambda: store().put(key, data))
         call.object_key = key
     expires = timedelta(hours=current_settings().image_url_hours)

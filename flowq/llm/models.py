@@ -1,8 +1,8 @@
-"""From the name of a model, say `openai:gpt-5-mini` or `test`, to something that can be asked.
+"""Returns the client for the name of a model, such as `openai:gpt-5-mini` or `test`.
 
-Clients are kept for as long as the event loop they belong to: the steps of a worker share one loop,
-and with it connections, TLS sessions and agents. No client repeats a call by itself: each call has
-to be recorded, and the step's own policy says what is repeated.
+Clients live as long as their event loop. The steps of a worker share one loop, and so connections,
+TLS sessions and agents. No client retries a call: each call has to be recorded, and the retry
+policy of the step decides what is repeated.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic_ai.models import Model
     from pydantic_ai.providers import Provider
 
-#: Of all that a loop has asked for, by what it is and for whom.
+#: Clients and agents of each event loop, by their kind and model.
 _kept: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Any, Any]]" = WeakKeyDictionary()
 
 _SETTING = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:KEY|TOKEN)\b")
@@ -27,7 +27,7 @@ _OPENAI = ("openai", "openai-chat", "openai-responses")
 
 
 def kept(key: Any, make: Any) -> Any:
-    """Return what `make` has made for this key on the running event loop."""
+    """Return the object of this key on the running event loop; call `make` if there is none."""
     of_loop = _kept.setdefault(asyncio.get_running_loop(), {})
     if key not in of_loop:
         of_loop[key] = make()
@@ -35,10 +35,10 @@ def kept(key: Any, make: Any) -> Any:
 
 
 def chosen(kind: str, *choices: Any) -> Any:
-    """Return the first model that is given: by the call, the class, the setting.
+    """Return the first model that is given: in the call, the class or the setting.
 
     Raises:
-        ModelRefused: none is.
+        ModelRefused: none is given.
     """
     setting = "image_model" if kind == "image" else "model"
     for choice in (*choices, getattr(current_settings(), setting)):
@@ -51,10 +51,10 @@ def chosen(kind: str, *choices: Any) -> Any:
 
 
 def text_model(model: Any) -> "Model":
-    """Return the model that a name stands for; an instance is returned as it is.
+    """Return the model with a name; an instance is returned unchanged.
 
     Raises:
-        ModelRefused: nobody knows the name, or there is no key for its provider.
+        ModelRefused: the name is unknown, or there is no key for its provider.
         InvalidFlow: pydantic-ai is not installed.
     """
     if not isinstance(model, str):
@@ -65,7 +65,7 @@ def text_model(model: Any) -> "Model":
 
 
 def image_model(model: Any) -> "ImageGenerationModel":
-    """Return the model of images that a name stands for; raises as `text_model`."""
+    """Return the image model with a name; raises as `text_model`."""
     if not isinstance(model, str):
         given: ImageGenerationModel = model
         return given
@@ -74,17 +74,17 @@ def image_model(model: Any) -> "ImageGenerationModel":
 
 
 def once(model: Any, settings: dict[str, Any]) -> Any:
-    """Return a call's settings, by which its client makes the call once, whatever comes back.
+    """Return a call's settings with which its client never retries the call.
 
-    A client that repeats nothing by itself is not told so: pydantic-ai would make a copy of it for
-    each call, which costs more than the call.
+    A client that never retries gets no setting for it: pydantic-ai would copy the client for each
+    call, which costs more than the call.
     """
     client = getattr(model, "client", None)
     return settings if getattr(client, "max_retries", None) == 0 else {"max_retries": 0, **settings}
 
 
 def _place() -> tuple[str | None, ...]:
-    """Return what else decides whom a name reaches."""
+    """Return the other settings that decide which server a name reaches."""
     names = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
     return (current_settings().openai_base_url, *(os.environ.get(name) for name in names))
 
@@ -96,7 +96,7 @@ def _text_model(name: str) -> "Model":
         raise missing(error) from error
     provider, _, rest = name.partition(":")
     if provider in ("openai", "openai-chat") and current_settings().openai_base_url:
-        # Other servers speak chat completions; few speak what OpenAI's own is asked by default.
+        # Other servers support chat completions; few support the newer API of OpenAI.
         return _own_server_model(rest)
     asked: Model = _asked(name, lambda: infer_model(name, provider_factory=_provider))
     return asked
@@ -143,8 +143,8 @@ def _openai() -> "Provider[Any]":
     key = os.environ.get("OPENAI_API_KEY")
     if not key:
         if not url:
-            return OpenAIProvider()  # which says what is missing
-        key = "none"  # a server of one's own seldom asks for one
+            return OpenAIProvider()  # its message says what is missing
+        key = "none"  # other servers seldom ask for one
     client = AsyncOpenAI(base_url=url, api_key=key, http_client=http_client(), max_retries=0)
     return OpenAIProvider(openai_client=client)
 
@@ -172,7 +172,7 @@ def _asked(name: str, make: Any) -> Any:
 
 
 def missing(error: ImportError) -> InvalidFlow:
-    """Return the error of a library that is not installed."""
+    """Return the error for a library that is not installed."""
     return InvalidFlow(
         f"models cannot be called here: {error}",
         hint='pip install "flowq[llm]"; other providers than OpenAI: '

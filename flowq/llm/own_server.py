@@ -1,8 +1,8 @@
-"""Chat with a server of one's own, whose answer counts also when it says wrongly what it used.
+"""A chat model of FLOWQ_OPENAI_BASE_URL, whose answers count also when their usage is invalid.
 
-Many servers speak OpenAI's chat completions; some leave out counts of tokens, or send what is no
-number. The library refuses such an answer whole. It was given and may have been paid for: here what
-makes no sense is left out, and the cost of the call is unknown.
+Many servers support OpenAI's chat completions; some omit counts of tokens or send invalid ones. The
+library refuses such an answer. But the model has answered and the call may be billed, so this model
+ignores invalid counts and the cost of the call is unknown.
 """
 
 from typing import Any, Final
@@ -25,7 +25,7 @@ class OwnServerModel(OpenAIChatModel):
 
 
 def usage_of(usage: Any) -> CompletionUsage | None:
-    """Return a server's usage as far as it can be read; a count that cannot is 0."""
+    """Return a server's usage; an invalid count is 0."""
     if usage is None:
         return None
     try:

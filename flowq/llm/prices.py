@@ -1,7 +1,7 @@
-"""What the tokens of a call cost: by the setting, else by genai-prices, which asks no network.
+"""The cost of a call: by FLOWQ_PRICES, or else by genai-prices, which needs no network.
 
-A price that nobody knows is unknown: None and a status, never 0. So is that of a call whose server
-does not say what it used, or says what cannot be.
+A cost that is not known is None with a status, never 0. That is so for a model without a price, and
+for a call whose usage is missing or impossible.
 """
 
 from datetime import datetime
@@ -30,8 +30,8 @@ def cost_of(
         provider: Id of the provider, e.g. `openai`.
         model: Name of the model.
         used: What the call used.
-        usage: The same as the library has it, which may tell kinds of tokens apart.
-        prices: Prices of the setting, by `provider:model` or by model.
+        usage: The same as the library returns it, which may distinguish kinds of tokens.
+        prices: FLOWQ_PRICES, by `provider:model` or by model.
         at: When the call was made; prices change.
     """
     own = prices.get(f"{provider}:{model}") or prices.get(model)
@@ -44,10 +44,10 @@ def cost_of(
 def _listed(
     provider: str, model: str, used: Reported, usage: Any, at: datetime | None
 ) -> Decimal | None:
-    """Return the cost by the list of prices that is installed."""
+    """Return the cost by the installed list of prices."""
     if not (used.input_known and used.output_known):
         return None
-    # Loads a list of some thousand prices: here, and not when a module of steps is imported.
+    # Imported here since it loads thousands of prices, which an import of steps need not wait for.
     from genai_prices import calc_price  # noqa: PLC0415 - see above
 
     try:

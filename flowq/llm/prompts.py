@@ -1,8 +1,8 @@
 """Prompts: templates in files, read and checked when a step is defined.
 
 A template is Jinja's, run in its sandbox: `{{ text }}`, `{% for … %}`, `{% include "rules.txt" %}`.
-What is not text is written as JSON. A missing file, a slip of syntax and a variable that the step's
-`Inputs` lacks are errors of the definition: nobody has to wait for the first call to learn of them.
+Other values than text are written as JSON. A missing file, a syntax error and a variable that the
+step's `Inputs` lacks are errors of the definition, not of the first call.
 """
 
 import json
@@ -30,13 +30,13 @@ class Prompt:
 
     Args:
         file: Its name within the folder.
-        folder: Where it lies.
-        variables: What a step gives it.
+        folder: Its folder.
+        variables: Names of the values that the step passes.
         where: Names the step, for errors.
 
     Raises:
         PromptNotFound: there is no such file.
-        InvalidPrompt: it is no template, or uses a variable that the step does not give.
+        InvalidPrompt: it is no template, or uses a variable that the step does not pass.
     """
 
     def __init__(self, file: str, folder: Path, variables: Collection[str], *, where: str) -> None:
@@ -51,17 +51,17 @@ class Prompt:
                 hint=f"Inputs has: {', '.join(variables) or 'no fields'}",
             )
         self._template: Template = environment.get_template(file)
-        #: As it is written; what it includes is not part of it.
+        #: Its own text, without included files.
         self.text = (folder / file).read_text(encoding="utf-8")
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """Return the prompt with these values in it.
+        """Render the prompt with these values.
 
         Raises:
             StepError: a part of a value is missing, or the template fails otherwise.
         """
         try:
-            # Of a file that is included the last newline counts, of the whole it does not.
+            # The last newline of an included file is kept, that of the whole prompt is not.
             return self._template.render(values).removesuffix("\n")
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             kind = "misses a value" if isinstance(error, UndefinedError) else "fails"
@@ -73,8 +73,8 @@ def folder_of(module: str, chosen: Path | str | None, setting: Path | None) -> P
 
     Args:
         module: The module that defines the step.
-        chosen: What its class says; relative to the module's folder.
-        setting: What the setting says.
+        chosen: The folder that its class names; relative to the module's folder.
+        setting: The value of FLOWQ_PROMPTS.
     """
     file = getattr(sys.modules.get(module), "__file__", None)
     beside = Path(file).resolve().parent if file else Path.cwd()
@@ -97,14 +97,14 @@ def _environment(folder: Path) -> Environment:
 
 
 def _text(value: Any) -> Any:
-    """Return what a template prints as text; what is no text becomes JSON."""
+    """Return a printed value as text; other values become JSON."""
     if isinstance(value, str | Undefined):
         return value
     return json.dumps(_any.dump_python(value, mode="json"), ensure_ascii=False)
 
 
 def _variables(environment: Environment, file: str, folder: Path, where: str) -> set[str]:
-    """Return the variables that a template, and all that it includes, needs from outside."""
+    """Return the variables that a template, with all that it includes, needs."""
     assert environment.loader is not None
     found: set[str] = set()
     open_, known = [file], {file}

@@ -1,4 +1,4 @@
-"""A model of pydantic-ai's whose calls are recorded, for agents: they call it by themselves."""
+"""A model of pydantic-ai that records its calls; agents call models themselves."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -36,7 +36,7 @@ class RecordedModel(WrapperModel):
         model_request_parameters: ModelRequestParameters,
         run_context: Any = None,
     ) -> AsyncGenerator[StreamedResponse]:
-        """Ask the model for its answer as it comes."""
+        """Ask the model and stream its answer."""
         async with (
             calling(self.wrapped.system, self.wrapped.model_name) as call,
             self.wrapped.request_stream(

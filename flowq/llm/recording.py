@@ -1,8 +1,8 @@
-"""Each call of a model is a row, written before the call and ended after it.
+"""Records each call of a model as a row: inserted before the call, completed after it.
 
-`Spending` is what one execution of a step has called so far. It is kept in a ContextVar, because
-the agent of a structured step calls its model by itself, once for each correction: `Recorded` is
-the model that it is given, and records each of its calls.
+`Spending` sums the calls of one execution of a step. It is in a ContextVar, because the agent of a
+structured step calls its model itself, once for each correction. The agent gets a `RecordedModel`,
+which records each of these calls.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Spending:
-    """What one execution of a step has called.
+    """The calls of one execution of a step.
 
     Attributes:
         cost: USD; None once the cost of a call is unknown.
@@ -50,13 +50,13 @@ class Spending:
 
 
 _spending: ContextVar[Spending] = ContextVar("flowq_spending")
-#: The row of the call that is running, whose id its request carries.
+#: The row of the running call; the request has its id.
 _current_call: ContextVar[UUID | None] = ContextVar("flowq_model_call", default=None)
 
 
 @contextmanager
 def spending(calls: ModelCalls) -> Iterator[Spending]:
-    """Collect what is called within the block."""
+    """Sum the calls that are made in the block."""
     spent = Spending(calls)
     token = _spending.set(spent)
     try:
@@ -70,12 +70,12 @@ class OpenCall:
     """A call that is running."""
 
     recorded: ModelCall
-    used: Any = None  #: The library's usage, once the model has answered.
-    says_something: bool = True  #: Whether its answer holds anything.
-    object_key: str | None = None  #: What it has made, in the object store.
+    used: Any = None  #: The usage as the library returns it, once the model has answered.
+    says_something: bool = True  #: Whether the answer has content.
+    object_key: str | None = None  #: The key of the object that it has made.
 
     def answered(self, answer: "ModelResponse") -> None:
-        """Take what a model's answer says of itself."""
+        """Take the usage of an answer, and whether it has content."""
         self.used = answer.usage
         self.says_something = any(part.has_content() for part in answer.parts)
 
@@ -87,7 +87,7 @@ def call_id() -> UUID | None:
 
 @asynccontextmanager
 async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
-    """Record the call that is made in the block; the block says what it used.
+    """Record the call that is made in the block; the block sets its usage.
 
     Raises:
         FlowqError: a guard refuses the call, or it has failed.
@@ -109,7 +109,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
             raise
         raise known from error
     except BaseException:
-        # A cancel, or the end of the process: written in passing, nobody waits here any more.
+        # A cancel, or the end of the process: recorded without waiting for the commit.
         recorded.end(RequestStatus.CANCELLED)
         raise
     finally:
@@ -118,7 +118,7 @@ async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
 
 
 def _failure(error: Exception, provider: str, model: str) -> tuple[Exception, CostStatus]:
-    """Return what a failed call means; an error that is not the call's stays as it is."""
+    """Return the error of flowq for a failed call; other errors are returned unchanged."""
     if isinstance(error, FlowqError) or not is_foreign(error):
         return error, CostStatus.UNKNOWN
     return failure(error, provider, model)
@@ -131,10 +131,10 @@ async def _end(
     cost_status: CostStatus = CostStatus.UNKNOWN,
     error: Exception | None = None,
 ) -> None:
-    """Record a call that is over, with what it used and cost."""
+    """Record the end of a call with its usage and cost."""
     tokens = Tokens()
     cost = Decimal(0) if cost_status is CostStatus.UNBILLED else None
-    if call.used is not None:  # also when something failed after the answer: it was paid for
+    if call.used is not None:  # also when something failed after the answer: the call is billed
         used = call.used
         report = reported(
             used.input_tokens,

@@ -1,7 +1,7 @@
-"""What a step of these kinds returns: its content, with what it used and cost.
+"""The results of steps that call models: content, usage and cost.
 
-Plain pydantic models, so that results go through the codecs like any other: later steps read
-`result.output_content.title`, in a `def` flow as a path of a Ref.
+They are pydantic models, so the codecs store them like any other result. Later steps read
+`result.output_content.title`; in a `def` flow that is a path of a Ref.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,14 +31,14 @@ class _ResultModel(BaseModel):
 
 
 class ImageFacts(_ResultModel):
-    """An image that lies in the results store.
+    """An image in the results store.
 
     Attributes:
         key: Its key in the store; a signed URL expires, the key does not.
         media_type: `image/png` or the like.
-        size: What was asked for, e.g. `1024x1024`.
-        size_bytes: Of the stored bytes.
-        revised_prompt: The prompt as the model has changed it, if it has.
+        size: The requested size, e.g. `1024x1024`.
+        size_bytes: The number of stored bytes.
+        revised_prompt: The prompt as the model has changed it, if it did.
     """
 
     key: str
@@ -70,12 +70,12 @@ class NewsItem(_ResultModel):
 
 
 class StepMetadata(_ResultModel, Mapping[str, Any]):
-    """What a step used, and where it is recorded: a mapping, whose keys are attributes too.
+    """The usage of a step and its ids: a mapping whose keys are also attributes.
 
     Attributes:
-        tokens_used: Input and output, of all calls that this attempt has made.
+        tokens_used: Input and output tokens of all calls of this attempt.
         cost_estimate: USD; None when the cost of any call is unknown, never 0 instead.
-        calls: How many calls of the model that were; corrections are calls.
+        calls: How many calls of the model; corrections are calls too.
         attempt: From 1.
         retry_attempt: How many attempts came before it.
     """
@@ -105,7 +105,7 @@ class StepMetadata(_ResultModel, Mapping[str, Any]):
             raise KeyError(key)
         return getattr(self, key)
 
-    # A model by itself goes through pairs, a mapping through keys.
+    # pydantic models iterate over pairs, mappings over keys.
     def __iter__(self) -> Iterator[str]:  # type: ignore[override]
         return iter(type(self).model_fields)
 
@@ -125,13 +125,13 @@ class StepMetadata(_ResultModel, Mapping[str, Any]):
 
 
 class StepResult(BaseModel, Generic[Content]):
-    """What a step returns.
+    """The result of a step.
 
     Attributes:
         step_name: Name of the step.
         output_content: Text, an instance of the step's `Outputs`, the URL of an image, or a list
             of news items.
-        metadata: What it used.
+        metadata: Its usage.
     """
 
     model_config = ConfigDict(frozen=True)

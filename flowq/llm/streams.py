@@ -1,7 +1,7 @@
-"""Text as it comes, for those who watch a run.
+"""Streams the text of a model while it is generated.
 
-It goes to the stream of the attempt that runs, `step.context().stream`, whose events everybody can
-follow. Outside any run there is nobody to tell.
+The text goes to the stream of the running attempt, `step.context().stream`, as events that readers
+follow. Outside any run it is dropped.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from flowq.engine.runtime.context import current_or_none
 
 @contextmanager
 def open_stream() -> Iterator[Callable[[str], object]]:
-    """Yield a function that tells the next piece of a text; an error in the block ends it early."""
+    """Yield a function that emits a piece of text; an error in the block ends the stream early."""
     stream = getattr(current_or_none(), "stream", None)
     if stream is None:
         yield lambda _: None

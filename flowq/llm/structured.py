@@ -1,7 +1,7 @@
-"""An answer that fits a model of pydantic's, with rounds in which the model corrects itself.
+"""Answers that fit a pydantic model, with rounds in which the model corrects itself.
 
-pydantic-ai's agent does this: it gives the schema to the model, checks the answer, and tells the
-model what is wrong with it. Each round is a call of its own, recorded and paid for.
+pydantic-ai's agent sends the schema to the model, validates the answer, and sends the errors back.
+Each round is a call of its own, recorded and billed.
 """
 
 import json
@@ -14,8 +14,8 @@ from flowq.llm.models import kept, once, text_model
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
-#: How the schema reaches the model: as a tool that it has to call, as the provider's own JSON
-#: schema mode, or in words.
+#: How the schema is sent: as a tool that the model has to call, in the JSON schema mode of the
+#: provider, or in the prompt.
 Mode = Literal["tool", "native", "prompted"]
 
 _LAST = 4000
@@ -35,11 +35,11 @@ async def structured(
     """Ask a model and return its answer as an instance of `outputs`.
 
     Args:
-        outputs: What it has to answer.
+        outputs: The type of the answer.
         model: Its name, or an instance.
-        instructions: What it is told beforehand.
+        instructions: The system prompt.
         settings: Temperature and the like, by pydantic-ai's names.
-        mode: How it is told the schema.
+        mode: How the schema is sent.
         corrections: How often it may correct itself.
         where: Names the step, for errors.
 
@@ -85,7 +85,7 @@ def _agent(model: Any, outputs: Any, instructions: str | None, mode: Mode, corre
 
 
 def last_answer(messages: Any) -> str:
-    """Return what the model has said last, cut off where it is long."""
+    """Return the last answer of the model, truncated if it is long."""
     from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart  # noqa: PLC0415
 
     answers = [each for each in messages if isinstance(each, ModelResponse)]
@@ -102,7 +102,7 @@ def last_answer(messages: Any) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Return what was wrong, from the innermost cause: the outer one only counts the rounds."""
+    """Return what was wrong, from the innermost cause: the outer error only counts the rounds."""
     inner: BaseException = error
     while inner.__cause__ is not None:
         inner = inner.__cause__

@@ -1,7 +1,7 @@
-"""Text from a model, whole or as it comes.
+"""Text from a model, whole or streamed.
 
-No agent is needed for one question and one answer, and without one a call costs a third of its CPU
-time here: that counts when hundreds of steps share a process.
+One prompt and one answer need no agent. A call without an agent takes a third of the CPU time,
+which matters when hundreds of steps share a process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ async def text(
 
     Args:
         model: Its name, or an instance.
-        instructions: What it is told beforehand.
+        instructions: The system prompt.
         settings: Temperature and the like, by pydantic-ai's names.
-        stream: Whether those who watch the run see the text as it comes.
+        stream: Whether readers of the events get the text while it is generated.
         where: Names the step, for errors.
 
     Raises:
@@ -52,13 +52,13 @@ async def chat(
     stream: bool,
     where: str,
 ) -> str:
-    """Give messages to a model and return its answer; the call counts for the step that runs here.
+    """Send messages to a model and return its answer; the call counts for the running step.
 
     Args:
         messages: Each with a `role` and its `content`, the oldest first.
         model: Its name; if it is empty, that of FLOWQ_MODEL.
         settings: Temperature and the like, by pydantic-ai's names.
-        stream: Whether those who watch the run see the text as it comes.
+        stream: Whether readers of the events get the text while it is generated.
         where: Names the step, for errors.
 
     Raises:
@@ -99,7 +99,7 @@ def _requests(messages: Sequence[Mapping[str, str]]) -> list[Any]:
 async def _answer(
     model: Any, messages: Any, *, settings: dict[str, Any], stream: bool, where: str
 ) -> str:
-    """Give messages of pydantic-ai's to one of its models and return the answer; as `text`."""
+    """Send messages of pydantic-ai to one of its models and return the answer; raises as `text`."""
     from pydantic_ai.direct import model_request  # noqa: PLC0415 - see the package
 
     asked = once(model, settings)

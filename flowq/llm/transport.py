@@ -1,8 +1,8 @@
-"""The HTTP client for calls of models: one that stays quick with hundreds of calls under way.
+"""The HTTP client for calls of models, which stays fast with hundreds of calls in flight.
 
-httpcore looks at every connection of a pool whenever a request begins or ends, so 300 calls at once
-cost 300 times 300 looks. Here many small pools share the work; a request goes to the pool that has
-the fewest under way.
+httpcore checks every connection of a pool whenever a request begins or ends, so 300 concurrent
+calls need 300 times 300 checks. This client has many small pools; a request goes to the pool with
+the fewest requests in flight.
 """
 
 import ssl
@@ -12,11 +12,11 @@ import httpx2
 
 from flowq.llm.recording import call_id
 
-#: The name that OpenAI has for an id that its client has made.
+#: The header in which OpenAI takes an id from the client.
 REQUEST_ID: Final = "X-Client-Request-Id"
 _POOLS: Final = 32
 _KEPT: Final = 20  #: Idle connections that each pool keeps.
-#: As pydantic-ai and OpenAI's own client have it: models may think for minutes.
+#: The timeouts of pydantic-ai and OpenAI's own client: models may think for minutes.
 _TIMEOUT: Final = httpx2.Timeout(600, connect=10)
 
 
@@ -24,7 +24,7 @@ class SpreadTransport(httpx2.AsyncBaseTransport):
     """A transport over many pools of connections."""
 
     def __init__(self) -> None:
-        context = ssl.create_default_context()  # one for all: it takes 20 ms to make
+        context = ssl.create_default_context()  # shared: it takes 20 ms to create
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_KEPT)
         self._pools = [
             httpx2.AsyncHTTPTransport(verify=context, limits=limits) for _ in range(_POOLS)
@@ -32,7 +32,7 @@ class SpreadTransport(httpx2.AsyncBaseTransport):
         self._under_way = [0] * _POOLS
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request over the pool that is least busy; the first of them, so few are warm."""
+        """Send a request over the first of the least busy pools, so that few pools are used."""
         number = self._under_way.index(min(self._under_way))
         self._under_way[number] += 1
         try:
@@ -47,10 +47,10 @@ class SpreadTransport(httpx2.AsyncBaseTransport):
 
 
 def http_client() -> httpx2.AsyncClient:
-    """Return a client; `HTTP_PROXY` and its like are heeded, by one pool then."""
+    """Return a client; with `HTTP_PROXY` or the like it has one pool that uses the proxy."""
     hooks: Any = {"request": [_name]}
     proxied = httpx2.AsyncClient(timeout=_TIMEOUT, event_hooks=hooks)
-    if proxied._mounts:  # noqa: SLF001 - it has read the environment, and says so nowhere else
+    if proxied._mounts:  # noqa: SLF001 - it has read the environment, and has no public attribute for it
         return proxied
     return httpx2.AsyncClient(
         timeout=_TIMEOUT, transport=SpreadTransport(), trust_env=False, event_hooks=hooks
@@ -58,7 +58,7 @@ def http_client() -> httpx2.AsyncClient:
 
 
 async def _name(request: httpx2.Request) -> None:
-    """Say which call of ours a request is."""
+    """Add the id of the recorded call to a request."""
     known = call_id()
     if known is not None:
         request.headers.setdefault(REQUEST_ID, str(known))

@@ -1,6 +1,6 @@
-"""What steps that ship use of the world beside models: URLs that others have given.
+"""Access to URLs that users, feeds or models have given.
 
-fetch   what a URL answers, by the rules for addresses, within a size and a time
-feeds   the items of an RSS or Atom feed, parsed apart from the worker
+fetch   fetches a URL, by the rules for addresses, within a size and a time
+feeds   the items of an RSS or Atom feed, parsed in a process of its own
 markup  HTML and links as plain text and safe addresses
 """

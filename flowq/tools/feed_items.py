@@ -1,11 +1,11 @@
-"""Reads one feed from stdin and prints its items as JSON: a program of its own, see `feeds`.
+"""Parses one feed from stdin and prints its items as JSON: a program of its own, see `feeds`.
 
-feedparser knows every dialect and repairs broken feeds, and what it does to some texts takes a
-time that grows with their square. Here it may: whoever has started this ends it. It gets a stream,
-since bytes may be a file's name to it, and leaves HTML as it is: cleaning that takes most of the
-time. Fields and lists are cut off where no honest feed has so much.
+feedparser knows every dialect and repairs broken feeds; on some texts it takes quadratic time. That
+does no harm here, since the parent process kills this one after a deadline. feedparser gets a
+stream, since it may take bytes for the name of a file. It does not sanitise HTML, which would take
+most of the time. Long fields and lists are truncated.
 
-Imports nothing of flowq: it has to start quickly.
+Imports nothing of flowq, so that it starts quickly.
 """
 
 import calendar
@@ -22,7 +22,7 @@ _MAX_ITEMS: Final = 5_000
 _MAX_NAMES: Final = 50
 _SHORT: Final = 20_000
 _LONG: Final = 200_000
-#: Characters of all items; of a feed whose entities make more of it than it was.
+#: Maximum characters of all items; the entities of a feed may expand it.
 _MAX_CHARACTERS: Final = 20_000_000
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -37,7 +37,7 @@ def items(body: bytes, url: str, charset: str = "") -> list[dict[str, Any]]:
     """Return the items of a feed.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no feed.
     """
     feed = feedparser.parse(
         BytesIO(body),
@@ -45,7 +45,7 @@ def items(body: bytes, url: str, charset: str = "") -> list[dict[str, Any]]:
         resolve_relative_uris=False,
         sanitize_html=False,
     )
-    # Many feeds are slightly broken and still readable; one of no known kind is none.
+    # Many feeds are slightly invalid and still readable; text of no known kind is no feed.
     if not feed.get("version"):
         why = feed.get("bozo_exception")
         raise ValueError(f"it is not a feed: {str(why)[:300]}" if why else "it is not a feed")
@@ -60,7 +60,7 @@ def items(body: bytes, url: str, charset: str = "") -> list[dict[str, Any]]:
 
 
 def _kind(body: bytes, charset: str) -> str:
-    """Return what to take a feed for: its first bytes and itself know better than its server."""
+    """Return the content type to assume; the declaration of the feed comes before the server's."""
     marked = next((name for mark, name in _MARKS if body.startswith(mark)), None)
     declared = b"encoding" in body[:300].partition(b"?>")[0]
     charset = marked or ("" if declared else charset)
@@ -83,7 +83,7 @@ def _item(entry: Any, source: str) -> dict[str, Any]:
 
 
 def _moment(parsed: Any) -> str | None:
-    """Return a time, unless it lies outside all calendars."""
+    """Return a time; None if no calendar has it."""
     try:
         return datetime.fromtimestamp(calendar.timegm(parsed), UTC).isoformat() if parsed else None
     except (ValueError, OverflowError, OSError, TypeError):
@@ -91,25 +91,25 @@ def _moment(parsed: Any) -> str | None:
 
 
 def _text(value: Any, most: int) -> str:
-    # A reference to half a character, &#xD800; say, is no text that can be stored.
+    # A lone surrogate, such as &#xD800;, is no text that can be stored.
     return str(value or "")[:most].encode("utf-8", "replace").decode()
 
 
 def main() -> None:
-    """Do it, within what this process may use."""
+    """Parse the feed on stdin within the limits of this process."""
     url, seconds, memory, charset = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     _limit(seconds, memory)
     try:
         answer: dict[str, Any] = {"items": items(sys.stdin.buffer.read(), url, charset)}
     except (MemoryError, RecursionError) as error:
         answer = {"error": f"it is too large or too deep to read: {type(error).__name__}"}
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it is reported
+    except Exception as error:  # noqa: BLE001 - every error of the parser is reported
         answer = {"error": str(error)[:500] or type(error).__name__}
     sys.stdout.write(json.dumps(answer))
 
 
 def _limit(seconds: int, memory: int) -> None:
-    """Let the system end this process when nobody is left to do it."""
+    """Limit CPU time and memory, so that the system ends this process if the parent cannot."""
     try:
         import resource  # noqa: PLC0415 - not on every system
     except ImportError:
@@ -117,7 +117,7 @@ def _limit(seconds: int, memory: int) -> None:
     for kind, most in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
         try:
             resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
-        except (ValueError, OSError):  # macOS refuses some; the deadline of the parent holds
+        except (ValueError, OSError):  # macOS refuses some; the parent has a deadline
             continue
 
 

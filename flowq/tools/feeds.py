@@ -1,8 +1,8 @@
-"""The items of a feed, parsed in a process of its own, which is ended when it takes too long.
+"""Parses feeds in a process of its own, which is killed when it takes too long.
 
-A feed is anybody's text, and its parser may take minutes over a title. In a thread of the worker it
-would hold Python's lock: heartbeats stop, leases lapse, and the next worker gets the same feed. No
-thread can be ended; a process can, and it can be given a limit of memory too.
+A feed is untrusted text, and its parser may take minutes for one title. In a thread of the worker
+it would hold the GIL: heartbeats would stop, leases would expire, and the next worker would get the
+same feed. A thread cannot be killed. A process can, and it can have a limit of memory too.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ async def feed_items(
 
     Args:
         body: The feed, in any encoding.
-        url: Where it was found; its links may be relative to that.
-        seconds: It may take so long.
-        content_type: What its server says it is.
+        url: Its final URL; its links may be relative to that.
+        seconds: The time limit.
+        content_type: The content type that its server sent.
 
     Raises:
-        FetchFailed: It is no feed, or too much of one.
+        FetchFailed: It is no feed, or too large.
     """
     answer = await asyncio.to_thread(_ask, body, url, seconds, _charset(content_type))
     if "items" not in answer:
@@ -49,7 +49,7 @@ def _charset(content_type: str) -> str:
 
 
 def _ask(body: bytes, url: str, seconds: float, charset: str) -> dict[str, Any]:
-    # -P: a file of the current folder is no module of it; what this process can import, it can too.
+    # -P: files of the current folder are not importable; it can import what this process can.
     limits = [str(math.ceil(seconds) + 1), str(_MEMORY)]
     command = [sys.executable, "-P", str(_PROGRAM), url, *limits, charset]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -1,11 +1,11 @@
-"""Fetches a URL that a user, a feed or a model has given. The only place of flowq that does.
+"""Fetches URLs that a user, a feed or a model has given; the only module of flowq that does.
 
-Whoever gives a URL may be hostile, and so may its server. Names are resolved here, once, and the
-connection goes to an address that `core.addresses.hosts` allows: a second answer of the DNS changes
-nothing, and every way to write an address comes to the same. Each redirect is checked like the
-first URL, and headers of the caller stay with the origin they were given for. The answer has a
-size, after decompression too, and all of it a deadline, however slowly its bytes drip. Proxies of
-the environment, netrc files and cookies are not used.
+The giver of a URL may be hostile, and so may its server. A name is resolved once, here, and the
+connection goes to an address that `core.addresses.hosts` allows. So a later DNS answer changes
+nothing, and all notations of an address are treated alike. Each redirect is checked like the first
+URL. The caller's headers are sent to the origin that they were given for, and to no other. The size
+of the answer is limited, also after decompression, and so is the total time. Proxies of the
+environment, netrc files and cookies are not used.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ _REDIRECTS: Final = 5
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_URL_LENGTH: Final = 8_000
 _CODINGS: Final = "gzip, deflate"
-#: Of decompressed bytes that are made at once.
+#: Decompressed bytes of one piece.
 _PIECE: Final = 64 * 1024
-#: What zlib calls "gzip, or zlib's own header"; and data without any header.
+#: Values of zlib for "gzip or zlib header", and for data without a header.
 _ANY_HEADER, _NO_HEADER = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
-#: Set by the connection itself; given by a caller they would smuggle or lie.
+#: The connection sets these; from a caller they would be an attack or an error.
 _OURS: Final = frozenset(
     {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "upgrade"}
 )
@@ -47,12 +47,12 @@ _HINT: Final = "FLOWQ_FETCH_HOSTS allows hosts and networks that are not public"
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a URL has answered.
+    """The answer of a URL.
 
     Attributes:
-        url: Where it was found in the end.
+        url: The final URL, after redirects.
         body: Decompressed.
-        content_type: As the server says, which may be wrong.
+        content_type: The content type from the server, which may be wrong.
     """
 
     url: str
@@ -68,18 +68,18 @@ async def fetch(
     seconds: float = 20.0,
     most_bytes: int = MAX_BYTES,
 ) -> Fetched:
-    """Get what is at a URL.
+    """Fetch a URL.
 
     Args:
         url: `http` or `https`.
-        rules: Hosts that may be reached although they are not public.
+        rules: Which hosts are allowed although they are not public.
         headers: Sent to the origin of the URL, and to no other that it redirects to.
-        seconds: All of it, redirects included, may take so long.
-        most_bytes: The body may have so many, decompressed.
+        seconds: The time limit, redirects included.
+        most_bytes: The maximum size of the decompressed body.
 
     Raises:
-        FetchRefused: The URL, or one that it redirects to, may not be fetched.
-        FetchFailed: It does not answer in time, or with an error, or with too much.
+        FetchRefused: The URL, or one that it redirects to, is not allowed.
+        FetchFailed: It does not answer in time, answers with an error, or the answer is too large.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -97,7 +97,7 @@ async def _follow(
 ) -> Fetched:
     place, given = _checked(url), _given(headers)
     network = _Checked(rules)
-    # A pool of its own: what one fetch has connected to is nothing to another.
+    # Each fetch has its own pool, so that no fetch reuses the connections of another.
     async with httpcore2.AsyncConnectionPool(
         ssl_context=_tls(), network_backend=network, max_keepalive_connections=0
     ) as pool:
@@ -123,7 +123,7 @@ async def _follow(
 
 
 def _checked(url: str) -> httpx2.URL:
-    """Return a URL that may be tried; its host is looked at when it is connected to."""
+    """Return a valid URL; its host is checked at the time of the connection."""
     if len(url) > _MAX_URL_LENGTH:
         raise FetchRefused(f"the URL has more than {_MAX_URL_LENGTH:,} characters")
     try:
@@ -147,7 +147,7 @@ def _checked(url: str) -> httpx2.URL:
 
 
 def _next(place: httpx2.URL, location: bytes) -> tuple[httpx2.URL, bool]:
-    """Return where a redirect leads, and whether it leaves the origin."""
+    """Return the target of a redirect, and whether that is another origin."""
     try:
         target = _checked(str(place.join(location.decode("utf-8", "replace"))))
     except (httpx2.InvalidURL, ValueError) as error:
@@ -155,7 +155,7 @@ def _next(place: httpx2.URL, location: bytes) -> tuple[httpx2.URL, bool]:
     except FetchRefused as error:
         raise FetchRefused(f"it redirects, and there {error.message}", hint=error.hint) from None
     before, after = _origin(place), _origin(target)
-    # To the same host over TLS, as many servers redirect: nobody else gets to see the headers.
+    # A redirect to the same host over TLS, which is common, does not expose the headers.
     secured = place.host == target.host and (before[0], after[0]) == ("http", "https")
     return target, not (before == after or (secured and (before[2], after[2]) == (80, 443)))
 
@@ -165,11 +165,11 @@ def _origin(place: httpx2.URL) -> tuple[str, str, int]:
 
 
 def _given(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return a caller's headers by their lower-case names, without those that are not theirs."""
+    """Return a caller's headers by lower-case names, without those that callers may not set."""
     found = {name.lower(): value for name, value in headers.items()}
     for name, value in found.items():
         if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
-            # Without its value, which may be a key.
+            # The error omits the value, which may be a key.
             raise FetchRefused(
                 f"the header {name[:100]!r} contains characters that a header cannot have"
             )
@@ -177,7 +177,7 @@ def _given(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class _Checked(httpcore2.AsyncNetworkBackend):
-    """Connects to addresses that may be reached, and to no other."""
+    """Connects to allowed addresses only."""
 
     def __init__(self, rules: Sequence[HostRule]) -> None:
         self._rules = rules
@@ -187,11 +187,11 @@ class _Checked(httpcore2.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - as the library calls it
+        timeout: float | None = None,  # noqa: ASYNC109 - the name of the library
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """Resolve a host, and connect to the first of its allowed addresses that answers."""
+        """Resolve a host and connect to the first allowed address that answers."""
         problem: Exception | None = None
         for address in await self._allowed(host, port):
             try:
@@ -208,7 +208,7 @@ class _Checked(httpcore2.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002, ASYNC109
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
-        """Refuse: no URL names one."""
+        """Refuse; no URL needs it."""
         raise FetchRefused("flowq does not fetch from sockets of this machine")
 
     async def sleep(self, seconds: float) -> None:
@@ -239,7 +239,7 @@ def _tls() -> ssl.SSLContext:
 
 
 async def _body(pieces: AsyncIterator[bytes], coding: str, most: int) -> bytes:
-    """Return a body, decompressed, as long as it is not too large."""
+    """Return the decompressed body."""
     parts: list[bytes] = []
     size = 0
     decode = _decoder(coding)
@@ -253,7 +253,7 @@ async def _body(pieces: AsyncIterator[bytes], coding: str, most: int) -> bytes:
 
 
 def _decoder(coding: str) -> Any:
-    """Return what makes pieces of the plain body from a piece of the encoded one."""
+    """Return a function that decodes a piece of the body into plain pieces."""
     coding = coding.strip().lower()
     if coding in ("", "identity"):
         return lambda piece: [piece]
@@ -263,12 +263,12 @@ def _decoder(coding: str) -> Any:
 
     def decode(piece: bytes) -> Iterable[bytes]:
         if not state:
-            # Some servers send "deflate" without the header that belongs to it.
+            # Some servers send "deflate" without the zlib header.
             bare = coding == "deflate" and piece[:1] not in (b"x", b"\x1f")
             state.append(zlib.decompressobj(_NO_HEADER if bare else _ANY_HEADER))
         [inflate] = state
         part = b""
-        while piece or len(part) == _PIECE:  # a full piece may have left more behind
+        while piece or len(part) == _PIECE:  # after a full piece there may be more
             part = inflate.decompress(piece, _PIECE)
             piece = inflate.unconsumed_tail
             yield part

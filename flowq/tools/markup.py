@@ -1,7 +1,7 @@
-"""HTML and links from outside as plain text and safe addresses. Pure; time grows with the length.
+"""Converts untrusted HTML and links to plain text and safe URLs. Pure; takes linear time.
 
-No expression here looks back over what another has read: a text of "<" alone takes no longer than
-any other of its length. What no honest text has is cut off before it is read.
+No regular expression here backtracks over earlier matches: a text of "<" alone takes no longer than
+any other of its length. Input that is too long is truncated before it is read.
 """
 
 import html
@@ -11,22 +11,22 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _MAX_LINK_LENGTH: Final = 4_000
-#: Of HTML, for one character of text.
+#: Characters of HTML that are read for one character of text.
 _MARKUP: Final = 20
 _TAG: Final = re.compile(r"<[^<>]*>")
-#: What stands between these is no text for people.
+#: The content of these elements is no text for people.
 _HIDDEN: Final = re.compile(r"<(/?)(?:script|style)\b[^<>]*>", re.IGNORECASE)
 
 
 def text_of(markup: str, most: int) -> str:
-    """Return HTML as one line of text, of so many characters at most."""
+    """Return HTML as one line of text with a maximum length."""
     shown = "".join(_shown("".join(_uncommented(markup[: most * _MARKUP]))))
     text = " ".join(html.unescape(_TAG.sub(" ", shown)).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def web_link(link: str) -> str:
-    """Return a link of the web; nothing for one that a browser would run, or that leads nowhere."""
+    """Return an http or https link; an empty text for any other, which might be a script."""
     link = link.strip()
     try:
         place = urlsplit(link)
@@ -37,14 +37,14 @@ def web_link(link: str) -> str:
 
 
 def without_user(url: str) -> str:
-    """Return an address without a user and a password, as far as it has any."""
+    """Return a URL without user and password."""
     scheme, mark, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"
 
 
 def _shown(markup: str) -> Iterator[str]:
-    """Yield what is not in a script or a style."""
+    """Yield the parts outside of scripts and styles."""
     hidden, end = False, 0
     for found in _HIDDEN.finditer(markup):
         if not hidden:
@@ -56,7 +56,7 @@ def _shown(markup: str) -> Iterator[str]:
 
 
 def _uncommented(markup: str) -> Iterator[str]:
-    """Yield what is not in a comment."""
+    """Yield the parts outside of comments."""
     end = 0
     while (start := markup.find("<!--", end)) >= 0:
         yield markup[end:start]
