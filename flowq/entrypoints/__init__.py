@@ -1,1 +1,1 @@
-"""The world calls us: workers and the command line."""
+"""The ways into flowq: workers, the command line, Flower, HTTP."""

@@ -1,8 +1,8 @@
-"""A flow or a step that somebody has called as the Celery task which it also is.
+"""Runs flows and steps that are called as Celery tasks, without flowq.
 
-Every step and every flow is a Celery task of its name, so `beat_schedule`, `send_task` and
-`app.tasks[name].delay()` find them, and so do messages that were sent before a task became a step.
-Messages of flowq hold no arguments, and their ids are those of step runs; all others are calls:
+Every step and every flow is a Celery task under its name. So `beat_schedule`, `send_task`,
+`app.tasks[name].delay()`, and messages from before a task became a step reach them. Messages of
+flowq have no arguments and the id of a step run; all other messages are direct calls:
 
     of a flow    starts a run with these inputs and returns the run's id; the message's id is the
                  idempotency key, so a message that is delivered twice starts one run
@@ -46,7 +46,7 @@ def is_message_of_step(request: Context, args: Sequence[Any], kwargs: Mapping[st
 
 
 def is_id_of_step(task_id: str) -> bool:
-    """Return whether the id of a task is one that flowq gives."""
+    """Return whether flowq made the id of a task."""
     try:
         return UUID(task_id).version == _OURS
     except ValueError:
@@ -54,7 +54,7 @@ def is_id_of_step(task_id: str) -> bool:
 
 
 def call_directly(task: "Task[Any, Any]", args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Do what was called, and return what the caller of a Celery task gets."""
+    """Run the called flow or step, and return the result of the Celery task."""
     name = str(task.name)
     try:
         if name in registry.flows:
@@ -73,7 +73,7 @@ def call_directly(task: "Task[Any, Any]", args: Sequence[Any], kwargs: Mapping[s
 def _start(
     task: "Task[Any, Any]", flow: RegisteredFlow, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> str:
-    """Start a run, once for each message."""
+    """Start a run; at most one for each message."""
     key = f"celery:{task.request.id}" if task.request.id else None  # None: called as a function
     if key is not None and len(key) > MAX_NAME_LENGTH:
         key = f"celery:{sha256(key.encode()).hexdigest()}"
@@ -88,7 +88,7 @@ def _start(
 
 
 def _call(step: RegisteredStep, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a step's function as any task; its result goes to the result backend, as JSON."""
+    """Call the function of a step like any task; its result goes to the result backend, as JSON."""
     if step.name not in _warned:
         _warned.add(step.name)
         logger.warning(

@@ -1,7 +1,7 @@
-"""What others have written, on a terminal, in printed JSON and in logs: nothing of it acts.
+"""Escapes control characters of foreign text on terminals, in printed JSON and in logs.
 
 The console of the CLI and the formatters of logs pass all text through `core.text.escaping`, so
-that nothing that is printed can forget it. JSON has escapes of its own.
+that no output can omit it. JSON has its own escapes.
 """
 
 import json
@@ -14,7 +14,7 @@ __all__ = ["EscapingFormatter", "escaped", "escaped_json", "guard", "json_text"]
 
 
 def _escape(code: int) -> str:
-    """Return a character as JSON escapes it; what Python's does not, too."""
+    """Return a character as a JSON escape, also if Python's encoder does not escape it."""
     return f"\\u{code:04x}" if code < 0x10000 else json.dumps(chr(code))[1:-1]
 
 
@@ -22,19 +22,19 @@ _IN_JSON: Final = {code: _escape(code) for code in SHOWN if code >= 0x20}
 
 
 def json_text(data: Any, *, indent: int | None = None) -> str:
-    """Return plain data as JSON that can be printed: readable, and no character in it acts."""
+    """Return plain data as readable JSON without control characters."""
     return escaped_json(json.dumps(data, indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def escaped_json(text: str) -> str:
-    """Return a JSON document with the characters escaped that would act; it means the same."""
+    """Return an equal JSON document with all control characters escaped."""
     return text.translate(_IN_JSON)
 
 
 class EscapingFormatter(logging.Formatter):
-    """Shows in records what would act, and leaves their look to another formatter.
+    """Escapes control characters of log records that another formatter has formatted.
 
-    Line breaks are left, and what follows one is indented: no record can forge another.
+    Line breaks stay, and the lines after them are indented, so that no record can imitate another.
     """
 
     def __init__(self, inner: logging.Formatter) -> None:
@@ -43,7 +43,7 @@ class EscapingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as text."""
-        shown = logging.makeLogRecord(record.__dict__)  # others may show this one in their way
+        shown = logging.makeLogRecord(record.__dict__)  # other handlers may format this record too
         shown.msg, shown.args = _indented(record.getMessage()), ()
         if record.exc_info and not record.exc_text:
             shown.exc_text = self.inner.formatException(record.exc_info)
@@ -53,7 +53,7 @@ class EscapingFormatter(logging.Formatter):
 
 
 def guard(handlers: list[logging.Handler]) -> None:
-    """Let handlers of logs show what would act; safe to call twice."""
+    """Make log handlers escape control characters; safe to call twice."""
     for handler in handlers:
         inner = handler.formatter or logging.Formatter()
         if not isinstance(inner, EscapingFormatter):

@@ -1,4 +1,4 @@
-"""Events as lines of text, on a terminal and on the pages of Flower alike."""
+"""Events as lines of text, for terminals and for the pages of Flower."""
 
 import json
 
@@ -23,7 +23,7 @@ _MAX_LENGTH = 100
 
 
 def what(event: Event) -> str:
-    """Return what an event says, beside its time and its kind."""
+    """Return the content of an event, without its time and kind."""
     parts = [_where(event)]
     if isinstance(event, ProgressUpdate):
         parts.append(f"{event.done} of {event.total}, {event.percentage:g} %")

@@ -1,4 +1,4 @@
-"""How states, times and numbers are written, on a terminal and on the pages of Flower alike."""
+"""Formats states, times and numbers, for terminals and for the pages of Flower."""
 
 import re
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ MARKS: Final[Mapping[str, Mark]] = {
 
 
 def duration(seconds: float | None) -> str:
-    """Return a length of time as people say it."""
+    """Return a duration as text."""
     if seconds is None:
         return ""
     seconds = max(seconds, 0.0)
@@ -69,7 +69,7 @@ _SHORT = (18, 23)
 
 
 def short_ids(ids: list[str]) -> list[str]:
-    """Return the ids, shortened where that leaves them different."""
+    """Return the ids, shortened as far as they stay different."""
     for length in _SHORT:
         short = [one[:length] for one in ids]
         if len(set(short)) == len(ids):
@@ -82,7 +82,7 @@ _MIN_SHOWN = Decimal("0.0001")
 
 
 def money(cost: Decimal) -> str:
-    """Return dollars, with as many digits as a small sum needs."""
+    """Return dollars, with more digits for small sums."""
     if not cost:
         return "$0"
     if cost < _MIN_SHOWN:
@@ -91,7 +91,7 @@ def money(cost: Decimal) -> str:
 
 
 def cost(known: Decimal, unpriced: int) -> str:
-    """Return what calls of models have cost, and that the cost of some is unknown.
+    """Return the cost of model calls, and how many of them have an unknown cost.
 
     Args:
         known: The sum of those whose cost is known.
@@ -121,7 +121,7 @@ _MAX_ITEMS: Final = 40
 
 
 def shortened(data: Any) -> Any:
-    """Return JSON data with long texts and long lists cut."""
+    """Return JSON data with long texts and lists truncated."""
     if isinstance(data, str) and len(data) > _MAX_TEXT_LENGTH:
         return f"{data[:_MAX_TEXT_LENGTH]}… ({len(data):,} characters)"
     if isinstance(data, dict):
@@ -146,7 +146,7 @@ _RELATIONS: Final = {"cause": "caused by", "context": "raised while handling", "
 
 
 def causes(found: object) -> list[str]:
-    """Return what caused an error, and the members of a group, each in a line.
+    """Return the causes of an error, and the members of a group, one per line.
 
     Args:
         found: The `causes` of a failed step's metadata.

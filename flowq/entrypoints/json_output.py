@@ -1,8 +1,8 @@
-"""Values of users as JSON data, for whatever is printed or sent to a browser.
+"""Converts values of users to JSON data, for output and for browsers.
 
-JSON is that of RFC 8259, which knows no NaN: floats that it lacks stand as `{"$float": "nan"}`, as
-they do where flowq stores them. Tables are lists of rows and arrays lists of numbers, whole; bytes
-are base64. What has no such form is refused: a text that merely describes a value looks like one.
+The JSON is that of RFC 8259, which has no NaN: such floats are `{"$float": "nan"}`, as in stored
+values. Tables are complete lists of rows, arrays lists of numbers, bytes base64. Any other value is
+refused: a text that only describes a value could be mistaken for a value.
 """
 
 from typing import Any

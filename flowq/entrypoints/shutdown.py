@@ -1,15 +1,15 @@
-"""The end of a worker: how each of its processes hears of it, and what it does then.
+"""Ends a worker gracefully: how each of its processes is notified, and what it does then.
 
-Celery tells only the main process (`worker_shutting_down`), and waits for running tasks for as long
-as they take. The steps run in this process or, in a prefork pool, in its children. So the main
-process makes a pipe before it forks: one byte in it, which nobody reads, wakes a thread in each
-process. That thread stops new steps, waits for the grace period, gives back what still runs
-(`flowq.engine.attempts.release`), and sees to it that the process can end: in a prefork child
-`Stopped` is raised inside the step; a thread that cannot be interrupted ends with its process.
+Celery notifies only the main process (`worker_shutting_down`), and waits for running tasks without
+a limit. Steps run in the main process or, in a prefork pool, in its children. So the main process
+makes a pipe before it forks: one byte in it, which nobody reads, wakes a thread in each process.
+That thread stops new steps, waits for the grace period, releases the attempts that still run
+(`flowq.engine.attempts.release`), and lets the process end. In a prefork child it raises `Stopped`
+inside the step. A thread that cannot be interrupted ends with its process.
 
-Service managers signal whole process groups. A child that runs a step and gets a SIGTERM therefore
-waits for the pipe; if nothing comes, it was Celery which wants this child to end, and it does.
-A child that hears a second SIGTERM gives its step back at once.
+Service managers signal whole process groups. So a child that runs a step and gets a SIGTERM waits
+for the pipe first. If the pipe stays empty, Celery wants this child alone to end, and it ends. At a
+second SIGTERM a child releases its attempt at once.
 """
 
 import logging
@@ -34,20 +34,20 @@ logger = logging.getLogger(__name__)
 
 #: Seconds. One signal to a process group reaches all its processes within this time.
 _TOGETHER: Final = 2.0
-#: Seconds that steps get to unwind after they were told.
+#: Seconds that steps get to unwind after the interrupt.
 _UNWINDING: Final = 3.0
 _TICK: Final = 0.05
 
 
 class ShutdownPipe:
-    """A pipe that wakes whoever waits for it, in this process and in those forked from it."""
+    """A pipe that wakes all waiting threads, in this process and in its forks."""
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe()
         os.set_blocking(self._in, False)
 
     def notify(self) -> None:
-        """Wake all that wait; may be called in a signal handler, and more than once."""
+        """Wake all waiting threads; may be called in a signal handler, and more than once."""
         try:
             os.write(self._in, b".")
         except BlockingIOError:
@@ -66,7 +66,7 @@ class ShutdownWatcher:
     Args:
         pipe: Notified when the worker has to end.
         grace: Seconds that running steps get.
-        leave: What to do about attempts that go on all the same.
+        leave: Handles attempts that still run after the grace period.
     """
 
     def __init__(
@@ -84,22 +84,22 @@ class ShutdownWatcher:
         self._notified_at: float | None = None
         self._hurry = threading.Event()
         self._given_back = False
-        self._busy = False  # means something in a child only, which does one thing at a time
+        self._busy = False  # only meaningful in a child, which runs one task at a time
         self._otherwise: Any = signal.SIG_DFL
 
     def start(self) -> None:
-        """Begin to wait, in a thread."""
+        """Start the waiting thread."""
         self._engine.leases.stopping = self._pipe.wait(0)
         threading.Thread(target=self._run, name="flowq-stop", daemon=True).start()
 
     def answer_sigterm(self) -> None:
-        """Answer SIGTERM from now on; to be called in a child's main thread."""
+        """Handle SIGTERM from now on; to be called in a child's main thread."""
         self._otherwise = signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.Thread(target=self._tell_apart, name="flowq-sigterm", daemon=True).start()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Say that a step has come, even if it is not claimed yet."""
+        """Mark that this process has a step, even if it is not claimed yet."""
         self._busy = True
         try:
             yield
@@ -140,7 +140,7 @@ class ShutdownWatcher:
             self._hurry.set()
 
     def _tell_apart(self) -> None:
-        """After a SIGTERM: unless the pipe says so too, it was meant for this process alone."""
+        """After a SIGTERM, end this process alone unless the pipe is notified too."""
         self._signal.wait()
         if not self._pipe.wait(_TOGETHER):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -154,7 +154,7 @@ class ShutdownWatcher:
 
 
 def leave_child(watch: ShutdownWatcher) -> None:
-    """End a child of a prefork pool, whose step is interrupted wherever it stands."""
+    """End a child of a prefork pool; its step is interrupted."""
     if watch.running:
         os.kill(os.getpid(), signal.SIGTERM)
         if not watch.unwound():
@@ -162,7 +162,7 @@ def leave_child(watch: ShutdownWatcher) -> None:
 
 
 def leave_main(watch: ShutdownWatcher, names: Callable[[], frozenset[str]]) -> None:
-    """End the main process, when nothing runs any more that Celery should wait for."""
+    """End the main process, when only attempts run that Celery should not wait for."""
     if watch.unwound():
         _kill_children(names())
         return
@@ -172,7 +172,7 @@ def leave_main(watch: ShutdownWatcher, names: Callable[[], frozenset[str]]) -> N
 
 
 def _kill_children(names: frozenset[str]) -> None:
-    """Kill children that did not leave by themselves: one that is held up in C code cannot."""
+    """Kill children that have not ended: code in C cannot be interrupted."""
     time.sleep(2 * _UNWINDING)
     for request in tuple(celery_state.active_requests):
         if request.name in names and request.worker_pid not in (None, os.getpid()):
@@ -187,14 +187,14 @@ def _exit(why: str) -> None:
 
 
 def requeue(channel: Any, names: frozenset[str]) -> None:
-    """Put messages of flowq back that this worker has fetched and not begun.
+    """Requeue messages of flowq that this worker has fetched and not begun.
 
-    Celery would do so once all running tasks have ended. Tasks that are not flowq's are left to it,
-    and so are brokers other than Redis.
+    Celery does that only after all running tasks have ended. Messages of other tasks, and brokers
+    other than Redis, are left to Celery.
     """
     if not isinstance(channel, Channel):
         return
-    redis: Any = channel  # what is needed of it is not public
+    redis: Any = channel  # the needed attributes are not public
     try:
         if redis._in_poll:  # noqa: SLF001
             # The BRPOP that is running would take the first of them; kombu ends it likewise.

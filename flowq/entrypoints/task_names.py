@@ -1,8 +1,9 @@
-"""One name, one task: a step must not have the name of a task that the app's author has written.
+"""Checks that no step or flow has the name of a task that the app's author has written.
 
-Celery keeps the first task of a name, so either the messages of steps would run that task, or its
-own messages a step. It makes most tasks late, when the app is finalized: so this looks at what is
-declared too, as a step is defined, as the app is finalized, and as a worker starts.
+Celery keeps the first task of a name. So messages of steps would run that task, or messages of the
+task a step. Celery creates most tasks late, when it finalizes the app. So the check includes
+declared tasks, and runs when a step is defined, when the app is finalized, and when a worker
+starts.
 """
 
 import inspect
@@ -25,7 +26,7 @@ def check_names(app: Celery, own: Collection[Any], names: Collection[str] | None
         names: The names to look for; None for those of all steps and flows.
 
     Raises:
-        InvalidFlow: one has; says where both are defined.
+        InvalidFlow: one has; the message says where both are defined.
     """
     wanted = registry.steps.keys() | registry.flows.keys() if names is None else names
     for name, function in _others(app, own):
@@ -44,7 +45,7 @@ def check_names_when_finalized(app: Celery, own: Collection[Any]) -> None:
 
 def _others(app: Celery, own: Collection[Any]) -> Iterator[tuple[str, Any]]:
     """Yield the name and the function of each task that is not flowq's own."""
-    unseen: Any = app  # its types leave out what is used here
+    unseen: Any = app  # its type stubs lack this attribute
     for name, task in list(unseen._tasks.items()):  # noqa: SLF001 - `tasks` would finalize it
         function = getattr(task, "_decorated_fun", None) or type(task)
         if function not in own:
@@ -55,7 +56,7 @@ def _others(app: Celery, own: Collection[Any]) -> Iterator[tuple[str, Any]]:
             (function,) = object.__getattribute__(declared, "_Proxy__args")
             options = object.__getattribute__(declared, "_Proxy__kwargs")
         except AttributeError:
-            continue  # it has been made, and was seen above
+            continue  # it is created, and was checked above
         if function not in own:
             yield options.get("name") or _generated(app, function), function
 

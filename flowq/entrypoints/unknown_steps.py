@@ -1,10 +1,10 @@
-"""A step that arrives at a worker which does not know it.
+"""Handles messages of steps that a worker does not know.
 
-In a deployment that rolls, old workers get steps of the new code. That is no failure: the message
-is dropped, and the sweeper sends the step again, later each time, until a worker takes it that
-knows it. Celery would print the whole message with a traceback for each, and tell Flower that the
-task has failed. Here it is one warning for each step type, and again after a while with a count.
-Other tasks that are unknown, and messages that are none of flowq's, stay Celery's to complain of.
+In a rolling deployment old workers get steps of the new code. That is no failure: the message is
+dropped, and the sweeper resends the step, with growing delays, until a worker that knows it takes
+it. Celery would log each message with a traceback, and report a failed task to Flower. Instead each
+step type gets one warning, repeated after a while with a count. Celery still handles other unknown
+tasks, and messages that are not from flowq.
 """
 
 import logging
@@ -17,12 +17,12 @@ from flowq.entrypoints.direct_calls import is_id_of_step
 
 logger = logging.getLogger(__name__)
 
-#: Seconds in which one step type is warned of once.
+#: Minimum seconds between two warnings about a step type.
 _QUIET: Final = 60.0
 
 
 class UnknownSteps(bootsteps.StartStopStep):
-    """Answers for steps that a worker's consumer does not know."""
+    """Replaces the consumer's handler of unknown tasks."""
 
     requires = ("celery.worker.consumer:Tasks",)
 

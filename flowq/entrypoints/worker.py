@@ -1,8 +1,9 @@
 """flowq inside a Celery worker: the tasks, the heartbeat and the sweeper.
 
 Every step type is a Celery task under its own name, so `task_routes`, queues and Flower's filters
-work as they do for any task. The task's id is the step run's id and says all there is to say.
-`install` puts this on an app that exists and leaves the app's own tasks and settings alone.
+work as they do for any task. The id of the task is the id of the step run, and the message has
+nothing else. `install` puts this on an app that exists and leaves the app's own tasks and settings
+alone.
 """
 
 import gc
@@ -53,10 +54,10 @@ logger = logging.getLogger(__name__)
 
 #: Seconds. Celery keeps a message with a countdown in a worker's memory; the sweeper reads a row.
 _MAX_COUNTDOWN = 60.0
-#: Characters of an error that Celery is told.
+#: Characters of an error that Celery gets.
 _MAX_TEXT_LENGTH = 4000
 _STOPPING = "this worker has to stop"
-#: Of a worker's main process; who only sends need not load them.
+#: Only for the main process of a worker; a client need not import them.
 _REQUESTS = "flowq.entrypoints.worker_requests"
 
 _installed: list[Celery] = []
@@ -75,8 +76,8 @@ def celery_app(name: str = "flowq") -> Celery:
 def install(app: Celery) -> Celery:
     """Put flowq on a Celery app: steps become its tasks, its workers sweep, it sends the runs.
 
-    Settings of the app are left as they are; `docs/settings.md` lists those worth having. Small
-    results are kept in the app's own broker, unless FLOWQ_REDIS_URL names another Redis.
+    Settings of the app are unchanged; `docs/settings.md` lists those worth having. Small results
+    are kept in the app's own broker, unless FLOWQ_REDIS_URL names another Redis.
 
     Returns:
         The same app.
@@ -91,7 +92,9 @@ def install(app: Celery) -> Celery:
     app.task(name=ADVANCE, ignore_result=True, shared=False, Request=own)(_advance)
     app.task(name=COLLECT, ignore_result=True, shared=False, Request=own)(_collect)
     check_names_when_finalized(app, _OWN)
-    import_module("flowq.builtin")  # for workers: who only imports this module need not load it
+    import_module(
+        "flowq.builtin"
+    )  # for workers: a client that imports this module need not load it
     registry.on_name(lambda name: _add_task(app, name))
     app.steps["worker"].add(SweeperStep)
     app.steps["consumer"].add(EventBatching)
@@ -105,11 +108,11 @@ def _add_task(app: Celery, name: str) -> None:
         name=name,
         bind=True,
         shared=False,
-        # Messages of flowq say that theirs is ignored; who calls it as a task may want it.
+        # Messages of flowq ignore the result; a direct call of the task may need it.
         ignore_result=False,
         acks_late=False,
         max_retries=None,
-        # flowq itself logs what has failed, as an ERROR or as what its flow provides for.
+        # flowq logs failures itself: as an ERROR, or as a WARNING where the flow tolerates them.
         throws=(Exception,),
         Request=f"{_REQUESTS}:StepRequest",
     )
@@ -117,13 +120,13 @@ def _add_task(app: Celery, name: str) -> None:
 
 
 def _advance(batch: str) -> None:
-    """Move a run on, after a batch of it has ended."""
+    """Advance a run after one of its batches has ended."""
     engine = bootstrap.engine()
     retry_on_outage(engine, lambda _: batch_ended(engine, BatchId(batch)), stop=True)
 
 
 def _collect() -> None:
-    """Delete what is old; the next turn goes on where a store that was away has stopped this."""
+    """Delete old data; after an outage of a store the next pass continues at the same place."""
     try:
         collect(bootstrap.engine())
     except Unavailable as error:
@@ -133,7 +136,7 @@ def _collect() -> None:
 
 
 def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
-    """Run one attempt of the step run whose id is this task's id; or do what was called."""
+    """Run one attempt of the step run with this task's id, or a direct call."""
     worker_aborts.begins(task)
     if not is_message_of_step(task.request, args, kwargs):
         return call_directly(task, args, kwargs)
@@ -143,7 +146,7 @@ def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
         with _process.watch(engine):
             error = _run_watched(task, engine)
     except TaskPredicate:
-        raise  # said to Celery on purpose
+        raise  # raised for Celery on purpose
     except Exception:
         text = "%s[%s] could not be run; the sweeper will handle it"
         logger.exception(text, task.name, task.request.id, extra={"action": "run"})
@@ -156,9 +159,9 @@ def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
 
 
 def _count_in_chord(task: "Task[Any, Any]") -> None:
-    """Count a failed member of a chord as done: its batch goes on, and the row has the failure.
+    """Count a failed member of a chord as done: the chord completes, and the row has the failure.
 
-    Celery would take the whole chord for failed, and say so with a traceback.
+    Otherwise Celery would fail the whole chord, and log a traceback.
     """
     try:
         task.backend.on_chord_part_return(task.request, SUCCESS, None)
@@ -167,12 +170,12 @@ def _count_in_chord(task: "Task[Any, Any]") -> None:
     task.request.chord = None
 
 
-#: What flowq's own tasks run.
+#: The functions of flowq's own tasks.
 _OWN = (_advance, _collect, _run_step)
 
 
 def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None:
-    """Run an attempt; return the error with which its step has failed for good."""
+    """Run an attempt; return the error if its step has finally failed."""
     step_id = StepRunId(UUID(task.request.id))
     root = task.request.root_id
     run_id = RunId(UUID(root)) if root else None
@@ -195,27 +198,27 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
     elif ended.ending is AttemptEnding.FAILED and ended.error is not None:
         return ended.error
     elif ended.ending is AttemptEnding.CANCELLED:
-        # As Celery tells Flower of a task that it has revoked itself; then it says nothing more.
+        # The event that Celery sends for a task that it has revoked; no other event follows.
         task.send_event("task-revoked", terminated=False, signum=None, expired=False)
         raise Ignore(str(ended.error or "the run was cancelled"))
     return None
 
 
 def _comes_again(why: str, *, in_chord: bool) -> None:
-    """Tell Celery, and Flower, that the step's message comes again, perhaps to another worker.
+    """Report to Celery and Flower that the message of the step will be sent again.
 
-    Not for a member of a chord: its part would be missing, and the chord never call its body.
+    Not for a member of a chord: it would not be counted, and the body would never be called.
     """
     if not in_chord:
         raise Retry(why, when=0)  # type: ignore[arg-type]  # an int is a Real
 
 
 def _plain(error: BaseException) -> Exception:
-    """Return a step's error as one that says nothing else to Celery than that the step failed.
+    """Return a step's error as one that Celery handles as a plain failure.
 
-    A MemoryError ends the whole worker, since Celery takes it for its own, and so does what is no
-    `Exception`; `Reject` and its like would leave the members of a chord uncounted. What is long
-    would go to all who listen to the events of tasks.
+    A MemoryError, or an exception that is no `Exception`, would end the whole worker. `Reject` and
+    the like would leave a member of a chord uncounted. A long message would go to all readers of
+    task events.
     """
     text = message_of(error)
     takes_over = isinstance(error, MemoryError | TaskPredicate)
@@ -226,7 +229,7 @@ def _plain(error: BaseException) -> Exception:
 
 
 def _retry(task: "Task[Any, Any]", ended: AttemptResult) -> None:
-    """Tell Celery, and Flower, that another attempt follows; the row knows already."""
+    """Report to Celery and Flower that another attempt follows; the row has that already."""
     assert ended.delay is not None
     assert ended.error is not None
     error = _plain(ended.error)
@@ -234,18 +237,18 @@ def _retry(task: "Task[Any, Any]", ended: AttemptResult) -> None:
     later = Retry(exc=error, when=countdown)  # type: ignore[arg-type]  # a float is a Real
     if countdown > _MAX_COUNTDOWN:
         raise later from error
-    # What Flower shows; Celery would write its own from the arguments, which are none.
+    # Flower shows this text; Celery would show the arguments, and there are none.
     shown: dict[str, Any] = {name: task.request.get(name) for name in ("argsrepr", "kwargsrepr")}
     try:
         raise task.retry(exc=error, countdown=countdown, max_retries=None, **shown)
     except Reject as unsent:
-        # The broker is away. The row says when to wake, and the sweeper reads it.
+        # The broker is unavailable. The row has `wake_at`, and the sweeper reads it.
         logger.warning("the sweeper will send a retry: %s", unsent)
         raise later from error
 
 
 class _WorkerProcess:
-    """What this process does when the worker has to end."""
+    """The graceful end of this process when the worker has to stop."""
 
     def __init__(self) -> None:
         self._pipe: ShutdownPipe | None = None
@@ -254,19 +257,20 @@ class _WorkerProcess:
         self._watch: ShutdownWatcher | None = None
 
     def start(self) -> None:
-        """Make the pipe, in the main process and before it forks; not for a worker in a thread."""
+        """Create the pipe, in the main process before it forks; not for a worker in a thread."""
         if threading.current_thread() is threading.main_thread():
             self._pipe, self._main, self._watch = ShutdownPipe(), os.getpid(), None
 
     def notify(self) -> None:
-        """Ring it."""
+        """Notify all processes."""
         if self._pipe is not None:
             self._pipe.notify()
 
     def watch(self, engine: Engine) -> AbstractContextManager[object]:
         """Wait for the pipe from now on; the block that is given back must not be cut off.
 
-        A spawned child has no pipe: what it runs at the end comes back when its lease lapses.
+        A spawned child has no pipe: attempts that run at its end are recovered when their leases
+        expire.
         """
         if self._pipe is None:
             return nullcontext()
@@ -287,14 +291,14 @@ _process = _WorkerProcess()
 
 
 def _names() -> frozenset[str]:
-    """Return the names of the tasks that are flowq's."""
+    """Return the names of flowq's tasks."""
     return frozenset({*registry.steps, *registry.flows, ADVANCE, COLLECT})
 
 
 class SweeperStep(bootsteps.StartStopStep):
-    """Runs the sweeper for as long as the worker runs.
+    """Runs the sweeper while the worker runs.
 
-    At the end it is stopped after the consumer and before the pool.
+    It is stopped after the consumer and before the pool.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -304,7 +308,7 @@ class SweeperStep(bootsteps.StartStopStep):
         self._sweeper: Sweeper | None = None
 
     def start(self, parent: Any) -> None:
-        """Begin to sweep."""
+        """Start the sweeper."""
         check_names(parent.app, _OWN)
         engine = bootstrap.engine()
         _process.watch(engine)
@@ -312,7 +316,7 @@ class SweeperStep(bootsteps.StartStopStep):
         self._sweeper.start()
 
     def stop(self, parent: Any) -> None:
-        """End, and give back what was fetched and not begun."""
+        """Stop it, and requeue messages that were fetched and not begun."""
         if self._sweeper is not None:
             self._sweeper.stop()
         _process.notify()
@@ -322,10 +326,10 @@ class SweeperStep(bootsteps.StartStopStep):
 
 
 def _connect_signals() -> None:
-    """Hear from the workers of this process; may be called twice.
+    """Connect the signals of workers in this process; may be called twice.
 
-    Celery's signals are the process's, whatever its apps: each receiver asks whether the worker's
-    app is one that flowq was put on, and else does nothing.
+    Celery's signals are global to the process. So each receiver checks that the app of the worker
+    has flowq, and does nothing otherwise.
     """
     signals.after_setup_logger.connect(_guard_log)
     signals.after_setup_task_logger.connect(_guard_log)
@@ -341,40 +345,40 @@ def _is_step(task: Any) -> bool:
 
 
 def _guard_log(logger: logging.Logger, **_: Any) -> None:
-    """Show in the log what texts of others would do to a terminal."""
+    """Escape control characters of foreign text in the log."""
     guard(logger.handlers)
 
 
 def _prepare(sender: Any, **_: Any) -> None:
-    """Before a worker begins: make its pipe, and start the embedded Valkey if it is to use that."""
+    """Before a worker starts, create its pipe, and start the embedded Valkey if it uses that."""
     if sender.app not in _installed:
         return
-    _main.append(os.getpid())  # in a solo pool it runs the steps too
+    _main.append(os.getpid())  # in a solo pool this process runs the steps too
     _process.start()
     try:
         bootstrap.prepare_worker(sender.app)
     except FlowqError as error:
-        # Celery would log an error of a receiver, and go on.
+        # Celery would only log an error of a receiver.
         raise SystemExit(f"this worker cannot start: {error}") from error
 
 
 def _prepare_child(**_: Any) -> None:
-    """In a process that runs tasks, before its first one."""
+    """Prepare a process that runs tasks, before its first task."""
     if _state.get_current_app() not in _installed:
         return
     if os.getpid() not in _main:
-        # A child of a prefork pool may be ended with a step that does not let itself cancel.
+        # A child of a prefork pool may be killed together with a step that ignores a cancel.
         this_process_is_expendable()
-    # What was loaded before the fork never becomes garbage.
+    # Objects from before the fork never become garbage.
     gc.freeze()
 
 
 def _flush_events(**_: Any) -> None:
-    """Send the last events of a child of a prefork pool: it ends without `atexit`."""
+    """Send the last events of a child of a prefork pool, which ends without `atexit`."""
     if _state.get_current_app() in _installed:
         bootstrap.flush_events()
 
 
 def _ring(**_: Any) -> None:
-    """Tell all processes of this worker; Celery calls this in a signal handler."""
+    """Notify all processes of this worker; Celery calls this in a signal handler."""
     _process.notify()

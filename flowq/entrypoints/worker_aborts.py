@@ -1,14 +1,14 @@
-"""What Celery does to a step's task without asking it: revoked, timed out, refused.
+"""Records the failure of a step when Celery aborts its task: revoked, timed out, refused.
 
-Celery keeps the ids of revoked tasks, for hours, and hands them to workers that start. A step's
-messages all have the step's id, so a step that was revoked never runs again: it has failed then, as
-`TaskRevoked`, whether it was queued or running. A hard time limit fails the attempt, and `retries`
-hold. A task that ends before its first line (`before_start` of the app's own task class, say) fails
-with what has ended it.
+Celery keeps the ids of revoked tasks for hours, and passes them to new workers. All messages of a
+step have the id of the step run, so a revoked step can never run again: it fails with
+`TaskRevoked`, whether it was queued or running. A hard time limit fails the attempt; `retries`
+apply. A task that ends before its first line, for example by `before_start` of the app's own task
+class, fails with the error that ended it.
 
-Celery tells of most of this in the main process, in the thread that serves the broker. That one
-must not wait for a database, so another thread does the recording. What is lost with the process
-comes back: the sweeper sends the step again, and it is cut off again.
+Most of the signals come in the main process, in the thread that serves the broker. That thread must
+not wait for a database, so another one records. If the process dies before that, the sweeper
+resends the step, and it is aborted again.
 """
 
 import logging
@@ -35,7 +35,7 @@ _BEGUN: Final = "flowq_begun"
 
 
 class Recorder:
-    """Records in a thread of its own what has become of attempts."""
+    """Records the ends of attempts in its own thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -62,7 +62,7 @@ def _work(queue: "SimpleQueue[Callable[[], object]]") -> None:
         except Unavailable as error:
             logger.warning("an interrupted step is left to the sweeper: %s", error)
         except Exception:
-            # The next one has nothing to do with it.
+            # Other attempts must still be recorded.
             logger.exception("the outcome of an attempt was not recorded")
 
 
@@ -70,7 +70,7 @@ _recorder = Recorder()
 
 
 def connect(is_step: Callable[[Any], bool]) -> None:
-    """Hear what Celery does to tasks; may be called twice.
+    """Connect Celery's signals; may be called twice.
 
     Args:
         is_step: Tells whether a task is a step's, on an app that has flowq.
@@ -82,7 +82,7 @@ def connect(is_step: Callable[[Any], bool]) -> None:
 
 
 def begins(task: Any) -> None:
-    """Say that the attempt of a task begins, which from now on records its end by itself."""
+    """Mark that the attempt of a task has begun; from now on it records its end itself."""
     setattr(task.request, _BEGUN, True)
 
 
@@ -101,7 +101,7 @@ def _revoked(sender: Any, request: Any, expired: bool, terminated: bool, **_: An
 
 
 def _failed(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
-    """In the main process: the task has run into a hard time limit."""
+    """Handle a hard time limit, in the main process."""
     if isinstance(exception, TimeLimitExceeded) and _Heard.is_step(sender):
         seconds = exception.args[0] if exception.args else "?"
         error = StepTimeout(
@@ -111,7 +111,7 @@ def _failed(sender: Any, task_id: str, exception: BaseException, **_: Any) -> No
 
 
 def _ended(sender: Any, task_id: str, state: str, retval: Any, **_: Any) -> None:
-    """In the process that runs the task: it has ended, perhaps before its attempt began."""
+    """Handle the end of a task, in its process; its attempt may not have begun."""
     if not _Heard.is_step(sender) or getattr(sender.request, _BEGUN, False):
         return
     step_id = _step_of(task_id)
@@ -122,5 +122,5 @@ def _ended(sender: Any, task_id: str, state: str, retval: Any, **_: Any) -> None
 
 
 def _step_of(task_id: str) -> StepRunId | None:
-    """Return the step run of a task; None when somebody has called the task by its name."""
+    """Return the step run of a task; None for a direct call."""
     return StepRunId(UUID(task_id)) if is_id_of_step(task_id) else None

@@ -1,8 +1,8 @@
-"""How a worker's main process treats the messages of flowq's tasks; Celery loads this by its name.
+"""The Celery request classes of flowq's tasks; Celery imports this module by its name.
 
-A step's task can be terminated in every pool. Where the pool cannot end the code (threads, solo),
-the attempt fails all the same: what the code still does is not heard, and the coroutine of an
-`async def` step is cancelled. flowq's own tasks carry runs on; they are never revoked.
+A step's task can be terminated in every pool. Where the pool cannot stop the code (threads, solo),
+the attempt fails nevertheless: its result is ignored, and the coroutine of an `async def` step is
+cancelled. flowq's own tasks advance runs; they are never revoked.
 """
 
 from typing import Any
@@ -27,5 +27,5 @@ class OwnRequest(Request):
     """The request of one of flowq's own tasks."""
 
     def revoked(self) -> bool:
-        """Tell that it is not."""
+        """Return False: it cannot be revoked."""
         return False

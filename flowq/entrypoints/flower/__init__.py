@@ -1,12 +1,12 @@
 """The Flows tab: runs, their graphs, times, errors and costs as pages inside Flower.
 
-Flower has no plug-in API, so the way in are Tornado's documented hooks: a template loader that adds
-one tab to Flower's own navbar (`templates`), and rules added to its application (`app`). The pages
-share Flower's login, theme and url_prefix: their handlers are Flower's (`page`). What they show
-is read from the records, never from Flower's memory, which forgets.
+Flower has no plug-in API, so flowq uses documented hooks of Tornado: a template loader adds one tab
+to Flower's navbar (`templates`), and its application gets more rules (`app`). The pages share
+Flower's login, theme and url_prefix, since their handlers derive from Flower's (`page`). They show
+the records, never Flower's memory, which is limited.
 
-Three ways to start it: `flowq flower FILE`; `celery -A module dashboard`; or, for who insists on
-`celery -A module flower`, two lines in `flowerconfig.py`:
+Three ways to start it: `flowq flower FILE`; `celery -A module dashboard`; or `celery -A module
+flower` with two lines in `flowerconfig.py`:
 
     from flowq.entrypoints.flower import install
     install()
@@ -14,11 +14,11 @@ Three ways to start it: `flowq flower FILE`; `celery -A module dashboard`; or, f
 
 
 def install() -> None:
-    """Put the tab into a Flower that is about to be made; for `flowerconfig.py`.
+    """Add the tab to the Flower that this process starts; for `flowerconfig.py`.
 
     Safe to call twice.
     """
-    # Loaded here: each `celery` command imports this package, whatever its app.
+    # Imported here: every `celery` command imports this package, for every app.
     from flowq.entrypoints.flower.app import install  # noqa: PLC0415
 
     install()

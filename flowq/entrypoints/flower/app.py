@@ -1,4 +1,4 @@
-"""Flower with the Flows tab: its application, and the hook for a Flower that is started plainly."""
+"""Flower with the Flows tab: its application, and the hook for `celery flower`."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from flowq.entrypoints.flower.templates import FlowsLoader
 
 _RUN = r"/flows/([0-9a-f-]{36})"
 
-#: The addresses of the tab, most particular first; names are for `reverse_url`.
+#: The addresses of the tab, the most specific first; the names are for `reverse_url`.
 RULES: list[URLSpec] = [
     URLSpec(r"/flows/static/(.+)", Static, {"path": str(STATIC)}, name="flows-static"),
     URLSpec(r"/flows/by-name/(.+)", FlowPage, name="flow-by-name"),
@@ -50,11 +50,11 @@ class FlowqFlower(Flower):  # type: ignore[misc]  # Flower has no types
 
 
 def install() -> None:
-    """Put the tab into a Flower that is about to be made; for `flowerconfig.py`.
+    """Add the tab to the Flower that this process starts; for `flowerconfig.py`.
 
-    Flower runs that file before it makes its application, and has its rules and settings in two
-    objects of a module: this changes them. Safe to call twice.
+    Flower runs that file before it makes its application. Its rules and settings are two objects of
+    a module, and this function changes them. Safe to call twice.
     """
     if RULES[0] not in urls.handlers:
-        urls.handlers[:0] = RULES  # before its own: one is in place of one of those
+        urls.handlers[:0] = RULES  # before Flower's own, since one of them replaces one of those
         urls.settings["template_loader"] = FlowsLoader()

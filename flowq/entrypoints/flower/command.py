@@ -1,7 +1,7 @@
 """`celery -A module dashboard`: Flower, with the Flows tab, and with all of Flower's options.
 
-Every `celery` command of an environment that has flowq imports this module, also for apps that do
-not use flowq. So it loads what Celery's command line has loaded already, and nothing else.
+Every `celery` command of an environment with flowq imports this module, also for apps without
+flowq. So it imports only what Celery's command line has imported already.
 """
 
 import click
@@ -13,12 +13,12 @@ from celery.bin.base import CeleryCommand
     "--fd",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Serve at this inherited socket, which listens already; --address and --port are ignored.",
+    help="File descriptor of an inherited listening socket; --address and --port are ignored.",
 )
 @click.argument("tornado_argv", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def dashboard(context: click.Context, fd: int | None, tornado_argv: tuple[str, ...]) -> None:
-    """Flower with a tab for flows: what runs, what is stuck, why it failed, what it cost."""
+    """Flower with a tab for flows: running and stuck runs, failures, costs."""
     from flowq.entrypoints.flower.serving import serve  # noqa: PLC0415 - see above
 
     serve(context, tornado_argv, fd=fd)

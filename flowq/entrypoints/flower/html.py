@@ -1,8 +1,8 @@
 """Small parts that pages share, as HTML: states, bars, times, sums.
 
-A part says what it means in words too, never by its colour alone. What is given is escaped here;
-templates put it out with `raw`. `flowq.js` finds what it keeps up to date by `data-cell`,
-`data-progress` and `data-since`.
+A part has its meaning in words too, never in its colour alone. Arguments are escaped here;
+templates output the parts with `raw`. `flowq.js` updates elements with `data-cell`, `data-progress`
+and `data-since`.
 """
 
 import json
@@ -21,9 +21,9 @@ from flowq.engine.queries.run_page import ItemView
 from flowq.entrypoints import formatting
 from flowq.entrypoints.json_output import json_data
 
-#: A bar that changes its colour when little is left.
+#: A bar that takes the colour of a warning when little is left.
 WARNS: Final = "warns"
-#: Of JSON on a page.
+#: Characters of JSON on a page.
 _MAX_LENGTH: Final = 4_000
 
 
@@ -31,7 +31,7 @@ def state(status: str, *, cell: bool = True) -> str:
     """Return a state: its sign and its name.
 
     Args:
-        cell: Whether it is that of the row or header it stands in, which is kept up to date.
+        cell: Whether it is the state of its row or header, which `flowq.js` updates.
     """
     name = xhtml_escape(status)
     mark = ' data-cell="status"' if cell else ""
@@ -43,7 +43,7 @@ def state(status: str, *, cell: bool = True) -> str:
 
 
 def percent(part: float, whole: float) -> float:
-    """Return a part of a whole in percent, for a bar."""
+    """Return a share in percent, for a bar."""
     return round(min(max(100 * part / whole, 0.0), 100.0), 1) if whole else 0.0
 
 
@@ -53,7 +53,7 @@ def done_of(done: int, total: int) -> str:
 
 
 def done_bar(done: int, total: int) -> str:
-    """Return how many steps have ended, as a bar that is kept up to date."""
+    """Return how many steps have ended, as a bar that `flowq.js` updates."""
     ended = percent(done, total)
     return (
         f'<span class="flowq-track" role="progressbar" aria-label="Steps that have ended" '
@@ -69,10 +69,10 @@ def progress(done: int, total: int) -> str:
 
 
 def share(used: float, level: str | None = WARNS) -> str:
-    """Return a bar of a share of 1; who shows it says it in words beside.
+    """Return a bar of a share of 1; the caller has to show the share in words too.
 
     Args:
-        level: The state whose colour it has; by default it warns when little is left.
+        level: The state that gives its colour; by default a warning when little is left.
     """
     if level == WARNS:
         level = "failed" if used >= 1 else "paused" if used >= 0.8 else "running"
@@ -83,11 +83,11 @@ def share(used: float, level: str | None = WARNS) -> str:
 
 
 def blocks(runs: Sequence[FlowHistoryRun], address: str) -> str:
-    """Return runs as a row of small links; made here, since a page has a thousand of them.
+    """Return runs as a row of small links; not in a template, since a page has a thousand of them.
 
     Args:
         runs: The runs, the newest last.
-        address: Of the page of a run, but for its id.
+        address: The address of the page of a run, without the id.
     """
     found = []
     for run in runs:
@@ -110,7 +110,7 @@ def moment(then: datetime | None) -> str:
 
 
 def ago(then: datetime | None) -> str:
-    """Return how long ago something was, and at the mouse the time."""
+    """Return how long ago something was; the title is the time."""
     if then is None:
         return ""
     utc = then.astimezone(UTC)
@@ -121,7 +121,7 @@ def ago(then: datetime | None) -> str:
 
 
 def clock(then: datetime) -> str:
-    """Return a time of day in UTC, with milliseconds; the day is in its title."""
+    """Return a time of day in UTC, with milliseconds; the title is the day."""
     utc = then.astimezone(UTC)
     shows = f"{utc:%H:%M:%S}.{utc.microsecond // 1000:03d}"
     return f'<time datetime="{utc.isoformat()}" title="{utc:%Y-%m-%d} UTC">{shows}</time>'
@@ -156,12 +156,12 @@ def took(step: StepView | ItemView) -> str:
 
 
 def milliseconds(value: int | None) -> str:
-    """Return a length of time, or a dash where there is none."""
+    """Return a duration; a dash if there is none."""
     return "-" if value is None else formatting.duration(value / 1000)
 
 
 def cost(known: Decimal, unpriced: int) -> str:
-    """Return what calls of models have cost, and that the cost of some is unknown."""
+    """Return the cost of model calls, and whether some of it is unknown."""
     words = formatting.cost(known, unpriced)
     if not unpriced:
         return words
@@ -175,12 +175,12 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def name(text: str) -> str:
-    """Return a name that may be broken after its dots and underscores."""
+    """Return a name with line-break opportunities after dots and underscores."""
     return re.sub(r"([._/])(?=.)", r"\1<wbr>", xhtml_escape(text))
 
 
 def as_json(data: Any) -> str:
-    """Return JSON data for reading, not escaped: long texts and lists are cut, and the whole."""
+    """Return JSON for people, not escaped; long texts and lists, and the whole, are truncated."""
     text = json.dumps(formatting.shortened(json_data(data)), indent=2, ensure_ascii=False)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
 
@@ -190,6 +190,6 @@ def _written(utc: datetime) -> str:
 
 
 def _counting(began: datetime, now: datetime) -> str:
-    """Return how long something has taken so far; a page counts on."""
+    """Return the time since a start; the page keeps counting."""
     so_far = formatting.duration((now - began).total_seconds())
     return f'<time data-since="{began.astimezone(UTC).isoformat()}">{so_far}</time>'

@@ -1,9 +1,9 @@
-"""What every page of the tab has in common: login, reading, looks, errors.
+"""The base of all pages of the tab: login, reads, templates, errors.
 
-Reads and actions block, and Flower's event loop must not: they run in Flower's own executor, on the
-engine of this process. What flowq refuses is shown with its hint, in Flower's frame. An address or
-a form that nobody could have typed gets 400 or 404, before anything reads it; no other page may
-frame one of these.
+Reads and actions block, and Flower's event loop must not block: they run in Flower's executor, on
+the engine of this process. Errors of flowq are shown with their hint, inside Flower's layout. An
+invalid address or form gets 400 or 404 before anything reads it. Pages of other sites cannot frame
+these pages.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from flowq.entrypoints.flower import html
 #: The files that the pages load: styles and one script.
 STATIC: Final = Path(__file__).parent / "static" / "flowq"
 
-#: What a refusal means to a client; any other one is that something is not there for now.
+#: HTTP statuses of errors; all other errors mean that a service is unavailable.
 _STATUS: Final = {RunNotFound: 404, FlowNotFound: 404, InvalidInput: 400}
 
 #: Bytes of a form.
@@ -34,15 +34,15 @@ _MAX_FORM_BYTES: Final = 2 * 1024 * 1024
 _T = TypeVar("_T")
 
 
-#: Flower's handlers have no types, and a class that stands between has none either.
+#: Flower's handlers have no types, so neither has a class between.
 _Handler: Any = RequestHandler
 
 
 class Guarded(_Handler):  # type: ignore[misc]
-    """What is true of every address below `/flows`, files too."""
+    """Rules for every address below `/flows`, static files too."""
 
     def set_default_headers(self) -> None:
-        """Forbid to frame the page, to guess at types, and to tell other sites its address."""
+        """Forbid frames, content sniffing and referrers."""
         super().set_default_headers()
         self.set_header("X-Frame-Options", "DENY")
         self.set_header("Content-Security-Policy", "frame-ancestors 'none'")
@@ -53,7 +53,7 @@ class Guarded(_Handler):  # type: ignore[misc]
         """Return a part of the path, or an argument, as text.
 
         Raises:
-            HTTPError: 400; it is no UTF-8, or holds a NUL, which no name does.
+            HTTPError: 400; it is not UTF-8, or contains a NUL character.
         """
         text: str = super().decode_argument(value, name)
         if "\0" in text:
@@ -65,7 +65,7 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
     """A page of the tab. Its methods are marked `tornado.web.authenticated`, as Flower's are."""
 
     def prepare(self) -> None:
-        """Refuse what is too large to be a form.
+        """Refuse a body that is too large for a form.
 
         Raises:
             HTTPError: 413.
@@ -78,12 +78,12 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
             )
 
     def check_xsrf_cookie(self) -> None:
-        """Demand the page's own origin and the token of its form, whatever login Flower has.
+        """Require the origin of the page and the token of its form, with every kind of login.
 
         Raises:
             HTTPError: 403.
         """
-        self.get_current_user()  # whoever lacks the login is asked for that first: 401
+        self.get_current_user()  # without a login the answer is 401 first
         headers = self.request.headers
         site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
         if site not in (None, "same-origin"):
@@ -93,13 +93,13 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
         RequestHandler.check_xsrf_cookie(self)
 
     async def read(self, question: Callable[[Engine], _T]) -> _T:
-        """Ask the engine in a thread, and wait for the answer.
+        """Call a function with the engine in a thread, and await the result.
 
         Args:
-            question: called with the engine of this process.
+            question: Called with the engine of this process.
 
         Raises:
-            FlowqError: as raised by the question; shown as a page by `write_error`.
+            FlowqError: raised by `question`; `write_error` shows it as a page.
         """
         loop, executor = self.application.io_loop, self.application.executor
         answer: _T = await loop.run_in_executor(executor, partial(_asked, question))
@@ -107,7 +107,7 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
 
     @property
     def read_only(self) -> bool:
-        """Return whether Flower was started with `--read_only`: no page offers an action then."""
+        """Return whether Flower was started with `--read_only`; then no page offers an action."""
         return bool(self.application.options.read_only)
 
     def refuse_when_read_only(self) -> None:
@@ -125,15 +125,15 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
         return bootstrap.settings().show_content
 
     def asset(self, name: str) -> str:
-        """Return the address of one of flowq's static files; it changes with the file."""
+        """Return the URL of a static file of flowq; it contains a digest of the file."""
         return f"{self.reverse_url('flows-static', name)}?v={_version(name)}"
 
     def show(self, template: str, **values: Any) -> None:
         """Send a page.
 
         Args:
-            template: a file in `templates/flowq`, without its ending.
-            values: what the template uses, beside `formatting`, `html`, `asset` and Flower's.
+            template: A file in `templates/flowq`, without its suffix.
+            values: Variables of the template, beside `formatting`, `html`, `asset` and Flower's.
         """
         self.set_header("Cache-Control", "no-store")
         self.render(
@@ -147,7 +147,7 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
         )
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Show what flowq refused, and what to do about it; all else as Flower shows it."""
+        """Show an error of flowq with its hint; show other errors as Flower does."""
         error = kwargs["exc_info"][1] if kwargs.get("exc_info") else None
         if not isinstance(error, FlowqError):
             super().write_error(status_code, **kwargs)
@@ -156,20 +156,20 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
         self.show("problem", error=error)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Leave out of the log's tracebacks what is told to the user."""
+        """Log no traceback of an error that is shown to the user."""
         if not isinstance(value, FlowqError):
             super().log_exception(typ, value, tb)
 
 
 class Static(Guarded, StaticFileHandler):
-    """flowq's own styles and script; no login, as with Flower's own."""
+    """flowq's styles and script; without a login, like Flower's own static files."""
 
 
 class Nothing(PageHandler):
-    """Every address below `/flows` that is none."""
+    """Every unknown address below `/flows`."""
 
     def prepare(self) -> None:
-        """Say so, to any method.
+        """Answer 404 to every method.
 
         Raises:
             HTTPError: 404.

@@ -1,6 +1,6 @@
-"""Flower with the Flows tab as a server of its own: what `celery -A module dashboard` runs.
+"""The server that `celery -A module dashboard` runs: Flower with the Flows tab.
 
-What `flower.command.flower` does, line by line, for another class of application.
+It does the same as `flower.command.flower`, for another class of application.
 """
 
 import atexit
@@ -33,7 +33,7 @@ _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 def serve(context: click.Context, arguments: Sequence[str], *, fd: int | None = None) -> None:
-    """Serve the pages of the context's Celery app until somebody ends this process.
+    """Serve the pages of the context's Celery app until this process is stopped.
 
     Args:
         context: The context of the `celery` command.
@@ -80,5 +80,5 @@ def _listening(fd: int) -> socket.socket | None:
         return None
     if found.family in _INTERNET and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return found
-    found.detach()  # it is somebody else's
+    found.detach()  # another part of the process owns it
     return None

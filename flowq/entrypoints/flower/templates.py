@@ -1,8 +1,8 @@
-"""Flower's templates with a Flows tab, and flowq's own beside them.
+"""Loads Flower's templates with the Flows tab added, and flowq's own templates.
 
-A name that begins with `flowq/` is a file of this package; every other one is Flower's own. Its
-navbar is given one more item, its page of a task a link back to the run. Where a newer Flower has
-moved the place, its file is left as it is: the pages are still there, by their address.
+A name that begins with `flowq/` is a file of this package; every other one is a file of Flower. The
+navbar gets one more item, the page of a task a link to its run. If a newer Flower lacks the
+expected place, its file is unchanged; the pages still have their addresses.
 """
 
 from pathlib import Path
@@ -39,18 +39,18 @@ _RUN: Final = """\
       {% end %}
 """
 
-#: Template -> (a place in it, what is put after that).
+#: From a template to a place in it and the text that is inserted after that.
 INSERTED: Final = {"navbar.html": (_NAVBAR, _TAB), "task.html": (_DETAILS, _RUN)}
 
 
 class FlowsLoader(Loader):
-    """Loads Flower's templates, with what flowq adds to them, and flowq's."""
+    """Loads Flower's templates, with the additions of flowq, and flowq's own."""
 
     def __init__(self) -> None:
         super().__init__(str(FLOWERS))
 
     def resolve_path(self, name: str, parent_path: str | None = None) -> str:  # noqa: ARG002
-        """Return the name as it is: all of them count from the root."""
+        """Return the name unchanged: all names are relative to the root."""
         return name
 
     def _create_template(self, name: str) -> Template:
@@ -63,9 +63,9 @@ class FlowsLoader(Loader):
 
 
 def run_of_task(task: Any) -> RunId | None:
-    """Return the run that a task of Flower's is of, by its ids; None for tasks of others.
+    """Return the run of a task, by the ids of the task; None for tasks without a run.
 
-    Celery's own ids are random; those of a run and of its steps are UUIDv7 of one moment.
+    Celery's ids are random; those of a run and its steps are UUIDv7 of the same time.
     """
     try:
         root, own = UUID(str(task.root_id)), UUID(str(task.uuid))

@@ -1,1 +1,1 @@
-"""What pages show while a run moves: one reader of events for many browsers."""
+"""Live updates of open pages: one reader of events for many browsers."""

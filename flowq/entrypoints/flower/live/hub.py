@@ -1,9 +1,9 @@
-"""Who listens for live pages: one reader for each run that is looked at, one poller for the rest.
+"""Reads for live pages: one follower for each open run, one poller for everything else.
 
-However many pages are open, a run's events are read once in this process, by its follower; runs
-beyond `MAX_RUNS` are told to try again later. The follower puts what it reads into a projection of
-the run and notifies the pages; each takes from its change log what it has not seen (see `state`).
-Lists, and what no event tells of a run, are read from the rows (see `poller`).
+One follower reads the events of a run, however many pages show it; beyond `MAX_RUNS` runs a page
+gets 503. The follower applies the events to a projection of the run and notifies the pages. Each
+page gets the changes that it has not seen from a change log (see `state`). The poller reads lists,
+and states without an event, from the rows (see `poller`).
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from flowq.core.usage import Usage
 from flowq.entrypoints.flower.live.poller import Ask, RunPoller, Wanted
 from flowq.entrypoints.flower.live.state import Delta, RunProjection
 
-#: Runs that are followed at once, by a thread each.
+#: Maximum number of followed runs; each has a thread.
 MAX_RUNS: Final = 64
 
 
@@ -30,14 +30,14 @@ class Source(Protocol):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no more changes will come."""
 
     def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
 
 
 class RunSink:
-    """What the pages of one run show, made from its events by its follower."""
+    """The projection of one run for its pages; its follower applies the events."""
 
     def __init__(self, notifier: Notifier, *, shows_content: bool) -> None:
         self._notifier = notifier
@@ -51,25 +51,25 @@ class RunSink:
         return self._state.changes.since(seen)
 
     def set_status(self, status: RunState, used: Usage | None = None) -> None:
-        """Hear from the rows of the run."""
+        """Set the status that the rows of the run have."""
         self._row = status, used
         if self._state.set_status(status, used):
             self._notifier.notify()
 
     def begin(self) -> None:
-        """Make what is shown anew; it is shown once all of it is there."""
-        # What was before is told fast, and shown as one change: no bar runs through its past.
+        """Begin a new projection; it is shown when it is complete."""
+        # Past events come fast and are shown as one change, so that no bar replays the history.
         self._live = datetime.now(UTC) - timedelta(seconds=1)
         self._projection = RunProjection(self._shows_content)
 
     def take(self, event: Event) -> None:
-        """Take an event; a new one is shown at once."""
+        """Apply an event; a new event is shown at once."""
         self._unseen = self._projection.take(event) or self._unseen
         if event.timestamp > self._live:
             self.caught_up()
 
     def caught_up(self) -> None:
-        """Show what was taken."""
+        """Show the applied events."""
         projection = self._projection
         if self._unseen or self._state is not projection:
             if self._state is not projection and self._row is not None:
@@ -80,7 +80,7 @@ class RunSink:
 
 @dataclass(frozen=True)
 class _RunSource:
-    """What the pages of one run follow."""
+    """The source for the pages of one run."""
 
     follower: Follower[RunSink]
 
@@ -93,12 +93,12 @@ class _RunSource:
 
 
 class Hub:
-    """All that this process listens to, for its live pages.
+    """The followers and the poller of this process.
 
     Args:
-        ask: Gives the engine of this process.
-        shows_content: Whether streamed text is passed on.
-        most_runs: How many runs are followed at once.
+        ask: Returns the engine of this process.
+        shows_content: Whether pages get streamed text.
+        most_runs: Maximum number of followed runs.
     """
 
     def __init__(self, ask: Ask, *, shows_content: bool, most_runs: int = MAX_RUNS) -> None:
@@ -111,10 +111,10 @@ class Hub:
 
     @contextmanager
     def run(self, run_id: RunId, status: RunState) -> Iterator[tuple[Source, asyncio.Event]]:
-        """Yield the source of a run's page, and what is set when it has something new.
+        """Yield the source of a run's page, and an event that is set when it has changes.
 
         Args:
-            status: Its state, read just now: what was heard before must not undo it on the page.
+            status: Its current state; older information must not overwrite it on the page.
 
         Raises:
             TooManyRuns: too many others are followed.
@@ -129,11 +129,11 @@ class Hub:
 
     @contextmanager
     def runs(self, key: Hashable, wanted: Wanted) -> Iterator[tuple[Source, asyncio.Event]]:
-        """Yield the source of a list of runs, and what is set when it has something new.
+        """Yield the source of a list of runs, and an event that is set when it has changes.
 
         Args:
             key: The same for pages that show the same list.
-            wanted: Says now and again which runs those are.
+            wanted: Returns the runs of the list; called repeatedly.
 
         Raises:
             TooManyLists: too many others are open.
@@ -146,5 +146,5 @@ class Hub:
             self._poller.leave(key, listed, wakeup)
 
     def close(self) -> None:
-        """Let all threads end."""
+        """End all threads."""
         self._followers.close()

@@ -1,13 +1,13 @@
-"""The lists of runs that pages show, and the states of runs that are followed, from their rows.
+"""Reads the lists of runs that pages show, and the states of followed runs, from the rows.
 
-A list has no stream of its own, and a message to Redis for each change of each run would be paid
-for by workers, whether a page is open or not. So a thread reads the rows while a page is open:
-every half second, and less often when that takes long, so that it takes no more than a tenth of the
-time. It also sees what no event tells: that a run was paused, or is stopping.
+A list has no event stream: workers would have to publish each change of each run, whether a page is
+open or not. So a thread reads the rows while a page is open: every half second, and less often when
+reads are slow, so that it reads at most a tenth of the time. It also sees changes without an event:
+that a run was paused, or is stopping.
 
-A list is read by the query of its page, once for all pages with the same address. So an open page
-gets exactly the runs that it would show after a reload, in their order: no rule about ids or
-times says what is new. (The id of a child run, for one, is not above those of earlier runs.)
+The query of the page reads a list, once for all pages with the same address. So an open page gets
+exactly the runs that a reload would show, in their order. No rule about ids or times decides what
+is new; the id of a child run, for example, may be less than those of earlier runs.
 """
 
 import asyncio
@@ -29,39 +29,39 @@ from flowq.entrypoints.flower.pages.filters import ListQuery
 
 logger = logging.getLogger(__name__)
 
-#: Lists with different addresses that are open at once.
+#: Maximum number of open lists with different addresses.
 MAX_LISTS: Final = 64
-#: Open runs whose steps are counted in each round; the others show what the sweeper has summed up.
+#: Open runs whose steps are counted in each round; the others show the totals of the sweeper.
 _COUNTED: Final = 50
 _COUNTED_STEPS: Final = 20_000
-#: Seconds between two rounds: with lists, and for what pages of single runs need.
+#: Seconds between two rounds: with open lists, and with pages of runs only.
 _PAUSE, _RARE = 0.5, 2.0
-#: A round is followed by so many times its own length of rest.
+#: After a round the thread pauses for this many times the length of the round.
 _REST: Final = 10.0
 
 Ask: TypeAlias = Callable[[], Engine]
-#: What a list shows at this moment: "the last hour" moves.
+#: Returns the current runs of a list; "the last hour" moves.
 Wanted: TypeAlias = Callable[[], ListQuery]
-#: Of a run: steps that have ended, all its steps, and what they have used.
+#: Of a run: ended steps, all steps, and usage.
 Progress: TypeAlias = Mapping[RunId, tuple[int, int, Usage]]
 
 
 class TooManyLists(Exception):
-    """No more lists can be followed now."""
+    """Too many lists are open."""
 
 
 class Followed(Protocol):
-    """What a run's page shows."""
+    """A run that a page follows."""
 
     def set_status(self, status: RunState, used: Usage | None = None) -> None:
-        """Hear from the rows of the run."""
+        """Set the status and the usage that the rows of the run have."""
 
 
 class RunList:
     """One list of runs, for all pages that show it.
 
     Args:
-        wanted: Says which runs they are.
+        wanted: Returns the runs of the list.
     """
 
     over = False
@@ -77,7 +77,7 @@ class RunList:
         return self._state.since(seen)
 
     def put(self, runs: Iterable[ListedRun], progress: Progress) -> None:
-        """Set what the list shows; wake its pages if that is new."""
+        """Set the runs of the list; notify its pages if they have changed."""
         changed = False
         ids = []
         for run in runs:
@@ -94,8 +94,8 @@ class RunPoller:
     """Reads the rows of runs, for all pages.
 
     Args:
-        ask: Gives the engine of this process.
-        followed: Gives the runs whose pages are open.
+        ask: Returns the engine of this process.
+        followed: Returns the runs whose pages are open.
     """
 
     def __init__(self, ask: Ask, followed: Callable[[], Mapping[RunId, Followed]]) -> None:
@@ -107,7 +107,7 @@ class RunPoller:
         self._runs = False
 
     def start(self) -> None:
-        """Begin to read, in a thread, unless that is done already."""
+        """Start the thread, unless it is running."""
         with self._lock:
             self._wake.set()
             if not self._runs:
@@ -115,11 +115,11 @@ class RunPoller:
                 threading.Thread(target=self._run, name="flowq-poll", daemon=True).start()
 
     def stop(self) -> None:
-        """Find out whether a page is still open."""
+        """Wake the thread; it ends if no page is open."""
         self._wake.set()
 
     def join(self, key: Hashable, wanted: Wanted) -> tuple[RunList, asyncio.Event]:
-        """Return the list for one more page, and what is set when it has something new.
+        """Return the list for one more page, and an event that is set when it has changes.
 
         Raises:
             TooManyLists: too many others are open.
@@ -131,7 +131,7 @@ class RunPoller:
             return found, found.notifier.add()
 
     def leave(self, key: Hashable, listed: RunList, wakeup: asyncio.Event) -> None:
-        """Forget a page; a list without pages is not read any more."""
+        """Remove a page; a list without pages is no longer read."""
         with self._lock:
             listed.notifier.remove(wakeup)
             if not len(listed.notifier):
@@ -152,10 +152,10 @@ class RunPoller:
             least = _PAUSE if lists else _RARE
             rest = max(_REST * took, _PAUSE / 5)
             time.sleep(rest)
-            self._wake.wait(max(0.0, least - took - rest))  # who comes now shortens it
+            self._wake.wait(max(0.0, least - took - rest))  # a new page shortens it
 
     def _poll(self, followed: Mapping[RunId, Followed], lists: list[RunList]) -> None:
-        """Read what pages need; what cannot be read is tried again in the next round."""
+        """Read what pages need; after an error the next round reads again."""
         try:
             pages = [(listed, self._read(listed)) for listed in lists]
             known = {run.id: (run.status, run.total) for _, runs in pages for run in runs}

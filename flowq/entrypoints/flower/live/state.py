@@ -1,10 +1,10 @@
-"""What live pages show: the latest state of each thing, with a number for each change.
+"""The state that live pages show, as lines, with a number for each change.
 
-A page is never sent a log of events, but what differs from what it has seen: it names the last
-number it knows, and a change log answers with all that has changed since. So a page that is slow,
-or was away for a while, gets less and not later; nothing is kept for it, and nothing can be
-missing. The number of a change log that is gone, after a restart of Flower say, means nothing to
-the next one, which then answers with everything.
+A page gets no log of events, but the lines that differ from those it has: it sends the last number
+that it knows, and the change log returns all lines that have changed since. So a slow or
+disconnected page gets fewer messages, not late ones; nothing is buffered for it, and nothing can be
+missing. The number of another change log, for example from before a restart of Flower, is invalid;
+the answer is then everything.
 """
 
 import json
@@ -37,11 +37,11 @@ from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, RunStat
 from flowq.core.text.json_values import shown
 from flowq.core.usage import Usage
 
-#: More changes than these in one message, and the page had better be read again.
+#: With more changes than these in one message the page should be reloaded.
 _MAX_LINES: Final = 400
-#: Pieces of text that are kept for pages that come a moment late.
+#: Pieces of text that are kept for pages that connect a moment late.
 _MAX_PIECES: Final = 200
-#: More digits than any number of a change has.
+#: Maximum digits of the number of a change.
 _MAX_DIGITS: Final = 20
 
 Line = dict[str, Any]
@@ -55,12 +55,12 @@ _ENDS: Final[Mapping[type[Any], RunState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What has changed in a change log.
+    """The changes of a change log since a number.
 
     Attributes:
         id: Where to continue: the `Last-Event-ID` of a page.
-        lines: By its kind, each thing that has changed, in its present state.
-        reload: So much has changed that the page should be read again.
+        lines: The changed lines by kind, in their present state.
+        reload: So much has changed that the page should be reloaded.
     """
 
     id: str
@@ -71,7 +71,7 @@ class Delta:
         return bool(self.lines) or self.reload
 
     def sse(self) -> str:
-        """Return it as a message of an event stream."""
+        """Return it as a server-sent event."""
         data: dict[str, Any] = dict(self.lines)
         if self.reload:
             data["reload"] = True
@@ -89,25 +89,25 @@ class ChangeLog:
         self._lock = threading.Lock()
 
     def put(self, kind: str, key: str, line: Line) -> bool:
-        """Set the state of something; return whether that is new."""
+        """Set a line; return whether it has changed."""
         line = {name: _plain(value) for name, value in line.items() if value is not None}
         with self._lock:
             before = self._lines.get((kind, key))
             if before is not None and before[1] == line:
                 return False
             self._version += 1
-            self._lines.pop((kind, key), None)  # so that those changed last are last
+            self._lines.pop((kind, key), None)  # so that the last changes are last
             self._lines[kind, key] = self._version, line
             return True
 
     def add(self, line: Line) -> None:
-        """Add a piece of text, which only those get who look on now."""
+        """Add a piece of text; only pages that are connected now get it."""
         with self._lock:
             self._version += 1
             self._pieces.append((self._version, line))
 
     def drop(self, kind: str, key: str) -> None:
-        """Forget a line, without a change for pages."""
+        """Remove a line, without a change for pages."""
         with self._lock:
             self._lines.pop((kind, key), None)
 
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass
 class _StepLine:
-    """The state of a step; of a map, how many of its items have ended and failed."""
+    """The line of a step; of a map, with the numbers of ended and failed items."""
 
     key: str
     status: StepState | None = None
@@ -166,7 +166,7 @@ class _StepLine:
 
 @dataclass
 class _RunLine:
-    status: RunState | None = None  #: What its row says, or its last event.
+    status: RunState | None = None  #: The status of its row, or of its last event.
     done: int | None = None
     total: int | None = None
     tokens: int = 0
@@ -179,25 +179,25 @@ class _RunLine:
 
 @dataclass
 class RunProjection:
-    """The state of one run as pages show it, made from its events.
+    """The state of one run as pages show it, projected from its events.
 
     Attributes:
-        shows_content: Whether streamed text and messages of errors are in it.
+        shows_content: Whether it has streamed text and messages of errors.
     """
 
     shows_content: bool = False
     changes: ChangeLog = field(default_factory=ChangeLog)
     _run: _RunLine = field(default_factory=_RunLine)
     _steps: dict[str, _StepLine] = field(default_factory=dict)
-    #: What each step run has used; those that have used nothing are left out.
+    #: The usage of each step run that has used anything.
     _used: dict[tuple[str, int | None], Usage] = field(default_factory=dict)
-    #: What all of them have used, and what the rows of the run have said.
+    #: The sum of them, and the usage that the rows of the run have.
     _heard: Usage = field(default_factory=Usage)
     _recorded: Usage | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether the run has ended: nothing will change any more."""
+        """Whether the run has ended, so that nothing will change any more."""
         return self._run.ended
 
     def take(self, event: Event) -> bool:
@@ -223,18 +223,18 @@ class RunProjection:
         return self._put_run()
 
     def _cancel_rest(self) -> None:
-        """Show as cancelled what has not ended when its run does: no event tells of it."""
+        """Show open steps as cancelled when their run ends: they have no event."""
         for step in self._steps.values():
             if step.status not in TERMINAL_STEP_STATES:
                 step.status = StepState.CANCELLED
                 self._put_step(step)
 
     def set_status(self, status: RunState, used: Usage | None = None) -> bool:
-        """Put what the run's rows say, which no event does.
+        """Set the status and usage from the rows of the run, which have no event.
 
         Args:
             status: It may be paused, or stopping.
-            used: What its steps have used, those that are running too; None if it is not known.
+            used: The usage of its steps, also of running ones; None if it is not known.
         """
         if self._run.ended or status in TERMINAL_RUN_STATES:
             return False
@@ -245,7 +245,7 @@ class RunProjection:
         return self._put_run()
 
     def _used_by_run(self) -> Usage:
-        """Return what the run has used: its rows were read a moment ago, events may be newer."""
+        """Return the usage of the run: the events may be newer than the rows that were read."""
         events, rows = self._heard, self._recorded
         if rows is None:
             return events
@@ -272,7 +272,7 @@ class RunProjection:
         return self._put_step(step)
 
     def _add(self, step: _StepLine, event: StepCompleted | StepFailed | StepRetrying) -> None:
-        """Add what a step run has used since it was heard of last."""
+        """Add the usage of a step run since its last event."""
         place = event.step, event.index
         before = self._used.get(place, Usage())
         now = Usage(

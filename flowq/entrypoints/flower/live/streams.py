@@ -8,12 +8,11 @@
 
 The list is that of `/flows` with the same arguments.
 
-In place of `…` stand tokens, cost (of calls of models whose cost is known) and unpriced (how many
-calls are not in it).
+`…` are tokens, cost (of model calls with a known cost) and unpriced (the number of other calls).
 
-A message has what has changed; the first one has everything, unless `Last-Event-ID` says from where
-to go on. `"reload": true` says that too much has changed to be listed. Nothing here asks the
-database for a page: see `hub`. Text of steps is only sent with FLOWQ_SHOW_CONTENT=1.
+A message has the changes; the first one has everything, unless `Last-Event-ID` says where to
+continue. `"reload": true` means that there are too many changes to list. No stream reads the
+database itself: see `hub`. Text of steps is only sent with FLOWQ_SHOW_CONTENT=1.
 """
 
 import asyncio
@@ -35,11 +34,11 @@ from flowq.entrypoints.flower.pages import filters
 from flowq.entrypoints.flower.pages.filters import ListQuery
 from flowq.entrypoints.flower.pages.run_request import run_id_of
 
-#: Seconds of silence after which a comment is sent, so that nobody in between hangs up.
+#: Seconds of silence after which a comment is sent, so that no proxy closes the connection.
 _BEAT: Final = 15.0
-#: Seconds between two messages to one page; what changes meanwhile goes together.
+#: Seconds between two messages to one page; changes meanwhile are sent together.
 _MIN_INTERVAL: Final = 0.1
-#: Seconds in which a page takes what it was sent, or is disconnected; it reconnects.
+#: Seconds in which a page has to read a message; otherwise it is disconnected and reconnects.
 _PATIENCE: Final = 30.0
 #: Milliseconds after which a page reconnects.
 _RETRY: Final = 1000
@@ -52,28 +51,28 @@ def hub() -> Hub:
 
 
 class LiveHandler(PageHandler):
-    """What both streams do alike."""
+    """The base of both streams."""
 
     def initialize(self) -> None:
-        """Know when the client has gone."""
+        """Prepare the event for a closed connection."""
         self._gone = asyncio.Event()
 
     def on_connection_close(self) -> None:
-        """Let `stream_changes` end."""
+        """End `stream_changes`."""
         self._gone.set()
 
     async def stream_changes(self, source: Source, wakeup: asyncio.Event) -> None:
-        """Send what changes, until it ends or the client has gone."""
+        """Send changes until the source ends or the client disconnects."""
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Accel-Buffering", "no")  # nginx would keep it to itself
+        self.set_header("X-Accel-Buffering", "no")  # otherwise nginx buffers the stream
         seen = self.request.headers.get("Last-Event-ID", "")
         self.write(f"retry: {_RETRY}\n\n")
         with suppress(StreamClosedError, asyncio.TimeoutError):
             await self._send()
             while not self._gone.is_set():
                 wakeup.clear()
-                over = source.over  # before what there is: nothing comes after it
+                over = source.over  # read before the changes: none come after it
                 delta = source.since(seen)
                 if delta:
                     seen = delta.id
@@ -82,12 +81,12 @@ class LiveHandler(PageHandler):
                 if over:
                     return
                 await self._wait(wakeup)
-        # Whoever did not take what was sent: the connection is closed, so that it notices.
+        # A client that has not read in time: close the connection, so that it notices.
         if self.request.connection and not self._finished and not self._gone.is_set():
             self.request.connection.close()
 
     async def _wait(self, wakeup: asyncio.Event) -> None:
-        """Wait for a change, for a moment at least; say something if there is none for long."""
+        """Wait for a change, for a minimum time; send a comment if none comes for long."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._gone.wait(), _MIN_INTERVAL)
             return
@@ -108,7 +107,7 @@ class LiveHandler(PageHandler):
         await asyncio.wait_for(self.flush(), _PATIENCE)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Say what flowq refused by the status alone: no person reads this."""
+        """Answer errors by the status alone: no person reads the body."""
         error = kwargs["exc_info"][1] if kwargs.get("exc_info") else None
         if not isinstance(error, FlowqError):
             super().write_error(status_code, **kwargs)
@@ -118,7 +117,7 @@ class LiveHandler(PageHandler):
 
 
 class RunLiveHandler(LiveHandler):
-    """`/flows/<id>/live`: what changes in a run."""
+    """`/flows/<id>/live`: the changes of a run."""
 
     @authenticated
     async def get(self, run_id: str) -> None:
@@ -137,11 +136,11 @@ class RunLiveHandler(LiveHandler):
 
 
 class FlowsLiveHandler(LiveHandler):
-    """`/flows/live`: what changes in a list of runs."""
+    """`/flows/live`: the changes of a list of runs."""
 
     @authenticated
     async def get(self) -> None:
-        """Send events as long as the client is there."""
+        """Send events until the client disconnects."""
         given = {name: self.get_query_argument(name, "") for name in filters.ARGUMENTS}
 
         def query() -> ListQuery:

@@ -1,17 +1,16 @@
 """Prometheus series of flows, on Flower's own `/metrics`.
 
-A scrape shows what this process knows; before that, it is brought up to date in a thread, unless
-that was done a moment ago. Numbers of what *is* come from the rows at that moment. Numbers of
-what *was* are counters of this process, as everything on that page: they begin at nought, but for
-calls of models, which begin with all that are recorded. Each run is counted when it is seen to have
-ended, with its steps, and once: a run that was committed late is found too, since each look goes
-back further than a transaction can last, and leaves out what it has counted.
+A scrape first updates the series in a thread, unless that was done a moment ago. Gauges come from
+the rows at that time. Counters are those of this process, like everything on that page: they begin
+at 0; only calls of models begin with all that are recorded. Each ended run is counted once, with
+its steps. A run that was committed late is found too: each update looks back further than a
+transaction can last, and skips the runs that were counted before.
 
-Looking never takes more than a fiftieth of the time: the longer an answer takes, the longer is the
-rest that follows. Without a database there is `flowq_up 0`, and what was counted before.
+Updates never take more than a fiftieth of the time: the longer an update takes, the longer is the
+pause that follows. Without a database there is `flowq_up 0`, and the counters keep their values.
 
-Nothing here is secret, since Flower asks nobody who reads that page: names of flows, steps and
-models, no ids, no users. Each label has at most so many values; what comes later is `other`.
+Flower serves that page without a login, so it has no secrets: names of flows, steps and models, no
+ids, no users. The number of values of each label is limited; later values are `other`.
 """
 
 import asyncio
@@ -43,13 +42,13 @@ from flowq.entrypoints.flower.metrics.counts import Calls, Counts, sum_calls
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks, at least; and how often its own length a look is followed by rest.
+#: Minimum seconds between two updates; and the pause as a multiple of the length of an update.
 _PAUSE, _REST = 5.0, 50.0
 #: Longer than a transaction lasts (twice FLOWQ_DATABASE_TIMEOUT_SECONDS).
 _LATE: Final = timedelta(minutes=5)
-#: Longer than a call of a model lasts. What was begun before is summed up once.
+#: Longer than a call of a model lasts. Calls that began before are summed once.
 _LONG: Final = timedelta(hours=1)
-#: Seconds that a scrape waits for a look.
+#: Seconds that a scrape waits for an update.
 _PATIENCE: Final = 5.0
 
 
@@ -57,7 +56,7 @@ class FlowMetrics(Collector):
     """All series of flowq.
 
     Args:
-        ask: Gives the engine of this process.
+        ask: Returns the engine of this process.
     """
 
     def __init__(self, ask: Callable[[], Engine]) -> None:
@@ -79,7 +78,7 @@ class FlowMetrics(Collector):
     # --- bringing up to date, in a thread ---------------------------------------------------------
 
     def look(self) -> None:
-        """Bring it up to date, unless that was done a moment ago or is being done."""
+        """Update the series, unless that was done a moment ago or is being done."""
         if time.monotonic() < self._next or not self._looking.acquire(blocking=False):
             return
         rest = _PAUSE
@@ -97,7 +96,7 @@ class FlowMetrics(Collector):
             self._looking.release()
 
     def overdue(self) -> None:
-        """Say that the database does not answer in time."""
+        """Record that the database does not answer in time."""
         if self._looking.locked():
             self._down()
 
@@ -106,11 +105,11 @@ class FlowMetrics(Collector):
             self._up, self._standing = False, None
 
     def _look(self, engine: Engine) -> float:
-        """Look, and return how long to rest before what is now is looked at again."""
+        """Update, and return how long to pause before the next update."""
         records, policies = engine.records, engine.policies
         began = time.monotonic()
         standing = records.autocommit(lambda tx: tx.overview.snapshot())
-        # Of a process that sends nothing the pause is none; that of the workers is the setting.
+        # This process may send nothing and so have no pause; workers use the setting.
         pause = policies.resend_after or bootstrap.settings().resend_after
         age = standing.queue_age(pause, policies.max_resend_after)
         with self._shown:
@@ -122,9 +121,9 @@ class FlowMetrics(Collector):
         return _rest(looked - began)
 
     def _look_back(self, engine: Engine, now: datetime) -> None:
-        """Count what has ended since the last time, and was not counted then."""
+        """Count the runs that have ended since the last update and were not counted."""
         records, looked = engine.records, self._looked
-        if looked is None:  # what ended before the first look is not counted
+        if looked is None:  # runs that ended before the first update are not counted
             self._begun = looked = now
         since = max(self._begun or now, looked - _LATE)
         ended = records.autocommit(lambda tx: tx.overview.ended_runs(since))
@@ -153,11 +152,11 @@ class FlowMetrics(Collector):
     # --- showing ----------------------------------------------------------------------------------
 
     def describe(self) -> list[Metric]:
-        """Say nothing before anything is asked for."""
+        """Describe no series, so that registration does not collect them."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Show what is known."""
+        """Yield all series."""
         with self._shown:
             families = [*self._gauges(), *self._counters(), *self._call_counters()]
         yield from families
@@ -236,10 +235,10 @@ class FlowMetrics(Collector):
 
 
 class MetricsPage(Metrics):  # type: ignore[misc]  # Flower has no types
-    """Flower's `/metrics`, with flowq's series brought up to date first."""
+    """Flower's `/metrics`, with updated series of flowq."""
 
     async def get(self) -> None:
-        """Send all series of this process; late numbers rather than none."""
+        """Send all series of this process; if the update is slow, with older values."""
         metrics = registered()
         loop, executor = self.application.io_loop, self.application.executor
         looked = loop.run_in_executor(executor, metrics.look)
@@ -252,7 +251,7 @@ _registered: list[FlowMetrics] = []
 
 
 def registered() -> FlowMetrics:
-    """Return the metrics of this process; registers them if that was not done."""
+    """Return the metrics of this process; register them if necessary."""
     if not _registered:
         _registered.append(FlowMetrics(bootstrap.engine))
         REGISTRY.register(_registered[0])

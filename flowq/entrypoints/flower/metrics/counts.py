@@ -1,4 +1,4 @@
-"""What the metrics have counted, under names whose number is bounded."""
+"""The counters of the metrics, with a bounded number of label values."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ Calls: TypeAlias = dict[tuple[str, str], list[float]]
 
 
 class Names:
-    """The values of a label: the first so many names, and `other` for the rest."""
+    """The values of a label: the first names up to a limit, and `other` for the rest."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._known: set[tuple[str, ...]] = set()
 
     def __call__(self, *names: str) -> tuple[str, ...]:
-        """Return the names, or as many times `other`."""
+        """Return the names, or `other` for each of them."""
         if names not in self._known and len(self._known) >= self._most:
             return (OTHER,) * len(names)
         self._known.add(names)
@@ -39,7 +39,7 @@ class _Times:
 
 
 class Counts:
-    """What was counted: runs and their steps, as they end, and calls of models."""
+    """Counters of ended runs and their steps, and of model calls."""
 
     def __init__(self) -> None:
         self.runs: dict[tuple[str, ...], int] = defaultdict(int)
@@ -88,7 +88,7 @@ class Counts:
 
 
 def sum_calls(one: Calls, other: Calls) -> Calls:
-    """Return the sums of two."""
+    """Return the sums of two rows."""
     return {
         names: [a + b for a, b in zip(one.get(names, _NONE), other.get(names, _NONE), strict=True)]
         for names in {**one, **other}

@@ -1,9 +1,9 @@
-"""What can be done to a run from its page: cancel, pause, resume, answer a signal, raise a budget.
+"""Actions on the page of a run: cancel, pause, resume, send a signal, raise a budget.
 
-Each action is an address. GET shows a form that says what will happen, so that it works without a
-script and nothing happens by a link; POST does it and leads back to the run. What the engine
-refuses is told beside what was typed. Flower asks for no token when it has no login; these always
-do, and for the same origin: else any page that an operator opens could cancel runs.
+Each action has an address. GET shows a form that describes the effect, so it works without a script
+and a link changes nothing. POST performs the action and redirects to the run. An error is shown
+beside the typed values. Flower requires no token when it has no login. These forms always require a
+token and the same origin; otherwise any page that an operator opens could cancel runs.
 """
 
 import json
@@ -26,22 +26,22 @@ from flowq.entrypoints.flower.pages.run_request import read_page, run_id_of
 
 Form = Mapping[str, str]
 
-#: More than any number of a budget has.
+#: Maximum digits of a budget.
 _DIGITS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class PageAction:
-    """Something that can be done to a run.
+    """An action on a run.
 
     Attributes:
-        name: The end of its address.
-        label: On the button.
-        says: What will happen.
-        fields: The names of what can be typed.
-        do: Does it.
-        may: Tells whether it makes sense now.
-        is_grave: It cannot be undone.
+        name: The last part of its address.
+        label: The text of its button.
+        says: A description of the effect.
+        fields: The names of the form fields.
+        do: Performs it.
+        may: Returns whether it is possible now.
+        is_grave: Whether it cannot be undone.
     """
 
     name: str
@@ -95,8 +95,8 @@ ACTIONS: Final = {
         PageAction(
             "budget",
             "Raise budget",
-            "What the run may spend in all, not what is added. If it was paused because its "
-            "budget was spent, it goes on.",
+            "The new total limit of the run, not the added amount. If the run was paused because "
+            "its budget was spent, it is resumed.",
             ("usd", "tokens"),
             _raise_budget,
             lambda page: _is_open(page) and page.run.budget is not None,
@@ -104,8 +104,8 @@ ACTIONS: Final = {
         PageAction(
             "pause",
             "Pause",
-            "Nothing of the run and its child runs begins until it is resumed. Steps that run now "
-            "go on to their end.",
+            "Nothing of the run and its child runs begins until it is resumed. Running steps "
+            "continue to their end.",
             ("reason",),
             lambda run, form: run.pause(form["reason"]),
             lambda page: page.run.status is RunState.RUNNING,
@@ -121,8 +121,8 @@ ACTIONS: Final = {
         PageAction(
             "cancel",
             "Cancel run",
-            "The run and its child runs are cancelled: what has not begun never will, and running "
-            "steps are asked to end. This cannot be undone.",
+            "The run and its child runs are cancelled: no further step begins, and running "
+            "steps are asked to stop. This cannot be undone.",
             ("reason",),
             lambda run, form: run.cancel(form["reason"]),
             lambda page: _is_open(page) and page.run.status is not RunState.CANCELLING,
@@ -133,17 +133,17 @@ ACTIONS: Final = {
 
 
 def offered(page: RunPage) -> list[PageAction]:
-    """Return what can be done to a run as it is now."""
+    """Return the actions that are possible now."""
     return [action for action in ACTIONS.values() if action.may(page)]
 
 
 def _turned(wanted: str, *states: RunState) -> Callable[[RunState], str]:
-    """Say how a run stands after an action that was to turn it."""
+    """Return the notice after an action that should change the state of a run."""
     return lambda now: wanted if now in states else f"The run is unchanged: it is {now}."
 
 
 _GOES_ON: Final = (RunState.RUNNING, RunState.COMPLETED)
-#: From an action to what is said after it, by the state of the run then.
+#: From an action to the notice after it, by the new state of the run.
 NOTICES: Final[Mapping[str, Callable[[RunState], str]]] = {
     "signal": lambda _: "The signal is sent.",
     "budget": lambda _: "The budget is raised.",
@@ -158,7 +158,7 @@ class RunAction(PageHandler):
 
     @authenticated
     async def get(self, run_id: str, name: str) -> None:
-        """Show what will happen, and ask for what it needs."""
+        """Show the form of the action."""
         self.refuse_when_read_only()
         action = ACTIONS[name]
         page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
@@ -169,7 +169,7 @@ class RunAction(PageHandler):
 
     @authenticated
     async def post(self, run_id: str, name: str) -> None:
-        """Do it, and lead back to the run."""
+        """Perform the action, and redirect to the run."""
         self.refuse_when_read_only()
         action = ACTIONS[name]
         typed = {field: self.get_body_argument(field, "") for field in action.fields}
@@ -201,7 +201,7 @@ class RunAction(PageHandler):
         )
 
     def _because(self, typed: str) -> str:
-        """Return why, and who: what is said of the run later."""
+        """Return the reason and the user, as they are recorded with the run."""
         who = self.current_user if isinstance(self.current_user, str) else ""
         by = f"by {who} in Flower" if who else "in Flower"
         return f"{typed.strip()} ({by})" if typed.strip() else by

@@ -1,4 +1,4 @@
-"""The page of costs: `/flows/cost`, by day, flow, model and user, and budgets with what is left."""
+"""The page of costs: `/flows/cost`, by day, flow, model and user, and the remaining budgets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _MAX_LENGTH: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What calls of one day have cost; `height` is its share of the dearest day, in percent."""
+    """The cost of one day; `height` is its percentage of the most expensive day."""
 
     day: date
     line: CostLine
@@ -35,15 +35,15 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class BudgetLine:
-    """A budget, and what was spent of it."""
+    """A budget, and how much of it is spent."""
 
     name: str
     used: Usage
-    budget: BudgetSpec | None  #: None when this process does not know it.
+    budget: BudgetSpec | None  #: None when it is unknown to this process.
 
     @property
     def share(self) -> float:
-        """How much of it is spent, as a share of 1; what is nearer to its end counts."""
+        """The spent share, from 0 to 1; of dollars and tokens, the larger one."""
         if self.budget is None:
             return 0.0
         usd, tokens = self.budget.usd, self.budget.tokens
@@ -53,7 +53,7 @@ class BudgetLine:
 
     @property
     def words(self) -> str:
-        """What is spent of it."""
+        """What is spent of it, in words."""
         if self.budget is None:
             return (
                 f"{formatting.money(self.used.cost)}, {formatting.count(self.used.tokens)} tokens"
@@ -69,7 +69,7 @@ class BudgetLine:
 
     @property
     def left(self) -> str:
-        """What is left of it."""
+        """What is left of it, in words."""
         if self.budget is None:
             return "not known here"
         if self.share >= 1:
@@ -83,7 +83,7 @@ class BudgetLine:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What the page shows."""
+    """The data of the page."""
 
     by: Mapping[CostBy, Sequence[CostLine]]
     saved: CacheSavings
@@ -98,7 +98,7 @@ class CostPage(PageHandler):
 
     @authenticated
     async def get(self) -> None:
-        """Show what calls of models have cost."""
+        """Show the cost of model calls."""
         now = datetime.now(UTC)
         window = windows.chosen(self.get_query_argument("window", ""), WINDOWS, windows.MONTH)
         whose = {
@@ -128,7 +128,7 @@ class CostPage(PageHandler):
 
 
 def days(lines: Sequence[CostLine], first: date, last: date) -> list[Day]:
-    """Return every day from the first to the last one, also those without a call."""
+    """Return every day from the first to the last, also those without a call."""
     of_day = {line.name: line for line in lines}
     most = max((line.cost for line in lines), default=Decimal(0))
     found = []
@@ -140,7 +140,7 @@ def days(lines: Sequence[CostLine], first: date, last: date) -> list[Day]:
 
 
 def monthly_lines(costs: Costs) -> list[tuple[str, BudgetLine]]:
-    """Return the budgets that count for a month, what is nearest to its end first."""
+    """Return the monthly budgets, the one with the largest spent share first."""
     found = []
     for spent in costs.monthly:
         budget = costs.policies.user_budget

@@ -1,8 +1,8 @@
-"""What the address of the list of runs asks for. Pure.
+"""Parses the address of the list of runs. Pure.
 
-Everything is in the address, so that a list can be bookmarked and sent to others, and the form
-needs no script. What cannot be read is a sentence beside its field, and the list stays empty: a
-list that ignores a filter would be taken for what was asked.
+All filters are in the address, so that a list can be bookmarked and shared, and the form needs no
+script. An invalid filter shows an error beside its field, and the list is empty: a list without the
+filter would be wrong.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from flowq.engine.queries.lists import Cursor, RunFilter
 #: The filters of a list, in the order of an address.
 FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to", "children")
 _CURSORS: Final = ("before", "after")
-#: All that the address of a list may have.
+#: All parameters that the address of a list may have.
 ARGUMENTS: Final = (*FIELDS, *_CURSORS)
 OPEN: Final = "open"
 HIDDEN: Final = "hidden"
@@ -29,7 +29,7 @@ WITHIN: Final[Mapping[str, timedelta]] = {
     "day": timedelta(days=1),
     "week": timedelta(days=7),
 }
-#: Columns hold no more.
+#: The size of the columns.
 _MAX_LENGTH: Final = 200
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -37,11 +37,11 @@ _LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What a list shows.
+    """The parsed query of a list.
 
     Attributes:
-        given: The filters as they stand in the address.
-        problems: By its field, what is wrong with a filter.
+        given: The filters as written in the address.
+        problems: From a field to what is wrong with its filter.
     """
 
     given: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class ListQuery:
     problems: Mapping[str, str] = field(default_factory=dict)
 
     def address(self, **changes: str | None) -> str:
-        """Return the query part of an address with these changed, on the first page."""
+        """Return the query part of an address with these filters changed, on the first page."""
         more = {name: text for name, text in changes.items() if name not in FIELDS and text}
         return address({**self.given, **changes}, **more)
 
@@ -72,11 +72,11 @@ def address(filters: Mapping[str, str | None], **more: str) -> str:
 
 
 def parse(arguments: Mapping[str, str], now: datetime) -> ListQuery:
-    """Read what an address asks for.
+    """Parse the arguments of an address.
 
     Args:
-        arguments: The arguments that it has.
-        now: What "the last hour" ends with.
+        arguments: Its arguments.
+        now: The end of "the last hour".
     """
     given = {name: arguments.get(name, "").strip() for name in FIELDS}
     given = {name: text for name, text in given.items() if text}
@@ -137,7 +137,7 @@ def _times(
 
 
 def _moment(given: Mapping[str, str], name: str, problems: dict[str, str]) -> datetime | None:
-    """Read a time; without an offset it is UTC."""
+    """Parse a time; without an offset it is UTC."""
     text = given.get(name)
     if text is None:
         return None

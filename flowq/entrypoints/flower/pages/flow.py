@@ -1,4 +1,4 @@
-"""The page of a flow: `/flows/by-name/<name>`, its definition and how its runs went."""
+"""The page of a flow: `/flows/by-name/<name>`, its definition and statistics of its runs."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -61,13 +61,13 @@ def slowest(steps: tuple[StepFigures, ...]) -> list[StepFigures]:
 
 
 def dearest(steps: tuple[StepFigures, ...]) -> list[StepFigures]:
-    """Return the steps that cost most, or used most tokens; those without either are left out."""
+    """Return the steps with the highest cost, or the most tokens; omit those without either."""
     paid = [step for step in steps if step.cost or step.tokens]
     return sorted(paid, key=lambda step: (-step.cost, -step.tokens, step.name))[:_MAX_LISTED]
 
 
 def _limits(history: FlowHistory) -> list[str]:
-    """Say what the figures are not of, as far as something was left out."""
+    """Return which runs or steps the figures omit, if any."""
     found = []
     if history.is_cut:
         found.append(f"Runs: the latest {formatting.count(MAX_RUNS)} in this time.")

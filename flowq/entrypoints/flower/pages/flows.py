@@ -14,14 +14,14 @@ from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import filters
 from flowq.entrypoints.flower.pages.filters import ListQuery
 
-#: Flows whose latest runs are shown, unless all are asked for; and then.
+#: Maximum flows whose latest runs are shown: by default, and if all are asked for.
 _SOME_STRIPS: Final = 8
 _MAX_STRIPS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What the page shows."""
+    """The data of the page."""
 
     page: RunsPage
     strips: list[FlowHistoryBar]
@@ -66,7 +66,7 @@ def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
     def read(tx: Transaction) -> Listed:
         page = tx.overview.runs_page(query.wanted, at=query.cursor)
         has_runs = bool(page.runs) or tx.overview.has_runs()
-        # Older pages are for those who look for a run, not for how the flows go now.
+        # Older pages serve to find a run, not to see the present state of the flows.
         if not has_runs or query.cursor is not None:
             return Listed(page, [], has_runs, [])
         strips = tx.overview.history_bars(flow_name=query.wanted.flow_name, flows=most + 1)

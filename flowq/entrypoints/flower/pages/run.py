@@ -1,7 +1,7 @@
 """The page of one run: `/flows/<id>`, its tabs, the items of its maps, its inputs and outputs.
 
-Each tab is an address of its own, so that it can be sent to somebody and works without a script.
-What a tab shows is read in `run_tabs`; what can be done to a run stands in `actions`.
+Each tab has its own address, so that it can be shared and works without a script. `run_tabs` reads
+the data of the tabs; `actions` has the actions on a run.
 """
 
 import json
@@ -33,15 +33,15 @@ from flowq.entrypoints.json_output import json_data
 
 #: The tab that a run's page opens with.
 _FIRST: Final = "graph"
-#: Outputs above this are not loaded into Flower's memory for a download.
+#: Maximum size of outputs that are loaded into Flower's memory for a download.
 _MAX_BYTES: Final = 64 * 1024 * 1024
 
 
 class RunPageHandler(PageHandler):
-    """What the pages of one run have in common."""
+    """The base of the pages of one run."""
 
     def run_query(self) -> RunQuery:
-        """Return what the address says beside its path; what makes no sense is left out."""
+        """Return the arguments of the address; invalid ones are left out."""
         status = self.get_argument("state", "", escape=False)
         return RunQuery(
             status=StepState(status) if status in set(StepState) else None,
@@ -52,7 +52,7 @@ class RunPageHandler(PageHandler):
         )
 
     def task_of(self, step_id: object) -> str | None:
-        """Return Flower's own page of a step's task, if Flower has seen that."""
+        """Return the address of Flower's page of a step's task, if Flower knows the task."""
         known = get_task_by_id(self.application.events, str(step_id)) is not None
         return str(self.reverse_url("task", step_id)) if known else None
 
@@ -103,7 +103,7 @@ class ItemsPage(RunPageHandler):
 
 
 class RunContent(RunPageHandler):
-    """`/flows/<id>/inputs.json` and `outputs.json`: all of it, as a file."""
+    """`/flows/<id>/inputs.json` and `outputs.json`: the whole value, as a file."""
 
     @authenticated
     async def get(self, text: str, which: str) -> None:

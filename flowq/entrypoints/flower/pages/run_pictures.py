@@ -1,4 +1,4 @@
-"""The graph and the Gantt chart as tabs of a run: read, drawn, and their steps made links."""
+"""The graph and the Gantt chart as tabs of a run: reads and draws them, with links on the steps."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,12 +15,12 @@ from flowq.entrypoints.flower.pictures.graph import run_graph
 
 
 def graph(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
-    """Read and draw who comes after whom."""
+    """Read and draw the graph."""
     return _drawn(engine, page, asked, run_graph)
 
 
 def gantt(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
-    """Read and draw when what happened."""
+    """Read and draw the Gantt chart."""
     return _drawn(engine, page, asked, run_gantt)
 
 

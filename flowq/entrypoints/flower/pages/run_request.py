@@ -1,4 +1,4 @@
-"""What an address of a run asks: whose page, of what; and what its tabs answer."""
+"""The parsed address of a page of a run; what its tabs return."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.queries.run_page import RunPage
 
-#: What the template of a tab shows, by name.
+#: The variables of the template of a tab.
 TemplateContext = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """What the address of a page says beside its path."""
+    """The arguments of the address of a page."""
 
     status: StepState | None = None
     text: str = ""
@@ -30,7 +30,7 @@ def run_id_of(text: str) -> RunId:
     """Return the id in an address.
 
     Raises:
-        RunNotFound: it is none.
+        RunNotFound: it is not the id of a run.
     """
     try:
         return RunId(UUID(text))

@@ -1,7 +1,7 @@
-"""What the tabs of a run's page show: each reads its part, in a thread, through the engine.
+"""The data of the tabs of a run's page: each is read in a thread, through the engine.
 
-The errors tab puts the cause first. That is what the run's own error names; where that is a step
-which waited for a child run, or a program that met the failure of a call, the cause lies deeper.
+The errors tab shows the cause first. That is the failed step of the run. If that step waited for a
+child run, or is a program that did not catch the failure of a call, the cause is the failure there.
 """
 
 import time
@@ -30,7 +30,7 @@ ROWS: Final = 100
 _FAILURES: Final = 50
 _EVENTS: Final = 300
 _COSTS: Final = 100
-#: With more step runs, or after so many seconds, events are made from the newest rows alone.
+#: With more step runs, or after this many seconds, events are rebuilt from the newest rows only.
 _FOLLOWED: Final = 2_000
 _PATIENCE: Final = 1.0
 _MAX_DEPTH: Final = 20
@@ -50,7 +50,7 @@ class Tab:
 
 @dataclass(frozen=True, slots=True)
 class PageLinks:
-    """Where the pages beside this one begin; None where there are none."""
+    """Where the previous and the next page begin; None if there is none."""
 
     before: int | None = None
     after: int | None = None
@@ -112,7 +112,7 @@ def items(engine: Engine, page: RunPage, key: str, asked: RunQuery) -> TemplateC
 def page_links(
     found: Sequence[Any], asked: RunQuery, place: Callable[[Any], int]
 ) -> tuple[Sequence[Any], PageLinks]:
-    """Return the rows of a page of which one too many was read, and where the others begin."""
+    """Return the rows of a page, of which one too many was read, and its links."""
     more = len(found) > ROWS
     if asked.before is not None:
         rows = found[-ROWS:]
@@ -160,7 +160,7 @@ def _failures(
 
 
 def _cause_chain(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> list[FailureInRun]:
-    """Return the failures that lead from a run's own to the cause, which is the last of them."""
+    """Return the failures from the run's own to the cause, which is the last."""
     way: list[FailureInRun] = []
     while len(way) < _MAX_DEPTH:
         failure = _culprit(engine, run, found)
@@ -179,20 +179,20 @@ def _cause_chain(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> l
 
 
 def _culprit(engine: Engine, run: RunView, found: Sequence[FailedStep]) -> FailedStep | None:
-    """Return the failure that a run names as its own; the first, as long as it names none."""
+    """Return the failure that has failed a run; the first failure, while the run has not failed."""
     if run.stop_kind is None:
         return found[0] if found else None
     return _failed_step(engine, run.id, run.failed_step_id)
 
 
 def _failed_step(engine: Engine, run_id: RunId, step: StepRunId | None) -> FailedStep | None:
-    """Return the failure of a node; of a map its first item that has failed."""
+    """Return the failure of a node; for a map, that of its first failed item."""
     found = [] if step is None else _failures(engine, run_id, step=step)
     return found[0] if found else None
 
 
 def _run(engine: Engine, run_id: RunId) -> RunView | None:
-    """Return a run, or the one as which it has gone on."""
+    """Return a run, or the one as which it has continued."""
     newest = signals.newest(engine, run_id)
     return engine.records.autocommit(lambda tx: tx.runs.head(newest))
 
@@ -212,7 +212,7 @@ def events(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
 
 
 def _followed(engine: Engine, run_id: RunId) -> list[Event] | None:
-    """Return the last events of a run as its stream has them; None if that takes too long."""
+    """Return the last events of a run from its stream; None if that takes too long."""
     late = time.monotonic() + _PATIENCE
     emitted: deque[Event] = deque(maxlen=_EVENTS + 1)
     try:
@@ -226,7 +226,7 @@ def _followed(engine: Engine, run_id: RunId) -> list[Event] | None:
 
 
 def _from_rows(engine: Engine, run: RunView) -> list[Event]:
-    """Return events that the newest rows tell; of batches they do not know enough."""
+    """Return events that are rebuilt from the newest rows, without those of batches."""
     marks = engine.records.autocommit(lambda tx: tx.overview.newest_progress(run.id, limit=_EVENTS))
     first: list[Event] = [begin(run, run.total)]
     emitted = [event for event in history(run, marks) if not isinstance(event, BatchStarted)]
@@ -235,7 +235,7 @@ def _from_rows(engine: Engine, run: RunView) -> list[Event]:
 
 
 def without_text(emitted: Sequence[Event]) -> list[Event]:
-    """Leave out what steps have streamed."""
+    """Leave out streamed text."""
     return [event for event in emitted if not isinstance(event, _STREAMED)]
 
 
@@ -243,7 +243,7 @@ def without_text(emitted: Sequence[Event]) -> list[Event]:
 
 
 def cost(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
-    """Read what the run has cost, by step and by model."""
+    """Read the cost of the run, by step and by model."""
     run_id = page.run.id
     is_program = engine.definitions.shown(run_id).definition.spec.program is not None
 

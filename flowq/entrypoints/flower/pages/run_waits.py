@@ -1,7 +1,7 @@
 """What a run waits for, on its pages: the words of `engine.waits.reasons`, for run and steps.
 
-Workers are asked when something was queued for a while, and what they answer is known for some
-seconds. A reason is an addition to a page: a run of which it cannot be found out is shown without.
+Workers are asked only when a step was queued for a while; their answers are cached for some
+seconds. A page is shown without reasons if they cannot be found.
 """
 
 import logging
@@ -19,9 +19,9 @@ from flowq.engine.waits.reasons import Reason, Waiting
 
 logger = logging.getLogger(__name__)
 
-#: What is queued no longer is on its way.
+#: A step that is queued for less time is not explained.
 _FRESH: Final = timedelta(seconds=3)
-#: What the page of a run says in places of their own.
+#: Reasons that the page shows in other places.
 _SHOWN_APART: Final = frozenset({Reason.PAUSED, Reason.BUDGET, Reason.SIGNAL})
 
 
@@ -37,7 +37,7 @@ def waits_of(engine: Engine, page: RunPage) -> list[Waiting]:
 
 
 def in_head(waits: Sequence[Waiting]) -> list[Waiting]:
-    """Return those that stand above the tabs."""
+    """Return the reasons that are shown above the tabs."""
     return [one for one in waits if one.reason not in _SHOWN_APART]
 
 
@@ -53,5 +53,5 @@ def by_step(waits: Sequence[Waiting], steps: Sequence[StepView]) -> Mapping[str,
 
 
 def _place(label: str) -> str:
-    """Return a step's name without what tells items, and calls of a program, apart."""
+    """Return the key of a step without the index of an item or the number of a call."""
     return label.partition("[")[0].partition("#")[0]

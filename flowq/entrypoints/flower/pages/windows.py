@@ -1,4 +1,4 @@
-"""The windows of time that pages offer: the end of each is now. Pure."""
+"""The time windows that pages offer; each ends now. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,11 +9,11 @@ from flowq.core.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window of time.
+    """A time window.
 
     Attributes:
-        name: As it stands in an address.
-        words: As a page says it.
+        name: Its name in an address.
+        words: Its text on a page.
     """
 
     name: str
@@ -35,7 +35,7 @@ def chosen(text: str, windows: tuple[Window, ...], default: Window) -> Window:
     """Return the window of a name.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: no window has this name.
     """
     if not text:
         return default

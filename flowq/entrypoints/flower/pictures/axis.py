@@ -1,4 +1,4 @@
-"""The axis of times: from times to places, and round times along it."""
+"""The time axis: from times to positions, and ticks at round times."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 from flowq.entrypoints.flower.pictures.svg import element, label
 
-#: What is too short to be seen is as wide.
+#: Minimum width of a bar.
 _MIN_WIDTH: Final = 2.0
 _STEPS: Final = (
     *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
@@ -19,7 +19,7 @@ _MAX_TICKS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """From times to places."""
+    """Converts times to positions."""
 
     begin: datetime
     end: datetime
@@ -28,23 +28,23 @@ class Axis:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its length in seconds."""
         return (self.end - self.begin).total_seconds()
 
     def at(self, time: datetime) -> float:
-        """Return the place of a time; what lies outside is at an end."""
+        """Return the position of a time; times outside of the axis are at its ends."""
         share = (time - self.begin).total_seconds() / self.seconds
         return self.left + min(max(share, 0.0), 1.0) * (self.right - self.left)
 
     def bar(self, begin: datetime, end: datetime, y: float, height: float, cls: str) -> str:
-        """Return a bar from one time to another one."""
+        """Return a bar from one time to another."""
         x = self.at(begin)
         width = max(self.at(end) - x, _MIN_WIDTH)
         return element("rect", x=x, y=y, width=width, height=height, rx=3, cls=cls)
 
 
 def ticks(axis: Axis, top: float, bottom: float) -> Iterator[str]:
-    """Yield lines at round times since the beginning."""
+    """Yield ticks at round times since the beginning."""
     step = next((one for one in _STEPS if axis.seconds / one <= _MAX_TICKS), _STEPS[-1])
     number = 0
     while number * step <= axis.seconds and number <= 50:

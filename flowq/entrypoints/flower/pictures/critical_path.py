@@ -1,8 +1,8 @@
 """The critical path: the steps without which a run would have ended sooner.
 
-From what ended last it goes back, at each step to what that one had waited for: of the steps before
-it the one that ended last. A program tells nobody what it waited for. There it is the call that had
-ended last when the step was called.
+It goes back from the step that ended last. Each step leads to the dependency that ended last. For a
+call of a program, whose dependencies are not recorded, that is the call that had ended last when
+the step was called.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,10 +15,10 @@ _Before = Callable[[PictureNode], Iterable[PictureNode]]
 
 
 def critical_path(picture: RunPicture, now: datetime) -> tuple[str, ...]:
-    """Return the keys of the path, first step first; nothing for a run that was collapsed.
+    """Return the keys of the path, first step first; nothing for a collapsed picture.
 
     Args:
-        now: Stands for the end of what is running.
+        now: Used as the end of running steps.
     """
     if picture.is_collapsed:
         return ()
@@ -33,7 +33,7 @@ def critical_path(picture: RunPicture, now: datetime) -> tuple[str, ...]:
 
 
 def ready_times(picture: RunPicture) -> dict[str, datetime]:
-    """Return when each step could have begun; those that wait for another one have no time."""
+    """Return when each step could have begun; steps that still wait are missing."""
     if picture.program is not None or picture.is_collapsed:
         return {node.key: node.created_at for node in picture.nodes if node.created_at is not None}
     ended = {node.key: node.ended_at for node in picture.nodes}
@@ -46,7 +46,7 @@ def ready_times(picture: RunPicture) -> dict[str, datetime]:
 
 
 def _end(node: PictureNode, now: datetime) -> datetime | None:
-    """Return when a step ended, or now while it continues; None if it took no time."""
+    """Return when a step ended, or now while it runs; None if it never ran."""
     if node.status in {StepState.SKIPPED, StepState.PENDING}:
         return None
     if node.ended_at is not None:
@@ -55,7 +55,7 @@ def _end(node: PictureNode, now: datetime) -> datetime | None:
 
 
 def _last(nodes: Iterable[PictureNode], now: datetime) -> PictureNode | None:
-    """Return what ended last; of several the one that began first, so that the path is short."""
+    """Return the step that ended last; of several, the one that began first, for a short path."""
     return max(
         nodes, key=lambda node: (_end(node, now) or node.created_at, -node.order), default=None
     )

@@ -1,15 +1,15 @@
 """When each step of a run was queued, ran and ended, as SVG.
 
-One row for a step, one bar for each of its attempts; one row for a whole map, with how many of its
-items ended when. Pure: rows in, text out. Classes, all styled in `picture.css`:
+One row for a step, one bar for each attempt; one row for a map, with the number of its items that
+ended at each time. Pure: rows in, text out. Classes, all styled in `picture.css`:
 
     fq-gantt                     the picture
     fq-row [fq-critical]         a row; on the critical path
-    fq-key, fq-words             its name, and what became of it
+    fq-key, fq-words             its name, and its state and duration
     fq-queued, fq-pause          light: it waited for a worker, or for its next attempt
     fq-bar fq-<state>            solid: an attempt; `fq-<outcome>` if another one followed
     fq-open                      it continues
-    fq-span, fq-dense fq-<state> the time of a map, and where in it items ended
+    fq-span, fq-dense fq-<state> the time of a map, and when its items ended
     fq-tick, fq-grid, fq-now     the axis
 """
 
@@ -51,7 +51,7 @@ _SAID: Final = {
     AttemptEnd.RELEASED: "released, its worker had to stop",
     AttemptEnd.PAUSED: "released, its run was paused",
 }
-#: The sign in a bar whose attempt another one followed.
+#: The sign in a bar of an attempt that was followed by another.
 _SIGNS: Final = {
     AttemptEnd.FAILED: sign(StepState.FAILED),
     AttemptEnd.DEFERRED: "~",
@@ -63,7 +63,7 @@ _SIGNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Chart:
-    """What all rows share."""
+    """The data that all rows share."""
 
     picture: RunPicture
     now: datetime
@@ -83,8 +83,8 @@ def run_gantt(
     """Draw when the steps of a run were queued, ran and ended.
 
     Args:
-        picture: What is known of it.
-        now: The time, until which what goes on is drawn.
+        picture: The run and its steps.
+        now: The end of running bars.
         link: From a step to an address, or None.
         most_rows: How many steps are shown.
         prefix: Begins the ids in the picture.
@@ -127,7 +127,7 @@ def _axis(picture: RunPicture, now: datetime) -> Axis:
 
 
 def _chosen(nodes: Sequence[PictureNode], critical: frozenset[str], most: int) -> list[PictureNode]:
-    """Return the steps that are shown, in order: those that failed, take long or decide first."""
+    """Return the steps to show, in order: preferably failed, long and critical ones."""
     if len(nodes) <= most:
         return list(nodes)
 
@@ -190,14 +190,14 @@ def _bars(chart: _Chart, node: PictureNode, top: float) -> Iterator[str]:
 
 
 def _last_start(node: PictureNode) -> datetime | None:
-    """Return when the attempt began that stands in the step's row, unless another followed it."""
+    """Return when the attempt in the step's row began, unless another followed it."""
     if node.past and node.started_at is not None and node.started_at <= node.past[-1].started_at:
         return None
     return node.began_at
 
 
 def _map_bars(chart: _Chart, node: PictureNode, top: float) -> Iterator[str]:
-    """Yield the time of a map, and how many of its items ended in each part of the run."""
+    """Yield the bar of a map, and the number of items that ended in each part of the run."""
     if node.started_at is None:
         return
     picture, axis = chart.picture, chart.axis

@@ -52,7 +52,7 @@ from flowq.entrypoints.flower.pictures.vertices import (
 )
 from flowq.entrypoints.formatting import count, duration
 
-#: A picture that is wider is not made smaller on a phone, as nobody could read it.
+#: A wider picture does not shrink to the width of a phone, since its text would be unreadable.
 _FITS: Final = 520.0
 _KEY_COLUMNS: Final = 20
 _WORDS_COLUMNS: Final = 25
@@ -82,8 +82,8 @@ def run_graph(
     """Draw a run.
 
     Args:
-        picture: What is known of it.
-        now: The time, for what is running.
+        picture: The run and its steps.
+        now: The time, for durations of running steps.
         link: From a step to an address, or None.
         prefix: Begins the ids in the picture.
     """
@@ -279,7 +279,7 @@ def _box(vertex: Vertex, x: float, y: float, prefix: str) -> str:
         for (x1, y1), (x2, y2) in pairwise(vertex.places(x, y)):
             right = x1 + NODE.width
             path = f"M{right:g} {y1 + middle:g}H{x2:g}"
-            if y1 != y2:  # on to the next line
+            if y1 != y2:  # continue in the next line
                 half = CELL_GAP / 2
                 path = (
                     f"M{x1 + NODE.width / 2:g} {y1 + NODE.height:g}v{half:g}"
@@ -308,7 +308,7 @@ def _line(path: str, cls: str, prefix: str) -> str:
 
 
 def _conditions(drawn: Drawn, ends: dict[tuple[str, str], Point]) -> list[str]:
-    """Return the words of conditions, once above each vertex that has one."""
+    """Return the texts of conditions, once above each vertex that has one."""
     found: dict[str, str] = {}
     for (upper, lower), edge in drawn.edges.items():
         if edge.kind is EdgeKind.CONDITION and lower not in found:
@@ -324,7 +324,7 @@ def _conditions(drawn: Drawn, ends: dict[tuple[str, str], Point]) -> list[str]:
 
 
 def _arrow(prefix: str) -> str:
-    """Return the head of arrows; it has the colour of its line."""
+    """Return the marker for arrow heads; it has the colour of its line."""
     return element(
         "defs",
         element(

@@ -1,4 +1,4 @@
-"""Where the boxes of a directed acyclic graph go, layer below layer.
+"""Computes the layout of a directed acyclic graph in layers.
 
 The method is that of Sugiyama, Tagawa and Toda ("Methods for Visual Understanding of Hierarchical
 System Structures", IEEE Trans. SMC 11, 1981), in the steps of Gansner, Koutsofios, North and Vo
@@ -23,19 +23,18 @@ from typing import Final, TypeAlias
 Edge: TypeAlias = tuple[str, str]
 Point: TypeAlias = tuple[float, float]
 
-#: More of them, and edges over several layers go straight: only a picture that nobody can read has
-#: so many.
+#: Maximum dummies; with more of them, long edges are straight. Such a picture is unreadable anyway.
 _MAX_DUMMIES: Final = 4000
 _ORDER_ROUNDS: Final = 8
 _PLACE_ROUNDS: Final = 6
 _DUMMY_WIDTH: Final = 10.0
-#: Long edges are straight first.
+#: Weight that keeps long edges straight.
 _DUMMY_WEIGHT: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a box is."""
+    """The size of a box."""
 
     width: float
     height: float
@@ -54,11 +53,11 @@ class NodeBox:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything is.
+    """A computed layout.
 
     Attributes:
-        places: Of the boxes.
-        routes: Of the edges: points from the lower side of one box to the upper side of the other.
+        places: Positions of the boxes.
+        routes: Points of each edge, from the lower side of one box to the upper side of the other.
         width: Of the whole.
         height: Of the whole.
     """
@@ -71,7 +70,7 @@ class Layout:
 
 @dataclass(slots=True)
 class _Layers:
-    """The boxes, by number, and the dummies after them, layer by layer."""
+    """Boxes and dummies, by number, in their layers; boxes come first."""
 
     layer: list[int]
     width: list[float]
@@ -105,15 +104,15 @@ def layered(
     """Place boxes in layers.
 
     Args:
-        sizes: The boxes; where nothing else decides, they keep this order.
+        sizes: The boxes; ties keep this order.
         edges: From a box to one that comes after it.
-        gap: Between boxes of a layer.
-        drop: Between layers, at least.
-        margin: Around everything.
+        gap: Distance between boxes of a layer.
+        drop: Minimum distance between layers.
+        margin: Width of the margin.
 
     Raises:
-        graphlib.CycleError: the edges go in a circle.
-        KeyError: an edge names no box.
+        graphlib.CycleError: the edges form a cycle.
+        KeyError: an edge names an unknown box.
     """
     wanted = list(dict.fromkeys(edges))
     layers = _with_dummies(sizes, wanted, _longest_paths(sizes, wanted))
@@ -142,7 +141,7 @@ def layered(
 
 
 def _longest_paths(sizes: Mapping[str, Size], edges: Sequence[Edge]) -> dict[str, int]:
-    """Return the layer of each box: below all that it comes after."""
+    """Return the layer of each box: below all its predecessors."""
     before: dict[str, list[str]] = {key: [] for key in sizes}
     after: dict[str, list[str]] = {key: [] for key in sizes}
     for upper, lower in edges:
@@ -152,7 +151,7 @@ def _longest_paths(sizes: Mapping[str, Size], edges: Sequence[Edge]) -> dict[str
     for key in TopologicalSorter(before).static_order():
         layer[key] = max((layer[one] + 1 for one in before[key]), default=0)
     for key in sizes:
-        # What comes after nothing stands right above what needs it, not at the top.
+        # A box without predecessors is right above its first successor, not at the top.
         if not before[key] and after[key]:
             layer[key] = min(layer[one] for one in after[key]) - 1
     return layer
@@ -226,7 +225,7 @@ def _crossings(layers: _Layers) -> int:
 
 
 def _coordinates(layers: _Layers, gap: float) -> list[float]:
-    """Return the middle of each box and dummy."""
+    """Return the x coordinate of the middle of each box and dummy."""
     xs = [0.0] * len(layers.layer)
     for row in layers.order:
         _spread(layers, row, [0.0] * len(row), gap, xs)
@@ -246,15 +245,15 @@ def _coordinates(layers: _Layers, gap: float) -> list[float]:
 def _spread(
     layers: _Layers, row: Sequence[int], wanted: Sequence[float], gap: float, xs: list[float]
 ) -> None:
-    """Put a row as near to where its members want to be as its order and the gaps let it.
+    """Return positions as near to the desired ones as the order and the gaps allow.
 
-    Without the distance to its neighbour on the left, each member may be anywhere but to the left
-    of that one: the squares of the distances are least when those that violate this are pooled.
+    With the gaps subtracted, each position must be at least that of its left neighbour. The sum of
+    squared distances is minimal when neighbours that violate this are pooled.
     """
     offsets = [0.0]
     for left, right in pairwise(row):
         offsets.append(offsets[-1] + (layers.width[left] + layers.width[right]) / 2 + gap)
-    pools: list[tuple[float, float, int]] = []  # the mean, its weight, how many members
+    pools: list[tuple[float, float, int]] = []  # mean, weight, number of members
     for number, want, offset in zip(row, wanted, offsets, strict=True):
         mean, weight, members = want - offset, layers.weight[number], 1
         while pools and pools[-1][0] > mean:
@@ -272,7 +271,7 @@ def _spread(
 def _rows(
     layers: _Layers, sizes: Sequence[Size], xs: Sequence[float], drop: float, margin: float
 ) -> tuple[list[float], list[float]]:
-    """Return where each layer begins and ends; edges that go far aside get more room to do it."""
+    """Return the y range of each layer; edges over a long horizontal distance get more height."""
     tops: list[float] = []
     bottoms: list[float] = []
     y = margin

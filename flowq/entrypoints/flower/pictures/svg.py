@@ -1,8 +1,8 @@
-"""What the pictures of a run have in common: safe text, elements, the frame of a picture.
+"""Common parts of the pictures: escaped text, elements, the frame.
 
-A picture is one `<svg>` for the middle of a page: no script, no style of its own (`picture.css` has
-that) and no text that was not escaped. Its `title` and `desc` say in words what it shows. One with
-links is a group and no image, as a screen reader does not look into an image.
+A picture is one inline `<svg>` without script and style, which is in `picture.css`, and with all
+text escaped. Its `title` and `desc` describe it in words. With links its role is group, not image,
+since screen readers do not enter an image.
 """
 
 import re
@@ -17,7 +17,7 @@ from flowq.core.states import StepState
 from flowq.engine.queries.graph import PictureNode
 from flowq.entrypoints.formatting import MARKS, count
 
-#: What neither XML nor HTML can hold, not even escaped.
+#: Characters that XML and HTML cannot contain, not even escaped.
 _UNPRINTABLE: Final = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0001fffd]"
 )
@@ -29,10 +29,10 @@ _WIDTHS: Final = {
     "·": 0.5,
 }
 
-#: From a step to where a click on it leads, or None.
+#: From a step to the target of its link, or None.
 Link = Callable[[PictureNode], str | None]
 
-#: In this order a bar of several steps shows how far they are.
+#: The order of states in a bar of several steps.
 _BAR: Final = (
     StepState.COMPLETED,
     StepState.FAILED,
@@ -50,7 +50,7 @@ def safe(text: object) -> str:
 
 
 def shortened(text: str, columns: int) -> str:
-    """Return text that is no wider than so many small letters, about; fonts differ."""
+    """Return text that is about as wide as this number of letters at most; fonts differ."""
     ends = list(accumulate(map(_columns, text)))
     if not ends or ends[-1] <= columns:
         return text
@@ -58,7 +58,7 @@ def shortened(text: str, columns: int) -> str:
 
 
 def _columns(sign: str) -> float:
-    """Return how wide a character is, in letters like `a`."""
+    """Return the width of a character in letters like `a`."""
     if sign in _WIDTHS:
         return _WIDTHS[sign]
     if sign.isascii():
@@ -70,8 +70,8 @@ def element(tag: str, *inside: str, **attributes: object) -> str:
     """Return an element; `inside` is markup.
 
     Args:
-        tag: its name.
-        attributes: `cls` is `class`, `_` is `-`; None leaves one out, a float loses its tail.
+        tag: Its name.
+        attributes: `cls` is `class`, `_` is `-`; None omits an attribute, a float is rounded.
     """
     given = "".join(
         f' {"class" if name == "cls" else name.replace("_", "-")}="{_value(value)}"'
@@ -87,12 +87,12 @@ def label(x: float, y: float, text: str, cls: str, *, columns: int = 80, **more:
 
 
 def linked(href: str | None, inside: str) -> str:
-    """Return markup as a link, if there is where to go."""
+    """Return markup as a link, if there is a target."""
     return inside if href is None else element("a", inside, href=href)
 
 
 def nowhere(_: PictureNode) -> None:
-    """Be a `Link` of a picture that leads nowhere."""
+    """Return no target: the `Link` of a picture without links."""
 
 
 def framed(
@@ -108,12 +108,12 @@ def framed(
     """Return a whole picture.
 
     Args:
-        parts: what it shows.
-        prefix: begins the ids in it; each picture of a page has its own.
-        cls: classes beside `fq-svg`.
-        desc: what it shows, in words.
-        width: of the drawing.
-        height: of the drawing.
+        parts: Its markup.
+        prefix: Prefix of its ids, unique on the page.
+        cls: Classes beside `fq-svg`.
+        desc: A description in words.
+        width: Width of the drawing.
+        height: Height of the drawing.
     """
     inside = "\n".join(parts)
     return element(
@@ -132,14 +132,14 @@ def framed(
 
 
 def progress(node: PictureNode, x: float, y: float, width: float, height: float) -> str:
-    """Return a bar of how far several steps are."""
+    """Return a bar of the states of several steps."""
     total = max(node.size or sum(node.counts.values()), 1)
     bars = [element("rect", x=x, y=y, width=width, height=height, rx=2, cls="fq-rest")]
     left = x
     for state in _BAR:
         share = width * node.counts.get(state, 0) / total
         if share:
-            share = min(max(share, 1.5), x + width - left)  # the one of ten thousand is seen, too
+            share = min(max(share, 1.5), x + width - left)  # so that one of ten thousand is visible
             bars.append(
                 element(
                     *("rect",),
@@ -155,7 +155,7 @@ def progress(node: PictureNode, x: float, y: float, width: float, height: float)
 
 
 def counted(node: PictureNode) -> str:
-    """Say how far several steps are."""
+    """Return the progress of several steps in words."""
     if node.size is None:
         return "items not known yet"
     counts = node.counts
@@ -170,7 +170,7 @@ def counted(node: PictureNode) -> str:
 
 
 def sign(state: str) -> str:
-    """Return the sign of a state, so that its colour is not the only one."""
+    """Return the sign of a state, so that the colour is not its only mark."""
     return MARKS[state].sign
 
 

@@ -1,8 +1,8 @@
-"""What a graph is drawn of: steps by themselves, and boxes of steps that belong together.
+"""Groups the steps of a graph to vertices: single steps, and boxes of several.
 
-Steps with the same steps before and after them become ready together: they are a batch, so they
-share a box, and one edge stands for those of all of them. What a program has called together is a
-batch, too; calls one after another share a box in which they are read like text.
+Steps with the same dependencies and dependents become ready together. They are a batch, so they
+share a box and one edge. Concurrent calls of a program are a batch too; sequential calls share a
+box and are arranged like lines of text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +17,17 @@ from flowq.entrypoints.flower.pictures.layout import Size
 from flowq.entrypoints.formatting import count
 
 NODE: Final = Size(224.0, 58.0)
-#: Between the cells of a box, around them, and for the words above them.
+#: Gap between the cells of a box, padding around them, height of the words above them.
 CELL_GAP: Final = 18.0
 _PADDING: Final = 12.0
 HEAD: Final = 16.0
 _MAX_COLUMNS: Final = 6
-#: So many calls, one by one, are read as a sequence.
+#: Minimum number of sequential calls in a box.
 _MIN_SEQUENCE: Final = 4
 
 
 class Form(StrEnum):
-    """What holds the cells of a vertex together."""
+    """How the cells of a vertex belong together."""
 
     SINGLE = "single"
     BATCH = "batch"
@@ -36,7 +36,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vertex:
-    """One or several nodes with a place of their own."""
+    """One or several nodes that are laid out as one."""
 
     id: str
     form: Form
@@ -45,7 +45,7 @@ class Vertex:
 
     @property
     def columns(self) -> int:
-        """How many cells stand side by side."""
+        """The number of cells in a line."""
         many = len(self.cells)
         if self.form is Form.SEQUENCE:
             return min(many, 4)
@@ -53,7 +53,7 @@ class Vertex:
 
     @property
     def size(self) -> Size:
-        """How large it is."""
+        """Its size."""
         if self.form is Form.SINGLE:
             return NODE
         rows = ceil(len(self.cells) / self.columns)
@@ -63,7 +63,7 @@ class Vertex:
         )
 
     def places(self, x: float, y: float) -> list[tuple[float, float]]:
-        """Return where its cells are, when it is at x and y."""
+        """Return the positions of its cells, when it is at x and y."""
         if self.form is Form.SINGLE:
             return [(x, y)]
         return [
@@ -77,14 +77,14 @@ class Vertex:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What is laid out: vertices, and one edge between two of them."""
+    """The vertices, and at most one edge between two of them."""
 
     vertices: tuple[Vertex, ...]
     edges: Mapping[tuple[str, str], PictureEdge]
 
 
 def of_graph(nodes: Sequence[PictureNode], edges: Iterable[PictureEdge]) -> Drawn:
-    """Put the steps of a graph together that have the same steps before and after them."""
+    """Group the steps of a graph that have the same dependencies and dependents."""
     edges = list(edges)
     before: dict[str, list[tuple[str, EdgeKind, str | None]]] = {node.key: [] for node in nodes}
     after: dict[str, set[str]] = {node.key: set() for node in nodes}
@@ -104,13 +104,13 @@ def of_graph(nodes: Sequence[PictureNode], edges: Iterable[PictureEdge]) -> Draw
 
 
 def of_program(picture: RunPicture) -> Drawn:
-    """Put the calls of a program together: batches, and those in between, in their order."""
+    """Group the calls of a program: batches, and the calls between them, in order."""
     if picture.is_collapsed:
         found = [_vertex(picture.nodes, "calls by name")] if picture.nodes else []
     else:
         found = _batches(picture.nodes)
     if picture.program is not None:
-        # Its key may be that of one of its calls.
+        # Its key may equal that of one of its calls.
         found.insert(0, Vertex("\0program", Form.SINGLE, (picture.program,)))
     edges = {
         (upper.id, lower.id): PictureEdge(upper.id, lower.id, EdgeKind.ORDER)
@@ -135,7 +135,7 @@ def _batches(calls: Sequence[PictureNode]) -> list[Vertex]:
 
 
 def _sequences(groups: Sequence[list[PictureNode]]) -> list[list[list[PictureNode]]]:
-    """Split batches so that of one call each follow one another; any other is by itself."""
+    """Group consecutive batches of one call each; any other batch is its own group."""
     found: list[list[list[PictureNode]]] = []
     for before, group in zip([None, *groups], groups, strict=False):
         if before is not None and _follows(before, group):
@@ -146,7 +146,7 @@ def _sequences(groups: Sequence[list[PictureNode]]) -> list[list[list[PictureNod
 
 
 def _follows(before: Sequence[PictureNode], after: Sequence[PictureNode]) -> bool:
-    """Return whether one call was made when the other one had ended, as a loop does it."""
+    """Return whether one call was made after the other had ended, as in a loop."""
     if len(before) > 1 or len(after) > 1:
         return False
     ended, called = before[0].ended_at, after[0].created_at
