@@ -4,7 +4,7 @@ Values are loaded when the program needs them; small ones that are not in the ro
 cache in one request.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -226,8 +226,17 @@ class Recording:
     execution: Callable[[Sequence[RecordedCall]], Execution]
 
 
-def recording(engine: Engine, run_id: RunId) -> Recording:
-    """Return what a run has recorded of its program, to replay it outside of an attempt."""
+def recording(
+    engine: Engine, run_id: RunId, function: Callable[..., Coroutine[Any, Any, Any]] | None = None
+) -> Recording:
+    """Return what a run has recorded of its program, to replay it outside of an attempt.
+
+    Args:
+        engine: Where it is recorded.
+        run_id: The run.
+        function: Runs in place of the program; it has to make the same calls. So it can report
+            what the program decides.
+    """
     step = engine.definitions.get(run_id).definition.spec.program
     assert step is not None
     claim = Claim(
@@ -238,9 +247,10 @@ def recording(engine: Engine, run_id: RunId) -> Recording:
     inputs = resolve(step.arguments, lookup(engine, run_id, []))
 
     def execution(recorded: Sequence[RecordedCall]) -> Execution:
-        assert flow.program is not None
+        program = function or flow.program
+        assert program is not None
         return Execution(
-            flow.program,
+            program,
             flow.read(inputs),
             run_id=run_id,
             started_at=state.started_at,

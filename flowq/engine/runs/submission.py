@@ -335,7 +335,7 @@ def _prepare(
     queued = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
     run = NewRun(
         id=run_id,
-        flow_name=flow.name,
+        flow_name=spec.name,  # a program that runs documents names its runs by these
         spec=spec,
         inputs=recorded,
         steps=_nodes(run_id, spec, graph, queued),
@@ -348,7 +348,7 @@ def _prepare(
         mode=mode,
         budget=budget,
     )
-    definition = Definition(run_id, flow.name, submission.user_id, parent, spec)
+    definition = Definition(run_id, spec.name, submission.user_id, parent, spec)
     return _Start(run, definition, graph, queued, [*decided.evaluate, *decided.expand])
 
 

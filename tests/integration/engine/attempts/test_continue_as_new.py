@@ -1,5 +1,9 @@
 """Flows without end: they go on as new runs, and whoever waits gets the result of the last."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 import flowq
@@ -7,7 +11,9 @@ from flowq import flow, step
 from flowq.adapters.records.runs.repo import FlowRunRepo
 from flowq.core.errors import StepFailed
 from flowq.core.ids import RunId
+from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState, StepState
+from flowq.engine.registry.registry import registry
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause, resume
 from flowq.engine.runs.signals import newest, send_signal
@@ -173,3 +179,37 @@ def test_paused_run_continues_when_it_is_resumed(stage: Stage) -> None:
     stage.dispatcher.run(stage.engine)
 
     assert 1 == last(played).result()
+
+
+@flow(name="tests.document")
+async def document(name: str, left: int) -> str:
+    if left > 0:
+        flowq.continue_as_new(name=name, left=left - 1)
+    return str(await titled(name))
+
+
+@step
+async def titled(name: str) -> str:
+    return name.title()
+
+
+original = document.type.trace
+
+
+def named(inputs: Mapping[str, Any]) -> FlowSpec:
+    """Return the spec of a run that has its name from its inputs."""
+    return original(inputs).model_copy(update={"name": f"documents/{inputs['name']}"})
+
+
+def test_run_of_a_generic_program_has_the_name_of_its_spec(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generic = replace(document.type, trace=named)
+    monkeypatch.setattr(document, "type", generic)
+    monkeypatch.setitem(registry.flows, generic.name, generic)
+
+    played = stage.play(document, name="ada", left=1)
+
+    names = [one.view.flow_name for one in (played, last(played))]
+    assert ["documents/ada", "documents/ada"] == names
+    assert "Ada" == last(played).result()
