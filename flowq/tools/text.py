@@ -20,7 +20,7 @@ from flowq.core.errors import StepError
 from flowq.tools.templating.errors import InvalidTemplate, TemplateFailed, TooLarge
 from flowq.tools.templating.filters import bounded_list, bounded_text, refuse_undefined
 from flowq.tools.templating.sandbox import Function, checked, environment
-from flowq.tools.templating.views import MISSING, View, deeply_plain
+from flowq.tools.templating.views import MISSING, View, deeply_plain, is_view
 
 __all__ = [
     "MISSING",
@@ -119,7 +119,7 @@ def _value(value: Any) -> Any:
     Raises:
         TypeError: it is something else.
     """
-    if value is None or isinstance(value, View | str | int | float | dict | list):
+    if value is None or isinstance(value, str | int | float | dict | list) or is_view(value):
         return value
     refuse_undefined(value)
     if isinstance(value, datetime | date):

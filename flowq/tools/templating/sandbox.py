@@ -27,15 +27,18 @@ from flowq.tools.templating.filters import (
     method,
     refuse_undefined,
 )
-from flowq.tools.templating.views import MISSING, View, plain
+from flowq.tools.templating.views import MISSING, is_view, plain
 
 _MAX_RANGE: Final = 10_000
 _MAX_DEPTH: Final = 64
 #: Bits of a whole number that a template computes.
 _MAX_BITS: Final = 4096
 _OF_MAPPINGS: Final = ("get", "items", "keys", "values")
-#: The filter that stands for `~`; no template can name it.
+#: Filters that no template can name: what stands for `~`, and what makes a view plain.
 _CONCAT: Final = "concat operator"
+_PLAIN: Final = "plain value"
+#: Tests that look at the name and not at the value.
+_OF_NAMES: Final = frozenset({"defined", "undefined"})
 
 _EXPRESSIONS: Final = (
     nodes.Template,
@@ -152,7 +155,7 @@ class Environment(SandboxedEnvironment):
             keep_trailing_newline=True,
             cache_size=0,
         )
-        self.filters = {**FILTERS, _CONCAT: joined}
+        self.filters = {**FILTERS, _CONCAT: joined, _PLAIN: plain}
         self.globals = {"range": Function(_range)}
         self.binop_table = dict(_OPERATORS)
 
@@ -184,7 +187,7 @@ class Environment(SandboxedEnvironment):
 def _part(obj: Any, name: Any) -> Any:
     """Return a part of a value, or `MISSING`."""
     refuse_undefined(obj)
-    if isinstance(obj, View):
+    if is_view(obj):
         found = obj.__flowq_get__(name)
         if found is not MISSING:
             return found
@@ -213,12 +216,15 @@ _OF_LOOPS: Final = ("index", "index0", "first", "last", "length", "revindex", "r
 
 def _listed(value: Any) -> Any:
     """Return views of mappings, and other iterables, as lists."""
-    is_iterable = hasattr(value, "__iter__") and not isinstance(value, str | View)
+    is_iterable = hasattr(value, "__iter__") and not isinstance(value, str)
     return bounded_list(value) if is_iterable else value
 
 
 class _Checked(NodeTransformer):
-    """Refuses nodes that are not allowed; `~` becomes a filter that bounds its result."""
+    """Refuses nodes that are not allowed; `~` becomes a filter that bounds its result.
+
+    What compares, tests or iterates a value gets its plain value.
+    """
 
     def __init__(self, *, blocks: bool) -> None:
         self._allowed = (*_EXPRESSIONS, *_BLOCKS) if blocks else _EXPRESSIONS
@@ -238,6 +244,43 @@ class _Checked(NodeTransformer):
         pieces = nodes.List(node.nodes, lineno=node.lineno)
         return nodes.Filter(pieces, _CONCAT, [], [], None, None, lineno=node.lineno)
 
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's way
+        self.generic_visit(node)
+        node.expr = _as_plain(node.expr)
+        for operand in node.ops:
+            operand.expr = _as_plain(operand.expr)
+        return node
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Node:  # noqa: N802 - Jinja's way
+        self.generic_visit(node)
+        if node.name not in _OF_NAMES:
+            node.node = _as_plain(node.node)
+        return node
+
+    def visit_Not(self, node: nodes.Not) -> nodes.Node:  # noqa: N802 - Jinja's way
+        self.generic_visit(node)
+        node.node = _as_plain(node.node)
+        return node
+
+    def _visit_both(self, node: nodes.BinExpr) -> nodes.Node:
+        self.generic_visit(node)
+        node.left = _as_plain(node.left)
+        return node
+
+    visit_And = visit_Or = _visit_both  # noqa: N815 - Jinja's way
+
+    def _visit_test(self, node: nodes.CondExpr | nodes.If) -> nodes.Node:
+        self.generic_visit(node)
+        node.test = _as_plain(node.test)
+        return node
+
+    visit_CondExpr = visit_If = _visit_test  # noqa: N815 - Jinja's way
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - Jinja's way
+        self.generic_visit(node)
+        node.iter = _as_plain(node.iter)
+        return node
+
     def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - Jinja's way
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             raise InvalidTemplate("arguments with * are not allowed in a template")
@@ -249,6 +292,10 @@ class _Checked(NodeTransformer):
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             raise InvalidTemplate("arguments with * are not allowed in a template")
         return self.generic_visit(node)
+
+
+def _as_plain(node: Any) -> nodes.Filter:
+    return nodes.Filter(node, _PLAIN, [], [], None, None, lineno=node.lineno)
 
 
 def checked(node: nodes.Node, *, blocks: bool) -> nodes.Node:
