@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowq.blocks.reports.outline import Edge
-from flowq.blocks.reports.statuses import plain_error
+from flowq.blocks.reports.statuses import numbered
 from flowq.blocks.storage.steps import stream_of_block
 from flowq.core import events
 from flowq.core.errors import FlowqError
@@ -86,7 +86,7 @@ def of_edge(edge: Edge, event: events.StepEvent) -> list[Report]:
         facts = index | {"attempt": event.attempt, **error, "delay": event.delay}
         return [about(edge, "EDGE_RETRYING", **facts)]
     if isinstance(event, events.StepFailed) and event.index is None:
-        text = plain_error(event.error_message)
+        text = numbered(event.error_message)
         facts = {"error": text, "error_type": event.error_type, "error_message": text}
         return [about(edge, "EDGE_ERROR", **facts)]
     return []

@@ -4,10 +4,14 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any, Final
 
+from flowq.blocks.errors import Code, PuppyException
 from flowq.blocks.reports.outline import Outline
 
 #: Where an error begins that has a number, in the text of the run's error.
 _NUMBERED: Final = "[PUPPYENGINE_ERROR_"
+#: What the error of a run begins with that has failed by a step.
+_OF_A_STEP: Final = "step "
+_UNKNOWN: Final = "no reason was recorded"
 
 
 def task_status(
@@ -46,8 +50,15 @@ def task_status(
 
 def plain_error(message: str | None) -> str:
     """Return the error of a run as clients of documents know it: from its number on."""
-    text = message or "no reason was recorded"
-    return text[max(text.find(_NUMBERED), 0) :]
+    text = message or _UNKNOWN
+    return numbered(text) if _NUMBERED in text or text.startswith(_OF_A_STEP) else text
+
+
+def numbered(message: str | None) -> str:
+    """Return the error of an edge from its number on; one that has none gets the general one."""
+    text = message or _UNKNOWN
+    found = text.find(_NUMBERED)
+    return text[found:] if found >= 0 else PuppyException(Code.EDGE, text).message
 
 
 def cancelled(reason: str | None) -> str:
