@@ -5,11 +5,12 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
@@ -20,6 +21,7 @@ from celery.events import EventReceiver
 
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
+from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.events.memory import MemoryEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.results.objects import open_store
@@ -204,3 +206,15 @@ def cluster_on(database_url: str, folder: Path, **environment: str) -> Iterator[
         cluster = Cluster(url, database_url, folder, dict(environment))
         yield cluster
         cluster.close()
+
+
+@contextmanager
+def cluster_with_redis(database_url: str, folder: Path) -> Iterator[tuple[Cluster, EmbeddedValkey]]:
+    """Make a cluster of a database and a broker of its own, which a test may stop and start."""
+    with TemporaryDirectory(prefix="flowq-redis-") as home, ExitStack() as stack:
+        valkey = EmbeddedValkey(Path(home))
+        stack.callback(valkey.stop)
+        valkey.ensure()
+        cluster = Cluster(valkey.url, database_url, folder)
+        stack.callback(cluster.close)
+        yield cluster, valkey

@@ -1,10 +1,8 @@
 """The lists of the Flows tab, read over HTTP from a real Flower."""
 
 import re
-import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,8 +22,8 @@ from flowq.core.ids import RunId, earliest_id, node_id
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.engine.model.rows import NewRun, NewStep
-from tests.tools import servers
-from tests.tools.cluster import ROOT, Cluster, cluster_on
+from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.flowers import flower
 
 NOW = datetime.now(UTC)
 DAILY, WEEKLY = "reports.daily", "reports & notes/weekly <b>"
@@ -67,30 +65,12 @@ class Answer:
 class Site:
     """A running Flower."""
 
-    port: int
+    url: str
 
     def get(self, path: str, *, login: tuple[str, str] | None = None) -> Answer:
         """Ask for a page."""
-        answer = httpx2.get(f"http://127.0.0.1:{self.port}{path}", auth=login, timeout=60)
+        answer = httpx2.get(urllib.parse.urljoin(self.url, path), auth=login, timeout=60)
         return Answer(answer.status_code, answer.text)
-
-
-@contextmanager
-def flower(cluster: Cluster, *options: str, prefix: str = "") -> Iterator[Site]:
-    """Run Flower on a database, from when it answers."""
-    site, log = Site(servers.free_port()), cluster.folder / "flower.log"
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "tests.acceptance.apps.worker_app",
-        "dashboard",
-    ]
-    command += [f"--port={site.port}", "--address=127.0.0.1", *options]
-    health = f"http://127.0.0.1:{site.port}{prefix}/healthcheck"
-    with servers.serving(command, health, env=cluster.environment, cwd=ROOT, log=log):
-        yield site
 
 
 def run_id(number: int) -> RunId:
@@ -175,8 +155,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def site(filled: Cluster) -> Iterator[Site]:
     """A Flower that shows them."""
-    with flower(filled) as site:
-        yield site
+    with flower(filled) as url:
+        yield Site(url)
 
 
 def ids(numbers: "range | list[int]") -> list[str]:
@@ -285,7 +265,8 @@ def test_strips_of_many_flows_are_a_click_away(cluster: Cluster) -> None:
     names = [run.flow_name for run in runs]
     strip = re.compile(r'class="flowq-strip-name"[^>]*>([^<]+)<')
 
-    with flower(cluster) as site:
+    with flower(cluster) as url:
+        site = Site(url)
         some = site.get("/flows?user=nobody")
         more = site.get(some.link("More flows"))
 
@@ -314,7 +295,8 @@ def test_nothing_matches(site: Site) -> None:
 
 
 def test_nothing_has_run_yet(cluster: Cluster) -> None:
-    with flower(cluster) as site:
+    with flower(cluster) as url:
+        site = Site(url)
         for page in ("/flows", query(state="failed")):
             answer = site.get(page)
             assert "No flow has run yet" in answer.words
@@ -378,7 +360,8 @@ def test_page_of_costs(site: Site) -> None:
 
 
 def test_every_link_has_the_prefix(filled: Cluster) -> None:
-    with flower(filled, "--url_prefix=dash", prefix="/dash") as site:
+    with flower(filled, prefix="dash") as url:
+        site = Site(url)
         weekly = urllib.parse.quote(WEEKLY, safe="")
         pages = ["/dash/flows", "/dash/flows/cost", f"/dash/flows/by-name/{weekly}"]
         answers = [site.get(page) for page in [*pages, "/dash/flows?state=failed&user=ada"]]
@@ -391,7 +374,8 @@ def test_every_link_has_the_prefix(filled: Cluster) -> None:
 
 
 def test_pages_are_behind_the_login(filled: Cluster) -> None:
-    with flower(filled, "--basic_auth=ada:secret") as site:
+    with flower(filled, "--basic_auth=ada:secret") as url:
+        site = Site(url)
         for page in ("/flows", "/flows/cost", f"/flows/by-name/{DAILY}"):
             assert 401 == site.get(page).status
             assert 401 == site.get(page, login=("ada", "wrong")).status

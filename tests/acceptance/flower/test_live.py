@@ -6,18 +6,16 @@ import urllib.request
 from base64 import b64encode
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from flowq.adapters.embedded import EmbeddedValkey
 from flowq.core.states import StopKind
 from flowq.engine.model.stops import StopReason
 from tests.acceptance.apps import worker_flows as flows
-from tests.tools.cluster import Cluster, cluster_on
+from tests.tools.cluster import Cluster, cluster_on, cluster_with_redis
 from tests.tools.flowers import Client, code, flower
 from tests.tools.waiting import wait_until
 
@@ -79,12 +77,8 @@ def test_page_that_reconnects_receives_only_what_is_new(cluster: Cluster, tmp_pa
 def test_page_continues_through_a_restart_of_redis_and_of_the_worker(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    with TemporaryDirectory(prefix="flowq-live-") as folder, ExitStack() as stack:
-        redis = EmbeddedValkey(Path(folder))
-        stack.callback(redis.stop)
-        redis.ensure()
-        cluster = Cluster(redis.url, sqlite_url, tmp_path / "cluster")
-        stack.callback(cluster.close)
+    with ExitStack() as stack:
+        cluster, redis = stack.enter_context(cluster_with_redis(sqlite_url, tmp_path / "cluster"))
         url = stack.enter_context(flower(cluster))
         first = ExitStack()
         stack.callback(first.close)

@@ -10,16 +10,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from flowq.adapters.embedded import EmbeddedValkey
 from flowq.core.ids import RunId, child_run_id, node_id
 from flowq.core.states import RunState
 from tests.acceptance.apps import worker_flows as flows
-from tests.tools.cluster import Cluster
+from tests.tools.cluster import Cluster, cluster_with_redis
 from tests.tools.flowers import flower
 from tests.tools.waiting import wait_until
 
@@ -133,12 +131,8 @@ def test_older_page_gains_child_runs(browser: Browser, cluster: Cluster) -> None
 def test_list_continues_while_redis_is_away(
     browser: Browser, sqlite_url: str, tmp_path: Path
 ) -> None:
-    with TemporaryDirectory(prefix="flowq-list-") as folder, ExitStack() as stack:
-        redis = EmbeddedValkey(Path(folder))
-        stack.callback(redis.stop)
-        redis.ensure()
-        cluster = Cluster(redis.url, sqlite_url, tmp_path / "cluster")
-        stack.callback(cluster.close)
+    with ExitStack() as stack:
+        cluster, redis = stack.enter_context(cluster_with_redis(sqlite_url, tmp_path / "cluster"))
         url = stack.enter_context(flower(cluster))
         page = stack.enter_context(opened(browser, f"{url}/flows"))
         worker = stack.enter_context(ExitStack())

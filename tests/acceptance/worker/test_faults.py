@@ -3,17 +3,15 @@
 import json
 import os
 import signal
-import tempfile
 import time
 from pathlib import Path
 from uuid import uuid4
 
-from flowq.adapters.embedded import EmbeddedValkey
 from flowq.core.states import RunState, StepState
 from tests.acceptance.apps import worker_flows as flows
 from tests.acceptance.commands import python
 from tests.tools import servers
-from tests.tools.cluster import Cluster
+from tests.tools.cluster import Cluster, cluster_with_redis
 from tests.tools.waiting import wait_until
 
 LIMIT = 1024
@@ -68,21 +66,16 @@ def test_run_that_is_submitted_while_the_broker_is_away_runs_when_it_is_back(
 
 
 def test_worker_continues_when_its_broker_was_restarted(sqlite_url: str, tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="flowq-valkey-") as folder:
-        broker = EmbeddedValkey(Path(folder))
+    with (
+        cluster_with_redis(sqlite_url, tmp_path / "cluster") as (cluster, broker),
+        cluster.worker("--pool=threads"),
+    ):
+        assert cluster.run(flows.fan, count=3) == 15
+        broker.stop()
+        while_away = cluster.submit(flows.fan, count=4)
         broker.ensure()
-        cluster = Cluster(broker.url, sqlite_url, tmp_path / "cluster")
-        try:
-            with cluster.worker("--pool=threads"):
-                assert cluster.run(flows.fan, count=3) == 15
-                broker.stop()
-                while_away = cluster.submit(flows.fan, count=4)
-                broker.ensure()
-                assert cluster.result(while_away) == 27
-                assert cluster.run(flows.fan, count=5) == 43
-        finally:
-            broker.stop()
-            cluster.close()
+        assert cluster.result(while_away) == 27
+        assert cluster.run(flows.fan, count=5) == 43
 
 
 def test_steps_of_a_killed_worker_are_run_by_another(cluster: Cluster, tmp_path: Path) -> None:
