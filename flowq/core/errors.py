@@ -38,6 +38,7 @@ Each has a `hint`: the next thing to type or change. `StepCancelled` is not part
 ends the code of a step and is not an `Exception`.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -247,6 +248,7 @@ class StepFailed(FlowqError):
         error: Name of the exception's class, as the step raised it.
         reason: Its text.
         attempts: How many attempts were made.
+        details: The `details` of the step's own error, if it was a `StepError`.
         hint: What to do next.
     """
 
@@ -258,6 +260,7 @@ class StepFailed(FlowqError):
         error: str = "StepError",
         reason: str = "",
         attempts: int = 1,
+        details: Mapping[str, object] | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
@@ -265,6 +268,7 @@ class StepFailed(FlowqError):
         self.error = error
         self.reason = reason
         self.attempts = attempts
+        self.details = details or {}
 
 
 class SignalTimeout(FlowqError, TimeoutError):

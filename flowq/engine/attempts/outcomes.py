@@ -152,6 +152,11 @@ def _details(error: BaseException) -> dict[str, Any]:
     return {f"{name}_" if name in _KEPT_NAMES else name: each for name, each in details.items()}
 
 
+def details_in(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the details of an error from the metadata of its row."""
+    return {name: each for name, each in (metadata or {}).items() if name not in _KEPT_NAMES}
+
+
 def delay_after(
     engine: Engine, claim: Claim, policy: RetryPolicy, error: BaseException
 ) -> timedelta | None:

@@ -16,6 +16,7 @@ from flowq.core.results import StepFailure, StorageKind
 from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance.resolve import load, lookup
+from flowq.engine.attempts.outcomes import details_in
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
 from flowq.engine.model.rows import Claim
@@ -170,6 +171,8 @@ def _ended(
         error_message=stored.error_message,
         attempts=stored.attempt,
     )
+    if stored.status is StepState.FAILED:
+        return ended(details=details_in(stored.metadata))
     if stored.status is not StepState.COMPLETED or row.spec.kind is StepKind.TIMER:
         return ended()
     return ended(load=_loader(engine, row, values, lists))

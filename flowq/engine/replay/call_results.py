@@ -81,4 +81,5 @@ def _error(call: ProgramCall, ended: CallEnded) -> Exception:
         error=ended.error_type or ("StepCancelled" if cancelled else "StepError"),
         reason=ended.error_message or "",
         attempts=ended.attempts,
+        details=ended.details,
     )

@@ -38,6 +38,7 @@ class CallEnded:
     load: Callable[[], Any] | None = None  #: Loads the value if the program still needs it.
     error_type: str | None = None
     error_message: str | None = None
+    details: Mapping[str, Any] | None = None  #: Of the error, if it had some.
     attempts: int = 1
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 import flowq
 from flowq import flow, step
-from flowq.core.errors import StepFailed
+from flowq.core.errors import StepError, StepFailed
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
@@ -106,6 +106,24 @@ async def mending(x: int) -> str:
     except StepFailed as error:
         return f"{error.error}: {error.reason}"
     return "never"
+
+
+@step(retries=1, retry_delay=0)
+async def refused(status: int) -> None:
+    raise Refused("refused", details={"status": status, "traceback": "mine"})
+
+
+class Refused(StepError):
+    """An error that has details."""
+
+
+@flow
+async def looking(status: int) -> object:
+    try:
+        await refused(status)
+    except StepFailed as error:
+        return [error.error, error.reason, error.attempts, dict(error.details)]
+    return None
 
 
 @flow
@@ -234,6 +252,11 @@ async def endless() -> None:
 
 def keys(run: Played) -> list[str]:
     return [step.key for step in run.view.steps]
+
+
+def test_details_of_an_error_reach_the_program(stage: Stage) -> None:
+    wanted = ["Refused", "refused", 2, {"status": 503, "traceback_": "mine"}]
+    assert wanted == stage.play(looking, status=503).result()
 
 
 def test_awaited_steps_run_one_after_the_other(stage: Stage) -> None:
