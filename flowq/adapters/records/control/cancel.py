@@ -24,7 +24,7 @@ from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import Orphan
 from flowq.engine.ports.runs import RunRows
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import AttemptRows
 
 _R, _C = RUNS.c, STEPS.c
 _OPEN_RUN = _R.status.not_in(tuple(TERMINAL_RUN_STATES))
@@ -104,7 +104,7 @@ class RunCancels(Repository, RunRows):
         return [orphan(row) for row in self._run_parts(_ORPHANS_OF, {}, run_ids)]
 
 
-class StepCancels(Repository, StepRows):
+class StepCancels(Repository, AttemptRows):
     """The part of `FlowStepRunRepo` that renews leases and cancels attempts."""
 
     @override

@@ -22,7 +22,7 @@ from flowq.core.states import RunState, StepState, run_sources
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports.runs import RunRows
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import AdvanceRows
 
 _R, _C = RUNS.c, STEPS.c
 _KEYS: Any = bindparam("p_keys", expanding=True)
@@ -96,7 +96,7 @@ class RunPauses(Repository, RunRows):
         return None if state is None else RunState(state)
 
 
-class StepPauses(Repository, StepRows):
+class StepPauses(Repository, AdvanceRows):
     """The part of `FlowStepRunRepo` that pauses."""
 
     @override

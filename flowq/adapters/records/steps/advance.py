@@ -18,7 +18,7 @@ from flowq.adapters.records.steps.stored import NODES
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import TERMINAL_STEP_STATES, StepState, step_sources
 from flowq.engine.model.rows import NewStep
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import AdvanceRows
 
 _C = STEPS.c
 _PENDING = _C.status == StepState.PENDING
@@ -81,7 +81,7 @@ _ABANDON = _CANCEL.where(_C.status.not_in(tuple(TERMINAL_STEP_STATES))).values(
 _CANCEL_ITEMS = _CANCEL.where(_UNHELD, _C.step_key == bindparam("p_key"), _C.map_index.is_not(None))
 
 
-class AdvanceWrites(Repository, StepRows):
+class AdvanceWrites(Repository, AdvanceRows):
     """The advances' part of `FlowStepRunRepo`."""
 
     @override

@@ -38,7 +38,7 @@ from flowq.core.spec import Gate
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import Claim, Outcome, ReleasePlan
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import AttemptRows
 
 _C = STEPS.c
 #: A due message may be slightly early by the database's clock; it must not be lost.
@@ -215,7 +215,7 @@ _COMPLETE_AND_RELEASE = Prepared(
 )
 
 
-class AttemptWrites(AttemptLog, StepRows):
+class AttemptWrites(AttemptLog, AttemptRows):
     """The attempts' part of `FlowStepRunRepo`."""
 
     @override

@@ -16,7 +16,7 @@ from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import ProgramRows
 
 _program = STEPS.alias("program")
 _call = STEPS.alias("call")
@@ -71,7 +71,7 @@ _CALLED = Prepared(_OF_RUN.order_by(_call.c.step_order))
 _SOME = Prepared(_OF_RUN.where(_call.c.step_key.in_(bindparam("p_keys", expanding=True))))
 
 
-class ProgramReads(Repository, StepRows):
+class ProgramReads(Repository, ProgramRows):
     """The programs' part of `FlowStepRunRepo` that reads."""
 
     @override

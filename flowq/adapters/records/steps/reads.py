@@ -17,7 +17,7 @@ from flowq.core.ids import RunId, StepRunId
 from flowq.core.results import step_of_key
 from flowq.core.states import ACTIVE_STEP_STATES, StepState
 from flowq.engine.model.rows import StepProgress, StepRef, StoredStep
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import ReadRows
 
 _C = STEPS.c
 _NODE = _C.map_index.is_(None)
@@ -58,7 +58,7 @@ _OPEN_ITEM = Prepared(
 )
 
 
-class StepReads(Repository, StepRows):
+class StepReads(Repository, ReadRows):
     """The reading part of `FlowStepRunRepo`."""
 
     # --- for people ------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from flowq.adapters.records.steps.attempts import CLAIM_COLUMNS, claim_of_row
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.engine.model.rows import Claim, StepRef
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import AttemptRows
 
 _C = STEPS.c
 
@@ -71,7 +71,7 @@ _HELD = Prepared(
 _BATCH = Prepared(select(_C.batch_id).where(_C.id == bindparam("p_id")))
 
 
-class LeaseReleases(AttemptLog, StepRows):
+class LeaseReleases(AttemptLog, AttemptRows):
     """The part of `FlowStepRunRepo` that releases attempts and reads their end."""
 
     @override

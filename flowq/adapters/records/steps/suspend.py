@@ -34,7 +34,7 @@ from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.programs import NewCall, Suspension
 from flowq.engine.model.rows import Claim, NewStep
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import ProgramRows
 
 _C = STEPS.c
 _WAITING = StepState.WAITING
@@ -153,7 +153,7 @@ _QUEUE_STOPPED = Prepared(
 )
 
 
-class ProgramWrites(Repository, StepRows):
+class ProgramWrites(Repository, ProgramRows):
     """The programs' part of `FlowStepRunRepo` that writes."""
 
     @override

@@ -34,7 +34,7 @@ from flowq.core.results import NO_RESULT
 from flowq.core.spec import StepKind
 from flowq.core.states import ACTIVE_STEP_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.model.rows import Claim, Outcome, StepRef
-from flowq.engine.ports.steps import StepRows
+from flowq.engine.ports.steps import ProgramRows
 
 _C = STEPS.c
 _WAITING = StepState.WAITING
@@ -167,7 +167,7 @@ _SHIELD = Prepared(
 )
 
 
-class ProgramWakes(Repository, StepRows):
+class ProgramWakes(Repository, ProgramRows):
     """The programs' part of `FlowStepRunRepo` that wakes."""
 
     @override

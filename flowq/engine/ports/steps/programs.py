@@ -1,4 +1,4 @@
-"""The rows of programs, as the engine reads and changes them; a part of `StepRows`."""
+"""Reads and writes of programs and their calls."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -24,7 +24,7 @@ class ProgramRows(Protocol):
         """Read the spec of one call."""
 
     def suspend(self, claim: Claim, suspension: Suspension) -> StepState | None:
-        """`running` → `waiting`, if the lease still holds, with all new calls.
+        """Write `running` → `waiting`, if the lease still holds, with all new calls.
 
         If a call has ended meanwhile, or the run is stopping, the program is queued again at once.
 
@@ -42,7 +42,7 @@ class ProgramRows(Protocol):
         """
 
     def complete_call(self, claim: Claim, outcome: Outcome) -> BatchId | None:
-        """`running` → `completed` for a call in a group; its batch, None when it is lost."""
+        """Write `running` → `completed` for a call in a group; return its batch, None if lost."""
 
     def complete_and_wake(
         self, claim: Claim, outcome: Outcome, program: StepRunId, resend_after: timedelta
@@ -56,13 +56,13 @@ class ProgramRows(Protocol):
         """
 
     def end_timers(self, run_id: RunId) -> list[BatchId]:
-        """End the timers of a run that are due; returns their batches."""
+        """End the timers of a run that are due; return their batches."""
 
     def next_timer(self, run_id: RunId) -> timedelta | None:
-        """How long until the next timer of a run is due."""
+        """Return how long until the next timer of a run is due."""
 
     def expanded(self, run_id: RunId, batch: BatchId) -> list[str]:
-        """Keys of the maps of a batch of calls that wait for their items."""
+        """Return the keys of the maps of a batch of calls that wait for their items."""
 
     def give_up(self, run_id: RunId, rows: Sequence[StepRunId]) -> None:
         """Cancel open calls of an ended program that no worker holds."""
