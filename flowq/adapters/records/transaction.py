@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.cached import SqlCachedResults
 from flowq.adapters.records.control.signals import SqlSignals
+from flowq.adapters.records.documents import SqlDocuments
 from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.limits.slots import SqlLimits
 from flowq.adapters.records.limits.token_rates import SqlTokenRates
@@ -50,6 +51,7 @@ class SqlTransaction(Transaction):
     meters = _within(SqlMeters)
     limits = _within(SqlLimits)
     token_rates = _within(SqlTokenRates)
+    documents = _within(SqlDocuments)
 
     @cached_property
     @override

@@ -74,6 +74,7 @@ class NewRun:
     idempotency_key: str | None = None
     deadline: datetime | timedelta | None = None  #: A timedelta counts by the database's clock.
     budget: BudgetSpec | None = None
+    document_id: UUID | None = None  #: The stored document that it was started from.
     mode: str = "async"  #: How it was started: `async` on workers, `sync` in this process.
 
 

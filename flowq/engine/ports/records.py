@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flowq.engine.ports.cached import CachedResults
+from flowq.engine.ports.documents import Documents
 from flowq.engine.ports.invariants import Invariants
 from flowq.engine.ports.limits import Limits
 from flowq.engine.ports.llm_requests import LlmRequests
@@ -58,6 +59,10 @@ class Transaction(Protocol):
     @property
     def token_rates(self) -> TokenRates:
         """The usage of rates of tokens."""
+
+    @property
+    def documents(self) -> Documents:
+        """The stored documents."""
 
     @property
     def invariants(self) -> Invariants:

@@ -12,6 +12,7 @@ caller commits; then those that exist are sent, and the others were rolled back.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
+from uuid import UUID
 
 from flowq.core.errors import FlowqError, InvalidInput, Unavailable
 from flowq.core.graph import Graph
@@ -86,6 +87,7 @@ def submit(
     charged_to: tuple[str, ...] = (),
     stored: bool = False,
     values: Mapping[str, Any] | None = None,
+    document_id: UUID | None = None,
     **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
@@ -100,6 +102,7 @@ def submit(
         charged_to: Meters of the ancestors of a child run, whose budgets it spends.
         stored: Whether the inputs are stored JSON data, to be read and not validated as given.
         values: Given values, by the keys under which the spec of the flow refers to them.
+        document_id: The stored document that it is started from.
         options: The user and more; see `SubmitOptions`.
 
     Returns:
@@ -123,6 +126,7 @@ def submit(
         charged_to=charged_to,
         stored=stored,
         values=values,
+        document_id=document_id,
     )
     return _begin(engine, [start], options.get("session"), before)[0]
 
@@ -310,6 +314,7 @@ def _prepare(
     charged_to: tuple[str, ...] = (),
     stored: bool = False,
     values: Mapping[str, Any] | None = None,
+    document_id: UUID | None = None,
 ) -> _Start:
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
@@ -347,6 +352,7 @@ def _prepare(
         deadline=submission.deadline,
         mode=mode,
         budget=budget,
+        document_id=document_id,
     )
     definition = Definition(run_id, spec.name, submission.user_id, parent, spec)
     return _Start(run, definition, graph, queued, [*decided.evaluate, *decided.expand])

@@ -20,7 +20,7 @@ from flowq.adapters.records.invariants.base import (
     runs,
     steps,
 )
-from flowq.adapters.records.sql.repository import RUNS, STEPS
+from flowq.adapters.records.sql.repository import DOCUMENTS, RUNS, STEPS
 from flowq.adapters.records.sql.types import json_text
 from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState, StopKind
@@ -173,6 +173,11 @@ _ALONE = runs(
     of=_PARENT,
 )
 
+_NO_DOCUMENT = runs(
+    and_(R.document_id.is_not(None), ~exists().where(DOCUMENTS.c.id == R.document_id)),
+    "it was started from the document {document_id}, which does not exist",
+)
+
 RUN_CHECKS: Final = (
     Check("run moves", "A run that is open has a step that will move it.", [_AT_REST]),
     Check("run ends", "Exactly the runs that have ended have an end time.", [_TIMES]),
@@ -197,5 +202,10 @@ RUN_CHECKS: Final = (
         "child run",
         "A step waits exactly as long as its child run is open.",
         [_CHILDLESS, _ALONE],
+    ),
+    Check(
+        "run document",
+        "The stored document that a run was started from exists.",
+        [_NO_DOCUMENT],
     ),
 )

@@ -98,6 +98,7 @@ class RunInserts(Repository, RunRows):
             "flow_metadata": run.metadata or None,
             "spec": spec,
             "parent_step_run_id": run.parent,
+            "document_id": run.document_id,
             "total_steps": len(run.steps),
             "idempotency_key": run.idempotency_key,
             "budget_usd": run.budget.usd if run.budget else None,

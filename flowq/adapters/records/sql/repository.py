@@ -41,6 +41,8 @@ SLOTS: Table = Base.metadata.tables["flow_slots"]
 WAITS: Table = Base.metadata.tables["flow_waits"]
 METERS: Table = Base.metadata.tables["flow_meters"]
 TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
+DOCUMENTS: Table = Base.metadata.tables["flow_documents"]
+ALIASES: Table = Base.metadata.tables["flow_document_aliases"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 
 #: The row of an attempt that holds its lease: `p_id`, `p_token`.

@@ -24,44 +24,59 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Index,
-    MetaData,
     String,
     Text,
     TextClause,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from flowq.adapters.records.sql.types import LARGE, Money, UtcDateTime
+from flowq.adapters.records.sql.base import Base
+from flowq.adapters.records.sql.document_tables import DocumentAlias, StoredDocument
+from flowq.adapters.records.sql.types import LARGE
+
+__all__ = [
+    "CALLED",
+    "EXPANDED",
+    "HAS_DEADLINE",
+    "HAS_DOCUMENT",
+    "HAS_ERROR",
+    "LEASED",
+    "OPEN",
+    "OPEN_RUN",
+    "QUEUED",
+    "RETRYING",
+    "REVISION",
+    "TIMED",
+    "UNADVANCED",
+    "UNCONSUMED",
+    "VERSION_TABLE",
+    "Base",
+    "CachedResult",
+    "DocumentAlias",
+    "FlowAttempt",
+    "FlowDuty",
+    "FlowRun",
+    "FlowSignal",
+    "FlowStepRun",
+    "LlmRequest",
+    "Meter",
+    "Slot",
+    "StoredDocument",
+    "TokenUse",
+    "Wait",
+]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0012"
+REVISION = "0013"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
-
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class Base(DeclarativeBase):
-    """Base of flowq's models; their tables may be in the user's own database."""
-
-    metadata = MetaData(naming_convention=_NAMES)
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads this name
-        datetime: UtcDateTime,
-        Decimal: Money(),
-        Any: JSON(none_as_null=True),
-    }
-
 
 # The conditions of partial indexes. Queries contain the same text: a database uses such an index
 # only if the statement itself, without its parameters, implies the condition.
 OPEN_RUN = text("status IN ('pending', 'running', 'paused', 'cancelling')")
 HAS_ERROR = text("error_message IS NOT NULL")
+HAS_DOCUMENT = text("document_id IS NOT NULL")
 HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
 
 
@@ -101,6 +116,8 @@ class FlowRun(Base):
 
     spec: Mapped[Any]
     parent_step_run_id: Mapped[UUID | None]
+    # The stored document that it was started from; it has no other effect on the run.
+    document_id: Mapped[UUID | None]
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     priority: Mapped[int] = mapped_column(default=0)
     deadline: Mapped[datetime | None]
@@ -123,6 +140,7 @@ class FlowRun(Base):
         Index(None, "status", "id"),
         Index(None, "parent_step_run_id"),
         Index("uq_flow_runs_idempotency_key", "flow_name", "idempotency_key", unique=True),
+        _partial("ix_flow_runs_document_id", "document_id", "id", where=HAS_DOCUMENT),
         _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
         _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
         _partial("ix_flow_runs_error", "id", where=HAS_ERROR),

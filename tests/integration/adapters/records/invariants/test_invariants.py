@@ -265,6 +265,7 @@ RUN_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "failed by a step that is gone": ("run stop", "failed", {"failed_step_id": uuids.uuid7()}),
     "step of another kind": ("run stop", "failed", {"stop_kind": "deadline"}),
     "child without a step": ("child run", "fresh", {"parent_step_run_id": uuids.uuid7()}),
+    "started from no document": ("run document", "fresh", {"document_id": uuids.uuid7()}),
     "another spec": ("nodes", "done", {"spec": {"name": "good", "steps": []}}),
 }
 
