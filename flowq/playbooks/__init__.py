@@ -9,10 +9,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowq.playbooks.document.models import Playbook
+    from flowq.playbooks.document.parser import (
+        DSLParser,
+        PlaybookParserV2,
+        get_parser,
+        parse_playbook,
+        parse_playbook_file,
+        read_playbook,
+        validate_playbook,
+        validate_playbook_file,
+    )
+    from flowq.playbooks.document.problems import InvalidPlaybook
 
-__all__ = ["Playbook"]
+__all__ = [
+    "DSLParser",
+    "InvalidPlaybook",
+    "Playbook",
+    "PlaybookParserV2",
+    "get_parser",
+    "parse_playbook",
+    "parse_playbook_file",
+    "read_playbook",
+    "validate_playbook",
+    "validate_playbook_file",
+]
 
-_HOMES = {"Playbook": "document.models"}
+_HOMES = {
+    "DSLParser": "document.parser",
+    "InvalidPlaybook": "document.problems",
+    "Playbook": "document.models",
+    "PlaybookParserV2": "document.parser",
+    "get_parser": "document.parser",
+    "parse_playbook": "document.parser",
+    "parse_playbook_file": "document.parser",
+    "read_playbook": "document.parser",
+    "validate_playbook": "document.parser",
+    "validate_playbook_file": "document.parser",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 #: Texts that YAML 1.2 reads as numbers and YAML 1.1 as texts.
 _NUMBER_OF_1_2: Final = re.compile(r"[-+]?(0o[0-7]+|(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?)")
-#: Characters that a block of text can hold without loss.
-_PRINTABLE: Final = re.compile(r"[\n\t -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]*")
+#: Characters that a block of text can hold without loss: none that YAML takes for a line's end.
+_PRINTABLE: Final = re.compile(r"[\n\t -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]*")
+#: What ends a line, in YAML or for its writer.
+_BREAK: Final = re.compile("[\n\r\x85\u2028\u2029]")
 _UNWRAPPED: Final = 1 << 30
 
 
@@ -39,8 +41,10 @@ def _dumper() -> Any:
             super().increase_indent(flow, False)  # a list stands deeper than its key
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        is_block = "\n" in value and _fits_block(value)
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, "|" if is_block else None)
+        style = None
+        if _BREAK.search(value):
+            style = "|" if _fits_block(value) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style)
 
     Dumper.add_representer(str, text)
     Dumper.add_implicit_resolver("tag:flowq,1.2", _NUMBER_OF_1_2, list("-+.0123456789"))
