@@ -1,4 +1,4 @@
-"""The app: who is let in, what is too large, and the routes.
+"""The ASGI app: its middleware (authentication, limits) and its routes.
 
     from flowq.entrypoints.http.app import create_app
     app = create_app()      # uvicorn web:app --workers 4, or parent.mount("/flowq", create_app())
@@ -26,7 +26,7 @@ from flowq.entrypoints.http.settings import HttpSettings, http_settings, listed
 from flowq.entrypoints.http.sse import Streams
 
 _PAGE: Final = Path(__file__).with_name("docs.html")
-#: What a page of another site may read of an answer.
+#: Response headers that pages of other sites may read.
 _EXPOSED: Final = ("Location", "Retry-After")
 
 
@@ -34,7 +34,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     """Return the HTTP service as an ASGI app.
 
     Args:
-        settings: Its settings; those of the environment if there are none.
+        settings: Its settings; by default those of the environment.
 
     Raises:
         InvalidSetting: they cannot be used.
@@ -44,9 +44,9 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     pages: dict[str, Any] = {} if is_local else {"openapi_url": None}
     app = FastAPI(
         title="flowq",
-        summary="Durable flows on Celery: start runs, follow them, steer them.",
+        summary="Durable flows on Celery: start runs, follow them, control them.",
         version="1",
-        docs_url=None,  # FastAPI's pages load their parts from the web
+        docs_url=None,  # FastAPI's own pages load files from a CDN
         redoc_url=None,
         middleware=_middleware(chosen),
         responses=problems.ANSWERS,
@@ -66,7 +66,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
 
 
 def _middleware(settings: HttpSettings) -> list[Middleware]:
-    """Return what a request passes through, the outermost first."""
+    """Return the middleware, the outermost first."""
     origins = listed(settings.http_cors_origins)
     cors = Middleware(
         CORSMiddleware,
@@ -86,7 +86,7 @@ _health = APIRouter(tags=["service"])
 
 @_health.get("/health")
 async def health() -> dict[str, str]:
-    """Say that this process answers; it asks neither the database nor Redis."""
+    """Report that this process answers; it checks neither the database nor Redis."""
     return {"status": "healthy"}
 
 

@@ -1,14 +1,14 @@
-"""Who sends a request: FLOWQ_HTTP_AUTH says how that is known.
+"""Authentication: FLOWQ_HTTP_AUTH says how the sender of a request is identified.
 
-    local   everybody on this machine, as `local-user`, who sees all runs
-    tokens  who sends `Authorization: Bearer <token>`; a file has the SHA-256 of each token
-    jwt     who sends a JWT there, signed with the key; `sub` is the user, `role` the role
+    local   every client on this machine is `local-user`, who sees all runs
+    tokens  by `Authorization: Bearer <token>`; a file has the SHA-256 of each token
+    jwt     by a JWT there, signed with the key; `sub` is the user, `role` the role
 
 A `user` sees the runs of their own; an `admin` those of everybody; a `service` names the user for
 whom it asks in `X-User-Id`, as one may in `local` mode.
 
-A request without a valid token is refused before its body is read. In `local` mode nothing is
-secret but the machine itself, so a request of another machine, or of a web page from elsewhere, is
+A request without a valid token is refused before its body is read. In `local` mode nothing else
+protects the service, so requests from other machines, and from web pages of other sites, are
 refused too.
 """
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 #: The user of a local request that names none.
 LOCAL_USER: Final = "local-user"
 _USER_HEADER: Final = "x-user-id"
-#: Paths that say nothing of anybody's.
+#: Public paths.
 _OPEN: Final = frozenset({"/health"})
 #: Seconds by which clocks may differ.
 _LEEWAY: Final = 30
@@ -46,9 +46,9 @@ _LEEWAY: Final = 30
 class Role(StrEnum):
     """What a caller may do."""
 
-    USER = "user"  #: See and steer runs of their own.
-    SERVICE = "service"  #: The same for any user, whom it names.
-    ADMIN = "admin"  #: See and steer the runs of everybody.
+    USER = "user"  #: See and control their own runs.
+    SERVICE = "service"  #: The same for any user that it names.
+    ADMIN = "admin"  #: See and control all runs.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,16 @@ class Caller:
 
     @property
     def sees(self) -> str | None:
-        """The user whose runs the caller may see, and steer; None: those of everybody."""
+        """The user whose runs the caller may see and control; None: all runs."""
         return None if self.role is Role.ADMIN else self.user_id
 
     def may_see(self, user_id: str | None) -> bool:
-        """Return whether the caller may see, and steer, a run of this user."""
+        """Return whether the caller may see and control a run of this user."""
         return self.sees in (None, user_id)
 
 
 class Method(Protocol):
-    """A way to know who sends a request."""
+    """A method of authentication."""
 
     def caller(self, connection: HTTPConnection) -> Caller:
         """Return who sends a request.
@@ -86,7 +86,7 @@ def caller(request: Request) -> Caller:
 
 
 class Authentication:
-    """Middleware that finds out who sends each request, and refuses the others."""
+    """Middleware that authenticates each request, and refuses it if it cannot."""
 
     def __init__(self, app: ASGIApp, method: Method) -> None:
         self._app = app
@@ -109,7 +109,7 @@ class Authentication:
 
 
 def method(settings: HttpSettings) -> Method:
-    """Return how callers are known by these settings.
+    """Return the method of authentication of these settings.
 
     Raises:
         InvalidSetting: the file of tokens, or the key, cannot be used.
@@ -125,7 +125,7 @@ def method(settings: HttpSettings) -> Method:
 
 
 class Local:
-    """Everybody on this machine.
+    """Accepts every client on this machine.
 
     Args:
         origins: Web pages that may send requests.
@@ -153,7 +153,7 @@ class Local:
         return Caller(named, Role.USER) if named else Caller(LOCAL_USER, Role.ADMIN)
 
     def _check_machine(self, connection: HTTPConnection) -> None:
-        """Refuse a client on another machine, and a page whose name was given our address."""
+        """Refuse clients on other machines, and pages that use DNS rebinding."""
         client = connection.client
         hosts = [urlsplit(f"//{_named(connection.headers)}").hostname or ""]
         hosts += [client.host] if client is not None else []
@@ -167,9 +167,9 @@ class Local:
 
 
 class Tokens:
-    """Who has a token, whose SHA-256 is in a file; it is read again when it changes.
+    """Accepts tokens whose SHA-256 is in a file; the file is read again when it changes.
 
-    A file that has become wrong is logged, once, and the tokens of the one before stay valid.
+    If the file becomes invalid, that is logged once, and the previous tokens stay valid.
     """
 
     def __init__(self, file: Path) -> None:
@@ -178,14 +178,14 @@ class Tokens:
         self._callers = self._read()
 
     def caller(self, connection: HTTPConnection) -> Caller:
-        """Return whose the token is."""
+        """Return the owner of the token."""
         if (seen := self._stamp()) != self._seen:
             self._seen = seen
             try:
                 self._callers = self._read()
             except InvalidSetting as error:
                 logger.error("the tokens that were read before stay valid: %s", error)  # noqa: TRY400
-        # A digest tells nothing of the token, however long it takes to find it.
+        # The time to find a digest reveals nothing about the token.
         digest = sha256(_token(connection.headers).encode()).hexdigest()
         found = self._callers.get(digest)
         if found is None:
@@ -193,7 +193,7 @@ class Tokens:
         return _acting(found, connection.headers)
 
     def _stamp(self) -> tuple[int, int] | None:
-        """Return what changes with the file; None if it cannot be looked at."""
+        """Return a value that changes with the file; None if the file cannot be read."""
         try:
             stat = self._file.stat()
         except OSError:
@@ -211,7 +211,7 @@ class Tokens:
 
 
 class Jwt:
-    """Who has a JWT that is signed with our key, by one of our algorithms, and still valid."""
+    """Accepts valid JWTs that are signed with the configured key and algorithms."""
 
     def __init__(self, key: str, algorithms: list[str], audience: str | None) -> None:
         self._key = key
@@ -238,7 +238,7 @@ class Jwt:
                 )
 
     def caller(self, connection: HTTPConnection) -> Caller:
-        """Return whom the JWT names."""
+        """Return the caller that the JWT names."""
         try:
             claims = jwt.decode(
                 _token(connection.headers),
@@ -265,10 +265,10 @@ def _token(headers: Headers) -> str:
 
 
 def _acting(found: Caller, headers: Headers) -> Caller:
-    """Return for whom a caller acts: a service for the user that it names.
+    """Return the effective caller: a service acts for the user that it names.
 
     Raises:
-        Refused: 403; somebody else names another user.
+        Refused: 403; the role may not name another user.
     """
     named = _named_user(headers)
     if named is None or named == found.user_id:
@@ -289,10 +289,10 @@ def _named_user(headers: Headers) -> str | None:
 
 
 def _user(name: object) -> str:
-    """Return the name of a user, if it can be one.
+    """Return the name of a user, if it is valid.
 
     Raises:
-        Refused: 401; it cannot.
+        Refused: 401; it is not valid.
     """
     try:
         return text_of("the user", name) or LOCAL_USER
@@ -318,7 +318,7 @@ def _lines(text: str) -> Iterable[tuple[str, Caller]]:
 
 
 def _named(headers: Headers) -> str:
-    """Return the host by which the client knows us."""
+    """Return the host that the client has used."""
     return headers.get("host", "")
 
 
@@ -330,7 +330,7 @@ def _host(origin: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by an address that others do not reach."""
+    """Return whether a host is a loopback address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

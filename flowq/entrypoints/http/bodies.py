@@ -1,7 +1,7 @@
-"""What a body may be: not too large, not compressed, not too slow, and no JSON with a key twice.
+"""Refuses bodies that are too large, too slow or compressed, and JSON with duplicate keys.
 
-A small compressed body may grow to any size. A slow one holds a connection and memory. Of two equal
-keys every parser of JSON silently takes the last one, which need not be the one that was meant.
+A small compressed body may expand to any size. A slow body holds a connection and memory. JSON
+parsers silently take the last of duplicate keys, which may be the wrong one.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowq.entrypoints.http.problems import Refused, answer
 
-#: Seconds that a body may take, and bytes that it has to send in each further second.
+#: Seconds that a body may take, and its minimum bytes for each further second.
 _PATIENCE: Final = 30.0
 _BYTES_PER_SECOND: Final = 50_000
 
@@ -27,8 +27,8 @@ class Bodies:
     """Middleware that refuses bodies which are too large, too slow or compressed.
 
     Args:
-        app: What comes after it.
-        most: Bytes of a body.
+        app: The next app.
+        most: Maximum bytes of a body.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -63,7 +63,7 @@ class Bodies:
 
         async def measured() -> Message:
             nonlocal count, complete
-            if complete:  # what comes now is the end of the connection, at any time
+            if complete:  # the next message is the end of the connection
                 return await receive()
             try:
                 async with asyncio.timeout_at(began + _PATIENCE + count / _BYTES_PER_SECOND):
@@ -84,12 +84,12 @@ class Bodies:
 
 
 def _too_slow() -> HTTPException:
-    # The rest of the body may still come, so nothing else can come on this connection.
+    # The rest of the body may still arrive, so the connection cannot be reused.
     return HTTPException(408, "the body comes too slowly", {"Connection": "close"})
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON has each key once."""
+    """A route that refuses JSON with duplicate keys."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of a request."""
@@ -106,7 +106,7 @@ class _StrictRequest(Request):
         """Return the body as JSON.
 
         Raises:
-            JSONDecodeError: it is none, or has a key twice in one object.
+            JSONDecodeError: it is not JSON, or has a key twice in one object.
         """
         text = await self.body()
 

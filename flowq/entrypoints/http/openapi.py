@@ -1,7 +1,7 @@
-"""The OpenAPI document: what FastAPI derives, each flow with its inputs, and the frames of streams.
+"""Completes the OpenAPI document of FastAPI with each flow, its inputs, and the frames of streams.
 
-A flow has a path of its own, since its inputs have types of their own. It is the same route as the
-general one.
+Each flow has a path of its own in the document, since its inputs have their own types. It is the
+same route as the general one.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ _START: Final = "/api/flows/{name}/runs"
 
 
 def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return what makes the OpenAPI document of an app, for `app.openapi`."""
+    """Return a function that makes the OpenAPI document of an app, for `app.openapi`."""
     derive = app.openapi
 
     def document() -> dict[str, Any]:
-        app.openapi_schema = None  # flows may have been imported since
+        app.openapi_schema = None  # flows may have been imported meanwhile
         found = derive()
         schemas = found["components"]["schemas"]
         for flow in registry.flows.values():
@@ -43,7 +43,7 @@ def _start(general: dict[str, Any], flow: RegisteredFlow, schemas: dict[str, Any
     """Return the operation that starts a run of one flow."""
     try:
         inputs = flow.input_schema(_REFS)
-    except FlowqError:  # its annotations are wrong; starting it says so
+    except FlowqError:  # its annotations are wrong; the error comes at its start
         return general
     schemas |= inputs.pop("$defs", {})
     body = schemas["NewRun"]

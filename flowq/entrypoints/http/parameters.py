@@ -1,7 +1,7 @@
 """Refuses query parameters that a route does not know.
 
-A parameter with a typing error must not be ignored: `?staus=failed` would list all runs. What a
-route knows is what FastAPI has found in its signature, so no route has to list it.
+A misspelt parameter must not be ignored: `?staus=failed` would list all runs. The known parameters
+are those that FastAPI finds in the signature, so no route has to list them.
 """
 
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ async def known_parameters(request: Request) -> None:
     """Refuse a request with query parameters that its route does not know.
 
     Raises:
-        RequestValidationError: it names each of them, and the known ones.
+        RequestValidationError: it names the unknown and the known parameters.
     """
     if not request.query_params:
         return

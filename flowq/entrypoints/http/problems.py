@@ -1,10 +1,10 @@
-"""What the service answers when something is wrong: always one shape.
+"""The answers of the service to errors, always in one form.
 
     {"error": "RunNotFound", "message": "there is no run …", "hint": "…", "problems": [...]}
 
-`error` is the name of flowq's error, or of what HTTP lacks; `message` says what failed and why;
-`hint` what to do, where that is known; `problems` lists what is wrong with each part of a request.
-An answer never has addresses, SQL or paths of the server; its log has them.
+`error` is the name of flowq's error or of the HTTP error; `message` says what failed and why;
+`hint` what to do, if that is known; `problems` lists what is wrong with each part of a request. An
+answer never has addresses, SQL or paths of the server; they are in its log.
 """
 
 import logging
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 #: Seconds after which a client may ask again.
 RETRY_AFTER: Final = 5
 
-#: What an error means to a client; all others are the server's own.
+#: HTTP statuses of errors; all other errors are the server's own.
 _STATUS: Final[Mapping[type[FlowqError], int]] = {
     RunNotFound: 404,
     FlowNotFound: 404,
@@ -51,9 +51,9 @@ _STATUS: Final[Mapping[type[FlowqError], int]] = {
 }
 
 
-#: A command of flowq's in a hint.
+#: A command of flowq in a hint.
 _COMMAND: Final = re.compile(r"\bflowq [a-z]")
-#: What pydantic calls a body that was not sent, or not as JSON.
+#: Types of pydantic errors for a body that is missing or not JSON.
 _UNREAD: Final = {"missing", "model_attributes_type"}
 
 #: What pydantic finds, in the words of JSON.
@@ -64,11 +64,11 @@ _PLAIN: Final = {
     "model_attributes_type": "it is not a JSON object",
 }
 
-#: Where Python's own names of statuses are older than HTTP's.
+#: Names of statuses that are older in Python than in HTTP.
 _NAMES: Final = {413: "ContentTooLarge", 422: "UnprocessableContent"}
 
 
-#: Text that may hold what a client has sent, which need not be valid text.
+#: Text that may contain invalid characters from a client.
 Said = Annotated[str, BeforeValidator(lambda text: text and escaped(text, lines=True))]
 
 
@@ -105,17 +105,17 @@ class Refused(Exception):
 
 
 def documented(answers: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of answers that are problems, from status to what it means."""
+    """Return the documentation of error answers, from their statuses and descriptions."""
     return {status: {"model": Problem, "description": text} for status, text in answers.items()}
 
 
 #: The answers that every route may give, for its documentation.
 ANSWERS: Final = documented(
     {
-        400: "The request, or what the flow makes of it, is wrong.",
+        400: "The request is invalid, or the flow refuses it.",
         401: "There is no valid token.",
-        403: "The request comes from where none may come from.",
-        404: "There is no such thing, or it belongs to someone else.",
+        403: "The caller, its machine or its web page is not allowed.",
+        404: "It does not exist, or belongs to another user.",
         408: "The body comes too slowly.",
         413: "The body is too large.",
         415: "The body is compressed.",
@@ -128,7 +128,7 @@ ANSWERS: Final = documented(
 
 
 def answer(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the answer that says a problem."""
+    """Return the answer with a problem."""
     more = dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         more["Retry-After"] = str(RETRY_AFTER)
@@ -136,7 +136,7 @@ def answer(status: int, problem: Problem, headers: Mapping[str, str] | None = No
 
 
 def install(app: FastAPI) -> None:
-    """Let an app answer with problems."""
+    """Make an app answer errors with problems."""
     app.add_exception_handler(FlowqError, _of_flowq)
     app.add_exception_handler(TooManyRuns, _of_too_many)
     app.add_exception_handler(Refused, _refused)
@@ -146,7 +146,7 @@ def install(app: FastAPI) -> None:
 
 
 def problem_of(error: FlowqError) -> tuple[int, Problem]:
-    """Return the status and the problem that an error of flowq means."""
+    """Return the status and the problem for an error of flowq."""
     name = type(error).__name__
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status < 500:
@@ -160,7 +160,7 @@ def problem_of(error: FlowqError) -> tuple[int, Problem]:
 
 
 def _hint(error: FlowqError) -> str | None:
-    """Return what a client may do; it cannot type commands of flowq's."""
+    """Return a hint for clients, which cannot run commands of flowq."""
     if isinstance(error, RunNotFound):
         return "GET /api/runs lists your runs"
     return None if error.hint and _COMMAND.search(error.hint) else error.hint

@@ -1,6 +1,6 @@
-"""Refuses a user who sends more requests than FLOWQ_HTTP_RATE allows, before a body is read.
+"""Limits the requests of each user to FLOWQ_HTTP_RATE, before a body is read.
 
-All servers count together, in Redis. A client is told when there is room again.
+All servers count together, in Redis. `Retry-After` says when the next request is allowed.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ class RequestRates:
     """Middleware that counts the requests of each user; `Authentication` comes before it.
 
     Args:
-        app: What comes after it.
-        rate: What FLOWQ_HTTP_RATE says.
+        app: The next app.
+        rate: The value of FLOWQ_HTTP_RATE.
     """
 
     def __init__(self, app: ASGIApp, rate: str) -> None:
@@ -29,7 +29,7 @@ class RequestRates:
         self._requests = bootstrap.request_rate(number, period)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request for which there is room."""
+        """Pass on a request within the rate."""
         caller: Caller | None = scope.get("state", {}).get("caller")
         if caller is not None:
             waits = await asyncio.to_thread(self._requests.take, caller.user_id)

@@ -145,7 +145,7 @@ def http_settings() -> HttpSettings:
     """Return the settings of this process, read once.
 
     Raises:
-        InvalidSetting: some of them cannot be.
+        InvalidSetting: some of them are invalid.
     """
     try:
         return HttpSettings()

@@ -1,9 +1,9 @@
-"""Server-sent events: what a follower has logged of a run, sent to any number of clients.
+"""Server-sent events: sends the logged frames of a run to any number of clients.
 
-A frame is made once, as bytes, for all clients. A client that sends `Last-Event-ID` continues
-after it. Nothing is kept for a client that has disconnected, and one that reads nothing for a while
-is disconnected. When there is nothing to send for some seconds a comment is sent, so that no proxy
-closes the connection.
+A frame is made once, as bytes, for all clients. A client that sends `Last-Event-ID` continues after
+it. Nothing is buffered for a client that has disconnected, and a client that stops reading is
+disconnected. After some seconds of silence a comment is sent, so that no proxy closes the
+connection.
 """
 
 import asyncio
@@ -25,17 +25,17 @@ from flowq.entrypoints.http.problems import problem_of
 
 logger = logging.getLogger(__name__)
 
-#: Runs that streams of one kind follow at once.
+#: Maximum runs that streams of one kind follow.
 _MAX_RUNS: Final = 128
 #: Seconds for which a run is followed after its last client has disconnected.
 _LINGER: Final = 5.0
-#: Seconds between two writes to one client; frames that come meanwhile are sent together.
+#: Seconds between two writes to one client; frames meanwhile are sent together.
 _PACE: Final = 0.05
 #: Seconds of silence after which a comment is sent.
 _PING: Final = 20.0
-#: Seconds in which a client has to read what it was sent.
+#: Seconds in which a client has to read the sent frames.
 _PATIENCE: Final = 30.0
-#: What a stream begins with: milliseconds after which a client reconnects.
+#: The beginning of a stream: milliseconds after which a client reconnects.
 RETRY: Final = b"retry: 1000\n\n"
 
 HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -61,7 +61,7 @@ def frame_followers(translator: Callable[[RunId], Translate[bytes]]) -> FrameFol
     """Return followers that log frames.
 
     Args:
-        translator: Makes what translates the events of a run to frames, from the first event on.
+        translator: Makes the translator of the events of a run to frames, from the first event on.
     """
     return Followers(
         lambda: bootstrap.engine(),  # noqa: PLW0108 - looked up when it is called
@@ -75,7 +75,7 @@ class Streams:
     """Counts the streams that this process sends.
 
     Args:
-        most: How many there may be.
+        most: The maximum number.
     """
 
     def __init__(self, most: int) -> None:
@@ -84,7 +84,7 @@ class Streams:
 
     @contextmanager
     def one_more(self) -> Iterator[None]:
-        """Count a stream for the time of a block.
+        """Count a stream during a block.
 
         Raises:
             TooManyRuns: there are too many.
@@ -102,10 +102,10 @@ class EventStream(StreamingResponse):
     """The answer that sends the frames of a run until it ends or the client disconnects.
 
     Args:
-        followers: Who logs the frames.
+        followers: The followers that log the frames.
         run_id: The run, which exists.
         after: Id of the frame to continue after.
-        begin: What is sent first.
+        begin: The first bytes of the stream.
     """
 
     media_type = "text/event-stream"

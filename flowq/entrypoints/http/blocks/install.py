@@ -17,7 +17,7 @@ _TRY_LATER: Final = "try again in a few seconds"
 
 
 def install(app: FastAPI, settings: HttpSettings) -> None:
-    """Let an app serve documents.
+    """Make an app serve documents.
 
     Raises:
         InvalidSetting: FLOWQ_HTTP_USAGE names no function.

@@ -8,7 +8,7 @@
     GET  /v2/blocks/{key}/…      the manifest and the chunks of an external block
     GET  /v2/schema              the JSON Schema of a document
 
-A task is a run. Nothing of it is in this process: `flowq.blocks` records it, and reads it again.
+A task is a run. Its state is not in this process: `flowq.blocks` records and reads it.
 """
 
 import re
@@ -53,12 +53,12 @@ class Accepted(BaseModel):
 
 
 class AcceptedV2(Accepted):
-    """A task that was started, and how large it is."""
+    """A task that was started, and its size."""
 
     created_at: datetime
     blocks_count: int
     edges_count: int
-    estimated_usage: int = Field(description="How much it counts for: one for each edge.")
+    estimated_usage: int = Field(description="What it counts in quotas: one for each edge.")
 
 
 class TaskStatus(BaseModel):
@@ -104,8 +104,8 @@ _DOCUMENT: Final[dict[str, Any]] = {
 }
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "The document cannot run: `code` says why, `message` names all places."},
-    409: {"description": "The document names a content of somebody else's."},
-    429: {"description": "The user has no room for so many edges."},
+    409: {"description": "The document names the content of another user."},
+    429: {"description": "The document has more edges than the user's quota."},
 }
 
 
@@ -117,7 +117,7 @@ def _events(text: str, **parts: Any) -> dict[int | str, dict[str, Any]]:
 
 
 def _start(request: Request, body: bytes, caller: CallerHere) -> tuple[Run[Any], Document, int]:
-    """Start a task; returns its run, its document, and for how much it counts."""
+    """Start a task; return its run, its document, and its count."""
     document, warnings = parse(body)
     counted = check(request.app.state.usage, caller.user_id, len(document.edges))
     return start(document, warnings, user_id=caller.user_id), document, counted
@@ -141,8 +141,8 @@ def send_data(request: Request, body: Body, caller: CallerHere) -> Accepted:
 def get_data(task_id: str, caller: CallerHere, streams: StreamsHere) -> Response:
     """Follow a task: a frame for each level of its edges, then the end.
 
-    Every reader gets the same frames, from the first on, whenever it comes. An error is a frame
-    too: the status is 200.
+    Every reader gets the same frames, from the first on, at any time. An error is a frame too: the
+    status is 200.
     """
     return streams.answer(Kind.V1, task_id, caller)
 
@@ -185,8 +185,8 @@ def get_data_v2(
 ) -> Response:
     """Follow all events of a task: of edges and blocks at once, of levels in their order.
 
-    After `Last-Event-ID` no event is repeated and none is lost. Where that cannot be, all is sent
-    again: `WORKFLOW_STARTED` means to forget what came before.
+    After `Last-Event-ID` no event is repeated and none is lost. If that is impossible, all events
+    are sent again: at `WORKFLOW_STARTED` forget the earlier ones.
     """
     return streams.answer(Kind.V2, task_id, caller, last_event_id)
 
@@ -240,7 +240,7 @@ def _size(store: ObjectStore, key: str) -> int | None:
     try:
         return store.size(key)
     except ValueError:
-        return None  # it is no key
+        return None  # it is not a key
 
 
 @router.get("/v2/schema")

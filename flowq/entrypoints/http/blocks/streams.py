@@ -4,7 +4,7 @@
     v2       every event, with its name, and an id to continue after
     task     v2, with TASK_ instead of WORKFLOW_ in the names
 
-Of one kind, a process translates the events of a run once, for all its readers.
+A process translates the events of a run once for each kind, for all readers.
 """
 
 import json
@@ -38,7 +38,7 @@ _RENAMED: Final = {"WORKFLOW_ERROR": "TASK_FAILED"}
 
 
 class Kind(StrEnum):
-    """What a stream looks like."""
+    """The form of a stream."""
 
     V1 = "v1"
     V2 = "v2"

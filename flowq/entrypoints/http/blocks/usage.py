@@ -1,8 +1,8 @@
-"""Whether a user may start a task now: asked before each task.
+"""Checks before each task whether the user may start it.
 
-FLOWQ_HTTP_USAGE names a function that knows, `module:name`. It gets the user and how many edges the
-document has, and returns for how many there is room; None for any number. Without one the budget of
-the user for this month decides, see FLOWQ_USER_MONTHLY_USD.
+FLOWQ_HTTP_USAGE names a function, `module:name`. It gets the user and the number of edges of the
+document, and returns how many edges are allowed; None for any number. Without one the budget of the
+user for this month decides, see FLOWQ_USER_MONTHLY_USD.
 """
 
 import logging
@@ -15,17 +15,17 @@ from flowq.core.errors import InvalidSetting
 
 logger = logging.getLogger(__name__)
 
-#: From a user and a number of edges to the number for which there is room.
+#: From a user and a number of edges to the allowed number.
 Usage = Callable[[str, int], int | None]
 _HINT: Final = "name a function as `module:name`; it gets a user and a number of edges"
 
 
 class UsageInsufficient(Exception):
-    """A user has no room for a task.
+    """A task exceeds the quota of its user.
 
     Attributes:
-        available: For how many edges there is room.
-        required: How many there are.
+        available: How many edges are allowed.
+        required: How many edges there are.
     """
 
     def __init__(self, available: int, required: int) -> None:
@@ -35,7 +35,7 @@ class UsageInsufficient(Exception):
 
 
 class UsageUnavailable(Exception):
-    """Nobody knows whether there is room."""
+    """The quota of a user is unknown."""
 
 
 def usage_of(setting: str | None) -> Usage:
@@ -58,10 +58,10 @@ def usage_of(setting: str | None) -> Usage:
 
 
 def check(usage: Usage, user_id: str, edges: int) -> int:
-    """Return how many edges a task counts for, if there is room for it.
+    """Return the count of a task in edges, if it is allowed.
 
     Raises:
-        UsageInsufficient: there is not.
+        UsageInsufficient: it is not allowed.
         UsageUnavailable: the function has failed.
     """
     required = edges or 1

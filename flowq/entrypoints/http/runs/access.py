@@ -1,4 +1,4 @@
-"""Which runs a caller may see: one of somebody else is answered as one that does not exist."""
+"""The runs that a caller may see: a run of another user is answered as one that does not exist."""
 
 from typing import Annotated
 from uuid import UUID

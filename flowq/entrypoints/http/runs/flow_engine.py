@@ -81,7 +81,7 @@ class FlowRunRowWithSteps(FlowRunRow):
 
 
 class NotThere(BaseModel):
-    """The answer for a run that is not there."""
+    """The answer for a run that does not exist."""
 
     detail: str
 
@@ -127,5 +127,5 @@ def show_row(run_id: UUID, caller: CallerHere) -> Any:
 
 
 def _shown(row: R) -> R:
-    """Return a row without what its users have given or got, unless that is to be shown."""
+    """Return a row without contents of users, unless FLOWQ_SHOW_CONTENT is set."""
     return row if bootstrap.settings().show_content else row.model_copy(update=_CONTENT)

@@ -1,4 +1,4 @@
-"""The flows that may be started through this server: those that it has imported."""
+"""The flows that this server may start: those that it has imported."""
 
 import logging
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def known_flow(name: str) -> RegisteredFlow:
 
 
 def visible_flows() -> Iterator[FlowInfo]:
-    """Yield the flows that this server has imported, by name; without those that are wrong."""
+    """Yield the flows that this server has imported, by name; without invalid ones."""
     for name, flow in sorted(registry.flows.items()):
         try:
             yield FlowInfo(name=name, inputs=flow.input_schema("#/$defs/{model}"))
@@ -40,10 +40,10 @@ def visible_flows() -> Iterator[FlowInfo]:
 
 @contextmanager
 def user_errors(flow: RegisteredFlow) -> Iterator[None]:
-    """Turn what the function of a flow raises about its inputs into an error of the request.
+    """Convert an exception of the function of a flow to an error of the request.
 
     Raises:
-        InvalidInput: the function raised something; what came from elsewhere is left as it is.
+        InvalidInput: the function raised; errors from elsewhere pass unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What requests and answers hold, as they are documented in OpenAPI."""
+"""The models of requests and answers, as OpenAPI documents them."""
 
 from datetime import datetime
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ from flowq.entrypoints.http.problems import Problem
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 
 
-#: States into which somebody brings a run, and may say why.
+#: States that a user sets, perhaps with a reason.
 _STEERED: Final = {RunState.PAUSED, RunState.CANCELLING, RunState.CANCELLED}
 
 
@@ -28,11 +28,11 @@ class _Request(BaseModel):
 
 
 class NewBudget(_Request):
-    """What calls of models may cost in a run and its child runs."""
+    """The budget of model calls in a run and its child runs."""
 
-    usd: float | None = Field(None, gt=0, strict=True, description="So many US dollars.")
+    usd: float | None = Field(None, gt=0, strict=True, description="Limit in US dollars.")
     tokens: int | None = Field(
-        None, gt=0, strict=True, description="So many tokens, input and output."
+        None, gt=0, strict=True, description="Limit in tokens, input and output."
     )
     on_exceeded: BudgetAction = Field(
         BudgetAction.FAIL, description="`fail` fails the next step that calls a model."
@@ -40,7 +40,7 @@ class NewBudget(_Request):
 
     @property
     def budget(self) -> Budget:
-        """The budget as the client takes it."""
+        """The budget as an option of the client."""
         return Budget(usd=self.usd, tokens=self.tokens, on_exceeded=self.on_exceeded.value)
 
 
@@ -52,7 +52,7 @@ class NewRun(_Request):
         None, description="The run of this flow that has this key is returned, not a second one."
     )
     deadline_seconds: float | None = Field(
-        None, gt=0, le=3.15e9, strict=True, description="Time from now by which the run has to end."
+        None, gt=0, le=3.15e9, strict=True, description="Time from now by which the run must end."
     )
     metadata: dict[str, JsonValue] | None = Field(None, description="Data to keep with the run.")
     budget: NewBudget | None = None
@@ -60,7 +60,7 @@ class NewRun(_Request):
     @model_validator(mode="before")
     @classmethod
     def _explain_unknown(cls, given: Any) -> Any:
-        """Say what to do to who has sent the inputs themselves, or a priority."""
+        """Explain a body with bare inputs, or with a priority."""
         if isinstance(given, dict) and "priority" in given:
             text = "runs have no priority: route steps of urgent flows to a queue with own workers"
             raise PydanticCustomError("no_priority", text)
@@ -74,7 +74,7 @@ class NewRun(_Request):
 
 
 class Reason(_Request):
-    """Why somebody steers a run."""
+    """The reason for a change of a run."""
 
     reason: str | None = Field(None, max_length=1_000)
 
@@ -102,11 +102,11 @@ class RunSummary(RunStatus):
     cost: Usd = Field(description="USD, as text.")
     unpriced_calls: int = Field(description="Calls of models whose cost is not in `cost`.")
     error: str | None = Field(description="Why it has failed.")
-    reason: str | None = Field(description="Why somebody has paused, or cancelled, it.")
+    reason: str | None = Field(description="The reason of a pause or cancel.")
 
     @classmethod
     def of(cls, run: RunFacts, **more: Any) -> Self:
-        """Return a run as it is sent."""
+        """Return a run as an answer."""
         return cls(
             id=run.id,
             flow_name=run.flow_name,
@@ -157,7 +157,7 @@ class StepSummary(BaseModel):
 
     @classmethod
     def of(cls, step: StepView) -> Self:
-        """Return a step as it is sent."""
+        """Return a step as an answer."""
         plain = set(cls.model_fields) - {"unpriced_calls"}
         values = {name: getattr(step, name) for name in plain}
         return cls(**values, unpriced_calls=step.unpriced)
@@ -193,7 +193,7 @@ class RunFailure(Problem):
 
 
 class FlowInfo(BaseModel):
-    """A flow that may be started here."""
+    """A flow that this server may start."""
 
     name: str
     inputs: dict[str, Any] = Field(description="JSON Schema of its inputs.")
@@ -205,5 +205,5 @@ class FlowList(BaseModel):
     flows: list[FlowInfo]
 
 
-#: What `data:` of a frame holds, for its documentation.
+#: The content of `data:` in a frame, for the documentation.
 AnyEvent = Annotated[events.Event, Field(discriminator="event_type")]

@@ -1,7 +1,7 @@
-"""Start, list, follow and steer the runs of every flow.
+"""The routes to start, list, follow and control the runs of every flow.
 
-Handlers that ask the database are plain functions, which the server runs in threads; those that
-wait are coroutines and hold none.
+Handlers that use the database are plain functions, which the server runs in threads. Handlers that
+wait are coroutines and hold no thread.
 """
 
 import asyncio
@@ -34,15 +34,15 @@ from flowq.entrypoints.json_output import json_data
 
 router = APIRouter(prefix="/api", tags=["runs"], route_class=StrictRoute)
 
-#: Steps in one answer.
+#: Maximum steps in one answer.
 _STEPS: Final = 500
-#: Seconds that a request for a result waits at most.
+#: Maximum seconds that a request for a result waits.
 _WAIT: Final = 60.0
 
 
 @router.get("/flows")
 def list_flows(caller: CallerHere) -> models.FlowList:  # noqa: ARG001 - anybody who is let in
-    """List the flows that may be started here, with the JSON Schemas of their inputs."""
+    """List the flows that this server may start, with the JSON Schemas of their inputs."""
     return models.FlowList(flows=list(visible_flows()))
 
 
@@ -145,7 +145,7 @@ async def result(
     run: RunHere,
     wait: Annotated[float, Query(ge=0, le=_WAIT, description="Seconds to wait for it.")] = 0,
 ) -> Any:
-    """Return the result of a run; of one that continues as another run, that one's."""
+    """Return the result of a run, or of the run as which it continues."""
     try:
         value = await run.aresult(timeout=wait)
     except ResultTimeout:
@@ -186,8 +186,8 @@ def events(
 ) -> Response:
     """Follow what happens in a run.
 
-    After `Last-Event-ID` no event is repeated and none is lost. Where that cannot be, since Redis
-    has lost the stream, all is sent again: `WORKFLOW_STARTED` means to forget what came before.
+    After `Last-Event-ID` no event is repeated and none is lost. If Redis has lost the stream, all
+    events are sent again: at `WORKFLOW_STARTED` forget the earlier ones.
     """
     if last_event_id == "end":
         return Response(status_code=204)
@@ -196,19 +196,19 @@ def events(
     return EventStream(_FOLLOWERS, run.id, last_event_id or None, begin=RETRY)
 
 
-# --- steering -------------------------------------------------------------------------------------
+# --- control --------------------------------------------------------------------------------------
 
 
 @router.post("/runs/{run_id}/cancel")
 def cancel(run: RunHere, body: models.Reason | None = None) -> models.RunStatus:
-    """Cancel a run and its child runs; what has ended stays as it ended."""
+    """Cancel a run and its child runs; runs that have ended do not change."""
     state = run.cancel(body.reason if body else None)
     return models.RunStatus(id=run.id, flow_name=run.flow_name, status=state)
 
 
 @router.post("/runs/{run_id}/pause")
 def pause(run: RunHere, body: models.Reason | None = None) -> models.RunStatus:
-    """Pause a run and its child runs: nothing of them begins until they are resumed."""
+    """Pause a run and its child runs: no step begins until they are resumed."""
     state = run.pause(body.reason if body else None)
     return models.RunStatus(id=run.id, flow_name=run.flow_name, status=state)
 
@@ -245,7 +245,7 @@ def _failure(run: "client.Run[Any]", error: FlowqError) -> models.RunFailure:
 
 
 def _refuse_others_key(run_id: RunId, caller: Caller) -> None:
-    """Do not tell the id of somebody else's run that has the same idempotency key."""
+    """Do not reveal the run of another user that has the same idempotency key."""
     known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(run_id))
     if known is not None and not caller.may_see(known.user_id):
         raise Refused(
