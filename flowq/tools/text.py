@@ -16,7 +16,7 @@ from jinja2.environment import Template
 from jinja2.exceptions import UndefinedError
 from jinja2.parser import Parser
 
-from flowq.core.errors import StepError
+from flowq.core.errors import FlowqError
 from flowq.tools.templating.errors import InvalidTemplate, TemplateFailed, TooLarge
 from flowq.tools.templating.filters import bounded_list, bounded_text, refuse_undefined
 from flowq.tools.templating.sandbox import Function, checked, environment
@@ -138,8 +138,8 @@ def _guarded(source: str, work: Callable[[], Any]) -> Any:
     except (TooLarge, TemplateError, RecursionError, SyntaxError, MemoryError) as error:
         said = str(error) or type(error).__name__
         raise TemplateFailed(f"{said}, in {_shortened(source)}") from None
-    except StepError:
-        raise  # a value that could not be loaded
+    except FlowqError:
+        raise  # a value that could not be loaded, or cannot be now
     except Exception as error:  # noqa: BLE001 - whatever a filter raises is the template's failure
         said = f"{type(error).__name__}: {error}"
         raise TemplateFailed(f"{said}, in {_shortened(source)}") from None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowq.core.errors import StoreUnavailable
 from flowq.tools.text import (
     MISSING,
     Function,
@@ -201,6 +202,17 @@ class Loaded:
     def __flowq_value__(self) -> Any:
         self.loads += 1
         return self._value
+
+
+class Away(Loaded):
+    def __flowq_value__(self) -> Any:
+        raise StoreUnavailable("the store does not answer")
+
+
+def test_outage_while_a_view_is_loaded_is_no_failure_of_the_template() -> None:
+    """Whoever renders it can wait, and render it again."""
+    with pytest.raises(StoreUnavailable):
+        compile_expression("view == 1").render({"view": Away([1])})
 
 
 def test_view_passes_through_whole_and_is_loaded_for_anything_else() -> None:
