@@ -1,0 +1,1 @@
+"""What happens next in an execution of a playbook: the rules of `case`, loops, joins. Pure."""

@@ -1,0 +1,138 @@
+"""Makes the commands of calls: of pages and attempts, of maps, of sinks.
+
+A tool is rendered once, with the names of its first call; a page merges its fields into that, key
+by key, so parameters that it does not name stay. A task of the workbook replaces its call.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from flowq.core.references import Reference
+from flowq.playbooks.control.commands import Command, Concat, work_of
+from flowq.playbooks.control.names import Scope, names_of_loop
+from flowq.playbooks.control.rendering import Fields, rendered, rendered_tool
+from flowq.playbooks.control.state import Activation, ExecutionState, Item
+from flowq.playbooks.control.values import argument
+from flowq.playbooks.document.models import Json, Playbook, Step, Task, Tool
+from flowq.tools.text import TemplateFailed
+
+_WORKBOOK: Final = "workbook"
+#: Fields that mean the same; a page that names one replaces the others.
+_SAME: Final = (
+    ("endpoint", "url"),
+    ("data", "payload", "body"),
+    ("command", "query", "statement"),
+)
+
+
+@dataclass(slots=True)
+class Calls:
+    """Makes commands, with numbers that count up."""
+
+    playbook: Playbook
+    state: ExecutionState
+
+    def prepare(
+        self, activation: Activation, item: Item, step: Step, scope: Scope, *, is_map: bool = False
+    ) -> None:
+        """Render the tool of an item's call.
+
+        Args:
+            activation: Gets the task of the workbook that is called.
+            item: Gets the tool, and the arguments of that task.
+            step: Whose tool it is.
+            scope: The names that the fields see.
+            is_map: Whether the worker renders what needs the names of the loop.
+
+        Raises:
+            TemplateFailed: a field cannot be rendered, or no such task is in the workbook.
+        """
+        fields = Fields(names_of_loop(step.loop) if is_map else ())
+        tool = step.tool
+        if tool.kind == _WORKBOOK:
+            activation.task = self._task(tool, scope)
+            tool = self._in_place(activation.task, tool, item, scope, fields)
+        item.tool = rendered_tool(tool, scope, fields)
+
+    def _task(self, tool: Tool, scope: Scope) -> Task:
+        name = rendered(tool.config.get("task", tool.config.get("name")), scope)
+        task = self.playbook.task(name)
+        if task is None:
+            raise TemplateFailed(f"the workbook has no task {name!r}")
+        return task
+
+    @staticmethod
+    def _in_place(task: Task, tool: Tool, item: Item, scope: Scope, fields: Fields) -> Tool:
+        """Return the tool of a task; the item gets its arguments, those of the call over them."""
+        given = rendered(tool.config.get("args", tool.config.get("with")), scope, fields=fields)
+        own = rendered(task.tool.config.get("args") or {}, scope, fields=fields)
+        item.args = {**own, **item.args, **(given or {})}
+        scope.args = scope.own["args"] = item.args
+        config = {key: value for key, value in task.tool.config.items() if key != "args"}
+        return Tool(task.tool.kind, config)
+
+    def command(self, activation: Activation, item: Item, step: Step) -> Command:
+        """Make the command of an item's current page and attempt."""
+        assert item.tool is not None
+        made = self._made(activation, item, merged(item.tool, item.overrides), step.name)
+        self.state.step_attempts[step.name] = item.attempt
+        task = activation.task
+        return replace(
+            made,
+            timeout=step.timeout,
+            queue=step.queue,
+            retry=step.retry,
+            expects=task.expects if task else (),
+            returns=task.returns if task else (),
+        )
+
+    def map(self, activation: Activation, item: Item, step: Step, items: Json) -> Command:
+        """Make the one command of all items of a loop."""
+        assert step.loop is not None
+        carried = argument(items)
+        return replace(
+            self.command(activation, item, step),
+            work="map",
+            items=carried if isinstance(carried, Reference | Concat) else tuple(carried),
+            iterator=step.loop.iterator,
+            max_concurrency=step.loop.max_concurrency,
+            on_error=step.loop.on_error,
+        )
+
+    def sink(self, activation: Activation) -> Command:
+        """Make the command of a sink."""
+        assert activation.sink is not None
+        item = Item(args=activation.sink.args)
+        activation.items[None] = item
+        return self._made(activation, item, activation.sink.tool, activation.step)
+
+    def _made(self, activation: Activation, item: Item, tool: Tool, name: str) -> Command:
+        self.state.commands += 1
+        self.state.open[self.state.commands] = (activation.number, item.index)
+        return Command(
+            id=self.state.commands,
+            execution_id=self.state.execution_id,
+            step=name,
+            tool=Tool(tool.kind, argument(tool.config)),
+            args=argument(item.args),
+            attempt=item.attempt,
+            page=item.page,
+            item=item.index,
+            work=work_of(tool.kind),
+        )
+
+
+def merged(tool: Tool, overrides: Mapping[str, Json]) -> Tool:
+    """Return a tool with other fields in place of its own; mappings merge key by key."""
+    config = dict(tool.config)
+    for key, value in overrides.items():
+        known = config.get(key)
+        for same in _SAME:
+            if key in same:
+                known = next((config.pop(one) for one in same if one in config), None)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            config[key] = {**known, **value}
+        else:
+            config[key] = value
+    return Tool(tool.kind, config)

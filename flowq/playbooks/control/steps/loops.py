@@ -1,0 +1,93 @@
+"""The items of a loop: which there are, how many run at once, and what they have made together.
+
+A parallel loop whose entries of `case` need no single item is one `map` command; every other loop
+is a call for each item, one after the other or up to `max_concurrency` at once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flowq.playbooks.control.commands import work_of
+from flowq.playbooks.control.events import Failure
+from flowq.playbooks.control.matching import needs_items
+from flowq.playbooks.control.state import LoopState
+from flowq.playbooks.control.values import Lazy, value_of
+from flowq.playbooks.document.models import Json, Loop, Step
+
+
+def items_of(value: object) -> list[Json]:
+    """Return the items of a loop: of a list each element, null has none, all else is one item."""
+    value = value_of(value)
+    if value is None:
+        return []
+    if isinstance(value, Mapping | str | bytes) or not isinstance(value, Iterable):
+        return [value]
+    return list(value)
+
+
+def is_map(step: Step) -> bool:
+    """Return whether the items of a step's loop are one command."""
+    is_parallel = step.loop is not None and step.loop.mode == "parallel"
+    return is_parallel and work_of(step.tool.kind) == "call" and not needs_items(step.case)
+
+
+def at_once(loop: Loop) -> int:
+    """Return how many items may be open."""
+    return loop.max_concurrency if loop.mode == "parallel" else 1
+
+
+def has_more(state: LoopState, loop: Loop) -> bool:
+    """Return whether another item can begin now."""
+    is_left = state.begun < len(state.values) and state.error is None
+    return is_left and state.open < at_once(loop)
+
+
+def has_ended(state: LoopState) -> bool:
+    """Return whether no item is open, and none will begin."""
+    return not state.open and (state.begun == len(state.values) or state.error is not None)
+
+
+def succeeded(state: LoopState, index: int, result: object) -> None:
+    """Keep the result of an item."""
+    state.results[index] = result
+    state.success += 1
+
+
+def failed(
+    state: LoopState, loop: Loop, index: int, failure: Failure, *, is_handled: bool = False
+) -> None:
+    """Keep the failure of an item; unless failures are collected, it fails the loop."""
+    state.results[index] = {"error": failure.to_json()}
+    state.failed += 1
+    if loop.on_error == "fail" and state.error is None:
+        state.error = failure
+        state.is_handled = is_handled
+
+
+def mapped(state: LoopState, loop: Loop, response: object) -> None:
+    """Keep the results of a map; failures stand in it as `Failure`."""
+    state.begun = len(state.values)
+    if loop.on_error == "fail" and isinstance(response, Lazy):
+        state.success = len(state.values)  # otherwise the map itself has failed
+        return
+    for index, result in enumerate(value_of(response) or []):
+        if isinstance(result, Failure):
+            failed(state, loop, index, result)
+        else:
+            succeeded(state, index, result)
+
+
+def aggregate(state: LoopState, results: object) -> dict[str, Any]:
+    """Return the result of a loop.
+
+    Args:
+        state: Of the loop.
+        results: In the order of the items.
+    """
+    stats = {"total": len(state.values), "success": state.success, "failed": state.failed}
+    return {"results": results, "stats": stats}
+
+
+def empty(values: Sequence[Json]) -> LoopState:
+    """Return the state of a loop that has not begun."""
+    return LoopState(values=list(values), results=[None] * len(values))
