@@ -21,6 +21,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         "runs": "runs:runs",
         "graph": "graph:graph",
         "blocks": "blocks:blocks",
+        "playbook": "playbooks.group:playbook",
         "worker": "worker:worker",
         "flower": "worker:flower",
         "api": "api:api",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from flowq.core.errors import InvalidInput
 from flowq.core.text.json_values import flaw_of_text
 from flowq.playbooks.document.problems import NOWHERE, InvalidPlaybook, Mark, Place, Problem
 
@@ -328,8 +329,11 @@ class _Reader:
 
 def _events(text: str) -> Iterator[Any]:
     """Yield the events of a text one by one."""
-    import yaml  # noqa: PLC0415 - an extra
-
+    try:
+        import yaml  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        hint = 'pip install "flowq[playbooks]"'
+        raise InvalidInput(f"playbooks cannot be read here: {error}", hint=hint) from None
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     try:
         yield from yaml.parse(text, Loader=loader)

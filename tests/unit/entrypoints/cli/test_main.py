@@ -57,6 +57,8 @@ def test_every_command_is_listed() -> None:
         "blocks validate",
         "blocks graph",
         "blocks schema",
+        "playbook validate",
+        "playbook schema",
         "worker",
         "flower",
         "api",

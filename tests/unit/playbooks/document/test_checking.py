@@ -11,44 +11,6 @@ NOOP = "- {step: start, tool: {kind: noop}}"
 ONE = f"workflow:\n  {NOOP}\n"
 HEAD = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: one}\n"
 
-BROKEN = """\
-apiVersion: noetl.io/v2
-kind: Playbook
-metadata: {name: broken}
-workflow:
-  - step: start
-    tool: {kind: noop}
-    next:
-      - step: load
-        args: {n: 1}
-      - step: sum
-        args: {n: 2}
-
-  - step: load
-    command: SELECT 1
-    tool: {kind: noop}
-    next:
-      -step: sum
-  - step: end
-  - {step: sum,
-     tool: {kind: noop},
-     desc: "adds",
-        args: {a: 1}, case: [{
-      when: "{{ response.data.hasMore} }}",
-      then: {next: end}
-     }],
-     vars: {},
-        args: {b: 2}}
-"""
-
-SAID = """\
-broken.yaml:14:5: workflow[1] (step 'load'): unknown key 'command'; fields of a tool stand below 'tool'
-broken.yaml:17:7: workflow[1].next: must be a step's name, a list of names, or a list of {step, args}; found a mapping with the key '-step'
-broken.yaml:18:5: workflow[2] (step 'end'): 'tool' is missing
-broken.yaml:23:13: workflow[3].case[0].when: unexpected '}' at column 22 of the expression
-broken.yaml:27:9: found duplicate key 'args'; the first is at 22:9
-"""  # noqa: E501 - as the specification prints it
-
 
 def workflow(steps: str, head: str = HEAD) -> str:
     """Return a document with the steps of a workflow."""
@@ -76,13 +38,6 @@ def problems(source: str) -> list[str]:
     with pytest.raises(InvalidPlaybook) as refused:
         read_playbook(source)
     return [str(problem) for problem in refused.value.problems]
-
-
-def test_the_example_of_the_specification() -> None:
-    with pytest.raises(InvalidPlaybook) as refused:
-        read_playbook(BROKEN, name="broken.yaml")
-
-    assert SAID.splitlines() == refused.value.lines()
 
 
 @pytest.mark.parametrize(
