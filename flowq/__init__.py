@@ -8,6 +8,8 @@ themselves, never from here.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flowq.lazy import public_names
+
 if TYPE_CHECKING:
     from flowq import errors
     from flowq.authoring.calls.refs import Ref, length
@@ -98,22 +100,15 @@ _HOMES = {
     "flowq.entrypoints.worker": "celery_app install",
     "flowq.llm.results": "NewsItem StepResult StepType",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+_public_name, _names = public_names(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at first use (PEP 562)."""
+    """Import a public name at first use."""
     if name == "__version__":
-        value: Any = import_module("importlib.metadata").version("flowq")
-    elif name == "errors":
-        value = import_module("flowq.errors")
-    elif name in _HOME_OF:
-        value = getattr(import_module(_HOME_OF[name]), name)
-    else:
-        raise AttributeError(f"module 'flowq' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+        return import_module("importlib.metadata").version("flowq")
+    return import_module("flowq.errors") if name == "errors" else _public_name(name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*_names(), *__all__})

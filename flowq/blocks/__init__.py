@@ -4,8 +4,9 @@ The public names. Each is imported when it is first asked for, so that a module 
 neither Celery nor a database.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flowq.lazy import public_names
 
 if TYPE_CHECKING:
     from flowq.blocks.document import Document
@@ -44,35 +45,18 @@ __all__ = [
     "submit",
 ]
 
-_HOMES = {
-    "BaseBlock": "storage.blocks",
-    "BlockFactory": "storage.blocks",
-    "BlockStorage": "storage.external",
-    "Document": "document",
-    "DocumentInvalid": "errors",
-    "EdgeFailed": "errors",
-    "Env": "env",
-    "EnvManager": "env",
-    "ExecutionPlanner": "planner",
-    "ExternalStorageStrategy": "storage.blocks",
-    "GenericBlock": "storage.blocks",
-    "MemoryStrategy": "storage.blocks",
-    "PuppyException": "errors",
-    "TaskForbidden": "tasks",
-    "TaskNotFound": "tasks",
-    "edge_type": "edge_types",
-    "submit": "submitting",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'flowq.blocks' has no attribute {name!r}")
-    value = getattr(import_module(f"flowq.blocks.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = public_names(
+    __name__,
+    {
+        "flowq.blocks.document": "Document",
+        "flowq.blocks.edge_types": "edge_type",
+        "flowq.blocks.env": "Env EnvManager",
+        "flowq.blocks.errors": "DocumentInvalid EdgeFailed PuppyException",
+        "flowq.blocks.planner": "ExecutionPlanner",
+        "flowq.blocks.storage.blocks": """
+            BaseBlock BlockFactory ExternalStorageStrategy GenericBlock MemoryStrategy""",
+        "flowq.blocks.storage.external": "BlockStorage",
+        "flowq.blocks.submitting": "submit",
+        "flowq.blocks.tasks": "TaskForbidden TaskNotFound",
+    },
+)

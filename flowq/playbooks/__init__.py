@@ -4,8 +4,9 @@ The public names. Each is imported when it is first asked for, so that reading a
 neither Celery nor a database.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flowq.lazy import public_names
 
 if TYPE_CHECKING:
     from flowq.playbooks.document.models import Playbook
@@ -34,28 +35,13 @@ __all__ = [
     "validate_playbook_file",
 ]
 
-_HOMES = {
-    "DSLParser": "document.parser",
-    "InvalidPlaybook": "document.problems",
-    "Playbook": "document.models",
-    "PlaybookParserV2": "document.parser",
-    "get_parser": "document.parser",
-    "parse_playbook": "document.parser",
-    "parse_playbook_file": "document.parser",
-    "read_playbook": "document.parser",
-    "validate_playbook": "document.parser",
-    "validate_playbook_file": "document.parser",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'flowq.playbooks' has no attribute {name!r}")
-    value = getattr(import_module(f"flowq.playbooks.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = public_names(
+    __name__,
+    {
+        "flowq.playbooks.document.models": "Playbook",
+        "flowq.playbooks.document.parser": """
+            DSLParser PlaybookParserV2 get_parser parse_playbook parse_playbook_file read_playbook
+            validate_playbook validate_playbook_file""",
+        "flowq.playbooks.document.problems": "InvalidPlaybook",
+    },
+)
