@@ -24,7 +24,7 @@ from flowq.playbooks.control.steps.offering import Limits
 from flowq.playbooks.control.steps.stepping import Stepping
 from flowq.playbooks.control.values import argument
 from flowq.playbooks.document.models import Json, Playbook
-from flowq.tools.text import Function, deeply_plain
+from flowq.tools.text import Function
 
 __all__ = ["Control", "Limits", "Outcome", "PlaybookFailed", "deep_merged"]
 
@@ -225,11 +225,6 @@ class Control:
         if not self.is_done:
             raise FlowqError(f"execution {state.execution_id} has not ended")
         return Outcome("completed", state.final_step, argument(state.final_result))
-
-    def variables(self) -> dict[str, Json]:
-        """Return `ctx` as JSON; lazy values are loaded."""
-        found: dict[str, Json] = deeply_plain(self.state.ctx)
-        return found
 
 
 def _response(payload: Mapping[str, Any]) -> object:

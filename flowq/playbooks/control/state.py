@@ -16,7 +16,7 @@ from typing import Any, Literal
 from flowq.playbooks.control.events import Failure, Told
 from flowq.playbooks.control.values import Collected
 from flowq.playbooks.document.models import Json, Sink, Task, Tool
-from flowq.tools.text import MISSING
+from flowq.tools.text import MISSING, deeply_plain
 
 Status = Literal["completed", "failed", "skipped"]
 
@@ -115,6 +115,7 @@ class ExecutionState:
         active: How often a step is active; steps that are not have no entry.
         open: From the id of a command that has not ended to its activation and item.
         kept: Arrivals at steps that wait, in order.
+        version: How often it was saved.
     """
 
     execution_id: str
@@ -135,11 +136,13 @@ class ExecutionState:
     error: Failure | None = None
     error_step: str | None = None
     error_attempt: int = 1
+    version: int = 0
 
     @property
     def context(self) -> Mapping[str, Any]:
-        """The variables, by the name that the seed gave them."""
-        return self.ctx
+        """The variables as plain values, by the name that the seed gave them."""
+        found: dict[str, Any] = deeply_plain(self.ctx)
+        return found
 
     @property
     def loop_state(self) -> dict[str, LoopState]:

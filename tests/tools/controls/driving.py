@@ -99,6 +99,11 @@ class Drive:
         ]
 
     @property
+    def ctx(self) -> Mapping[str, Any]:
+        """The variables of the execution."""
+        return self.control.state.context
+
+    @property
     def result(self) -> object:
         """The result of the execution, which has to be complete."""
         return self.control.outcome().result

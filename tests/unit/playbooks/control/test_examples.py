@@ -91,7 +91,7 @@ def test_pages_with_a_retry_and_a_transition() -> None:
     assert "http://localhost:8123/orders" == drive.commands[0].tool.config["endpoint"]
     assert "count" == drive.control.outcome().final_step
     assert {"count": 6} == drive.result
-    assert {"orders": [{"id": number} for number in range(1, 7)]} == drive.control.variables()
+    assert {"orders": [{"id": number} for number in range(1, 7)]} == drive.ctx
 
 
 def looped(numbers: object) -> Drive:

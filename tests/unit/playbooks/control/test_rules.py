@@ -149,7 +149,7 @@ def test_first_entry_that_matches_fires_alone() -> None:
     ]
     drive = Drive(playbook({"step": "start", "case": case}), {"start": [{"value": 1}]})
 
-    assert {"b": 1} == drive.control.variables()
+    assert {"b": 1} == drive.ctx
 
 
 def test_exhausted_retry_does_not_match() -> None:
