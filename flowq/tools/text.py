@@ -92,7 +92,9 @@ class Text:
 
     def _rendered(self, given: dict[str, Any]) -> Any:
         if self._template is None:
-            self._template = environment.from_string(self._node)  # type: ignore[arg-type]
+            assert self._node is not None
+            self._node.set_environment(environment)
+            self._template = environment.from_string(self._node)
         context = self._template.new_context(given)
         pieces = self._template.root_render_func(context)
         if not self.is_expression:
@@ -186,13 +188,12 @@ def _compiled(source: str, parse: Callable[[], nodes.Template], *, blocks: bool)
     try:
         parsed = parse()
         has_blocks = any(not isinstance(one, nodes.Output) for one in parsed.body)
-        names = frozenset(meta.find_undeclared_variables(parsed)) - environment.globals.keys()
+        names = _names(parsed, has_blocks=has_blocks)
         alone = _alone(parsed)
         node = checked(alone if alone is not None else parsed, blocks=blocks)
         if alone is not None:
             target = nodes.Name(_RESULT, "store", lineno=1)
             node = nodes.Template([nodes.Assign(target, node, lineno=1)], lineno=1)
-        node.set_environment(environment)
     except TemplateSyntaxError as error:
         raise InvalidTemplate(error.message or "it is no template", _column(source)) from None
     except (RecursionError, MemoryError):
@@ -213,8 +214,17 @@ def _parsed(source: str) -> nodes.Template:
     found = Parser(environment, text).parse()
     if _alone(found) is None and text is not source:
         found = Parser(environment, source).parse()
-    found.set_environment(environment)
     return found
+
+
+def _names(template: nodes.Template, *, has_blocks: bool) -> frozenset[str]:
+    """Return what a template asks for; only blocks define names of their own."""
+    if has_blocks:
+        template.set_environment(environment)
+        found = meta.find_undeclared_variables(template)
+    else:
+        found = {name.name for name in template.find_all(nodes.Name)}
+    return frozenset(found) - environment.globals.keys()
 
 
 def _expression(source: str) -> nodes.Template:
@@ -223,9 +233,7 @@ def _expression(source: str) -> nodes.Template:
     if not parser.stream.eos:
         current = parser.stream.current
         raise TemplateSyntaxError(f"unexpected {current.value!r} after the expression", 1)
-    template = nodes.Template([nodes.Output([found], lineno=1)], lineno=1)
-    template.set_environment(environment)
-    return template
+    return nodes.Template([nodes.Output([found], lineno=1)], lineno=1)
 
 
 def _alone(template: nodes.Template) -> nodes.Expr | None:

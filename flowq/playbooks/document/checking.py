@@ -26,7 +26,7 @@ def check(
     report = Report(data, places, lenient=compat)
     if not isinstance(data, dict):
         report.problem((), f"a playbook is a mapping; found {found(data)}")
-    elif wrong := _unstorable(data):
+    elif places is NOWHERE and (wrong := _unstorable(data)):
         report.problem(*wrong)
     else:
         PLAYBOOK.check(data, (), report)
