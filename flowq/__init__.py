@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from flowq.core.limits.budgets import Budget
     from flowq.core.results import StepFailure
     from flowq.core.retries import RetryPolicy
+    from flowq.engine.replay import LazyResult
     from flowq.engine.runtime.blocking import allow_waiting
     from flowq.engine.runtime.context import StepContext
     from flowq.engine.runtime.middleware import StepCall
@@ -48,6 +49,7 @@ __all__ = [
     "Concurrency",
     "Flow",
     "ImageStep",
+    "LazyResult",
     "NewsItem",
     "NewsStep",
     "Rate",
@@ -94,6 +96,7 @@ _HOMES = {
     "flowq.core.limits.budgets": "Budget",
     "flowq.core.results": "StepFailure",
     "flowq.core.retries": "RetryPolicy",
+    "flowq.engine.replay": "LazyResult",
     "flowq.engine.runtime.blocking": "allow_waiting",
     "flowq.engine.runtime.context": "StepContext",
     "flowq.engine.runtime.middleware": "StepCall",

@@ -8,6 +8,7 @@ A reference names a step of the same flow and a path into its result:
     {"$op": "==", "args": [ ..., 200]}       a condition, see `expressions`
     {"$float": "nan"}                        a float that JSON lacks, see `json_values`
     {"$failure": {"step": "fetch", ...}}     a `StepFailure` that a program passes on
+    {"$concat": [ ..., {"$ref": "fetch"}]}   a list that is made of lists
 
 A `FlowSpec` has templates for the arguments of its steps. `resolve` turns one into plain values
 with a lookup. A path works on dicts, lists and objects, keys before attributes. A path into a
@@ -26,8 +27,9 @@ REF: Final = "$ref"
 LITERAL: Final = "$literal"
 OP: Final = "$op"
 FAILURE: Final = "$failure"
+CONCAT: Final = "$concat"
 #: flowq's own keys; a user's dict with one of them becomes a literal.
-MARKS: Final = frozenset({REF, LITERAL, OP, FAILURE, FLOAT})
+MARKS: Final = frozenset({REF, LITERAL, OP, FAILURE, FLOAT, CONCAT})
 
 PathPart = str | int
 #: A template or a part of one: JSON data; the type is wide because JSON is recursive.
@@ -49,6 +51,13 @@ class Reference:
         return self.step + "".join(
             f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """A list that is made of lists; a part may be, or hold, a `Reference`."""
+
+    parts: tuple[Any, ...]
 
 
 class Skipped:
@@ -111,6 +120,8 @@ def resolve(template: Template, lookup: Lookup) -> Any:
         if reference is not None:
             value = lookup(reference)
             return resolve(template.get("default"), lookup) if value is SKIPPED else value
+        if CONCAT in template:
+            return [one for part in template[CONCAT] for one in resolve(part, lookup)]
         mark = next((mark for mark in _VALUES if mark in template), None)
         if mark is not None:
             return _VALUES[mark](template[mark])

@@ -14,7 +14,7 @@ from flowq.authoring.calls.templates import ValueLocation, to_template, to_templ
 from flowq.authoring.calls.tracing import caller
 from flowq.authoring.naming import short_name
 from flowq.core.errors import InvalidFlow
-from flowq.core.spec import FlowSpec, MapSpec, StepKind, StepSpec
+from flowq.core.spec import CallSpec, FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.engine.replay import Execution
 
 T = TypeVar("T")
@@ -127,7 +127,8 @@ def _record(
         return ValueLocation(program, f"{subject} of {callee.kind} {key!r}")
 
     readers = callee.readers()
-    spec = StepSpec(
+    spec = CallSpec(
+        lazy=options.lazy,
         key=key,
         name=callee.name,
         kind=callee.kind,

@@ -56,6 +56,7 @@ class Options:
         accept_skipped: Whether it runs although some nodes before it were skipped.
         tolerate: For a map: how many items may fail, `3` or `"5%"`.
         key: The node's key, instead of one made from the function's name.
+        lazy: Of a call of a program: a large result is loaded when the program asks for it.
     """
 
     retry: RetryPolicy = ONE_ATTEMPT
@@ -70,6 +71,7 @@ class Options:
     accept_skipped: bool = False
     tolerate: int | str | None = None
     key: str | None = None
+    lazy: bool = False
 
     def spec_fields(self) -> dict[str, Any]:
         """Return the fields of the node's spec that are the same in any flow.
@@ -111,7 +113,7 @@ def changed(options: Options, **given: Any) -> Options:
     if "after" in changes:
         changes["after"] = after_of(changes["after"])
     tolerance(changes.get("tolerate"))
-    for name in ("allow_failure", "accept_skipped"):
+    for name in ("allow_failure", "accept_skipped", "lazy"):
         if name in changes and not isinstance(changes[name], bool):
             raise InvalidFlow(
                 f"{name} is {changes[name]!r} ({caller()})", hint="give True or False"

@@ -23,7 +23,16 @@ from pydantic_core import to_jsonable_python
 from flowq.authoring.calls.refs import Condition, Ref, operation, owner, reference
 from flowq.authoring.calls.tracing import caller
 from flowq.core.errors import InvalidFlow
-from flowq.core.references import FAILURE, LITERAL, MARKS, OP, Reference, Template
+from flowq.core.references import (
+    CONCAT,
+    FAILURE,
+    LITERAL,
+    MARKS,
+    OP,
+    Concat,
+    Reference,
+    Template,
+)
 from flowq.core.results import StepFailure
 from flowq.core.text.json_values import (
     MAX_DEPTH,
@@ -177,9 +186,7 @@ def _data(value: Any, place: ValueLocation) -> Any:
     """Return JSON data with `Reference`s in it."""
     if value is None or type(value) in {bool, int}:
         return _scalar(value, place)
-    known = (
-        to_reference(value, place) if isinstance(value, Ref) else place.trace.reference_of(value)
-    )
+    known = _reference(value, place)
     if known is not None:
         return known
     if type(value) is str or isinstance(value, float):
@@ -189,6 +196,15 @@ def _data(value: Any, place: ValueLocation) -> Any:
     if isinstance(value, list | tuple | AbstractSet):
         return _items(value, place)
     return _object(value, place)
+
+
+def _reference(value: Any, place: ValueLocation) -> Reference | Concat | None:
+    """Return what names results instead of holding them, if a value does."""
+    if isinstance(value, Ref):
+        return to_reference(value, place)
+    if isinstance(value, Concat):
+        return Concat(tuple(_items(value.parts, place)))
+    return value if isinstance(value, Reference) else place.trace.reference_of(value)
 
 
 def _items(value: Iterable[Any], place: ValueLocation) -> list[Any]:
@@ -305,6 +321,8 @@ def _marked(data: Any, place: ValueLocation) -> Template:
         return [_marked(item, place) for item in data]
     if isinstance(data, Reference):
         return data.to_json()
+    if isinstance(data, Concat):
+        return {CONCAT: [_marked(part, place) for part in data.parts]}
     if isinstance(data, StepFailure):
         return {FAILURE: _whole(data.model_dump(mode="json"), FAILURE, place)}
     return mark_of(data) if isinstance(data, float) and not math.isfinite(data) else data
@@ -335,4 +353,4 @@ def _holds_reference(data: Any) -> bool:
         data = list(data.values())
     if isinstance(data, list):
         return any(_holds_reference(item) for item in data)
-    return isinstance(data, Reference)
+    return isinstance(data, Reference | Concat)

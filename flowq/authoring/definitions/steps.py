@@ -119,6 +119,7 @@ class Step(Generic[P, R]):
         accept_skipped: bool | Unset = UNSET,
         tolerate: int | str | Unset | None = UNSET,
         key: str | Unset | None = UNSET,
+        lazy: bool | Unset = UNSET,
     ) -> "Step[P, R]":
         """Return a copy of this step with other options.
 
@@ -139,26 +140,18 @@ class Step(Generic[P, R]):
             accept_skipped: Run although some steps before it were skipped; their results are None.
             tolerate: For `.map`: how many items may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.
+            lazy: In a program: a result over 64 KiB comes as a `LazyResult`.
 
         Raises:
             InvalidFlow: a value is invalid.
         """
         policy = functools.partial(retry_policy, self._options.retry, retry=retry, retries=retries)
-        options = changed(
-            self._options,
-            retry=policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on),
-            timeout=timeout,
-            queue=queue,
-            cache=_cache_of_call(cache),
-            **self._limits(concurrency, rate),
-            allow_failure=allow_failure,
-            when=when,
-            after=after,
-            accept_skipped=accept_skipped,
-            tolerate=tolerate,
-            key=key,
-        )
-        return Step(self.type, options)
+        given = {"timeout": timeout, "queue": queue, "allow_failure": allow_failure, "when": when}
+        given |= {"after": after, "accept_skipped": accept_skipped, "tolerate": tolerate}
+        given |= {"key": key, "lazy": lazy, "cache": _cache_of_call(cache)}
+        given |= self._limits(concurrency, rate)
+        retried = policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on)
+        return Step(self.type, changed(self._options, retry=retried, **given))
 
     def _limits(self, concurrency: Any, rate: Any) -> dict[str, Any]:
         name, names = self.type.name, self.type.key_names

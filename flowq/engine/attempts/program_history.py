@@ -23,6 +23,7 @@ from flowq.engine.model.rows import Claim
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.replay import CallEnded, Cancelled, Execution, Observation, RecordedCall
+from flowq.engine.replay.values import LAZY_BYTES
 from flowq.engine.results.codecs import adapter_for, coerce
 from flowq.engine.runtime.program_cache import CachedProgram
 
@@ -109,13 +110,21 @@ def flow_of(engine: Engine, step: StepSpec) -> RegisteredFlow:
 
 def observe(engine: Engine, claim: Claim, rows: Sequence[CalledRow]) -> list[CallEnded]:
     """Return what a program observes of calls that have ended."""
-    refs = [row.stored.result for row in rows if row.stored.status is StepState.COMPLETED]
+    done = [row for row in rows if row.stored.status is StepState.COMPLETED]
+    refs = [row.stored.result for row in done if _lazy_size(row) is None]
     small = [ref for ref in refs if ref is not None and ref.place is StorageKind.ROW]
     values = dict(zip([ref.key for ref in small], load(engine, small), strict=True))
     maps = [Reference(row.spec.key) for row in rows if _is_done_map(row)]
     find = lookup(engine, claim.run_id, maps)
     lists = {one.step: find(one) for one in maps}
     return [_ended(engine, row, values, lists) for row in rows]
+
+
+def _lazy_size(row: CalledRow) -> int | None:
+    """Return the size of a result that the program loads when it asks for it; else None."""
+    ref = row.stored.result
+    is_large = row.spec.lazy and ref is not None and ref.size > LAZY_BYTES
+    return ref.size if is_large and ref is not None else None
 
 
 def _is_done_map(row: CalledRow) -> bool:
@@ -175,7 +184,7 @@ def _ended(
         return ended(details=details_in(stored.metadata))
     if stored.status is not StepState.COMPLETED or row.spec.kind is StepKind.TIMER:
         return ended()
-    return ended(load=_loader(engine, row, values, lists))
+    return ended(load=_loader(engine, row, values, lists), lazy_size=_lazy_size(row))
 
 
 def _loader(

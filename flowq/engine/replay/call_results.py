@@ -2,7 +2,7 @@
 
 from datetime import date, time, timedelta
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -11,7 +11,7 @@ from flowq.core.references import Reference
 from flowq.core.results import StepFailure
 from flowq.core.spec import StepKind
 from flowq.core.states import StepState
-from flowq.engine.replay.values import CallEnded, ProgramCall
+from flowq.engine.replay.values import CallEnded, LazyResult, ProgramCall
 from flowq.engine.replay.waiting import CallFuture
 
 #: Types of results that are copied when they are passed on. Others have no JSON form.
@@ -50,7 +50,11 @@ def resolve_future(future: CallFuture, ended: CallEnded, results: CallResults) -
         Exception: the value could not be loaded.
     """
     if ended.state is StepState.COMPLETED:
-        value = ended.load() if ended.load else ended.value
+        value: Any = ended.value
+        if ended.load is not None and ended.lazy_size is not None:
+            value = LazyResult(ended.key, ended.lazy_size, ended.load)
+        elif ended.load is not None:
+            value = ended.load()
         results.add(ended.key, value)
         future.set_result(value)
     elif ended.state is StepState.SKIPPED:

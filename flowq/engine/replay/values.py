@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
@@ -27,6 +27,39 @@ class RecordedCall:
     spec: StepSpec
 
 
+#: Results of lazy calls with more encoded bytes are loaded when they are asked for.
+LAZY_BYTES: Final = 64 * 1024
+
+
+class LazyResult:
+    """A large result of a call, which is loaded when it is asked for.
+
+    As an argument of another call it is passed by reference: it is neither loaded nor copied.
+
+    Attributes:
+        key: The call that returned it.
+        size: Its encoded size in bytes.
+    """
+
+    __slots__ = ("_load", "key", "size")
+
+    def __init__(self, key: str, size: int, load: Callable[[], Any]) -> None:
+        self.key = key
+        self.size = size
+        self._load = load
+
+    def load(self) -> Any:
+        """Return the value; it is loaded each time.
+
+        Raises:
+            ResultMissing: it is missing in the store.
+        """
+        return self._load()
+
+    def __repr__(self) -> str:
+        return f"<LazyResult of {self.key}, {self.size:,} bytes>"
+
+
 @dataclass(frozen=True, slots=True)
 class CallEnded:
     """The end of a call, as its row has it."""
@@ -36,6 +69,7 @@ class CallEnded:
     at: datetime  #: When it ended, by the database's clock; the program's own clock follows it.
     value: Any = None  #: Of a completed call: converted by its annotation.
     load: Callable[[], Any] | None = None  #: Loads the value if the program still needs it.
+    lazy_size: int | None = None  #: Of a large result of a lazy call: its encoded bytes.
     error_type: str | None = None
     error_message: str | None = None
     details: Mapping[str, Any] | None = None  #: Of the error, if it had some.

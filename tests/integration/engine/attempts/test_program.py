@@ -4,6 +4,7 @@
 # mypy: disable-error-code="misc, no-any-return, call-overload, arg-type, list-item"
 
 import asyncio
+import json
 from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from pydantic import BaseModel
 
 import flowq
-from flowq import flow, step
+from flowq import LazyResult, flow, step
 from flowq.core.errors import StepError, StepFailed
 from flowq.core.ids import RunId
+from flowq.core.references import Concat, Reference
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Policies
 from flowq.engine.runs.cancel import cancel
@@ -115,6 +117,33 @@ async def refused(status: int) -> None:
 
 class Refused(StepError):
     """An error that has details."""
+
+
+@step
+async def large(count: int) -> object:
+    return {"items": ["x" * 100] * count}
+
+
+@step
+async def measure(items: list[str], more: list[str]) -> list[int]:
+    return [len(items), len(more)]
+
+
+class Lazy:
+    """What a program saw of a result."""
+
+    seen: object = None
+
+
+@flow
+async def lazily(count: int) -> list[int]:
+    found = await large.options(lazy=True)(count)
+    Lazy.seen = found
+    if not isinstance(found, LazyResult):
+        return await measure(found["items"], [])
+    part = Reference(found.key, ("items",))
+    both = Concat((["y"], part))
+    return await measure(part, both)
 
 
 @flow
@@ -252,6 +281,21 @@ async def endless() -> None:
 
 def keys(run: Played) -> list[str]:
     return [step.key for step in run.view.steps]
+
+
+def test_large_result_of_a_lazy_call_is_passed_on_by_reference(stage: Stage) -> None:
+    played = stage.play(lazily, count=1000)
+
+    assert [1000, 1001] == played.result()
+    assert isinstance(Lazy.seen, LazyResult)
+    assert (1000, True) == (len(Lazy.seen.load()["items"]), Lazy.seen.size > 100_000)
+    inputs = played.step("measure#2").inputs
+    assert len(json.dumps(inputs)) < 200
+
+
+def test_small_result_of_a_lazy_call_is_a_value(stage: Stage) -> None:
+    assert [3, 0] == stage.play(lazily, count=3).result()
+    assert {"items": ["x" * 100] * 3} == Lazy.seen
 
 
 def test_details_of_an_error_reach_the_program(stage: Stage) -> None:
