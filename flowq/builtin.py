@@ -4,5 +4,6 @@ Importing this registers them. They import what they need when they run.
 """
 
 from flowq.blocks import edge_types
+from flowq.playbooks.running import tools
 
-__all__ = ["edge_types"]
+__all__ = ["edge_types", "tools"]

@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -220,12 +220,31 @@ class Settings(BaseSettings):
     )
     fetch_hosts: str = Field(
         "",
-        description="Hosts and networks that URLs of feeds may reach although they are not "
-        "public: `localhost:8080, intranet.example, 10.0.0.0/8`.",
+        description="Hosts and networks that URLs of feeds and documents may reach although they "
+        "are not public: `localhost:8080, intranet.example, 10.0.0.0/8`.",
     )
     blocks_files: Path | None = Field(
         None,
         description="Folder from which documents of blocks may load files. None: they may not.",
+    )
+    playbook_python: Literal["off", "process", "inline"] = Field(
+        "process",
+        description="Where Python code of playbooks runs: `process` in a fresh interpreter without "
+        "environment, `inline` in the worker, for authors that are trusted as its code is, `off` "
+        "nowhere.",
+    )
+    playbook_files: Path | None = Field(
+        None,
+        description="Folder of scripts and of SQLite and DuckDB databases that playbooks may use. "
+        "None: they may use none.",
+    )
+    playbook_env: str = Field(
+        "", description="Environment variables that playbooks may use as secrets: `A_KEY, B_KEY`."
+    )
+    credentials: str = Field(
+        "",
+        description="What playbooks may use as credentials, by name: a JSON file that only its "
+        "owner may read, or `module:object`. Each is an object with a `kind` and its fields.",
     )
     image_url_hours: float = Field(
         24.0 * 7, gt=0, le=24 * 7, description="How long the signed URL of an image is valid."

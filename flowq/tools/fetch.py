@@ -14,7 +14,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import ip_address
 from typing import Any, Final
@@ -29,6 +29,9 @@ MAX_BYTES: Final = 20 * 1024 * 1024
 _AGENT: Final = "flowq (+https://pypi.org/project/flowq/)"
 _REDIRECTS: Final = 5
 _MOVED: Final = frozenset({301, 302, 303, 307, 308})
+#: Redirects after which the same request is sent; after the others it becomes a GET.
+_SAME_METHOD: Final = frozenset({307, 308})
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 _MAX_URL_LENGTH: Final = 8_000
 _CODINGS: Final = "gzip, deflate"
 #: Decompressed bytes of one piece.
@@ -53,11 +56,32 @@ class Fetched:
         url: The final URL, after redirects.
         body: Decompressed.
         content_type: The content type from the server, which may be wrong.
+        status: The status of the answer.
+        headers: The headers of the answer, by lower-case names.
     """
 
     url: str
     body: bytes
     content_type: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to a URL.
+
+    Attributes:
+        url: `http` or `https`.
+        method: In capitals.
+        headers: Sent to the origin of the URL, and to no other that it redirects to.
+        body: Sent as it is.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 async def fetch(
@@ -81,9 +105,29 @@ async def fetch(
         FetchRefused: The URL, or one that it redirects to, is not allowed.
         FetchFailed: It does not answer in time, answers with an error, or the answer is too large.
     """
+    request = Request(url, headers=headers or {})
+    found = await send(request, rules=rules, seconds=seconds, most_bytes=most_bytes)
+    if not 200 <= found.status < 300:
+        raise FetchFailed(f"it answered with status {found.status}")
+    return found
+
+
+async def send(
+    request: Request,
+    *,
+    rules: Sequence[HostRule] = (),
+    seconds: float = 20.0,
+    most_bytes: int = MAX_BYTES,
+) -> Fetched:
+    """Send a request and return the answer, whatever its status is; as `fetch`.
+
+    Raises:
+        FetchRefused: The URL, or one that it redirects to, is not allowed.
+        FetchFailed: It does not answer in time, or the answer is too large.
+    """
     try:
         async with asyncio.timeout(seconds):
-            return await _follow(url, rules, headers or {}, most_bytes)
+            return await _follow(request, rules, most_bytes)
     except TimeoutError:
         raise FetchFailed(f"it timed out after {seconds:g} s") from None
     except (httpcore2.TimeoutException, httpcore2.NetworkError) as error:
@@ -92,10 +136,9 @@ async def fetch(
         raise FetchFailed(f"its answer cannot be read: {error}") from error
 
 
-async def _follow(
-    url: str, rules: Sequence[HostRule], headers: Mapping[str, str], most_bytes: int
-) -> Fetched:
-    place, given = _checked(url), _given(headers)
+async def _follow(request: Request, rules: Sequence[HostRule], most_bytes: int) -> Fetched:
+    place, given = _checked(request.url), _given(request.headers)
+    method, content = request.method, request.body
     network = _Checked(rules)
     # Each fetch has its own pool, so that no fetch reuses the connections of another.
     async with httpcore2.AsyncConnectionPool(
@@ -104,19 +147,28 @@ async def _follow(
         for _ in range(_REDIRECTS + 1):
             sent = {"user-agent": _AGENT, "accept": "*/*", **given, "accept-encoding": _CODINGS}
             raw = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
-            async with pool.stream("GET", str(place), headers=raw) as answer:
+            if content or method not in _WITHOUT_BODY:
+                raw.append((b"content-length", str(len(content)).encode()))
+            stream = pool.stream(method, str(place), headers=raw, content=content or None)
+            async with stream as answer:
                 found = {name.lower(): value for name, value in answer.headers}
                 if answer.status in _MOVED and b"location" in found:
                     place, left = _next(place, found[b"location"])
                     given = {} if left else given
+                    if answer.status not in _SAME_METHOD and method != "HEAD":
+                        method, content = "GET", b""
+                    if left and content:
+                        raise FetchRefused("it redirects a request with a body to another server")
                     continue
-                if not 200 <= answer.status < 300:
-                    raise FetchFailed(f"it answered with status {answer.status}")
                 coding = found.get(b"content-encoding", b"").decode("latin-1")
                 body = await _body(answer.aiter_stream(), coding, most_bytes)
                 kind = found.get(b"content-type", b"").decode("latin-1")
-                return Fetched(str(place), body, kind)
+                return Fetched(str(place), body, kind, answer.status, _shown(found))
     raise FetchRefused(f"it redirects more than {_REDIRECTS} times")
+
+
+def _shown(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
 
 
 # --- which address --------------------------------------------------------------------------------

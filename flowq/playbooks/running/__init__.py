@@ -1,0 +1,1 @@
+"""A playbook as a durable program: its calls are steps, its state is its record."""

@@ -1,0 +1,232 @@
+"""The tools of playbooks, called directly: http, python, sql, secrets, steps (N13-N24)."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowq.authoring.definitions.steps import step
+from flowq.core.errors import FlowqError
+from flowq.engine.registry.registry import registry
+from flowq.playbooks.running import tools
+from flowq.playbooks.running.kinds.call import CallFailed
+from flowq.settings import Settings
+
+SECRET = "tok-'12\"34567890"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Echoes requests as JSON; `/status/N` answers with that status, `/text` with a text."""
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("content-length") or 0)
+        echo = {
+            "method": self.command,
+            "path": self.path,
+            "body": self.rfile.read(length).decode(),
+            "type": self.headers.get("content-type"),
+            "authorization": self.headers.get("authorization"),
+        }
+        parts = self.path.partition("?")[0].split("/")
+        status = int(parts[2]) if parts[1] == "status" else 200
+        is_text = parts[1] == "text"
+        body = b"plain" if is_text else json.dumps(echo).encode()
+        if parts[1] == "large":
+            body = b"x" * (20 * 1024 * 1024 + 1)
+        self.send_response(status)
+        self.send_header("content-type", "text/plain" if is_text else "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET  # noqa: N815 - as the library calls them
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Return what a test may change of the settings of the worker."""
+    credentials = tmp_path / "credentials.json"
+    credentials.write_text(
+        json.dumps(
+            {
+                "api": {"kind": "bearer", "token": SECRET},
+                "db": {"kind": "sqlite", "database": "a.db"},
+                "one": {"kind": "value", "value": SECRET},
+            }
+        ),
+        encoding="utf-8",
+    )
+    credentials.chmod(0o600)
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "script.py").write_text("def main(a): return a + 1", encoding="utf-8")
+    given: dict[str, Any] = {
+        "fetch_hosts": "127.0.0.1",
+        "credentials": str(credentials),
+        "playbook_env": "A_KEY",
+        "playbook_files": files,
+    }
+    monkeypatch.setenv("A_KEY", SECRET)
+    monkeypatch.setattr(tools, "current_settings", lambda: Settings(**given))
+    return given
+
+
+def call(kind: str, /, args: Any = None, context: Any = None, **config: Any) -> Any:
+    return asyncio.run(tools.TOOLS[kind](config=config, args=args, context=context))
+
+
+def test_http_gives_an_envelope(url: str) -> None:
+    found = call("http", endpoint=f"{url}/a?x=1", params={"page": 2, "tag": ["a", "b"], "no": None})
+    assert (found["status"], found["status_code"]) == (200, 200)
+    assert found["data"]["path"] == "/a?x=1&page=2&tag=a&tag=b"
+    assert found["headers"]["content-type"] == "application/json"
+    assert call("http", url=f"{url}/text")["data"] == "plain"
+
+
+def test_http_sends_mappings_as_json_and_texts_as_they_are(url: str) -> None:
+    sent = call("http", method="post", url=f"{url}/a", data={"ä": 1})["data"]
+    assert (sent["method"], sent["body"], sent["type"]) == ("POST", '{"ä": 1}', "application/json")
+    sent = call("http", method="PUT", url=f"{url}/a", body="a=1", headers={"Content-Type": "x/y"})
+    assert (sent["data"]["body"], sent["data"]["type"]) == ("a=1", "x/y")
+
+
+def test_a_status_from_400_on_fails_with_status_and_body(url: str) -> None:
+    with pytest.raises(CallFailed, match="HTTP 404 from GET") as caught:
+        call("http", endpoint=f"{url}/status/404", params={"key": "hidden"})
+    assert "hidden" not in str(caught.value)
+    assert caught.value.details["status"] == 404
+    assert caught.value.details["body"]["path"] == "/status/404?key=hidden"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"url": "URL/large"}, "bytes"),
+        ({"url": "URL/a", "method": "BREW"}, "unknown method"),
+        ({"url": "URL/a", "headers": {"a": "b\r\nc: d"}}, "header"),
+        ({"url": "URL/a", "headers": {"a\n": "b"}}, "header"),
+        ({"url": "http://127.0.0.2:9/"}, "not public"),
+        ({"url": "file:///etc/passwd"}, "http"),
+        ({}, "needs endpoint or url"),
+        ({"url": "URL/a", "auth": "gone"}, "no credential 'gone'"),
+        ({"url": "URL/a", "timeout": "soon"}, "timeout"),
+    ],
+)
+def test_http_refuses(url: str, config: dict[str, Any], message: str) -> None:
+    given = {
+        key: value.replace("URL", url) if key == "url" else value for key, value in config.items()
+    }
+    with pytest.raises(FlowqError, match=message):
+        call("http", **given)
+
+
+def test_a_secret_reaches_the_server_and_nobody_else(url: str) -> None:
+    heading = {"$text": "Bearer {{ secret.A_KEY }}", "names": {}}
+    for config in (
+        {"auth": "api"},
+        {"headers": {"authorization": heading}},
+        {"headers": {"authorization": {"$text": "Bearer {{ auth.api.token }}", "names": {}}}},
+        {"headers": {"authorization": f"Bearer {call('secrets', name='A_KEY')['value']}"}},
+    ):
+        assert call("http", url=f"{url}/a", **config)["data"]["authorization"] == "Bearer ***"
+        with pytest.raises(CallFailed) as caught:
+            call("http", url=f"{url}/status/500", **config)
+        assert caught.value.details["body"]["authorization"] == "Bearer ***"  # type: ignore[index]
+        assert SECRET not in json.dumps(caught.value.details)
+
+
+def test_a_handle_is_no_secret_and_cannot_be_forged(url: str) -> None:
+    handle = call("secrets", provider="credential", name="one")["value"]
+    assert SECRET not in handle
+    assert call("secrets", name="HOME") == {}
+    forged = handle[:-32] + "0" * 32
+    with pytest.raises(FlowqError, match="not of its present value"):
+        call("http", url=f"{url}/a", headers={"x": forged})
+    # Printed by code, in an exception of code, in its result.
+    code = "def main(key):\n assert len(key) == 16\n return {key: [key]}"
+    assert call("python", {"key": handle}, code=code) == {"***": ["***"]}
+    with pytest.raises(FlowqError) as caught:
+        call("python", {"key": handle}, code="def main(key): raise ValueError('no ' + key)")
+    assert caught.value.message == "no ***"
+    assert "tok-" not in json.dumps(caught.value.details)  # type: ignore[attr-defined]
+
+
+def test_credentials_that_others_may_read_are_refused(settings: dict[str, Any], url: str) -> None:
+    Path(settings["credentials"]).chmod(0o644)
+    with pytest.raises(FlowqError, match="others may read"):
+        call("http", url=f"{url}/a", auth="api")
+
+
+@pytest.mark.parametrize("where", ["process", "inline"])
+def test_python_runs_code_where_the_operator_lets_it(settings: dict[str, Any], where: str) -> None:
+    settings["playbook_python"] = where
+    assert call("python", {"a": 1}, code="result = a + 1") == 2
+    assert call("python", {"a": 1}, script="script.py") == 2
+    assert call("python", {"a": 1}, code_b64="cmVzdWx0ID0gYSArIDE=") == 2
+    for script in ("../credentials.json", "gone.py", "/etc/passwd"):
+        with pytest.raises(CallFailed, match="FLOWQ_PLAYBOOK_FILES"):
+            call("python", script=script)
+    settings["playbook_python"] = "off"
+    with pytest.raises(CallFailed, match="FLOWQ_PLAYBOOK_PYTHON"):
+        call("python", code="result = 1")
+
+
+def test_statements_run_on_files_of_the_folder(settings: dict[str, Any]) -> None:
+    made = "CREATE TABLE t (n INT); INSERT INTO t VALUES (1), (2)"
+    assert call("sqlite", database="a.db", command=made) == {"row_count": 2}
+    assert call("sqlite", auth="db", query="SELECT sum(n) AS n FROM t") == [{"n": 3}]
+    assert (settings["playbook_files"] / "a.db").exists()
+    with pytest.raises(CallFailed, match="FLOWQ_PLAYBOOK_FILES"):
+        call("sqlite", database="../a.db", query="SELECT 1")
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT count(*) FROM n"
+    with pytest.raises(CallFailed, match="took too long"):
+        call("sqlite", query=endless, timeout=0.2)
+
+
+def test_a_task_asserts_its_arguments_and_its_result() -> None:
+    context = {"expects": ["a"], "returns": ["b"]}
+    assert call("noop", {"a": 1, "b": 2}, context) == {"a": 1, "b": 2}
+    for args in ({"b": 1}, {"a": 1}):
+        with pytest.raises(CallFailed) as caught:
+            call("noop", args, context)
+        assert caught.value.details["type"] == "AssertionError"
+
+
+def test_a_registered_step_is_called_with_checked_arguments() -> None:
+    @step(name="tests.tools.add")
+    def add(a: int, b: int = 2) -> int:
+        return a + b
+
+    assert add(1) == 3
+    assert "tests.tools.add" in registry.steps
+    assert call("step", {"a": "1"}, name="tests.tools.add") == 3
+    with pytest.raises(CallFailed, match="missing"):
+        call("step", {"b": 1}, name="tests.tools.add")
+    with pytest.raises(CallFailed, match="no step 'gone'"):
+        call("step", name="gone")
+
+
+def test_templates_that_were_left_are_rendered_with_the_item() -> None:
+    args = {
+        "n": {"$text": "{{ n * 2 + base }}", "names": {"base": 1}},
+        "all": {"$concat": [[1], [2]]},
+    }
+    found = asyncio.run(tools.TOOLS["noop"](config={}, args=args, item=5, iterator="n"))
+    assert found == {"n": 11, "all": [1, 2]}
