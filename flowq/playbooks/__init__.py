@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flowq.lazy import public_names
 
 if TYPE_CHECKING:
-    from flowq.playbooks.document.models import Playbook
+    from flowq.playbooks.document.building import Playbook, Step, http, python, tool
     from flowq.playbooks.document.parser import (
         DSLParser,
         PlaybookParserV2,
@@ -27,10 +27,14 @@ __all__ = [
     "InvalidPlaybook",
     "Playbook",
     "PlaybookParserV2",
+    "Step",
     "get_parser",
+    "http",
     "parse_playbook",
     "parse_playbook_file",
+    "python",
     "read_playbook",
+    "tool",
     "validate_playbook",
     "validate_playbook_file",
 ]
@@ -38,7 +42,7 @@ __all__ = [
 __getattr__, __dir__ = public_names(
     __name__,
     {
-        "flowq.playbooks.document.models": "Playbook",
+        "flowq.playbooks.document.building": "Playbook Step http python tool",
         "flowq.playbooks.document.parser": """
             DSLParser PlaybookParserV2 get_parser parse_playbook parse_playbook_file read_playbook
             validate_playbook validate_playbook_file""",

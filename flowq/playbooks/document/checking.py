@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flowq.core.text.json_values import JsonPath, flaw
-from flowq.playbooks.document.grammar import PLAYBOOK
+from flowq.playbooks.document.grammar.documents import PLAYBOOK
 from flowq.playbooks.document.problems import NOWHERE, Place, Problem
 from flowq.playbooks.document.report import Report, found
 from flowq.playbooks.document.rules import check_rules

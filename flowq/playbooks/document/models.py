@@ -250,9 +250,12 @@ class Step:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Playbook:
-    """A document that was read and checked."""
+    """A document that was read and checked.
+
+    Two are equal when their canonical forms are. `flowq.playbooks.Playbook` reads and builds, too.
+    """
 
     metadata: Metadata
     workflow: tuple[Step, ...]
@@ -270,6 +273,12 @@ class Playbook:
             keychain=tuple(data.get("keychain") or ()),
             workflow=tuple(map(Step.of, data["workflow"])),
         )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Playbook) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     @cached_property
     def _steps(self) -> dict[str, Step]:

@@ -10,11 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from flowq.playbooks.document.checking import check, in_order
-from flowq.playbooks.document.models import Playbook, Step
-from flowq.playbooks.document.problems import NOWHERE, InvalidPlaybook, Place, Problem
+from flowq.playbooks.document.building import Playbook
+from flowq.playbooks.document.models import Step
+from flowq.playbooks.document.problems import InvalidPlaybook, Problem
 from flowq.playbooks.document.reading import read
-from flowq.playbooks.document.sugar import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,9 @@ def load(source: str | bytes, *, compat: bool = False, name: str = "playbook.yam
         InvalidPlaybook: it is wrong; has all problems.
     """
     done = read(source, compat=compat, name=name)
-    return _loaded(done.data, done.places, done.problems, compat=compat, name=name)
+    return Loaded(
+        *Playbook.checked(done.data, done.places, done.problems, compat=compat, name=name)
+    )
 
 
 def read_playbook(
@@ -54,16 +55,7 @@ def playbook_of(data: Any, *, name: str = "") -> Playbook:
     Raises:
         InvalidPlaybook: it is wrong; its problems have paths, and no lines.
     """
-    return _loaded(data, NOWHERE, (), compat=False, name=name).playbook
-
-
-def _loaded(
-    data: Any, places: Place, unread: tuple[Problem, ...], *, compat: bool, name: str
-) -> Loaded:
-    problems, warnings = check(data, places, compat=compat)
-    if found := in_order([*unread, *problems]):
-        raise InvalidPlaybook(found, name)
-    return Loaded(Playbook.of(canonical(data)), tuple(warnings))
+    return Playbook.checked(data, name=name)[0]
 
 
 # --- the parser of the seed ----------------------------------------------------------------------

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowq.playbooks.document.actions import Json
-from flowq.playbooks.document.kinds import ALIASES
-from flowq.playbooks.document.shapes import without_delimiters
+from flowq.playbooks.document.grammar.shapes import without_delimiters
+from flowq.playbooks.document.grammar.tools import ALIASES
 from flowq.playbooks.document.walking import actions
 
 _END: Final = "end"

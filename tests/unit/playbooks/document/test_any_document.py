@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowq.playbooks import InvalidPlaybook, Playbook, read_playbook
-from flowq.playbooks.document.grammar import json_schema
+from flowq.playbooks.document.grammar.documents import json_schema
 from flowq.playbooks.document.parser import playbook_of
 from flowq.playbooks.document.problems import Problem
 from flowq.playbooks.document.reading import read

@@ -81,7 +81,7 @@ def _plain(problems: "tuple[Problem, ...]") -> list[dict[str, object]]:
 def schema() -> int:
     """Print the JSON Schema of playbooks, for editors."""
     from flowq.entrypoints.cli.display import console
-    from flowq.playbooks.document.grammar import json_schema
+    from flowq.playbooks.document.grammar.documents import json_schema
 
     console.print_json(json_schema())
     return OK

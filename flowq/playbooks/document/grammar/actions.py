@@ -1,12 +1,10 @@
-"""The actions of an entry of `case`, and the entry itself, as forms: a part of `grammar`."""
+"""The actions of an entry of `case`, and the entry itself, as forms: a part of `documents`."""
 
 from typing import Any, Final
 
 from flowq.core.text.json_values import JsonPath
 from flowq.playbooks.document.actions import ORDER
-from flowq.playbooks.document.kinds import ToolShape
-from flowq.playbooks.document.report import Report
-from flowq.playbooks.document.shapes import (
+from flowq.playbooks.document.grammar.shapes import (
     Anything,
     Choice,
     Condition,
@@ -21,6 +19,8 @@ from flowq.playbooks.document.shapes import (
     Template,
     Text,
 )
+from flowq.playbooks.document.grammar.tools import ToolShape
+from flowq.playbooks.document.report import Report
 
 YEAR: Final = 31_536_000
 ANY: Final = Anything()

@@ -1,12 +1,12 @@
 """The language of playbooks as one table: every key, its shape, its meaning.
 
-`checking` walks it over a document, `schema` makes JSON Schema of it, and the reference in the
-documentation is generated from it. What depends on several keys at once stands in `rules`.
+`checking` walks it over a document, `json_schema` makes JSON Schema of it, and the reference in
+the documentation is generated from it. What depends on several keys at once stands in `rules`.
 """
 
 from typing import Final
 
-from flowq.playbooks.document.action_forms import (
+from flowq.playbooks.document.grammar.actions import (
     ANY,
     ARGS,
     ATTEMPTS,
@@ -21,8 +21,7 @@ from flowq.playbooks.document.action_forms import (
     SINK,
     YEAR,
 )
-from flowq.playbooks.document.kinds import ASSERT, KINDS, ToolShape
-from flowq.playbooks.document.shapes import (
+from flowq.playbooks.document.grammar.shapes import (
     Anything,
     Choice,
     Condition,
@@ -37,6 +36,7 @@ from flowq.playbooks.document.shapes import (
     Schema,
     Text,
 )
+from flowq.playbooks.document.grammar.tools import ASSERT, KINDS, ToolShape
 
 MAX_ITEMS_AT_ONCE: Final = 1000
 MAX_NAME: Final = 80

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowq.core.text.json_values import JsonPath
-from flowq.playbooks.document.report import Report, found
-from flowq.playbooks.document.shapes import (
+from flowq.playbooks.document.grammar.shapes import (
     Anything,
     Choice,
     Either,
@@ -22,6 +21,7 @@ from flowq.playbooks.document.shapes import (
     Template,
     Text,
 )
+from flowq.playbooks.document.report import Report, found
 
 #: Fields of a kind that are taken as they are written.
 VERBATIM: Final = {"python": frozenset(("code", "code_b64", "script"))}

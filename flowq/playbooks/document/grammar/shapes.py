@@ -1,8 +1,8 @@
 """Shapes of values: each checks a value, and writes itself as JSON Schema.
 
-`grammar` describes the language by these shapes, so what is checked and what an editor is told are
-one thing. `fits` looks at the type alone: of several forms the first that fits is checked, and its
-problems are those that are reported.
+The modules beside this one describe the language by these shapes, so what is checked and what an
+editor is told are one thing. `fits` looks at the type alone: of several forms the first that fits
+is checked, and its problems are those that are reported.
 """
 
 # ruff: noqa: D102 - what the methods of a shape do stands once, at `Shape`

@@ -1,0 +1,1 @@
+"""The language as tables of shapes: what is checked, and what an editor is told."""
