@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol, runtime_checkable
 
 from flowq.core.references import PathPart, Reference
+from flowq.core.text.json_values import MAX_DEPTH, TOO_DEEP
 from flowq.playbooks.control.commands import Concat, Deferred
 from flowq.playbooks.document.models import Json
-from flowq.tools.text import MISSING, View
+from flowq.tools.text import MISSING, TemplateFailed, View
 
 #: What a result of the tool `http` has beside its body.
 ENVELOPE: Final = ("status", "status_code", "headers", "url", "elapsed_ms", "data")
@@ -209,12 +210,18 @@ def argument(value: Json) -> Json:
     return value
 
 
-def snapshot(value: Json) -> Json:
-    """Return a copy that does not grow or change with the variables that it was read from."""
+def snapshot(value: Json, depth: int = 0) -> Json:
+    """Return a copy that does not grow or change with the variables that it was read from.
+
+    Raises:
+        TemplateFailed: it is nested too deeply, as a variable that always takes in itself.
+    """
     if isinstance(value, Collected):
         return Collected(value)
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth >= MAX_DEPTH:
+        raise TemplateFailed(f"the value {TOO_DEEP}")
     if isinstance(value, Mapping):
-        return {key: snapshot(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [snapshot(item) for item in value]
-    return value
+        return {key: snapshot(item, depth + 1) for key, item in value.items()}
+    return [snapshot(item, depth + 1) for item in value]

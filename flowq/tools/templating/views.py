@@ -12,6 +12,9 @@ from typing import Any, Final, Protocol, runtime_checkable
 class _Missing:
     """The type of `MISSING`."""
 
+    def __reduce__(self) -> str:
+        return "MISSING"  # a copy of it is itself
+
 
 #: What a view returns for a part that is not there.
 MISSING: Final = _Missing()

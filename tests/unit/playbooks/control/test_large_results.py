@@ -1,0 +1,232 @@
+"""N70: a large result is passed on by reference, and loaded when a template reads it.
+
+Also what only the worker knows: secrets, blocks, and what is made of them.
+"""
+
+from typing import Any
+
+import pytest
+
+from flowq.core.references import Reference
+from flowq.playbooks.control.commands import Command, Concat, Deferred
+from tests.tools.controls.driving import Drive, playbook
+
+ROWS = list(range(3))
+
+
+class Large:
+    """A result that counts how often it is loaded."""
+
+    def __init__(self, key: str, value: Any) -> None:
+        self.key = key
+        self._value = value
+        self.loads = 0
+
+    def load(self) -> Any:
+        self.loads += 1
+        return self._value
+
+
+def envelope(**body: Any) -> dict[str, Any]:
+    return {
+        "status": 200,
+        "status_code": 200,
+        "headers": {},
+        "url": "u",
+        "elapsed_ms": 1,
+        "data": body,
+    }
+
+
+def passed_on(text: str, value: object, *, kind: str = "http") -> tuple[object, int]:
+    """Return the argument that a template makes of a large result, and how often it was loaded."""
+    large = Large("start#1", value)
+    step = {"step": "start", "tool": {"kind": kind}}
+    book = playbook({**step, "next": [{"step": "b", "args": {"v": text}}]}, {"step": "b"})
+    drive = Drive(book, {"start": [large]})
+    return drive.commands[1].args["v"], large.loads
+
+
+@pytest.mark.parametrize(
+    "path, reference",
+    [
+        ("response", ()),
+        ("start", ()),
+        ("response.data", ("data",)),
+        ("response.data.rows", ("data", "rows")),
+        ("response.rows", ("data", "rows")),
+        ("start.rows[0].id", ("data", "rows", 0, "id")),
+        ("response.status", ("status",)),
+    ],
+)
+def test_path_is_a_reference_and_loads_nothing(path: str, reference: tuple[Any, ...]) -> None:
+    value = envelope(rows=[{"id": 1}])
+
+    assert (Reference("start#1", reference), 0) == passed_on(f"{{{{ {path} }}}}", value)
+
+
+def test_anything_else_loads_it() -> None:
+    value = envelope(rows=ROWS)
+
+    assert 3 == passed_on("{{ response.rows | length }}", value)[0]
+    assert "0 rows" == passed_on("{{ response.rows[0] }} rows", value)[0]
+
+
+def test_data_of_another_tool_depends_on_its_value() -> None:
+    reference = Reference("start#1", ("data",))
+
+    assert reference == passed_on("{{ response.data }}", {"data": 1}, kind="python")[0]
+    assert Reference("start#1") == passed_on("{{ response.data }}", {"a": 1}, kind="python")[0]
+
+
+def test_reference_stays_one_over_arguments_and_variables() -> None:
+    book = playbook(
+        {"step": "start", "vars": {"kept": "{{ result.data }}"}, "next": [{"step": "a"}]},
+        {
+            "step": "a",
+            "args": {"rows": "{{ ctx.kept.rows }}"},
+            "tool": {"kind": "noop", "first": "{{ args.rows[0] }}", "all": ["{{ rows }}"]},
+        },
+    )
+    large = Large("k", {"data": {"rows": ROWS}})
+    drive = Drive(book, {"start": [large]})
+
+    command = drive.commands[1]
+    rows = Reference("k", ("data", "rows"))
+    assert {"rows": rows} == command.args
+    assert {"first": Reference("k", (*rows.path, 0)), "all": [rows]} == command.tool.config
+    assert {"rows": {"$ref": "k", "path": ["data", "rows"]}} == command.to_queue_record()["args"]
+
+
+def paged(mode: str) -> Drive:
+    def answer(command: Command) -> object:
+        return Large(f"page{command.page}", envelope(rows=[command.page], more=command.page < 3))
+
+    collect = {"collect": {"from": "response.data.rows", "into": "all", "mode": mode}}
+    case = [
+        {
+            "when": "event.name == 'call.done' and response.more",
+            "then": [collect, {"call": {"params": {}}}],
+        },
+        {"when": "event.name == 'call.done'", "then": [collect]},
+    ]
+    book = playbook(
+        {
+            "step": "start",
+            "tool": {"kind": "http"},
+            "case": case,
+            "next": [{"step": "b", "args": {"v": "{{ ctx.all }}"}}],
+        },
+        {"step": "b", "tool": {"kind": "noop", "n": "{{ all | length }}"}},
+    )
+    return Drive(book, {"start": answer})
+
+
+def test_collected_pages_are_parts_of_one_list() -> None:
+    drive = paged("extend")
+
+    parts = tuple(Reference(f"page{n}", ("data", "rows")) for n in (1, 2, 3))
+    assert Concat(parts) == drive.commands[-1].args["v"]
+    assert 3 == drive.commands[-1].tool.config["n"]
+    assert {"all": [1, 2, 3]} == drive.ctx
+
+
+def test_appended_pages_are_elements() -> None:
+    drive = paged("append")
+
+    elements = [Reference(f"page{n}", ("data", "rows")) for n in (1, 2, 3)]
+    assert elements == drive.commands[-1].args["v"]
+    assert {"all": [[1], [2], [3]]} == drive.ctx
+
+
+def test_result_of_pages_does_not_load_them() -> None:
+    case = [{"when": "result is defined", "then": [{"collect": {"path": "rows"}}]}]
+    book = playbook({"step": "start", "tool": {"kind": "http"}, "case": case})
+    result: Any = Drive(book, {"start": [Large("k", envelope(rows=ROWS))]}).result
+
+    assert Reference("k", ("status",)) == result["status"]
+    rows = Reference("k", ("data", "rows"))
+    assert Concat((rows,)) == result["data"] == result["_all_collected_items"]
+    assert {"pages_collected": 1, "all_items": [rows]} == result["_pagination"]
+
+
+def test_results_of_a_map_are_passed_on() -> None:
+    book = playbook(
+        {
+            "step": "start",
+            "loop": {"in": [1, 2, 3], "iterator": "n", "mode": "parallel"},
+            "next": [{"step": "b"}],
+        },
+        {"step": "b"},
+    )
+    large = Large("map", ROWS)
+    drive = Drive(book, {"start": [large]})
+
+    stats = {"total": 3, "success": 3, "failed": 0}
+    whole = {"results": Reference("map"), "stats": stats}
+    assert ({"loop_results": whole}, 0) == (drive.commands[1].args, large.loads)
+
+
+def test_map_over_a_large_list_gets_the_reference() -> None:
+    book = playbook(
+        {"step": "start", "next": [{"step": "b"}]},
+        {"step": "b", "loop": {"in": "{{ start.rows }}", "iterator": "n", "mode": "parallel"}},
+    )
+    drive = Drive(book, {"start": [Large("k", {"rows": ROWS})], "b": [ROWS]})
+
+    assert Reference("k", ("rows",)) == drive.commands[1].items
+    assert 3 == drive.result["stats"]["total"]  # type: ignore[index]
+
+
+# --- what only the worker knows -------------------------------------------------------------------
+
+
+def deferred(tool: dict[str, Any], **step: Any) -> Command:
+    book = playbook({"step": "start", "tool": tool, **step}, workload={"w": 1})
+    return Drive(book).commands[0]
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("{{ secret.token }}", {}),
+        ("Bearer {{ auth.a.b }} {{ w }}", {"w": 1}),
+        ("{% if w %}yes{% endif %}", {"w": 1}),
+        ("{{ keychain.a }}{{ nowhere }}", {}),
+    ],
+)
+def test_text_is_left_to_the_worker(text: str, names: dict[str, Any]) -> None:
+    """N24."""
+    command = deferred({"kind": "http", "headers": {"a": text}})
+
+    assert Deferred(text, names) == command.tool.config["headers"]["a"]
+    record = command.to_queue_record()
+    assert {"$text": text, "names": names} == record["tool_config"]["headers"]["a"]
+
+
+def test_what_is_made_of_a_secret_is_left_to_the_worker_too() -> None:
+    tool = {"kind": "http", "a": "{{ args.token }}", "b": "Bearer {{ token }}"}
+    command = deferred(tool, args={"token": "{{ secret.t }}"})
+
+    token = Deferred("{{ secret.t }}", {})
+    assert {
+        "a": token,
+        "b": Deferred("Bearer {{ token }}", {"token": token}),
+    } == command.tool.config
+    assert {"token": token} == command.args
+
+
+def test_condition_on_a_secret_is_false() -> None:
+    case = [{"when": "secret.a == 'x'", "then": [{"set": {"ctx": {"a": 1}}}]}]
+
+    assert {} == Drive(playbook({"step": "start", "case": case})).ctx
+
+
+def test_large_result_in_what_the_worker_renders_stays_a_reference() -> None:
+    book = playbook(
+        {"step": "start", "next": [{"step": "b"}]},
+        {"step": "b", "tool": {"kind": "noop", "a": "{% if start %}{{ start.x }}{% endif %}"}},
+    )
+    drive = Drive(book, {"start": [Large("k", {"x": 1})]})
+
+    assert {"start": Reference("k")} == drive.commands[1].tool.config["a"].names
