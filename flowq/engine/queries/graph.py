@@ -25,6 +25,7 @@ class EdgeKind(StrEnum):
     DATA = "data"  #: It reads what that one returned.
     CONDITION = "condition"  #: Its condition reads it, and may skip the step.
     ORDER = "order"  #: Nothing is read: `after`, or the next batch of a program.
+    NEXT = "next"  #: A document says so.
 
 
 @dataclass(frozen=True, slots=True)

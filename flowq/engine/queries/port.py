@@ -89,11 +89,13 @@ class Lists(Protocol):
 class Pictures(Protocol):
     """What the pictures of runs are drawn from."""
 
-    def picture(self, run_id: RunId, *, now: datetime) -> RunPicture | None:
+    def picture(self, run_id: RunId, *, now: datetime, by_label: bool = False) -> RunPicture | None:
         """A run with its steps, those of a map counted; None when there is no such run.
 
         Args:
             now: The end of `RunPicture.span` while the run is open.
+            by_label: Calls of a program whose keys are equal up to `#` are one node, with the state
+                of the last of them that is open, else of the last.
         """
 
 

@@ -9,18 +9,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Integer, Text, bindparam, cast, func, select
+from sqlalchemy import Integer, Text, bindparam, cast, func, or_, select
 from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_kind, shown_spec
 from flowq.adapters.records.sql.repository import ATTEMPTS, FIRST_STARTED, RUNS, STEPS, Repository
-from flowq.adapters.records.sql.types import PartOfSpan, json_text
+from flowq.adapters.records.sql.types import Label, PartOfSpan, json_text
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.states import TERMINAL_STEP_STATES, AttemptEnd, RunState, StepState
 from flowq.engine.queries.graph import (
     ChildRun,
     PastAttempt,
+    PictureEdge,
     PictureNode,
     RunPicture,
     by_names,
@@ -113,6 +114,17 @@ def _counted(by: Any, *which: Any) -> Any:
 _ITEMS = _counted(_C.step_key, _C.map_index.is_not(None))
 _STEPS_BY_NAME = _counted(_C.step_name, _IS_NODE)
 _CALLS_BY_NAME = _counted(_C.step_name, _IS_NODE, _IS_CALL)
+# What ran: the items of a map, and not the map.
+_LABEL = Label(_C.step_key)
+_CALLS_BY_LABEL = _counted(_LABEL, _C.map_size.is_(None), or_(_IS_CALL, _C.map_index.is_not(None)))
+_LAST_OF_LABEL = (
+    select(
+        *(_LABEL.label("of"), _C.status, func.max(_C.step_order).label("last")),
+        *(func.max(_C.step_name).label("name"), func.count(_C.map_size).label("maps")),
+    )
+    .where(_OF_RUN, _IS_NODE, _IS_CALL)
+    .group_by(_LABEL, _C.status)
+)
 
 _PAST = (
     select(
@@ -197,6 +209,7 @@ class PictureReads(Repository, Pictures):
         now: datetime,
         max_steps: int = MAX_STEPS,
         max_calls: int = MAX_CALLS,
+        by_label: bool = False,
     ) -> RunPicture | None:
         run = self._run(_RUN, {"p_run": run_id}).first()
         if run is None:
@@ -208,7 +221,11 @@ class PictureReads(Repository, Pictures):
         of_program = 0 if spec.program is None else 1
         total = self._run(_COUNT, {"p_run": run_id}).scalar_one() - of_program
         is_collapsed = total > (max_calls if of_program else max_steps)
-        if is_collapsed:
+        is_collapsed |= by_label
+        edges: tuple[PictureEdge, ...] = ()
+        if by_label:
+            nodes = self._by_label(spanned)
+        elif is_collapsed:
             nodes = self._by_name(spec, spanned)
             edges = () if of_program else by_names(spec, {one.key: one.order for one in nodes})
         else:
@@ -282,6 +299,40 @@ class PictureReads(Repository, Pictures):
             for name, many in found
         ]
         return sorted(nodes, key=lambda one: one.order)
+
+    def _by_label(self, spanned: Mapping[str, Any]) -> list[PictureNode]:
+        """Return one node for each label of calls."""
+        found = _counts(self._run(_CALLS_BY_LABEL, spanned))
+        states: dict[str, list[Any]] = {}
+        for row in self._run(_LAST_OF_LABEL, {"p_run": spanned["p_run"]}):
+            states.setdefault(row.of, []).append(row)
+        nodes = [_labelled(rows, found.get(label, _Many())) for label, rows in states.items()]
+        return sorted(nodes, key=lambda one: one.order)
+
+
+def _labelled(rows: Sequence[Any], many: _Many) -> PictureNode:
+    """Return the node of the calls of one label, from the last of them in each state."""
+    is_open = [row for row in rows if StepState(row.status) not in TERMINAL_STEP_STATES]
+    last = max(is_open or rows, key=lambda row: row.last)
+    is_map = any(row.maps for row in rows)
+    return PictureNode(
+        key=last.of,
+        name=last.name,
+        order=last.last,
+        kind=shown_kind(many.kind),
+        status=StepState(last.status),
+        size=many.total if is_map or many.total > 1 else None,
+        is_map=is_map,
+        counts=many.counts,
+        created_at=min(many.created, default=None),
+        started_at=min(many.started, default=None),
+        first_started_at=min(many.started, default=None),
+        ended_at=None if is_open else max(many.ended, default=None),
+        attempts=many.attempts,
+        recoveries=many.recoveries,
+        ended_in=many.ended_in,
+        failed_in=many.failed_in,
+    )
 
 
 def _counts(rows: Iterable[Any]) -> dict[str, _Many]:

@@ -185,6 +185,25 @@ def _sqlite_day(element: UtcDay, compiler: SQLCompiler, **kw: Any) -> str:
     return f"substr({compiler.process(element.clauses, **kw)}, 1, 10)"
 
 
+class Label(GenericFunction[str]):
+    """The key of a call of a program up to its `#`: `Label(step_key)`."""
+
+    type = String()
+    inherit_cache = True
+    name = "flowq_label"
+
+
+@compiles(Label, "postgresql")
+def _postgres_label(element: Label, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"split_part({compiler.process(element.clauses, **kw)}, '#', 1)"
+
+
+@compiles(Label, "sqlite")
+def _sqlite_label(element: Label, compiler: SQLCompiler, **kw: Any) -> str:
+    key = compiler.process(element.clauses, **kw)
+    return f"substr({key}, 1, instr({key} || '#', '#') - 1)"
+
+
 class EncodedJson:
     """Encoded JSON, which is written to a JSON column as it is."""
 

@@ -8,26 +8,26 @@ Pure: rows in, text out. Classes, all styled in `picture.css`:
     fq-key, fq-words             its two lines
     fq-rest, fq-fill fq-<state>  the bar of a map
     fq-batch, fq-head            the light box of a batch, and its words
-    fq-edge fq-<kind> [fq-off]   `data`, `condition` (dashed), `order`; `off` if it was not taken
+    fq-edge fq-<kind> [fq-off]   `data`, `next`, `condition` (dashed), `order`, `back` (upwards);
+                                 `off` if it was not taken
     fq-condition                 the words of a condition
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from itertools import pairwise
 from typing import Final
 
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.states import StepState
-from flowq.engine.queries.graph import (
-    EdgeKind,
-    PictureEdge,
-    PictureNode,
-    RunPicture,
-    spec_edges,
-    spec_nodes,
+from flowq.engine.queries.graph import PictureNode, RunPicture, spec_edges, spec_nodes
+from flowq.entrypoints.flower.pictures.edges import (
+    LOOP_WIDTH,
+    arrow_head,
+    box,
+    drawn_edges,
+    drop_of,
 )
-from flowq.entrypoints.flower.pictures.layout import Point, layered
+from flowq.entrypoints.flower.pictures.layout import layered
 from flowq.entrypoints.flower.pictures.svg import (
     Link,
     counted,
@@ -41,12 +41,10 @@ from flowq.entrypoints.flower.pictures.svg import (
     sign,
 )
 from flowq.entrypoints.flower.pictures.vertices import (
-    CELL_GAP,
-    HEAD,
+    BEHIND,
     NODE,
     Drawn,
     Form,
-    Vertex,
     of_graph,
     of_program,
 )
@@ -56,7 +54,6 @@ from flowq.entrypoints.formatting import count, duration
 _FITS: Final = 520.0
 _KEY_COLUMNS: Final = 20
 _WORDS_COLUMNS: Final = 25
-_CONDITION_COLUMNS: Final = 34
 _KINDS: Final = {
     StepKind.FLOW: "\N{NORTH EAST ARROW}",
     StepKind.PROGRAM: "\N{IDENTICAL TO}",
@@ -91,13 +88,13 @@ def run_graph(
         drawn = of_program(picture)
     else:
         drawn = of_graph(picture.nodes, picture.edges)
-    return _draw(
+    return draw(
         drawn,
-        lambda node: _state_words(node, now),
+        lambda node: state_words(node, now),
         link,
         prefix=prefix,
         title=f"Graph of the run of {picture.flow_name}",
-        desc=_description(picture),
+        desc=description(picture),
         has_run=True,
     )
 
@@ -116,7 +113,7 @@ def flow_graph(
         return link(node.name) if link is not None and node.kind is StepKind.FLOW else None
 
     nodes = spec_nodes(spec)
-    return _draw(
+    return draw(
         of_graph(nodes, spec_edges(spec)),
         _kind_words,
         href,
@@ -127,7 +124,7 @@ def flow_graph(
     )
 
 
-def _draw(
+def draw(
     drawn: Drawn,
     words: Callable[[PictureNode], str],
     link: Link,
@@ -137,30 +134,37 @@ def _draw(
     desc: str,
     has_run: bool,
 ) -> str:
+    """Draw vertices and the edges between them.
+
+    Args:
+        drawn: What to draw.
+        words: The second line of a node.
+        link: From a step to an address, or None.
+        prefix: Begins the ids in the picture.
+        title: Its name.
+        desc: Its description in words.
+        has_run: Whether nodes have a state.
+    """
     sizes = {vertex.id: vertex.size for vertex in drawn.vertices}
-    layout = layered(sizes, list(drawn.edges), drop=44.0)
-    parts = [_arrow(prefix)]
-    cells = {vertex.id: vertex.cells for vertex in drawn.vertices}
-    parts += [
-        _edge(edge, cells[ends[1]], layout.routes[ends], prefix)
-        for ends, edge in drawn.edges.items()
-    ]
+    layout = layered(sizes, drawn.downwards, drop=drop_of(drawn))
+    lines, words_on_lines = drawn_edges(drawn, layout, prefix)
+    parts = [arrow_head(prefix), *lines]
     for vertex in drawn.vertices:
         place = layout.places[vertex.id]
         if vertex.form is not Form.SINGLE:
-            parts.append(_box(vertex, place.x, place.y, prefix))
+            parts.append(box(vertex, place.x, place.y, prefix))
         parts += [
             _node(node, x, y, words(node), link(node), has_run=has_run)
             for node, (x, y) in zip(vertex.cells, vertex.places(place.x, place.y), strict=True)
         ]
-    parts += _conditions(drawn, {ends: route[-1] for ends, route in layout.routes.items()})
+    parts += words_on_lines
     return framed(
         parts,
         prefix=prefix,
         cls="fq-graph fq-fit" if layout.width <= _FITS else "fq-graph",
         title=title,
         desc=desc,
-        width=layout.width,
+        width=layout.width + (LOOP_WIDTH if drawn.loops else 0.0),
         height=layout.height,
     )
 
@@ -175,7 +179,8 @@ def _node(
     shape = {"width": NODE.width, "height": NODE.height, "rx": 9}
     if node.is_many:
         parts += [
-            element("rect", x=x + by, y=y + by, cls="fq-box fq-behind", **shape) for by in (6, 3)
+            element("rect", x=x + by, y=y + by, cls="fq-box fq-behind", **shape)
+            for by in (BEHIND, BEHIND / 2)
         ]
     parts.append(element("rect", x=x, y=y, cls="fq-box", **shape))
     if has_run:
@@ -203,7 +208,8 @@ def _node(
     return linked(href, inside)
 
 
-def _state_words(node: PictureNode, now: datetime) -> str:
+def state_words(node: PictureNode, now: datetime) -> str:
+    """Return the second line of a node: its state, or how far several are."""
     if node.is_many:
         return counted(node)
     words = [f"child run {node.child.status}" if node.child is not None else str(node.status)]
@@ -249,7 +255,8 @@ def _tooltip(node: PictureNode) -> str:
     return "\n".join(lines)
 
 
-def _description(picture: RunPicture) -> str:
+def description(picture: RunPicture) -> str:
+    """Return what a run's graph shows in words, for those who do not see it."""
     counts: dict[StepState, int] = {}
     for node in picture.nodes:
         each = node.counts if picture.is_collapsed else {node.status: 1}
@@ -263,79 +270,3 @@ def _description(picture: RunPicture) -> str:
     if picture.is_collapsed:
         said += " There are too many to draw each one: steps with the same name are one node."
     return said
-
-
-# --- boxes and edges ------------------------------------------------------------------------------
-
-
-def _box(vertex: Vertex, x: float, y: float, prefix: str) -> str:
-    size = vertex.size
-    parts = [
-        element("rect", x=x, y=y, width=size.width, height=size.height, rx=12, cls="fq-batch"),
-        label(x + 12, y + HEAD + 2, vertex.words, "fq-head"),
-    ]
-    if vertex.form is Form.SEQUENCE:
-        middle = NODE.height / 2
-        for (x1, y1), (x2, y2) in pairwise(vertex.places(x, y)):
-            right = x1 + NODE.width
-            path = f"M{right:g} {y1 + middle:g}H{x2:g}"
-            if y1 != y2:  # continue in the next line
-                half = CELL_GAP / 2
-                path = (
-                    f"M{x1 + NODE.width / 2:g} {y1 + NODE.height:g}v{half:g}"
-                    f"H{x2 + NODE.width / 2:g}V{y2:g}"
-                )
-            parts.append(_line(path, "fq-edge fq-order", prefix))
-    return element("g", *parts)
-
-
-def _edge(
-    edge: PictureEdge, target: Sequence[PictureNode], route: Sequence[Point], prefix: str
-) -> str:
-    path = f"M{route[0][0]:.1f} {route[0][1]:.1f}"
-    for (x1, y1), (x2, y2) in pairwise(route):
-        if abs(x1 - x2) < 0.5:
-            path += f"L{x2:.1f} {y2:.1f}"
-        else:
-            middle = (y1 + y2) / 2
-            path += f"C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2:.1f}"
-    off = " fq-off" if all(node.status is StepState.SKIPPED for node in target) else ""
-    return _line(path, f"fq-edge fq-{edge.kind}{off}", prefix)
-
-
-def _line(path: str, cls: str, prefix: str) -> str:
-    return element("path", d=path, cls=cls, marker_end=f"url(#{prefix}-arrow)")
-
-
-def _conditions(drawn: Drawn, ends: dict[tuple[str, str], Point]) -> list[str]:
-    """Return the texts of conditions, once above each vertex that has one."""
-    found: dict[str, str] = {}
-    for (upper, lower), edge in drawn.edges.items():
-        if edge.kind is EdgeKind.CONDITION and lower not in found:
-            x, y = ends[upper, lower]
-            words = f"when {edge.condition}"
-            text = label(
-                *(x, y - 16, words, "fq-condition"),
-                columns=_CONDITION_COLUMNS,
-                text_anchor="middle",
-            )
-            found[lower] = element("g", element("title", safe(words)), text)
-    return list(found.values())
-
-
-def _arrow(prefix: str) -> str:
-    """Return the marker for arrow heads; it has the colour of its line."""
-    return element(
-        "defs",
-        element(
-            "marker",
-            element("path", d="M0 0L8 4L0 8z", cls="fq-arrow"),
-            id=f"{prefix}-arrow",
-            viewBox="0 0 8 8",
-            refX=7.5,
-            refY=4,
-            markerWidth=7,
-            markerHeight=7,
-            orient="auto",
-        ),
-    )

@@ -6,7 +6,7 @@ box and are arranged like lines of text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from math import ceil, sqrt
@@ -17,6 +17,8 @@ from flowq.entrypoints.flower.pictures.layout import Size
 from flowq.entrypoints.formatting import count
 
 NODE: Final = Size(224.0, 58.0)
+#: How far the boxes behind one of several steps reach beyond it.
+BEHIND: Final = 6.0
 #: Gap between the cells of a box, padding around them, height of the words above them.
 CELL_GAP: Final = 18.0
 _PADDING: Final = 12.0
@@ -77,10 +79,24 @@ class Vertex:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The vertices, and at most one edge between two of them."""
+    """The vertices, and at most one edge from one to another.
+
+    Attributes:
+        vertices: What is laid out.
+        edges: From one vertex to another.
+        back: Those of them that close a cycle, and go up.
+        loops: Edges of a vertex to itself.
+    """
 
     vertices: tuple[Vertex, ...]
     edges: Mapping[tuple[str, str], PictureEdge]
+    back: frozenset[tuple[str, str]] = frozenset()
+    loops: Mapping[str, PictureEdge] = field(default_factory=dict)
+
+    @property
+    def downwards(self) -> list[tuple[str, str]]:
+        """The edges without cycles, each from the upper to the lower vertex."""
+        return [(b, a) if (a, b) in self.back else (a, b) for a, b in self.edges]
 
 
 def of_graph(nodes: Sequence[PictureNode], edges: Iterable[PictureEdge]) -> Drawn:

@@ -3,6 +3,7 @@
 # mypy: disable-error-code="misc, no-any-return, call-overload, arg-type, list-item"
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -288,3 +289,34 @@ def test_large_map_is_few_rows(records: SqlRecords) -> None:
 
 def sqlite(records: SqlRecords) -> bool:
     return records.engine.dialect.name == "sqlite"
+
+
+@step
+def tried(x: int) -> int:
+    if x < 0:
+        raise ValueError("less than 0")
+    return x
+
+
+@flow
+async def labelled() -> int:
+    calls = tried.options(key="first")
+    with contextlib.suppress(flowq.errors.StepFailed):
+        await calls(-1)
+    await calls(1)
+    await tried.options(key="each").map([1, 2, 3])
+    return await tried.options(key="firstly")(2)
+
+
+def test_calls_of_a_program_are_counted_by_their_labels(stage: Stage) -> None:
+    found = of(stage.play(labelled), by_label=True)
+
+    nodes = nodes_of(found)
+    assert list(nodes) == ["first", "each", "firstly"]
+    assert nodes["first"].counts == {COMPLETED: 1, FAILED: 1}
+    assert (nodes["first"].size, nodes["first"].status) == (2, COMPLETED)
+    assert (nodes["each"].size, nodes["each"].is_map) == (3, True)
+    assert nodes["each"].counts == {COMPLETED: 3}
+    assert (nodes["firstly"].size, nodes["firstly"].is_map) == (None, False)
+    assert found.program is not None
+    assert found.edges == ()
