@@ -12,15 +12,13 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 from flowq.core.errors import StepError
-from flowq.core.references import Reference
+from flowq.core.references import CONCAT, Concat, Reference
 from flowq.core.retries import RetryPolicy
 from flowq.playbooks.document.models import Json, Tool
 from flowq.tools.text import View
 
 #: The key of a template that is rendered on the worker.
 TEXT: Final = "$text"
-#: The key of a list that is made of parts.
-CONCAT: Final = "$concat"
 
 #: Who does the work: a step, a map of steps, a child run, or somebody outside.
 Work = Literal["call", "map", "child", "external"]
@@ -62,17 +60,6 @@ class Deferred(View):
 
 
 @dataclass(frozen=True, slots=True)
-class Concat:
-    """A list that is made of lists: each part is a list, or a `Reference` to one."""
-
-    parts: tuple[Json, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the plain form: `{"$concat": [parts]}`."""
-        return {CONCAT: [plain(part) for part in self.parts]}
-
-
-@dataclass(frozen=True, slots=True)
 class Command:
     """One piece of work: an attempt of a call, or all items of a loop as one map.
 
@@ -103,7 +90,7 @@ class Command:
     queue: str | None = None
     retry: RetryPolicy | None = None
     work: Work = "call"
-    items: tuple[Json, ...] | Reference | Concat | None = None
+    items: tuple[Json, ...] | None = None
     iterator: str | None = None
     max_concurrency: int | None = None
     on_error: Literal["fail", "collect"] = "fail"
@@ -139,8 +126,10 @@ class Command:
 
 def plain(value: Json) -> Json:
     """Return JSON: what stands for a value becomes its plain form."""
-    if isinstance(value, Deferred | Concat | Reference):
+    if isinstance(value, Deferred | Reference):
         return value.to_json()
+    if isinstance(value, Concat):
+        return {CONCAT: [plain(part) for part in value.parts]}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -11,9 +11,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol, runtime_checkable
 
-from flowq.core.references import PathPart, Reference
+from flowq.core.references import Concat, PathPart, Reference
 from flowq.core.text.json_values import MAX_DEPTH, TOO_DEEP
-from flowq.playbooks.control.commands import Concat, Deferred
+from flowq.playbooks.control.commands import Deferred
 from flowq.playbooks.document.models import Json
 from flowq.tools.text import MISSING, TemplateFailed, View
 

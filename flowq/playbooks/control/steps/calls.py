@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from flowq.core.references import Reference
-from flowq.playbooks.control.commands import Command, Concat, work_of
+from flowq.playbooks.control.commands import Command, work_of
 from flowq.playbooks.control.names import Scope, names_of_loop
 from flowq.playbooks.control.rendering import Fields, rendered, rendered_tool
 from flowq.playbooks.control.state import Activation, ExecutionState, Item
@@ -90,11 +90,18 @@ class Calls:
     def map(self, activation: Activation, item: Item, step: Step, items: Json) -> Command:
         """Make the one command of all items of a loop."""
         assert step.loop is not None
-        carried = argument(items)
+        assert activation.loop is not None
+        carried, values = argument(items), activation.loop.values
+        # An element of a large result is named by its place in it, and not copied.
+        elements = (
+            tuple(replace(carried, path=(*carried.path, at)) for at in range(len(values)))
+            if isinstance(carried, Reference)
+            else tuple(map(argument, values))
+        )
         return replace(
             self.command(activation, item, step),
             work="map",
-            items=carried if isinstance(carried, Reference | Concat) else tuple(carried),
+            items=elements,
             iterator=step.loop.iterator,
             max_concurrency=step.loop.max_concurrency,
             on_error=step.loop.on_error,

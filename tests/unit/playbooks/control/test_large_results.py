@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flowq.core.references import Reference
-from flowq.playbooks.control.commands import Command, Concat, Deferred
+from flowq.core.references import Concat, Reference
+from flowq.playbooks.control.commands import Command, Deferred
 from tests.tools.controls.driving import Drive, playbook
 
 ROWS = list(range(3))
@@ -167,14 +167,14 @@ def test_results_of_a_map_are_passed_on() -> None:
     assert ({"loop_results": whole}, 0) == (drive.commands[1].args, large.loads)
 
 
-def test_map_over_a_large_list_gets_the_reference() -> None:
+def test_map_over_a_large_list_gets_a_reference_to_each_element() -> None:
     book = playbook(
         {"step": "start", "next": [{"step": "b"}]},
         {"step": "b", "loop": {"in": "{{ start.rows }}", "iterator": "n", "mode": "parallel"}},
     )
     drive = Drive(book, {"start": [Large("k", {"rows": ROWS})], "b": [ROWS]})
 
-    assert Reference("k", ("rows",)) == drive.commands[1].items
+    assert tuple(Reference("k", ("rows", at)) for at in ROWS) == drive.commands[1].items
     assert 3 == drive.result["stats"]["total"]  # type: ignore[index]
 
 

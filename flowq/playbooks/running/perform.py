@@ -1,0 +1,136 @@
+"""Does the work of one command: a call of a tool, a map, a child run, or a wait for somebody.
+
+Each is an awaited call of the durable program, so it has a row with the step's name in its key. A
+delay before a retry is a timer, which holds no worker.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowq.authoring import durable
+from flowq.authoring.definitions.limiting import Concurrency
+from flowq.authoring.definitions.steps import Step
+from flowq.core.references import Concat
+from flowq.core.results import StepFailure
+from flowq.playbooks.control.commands import TEXT, Command, Deferred
+from flowq.playbooks.control.state import ExecutionState
+from flowq.playbooks.running.failures import failure_of
+from flowq.playbooks.running.kinds.call import failed
+from flowq.playbooks.running.tools import TOOLS
+
+#: The program that runs a child playbook: from its path, version, payload and step to its result.
+RunChild = Callable[[Command, Mapping[str, Any]], Awaitable[Any]]
+#: Begins the name of the signal that an `external` command waits for.
+_SIGNAL: Final = "call:"
+
+
+@dataclass(frozen=True, slots=True)
+class Performer:
+    """Does the work of the commands of one execution.
+
+    Attributes:
+        run_id: The run.
+        state: The state of the execution, for the code of tools that asks for it.
+        run_child: Runs a child playbook.
+    """
+
+    run_id: str
+    state: ExecutionState
+    run_child: RunChild
+
+    async def perform(self, command: Command) -> Any:
+        """Return the result of a command.
+
+        Raises:
+            FlowqError: it has failed.
+        """
+        if command.backoff:
+            await durable.sleep(command.backoff)
+        if command.work == "child":
+            return await self.run_child(command, _payload(command))
+        if command.work == "external":
+            return await _external(command)
+        step = _with_options(TOOLS[command.tool.kind], command)
+        given = {
+            "config": argument(command.tool.config),
+            "args": argument(command.args),
+            "context": self._context(command),
+        }
+        if command.work == "map":
+            return await self._map(step, command, given)
+        return await step(**given)
+
+    async def _map(self, step: Step[..., Any], command: Command, given: dict[str, Any]) -> Any:
+        items = argument(command.items)
+        most = command.max_concurrency
+        if most is not None and len(items) > most:
+            key = f"playbook {self.run_id} {command.id}"
+            step = step.options(concurrency=Concurrency(most, key=key))
+        if command.on_error == "collect":
+            step = step.options(tolerate="100%")
+        results = await step.map(items, iterator=command.iterator, **given)
+        return [failure_of(one) if isinstance(one, StepFailure) else one for one in results]
+
+    def _context(self, command: Command) -> dict[str, Any]:
+        """Return what the code of a tool can ask for; what it does not ask for is not copied."""
+        context: dict[str, Any] = {
+            "execution_id": command.execution_id,
+            "step": command.step,
+            "expects": list(command.expects),
+            "returns": list(command.returns),
+        }
+        if command.tool.kind == "python" and "context" in str(command.tool.config.get("code", "")):
+            context |= {"workload": self.state.workload, "vars": self.state.context}
+        return context
+
+
+def argument(value: Any) -> Any:
+    """Return what a call is given: JSON data, with references to large results in it."""
+    if isinstance(value, Deferred):
+        return {TEXT: value.template, "names": argument(value.names)}
+    if isinstance(value, Concat):
+        return Concat(tuple(argument(part) for part in value.parts))
+    if isinstance(value, Mapping):
+        return {key: argument(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [argument(item) for item in value]
+    return value
+
+
+def _with_options(step: Step[..., Any], command: Command) -> Step[..., Any]:
+    given = {"timeout": command.timeout, "queue": command.queue, "retry": command.retry}
+    known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return step.options(key=command.step, lazy=True, **known)
+
+
+def _payload(command: Command) -> dict[str, Any]:
+    """Return the payload of a child playbook: the arguments of the step, then those of the tool."""
+    config = command.tool.config
+    own: Mapping[str, Any] = next(
+        (config[key] for key in ("payload", "args", "with") if config.get(key)), {}
+    )
+    return {**argument(command.args), **argument(own)}
+
+
+async def _external(command: Command) -> Any:
+    """Wait for the end of a call that somebody else makes."""
+    timeout = command.tool.config.get("timeout")
+    message = await durable.signal(
+        f"{_SIGNAL}{command.id}", dict, timeout=None if timeout is None else float(timeout)
+    )
+    error = message.get("error")
+    if error is None:
+        return message.get("result")
+    known: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
+    raise failed(
+        str(known.get("type", "ExternalError")),
+        str(known.get("message", "it has failed")),
+        status=known.get("status"),
+        body=known.get("body"),
+    )
+
+
+def signal_name(command_id: int) -> str:
+    """Return the name of the signal that ends an `external` command."""
+    return f"{_SIGNAL}{command_id}"
