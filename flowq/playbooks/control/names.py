@@ -89,6 +89,7 @@ def scope_of(
             "payload": happened.payload,
             "attempt": item.attempt if item else activation.attempt,
             "page": item.page if item else 1,
+            "collected": shown(item.collected) if item else [],
         },
         "workload": state.workload,
         "args": args,

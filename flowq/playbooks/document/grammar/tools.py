@@ -1,7 +1,7 @@
 """The kinds of tools: the keys of each, as forms.
 
 A kind that is missing here is unknown; `ELSEWHERE` are those that documents from other engines
-have. `VERBATIM` are the fields that are no templates, since code has braces of its own.
+have. The fields of code are no templates, since code has braces of its own.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,6 @@ from flowq.playbooks.document.grammar.shapes import (
 )
 from flowq.playbooks.document.report import Report, found
 
-#: Fields of a kind that are taken as they are written.
-VERBATIM: Final = {"python": frozenset(("code", "code_b64", "script"))}
 #: From the names that a field may have to the one that the canonical form has.
 ALIASES: Final = {
     "http": {"url": "endpoint", "payload": "data", "body": "data"},
@@ -132,7 +130,7 @@ KINDS: Final = {
         "Runs Python: a function `main`, or a script that sets `result`.",
         Key("code", _CODE, "The code; not a template."),
         Key("code_b64", _CODE, "The code in Base64."),
-        Key("script", _CODE, "The file with the code, in the operator's folder."),
+        Key("script", _TEXT, "The file with the code, in the operator's folder."),
         Key("libs", Fields(rendered=False), "From a name to the module that has it in the code."),
         Key("auth", _ANY, "The name of a credential."),
         one_of=(("code", "code_b64", "script"),),
