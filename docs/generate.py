@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings
 from flowq.adapters.dispatch import app
 from flowq.core import states
 from flowq.entrypoints.http.settings import HttpSettings
+from flowq.playbooks.document.grammar import documents
+from flowq.playbooks.document.grammar.shapes import Form, Key, described
+from flowq.playbooks.document.grammar.tools import KINDS
 from flowq.settings import Settings
 
 PAGES: Final = Path(__file__).parent
@@ -77,12 +80,41 @@ def step_states() -> str:
     return _states(states.StepState, states.step_sources)
 
 
+def playbook_keys() -> str:
+    """Return the tables of all keys of playbooks, one for each form, without those of tools."""
+    return "\n".join(
+        f"**{form.name}.** {form.text}\n\n{_keys(form)}"
+        for form in documents.forms()
+        if form.name not in {kind.name for kind in KINDS.values()}
+    )
+
+
+def playbook_tools() -> str:
+    """Return the tables of the fields of tools."""
+    common = {key.name for key in KINDS["noop"].keys}
+    parts = []
+    for kind, form in KINDS.items():
+        keys = [key for key in form.keys if key.name not in common]
+        parts.append(f"**`{kind}`.** {form.text}\n\n{_keys(form, keys) if keys else ''}")
+    return "\n".join([f"Every tool has these keys:\n\n{_keys(KINDS['noop'])}", *parts])
+
+
+def _keys(form: Form, keys: Iterable[Key] | None = None) -> str:
+    rows = [
+        [f"`{key.name}`", key.shape.says, ("**needed.** " if key.missing else "") + described(key)]
+        for key in keys or form.keys
+    ]
+    return _table(["key", "is", "meaning"], rows)
+
+
 PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "http-settings": http_settings,
     "celery-settings": celery_settings,
     "run-states": run_states,
     "step-states": step_states,
+    "playbook-keys": playbook_keys,
+    "playbook-tools": playbook_tools,
 }
 
 

@@ -34,6 +34,7 @@ from flowq.playbooks.document.grammar.shapes import (
     Name,
     Number,
     Schema,
+    Shape,
     Text,
 )
 from flowq.playbooks.document.grammar.tools import ASSERT, KINDS, ToolShape
@@ -245,3 +246,18 @@ def json_schema() -> Schema:
     parts: dict[str, Schema] = {}
     root = PLAYBOOK.schema(parts)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": parts}
+
+
+def forms() -> list[Form]:
+    """Return every form of the language, a form before those that its keys have."""
+    found: dict[str, Form] = {}
+    waiting: list[Shape] = [PLAYBOOK]
+    while waiting:
+        shape = waiting.pop(0)
+        if isinstance(shape, Form) and shape.name not in found:
+            found[shape.name] = shape
+        if isinstance(shape, Form) and found[shape.name] is shape:
+            waiting += [key.shape for key in shape.keys]
+        waiting += shape.shapes if isinstance(shape, Either) else ()
+        waiting += [shape.item] if isinstance(shape, ListOf) else ()
+    return list(found.values())

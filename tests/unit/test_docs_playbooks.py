@@ -1,0 +1,48 @@
+"""docs/playbooks.md is true: its documents are valid, its program runs, its output is printed."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from click.testing import CliRunner
+
+from flowq.entrypoints.cli.main import main
+from flowq.playbooks.document.grammar.documents import STEP
+from flowq.playbooks.document.grammar.tools import ELSEWHERE, KINDS
+from flowq.playbooks.document.parser import load
+
+_PAGE: Final = (Path(__file__).parents[2] / "docs/playbooks.md").read_text(encoding="utf-8")
+_DOCUMENTS: Final = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", _DOCUMENTS, ids=range(len(_DOCUMENTS)))
+def test_documents_are_valid(text: str) -> None:
+    assert () == load(text).warnings
+
+
+def test_the_first_document_is_checked_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("orders.yaml").write_text(_DOCUMENTS[0], encoding="utf-8")
+
+    done = CliRunner().invoke(main, ["playbook", "validate", "orders.yaml"])
+
+    assert f"$ flowq playbook validate orders.yaml\n{done.stdout}```" in _PAGE
+
+
+def test_the_program_runs() -> None:
+    [program] = re.findall(r"```python\n(from flowq\.playbooks.*?)```", _PAGE, re.DOTALL)
+    source = program.replace("python(total)", "python('result = 1')")  # it has no file here
+
+    names: dict[str, object] = {}
+    exec(source, names)
+
+    assert names["book"]
+
+
+def test_every_key_and_every_kind_is_on_the_page() -> None:
+    names = [*(key.name for key in STEP.keys), *KINDS, *ELSEWHERE]
+
+    assert [] == [name for name in names if f"`{name}`" not in _PAGE]
