@@ -10,7 +10,7 @@ from flowq.entrypoints.cli.group import OK, USAGE
 if TYPE_CHECKING:
     from flowq.playbooks.document.problems import Problem
 
-_compat = click.option(
+compat_option = click.option(
     "--compat", is_flag=True, help="Accept what other engines accept: unknown keys, yes and no."
 )
 
@@ -18,7 +18,7 @@ _compat = click.option(
 @click.command()
 @click.argument("files", type=click.File("rb"), metavar="FILE...", nargs=-1, required=True)
 @click.option("--expanded", is_flag=True, help="Print the plain form, with all sugar rewritten.")
-@_compat
+@compat_option
 @options.as_json
 def validate(files: tuple[BinaryIO, ...], *, expanded: bool, compat: bool, as_json: bool) -> int:
     """Check playbooks and report all their problems.

@@ -10,10 +10,13 @@ from flowq.entrypoints.cli.group import LazyGroup
     lazy_subcommands={
         "validate": "playbooks.documents:validate",
         "schema": "playbooks.documents:schema",
+        "register": "playbooks.catalogue:register",
+        "ls": "playbooks.catalogue:ls",
+        "show": "playbooks.catalogue:show",
     },
 )
 def playbook() -> None:
-    """Check playbooks, which are workflows in YAML.
+    """Check and register playbooks, which are workflows in YAML.
 
     FILE may be - for standard input.
     """
