@@ -40,7 +40,7 @@ class Stats:
 
     calls: int = 0  #: Requests that have come in.
     under_way: int = 0
-    most_at_once: int = 0  #: The most that were under way at one moment.
+    most_at_once: int = 0  #: The most that were in flight at one moment.
     answered: int = 0  #: Calls whose answer, no error, has reached its client.
     input_tokens: int = 0  #: Of the answered ones.
     output_tokens: int = 0

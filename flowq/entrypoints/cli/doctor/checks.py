@@ -279,10 +279,10 @@ def _waiting() -> Finding:
         return Finding("waiting", Level.WARNING, f"not checked: {error.message}")
     if not found:
         return Finding("waiting", Level.OK, "every queued step has a worker that can take it")
-    told = "; ".join(_stuck(one) for one in found[:_MAX_STUCK])
+    listed = "; ".join(_stuck(one) for one in found[:_MAX_STUCK])
     if len(found) > _MAX_STUCK:
-        told += f"; and {len(found) - _MAX_STUCK} more"
-    return Finding("waiting", Level.WARNING, told, found[0].what.hint)
+        listed += f"; and {len(found) - _MAX_STUCK} more"
+    return Finding("waiting", Level.WARNING, listed, found[0].what.hint)
 
 
 def _stuck(one: Stuck) -> str:

@@ -70,8 +70,8 @@ def _send(run: Run[Any], form: Form) -> None:
 def _raise_budget(run: Run[Any], form: Form) -> None:
     usd, tokens = form["usd"].strip() or None, form["tokens"].strip().replace(",", "") or None
     if tokens is not None and not (tokens.isdecimal() and len(tokens) <= _DIGITS):
-        told = formatting.shortened(tokens)
-        raise InvalidInput(f"{told!r} is not a number of tokens", hint="give a whole number")
+        shown = formatting.shortened(tokens)
+        raise InvalidInput(f"{shown!r} is not a number of tokens", hint="give a whole number")
     if usd is not None and len(usd) > _DIGITS:
         raise InvalidInput(f"{formatting.shortened(usd)!r} is not an amount", hint="e.g. 5 or 0.50")
     run.raise_budget(usd=usd, tokens=None if tokens is None else int(tokens))

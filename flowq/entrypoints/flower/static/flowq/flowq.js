@@ -30,7 +30,7 @@
     const cells = (name) => all(named("data-cell", name), place);
     const write = (name, text) => cells(name).forEach((cell) => set(cell, text));
     const before = place.dataset.status;
-    // That a step waits, for a signal say, is told by its row only.
+    // Only its row says that a step waits, for example for a signal.
     const status = before === "waiting" && line.status === "running" ? before
       : line.status ?? before;
     if (before !== status) {
@@ -56,7 +56,7 @@
     if (line.attempt) write("attempt", String(line.attempt));
     if (ENDED.includes(status)) {
       // Also where the text is the same: the <time> in it would count on. How long a step took is
-      // told by its row only.
+      // in its row only.
       for (const cell of cells("duration")) {
         cell.replaceChildren(line.ms === undefined ? cell.textContent.trim() : duration(line.ms));
       }
@@ -87,7 +87,7 @@
         if (answer.ok) replace(await answer.text(), parts);
         failed = answer.status >= 500;
       } catch { failed = true; }
-      if (failed) want(parts);  // what was told is not told again
+      if (failed) want(parts);  // changes that were sent are not sent again
       const took = performance.now() - began;
       await new Promise((done) => setTimeout(done, Math.max((failed ? 5000 : 1000) - took, 4 * took)));
     }
@@ -112,7 +112,7 @@
     check();
   }
 
-  // What was told last: it may be newer than a part that was asked for before, so it is shown again.
+  // The last changes: they may be newer than a part that was asked for before, so it is shown again.
   const known = new Map();
   const again = () => known.forEach((line, key) => all(key).forEach((one) => update(one, line)));
   function show(key, line) {
@@ -127,8 +127,8 @@
       if (show(row(line.id), line).news.includes(true)) refresh(STRUCTURE);
     }
   }
-  // The rows that a reload would show, in their order. A page that was read before they were told
-  // is fetched once more; one that is newer than what was told is left alone then.
+  // The rows that a reload would show, in their order. A page that was read before they were sent
+  // is fetched once more; one that is newer than the sent rows is left alone then.
   let listed = null, checked = true;
   function list(ids) {
     const keys = new Set(ids.map(row));
