@@ -86,17 +86,17 @@ def as_mermaid(spec: FlowSpec, shape: Graph) -> Iterator[str]:
     for edge in spec_edges(spec):
         arrow = "-.->" if edge.kind is EdgeKind.ORDER else "-->"
         if edge.condition is not None:
-            arrow += f'|"{_escaped("when " + edge.condition)}"|'
+            arrow += f'|"{quoted("when " + edge.condition)}"|'
         yield f"    {names[edge.before]} {arrow} {names[edge.after]}"
 
 
 def _label(step: StepSpec) -> str:
-    label = _escaped(step.key) + _sign(step)
+    label = quoted(step.key) + _sign(step)
     says_more = step.kind is StepKind.FLOW and step.name != step.key
-    return f"{label}<br/>{_escaped(step.name)}" if says_more else label
+    return f"{label}<br/>{quoted(step.name)}" if says_more else label
 
 
-def _escaped(text: str) -> str:
+def quoted(text: str) -> str:
     """Return text as Mermaid takes it between quotes."""
     escaped = text.replace("&", "&amp;").replace('"', "&quot;")
     return escaped.replace("<", "&lt;").replace(">", "&gt;")

@@ -58,6 +58,7 @@ def test_every_command_is_listed() -> None:
         "blocks graph",
         "blocks schema",
         "playbook validate",
+        "playbook graph",
         "playbook schema",
         "worker",
         "flower",

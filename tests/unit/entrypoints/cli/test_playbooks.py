@@ -132,3 +132,63 @@ def test_schema_is_that_of_what_is_read() -> None:
 
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(read_playbook(GOOD).to_dict(), schema)
+
+
+DRAWN = """\
+apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: drawn, path: shop/drawn}
+workflow:
+  - step: start
+    tool: {kind: noop}
+    loop: {in: [1], iterator: n, mode: parallel}
+    case:
+      - {when: "response.more ==\\n  \\"yes\\"", then: {call: {params: {a: 1}}}}
+      - {when: error is defined, then: {retry: 2}}
+      - {when: loop.done, then: {call: {step: end}}}
+    sink: {tool: {kind: noop}}
+    next: end
+  - {step: end, tool: {kind: noop}}
+"""
+
+
+def test_graph_shows_what_leads_from_a_step_to_another() -> None:
+    assert (
+        """\
+shop/drawn  2 steps
+
+  start \N{MULTIPLICATION SIGN} n  noop, for each n (parallel, 50 at once)
+    -> next page when response.more == "yes"
+    -> again when error is defined
+    -> begins end when loop.done
+    -> stores in start_sink
+    -> end
+
+  end  noop, joins all branches
+"""
+        == flowq("graph", "-", stdin=DRAWN).stdout
+    )
+
+
+def test_graph_as_mermaid() -> None:
+    assert (
+        """\
+flowchart TD
+    s0[["start \N{MULTIPLICATION SIGN} n<br/>noop"]]
+    s1{{"end<br/>noop"}}
+    s2[("start_sink")]
+    s0 -->|"next page when response.more == &quot;yes&quot;"| s0
+    s0 -->|"again when error is defined"| s0
+    s0 -.->|"begins when loop.done"| s1
+    s0 -.->|"stores in"| s2
+    s0 --> s1
+"""
+        == flowq("graph", "--mermaid", "-", stdin=DRAWN).stdout
+    )
+
+
+def test_graph_of_a_broken_playbook_says_what_is_wrong() -> None:
+    done = flowq("graph", "broken.yaml")
+
+    assert 2 == done.exit_code
+    assert "broken.yaml:18:5: workflow[2] (step 'end'): 'tool' is missing" in done.stderr

@@ -1,4 +1,4 @@
-"""`flowq playbook validate | schema`: what needs neither Redis nor a database."""
+"""`flowq playbook validate | graph | schema`: what needs neither Redis nor a database."""
 
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -39,7 +39,7 @@ def _report(file: BinaryIO, *, expanded: bool, compat: bool, as_json: bool) -> d
     from flowq.playbooks.document.parser import load
     from flowq.playbooks.document.problems import InvalidPlaybook
 
-    name = getattr(file, "name", "<stdin>").replace("<stdin>", "-")
+    name = _name(file)
     try:
         done = load(file.read(), compat=compat, name=name)
     except InvalidPlaybook as error:
@@ -60,6 +60,10 @@ def _report(file: BinaryIO, *, expanded: bool, compat: bool, as_json: bool) -> d
     return {"file": name, "valid": True}
 
 
+def _name(file: BinaryIO) -> str:
+    return str(getattr(file, "name", "<stdin>")).replace("<stdin>", "-")
+
+
 def _print(lines: list[str], *, is_warning: bool = False) -> None:
     from flowq.entrypoints.cli.display import console
 
@@ -75,6 +79,20 @@ def _plain(problems: "tuple[Problem, ...]") -> list[dict[str, object]]:
         {"line": one.line, "column": one.column, "path": one.path, "message": one.message}
         for one in problems
     ]
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"), metavar="FILE")
+@click.option("--mermaid", is_flag=True, help="Print Mermaid text instead of lines.")
+@compat_option
+def graph(file: BinaryIO, *, mermaid: bool, compat: bool) -> int:
+    """Show the steps of a playbook, and what leads from one to another."""
+    from flowq.entrypoints.cli.display.playbook import as_lines, as_mermaid
+    from flowq.playbooks.document.parser import read_playbook
+
+    playbook = read_playbook(file.read(), compat=compat, name=_name(file))
+    _print(list((as_mermaid if mermaid else as_lines)(playbook)))
+    return OK
 
 
 @click.command()

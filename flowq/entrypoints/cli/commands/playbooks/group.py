@@ -9,6 +9,7 @@ from flowq.entrypoints.cli.group import LazyGroup
     cls=LazyGroup,
     lazy_subcommands={
         "validate": "playbooks.documents:validate",
+        "graph": "playbooks.documents:graph",
         "schema": "playbooks.documents:schema",
         "register": "playbooks.catalogue:register",
         "ls": "playbooks.catalogue:ls",
