@@ -19,6 +19,8 @@ from flowq.tools.text import View
 
 #: The key of a template that is rendered on the worker.
 TEXT: Final = "$text"
+#: The key of data that is none of these, whatever keys it has.
+DATA: Final = "$data"
 
 #: Who does the work: a step, a map of steps, a child run, or somebody outside.
 Work = Literal["call", "map", "child", "external"]
@@ -54,14 +56,12 @@ class Deferred(View):
     def __flowq_value__(self) -> Any:
         raise Postponed(f"{self.template} is known on the worker only")
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the plain form: `{"$text": template, "names": {…}}`."""
-        return {TEXT: self.template, "names": plain(self.names)}
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """One piece of work: an attempt of a call, or all items of a loop as one map.
+
+    The worker gets `carried(command.tool.config)` and `carried(command.args)`.
 
     Attributes:
         id: 1, 2, 3, … within the execution; the same in each replay.
@@ -104,8 +104,8 @@ class Command:
             "execution_id": self.execution_id,
             "step": self.step,
             "tool_kind": self.tool.kind,
-            "tool_config": plain(self.tool.config),
-            "args": plain(self.args),
+            "tool_config": plain(carried(self.tool.config)),
+            "args": plain(carried(self.args)),
             "attempt": self.attempt,
             "priority": self.priority,
             "backoff": self.backoff,
@@ -124,9 +124,32 @@ class Command:
             yield "items", plain(self.items)
 
 
+def carried(value: Json) -> Json:
+    """Return what a worker gets in place of a value of a command.
+
+    A `Deferred` becomes `{"$text": template, "names": {…}}`, which the worker renders. What came
+    from results or from outside stands below `{"$data": …}` when it could be taken for one: large
+    results, of which nothing is known here, and mappings with such keys. `Reference` and `Concat`
+    stay objects; the engine puts the values in their places.
+    """
+    if isinstance(value, Deferred):
+        return {TEXT: value.template, "names": carried(value.names)}
+    if isinstance(value, Reference | Concat):
+        return {DATA: value}
+    if isinstance(value, Mapping):
+        if TEXT in value or DATA in value:
+            return {DATA: value}
+        return {key: carried(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [carried(item) for item in value]
+    return value
+
+
 def plain(value: Json) -> Json:
-    """Return JSON: what stands for a value becomes its plain form."""
-    if isinstance(value, Deferred | Reference):
+    """Return the JSON of what is carried."""
+    if isinstance(value, Deferred):
+        return plain(carried(value))
+    if isinstance(value, Reference):
         return value.to_json()
     if isinstance(value, Concat):
         return {CONCAT: [plain(part) for part in value.parts]}

@@ -22,7 +22,6 @@ from flowq.playbooks.control.events import Event, EventName, Failure, Told
 from flowq.playbooks.control.state import Arrival, ExecutionState
 from flowq.playbooks.control.steps.offering import Limits
 from flowq.playbooks.control.steps.stepping import Stepping
-from flowq.playbooks.control.values import argument
 from flowq.playbooks.document.models import Json, Playbook
 from flowq.tools.text import Function
 
@@ -174,6 +173,7 @@ class Control:
                 break
             else:
                 self._end()
+        self._stepping.loads.forget()
         return self._stepping.take_commands()
 
     def _arrive(self, arrival: Arrival) -> None:
@@ -212,7 +212,7 @@ class Control:
         self._stepping.tell(EventName.PLAYBOOK_COMPLETED, self.playbook.metadata.path, payload)
 
     def outcome(self) -> Outcome:
-        """Return how the execution has ended; its result may have references.
+        """Return how the execution has ended; its result may have views of lazy results.
 
         Raises:
             PlaybookFailed: it has failed.
@@ -224,7 +224,7 @@ class Control:
             raise PlaybookFailed(state.error_step, state.error, state.error_attempt)
         if not self.is_done:
             raise FlowqError(f"execution {state.execution_id} has not ended")
-        return Outcome("completed", state.final_step, argument(state.final_result))
+        return Outcome("completed", state.final_step, state.final_result)
 
 
 def _response(payload: Mapping[str, Any]) -> object:

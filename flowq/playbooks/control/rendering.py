@@ -26,10 +26,10 @@ from flowq.tools.text import (
 #: A text that is only a path: `{{ response.data.items }}`.
 _PATH: Final = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[-?\d+\])*)\s*\}\}\s*")
 _PARTS: Final = re.compile(r"[A-Za-z_]\w*|-?\d+")
+#: Fields that are no templates: code has braces of its own.
+VERBATIM: Final[Mapping[str, frozenset[str]]] = {"python": frozenset(("code", "code_b64", "libs"))}
 #: What a text raises that cannot be rendered.
 UNRENDERABLE: Final = (StepError, InvalidTemplate)
-#: Fields that are code and no templates.
-CODE: Final[Mapping[str, frozenset[str]]] = {"python": frozenset(("code", "code_b64"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ def rendered(value: Json, scope: Scope, *, fields: Fields | None = None) -> Json
 
 
 def rendered_tool(tool: Tool, scope: Scope, fields: Fields) -> Tool:
-    """Render the fields of a tool, but for those that are code."""
-    code = CODE.get(tool.kind, frozenset())
+    """Render the fields of a tool, but for those that are no templates."""
+    verbatim = VERBATIM.get(tool.kind, frozenset())
     config = {
-        key: value if key in code else rendered(value, scope, fields=fields)
+        key: value if key in verbatim else rendered(value, scope, fields=fields)
         for key, value in tool.config.items()
     }
     return Tool(tool.kind, config)

@@ -33,6 +33,23 @@ class LazyResult(Protocol):
         """Return the value."""
 
 
+class Loads:
+    """Keeps a lazy result that was loaded until the event is handled, so it is loaded once."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def value(self, result: LazyResult) -> Any:
+        """Return the value of a result."""
+        if result.key not in self._values:
+            self._values[result.key] = result.load()
+        return self._values[result.key]
+
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        self._values.clear()
+
+
 class Standing(View):
     """Stands for a result, or for a part of one."""
 
@@ -78,14 +95,20 @@ class Lazy(Standing):
     """
 
     def __init__(
-        self, result: LazyResult, path: tuple[PathPart, ...] = (), *, is_envelope: bool = False
+        self,
+        result: LazyResult,
+        loads: Loads,
+        path: tuple[PathPart, ...] = (),
+        *,
+        is_envelope: bool = False,
     ) -> None:
         self.result = result
+        self.loads = loads
         self.path = path
         self.is_envelope = is_envelope
 
     def __flowq_value__(self) -> Any:
-        value = self.result.load()
+        value = self.loads.value(self.result)
         for name in self.path:
             value = part(value, name)
         return value
@@ -100,7 +123,7 @@ class Lazy(Standing):
             path = path if name in ENVELOPE else ("data", name)
         elif name == "data":
             path = path if part(self.__flowq_value__(), name) is not MISSING else self.path
-        return Lazy(self.result, path, is_envelope=self.is_envelope)
+        return Lazy(self.result, self.loads, path, is_envelope=self.is_envelope)
 
     def as_argument(self) -> Json:
         """Return the reference to it."""

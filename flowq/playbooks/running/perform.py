@@ -11,9 +11,8 @@ from typing import Any, Final
 from flowq.authoring import durable
 from flowq.authoring.definitions.limiting import Concurrency
 from flowq.authoring.definitions.steps import Step
-from flowq.core.references import Concat
 from flowq.core.results import StepFailure
-from flowq.playbooks.control.commands import TEXT, Command, Deferred
+from flowq.playbooks.control.commands import Command, Deferred, carried
 from flowq.playbooks.control.state import ExecutionState
 from flowq.playbooks.running.failures import failure_of
 from flowq.playbooks.running.kinds.call import failed
@@ -53,8 +52,8 @@ class Performer:
             return await _external(command)
         step = _with_options(TOOLS[command.tool.kind], command)
         given = {
-            "config": argument(command.tool.config),
-            "args": argument(command.args),
+            "config": carried(command.tool.config),
+            "args": carried(command.args),
             "context": self._context(command),
         }
         if command.work == "map":
@@ -62,7 +61,7 @@ class Performer:
         return await step(**given)
 
     async def _map(self, step: Step[..., Any], command: Command, given: dict[str, Any]) -> Any:
-        items = argument(command.items)
+        items = list(command.items or ())
         most = command.max_concurrency
         if most is not None and len(items) > most:
             key = f"playbook {self.run_id} {command.id}"
@@ -85,19 +84,6 @@ class Performer:
         return context
 
 
-def argument(value: Any) -> Any:
-    """Return what a call is given: JSON data, with references to large results in it."""
-    if isinstance(value, Deferred):
-        return {TEXT: value.template, "names": argument(value.names)}
-    if isinstance(value, Concat):
-        return Concat(tuple(argument(part) for part in value.parts))
-    if isinstance(value, Mapping):
-        return {key: argument(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [argument(item) for item in value]
-    return value
-
-
 def _with_options(step: Step[..., Any], command: Command) -> Step[..., Any]:
     given = {"timeout": command.timeout, "queue": command.queue, "retry": command.retry}
     known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -105,12 +91,30 @@ def _with_options(step: Step[..., Any], command: Command) -> Step[..., Any]:
 
 
 def _payload(command: Command) -> dict[str, Any]:
-    """Return the payload of a child playbook: the arguments of the step, then those of the tool."""
+    """Return the payload of a child playbook: the arguments of the step, then those of the tool.
+
+    Raises:
+        CallFailed: a text of it needs a worker, and no step of this playbook renders it.
+    """
     config = command.tool.config
     own: Mapping[str, Any] = next(
         (config[key] for key in ("payload", "args", "with") if config.get(key)), {}
     )
-    return {**argument(command.args), **argument(own)}
+    if isinstance(own, Deferred) or _has_deferred(payload := {**command.args, **own}):
+        raise failed(
+            "ValueError",
+            "a playbook cannot be given a secret, nor a text with a block; "
+            "its own steps can name the secret",
+        )
+    return payload
+
+
+def _has_deferred(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_deferred, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_deferred, value))
+    return isinstance(value, Deferred)
 
 
 async def _external(command: Command) -> Any:

@@ -15,6 +15,8 @@ from flowq.authoring.definitions.steps import Step, step
 from flowq.core.errors import FlowqError, StepError
 from flowq.engine.runtime.context import current_or_none
 from flowq.llm.caller import current_settings
+from flowq.playbooks.control.commands import DATA, TEXT
+from flowq.playbooks.control.values import shown
 from flowq.playbooks.running.kinds.call import Call, failed
 from flowq.tools.secrets import CredentialNames, SecretNames, Secrets
 from flowq.tools.text import Function, compile_text, deeply_plain
@@ -94,11 +96,13 @@ def _names(secrets: Secrets, iterator: str | None, item: Any) -> dict[str, Any]:
 
 
 def ready(value: Any, names: Mapping[str, Any]) -> Any:
-    """Return JSON with the templates rendered that were left for the worker.
+    """Return JSON with the templates rendered that were left for the worker, see `carried`.
+
+    What stands below `$data` came from outside, and is no template whatever it looks like.
 
     Args:
         value: The configuration or arguments of a call.
-        names: What every template may use; a template's own names are used before.
+        names: What every template may use; they hide a template's own names.
 
     Raises:
         TemplateFailed: one cannot be rendered.
@@ -107,11 +111,12 @@ def ready(value: Any, names: Mapping[str, Any]) -> Any:
         return [ready(item, names) for item in value]
     if not isinstance(value, Mapping):
         return value
-    if value.keys() == {"$text", "names"}:
-        own = {**value["names"], **names}
-        return deeply_plain(compile_text(value["$text"], blocks=True).render(own))
-    if value.keys() == {"$concat"}:
-        return [item for part in ready(value["$concat"], names) for item in part]
+    if value.keys() == {DATA}:
+        return value[DATA]
+    if value.keys() == {TEXT, "names"}:
+        known = {name: shown(item) for name, item in ready(value["names"], names).items()}
+        text = compile_text(value[TEXT], blocks=True)
+        return deeply_plain(text.render({**known, **names}))
     return {key: ready(item, names) for key, item in value.items()}
 
 

@@ -13,9 +13,11 @@ import pytest
 from flowq.authoring.definitions.steps import step
 from flowq.core.errors import FlowqError
 from flowq.engine.registry.registry import registry
+from flowq.playbooks.control.commands import carried
 from flowq.playbooks.running import tools
 from flowq.playbooks.running.kinds.call import CallFailed
 from flowq.settings import Settings
+from tests.tools.controls.driving import Drive, playbook
 
 SECRET = "tok-'12\"34567890"
 
@@ -223,10 +225,31 @@ def test_a_registered_step_is_called_with_checked_arguments() -> None:
         call("step", name="gone")
 
 
+def left(args: Any) -> Any:
+    """Return what a worker makes of arguments, for the item 5 as `n`."""
+    return asyncio.run(tools.TOOLS["noop"](config={}, args=args, item=5, iterator="n"))
+
+
 def test_templates_that_were_left_are_rendered_with_the_item() -> None:
-    args = {
-        "n": {"$text": "{{ n * 2 + base }}", "names": {"base": 1}},
-        "all": {"$concat": [[1], [2]]},
-    }
-    found = asyncio.run(tools.TOOLS["noop"](config={}, args=args, item=5, iterator="n"))
-    assert found == {"n": 11, "all": [1, 2]}
+    assert {"n": 11} == left({"n": {"$text": "{{ n * 2 + base }}", "names": {"base": 1}}})
+
+
+def test_template_of_a_template_is_rendered() -> None:
+    """An argument that needs the item, in a field that uses the argument."""
+    inner = {"$text": "{{ n * 2 }}", "names": {}}
+    assert {"a": "10!"} == left({"a": {"$text": "{{ x }}!", "names": {"x": inner}}})
+
+
+def test_names_of_a_template_are_seen_as_everywhere() -> None:
+    envelope = {"status_code": 200, "data": {"page": 3}}
+    names = {"response": {"$data": envelope}}
+    assert {"a": 3} == left({"a": {"$text": "{{ response.page }}", "names": names}})
+
+
+def test_data_from_outside_is_no_template() -> None:
+    """A server that answers with one reads no secret."""
+    evil = {"$text": "{{ secret.A_KEY }}", "names": {}}
+    following = {"step": "start", "next": [{"step": "a", "args": {"x": "{{ start }}"}}]}
+    command = Drive(playbook(following, {"step": "a"}), {"start": [evil]}).commands[1]
+
+    assert {"x": evil} == left(carried(command.args))

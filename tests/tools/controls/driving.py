@@ -13,6 +13,7 @@ from uuid import UUID
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control, Limits
 from flowq.playbooks.control.events import Failure, Told
+from flowq.playbooks.control.values import argument
 from flowq.playbooks.document.models import Playbook
 
 NOOP: Mapping[str, Any] = {"kind": "noop"}
@@ -105,5 +106,5 @@ class Drive:
 
     @property
     def result(self) -> object:
-        """The result of the execution, which has to be complete."""
-        return self.control.outcome().result
+        """The result of the execution, which has to be complete, as a command would carry it."""
+        return argument(self.control.outcome().result)

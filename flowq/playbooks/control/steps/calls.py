@@ -14,16 +14,11 @@ from flowq.playbooks.control.names import Scope, names_of_loop
 from flowq.playbooks.control.rendering import Fields, rendered, rendered_tool
 from flowq.playbooks.control.state import Activation, ExecutionState, Item
 from flowq.playbooks.control.values import argument
+from flowq.playbooks.document.grammar.tools import ALIASES
 from flowq.playbooks.document.models import Json, Playbook, Step, Task, Tool
 from flowq.tools.text import TemplateFailed
 
 _WORKBOOK: Final = "workbook"
-#: Fields that mean the same; a page that names one replaces the others.
-_SAME: Final = (
-    ("endpoint", "url"),
-    ("data", "payload", "body"),
-    ("command", "query", "statement"),
-)
 
 
 @dataclass(slots=True)
@@ -56,7 +51,7 @@ class Calls:
         item.tool = rendered_tool(tool, scope, fields)
 
     def _task(self, tool: Tool, scope: Scope) -> Task:
-        name = rendered(tool.config.get("task", tool.config.get("name")), scope)
+        name = rendered(tool.config.get("task"), scope)
         task = self.playbook.task(name)
         if task is None:
             raise TemplateFailed(f"the workbook has no task {name!r}")
@@ -65,9 +60,9 @@ class Calls:
     @staticmethod
     def _in_place(task: Task, tool: Tool, item: Item, scope: Scope, fields: Fields) -> Tool:
         """Return the tool of a task; the item gets its arguments, those of the call over them."""
-        given = rendered(tool.config.get("args", tool.config.get("with")), scope, fields=fields)
+        given = rendered(tool.config.get("args") or {}, scope, fields=fields)
         own = rendered(task.tool.config.get("args") or {}, scope, fields=fields)
-        item.args = {**own, **item.args, **(given or {})}
+        item.args = {**own, **item.args, **given}
         scope.args = scope.own["args"] = item.args
         config = {key: value for key, value in task.tool.config.items() if key != "args"}
         return Tool(task.tool.kind, config)
@@ -132,12 +127,11 @@ class Calls:
 
 def merged(tool: Tool, overrides: Mapping[str, Json]) -> Tool:
     """Return a tool with other fields in place of its own; mappings merge key by key."""
-    config = dict(tool.config)
-    for key, value in overrides.items():
+    aliases = ALIASES.get(tool.kind, {})
+    config = {aliases.get(key, key): value for key, value in tool.config.items()}
+    for alias, value in overrides.items():
+        key = aliases.get(alias, alias)
         known = config.get(key)
-        for same in _SAME:
-            if key in same:
-                known = next((config.pop(one) for one in same if one in config), None)
         if isinstance(known, Mapping) and isinstance(value, Mapping):
             config[key] = {**known, **value}
         else:

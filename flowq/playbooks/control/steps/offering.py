@@ -17,6 +17,7 @@ from flowq.playbooks.control.names import Happened, Scope, scope_of
 from flowq.playbooks.control.state import Activation, Arrival, ExecutionState, Item
 from flowq.playbooks.control.steps.actions import Effects, act
 from flowq.playbooks.control.steps.calls import Calls
+from flowq.playbooks.control.values import Loads
 from flowq.playbooks.document.models import Json, Playbook, Sink, Step
 
 #: Names of sinks among the active steps; no step has such a name.
@@ -49,6 +50,7 @@ class Offering:
         tell: Callable[[Told], None],
     ) -> None:
         self.queue: deque[Arrival] = deque()
+        self.loads = Loads()
         self.playbook = playbook
         self.state = state
         self.limits = limits

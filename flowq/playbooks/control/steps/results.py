@@ -9,22 +9,24 @@ from flowq.playbooks.control.values import (
     Collected,
     Lazy,
     LazyResult,
+    Loads,
     value_of,
 )
 from flowq.tools.text import MISSING
 
 
-def of_response(response: object, kind: str) -> object:
+def of_response(response: object, kind: str, loads: Loads) -> object:
     """Return a response as it is kept.
 
     Args:
         response: A value, or a lazy result of the engine.
         kind: Of the tool that gave it.
+        loads: Keeps what is loaded of it.
     """
     if isinstance(response, Mapping | list | str | int | float | None):
         return response
     if isinstance(response, LazyResult):
-        return Lazy(response, is_envelope=kind == "http")
+        return Lazy(response, loads, is_envelope=kind == "http")
     return response
 
 

@@ -91,7 +91,8 @@ class Stepping(Ending):
         if failure:
             effects = self._offer_failure(activation, item, failure)
         else:
-            item.response = of_response(response, item.tool.kind if item.tool else "")
+            kind = item.tool.kind if item.tool else ""
+            item.response = of_response(response, kind, self.loads)
             payload = {"response": item.response}
             self.tell(EventName.CALL_DONE, activation.step, payload)
             happened = Happened(

@@ -158,14 +158,14 @@ def test_page_merges_into_the_original_call() -> None:
     drive = Drive(playbook({"step": "start", "tool": tool, "case": case}))
 
     assert [
-        tool,
+        {"kind": "http", "endpoint": "a", "params": {"p": 1, "size": 9}, "data": {"a": 1}},
         {
             "kind": "http",
-            "url": "a",
+            "endpoint": "a",
             "params": {"p": 2, "size": 9, "extra": 1},
-            "payload": {"a": 1, "b": 2},
+            "data": {"a": 1, "b": 2},
         },
-        {"kind": "http", "endpoint": "b", "params": {"p": 3, "size": 9}, "body": {"a": 1}},
+        {"kind": "http", "endpoint": "b", "params": {"p": 3, "size": 9}, "data": {"a": 1}},
     ] == [one.tool.plain() for one in drive.commands]
 
 

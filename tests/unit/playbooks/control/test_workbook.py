@@ -11,7 +11,7 @@ TASK: dict[str, Any] = {
     "name": "load",
     "tool": {
         "kind": "http",
-        "url": "{{ workload.base }}/{{ args.what }}",
+        "endpoint": "{{ workload.base }}/{{ args.what }}",
         "args": {"what": None, "size": 5},
     },
     "assert": {"expects": ["what"], "returns": ["rows"]},
@@ -32,14 +32,13 @@ def called(tool: dict[str, Any], **step: Any) -> Drive:
     "tool",
     [
         {"task": "load", "args": {"what": "a"}},
-        {"name": "load", "with": {"what": "a"}},
         {"task": "{{ task }}", "args": {"what": "{{ 'a' }}"}},
     ],
 )
 def test_arguments_of_the_call_go_over_those_of_the_task(tool: dict[str, Any]) -> None:
     command = called(tool).commands[0]
 
-    assert ("http", {"url": "http://x/a"}) == (command.tool.kind, command.tool.config)
+    assert ("http", {"endpoint": "http://x/a"}) == (command.tool.kind, command.tool.config)
     assert {"what": "a", "size": 5} == command.args
     assert (("what",), ("rows",)) == (command.expects, command.returns)
 
@@ -48,7 +47,7 @@ def test_arguments_of_the_step_go_over_those_of_the_task() -> None:
     command = called({"task": "load"}, args={"what": "b"}).commands[0]
 
     assert {"what": "b", "size": 5} == command.args
-    assert "http://x/b" == command.tool.config["url"]
+    assert "http://x/b" == command.tool.config["endpoint"]
 
 
 def test_task_stores_what_it_has_made() -> None:
