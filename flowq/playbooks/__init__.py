@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from flowq.lazy import public_names
 
 if TYPE_CHECKING:
-    from flowq.playbooks.document.building import Playbook, Step, http, python, tool
-    from flowq.playbooks.document.parser import (
+    from flowq.playbooks.building import Playbook, Step, http, python, tool
+    from flowq.playbooks.document.problems import InvalidPlaybook
+    from flowq.playbooks.parser import (
         DSLParser,
         PlaybookParserV2,
         get_parser,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         validate_playbook,
         validate_playbook_file,
     )
-    from flowq.playbooks.document.problems import InvalidPlaybook
 
 __all__ = [
     "DSLParser",
@@ -42,8 +42,8 @@ __all__ = [
 __getattr__, __dir__ = public_names(
     __name__,
     {
-        "flowq.playbooks.document.building": "Playbook Step http python tool",
-        "flowq.playbooks.document.parser": """
+        "flowq.playbooks.building": "Playbook Step http python tool",
+        "flowq.playbooks.parser": """
             DSLParser PlaybookParserV2 get_parser parse_playbook parse_playbook_file read_playbook
             validate_playbook validate_playbook_file""",
         "flowq.playbooks.document.problems": "InvalidPlaybook",

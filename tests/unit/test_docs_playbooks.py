@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from flowq.entrypoints.cli.main import main
 from flowq.playbooks.document.grammar.documents import STEP
 from flowq.playbooks.document.grammar.tools import ELSEWHERE, KINDS
-from flowq.playbooks.document.parser import load
+from flowq.playbooks.parser import load
 
 _PAGE: Final = (Path(__file__).parents[2] / "docs/playbooks.md").read_text(encoding="utf-8")
 _DOCUMENTS: Final = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)

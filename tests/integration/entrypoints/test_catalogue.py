@@ -11,7 +11,7 @@ from flowq import bootstrap
 from flowq.adapters.records.database import SqlRecords
 from flowq.entrypoints.cli.app import recorded
 from flowq.entrypoints.cli.main import main
-from flowq.playbooks.running import catalogue
+from flowq.playbooks import catalogue
 from tests.tools.playing import Stage
 
 TEXT = """\

@@ -11,11 +11,10 @@ import pytest
 
 from flowq import errors, testing
 from flowq.core.states import RunState, StepState
-from flowq.playbooks.document.parser import read_playbook
+from flowq.playbooks.parser import read_playbook
 from flowq.playbooks.running import tools
 from flowq.playbooks.running.program import playbook
 from flowq.playbooks.running.stored import find
-from flowq.playbooks.running.submitting import as_flow
 from flowq.settings import Settings
 from flowq.testing.runs import StartedRun
 
@@ -115,8 +114,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(text: str, fakes: Any = None, **payload: Any) -> StartedRun:
-    document = read_playbook(HEAD + text)
-    return testing.start(as_flow(document), {"payload": payload}, fakes=fakes)
+    return testing.start(read_playbook(HEAD + text).flow, {"payload": payload}, fakes=fakes)
 
 
 def result(text: str, **payload: Any) -> Any:

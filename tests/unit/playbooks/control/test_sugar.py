@@ -4,7 +4,7 @@ from typing import Any
 
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.events import Failure
-from flowq.playbooks.document.parser import playbook_of
+from flowq.playbooks.parser import playbook_of
 from tests.tools.controls.driving import Drive
 
 

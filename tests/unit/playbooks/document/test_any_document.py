@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from flowq.playbooks import InvalidPlaybook, Playbook, read_playbook
 from flowq.playbooks.document.grammar.documents import json_schema
-from flowq.playbooks.document.parser import playbook_of
 from flowq.playbooks.document.problems import Problem
 from flowq.playbooks.document.reading import read
 from flowq.playbooks.document.writing import as_yaml
+from flowq.playbooks.parser import playbook_of
 from tests.tools.playbooks.strategies import documents
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from flowq.playbooks import InvalidPlaybook, Playbook, read_playbook
-from flowq.playbooks.document.parser import load
+from flowq.playbooks.parser import load
 
 NOOP = "- {step: start, tool: {kind: noop}}"
 ONE = f"workflow:\n  {NOOP}\n"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from flowq.playbooks import Playbook, read_playbook
-from flowq.playbooks.document.parser import playbook_of
 from flowq.playbooks.document.reading import read
+from flowq.playbooks.parser import playbook_of
 
 DONE = "event.name == 'call.done'"
 FAILED = f"{DONE} and error is defined"

@@ -30,7 +30,7 @@ def register(
     """
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
-    from flowq.playbooks.running.catalogue import register
+    from flowq.playbooks.catalogue import register
 
     done = register(
         recorded.engine(),
@@ -59,7 +59,7 @@ def ls(*, limit: int, as_json: bool) -> int:
 
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
-    from flowq.playbooks.running.catalogue import newest
+    from flowq.playbooks.catalogue import newest
 
     found = newest(recorded.engine(), seen_by=None, limit=limit)
     if as_json:
@@ -82,7 +82,7 @@ def show(named: str, *, as_json: bool) -> int:
     """Print a registered playbook as it was sent."""
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
-    from flowq.playbooks.running.catalogue import get
+    from flowq.playbooks.catalogue import get
 
     parts = _NAMED.fullmatch(named)
     if parts is None:

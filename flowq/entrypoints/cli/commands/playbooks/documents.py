@@ -36,8 +36,8 @@ def validate(files: tuple[BinaryIO, ...], *, expanded: bool, compat: bool, as_js
 
 def _report(file: BinaryIO, *, expanded: bool, compat: bool, as_json: bool) -> dict[str, object]:
     """Return what is known of a file; print it, unless that is done later."""
-    from flowq.playbooks.document.parser import load
     from flowq.playbooks.document.problems import InvalidPlaybook
+    from flowq.playbooks.parser import load
 
     name = _name(file)
     try:
@@ -88,7 +88,7 @@ def _plain(problems: "tuple[Problem, ...]") -> list[dict[str, object]]:
 def graph(file: BinaryIO, *, mermaid: bool, compat: bool) -> int:
     """Show the steps of a playbook, and what leads from one to another."""
     from flowq.entrypoints.cli.display.playbook import as_lines, as_mermaid
-    from flowq.playbooks.document.parser import read_playbook
+    from flowq.playbooks.parser import read_playbook
 
     playbook = read_playbook(file.read(), compat=compat, name=_name(file))
     _print(list((as_mermaid if mermaid else as_lines)(playbook)))

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from flowq.playbooks.document.building import Playbook
+from flowq.playbooks.building import Playbook
 from flowq.playbooks.document.models import Step
 from flowq.playbooks.document.problems import InvalidPlaybook, Problem
 from flowq.playbooks.document.reading import read

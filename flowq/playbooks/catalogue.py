@@ -14,8 +14,8 @@ from flowq.engine.model.documents import Document, DocumentHead, DocumentKind, N
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.options import text_of
 from flowq.playbooks.document.models import Playbook
-from flowq.playbooks.document.parser import load
 from flowq.playbooks.document.problems import Problem
+from flowq.playbooks.parser import load
 
 _KIND: Final = DocumentKind.PLAYBOOK
 

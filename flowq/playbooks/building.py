@@ -17,15 +17,20 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from flowq.core.errors import InvalidInput
+from flowq.engine.runs.options import SubmitOptions
 from flowq.playbooks.document import models
 from flowq.playbooks.document.checking import check, in_order
 from flowq.playbooks.document.models import Json
 from flowq.playbooks.document.problems import NOWHERE, InvalidPlaybook, Place, Problem
 from flowq.playbooks.document.reading import read
 from flowq.playbooks.document.sugar import canonical
+
+if TYPE_CHECKING:
+    from flowq.authoring.definitions.flows import AsyncFlow
+    from flowq.client import Run
 
 #: What is said of a function whose source is not that of one function.
 _ONE_FUNCTION = "give a function that `def` defines, or its code as text"
@@ -51,7 +56,7 @@ class Playbook(models.Playbook):
     def parse(
         cls, source: str | bytes, *, compat: bool = False, name: str = "playbook.yaml"
     ) -> Self:
-        """Read a document; see `flowq.playbooks.document.parser.load`.
+        """Read a document; see `flowq.playbooks.parser.load`.
 
         Raises:
             InvalidPlaybook: it is wrong; has all problems.
@@ -108,6 +113,38 @@ class Playbook(models.Playbook):
                 "keychain": list(keychain),
             }
         )
+
+    def enqueue(
+        self,
+        payload: Mapping[str, Json] | None = None,
+        *,
+        execution_id: str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> "Run[dict[str, Any]]":
+        """Start an execution on workers; see `flowq.playbooks.running.submitting.enqueue`."""
+        # Reading a document loads neither Celery nor a database.
+        from flowq.playbooks.running import submitting  # noqa: PLC0415 - see above
+
+        return submitting.enqueue(self, payload, execution_id=execution_id, **options)
+
+    async def aenqueue(
+        self,
+        payload: Mapping[str, Json] | None = None,
+        *,
+        execution_id: str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> "Run[dict[str, Any]]":
+        """As `enqueue`, without blocking the event loop."""
+        from flowq.playbooks.running import submitting  # noqa: PLC0415 - as in `enqueue`
+
+        return await submitting.aenqueue(self, payload, execution_id=execution_id, **options)
+
+    @property
+    def flow(self) -> "AsyncFlow[..., dict[str, Any]]":
+        """The playbook as a flow with the inputs `payload` and `execution_id`; for tests."""
+        from flowq.playbooks.running import submitting  # noqa: PLC0415 - as in `enqueue`
+
+        return submitting.as_flow(self)
 
     def add(self, *steps: Step) -> "Playbook":
         """Return this playbook with more steps."""
