@@ -65,6 +65,7 @@ def test_a_celery_command_of_another_app_loads_nothing_of_flowq(
         "flowq.entrypoints",
         "flowq.entrypoints.flower",
         "flowq.entrypoints.flower.command",
+        "flowq.lazy",
     } == {name for name in loaded if name.partition(".")[0] == "flowq"}
     assert set() == loaded & {"sqlalchemy", "pydantic", "obstore", "alembic"}
     assert not (tmp_path / ".flowq").exists()
