@@ -10,6 +10,9 @@ from flowq.lazy import public_names
 
 if TYPE_CHECKING:
     from flowq.playbooks.building import Playbook, Step, http, python, tool
+    from flowq.playbooks.control.commands import Command
+    from flowq.playbooks.control.events import Event, EventName
+    from flowq.playbooks.control.facade import ControlFlowEngine, PlaybookRepo, StateStore
     from flowq.playbooks.document.problems import InvalidPlaybook
     from flowq.playbooks.parser import (
         DSLParser,
@@ -23,10 +26,16 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Command",
+    "ControlFlowEngine",
     "DSLParser",
+    "Event",
+    "EventName",
     "InvalidPlaybook",
     "Playbook",
     "PlaybookParserV2",
+    "PlaybookRepo",
+    "StateStore",
     "Step",
     "get_parser",
     "http",
@@ -43,6 +52,9 @@ __getattr__, __dir__ = public_names(
     __name__,
     {
         "flowq.playbooks.building": "Playbook Step http python tool",
+        "flowq.playbooks.control.commands": "Command",
+        "flowq.playbooks.control.events": "Event EventName",
+        "flowq.playbooks.control.facade": "ControlFlowEngine PlaybookRepo StateStore",
         "flowq.playbooks.parser": """
             DSLParser PlaybookParserV2 get_parser parse_playbook parse_playbook_file read_playbook
             validate_playbook validate_playbook_file""",

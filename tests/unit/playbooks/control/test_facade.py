@@ -5,13 +5,8 @@ from typing import Any
 
 import pytest
 
-from flowq.playbooks.control.events import Event
-from flowq.playbooks.control.facade import (
-    ControlFlowEngine,
-    PlaybookRepo,
-    StateConflict,
-    StateStore,
-)
+from flowq.playbooks import ControlFlowEngine, Event, PlaybookRepo, StateStore
+from flowq.playbooks.control.facade import StateConflict
 from flowq.playbooks.document.models import Playbook
 from tests.tools.controls.driving import playbook
 
