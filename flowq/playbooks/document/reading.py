@@ -137,6 +137,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Any, Place] | None] = {}
+        self._measures = _Measures()
         self._nodes = 0
         self._characters = 0
         self._words = _WORDS | _WORDS_1_1 if compat else _WORDS
@@ -220,7 +221,7 @@ class _Reader:
         target = self._anchors[event.anchor]
         if target is None:
             raise _Stop(mark, f"the alias {event.anchor!r} stands inside of what it names")
-        nodes, characters, height = _measured(target[0])
+        nodes, characters, height = self._measures.of(target[0])
         self._count(nodes, characters, mark)
         if len(self._open) + height > MAX_DEPTH:
             raise _Stop(mark, f"the document nests deeper than {MAX_DEPTH} levels")
@@ -356,19 +357,26 @@ def _shown(tag: str) -> str:
     return f"!!{tag.removeprefix(_TAG)}" if tag.startswith(_TAG) else tag
 
 
-def _measured(value: Any) -> tuple[int, int, int]:
-    """Return the values, the characters, and the levels of some data."""
-    if isinstance(value, str):
-        return 1, len(value), 0
-    if not isinstance(value, dict | list):
-        return 1, 0, 0
-    nodes, characters, height = 1, 0, 0
-    if isinstance(value, dict):
-        nodes += len(value)
-        characters += sum(map(len, value))
-    for one in value.values() if isinstance(value, dict) else value:
-        found = _measured(one)
-        nodes += found[0]
-        characters += found[1]
-        height = max(height, found[2])
-    return nodes, characters, height + 1
+class _Measures:
+    """The sizes of data: values, characters, levels. Each container is looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Any, tuple[int, int, int]]] = {}
+
+    def of(self, value: Any) -> tuple[int, int, int]:
+        """Return the values, the characters and the levels of some data, aliases followed."""
+        if isinstance(value, str):
+            return 1, len(value), 0
+        if not isinstance(value, dict | list):
+            return 1, 0, 0
+        if id(value) not in self._known:
+            # The value is kept, so that no other one can get its id.
+            self._known[id(value)] = value, self._of_parts(value)
+        return self._known[id(value)][1]
+
+    def _of_parts(self, value: Any) -> tuple[int, int, int]:
+        keys = list(value) if isinstance(value, dict) else []
+        parts = [self.of(one) for one in (value.values() if keys else value)]
+        nodes = 1 + len(keys) + sum(part[0] for part in parts)
+        characters = sum(map(len, keys)) + sum(part[1] for part in parts)
+        return nodes, characters, 1 + max((part[2] for part in parts), default=0)
