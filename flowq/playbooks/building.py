@@ -208,7 +208,11 @@ def _source(function: Callable[..., Any]) -> str:
         raise InvalidInput(f"the source of {name!r} cannot be found", hint=_ONE_FUNCTION) from None
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.decorator_list:
         raise InvalidInput(f"{name!r} is no plain function", hint=_ONE_FUNCTION)
-    used = _names_outside(function.__code__)
+    defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+    in_defaults = {
+        one.id for each in defaults for one in ast.walk(each) if isinstance(one, ast.Name)
+    }
+    used = _names_outside(function.__code__) | in_defaults - set(dir(builtins))
     if foreign := sorted({*used, *function.__code__.co_freevars} - {name}):
         hint = "import or define it inside of the function, or pass it in `args`"
         raise InvalidInput(f"{name!r} uses names of its module: {', '.join(foreign)}", hint=hint)

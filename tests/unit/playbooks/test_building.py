@@ -25,6 +25,10 @@ def uses_its_module(n: int) -> Any:
     return json.dumps(n * RATE)
 
 
+def has_a_default_of_its_module(n: int = RATE, *, kind: type = int) -> Any:
+    return kind(n)
+
+
 def book() -> Playbook:
     return Playbook.new(
         "prices", path="shop/prices", workload={"url": "http://localhost:8123"}, description="d"
@@ -97,6 +101,7 @@ def test_a_recursive_function_finds_itself() -> None:
     "function, said",
     [
         (uses_its_module, "uses names of its module: RATE, json"),
+        (has_a_default_of_its_module, "uses names of its module: RATE"),
         (lambda n: n, "is no plain function"),
         (len, "'len' is no function"),
         (book().to_dict, "is no function"),
