@@ -44,8 +44,8 @@ _END: Final[_Position] = (_LAST, _LAST, 0, 0)
 _ENTRY: Final = re.compile(r"(\d{1,19})-(\d{1,19})\.(\d{1,9})(?:\.(\d{1,9}))?")
 _AT_END: Final = re.compile(r"end\.(\d{1,9})(?:\.(\d{1,9}))?")
 
-#: Seconds for which one read of the stream blocks.
-_WAIT: Final = 2.5
+#: Seconds for which one read of the stream blocks: while events come, and after a silence.
+_WAIT, _IDLE_WAIT = 1.0, 2.5
 #: Seconds after which other processes have published their events: see the adapter's interval.
 _LATE: Final = 0.6
 #: The age after which an event is in the stream, if it was ever published.
@@ -85,7 +85,8 @@ def follow(
     reader = _Reader(engine, run_id, None if after is None else position(after))
     yield from reader.begin()
     while not reader.ended and not stopped():
-        left = _WAIT if deadline is None else min(_WAIT, deadline - time.monotonic())
+        most = _IDLE_WAIT if reader.is_idle else _WAIT
+        left = most if deadline is None else min(most, deadline - time.monotonic())
         if not wait:
             yield from reader.events_so_far()
             break
@@ -140,6 +141,11 @@ class _Reader:
         self._outage = _Pauses(_AWAY)
         self._nodes = engine.definitions.shown(run_id).graph.order
         self._feed = Feed(run_id, self._nodes.keys())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no event has come for a while."""
+        return self._pauses.have_grown
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -332,6 +338,11 @@ class _Pauses:
         """Reset the pause."""
         self._pause = self.first
         self._at = time.monotonic() + self._pause
+
+    @property
+    def have_grown(self) -> bool:
+        """Whether a pause was over since they were reset."""
+        return self._pause > self.first
 
     def over(self) -> bool:
         """Return whether the pause is over; then the next one begins."""
