@@ -18,7 +18,7 @@ from flowq.engine.registry.registry import registry
 from flowq.engine.replay.execution import current
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control
-from flowq.playbooks.control.events import Failure, Told
+from flowq.playbooks.control.events import EventName, Failure, Told
 from flowq.playbooks.document.models import Playbook
 from flowq.playbooks.running.failures import failure_of
 from flowq.playbooks.running.kinds.call import failed
@@ -73,7 +73,8 @@ async def interpret(
     return_step: str | None = None,
     semantics: int = SEMANTICS,
     *,
-    tell: Callable[[Told], None] | None = None,
+    tell: Callable[[Told], None] = lambda _: None,
+    watch: Callable[[Control], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a playbook; as `playbook`.
 
@@ -84,6 +85,7 @@ async def interpret(
         return_step: Likewise.
         semantics: Likewise.
         tell: Is told each decision, for the log.
+        watch: Gets what decides, before it does.
     """
     if semantics != SEMANTICS:
         raise NondeterminismError(
@@ -102,7 +104,8 @@ async def interpret(
         tell=tell,
     )
     performer = Performer(str(program.run_id), control.state, _run_child)
-    await _Interpreter(control, performer).run()
+    watch(control)
+    await _Interpreter(control, performer, tell).run()
     outcome = control.outcome()
     result = outcome.result
     if return_step is not None:
@@ -117,8 +120,11 @@ async def interpret(
 class _Interpreter:
     """Performs commands until none is left."""
 
-    def __init__(self, control: Control, performer: Performer) -> None:
+    def __init__(
+        self, control: Control, performer: Performer, tell: Callable[[Told], None]
+    ) -> None:
         self._control = control
+        self._tell = tell
         self._performer = performer
         self._ended: asyncio.Queue[tuple[Command, Any]] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], int] = {}  # in their order, as replays need it
@@ -130,6 +136,8 @@ class _Interpreter:
         while self._open and not self._control.is_done:
             command, value = await self._ended.get()
             self._open -= 1
+            for name in (EventName.COMMAND_CLAIMED, EventName.COMMAND_STARTED):
+                self._tell(Told(name, command.step, {"command_id": command.id}))
             if isinstance(value, Failure):
                 self._begin(self._control.failed(command.id, value))
             else:
