@@ -58,11 +58,6 @@ def targets(step: Step) -> Iterator[str]:
                 yield action.step
 
 
-def is_waiting(step: Step) -> bool:
-    """Return whether arrivals at a step are kept until all branches have ended."""
-    return step.join == "all" or step.name == END
-
-
 def released(state: ExecutionState, graph: Graph) -> list[Arrival]:
     """Take the arrivals at the next step that can begin, in order; none when all have to wait.
 
