@@ -110,6 +110,15 @@ def bound(engine: Engine, execution_id: str, *, seen_by: str | None) -> Document
     )
 
 
+def bind(engine: Engine, execution_id: str, document: DocumentHead) -> None:
+    """Bind an execution id to a version.
+
+    Raises:
+        InvalidInput: it is bound to another version, or another playbook.
+    """
+    engine.records.transaction(lambda tx: tx.documents.bind(execution_id, document))
+
+
 def playbook_of(document: Document) -> Playbook:
     """Return the playbook of a stored document, which was checked when it was stored."""
     return Playbook.of(document.content)

@@ -19,6 +19,7 @@ from flowq.entrypoints.http.blocks import install as blocks
 from flowq.entrypoints.http.bodies import Bodies
 from flowq.entrypoints.http.openapi import documented
 from flowq.entrypoints.http.parameters import known_parameters
+from flowq.entrypoints.http.playbooks import install as playbooks
 from flowq.entrypoints.http.rate import RequestRates
 from flowq.entrypoints.http.runs import flow_engine
 from flowq.entrypoints.http.runs import routes as runs
@@ -60,6 +61,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
         app.include_router(_docs)
     app.include_router(runs.router)
     blocks.install(app, chosen)
+    playbooks.install(app)
     app.include_router(flow_engine.router)
     app.openapi = documented(app)  # type: ignore[method-assign]
     return app

@@ -49,7 +49,7 @@ def send(
     headers: dict[str, str] = {}
     method, url, body = "GET", "", None
     for word in words:
-        if word in {"-d", "--json"}:
+        if word in {"-d", "--data-binary", "--json"}:
             method, body = "POST", next(words)
             headers |= {"Content-Type": "application/json"} if word == "--json" else {}
         elif word == "-H":

@@ -92,6 +92,13 @@ OTHERS = {
     "POST /api/flows/{name}/runs": 202,
     "GET /api/runs": 200,
     "GET /api/v1/flow-engine/runs": 200,
+    "POST /api/v2/engine/register-playbook": 422,
+    "POST /api/v2/events": 422,
+    "GET /api/v2/health": 200,
+    "GET /api/v2/playbook-schema": 200,
+    "POST /api/execute": 422,
+    "GET /api/catalog": 200,
+    "GET /api/catalog/{path}": 404,
 }
 
 

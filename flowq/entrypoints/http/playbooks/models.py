@@ -1,0 +1,143 @@
+"""What requests and answers of the routes of playbooks hold."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from flowq.engine.model.documents import DocumentHead
+from flowq.entrypoints.http.runs.models import Text
+from flowq.playbooks.control.commands import Command, plain
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Registration(_Request):
+    """A playbook to be registered."""
+
+    playbook_yaml: str = Field(description="The playbook, in YAML or JSON.")
+    execution_id: Text | None = Field(None, description="An id that an execution will have.")
+    compat: bool = Field(False, description="Accept what other engines accept.", strict=True)
+
+
+class Registered(BaseModel):
+    """A playbook that was registered."""
+
+    status: Literal["registered"] = "registered"
+    name: str
+    path: str
+    version: int
+
+
+class PlaybookProblem(BaseModel):
+    """What is wrong at one place of a playbook."""
+
+    line: int | None
+    column: int | None
+    path: str
+    message: str
+
+
+class PlaybookRefused(BaseModel):
+    """Why a playbook was refused: all its problems."""
+
+    detail: str
+    problems: list[PlaybookProblem]
+
+
+class Event(BaseModel):
+    """What has happened in an execution."""
+
+    execution_id: Text
+    name: Text = Field(description="E.g. `workflow.start`.")
+    step: Text | None = None
+    payload: dict[str, JsonValue] = {}
+    worker_id: str | None = None
+    attempt: int = Field(1, ge=1, strict=True)
+
+
+class IssuedCommand(BaseModel):
+    """A command that follows an event."""
+
+    execution_id: str
+    step: str
+    tool_kind: str
+    args: dict[str, Any]
+    attempt: int
+
+    @classmethod
+    def of(cls, command: Command) -> Self:
+        """Return what is shown of a command."""
+        return cls(
+            execution_id=command.execution_id,
+            step=command.step,
+            tool_kind=command.tool.kind,
+            args=plain(command.args),
+            attempt=command.attempt,
+        )
+
+
+class Processed(BaseModel):
+    """What an event has led to."""
+
+    status: Literal["processed"] = "processed"
+    commands_generated: int
+    commands: list[IssuedCommand]
+    message: str
+
+    @classmethod
+    def of(cls, commands: list[Command]) -> Self:
+        """Return the answer for the commands that an event has led to."""
+        count = len(commands)
+        return cls(
+            commands_generated=count,
+            commands=[IssuedCommand.of(one) for one in commands],
+            message=f"Event processed successfully, {count} command(s) queued",
+        )
+
+
+class Execute(_Request):
+    """A registered playbook to be executed."""
+
+    path: Text
+    version: int | None = Field(None, ge=1, lt=2**31, strict=True)
+    payload: dict[str, JsonValue] = Field({}, description="Is merged over the workload.")
+
+
+class Executing(BaseModel):
+    """An execution that was started."""
+
+    execution_id: UUID
+    status: Literal["started"] = "started"
+    commands_generated: int
+
+
+class CatalogueEntry(BaseModel):
+    """A version of a registered playbook."""
+
+    path: str
+    version: int
+    owner: str | None
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, head: DocumentHead) -> Self:
+        """Return what is shown of a stored document."""
+        return cls(
+            path=head.path,
+            version=head.version,
+            owner=head.owner_id,
+            sha256=head.sha256,
+            created_at=head.created_at,
+        )
+
+
+class Catalogue(BaseModel):
+    """Registered playbooks, or versions of one."""
+
+    playbooks: list[CatalogueEntry]
+    next: str | None = Field(None, description="Give it as `after` for those that follow.")
