@@ -1,9 +1,9 @@
-"""The step types that every worker knows, whatever module of flows it was started with.
+"""The step types and programs that every worker knows, whatever module it was started with.
 
 Importing this registers them. They import what they need when they run.
 """
 
 from flowq.blocks import edge_types
-from flowq.playbooks.running import tools
+from flowq.playbooks.running import program, tools
 
-__all__ = ["edge_types", "tools"]
+__all__ = ["edge_types", "program", "tools"]

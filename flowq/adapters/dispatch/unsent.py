@@ -9,6 +9,7 @@ be sent at once, and wakes a sweeper, which sends them from a worker: that knows
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from typing_extensions import override
 
@@ -18,6 +19,9 @@ from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher, Wakeups, Worker
 
 logger = logging.getLogger(__name__)
+
+#: Begins the names of the step types that every worker knows.
+_OWN: Final = "flowq."
 
 
 class UnsentDispatcher(Dispatcher):
@@ -31,7 +35,8 @@ class UnsentDispatcher(Dispatcher):
     @override
     def send(self, batches: Sequence[Batch]) -> None:
         """Leave batches to the sweepers."""
-        self._say(sum(len(batch.messages) for batch in batches))
+        # Documents have no module of the user's, and so no app of it.
+        self._say(sum(not one.name.startswith(_OWN) for batch in batches for one in batch.messages))
         self._wake()
 
     @override
@@ -67,7 +72,7 @@ class UnsentDispatcher(Dispatcher):
             self._failing = False
 
     def _say(self, steps: int) -> None:
-        if not self._said:
+        if steps and not self._said:
             self._said = True
             logger.warning(
                 "this process knows no Celery app, so the sweeper of a worker sends what it queues "

@@ -6,7 +6,7 @@ all problems at once.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, TextIO, Union, get_args, get_origin, get_type_hints
 
@@ -18,14 +18,22 @@ from flowq.authoring.definitions.flows import Flow
 
 
 def read(flow: Flow[..., Any], pairs: Sequence[str], file: TextIO | None) -> dict[str, Any]:
-    """Return the inputs that were given.
+    """Return the inputs of a flow that were given; raises as `read_untyped`."""
+    return _read(_hints(flow), pairs, file)
+
+
+def read_untyped(pairs: Sequence[str], file: TextIO | None) -> dict[str, Any]:
+    """Return values that have no annotations: JSON, and else text.
 
     Raises:
         BadParameter: one is not written as `name=value`, is given twice, or the file holds no
             object.
     """
+    return _read({}, pairs, file)
+
+
+def _read(hints: Mapping[str, Any], pairs: Sequence[str], file: TextIO | None) -> dict[str, Any]:
     given: dict[str, Any] = {}
-    hints = _hints(flow)
     for pair in pairs:
         name, equals, text = pair.partition("=")
         name = name.strip()

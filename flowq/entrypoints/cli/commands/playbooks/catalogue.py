@@ -84,17 +84,27 @@ def show(named: str, *, as_json: bool) -> int:
     from flowq.entrypoints.cli.display import console
     from flowq.playbooks.catalogue import get
 
-    parts = _NAMED.fullmatch(named)
-    if parts is None:
-        raise click.UsageError("give the path of a playbook, e.g. shop/orders or shop/orders@3")
-    version = parts["version"]
-    found = get(recorded.engine(), parts["path"], int(version) if version else None, seen_by=None)
+    path, version = named_version(named)
+    found = get(recorded.engine(), path, version, seen_by=None)
     if as_json:
         console.print_json(_plain(found) | {"document": found.content, "source": found.source})
     else:
         for line in found.source.splitlines():
             console.out().print(line, soft_wrap=True)
     return OK
+
+
+def named_version(named: str) -> tuple[str, int | None]:
+    """Return the path and the version of `PATH[@VERSION]`.
+
+    Raises:
+        UsageError: it has another form.
+    """
+    parts = _NAMED.fullmatch(named)
+    if parts is None:
+        raise click.UsageError("give the path of a playbook, e.g. shop/orders or shop/orders@3")
+    version = parts["version"]
+    return parts["path"], int(version) if version else None
 
 
 def _read(file: TextIO) -> str:

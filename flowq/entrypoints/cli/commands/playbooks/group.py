@@ -11,13 +11,16 @@ from flowq.entrypoints.cli.group import LazyGroup
         "validate": "playbooks.documents:validate",
         "graph": "playbooks.documents:graph",
         "schema": "playbooks.documents:schema",
+        "run": "playbooks.executions:run",
+        "events": "playbooks.executions:events",
+        "result": "playbooks.executions:result",
         "register": "playbooks.catalogue:register",
         "ls": "playbooks.catalogue:ls",
         "show": "playbooks.catalogue:show",
     },
 )
 def playbook() -> None:
-    """Check and register playbooks, which are workflows in YAML.
+    """Check, run and register playbooks, which are workflows in YAML.
 
     FILE may be - for standard input.
     """
