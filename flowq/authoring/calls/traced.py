@@ -15,7 +15,8 @@ from flowq.authoring.calls.templates import (
     to_template,
     to_templates,
 )
-from flowq.authoring.calls.tracing import Trace
+from flowq.authoring.calls.tracing import Trace, caller
+from flowq.core.errors import InvalidFlow
 from flowq.core.references import Template
 from flowq.core.spec import MapSpec, StepSpec
 
@@ -60,6 +61,11 @@ def _add(
     arguments: Mapping[str, Any],
     mapped: tuple[str, Any] | None,
 ) -> Ref:
+    if options.lazy:
+        raise InvalidFlow(
+            f"{callee.kind} {callee.label!r} has lazy= in a `def` flow ({caller()})",
+            hint="leave it out: a graph passes all results by reference",
+        )
     key = trace.new_key(callee.label, options.key)
 
     def place(subject: str) -> ValueLocation:

@@ -397,6 +397,21 @@ def test_order_is_for_graphs(way: Any) -> None:
 
 
 @ways
+def test_large_results_are_lazy_in_programs(way: Any) -> None:
+    lazy = stepped(lambda value: [value] * 50_000, "called", lazy=True)
+    if way not in PROGRAMS:
+        assert "has lazy=" in refusal(way(lazy, ["a"]))
+        return
+
+    @flow(name=unique("lazily"))
+    async def lazily() -> Any:
+        found = await lazy("a")
+        return [type(found).__name__, len(found.load())]
+
+    assert testing.run(lazily) == ["LazyResult", 50_000]
+
+
+@ways
 def test_skipped_inputs_are_accepted_in_graphs(way: Any) -> None:
     skipped = stepped(counted, "called", when=False)
     meets = stepped(lambda value: [value], "called", accept_skipped=True)
@@ -534,6 +549,7 @@ OF_STEPS: Final = {
     *("cache", "concurrency", "rate", "allow_failure"),
 }
 OF_CALLS: Final = {"when", "after", "accept_skipped", "tolerate", "key"}
+OF_PROGRAMS: Final = {"lazy"}
 
 
 def parameters(function: Any) -> set[str]:
@@ -546,11 +562,11 @@ def parameters(function: Any) -> set[str]:
 
 def test_table_has_all_options() -> None:
     """Who adds an option adds it here, and to all that takes options."""
-    assert parameters(StepDecorator.__call__) == OF_STEPS | {"name"}
-    assert parameters(Step.options) == OF_STEPS | OF_CALLS
+    assert parameters(StepDecorator.__call__) == OF_STEPS | {"name", "middleware"}
+    assert parameters(Step.options) == OF_STEPS | OF_CALLS | OF_PROGRAMS
     assert parameters(Flow.options) == OF_CALLS | {"allow_failure"} | set(OF_RUNS)
     assert set(SubmitOptions.__annotations__) == set(OF_RUNS)
-    assert all(hasattr(BaseStep, name) for name in OF_STEPS)
+    assert all(hasattr(BaseStep, name) for name in OF_STEPS | {"middleware"})
 
 
 def test_spec_of_a_node_says_all_that_is_said() -> None:
@@ -558,7 +574,8 @@ def test_spec_of_a_node_says_all_that_is_said() -> None:
     shaped_by_the_flow = {"when", "after", "tolerate", "key"}
     both = {"concurrency", "rate"}
 
-    facts = {one.name for one in fields(Options)} - shaped_by_the_flow - both | {"limits"}
+    named = {one.name for one in fields(Options)} - shaped_by_the_flow - both - OF_PROGRAMS
+    facts = named | {"limits"}
 
     assert set(Options().spec_fields()) == facts
     assert Options().changed_names() == []
@@ -579,6 +596,7 @@ def test_spec_of_a_node_says_all_that_is_said() -> None:
         ({"allow_failure": "yes"}, "allow_failure is 'yes'"),
         ({"allow_failure": None}, "allow_failure is None"),
         ({"accept_skipped": 1}, "accept_skipped is 1"),
+        ({"lazy": "yes"}, "lazy is 'yes'"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(options: dict[str, Any], problem: str) -> None:
