@@ -4,15 +4,15 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from flowq.core.text.escaping import escaped
-from flowq.entrypoints.http.playbooks import models
-from flowq.entrypoints.http.playbooks.routes import router
+from flowq.entrypoints.http.playbooks import executions, models, routes
 from flowq.playbooks.document.problems import InvalidPlaybook
 
 
 def install(app: FastAPI) -> None:
     """Make an app serve playbooks."""
     app.add_exception_handler(InvalidPlaybook, _of_playbook)
-    app.include_router(router)
+    app.include_router(routes.router)
+    app.include_router(executions.router)
 
 
 async def _of_playbook(_: Request, error: Exception) -> JSONResponse:

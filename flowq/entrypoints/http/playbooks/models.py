@@ -6,9 +6,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from flowq.core.states import RunState
 from flowq.engine.model.documents import DocumentHead
 from flowq.entrypoints.http.runs.models import Text
 from flowq.playbooks.control.commands import Command, plain
+from flowq.playbooks.running.log import LogEvent
 
 
 class _Request(BaseModel):
@@ -141,3 +143,105 @@ class Catalogue(BaseModel):
 
     playbooks: list[CatalogueEntry]
     next: str | None = Field(None, description="Give it as `after` for those that follow.")
+
+
+class ExecutionStatus(BaseModel):
+    """Where an execution is."""
+
+    execution_id: str
+    run_id: UUID
+    current_step: str | None = Field(description="The step that began last and has not ended.")
+    completed_steps: list[str]
+    failed: bool = Field(description="It has failed, or was cancelled.")
+    completed: bool
+    variables: dict[str, Any]
+
+
+class LoggedEvent(BaseModel):
+    """An event of the log of an execution."""
+
+    event_id: int = Field(description="From 1, in order; it never changes.")
+    event_type: str
+    node_name: str
+    status: str
+    created_at: datetime
+    payload: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: LogEvent) -> Self:
+        """Return what is shown of an event."""
+        return cls(
+            event_id=event.event_id,
+            event_type=event.event_type,
+            node_name=event.node_name,
+            status=event.status,
+            created_at=event.created_at,
+            payload=dict(event.payload),
+        )
+
+
+class EventLog(BaseModel):
+    """The log of an execution."""
+
+    events: list[LoggedEvent]
+
+
+class StepResult(BaseModel):
+    """The result of a step."""
+
+    step: str
+    result: Any
+
+
+class OpenCommand(BaseModel):
+    """A call that waits for somebody."""
+
+    execution_id: str
+    command_id: int
+    step: str
+    tool_kind: Literal["external"] = "external"
+    attempt: int
+
+
+class OpenCommands(BaseModel):
+    """The calls that wait for somebody."""
+
+    commands: list[OpenCommand]
+
+
+class CancellationCheck(BaseModel):
+    """Whether an execution was cancelled."""
+
+    execution_id: str
+    cancelled: bool
+    status: RunState
+
+
+class Cancellation(_Request):
+    """Why an execution is cancelled."""
+
+    reason: str | None = Field(None, max_length=1_000)
+    cascade: Literal[True] = Field(True, description="Executions that it has started go along.")
+
+
+class Cancelled(BaseModel):
+    """What was cancelled."""
+
+    status: Literal["cancelled", "error"]
+    execution_id: str
+    cancelled_executions: list[str] = []
+    message: str
+
+
+class Variables(BaseModel):
+    """The variables of an execution."""
+
+    execution_id: str
+    variables: dict[str, Any]
+
+
+class Variable(BaseModel):
+    """A variable of an execution."""
+
+    name: str
+    value: Any

@@ -1,7 +1,7 @@
 """The routes of playbooks.
 
     POST /api/v2/engine/register-playbook   a document becomes a version of its path
-    POST /api/v2/events                     `workflow.start` starts an execution
+    POST /api/v2/events                     starts an execution, ends a call of an `external` step
     GET  /api/v2/health, /api/v2/playbook-schema
     POST /api/execute                       starts a registered playbook
     GET  /api/catalog, /api/catalog/{path}  what is registered
@@ -22,15 +22,19 @@ from pydantic import ValidationError
 from flowq import bootstrap
 from flowq.core.errors import InvalidInput
 from flowq.engine.model.documents import Document
+from flowq.entrypoints.http.auth import Caller
 from flowq.entrypoints.http.playbooks import models
+from flowq.entrypoints.http.playbooks.access import execution_of
 from flowq.entrypoints.http.problems import Refused
 from flowq.entrypoints.http.runs.access import CallerHere
 from flowq.entrypoints.http.runs.models import Text
 from flowq.playbooks import catalogue
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control
-from flowq.playbooks.control.events import EventName
+from flowq.playbooks.control.events import Event, EventName
 from flowq.playbooks.document.grammar.documents import json_schema
+from flowq.playbooks.running.external import answer
+from flowq.playbooks.running.log import replayed
 from flowq.playbooks.running.submitting import enqueue
 
 logger = logging.getLogger(__name__)
@@ -97,7 +101,12 @@ def register(
 
 @router.post("/api/v2/events")
 def handle(event: models.Event, caller: CallerHere) -> models.Processed:
-    """Take an event; `workflow.start` starts an execution, others lead to nothing here."""
+    """Take an event: `workflow.start`, and `call.done` or `call.error` of an `external` step.
+
+    Others lead to nothing.
+    """
+    if event.name in (EventName.CALL_DONE, EventName.CALL_ERROR):
+        return models.Processed.of(_answered(event, caller))
     if event.name != EventName.WORKFLOW_START:
         logger.info("event %s of execution %s leads to nothing", event.name, event.execution_id)
         return models.Processed.of([])
@@ -165,6 +174,17 @@ def _document_of(event: models.Event, seen_by: str | None) -> Document | None:
         return catalogue.get(engine, path, seen_by=seen_by)
     found = catalogue.newest(engine, seen_by=seen_by, limit=2)
     return catalogue.get(engine, found[0].path, seen_by=seen_by) if len(found) == 1 else None
+
+
+def _answered(event: models.Event, caller: Caller) -> list[Command]:
+    """Send the end of a call to the execution that waits for it; return what follows."""
+    execution = execution_of(event.execution_id, caller)
+    if execution is None:
+        logger.warning("there is no execution %s", event.execution_id)
+        return []
+    control = replayed(bootstrap.engine(), execution.run.id).control
+    known = Event(**event.model_dump(), timestamp=datetime.now(UTC))
+    return [] if control is None else answer(execution.run, control, known)
 
 
 def _started(

@@ -99,6 +99,14 @@ OTHERS = {
     "POST /api/execute": 422,
     "GET /api/catalog": 200,
     "GET /api/catalog/{path}": 404,
+    "GET /api/executions/{execution_id}/status": 404,
+    "GET /api/executions/{execution_id}/events": 404,
+    "GET /api/executions/{execution_id}/steps/{name}": 404,
+    "GET /api/executions/{execution_id}/commands": 404,
+    "GET /api/executions/{execution_id}/cancellation-check": 404,
+    "POST /api/executions/{execution_id}/cancel": 404,
+    "GET /api/vars/{execution_id}": 404,
+    "GET /api/vars/{execution_id}/{name}": 404,
 }
 
 
