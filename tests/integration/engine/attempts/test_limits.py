@@ -197,6 +197,12 @@ def test_step_over_the_limit_waits_without_a_message_and_then_runs(stage: Stage)
     assert_invariants(stage.records, grace=timedelta(0))
 
 
+def pass_a_millisecond() -> None:
+    """Wait until what comes now is later by the database, which counts milliseconds."""
+    came = time.time_ns() // 1_000_000
+    wait_until(lambda: time.time_ns() // 1_000_000 > came, what="the next millisecond")
+
+
 def test_release_sends_the_next_in_their_order(stage: Stage) -> None:
     order: list[Any] = []
     first = stage.submit(single, {"value": 0})
@@ -208,6 +214,7 @@ def test_release_sends_the_next_in_their_order(stage: Stage) -> None:
             others.extend(stage.submit(single, {"value": n}) for n in (1, 2, 3))
             for _ in others:
                 stage.dispatcher.run(stage.engine, limit=1)
+                pass_a_millisecond()
             assert stage.dispatcher.waiting == ()
         return value
 

@@ -125,7 +125,9 @@ def rows(stage: Stage, sql: str) -> list[Any]:
 def back(stage: Stage, time: timedelta) -> None:
     """Let so much time go by for all that is recorded of rates."""
     with stage.records.engine.begin() as connection:
-        found = list(connection.exec_driver_sql("SELECT key, began_at FROM flow_token_uses"))
+        # The oldest first: a later one may come to where it has been.
+        query = "SELECT key, began_at FROM flow_token_uses ORDER BY began_at"
+        found = list(connection.exec_driver_sql(query))
     for key, began in found:
         moment = datetime.fromisoformat(began).replace(tzinfo=UTC) if type(began) is str else began
         earlier = (moment - time).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
