@@ -7,6 +7,7 @@ step that has ended has started does not run on.
 """
 
 import base64
+import json
 import math
 import re
 import sqlite3
@@ -21,6 +22,7 @@ from flowq.core.errors import StepError
 MOST_ROWS: Final = 100_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 _FETCHED: Final = 1_000  #: Rows that are read at once.
+_MAX_PARAMETERS: Final = 30_000  #: Of one statement; SQLite has the lowest limit, 32,766.
 
 Params = Sequence[Any] | Mapping[str, Any] | None
 
@@ -73,6 +75,44 @@ def statements(text: str) -> list[str]:
 
 def _says_something(part: str) -> bool:
     return bool(re.sub(r"--[^\n]*|/\*.*?\*/|[\s;]", "", part, flags=re.DOTALL))
+
+
+def insertion(table: str, data: Any, mark: str) -> tuple[str, list[Any]]:
+    """Return the statement that inserts rows into a table, and its parameters.
+
+    Args:
+        table: Its name, `schema.name` too.
+        data: A row, or a list of rows: mappings from columns to values. A column that a row lacks
+            is NULL; a list or a mapping in a column is stored as JSON text.
+        mark: Stands for a parameter: `?` or `%s`.
+
+    Raises:
+        QueryFailed: these are no rows, or too many for one statement.
+    """
+    rows = [data] if isinstance(data, Mapping) else data
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and row for row in rows):
+        raise QueryFailed(f"what is stored in {table!r} is no mapping, and no list of mappings")
+    columns = list(dict.fromkeys(str(name) for row in rows for name in row))
+    if len(rows) * len(columns) > _MAX_PARAMETERS:
+        raise QueryFailed(
+            f"{len(rows):,} rows of {len(columns):,} columns are too many for one statement",
+            hint=f"store at most {_MAX_PARAMETERS:,} values at once",
+        )
+    if not rows:
+        return "SELECT 0 AS row_count WHERE 1 = 0", []
+    where = ".".join(map(_quoted, table.split(".")))
+    head = f"INSERT INTO {where} ({', '.join(map(_quoted, columns))}) VALUES "  # noqa: S608 - names are quoted, values are bound
+    values = ", ".join([f"({', '.join([mark] * len(columns))})"] * len(rows))
+    text = (head.replace("%", "%%") if mark == "%s" else head) + values
+    return text, [_scalar(row.get(name)) for row in rows for name in columns]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _scalar(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _rows(cursor: Any) -> list[dict[str, Any]]:

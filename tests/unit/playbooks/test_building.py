@@ -106,7 +106,7 @@ def test_a_recursive_function_finds_itself() -> None:
         (len, "'len' is no function"),
         (book().to_dict, "is no function"),
     ],
-    ids=str,
+    ids=["names", "default", "lambda", "built-in", "method"],
 )
 def test_a_function_that_cannot_stand_alone_is_refused(
     function: Callable[..., Any], said: str

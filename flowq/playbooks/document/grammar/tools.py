@@ -169,7 +169,7 @@ KINDS: Final = {
     "external": _form(
         "external",
         "Waits for an answer from outside.",
-        Key("timeout", _SECONDS, "The longest wait in seconds."),
+        Key("timeout", Number(0.001, 31_536_000), "The longest wait in seconds."),
     ),
     "noop": _form("noop", "Does nothing; its result is its arguments."),
 }

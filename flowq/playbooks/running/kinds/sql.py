@@ -1,4 +1,8 @@
-"""The tools `postgres`, `sqlite` and `duckdb`: statements on a database."""
+"""The tools `postgres`, `sqlite` and `duckdb`: statements on a database.
+
+With `table` and `data` in place of a statement, as a sink has them, rows are inserted: a mapping,
+or a list of mappings, whose keys are the columns.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +22,8 @@ async def postgres(call: Call) -> Any:
     """Return the rows of statements on PostgreSQL; `auth` names the credential with its address."""
     address = call.secrets.credential(call.text("auth"))
     seconds = call.seconds or _SECONDS
-    return await sql.run_postgres(address, _text(call), _params(call), seconds)
+    text, params = _statements(call, "%s")
+    return await sql.run_postgres(address, text, params, seconds)
 
 
 async def sqlite(call: Call) -> Any:
@@ -32,7 +37,7 @@ async def duckdb(call: Call) -> Any:
 
 
 async def _run(call: Call, open_: Callable[[Path | None], Any], run: Callable[..., Any]) -> Any:
-    text, params, file = _text(call), _params(call), _file(call)
+    (text, params), file = _statements(call, "?"), _file(call)
     connection = await asyncio.to_thread(open_, file)
     with closing(connection):
         work = asyncio.ensure_future(asyncio.to_thread(run, connection, text, params))
@@ -45,6 +50,13 @@ async def _run(call: Call, open_: Callable[[Path | None], Any], run: Callable[..
             if not work.done():
                 connection.interrupt()
                 await asyncio.wait([work])
+
+
+def _statements(call: Call, mark: str) -> tuple[str, sql.Params]:
+    """Return what is run, with its parameters; `mark` stands for one in a statement."""
+    if call.config.get("table"):
+        return sql.insertion(call.text("table"), call.config.get("data"), mark)
+    return _text(call), _params(call)
 
 
 def _text(call: Call) -> str:
