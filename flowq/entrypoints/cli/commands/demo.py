@@ -1,17 +1,22 @@
 """`flowq demo`: the command. The package `demo` runs it."""
 
+from pathlib import Path
+
 import click
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False))
+@click.argument("what", metavar="[FOLDER|playbook]", required=False)
 @click.option("--keep", is_flag=True, help="Leave Flower open after the run, until Ctrl-C.")
-def demo(folder: str | None, *, keep: bool) -> int:
-    """Run a sample flow on a worker of its own.
+def demo(what: str | None, *, keep: bool) -> int:
+    """Run a sample flow, or a sample playbook, on a worker of its own.
 
     Starts all that is missing (a Valkey, a SQLite file, a Celery worker), reports on the Python
-    code in FOLDER, by default the standard library, and stops what it has started.
+    code in FOLDER, by default the standard library, and stops what it has started. With
+    `playbook` it runs examples/playbooks/cities.yaml instead.
     """
     from flowq.entrypoints.cli.demo.play import play
 
-    return play(folder=folder, keep=keep)
+    if what not in (None, "playbook") and not Path(str(what)).is_dir():
+        raise click.UsageError(f"there is no folder {what}")
+    return play(what=what, keep=keep)

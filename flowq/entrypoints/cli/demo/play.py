@@ -12,26 +12,27 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
-from rich.markdown import Markdown
-from rich.text import Text
-
-import flowq
-from flowq import bootstrap, client
-from flowq.client import Run
-from flowq.core.errors import FlowNotFound, InvalidInput
+from flowq import bootstrap
+from flowq.core.errors import InvalidInput
 from flowq.core.states import RunState
-from flowq.engine.model.rows import RunView
-from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.app import environment
-from flowq.entrypoints.cli.app.loading import environment_with_path, load_flow
+from flowq.entrypoints.cli.app.loading import environment_with_path
 from flowq.entrypoints.cli.demo.processes import DemoFlower, DemoProcess, DemoWorker
+from flowq.entrypoints.cli.demo.samples import (
+    PLAYBOOK,
+    Sample,
+    SampleFlow,
+    SamplePlaybook,
+    Shown,
+    find_sample,
+    print_next,
+)
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.display.live import follow
 from flowq.entrypoints.cli.display.output import print_failed
@@ -41,24 +42,15 @@ _SHOWN_LINES: Final = 34
 _LOOK_SECONDS: Final = 0.2
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The sample flow.
+def play(*, what: str | None, keep: bool) -> int:
+    """Run a sample and stop everything; with `keep`, leave Flower open until Ctrl-C.
 
-    Attributes:
-        module: Its name for workers that import it.
-        target: Its name on the command line.
-        root: The folder that must be importable.
+    Args:
+        what: The folder that the sample flow reads, or `playbook` for the sample playbook.
+        keep: Whether to leave Flower open.
     """
-
-    module: str
-    target: str
-    root: Path
-
-
-def play(*, folder: str | None, keep: bool) -> int:
-    """Run the sample flow and stop everything; with `keep`, leave Flower open until Ctrl-C."""
     sample = find_sample()
+    shown = SamplePlaybook(sample) if what == PLAYBOOK else SampleFlow(sample, what)
     home = environment.make_home()
     with ExitStack() as stack:
         stack.enter_context(_terminable())
@@ -71,30 +63,11 @@ def play(*, folder: str | None, keep: bool) -> int:
         _did("database", environment.database_place())
         _check_workers(sample)
         with _running(worker, "worker", sample):
-            code = _run(sample, folder, worker, keep=keep)
+            code = _run(sample, shown, worker, keep=keep)
             if keep and code != INTERRUPTED:
                 with _running(flower, "Flower", sample):
                     _stay(flower, worker)
             return code
-
-
-def find_sample() -> Sample:
-    """Return the sample: from the current folder, the repository, or the package.
-
-    Raises:
-        FlowNotFound: it was not installed.
-    """
-    package = Path(flowq.__file__).parent
-    for root in (Path.cwd(), package.parent):
-        file = root / "examples" / "codebase.py"
-        if file.is_file():
-            return Sample("examples.codebase", f"{environment.relative(file)}:codebase", root)
-    if (package / "examples" / "codebase.py").is_file():
-        return Sample("flowq.examples.codebase", "flowq.examples.codebase:codebase", package.parent)
-    raise FlowNotFound(
-        "the sample flow examples/codebase.py is not installed",
-        hint="get flowq's sources and type: make demo",
-    )
 
 
 # --- what is started, and stopped -----------------------------------------------------------------
@@ -239,12 +212,10 @@ def _stay(flower: DemoFlower, worker: DemoWorker) -> None:
         looks.note("Stopping everything that the demo started.")
 
 
-def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) -> int:
+def _run(sample: Sample, shown: Shown, worker: DemoWorker, *, keep: bool) -> int:
     sys.path.insert(0, str(sample.root))
-    flow = load_flow(f"{sample.module}:codebase").flow
-    inputs: dict[str, Any] = {} if folder is None else {"folder": str(Path(folder).resolve())}
-    run = client.submit(flow.type, inputs)
-    _did("run", f"{run.id} of {run.flow_name}")
+    run = shown.start()
+    _did("run", f"{run.id} of {run.newest.view().flow_name}")
     looks.note("")
     try:
         view = follow(run, check=worker.check)
@@ -256,51 +227,6 @@ def _run(sample: Sample, folder: str | None, worker: DemoWorker, *, keep: bool) 
     if view.status is not RunState.COMPLETED:
         print_failed(view)
         return FAILED
-    _print_result(run)
-    _print_next(sample, run, view, keep=keep)
+    shown.print_result(run)
+    print_next(shown.next_commands(run, keep=keep))
     return OK
-
-
-def _print_result(run: Run[Any]) -> None:
-    """Print the head of the report."""
-    report = run.result()
-    lines = report.markdown.splitlines()
-    head = _whole_sections(lines)
-    console = looks.out(lines=True)
-    looks.note("")
-    if console.is_terminal:
-        console.print(Markdown("\n".join(head)))
-    else:
-        console.print(Text("\n".join(head)), soft_wrap=True)
-    rest = f"… {len(lines) - len(head)} more lines, and" if len(lines) > len(head) else "… and"
-    table = formatting.size(len(report.definitions.encode()))
-    count = formatting.count(report.definitions.count("\n"))
-    looks.note("")
-    looks.note((f"{rest} a table of {count} lines, {table}", "dim"))
-
-
-def _whole_sections(lines: Sequence[str]) -> Sequence[str]:
-    """Return the first whole sections of a Markdown text."""
-    if len(lines) <= _SHOWN_LINES:
-        return lines
-    ends = [number for number in range(2, _SHOWN_LINES + 1) if lines[number].startswith("## ")]
-    return lines[: ends[-1] - 1 if ends else _SHOWN_LINES]
-
-
-def _print_next(sample: Sample, run: Run[Any], view: RunView, *, keep: bool) -> None:
-    flowq_, file = looks.program(), sample.target.partition(":")[0]
-    commands = {
-        f"{flowq_} runs show {view.id}": "every step, its attempts, time and errors",
-        f"{flowq_} runs result {run.id} --json > report.json": "all of the result",
-        f"{flowq_} graph {sample.target}": "the steps of the flow",
-        f"{flowq_} worker {file}": "a worker that keeps running, in one terminal",
-        f"{flowq_} run {sample.target} -p folder=. --wait": "your own run, in another terminal",
-    }
-    if not keep:
-        commands[f"{flowq_} flower {file}"] = "every run, on http://localhost:5555/flows"
-    looks.note("")
-    looks.note(("What to try next", "bold"))
-    looks.note("")
-    for command, purpose in commands.items():
-        looks.note(f"  {command}")
-        looks.note((f"      {purpose}", "dim"))

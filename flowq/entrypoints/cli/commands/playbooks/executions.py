@@ -95,10 +95,11 @@ def events(run_id: str, *, as_json: bool) -> int:
             [asdict(one) | {"created_at": one.created_at.isoformat()} for one in log]
         )
         return OK
-    table = Table("", "time", "event", "step", "status", box=None)
+    table = Table("", "time", "event", "step", "command", "status", box=None)
     for one in log:
         time = f"{one.created_at:%H:%M:%S.%f}"[:-3]
-        table.add_row(str(one.event_id), time, one.event_type, one.node_name, one.status)
+        command = str(one.payload.get("command_id", ""))
+        table.add_row(str(one.event_id), time, one.event_type, one.node_name, command, one.status)
     console.out().print(table)
     return OK
 
