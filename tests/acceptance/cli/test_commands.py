@@ -78,8 +78,8 @@ def test_document_is_checked_drawn_and_run_by_any_worker(shell: Shell) -> None:
     broken = shell.flowq("blocks", "validate", "broken.json")
     assert 2 == broken.code
     assert "[PUPPYENGINE_ERROR_6210]" in broken.err
-    assert "edges.e.type: Field required" in broken.err
-    assert "edges.e.data: Field required" in broken.err
+    assert "edges.e.type: it is missing" in broken.err
+    assert "edges.e.data: it is missing" in broken.err
 
 
 def test_failed_run_exits_with_1_and_names_the_cause(shell: Shell) -> None:

@@ -25,6 +25,7 @@ BOUNDED: Final = {
     **dict.fromkeys(("attempt", "attempts", "recoveries", "resends"), "each takes a while"),
     **dict.fromkeys(("slots", "number"), "checked where a limit is given"),
     "priority": "nothing writes it",
+    "version": "each is the registration of another text",
 }
 LARGEST: Final = 2**62
 AGES: Final = timedelta(days=1000)
