@@ -208,9 +208,7 @@ class Settings(BaseSettings):
         "None: OpenAI.",
     )
     prompts: Path | None = Field(
-        None,
-        description="Folder of prompt files. None: `prompts` beside the module that defines the "
-        "step.",
+        None, description="Folder of prompt files. None: `prompts` beside the module of the step."
     )
     prices: dict[str, Price] = Field(
         {},
@@ -233,10 +231,12 @@ class Settings(BaseSettings):
         "environment, `inline` in the worker, for authors that are trusted as its code is, `off` "
         "nowhere.",
     )
+    playbook_pages: int = Field(
+        100, gt=0, le=10_000, description="Most pages that one call of a playbook asks for."
+    )
     playbook_files: Path | None = Field(
         None,
-        description="Folder of scripts and of SQLite and DuckDB databases that playbooks may use. "
-        "None: they may use none.",
+        description="Folder of scripts and of SQLite and DuckDB files that playbooks may use.",
     )
     playbook_env: str = Field(
         "", description="Environment variables that playbooks may use as secrets: `A_KEY, B_KEY`."

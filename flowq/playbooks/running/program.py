@@ -2,12 +2,14 @@
 
 `Control` decides; this does what it decides and tells it what has happened, one end after the
 other. Its state is rebuilt by replay, so there is none to store. `semantics` pins the rules in the
-run: a change of the order of calls needs a new number, and both are kept.
+run: a change of the order of calls needs a new number, and both are kept. `limits` pins the
+settings that decide, as they were at the submission: a worker with other ones decides the same.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Final
 
 from flowq.authoring import durable
@@ -16,8 +18,9 @@ from flowq.core.errors import FlowqError, NondeterminismError, StepFailed
 from flowq.core.spec import FlowSpec
 from flowq.engine.registry.registry import registry
 from flowq.engine.replay.execution import current
+from flowq.llm.caller import current_settings
 from flowq.playbooks.control.commands import Command
-from flowq.playbooks.control.control import Control
+from flowq.playbooks.control.control import Control, Limits
 from flowq.playbooks.control.events import EventName, Failure, Told
 from flowq.playbooks.document.models import Playbook
 from flowq.playbooks.running.failures import failure_of
@@ -34,9 +37,11 @@ SEMANTICS: Final = 1
 async def playbook(
     document: dict[str, Any],
     payload: dict[str, Any],
+    *,
     execution_id: str | None = None,
     return_step: str | None = None,
     semantics: int = SEMANTICS,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Run a playbook.
 
@@ -46,6 +51,7 @@ async def playbook(
         execution_id: What templates see; by default the id of the run.
         return_step: The step whose result is the result of the execution; by default the last.
         semantics: The rules by which the document is read.
+        limits: What keeps the execution finite; by default the settings at its submission.
 
     Returns:
         `status`, `final_step` and `result`.
@@ -53,37 +59,56 @@ async def playbook(
     Raises:
         StepFailed: a step failed and nothing handled it.
     """
-    return await interpret(document, payload, execution_id, return_step, semantics)
+    return await interpret(
+        document,
+        payload,
+        execution_id=execution_id,
+        return_step=return_step,
+        semantics=semantics,
+        limits=limits,
+    )
 
 
-def _named(inputs: Mapping[str, Any]) -> FlowSpec:
-    """Return the spec of a run, with the path of its playbook as its name."""
-    spec = _trace(inputs)
+def _spec(inputs: Mapping[str, Any]) -> FlowSpec:
+    """Return the spec of a run: its name is the path of the playbook, and its limits are pinned.
+
+    The limits are arguments of the program and no inputs of the run: the same execution id with the
+    same payload is the same execution, also after a setting has changed.
+    """
+    limits = inputs.get("limits") or _limits()
+    spec = _trace({**inputs, "limits": asdict(limits)})
     return spec.model_copy(update={"name": inputs["document"]["metadata"]["path"]})
 
 
+def _limits() -> Limits:
+    settings = current_settings()
+    return Limits(pages=settings.playbook_pages, calls=settings.program_calls)
+
+
 _trace: Final = playbook.type.trace
-playbook.type = registry.flows[NAME] = replace(playbook.type, trace=_named)
+playbook.type = registry.flows[NAME] = replace(playbook.type, trace=_spec)
 
 
 async def interpret(
     document: Mapping[str, Any],
     payload: Mapping[str, Any],
+    *,
     execution_id: str | None = None,
     return_step: str | None = None,
     semantics: int = SEMANTICS,
-    *,
+    limits: Limits | None = None,
     tell: Callable[[Told], None] = lambda _: None,
     watch: Callable[[Control], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a playbook; as `playbook`.
 
     Args:
-        document: As there; so are those down to `semantics`.
+        document: As there; so are those down to `limits`.
         payload: Likewise.
         execution_id: Likewise.
         return_step: Likewise.
         semantics: Likewise.
+        limits: Likewise.
         tell: Is told each decision, for the log.
         watch: Gets what decides, before it does.
     """
@@ -102,8 +127,9 @@ async def interpret(
         now=durable.now,
         uuid=durable.uuid,
         tell=tell,
+        limits=limits,
     )
-    performer = Performer(str(program.run_id), control.state, _run_child)
+    performer = Performer(str(program.run_id), control.state, partial(_run_child, limits))
     watch(control)
     await _Interpreter(control, performer, tell).run()
     outcome = control.outcome()
@@ -160,17 +186,19 @@ class _Interpreter:
         self._ended.put_nowait((command, value))
 
 
-async def _run_child(command: Command, payload: Mapping[str, Any]) -> Any:
-    """Run a child playbook and return its result."""
+async def _run_child(limits: Limits | None, command: Command, payload: Mapping[str, Any]) -> Any:
+    """Run a child playbook, with the limits of this one, and return its result."""
     config = command.tool.config
     found = await find.options(key=f"{command.step}.find")(config["path"], config.get("version"))
     if found is None:
         version = f" version {config['version']}" if config.get("version") else ""
         raise failed("PlaybookNotFound", f"no playbook is registered as {config['path']}{version}")
     child = playbook.options(key=command.step)
+    # A run that was submitted before limits were pinned has recorded this call without them.
+    pinned: dict[str, Any] = {} if limits is None else {"limits": limits}
     try:
         outcome = await child(
-            document=found, payload=dict(payload), return_step=config.get("return_step")
+            document=found, payload=dict(payload), return_step=config.get("return_step"), **pinned
         )
     except StepFailed as error:
         raise failed("PlaybookFailed", error.reason or error.message) from None
