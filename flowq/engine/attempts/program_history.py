@@ -272,7 +272,9 @@ def recording(
 
     calls = tuple(RecordedCall(row.spec.key, row.spec) for row in rows)
     history = _observations(engine, claim, state, after=0)
-    # What a program saw in its last attempt has no number; what it gave up then it never saw.
-    last = sorted(_fresh(state), key=lambda row: row.stored.status is StepState.CANCELLED)
-    history += observe(engine, claim, last)
+    if state.saw_all:
+        # What it gave up in its last attempt it never saw. While a run is open, a call that has
+        # ended has no place in the order yet: the program may see another one before it.
+        last = sorted(_fresh(state), key=lambda row: row.stored.status is StepState.CANCELLED)
+        history += observe(engine, claim, last)
     return Recording(calls, tuple(history), execution)

@@ -42,6 +42,8 @@ class ProgramState:
         read_at: By the database's clock.
         cancel: The cancel that it has seen.
         ended: Calls that have ended: seen after the given number, or not seen yet.
+        saw_all: Whether its run is terminal, and its last attempt has seen the calls without a
+            number; an end of a program is recorded without their numbers.
     """
 
     observed: int
@@ -50,6 +52,7 @@ class ProgramState:
     read_at: datetime
     cancel: SeenCancel | None
     ended: tuple[CalledRow, ...]
+    saw_all: bool
 
 
 @dataclass(frozen=True, slots=True)

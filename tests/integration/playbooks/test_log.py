@@ -1,8 +1,12 @@
 """N52, N55, N56: the log of an execution is its program, replayed over its rows."""
 
+from flowq.engine.engine import Engine
+from flowq.engine.model.rows import Message
+from flowq.engine.runs.cancel import cancel
 from flowq.playbooks.running.log import LogEvent, replayed
 from flowq.testing.runs import StartedRun
 from tests.integration.playbooks.test_program import LOOP, ORDERS, settings, started, url
+from tests.tools.playbooks.watching import watched
 
 __all__ = ["settings", "url"]
 
@@ -77,6 +81,37 @@ workflow:
     assert first == whole[: len(first)]
     assert "command.issued wait" in names(first)
     assert ENDED == names(whole)[-3:-1]
+
+
+def test_branch_that_is_observed_later_is_numbered_later() -> None:
+    """Both end at one time, and a reader may see that of `b`; the program observes `a` first."""
+    text = """
+workflow:
+  - {step: start, tool: {kind: noop}, next: [b, a]}
+  - {step: a, tool: {kind: noop}, next: end}
+  - {step: b, tool: {kind: noop}, next: end}
+  - {step: end, tool: {kind: noop}}
+"""
+    with watched() as logs, started(text) as run:
+        run.finish()
+        whole = log(run)
+
+    assert ["call.done start", "call.done a", "call.done b", "call.done end"] == [
+        one for one in names(whole) if one.startswith("call.done")
+    ]
+    assert whole[: len(logs[run.id])] == logs[run.id]
+
+
+def test_call_that_a_cancel_overtakes_leads_to_nothing() -> None:
+    """It has ended before the cancel, but the program is cancelled before it observes that."""
+
+    def stop(engine: Engine, message: Message) -> None:
+        if message.name == "flowq.tool.noop":
+            cancel(engine, message.run_id, "enough")
+
+    with watched(then=stop) as logs, started(CHAIN) as run:
+        assert "cancelled" == run.status
+        assert [*BEGUN, "command.issued start"] == names(log(run)) == names(logs[run.id])
 
 
 def test_log_of_pages_and_retries_and_of_a_failure(url: str) -> None:

@@ -14,7 +14,7 @@ from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.stored import stored_columns, stored_step
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.spec import CallSpec
-from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
+from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
 from flowq.engine.ports.steps import ProgramRows
 
@@ -37,6 +37,7 @@ _PROGRAM = Prepared(
         RUNS.c.error_message,
         DbNow(),
         _program.c.step_metadata,
+        _program.c.status,
         *_columns(_call),
     )
     .select_from(
@@ -54,7 +55,9 @@ _PROGRAM = Prepared(
     )
     .where(_program.c.id == bindparam("p_id"))
 )
-_HEAD: Final = 6
+_HEAD: Final = 7
+#: The ends of a program that has come to its own end, and was not stopped.
+_OWN_ENDS: Final = (StepState.COMPLETED, StepState.FAILED)
 
 _OF_RUN = select(*_columns(_call)).where(
     _call.c.flow_run_id == bindparam("p_run"), literal_column("call.spec IS NOT NULL")
@@ -79,16 +82,19 @@ class ProgramReads(Repository, ProgramRows):
         rows = self._run(_PROGRAM, {"p_id": program, "p_after": after}).all()
         if not rows:
             return None
-        observed, started_at, status, error, now, metadata = rows[0][:_HEAD]
+        observed, started_at, status, error, now, metadata, own = rows[0][:_HEAD]
         is_active = status in (RunState.RUNNING, RunState.PAUSED)
+        cancel = _seen_cancel(metadata)
         ended = [called_row(row[_HEAD:]) for row in rows if row[_HEAD] is not None]
         return ProgramState(
             observed=observed or 0,
             started_at=started_at,
             stopping=None if is_active else error or "",
             read_at=now,
-            cancel=_seen_cancel(metadata),
+            cancel=cancel,
             ended=tuple(sorted(ended, key=_order)),
+            # A cancel that came in the last attempt came before the ends of calls.
+            saw_all=status in TERMINAL_RUN_STATES and (own in _OWN_ENDS or cancel is not None),
         )
 
     @override
