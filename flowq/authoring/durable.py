@@ -66,11 +66,12 @@ def random() -> float:
     return (int.from_bytes(program.draw()[:8], "big") >> 11) / 2**53 if program else clock.chance()
 
 
-def sleep(time: Duration) -> Coroutine[Any, Any, None]:
+def sleep(time: Duration, *, key: str = "sleep") -> Coroutine[Any, Any, None]:
     """Wait, for seconds or for weeks; the flow holds no worker meanwhile.
 
     Args:
         time: A timedelta, or seconds.
+        key: What its row is called.
 
     Raises:
         InvalidFlow: it is negative or no time, or no `async def` flow runs here.
@@ -79,8 +80,8 @@ def sleep(time: Duration) -> Coroutine[Any, Any, None]:
     program = _program("sleep")
     if program is None:
         return asyncio.sleep(delay.total_seconds())
-    key = program.new_key("sleep")
-    return program.add(StepSpec(key=key, name="sleep", kind=StepKind.TIMER), delay)
+    spec_key = program.new_key(key)
+    return program.add(StepSpec(key=spec_key, name="sleep", kind=StepKind.TIMER), delay)
 
 
 @overload

@@ -22,12 +22,13 @@ TEXT: Final = "$text"
 #: The key of data that is none of these, whatever keys it has.
 DATA: Final = "$data"
 
-#: Who does the work: a step, a map of steps, a child run, or somebody outside.
-Work = Literal["call", "map", "child", "external"]
+#: Who does the work: a step, a map of steps, a child run, somebody outside, or the clock.
+Work = Literal["call", "map", "child", "external", "timer"]
 _WORK: Final[Mapping[str, Work]] = {
     "playbook": "child",
     "playbooks": "child",
     "external": "external",
+    "delay": "timer",
 }
 
 

@@ -14,6 +14,8 @@ from flowq.playbooks.control.state import Arrival, ExecutionState
 from flowq.playbooks.document.models import Branch, Next, Playbook, Step
 
 END: Final = "end"
+#: The argument of a join that has those of each arrival.
+ARRIVALS: Final = "_arrivals"
 
 
 class Graph:
@@ -80,8 +82,8 @@ def _is_ready(join: str, waiting: list[str], state: ExecutionState, graph: Graph
 
 
 def joined_args(arrivals: list[Arrival]) -> dict[str, object]:
-    """Return the arguments for all arrivals: merged in order, and `_arrivals` has each."""
+    """Return the arguments for all arrivals: merged in order, and `ARRIVALS` has each."""
     merged: dict[str, object] = {}
     for one in arrivals:
         merged |= one.args
-    return {**merged, "_arrivals": [dict(one.args) for one in arrivals]}
+    return {**merged, ARRIVALS: [dict(one.args) for one in arrivals]}

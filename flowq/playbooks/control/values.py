@@ -211,6 +211,16 @@ def body_of(value: object) -> object:
     return value["data"] if isinstance(value, Mapping) and is_envelope(value) else value
 
 
+def fields_of(result: object) -> dict[str, Any] | None:
+    """Return the keys of a mapping, lazy ones of one that is not loaded; None of anything else."""
+    if isinstance(result, Lazy) and result.is_envelope and not result.path:
+        return {name: result.child(name) for name in ENVELOPE}
+    value = value_of(result)
+    if not isinstance(value, Mapping):
+        return None
+    return {name: result.child(name) for name in value} if isinstance(result, Lazy) else dict(value)
+
+
 def follow(value: object, path: str) -> Any:
     """Return the part of a value at a dotted path, or `MISSING`."""
     for name in filter(None, path.replace("[", ".").replace("]", "").split(".")):

@@ -57,19 +57,23 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """Write values into `ctx`, and into `ctx.flags`."""
+    """Write values into `ctx`, and into `ctx.flags`; a text is a template that gives all values."""
 
     kind: ClassVar = "set"
-    ctx: Mapping[str, Json] = field(default_factory=dict)
+    ctx: Mapping[str, Json] | str = field(default_factory=dict)
     flags: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Json) -> Self:
         """Read the plain form."""
+        if isinstance(data, str):
+            return cls(data)
         return cls(data.get("ctx") or {}, data.get("flags") or {})
 
     def plain(self) -> dict[str, Json]:
         """Return the plain form."""
+        if isinstance(self.ctx, str):
+            return {"set": self.ctx}
         return {"set": without_defaults({"ctx": self.ctx, "flags": self.flags}, flags={})}
 
 

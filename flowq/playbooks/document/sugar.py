@@ -151,7 +151,9 @@ def _action(name: str, value: Json, kind: str) -> dict[str, Json]:
     return {name: value}
 
 
-def _set(value: Json) -> dict[str, Json]:
+def _set(value: Json) -> Json:
+    if isinstance(value, str):
+        return value
     if isinstance(value, list):
         return {"ctx": {one["name"]: one["value"] for one in value}}
     parts = [value.get("ctx", {}), value.get("flags", {})]

@@ -1,4 +1,4 @@
-"""Does the work of one command: a call of a tool, a map, a child run, or a wait for somebody.
+"""Does the work of one command: a call of a tool, a map, a child run, or a wait.
 
 Each is an awaited call of the durable program, so it has a row with the step's name in its key. A
 delay before a retry is a timer, which holds no worker.
@@ -14,6 +14,7 @@ from flowq.authoring.definitions.steps import Step
 from flowq.core.results import StepFailure
 from flowq.playbooks.control.commands import Command, Deferred, carried
 from flowq.playbooks.control.state import ExecutionState
+from flowq.playbooks.document.grammar.tools import YEAR
 from flowq.playbooks.running.failures import failure_of
 from flowq.playbooks.running.kinds.call import failed
 from flowq.playbooks.running.tools import TOOLS
@@ -50,6 +51,8 @@ class Performer:
             return await self.run_child(command, _payload(command))
         if command.work == "external":
             return await _external(command)
+        if command.work == "timer":
+            return await durable.sleep(_seconds(command), key=command.step)
         step = _with_options(TOOLS[command.tool.kind], command)
         given = {
             "config": carried(command.tool.config),
@@ -133,6 +136,22 @@ async def _external(command: Command) -> Any:
         status=known.get("status"),
         body=known.get("body"),
     )
+
+
+def _seconds(command: Command) -> float:
+    """Return how long a delay takes.
+
+    Raises:
+        CallFailed: its template has given no such number.
+    """
+    found = command.tool.config["seconds"]
+    try:
+        seconds = float(found)
+    except (TypeError, ValueError):
+        seconds = -1
+    if not 0 <= seconds <= YEAR:
+        raise failed("ValueError", f"seconds: must be a number from 0 to {YEAR:,}, not {found!r}")
+    return seconds
 
 
 def signal_name(command_id: int) -> str:

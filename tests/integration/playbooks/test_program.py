@@ -3,13 +3,15 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from flowq import errors, testing
+from flowq import errors, step, testing
+from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 from flowq.playbooks.parser import read_playbook
 from flowq.playbooks.running import tools
@@ -202,6 +204,44 @@ workflow:
         assert RunState.RUNNING is run.status
         run.send_signal("call:1", message)
         assert wanted == run.result()["result"]
+
+
+def test_delay_is_a_timer_and_holds_no_worker() -> None:
+    text = """
+workload: {minutes: 90}
+workflow:
+  - {step: start, tool: {kind: delay, seconds: "{{ workload.minutes * 60 }}"}, next: after}
+  - {step: after, tool: {kind: noop}}
+"""
+    with started(text) as run:
+        assert "after" == run.result()["final_step"]
+        assert ["start#t1.1", "after#t2.1"] == [key for key, _ in calls(run)]
+        delay, after = run.steps[-2:]
+        assert StepKind.TIMER is delay.called
+        assert after.started_at is not None
+        began = run.view().started_at
+        assert began is not None
+        assert began + timedelta(minutes=90) <= after.started_at
+    with started(text, minutes=-1) as run, pytest.raises(errors.RunFailed, match="seconds: must"):
+        run.result()
+
+
+@step(name="tests.shout")
+def shout(text: str, times: int = 1) -> str:
+    return f"{text}!" * times
+
+
+def test_step_is_filled_with_the_parameters_that_it_has() -> None:
+    """Also at a join, whose arguments have one more key."""
+    text = """
+workload: {text: no, times: 2, other: 1}
+workflow:
+  - {step: start, tool: {kind: noop}, next: [a, b]}
+  - {step: a, tool: {kind: noop}, next: [{step: shout, args: {text: ho}}]}
+  - {step: b, tool: {kind: noop}, next: shout}
+  - {step: shout, join: all, tool: {kind: step, name: tests.shout, fill: "{{ workload }}"}}
+"""
+    assert "ho!ho!" == result(text)
 
 
 CHILD = (

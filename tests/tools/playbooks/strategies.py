@@ -83,7 +83,9 @@ def _thens(targets: tuple[str, ...]) -> Drawn:
         [{"from": "response", "into": "seen"}, {"path": "rows", "strategy": "extend"}]
     )
     actions = {
-        "set": ARGS | st.builds(lambda flags: {"ctx": {}, "flags": flags}, ARGS),
+        "set": ARGS
+        | st.just("{{ ctx }}")
+        | st.builds(lambda flags: {"ctx": {}, "flags": flags}, ARGS),
         "collect": collect,
         "result": VALUES | st.just({"from": "ctx.seen"}),
         "sink": st.builds(lambda args: {"tool": {"kind": "noop"}, "args": args}, ARGS),

@@ -21,7 +21,7 @@ from flowq.playbooks.control.rendering import (
     rendered_tool,
 )
 from flowq.playbooks.control.state import Activation, Item
-from flowq.playbooks.control.values import Collected, body_of, follow, value_of
+from flowq.playbooks.control.values import Collected, body_of, fields_of, follow, value_of
 from flowq.playbooks.document.models import (
     Action,
     Branch,
@@ -37,7 +37,7 @@ from flowq.playbooks.document.models import (
     Sink,
     Skip,
 )
-from flowq.tools.text import MISSING
+from flowq.tools.text import MISSING, TemplateFailed
 
 
 @dataclass(slots=True)
@@ -121,7 +121,12 @@ def failure_of(error: FlowqError, where: str) -> Failure:
 
 
 def _set(acting: Acting, action: Set) -> None:
-    acting.ctx.update(rendered(action.ctx, acting.scope))
+    values = rendered(action.ctx, acting.scope)
+    if isinstance(action.ctx, str):
+        values = fields_of(values)
+        if values is None:
+            raise TemplateFailed(f"{action.ctx} gives no mapping")
+    acting.ctx.update(values)
     if action.flags:
         flags = acting.ctx.get("flags")
         known = flags if isinstance(flags, Mapping) else {}

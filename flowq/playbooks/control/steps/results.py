@@ -1,16 +1,14 @@
 """The result of a step: what its response is with the pages that were collected from it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from flowq.playbooks.control.state import Item
 from flowq.playbooks.control.values import (
-    ENVELOPE,
     Collected,
     Lazy,
     LazyResult,
     Loads,
-    value_of,
+    fields_of,
 )
 from flowq.tools.text import MISSING
 
@@ -40,7 +38,7 @@ def result_of_item(item: Item) -> object:
     result = item.given if is_given else None if item.response is MISSING else item.response
     if not item.pages:
         return result
-    fields = _fields(result)
+    fields = fields_of(result)
     is_merging = item.is_merging and not is_given
     if fields is None:
         return Collected(item.collected) if is_merging else result
@@ -51,13 +49,3 @@ def result_of_item(item: Item) -> object:
         "_pagination": {"pages_collected": len(item.pages), "all_items": list(item.pages)},
         "_all_collected_items": item.collected,
     }
-
-
-def _fields(result: object) -> dict[str, Any] | None:
-    """Return the keys of a mapping, lazy ones of one that is not loaded; None of anything else."""
-    if isinstance(result, Lazy) and result.is_envelope and not result.path:
-        return {name: result.child(name) for name in ENVELOPE}
-    value = value_of(result)
-    if not isinstance(value, Mapping):
-        return None
-    return {name: result.child(name) for name in value} if isinstance(result, Lazy) else dict(value)

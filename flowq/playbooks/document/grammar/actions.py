@@ -19,10 +19,9 @@ from flowq.playbooks.document.grammar.shapes import (
     Template,
     Text,
 )
-from flowq.playbooks.document.grammar.tools import ToolShape
+from flowq.playbooks.document.grammar.tools import YEAR, ToolShape
 from flowq.playbooks.document.report import Report
 
-YEAR: Final = 31_536_000
 ANY: Final = Anything()
 _PAGE: Final = Anything(blocks=True)
 ARGS: Final = Fields()
@@ -116,6 +115,15 @@ _SET_PAIR: Final = Form(
         Key("value", ANY, "Its value.", missing="'value' is missing"),
     ),
 )
+
+
+class _Computed(Template):
+    """A template that gives a mapping."""
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str) and "{{" in value
+
+
 _FAIL: Final = Form(
     "Fail",
     "Ends this branch with a failure.",
@@ -128,8 +136,11 @@ _SKIP: Final = Form("Skip", "Makes no call.", (Key("reason", ANY, "Why."),))
 CALL: Final = Fields(blocks=True, says="a mapping: what the next call changes, or {step, args}")
 _ACTIONS: Final[dict[str, tuple[Shape, str]]] = {
     "set": (
-        Either((Fields(), ListOf(_SET_PAIR)), "a mapping, or a list of {name, value}"),
-        "Write values into `ctx`: `{ctx: …, flags: …}`, or names and values.",
+        Either(
+            (Fields(), ListOf(_SET_PAIR), _Computed()),
+            "a mapping, a list of {name, value}, or a template that gives a mapping",
+        ),
+        "Write values into `ctx`: `{ctx: …, flags: …}`, names and values, or all of a mapping.",
     ),
     "collect": (COLLECT, "Add a part of the response to a list."),
     "result": (ANY, "The result of the step: `{from: path or template}`, or the value itself."),

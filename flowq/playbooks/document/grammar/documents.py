@@ -19,7 +19,6 @@ from flowq.playbooks.document.grammar.actions import (
     RETRY_KEYS,
     SECONDS,
     SINK,
-    YEAR,
 )
 from flowq.playbooks.document.grammar.shapes import (
     Anything,
@@ -37,7 +36,7 @@ from flowq.playbooks.document.grammar.shapes import (
     Shape,
     Text,
 )
-from flowq.playbooks.document.grammar.tools import ASSERT, KINDS, ToolShape
+from flowq.playbooks.document.grammar.tools import ASSERT, KINDS, YEAR, ToolShape
 
 MAX_ITEMS_AT_ONCE: Final = 1000
 MAX_NAME: Final = 80

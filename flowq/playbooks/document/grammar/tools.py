@@ -44,6 +44,7 @@ ELSEWHERE: Final = (
     "script",
 )
 
+YEAR: Final = 31_536_000
 _TEXT: Final = Template(blocks=True)
 _FIELDS: Final = Fields(blocks=True)
 _ANY: Final = Anything(blocks=True)
@@ -53,6 +54,8 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _METHOD: Final = Either(
     (Choice((*_METHODS, *(one.lower() for one in _METHODS))), _TEXT), "a method of HTTP"
 )
+#: Settings of a call of a model.
+LLM_SETTINGS: Final = ("temperature", "max_tokens", "top_p", "seed")
 _SECONDS: Final = Number(0.001, 86_400)
 
 #: What a call must give and what its result must have.
@@ -159,17 +162,29 @@ KINDS: Final = {
         Key("system", _TEXT, "Instructions for the model."),
         Key("model", _TEXT, "The model, as `provider:name`."),
         Key("schema", Fields(rendered=False), "The JSON Schema that the answer must fit."),
+        *(Key(name, _ANY, "As the model knows it.") for name in LLM_SETTINGS),
         one_of=(("prompt", "messages"),),
     ),
     "step": _form(
         "step",
         "Runs a step type of your own.",
         Key("name", Text(), "Its registered name.", missing="'name' is missing"),
+        Key("fill", _ANY, "A mapping that has the parameters which no argument gives."),
     ),
     "external": _form(
         "external",
         "Waits for an answer from outside.",
-        Key("timeout", Number(0.001, 31_536_000), "The longest wait in seconds."),
+        Key("timeout", Number(0.001, YEAR), "The longest wait in seconds."),
+    ),
+    "delay": _form(
+        "delay",
+        "Waits for a time, without a worker.",
+        Key(
+            "seconds",
+            Either((Number(0, YEAR), _TEXT), "a number from 0 to 31,536,000, or a template"),
+            "How long.",
+            missing="'seconds' is missing",
+        ),
     ),
     "noop": _form("noop", "Does nothing; its result is its arguments."),
 }

@@ -11,6 +11,8 @@ from pydantic_core import to_jsonable_python
 
 from flowq.core.errors import InvalidFlow
 from flowq.engine.registry.registry import registry
+from flowq.playbooks.control.joining import ARRIVALS
+from flowq.playbooks.document.grammar.tools import LLM_SETTINGS
 from flowq.playbooks.running.kinds.call import Call, failed
 
 
@@ -35,6 +37,10 @@ async def registered(call: Call) -> Any:
     if found is None:
         raise failed("LookupError", f"no step {name!r} is registered on this worker")
     given = {**call.args, **call.mapping("args")}
+    wanted = found.signature.parameters
+    if ARRIVALS not in wanted:  # of a join; most steps do not ask for them
+        given.pop(ARRIVALS, None)
+    given = {key: value for key, value in call.mapping("fill").items() if key in wanted} | given
     try:
         found.signature.bind(**given)
         known = found.parameters
@@ -62,8 +68,10 @@ async def llm(call: Call) -> Any:
     if schema is not None:
         asked = f"Answer with JSON only, that fits this JSON Schema: {json.dumps(schema)}"
         messages = [{"role": "system", "content": asked}, *messages]
-    known = ("temperature", "max_tokens", "top_p", "seed")
-    settings = {name: call.config[name] for name in known if call.config.get(name) is not None}
+    if call.config.get("system"):
+        messages = [{"role": "system", "content": call.text("system")}, *messages]
+    known = call.config
+    settings = {name: known[name] for name in LLM_SETTINGS if known.get(name) is not None}
     answer = await chat(
         messages,
         model=call.text("model", default=""),

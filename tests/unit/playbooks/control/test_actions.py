@@ -44,6 +44,17 @@ def test_ctx_can_be_copied_into_itself() -> None:
     assert {"a": 1, "copy": {"a": 1}} == after_call(then, [1]).ctx
 
 
+def test_set_takes_all_keys_of_a_mapping() -> None:
+    then = [{"set": {"ctx": {"a": 1, "b": 1}}}, {"set": "{{ response }}"}]
+
+    assert {"a": 1, "b": 2, "c": [3]} == after_call(then, [{"b": 2, "c": [3]}]).ctx
+
+
+def test_set_refuses_what_is_no_mapping() -> None:
+    with pytest.raises(PlaybookFailed, match="gives no mapping"):
+        after_call([{"set": "{{ response }}"}], [5]).control.outcome()
+
+
 # --- collect --------------------------------------------------------------------------------------
 
 

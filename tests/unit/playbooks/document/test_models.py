@@ -36,6 +36,7 @@ def book(**keys: Json) -> Playbook:
     "plain, action",
     [
         ({"set": {"ctx": {"a": 1}}}, Set({"a": 1})),
+        ({"set": "{{ result }}"}, Set("{{ result }}")),
         ({"set": {"ctx": {}, "flags": {"b": True}}}, Set({}, {"b": True})),
         (
             {"collect": {"from": "response.data", "into": "all", "mode": "extend"}},

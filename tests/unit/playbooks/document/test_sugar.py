@@ -184,6 +184,7 @@ def test_n36_actions_of_a_mapping_run_in_one_order_and_those_of_a_list_in_theirs
             "{set: {ctx: {a: 1}, flags: {b: true}}}",
             {"set": {"ctx": {"a": 1}, "flags": {"b": True}}},
         ),
+        ("{set: '{{ result }}'}", {"set": "{{ result }}"}),
         ("{set: {ctx: 1}}", {"set": {"ctx": {"ctx": 1}}}),
         ("{set: {ctx: {}, a: 1}}", {"set": {"ctx": {"ctx": {}, "a": 1}}}),
         ("{set: [{name: a, value: [1]}]}", {"set": {"ctx": {"a": [1]}}}),
