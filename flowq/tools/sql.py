@@ -7,12 +7,11 @@ step that has ended has started does not run on.
 """
 
 import base64
-import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Final
@@ -22,20 +21,18 @@ from flowq.core.errors import StepError
 MOST_ROWS: Final = 100_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 _FETCHED: Final = 1_000  #: Rows that are read at once.
-_MAX_PARAMETERS: Final = 30_000  #: Of one statement; SQLite has the lowest limit, 32,766.
 
 Params = Sequence[Any] | Mapping[str, Any] | None
+#: Statements that insert rows, each with its values.
+Portions = Iterable[tuple[str, Sequence[Any]]]
 
 
 class QueryFailed(StepError):
     """A database has refused statements, or their result is too large."""
 
 
-def _absent(extra: str) -> QueryFailed:
-    return QueryFailed(
-        f"this worker cannot use {extra}: its library is not installed",
-        hint=f'pip install "flowq[{extra}]"',
-    )
+class DatabaseBusy(QueryFailed):
+    """Another process has the database open; it can be opened later."""
 
 
 def _too_large() -> QueryFailed:
@@ -75,44 +72,6 @@ def statements(text: str) -> list[str]:
 
 def _says_something(part: str) -> bool:
     return bool(re.sub(r"--[^\n]*|/\*.*?\*/|[\s;]", "", part, flags=re.DOTALL))
-
-
-def insertion(table: str, data: Any, mark: str) -> tuple[str, list[Any]]:
-    """Return the statement that inserts rows into a table, and its parameters.
-
-    Args:
-        table: Its name, `schema.name` too.
-        data: A row, or a list of rows: mappings from columns to values. A column that a row lacks
-            is NULL; a list or a mapping in a column is stored as JSON text.
-        mark: Stands for a parameter: `?` or `%s`.
-
-    Raises:
-        QueryFailed: these are no rows, or too many for one statement.
-    """
-    rows = [data] if isinstance(data, Mapping) else data
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and row for row in rows):
-        raise QueryFailed(f"what is stored in {table!r} is no mapping, and no list of mappings")
-    columns = list(dict.fromkeys(str(name) for row in rows for name in row))
-    if len(rows) * len(columns) > _MAX_PARAMETERS:
-        raise QueryFailed(
-            f"{len(rows):,} rows of {len(columns):,} columns are too many for one statement",
-            hint=f"store at most {_MAX_PARAMETERS:,} values at once",
-        )
-    if not rows:
-        return "SELECT 0 AS row_count WHERE 1 = 0", []
-    where = ".".join(map(_quoted, table.split(".")))
-    head = f"INSERT INTO {where} ({', '.join(map(_quoted, columns))}) VALUES "  # noqa: S608 - names are quoted, values are bound
-    values = ", ".join([f"({', '.join([mark] * len(columns))})"] * len(rows))
-    text = (head.replace("%", "%%") if mark == "%s" else head) + values
-    return text, [_scalar(row.get(name)) for row in rows for name in columns]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _scalar(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _rows(cursor: Any) -> list[dict[str, Any]]:
@@ -172,23 +131,42 @@ def run_sqlite(connection: sqlite3.Connection, text: str, params: Params) -> Any
     """
     result: Any = None
     changed = 0
+    with _in_sqlite(connection):
+        for part, given in _bound(text, params):
+            cursor = connection.execute(part, given or ())
+            if cursor.description is not None:
+                result = _rows(cursor)
+            else:
+                changed = max(cursor.rowcount, 0)
+    return {"row_count": changed} if result is None else result
+
+
+def insert_sqlite(connection: sqlite3.Connection, portions: Portions) -> dict[str, int]:
+    """Run insertions in one transaction; return how many rows were inserted.
+
+    Raises:
+        QueryFailed: the database has refused one; nothing was inserted.
+    """
+    with _in_sqlite(connection):
+        counts = [connection.execute(*portion).rowcount for portion in portions]
+    return {"row_count": sum(counts)}
+
+
+@contextmanager
+def _in_sqlite(connection: sqlite3.Connection) -> Iterator[None]:
+    """Begin a transaction that is committed, or rolled back after an error."""
     try:
         with connection:
-            for part, given in _bound(text, params):
-                cursor = connection.execute(part, given or ())
-                if cursor.description is not None:
-                    result = _rows(cursor)
-                else:
-                    changed = max(cursor.rowcount, 0)
-    except (sqlite3.Error, sqlite3.Warning) as error:
+            yield
+    except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
         raise QueryFailed(f"SQLite: {error}") from error
-    return {"row_count": changed} if result is None else result
 
 
 def open_duckdb(file: Path | None) -> Any:
     """Return a connection to a file, or to an empty database in memory; it reaches no other file.
 
     Raises:
+        DatabaseBusy: another process has the file open.
         QueryFailed: DuckDB is not installed, or cannot open the file.
     """
     try:
@@ -203,7 +181,8 @@ def open_duckdb(file: Path | None) -> Any:
             config={"enable_external_access": "false", "lock_configuration": "true"},
         )
     except duckdb.Error as error:
-        raise QueryFailed(f"DuckDB: {error}") from error
+        is_busy = isinstance(error, duckdb.IOException) and "lock" in str(error)
+        raise (DatabaseBusy if is_busy else QueryFailed)(f"DuckDB: {error}") from error
 
 
 def run_duckdb(connection: Any, text: str, params: Params) -> Any:
@@ -215,25 +194,59 @@ def run_duckdb(connection: Any, text: str, params: Params) -> Any:
     import duckdb  # noqa: PLC0415 - as above
 
     result: Any = None
-    try:
+    changed = 0
+    kinds = duckdb.StatementType
+    changes = (kinds.INSERT, kinds.UPDATE, kinds.DELETE)
+    with _in_duckdb(connection):
         parts = connection.extract_statements(text)
         if params and len(parts) > 1 and not isinstance(params, Mapping):
             raise QueryFailed("several statements need their parameters by name: a mapping")
-        connection.begin()
         for part in parts:
             names = set(part.named_parameters)
             given = params
             if isinstance(params, Mapping):
                 given = {name: params[name] for name in names if name in params}
             cursor = connection.execute(part, given or None)
-            if cursor.description and part.type == duckdb.StatementType.SELECT:
+            columns = [column[0] for column in cursor.description or ()]
+            if part.type in changes and columns == ["Count"]:
+                changed = _count(cursor)
+            elif columns and part.type in (kinds.SELECT, *changes):
                 result = _rows(cursor)
+    return {"row_count": changed} if result is None else result
+
+
+def insert_duckdb(connection: Any, portions: Portions) -> dict[str, int]:
+    """Run insertions in one transaction; return how many rows were inserted.
+
+    Raises:
+        QueryFailed: the database has refused one; nothing was inserted.
+    """
+    with _in_duckdb(connection):
+        counts = [_count(connection.execute(*portion)) for portion in portions]
+    return {"row_count": sum(counts)}
+
+
+def _count(cursor: Any) -> int:
+    """Return how many rows a statement has changed, which DuckDB says as a row."""
+    found = cursor.fetchall()
+    return int(found[0][0]) if found else 0
+
+
+@contextmanager
+def _in_duckdb(connection: Any) -> Iterator[None]:
+    """Begin a transaction that is committed, or rolled back after an error."""
+    import duckdb  # noqa: PLC0415 - as above
+
+    try:
+        connection.begin()
+        yield
         connection.commit()
-    except duckdb.Error as error:
-        with suppress(duckdb.Error):  # there is none before the first statement
+    except BaseException as error:
+        with suppress(duckdb.Error):  # none is open after some errors
             connection.rollback()
-        raise QueryFailed(f"DuckDB: {error}") from error
-    return {"row_count": 0} if result is None else result
+        if isinstance(error, duckdb.Error):
+            raise QueryFailed(f"DuckDB: {error}") from error
+        raise
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
@@ -253,6 +266,36 @@ async def run_postgres(
     Raises:
         QueryFailed: it cannot be reached, or has refused one.
     """
+    async with _in_postgres(address, seconds) as cursor:
+        # Without parameters the server takes several statements at once.
+        await cursor.execute(text.encode(), params or None)
+        return await _last(cursor)
+
+
+async def insert_postgres(
+    address: Mapping[str, Any], portions: Portions, seconds: float
+) -> dict[str, int]:
+    """Run insertions in one transaction; return how many rows were inserted.
+
+    Args:
+        address: As of `run_postgres`.
+        portions: The statements.
+        seconds: The database ends each of them after this time.
+
+    Raises:
+        QueryFailed: it cannot be reached, or has refused one; nothing was inserted.
+    """
+    changed = 0
+    async with _in_postgres(address, seconds) as cursor:
+        for text, values in portions:
+            await cursor.execute(text.encode(), values)
+            changed += cursor.rowcount
+    return {"row_count": changed}
+
+
+@asynccontextmanager
+async def _in_postgres(address: Mapping[str, Any], seconds: float) -> AsyncIterator[Any]:
+    """Connect, and begin a transaction that is committed, or rolled back after an error."""
     try:
         import psycopg  # noqa: PLC0415 - an optional library
     except ImportError:
@@ -266,9 +309,7 @@ async def run_postgres(
             str(address.get("url", "")), connect_timeout=10, options=options, **given
         )
         async with connection, connection.cursor() as cursor:
-            # Without parameters the server takes several statements at once.
-            await cursor.execute(text.encode(), params or None)
-            return await _last(cursor)
+            yield cursor
     except psycopg.Error as error:
         raise QueryFailed(f"PostgreSQL: {str(error).strip()}") from error
 

@@ -14,8 +14,15 @@ from typing import Any, Final
 
 from flowq.core.text.json_values import JsonPath
 from flowq.playbooks.document.actions import PAGE_FIELDS
+from flowq.playbooks.document.databases import check_sink, check_tool
 from flowq.playbooks.document.report import Report
-from flowq.playbooks.document.walking import actions, cases, mappings, step_targets
+from flowq.playbooks.document.walking import (
+    actions,
+    cases,
+    mappings,
+    sinking,
+    step_targets,
+)
 
 END: Final = "end"
 #: Names of templates that no step and no iterator can take.
@@ -45,11 +52,13 @@ def check_rules(data: Any, report: Report) -> None:
     for path, step in mappings(data, "workflow"):
         _check_targets(step, path, names, report)
         _check_tools(step, path, tasks, report)
-        _check_sink(step.get("sink"), (*path, "sink"), report)
         for at, case in cases(step, path):
-            _check_case(case, at, tasks, report)
+            _check_case(case, at, report)
         if step.get("step") == END and "next" in step:
             report.problem(path, "the step 'end' is the last one; delete its 'next'", key="next")
+    for path, owner in sinking(data):
+        check_sink(owner["sink"], (*path, "sink"), data, report)
+        _check_tools(owner["sink"], (*path, "sink"), tasks, report)
     _warn_unreachable(data, report)
 
 
@@ -109,12 +118,16 @@ def _near(name: str, known: Collection[str]) -> str:
 # --- tools ---------------------------------------------------------------------------------------
 
 
-def _check_tools(
-    owner: dict[str, Any], path: JsonPath, tasks: Collection[str], report: Report
-) -> None:
-    """Check the tool of a step, a task or a sink, and that of its own sink."""
-    tool = owner.get("tool")
-    if isinstance(tool, dict) and tool.get("kind") == "workbook":
+def _check_tools(owner: Any, path: JsonPath, tasks: Collection[str], report: Report) -> None:
+    """Check the tool of a step, a task or a sink."""
+    tool = owner.get("tool") if isinstance(owner, dict) else None
+    if not isinstance(tool, dict):
+        return
+    check_tool(tool, (*path, "tool"), report)
+    if tool.get("kind") == "workbook":
+        if path[-1] == "sink":
+            report.problem((*path, "tool"), "a sink cannot call the workbook; write its tool here")
+            return
         key = "task" if "task" in tool else "name"
         name = tool.get(key)
         if isinstance(name, str) and name not in tasks:
@@ -122,11 +135,9 @@ def _check_tools(
             if path[0] == "workbook":
                 text = "a task of the workbook cannot call the workbook"
             report.problem((*path, "tool", key), text)
-    if isinstance(tool, dict) and tool.get("kind") == "python":
+    if tool.get("kind") == "python":
         for key, why in _flaws_of_code(tool):
             report.problem((*path, "tool", key), why)
-    if isinstance(owner.get("sink"), dict):
-        _check_tools(owner["sink"], (*path, "sink"), tasks, report)
 
 
 def _flaws_of_code(tool: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -151,9 +162,7 @@ def _flaws_of_code(tool: dict[str, Any]) -> Iterator[tuple[str, str]]:
 # --- actions -------------------------------------------------------------------------------------
 
 
-def _check_case(
-    case: dict[str, Any], path: JsonPath, tasks: Collection[str], report: Report
-) -> None:
+def _check_case(case: dict[str, Any], path: JsonPath, report: Report) -> None:
     then = (*path, "then")
     found = {name: value for _, name, value in actions(case.get("then"))}
     calls = "call" in found and not _is_branch(found["call"])
@@ -175,9 +184,6 @@ def _check_case(
             _check_collect(value, at, report)
         if name == "retry":
             _check_page(value, at, report)
-        if name == "sink" and isinstance(value, dict):
-            _check_sink(value, at, report)
-            _check_tools(value, at, tasks, report)
 
 
 def _is_branch(call: Any) -> bool:
@@ -200,15 +206,6 @@ def _check_page(value: Any, path: JsonPath, report: Report) -> None:
             "asks for another page, which has no delay; delete the delay, or the fields of the call"
         )
         report.problem(path, text)
-
-
-def _check_sink(value: Any, path: JsonPath, report: Report) -> None:
-    if isinstance(value, dict) and "backend" in value:
-        for key in ("table", "from"):
-            if key not in value:
-                report.problem(path, f"{key!r} is missing: 'backend' needs it")
-        if "tool" in value:
-            report.problem(path, "has 'tool' and 'backend'; keep one of them")
 
 
 # --- warnings ------------------------------------------------------------------------------------

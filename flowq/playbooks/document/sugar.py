@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowq.playbooks.document.actions import Json
+from flowq.playbooks.document.databases import tool_of_sink
 from flowq.playbooks.document.grammar.shapes import without_delimiters
 from flowq.playbooks.document.grammar.tools import ALIASES
 from flowq.playbooks.document.walking import actions
@@ -31,8 +32,6 @@ _HALF: Final = 0.5
 _DONE: Final = "event.name == 'call.done'"
 _SUCCEEDED: Final = f"{_DONE} and error is not defined"
 _FAILED: Final = f"{_DONE} and error is defined"
-#: Kinds of databases that a sink can name as its backend.
-_DATABASES: Final = frozenset(("postgres", "duckdb", "sqlite"))
 #: What a name of sugar means in the canonical form.
 _PAGING: Final = {"iteration": "(event.page - 1)", "accumulated": "event.collected"}
 _QUOTED_OR_NAME: Final = re.compile(
@@ -108,13 +107,7 @@ def _fields(config: Mapping[str, Json], kind: str) -> dict[str, Json]:
 
 def _sink(sink: Mapping[str, Json]) -> dict[str, Json]:
     found = {key: sink[key] for key in ("args", "on_error") if key in sink}
-    if "tool" in sink:
-        return {"tool": _tool(sink["tool"]), **found}
-    backend, source = sink["backend"], sink["from"]
-    is_path = isinstance(source, str) and "{{" not in source
-    rows = f"{{{{ {source} }}}}" if is_path else source
-    where = {"kind": backend} if backend in _DATABASES else {"kind": "postgres", "auth": backend}
-    return {"tool": {**where, "table": sink["table"], "data": rows}, **found}
+    return {"tool": _tool(sink["tool"]) if "tool" in sink else tool_of_sink(sink), **found}
 
 
 # --- transitions and actions ---------------------------------------------------------------------

@@ -57,3 +57,22 @@ def step_targets(step: dict[str, Any], path: JsonPath = ()) -> Iterator[tuple[Js
         for place, name, value in actions(case.get("then"), (*at, "then")):
             if name == "next" or (name == "call" and isinstance(value, dict) and "step" in value):
                 yield from targets(value, place)
+
+
+def sinking(data: Any) -> Iterator[tuple[JsonPath, dict[str, Any]]]:
+    """Yield what has a `sink`: steps, tasks of the workbook, entries of `case` and of `retry`."""
+    for path, task in mappings(data, "workbook"):
+        yield from _sinking(task, path)
+    for path, step in mappings(data, "workflow"):
+        yield from _sinking(step, path)
+        for at, case in cases(step, path):
+            yield from _sinking(case.get("then"), (*at, "then"))
+        for part, rule in mappings(step, "retry"):
+            yield from _sinking(rule.get("then"), (*path, *part, "then"))
+
+
+def _sinking(owner: Any, path: JsonPath) -> Iterator[tuple[JsonPath, dict[str, Any]]]:
+    if isinstance(owner, dict) and "sink" in owner:
+        yield path, owner
+    for at, one in enumerate(owner if isinstance(owner, list) else ()):
+        yield from _sinking(one, (*path, at)) if isinstance(one, dict) else ()

@@ -34,6 +34,7 @@ _FUNCTIONS: Final = {
     "postgres": f"{_KINDS}.sql:postgres",
     "sqlite": f"{_KINDS}.sql:sqlite",
     "duckdb": f"{_KINDS}.sql:duckdb",
+    "sql": f"{_KINDS}.sql:sql",
 }
 
 

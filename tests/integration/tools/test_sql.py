@@ -79,28 +79,9 @@ def test_values_are_json() -> None:
     ]
 
 
-def test_rows_are_inserted_with_their_values_bound(query: Query) -> None:
-    query('CREATE TABLE "my t" ("a" INTEGER, "b ""c" TEXT)')
-    rows = [{"a": 1, 'b "c': "x'); DROP TABLE t; --"}, {"a": 2}, {'b "c': [1, {"d": 2}]}]
-
-    query(*sql.insertion("my t", rows, "?"))
-    query(*sql.insertion("my t", {"a": 3}, "?"))
-    query(*sql.insertion("my t", [], "?"))
-
-    assert query('SELECT a, "b ""c" AS b FROM "my t" ORDER BY a NULLS FIRST') == [
-        {"a": None, "b": '[1, {"d": 2}]'},
-        {"a": 1, "b": "x'); DROP TABLE t; --"},
-        {"a": 2, "b": None},
-        {"a": 3, "b": None},
-    ]
-
-
-@pytest.mark.parametrize("data", ["text", [1], [{}], {}, None, [{"a": 1}] * 30_001])
-def test_what_is_no_rows_is_refused(data: Any) -> None:
-    with pytest.raises(QueryFailed, match=r"no mapping|too many"):
-        sql.insertion("t", data, "?")
-
-
-def test_names_in_postgresql_are_no_parameters() -> None:
-    text, params = sql.insertion("s.t", {"50%s": 1}, "%s")
-    assert ('INSERT INTO "s"."t" ("50%%s") VALUES (%s)', [1]) == (text, params)
+def test_changes_are_counted(query: Query) -> None:
+    query("CREATE TABLE t (n INTEGER)")
+    assert query("INSERT INTO t VALUES (1), (2)") == {"row_count": 2}
+    assert query("UPDATE t SET n = 3 WHERE n = 1") == {"row_count": 1}
+    assert query("DELETE FROM t") == {"row_count": 2}
+    assert query("INSERT INTO t VALUES (1) RETURNING n") == [{"n": 1}]

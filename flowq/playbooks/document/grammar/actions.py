@@ -19,7 +19,12 @@ from flowq.playbooks.document.grammar.shapes import (
     Template,
     Text,
 )
-from flowq.playbooks.document.grammar.tools import YEAR, ToolShape
+from flowq.playbooks.document.grammar.tools import (
+    INSERTION,
+    INSERTION_TEXT,
+    YEAR,
+    ToolShape,
+)
 from flowq.playbooks.document.report import Report
 
 ANY: Final = Anything()
@@ -87,9 +92,17 @@ SINK: Final = Form(
     (
         Key("tool", ToolShape(), "The tool that stores."),
         Key("args", ARGS, "Its arguments."),
-        Key("backend", Text(), "The credential of a database, in place of `tool`."),
-        Key("table", Template(), "With `backend`: the table."),
+        Key(
+            "backend",
+            Text(),
+            "In place of `tool`: the credential of a database; or with `auth` or `database`, "
+            "the kind of database: postgres, sqlite or duckdb.",
+        ),
+        Key("auth", Template(blocks=True), "With `backend`, the kind: the credential."),
+        Key("database", Template(blocks=True), "With `backend`, the kind: the file."),
+        Key("table", Template(blocks=True), "With `backend`: the table."),
         Key("from", ANY, "With `backend`: a path or a template; one row for each element."),
+        Key("mode", INSERTION, INSERTION_TEXT, "insert"),
         Key("on_error", Choice(("fail", "ignore")), "What a failure of the sink does.", "fail"),
     ),
     one_of=(("tool", "backend"),),

@@ -29,6 +29,7 @@ ALIASES: Final = {
     "postgres": {"query": "command", "statement": "command"},
     "duckdb": {"query": "command", "statement": "command"},
     "sqlite": {"query": "command", "statement": "command"},
+    "sql": {"query": "command", "statement": "command"},
     "workbook": {"name": "task", "with": "args"},
     "playbook": {"payload": "args", "with": "args"},
 }
@@ -78,6 +79,14 @@ def _form(kind: str, text: str, *keys: Key, one_of: tuple[tuple[str, ...], ...] 
     return Form(f"Tool_{kind}", text, (*common, *keys), one_of=one_of)
 
 
+#: How rows are inserted.
+INSERTION: Final = Choice(("insert", "append", "ignore"))
+INSERTION_TEXT: Final = (
+    "How rows are written: `append` is the same as `insert`, `ignore` leaves out rows that a "
+    "unique key of the table refuses."
+)
+
+
 def _sql(kind: str, where: str) -> Form:
     return _form(
         kind,
@@ -87,10 +96,10 @@ def _sql(kind: str, where: str) -> Form:
         Key("statement", _TEXT, "The same as `command`."),
         Key("params", _ANY, "Values that the driver binds, by name or by position."),
         Key("auth", _TEXT, "The name of the credential."),
-        Key("database", _TEXT, "The file of the database."),
-        Key("table", _TEXT, "Of a sink: the table that rows are inserted into."),
-        Key("data", _ANY, "Of a sink: a row, or a list of rows."),
-        Key("mode", Choice(("insert", "append")), "Of a sink: how rows are written.", "insert"),
+        Key("database", _TEXT, "The file of the database, of SQLite and DuckDB."),
+        Key("table", _TEXT, "In place of statements: the table that rows are inserted into."),
+        Key("data", _ANY, "With `table`: a row, or a list of rows."),
+        Key("mode", INSERTION, INSERTION_TEXT, "insert"),
         one_of=(("command", "query", "statement", "table"),),
     )
 
@@ -128,6 +137,7 @@ KINDS: Final = {
     "postgres": _sql("postgres", "PostgreSQL"),
     "duckdb": _sql("duckdb", "DuckDB"),
     "sqlite": _sql("sqlite", "SQLite"),
+    "sql": _sql("sql", "the database of a credential, whose `kind` says which"),
     "python": _form(
         "python",
         "Runs Python: a function `main`, or a script that sets `result`.",

@@ -305,7 +305,7 @@ def test_n1_to_n10_what_is_wrong_is_said(source: str, said: str) -> None:
         then("[{set: [{name: a, value: 1}]}, {set: {ctx: {}, flags: {}}}]"),
         step("tool: {kind: python, code: 'return 1'}"),
         step("tool: {kind: http, url: '{% if a %}b{% endif %}'}"),
-        step("tool: {kind: postgres, table: t, data: '{{ rows }}'}"),
+        step("tool: {kind: postgres, auth: shop, table: t, data: '{{ rows }}'}"),
         noop("loop: {in: '{{ workload.all }}', iterator: city, mode: async}"),
         noop("retry: {max_attempts: 2, jitter: 0.1}"),
         HEAD + "keychain: [{name: k, kind: postgres}]\n" + ONE,

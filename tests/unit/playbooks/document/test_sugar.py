@@ -11,6 +11,10 @@ from flowq.playbooks.parser import playbook_of
 DONE = "event.name == 'call.done'"
 FAILED = f"{DONE} and error is defined"
 SUCCEEDED = f"{DONE} and error is not defined"
+#: Where sinks store: a file, a kind with a credential, a credential that says its kind.
+FILE = {"kind": "sqlite", "database": "f"}
+SHOP = {"kind": "postgres", "auth": "shop"}
+LAKE = {"kind": "sql", "auth": "lake"}
 
 
 def expanded(keys: str, kind: str = "{kind: http, url: x}") -> dict[str, Any]:
@@ -207,16 +211,16 @@ def test_n36_actions_of_a_mapping_run_in_one_order_and_those_of_a_list_in_theirs
         ("{fail: no}", {"fail": {"message": "no"}}),
         ("{skip: because}", {"skip": {"reason": "because"}}),
         (
-            "{sink: {backend: sqlite, table: t, from: a.b}}",
-            {"sink": {"tool": {"kind": "sqlite", "table": "t", "data": "{{ a.b }}"}}},
+            "{sink: {backend: sqlite, database: f, table: t, from: a.b}}",
+            {"sink": {"tool": {**FILE, "table": "t", "data": "{{ a.b }}"}}},
         ),
         (
-            "{sink: {backend: lake, table: t, from: '{{ a }}'}}",
-            {
-                "sink": {
-                    "tool": {"kind": "postgres", "auth": "lake", "table": "t", "data": "{{ a }}"}
-                }
-            },
+            "{sink: {backend: postgres, auth: shop, table: t, from: [{a: 1}], mode: ignore}}",
+            {"sink": {"tool": {**SHOP, "mode": "ignore", "table": "t", "data": [{"a": 1}]}}},
+        ),
+        (
+            "{sink: {backend: lake, table: t, from: '{{ a }}', on_error: ignore}}",
+            {"sink": {"tool": {**LAKE, "table": "t", "data": "{{ a }}"}, "on_error": "ignore"}},
         ),
     ],
 )
