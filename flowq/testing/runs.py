@@ -62,6 +62,7 @@ def run(
         now: When the run begins; an aware datetime.
 
     Raises:
+        FlowNotFound: it is no flow, or its definition is forgotten.
         InvalidInput: the inputs are wrong.
         RunFailed: the run has failed.
         ResultTimeout: it waits for a signal; use `start` then, and send it.
@@ -90,6 +91,12 @@ def start(
 
 
 def _submitted(engine: Engine, flow: Flow[..., Any], inputs: Mapping[str, Any]) -> RunId:
+    name = flow.type.name
+    if flow.type.program is not None and name not in registry.flows:
+        raise FlowNotFound(
+            f"flow {name!r} is forgotten: it was defined in a block of testing.definitions()",
+            hint="run it in that block, or define it in a module that is imported before the block",
+        )
     registry.check_steps()
     return runs.submit(engine, flow.type, inputs, **cast(SubmitOptions, flow.submission))
 
