@@ -10,6 +10,7 @@ from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control, Limits
 from flowq.playbooks.control.events import Event, Failure
 from flowq.playbooks.control.facade import ControlFlowEngine, PlaybookRepo, StateStore
+from flowq.playbooks.control.values import argument
 from flowq.playbooks.document.models import Playbook
 from tests.tools.controls.driving import NOW, Drive, playbook
 
@@ -119,6 +120,11 @@ def test_every_playbook_ends(book: Playbook, last_first: bool) -> None:  # noqa:
     assert list(range(1, len(drive.commands) + 1)) == sorted(one.id for one in drive.commands)
 
 
+def shown(drive: Drive) -> list[tuple[str, str | None, Any]]:
+    """Return what was told as data: the lists in it that still grow are equal to no other list."""
+    return [(one.name, one.step, argument(one.payload)) for one in drive.told]
+
+
 @given(playbooks())
 @settings(max_examples=100, deadline=None)
 def test_same_ends_give_the_same_commands(book: Playbook) -> None:
@@ -126,7 +132,7 @@ def test_same_ends_give_the_same_commands(book: Playbook) -> None:
     one, other = (Drive(book, ANSWERS, limits=limits) for _ in range(2))
 
     assert one.commands == other.commands
-    assert one.told == other.told
+    assert shown(one) == shown(other)
 
 
 @given(playbooks())
