@@ -4,6 +4,8 @@ Importing this registers them. They import what they need when they run.
 """
 
 from flowq.blocks import edge_types
+from flowq.pipeline import program as pipelines
+from flowq.pipeline import recording as pipeline_steps
 from flowq.playbooks.running import program, tools
 
-__all__ = ["edge_types", "program", "tools"]
+__all__ = ["edge_types", "pipeline_steps", "pipelines", "program", "tools"]

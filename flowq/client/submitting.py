@@ -1,5 +1,6 @@
 """Starts runs: on workers, or in this process."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Unpack
@@ -8,11 +9,12 @@ from flowq import bootstrap
 from flowq.client.awaiting import within
 from flowq.client.run import LOOK_AGAIN, Run
 from flowq.core.errors import RunFailed
-from flowq.core.ids import RunId
-from flowq.core.states import TERMINAL_RUN_STATES
+from flowq.core.ids import RunId, StepRunId
+from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.registry.registry import RegisteredFlow, registry
 from flowq.engine.runs import submission as runs
 from flowq.engine.runs.options import SubmitOptions
+from flowq.engine.runtime.blocking import allow_waiting
 
 
 def submit(
@@ -55,6 +57,39 @@ def execute(flow: RegisteredFlow, inputs: Mapping[str, Any]) -> Any:
             if watch.error is None:
                 raise
             raise watch.error from failure
+
+
+async def aexecute(
+    flow: RegisteredFlow, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
+) -> tuple[Run[Any], Mapping[StepRunId, BaseException]]:
+    """Execute a run in threads of this process, and wait for its end.
+
+    It is cancelled when the caller is.
+
+    Returns:
+        The run, which has ended, and the last exceptions of those of its steps that ran here.
+
+    Raises:
+        InvalidInput: the inputs or the options are wrong; nothing was recorded.
+    """
+    registry.check_steps()
+    engine, dispatcher = await asyncio.to_thread(bootstrap.engine_here)
+    run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
+    begin = partial(runs.submit, engine, flow, inputs, run_id=run.id, mode="sync", **options)
+    # Threads of this process run it, also where a worker's code may not wait for other workers.
+    with dispatcher.watching(run.id) as watch, allow_waiting():
+        await asyncio.to_thread(begin)
+        await await_or_cancel(run)
+    return run, watch.errors
+
+
+async def await_or_cancel(run: Run[Any]) -> RunState:
+    """Wait for the end of a run, which is cancelled when the caller is."""
+    try:
+        return await run.await_end()
+    except asyncio.CancelledError:
+        await asyncio.shield(run.acancel("the code that waited for it was cancelled"))
+        raise
 
 
 def submit_many(

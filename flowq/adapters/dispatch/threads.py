@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flowq.adapters.dispatch.inprocess import Delivery, InProcessDispatcher
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, StepRunId
 from flowq.engine.attempts.outcomes import AttemptResult
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Message
@@ -27,10 +27,12 @@ class RunObserver:
     Attributes:
         moved: Set whenever something of it was done.
         error: The last exception of its steps.
+        errors: The last exception of each step.
     """
 
     moved: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
+    errors: dict[StepRunId, BaseException] = field(default_factory=dict)
 
 
 class ThreadDispatcher(InProcessDispatcher):
@@ -100,4 +102,4 @@ class ThreadDispatcher(InProcessDispatcher):
     def _seen(self, message: Message, ended: AttemptResult) -> None:
         watch = self._watches.get(message.run_id)
         if ended.error is not None and watch is not None:
-            watch.error = ended.error
+            watch.error = watch.errors[message.id] = ended.error

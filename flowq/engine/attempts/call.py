@@ -89,6 +89,7 @@ def _context(
         calls,
         publish.streams(engine, claim),
         lambda: attempt_objects(engine, claim),
+        lambda run_id: engine.records.autocommit(lambda tx: tx.runs.view(run_id)),
     )
 
 

@@ -11,6 +11,7 @@ from threading import Event
 
 from flowq.core.errors import FlowqError, StepCancelled
 from flowq.core.ids import RunId, StepRunId
+from flowq.engine.model.rows import RunView
 from flowq.engine.runtime.attempt_objects import AttemptObjects
 from flowq.engine.runtime.model_calls import ModelCalls
 from flowq.engine.runtime.text_stream import Streams
@@ -35,6 +36,8 @@ class StepContext:
     stream: Streams = field(default_factory=Streams, repr=False)
     #: Returns what stores contents of blocks; few steps need it.
     objects: Callable[[], AttemptObjects] | None = field(default=None, repr=False)
+    #: Returns a run as it is now; few steps need it.
+    view: Callable[[RunId], RunView | None] | None = field(default=None, repr=False)
 
     @property
     def cancelled(self) -> bool:

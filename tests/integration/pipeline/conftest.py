@@ -1,0 +1,22 @@
+"""Pipelines whose runs are carried out by threads of the test's own process."""
+
+from dataclasses import replace
+
+import pytest
+
+from flowq import bootstrap
+from flowq.adapters.dispatch.threads import ThreadDispatcher
+from flowq.adapters.records.database import SqlRecords
+from flowq.engine.engine import Engine
+from tests.tools.playing import Stage
+
+
+@pytest.fixture
+def engine(records: SqlRecords, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The engine of this process, for what runs here and for what is sent to workers."""
+    dispatcher = ThreadDispatcher(8)
+    engine = replace(Stage.on(records).engine, dispatcher=dispatcher)
+    dispatcher.start(engine)
+    monkeypatch.setattr(bootstrap, "engine", lambda: engine)
+    monkeypatch.setattr(bootstrap, "engine_here", lambda: (engine, dispatcher))
+    return engine
