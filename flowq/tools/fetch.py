@@ -9,6 +9,7 @@ environment, netrc files and cookies are not used.
 """
 
 import asyncio
+import logging
 import re
 import socket
 import ssl
@@ -45,6 +46,10 @@ _OURS: Final = frozenset(
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+")
 _NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
+#: At DEBUG the library logs the headers of requests and answers, which have secrets of users.
+_LIBRARY_LOG: Final = logging.getLogger("httpcore2")
+if _LIBRARY_LOG.level == logging.NOTSET:
+    _LIBRARY_LOG.setLevel(logging.INFO)
 _HINT: Final = "FLOWQ_FETCH_HOSTS allows hosts and networks that are not public"
 
 

@@ -23,12 +23,20 @@ if TYPE_CHECKING:
 _MEMORY = 512 * 1024**2
 _FILES = 64
 _MOST_BYTES = 64 * 1024**2
+#: Characters of an error, and of its traceback. The caller cuts them again, without secrets.
+_SAID = 1024**2
 _NAME = "<playbook>"
 #: What may stand between the brackets of a text that is taken for a list or a mapping.
 _BRACKETS = {"{": "}", "[": "]"}
 
 
-def run(code: str, args: Mapping[str, Any], context: Any, libs: Mapping[str, Any]) -> Any:
+def run(
+    code: str,
+    args: Mapping[str, Any],
+    context: Any,
+    libs: Mapping[str, Any],
+    own: Mapping[str, Any] | None = None,
+) -> Any:
     """Run code and return its result.
 
     Args:
@@ -36,13 +44,14 @@ def run(code: str, args: Mapping[str, Any], context: Any, libs: Mapping[str, Any
         args: What it gets; texts that look like a list or a mapping are read as such.
         context: What it gets as `context` if it has a parameter of that name.
         libs: Modules by the names that it uses: a module, or `{from, import}`.
+        own: Further names that it uses, such as another `print`.
 
     Raises:
         Exception: whatever the code raises; SyntaxError if it is no Python.
     """
     tree = ast.parse(code, _NAME)
     given = {name: _coerced(value) for name, value in args.items()}
-    names: dict[str, Any] = {"__name__": _NAME, **_imported(libs)}
+    names: dict[str, Any] = {"__name__": _NAME, **(own or {}), **_imported(libs)}
     if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "main"
            for node in tree.body):  # fmt: skip
         exec(compile(tree, _NAME, "exec"), names)  # noqa: S102 - that is what it is for
@@ -180,11 +189,11 @@ def _answer(request: Mapping[str, Any]) -> str:
         problem: BaseException = RuntimeError(f"sys.exit({error.code!r}) was called")
     except BaseException as error:  # noqa: BLE001 - all of it is the answer
         problem = error
-    text = str(problem)[:4_000] or type(problem).__name__
+    text = str(problem)[:_SAID] or type(problem).__name__
     said = {
         "type": type(problem).__name__,
         "message": text,
-        "traceback": "".join(_lines(problem))[-8_000:],
+        "traceback": "".join(_lines(problem))[-_SAID:],
     }
     return json.dumps({"error": said})
 

@@ -20,6 +20,8 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -31,7 +33,8 @@ _PROGRAM: Final = Path(__file__).with_name("python_child.py")
 _SECONDS: Final = 3_600
 #: Characters that code prints and readers get.
 _PRINTED: Final = 1024 * 1024
-_SAID: Final = 2_000
+#: Characters of what a process has said last. Who shows it cuts it again, without secrets.
+_SAID: Final = 64 * 1024
 _MOST_BYTES: Final = 64 * 1024 * 1024  #: Of a result, as JSON.
 
 
@@ -68,16 +71,21 @@ class Code:
     seconds: float | None = None
 
 
-async def run_inline(code: Code) -> Any:
+async def run_inline(code: Code, write: Callable[[str], None] | None = None) -> Any:
     """Run code in this process, in a thread.
+
+    Args:
+        code: The code.
+        write: Gets what it prints; without, its own `print` is that of this process.
 
     Raises:
         CodeFailed: it has raised, or its result is no JSON.
     """
+    own = {} if write is None else {"print": partial(_print, write)}
 
     def work() -> Any:
         try:
-            value = python_child.run(code.source, code.args, code.context, code.libs)
+            value = python_child.run(code.source, code.args, code.context, code.libs, own)
             return json.loads(
                 json.dumps(value, allow_nan=False, default=python_child.unserializable)
             )
@@ -87,12 +95,21 @@ async def run_inline(code: Code) -> Any:
     return await asyncio.to_thread(work)
 
 
-async def run_in_process(code: Code, write: Callable[[str], None] = lambda _: None) -> Any:
+def _print(write: Callable[[str], None], *values: object, **options: Any) -> None:
+    """Print as `print` does; what is for the streams of this process goes to `write`."""
+    text = StringIO()
+    if options.get("file") in (None, sys.stdout, sys.stderr):
+        options["file"] = text
+    print(*values, **options)  # noqa: T201 - that is what it is for
+    write(text.getvalue())
+
+
+async def run_in_process(code: Code, write: Callable[[str], None] | None = None) -> Any:
     """Run code in a fresh interpreter.
 
     Args:
         code: The code.
-        write: Gets what it prints, as it comes.
+        write: Gets what it prints, as it comes; without, nobody does.
 
     Raises:
         CodeFailed: it has raised, its result is no JSON, or a limit has ended it.
@@ -122,7 +139,8 @@ async def run_in_process(code: Code, write: Callable[[str], None] = lambda _: No
             )
         finally:
             os.close(writing)
-        return await _followed(process, json.dumps(request).encode(), answers, write)
+        given = json.dumps(request).encode()
+        return await _followed(process, given, answers, write or (lambda _: None))
 
 
 async def _followed(
@@ -181,7 +199,7 @@ def _value(text: bytes, returned: int | None, said: str) -> Any:
 def _ended(returned: int | None, said: str) -> str:
     if returned == -signal.SIGXCPU:
         return "the code has used more time of the processor than it may"
-    last = said.strip().rpartition("\n")[2][:500]
+    last = said.strip().rpartition("\n")[2]
     if returned is not None and returned < 0:
         name = signal.Signals(-returned).name
         return f"the process of the code was ended by {name}" + (f": {last}" if last else "")

@@ -6,7 +6,6 @@ itself, so a text from outside that looks like one (in an HTTP response) is not 
 Whatever a call has resolved is masked in what it says and returns.
 """
 
-import base64
 import hashlib
 import hmac
 import json
@@ -18,16 +17,13 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from flowq.core.errors import InvalidSetting, StepError
+from flowq.tools.masking import Mask
 from flowq.tools.text import MISSING
 
 _HANDLE: Final = re.compile(r"flowq-secret:(env|credential):([A-Za-z0-9_.-]{1,100}):([0-9a-f]{32})")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-_MASK: Final = "***"
-#: Characters; shorter secrets would be masked everywhere.
-_LONG_ENOUGH: Final = 4
 _HINT: Final = "FLOWQ_CREDENTIALS and FLOWQ_PLAYBOOK_ENV say what playbooks may use"
 
 
@@ -46,7 +42,7 @@ class Secrets:
     def __init__(self, credentials: str = "", variables: str = "") -> None:
         self._credentials = credentials
         self._variables = frozenset(re.split(r"[,\s]+", variables)) - {""}
-        self._used: set[str] = set()
+        self._mask = Mask()
 
     def credential(self, name: str) -> Mapping[str, Any]:
         """Return the fields of a credential.
@@ -58,9 +54,7 @@ class Secrets:
         found = _loaded(self._credentials).get(name)
         if not isinstance(found, Mapping):
             raise SecretMissing(f"there is no credential {name[:100]!r}", hint=_HINT)
-        for field, value in found.items():
-            if field != "kind":
-                self._use(value)
+        self._mask.add(found)
         return found
 
     def secret(self, name: str) -> str | None:
@@ -68,7 +62,7 @@ class Secrets:
         value = os.environ.get(name) if name in self._variables else None
         if value is None and name in _loaded(self._credentials):
             value = self.credential(name).get("value")
-        return self._use(value) if isinstance(value, str) else None
+        return self.hide(value) if isinstance(value, str) else None
 
     def handle(self, provider: str, name: str) -> str | None:
         """Return a text that stands for a secret; None if there is none."""
@@ -93,22 +87,17 @@ class Secrets:
 
     def masked(self, value: Any) -> Any:
         """Return JSON without the secrets that were used."""
-        if not self._used:
-            return value
-        if isinstance(value, str):
-            for secret in sorted(self._used, key=len, reverse=True):
-                value = value.replace(secret, _MASK)
-            return value
-        if isinstance(value, list):
-            return [self.masked(item) for item in value]
-        if isinstance(value, Mapping):
-            return {self.masked(key): self.masked(item) for key, item in value.items()}
-        return value
+        return self._mask.masked(value)
 
     @property
     def are_used(self) -> bool:
         """Whether a secret was used."""
-        return bool(self._used)
+        return bool(self._mask)
+
+    def hide(self, text: str) -> str:
+        """Return a text that was made of a secret; it is masked as the secret is."""
+        self._mask.add(text)
+        return text
 
     def _resolve(self, found: re.Match[str]) -> str:
         provider, name, signature = found.groups()
@@ -123,17 +112,7 @@ class Secrets:
         if provider == "env":
             return self.secret(name) if name in self._variables else None
         value = _loaded(self._credentials).get(name, {}).get("value")
-        return self._use(value) if isinstance(value, str) else None
-
-    def _use(self, value: Any) -> Any:
-        if isinstance(value, Mapping):
-            for item in value.values():
-                self._use(item)
-        elif isinstance(value, str | int) and len(str(value)) >= _LONG_ENOUGH:
-            text = str(value)
-            coded = base64.b64encode(text.encode()).decode()
-            self._used |= {text, quote(text, safe=""), json.dumps(text)[1:-1], coded}
-        return value
+        return self.hide(value) if isinstance(value, str) else None
 
 
 class SecretNames(Mapping[str, Any]):

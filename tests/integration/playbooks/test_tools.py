@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from flowq.authoring.definitions.steps import step
 from flowq.core.errors import FlowqError
 from flowq.engine.registry.registry import registry
+from flowq.engine.runtime.text_stream import Streams
 from flowq.playbooks.control.commands import carried
 from flowq.playbooks.running import tools
 from flowq.playbooks.running.kinds.call import CallFailed
@@ -188,6 +190,35 @@ def test_python_runs_code_where_the_operator_lets_it(settings: dict[str, Any], w
     settings["playbook_python"] = "off"
     with pytest.raises(CallFailed, match="FLOWQ_PLAYBOOK_PYTHON"):
         call("python", code="result = 1")
+
+
+@pytest.mark.parametrize("where", ["process", "inline"])
+def test_what_code_prints_is_a_stream_of_its_step(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    settings["playbook_python"] = where
+    said: list[tuple[str, Any]] = []
+    streams = Streams(lambda kind, **fields: said.append((kind.__name__, fields.get("text"))))
+    attempt = SimpleNamespace(stream=streams)
+    monkeypatch.setattr("flowq.playbooks.running.kinds.python.current_or_none", lambda: attempt)
+    handle = call("secrets", name="A_KEY")["value"]
+    code = "print('a', 1, sep='-', end='')\nprint(' b', key)\nprint('c', end='')\nresult = 1"
+
+    assert call("python", {"key": handle}, code=code) == 1
+
+    assert "a-1 b ***\nc" == "".join(text for _, text in said if text)
+    assert {"StreamStarted", "StreamChunk", "StreamEnded"} == {kind for kind, _ in said}
+    said.clear()
+    call("python", code="result = 1")
+    assert [] == said
+
+
+def test_an_error_is_cut_after_its_secrets_are_masked() -> None:
+    handle = call("secrets", name="A_KEY")["value"]
+    code = "raise ValueError('x' * 3_992 + key + 'x' * 99)"
+    with pytest.raises(FlowqError) as caught:
+        call("python", {"key": handle}, code=code)
+    assert "x" * 3_992 + "***" + "x" * 5 == caught.value.message
 
 
 def test_statements_run_on_files_of_the_folder(settings: dict[str, Any]) -> None:

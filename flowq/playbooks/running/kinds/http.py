@@ -44,6 +44,7 @@ async def http(call: Call) -> Any:
         raise failed(type(error).__name__, error.message + hint) from None
     data = _data(answer.body, answer.content_type)
     if answer.status >= 400:
+        data = call.secrets.masked(data)  # before it is cut, which may be within a secret
         shown = data if len(json.dumps(data)) <= _BODY else str(data)[:_BODY]
         said = f"HTTP {answer.status} from {method} {answer.url.partition('?')[0]}"
         raise failed("HTTPError", said, status=answer.status, body=shown)
@@ -97,7 +98,8 @@ def _authorization(call: Call, auth: Any) -> dict[str, str]:
     kind = str(found.get("kind", "bearer"))
     if kind == "basic":
         pair = f"{found.get('user', '')}:{found.get('password', '')}".encode()
-        return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        coded = call.secrets.hide(base64.b64encode(pair).decode())
+        return {"authorization": f"Basic {coded}"}
     if kind == "header":
         return {str(found.get("name", "x-api-key")): str(found.get("value", ""))}
     token = found.get("token") or found.get("value")

@@ -2,13 +2,18 @@
 
 import base64
 import binascii
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Self
 
 from flowq.engine.runtime.context import current_or_none
+from flowq.engine.runtime.text_stream import Streams, TextStream
 from flowq.playbooks.running.kinds.call import Call, failed
-from flowq.tools.python_code import Code, run_in_process, run_inline
+from flowq.tools.python_code import Code, CodeFailed, run_in_process, run_inline
+from flowq.tools.secrets import Secrets
+
+#: Characters that an error of code says, and of its traceback.
+_MESSAGE: Final = 4_000
+_TRACEBACK: Final = 8_000
 
 
 async def python(call: Call) -> Any:
@@ -19,37 +24,57 @@ async def python(call: Call) -> Any:
     context = {key: call.context.get(key) for key in ("execution_id", "step", "workload", "vars")}
     args = {**call.args, **call.mapping("args")}
     code = Code(_source(call), args, context, call.mapping("libs"), call.seconds)
-    if where == "inline":
-        return await run_inline(code)
     attempt = current_or_none()
-    if attempt is None:
-        return await run_in_process(code)
-    with attempt.stream.open() as out:
-        lines = _Lines(lambda text: out.write(call.secrets.masked(text)))
-        try:
-            return await run_in_process(code, lines.write)
-        finally:
-            lines.flush()
+    run = run_inline if where == "inline" else run_in_process
+    try:
+        if attempt is None:
+            return await run(code)
+        with _Printed(attempt.stream, call.secrets) as printed:
+            return await run(code, printed.write)
+    except CodeFailed as error:
+        _shorten(error, call.secrets)
+        raise
 
 
-class _Lines:
-    """Passes whole lines on, so that a secret in one is not cut in two."""
+def _shorten(error: CodeFailed, secrets: Secrets) -> None:
+    """Cut what an error says; secrets are masked before, since a part of one would remain."""
+    error.message = secrets.masked(error.message)[:_MESSAGE]
+    error.args = (error.message,)
+    if traceback := error.details.get("traceback"):
+        cut = secrets.masked(str(traceback))[-_TRACEBACK:]
+        error.details = {**error.details, "traceback": cut}
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+
+class _Printed:
+    """What code prints, as a stream of its step, without secrets.
+
+    Whole lines are passed on, so that a secret in one is not cut in two. The stream begins with the
+    first of them.
+    """
+
+    def __init__(self, streams: Streams, secrets: Secrets) -> None:
+        self._streams = streams
+        self._secrets = secrets
+        self._stream: TextStream | None = None
         self._rest = ""
 
     def write(self, text: str) -> None:
         """Take the next piece."""
         lines, end, self._rest = (self._rest + text).rpartition("\n")
-        if end:
-            self._write(lines + end)
+        self._pass_on(lines + end)
 
-    def flush(self) -> None:
-        """Pass on what is left."""
-        if self._rest:
-            self._write(self._rest)
-        self._rest = ""
+    def _pass_on(self, text: str) -> None:
+        if text:
+            self._stream = self._stream or self._streams.open()
+            self._stream.write(self._secrets.masked(text))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._pass_on(self._rest)
+        if self._stream is not None:
+            self._stream.close(error)
 
 
 def _source(call: Call) -> str:
