@@ -7,5 +7,6 @@ from flowq.blocks import edge_types
 from flowq.pipeline import program as pipelines
 from flowq.pipeline import recording as pipeline_steps
 from flowq.playbooks.running import program, tools
+from flowq.workflows.steps import rows
 
-__all__ = ["edge_types", "pipeline_steps", "pipelines", "program", "tools"]
+__all__ = ["edge_types", "pipeline_steps", "pipelines", "program", "rows", "tools"]

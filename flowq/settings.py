@@ -216,6 +216,9 @@ class Settings(BaseSettings):
         '`{"openai:my-model": {"input": 0.5, "output": 2}}`; also `cached`, and `call` for each '
         "call.",
     )
+    strategy_queues: dict[str, str] = Field(
+        {}, description='Celery queues for what steps of workflows need: `{"gpu": "cards"}`.'
+    )
     fetch_hosts: str = Field(
         "",
         description="Hosts and networks that URLs of feeds and documents may reach although they "

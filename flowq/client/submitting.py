@@ -42,21 +42,39 @@ def execute(flow: RegisteredFlow, inputs: Mapping[str, Any]) -> Any:
         RunCancelled: someone has cancelled the run.
         Exception: what the flow's own code raised.
     """
+    run, error = carry_out(flow, inputs)
+    try:
+        return run.result()
+    except RunFailed as failure:
+        if error is None:
+            raise
+        raise error from failure
+
+
+def carry_out(
+    flow: RegisteredFlow, inputs: Mapping[str, Any], **options: Any
+) -> tuple[Run[Any], BaseException | None]:
+    """Execute a run in threads of this process, as `execute`, and report how it has ended.
+
+    Args:
+        flow: The flow.
+        inputs: Its inputs.
+        options: As of the engine's `submit`.
+
+    Returns:
+        The run, which has ended, and the exception that a step of it has raised here.
+    """
     registry.check_steps()
     engine, dispatcher = bootstrap.engine_here()
-    run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
+    options.setdefault("run_id", RunId(engine.new_id()))
+    run: Run[Any] = Run(options["run_id"], flow.name)
     with dispatcher.watching(run.id) as watch:
-        runs.submit(engine, flow, inputs, run_id=run.id, mode="sync")
+        runs.submit(engine, flow, inputs, mode="sync", **options)
         while run.newest.status not in TERMINAL_RUN_STATES:
             # Workers may continue it, too.
             watch.moved.wait(LOOK_AGAIN)
             watch.moved.clear()
-        try:
-            return run.result()
-        except RunFailed as failure:
-            if watch.error is None:
-                raise
-            raise watch.error from failure
+        return run, watch.error
 
 
 async def aexecute(

@@ -6,11 +6,11 @@ from types import ModuleType
 
 import pytest
 
-from flowq import blocks, playbooks
+from flowq import blocks, playbooks, workflows
 from flowq.lazy import public_names
 
 
-@pytest.mark.parametrize("package", [blocks, playbooks])
+@pytest.mark.parametrize("package", [blocks, playbooks, workflows])
 def test_every_public_name_has_a_home(package: ModuleType) -> None:
     assert set(package.__all__) <= set(dir(package))
     assert all(getattr(package, name) is not None for name in package.__all__)

@@ -1,0 +1,1 @@
+"""Step types: how they are declared and found, and what runs row-wise ones."""
