@@ -126,7 +126,7 @@ class RunDefinition:
     def reads(self, step_id: StepRunId) -> list[str]:
         """Return the keys of the nodes whose results a node reads; none for an item of a map."""
         key, spec = self.keys.get(step_id), self.definition.spec
-        if key is None:
+        if key is None or spec.program is not None:
             return []
         named = dict.fromkeys(ref.step for ref in references(spec.step(key).arguments))
         return [name for name in named if name not in spec.given]

@@ -80,7 +80,8 @@ class ValueLocation:
 
     def inside(self, part: object) -> "ValueLocation":
         """Return the place of one part of the list or dict here."""
-        return replace(self, path=f"{self.path}[{part!r}]", depth=self.depth + 1)
+        path, depth = f"{self.path}[{part!r}]", self.depth + 1
+        return ValueLocation(self.trace, self.subject, path, self.source, depth, self.typed)
 
     def refuse_deep(self) -> None:
         """Refuse a list or dict that is nested too deeply.
@@ -234,8 +235,9 @@ def _mapping(value: Mapping[Any, Any], place: ValueLocation) -> dict[str, Any]:
     place.refuse_deep()
     data: dict[str, Any] = {}
     for key, item in value.items():
+        inner = place.inside(key)
         if type(key) is str:
-            name = _text(key, place.inside(key))
+            name = _text(key, inner)
         elif key is None or isinstance(key, Ref | Condition | tuple | bytes):
             raise place.error(f"has the key {key!r}, which JSON cannot represent", _KEYS)
         else:
@@ -248,7 +250,7 @@ def _mapping(value: Mapping[Any, Any], place: ValueLocation) -> dict[str, Any]:
                 )
         if name in data:
             raise place.error(f"has two keys that both become {name!r} in JSON", _KEYS)
-        data[name] = _data(item, place.inside(key))
+        data[name] = _data(item, inner)
     return data
 
 

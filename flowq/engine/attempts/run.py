@@ -222,8 +222,10 @@ def _pause(engine: Engine, claim: Claim, why: NondeterminismError, started: floa
 
 
 def _load(engine: Engine, claim: Claim) -> tuple[StepSpec, dict[str, Any]]:
-    """Return a step and its arguments."""
+    """Return a step and its arguments; a program reads its own when it begins or is replayed."""
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
+    if step.kind is StepKind.PROGRAM:
+        return step, {}
     arguments = {**step.arguments, **(claim.inputs if claim.map_index is not None else {})}
     find = lookup(engine, claim.run_id, references(arguments), claim.rows)
     return step, {name: resolve(value, find) for name, value in arguments.items()}

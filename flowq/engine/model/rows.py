@@ -137,7 +137,7 @@ class Claim:
     attempt: int
     recoveries: int
     token: LeaseToken
-    inputs: Any
+    inputs: Any  #: None of a program.
     rows: tuple[StoredStep, ...] = ()  #: The nodes that were read with it.
     spec: CallSpec | None = None  #: Of a call of a program; its items have none.
     used: Usage = field(default_factory=Usage)  #: What its earlier attempts have used,

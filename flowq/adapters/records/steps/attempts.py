@@ -59,14 +59,15 @@ _RUN_GOES_ON = exists().where(
 )
 _DUE = and_(_C.status == StepState.RETRYING, _C.wake_at <= DbNow(_EARLY))
 
-#: The columns for `claim_of_row`.
+#: The columns for `claim_of_row`. A program, which is claimed again for each call that has ended,
+#: has its inputs in its definition. SQLite may take `IS NULL` in a RETURNING for false.
 CLAIM_COLUMNS: Final = (
     _C.flow_run_id,
     _C.step_key,
     _C.map_index,
     _C.attempt,
     _C.recoveries,
-    _C.inputs,
+    case((func.coalesce(_C.observed, -1) < 0, _C.inputs)).label("inputs"),
     _C.spec,
     _C.tokens_used,
     _C.cost_estimate,

@@ -54,7 +54,8 @@ def begun(records: SqlRecords) -> tuple[RunId, Claim]:
     run_id = RunId(uuids.uuid7())
     program = node_id(run_id, "p")
     spec = FlowSpec(name="f", steps=(StepSpec(key="p", name="f", kind=StepKind.PROGRAM),))
-    row = NewStep(program, "p", "f", 1, 0, {}, batch_of_nodes(run_id, program), observed=0)
+    batch = batch_of_nodes(run_id, program)
+    row = NewStep(program, "p", "f", 1, 0, {"n": 1}, batch, observed=0)
     records.transaction(lambda tx: tx.runs.insert([NewRun(run_id, "f", spec, {}, (row,))], LATER))
     return run_id, claimed(records, program)
 
@@ -106,6 +107,14 @@ def waiting(records: SqlRecords, *keys: str, together: bool = False) -> tuple[Ru
     calls = [call(run_id, key, group) for key in keys]
     assert suspend(records, program, suspension(*calls)) is WAITING
     return run_id, [claimed(records, node_id(run_id, key)) for key in keys]
+
+
+def test_program_is_claimed_without_its_inputs(records: SqlRecords) -> None:
+    """They may be large, it is claimed for each call that has ended, and its spec has them."""
+    run_id, claim = begun(records)
+
+    assert claim.inputs is None
+    assert {"n": 1} == row(records, node_id(run_id, "p")).inputs
 
 
 def test_call_is_a_row_with_its_own_spec(records: SqlRecords) -> None:
