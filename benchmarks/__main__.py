@@ -7,7 +7,7 @@ make a round slower.
 
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
-                               models, uneven, blocks, http
+                               models, uneven, blocks, http, playbooks
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -334,6 +334,14 @@ def http() -> None:
     report("EDGE_COMPLETED to its reader, p95", "", f"{delay:.2f} s", "", "<= 0.5 s")
 
 
+def playbooks() -> None:
+    """Compare playbooks with the same work in Python."""
+    from benchmarks import playbooks as measured
+
+    for row in measured.rows():
+        report(*row)
+
+
 def main() -> None:
     """Run what was asked for."""
     wanted = " ".join(sys.argv[1:])
@@ -347,6 +355,7 @@ def main() -> None:
         "uneven": uneven,
         "blocks": blocks,
         "http": http,
+        "playbooks": playbooks,
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():

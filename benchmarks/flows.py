@@ -102,6 +102,12 @@ async def program(n: int) -> int:
 
 
 @flow
+async def mapped(n: int) -> int:
+    """A map of n in a program."""
+    return len(await noop.map(list(range(n))))
+
+
+@flow
 def diamond(x: int) -> int:
     """1 → 3 → 1."""
     top = noop(x)
