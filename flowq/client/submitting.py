@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Unpack
+from uuid import UUID
 
 from flowq import bootstrap
 from flowq.client.awaiting import within
@@ -18,20 +19,36 @@ from flowq.engine.runtime.blocking import allow_waiting
 
 
 def submit(
-    flow: RegisteredFlow, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
+    flow: RegisteredFlow,
+    inputs: Mapping[str, Any],
+    *,
+    document_id: UUID | None = None,
+    **options: Unpack[SubmitOptions],
 ) -> Run[Any]:
-    """Start a run and return its handle; raises what the engine's `submit` raises."""
+    """Start a run and return its handle; raises what the engine's `submit` raises.
+
+    Args:
+        flow: Its flow.
+        inputs: Raw inputs, by parameter.
+        document_id: The stored document that it is started from.
+        options: See `SubmitOptions`.
+    """
     bootstrap.refuse_eager()
     registry.check_steps()
-    return Run(runs.submit(bootstrap.engine(), flow, inputs, **options), flow.name)
+    engine = bootstrap.engine()
+    return Run(runs.submit(engine, flow, inputs, document_id=document_id, **options), flow.name)
 
 
 async def asubmit(
-    flow: RegisteredFlow, inputs: Mapping[str, Any], **options: Unpack[SubmitOptions]
+    flow: RegisteredFlow,
+    inputs: Mapping[str, Any],
+    *,
+    document_id: UUID | None = None,
+    **options: Unpack[SubmitOptions],
 ) -> Run[Any]:
     """Like `submit`, without blocking the event loop; `session` is an `AsyncSession`."""
     session = options.pop("session", None)
-    return await within(session, partial(submit, flow, inputs, **options))
+    return await within(session, partial(submit, flow, inputs, document_id=document_id, **options))
 
 
 def execute(flow: RegisteredFlow, inputs: Mapping[str, Any]) -> Any:

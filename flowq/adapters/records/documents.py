@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, true, update
 from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import ALIASES, DOCUMENTS, Repository, by_dialect
@@ -20,6 +20,7 @@ from flowq.engine.model.documents import (
     DocumentHead,
     DocumentKind,
     NewDocument,
+    Viewer,
     Visibility,
 )
 from flowq.engine.ports.documents import Documents
@@ -35,6 +36,10 @@ _HEAD: Final = (
     _D.visibility,
     _D.labels,
     _D.created_at,
+    _D.team_id,
+    _D.parent_id,
+    _D.is_template,
+    _D.deleted_at,
 )
 _WHOLE: Final = (*_HEAD, _D.source, _D.content)
 _INSERT: Final = by_dialect(
@@ -54,13 +59,21 @@ class SqlDocuments(Repository, Documents):
         insert = _INSERT[self._connection.dialect.name]
         while True:  # each turn but the last, somebody else has registered a version
             last = self._last(new)
+            version, owner = 0, new.owner_id
             if last is not None:
                 _check_owner(last, seen_by)
                 if last.sha256 == new.sha256 and last.deleted_at is None:
                     return _head(last)
-            row = self._run(insert, _row(new, last)).first()
+                version, owner = last.version, last.owner_id
+            row = self._run(insert, _row(new, version + 1, owner)).first()
             if row is not None:
                 return _head(row)
+
+    @override
+    def revise(self, new: NewDocument, *, over: int) -> DocumentHead | None:
+        insert = _INSERT[self._connection.dialect.name]
+        row = self._run(insert, _row(new, over + 1, new.owner_id)).first()
+        return None if row is None else _head(row)
 
     @override
     def find(
@@ -92,6 +105,29 @@ class SqlDocuments(Repository, Documents):
         return [_head(row) for row in self._run(query)]
 
     @override
+    def readable(
+        self,
+        kind: DocumentKind,
+        viewer: Viewer,
+        *,
+        is_template: bool | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> Sequence[DocumentHead]:
+        later = DOCUMENTS.alias("later").c
+        is_newest = ~exists().where(
+            later.kind == kind, later.path == _D.path, later.version > _D.version
+        )
+        query = select(*_HEAD).where(_D.kind == kind, _D.deleted_at.is_(None), is_newest)
+        if not viewer.is_admin:
+            query = query.where(_readable(viewer))
+        if is_template is not None:
+            query = query.where(_D.is_template == is_template)
+        if before is not None:
+            query = query.where(_D.id < before)
+        return [_head(row) for row in self._run(query.order_by(_D.id.desc()).limit(limit))]
+
+    @override
     def versions(
         self, kind: DocumentKind, path: str, *, seen_by: str | None, limit: int = 100
     ) -> Sequence[DocumentHead]:
@@ -121,7 +157,7 @@ class SqlDocuments(Repository, Documents):
         return self._run(hidden.values(deleted_at=DbNow())).rowcount
 
     def _last(self, new: NewDocument) -> Any:
-        query = select(*_HEAD, _D.deleted_at).where(_at(new.kind, new.path))
+        query = select(*_HEAD).where(_at(new.kind, new.path))
         return self._run(query.order_by(_D.version.desc()).limit(1)).first()
 
     def _one(self, query: Select[Any]) -> Document | None:
@@ -142,6 +178,14 @@ def _seen(seen_by: str | None) -> ColumnElement[bool]:
     return or_(_D.owner_id == seen_by, _D.owner_id.is_(None), _D.visibility == Visibility.PUBLIC)
 
 
+def _readable(viewer: Viewer) -> ColumnElement[bool]:
+    """Return what `Viewer.may_read` says, as a condition."""
+    is_seen = _seen(viewer.user_id)
+    if viewer.team_id is None:
+        return is_seen
+    return or_(is_seen, and_(_D.visibility == Visibility.TEAM, _D.team_id == viewer.team_id))
+
+
 def _check_owner(last: Any, seen_by: str | None) -> None:
     if seen_by is not None and last.owner_id != seen_by:
         raise InvalidInput(
@@ -150,18 +194,18 @@ def _check_owner(last: Any, seen_by: str | None) -> None:
         )
 
 
-def _row(new: NewDocument, last: Any) -> dict[str, Any]:
+def _row(new: NewDocument, version: int, owner: str | None) -> dict[str, Any]:
     return {
         "id": new.id,
         "kind": new.kind,
         "path": new.path,
-        "version": 1 if last is None else last.version + 1,
+        "version": version,
         "source": new.source,
         "content": dict(new.content),
         "sha256": new.sha256,
         "parent_id": new.parent_id,
         "is_template": new.is_template,
-        "owner_id": new.owner_id if last is None else last.owner_id,
+        "owner_id": owner,
         "team_id": new.team_id,
         "visibility": new.visibility,
         "labels": dict(new.labels),
@@ -183,4 +227,8 @@ def _values(row: Any) -> dict[str, Any]:
         "visibility": Visibility(row.visibility),
         "labels": row.labels,
         "created_at": row.created_at,
+        "team_id": row.team_id,
+        "parent_id": row.parent_id,
+        "is_template": row.is_template,
+        "deleted_at": row.deleted_at,
     }

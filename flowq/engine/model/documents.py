@@ -26,6 +26,7 @@ class Visibility(StrEnum):
     """Who may use a document that has an owner."""
 
     PRIVATE = "private"  #: Its owner.
+    TEAM = "team"  #: The team that it names, too.
     PUBLIC = "public"  #: Everybody.
 
 
@@ -64,11 +65,44 @@ class DocumentHead:
     visibility: Visibility
     labels: Mapping[str, Any]
     created_at: datetime
+    team_id: str | None = None
+    parent_id: UUID | None = None  #: The document that it was made from.
+    is_template: bool = False
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Document(DocumentHead):
     """A version of a document."""
 
-    source: str
-    content: Mapping[str, Any]
+    source: str = ""
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who asks for a document.
+
+    Attributes:
+        user_id: The user.
+        team_id: The team for which they ask.
+        is_admin: Whether they may see and change all.
+    """
+
+    user_id: str
+    team_id: str | None = None
+    is_admin: bool = False
+
+    def may_read(self, document: DocumentHead) -> bool:
+        """Return whether they may see a document, by its newest version."""
+        is_public = document.owner_id is None or document.visibility is Visibility.PUBLIC
+        is_of_team = document.visibility is Visibility.TEAM and document.team_id is not None
+        return (
+            self.may_write(document)
+            or is_public
+            or (is_of_team and document.team_id == self.team_id)
+        )
+
+    def may_write(self, document: DocumentHead) -> bool:
+        """Return whether they may change it."""
+        return self.is_admin or document.owner_id == self.user_id

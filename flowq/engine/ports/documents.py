@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from flowq.engine.model.documents import Document, DocumentHead, DocumentKind, NewDocument
+from flowq.engine.model.documents import (
+    Document,
+    DocumentHead,
+    DocumentKind,
+    NewDocument,
+    Viewer,
+)
 
 
 class Documents(Protocol):
@@ -24,6 +30,12 @@ class Documents(Protocol):
             InvalidInput: the path belongs to somebody else.
         """
 
+    def revise(self, new: NewDocument, *, over: int) -> DocumentHead | None:
+        """Store the version after `over` of its path; None if there is one already.
+
+        Its owner is that of `new`: the caller has checked who may change the document.
+        """
+
     def find(
         self, kind: DocumentKind, path: str, version: int | None = None, *, seen_by: str | None
     ) -> Document | None:
@@ -36,6 +48,25 @@ class Documents(Protocol):
         self, kind: DocumentKind, *, seen_by: str | None, after: str = "", limit: int = 100
     ) -> Sequence[DocumentHead]:
         """The newest version of each path greater than `after`, by path."""
+
+    def readable(
+        self,
+        kind: DocumentKind,
+        viewer: Viewer,
+        *,
+        is_template: bool | None = None,
+        before: UUID | None = None,
+        limit: int = 100,
+    ) -> Sequence[DocumentHead]:
+        """The newest version of each document that a viewer may read, the latest change first.
+
+        Args:
+            kind: Its kind.
+            viewer: Who asks.
+            is_template: Only templates, or only others; None for both.
+            before: Only those with ids before this one.
+            limit: How many at most.
+        """
 
     def versions(
         self, kind: DocumentKind, path: str, *, seen_by: str | None, limit: int = 100

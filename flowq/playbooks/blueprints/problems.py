@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from flowq.core.errors import InvalidInput
 from flowq.core.text.json_values import JsonPath
@@ -50,3 +51,25 @@ class InvalidBlueprint(InvalidInput, ValueError):
 
     def __reduce__(self) -> tuple[type, tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)
+
+
+class BlueprintChanged(InvalidInput):
+    """Somebody has changed the blueprint: the version that a change was made to is an old one.
+
+    Args:
+        newest: The id of the newest version.
+    """
+
+    def __init__(self, newest: UUID) -> None:
+        super().__init__(
+            f"this is an old version of the blueprint; the newest one is {newest}",
+            hint="read the newest version, and change that",
+        )
+        self.newest = newest
+
+    def __reduce__(self) -> tuple[type, tuple[UUID]]:
+        return type(self), (self.newest,)
+
+
+class NotYours(InvalidInput):
+    """A blueprint that one may read, and not change."""

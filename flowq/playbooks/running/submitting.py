@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Unpack
+from uuid import UUID
 
 from flowq.authoring.definitions.flows import AsyncFlow
 from flowq.client import Run
@@ -26,6 +27,7 @@ def enqueue(
     payload: Mapping[str, Any] | None = None,
     *,
     execution_id: str | None = None,
+    document_id: UUID | None = None,
     **options: Unpack[SubmitOptions],
 ) -> Run[dict[str, Any]]:
     """Start an execution on workers.
@@ -34,6 +36,7 @@ def enqueue(
         document: The playbook, which was checked.
         payload: Is merged over its workload.
         execution_id: The caller's own id; the same id again returns the same run.
+        document_id: The stored document that it is.
         options: Options of the run; see `SubmitOptions`.
 
     Returns:
@@ -44,7 +47,7 @@ def enqueue(
         DatabaseUnavailable: the run could not be recorded.
     """
     inputs, options = _submission(document, payload, execution_id, options)
-    return submit(playbook.type, inputs, **options)
+    return submit(playbook.type, inputs, document_id=document_id, **options)
 
 
 async def aenqueue(
@@ -52,11 +55,12 @@ async def aenqueue(
     payload: Mapping[str, Any] | None = None,
     *,
     execution_id: str | None = None,
+    document_id: UUID | None = None,
     **options: Unpack[SubmitOptions],
 ) -> Run[dict[str, Any]]:
     """As `enqueue`, without blocking the event loop."""
     inputs, options = _submission(document, payload, execution_id, options)
-    return await asubmit(playbook.type, inputs, **options)
+    return await asubmit(playbook.type, inputs, document_id=document_id, **options)
 
 
 def _submission(
