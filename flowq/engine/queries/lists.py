@@ -7,11 +7,13 @@ however many runs there are.
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from flowq.core.ids import RunId
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
+from flowq.engine.model.documents import DocumentKind
 from flowq.engine.model.rows import RunFacts
 
 
@@ -25,6 +27,8 @@ class RunFilter:
         until: Before this time.
         text: The beginning of a run's id, a part of the name of its flow, or a part of its error.
         children: Whether to include child runs.
+        document_kind: Only runs of stored documents of this kind,
+        document_path: and only of this document.
     """
 
     states: frozenset[RunState] = frozenset()
@@ -34,6 +38,8 @@ class RunFilter:
     until: datetime | None = None
     text: str | None = None
     children: bool = True
+    document_kind: DocumentKind | None = None
+    document_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class ListedRun(RunFacts):
     """A run in a list."""
 
     is_child: bool
+    document_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,18 @@ The values are in files of their own beside `flowq.engine.model.rows`.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
+from flowq.engine.model.documents import DocumentKind
 from flowq.engine.model.rows import StepProgress, StepView
 from flowq.engine.model.waits import OpenSteps, QueuedSteps, WaitingSteps
 from flowq.engine.queries.flow_page import FlowHistory
 from flowq.engine.queries.graph import RunPicture
+from flowq.engine.queries.instances import DocumentRun, DocumentUsage
 from flowq.engine.queries.lists import (
     BudgetedRun,
     BudgetUsage,
@@ -96,6 +99,33 @@ class Pictures(Protocol):
             now: The end of `RunPicture.span` while the run is open.
             by_label: Calls of a program whose keys are equal up to `#` are one node, with the state
                 of the last of them that is open, else of the last.
+        """
+
+
+class Instances(Protocol):
+    """Runs of stored documents."""
+
+    def document_run(self, run_id: RunId, kind: DocumentKind) -> DocumentRun | None:
+        """What a run was started from; None if that is no document of this kind."""
+
+    def document_versions(self, ids: Sequence[UUID]) -> dict[UUID, DocumentRun]:
+        """Some versions of documents, by their ids."""
+
+    def document_usage(
+        self,
+        kind: DocumentKind,
+        *,
+        path: str | None = None,
+        user_id: str | None = None,
+        since: datetime,
+    ) -> list[DocumentUsage]:
+        """What the runs of each document have used since a moment, by path.
+
+        Args:
+            kind: Of documents of this kind.
+            path: Only of this document.
+            user_id: Only the runs of this user.
+            since: Only runs that were started since then.
         """
 
 
@@ -206,5 +236,5 @@ class Waits(Protocol):
         """Queued steps of running runs, by name; the most frequent first."""
 
 
-class Overview(Lists, Pictures, RunPages, LiveRuns, Metrics, Waits, Protocol):
+class Overview(Lists, Instances, Pictures, RunPages, LiveRuns, Metrics, Waits, Protocol):
     """Reads for pages; changes nothing."""

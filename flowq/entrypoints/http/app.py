@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from flowq.entrypoints.http import auth, problems
 from flowq.entrypoints.http.blocks import install as blocks
+from flowq.entrypoints.http.blueprints import install as blueprints
 from flowq.entrypoints.http.bodies import Bodies
 from flowq.entrypoints.http.openapi import documented
 from flowq.entrypoints.http.parameters import known_parameters
@@ -62,6 +63,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     app.include_router(runs.router)
     blocks.install(app, chosen)
     playbooks.install(app)
+    blueprints.install(app)
     app.include_router(flow_engine.router)
     app.openapi = documented(app)  # type: ignore[method-assign]
     return app
@@ -73,8 +75,8 @@ def _middleware(settings: HttpSettings) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-User-Id"],
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-User-Id", "X-Team-Id"],
         expose_headers=list(_EXPOSED),
     )
     known = Middleware(auth.Authentication, method=auth.method(settings))

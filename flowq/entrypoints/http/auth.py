@@ -5,7 +5,8 @@
     jwt     by a JWT there, signed with the key; `sub` is the user, `role` the role
 
 A `user` sees the runs of their own; an `admin` those of everybody; a `service` names the user for
-whom it asks in `X-User-Id`, as one may in `local` mode.
+whom it asks in `X-User-Id`, and their team in `X-Team-Id`, as one may in `local` mode. Else the
+team is the fourth word of a line of the file, or the claim `team` of a JWT.
 
 A request without a valid token is refused before its body is read. In `local` mode nothing else
 protects the service, so requests from other machines, and from web pages of other sites, are
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 #: The user of a local request that names none.
 LOCAL_USER: Final = "local-user"
 _USER_HEADER: Final = "x-user-id"
+_TEAM_HEADER: Final = "x-team-id"
 #: Public paths.
 _OPEN: Final = frozenset({"/health"})
 #: Seconds by which clocks may differ.
@@ -57,6 +59,7 @@ class Caller:
 
     user_id: str
     role: Role
+    team_id: str | None = None
 
     @property
     def sees(self) -> str | None:
@@ -150,7 +153,8 @@ class Local:
                 "name it in FLOWQ_HTTP_CORS_ORIGINS",
             )
         named = _named_user(headers)
-        return Caller(named, Role.USER) if named else Caller(LOCAL_USER, Role.ADMIN)
+        team = _named_team(headers)
+        return Caller(named, Role.USER, team) if named else Caller(LOCAL_USER, Role.ADMIN, team)
 
     def _check_machine(self, connection: HTTPConnection) -> None:
         """Refuse clients on other machines, and pages that use DNS rebinding."""
@@ -248,7 +252,8 @@ class Jwt:
                 leeway=_LEEWAY,
                 options={"require": ["exp", "sub"]},
             )
-            found = Caller(_user(claims["sub"]), Role(claims.get("role", Role.USER)))
+            role = Role(claims.get("role", Role.USER))
+            found = Caller(_user(claims["sub"]), role, _team(claims.get("team")))
         except (jwt.PyJWTError, ValueError) as error:
             raise Refused(401, "Unauthorized", f"the token is not valid: {error}", _HINT) from None
         return _acting(found, connection.headers)
@@ -280,12 +285,28 @@ def _acting(found: Caller, headers: Headers) -> Caller:
             f"the role {found.role.value} may not act for another user",
             "leave out X-User-Id, or send the token of a service",
         )
-    return Caller(named, Role.USER)
+    return Caller(named, Role.USER, _named_team(headers))
 
 
 def _named_user(headers: Headers) -> str | None:
     named = headers.get(_USER_HEADER)
     return _user(named) if named else None
+
+
+def _named_team(headers: Headers) -> str | None:
+    return _team(headers.get(_TEAM_HEADER) or None)
+
+
+def _team(name: object) -> str | None:
+    """Return the name of a team, if it is valid.
+
+    Raises:
+        Refused: 401; it is not valid.
+    """
+    try:
+        return text_of("the team", name)
+    except FlowqError as error:
+        raise Refused(401, "Unauthorized", error.message, error.hint) from None
 
 
 def _user(name: object) -> str:
@@ -308,13 +329,13 @@ def _lines(text: str) -> Iterable[tuple[str, Caller]]:
             continue
         digest = words[0].lower()
         is_digest = len(digest) == 64 and set(digest) <= set("0123456789abcdef")
-        if not is_digest or len(words) != 3 or words[2] not in set(Role):
+        if not is_digest or len(words) not in (3, 4) or words[2] not in set(Role):
             raise InvalidSetting(
                 f"line {number} of FLOWQ_HTTP_TOKENS_FILE is no token",
-                hint="<SHA-256 of the token> <user> <role>; the SHA-256 of a token: "
+                hint="<SHA-256 of the token> <user> <role> [team]; the SHA-256 of a token: "
                 "printf %s TOKEN | sha256sum",
             )
-        yield digest, Caller(words[1], Role(words[2]))
+        yield digest, Caller(words[1], Role(words[2]), words[3] if len(words) == 4 else None)
 
 
 def _named(headers: Headers) -> str:

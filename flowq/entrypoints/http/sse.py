@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import StreamingResponse
@@ -82,6 +82,15 @@ class Streams:
         self._most = most
         self.count = 0
 
+    def check(self) -> None:
+        """Refuse a stream that would be one too many.
+
+        Raises:
+            TooManyRuns: there are too many.
+        """
+        if self.count >= self._most:
+            raise TooManyRuns
+
     @contextmanager
     def one_more(self) -> Iterator[None]:
         """Count a stream during a block.
@@ -89,8 +98,7 @@ class Streams:
         Raises:
             TooManyRuns: there are too many.
         """
-        if self.count >= self._most:
-            raise TooManyRuns
+        self.check()
         self.count += 1
         try:
             yield
@@ -109,6 +117,8 @@ class EventStream(StreamingResponse):
     """
 
     media_type = "text/event-stream"
+    #: What is sent after some seconds of silence.
+    silence: ClassVar[bytes] = KEEPALIVE_COMMENT
 
     def __init__(
         self,
@@ -118,7 +128,13 @@ class EventStream(StreamingResponse):
         *,
         begin: bytes = b"",
     ) -> None:
-        super().__init__(_chunks(followers, run_id, after, begin), headers=HEADERS)
+        super().__init__(self._chunks(followers, run_id, after, begin), headers=HEADERS)
+
+    @staticmethod
+    def failure(error: FlowqError) -> bytes:
+        """Return what is sent when the run cannot be followed any more."""
+        problem = problem_of(error)[1].model_dump_json(exclude_none=True)
+        return format_sse_event(data_str=problem, event="ERROR")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream.
@@ -145,23 +161,21 @@ class EventStream(StreamingResponse):
             except TimeoutError:
                 logger.debug("a client reads nothing and is disconnected; it may reconnect")
 
+    async def _chunks(
+        self, followers: FrameFollowers, run_id: RunId, after: str | None, begin: bytes
+    ) -> AsyncGenerator[bytes]:
+        pages = read(followers, run_id, after, idle=_PING, pace=_PACE)
+        async with aclosing(pages):
+            await anext(pages)  # the run is followed now
+            yield begin
+            try:
+                async for entries in pages:
+                    yield b"".join(entry.data for entry in entries) or self.silence
+            except FlowqError as error:
+                yield self.failure(error)
+
 
 async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
     message: Message = {"type": "http.response.body", "body": body, "more_body": more}
     async with asyncio.timeout(_PATIENCE):
         await send(message)
-
-
-async def _chunks(
-    followers: FrameFollowers, run_id: RunId, after: str | None, begin: bytes
-) -> AsyncGenerator[bytes]:
-    pages = read(followers, run_id, after, idle=_PING, pace=_PACE)
-    async with aclosing(pages):
-        await anext(pages)  # the run is followed now
-        yield begin
-        try:
-            async for entries in pages:
-                yield b"".join(entry.data for entry in entries) or KEEPALIVE_COMMENT
-        except FlowqError as error:
-            problem = problem_of(error)[1].model_dump_json(exclude_none=True)
-            yield format_sse_event(data_str=problem, event="ERROR")

@@ -23,6 +23,7 @@ from flowq.engine.model.documents import (
 )
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import registry
+from flowq.engine.runs.options import text_of
 from flowq.playbooks.blueprints.compiling import compiled
 from flowq.playbooks.blueprints.models import Blueprint, check_size, read
 from flowq.playbooks.blueprints.problems import BlueprintChanged, NotYours
@@ -200,6 +201,7 @@ def _new(engine: Engine, blueprint: Blueprint, viewer: Viewer, terms: Terms) -> 
         if viewer.team_id is None:
             raise InvalidInput("a blueprint of a team needs one", hint="give team_id")
         terms = replace(terms, team_id=viewer.team_id)
+    terms = replace(terms, team_id=text_of("team_id", terms.team_id))
     check_size(blueprint)
     if blueprint.nodes:
         compiled(blueprint, registry.steps)

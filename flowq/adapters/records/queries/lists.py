@@ -31,8 +31,8 @@ from sqlalchemy import (
 from typing_extensions import override
 
 from flowq.adapters.records.runs.views import written
-from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
-from flowq.adapters.records.sql.tables import HAS_ERROR, OPEN_RUN
+from flowq.adapters.records.sql.repository import DOCUMENTS, RUNS, STEPS, Repository
+from flowq.adapters.records.sql.tables import HAS_DOCUMENT, HAS_ERROR, OPEN_RUN
 from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_with_prefix
 from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
 from flowq.engine.queries.lists import (
@@ -45,7 +45,7 @@ from flowq.engine.queries.lists import (
 )
 from flowq.engine.queries.port import Lists
 
-_R, _S = RUNS.c, STEPS.c
+_R, _S, _D = RUNS.c, STEPS.c, DOCUMENTS.c
 #: The steps of an open run are counted up to this number,
 _MAX_COUNTED: Final = 500
 #: and a text is compared with this number of flow names.
@@ -58,6 +58,7 @@ _LISTED: Final = select(
     _R.status,
     _R.user_id,
     _R.parent_step_run_id,
+    _R.document_id,
     _R.created_at,
     _R.started_at,
     _R.completed_at,
@@ -258,13 +259,23 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
         found.append(_R.id < earliest_id(wanted.until))
     if not wanted.children:
         found.append(_R.parent_step_run_id.is_(None))
-    return found
+    return [*found, *_of_documents(wanted)]
+
+
+def _of_documents(wanted: RunFilter) -> list[Any]:
+    if wanted.document_kind is None:
+        return []
+    versions = select(_D.id).where(_D.kind == wanted.document_kind)
+    if wanted.document_path is not None:
+        versions = versions.where(_D.path == wanted.document_path)
+    return [HAS_DOCUMENT, _R.document_id.in_(versions)]
 
 
 def _listed(row: Any, counted: Any) -> ListedRun:
     return ListedRun(
         **written(row),
         is_child=row.parent_step_run_id is not None,
+        document_id=row.document_id,
         total=(row.total_steps or 0) if counted is None else counted.total,
         done=row.step_progress if counted is None else counted.done,
         tokens=row.total_tokens if counted is None else int(counted.tokens or 0),

@@ -3,6 +3,7 @@
 from flowq.adapters.records.queries.costs import CostReads
 from flowq.adapters.records.queries.flow_page import FlowReads
 from flowq.adapters.records.queries.graph import PictureReads
+from flowq.adapters.records.queries.instances import InstanceReads
 from flowq.adapters.records.queries.lists import ListReads
 from flowq.adapters.records.queries.live import LiveReads
 from flowq.adapters.records.queries.metrics import MetricReads
@@ -12,6 +13,7 @@ from flowq.adapters.records.runs.waits import WaitReads
 
 class SqlOverview(
     ListReads,
+    InstanceReads,
     FlowReads,
     CostReads,
     PictureReads,

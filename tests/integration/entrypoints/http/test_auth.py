@@ -107,6 +107,22 @@ OTHERS = {
     "POST /api/executions/{execution_id}/cancel": 404,
     "GET /api/vars/{execution_id}": 404,
     "GET /api/vars/{execution_id}/{name}": 404,
+    "POST /api/v2/blueprints": 422,
+    "GET /api/v2/blueprints": 200,
+    "GET /api/v2/templates": 200,
+    "GET /api/v2/blueprints/{blueprint_id}": 404,
+    "PUT /api/v2/blueprints/{blueprint_id}": 422,
+    "DELETE /api/v2/blueprints/{blueprint_id}": 404,
+    "GET /api/v2/blueprints/{blueprint_id}/versions": 404,
+    "POST /api/v2/blueprints/{blueprint_id}/clone": 404,
+    "POST /api/v2/blueprints/{blueprint_id}/execute": 404,
+    "POST /api/v2/blueprints/{blueprint_id}/stream": 404,
+    "GET /api/v2/blueprints/{blueprint_id}/analytics": 404,
+    "GET /api/v2/analytics/usage": 200,
+    "GET /api/v2/instances": 200,
+    "GET /api/v2/instances/{instance_id}": 404,
+    "GET /api/v2/instances/{instance_id}/logs": 404,
+    "POST /api/v2/instances/{instance_id}/cancel": 404,
 }
 
 
@@ -114,6 +130,8 @@ def asked(http: TestClient, route: str, headers: Mapping[str, str], run_id: str 
     method, path = route.split()
     name = "other" if "signals" in path else "tests.http.guarded"
     path = path.replace("{run_id}", run_id).replace("{name}", name)
+    for part in ("{blueprint_id}", "{instance_id}"):
+        path = path.replace(part, str(uuid4()))
     body: dict[str, Any] | None = {} if path.endswith("/runs") and method == "POST" else None
     return http.request(method, path, headers=headers, json=body)
 
