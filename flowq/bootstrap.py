@@ -40,6 +40,8 @@ from flowq.adapters.dispatch.unsent import UnsentDispatcher
 from flowq.adapters.dispatch.wakeups import RedisWakeups
 from flowq.adapters.embedded import EmbeddedValkey
 from flowq.adapters.events.redis import RedisEvents
+from flowq.adapters.expiring import ExpiringValues
+from flowq.adapters.moving_window import RedisWindow
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.request_rate import RequestRate
 from flowq.adapters.results.objects import open_store
@@ -68,6 +70,7 @@ class _ProcessState:
         self.app_is_known = False
         self.engine: Engine | None = None
         self.here: tuple[Engine, ThreadDispatcher] | None = None
+        self.client: Redis | None = None
         self.kept: list[Any] = []
 
 
@@ -76,8 +79,8 @@ _process = _ProcessState()
 
 def _after_fork() -> None:
     _process.lock = Lock()
-    _process.kept += [_process.engine, _process.here]
-    _process.engine = _process.here = None
+    _process.kept += [_process.engine, _process.here, _process.client]
+    _process.engine = _process.here = _process.client = None
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -169,7 +172,7 @@ def use_app(app: Celery) -> None:
     with _process.lock:
         if _process.app is not app or not _process.app_is_known:
             _process.app, _process.app_is_known = app, True
-            _process.engine = _process.here = None
+            _process.engine = _process.here = _process.client = None
 
 
 def knows_app() -> bool:
@@ -258,6 +261,32 @@ def wakeups() -> RedisWakeups:
 def request_rate(number: int, period: timedelta) -> RequestRate:
     """Return what counts the requests of each caller on this Redis; it connects when it counts."""
     return RequestRate(redis_client(), number, period, redis_prefix())
+
+
+def has_redis() -> bool:
+    """Return whether a Redis is named, or the embedded one runs."""
+    own = embedded()
+    return own is None or own.pid is not None
+
+
+def moving_window() -> RedisWindow:
+    """Return what counts the executions of users on this Redis."""
+    return RedisWindow(_shared_client(), redis_prefix())
+
+
+def expiring_values(prefix: str) -> ExpiringValues:
+    """Return values that expire, under names with this prefix in this Redis."""
+    return ExpiringValues(_shared_client(), redis_prefix() + prefix)
+
+
+def _shared_client() -> Redis:
+    with _process.lock:
+        if _process.client is None:
+            own = embedded()
+            if own is not None:
+                own.join()
+            _process.client = redis_client()
+        return _process.client
 
 
 def flush_events() -> None:

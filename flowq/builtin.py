@@ -5,8 +5,18 @@ Importing this registers them. They import what they need when they run.
 
 from flowq.blocks import edge_types
 from flowq.pipeline import program as pipelines
-from flowq.pipeline import recording as pipeline_steps
+from flowq.pipeline import recording as pipeline_outcomes
+from flowq.pipeline.middleware import caching, rate_limiting
 from flowq.playbooks.running import program, tools
 from flowq.workflows.steps import rows
 
-__all__ = ["edge_types", "pipeline_steps", "pipelines", "program", "rows", "tools"]
+__all__ = [
+    "caching",
+    "edge_types",
+    "pipeline_outcomes",
+    "pipelines",
+    "program",
+    "rate_limiting",
+    "rows",
+    "tools",
+]

@@ -74,10 +74,6 @@ async def run_recorded(
     except InvalidInput as error:
         raise InvalidWorkflow(error.message, hint=error.hint) from error
     view = await run.aview()
-    if view.status is RunState.CANCELLED:
-        raise RunCancelled(
-            f"run {run.id} cancelled: {view.error}", hint=f"flowq runs show {run.id}"
-        )
     if view.status is not RunState.COMPLETED:
         raise _error(_outcome(view), errors)
     return Ended(await cast(Run[dict[str, Any]], run).aresult(), view.tokens, float(view.cost))
@@ -133,7 +129,8 @@ def _outcome(view: RunView) -> dict[str, Any]:
         "run_id": str(view.id),
         "tokens": view.tokens,
         "cost": in_digits(view.cost),
-        "reason": view.error or f"the run {view.status}",
+        "status": str(view.status),
+        "reason": view.error or "no reason was recorded",
     }
     failed = [one for one in view.steps if one.status is StepState.FAILED and one.called]
     if failed:
@@ -144,7 +141,10 @@ def _outcome(view: RunView) -> dict[str, Any]:
 
 
 def _error(found: Mapping[str, Any], errors: Mapping[StepRunId, BaseException]) -> BaseException:
-    """Return the error of a run that has failed."""
+    """Return the error of a run that has failed, or was cancelled."""
+    if found.get("status") == RunState.CANCELLED:
+        said, run_id = found["reason"], found["run_id"]
+        return RunCancelled(f"run {run_id} cancelled: {said}", hint=f"flowq runs show {run_id}")
     run_id, node = found.get("run_id"), found.get("node")
     own = errors.get(node_id(RunId(UUID(run_id)), node)) if run_id and node else None
     if own is not None:

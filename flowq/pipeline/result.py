@@ -39,17 +39,19 @@ class ExecutionResult:
         return cls(**{name: value for name, value in data.items() if name in known})
 
     @classmethod
-    def from_langgraph(cls, state: Mapping[str, Any], *, given: int = 0) -> Self:
+    def from_langgraph(cls, state: Mapping[str, Any], *, earlier: Sequence[Any] = ()) -> Self:
         """Return the result of a LangGraph graph.
 
         Args:
             state: Its last state; messages are objects or mappings.
-            given: How many messages there were before it ran; their usage was paid for earlier.
+            earlier: Messages that were there before it ran; their usage was paid for then.
         """
         found = state.get("messages")
         messages: Sequence[Any] = found if isinstance(found, Sequence) else []
         response = _text(_of(messages[-1], "content")) if messages else ""
-        counts = [_tokens(one) for one in messages[given:]]
+        known = {_of(one, "id") for one in earlier} - {None}
+        new = [one for one in messages if _of(one, "id") not in known and one not in earlier]
+        counts = [_tokens(one) for one in new]
         read, written, total = map(sum, zip(*counts, strict=True)) if counts else (0, 0, 0)
         metrics = {"tokens_used": total, "prompt_tokens": read, "completion_tokens": written}
         return cls({"response": response}, dict(state), metrics)

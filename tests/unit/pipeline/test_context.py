@@ -75,11 +75,14 @@ def test_messages_of_langgraph_may_be_objects_or_mappings() -> None:
     messages = [
         {"role": "user", "content": "hi"},
         SimpleNamespace(content="earlier", usage_metadata=usage),
+        {"id": "7", "content": "earlier too", "usage_metadata": usage},
         SimpleNamespace(content="", usage_metadata=None, response_metadata=spent),
         {"content": [{"type": "text", "text": "hel"}, "lo"], "usage_metadata": usage},
     ]
 
-    result = ExecutionResult.from_langgraph({"messages": messages, "x": 1}, given=2)
+    result = ExecutionResult.from_langgraph(
+        {"messages": messages, "x": 1}, earlier=[messages[1], {"id": "7"}]
+    )
 
     assert {"response": "hello"} == result.output
     assert {"messages": messages, "x": 1} == result.state
