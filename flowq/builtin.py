@@ -4,8 +4,9 @@ Importing this registers them. They import what they need when they run.
 """
 
 from flowq.blocks import edge_types
-from flowq.pipeline import program as pipelines
-from flowq.pipeline import recording as pipeline_outcomes
+from flowq.pipeline import pipeline
+from flowq.pipeline.executing import program as pipelines
+from flowq.pipeline.executing import recording as pipeline_outcomes
 from flowq.pipeline.middleware import caching, rate_limiting
 from flowq.playbooks.running import program, tools
 from flowq.workflows.steps import rows
@@ -13,6 +14,7 @@ from flowq.workflows.steps import rows
 __all__ = [
     "caching",
     "edge_types",
+    "pipeline",
     "pipeline_outcomes",
     "pipelines",
     "program",

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from flowq.lazy import public_names
 
 if TYPE_CHECKING:
-    from flowq.pipeline.bus import WorkflowEventBus, get_event_bus
-    from flowq.pipeline.caches import CacheBackend, MemoryCache, RedisCache
     from flowq.pipeline.context import ExecutionContext, ExecutionContextBuilder
     from flowq.pipeline.errors import (
         InvalidWorkflow,
@@ -21,17 +19,28 @@ if TYPE_CHECKING:
         TemporaryServiceError,
         ValidationError,
     )
-    from flowq.pipeline.events import EventType, WorkflowEvent
-    from flowq.pipeline.executors import CeleryExecutor, ParallelExecutor, SimpleExecutor
+    from flowq.pipeline.events.bus import WorkflowEventBus, get_event_bus
+    from flowq.pipeline.events.subscribers import LoggingSubscriber, MetricsSubscriber
+    from flowq.pipeline.events.types import EventType, WorkflowEvent
+    from flowq.pipeline.executing.executors import CeleryExecutor, ParallelExecutor, SimpleExecutor
+    from flowq.pipeline.executing.graphs import LangGraphExecutor
+    from flowq.pipeline.factory import (
+        ExecutorFactory,
+        ExecutorType,
+        create_executor,
+        create_executor_for_workflow,
+        get_executor_factory,
+    )
+    from flowq.pipeline.middleware.caches import CacheBackend, MemoryCache, RedisCache
     from flowq.pipeline.middleware.caching import CachingMiddleware
     from flowq.pipeline.middleware.monitoring import MonitoringMiddleware
     from flowq.pipeline.middleware.rate_limiting import RateLimitingMiddleware
     from flowq.pipeline.middleware.retry import RetryMiddleware
     from flowq.pipeline.middleware.validation import ValidationMiddleware
     from flowq.pipeline.nodes import Node, NodeWorkflow
-    from flowq.pipeline.pipeline import Executor, Middleware, Next, WorkflowPipeline
+    from flowq.pipeline.pipeline import WorkflowPipeline
+    from flowq.pipeline.protocols import Executor, Middleware, Next
     from flowq.pipeline.result import ExecutionResult
-    from flowq.pipeline.subscribers import LoggingSubscriber, MetricsSubscriber
 
 __all__ = [
     "CacheBackend",
@@ -42,7 +51,10 @@ __all__ = [
     "ExecutionContextBuilder",
     "ExecutionResult",
     "Executor",
+    "ExecutorFactory",
+    "ExecutorType",
     "InvalidWorkflow",
+    "LangGraphExecutor",
     "LoggingSubscriber",
     "MemoryCache",
     "MetricsSubscriber",
@@ -67,28 +79,36 @@ __all__ = [
     "WorkflowEvent",
     "WorkflowEventBus",
     "WorkflowPipeline",
+    "create_executor",
+    "create_executor_for_workflow",
     "get_event_bus",
+    "get_executor_factory",
 ]
 
 __getattr__, __dir__ = public_names(
     __name__,
     {
-        "flowq.pipeline.bus": "WorkflowEventBus get_event_bus",
-        "flowq.pipeline.caches": "CacheBackend MemoryCache RedisCache",
-        "flowq.pipeline.events": "EventType WorkflowEvent",
+        "flowq.pipeline.events.bus": "WorkflowEventBus get_event_bus",
+        "flowq.pipeline.middleware.caches": "CacheBackend MemoryCache RedisCache",
+        "flowq.pipeline.events.types": "EventType WorkflowEvent",
         "flowq.pipeline.middleware.caching": "CachingMiddleware",
         "flowq.pipeline.middleware.monitoring": "MonitoringMiddleware",
         "flowq.pipeline.middleware.rate_limiting": "RateLimitingMiddleware",
         "flowq.pipeline.middleware.retry": "RetryMiddleware",
         "flowq.pipeline.middleware.validation": "ValidationMiddleware",
-        "flowq.pipeline.subscribers": "LoggingSubscriber MetricsSubscriber",
+        "flowq.pipeline.events.subscribers": "LoggingSubscriber MetricsSubscriber",
         "flowq.pipeline.context": "ExecutionContext ExecutionContextBuilder",
         "flowq.pipeline.errors": """
             InvalidWorkflow NetworkError NodeFailed RateLimitExceeded ResourceUnavailableError
             RetryableError TemporaryServiceError ValidationError""",
-        "flowq.pipeline.executors": "CeleryExecutor ParallelExecutor SimpleExecutor",
+        "flowq.pipeline.executing.executors": "CeleryExecutor ParallelExecutor SimpleExecutor",
+        "flowq.pipeline.executing.graphs": "LangGraphExecutor",
+        "flowq.pipeline.factory": """
+            ExecutorFactory ExecutorType create_executor create_executor_for_workflow
+            get_executor_factory""",
         "flowq.pipeline.nodes": "Node NodeWorkflow",
-        "flowq.pipeline.pipeline": "Executor Middleware Next WorkflowPipeline",
+        "flowq.pipeline.pipeline": "WorkflowPipeline",
+        "flowq.pipeline.protocols": "Executor Middleware Next",
         "flowq.pipeline.result": "ExecutionResult",
     },
 )

@@ -3,47 +3,36 @@
     pipeline = WorkflowPipeline(SimpleExecutor()).use(MonitoringMiddleware()).use(RetryMiddleware())
     result = await pipeline.execute(workflow, context)
 
-The first middleware that was added is the outermost. Middleware of a pipeline surrounds a whole
+The first middleware that was added is the outermost. `pipeline.enqueue(workflow, context)` runs the
+same chain as a durable program, `flowq.pipeline`, in which each attempt of the executor is a child
+run. Middleware of a pipeline surrounds a whole
 workflow; that of `flowq.use` surrounds each attempt of a step (docs/middleware.md).
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Final, Self, Unpack
 
-from flowq.core.errors import InvalidFlow
+from flowq.authoring.definitions.flows import flow
+from flowq.client import Run
+from flowq.client.submitting import asubmit, submit
+from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.engine.replay.execution import current
+from flowq.engine.runs.options import SubmitOptions
 from flowq.pipeline.context import ExecutionContext
+from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.executing.executors import state_of
+from flowq.pipeline.executing.recording import options_of
+from flowq.pipeline.importing import find, name_of
+from flowq.pipeline.nodes import Node, NodeWorkflow, Plan
+from flowq.pipeline.protocols import Executor, Middleware, Next
 from flowq.pipeline.result import ExecutionResult
+from flowq.pipeline.specs import object_of, spec_of
 
 logger = logging.getLogger(__name__)
 
-#: Calls the next middleware, and after the last one the executor.
-Next: TypeAlias = Callable[[Any, ExecutionContext], Awaitable[ExecutionResult]]
-
-
-@runtime_checkable
-class Middleware(Protocol):
-    """What surrounds the execution of a workflow."""
-
-    async def __call__(
-        self, workflow: Any, context: ExecutionContext, call_next: Next, /
-    ) -> ExecutionResult:
-        """Return the result of `await call_next(workflow, context)`, or another.
-
-        It may change the context, call nothing further, call it again, and handle its errors.
-        """
-        ...
-
-
-@runtime_checkable
-class Executor(Protocol):
-    """What executes a workflow."""
-
-    async def execute(self, workflow: Any, context: ExecutionContext) -> ExecutionResult:
-        """Execute a workflow once."""
-        ...
+NAME: Final = "flowq.pipeline"
 
 
 class WorkflowPipeline:
@@ -106,6 +95,50 @@ class WorkflowPipeline:
                 )
             raise
 
+    def enqueue(
+        self, workflow: Any, context: ExecutionContext, **options: Unpack[SubmitOptions]
+    ) -> Run[ExecutionResult]:
+        """Start a durable execution on workers, and return its run.
+
+        The middleware runs there too: attempts, pauses, cached results and turns of a rate limit
+        are recorded, so that they survive whatever happens to a worker.
+
+        Args:
+            workflow: A `NodeWorkflow`, or another one that can be imported, or its name.
+            context: The context; JSON data.
+            options: Options of the run: `idempotency_key`, `deadline`, `budget`, …
+
+        Raises:
+            InvalidWorkflow: something of it cannot be made again on a worker; nothing was recorded.
+            Unavailable: the database cannot be used now.
+        """
+        inputs = self._inputs(workflow, context)
+        try:
+            return submit(chain.type, inputs, **_options(context, options))
+        except InvalidInput as error:
+            raise InvalidWorkflow(error.message, hint=error.hint) from error
+
+    async def aenqueue(
+        self, workflow: Any, context: ExecutionContext, **options: Unpack[SubmitOptions]
+    ) -> Run[ExecutionResult]:
+        """As `enqueue`, without blocking the event loop; `session` is an `AsyncSession`."""
+        inputs = self._inputs(workflow, context)
+        try:
+            return await asubmit(chain.type, inputs, **_options(context, options))
+        except InvalidInput as error:
+            raise InvalidWorkflow(error.message, hint=error.hint) from error
+
+    def _inputs(self, workflow: Any, context: ExecutionContext) -> dict[str, Any]:
+        state_of(context, as_json=True)
+        return {
+            "pipeline": {
+                "executor": spec_of(self.executor, "the executor"),
+                "middleware": [spec_of(one, "the middleware") for one in self.middleware],
+            },
+            "workflow": _as_json(workflow),
+            "context": context.to_dict(),
+        }
+
 
 async def _around(
     middleware: Middleware, call_next: Next, workflow: Any, context: ExecutionContext
@@ -117,3 +150,56 @@ async def _around(
             hint="return what `await call_next(workflow, context)` returns",
         )
     return result
+
+
+# --- on workers ----------------------------------------------------------------------------------
+
+
+@flow(name=NAME)
+async def chain(
+    pipeline: dict[str, Any], workflow: dict[str, Any], context: dict[str, Any]
+) -> ExecutionResult:
+    """Execute a workflow with a pipeline.
+
+    Args:
+        pipeline: The `executor`, and the list `middleware`, as specs.
+        workflow: `nodes`, or the `name` under which it is imported.
+        context: The fields of the context.
+
+    Raises:
+        Exception: what the pipeline raises.
+    """
+    made = WorkflowPipeline(object_of(pipeline["executor"]))
+    for spec in pipeline["middleware"]:
+        made.use(object_of(spec))
+    return await made.execute(_workflow(workflow), ExecutionContext(**context))
+
+
+def _options(context: ExecutionContext, given: SubmitOptions) -> SubmitOptions:
+    own = options_of(context)
+    metadata = {**(own.get("metadata") or {}), **(given.get("metadata") or {})}
+    return {**own, **given, "metadata": metadata}
+
+
+def _as_json(workflow: Any) -> dict[str, Any]:
+    """Return a workflow as JSON: its nodes, or where it is imported from."""
+    if isinstance(workflow, NodeWorkflow):
+        return Plan.of(workflow).to_json()
+    name = workflow if isinstance(workflow, str) else name_of(workflow)
+    if name is None:
+        raise InvalidWorkflow(
+            f"the workflow {workflow!r} cannot be found by a worker",
+            hint="make it at the top of a module, or give its name: 'module:attribute'",
+        )
+    find(name)
+    return {"name": name}
+
+
+def _workflow(data: Mapping[str, Any]) -> Any:
+    if "nodes" not in data:
+        return find(data["name"])
+    nodes = [
+        Node(one["name"], find(one["function"]), tuple(one["after"]), one["timeout"])
+        for one in data["nodes"]
+    ]
+    return NodeWorkflow(data["name"], nodes)

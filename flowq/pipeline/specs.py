@@ -13,6 +13,7 @@ from flowq.pipeline.importing import find, name_of
 
 _NAME: Final = "$name"
 _MADE: Final = "$made"
+_TUPLE: Final = "$tuple"
 
 
 def spec_of(value: Any, what: str) -> Any:
@@ -27,8 +28,10 @@ def spec_of(value: Any, what: str) -> Any:
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [spec_of(one, what) for one in value]
+    if isinstance(value, tuple):
+        return {_TUPLE: spec_of(list(value), what)}
     if isinstance(value, Mapping):
         return {str(name): spec_of(one, what) for name, one in value.items()}
     is_type = isinstance(value, type)
@@ -42,7 +45,7 @@ def spec_of(value: Any, what: str) -> Any:
         return {_NAME: name}
     else:
         raise InvalidWorkflow(
-            f"{what} {value!r} cannot be made again on a worker",
+            f"{what} has a {type(value).__qualname__} that cannot be made again on a worker",
             hint="make it an object at the top of a module, a dataclass, or give its class a "
             "method to_json() that returns the arguments",
         )
@@ -59,6 +62,8 @@ def object_of(spec: Any) -> Any:
         return [object_of(one) for one in spec]
     if not isinstance(spec, dict):
         return spec
+    if _TUPLE in spec:
+        return tuple(object_of(spec[_TUPLE]))
     if _NAME in spec:
         return find(spec[_NAME])
     if _MADE in spec:

@@ -12,9 +12,9 @@ from pydantic_core import to_jsonable_python
 from flowq.authoring.calls.tracing import active
 from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow
-from flowq.pipeline.caches import MAX_BYTES, CacheBackend, default_cache
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.pipeline import Next
+from flowq.pipeline.middleware.caches import MAX_BYTES, CacheBackend, default_cache
+from flowq.pipeline.protocols import Next
 from flowq.pipeline.result import ExecutionResult
 from flowq.pipeline.specs import object_of, spec_of
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from flowq.adapters import clock
 from flowq.engine.replay.execution import current
-from flowq.pipeline.bus import WorkflowEventBus, get_event_bus
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.events import EventType, WorkflowEvent
-from flowq.pipeline.pipeline import Next
+from flowq.pipeline.events.bus import WorkflowEventBus, get_event_bus
+from flowq.pipeline.events.types import EventType, WorkflowEvent
+from flowq.pipeline.protocols import Next
 from flowq.pipeline.result import ExecutionResult
 
 

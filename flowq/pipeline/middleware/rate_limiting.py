@@ -15,8 +15,8 @@ from flowq.authoring.calls.tracing import active
 from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.errors import RateLimitExceeded
-from flowq.pipeline.pipeline import Next
+from flowq.pipeline.errors import InvalidWorkflow, RateLimitExceeded
+from flowq.pipeline.protocols import Next
 from flowq.pipeline.result import ExecutionResult
 
 _GLOBAL = "global"
@@ -71,6 +71,20 @@ class RateLimitingMiddleware:
             )
         return await call_next(workflow, context)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the arguments with which it is made again on a worker.
+
+        Raises:
+            InvalidWorkflow: it counts in memory.
+        """
+        if self.backend == "memory":
+            raise InvalidWorkflow(
+                "a rate limit in memory counts in one process only",
+                hint="leave backend= out, so that it counts in Redis",
+            )
+        names = ("max_requests", "window_seconds", "per_user")
+        return {name: getattr(self, name) for name in names}
+
     def get_remaining_requests(self, user_id: str | None = None) -> int:
         """Return how many executions a user may begin now."""
         window = self._window()
@@ -86,7 +100,8 @@ class RateLimitingMiddleware:
 
     async def _turn(self, caller: str) -> float:
         limit = (caller, self.max_requests, self.window_seconds)
-        if active() is not None and self.backend != "memory":
+        if active() is not None:
+            self.to_json()  # in memory, each replay would count again
             awaitable: Any = turn(*limit)
             waits: float = await awaitable
             return waits

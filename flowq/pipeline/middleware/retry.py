@@ -16,7 +16,7 @@ from typing import Any, Final
 from flowq.core.errors import BudgetExceeded, InvalidFlow, RunCancelled
 from flowq.pipeline.context import ExecutionContext
 from flowq.pipeline.errors import InvalidWorkflow, RateLimitExceeded, ValidationError, is_one_of
-from flowq.pipeline.pipeline import Next
+from flowq.pipeline.protocols import Next
 from flowq.pipeline.result import ExecutionResult
 
 #: Another attempt would end in the same way, or is not wanted.

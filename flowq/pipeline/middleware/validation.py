@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flowq.pipeline.context import ExecutionContext
 from flowq.pipeline.errors import ValidationError
-from flowq.pipeline.pipeline import Next
+from flowq.pipeline.protocols import Next
 from flowq.pipeline.result import ExecutionResult
 
 _STATUSES: Final = ("completed", "failed", "cancelled")

@@ -163,7 +163,7 @@ def test_metrics_and_lines(caplog: pytest.LogCaptureFixture) -> None:
         return ExecutionResult({"a": 1}, metrics={"tokens_used": 5, "cost": 0.25})
 
     executor = Counting(work)
-    with caplog.at_level(logging.INFO, "flowq.pipeline.events"):
+    with caplog.at_level(logging.INFO, "flowq.pipeline.events.types"):
         execute(executor, monitored)
         with pytest.raises(ValueError, match="no"):
             execute(executor, monitored)
@@ -178,7 +178,7 @@ def test_metrics_and_lines(caplog: pytest.LogCaptureFixture) -> None:
         "total_tokens": 10,
         "total_cost": 0.5,
     } == metrics.get_metrics()
-    lines = [one for one in caplog.records if one.name == "flowq.pipeline.events"]
+    lines = [one for one in caplog.records if one.name == "flowq.pipeline.events.types"]
     assert 11 == len(lines)
     assert 1 == sum(one.levelno == logging.ERROR for one in lines)
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowq.pipeline import InvalidWorkflow, Node, NodeWorkflow
+from flowq.pipeline.executing.running import run_plan
 from flowq.pipeline.importing import find, name_of
 from flowq.pipeline.nodes import Plan
-from flowq.pipeline.running import run_plan
 
 
 def nothing(state: Any) -> None:

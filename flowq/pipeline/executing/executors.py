@@ -18,11 +18,11 @@ from flowq.core.text.json_values import MAX_DEPTH, JsonPath, flaw
 from flowq.engine.results.codecs.annotations import as_path
 from flowq.pipeline.context import ExecutionContext
 from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.executing.program import nodes as program
+from flowq.pipeline.executing.recording import PLACES, Ended, Place, run_recorded
+from flowq.pipeline.executing.running import merged, run_plan
 from flowq.pipeline.nodes import Node, Plan
-from flowq.pipeline.program import nodes as program
-from flowq.pipeline.recording import PLACES, Ended, Place, run_recorded
 from flowq.pipeline.result import ExecutionResult
-from flowq.pipeline.running import merged, run_plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from flowq.pipeline.events import WorkflowEvent
+from flowq.pipeline.events.types import WorkflowEvent
 
 if TYPE_CHECKING:
     from flowq.client import Run
@@ -76,7 +76,7 @@ class WorkflowEventBus:
             RunNotFound: there is no such run.
         """
         # Not at the top: it loads the client, which a module of subscribers does not need.
-        from flowq.pipeline.following import events_of  # noqa: PLC0415 - see above
+        from flowq.pipeline.events.following import events_of  # noqa: PLC0415 - see above
 
         last: WorkflowEvent | None = None
         async for last in events_of(run, timeout):

@@ -13,9 +13,10 @@ from flowq.authoring.definitions.flows import flow
 from flowq.authoring.definitions.steps import Step, step
 from flowq.engine.replay.execution import current
 from flowq.engine.replay.values import LAZY_BYTES, LazyResult
+from flowq.pipeline.executing.graph_step import run_graph
+from flowq.pipeline.executing.running import merged, run_plan
 from flowq.pipeline.importing import find
 from flowq.pipeline.nodes import Node, Plan
-from flowq.pipeline.running import merged, run_plan
 
 NAME: Final = "flowq.pipeline.nodes"
 
@@ -41,19 +42,27 @@ def keep_state(state: dict[str, Any]) -> dict[str, Any]:
 async def nodes(
     workflow: dict[str, Any], state: dict[str, Any], max_concurrent: int | None = None
 ) -> dict[str, Any]:
-    """Run the nodes of a workflow.
+    """Run the nodes of a workflow, or a graph of LangGraph as one node.
 
     Args:
-        workflow: Its plan, as JSON.
+        workflow: Its plan, as JSON; or the `graph`, with `thread` and `checkpointer`.
         state: The initial state.
         max_concurrent: How many nodes may run at once; None: one, in their order.
 
     Returns:
         `output`, what the nodes have returned, merged; `state`, with the initial state; `run_id`.
+        Of a graph: what the step `flowq.langgraph` has returned, and `run_id`.
 
     Raises:
         StepFailed: a node has failed.
     """
+    program = current()
+    run_id = None if program is None else str(program.run_id)
+    if "graph" in workflow:
+        step = run_graph.options(key="graph")
+        named = (workflow[name] for name in ("thread", "checkpointer"))
+        awaitable: Any = step(workflow["graph"], state, *named)
+        return {**await awaitable, "run_id": run_id}
     functions = {one["name"]: one for one in workflow["nodes"]}
 
     async def call(node: Node, parts: Sequence[Any]) -> Any:
@@ -65,8 +74,6 @@ async def nodes(
         given = await kept
     returned = await run_plan(Plan.from_json(workflow), given, call, max_concurrent)
     output = merged(map(_loaded, returned))
-    program = current()
-    run_id = None if program is None else str(program.run_id)
     return {"output": output, "state": {**state, **output}, "run_id": run_id}
 
 

@@ -9,7 +9,7 @@ import json
 import logging
 from typing import Any
 
-from flowq.pipeline.events import EventType, WorkflowEvent
+from flowq.pipeline.events.types import EventType, WorkflowEvent
 
 
 class MetricsSubscriber:
@@ -75,7 +75,7 @@ class LoggingSubscriber:
 
     def __init__(self, level: int = logging.INFO, logger: logging.Logger | None = None) -> None:
         self._level = level
-        self._logger = logger or logging.getLogger("flowq.pipeline.events")
+        self._logger = logger or logging.getLogger("flowq.pipeline.events.types")
 
     def __call__(self, event: WorkflowEvent) -> None:
         """Write the line of an event."""

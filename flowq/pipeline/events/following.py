@@ -15,8 +15,8 @@ from flowq.client import Run
 from flowq.core import events
 from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId, child_run_id, node_id
-from flowq.pipeline.events import EventType, WorkflowEvent
-from flowq.pipeline.program import NAME
+from flowq.pipeline.events.types import EventType, WorkflowEvent
+from flowq.pipeline.executing.program import NAME
 
 #: The label of calls of the program of nodes in keys.
 _CHILD: Final = NAME.rpartition(".")[2]

@@ -1,0 +1,1 @@
+"""The events of executions, and the bus that passes them on."""
