@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from flowq.entrypoints.cli.main import main
+from flowq.playbooks import InvalidPlaybook, Playbook
 from flowq.playbooks.document.grammar.documents import STEP
 from flowq.playbooks.document.grammar.tools import ELSEWHERE, KINDS
 from flowq.playbooks.parser import load
@@ -30,6 +31,23 @@ def test_the_first_document_is_checked_as_the_page_says(
     done = CliRunner().invoke(main, ["playbook", "validate", "orders.yaml"])
 
     assert f"$ flowq playbook validate orders.yaml\n{done.stdout}```" in _PAGE
+
+
+def test_the_page_of_errors_shows_what_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/errors.md").read_text(encoding="utf-8")
+    [document] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("broken.yaml").write_text(document, encoding="utf-8")
+
+    done = CliRunner().invoke(main, ["playbook", "validate", "broken.yaml"])
+
+    said = done.stdout.replace("5 problems\n", "")
+    assert f"InvalidPlaybook: {said}```" in page
+    with pytest.raises(InvalidPlaybook) as raised:
+        Playbook.parse(document, name="broken.yaml")
+    assert said.strip() == str(raised.value)
 
 
 def test_the_program_runs() -> None:
