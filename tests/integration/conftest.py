@@ -51,6 +51,8 @@ def _invariants_hold(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def stage(records: SqlRecords) -> Stage:
+def stage(records: SqlRecords) -> Iterator[Stage]:
     """An engine that runs steps in the test's own thread."""
-    return Stage.on(records)
+    stage = Stage.on(records)
+    yield stage
+    stage.engine.program_cache.clear()  # programs that a test has left waiting

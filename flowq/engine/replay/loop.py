@@ -105,8 +105,6 @@ class ProgramLoop(AbstractEventLoop):
             while tasks := self.open_tasks():
                 self._tasks = []  # tasks that they start meanwhile are next, and never run
                 for task in tasks:
-                    # asyncio would log that it is destroyed while pending.
-                    task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
                     _close(task, context)
 
     def move_to(self, now: float) -> None:
@@ -228,6 +226,8 @@ class ProgramLoop(AbstractEventLoop):
 
     def _task(self, coro: Any, scope: Scope, **options: Any) -> ProgramTask:
         task = ProgramTask(coro, next(self._numbers), scope, loop=self, **options)
+        # A waiting program may be dropped at any time; asyncio would log that as a mistake.
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001
         self._tasks.append(task)
         if len(self._tasks) > self._sweep_at:
             self.open_tasks()

@@ -562,6 +562,19 @@ def test_program_continues_as_a_new_run() -> None:
     assert Continued({"page": 2}) == outcome(program)
 
 
+def test_waiting_program_that_is_dropped_is_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    async def program() -> None:
+        await call("a")
+
+    execution = start(program)
+    execution.run()
+
+    del execution
+    gc.collect()
+
+    assert [] == caplog.records
+
+
 def test_exception_of_a_task_that_nobody_awaits_is_logged(
     begin: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
