@@ -303,7 +303,9 @@ def endless_parent(kind: str, folder: str) -> Any:
 
 
 def _span(folder: str, item: int, began: float) -> None:
-    (Path(folder) / f"{item}-{os.getpid()}").write_text(f"{began} {time.time()}")
+    file = Path(folder) / f"{item}-{os.getpid()}"
+    file.with_suffix(".part").write_text(f"{began} {time.time()}")
+    file.with_suffix(".part").rename(file)  # whoever looks sees all of it, or no file
 
 
 @step(concurrency=50)
