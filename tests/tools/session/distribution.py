@@ -8,6 +8,7 @@ mixed, in proportion to their numbers: then neither a core nor a waiting test wa
 Programs get a start, since the last of them should not be waited for alone.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,17 +33,18 @@ def deal(items: list[pytest.Item], root: Path, *, mixed: bool) -> None:
             the tests of a module share anew whenever it comes back to that module.
     """
     places = {kind: place for place, kind in enumerate((*WAITING, *COMPUTING))}
-    items.sort(key=lambda item: (not _is_slow(item), places.get(_kind(item, root), len(places))))
+    kinds = {module: _kind(module, root) for module in {item.path for item in items}}
+    items.sort(key=lambda item: (not _is_slow(item), places.get(kinds[item.path], len(places))))
     if mixed:
-        _mix(items, root)
+        _mix(items, kinds)
     for item in items:
-        if (group := _group(item, root)) is not None:
+        if (group := _group(item, root, kinds[item.path])) is not None:
             item.add_marker(pytest.mark.xdist_group(group))
 
 
-def _mix(items: list[pytest.Item], root: Path) -> None:
-    waiting = [item for item in items if _kind(item, root) in WAITING]
-    computing = [item for item in items if _kind(item, root) not in WAITING]
+def _mix(items: list[pytest.Item], kinds: Mapping[Path, str]) -> None:
+    waiting = [item for item in items if kinds[item.path] in WAITING]
+    computing = [item for item in items if kinds[item.path] not in WAITING]
     begins = {item: _HEAD_START * place / len(waiting) for place, item in enumerate(waiting)}
     begins |= {item: place / len(computing) for place, item in enumerate(computing)}
     items.sort(key=begins.__getitem__)
@@ -52,11 +54,11 @@ def _is_slow(item: pytest.Item) -> bool:
     return item.get_closest_marker("slow") is not None
 
 
-def _kind(item: pytest.Item, root: Path) -> str:
-    return item.path.relative_to(root).parts[0]
+def _kind(module: Path, root: Path) -> str:
+    return module.relative_to(root).parts[0]
 
 
-def _group(item: pytest.Item, root: Path) -> str | None:
+def _group(item: pytest.Item, root: Path, kind: str) -> str | None:
     """Return the name of those that a test stays with; None when it may run anywhere."""
     assert isinstance(item, pytest.Function)
     fixtures = item._fixtureinfo.name2fixturedefs
@@ -66,4 +68,4 @@ def _group(item: pytest.Item, root: Path) -> str | None:
         given = item.callspec.indices if hasattr(item, "callspec") else {}
         numbers = [f"{name}={given[name]}" for name in sorted(shared & given.keys())]
         return " ".join([module, *numbers])
-    return None if _kind(item, root) in WAITING or _is_slow(item) else module
+    return None if kind in WAITING or _is_slow(item) else module
