@@ -6,7 +6,7 @@ deleted early, and polling them costs Redis one request per step.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -92,7 +92,7 @@ class Run(Generic[R_co]):
     @property
     def newest(self) -> "Run[R_co]":
         """The run as which this one continues (`flowq.continue_as_new`), or this one itself."""
-        return Run(signals.newest(bootstrap.engine(), self.id), self.flow_name)
+        return replace(self, id=signals.newest(bootstrap.engine(), self.id))
 
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait until the run has ended; if it continues as a new run, until that one has.

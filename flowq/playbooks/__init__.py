@@ -24,17 +24,22 @@ if TYPE_CHECKING:
         validate_playbook,
         validate_playbook_file,
     )
+    from flowq.playbooks.running.handle import Execution, PlaybookRun
+    from flowq.playbooks.running.tools import TOOLS
 
 __all__ = [
+    "TOOLS",
     "Command",
     "ControlFlowEngine",
     "DSLParser",
     "Event",
     "EventName",
+    "Execution",
     "InvalidPlaybook",
     "Playbook",
     "PlaybookParserV2",
     "PlaybookRepo",
+    "PlaybookRun",
     "StateStore",
     "Step",
     "get_parser",
@@ -59,5 +64,7 @@ __getattr__, __dir__ = public_names(
             DSLParser PlaybookParserV2 get_parser parse_playbook parse_playbook_file read_playbook
             validate_playbook validate_playbook_file""",
         "flowq.playbooks.document.problems": "InvalidPlaybook",
+        "flowq.playbooks.running.handle": "Execution PlaybookRun",
+        "flowq.playbooks.running.tools": "TOOLS",
     },
 )

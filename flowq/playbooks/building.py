@@ -30,7 +30,7 @@ from flowq.playbooks.document.sugar import canonical
 
 if TYPE_CHECKING:
     from flowq.authoring.definitions.flows import AsyncFlow
-    from flowq.client import Run
+    from flowq.playbooks.running.handle import PlaybookRun
 
 #: What is said of a function whose source is not that of one function.
 _ONE_FUNCTION = "give a function that `def` defines, or its code as text"
@@ -120,7 +120,7 @@ class Playbook(models.Playbook):
         *,
         execution_id: str | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> "Run[dict[str, Any]]":
+    ) -> "PlaybookRun":
         """Start an execution on workers; see `flowq.playbooks.running.submitting.enqueue`."""
         # Reading a document loads neither Celery nor a database.
         from flowq.playbooks.running import submitting  # noqa: PLC0415 - see above
@@ -133,7 +133,7 @@ class Playbook(models.Playbook):
         *,
         execution_id: str | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> "Run[dict[str, Any]]":
+    ) -> "PlaybookRun":
         """As `enqueue`, without blocking the event loop."""
         from flowq.playbooks.running import submitting  # noqa: PLC0415 - as in `enqueue`
 

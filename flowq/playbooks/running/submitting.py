@@ -16,6 +16,7 @@ from flowq.client import Run
 from flowq.client.submitting import asubmit, submit
 from flowq.engine.runs.options import SubmitOptions
 from flowq.playbooks.document.models import Playbook
+from flowq.playbooks.running.handle import PlaybookRun
 from flowq.playbooks.running.program import playbook
 
 #: What the metadata of a run of this face says of it.
@@ -29,7 +30,7 @@ def enqueue(
     execution_id: str | None = None,
     document_id: UUID | None = None,
     **options: Unpack[SubmitOptions],
-) -> Run[dict[str, Any]]:
+) -> PlaybookRun:
     """Start an execution on workers.
 
     Args:
@@ -47,7 +48,7 @@ def enqueue(
         DatabaseUnavailable: the run could not be recorded.
     """
     inputs, options = _submission(document, payload, execution_id, options)
-    return submit(playbook.type, inputs, document_id=document_id, **options)
+    return _handle(document, submit(playbook.type, inputs, document_id=document_id, **options))
 
 
 async def aenqueue(
@@ -57,10 +58,15 @@ async def aenqueue(
     execution_id: str | None = None,
     document_id: UUID | None = None,
     **options: Unpack[SubmitOptions],
-) -> Run[dict[str, Any]]:
+) -> PlaybookRun:
     """As `enqueue`, without blocking the event loop."""
     inputs, options = _submission(document, payload, execution_id, options)
-    return await asubmit(playbook.type, inputs, document_id=document_id, **options)
+    run = await asubmit(playbook.type, inputs, document_id=document_id, **options)
+    return _handle(document, run)
+
+
+def _handle(document: Playbook, run: Run[Any]) -> PlaybookRun:
+    return PlaybookRun(run.id, document.metadata.path)
 
 
 def _submission(
