@@ -7,6 +7,7 @@ their own and those of the operator; `seen_by=None` is the operator, who sees al
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from flowq.core.errors import FlowNotFound
 from flowq.engine.engine import Engine
@@ -99,6 +100,27 @@ def get(engine: Engine, path: str, version: int | None = None, *, seen_by: str |
         raise FlowNotFound(
             f"there is no playbook {name}",
             hint="see those that are registered: flowq playbook ls",
+        )
+    return found
+
+
+def by_id(engine: Engine, document_id: UUID, *, seen_by: str | None) -> Document:
+    """Return a version of a playbook by the id of its document.
+
+    Raises:
+        FlowNotFound: there is none that the user may see.
+    """
+
+    def find(tx: Transaction) -> Document | None:
+        known = tx.documents.by_id(document_id, seen_by=seen_by)
+        # The row of a deleted document stays, for the runs that name it.
+        return known and tx.documents.find(_KIND, known.path, known.version, seen_by=seen_by)
+
+    found = engine.records.autocommit(find)
+    if found is None or found.id != document_id:
+        raise FlowNotFound(
+            f"there is no playbook with the id {document_id}",
+            hint="see those that are registered: flowq playbook ls --json",
         )
     return found
 

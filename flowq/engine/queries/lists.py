@@ -29,6 +29,7 @@ class RunFilter:
         children: Whether to include child runs.
         document_kind: Only runs of stored documents of this kind,
         document_path: and only of this document.
+        document_id: Only runs of this version of a document.
     """
 
     states: frozenset[RunState] = frozenset()
@@ -40,6 +41,7 @@ class RunFilter:
     children: bool = True
     document_kind: DocumentKind | None = None
     document_path: str | None = None
+    document_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

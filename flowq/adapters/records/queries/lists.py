@@ -253,6 +253,8 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
         found.append(_R.flow_name == wanted.flow_name)
     if wanted.user_id is not None:
         found.append(_R.user_id == wanted.user_id)
+    if wanted.document_id is not None:
+        found.append(_R.document_id == wanted.document_id)
     if wanted.since is not None:
         found.append(_R.id >= earliest_id(wanted.since))
     if wanted.until is not None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from flowq.core.states import RunState
 from flowq.engine.model.documents import DocumentHead
@@ -104,9 +104,21 @@ class Processed(BaseModel):
 class Execute(_Request):
     """A registered playbook to be executed."""
 
-    path: Text
-    version: int | None = Field(None, ge=1, lt=2**31, strict=True)
+    path: Text | None = Field(None, description="Its path; or give `catalog_id`.")
+    catalog_id: UUID | None = Field(None, description="A version, as the catalogue names it.")
+    version: int | None = Field(None, ge=1, lt=2**31, strict=True, description="With `path`.")
     payload: dict[str, JsonValue] = Field({}, description="Is merged over the workload.")
+    parent_execution_id: Text | None = Field(
+        None, description="The execution that asks for it; is kept in the metadata of the run."
+    )
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.path is None) == (self.catalog_id is None):
+            raise ValueError("give either path or catalog_id")
+        if self.version is not None and self.path is None:
+            raise ValueError("version is of a path; a catalog_id is that of one version")
+        return self
 
 
 class Executing(BaseModel):
@@ -120,6 +132,7 @@ class Executing(BaseModel):
 class CatalogueEntry(BaseModel):
     """A version of a registered playbook."""
 
+    catalog_id: UUID
     path: str
     version: int
     owner: str | None
@@ -130,6 +143,7 @@ class CatalogueEntry(BaseModel):
     def of(cls, head: DocumentHead) -> Self:
         """Return what is shown of a stored document."""
         return cls(
+            catalog_id=head.id,
             path=head.path,
             version=head.version,
             owner=head.owner_id,

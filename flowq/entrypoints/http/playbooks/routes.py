@@ -11,6 +11,7 @@ document that it runs, and is the idempotency key of the run: it starts once.
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import uuid4
@@ -137,8 +138,14 @@ async def schema() -> dict[str, Any]:
 def execute(wanted: models.Execute, caller: CallerHere) -> models.Executing:
     """Start an execution of a registered playbook."""
     engine = bootstrap.engine()
-    document = catalogue.get(engine, wanted.path, wanted.version, seen_by=caller.sees)
-    run_id, commands = _started(document, wanted.payload, None, caller)
+    if wanted.catalog_id is not None:
+        document = catalogue.by_id(engine, wanted.catalog_id, seen_by=caller.sees)
+    else:
+        assert wanted.path is not None  # see `Execute`
+        document = catalogue.get(engine, wanted.path, wanted.version, seen_by=caller.sees)
+    parent = wanted.parent_execution_id
+    metadata = {} if parent is None else {"parent_execution_id": parent}
+    run_id, commands = _started(document, wanted.payload, None, caller, metadata)
     return models.Executing(execution_id=run_id, commands_generated=len(commands))
 
 
@@ -188,7 +195,11 @@ def _answered(event: models.Event, caller: Caller) -> list[Command]:
 
 
 def _started(
-    document: Document, payload: dict[str, Any], execution_id: str | None, caller: CallerHere
+    document: Document,
+    payload: dict[str, Any],
+    execution_id: str | None,
+    caller: Caller,
+    metadata: Mapping[str, Any] | None = None,
 ) -> tuple[Any, list[Command]]:
     """Start an execution; return the id of its run and its first commands.
 
@@ -196,7 +207,14 @@ def _started(
         Refused: 409; an execution of somebody else has the id.
     """
     playbook = catalogue.playbook_of(document)
-    run = enqueue(playbook, payload, execution_id=execution_id, user_id=caller.user_id)
+    run = enqueue(
+        playbook,
+        payload,
+        execution_id=execution_id,
+        user_id=caller.user_id,
+        metadata=metadata,
+        document_id=document.id,
+    )
     known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(run.id))
     if known is not None and not caller.may_see(known.user_id):
         raise Refused(409, "ExecutionIdTaken", f"the execution id {execution_id!r} is taken")

@@ -79,6 +79,7 @@ def list_runs(
     status: Annotated[list[RunState] | None, Query(description="Only in these states.")] = None,
     user: Annotated[models.Text | None, Query(description="Of this user; for admins.")] = None,
     children: Annotated[bool, Query(description="Also child runs.")] = False,
+    catalog_id: Annotated[UUID | None, Query(description="Of this stored document.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     before: Annotated[UUID | None, Query(description="Only runs older than this one.")] = None,
 ) -> models.RunList:
@@ -88,6 +89,7 @@ def list_runs(
         flow_name=flow,
         user_id=caller.sees or user,
         children=children,
+        document_id=catalog_id,
     )
     at = Cursor(RunId(before)) if before else None
     page = bootstrap.engine().records.autocommit(

@@ -110,6 +110,17 @@ def test_pages_have_every_run_once_also_those_of_one_moment(records: SqlRecords)
     assert [False, True, True] == [one.has_newer for one in pages]
 
 
+def test_runs_of_a_stored_document_are_listed(records: SqlRecords) -> None:
+    one, other = UUID(int=1), UUID(int=2)
+    made = [make(records, id=at(NOW, number), document_id=one) for number in range(2)]
+    make(records, document_id=other)
+    make(records)
+
+    assert made[::-1] == ids(page(records, document_id=one))
+    assert [made[0]] == ids(page(records, Cursor(made[1]), document_id=one))
+    assert [] == ids(page(records, document_id=UUID(int=3)))
+
+
 def test_going_back_to_newer_runs_shows_the_same_pages(records: SqlRecords) -> None:
     made = [make(records, id=at(NOW, number)) for number in range(7)]
     older = page(records, Cursor(made[1]), 3)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+from uuid import UUID
 
 import click
 
@@ -44,12 +45,17 @@ def run(
     """
     from flowq.entrypoints.cli.app import environment, inputs
     from flowq.entrypoints.cli.app import started as report
+    from flowq.playbooks.running.submitting import enqueue
 
     payload = inputs.read_untyped(pairs, file)
     playbook = _file(named, compat=compat)
     environment.prepare()
-    playbook = playbook or _registered(named)
-    run = playbook.enqueue(payload, user_id=user, execution_id=execution_id)
+    document_id = None
+    if playbook is None:
+        playbook, document_id = _registered(named)
+    run = enqueue(
+        playbook, payload, execution_id=execution_id, document_id=document_id, user_id=user
+    )
     return report.show(run, worker="", wait=wait, timeout=timeout, as_json=as_json)
 
 
@@ -66,13 +72,15 @@ def _file(named: str, *, compat: bool) -> "Playbook | None":
     return None
 
 
-def _registered(named: str) -> "Playbook":
+def _registered(named: str) -> "tuple[Playbook, UUID]":
+    """Return a registered playbook, and the id of its document."""
     from flowq.entrypoints.cli.app import recorded
     from flowq.playbooks.building import Playbook
     from flowq.playbooks.catalogue import get
 
     path, version = named_version(named)
-    return Playbook.of(get(recorded.engine(), path, version, seen_by=None).content)
+    found = get(recorded.engine(), path, version, seen_by=None)
+    return Playbook.of(found.content), found.id
 
 
 @click.command()

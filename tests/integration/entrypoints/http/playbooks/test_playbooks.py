@@ -1,13 +1,17 @@
 """Playbooks over HTTP: registered, started by events, and only by those who may."""
 
 from typing import Any
+from uuid import UUID, uuid4
 
 import jsonschema
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
+from flowq.adapters.records.sql.tables import FlowRun
 from flowq.client import Run
+from flowq.engine.model.documents import DocumentKind, NewDocument
 from tests.tools.http_service import client
 from tests.tools.playing import Stage
 
@@ -132,6 +136,55 @@ def test_a_registered_playbook_is_executed(played: Stage) -> None:
     unknown = http.post("/api/execute", json={"path": "shop/none"}, headers=ANN)
     assert unknown.status_code == 404
     assert http.post("/api/execute", json={}, headers=ANN).status_code == 422
+
+
+def test_a_version_is_executed_by_its_id_and_its_runs_are_listed(played: Stage) -> None:
+    http = client()
+    registered(http)
+    registered(http, TEXT.replace("n: 1", "n: 2"))
+    found = http.get("/api/catalog/shop/orders", headers=ANN).json()["playbooks"]
+    old = next(one["catalog_id"] for one in found if one["version"] == 1)
+    sent = {"catalog_id": old, "parent_execution_id": "exec-parent"}
+
+    said = http.post("/api/execute", json=sent, headers=ANN).json()
+
+    run = Run.get(said["execution_id"])
+    assert run.result(timeout=60)["result"] == {"n": 1}
+    columns = select(FlowRun.document_id, FlowRun.flow_metadata).where(FlowRun.id == run.id)
+    row = played.records.transaction(lambda tx: tx.within.execute(columns).one())
+    parent = {"parent_execution_id": "exec-parent", "face": "playbooks"}
+    assert tuple(row) == (UUID(old), parent)
+
+    def listed(catalog_id: str, headers: dict[str, str] = ANN) -> list[str]:
+        params = {"catalog_id": catalog_id}
+        answer = http.get("/api/runs", params=params, headers=headers).json()
+        return [one["id"] for one in answer["runs"]]
+
+    assert said["execution_id"] in listed(old)
+    assert said["execution_id"] not in listed(str(uuid4()))
+    assert [] == listed(old, BOB)
+
+
+def test_a_version_that_cannot_be_named_is_not_executed(played: Stage) -> None:
+    http = client()
+    registered(http)
+    [entry, *_] = http.get("/api/catalog/shop/orders", headers=ANN).json()["playbooks"]
+    named, unknown = {"catalog_id": entry["catalog_id"]}, {"catalog_id": str(uuid4())}
+
+    def status(sent: dict[str, Any], headers: dict[str, str] = ANN) -> int:
+        return http.post("/api/execute", json=sent, headers=headers).status_code
+
+    assert [404, 404] == [status(unknown), status(named, BOB)]
+    for wrong in ({**named, "path": "shop/orders"}, {**named, "version": 1}, {"catalog_id": "x"}):
+        assert 422 == status(wrong)
+    engine = played.engine
+    with_workflow = NewDocument(uuid4(), DocumentKind.WORKFLOW, "a", "{}", {})
+    head = engine.records.transaction(lambda tx: tx.documents.register(with_workflow, seen_by=None))
+    assert 404 == status({"catalog_id": str(head.id)})
+    engine.records.transaction(
+        lambda tx: tx.documents.delete(DocumentKind.PLAYBOOK, "shop/orders", seen_by=None)
+    )
+    assert 404 == status(named)
 
 
 def test_the_service_is_healthy_and_has_a_schema() -> None:
