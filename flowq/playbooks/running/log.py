@@ -18,6 +18,7 @@ from flowq.engine.attempts.program_history import recording
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepView
 from flowq.engine.replay import CallEnded, Observation
+from flowq.playbooks.control.commands import TEXT, Deferred
 from flowq.playbooks.control.control import Control
 from flowq.playbooks.control.events import EventName, Told
 from flowq.playbooks.control.state import ExecutionState
@@ -149,12 +150,18 @@ def _status(one: Told) -> str:
 
 
 def shown(value: Any, run_id: RunId) -> Any:
-    """Return JSON data, in which a large result is named: `{"kind": "ref", "ref": "flowq://…"}`."""
+    """Return JSON data.
+
+    A large result is named, `{"kind": "ref", "ref": "flowq://…"}`; so is a text that the worker
+    renders, since it has a secret or blocks: `{"$text": …, "names": {…}}`.
+    """
     if isinstance(value, Reference):
         path = "".join(f"/{part}" for part in value.path)
         return {"kind": "ref", "ref": f"flowq://{run_id}/{value.step}{path}"}
     if isinstance(value, Concat):
         return {"kind": "refs", "parts": [shown(part, run_id) for part in value.parts]}
+    if isinstance(value, Deferred):
+        return {TEXT: value.template, "names": shown(value.names, run_id)}
     if isinstance(value, Mapping):
         return {key: shown(item, run_id) for key, item in value.items()}
     if isinstance(value, list | tuple):

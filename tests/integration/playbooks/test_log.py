@@ -134,3 +134,17 @@ def test_large_results_are_named_in_the_log(url: str) -> None:
         [first, *_] = [one for one in log(run) if one.event_type == "call.done"]
 
     assert {"kind": "ref", "ref": f"flowq://{run.id}/start#t1.1"} == first.payload["response"]
+
+
+def test_texts_that_a_worker_renders_are_data_in_the_log() -> None:
+    text = "{% if args.n %}{{ args.n }}{% endif %}"
+    book = f"""
+workflow:
+  - {{step: start, args: {{n: 1}}, tool: {{kind: noop, args: {{x: "{text}"}}}}}}
+"""
+    with started(book) as run:
+        run.finish()
+        [issued] = [one for one in log(run) if one.event_type == "command.issued"]
+
+    given = {"$text": text, "names": {"args": {"n": 1}}}
+    assert {"args": {"x": given}} == issued.payload["tool_config"]
