@@ -15,7 +15,7 @@ from typing import Any
 from kombu import Producer
 
 import flowq
-from tests.chaos.harness import documents, flows, model_flows
+from tests.chaos.harness import documents, flows, model_flows, playbooks
 from tests.tools.faults.points import install
 from tests.tools.faults.text import hook, parse
 
@@ -64,6 +64,7 @@ if asked := os.environ.get("CHAOS_MESSAGES"):
     )
 app = flowq.celery_app()
 known = (documents, flows, model_flows)
+flowq.use(playbooks.traced)
 if broken := os.environ.get("CHAOS_FAULTS"):
     install(hook(parse(broken), Path(os.environ["FLOWQ_HOME"]) / "faults"))
 if ahead := os.environ.get("CHAOS_CLOCK"):
