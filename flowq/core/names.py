@@ -9,8 +9,18 @@ from typing import Any, Final
 from flowq.core.errors import InvalidFlow
 from flowq.core.graph import MAX_NAME_LENGTH
 
+_OWN: Final = "flowq."
 #: Prefixes of the tasks that Celery and flowq themselves register.
-_RESERVED: Final = ("celery.", "flowq.")
+_RESERVED: Final = ("celery.", _OWN)
+
+
+def is_own(name: str) -> bool:
+    """Return whether a step or flow is part of flowq.
+
+    Those trust their inputs: the face that calls them has made these. So whoever only sends data,
+    over HTTP or in a document, must not reach them by name.
+    """
+    return name.startswith(_OWN)
 
 
 def check_name(name: Any, what: str, where: str, *, own: bool = False) -> None:

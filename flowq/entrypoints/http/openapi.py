@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 
 from flowq.core.errors import FlowqError
 from flowq.core.events import NAMES
-from flowq.engine.registry.registry import RegisteredFlow, registry
+from flowq.engine.registry.registry import RegisteredFlow
+from flowq.entrypoints.http.runs.flows import startable
 from flowq.entrypoints.http.runs.models import AnyEvent
 
 _REFS: Final = "#/components/schemas/{model}"
@@ -27,7 +28,7 @@ def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
         app.openapi_schema = None  # flows may have been imported meanwhile
         found = derive()
         schemas = found["components"]["schemas"]
-        for flow in registry.flows.values():
+        for flow in startable().values():
             path = _START.replace("{name}", flow.name)
             if "{" not in flow.name:
                 found["paths"][path] = {

@@ -254,6 +254,9 @@ def test_a_registered_step_is_called_with_checked_arguments() -> None:
         call("step", {"b": 1}, name="tests.tools.add")
     with pytest.raises(CallFailed, match="no step 'gone'"):
         call("step", name="gone")
+    for own in ("flowq.pipeline.node", "flowq.langgraph"):  # they import what their inputs name
+        with pytest.raises(CallFailed, match="of flowq itself are not for playbooks"):
+            call("step", {"function": "os:getcwd", "parts": []}, name=own)
 
 
 def left(args: Any) -> Any:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from flowq.core.errors import InvalidFlow
+from flowq.core.names import is_own
 from flowq.engine.registry.registry import registry
 from flowq.playbooks.control.joining import ARRIVALS
 from flowq.playbooks.document.grammar.tools import LLM_SETTINGS
@@ -33,9 +34,10 @@ async def secrets(call: Call) -> Any:
 async def registered(call: Call) -> Any:
     """Run a step type that this worker knows, with the arguments."""
     name = call.text("name")
-    found = registry.steps.get(name)
+    found = None if is_own(name) else registry.steps.get(name)
     if found is None:
-        raise failed("LookupError", f"no step {name!r} is registered on this worker")
+        own = "; those of flowq itself are not for playbooks" if is_own(name) else ""
+        raise failed("LookupError", f"no step {name!r} is registered on this worker{own}")
     given = {**call.args, **call.mapping("args")}
     wanted = found.signature.parameters
     if ARRIVALS not in wanted:  # of a join; most steps do not ask for them

@@ -65,6 +65,20 @@ def test_run_is_started_and_its_result_read(played: Stage) -> None:
     assert (None, None, "local-user") == (shown["inputs"], shown["outputs"], shown["user_id"])
 
 
+@pytest.mark.parametrize("name", ["flowq.playbook", "flowq.pipeline", "flowq.pipeline.nodes"])
+def test_programs_of_flowq_itself_are_not_for_clients(played: Stage, name: str) -> None:
+    """They trust their inputs: a pipeline imports what these name."""
+    http = client()
+    popen = {"$made": "subprocess:Popen", "arguments": {"args": ["touch", "/tmp/owned"]}}
+    inputs = {"pipeline": {"executor": popen, "middleware": []}, "workflow": {}, "context": {}}
+
+    answer = http.post(f"/api/flows/{name}/runs", json={"inputs": inputs})
+
+    assert 404 == answer.status_code, answer.text
+    assert name not in {each["name"] for each in http.get("/api/flows").json()["flows"]}
+    assert f"/api/flows/{name}/runs" not in http.get("/openapi.json").json()["paths"]
+
+
 def test_address_of_the_run_is_in_the_answer(played: Stage) -> None:
     http = client()
     answer = http.post("/api/flows/tests.http.doubled/runs", json={"inputs": {"value": 1}})
