@@ -53,7 +53,11 @@ class Performer:
             return await _external(command)
         if command.work == "timer":
             return await durable.sleep(_seconds(command), key=command.step)
-        step = _with_options(TOOLS[command.tool.kind], command)
+        tool = TOOLS.get(command.tool.kind)
+        if tool is None:
+            known = f"Unsupported tool kind {command.tool.kind!r}: this worker has no such tool"
+            raise failed("UnsupportedTool", f"{known}; is its version older than the sender's?")
+        step = _with_options(tool, command)
         given = {
             "config": carried(command.tool.config),
             "args": carried(command.args),

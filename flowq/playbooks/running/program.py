@@ -164,6 +164,8 @@ class _Interpreter:
             self._open -= 1
             for name in (EventName.COMMAND_CLAIMED, EventName.COMMAND_STARTED):
                 self._tell(Told(name, command.step, {"command_id": command.id}))
+            if isinstance(value, Exception):
+                raise value
             if isinstance(value, Failure):
                 self._begin(self._control.failed(command.id, value))
             else:
@@ -183,6 +185,8 @@ class _Interpreter:
             value = await self._performer.perform(command)
         except FlowqError as error:
             value = failure_of(error)
+        except Exception as error:  # noqa: BLE001 - no failure of the call: it fails the run
+            value = error
         self._ended.put_nowait((command, value))
 
 

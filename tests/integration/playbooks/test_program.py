@@ -13,10 +13,13 @@ import pytest
 from flowq import errors, step, testing
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
+from flowq.playbooks.document.models import Playbook
 from flowq.playbooks.parser import read_playbook
 from flowq.playbooks.running import tools
+from flowq.playbooks.running.perform import Performer
 from flowq.playbooks.running.program import playbook
 from flowq.playbooks.running.stored import find
+from flowq.playbooks.running.submitting import as_flow
 from flowq.settings import Settings
 from flowq.testing.runs import StartedRun
 
@@ -283,6 +286,25 @@ def test_large_pages_are_copied_into_no_row(url: str) -> None:
         largest = max(len(json.dumps(one.inputs)) for one in run.steps if one.inputs)
 
     assert largest < 64 * 1024
+
+
+def test_tool_that_the_worker_does_not_know_fails_its_call() -> None:
+    """N13: a sender of a newer version may have more tools."""
+    case = {"when": "error is defined", "then": [{"result": "{{ error.message }}"}]}
+    step = {"step": "start", "tool": {"kind": "teleport"}, "case": [case]}
+    book = Playbook.of({"metadata": {"name": "n", "path": "p"}, "workflow": [step]})
+    with testing.start(as_flow(book), {"payload": {}}) as run:
+        assert "Unsupported tool kind 'teleport'" in run.result()["result"]
+
+
+def test_error_of_the_program_itself_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise KeyError("a slip")
+
+    monkeypatch.setattr(Performer, "perform", broken)
+    with started(JOIN) as run:
+        assert RunState.FAILED is run.finish()
+        assert "'a slip'" in (run.view().error or "")
 
 
 def test_programs_of_other_semantics_wait_for_their_workers() -> None:
