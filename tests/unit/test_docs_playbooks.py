@@ -13,7 +13,8 @@ from flowq.playbooks.document.grammar.documents import STEP
 from flowq.playbooks.document.grammar.tools import ELSEWHERE, KINDS
 from flowq.playbooks.parser import load
 
-_PAGE: Final = (Path(__file__).parents[2] / "docs/playbooks.md").read_text(encoding="utf-8")
+_ROOT: Final = Path(__file__).parents[2]
+_PAGE: Final = (_ROOT / "docs/playbooks.md").read_text(encoding="utf-8")
 _DOCUMENTS: Final = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)
 
 
@@ -36,7 +37,7 @@ def test_the_first_document_is_checked_as_the_page_says(
 def test_the_page_of_errors_shows_what_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs/errors.md").read_text(encoding="utf-8")
+    page = (_ROOT / "docs/errors.md").read_text(encoding="utf-8")
     [document] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("broken.yaml").write_text(document, encoding="utf-8")
@@ -64,3 +65,17 @@ def test_every_key_and_every_kind_is_on_the_page() -> None:
     names = [*(key.name for key in STEP.keys), *KINDS, *ELSEWHERE]
 
     assert [] == [name for name in names if f"`{name}`" not in _PAGE]
+
+
+def test_every_row_of_the_language_is_checked_by_tests_that_exist() -> None:
+    page = (_ROOT / "docs/playbooks-coverage.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| N(\d+) \|.*\| (.*) \|$", page, re.MULTILINE)
+
+    assert list(range(1, 72)) == [int(number) for number, _ in rows]
+    for number, cell in rows:
+        named = re.findall(r"`(tests/[^`]+)`", cell)
+        assert named, number
+        for name in named:
+            path, _, test = name.partition("::")
+            source = (_ROOT / path).read_text(encoding="utf-8")
+            assert not test or f"def {test}(" in source, name

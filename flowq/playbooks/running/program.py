@@ -31,6 +31,7 @@ from flowq.tools.text import deeply_plain
 
 NAME: Final = "flowq.playbook"
 SEMANTICS: Final = 1
+_DEPTH: Final = Limits().depth
 
 
 @flow(name=NAME)
@@ -192,14 +193,20 @@ class _Interpreter:
 
 async def _run_child(limits: Limits | None, command: Command, payload: Mapping[str, Any]) -> Any:
     """Run a child playbook, with the limits of this one, and return its result."""
+    # A run that was submitted before limits were pinned has recorded this call without them.
+    pinned: dict[str, Any] = {}
+    if limits is not None:
+        if limits.depth <= 1:
+            raise failed(
+                "LimitReached", f"playbooks call each other {_DEPTH} deep: does one call itself?"
+            )
+        pinned = {"limits": replace(limits, depth=limits.depth - 1)}
     config = command.tool.config
     found = await find.options(key=f"{command.step}.find")(config["path"], config.get("version"))
     if found is None:
         version = f" version {config['version']}" if config.get("version") else ""
         raise failed("PlaybookNotFound", f"no playbook is registered as {config['path']}{version}")
     child = playbook.options(key=command.step)
-    # A run that was submitted before limits were pinned has recorded this call without them.
-    pinned: dict[str, Any] = {} if limits is None else {"limits": limits}
     try:
         outcome = await child(
             document=found, payload=dict(payload), return_step=config.get("return_step"), **pinned

@@ -105,3 +105,14 @@ def test_execution_id_again_is_the_same_execution_also_under_another_setting(
     with testing.start(flow.options(idempotency_key="exec-1"), inputs) as run:
         use(monkeypatch, playbook_pages=5)
         assert run.id == submit(run.stage.engine, flow.type, inputs, idempotency_key="exec-1")
+
+
+def test_playbook_that_calls_itself_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch)
+    book = read_playbook(
+        HEAD + "workflow: [{step: start, tool: {kind: playbook, path: tests/test}}]"
+    )
+    fakes = {find: lambda path, version=None: book.to_dict()}
+    with testing.start(book.flow, {"payload": {}}, fakes=fakes) as run:
+        run.finish()
+        assert "playbooks call each other 16 deep" in (run.view().error or "")

@@ -272,6 +272,10 @@ def test_playbook_calls_another_one_and_gets_the_result_of_a_step() -> None:
 
     with started(PARENT, fakes, n=4) as run:
         assert {"doubled": 8} == run.result()["result"]
+    broken = "workflow: [{step: start, tool: {kind: python, code: 'raise ValueError(1)'}}]"
+    known["tests/child"] = read_playbook(HEAD + broken).to_dict()
+    with started(PARENT, fakes, n=4) as run:
+        assert "caught PlaybookFailed" == run.result()["result"]
     known.clear()
     with started(PARENT, fakes, n=4) as run:
         assert "caught PlaybookNotFound" == run.result()["result"]

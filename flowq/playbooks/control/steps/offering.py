@@ -31,10 +31,12 @@ class Limits:
     Attributes:
         pages: Of one call.
         calls: Of one execution; as many steps may begin.
+        depth: Of playbooks that call each other, this one included.
     """
 
     pages: int = 100
     calls: int = 10_000
+    depth: int = 16
 
 
 class Offering:
