@@ -101,8 +101,8 @@ WHERE r.flow_name = 'reports.mapped'
 """
 
 
-def fill(connection: Connection, runs: int) -> None:
-    """Insert runs with their steps."""
+def insert_runs(connection: Connection, runs: int) -> None:
+    """Insert runs without their steps."""
     keys = [f"step_{number}" for number in range(1, STEPS + 1)]
     spec = FlowSpec(
         name="reports",
@@ -112,8 +112,12 @@ def fill(connection: Connection, runs: int) -> None:
         ),
     )
     given = {"runs": runs, "steps": STEPS, "users": USERS, "flows": FLOWS}
-    given_spec = {**given, "spec": json.dumps(spec.to_json())}
-    connection.execute(text(_RUN_ROWS), given_spec)
+    connection.execute(text(_RUN_ROWS), {**given, "spec": json.dumps(spec.to_json())})
+
+
+def fill(connection: Connection, runs: int) -> None:
+    """Insert runs with their steps."""
+    insert_runs(connection, runs)
     connection.execute(text(_STEP_ROWS), {"steps": STEPS})
     mapped = {"name": "reports.mapped", "steps": [{"key": "m", "name": "reports.m"}]}
     connection.execute(text(_MAPPED_RUN), {"id": uuids.uuid7(), "spec": json.dumps(mapped)})

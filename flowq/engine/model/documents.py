@@ -84,12 +84,12 @@ class Viewer:
     """Who asks for a document.
 
     Attributes:
-        user_id: The user.
+        user_id: The user; None for the operator.
         team_id: The team for which they ask.
         is_admin: Whether they may see and change all.
     """
 
-    user_id: str
+    user_id: str | None
     team_id: str | None = None
     is_admin: bool = False
 
@@ -105,4 +105,5 @@ class Viewer:
 
     def may_write(self, document: DocumentHead) -> bool:
         """Return whether they may change it."""
-        return self.is_admin or document.owner_id == self.user_id
+        is_owner = self.user_id is not None and document.owner_id == self.user_id
+        return self.is_admin or is_owner

@@ -28,7 +28,7 @@ class RunFilter:
         text: The beginning of a run's id, a part of the name of its flow, or a part of its error.
         children: Whether to include child runs.
         document_kind: Only runs of stored documents of this kind,
-        document_path: and only of this document.
+        document_path: and only of this document; no text is searched then.
         document_id: Only runs of this version of a document.
     """
 

@@ -22,6 +22,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         "graph": "graph:graph",
         "blocks": "blocks:blocks",
         "playbook": "playbooks.group:playbook",
+        "blueprint": "blueprints.group:blueprint",
         "worker": "worker:worker",
         "flower": "worker:flower",
         "api": "api:api",

@@ -39,9 +39,9 @@ class HttpSettings(BaseSettings):
     http_tokens_file: Path | None = Field(
         None,
         validate_default=True,
-        description="File of tokens, a line each: `<SHA-256 of the token> <user> <role>`; the role "
-        "is `user`, `service` or `admin`. It is read again when it changes; if it is wrong then, "
-        "the tokens from before stay valid.",
+        description="File of tokens, a line each: `<SHA-256 of the token> <user> <role> [team]`; "
+        "the role is `user`, `service` or `admin`. It is read again when it changes; if it is "
+        "wrong then, the tokens from before stay valid.",
     )
     http_jwt_key: SecretStr | None = Field(
         None,

@@ -50,7 +50,7 @@ def send(
     method, url, body = "GET", "", None
     for word in words:
         if word in {"-d", "--data-binary", "--json"}:
-            method, body = "POST", next(words)
+            method, body = "POST" if method == "GET" else method, next(words)
             headers |= {"Content-Type": "application/json"} if word == "--json" else {}
         elif word == "-H":
             name, _, value = next(words).partition(": ")

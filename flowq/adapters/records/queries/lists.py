@@ -48,6 +48,8 @@ from flowq.engine.queries.port import Lists
 _R, _S, _D = RUNS.c, STEPS.c, DOCUMENTS.c
 #: The steps of an open run are counted up to this number,
 _MAX_COUNTED: Final = 500
+#: runs of a document are looked up by each of so many versions (SQLite joins 500 parts),
+_MAX_VERSIONS: Final = 200
 #: and a text is compared with this number of flow names.
 _MAX_FLOWS: Final = 1_000
 
@@ -182,12 +184,32 @@ class ListReads(Repository, Lists):
         is_after = at is not None and at.is_after
         if at is not None:
             query = query.where(_R.id > at.run_id if is_after else _R.id < at.run_id)
-        query = query.order_by(_R.id if is_after else _R.id.desc()).limit(limit)
+        in_order = _R.id if is_after else _R.id.desc()
+        query = query.order_by(in_order).limit(limit)
+        if wanted.document_path is not None:
+            return self._of_versions(wanted, query, limit, is_after=is_after)
         if not wanted.text:
             return list(self._run(query))
         lists = [list(self._run(query.where(one))) for one in self._ways(wanted.text)]
         found = merge(*lists, key=lambda row: row.id, reverse=not is_after)
         return [next(same) for _, same in islice(groupby(found, key=lambda row: row.id), limit)]
+
+    def _of_versions(
+        self, wanted: RunFilter, query: Select[Any], limit: int, *, is_after: bool
+    ) -> list[Any]:
+        """Return rows of all versions of a document: of each its first, by the index."""
+        versions = select(_D.id).where(
+            _D.kind == wanted.document_kind, _D.path == wanted.document_path
+        )
+        ids = self._run(versions).scalars().all()
+        if len(ids) > _MAX_VERSIONS:
+            return list(self._run(query.where(_R.document_id.in_(versions))))
+        parts = [select(query.where(_R.document_id == one).subquery()) for one in ids]
+        if not parts:
+            return []
+        rows = union_all(*parts).subquery("rows")
+        in_order = rows.c.id if is_after else rows.c.id.desc()
+        return list(self._run(select(rows).order_by(in_order).limit(limit)))
 
     def _ways(self, wanted: str) -> list[ColumnElement[bool]]:
         """Return the conditions by which a run can contain a text."""
@@ -268,9 +290,8 @@ def _of_documents(wanted: RunFilter) -> list[Any]:
     if wanted.document_kind is None:
         return []
     versions = select(_D.id).where(_D.kind == wanted.document_kind)
-    if wanted.document_path is not None:
-        versions = versions.where(_D.path == wanted.document_path)
-    return [HAS_DOCUMENT, _R.document_id.in_(versions)]
+    is_of_kind = _R.document_id.in_(versions) if wanted.document_path is None else true()
+    return [HAS_DOCUMENT, is_of_kind]
 
 
 def _listed(row: Any, counted: Any) -> ListedRun:

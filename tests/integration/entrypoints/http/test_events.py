@@ -200,7 +200,7 @@ def test_too_many_streams_are_refused_for_now(played: Stage) -> None:
 def test_client_that_takes_nothing_is_left(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "_PATIENCE", 0.3)
     monkeypatch.setattr(sse, "_PING", 0.01)
-    monkeypatch.setattr(sse, "KEEPALIVE_COMMENT", b": " + b"x" * 100_000 + b"\n\n")
+    monkeypatch.setattr(sse.EventStream, "silence", b": " + b"x" * 100_000 + b"\n\n")
     url = urlsplit(begin(address, 1))
     run_id = RunId(UUID(url.path.split("/")[-2]))
     with socket.create_connection((url.hostname, url.port)) as connection:
