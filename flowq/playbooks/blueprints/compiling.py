@@ -84,6 +84,9 @@ class _Steps:
     def __post_init__(self) -> None:
         self.graph = Graph(self.blueprint)
         self.problems: list[Problem] = []
+        # By identity: of two nodes with one id, each has a place of its own.
+        self._places = {id(one): at for at, one in enumerate(self.blueprint.nodes)}
+        self._places |= {id(one): at for at, one in enumerate(self.blueprint.edges)}
         self._ends = self.graph.of_type(END)
         self._nodes = list(self.graph.nodes.values())
         self._made: list[Node | None] = []  # the node of each step
@@ -124,7 +127,7 @@ class _Steps:
         return Problem(f"nodes[{self._at(node)}].config{'.' * bool(rest)}{rest}", message)
 
     def _at(self, node: Node) -> int:
-        return next(at for at, one in enumerate(self.blueprint.nodes) if one is node)
+        return self._places[id(node)]
 
     def _is_one_of_several(self, node: Node) -> bool:
         """Return whether an end is a step of its own, since others have other outputs."""
@@ -228,8 +231,8 @@ class _Steps:
                 if is_else(edge.condition):
                     otherwise.append(edge)
                 else:
-                    at = next(i for i, one in enumerate(self.blueprint.edges) if one is edge)
-                    chosen = self._condition(edge.condition or "", f"edges[{at}].condition")
+                    path = f"edges[{self._places[id(edge)]}].condition"
+                    chosen = self._condition(edge.condition or "", path)
                     groups.setdefault(chosen, []).append(edge)
         for chosen, many in groups.items():
             yield _on_exit({"next": self._to(many)}, when=chosen)

@@ -28,6 +28,7 @@ class Graph:
     """The nodes and edges of a blueprint; edges to nodes that do not exist are left out."""
 
     def __init__(self, blueprint: Blueprint) -> None:
+        self._bodies: dict[str, set[str]] = {}
         self.nodes: dict[str, Node] = {}
         for node in blueprint.nodes:
             self.nodes.setdefault(node.id, node)
@@ -70,9 +71,12 @@ class Graph:
 
     def body(self, loop: str) -> set[str]:
         """Return the nodes between a loop and its edges back."""
-        outside = reached(self.roots, lambda name: self.after(name) if name != loop else ())
-        back = [one for one in self.sources[loop] if one == loop or one not in outside]
-        return reached(back, lambda name: self.sources[name] if name != loop else ())
+        if loop not in self._bodies:
+            outside = reached(self.roots, lambda name: self.after(name) if name != loop else ())
+            back = [one for one in self.sources[loop] if one == loop or one not in outside]
+            inside = reached(back, lambda name: self.sources[name] if name != loop else ())
+            self._bodies[loop] = inside
+        return self._bodies[loop]
 
     def sides(self, loop: str) -> tuple[list[Edge], list[Edge]]:
         """Return the edges of a loop's body, and those of its exit."""
