@@ -58,14 +58,15 @@ class Deferred(View):
         raise Postponed(f"{self.template} is known on the worker only")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One piece of work: an attempt of a call, or all items of a loop as one map.
 
     The worker gets `carried(command.tool.config)` and `carried(command.args)`.
 
     Attributes:
-        id: 1, 2, 3, … within the execution; the same in each replay.
+        id: 1, 2, 3, … within the execution, the same in each replay; 0 of one that was made by
+            hand.
         args: What the tool gets.
         attempt: From 1; a new page begins at 1 again.
         page: From 1.
@@ -75,10 +76,12 @@ class Command:
         items: Of a map: the items. Templates that need one are `Deferred`; the worker adds the
             names `iterator`, `loop_index` and `loop`.
         on_error: Of a map: whether the first failed item fails it.
+        max_attempts: For queues that retry by themselves; `retry` says it for the engine.
+        metadata: What else a queue keeps with it.
         expects, returns: What a task of the workbook asserts of its arguments and its result.
     """
 
-    id: int
+    id: int = 0
     execution_id: str
     step: str
     tool: Tool
@@ -98,6 +101,8 @@ class Command:
     expects: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
     priority: int = 0
+    max_attempts: int | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
 
     def to_queue_record(self) -> dict[str, Any]:
         """Return the row of a queue of commands, as JSON."""
@@ -110,13 +115,14 @@ class Command:
             "attempt": self.attempt,
             "priority": self.priority,
             "backoff": self.backoff,
-            "max_attempts": self.retry.max_attempts if self.retry else None,
-            "metadata": dict(self._metadata()),
+            "max_attempts": self.retry.max_attempts if self.retry else self.max_attempts,
+            "metadata": {**self.metadata, **dict(self._metadata())},
             "status": "pending",
         }
 
     def _metadata(self) -> Iterator[tuple[str, Json]]:
-        yield "command_id", self.id
+        if self.id:
+            yield "command_id", self.id
         if self.page > 1:
             yield "page", self.page
         if self.item is not None:

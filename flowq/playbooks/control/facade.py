@@ -26,8 +26,15 @@ class StateConflict(FlowqError):
     """The state of an execution was saved by somebody else in the meantime."""
 
 
+def conflict(execution_id: str) -> StateConflict:
+    """Return what is raised when another version of a state was saved meanwhile."""
+    return StateConflict(
+        f"the state of {execution_id} has changed since it was read", hint="handle the event again"
+    )
+
+
 class PlaybookRepo:
-    """Which document an execution runs, in memory."""
+    """Which document an execution runs, in memory; in the database it is `StoredPlaybooks`."""
 
     def __init__(self) -> None:
         self._by_execution: dict[str, Playbook] = {}
@@ -42,7 +49,10 @@ class PlaybookRepo:
 
 
 class StateStore:
-    """The states of executions, in memory. Each is a copy, also when it is read."""
+    """The states of executions, in memory; `RedisStateStore` keeps them in Redis.
+
+    Each is a copy, also when it is read.
+    """
 
     def __init__(self) -> None:
         self._states: dict[str, ExecutionState] = {}
@@ -62,10 +72,7 @@ class StateStore:
         with self._lock:
             known = self._states.get(state.execution_id)
             if state.version != (known.version if known else 0):
-                raise StateConflict(
-                    f"the state of {state.execution_id} has changed since it was read",
-                    hint="handle the event again",
-                )
+                raise conflict(state.execution_id)
             state.version += 1
             self._states[state.execution_id] = deepcopy(state)
 

@@ -38,6 +38,10 @@ class Tool:
         return {"kind": self.kind, **self.config}
 
 
+#: The name that earlier engines have for it.
+ToolCall = Tool
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A step that follows, and the arguments that it gets."""

@@ -119,8 +119,13 @@ def _transitions(to: Json) -> list[Json]:
 
 
 def _case(case: Mapping[str, Json], kind: str) -> dict[str, Json]:
-    then = [_action(name, value, kind) for _, name, value in actions(case["then"])]
+    then = plain_actions(case["then"], kind)
     return {"when": without_delimiters(case["when"]), "then": then}
+
+
+def plain_actions(then: Json, kind: str) -> list[Json]:
+    """Return the actions of a checked `then` as a list of one-key mappings, as they run."""
+    return [_action(name, value, kind) for _, name, value in actions(then)]
 
 
 def _action(name: str, value: Json, kind: str) -> dict[str, Json]:

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from flowq.playbooks import ControlFlowEngine, Event, PlaybookRepo, StateStore
+from flowq.playbooks import (
+    Command,
+    ControlFlowEngine,
+    Event,
+    PlaybookRepo,
+    StateStore,
+    ToolCall,
+)
 from flowq.playbooks.control.facade import StateConflict
 from flowq.playbooks.document.models import Playbook
 from tests.tools.controls.driving import playbook
@@ -65,6 +72,34 @@ def test_queue_record_has_the_columns_of_the_seed() -> None:
         "metadata": {"command_id": 1},
         "status": "pending",
     } == json.loads(json.dumps(record))
+
+
+def test_command_that_is_made_by_hand_has_the_fields_of_the_seed() -> None:
+    """N57."""
+    command = Command(
+        execution_id="exec-123",
+        step="fetch",
+        tool=ToolCall(kind="http", config={"endpoint": "x"}),
+        args={"a": 1},
+        attempt=2,
+        priority=5,
+        backoff=1.5,
+        max_attempts=3,
+        metadata={"worker": "w"},
+    )
+    assert {
+        "execution_id": "exec-123",
+        "step": "fetch",
+        "tool_kind": "http",
+        "tool_config": {"endpoint": "x"},
+        "args": {"a": 1},
+        "attempt": 2,
+        "priority": 5,
+        "backoff": 1.5,
+        "max_attempts": 3,
+        "metadata": {"worker": "w"},
+        "status": "pending",
+    } == command.to_queue_record()
 
 
 def test_retry_makes_the_next_attempt_with_its_delay() -> None:

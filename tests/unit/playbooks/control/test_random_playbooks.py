@@ -3,6 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control, Limits
 from flowq.playbooks.control.events import Event, Failure
 from flowq.playbooks.control.facade import ControlFlowEngine, PlaybookRepo, StateStore
+from flowq.playbooks.control.state import ExecutionState
+from flowq.playbooks.control.stored_state import decoded, encoded
 from flowq.playbooks.control.values import argument
 from flowq.playbooks.document.models import Playbook
 from tests.tools.controls.driving import NOW, Drive, playbook
@@ -135,15 +138,24 @@ def test_same_ends_give_the_same_commands(book: Playbook) -> None:
     assert shown(one) == shown(other)
 
 
-@given(playbooks())
+class CodedStates(StateStore):
+    """Keeps states as text, as a store outside of the process does."""
+
+    def get(self, execution_id: str) -> ExecutionState | None:
+        state = super().get(execution_id)
+        return state and decoded(encoded(state))
+
+
+@pytest.mark.parametrize("store", [StateStore, CodedStates])
+@given(book=playbooks())
 @settings(max_examples=100, deadline=None)
-def test_state_can_be_kept_by_the_caller(book: Playbook) -> None:
+def test_state_can_be_kept_by_the_caller(store: type[StateStore], book: Playbook) -> None:
     """N66: the engine with a store gives the commands of a `Control` that lives on."""
     limits = Limits(pages=5, calls=60)
     drive = Drive(book, ANSWERS, limits=limits)
     repo = PlaybookRepo()
     repo.register(book, "e1")
-    engine = ControlFlowEngine(repo, StateStore(), limits)
+    engine = ControlFlowEngine(repo, store(), limits)
 
     def event(name: str, **payload: Any) -> list[Command]:
         return engine.handle_event(Event(execution_id="e1", name=name, payload=payload))
