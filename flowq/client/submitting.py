@@ -1,7 +1,8 @@
 """Starts runs: on workers, or in this process."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Unpack
 from uuid import UUID
@@ -11,11 +12,10 @@ from flowq.client.awaiting import within
 from flowq.client.run import LOOK_AGAIN, Run
 from flowq.core.errors import RunFailed
 from flowq.core.ids import RunId, StepRunId
-from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.engine.registry.registry import RegisteredFlow, registry
 from flowq.engine.runs import submission as runs
 from flowq.engine.runs.options import SubmitOptions
-from flowq.engine.runtime.blocking import allow_waiting
 
 
 def submit(
@@ -110,21 +110,53 @@ async def aexecute(
     registry.check_steps()
     engine, dispatcher = await asyncio.to_thread(bootstrap.engine_here)
     run: Run[Any] = Run(RunId(engine.new_id()), flow.name)
-    begin = partial(runs.submit, engine, flow, inputs, run_id=run.id, mode="sync", **options)
-    # Threads of this process run it, also where a worker's code may not wait for other workers.
-    with dispatcher.watching(run.id) as watch, allow_waiting():
-        await asyncio.to_thread(begin)
-        await await_or_cancel(run)
+    moved, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(moved.set)
+
+    def begin() -> Run[Any]:
+        runs.submit(engine, flow, inputs, run_id=run.id, mode="sync", **options)
+        return run
+
+    async def wait(run: Run[Any]) -> None:
+        while await asyncio.to_thread(_is_open, run):
+            # Workers may continue it, too.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await moved.wait()
+            moved.clear()
+
+    with dispatcher.watching(run.id, wake) as watch:
+        await ended_or_cancelled(asyncio.to_thread(begin), wait)
     return run, watch.errors
 
 
-async def await_or_cancel(run: Run[Any]) -> RunState:
-    """Wait for the end of a run, which is cancelled when the caller is."""
+async def ended_or_cancelled(
+    begin: Coroutine[Any, Any, Run[Any]], wait: Callable[[Run[Any]], Awaitable[object]]
+) -> Run[Any]:
+    """Start a run and wait for its end; cancel it when the caller is cancelled, at any moment.
+
+    Args:
+        begin: Starts it.
+        wait: Waits for its end.
+    """
+    begun = asyncio.ensure_future(begin)
     try:
-        return await run.await_end()
+        run = await asyncio.shield(begun)
+        await wait(run)
     except asyncio.CancelledError:
-        await asyncio.shield(run.acancel("the code that waited for it was cancelled"))
+        await asyncio.wait([begun])
+        if begun.exception() is None:
+            why = "the code that waited for it was cancelled"
+            await asyncio.shield(begun.result().acancel(why))
         raise
+    return run
+
+
+def _is_open(run: Run[Any]) -> bool:
+    return run.newest.status not in TERMINAL_RUN_STATES
 
 
 def submit_many(

@@ -10,9 +10,9 @@ from flowq.lazy import public_names
 if TYPE_CHECKING:
     from flowq.pipeline.context import ExecutionContext, ExecutionContextBuilder
     from flowq.pipeline.errors import (
-        InvalidWorkflow,
         NetworkError,
         NodeFailed,
+        NotExecutable,
         RateLimitExceeded,
         ResourceUnavailableError,
         RetryableError,
@@ -53,7 +53,6 @@ __all__ = [
     "Executor",
     "ExecutorFactory",
     "ExecutorType",
-    "InvalidWorkflow",
     "LangGraphExecutor",
     "LoggingSubscriber",
     "MemoryCache",
@@ -65,6 +64,7 @@ __all__ = [
     "Node",
     "NodeFailed",
     "NodeWorkflow",
+    "NotExecutable",
     "ParallelExecutor",
     "RateLimitExceeded",
     "RateLimitingMiddleware",
@@ -99,7 +99,7 @@ __getattr__, __dir__ = public_names(
         "flowq.pipeline.events.subscribers": "LoggingSubscriber MetricsSubscriber",
         "flowq.pipeline.context": "ExecutionContext ExecutionContextBuilder",
         "flowq.pipeline.errors": """
-            InvalidWorkflow NetworkError NodeFailed RateLimitExceeded ResourceUnavailableError
+            NotExecutable NetworkError NodeFailed RateLimitExceeded ResourceUnavailableError
             RetryableError TemporaryServiceError ValidationError""",
         "flowq.pipeline.executing.executors": "CeleryExecutor ParallelExecutor SimpleExecutor",
         "flowq.pipeline.executing.graphs": "LangGraphExecutor",

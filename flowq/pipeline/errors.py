@@ -28,7 +28,7 @@ class RateLimitExceeded(FlowqError):
         self.retry_after = retry_after
 
 
-class InvalidWorkflow(InvalidInput, ValueError):
+class NotExecutable(InvalidInput, ValueError):
     """A workflow, a node or a state cannot be executed; nothing was recorded."""
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from flowq.authoring.naming import module_name
-from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.errors import NotExecutable
 
 
 def name_of(value: Any) -> str | None:
@@ -36,7 +36,7 @@ def found_or_none(name: str) -> Any:
     """Return what has a name; None if nothing has."""
     try:
         return find(name)
-    except InvalidWorkflow:
+    except NotExecutable:
         return None
 
 
@@ -44,7 +44,7 @@ def find(name: str) -> Any:
     """Return what has a name.
 
     Raises:
-        InvalidWorkflow: nothing has it, in this process.
+        NotExecutable: nothing has it, in this process.
     """
     module, _, path = name.partition(":")
     try:
@@ -52,7 +52,7 @@ def find(name: str) -> Any:
         for part in path.split("."):
             value = getattr(value, part)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"{name!r} cannot be imported here: {error}",
             hint="start workers where the module can be imported, and of the same version",
         ) from error

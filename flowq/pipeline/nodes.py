@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from flowq.authoring.definitions.steps import Step
 from flowq.core.text.json_values import flaw_of_text
-from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.errors import NotExecutable
 from flowq.pipeline.importing import name_of
 
 #: A row's key has the place of the call behind the name.
@@ -42,12 +42,12 @@ class Node:
     def __post_init__(self) -> None:
         name: Any = self.name
         if not (isinstance(name, str) and 0 < len(name) <= _MAX_NAME and name.isprintable()):
-            raise InvalidWorkflow(
+            raise NotExecutable(
                 f"the name of a node is {str(name)[:60]!r}",
                 hint=f"give a line of text of 1 to {_MAX_NAME} characters",
             )
         if set(name) & set("#[]") or flaw_of_text(name) is not None:
-            raise InvalidWorkflow(
+            raise NotExecutable(
                 f"the name of node {name!r} has a character that keys of rows cannot have",
                 hint="leave out #, [ and ]",
             )
@@ -65,7 +65,7 @@ class NodeWorkflow:
         edges: Pairs of names, `(before, after)`, beside what nodes say themselves.
 
     Raises:
-        InvalidWorkflow: two nodes have one name, one comes after an unknown one or after itself.
+        NotExecutable: two nodes have one name, one comes after an unknown one or after itself.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Plan:
         """Return the plan of a workflow.
 
         Raises:
-            InvalidWorkflow: it has no nodes, or they do not fit together.
+            NotExecutable: it has no nodes, or they do not fit together.
         """
         known = getattr(workflow, "plan", None)
         if isinstance(known, cls):
@@ -105,10 +105,10 @@ class Plan:
             edges = [_edge(one) for one in getattr(workflow, "edges", None) or ()]
             plan = cls.of_nodes(name, nodes, edges)
         if not plan.nodes:
-            raise InvalidWorkflow("Workflow has no nodes to execute")
+            raise NotExecutable("Workflow has no nodes to execute")
         for node in plan.nodes:
             if not callable(node.func):
-                raise InvalidWorkflow(f"Node {node.name} has no executable function")
+                raise NotExecutable(f"Node {node.name} has no executable function")
         return plan
 
     @classmethod
@@ -118,18 +118,18 @@ class Plan:
         """Order nodes, so that each comes after those that it names; else they stay as they are.
 
         Raises:
-            InvalidWorkflow: that is not possible.
+            NotExecutable: that is not possible.
         """
         names = [node.name for node in nodes]
         for one in names:
             if names.count(one) > 1:
-                raise InvalidWorkflow(f"workflow {name!r} has two nodes named {one!r}")
+                raise NotExecutable(f"workflow {name!r} has two nodes named {one!r}")
         pairs = [*((before, node.name) for node in nodes for before in node.after), *edges]
         for before, after in pairs:
             for one in (before, after):
                 if one not in names:
                     known = ", ".join(names)
-                    raise InvalidWorkflow(
+                    raise NotExecutable(
                         f"workflow {name!r}: {after!r} comes after {before!r}, and there is no "
                         f"node {one!r}",
                         hint=f"its nodes are {known}",
@@ -143,7 +143,7 @@ class Plan:
             ready = next((one for one in left if all(a in ordered for a in one.after)), None)
             if ready is None:
                 stuck = ", ".join(node.name for node in left)
-                raise InvalidWorkflow(
+                raise NotExecutable(
                     f"workflow {name!r}: nodes wait for each other in a circle: {stuck}"
                 )
             left.remove(ready)
@@ -170,7 +170,7 @@ class Plan:
         """Return it as JSON data, with functions by their names.
 
         Raises:
-            InvalidWorkflow: a worker could not find a function.
+            NotExecutable: a worker could not find a function.
         """
         return {"name": self.name, "nodes": [_as_json(node) for node in self.nodes]}
 
@@ -184,7 +184,7 @@ class Plan:
 def _as_json(node: Node) -> dict[str, Any]:
     function = name_of(node.func)
     if function is None:
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"Node {node.name} has no executable function that a worker could find",
             hint="define it with `def` at the top of a module; in tests give the executor "
             "recorded=False",

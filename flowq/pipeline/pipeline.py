@@ -21,7 +21,7 @@ from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.engine.replay.execution import current
 from flowq.engine.runs.options import SubmitOptions
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.errors import NotExecutable
 from flowq.pipeline.executing.executors import state_of
 from flowq.pipeline.executing.recording import options_of
 from flowq.pipeline.importing import find, name_of
@@ -75,7 +75,7 @@ class WorkflowPipeline:
         In an `async def` flow this is durable: nodes are steps, and waits are recorded.
 
         Raises:
-            InvalidWorkflow: the workflow or its state cannot be executed.
+            NotExecutable: the workflow or its state cannot be executed.
             InvalidFlow: a middleware has returned no result.
             Exception: what a node, the executor or a middleware has raised; it is logged.
         """
@@ -109,14 +109,14 @@ class WorkflowPipeline:
             options: Options of the run: `idempotency_key`, `deadline`, `budget`, …
 
         Raises:
-            InvalidWorkflow: something of it cannot be made again on a worker; nothing was recorded.
+            NotExecutable: something of it cannot be made again on a worker; nothing was recorded.
             Unavailable: the database cannot be used now.
         """
         inputs = self._inputs(workflow, context)
         try:
             return submit(chain.type, inputs, **_options(context, options))
         except InvalidInput as error:
-            raise InvalidWorkflow(error.message, hint=error.hint) from error
+            raise NotExecutable(error.message, hint=error.hint) from error
 
     async def aenqueue(
         self, workflow: Any, context: ExecutionContext, **options: Unpack[SubmitOptions]
@@ -126,7 +126,7 @@ class WorkflowPipeline:
         try:
             return await asubmit(chain.type, inputs, **_options(context, options))
         except InvalidInput as error:
-            raise InvalidWorkflow(error.message, hint=error.hint) from error
+            raise NotExecutable(error.message, hint=error.hint) from error
 
     def _inputs(self, workflow: Any, context: ExecutionContext) -> dict[str, Any]:
         state_of(context, as_json=True)
@@ -187,7 +187,7 @@ def _as_json(workflow: Any) -> dict[str, Any]:
         return Plan.of(workflow).to_json()
     name = workflow if isinstance(workflow, str) else name_of(workflow)
     if name is None:
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"the workflow {workflow!r} cannot be found by a worker",
             hint="make it at the top of a module, or give its name: 'module:attribute'",
         )

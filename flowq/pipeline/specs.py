@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.errors import NotExecutable
 from flowq.pipeline.importing import find, name_of
 
 _NAME: Final = "$name"
@@ -24,7 +24,7 @@ def spec_of(value: Any, what: str) -> Any:
         what: What it is, for messages.
 
     Raises:
-        InvalidWorkflow: there is no such data.
+        NotExecutable: there is no such data.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -44,7 +44,7 @@ def spec_of(value: Any, what: str) -> Any:
     elif (name := name_of(value)) is not None:
         return {_NAME: name}
     else:
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"{what} has a {type(value).__qualname__} that cannot be made again on a worker",
             hint="make it an object at the top of a module, a dataclass, or give its class a "
             "method to_json() that returns the arguments",
@@ -56,7 +56,7 @@ def object_of(spec: Any) -> Any:
     """Return what a spec was made from.
 
     Raises:
-        InvalidWorkflow: a name cannot be imported here.
+        NotExecutable: a name cannot be imported here.
     """
     if isinstance(spec, list):
         return [object_of(one) for one in spec]

@@ -54,7 +54,7 @@ def _is_missing(name: str) -> NoReturn:
     reason = f'{name} is not installed: pip install -e ".[dev]"'
     if os.environ.get("CI"):
         pytest.fail(reason)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def free_port() -> int:

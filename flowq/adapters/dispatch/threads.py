@@ -7,7 +7,7 @@ worker, and the run continues there.
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,7 +25,8 @@ class RunObserver:
     """What is seen of one run.
 
     Attributes:
-        moved: Set whenever something of it was done.
+        moved: Set whenever something of it was done,
+        call: and called then, in the thread that did it.
         error: The last exception of its steps.
         errors: The last exception of each step.
     """
@@ -33,6 +34,7 @@ class RunObserver:
     moved: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
     errors: dict[StepRunId, BaseException] = field(default_factory=dict)
+    call: Callable[[], object] = lambda: None
 
 
 class ThreadDispatcher(InProcessDispatcher):
@@ -56,9 +58,11 @@ class ThreadDispatcher(InProcessDispatcher):
             ).start()
 
     @contextmanager
-    def watching(self, run_id: RunId) -> Iterator[RunObserver]:
-        """Yield what is seen of a run from here."""
-        watch = self._watches[run_id] = RunObserver()
+    def watching(
+        self, run_id: RunId, call: Callable[[], object] = lambda: None
+    ) -> Iterator[RunObserver]:
+        """Yield what is seen of a run from here; `call` is called whenever something was done."""
+        watch = self._watches[run_id] = RunObserver(call=call)
         try:
             yield watch
         finally:
@@ -80,6 +84,7 @@ class ThreadDispatcher(InProcessDispatcher):
         for run_id, watch in list(self._watches.items()):
             if delivery.message is None or delivery.message.run_id == run_id:
                 watch.moved.set()
+                watch.call()
 
     def _take(self) -> Delivery | None:
         self._wake()

@@ -17,7 +17,7 @@ from flowq.core.errors import InvalidFlow
 from flowq.core.text.json_values import MAX_DEPTH, JsonPath, flaw
 from flowq.engine.results.codecs.annotations import as_path
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.errors import NotExecutable
 from flowq.pipeline.executing.program import nodes as program
 from flowq.pipeline.executing.recording import PLACES, Ended, Place, run_recorded
 from flowq.pipeline.executing.running import merged, run_plan
@@ -51,7 +51,7 @@ class SimpleExecutor:
         """Execute a workflow of nodes.
 
         Raises:
-            InvalidWorkflow: it has no nodes, or one that cannot run, or its state is no mapping.
+            NotExecutable: it has no nodes, or one that cannot run, or its state is no mapping.
             NodeFailed: a node has failed elsewhere.
             Exception: what a node has raised here.
         """
@@ -113,18 +113,18 @@ def state_of(context: ExecutionContext, *, as_json: bool) -> dict[str, Any]:
         as_json: Whether it must be JSON data.
 
     Raises:
-        InvalidWorkflow: it is no mapping, or a value is no JSON data; names the key.
+        NotExecutable: it is no mapping, or a value is no JSON data; names the key.
     """
     given: Any = context.initial_state
     if not isinstance(given, Mapping):
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"the initial state is {type(given).__name__}, not a mapping",
             hint='e.g. with_state({"messages": […]})',
         )
     found = _flaw(dict(given)) if as_json else None
     if found is not None:
         place, why = found
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"the initial state cannot be recorded: {as_path(place)}: it {why}",
             hint="give JSON data: text, numbers, lists and mappings with text as keys",
         )

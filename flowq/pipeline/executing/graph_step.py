@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from flowq.authoring.definitions.steps import step
 from flowq.engine.runtime.context import current
-from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.errors import NotExecutable
 from flowq.pipeline.importing import find
 
 _STEP: Final = "flowq_step"
@@ -59,14 +59,14 @@ def compiled(graph: Any, checkpointer: Any) -> Any:
         checkpointer: Its checkpointer; None leaves it as it is.
 
     Raises:
-        InvalidWorkflow: it is none of these.
+        NotExecutable: it is none of these.
     """
     if not hasattr(graph, "ainvoke") and not hasattr(graph, "compile") and callable(graph):
         graph = graph()
     if not hasattr(graph, "ainvoke") and hasattr(graph, "compile"):
         return graph.compile(checkpointer=checkpointer)
     if not hasattr(graph, "ainvoke"):
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"{graph!r} is no graph: it has neither ainvoke nor compile",
             hint="give a compiled graph, a StateGraph, or a function that returns one",
         )
@@ -88,7 +88,10 @@ async def tasks_and_state(
         return [], await graph.ainvoke(state, config)
     tasks: list[str] = []
     last: Mapping[str, Any] = {}
-    async for kind, data in graph.astream(state, config, stream_mode=["tasks", "values"]):
+    # A checkpoint is written before the next task begins, so that a crash repeats one task.
+    durable = {"durability": "sync"} if getattr(graph, "checkpointer", None) else {}
+    modes = ["tasks", "values"]
+    async for kind, data in graph.astream(state, config, stream_mode=modes, **durable):
         if kind == "values":
             last = data
         elif "result" in data or "error" in data:

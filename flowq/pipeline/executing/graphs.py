@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.errors import InvalidWorkflow
+from flowq.pipeline.errors import NotExecutable
 from flowq.pipeline.executing.executors import SimpleExecutor, now, state_of
 from flowq.pipeline.executing.graph_step import compiled, config_of, tasks_and_state
 from flowq.pipeline.executing.program import nodes as program
@@ -42,7 +42,7 @@ class LangGraphExecutor(SimpleExecutor):
         """Execute a graph.
 
         Raises:
-            InvalidWorkflow: it is no graph, or a worker could not find it; or the state is no
+            NotExecutable: it is no graph, or a worker could not find it; or the state is no
                 mapping.
             Exception: what the graph has raised.
         """
@@ -78,7 +78,7 @@ def is_graph(workflow: Any) -> bool:
 def _name(value: Any, what: str) -> str:
     name = value if isinstance(value, str) else name_of(value)
     if name is None:
-        raise InvalidWorkflow(
+        raise NotExecutable(
             f"{what} {value!r} cannot be found by a worker",
             hint="make it at the top of a module, or give its name: 'module:attribute'",
         )

@@ -14,7 +14,7 @@ from flowq.authoring.calls.tracing import active
 from flowq.authoring.definitions.flows import AsyncFlow
 from flowq.authoring.definitions.steps import step
 from flowq.client import Run
-from flowq.client.submitting import aexecute, asubmit, await_or_cancel
+from flowq.client.submitting import aexecute, asubmit, ended_or_cancelled
 from flowq.core.errors import InvalidInput, RunCancelled, StepFailed
 from flowq.core.ids import RunId, StepRunId, child_run_id, node_id
 from flowq.core.states import RunState, StepState
@@ -24,7 +24,7 @@ from flowq.engine.replay.execution import Execution
 from flowq.engine.runs.options import SubmitOptions
 from flowq.engine.runtime.context import current as current_step
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.errors import InvalidWorkflow, NodeFailed
+from flowq.pipeline.errors import NodeFailed, NotExecutable
 
 #: Where a run is carried out: by threads of this process, or by workers.
 Place: TypeAlias = Literal["here", "workers"]
@@ -57,7 +57,7 @@ async def run_recorded(
     """Run a program and return how it has ended.
 
     Raises:
-        InvalidWorkflow: the inputs cannot be stored.
+        NotExecutable: the inputs cannot be stored.
         RunCancelled: someone has cancelled the run.
         Exception: a node's own, or `NodeFailed`.
     """
@@ -67,12 +67,12 @@ async def run_recorded(
     errors: Mapping[StepRunId, BaseException] = {}
     try:
         if place == "workers":
-            run = await asubmit(program.type, inputs, **options)
-            await await_or_cancel(run)
+            begin = asubmit(program.type, inputs, **options)
+            run = await ended_or_cancelled(begin, Run.await_end)
         else:
             run, errors = await aexecute(program.type, inputs, **options)
     except InvalidInput as error:
-        raise InvalidWorkflow(error.message, hint=error.hint) from error
+        raise NotExecutable(error.message, hint=error.hint) from error
     view = await run.aview()
     if view.status is not RunState.COMPLETED:
         raise _error(_outcome(view), errors)

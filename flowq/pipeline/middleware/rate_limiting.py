@@ -15,7 +15,7 @@ from flowq.authoring.calls.tracing import active
 from flowq.authoring.definitions.steps import step
 from flowq.core.errors import InvalidFlow
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.errors import InvalidWorkflow, RateLimitExceeded
+from flowq.pipeline.errors import NotExecutable, RateLimitExceeded
 from flowq.pipeline.protocols import Next
 from flowq.pipeline.result import ExecutionResult
 
@@ -75,10 +75,10 @@ class RateLimitingMiddleware:
         """Return the arguments with which it is made again on a worker.
 
         Raises:
-            InvalidWorkflow: it counts in memory.
+            NotExecutable: it counts in memory.
         """
         if self.backend == "memory":
-            raise InvalidWorkflow(
+            raise NotExecutable(
                 "a rate limit in memory counts in one process only",
                 hint="leave backend= out, so that it counts in Redis",
             )

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 from flowq.core.errors import BudgetExceeded, InvalidFlow, RunCancelled
 from flowq.pipeline.context import ExecutionContext
-from flowq.pipeline.errors import InvalidWorkflow, RateLimitExceeded, ValidationError, is_one_of
+from flowq.pipeline.errors import NotExecutable, RateLimitExceeded, ValidationError, is_one_of
 from flowq.pipeline.protocols import Next
 from flowq.pipeline.result import ExecutionResult
 
 #: Another attempt would end in the same way, or is not wanted.
 _NEVER: Final = (
     *(ValidationError, RateLimitExceeded, BudgetExceeded, RunCancelled),
-    *(InvalidWorkflow, InvalidFlow),
+    *(NotExecutable, InvalidFlow),
 )
 #: Seconds of a pause at most.
 _LONGEST: Final = 86_400.0

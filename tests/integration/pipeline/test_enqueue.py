@@ -15,13 +15,13 @@ from flowq.pipeline import (
     CachingMiddleware,
     ExecutionContext,
     ExecutionResult,
-    InvalidWorkflow,
     MemoryCache,
     Middleware,
     MonitoringMiddleware,
     Next,
     Node,
     NodeWorkflow,
+    NotExecutable,
     RateLimitingMiddleware,
     RedisCache,
     RetryMiddleware,
@@ -154,14 +154,14 @@ def test_what_is_wrong_is_refused_before_anything_is_recorded(engine: Engine) ->
     local = NodeWorkflow("w", [Node("a", lambda state: None)])
 
     for work, given in ((WORK, wrong_state), (local, context("x")), (object(), context("x"))):
-        with pytest.raises(InvalidWorkflow):
+        with pytest.raises(NotExecutable):
             pipeline.enqueue(work, given)
     alone: list[tuple[Middleware, str]] = [
         (CachingMiddleware(MemoryCache()), "MemoryCache that cannot be made again"),
         (RateLimitingMiddleware(backend="memory"), "counts in one process only"),
     ]
     for middleware, message in alone:
-        with pytest.raises(InvalidWorkflow, match=message):
+        with pytest.raises(NotExecutable, match=message):
             WorkflowPipeline(SimpleExecutor()).use(middleware).enqueue(WORK, context("x"))
 
 

@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from flowq import Run
 from flowq.engine.engine import Engine
 from flowq.pipeline import (
@@ -24,6 +22,7 @@ from flowq.pipeline import (
     create_executor_for_workflow,
     get_executor_factory,
 )
+from tests.tools import servers
 
 
 def fetch(state: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +95,7 @@ class MyCustomExecutor:
 
 
 def test_the_snippets_of_the_request(engine: Engine) -> None:
-    pytest.importorskip("langgraph")
+    servers.require("langgraph")
     from flowq.pipeline import LangGraphExecutor
 
     # fmt: off

@@ -3,13 +3,16 @@
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 import flowq
 from flowq import Run, step
+from flowq.adapters.records.database import SqlRecords
 from flowq.core.errors import RunCancelled
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Engine
@@ -17,10 +20,10 @@ from flowq.pipeline import (
     CeleryExecutor,
     ExecutionContext,
     ExecutionResult,
-    InvalidWorkflow,
     Node,
     NodeFailed,
     NodeWorkflow,
+    NotExecutable,
     ParallelExecutor,
     SimpleExecutor,
 )
@@ -73,6 +76,13 @@ CHAT = NodeWorkflow(
     [Node("fetch", fetch), Node("rank", rank), Node("answer", answer, after=("fetch", "rank"))],
 )
 MESSAGES = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def quick(state: dict[str, Any]) -> dict[str, Any]:
+    return {"turns": state["turns"]}
+
+
+QUICK = NodeWorkflow("quick", [Node("quick", quick)])
 
 
 def context(state: Any = None) -> ExecutionContext:
@@ -145,12 +155,13 @@ def test_large_values_are_passed_on_by_reference(engine: Engine, executor: Any) 
     assert all(len(str(one.inputs)) < 1_000 for one in of_nodes)
 
 
-def test_a_cancelled_caller_cancels_the_run(engine: Engine) -> None:
+@pytest.mark.parametrize("where", ["here", "workers"])
+def test_a_cancelled_caller_cancels_the_run(engine: Engine, where: Any) -> None:
     async def call() -> None:
         BEGUN.clear()
         RELEASED.clear()
         work = NodeWorkflow("w", [Node("h", held)])
-        task = asyncio.create_task(SimpleExecutor().execute(work, context()))
+        task = asyncio.create_task(SimpleExecutor(where=where).execute(work, context()))
         await asyncio.to_thread(BEGUN.wait, 60)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -160,6 +171,32 @@ def test_a_cancelled_caller_cancels_the_run(engine: Engine) -> None:
     RELEASED.set()
 
     wait_until(lambda: Run.get(HELD[-1]).status is RunState.CANCELLED, what="it is cancelled")
+
+
+@pytest.mark.parametrize("where", ["here", "workers"])
+@pytest.mark.usefixtures("engine")
+def test_a_caller_that_is_cancelled_at_once_leaves_no_run(records: SqlRecords, where: Any) -> None:
+    """The run may be recorded at that moment."""
+
+    async def call() -> None:
+        for turns in range(1, 20):
+            task = asyncio.create_task(
+                SimpleExecutor(where=where).execute(QUICK, context({"turns": turns}))
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0.001)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    asyncio.run(call())
+
+    def at_rest() -> bool:
+        with records.engine.connect() as connection:
+            states = connection.execute(text("SELECT status FROM flow_runs")).scalars().all()
+        return set(states) <= {"cancelled", "completed"}
+
+    wait_until(at_rest, what="no run is left")
 
 
 def test_a_cancelled_run_is_an_error(engine: Engine) -> None:
@@ -179,7 +216,7 @@ def test_a_cancelled_run_is_an_error(engine: Engine) -> None:
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, b"x", (1,), {"a": "\ud800"}])
 def test_a_state_that_is_no_json_is_refused_by_its_key(engine: Engine, value: Any) -> None:
-    with pytest.raises(InvalidWorkflow, match=r"cannot be recorded: wrong.inner"):
+    with pytest.raises(NotExecutable, match=r"cannot be recorded: wrong.inner"):
         asyncio.run(SimpleExecutor().execute(CHAT, context({"fine": 1, "wrong": {"inner": value}})))
 
 

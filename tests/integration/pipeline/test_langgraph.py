@@ -7,13 +7,14 @@ import pytest
 
 from flowq import Run
 from flowq.engine.engine import Engine
+from tests.tools import servers
 
-pytest.importorskip("langgraph")
+servers.require("langgraph")
 
 from flowq.pipeline import (
     ExecutionContext,
-    InvalidWorkflow,
     LangGraphExecutor,
+    NotExecutable,
     RetryMiddleware,
     WorkflowPipeline,
     create_executor_for_workflow,
@@ -72,11 +73,11 @@ def test_what_a_graph_raises_is_raised(engine: Engine) -> None:
 
 
 def test_what_is_no_graph_is_refused(engine: Engine) -> None:
-    with pytest.raises(InvalidWorkflow, match="cannot be found by a worker"):
+    with pytest.raises(NotExecutable, match="cannot be found by a worker"):
         execute(graphs.triage().compile(), context("x"))
-    with pytest.raises(InvalidWorkflow, match="cannot be imported here"):
+    with pytest.raises(NotExecutable, match="cannot be imported here"):
         execute("tests.integration.pipeline.graphs:NO", context("x"))
-    with pytest.raises(InvalidWorkflow, match="is no graph"):
+    with pytest.raises(NotExecutable, match="is no graph"):
         execute("json:__name__", context("x"))
 
 

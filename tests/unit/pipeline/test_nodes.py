@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowq.pipeline import InvalidWorkflow, Node, NodeWorkflow
+from flowq.pipeline import Node, NodeWorkflow, NotExecutable
 from flowq.pipeline.executing.running import run_plan
 from flowq.pipeline.importing import find, name_of
 from flowq.pipeline.nodes import Plan
@@ -117,7 +117,7 @@ def test_any_object_with_nodes_is_a_workflow() -> None:
     ],
 )
 def test_what_cannot_run_is_refused(workflow: Any, message: str) -> None:
-    with pytest.raises(InvalidWorkflow, match=f"^{message}$"):
+    with pytest.raises(NotExecutable, match=f"^{message}$"):
         Plan.of(workflow)
 
 
@@ -131,13 +131,13 @@ def test_what_cannot_run_is_refused(workflow: Any, message: str) -> None:
     ],
 )
 def test_nodes_that_do_not_fit_together_are_refused(nodes: list[Node], message: str) -> None:
-    with pytest.raises(InvalidWorkflow, match=message):
+    with pytest.raises(NotExecutable, match=message):
         NodeWorkflow("w", nodes)
 
 
 @pytest.mark.parametrize("name", ["", "a" * 151, "a#1", "a[0]", "a\nb", "a\0", "\ud800", 7])
 def test_names_that_no_row_can_have_are_refused(name: Any) -> None:
-    with pytest.raises(InvalidWorkflow):
+    with pytest.raises(NotExecutable):
         Node(name, nothing)
 
 
@@ -157,11 +157,11 @@ def test_names_of_functions_are_found_again() -> None:
 def test_functions_that_no_worker_could_find_are_refused(function: Any) -> None:
     plan = NodeWorkflow("w", [Node("x", function)]).plan
 
-    with pytest.raises(InvalidWorkflow, match="Node x has no executable function that a worker"):
+    with pytest.raises(NotExecutable, match="Node x has no executable function that a worker"):
         plan.to_json()
 
 
 @pytest.mark.parametrize("name", ["nothing", "no.such:thing", "json:no", ":x", "json:", ""])
 def test_names_of_nothing(name: str) -> None:
-    with pytest.raises(InvalidWorkflow, match="cannot be imported here"):
+    with pytest.raises(NotExecutable, match="cannot be imported here"):
         find(name)

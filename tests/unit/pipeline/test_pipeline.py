@@ -10,10 +10,10 @@ from flowq.core.errors import InvalidFlow
 from flowq.pipeline import (
     ExecutionContext,
     ExecutionResult,
-    InvalidWorkflow,
     Next,
     Node,
     NodeWorkflow,
+    NotExecutable,
     ParallelExecutor,
     SimpleExecutor,
     WorkflowPipeline,
@@ -148,5 +148,5 @@ def test_an_unknown_place_is_refused() -> None:
 @pytest.mark.parametrize("state", [[1], None, "x"])
 def test_a_state_that_is_no_mapping_is_refused(state: Any) -> None:
     given = ExecutionContext("w", "ann", initial_state=state)
-    with pytest.raises(InvalidWorkflow, match="not a mapping"):
+    with pytest.raises(NotExecutable, match="not a mapping"):
         asyncio.run(HERE.execute(NodeWorkflow("w", [Node("a", _add)]), given))

@@ -11,11 +11,11 @@ from flowq.pipeline import (
     CeleryExecutor,
     ExecutionContext,
     ExecutionResult,
-    InvalidWorkflow,
     MemoryCache,
     MonitoringMiddleware,
     NetworkError,
     Next,
+    NotExecutable,
     ParallelExecutor,
     RateLimitingMiddleware,
     RedisCache,
@@ -79,12 +79,12 @@ def test_what_a_worker_could_not_make_is_refused() -> None:
         a: int = 1
 
     for value in (Local(), object(), lambda: None, Own(object()), CachingMiddleware(MemoryCache())):
-        with pytest.raises(InvalidWorkflow, match="cannot be made again on a worker"):
+        with pytest.raises(NotExecutable, match="cannot be made again on a worker"):
             spec_of(value, "the middleware")
-    with pytest.raises(InvalidWorkflow):
+    with pytest.raises(NotExecutable):
         spec_of(MonitoringMiddleware(bus=WorkflowEventBus()), "the middleware")
 
 
 def test_a_name_that_is_unknown_here_is_named() -> None:
-    with pytest.raises(InvalidWorkflow, match=r"'no.such:Thing' cannot be imported here"):
+    with pytest.raises(NotExecutable, match=r"'no.such:Thing' cannot be imported here"):
         object_of({"$made": "no.such:Thing", "arguments": {}})
