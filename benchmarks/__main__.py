@@ -7,7 +7,7 @@ make a round slower.
 
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
-                               models, uneven, blocks, http, playbooks
+                               models, uneven, blocks, http, playbooks, pipelines
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -342,6 +342,14 @@ def playbooks() -> None:
         report(*row)
 
 
+def pipelines() -> None:
+    """Measure what a pipeline adds to the same work without it."""
+    from benchmarks import pipelines as measured
+
+    for row in measured.rows():
+        report(*row)
+
+
 def main() -> None:
     """Run what was asked for."""
     wanted = " ".join(sys.argv[1:])
@@ -356,6 +364,7 @@ def main() -> None:
         "blocks": blocks,
         "http": http,
         "playbooks": playbooks,
+        "pipelines": pipelines,
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():

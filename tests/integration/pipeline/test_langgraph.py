@@ -1,16 +1,13 @@
 """Graphs of LangGraph run in one recorded step."""
 
 import asyncio
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from flowq import Run
 from flowq.engine.engine import Engine
-from tests.tools import servers
-
-servers.require("langgraph")
-
 from flowq.pipeline import (
     ExecutionContext,
     LangGraphExecutor,
@@ -19,7 +16,10 @@ from flowq.pipeline import (
     WorkflowPipeline,
     create_executor_for_workflow,
 )
-from tests.integration.pipeline import graphs
+from tests.tools import servers
+
+servers.require("langgraph")
+graphs: Any = import_module("tests.integration.pipeline.graphs")
 
 
 def context(text: str, conversation: str | None = None) -> ExecutionContext:
