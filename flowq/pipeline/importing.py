@@ -59,6 +59,23 @@ def find(name: str) -> Any:
     return value
 
 
+def find_own(name: str) -> Any:
+    """Return what has a name, of an application or a library that is installed.
+
+    What is called by its name is never of Python's own library: many of its functions do whatever
+    they are given.
+
+    Raises:
+        NotExecutable: nothing has the name in this process, or it is of Python's own library.
+    """
+    if name.partition(":")[0].partition(".")[0] in sys.stdlib_module_names:
+        raise NotExecutable(
+            f"{name!r} is of Python's own library",
+            hint="call it in a function of your own",
+        )
+    return find(name)
+
+
 def _module(name: str) -> Any:
     # A script is known to workers by the name of its file; here it must not be loaded twice.
     main = sys.modules.get("__main__")

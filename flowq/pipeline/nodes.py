@@ -16,7 +16,7 @@ from typing import Any, Self
 from flowq.authoring.definitions.steps import Step
 from flowq.core.text.json_values import flaw_of_text
 from flowq.pipeline.errors import NotExecutable
-from flowq.pipeline.importing import name_of
+from flowq.pipeline.importing import find_own, name_of
 
 #: A row's key has the place of the call behind the name.
 _MAX_NAME = 150
@@ -189,6 +189,7 @@ def _as_json(node: Node) -> dict[str, Any]:
             hint="define it with `def` at the top of a module; in tests give the executor "
             "recorded=False",
         )
+    find_own(function)
     limit = node.timeout
     return {
         "name": node.name,

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from flowq.pipeline.errors import NotExecutable
-from flowq.pipeline.importing import find, name_of
+from flowq.pipeline.importing import find, find_own, name_of
 
 _NAME: Final = "$name"
 _MADE: Final = "$made"
@@ -56,7 +56,7 @@ def object_of(spec: Any) -> Any:
     """Return what a spec was made from.
 
     Raises:
-        NotExecutable: a name cannot be imported here.
+        NotExecutable: a name cannot be imported here, or `spec_of` would not have written it.
     """
     if isinstance(spec, list):
         return [object_of(one) for one in spec]
@@ -65,7 +65,20 @@ def object_of(spec: Any) -> Any:
     if _TUPLE in spec:
         return tuple(object_of(spec[_TUPLE]))
     if _NAME in spec:
-        return find(spec[_NAME])
+        return _named(spec[_NAME])
     if _MADE in spec:
-        return find(spec[_MADE])(**object_of(spec["arguments"]))
+        return _class(spec[_MADE])(**object_of(spec["arguments"]))
     return {name: object_of(one) for name, one in spec.items()}
+
+
+def _named(name: str) -> Any:
+    value = find(name)
+    is_error = isinstance(value, type) and issubclass(value, BaseException)
+    return value if is_error else find_own(name)
+
+
+def _class(name: str) -> Any:
+    value = find_own(name)
+    if isinstance(value, type) and (is_dataclass(value) or hasattr(value, "to_json")):
+        return value
+    raise NotExecutable(f"{name!r} is no class that can take part in a pipeline")

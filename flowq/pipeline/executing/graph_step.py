@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from flowq.authoring.definitions.steps import step
 from flowq.engine.runtime.context import current
 from flowq.pipeline.errors import NotExecutable
-from flowq.pipeline.importing import find
+from flowq.pipeline.importing import find_own
 
 _STEP: Final = "flowq_step"
 
@@ -36,7 +36,7 @@ async def run_graph(
     """
     step_id = str(current().step_id)
     async with _checkpointer(checkpointer) as saver:
-        found = compiled(find(graph), saver)
+        found = compiled(find_own(graph), saver)
         config = {**config_of(thread or step_id), "metadata": {_STEP: step_id}}
         earlier: list[Any] = []
         given: Any = state
@@ -101,7 +101,7 @@ async def tasks_and_state(
 
 @asynccontextmanager
 async def _checkpointer(name: str | None) -> AsyncIterator[Any]:
-    made: Any = find(name)() if name is not None else None
+    made: Any = find_own(name)() if name is not None else None
     if hasattr(made, "__aenter__"):
         async with made as saver:
             yield saver

@@ -15,7 +15,7 @@ from flowq.engine.replay.execution import current
 from flowq.engine.replay.values import LAZY_BYTES, LazyResult
 from flowq.pipeline.executing.graph_step import run_graph
 from flowq.pipeline.executing.running import merged, run_plan
-from flowq.pipeline.importing import find
+from flowq.pipeline.importing import find_own
 from flowq.pipeline.nodes import Node, Plan
 
 NAME: Final = "flowq.pipeline.nodes"
@@ -29,7 +29,7 @@ def run_function(function: str, parts: list[Any]) -> Any:
         function: Its name.
         parts: The parts of its state.
     """
-    return find(function)(merged(parts))
+    return find_own(function)(merged(parts))
 
 
 @step(name="flowq.pipeline.state")
@@ -82,7 +82,7 @@ async def _call(node: Mapping[str, Any], parts: Sequence[Any]) -> Any:
     if node["timeout"] is not None:
         options["timeout"] = node["timeout"]
     if node["is_step"]:
-        called: Step[..., Any] = find(node["function"])
+        called: Step[..., Any] = find_own(node["function"])
         return await called.options(**options)(merged(map(_loaded, parts)))
     awaitable: Any = run_function.options(**options)(node["function"], list(parts))
     return await awaitable

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from flowq.core.ids import RunId, child_run_id, node_id
@@ -23,10 +25,21 @@ from flowq.pipeline import (
 from flowq.pipeline.pipeline import chain
 from tests.acceptance.apps.pipeline_app import WORK
 from tests.tools.cluster import Cluster
+from tests.tools.session.processes import Process
 from tests.tools.waiting import wait_until
 
 APP = "tests.acceptance.apps.pipeline_app"
 PREFORK = ("--pool=prefork", "--concurrency=2")
+#: Follows a run; prints the types of its events.
+READER = """
+import asyncio, sys
+from flowq import Run
+from flowq.pipeline import get_event_bus
+
+bus = get_event_bus()
+bus.subscribe(None, lambda event: print(event.event_type, event.data.get("node", "")))
+asyncio.run(bus.follow(Run.get(sys.argv[1]), timeout=300))
+"""
 
 
 def test_a_chain_outlives_its_worker_in_the_pause_between_two_attempts(
@@ -55,6 +68,12 @@ def test_a_chain_outlives_its_worker_in_the_pause_between_two_attempts(
 
     with cluster.worker(*PREFORK, name="first", app=APP, stop=signal.SIGKILL) as first:
         run_id = cluster.submit(chain, **inputs)
+        reader = Process(
+            [sys.executable, "-c", READER, str(run_id)],
+            stdout=subprocess.PIPE,
+            env=cluster.environment,
+            text=True,
+        )
         wait_until(lambda: asleep(1), what="it is in its first pause")
         os.killpg(first.pid, signal.SIGKILL)
         first.wait(60)
@@ -82,6 +101,11 @@ def test_a_chain_outlives_its_worker_in_the_pause_between_two_attempts(
         found.metrics["cost"],
     )
     assert found.metrics["cost"] > 0
+    told = reader.communicate(timeout=120)[0].splitlines()
+    nodes = ["node_executed ask"] * 3 + ["node_executed flaky"]
+    assert ["workflow_started ", "execution_started "] == told[:2]
+    assert nodes == told[2:-2]
+    assert ["token_usage ", "execution_completed "] == told[-2:]
 
 
 def child_of(run_id: RunId, step: StepView) -> RunId:

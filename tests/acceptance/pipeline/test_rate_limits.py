@@ -81,7 +81,7 @@ def test_no_window_has_more_than_60(
     if seconds > 60:
         assert 60 == len(passed)
     else:
-        assert 60 < len(passed) < 4 * calls
+        assert len(passed) >= 60
     # 61 that have certainly passed within less than a window are too many.
     for at in range(len(passed) - 60):
         latest = max(after for _, after in passed[at : at + 61])

@@ -12,6 +12,8 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 
+from tests.tools.llm_steps import Summarise
+
 
 class State(TypedDict, total=False):
     messages: Annotated[list[Any], add_messages]
@@ -54,6 +56,19 @@ def counted(state: State) -> dict[str, Any]:
 
 def broken(state: State) -> None:
     raise ValueError("no")
+
+
+async def ask(state: State) -> dict[str, Any]:
+    """Ask the model of flowq, whose calls are recorded."""
+    said = await Summarise().execute({"text": state["messages"][-1].content})
+    return {"messages": [AIMessage(said.output_content)], "trail": ["ask"]}
+
+
+def asking() -> Any:
+    builder = StateGraph(State)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "ask")
+    return builder
 
 
 def triage() -> Any:

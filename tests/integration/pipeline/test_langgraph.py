@@ -8,6 +8,7 @@ import pytest
 
 from flowq import Run
 from flowq.engine.engine import Engine
+from flowq.entrypoints.fake_llm import FakeLlm
 from flowq.pipeline import (
     ExecutionContext,
     LangGraphExecutor,
@@ -78,7 +79,7 @@ def test_what_is_no_graph_is_refused(engine: Engine) -> None:
     with pytest.raises(NotExecutable, match="cannot be imported here"):
         execute("tests.integration.pipeline.graphs:NO", context("x"))
     with pytest.raises(NotExecutable, match="is no graph"):
-        execute("json:__name__", context("x"))
+        execute("tests.integration.pipeline.graphs:__name__", context("x"))
 
 
 def test_it_is_chosen_and_enqueued(engine: Engine) -> None:
@@ -89,3 +90,18 @@ def test_it_is_chosen_and_enqueued(engine: Engine) -> None:
 
     assert ({"response": "at once"}, 1) == (result.output, result.metadata["attempts"])
     assert 7 == result.metrics["tokens_used"]
+
+
+def test_what_its_nodes_ask_of_models_is_paid_by_the_step(
+    engine: Engine, fake_llm: FakeLlm
+) -> None:
+    result = execute(graphs.asking, context("hello"))
+
+    tokens = fake_llm.stats.input_tokens + fake_llm.stats.output_tokens
+    view = Run.get(result.metrics["run_id"]).view()
+    assert (1, tokens, tokens) == (
+        fake_llm.stats.answered,
+        result.metrics["tokens_used"],
+        view.tokens,
+    )
+    assert result.metrics["cost"] == float(view.cost) > 0

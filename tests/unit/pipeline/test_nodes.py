@@ -3,6 +3,8 @@
 import asyncio
 import functools
 import json
+import os
+import subprocess
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -165,3 +167,9 @@ def test_functions_that_no_worker_could_find_are_refused(function: Any) -> None:
 def test_names_of_nothing(name: str) -> None:
     with pytest.raises(NotExecutable, match="cannot be imported here"):
         find(name)
+
+
+def test_functions_of_the_standard_library_are_refused() -> None:
+    for function in (print, subprocess.run, os.system):
+        with pytest.raises(NotExecutable, match="is of Python's own library"):
+            NodeWorkflow("w", [Node("x", function)]).plan.to_json()

@@ -88,3 +88,19 @@ def test_what_a_worker_could_not_make_is_refused() -> None:
 def test_a_name_that_is_unknown_here_is_named() -> None:
     with pytest.raises(NotExecutable, match=r"'no.such:Thing' cannot be imported here"):
         object_of({"$made": "no.such:Thing", "arguments": {}})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"$made": "subprocess:Popen", "arguments": {"args": ["true"]}},
+        {"$made": "tests.unit.pipeline.test_specs:function", "arguments": {}},
+        {"$made": "tests.unit.pipeline.test_specs:test_it_comes_back_equal", "arguments": {}},
+        {"$name": "os:system"},
+        {"$name": "builtins:exec"},
+    ],
+    ids=lambda spec: next(iter(spec.values())),
+)
+def test_what_enqueue_would_not_write_is_not_made(spec: Any) -> None:
+    with pytest.raises(NotExecutable):
+        object_of(spec)
