@@ -18,8 +18,13 @@ MASK: Final = "***"
 _LONG_ENOUGH: Final = 4
 #: Characters of a line, and of a part of Base64, that are masked without the rest.
 _LONG_PART: Final = 8
-#: Fields of credentials that say where something is; masked, they would be cut out of results.
-_PLACES: Final = frozenset(("kind", "host", "port", "dbname", "database"))
+#: Digits of a number; shorter ones are years and ports.
+_LONG_NUMBER: Final = 6
+#: Fields of credentials that say where something is, and for whom. Masked, they would be cut out of
+#: results in which they are plain words.
+_PUBLIC: Final = frozenset(
+    ("kind", "host", "port", "dbname", "database", "sslmode", "user", "username")
+)
 
 
 class Mask:
@@ -36,12 +41,12 @@ class Mask:
         """Mask a text or a number from now on; of a mapping or list, all that is in it."""
         if isinstance(secret, Mapping):
             for name, item in secret.items():
-                if name not in _PLACES:
+                if name not in _PUBLIC:
                     self.add(item)
         elif isinstance(secret, list | tuple):
             for item in secret:
                 self.add(item)
-        elif isinstance(secret, str | int | float) and not isinstance(secret, bool):
+        elif isinstance(secret, str) or _is_long_number(secret):
             self._shapes |= _shapes(str(secret))
             # A secret may contain another one, or the shape of one.
             self._ordered = tuple(sorted(self._shapes, key=len, reverse=True))
@@ -61,6 +66,11 @@ class Mask:
         if isinstance(value, Mapping):
             return {self.masked(key): self.masked(item) for key, item in value.items()}
         return value
+
+
+def _is_long_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and len(str(value)) >= _LONG_NUMBER
 
 
 def _shapes(secret: str) -> set[str]:

@@ -112,7 +112,9 @@ COLLECT: Final = Form(
     "Collect",
     "Adds a part of a response to a list that grows over calls.",
     (
-        Key("from", Text(), "What to add: a path such as `response.data.items`, or a template."),
+        Key(
+            "from", Template(), "What to add: a path such as `response.data.items`, or a template."
+        ),
         Key("into", Text(), "The name in `ctx`."),
         Key("mode", Choice(MODES[:4]), "How it is added.", "append"),
         Key("path", Text(), "What to add, as a path in the body of the response."),

@@ -215,6 +215,10 @@ def problems(source: str) -> list[str]:
             "7:55: workflow[0].case[0].then: 'retry' makes no sense before a call",
         ),
         (
+            then("{collect: {from: '{{ a b }}', into: c}}"),
+            "7:44: workflow[0].case[0].then.collect.from: expected token",
+        ),
+        (
             then("{collect: {from: a.b}}"),
             "7:38: workflow[0].case[0].then.collect: 'into' is missing: the name in ctx",
         ),
