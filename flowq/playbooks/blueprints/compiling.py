@@ -31,11 +31,12 @@ from flowq.playbooks.document.sugar import canonical
 PREFIX: Final = "blueprints/"
 #: The variable that counts calls of `tool` nodes.
 TOOL_CALLS: Final = "tool_calls"
-#: The variable that has the iteration of the loop that has begun one last.
+#: The variable with the iterations of a loop: in its body from 1, in its condition from 0.
 ITERATION: Final = "iteration"
 #: The variable with the output that one of several ends has made; no blueprint can name it.
 _OUTPUT: Final = "instance.output"
 _EXIT: Final = "event.name == 'step.exit'"
+_ENTERED: Final = "event.name == 'step.enter'"
 _FAILED: Final = "event.name in ['call.error', 'step.exit'] and error is defined"
 _OF_CALL: Final = ("retry", "timeout", "queue")
 _STEP: Final = re.compile(r"workflow\[(\d+)\]\.?(.*)")
@@ -247,6 +248,8 @@ class _Steps:
         if config.condition is not None:
             path = f"nodes[{self._at(node)}].config.condition"
             goes_on += f" and ({self._condition(config.condition, path)})"
+        # Its condition sees its own iterations, also after those of a loop inside of it.
+        yield {"when": _ENTERED, "then": [{"set": {"ctx": {ITERATION: f"{{{{ {known} }}}}"}}}]}
         count = f"{{{{ {known} + 1 }}}}"
         again = {"set": {"ctx": {counter: count, ITERATION: count}}}
         yield _on_exit(again, {"next": self._to(body)}, when=goes_on)

@@ -12,6 +12,7 @@ from flowq.adapters.records.sql.tables import REVISION
 from tests.acceptance.commands import Shell, interrupt
 from tests.tools import servers
 from tests.tools.documents import HELLO
+from tests.tools.playbooks.blueprints import data, node
 from tests.tools.waiting import wait_until
 
 
@@ -225,6 +226,22 @@ def test_flow_runs_against_ones_own_servers(
     assert not (tmp_path / ".flowq" / "valkey.lock").exists()
     assert 0 == shell.flowq("db", "downgrade", "base", "--yes").code
     assert 3 == shell.flowq("db", "current").code
+
+
+def test_blueprint_is_imported_cloned_and_run_by_any_worker(shell: Shell) -> None:
+    loop = node("l", "loop", condition="variable iteration < 3")
+    hello = node("v", "variable", name="greeting", value="Hello {{ who }}, {{ iteration }}")
+    document = data("s>l l>v v>w w>l l>e", l=loop, v=hello, w=node("w", "delay", seconds=0.1))
+    (shell.folder / "hello.json").write_text(json.dumps({**document, "name": "hello"}))
+
+    [imported] = shell.flowq("blueprint", "import", "hello.json", "--json").json
+    assert "created" == imported["outcome"]
+    clone = shell.flowq("blueprint", "clone", "hello", "--name", "mine").out.strip()
+    done = shell.flowq("blueprint", "run", clone, "-p", "who=Ada", "--wait", "--json")
+
+    assert 0 == done.code, done.err
+    assert ("blueprints/mine", "completed") == (done.json["flow_name"], done.json["status"])
+    assert "Hello Ada, 3" == done.json["result"]["result"]["greeting"]
 
 
 def _code_and_out(shell: Shell, *arguments: str) -> tuple[int, str]:

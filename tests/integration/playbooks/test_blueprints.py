@@ -1,11 +1,13 @@
 """Blueprints run as the durable program of playbooks, under a clock that jumps."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from flowq import step, testing
+from flowq.entrypoints.fake_llm import FakeLlm
 from flowq.playbooks.blueprints import compiled
 from flowq.playbooks.blueprints.models import read
 from flowq.playbooks.running import tools
@@ -13,6 +15,16 @@ from flowq.playbooks.running.submitting import as_flow
 from flowq.settings import Settings
 from flowq.testing.runs import StartedRun
 from tests.tools.playbooks.blueprints import blueprint, data, node
+
+
+@step(name="tests.large")
+def large() -> dict[str, Any]:
+    return {"text": "x" * 500_000, "few": 1}
+
+
+@step(name="tests.count")
+def count(text: str) -> dict[str, Any]:
+    return {"length": len(text)}
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +83,30 @@ def test_loop_with_a_counter(after: int, rounds: int) -> None:
         key: output[key] for key in ("ready_after", "ready", "iteration")
     }
     assert rounds == len(called)
+
+
+def test_model_is_asked_with_its_instructions(fake_llm: FakeLlm) -> None:
+    def asked(**more: Any) -> tuple[Any, int]:
+        model = node("m", "model", prompt="About {{ text }}", max_tokens=50, **more)
+        with started(blueprint("s>m m>e", m=model), text="ink") as run:
+            return run.result()["result"]["response"], run.view().tokens
+
+    (answer, few), (_, many) = asked(), asked(system="Be short. " * 50)
+
+    assert isinstance(answer, str)
+    assert 2 == fake_llm.stats.answered
+    assert few + 50 < many
+
+
+def test_large_results_go_from_node_to_node_by_reference() -> None:
+    """Also those that became variables, of which a step gets what it has parameters for."""
+    document = blueprint(
+        "s>a a>b b>e",
+        a=node("a", slug="tests.large"),
+        b=node("b", slug="tests.count"),
+        e=node("e", "end", output="{{ length }}"),
+    )
+    with started(document) as run:
+        assert 500_000 == run.result()["result"]
+        largest = max(len(json.dumps(one.inputs)) for one in run.steps if one.inputs)
+    assert largest < 64 * 1024
