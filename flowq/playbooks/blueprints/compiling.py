@@ -23,9 +23,11 @@ from flowq.playbooks.blueprints.conditions import InvalidCondition, expression
 from flowq.playbooks.blueprints.graph import END, HANDLER, START, Graph, is_else, problems, word
 from flowq.playbooks.blueprints.models import Blueprint, Edge, EndNode, Node
 from flowq.playbooks.blueprints.problems import InvalidBlueprint, Problem
+from flowq.playbooks.control.names import SECRET_NAMES
 from flowq.playbooks.document.checking import check
 from flowq.playbooks.document.models import API_VERSION, Json, Playbook
 from flowq.playbooks.document.sugar import canonical
+from flowq.tools.text import InvalidTemplate, compile_text
 
 #: Begins the paths of the playbooks of blueprints, which are the names of their runs.
 PREFIX: Final = "blueprints/"
@@ -177,16 +179,25 @@ class _Steps:
             made["next"] = self._next(node)
         return made | ({"case": case} if case else {})
 
+    def _without_secrets(self, node: Node, value: Json, *path: str) -> Json:
+        """Return a value that does not go to a worker, after it was checked to name no secret."""
+        if named := sorted(_names(value) & SECRET_NAMES):
+            text = f"{named[0]!r} is known to workers only; name it in `args` of what needs it"
+            self.problems.append(Problem.at(("nodes", self._at(node), "config", *path), text))
+        return value
+
     def _case(self, node: Node, made: dict[str, Json]) -> Iterator[Json]:
         """Yield the entries of a step; adds what else the type of the node asks for."""
         match node.type:
             case "start":
                 yield _on_exit({"set": "{{ workload }}"})
             case "end":
-                made["args"] = {"output": node.config.output}
+                output = self._without_secrets(node, node.config.output, "output")
+                made["args"] = {"output": output}
                 yield _on_exit({"set": {"ctx": {_OUTPUT: "{{ args.output }}"}}})
             case "variable":
-                yield _on_exit({"set": {"ctx": dict(node.config.given), "flags": {}}})
+                given = self._without_secrets(node, dict(node.config.given))
+                yield _on_exit({"set": {"ctx": given, "flags": {}}})
             case "error_handler":
                 yield _on_exit({"set": {"ctx": {node.config.output: "{{ args.error }}"}}})
             case "delay":
@@ -258,14 +269,26 @@ class _Steps:
     def _end(self) -> dict[str, Json]:
         made: dict[str, Json] = {"step": END, "tool": {"kind": "noop"}}
         if len(self._ends) == 1 and self._ends[0].config.output is not None:
+            output = self._without_secrets(self._ends[0], self._ends[0].config.output, "output")
             return made | {
-                "args": {"output": self._ends[0].config.output},
+                "args": {"output": output},
                 "result": {"from": "args.output"},
             }
         if any(map(self._is_one_of_several, self._ends)):
             source = f"ctx['{_OUTPUT}'] if ctx['{_OUTPUT}'] is defined else ctx"
             return made | {"result": {"from": f"{{{{ {source} }}}}"}}
         return made | {"result": {"from": "ctx"}}
+
+
+def _names(value: Json) -> set[str]:
+    """Return the names that the templates in a value use."""
+    if isinstance(value, str):
+        try:
+            return set(compile_text(value, blocks=True).names)
+        except InvalidTemplate:
+            return set()  # is reported with the playbook
+    parts = value.values() if isinstance(value, Mapping) else value
+    return set().union(*map(_names, parts)) if isinstance(value, Mapping | list) else set()
 
 
 def _on_exit(*then: Json, when: str | None = None) -> dict[str, Json]:

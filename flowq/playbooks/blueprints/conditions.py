@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowq.playbooks.control.names import SECRET_NAMES
 from flowq.playbooks.document.grammar.shapes import without_delimiters
 from flowq.tools.text import InvalidTemplate, compile_expression
 
@@ -55,12 +56,14 @@ def expression(text: str) -> str:
     found = words.parsed() if words is not None else None
     source = found or without_delimiters(text)
     try:
-        compile_expression(source)
+        names = compile_expression(source).names
     except InvalidTemplate as error:
         raise InvalidCondition(
             f"is neither in words (variable urgent equals true, tool_calls >= 3, AND, OR) nor an "
             f"expression: {error.message}"
         ) from None
+    if named := sorted(names & SECRET_NAMES):
+        raise InvalidCondition(f"asks for {named[0]!r}, which is known to workers only")
     return source
 
 

@@ -289,6 +289,21 @@ def test_several_ends_have_outputs_of_their_own(go: object, wanted: Any) -> None
             {"h": node("h", "error_handler"), "i": node("i", "error_handler")},
             "is the second",
         ),
+        (
+            "s>v",
+            {"v": node("v", "variable", value=["{{ secret.KEY }}"])},
+            "nodes[1].config: 'secret' is known to workers only",
+        ),
+        (
+            "s>e",
+            {"e": node("e", "end", output={"x": "{% if 1 %}{{ auth.db }}{% endif %}"})},
+            "nodes[1].config.output: 'auth' is known to workers only",
+        ),
+        (
+            "s>q q>e:secret.KEY_==_1",
+            {"q": node("q", "conditional")},
+            "edges[1].condition: asks for 'secret'",
+        ),
         ("s>start start>e", {}, "nodes[1].id: 'start' is kept for the node of that type"),
         ("s>a a>e", {"b": node("a")}, "nodes[3].id: 'a' is the id of nodes[1]; ids are unique"),
         ("s>a", {"a": node("a", args={"x": "{{ 1 +"})}, "nodes[1].config.args.x: "),
