@@ -9,7 +9,8 @@ from flowq.pipeline.executing import program as pipelines
 from flowq.pipeline.executing import recording as pipeline_outcomes
 from flowq.pipeline.middleware import caching, rate_limiting
 from flowq.playbooks.running import program, tools
-from flowq.workflows.steps import rows
+from flowq.workflows.steps import own as workflow_values
+from flowq.workflows.steps import rows as workflow_rows
 
 __all__ = [
     "caching",
@@ -19,6 +20,7 @@ __all__ = [
     "pipelines",
     "program",
     "rate_limiting",
-    "rows",
     "tools",
+    "workflow_rows",
+    "workflow_values",
 ]

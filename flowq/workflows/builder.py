@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from flowq.core.errors import InvalidFlow
 from flowq.workflows.checking import check
+from flowq.workflows.document.models import Step
 from flowq.workflows.document.problems import meant
 from flowq.workflows.document.references import source_of
 from flowq.workflows.steps.step_types import StepRegistry, registry
@@ -55,9 +56,13 @@ class WorkflowBuilder:
 
         Raises:
             StepTypeNotFound: there is no such step type.
-            InvalidFlow: the id is taken, or an input refers to no step so far.
+            InvalidFlow: the id is taken, an input refers to no step so far, or a field is unknown.
         """
         kind = self._types.get(type_slug)
+        unknown = next((one for one in fields if one not in Step.model_fields), None)
+        if unknown is not None:
+            near = meant(unknown, Step.model_fields)
+            raise InvalidFlow(f"a step has no field {unknown!r}", hint=f"{near} or use meta=")
         name = self._free(type_slug) if id is None else id
         if name in self._steps:
             raise InvalidFlow(f"two steps have the id {name!r}", hint="give one another id")

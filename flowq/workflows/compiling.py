@@ -1,6 +1,6 @@
 """Compiles a workflow to a `FlowSpec`.
 
-    input, stored reference     a given value `input:<name>` or `value:<n>`
+    input, literal, reference   a given value `input:<name>` or `value:<n>`
     batch or streaming step     a step of the name of its slug, after the one before
     row-wise step               a map; see `rows` for the steps around it
     on_error: continue          `allow_failure`: the next steps get a `StepFailure`
@@ -23,14 +23,13 @@ from flowq.core.references import Reference
 from flowq.core.results import NO_RESULT
 from flowq.core.spec import FlowSpec, MapSpec, StepSpec, Tolerance
 from flowq.workflows.checking import CheckedStep
+from flowq.workflows.document.expressions import VALUE
 from flowq.workflows.document.models import WorkflowForm
 from flowq.workflows.document.references import INNER, INPUT, Literal, OfInput, OfStep, Source
-from flowq.workflows.steps import rows
+from flowq.workflows.steps import own, rows
 
 _FLOW: Final = "workflow"
 _ROWS, _PARTS, _JOINED = f"{INNER}rows", f"{INNER}parts", f"{INNER}joined"
-#: The nodes of a step, by what follows its id, in the order in which they run.
-NODES: Final = (_ROWS, _PARTS, "", _JOINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,12 @@ class _Compiler:
 
     def add(self, one: CheckedStep) -> None:
         """Add the nodes of a step."""
-        data = {name: self._value(source) for name, source in one.inputs.items()}
+        data = {name: self._value(one, name, source) for name, source in one.inputs.items()}
+        given = one.inputs.get("value")
+        if one.type.slug == VALUE and isinstance(given, Literal):
+            self.values[one.step.id] = given.value
+            self._made[one.step.id] = Ref(self.trace, Reference(one.step.id))
+            return
         if one.mode == "row_iterative":
             made = self._by_rows(one, data)
         else:
@@ -200,7 +204,7 @@ class _Compiler:
         allowed = {"allow_failure": True} if one.step.on_error == "continue" else {}
         return {"key": f"{one.step.id}{suffix}", **after, **allowed}
 
-    def _value(self, source: Source) -> Any:
+    def _value(self, one: CheckedStep, name: str, source: Source) -> Any:
         """Return the argument for what a data parameter refers to."""
         if isinstance(source, Literal):
             return source.value
@@ -208,6 +212,9 @@ class _Compiler:
             made = self._made[source.step]
             for part in source.path:
                 made = made[part]
+            if source.columns:
+                options = self._options(one, f"{INNER}{name}")
+                return own.columns.options(**options)(made, list(source.columns))
             return made
         if isinstance(source, OfInput):
             key = f"{INPUT}{source.name}"
@@ -221,7 +228,7 @@ class _Compiler:
     def _is_list(self, source: Source) -> bool:
         """Return whether a value is certainly a list, so that it has rows as it is."""
         if isinstance(source, OfStep):
-            return not source.path and source.step in self._lists
+            return not source.path and not source.columns and source.step in self._lists
         if isinstance(source, OfInput):
             return isinstance(self.inputs[source.name], list)
         return isinstance(source, Literal) and isinstance(source.value, list)

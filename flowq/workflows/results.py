@@ -16,14 +16,16 @@ from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
+from flowq import bootstrap
 from flowq.client import Run
 from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import RunView, StepView, StoredStep
-from flowq.workflows.compiling import NODES, is_flow, value_key
+from flowq.workflows.compiling import is_flow, value_key
 from flowq.workflows.context import load, reference_of
+from flowq.workflows.document.references import INNER
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +112,11 @@ class WorkflowResult:
         Raises:
             RunNotFound: there is none, or it is not that of a workflow.
         """
-        from flowq import bootstrap  # noqa: PLC0415
-
         engine = engine or bootstrap.engine()
-        run_id = RunId(run.id if isinstance(run, Run) else UUID(str(run)))
+        try:
+            run_id = RunId(run.id if isinstance(run, Run) else UUID(str(run)))
+        except ValueError:
+            raise RunNotFound(f"no run has the id {run}", hint="flowq runs ls") from None
         view = engine.records.autocommit(lambda tx: tx.runs.view(run_id))
         if view is None:
             raise RunNotFound.of(run_id)
@@ -200,13 +203,13 @@ def preview_of(value: Any) -> str:
 
 def _read(engine: Engine, view: RunView) -> WorkflowResult:
     ids = [str(step["id"]) for step in view.inputs["workflow"]["steps"]]
-    rows = {step.key: step for step in view.steps}
+    nodes: dict[str, list[StepView]] = {}
+    for step in sorted(view.steps, key=lambda step: step.order):
+        nodes.setdefault(step.key.partition(INNER)[0], []).append(step)
     reports: list[StepReport] = []
     status = _RUN_STATES.get(view.status, "running")
     result = WorkflowResult(view.id, status, view.error, reports, engine)
-    for name in ids:
-        nodes = [rows[f"{name}{suffix}"] for suffix in NODES if f"{name}{suffix}" in rows]
-        reports.append(_report(result, name, nodes))
+    reports.extend(_report(result, name, nodes.get(name, ())) for name in ids)
     if status == "completed" and any(one.status == "failed" for one in reports):
         object.__setattr__(result, "status", "failed")
     return result
@@ -241,15 +244,14 @@ def _status(nodes: Sequence[StepView]) -> str:
 
 def _error(result: WorkflowResult, failed: StepView) -> tuple[str, str | None]:
     """Return the error of a failed node, and where it was raised; of a map, those of an item."""
-    metadata: Mapping[str, Any] | None = failed.metadata
-    kind, message = failed.error_type, failed.error_message
+    kind, message, metadata = failed.error_type, failed.error_message, failed.metadata
     if failed.map_size is not None:
         item: StoredStep | None = result._engine.records.autocommit(  # noqa: SLF001 - this module's
             lambda tx: tx.steps.first_failed_item(result.run_id, failed.key)
         )
         if item is not None:
-            metadata = item.metadata
-            place = f"row {item.map_index}" if failed.name.endswith(":rows") is False else "part"
-            kind, message = item.error_type, f"{item.error_message} ({place})"
+            unit = "part" if failed.name.endswith(":rows") else "row"
+            kind, message = item.error_type, f"{item.error_message} ({unit} {item.map_index})"
+            metadata = item.metadata or {}
     text = f"{kind}: {message}" if kind else str(message or "it has failed")
-    return text, (metadata or {}).get("traceback")
+    return text, metadata.get("traceback")

@@ -9,8 +9,16 @@ from typing import Any, Self
 
 from flowq.core.text.json_values import flaw
 from flowq.workflows.checking import check as checked
+from flowq.workflows.document.expressions import VALUE, translate
 from flowq.workflows.document.models import FORMAT_VERSION, WorkflowForm
 from flowq.workflows.document.problems import InvalidWorkflow, Problem
+from flowq.workflows.steps.step_types import registry
+
+
+def _is_data(slug: str, name: str) -> bool:
+    """Return whether a step type has a data parameter of a name."""
+    known = registry.find(slug)
+    return slug == VALUE or (known is not None and name in known.inputs)
 
 
 class Workflow(WorkflowForm):
@@ -47,7 +55,7 @@ class Workflow(WorkflowForm):
         if wrong is not None:
             place, why = wrong
             raise InvalidWorkflow([Problem(f"it {why}", ".".join(map(str, place[:8])))])
-        found = cls.of(data)
+        found = cls.of(translate(data, _is_data) if version == 2 else data)
         if check:
             checked(found)
         return found

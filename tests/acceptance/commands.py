@@ -163,9 +163,11 @@ class Shell:
             process.communicate()
 
     @contextmanager
-    def worker(self, *options: str, target: str = "flows.py") -> Iterator[Path]:
+    def worker(
+        self, *options: str, target: str = "flows.py", name: str = "worker"
+    ) -> Iterator[Path]:
         """Have a worker that is ready; gives its log."""
-        log = self.folder / "worker.log"
+        log = self.folder / f"{name}.log"
         command = [*FLOWQ, "worker", target, "--concurrency", "1", *options]
         with servers.process(command, cwd=self.folder, env=self.environment, log=log) as process:
 

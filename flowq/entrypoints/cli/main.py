@@ -23,6 +23,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         "blocks": "blocks:blocks",
         "playbook": "playbooks.group:playbook",
         "blueprint": "blueprints.group:blueprint",
+        "workflow": "workflow:workflow",
         "worker": "worker:worker",
         "flower": "worker:flower",
         "api": "api:api",

@@ -26,6 +26,7 @@ from flowq.entrypoints.http.runs import flow_engine
 from flowq.entrypoints.http.runs import routes as runs
 from flowq.entrypoints.http.settings import HttpSettings, http_settings, listed
 from flowq.entrypoints.http.sse import Streams
+from flowq.entrypoints.http.workflows import install as workflows
 
 _PAGE: Final = Path(__file__).with_name("docs.html")
 #: Response headers that pages of other sites may read.
@@ -64,6 +65,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     blocks.install(app, chosen)
     playbooks.install(app)
     blueprints.install(app)
+    workflows.install(app)
     app.include_router(flow_engine.router)
     app.openapi = documented(app)  # type: ignore[method-assign]
     return app

@@ -27,6 +27,7 @@ class OfStep:
 
     step: str
     path: tuple[PathPart, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,13 @@ def source_of(value: Any, before: Container[str]) -> Source:
         return Literal(value["literal"])
     if isinstance(value, Mapping) and isinstance(value.get("step"), str):
         path = value.get("path", [])
+        columns = path[-1] if isinstance(path, list) and path and _are_columns(path[-1]) else []
+        path = path[:-1] if columns else path
         if not isinstance(path, list) or not all(_is_part(one) for one in path):
             raise ValueError(f"its path is {path!r}, not a list of names and indices")
         if value["step"] not in before:
             raise ValueError(f"no step {value['step']!r} before it")
-        return OfStep(value["step"], tuple(path))
+        return OfStep(value["step"], tuple(path), tuple(columns))
     raise ValueError(
         f'it is {value!r}; give the id of a step, "id.field", "input:name", or '
         '{"step": "id", "path": […]}'
@@ -105,3 +108,7 @@ def _part(text: str) -> PathPart:
 
 def _is_part(value: Any) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _are_columns(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)

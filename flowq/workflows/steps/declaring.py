@@ -91,7 +91,7 @@ def step_type(
         middleware = tuple(options.get("middleware", ()))
         own: StepOptions = {**options, "middleware": (*middleware, *_checks(outputs))}
         made = step(name=slug, **own)(streamed(function) if streams else function)
-        if data:
+        if data and not streams:
             step(name=rows.task_name(slug), middleware=middleware)(rows.by_rows(made.type, data[0]))
         label = name or slug.replace("_", " ").replace("-", " ").capitalize()
         types = _text(input_type), _text(output_type)

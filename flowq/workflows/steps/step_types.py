@@ -167,7 +167,9 @@ class StepRegistry:
         return isinstance(slug, str) and self.find(slug) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(slug for slug in self._types if slug in self))
+        # Those of flowq itself are not offered.
+        found = (slug for slug in self._types if not slug.startswith("flowq.") and slug in self)
+        return iter(sorted(found))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -72,6 +72,22 @@ def like(source: Any, rows: list[Any]) -> Any:
     return import_module("pyarrow").Table.from_pylist(rows)
 
 
+def columns(value: Any, names: list[str]) -> Any:
+    """Return some columns of a table.
+
+    Raises:
+        StepError: it is no table, or has no such columns.
+    """
+    library = _library(value)
+    if library is None:
+        raise StepError(f"a {type(value).__name__} has no columns {names}")
+    known = value.column_names if library == "pyarrow" else list(value.columns)
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise StepError(f"no column {missing[0]!r} (it has: {', '.join(map(str, known[:8]))})")
+    return value[names] if library == "pandas" else value.select(names)
+
+
 def _library(value: Any) -> str | None:
     form = format_of(value)
     return form.library if form is not None and form.library != "numpy" else None

@@ -1,5 +1,6 @@
 """Row-wise steps, run by the real engine: modes, geometries, strategies, failures, tables."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from flowq import bootstrap
 from flowq.core.states import StepState
 from flowq.engine.model.rows import StepView
-from flowq.workflows import WorkflowResult, step_type
+from flowq.workflows import RuntimeContext, WorkflowResult, WorkflowRunner, step_type
 from flowq.workflows.steps.rows import parts
-from tests.tools.playing import Stage
+from tests.tools.playing import Played, Stage
 from tests.tools.workflows.samples import document, play
 
 NAMES = ["pen", "ink", "book", "map", "cup"]
@@ -78,23 +79,27 @@ def test_parts_are_contiguous_and_alike(size: int, workers: int, ends: list[int]
     assert [0, *ends[:-1]][: len(ends)] == [first for first, _ in found]
 
 
-def test_one_after_the_other_never_overlaps(stage: Stage) -> None:
-    running: list[int] = []
-    most: list[int] = []
+@pytest.mark.parametrize("strategy, most", [("iterative", {1}), (None, {1, 2, 3, 4})])
+def test_one_after_the_other_never_overlaps(stage: Stage, strategy: Any, most: set[int]) -> None:
+    """Also with four workers; without the strategy the same rows do overlap."""
+    running: set[int] = set()
+    seen: set[int] = set()
 
     @step_type("watch", execution_mode="row_iterative")
     def watch(value: int) -> int:
-        running.append(value)
-        most.append(len(running))
+        running.add(value)
+        seen.add(len(running))
+        time.sleep(0.02)  # the work of a row
         running.remove(value)
         return value
 
-    step = {"id": "watch", "execution_strategy": "iterative"}
-    result = play(stage, document(step), {"value": [3, 1, 2]})
-    assert [3, 1, 2] == result.value("watch")
-    [limit] = stage.engine.definitions.get(result.run_id).definition.spec.step("watch").limits
-    assert (1, None) == (limit.slots, limit.per)
-    assert {1} == set(most)
+    workflow = document({"id": "watch", "execution_strategy": strategy})
+    runner = WorkflowRunner(RuntimeContext(engine=stage.engine))
+    run = runner.enqueue(workflow, {"value": [3, 1, 2, 5, 4, 6]})
+    stage.run_in_threads(Played(stage, run.id, None), 4)  # type: ignore[arg-type]
+    assert [3, 1, 2, 5, 4, 6] == WorkflowResult.of(run, engine=stage.engine).value("watch")
+    assert seen <= most
+    assert (strategy == "iterative") == (seen == {1})
 
 
 def define_geometries() -> None:

@@ -186,8 +186,9 @@ def test_a_refused_workflow_is_not_recorded(stage: Stage) -> None:
 
 
 def test_other_runs_are_no_workflows(stage: Stage) -> None:
-    with pytest.raises(RunNotFound):
-        WorkflowResult.of(stage.engine.new_id(), engine=stage.engine)
+    for run in (stage.engine.new_id(), "no id"):
+        with pytest.raises(RunNotFound):
+            WorkflowResult.of(run, engine=stage.engine)
 
 
 def test_a_document_is_written_with_the_states_of_a_run(
@@ -202,3 +203,37 @@ def test_a_document_is_written_with_the_states_of_a_run(
         (step["status"], step["output_preview"]) for step in steps
     ]
     assert workflow == Workflow.from_json(workflow.to_json(run=result.run_id))
+
+
+def test_expressions_are_steps(stage: Stage) -> None:
+    """A literal is a given value without a task; a reference may take a part, or columns."""
+    define_text()
+    expressions = {
+        "text": "'To be or not to be'",
+        "split": "=tokenize(text=text, lower=True)",
+        "count": "count_words(words='tokenize_output', top=2)",
+        "be": "count['be']",
+        "people": "[{'name': 'Ann', 'age': 1}, {'name': 'Bob', 'age': 2}]",
+        "names": "people[['name']]",
+        "shout": "tokenize.map(text=step1, lower=False)",
+    }
+    steps = [{"name": name, "expression": one} for name, one in expressions.items()]
+    result = play(stage, Workflow.from_dict({"format_version": 2, "name": "two", "steps": steps}))
+
+    assert {"be": 2, "to": 2} == result.value("count")
+    assert 2 == result.value("be")
+    assert "To be or not to be" == result.value("text")
+    assert [{"name": "Ann"}, {"name": "Bob"}] == result.value("names")
+    view = stage.records.autocommit(lambda tx: tx.runs.view(result.run_id))
+    assert view is not None
+    assert {"split", "count", "be", "names::value", "names", "shout", "shout::rows"} <= {
+        step.key for step in view.steps
+    }
+    assert ["completed"] * 6 == [one.status for one in result.steps[:6]]
+    assert "a row-wise step is given a str" in (result.steps[6].error or "")
+
+
+def test_columns_that_are_not_there(stage: Stage) -> None:
+    steps = [{"name": "a", "expression": "{'x': 1}"}, {"name": "b", "expression": "a[['y']]"}]
+    result = play(stage, Workflow.from_dict({"format_version": 2, "name": "two", "steps": steps}))
+    assert "StepError: no column 'y' (it has: x)" == result.steps[1].error

@@ -1,6 +1,8 @@
 """Workflows in tests: the step types of docs/workflows.md, and runs in the test's own thread."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flowq.workflows import RuntimeContext, Workflow, WorkflowResult, WorkflowRunner, step_type
@@ -28,6 +30,14 @@ def define_text() -> dict[str, Any]:
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:top])
 
     return {"tokenize": tokenize, "count_words": count_words}
+
+
+def text_module() -> str:
+    """Return the module of docs/workflows.md that defines them."""
+    page = (Path(__file__).parents[3] / "docs" / "workflows.md").read_text(encoding="utf-8")
+    found = re.search(r"^```python\n# text_steps.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found
+    return found[1]
 
 
 def play(

@@ -138,6 +138,8 @@ def test_the_builder_refuses_what_it_does_not_know() -> None:
         builder.add_step("tokenize", inputs={"text": "other"})
     with pytest.raises(InvalidFlow, match="two steps have the id 'tokenize'"):
         builder.add_step("tokenize", id="tokenize")
+    with pytest.raises(InvalidFlow, match="a step has no field 'on_eror'"):
+        builder.add_step("tokenize", on_eror="continue")
     assert ["tokenize", "tokenize-2"] == [
         step.id for step in builder.add_step("tokenize").build().steps
     ]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -99,6 +99,10 @@ OTHERS = {
     "POST /api/execute": 422,
     "GET /api/catalog": 200,
     "GET /api/catalog/{path}": 404,
+    "GET /api/v2/step-types": 200,
+    "POST /api/v2/workflows/validate": 422,
+    "POST /api/v2/workflows/runs": 422,
+    "GET /api/v2/workflows/runs/{run_id}": 404,
     "GET /api/executions/{execution_id}/status": 404,
     "GET /api/executions/{execution_id}/events": 404,
     "GET /api/executions/{execution_id}/steps/{name}": 404,
@@ -126,7 +130,9 @@ OTHERS = {
 }
 
 
-def asked(http: TestClient, route: str, headers: Mapping[str, str], run_id: str = "") -> Any:
+def asked(
+    http: TestClient, route: str, headers: Mapping[str, str], run_id: str = str(UUID(int=1))
+) -> Any:
     method, path = route.split()
     name = "other" if "signals" in path else "tests.http.guarded"
     path = path.replace("{run_id}", run_id).replace("{name}", name)
