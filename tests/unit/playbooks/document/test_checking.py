@@ -216,7 +216,7 @@ def problems(source: str) -> list[str]:
         ),
         (
             then("{collect: {from: '{{ a b }}', into: c}}"),
-            "7:44: workflow[0].case[0].then.collect.from: expected token",
+            "7:45: workflow[0].case[0].then.collect.from: expected token",
         ),
         (
             then("{collect: {from: a.b}}"),
