@@ -96,11 +96,16 @@ class Plan:
         Raises:
             NotExecutable: it has no nodes, or they do not fit together.
         """
-        known = getattr(workflow, "plan", None)
+        known, given = getattr(workflow, "plan", None), getattr(workflow, "nodes", None)
+        if isinstance(given, Mapping):
+            raise NotExecutable(
+                f"a {type(workflow).__qualname__} is no workflow of nodes",
+                hint="LangGraphExecutor() executes graphs",
+            )
         if isinstance(known, cls):
             plan = known
         else:
-            nodes = [_node(one) for one in getattr(workflow, "nodes", None) or ()]
+            nodes = [_node(one) for one in given or ()]
             name = str(getattr(workflow, "name", None) or type(workflow).__name__)
             edges = [_edge(one) for one in getattr(workflow, "edges", None) or ()]
             plan = cls.of_nodes(name, nodes, edges)

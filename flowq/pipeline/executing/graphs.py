@@ -16,6 +16,7 @@ from flowq.pipeline.executing.graph_step import compiled, config_of, tasks_and_s
 from flowq.pipeline.executing.program import nodes as program
 from flowq.pipeline.executing.recording import Ended, run_recorded
 from flowq.pipeline.importing import find, name_of
+from flowq.pipeline.nodes import NodeWorkflow
 from flowq.pipeline.result import ExecutionResult
 
 
@@ -46,6 +47,11 @@ class LangGraphExecutor(SimpleExecutor):
                 mapping.
             Exception: what the graph has raised.
         """
+        if isinstance(workflow, NodeWorkflow):
+            raise NotExecutable(
+                f"workflow {workflow.name!r} has nodes and is no graph of LangGraph",
+                hint="SimpleExecutor() and ParallelExecutor() execute nodes",
+            )
         state = state_of(context, as_json=self.recorded)
         began = now()
         if self.recorded:

@@ -12,8 +12,11 @@ from flowq.entrypoints.fake_llm import FakeLlm
 from flowq.pipeline import (
     ExecutionContext,
     LangGraphExecutor,
+    Node,
+    NodeWorkflow,
     NotExecutable,
     RetryMiddleware,
+    SimpleExecutor,
     WorkflowPipeline,
     create_executor_for_workflow,
 )
@@ -78,6 +81,11 @@ def test_what_is_no_graph_is_refused(engine: Engine) -> None:
         execute(graphs.triage().compile(), context("x"))
     with pytest.raises(NotExecutable, match="cannot be imported here"):
         execute("tests.integration.pipeline.graphs:NO", context("x"))
+    work = NodeWorkflow("w", [Node("x", graphs.classify)])
+    with pytest.raises(NotExecutable, match="has nodes and is no graph"):
+        execute(work, context("x"))
+    with pytest.raises(NotExecutable, match="is no workflow of nodes"):
+        asyncio.run(SimpleExecutor().execute(graphs.TRIAGE, context("x")))
     with pytest.raises(NotExecutable, match="is no graph"):
         execute("tests.integration.pipeline.graphs:__name__", context("x"))
 

@@ -116,6 +116,10 @@ def test_any_object_with_nodes_is_a_workflow() -> None:
         (SimpleNamespace(nodes=[]), "Workflow has no nodes to execute"),
         (object(), "Workflow has no nodes to execute"),
         (SimpleNamespace(nodes=[Node("x")]), "Node x has no executable function"),
+        (
+            SimpleNamespace(nodes={"x": nothing}),
+            "a SimpleNamespace is no workflow of nodes\n.*LangGraphExecutor.*",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(workflow: Any, message: str) -> None:
