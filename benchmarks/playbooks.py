@@ -81,7 +81,8 @@ class Pair:
             target: What is aimed at.
         """
         shown = [f"{1000 * statistics.median(times) / unit:.2f} ms" for times in self.times]
-        note = f"{target}; CPU {ratio(self.cpus)}" if any(self.cpus[0]) else target
+        used = [f"{1000 * statistics.median(times) / unit:.2f}" for times in self.cpus]
+        note = f"{target}; CPU {' and '.join(used)} ms, {ratio(self.cpus)}"
         return (work, *shown, ratio(self.times), note)  # type: ignore[return-value]
 
 
@@ -95,7 +96,7 @@ def in_turns(pid: int | None, theirs: Work, ours: Work, rounds: int = ROUNDS) ->
     """Do two works in turns; each has been done once before.
 
     Args:
-        pid: The worker whose CPU time counts; None for none.
+        pid: The worker whose CPU time counts; None for this process.
         theirs: What it is compared with.
         ours: What is compared.
         rounds: How often.
@@ -106,11 +107,16 @@ def in_turns(pid: int | None, theirs: Work, ours: Work, rounds: int = ROUNDS) ->
     for number in range(rounds):
         order = (0, 1) if number % 2 == 0 else (1, 0)
         for which in order:
-            used, began = 0.0 if pid is None else cpu(pid), time.perf_counter()
+            used, began = spent(pid), time.perf_counter()
             (theirs, ours)[which]()
             pair.times[which].append(time.perf_counter() - began)
-            pair.cpus[which].append(0.0 if pid is None else cpu(pid) - used)
+            pair.cpus[which].append(spent(pid) - used)
     return pair
+
+
+def spent(pid: int | None) -> float:
+    """Return the seconds of CPU time of a worker, or of this process."""
+    return time.process_time() if pid is None else cpu(pid)
 
 
 def rows() -> Iterator[Row]:

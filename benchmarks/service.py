@@ -34,7 +34,8 @@ class Service:
         """Send one request and return the body of its answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {"content-type": "application/json"})
             answer = connection.getresponse()
             if answer.status >= 400:
                 raise RuntimeError(f"{path}: {answer.status} {answer.read()!r}")

@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from flowq.core.errors import FlowNotFound
+from flowq.core.ids import RunId
 from flowq.engine.engine import Engine
 from flowq.engine.model.documents import Document, DocumentHead, DocumentKind, NewDocument
 from flowq.engine.ports import Transaction
@@ -130,6 +131,15 @@ def bound(engine: Engine, execution_id: str, *, seen_by: str | None) -> Document
     return engine.records.autocommit(
         lambda tx: tx.documents.bound(_KIND, execution_id, seen_by=seen_by)
     )
+
+
+def execution(engine: Engine, execution_id: str, *, seen_by: str | None) -> RunId | None:
+    """Return the run of an execution id that is bound to a document."""
+    document = bound(engine, execution_id, seen_by=seen_by)
+    if document is None:
+        return None
+    found = engine.records.autocommit(lambda tx: tx.runs.with_keys(document.path, [execution_id]))
+    return found[execution_id][0] if execution_id in found else None
 
 
 def bind(engine: Engine, execution_id: str, document: DocumentHead) -> None:

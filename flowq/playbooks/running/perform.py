@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
 from flowq.authoring import durable
 from flowq.authoring.definitions.limiting import Concurrency
 from flowq.authoring.definitions.steps import Step
@@ -23,6 +26,15 @@ from flowq.playbooks.running.tools import TOOLS
 RunChild = Callable[[Command, Mapping[str, Any]], Awaitable[Any]]
 #: Begins the name of the signal that an `external` command waits for.
 _SIGNAL: Final = "call:"
+
+
+class _Answer(TypedDict, total=False):
+    """What ends an `external` command; a message of another form is refused."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    result: Any
+    error: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +140,7 @@ async def _external(command: Command) -> Any:
     """Wait for the end of a call that somebody else makes."""
     timeout = command.tool.config.get("timeout")
     message = await durable.signal(
-        f"{_SIGNAL}{command.id}", dict, timeout=None if timeout is None else float(timeout)
+        f"{_SIGNAL}{command.id}", _Answer, timeout=None if timeout is None else float(timeout)
     )
     error = message.get("error")
     if error is None:

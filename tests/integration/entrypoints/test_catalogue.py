@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from flowq import bootstrap
 from flowq.adapters.records.database import SqlRecords
-from flowq.entrypoints.cli.app import recorded
+from flowq.entrypoints.cli.app import environment, recorded
 from flowq.entrypoints.cli.main import main
 from flowq.playbooks import catalogue
 from tests.tools.playing import Stage
@@ -84,3 +84,23 @@ def test_an_execution_id_is_bound_to_the_version_of_its_registration(stage: Stag
     assert found is not None
     assert catalogue.playbook_of(found).workflow[0].args == {"n": 1}
     assert catalogue.bound(stage.engine, "exec-1", seen_by="bob") is None
+
+
+def test_an_execution_is_found_by_the_id_that_it_was_given(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "prepare", lambda: None)
+    file = tmp_path / "orders.yaml"
+    file.write_text(TEXT)
+    flowq("register", str(file))
+    first = flowq("run", "shop/orders", "--execution-id", "exec-1").stdout
+    file.write_text(TEXT.replace("n: 1", "n: 2"))
+    flowq("register", str(file))
+
+    assert first == flowq("run", "shop/orders", "--execution-id", "exec-1").stdout
+    stage.dispatcher.run(stage.engine)
+    assert json.loads(flowq("result", "exec-1").stdout) == {"n": 1}
+    assert "playbook.completed" in flowq("events", "exec-1").stdout
+    absent = flowq("events", "exec-2")
+    assert absent.exit_code != 0
+    assert "no run has the id exec-2" in absent.stderr

@@ -205,6 +205,8 @@ workflow:
 """
     with started(text) as run:
         assert RunState.RUNNING is run.status
+        with pytest.raises(errors.InvalidInput, match="approved"):  # it is below `result`
+            run.send_signal("call:1", {"approved": True})
         run.send_signal("call:1", message)
         assert wanted == run.result()["result"]
 

@@ -34,7 +34,8 @@ class Execution:
 def execution_of(execution_id: str, caller: Caller) -> Execution | None:
     """Return an execution; None if there is none, or none that the caller may see."""
     engine = bootstrap.engine()
-    for run_id in filter(None, (_as_run(execution_id), _as_key(engine, execution_id, caller))):
+    bound = catalogue.execution(engine, execution_id, seen_by=caller.sees)
+    for run_id in filter(None, (_as_run(execution_id), bound)):
         known = _definition(engine, run_id)
         program = known.spec.program if known is not None else None
         if known is None or program is None or program.name != NAME:
@@ -69,11 +70,3 @@ def _as_run(text: str) -> RunId | None:
         return RunId(UUID(text))
     except ValueError:
         return None
-
-
-def _as_key(engine: Engine, execution_id: str, caller: Caller) -> RunId | None:
-    document = catalogue.bound(engine, execution_id, seen_by=caller.sees)
-    if document is None:
-        return None
-    found = engine.records.autocommit(lambda tx: tx.runs.with_keys(document.path, [execution_id]))
-    return found[execution_id][0] if execution_id in found else None

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
 import click
@@ -14,6 +14,7 @@ from flowq.entrypoints.cli.commands.playbooks.documents import compat_option
 from flowq.entrypoints.cli.group import OK
 
 if TYPE_CHECKING:
+    from flowq.client import Run
     from flowq.playbooks.building import Playbook
 
 
@@ -52,7 +53,7 @@ def run(
     environment.prepare()
     document_id = None
     if playbook is None:
-        playbook, document_id = _registered(named)
+        playbook, document_id = _registered(named, execution_id)
     run = enqueue(
         playbook, payload, execution_id=execution_id, document_id=document_id, user_id=user
     )
@@ -72,15 +73,41 @@ def _file(named: str, *, compat: bool) -> "Playbook | None":
     return None
 
 
-def _registered(named: str) -> "tuple[Playbook, UUID]":
-    """Return a registered playbook, and the id of its document."""
+def _registered(named: str, execution_id: str | None) -> "tuple[Playbook, UUID]":
+    """Return a registered playbook, and the id of its document; an execution id is bound to it."""
     from flowq.entrypoints.cli.app import recorded
+    from flowq.playbooks import catalogue
     from flowq.playbooks.building import Playbook
-    from flowq.playbooks.catalogue import get
 
     path, version = named_version(named)
-    found = get(recorded.engine(), path, version, seen_by=None)
+    engine = recorded.engine()
+    found = catalogue.bound(engine, execution_id, seen_by=None) if execution_id else None
+    if found is None or found.path != path or version not in (None, found.version):
+        found = catalogue.get(engine, path, version, seen_by=None)
+    if execution_id:
+        catalogue.bind(engine, execution_id, found)
     return Playbook.of(found.content), found.id
+
+
+def _execution(named: str) -> "Run[Any]":
+    """Return the run of an execution, by its id or by an execution id.
+
+    Raises:
+        RunNotFound: there is none.
+    """
+    from flowq.client import Run
+    from flowq.core.errors import RunNotFound
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.playbooks import catalogue
+
+    try:
+        return recorded.run(named)
+    except RunNotFound as error:
+        run_id = catalogue.execution(recorded.engine(), named, seen_by=None)
+        if run_id is None:
+            error.hint = "flowq runs ls; an execution of a file has the id of its run only"
+            raise
+        return Run.get(run_id)
 
 
 @click.command()
@@ -96,7 +123,7 @@ def events(run_id: str, *, as_json: bool) -> int:
     from flowq.entrypoints.cli.display import console
     from flowq.playbooks.running.log import replayed
 
-    found = recorded.run(run_id)
+    found = _execution(run_id)
     log = replayed(recorded.engine(), found.id).events
     if as_json:
         console.print_json(
@@ -122,7 +149,7 @@ def result(run_id: str, *, step: str | None) -> int:
     from flowq.playbooks.running.log import replayed
     from flowq.tools.text import deeply_plain
 
-    found = recorded.run(run_id)
+    found = _execution(run_id)
     state = replayed(recorded.engine(), found.id).state
     if step is None:
         if state.final_step is None:
