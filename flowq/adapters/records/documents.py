@@ -71,6 +71,10 @@ class SqlDocuments(Repository, Documents):
 
     @override
     def revise(self, new: NewDocument, *, over: int) -> DocumentHead | None:
+        old = select(_D.deleted_at).where(_at(new.kind, new.path), _D.version == over)
+        known = self._run(old.with_for_update()).first()  # a delete at once waits for this
+        if known is None or known.deleted_at is not None:
+            return None
         insert = _INSERT[self._connection.dialect.name]
         row = self._run(insert, _row(new, over + 1, new.owner_id)).first()
         return None if row is None else _head(row)
@@ -154,7 +158,11 @@ class SqlDocuments(Repository, Documents):
     def delete(self, kind: DocumentKind, path: str, *, seen_by: str | None) -> int:
         owned = true() if seen_by is None else _D.owner_id == seen_by
         hidden = update(DOCUMENTS).where(_at(kind, path), owned, _D.deleted_at.is_(None))
-        return self._run(hidden.values(deleted_at=DbNow())).rowcount
+        count = 0
+        # A version that was stored while this waited is seen by the next statement.
+        while found := self._run(hidden.values(deleted_at=DbNow())).rowcount:
+            count += found
+        return count
 
     def _last(self, new: NewDocument) -> Any:
         query = select(*_HEAD).where(_at(new.kind, new.path))

@@ -31,7 +31,7 @@ class Documents(Protocol):
         """
 
     def revise(self, new: NewDocument, *, over: int) -> DocumentHead | None:
-        """Store the version after `over` of its path; None if there is one already.
+        """Store the version after `over` of its path; None if there is one, or it was deleted.
 
         Its owner is that of `new`: the caller has checked who may change the document.
         """

@@ -96,7 +96,7 @@ def update(
 
     def store(tx: Transaction) -> Document:
         if tx.documents.revise(new, over=old.version) is None:
-            raise BlueprintChanged(_newest(tx, old).id)
+            raise BlueprintChanged(_readable(tx, old.id, viewer)[1].id)
         return _stored(tx, new.id)
 
     return engine.records.transaction(store)

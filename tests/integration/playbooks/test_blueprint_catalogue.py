@@ -1,5 +1,8 @@
 """Stored blueprints: versions, clones, and who may read and change them."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -64,20 +67,51 @@ def test_a_change_of_an_old_version_names_the_newest(engine: Engine) -> None:
     assert refused.value.newest == second.id
 
 
-def test_of_two_changes_at_once_one_is_refused(engine: Engine) -> None:
-    """Both have read the first version; the row of the second change has its number already."""
-    first = create(engine)
+def in_between(engine: Engine, act: Callable[[], object]) -> None:
+    """Do something before the next transaction: after a change has read what it changes."""
     other = engine.records.transaction
 
-    def in_between(work: Any) -> Any:
+    def first(work: Any) -> Any:
         engine.records.transaction = other  # type: ignore[method-assign]
-        catalogue.update(engine, first.id, {"name": "won"}, ANN)
+        act()
         return other(work)
 
-    engine.records.transaction = in_between  # type: ignore[method-assign]
+    engine.records.transaction = first  # type: ignore[method-assign]
+
+
+def test_of_two_changes_at_once_one_is_refused(engine: Engine) -> None:
+    first = create(engine)
+    in_between(engine, lambda: catalogue.update(engine, first.id, {"name": "won"}, ANN))
+
     with pytest.raises(BlueprintChanged):
         catalogue.update(engine, first.id, {"name": "lost"}, ANN)
     assert names(engine, ANN) == [("won", 2)]
+
+
+def test_a_change_does_not_bring_back_what_was_deleted(engine: Engine) -> None:
+    first = create(engine)
+    in_between(engine, lambda: catalogue.delete(engine, first.id, ANN))
+
+    with pytest.raises(FlowNotFound):
+        catalogue.update(engine, first.id, {"name": "late"}, ANN)
+    assert names(engine, ANN) == []
+
+
+def test_changes_and_deletes_at_once_leave_nothing_half_deleted(engine: Engine) -> None:
+    """Each either comes before the delete, and is deleted with the others, or is refused."""
+    for _ in range(5):
+        first = create(engine)
+
+        def change(number: int, first: Document = first) -> None:
+            with suppress(BlueprintChanged, FlowNotFound):
+                if number == 2:
+                    catalogue.delete(engine, first.id, ANN)
+                else:
+                    catalogue.update(engine, first.id, {"name": f"n{number}"}, ANN)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(change, range(4)))
+        assert names(engine, ANN) == []
 
 
 def test_a_clone_belongs_to_who_made_it(engine: Engine) -> None:
