@@ -56,8 +56,9 @@ class Mask:
         if not self._shapes or value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            for shape in self._ordered:
-                value = value.replace(shape, MASK)
+            if len(value) >= len(self._ordered[-1]):  # most texts of results are short
+                for shape in self._ordered:
+                    value = value.replace(shape, MASK)
             return value
         if isinstance(value, int | float):
             return MASK if str(value) in self._shapes else value
