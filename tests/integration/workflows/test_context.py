@@ -1,6 +1,7 @@
 """Values by reference: every kind comes back in another process, and nobody reads another's."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +10,15 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel
 
+from flowq.adapters.records.database import SqlRecords
 from flowq.core.errors import NotSerializable
 from flowq.core.ids import RunId
 from flowq.core.results import StorageKind
+from flowq.engine.engine import Policies
 from flowq.engine.runs import cancel
 from flowq.engine.sweeper.invariants import missing_objects
-from flowq.workflows import InvalidWorkflow, RuntimeContext, WorkflowRunner
+from flowq.engine.sweeper.retention import collect
+from flowq.workflows import InvalidWorkflow, RuntimeContext, WorkflowResult, WorkflowRunner
 from tests.tools.playing import Stage
 from tests.tools.workflows.samples import define_text, document, play
 
@@ -125,3 +129,19 @@ def test_a_context_in_memory_is_of_its_process() -> None:
     assert reference != context.put(value)
     with pytest.raises(ValueError, match="no value is stored under"):
         RuntimeContext(memory=True).get(reference)
+
+
+def test_a_value_is_deleted_with_the_retention(records: SqlRecords) -> None:
+    """The reference leads to nothing then; a run that has used it has its own copy."""
+    define_text()
+    stage = Stage.on(records, policies=Policies(retention=timedelta(0)))
+    context = RuntimeContext(engine=stage.engine)
+    reference = context.put("x " * 1_000_000)
+    run = WorkflowRunner(context).enqueue(document({"id": "tokenize"}), {"text": reference})
+    collect(stage.engine)
+    with pytest.raises(ValueError, match="no value is stored under"):
+        context.get(reference)
+
+    stage.dispatcher.run(stage.engine)
+    result = WorkflowResult.of(run, engine=stage.engine)
+    assert 1_000_000 == len(result.value("tokenize"))

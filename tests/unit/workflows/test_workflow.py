@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowq.core.graph import Graph
+from flowq.core.spec import FlowSpec
 from flowq.workflows import InvalidWorkflow, Step, Workflow, WorkflowBuilder
+from flowq.workflows.checking import check
+from flowq.workflows.compiling import compile_workflow
+from flowq.workflows.document.references import OfInput
 from tests.tools.workflows.samples import define_text
 
 WORDS = {
@@ -178,3 +183,54 @@ def test_data_is_no_configuration() -> None:
     define_text()
     with pytest.raises(InvalidWorkflow, match=r"step 'tokenize': config\.lower"):
         WorkflowBuilder("x").add_step("tokenize", config={"lower": object()}).build()
+
+
+WRONG = JSON | st.sampled_from(["tokenize", "a", "input:x", "a.0", "flowq://x/y"])
+
+
+def mostly(*right: Any) -> st.SearchStrategy[Any]:
+    """Make a right value, and one time in twenty another one."""
+    chosen = st.sampled_from(right)
+    return st.integers(0, 19).flatmap(lambda at: WRONG if at == 19 else chosen)
+
+
+def edited(slug: str, parameter: str, config: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Make a step as a front end sends it, in which few fields are wrong."""
+    part: dict[str, Any] = {"step": "a", "path": [0]}
+    inputs = mostly("a", "a.0.x", "input:text", part, {"literal": ["a"]})
+    return st.fixed_dictionaries(
+        {"type_slug": mostly(slug, slug, slug)},
+        optional={
+            "config": mostly({}, config),
+            "inputs": st.dictionaries(st.just(parameter), inputs, max_size=1),
+            "execution_strategy": mostly(None, "distributed", "single_container"),
+            "execution_mode": mostly("batch", "row_iterative"),
+            "geometry": mostly(None, "apply", "expand", "filter"),
+            "on_error": mostly("stop", "continue"),
+            "resources": WRONG,
+        },
+    )
+
+
+MUTATED = st.lists(
+    edited("tokenize", "text", {"lower": False}) | edited("count_words", "words", {"top": 1}),
+    min_size=1,
+    max_size=4,
+).map(lambda steps: [{"id": "abcd"[at], **step} for at, step in enumerate(steps)])
+
+
+@given(st.fixed_dictionaries({"name": mostly("x", "y"), "steps": MUTATED | WRONG}))
+def test_whatever_a_front_end_sends_is_read_or_refused(data: dict[str, Any]) -> None:
+    """What is accepted can be compiled, too."""
+    define_text()
+    try:
+        workflow = Workflow.from_dict(data)
+        inputs = {"text": "a b", "words": ["a"], "x": 1}
+        used = {one.name for step in check(workflow) for one in step.inputs.values()
+                if isinstance(one, OfInput)}  # fmt: skip
+        given_inputs = {name: inputs[name] for name in used if name in inputs}
+        compiled = compile_workflow(workflow, check(workflow, given_inputs), given_inputs)
+    except InvalidWorkflow:
+        return
+    Graph.of(compiled.spec)
+    assert FlowSpec.model_validate(compiled.spec.to_json()) == compiled.spec
