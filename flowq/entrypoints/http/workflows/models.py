@@ -1,7 +1,7 @@
 """What requests and answers of the routes of workflows hold."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -25,6 +25,13 @@ class NewWorkflowRun(BaseModel):
     deadline_seconds: float | None = Field(
         None, gt=0, le=3.15e9, strict=True, description="Time from now by which the run must end."
     )
+
+
+class Started(BaseModel):
+    """A run of a workflow that was started."""
+
+    run_id: UUID
+    status: Literal["started"] = "started"
 
 
 class StepProblem(BaseModel):

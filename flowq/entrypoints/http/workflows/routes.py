@@ -56,7 +56,7 @@ def validate(
     status_code=202,
     responses=documented({409: "A run of another user has this key."}),
 )
-def start(new: models.NewWorkflowRun, caller: CallerHere, response: Response) -> models.RunState:
+def start(new: models.NewWorkflowRun, caller: CallerHere, response: Response) -> models.Started:
     """Start a run of a workflow on the workers."""
     options: SubmitOptions = {"user_id": caller.user_id, "idempotency_key": new.idempotency_key}
     if new.deadline_seconds:
@@ -67,7 +67,7 @@ def start(new: models.NewWorkflowRun, caller: CallerHere, response: Response) ->
     if known is None or not caller.may_see(known.user_id):
         raise Refused(409, "KeyTaken", "a run of another user has this idempotency_key")
     response.headers["Location"] = f"/api/v2/workflows/runs/{run.id}"
-    return _state(WorkflowResult.of(run), previews=False)
+    return models.Started(run_id=run.id)
 
 
 @router.get("/workflows/runs/{run_id}")
