@@ -277,6 +277,7 @@ class _Stage:
 
     def close(self) -> None:
         self.engine.program_cache.clear()
+        self.engine.leases.close()
         self._records.close()
 
 

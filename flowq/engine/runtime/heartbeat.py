@@ -91,6 +91,7 @@ class LeaseKeeper:
         self._renew_at = 0.0
         self._lock = threading.Lock()
         self._pid = 0  # of the process in which the heartbeat runs
+        self._over = threading.Event()  # of that heartbeat; a fork must not share it
 
     @contextmanager
     def hold(self, token: LeaseToken, attempt: Attempt) -> Iterator[None]:
@@ -100,7 +101,11 @@ class LeaseKeeper:
             if self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._renew_at = time.monotonic() + self._lease.total_seconds() / 3
-                threading.Thread(target=self._beat, name="flowq-leases", daemon=True).start()
+                self._over = threading.Event()
+                beat = threading.Thread(
+                    target=self._beat, args=(self._over,), name="flowq-leases", daemon=True
+                )
+                beat.start()
         try:
             yield
         finally:
@@ -120,6 +125,12 @@ class LeaseKeeper:
                 one.is_held = False
         return list(held)
 
+    def close(self) -> None:
+        """End the thread, which may wait long for its next beat; a new lease starts another."""
+        with self._lock:
+            self._over.set()
+            self._pid = 0
+
     def notify_all(self) -> None:
         """Notify all attempts of this process that their leases were released."""
         for held in list(self._held.values()):
@@ -129,9 +140,8 @@ class LeaseKeeper:
         """Return leases that are neither lost nor released; the caller holds the lock."""
         return {token: held for token, held in self._held.items() if held.is_held}
 
-    def _beat(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(self._pause):
+    def _beat(self, over: threading.Event) -> None:
+        while not over.wait(self._pause):
             with self._lock:
                 if not self._held:
                     self._pid = 0  # the next lease starts another

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from flowq.core.errors import (
     StepFailed,
 )
 from flowq.core.states import RunState, StepState
+from tests.tools.waiting import wait_until
 
 LOG: list[str] = []
 
@@ -234,6 +236,16 @@ def test_runs_of_tests_do_not_know_of_each_other() -> None:
         one.send_signal("approve", {"by": "ann"})
         assert StepState.WAITING is other.steps[1].status
         assert "1 ann" == one.result()
+
+
+def test_runs_leave_no_thread() -> None:
+    """A suite has thousands of them, and each thread keeps its engine."""
+    before = set(threading.enumerate())
+
+    for _ in range(3):
+        testing.run(monthly, {"user": "ann"})
+
+    wait_until(lambda: before >= set(threading.enumerate()), what="the threads of runs have ended")
 
 
 # --- determinism ---------------------------------------------------------------------------------
