@@ -70,7 +70,12 @@ def shared(pytestconfig: pytest.Config) -> Session | Member:
 
 
 # How long an example takes says how busy the machine is, and nothing about the code.
-hypothesis.settings.register_profile("flowq", hypothesis.settings(), deadline=None)
+hypothesis.settings.register_profile(
+    "flowq",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("flowq")
 
 

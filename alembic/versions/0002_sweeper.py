@@ -4,8 +4,6 @@ Revision ID: 0002
 Revises: 0001
 """
 
-from datetime import UTC, datetime
-
 import sqlalchemy as sa
 
 from alembic import op
@@ -59,7 +57,8 @@ def upgrade() -> None:
         sa.Column("position", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_flow_duties"),
     )
-    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    # As text: since Python 3.12 the driver of SQLite warns of a datetime.
+    long_ago = "2000-01-01 00:00:00+00:00"
     op.bulk_insert(duties, [{"name": name, "due_at": long_ago, "position": ""} for name in DUTIES])
     op.drop_index("ix_flow_step_runs_wake_at", "flow_step_runs")
     op.add_column(

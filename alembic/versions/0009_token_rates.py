@@ -4,8 +4,6 @@ Revision ID: 0009
 Revises: 0008
 """
 
-from datetime import UTC, datetime
-
 import sqlalchemy as sa
 
 from alembic import op
@@ -39,7 +37,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_flow_token_uses_expires_at", "flow_token_uses", ["expires_at"])
     op.drop_column("flow_meters", "used_before")
-    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    # As text: since Python 3.12 the driver of SQLite warns of a datetime.
+    long_ago = "2000-01-01 00:00:00+00:00"
     op.bulk_insert(DUTIES, [{"name": "months", "due_at": long_ago, "position": ""}])
 
 

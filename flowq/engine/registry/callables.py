@@ -119,7 +119,8 @@ def names_around(function: Callable[..., Any]) -> dict[str, Any]:
     while frame is not None and wanted:
         # Only the functions around it, not their callers: these are in one file.
         if frame.f_code.co_filename == file and frame.f_locals is not frame.f_globals:
-            here = {name: frame.f_locals[name] for name in wanted & frame.f_locals.keys()}
+            variables = frame.f_locals  # no dict since Python 3.13
+            here = {name: variables[name] for name in wanted if name in variables}
             found |= here
             wanted -= here.keys()
         frame = frame.f_back

@@ -258,7 +258,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "abstract method": (Abstract.work, "is abstract"),
     "abstract staticmethod": (Abstract.work_statically, "is abstract"),
     "builtin that hides its parameters": (max, "the parameters of .* cannot be read"),
-    "getter": (operator.itemgetter(1), "the parameters of .* cannot be read"),
 }
 
 
