@@ -104,7 +104,7 @@ def test_a_chain_outlives_its_worker_in_the_pause_between_two_attempts(
     told = reader.communicate(timeout=120)[0].splitlines()
     nodes = ["node_executed ask"] * 3 + ["node_executed flaky"]
     assert ["workflow_started ", "execution_started "] == told[:2]
-    assert nodes == told[2:-2]
+    assert nodes == sorted(told[2:-2])  # those of two processes may overtake each other
     assert ["token_usage ", "execution_completed "] == told[-2:]
 
 
