@@ -121,7 +121,7 @@ class CallSpec(StepSpec):
     """A call of a program: it is in no graph, so its row has this spec."""
 
     group: int = 1  #: How many calls the program awaits as a group; 1 for a single one.
-    lazy: bool = False  #: The program gets a large result as a `LazyResult`.
+    lazy: bool = False  #: The program gets the result as a `LazyResult`.
 
 
 class FlowSpec(_SpecModel):

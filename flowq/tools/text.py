@@ -32,6 +32,7 @@ __all__ = [
     "compile_expression",
     "compile_text",
     "deeply_plain",
+    "refuse_undefined_part",
     "render_deep",
 ]
 
@@ -129,6 +130,18 @@ def _value(value: Any) -> Any:
     if isinstance(value, Function) or not hasattr(value, "__iter__"):
         raise TypeError(f"a {type(value).__name__} is no JSON value")
     return bounded_list(value)
+
+
+def refuse_undefined_part(value: Any) -> None:
+    """Refuse a value that is undefined within a list or mapping that a template has made.
+
+    Raises:
+        TemplateFailed: it is; the message names it.
+    """
+    try:
+        refuse_undefined(value)
+    except UndefinedError as error:
+        raise TemplateFailed(str(error.message)) from None
 
 
 def _guarded(source: str, work: Callable[[], Any]) -> Any:

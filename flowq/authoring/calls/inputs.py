@@ -23,6 +23,7 @@ from flowq.authoring.calls.refs import Ref
 from flowq.authoring.calls.signatures import describe, describe_type
 from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.engine.registry.callables import annotations_of, signature_of
+from flowq.engine.replay.values import LazyResult
 from flowq.engine.results.codecs.annotations import adapter_for, read
 from flowq.engine.results.codecs.comparing import Difference, unreadable
 from flowq.engine.results.codecs.read_back import (
@@ -175,6 +176,8 @@ class InputSchema:
     def _check_one(self, name: str, value: Any) -> Any:
         if isinstance(value, Ref):
             raise self._invalid([f"{name}: expected a value, got {value!r}"])
+        if isinstance(value, LazyResult):
+            return value  # it is read when the child run begins
         adapter = self.adapters.get(name)
         return value if adapter is None else adapter.validate_python(value)
 
@@ -296,8 +299,12 @@ class ModelInputs(InputSchema):
         for name, value in raw.items():
             if isinstance(value, Ref):
                 raise self._invalid([f"{name}: expected a value, got {value!r}"])
+        given = {
+            name: value.load() if isinstance(value, LazyResult) else value
+            for name, value in raw.items()
+        }
         try:
-            checked = self.model.model_validate(dict(raw), by_alias=True, by_name=True)
+            checked = self.model.model_validate(given, by_alias=True, by_name=True)
         except ValidationError as error:
             raise self._invalid(list(input_problems("", "a value", error))) from None
         dumped = checked.model_dump()

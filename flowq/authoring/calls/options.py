@@ -56,7 +56,7 @@ class Options:
         accept_skipped: Whether it runs although some nodes before it were skipped.
         tolerate: For a map: how many items may fail, `3` or `"5%"`.
         key: The node's key, instead of one made from the function's name.
-        lazy: Of a call of a program: a large result is loaded when the program asks for it.
+        lazy: Of a call of a program: the result is loaded when the program asks for it.
     """
 
     retry: RetryPolicy = ONE_ATTEMPT

@@ -42,6 +42,7 @@ from flowq.core.text.json_values import (
     is_too_long,
     mark_of,
 )
+from flowq.engine.replay.values import LazyResult
 from flowq.engine.results.codecs.comparing import unreadable
 from flowq.engine.results.codecs.read_back import (
     describe_difference,
@@ -132,7 +133,7 @@ def _checked(value: Any, place: ValueLocation, reader: TypeAdapter[Any] | None) 
     data = _data(value, typed)
     if reader is None or data is None or is_plain(reader):
         return data
-    if _holds_reference(data):
+    if _holds_reference(data) or _holds_lazy(value):
         return _data(value, place)  # only the worker can read all of it
     try:
         found = difference_of_argument(value, data, reader)
@@ -273,6 +274,8 @@ def _object(value: Any, place: ValueLocation) -> Any:
         )
     if isinstance(value, StepFailure):
         return value  # it is kept, so that its reader recognises it
+    if isinstance(value, LazyResult):
+        return _data(value.load(), place)  # it is so short that it is copied
     unknown: list[Any] = []
     data = _jsonable(value, place, unknown)
     if not unknown:
@@ -356,3 +359,11 @@ def _holds_reference(data: Any) -> bool:
     if isinstance(data, list):
         return any(_holds_reference(item) for item in data)
     return isinstance(data, Reference | Concat)
+
+
+def _holds_lazy(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_lazy, value.values()))
+    if isinstance(value, list | tuple | AbstractSet):
+        return any(map(_holds_lazy, value))
+    return isinstance(value, LazyResult)

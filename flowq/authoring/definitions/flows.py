@@ -133,6 +133,7 @@ class Flow(Enqueueing[P, R]):
         accept_skipped: bool | Unset = UNSET,
         tolerate: int | str | Unset | None = UNSET,
         key: str | Unset | None = UNSET,
+        lazy: bool | Unset = UNSET,
     ) -> Self:
         """Return a copy of this flow with other options.
 
@@ -141,8 +142,7 @@ class Flow(Enqueueing[P, R]):
             metadata: For `enqueue`: JSON data that is kept with the run.
             idempotency_key: For `enqueue`: if a run of this flow has this key already, that run is
                 returned.
-            deadline: For `enqueue`: when the run must have ended, as an aware datetime or as a
-                timedelta from now.
+            deadline: For `enqueue`: when the run must have ended: an aware datetime or a timedelta.
             budget: For `enqueue`: what calls of models may cost in the run.
             session: For `enqueue`: an SQLAlchemy session on flowq's database; the run begins if,
                 and when, its transaction is committed.
@@ -152,6 +152,7 @@ class Flow(Enqueueing[P, R]):
             accept_skipped: Run although some of the steps before it were skipped.
             tolerate: For `.map`: how many child runs may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.
+            lazy: In a program: the result comes as a `LazyResult`.
 
         Raises:
             InvalidFlow: a value is invalid.
@@ -164,6 +165,7 @@ class Flow(Enqueueing[P, R]):
             accept_skipped=accept_skipped,
             tolerate=tolerate,
             key=key,
+            lazy=lazy,
         )
         given = {
             "user_id": user_id,

@@ -140,7 +140,7 @@ class Step(Generic[P, R]):
             accept_skipped: Run although some steps before it were skipped; their results are None.
             tolerate: For `.map`: how many items may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.
-            lazy: In a program: a result over 64 KiB comes as a `LazyResult`.
+            lazy: In a program: the result comes as a `LazyResult`.
 
         Raises:
             InvalidFlow: a value is invalid.

@@ -6,6 +6,7 @@ the list of its items' results in order; with an index it reads only that item. 
 which only parts are needed are shared between the steps of a process, see `value_cache`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -60,10 +61,10 @@ def lookup(
             return own_copy(follow(given[reference.step], reference.path, reference))
         found = rows[_place(reference)]
         if isinstance(found, list):
-            value: Any = [_value(row, values) for row in found]
+            value: Any = [result_of(row, values) for row in found]
             return follow(value, reference.path, reference)
         rest = reference.path[1:] if found.map_index is not None else reference.path
-        part = follow(_value(found, values), rest, reference)
+        part = follow(result_of(found, values), rest, reference)
         return own_copy(part) if found.result and found.result.key in shared else part
 
     return find
@@ -135,22 +136,36 @@ def _whole(wanted: Sequence[Reference], nodes: Sequence[StoredStep]) -> _Rows | 
 
 def _read(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> _Rows:
     nodes = {row.key: row for row in tx.steps.stored(run_id, list({ref.step for ref in wanted}))}
+    places = dict.fromkeys(map(_place, wanted))
+    items_of = Counter(key for key, _ in places)
+    every: dict[str, list[StoredStep]] = {}
     rows: _Rows = {}
-    for reference in wanted:
-        place = key, index = _place(reference)
+    for key, index in places:
         node = nodes[key]
-        if place in rows:
-            continue
         if node.map_size is None or node.status is not StepState.COMPLETED:
-            rows[place] = node
-        elif index is None:
-            rows[place] = tx.steps.items(run_id, key)
+            rows[key, index] = node
+        elif index is None or items_of[key] > 1:
+            if key not in every:
+                every[key] = tx.steps.items(run_id, key)
+            rows[key, index] = every[key] if index is None else _item(node, every[key], index)
         else:
-            item = tx.steps.item(run_id, key, index + node.map_size if index < 0 else index)
-            if item is None:
-                raise StepError(f"{reference} cannot be read: {key} has {node.map_size} items")
-            rows[place] = item
+            at = index + node.map_size if index < 0 else index
+            found = tx.steps.item(run_id, key, at)
+            rows[key, index] = _item(node, [] if found is None else [found], index, first=at)
     return rows
+
+
+def _item(node: StoredStep, items: Sequence[StoredStep], index: int, first: int = 0) -> StoredStep:
+    """Return the item of a map at an index, of those from `first` on.
+
+    Raises:
+        StepError: there is none.
+    """
+    at = index + (node.map_size or 0) if index < 0 else index
+    if not 0 <= at - first < len(items):
+        reference = Reference(node.key, (index,))
+        raise StepError(f"{reference} cannot be read: {node.key} has {node.map_size} items")
+    return items[at - first]
 
 
 def _all(rows: _Rows) -> Iterable[StoredStep]:
@@ -161,7 +176,8 @@ def _all(rows: _Rows) -> Iterable[StoredStep]:
             yield found
 
 
-def _value(row: StoredStep, values: dict[str, Any]) -> Any:
+def result_of(row: StoredStep, values: Mapping[str, Any]) -> Any:
+    """Return the result of a row from values by the keys of their references."""
     if row.status is StepState.COMPLETED:
         return values[row.result.key] if row.result else None
     if row.status is StepState.FAILED:

@@ -11,20 +11,21 @@ from typing import Any
 
 from flowq.core.errors import FlowNotFound
 from flowq.core.ids import FIRST_ID, LeaseToken, RunId, node_id
-from flowq.core.references import Reference, resolve
+from flowq.core.references import resolve
 from flowq.core.results import StepFailure, StorageKind
 from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import StepState
-from flowq.engine.advance.resolve import load, lookup
+from flowq.engine.advance.resolve import failure, load, lookup, result_of
 from flowq.engine.attempts.outcomes import details_in
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
-from flowq.engine.model.rows import Claim
+from flowq.engine.model.rows import Claim, StoredStep
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.replay import CallEnded, Cancelled, Execution, Observation, RecordedCall
-from flowq.engine.replay.values import LAZY_BYTES
+from flowq.engine.replay.values import COPIED_BYTES, LAZY_BYTES, LazyFacts
 from flowq.engine.results.codecs import adapter_for, coerce
+from flowq.engine.results.store import DATA_CODECS
 from flowq.engine.runtime.program_cache import CachedProgram
 
 
@@ -109,26 +110,63 @@ def flow_of(engine: Engine, step: StepSpec) -> RegisteredFlow:
 
 
 def observe(engine: Engine, claim: Claim, rows: Sequence[CalledRow]) -> list[CallEnded]:
-    """Return what a program observes of calls that have ended."""
-    done = [row for row in rows if row.stored.status is StepState.COMPLETED]
-    refs = [row.stored.result for row in done if _lazy_size(row) is None]
+    """Return what a program observes of calls that have ended.
+
+    Values that it needs at once are read in one request; those of maps are in the rows of items.
+    """
+    ends = _ends(engine, claim, rows)
+    refs = [one.result for end in ends if not end.is_late for one in end.stored]
     small = [ref for ref in refs if ref is not None and ref.place is StorageKind.ROW]
     values = dict(zip([ref.key for ref in small], load(engine, small), strict=True))
-    maps = [Reference(row.spec.key) for row in rows if _is_done_map(row)]
-    find = lookup(engine, claim.run_id, maps)
-    lists = {one.step: find(one) for one in maps}
-    return [_ended(engine, row, values, lists) for row in rows]
+    return [_ended(engine, end, values) for end in ends]
 
 
-def _lazy_size(row: CalledRow) -> int | None:
-    """Return the size of a result that the program loads when it asks for it; else None."""
-    ref = row.stored.result
-    is_large = row.spec.lazy and ref is not None and ref.size > LAZY_BYTES
-    return ref.size if is_large and ref is not None else None
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A call that has ended.
+
+    Attributes:
+        stored: Where its result is: its own row, or those of a map's items.
+        lazy: Of a lazy call that is complete.
+    """
+
+    row: CalledRow
+    stored: Sequence[StoredStep]
+    lazy: LazyFacts | None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the program loads the result when it asks for it."""
+        return self.lazy is not None and self.lazy.size > LAZY_BYTES
 
 
-def _is_done_map(row: CalledRow) -> bool:
-    return row.stored.status is StepState.COMPLETED and row.stored.map_size is not None
+def _ends(engine: Engine, claim: Claim, rows: Sequence[CalledRow]) -> list[_End]:
+    done = {row.spec.key for row in rows if row.stored.status is StepState.COMPLETED}
+    maps = [row.spec.key for row in rows if row.stored.map_size is not None]
+    known = [key for key in maps if key in done]
+    items: dict[str, list[StoredStep]] = {}
+    if known:
+        items = engine.records.autocommit(
+            lambda tx: {key: tx.steps.items(claim.run_id, key) for key in known}
+        )
+    found = []
+    for row in rows:
+        stored = items.get(row.spec.key, [row.stored] if row.spec.key in done else [])
+        is_lazy = row.spec.lazy and row.spec.key in done
+        found.append(_End(row, stored, _facts(stored) if is_lazy else None))
+    return found
+
+
+def _facts(stored: Sequence[StoredStep]) -> LazyFacts:
+    refs = [one.result for one in stored if one.result is not None]
+    size = sum(ref.size for ref in refs)
+    is_data = all(ref.place is StorageKind.NOWHERE or ref.codec in DATA_CODECS for ref in refs)
+    failures = {
+        one.map_index: failure(one)
+        for one in stored
+        if one.status is StepState.FAILED and one.map_index is not None
+    }
+    return LazyFacts(size, size <= COPIED_BYTES and is_data, failures)
 
 
 def _state(engine: Engine, claim: Claim, after: int) -> ProgramState:
@@ -166,10 +204,8 @@ def cancelled(seen: SeenCancel) -> Cancelled:
     return Cancelled(seen.reason, seen.at)
 
 
-def _ended(
-    engine: Engine, row: CalledRow, values: Mapping[str, Any], lists: Mapping[str, Any]
-) -> CallEnded:
-    stored = row.stored
+def _ended(engine: Engine, end: _End, values: Mapping[str, Any]) -> CallEnded:
+    row, stored = end.row, end.row.stored
     assert row.completed_at is not None
     ended = partial(
         CallEnded,
@@ -184,23 +220,29 @@ def _ended(
         return ended(details=details_in(stored.metadata))
     if stored.status is not StepState.COMPLETED or row.spec.kind is StepKind.TIMER:
         return ended()
-    return ended(load=_loader(engine, row, values, lists), lazy_size=_lazy_size(row))
+    # Only what this result needs is kept: a lazy one may be kept for as long as the program.
+    keys = [one.result.key for one in end.stored if one.result is not None]
+    own = {key: values[key] for key in keys if key in values}
+    return ended(load=partial(_loaded, engine, row, end.stored, own), lazy=end.lazy)
 
 
-def _loader(
-    engine: Engine, row: CalledRow, values: Mapping[str, Any], lists: Mapping[str, Any]
-) -> Callable[[], Any]:
-    def value() -> Any:
-        key, ref = row.spec.key, row.stored.result
-        if key in lists:
-            items = enumerate(lists[key])
-            return [_typed(engine, row.spec, item, f"{key}[{i}]") for i, item in items]
-        found = None
-        if ref is not None:
-            found = values[ref.key] if ref.key in values else load(engine, [ref])[0]
-        return _typed(engine, row.spec, found, key)
-
-    return value
+def _loaded(
+    engine: Engine, row: CalledRow, stored: Sequence[StoredStep], values: Mapping[str, Any]
+) -> Any:
+    """Return the value of a call that is complete; of a map the list of them."""
+    refs = [one.result for one in stored if one.result is not None]
+    missing = [ref for ref in refs if ref.key not in values]
+    found = {
+        **values,
+        **dict(zip([ref.key for ref in missing], load(engine, missing), strict=True)),
+    }
+    key = row.spec.key
+    if row.stored.map_size is None:
+        return _typed(engine, row.spec, result_of(stored[0], found), key)
+    return [
+        _typed(engine, row.spec, result_of(one, found), f"{key}[{index}]")
+        for index, one in enumerate(stored)
+    ]
 
 
 def _typed(engine: Engine, spec: CallSpec, value: Any, where: str) -> Any:

@@ -27,12 +27,14 @@ class CallResults:
 
     def add(self, key: str, value: object) -> None:
         """Remember which call returned this object, unless its type is copied."""
-        if not _is_copied(value):
+        if not (isinstance(value, LazyResult) or _is_copied(value)):
             # The object is kept, so that its id is not reused.
             self._known[id(value)] = (key, value)
 
     def reference_of(self, value: object) -> Reference | None:
         """Return a reference to the call that returned this object."""
+        if isinstance(value, LazyResult):
+            return value.reference
         known = self._known.get(id(value))
         return Reference(known[0]) if known else None
 
@@ -51,8 +53,8 @@ def resolve_future(future: CallFuture, ended: CallEnded, results: CallResults) -
     """
     if ended.state is StepState.COMPLETED:
         value: Any = ended.value
-        if ended.load is not None and ended.lazy_size is not None:
-            value = LazyResult(ended.key, ended.lazy_size, ended.load)
+        if ended.load is not None and ended.lazy is not None:
+            value = LazyResult(ended.key, ended.load, ended.lazy)
         elif ended.load is not None:
             value = ended.load()
         results.add(ended.key, value)

@@ -1,10 +1,12 @@
 """The inputs and outputs of a replay: recorded calls, ends, new calls."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from flowq.core.references import PathPart, Reference, follow
+from flowq.core.results import StepFailure
 from flowq.core.spec import StepSpec
 from flowq.core.states import StepState
 
@@ -27,37 +29,87 @@ class RecordedCall:
     spec: StepSpec
 
 
-#: Results of lazy calls with more encoded bytes are loaded when they are asked for.
+#: Results of lazy calls up to this many encoded bytes are copied into the rows of other calls.
+COPIED_BYTES: Final = 1024
+#: Those with more encoded bytes than this are loaded when they are asked for.
 LAZY_BYTES: Final = 64 * 1024
 
 
-class LazyResult:
-    """A large result of a call, which is loaded when it is asked for.
+@dataclass(frozen=True, slots=True)
+class LazyFacts:
+    """What is known of the result of a lazy call without its value.
 
-    As an argument of another call it is passed by reference: it is neither loaded nor copied.
+    Attributes:
+        size: Its encoded bytes; of a map those of all items.
+        is_copied: Whether it is so short that other calls get a copy.
+        failures: Of a map: the items that were allowed to fail, by index.
+    """
+
+    size: int
+    is_copied: bool
+    failures: Mapping[int, StepFailure] = field(default_factory=dict)
+
+
+class LazyResult:
+    """The result of a lazy call, or a part of one.
+
+    As an argument of another call it is passed by reference: it is neither loaded nor copied,
+    unless it is very short.
 
     Attributes:
         key: The call that returned it.
-        size: Its encoded size in bytes.
+        path: Which part of the result it is; empty for the whole.
     """
 
-    __slots__ = ("_load", "key", "size")
+    __slots__ = ("_facts", "_load", "key", "path")
 
-    def __init__(self, key: str, size: int, load: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        key: str,
+        load: Callable[[], Any],
+        facts: LazyFacts,
+        path: tuple[PathPart, ...] = (),
+    ) -> None:
         self.key = key
-        self.size = size
+        self.path = path
         self._load = load
+        self._facts = facts
+
+    @property
+    def size(self) -> int:
+        """The encoded bytes of the whole result."""
+        return self._facts.size
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether `load` costs nothing: results up to 64 KiB come with the end of the call."""
+        return self.size <= LAZY_BYTES
+
+    @property
+    def failures(self) -> Mapping[int, StepFailure]:
+        """Of a map: the items that were allowed to fail, by index."""
+        return self._facts.failures
+
+    @property
+    def reference(self) -> Reference | None:
+        """What stands for it in the rows of other calls; None when they get a copy."""
+        return None if self._facts.is_copied else Reference(self.key, self.path)
+
+    def part(self, *path: PathPart) -> "LazyResult":
+        """Return a part of it; that it exists is known when it is loaded."""
+        return LazyResult(self.key, self._load, self._facts, (*self.path, *path))
 
     def load(self) -> Any:
-        """Return the value; it is loaded each time.
+        """Return the value, which is not to be changed; a large one is loaded each time.
 
         Raises:
             ResultMissing: it is missing in the store.
+            StepError: there is no such part.
         """
-        return self._load()
+        return follow(self._load(), self.path, Reference(self.key, self.path))
 
     def __repr__(self) -> str:
-        return f"<LazyResult of {self.key}, {self.size:,} bytes>"
+        return f"<LazyResult {Reference(self.key, self.path)}, {self.size:,} bytes>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +121,7 @@ class CallEnded:
     at: datetime  #: When it ended, by the database's clock; the program's own clock follows it.
     value: Any = None  #: Of a completed call: converted by its annotation.
     load: Callable[[], Any] | None = None  #: Loads the value if the program still needs it.
-    lazy_size: int | None = None  #: Of a large result of a lazy call: its encoded bytes.
+    lazy: LazyFacts | None = None  #: Of the result of a lazy call.
     error_type: str | None = None
     error_message: str | None = None
     details: Mapping[str, Any] | None = None  #: Of the error, if it had some.

@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 #: From keys of small results to their durable copies; missing ones are left out.
 Copies = Callable[[Sequence[str]], Mapping[str, bytes]]
 
-#: Codecs whose bytes are UTF-8 text.
-_TEXTS: Final = frozenset({"json", "json-floats", "text"})
+#: Codecs whose bytes are UTF-8 text: of JSON data, or a text itself.
+DATA_CODECS: Final = frozenset({"json", "json-floats", "text"})
 _AGAIN: Final = "start the run again; `flowq doctor` checks the store that FLOWQ_RESULTS_URL names"
 
 
@@ -119,7 +119,7 @@ class ResultStore:
         ref = _ref(
             encoded, StorageKind.ROW, row_key(step_id, token), sha256(data).hexdigest(), len(data)
         )
-        if len(data) <= self._inline and encoded.codec in _TEXTS:
+        if len(data) <= self._inline and encoded.codec in DATA_CODECS:
             ref = ref.model_copy(update={"data": data.decode()})
         elif self._cache is not None:
             self._cache.put(ref.key, data)
@@ -136,9 +136,9 @@ class ResultStore:
         key = given_key(run_id, token)
         if encoded.codec == NONE:
             return NO_RESULT
-        if isinstance(encoded.data, Path) or encoded.codec not in _TEXTS or encoded.size > room:
-            return self._store_object(encoded, key).ref
         data = encoded.data
+        if isinstance(data, Path) or encoded.codec not in DATA_CODECS or encoded.size > room:
+            return self._store_object(encoded, key).ref
         ref = _ref(encoded, StorageKind.ROW, key, sha256(data).hexdigest(), len(data))
         return ref.model_copy(update={"data": data.decode()})
 

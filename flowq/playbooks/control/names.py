@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from flowq.playbooks.control.events import EventName
 from flowq.playbooks.control.state import Activation, ExecutionState, Item
-from flowq.playbooks.control.values import shown
+from flowq.playbooks.control.values import Given, made, shown
 from flowq.playbooks.document.models import Json, Loop
 from flowq.tools.text import MISSING
 
@@ -43,15 +43,16 @@ class Scope:
 
     def get(self, name: str) -> Any:
         """Return the value of a name, or `MISSING`."""
-        if name in self.own:
-            return self.own[name]
-        if name in self.args:
-            return self.args[name]
+        for values in (self.own, self.args):
+            if name in values:
+                return made(values[name])
         if name in self.state.step_results:
             return shown(self.state.step_results[name])
-        for values in (self.state.ctx, self.state.workload, self.functions):
-            if name in values:
-                return values[name]
+        if name in self.state.ctx:
+            return made(self.state.ctx[name])
+        for given in (self.state.workload, self.functions):
+            if name in given:
+                return given[name]
         return MISSING
 
     def pick(self, names: Iterable[str]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def scope_of(
             "page": item.page if item else 1,
             "collected": shown(item.collected) if item else [],
         },
-        "workload": state.workload,
+        "workload": Given(state.workload),
         "args": args,
         "ctx": state.ctx,
         "vars": state.ctx,

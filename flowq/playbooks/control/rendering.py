@@ -13,10 +13,11 @@ from typing import Any, Final
 from flowq.core.errors import StepError
 from flowq.playbooks.control.commands import Deferred, Postponed
 from flowq.playbooks.control.names import SECRET_NAMES, Scope
-from flowq.playbooks.control.values import Collected, Lazy, argument, part, snapshot
+from flowq.playbooks.control.values import Collected, Lazy, part, snapshot
 from flowq.playbooks.document.models import Json, Tool
 from flowq.tools.text import (
     MISSING,
+    Function,
     InvalidTemplate,
     TemplateFailed,
     compile_expression,
@@ -92,7 +93,8 @@ def _text(source: str, scope: Scope, fields: Fields | None) -> Any:
 
 def _deferred(source: str, names: frozenset[str], scope: Scope, later: tuple[str, ...]) -> Deferred:
     known = scope.pick(name for name in names if name not in later)
-    return Deferred(source, {name: argument(value) for name, value in known.items()})
+    given = {name: value for name, value in known.items() if not isinstance(value, Function)}
+    return Deferred(source, {name: snapshot(value) for name, value in given.items()})
 
 
 def large_at(path: str, scope: Scope) -> Lazy | Collected | None:

@@ -18,11 +18,11 @@ from flowq.engine.attempts.program_history import recording
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepView
 from flowq.engine.replay import CallEnded, Observation
+from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.commands import TEXT, Deferred
 from flowq.playbooks.control.control import Control
 from flowq.playbooks.control.events import EventName, Told
 from flowq.playbooks.control.state import ExecutionState
-from flowq.playbooks.control.values import argument
 from flowq.playbooks.running.program import interpret
 
 _STATUS: Final[Mapping[EventName, str]] = {

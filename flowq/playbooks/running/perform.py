@@ -14,10 +14,13 @@ from typing_extensions import TypedDict
 from flowq.authoring import durable
 from flowq.authoring.definitions.limiting import Concurrency
 from flowq.authoring.definitions.steps import Step
-from flowq.core.results import StepFailure
+from flowq.engine.replay import LazyResult
+from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.commands import Command, Deferred, carried
 from flowq.playbooks.control.state import ExecutionState
+from flowq.playbooks.control.steps.results import MapResult
 from flowq.playbooks.document.grammar.tools import YEAR
+from flowq.playbooks.document.models import Json
 from flowq.playbooks.running.failures import failure_of
 from flowq.playbooks.running.kinds.call import failed
 from flowq.playbooks.running.tools import TOOLS
@@ -87,8 +90,10 @@ class Performer:
             step = step.options(concurrency=Concurrency(most, key=key))
         if command.on_error == "collect":
             step = step.options(tolerate="100%")
-        results = await step.map(items, iterator=command.iterator, **given)
-        return [failure_of(one) if isinstance(one, StepFailure) else one for one in results]
+        called: Any = step.map(items, iterator=command.iterator, **given)
+        results: LazyResult = await called
+        failed = {index: failure_of(one) for index, one in results.failures.items()}
+        return MapResult(results, failed)
 
     def _context(self, command: Command) -> dict[str, Any]:
         """Return what the code of a tool can ask for; what it does not ask for is not copied."""
@@ -99,8 +104,18 @@ class Performer:
             "returns": list(command.returns),
         }
         if command.tool.kind == "python" and "context" in str(command.tool.config.get("code", "")):
-            context |= {"workload": self.state.workload, "vars": self.state.context}
+            context |= {"workload": self.state.workload, "vars": self._variables()}
         return context
+
+    def _variables(self) -> Json:
+        """Return the variables of the execution as arguments.
+
+        Raises:
+            CallFailed: one is known on the worker only.
+        """
+        if _has_deferred(self.state.ctx):
+            raise failed("ValueError", "a variable that was made of a secret is not in `context`")
+        return argument(self.state.ctx)
 
 
 def _with_options(step: Step[..., Any], command: Command) -> Step[..., Any]:

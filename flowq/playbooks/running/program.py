@@ -17,6 +17,7 @@ from flowq.authoring.definitions.flows import flow
 from flowq.core.errors import FlowqError, NondeterminismError, StepFailed
 from flowq.core.spec import FlowSpec
 from flowq.engine.registry.registry import registry
+from flowq.engine.replay import LazyResult
 from flowq.engine.replay.execution import current
 from flowq.llm.caller import current_settings
 from flowq.playbooks.control.commands import Command
@@ -202,15 +203,16 @@ async def _run_child(limits: Limits | None, command: Command, payload: Mapping[s
             )
         pinned = {"limits": replace(limits, depth=limits.depth - 1)}
     config = command.tool.config
-    found = await find.options(key=f"{command.step}.find")(config["path"], config.get("version"))
-    if found is None:
+    look_up = find.options(key=f"{command.step}.find", lazy=True)
+    found: Any = await look_up(config["path"], config.get("version"))
+    if not found.size:
         version = f" version {config['version']}" if config.get("version") else ""
         raise failed("PlaybookNotFound", f"no playbook is registered as {config['path']}{version}")
-    child = playbook.options(key=command.step)
+    child: Any = playbook.options(key=command.step, lazy=True)
     try:
-        outcome = await child(
+        outcome: LazyResult = await child(
             document=found, payload=dict(payload), return_step=config.get("return_step"), **pinned
         )
     except StepFailed as error:
         raise failed("PlaybookFailed", error.reason or error.message) from None
-    return outcome["result"]
+    return outcome.part("result")

@@ -166,7 +166,7 @@ class Environment(SandboxedEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any:
         """Return a key, an element, or one of the few methods that exist."""
         found = _part(obj, plain(argument))
-        return self.undefined(obj=obj, name=argument) if found is MISSING else found
+        return self.undefined(obj=plain(obj), name=argument) if found is MISSING else found
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Call one of the functions that exist."""

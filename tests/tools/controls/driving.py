@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control, Limits
 from flowq.playbooks.control.events import Failure, Told
-from flowq.playbooks.control.values import argument
 from flowq.playbooks.document.models import Playbook
 
 NOOP: Mapping[str, Any] = {"kind": "noop"}

@@ -20,7 +20,7 @@ from flowq.engine.model.rows import RunView
 from flowq.entrypoints.http.playbooks import models
 from flowq.entrypoints.http.playbooks.access import Execution, ExecutionHere
 from flowq.entrypoints.http.runs.models import Text
-from flowq.playbooks.control.values import argument
+from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.running.external import open_commands
 from flowq.playbooks.running.log import Replayed, replayed, shown
 

@@ -128,8 +128,7 @@ def _set(acting: Acting, action: Set) -> None:
             raise TemplateFailed(f"{action.ctx} gives no mapping")
     acting.ctx.update(values)
     if action.flags:
-        flags = acting.ctx.get("flags")
-        known = flags if isinstance(flags, Mapping) else {}
+        known = fields_of(acting.ctx.get("flags")) or {}
         acting.ctx["flags"] = {**known, **rendered(action.flags, acting.scope)}
 
 
@@ -140,7 +139,7 @@ def _collect(acting: Acting, action: Collect) -> None:
         value = MISSING if response is MISSING else follow(body_of(response), action.path or "")
     else:
         value = at_path(action.source, acting.scope)
-    is_wrong = action.mode == "merge" and not isinstance(value_of(value), Mapping)
+    is_wrong = action.mode == "merge" and fields_of(value) is None
     if value is MISSING or is_wrong:
         where = action.path if action.is_merging_result else action.source
         acting.effects.told.append((EventName.COLLECT_MISSED, {"from": where, "into": action.into}))
@@ -159,8 +158,7 @@ def _grown(known: object, value: object, mode: str) -> object:
     if mode == "replace":
         return value
     if mode == "merge":
-        before = value_of(known)
-        return {**(before if isinstance(before, Mapping) else {}), **value_of(value)}
+        return {**(fields_of(known) or {}), **(fields_of(value) or {})}
     grown = known if isinstance(known, Collected) else Collected(known)
     if mode == "append":
         grown.append(value)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flowq.core.references import Reference
+from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.commands import Command, work_of
 from flowq.playbooks.control.names import Scope, names_of_loop
 from flowq.playbooks.control.rendering import Fields, rendered, rendered_tool
 from flowq.playbooks.control.state import Activation, ExecutionState, Item
-from flowq.playbooks.control.values import argument
+from flowq.playbooks.control.values import fields_of
 from flowq.playbooks.document.grammar.tools import ALIASES
 from flowq.playbooks.document.models import Json, Playbook, Step, Task, Tool
 from flowq.tools.text import TemplateFailed
@@ -43,12 +43,12 @@ class Calls:
         Raises:
             TemplateFailed: a field cannot be rendered, or no such task is in the workbook.
         """
-        fields = Fields(names_of_loop(step.loop) if is_map else ())
+        later = Fields(names_of_loop(step.loop) if is_map else ())
         tool = step.tool
         if tool.kind == _WORKBOOK:
             activation.task = self._task(tool, scope)
-            tool = self._in_place(activation.task, tool, item, scope, fields)
-        item.tool = rendered_tool(tool, scope, fields)
+            tool = self._in_place(activation.task, tool, item, scope, later)
+        item.tool = rendered_tool(tool, scope, later)
 
     def _task(self, tool: Tool, scope: Scope) -> Task:
         name = rendered(tool.config.get("task"), scope)
@@ -58,10 +58,10 @@ class Calls:
         return task
 
     @staticmethod
-    def _in_place(task: Task, tool: Tool, item: Item, scope: Scope, fields: Fields) -> Tool:
+    def _in_place(task: Task, tool: Tool, item: Item, scope: Scope, later: Fields) -> Tool:
         """Return the tool of a task; the item gets its arguments, those of the call over them."""
-        given = rendered(tool.config.get("args") or {}, scope, fields=fields)
-        own = rendered(task.tool.config.get("args") or {}, scope, fields=fields)
+        given = _mapping(rendered(tool.config.get("args"), scope, fields=later))
+        own = _mapping(rendered(task.tool.config.get("args"), scope, fields=later))
         item.args = {**own, **item.args, **given}
         scope.args = scope.own["args"] = item.args
         config = {key: value for key, value in task.tool.config.items() if key != "args"}
@@ -82,21 +82,14 @@ class Calls:
             returns=task.returns if task else (),
         )
 
-    def map(self, activation: Activation, item: Item, step: Step, items: Json) -> Command:
+    def map(self, activation: Activation, item: Item, step: Step) -> Command:
         """Make the one command of all items of a loop."""
         assert step.loop is not None
         assert activation.loop is not None
-        carried, values = argument(items), activation.loop.values
-        # An element of a large result is named by its place in it, and not copied.
-        elements = (
-            tuple(replace(carried, path=(*carried.path, at)) for at in range(len(values)))
-            if isinstance(carried, Reference)
-            else tuple(map(argument, values))
-        )
         return replace(
             self.command(activation, item, step),
             work="map",
-            items=elements,
+            items=tuple(argument(activation.loop.values)),
             iterator=step.loop.iterator,
             max_concurrency=step.loop.max_concurrency,
             on_error=step.loop.on_error,
@@ -131,9 +124,18 @@ def merged(tool: Tool, overrides: Mapping[str, Json]) -> Tool:
     config = {aliases.get(key, key): value for key, value in tool.config.items()}
     for alias, value in overrides.items():
         key = aliases.get(alias, alias)
-        known = config.get(key)
-        if isinstance(known, Mapping) and isinstance(value, Mapping):
-            config[key] = {**known, **value}
-        else:
-            config[key] = value
+        known, new = fields_of(config.get(key)), fields_of(value)
+        config[key] = value if known is None or new is None else {**known, **new}
     return Tool(tool.kind, config)
+
+
+def _mapping(value: Json) -> dict[str, Json]:
+    """Return the fields of a mapping; null has none.
+
+    Raises:
+        TemplateFailed: it is something else.
+    """
+    found = {} if value is None else fields_of(value)
+    if found is None:
+        raise TemplateFailed("args are no mapping")
+    return found

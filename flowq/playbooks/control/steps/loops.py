@@ -4,25 +4,24 @@ A parallel loop whose entries of `case` need no single item is one `map` command
 is a call for each item, one after the other or up to `max_concurrency` at once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flowq.playbooks.control.commands import work_of
 from flowq.playbooks.control.events import Failure
 from flowq.playbooks.control.matching import needs_items
 from flowq.playbooks.control.state import LoopState
-from flowq.playbooks.control.values import Lazy, value_of
+from flowq.playbooks.control.values import Collected, Lazy, bare, elements, part, value_of
 from flowq.playbooks.document.models import Json, Loop, Step
+from flowq.tools.text import MISSING
 
 
 def items_of(value: object) -> list[Json]:
     """Return the items of a loop: of a list each element, null has none, all else is one item."""
-    value = value_of(value)
-    if value is None:
-        return []
-    if isinstance(value, Mapping | str | bytes) or not isinstance(value, Iterable):
-        return [value]
-    return list(value)
+    known = value if isinstance(value, Collected) else value_of(value)
+    if isinstance(known, Collected | list | tuple):
+        return [bare(one) for one in elements(value)]
+    return [] if known is None else [bare(value)]
 
 
 def is_map(step: Step) -> bool:
@@ -49,7 +48,7 @@ def has_ended(state: LoopState) -> bool:
 
 def succeeded(state: LoopState, index: int, result: object) -> None:
     """Keep the result of an item."""
-    state.results[index] = result
+    state.results[index] = bare(result)
     state.success += 1
 
 
@@ -67,14 +66,28 @@ def failed(
 def mapped(state: LoopState, loop: Loop, response: object) -> None:
     """Keep the results of a map; failures stand in it as `Failure`."""
     state.begun = len(state.values)
-    if loop.on_error == "fail" and isinstance(response, Lazy):
-        state.success = len(state.values)  # otherwise the map itself has failed
+    if is_whole(response):
+        state.success = len(state.values)
         return
-    for index, result in enumerate(value_of(response) or []):
+    for index in range(len(state.values)):
+        result = of_item(response, index)
         if isinstance(result, Failure):
             failed(state, loop, index, result)
         else:
             succeeded(state, index, result)
+
+
+def is_whole(response: object) -> bool:
+    """Return whether the response of a map is the list of results as it is."""
+    return isinstance(response, Lazy) and not response.failures
+
+
+def of_item(response: object, index: int) -> object:
+    """Return the result of an item of a map, or its `Failure`."""
+    if isinstance(response, Lazy) and index in response.failures:
+        return response.failures[index]
+    found = part(response, index)
+    return None if found is MISSING else found
 
 
 def aggregate(state: LoopState, results: object) -> dict[str, Any]:

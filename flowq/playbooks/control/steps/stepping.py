@@ -18,7 +18,7 @@ from flowq.playbooks.control.steps import loops
 from flowq.playbooks.control.steps.actions import Again, Effects, failure_of
 from flowq.playbooks.control.steps.ending import Ending
 from flowq.playbooks.control.steps.results import of_response, result_of_item
-from flowq.playbooks.control.values import Lazy, shown
+from flowq.playbooks.control.values import shown
 from flowq.playbooks.document.models import Json, Step
 from flowq.tools.text import compile_text
 
@@ -176,9 +176,7 @@ class Stepping(Ending):
         if failure := self._prepare(activation, item, is_map=True):
             self.exit(activation, failure=failure)
         else:
-            # A list that stands for a large result is passed on as a reference.
-            values = items if isinstance(items, Lazy) else activation.loop.values
-            self.issue(self.calls.map(activation, item, step, values))
+            self.issue(self.calls.map(activation, item, step))
 
     def _is_map(self, activation: Activation) -> bool:
         return activation.loop is not None and None in activation.items
@@ -191,7 +189,7 @@ class Stepping(Ending):
             self.exit(activation, failure=failure)
             return
         loops.mapped(activation.loop, loop, item.response)
-        self._loop_ended(activation, item.response if isinstance(item.response, Lazy) else None)
+        self._loop_ended(activation, item.response if loops.is_whole(item.response) else None)
 
     def _advance_loop(self, activation: Activation) -> None:
         """Begin as many items as may be open; end the loop after the last."""
@@ -239,13 +237,13 @@ class Stepping(Ending):
         else:
             loops.succeeded(state, index, result_of_item(item))
 
-    def _loop_ended(self, activation: Activation, results: Lazy | None = None) -> None:
+    def _loop_ended(self, activation: Activation, results: object = None) -> None:
         state = activation.loop
         assert state is not None
         if state.error:
             self.exit(activation, failure=state.error, is_handled=state.is_handled)
             return
-        result = loops.aggregate(state, results or state.results)
+        result = loops.aggregate(state, state.results if results is None else results)
         payload = {"iterations": len(state.values), "results": result["results"]}
         self.tell_of(activation, EventName.LOOP_DONE, payload)
         effects = self.offer(

@@ -231,7 +231,7 @@ COSTS: Final[Mapping[Any, Sequence[tuple[str, int, int, int]]]] = {
     ],
     calls_map: [
         *(("calls_map", 6, 3, 2), ("one#1[0]", 4, 4, 0), ("one#1[1]", 9, 6, 1)),
-        ("calls_map", 6, 5, 0),
+        ("calls_map", 5, 5, 0),
     ],
     call_fails: [("call_fails", 6, 3, 1), ("broken#1", 6, 4, 1), ("call_fails", 7, 7, 0)],
     called_item_fails: [

@@ -139,11 +139,64 @@ class Lazy:
 async def lazily(count: int) -> list[int]:
     found = await large.options(lazy=True)(count)
     Lazy.seen = found
-    if not isinstance(found, LazyResult):
-        return await measure(found["items"], [])
     part = Reference(found.key, ("items",))
     both = Concat((["y"], part))
     return await measure(part, both)
+
+
+@step
+async def count_items(found: dict[str, list[str]]) -> int:
+    return len(found["items"])
+
+
+@flow
+async def lazily_whole(count: int) -> int:
+    Lazy.seen = await large.options(lazy=True)(count)
+    return await count_items(Lazy.seen)
+
+
+@step
+async def text(index: int, size: int) -> str:
+    if size == 30_000 and index == 7:
+        raise ValueError("no")
+    return "x" * size
+
+
+@step
+async def total(items: list[str]) -> list[int]:
+    return [len(items), sum(map(len, items))]
+
+
+@flow
+async def lazy_map(size: int) -> list[int]:
+    found: Any = text.options(lazy=True).map([0, 1, 2], size=size)
+    return await total(await found)
+
+
+@flow
+async def lazy_failures() -> list[Any]:
+    called: Any = text.options(lazy=True).map([0, 7, 2], size=30_000, tolerate=1)
+    found = await called
+    [failure] = found.failures.values()
+    return [list(found.failures), failure.error, [one for one in found.load() if one]]
+
+
+@flow
+async def child(size: int) -> dict[str, list[str]]:
+    return {"items": ["x" * size] * 3}
+
+
+@flow
+async def grandchild(found: dict[str, list[str]]) -> int:
+    return len(found["items"])
+
+
+@flow
+async def lazy_parent(size: int) -> list[int]:
+    found: Any = await child.options(lazy=True)(size=size)
+    counted = await total(found.part("items"))
+    assert await grandchild(found) == 3
+    return counted
 
 
 @flow
@@ -293,9 +346,47 @@ def test_large_result_of_a_lazy_call_is_passed_on_by_reference(stage: Stage) -> 
     assert len(json.dumps(inputs)) < 200
 
 
-def test_small_result_of_a_lazy_call_is_a_value(stage: Stage) -> None:
-    assert [3, 0] == stage.play(lazily, count=3).result()
-    assert {"items": ["x" * 100] * 3} == Lazy.seen
+@pytest.mark.parametrize("count, is_copied", [(3, True), (300, False)])
+def test_short_result_of_a_lazy_call_is_copied(
+    stage: Stage,
+    count: int,
+    is_copied: bool,  # noqa: FBT001
+) -> None:
+    played = stage.play(lazily_whole, count=count)
+
+    assert count == played.result()
+    value = {"items": ["x" * 100] * count}
+    wanted = value if is_copied else {"$ref": "large#1"}
+    assert {"found": wanted} == played.step("count_items#2").inputs
+    assert isinstance(Lazy.seen, LazyResult)
+    assert (value, 3) == (Lazy.seen.load(), len(Lazy.seen.part("items", 0, "x").path))
+
+
+@pytest.mark.parametrize("size, is_copied", [(10, True), (700, False), (30_000, False)])
+def test_list_of_a_lazy_map_is_passed_on_by_reference(
+    stage: Stage,
+    size: int,
+    is_copied: bool,  # noqa: FBT001
+) -> None:
+    played = stage.play(lazy_map, size=size)
+
+    assert [3, 3 * size] == played.result()
+    items = played.step("total#2").inputs["items"]
+    assert (["x" * size] * 3 if is_copied else {"$ref": "text#1"}) == items
+
+
+def test_failed_items_of_a_lazy_map_are_known_without_its_values(stage: Stage) -> None:
+    assert [[1], "ValueError", ["x" * 30_000, "x" * 30_000]] == stage.play(lazy_failures).result()
+
+
+@pytest.mark.parametrize("size", [10, 30_000, 80_000])
+def test_result_of_a_lazy_child_is_passed_on_by_reference(stage: Stage, size: int) -> None:
+    played = stage.play(lazy_parent, size=size)
+
+    assert [3, size * 3] == played.result()
+    items = played.step("total#2").inputs["items"]
+    assert (["x" * size] * 3 if size == 10 else {"$ref": "child#1", "path": ["items"]}) == items
+    assert {"$ref": "child#1"} == played.step("grandchild#3").inputs["found"] or size == 10
 
 
 def test_details_of_an_error_reach_the_program(stage: Stage) -> None:

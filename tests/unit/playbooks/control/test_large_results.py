@@ -12,13 +12,17 @@ from flowq.playbooks.control.commands import Command, Deferred
 from tests.tools.controls.driving import Drive, playbook
 
 ROWS = list(range(3))
+LONG = "x" * 2000
 
 
 class Large:
     """A result that counts how often it is loaded."""
 
-    def __init__(self, key: str, value: Any) -> None:
+    path: tuple[str | int, ...] = ()
+
+    def __init__(self, key: str, value: Any, *, is_loaded: bool = False) -> None:
         self.key = key
+        self.is_loaded = is_loaded
         self._value = value
         self.loads = 0
 
@@ -75,8 +79,8 @@ def test_anything_else_loads_it_once_for_each_event() -> None:
 def test_data_of_another_tool_depends_on_its_value() -> None:
     reference = Reference("start#1", ("data",))
 
-    assert reference == passed_on("{{ response.data }}", {"data": 1}, kind="python")[0]
-    assert Reference("start#1") == passed_on("{{ response.data }}", {"a": 1}, kind="python")[0]
+    assert reference == passed_on("{{ response.data }}", {"data": LONG}, kind="python")[0]
+    assert Reference("start#1") == passed_on("{{ response.data }}", {"a": LONG}, kind="python")[0]
 
 
 def test_reference_stays_one_over_arguments_and_variables() -> None:
@@ -88,7 +92,7 @@ def test_reference_stays_one_over_arguments_and_variables() -> None:
             "tool": {"kind": "noop", "first": "{{ args.rows[0] }}", "all": ["{{ rows }}"]},
         },
     )
-    large = Large("k", {"data": {"rows": ROWS}})
+    large = Large("k", {"data": {"rows": [LONG]}})
     drive = Drive(book, {"start": [large]})
 
     command = drive.commands[1]
@@ -173,9 +177,9 @@ def test_map_over_a_large_list_gets_a_reference_to_each_element() -> None:
         {"step": "start", "next": [{"step": "b"}]},
         {"step": "b", "loop": {"in": "{{ start.rows }}", "iterator": "n", "mode": "parallel"}},
     )
-    drive = Drive(book, {"start": [Large("k", {"rows": ROWS})], "b": [ROWS]})
+    drive = Drive(book, {"start": [Large("k", {"rows": [LONG] * 3})], "b": [ROWS]})
 
-    assert tuple(Reference("k", ("rows", at)) for at in ROWS) == drive.commands[1].items
+    assert tuple(Reference("k", ("rows", at)) for at in range(3)) == drive.commands[1].items
     assert 3 == drive.result["stats"]["total"]  # type: ignore[index]
 
 

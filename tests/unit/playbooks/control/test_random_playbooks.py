@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control, Limits
 from flowq.playbooks.control.events import Event, Failure
 from flowq.playbooks.control.facade import ControlFlowEngine, PlaybookRepo, StateStore
 from flowq.playbooks.control.state import ExecutionState
 from flowq.playbooks.control.stored_state import decoded, encoded
-from flowq.playbooks.control.values import argument
 from flowq.playbooks.document.models import Playbook
 from tests.tools.controls.driving import NOW, Drive, playbook
 
