@@ -20,6 +20,7 @@ from flowq.engine.advance.passed_failures import passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StoredStep
 from flowq.engine.ports import Transaction
+from flowq.engine.results.store import Copies
 from flowq.engine.results.value_cache import own_copy
 
 #: Rows by step and, for a single item of a map, its index.
@@ -97,9 +98,12 @@ def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[st
 
 def load(engine: Engine, refs: Sequence[ResultRef]) -> list[Any]:
     """Load results; small ones that are no longer in the cache come from their rows."""
-    return engine.results.load_many(
-        refs, lambda keys: engine.records.autocommit(lambda tx: tx.steps.copies(keys))
-    )
+    return engine.results.load_many(refs, copies_of(engine))
+
+
+def copies_of(engine: Engine) -> Copies:
+    """Return what reads small results from their rows."""
+    return lambda keys: engine.records.autocommit(lambda tx: tx.steps.copies(keys))
 
 
 def failure(row: StoredStep) -> StepFailure:

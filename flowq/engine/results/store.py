@@ -195,6 +195,20 @@ class ResultStore:
                 values[key] = self._load_object(ref)
         return [None if ref.place is StorageKind.NOWHERE else values[ref.key] for ref in refs]
 
+    def stream(self, ref: ResultRef, copies: Copies) -> Iterator[bytes]:
+        """Yield the encoded bytes of a result, checked as a whole after the last.
+
+        Raises:
+            ResultMissing: it is neither in its store nor in its row.
+            ResultCorrupt: the object is not what was written.
+            StoreUnavailable: the object store cannot be used.
+        """
+        if ref.place is StorageKind.OBJECT:
+            yield from _checked_parts(ref, self._objects().stream(ref.key))
+        elif ref.place is StorageKind.ROW:
+            for _, data in self._small([ref], copies):
+                yield data
+
     def stored_size(self, ref: ResultRef) -> int | None:
         """Return the bytes of a reference's object; None when there is none.
 

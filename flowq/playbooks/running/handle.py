@@ -20,6 +20,7 @@ from flowq import bootstrap
 from flowq.client import Run
 from flowq.core.errors import InvalidInput, RunNotFound
 from flowq.core.ids import RunId
+from flowq.playbooks.running.answers import Answers
 from flowq.playbooks.running.log import LogEvent, Replayed, replayed
 from flowq.playbooks.running.program import NAME
 from flowq.tools.text import deeply_plain
@@ -70,8 +71,11 @@ class Execution:
         return deeply_plain(results[name])
 
     def events(self, *, after: int = 0) -> Sequence[LogEvent]:
-        """Return the log, in order; with `after`, the events of higher ids."""
-        return self._replayed.events[after:]
+        """Return the log, in order; with `after`, the events of higher ids.
+
+        Results over 64 KiB are named, as in the answers of the HTTP service.
+        """
+        return Answers(bootstrap.engine(), self._run_id).events(self._replayed.events[after:])
 
 
 @dataclass(frozen=True)

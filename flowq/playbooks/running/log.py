@@ -13,13 +13,11 @@ from functools import partial
 from typing import Any, Final
 
 from flowq.core.ids import RunId
-from flowq.core.references import Concat, Reference
 from flowq.engine.attempts.program_history import recording
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepView
 from flowq.engine.replay import CallEnded, Observation
 from flowq.playbooks.control.carrying import argument
-from flowq.playbooks.control.commands import TEXT, Deferred
 from flowq.playbooks.control.control import Control
 from flowq.playbooks.control.events import EventName, Told
 from flowq.playbooks.control.state import ExecutionState
@@ -54,7 +52,7 @@ class LogEvent:
         node_name: The step, `workflow`, or the path of the playbook.
         status: INITIALIZED, PENDING, RUNNING, COMPLETED or FAILED.
         created_at: When what led to it ended; of the begin of a call, when it began.
-        payload: JSON data; a large result is named by its reference.
+        payload: JSON data; results over 1 KiB are a `Reference`, which `Answers` reads.
     """
 
     event_id: int
@@ -107,10 +105,10 @@ def replayed(engine: Engine, run_id: RunId) -> Replayed:
     execution = record.execution(record.calls)
     try:
         execution.feed([])
-        _note(done, told, run_id, execution.now, None)
+        _note(done, told, execution.now, None)
         for one in record.history:
             execution.feed([one])
-            _note(done, told, run_id, one.at, _row(one, rows))
+            _note(done, told, one.at, _row(one, rows))
     finally:
         execution.close()
     return done
@@ -120,9 +118,7 @@ def _row(one: Observation, rows: Mapping[str, StepView]) -> StepView | None:
     return rows.get(one.key) if isinstance(one, CallEnded) else None
 
 
-def _note(
-    done: Replayed, told: list[Told], run_id: RunId, at: datetime, row: StepView | None
-) -> None:
+def _note(done: Replayed, told: list[Told], at: datetime, row: StepView | None) -> None:
     """Move what was told to the log."""
     for one in told:
         payload = dict(one.payload)
@@ -137,7 +133,7 @@ def _note(
                 node_name=one.step or "workflow",
                 status=_status(one),
                 created_at=began,
-                payload=shown(argument(payload), run_id),
+                payload=argument(payload),
             )
         )
     told.clear()
@@ -147,23 +143,3 @@ def _status(one: Told) -> str:
     if one.name is EventName.STEP_EXIT and one.payload.get("status") == "failed":
         return "FAILED"
     return _STATUS.get(one.name, "RUNNING")
-
-
-def shown(value: Any, run_id: RunId) -> Any:
-    """Return JSON data.
-
-    A large result is named, `{"kind": "ref", "ref": "flowq://…"}`; so is a text that the worker
-    renders, since it has a secret or blocks: `{"$text": …, "names": {…}}`.
-    """
-    if isinstance(value, Reference):
-        path = "".join(f"/{part}" for part in value.path)
-        return {"kind": "ref", "ref": f"flowq://{run_id}/{value.step}{path}"}
-    if isinstance(value, Concat):
-        return {"kind": "refs", "parts": [shown(part, run_id) for part in value.parts]}
-    if isinstance(value, Deferred):
-        return {TEXT: value.template, "names": shown(value.names, run_id)}
-    if isinstance(value, Mapping):
-        return {key: shown(item, run_id) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [shown(item, run_id) for item in value]
-    return value

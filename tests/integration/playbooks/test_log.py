@@ -3,6 +3,7 @@
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Message
 from flowq.engine.runs.cancel import cancel
+from flowq.playbooks.running.answers import Answers
 from flowq.playbooks.running.log import LogEvent, replayed
 from flowq.testing.runs import StartedRun
 from tests.integration.playbooks.test_program import LOOP, ORDERS, settings, started, url
@@ -24,7 +25,8 @@ ENDED = ["workflow.completed workflow", "playbook.completed tests/test"]
 
 
 def log(run: StartedRun) -> list[LogEvent]:
-    return replayed(run.stage.engine, run.id).events
+    engine = run.stage.engine
+    return Answers(engine, run.id).events(replayed(engine, run.id).events)
 
 
 def names(events: list[LogEvent]) -> list[str]:
@@ -133,7 +135,9 @@ def test_large_results_are_named_in_the_log(url: str) -> None:
         run.finish()
         [first, *_] = [one for one in log(run) if one.event_type == "call.done"]
 
-    assert {"kind": "ref", "ref": f"flowq://{run.id}/start#t1.1"} == first.payload["response"]
+    named = first.payload["response"]
+    assert ("ref", f"flowq://{run.id}/start#t1.1") == (named["kind"], named["ref"])
+    assert named["size"] > 2_000_000
 
 
 def test_texts_that_a_worker_renders_are_data_in_the_log() -> None:

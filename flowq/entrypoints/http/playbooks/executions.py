@@ -20,9 +20,9 @@ from flowq.engine.model.rows import RunView
 from flowq.entrypoints.http.playbooks import models
 from flowq.entrypoints.http.playbooks.access import Execution, ExecutionHere
 from flowq.entrypoints.http.runs.models import Text
-from flowq.playbooks.control.carrying import argument
+from flowq.playbooks.running.answers import Answers
 from flowq.playbooks.running.external import open_commands
-from flowq.playbooks.running.log import Replayed, replayed, shown
+from flowq.playbooks.running.log import Replayed, replayed
 
 router = APIRouter(prefix="/api", tags=["executions"])
 
@@ -42,7 +42,7 @@ def status(execution: ExecutionHere) -> models.ExecutionStatus:
         completed_steps=list(state.step_results),
         failed=view.status in _FAILED,
         completed=view.status is RunState.COMPLETED,
-        variables=_shown(execution, state.ctx),
+        variables=_answers(execution).values(state.ctx),
     )
 
 
@@ -53,7 +53,7 @@ def events(
     limit: Annotated[int, Query(ge=1, le=_MOST_EVENTS)] = _MOST_EVENTS,
 ) -> models.EventLog:
     """Return the log of an execution."""
-    part = _replayed(execution).events[after : after + limit]
+    part = _answers(execution).events(_replayed(execution).events[after : after + limit])
     found = [models.LoggedEvent.of(one) for one in part]
     return models.EventLog(events=found)
 
@@ -111,7 +111,7 @@ def cancel(execution: ExecutionHere, body: models.Cancellation | None = None) ->
 @router.get("/vars/{execution_id}")
 def variables(execution: ExecutionHere) -> models.Variables:
     """Return the variables of an execution."""
-    found = _shown(execution, _replayed(execution).state.ctx)
+    found = _answers(execution).values(_replayed(execution).state.ctx)
     return models.Variables(execution_id=execution.id, variables=found)
 
 
@@ -143,4 +143,8 @@ def _head(execution: Execution) -> RunView:
 
 def _shown(execution: Execution, value: Any) -> Any:
     """Return JSON, in which large results are named."""
-    return shown(argument(value), execution.run.id)
+    return _answers(execution).value(value)
+
+
+def _answers(execution: Execution) -> Answers:
+    return Answers(bootstrap.engine(), execution.run.id)

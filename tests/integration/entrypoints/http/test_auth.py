@@ -79,6 +79,7 @@ def started(http: TestClient, headers: Mapping[str, str]) -> str:
 OF_A_RUN = {
     "GET /api/runs/{run_id}": 200,
     "GET /api/runs/{run_id}/steps": 200,
+    "GET /api/runs/{run_id}/steps/{key}/result": 404,
     "GET /api/runs/{run_id}/result": 202,
     "POST /api/runs/{run_id}/pause": 200,
     "POST /api/runs/{run_id}/resume": 200,

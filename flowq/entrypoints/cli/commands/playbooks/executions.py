@@ -121,11 +121,13 @@ def events(run_id: str, *, as_json: bool) -> int:
 
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
+    from flowq.playbooks.running.answers import Answers
     from flowq.playbooks.running.log import replayed
 
     found = _execution(run_id)
     log = replayed(recorded.engine(), found.id).events
     if as_json:
+        log = Answers(recorded.engine(), found.id).events(log)
         console.print_json(
             [asdict(one) | {"created_at": one.created_at.isoformat()} for one in log]
         )
