@@ -3,11 +3,10 @@
 import asyncio
 import re
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -26,8 +25,6 @@ from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.events.outbox import Outbox
 from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.records.database import SqlRecords
-from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import Repository
 from flowq.adapters.results.memory import MemoryCache, MemoryObjects
 from flowq.core.errors import DatabaseUnavailable, StepFailed
 from flowq.core.ids import LeaseToken, RunId, StepRunId, child_run_id, item_id, node_id
@@ -42,6 +39,7 @@ from flowq.engine.ports import Transaction
 from flowq.engine.results.store import ResultStore
 from flowq.engine.runs import submission
 from flowq.testing.records import VirtualClock, VirtualRecords
+from tests.tools.controls.costs import counted
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Stage
 
@@ -155,46 +153,6 @@ def child(x: int) -> int:
 @flow
 def parent(x: int) -> int:
     return one.options(key="last")(child(x))
-
-
-@dataclass
-class Cost:
-    """What one delivery cost."""
-
-    statements: int = 0
-    units: int = 0
-    sent: int = 0
-
-
-@contextmanager
-def counted(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> Iterator[Cost]:
-    """Count what this thread does: others may be renewing leases meanwhile."""
-    cost, own = Cost(), threading.get_ident()
-    run, tried, send = Repository._run, SqlRecords._tried, stage.dispatcher.send
-    prepared = Prepared.run
-
-    def count_run(self: Repository, statement: Any, *args: Any) -> Any:
-        cost.statements += own == threading.get_ident() and not isinstance(statement, Prepared)
-        return run(self, statement, *args)
-
-    def count_prepared(self: Prepared, *args: Any) -> Any:
-        cost.statements += own == threading.get_ident()
-        return prepared(self, *args)
-
-    def count_unit(self: SqlRecords, *args: Any, **given: Any) -> Any:
-        cost.units += own == threading.get_ident()
-        return tried(self, *args, **given)
-
-    def count_sent(batches: Any) -> None:
-        cost.sent += sum(len(batch.messages) for batch in batches)
-        send(batches)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Repository, "_run", count_run)
-        patch.setattr(Prepared, "run", count_prepared)
-        patch.setattr(SqlRecords, "_tried", count_unit)
-        patch.setattr(stage.dispatcher, "send", count_sent)
-        yield cost
 
 
 #: Of each flow what is delivered, in order, and its cost: statements, units of work, messages. The
