@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         description="How long Redis keeps a small result; the row keeps it as long as the run.",
     )
     input_limit_bytes: int = Field(
-        1024 * 1024, gt=0, description="Largest inputs of a run, in bytes as JSON."
+        1024 * 1024, gt=0, description="Largest inputs of a run or of a call, in bytes as JSON."
     )
     chord_from: int = Field(
         8,

@@ -84,6 +84,7 @@ def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
         started_at=state.started_at,
         recorded=[RecordedCall(row.spec.key, row.spec) for row in rows],
         flow=flow.name,
+        input_limit=engine.policies.input_limit_bytes,
     )
     try:
         execution.replay(_observations(engine, claim, state, after=0))
@@ -310,6 +311,7 @@ def recording(
             started_at=state.started_at,
             recorded=recorded,
             flow=flow.name,
+            input_limit=engine.policies.input_limit_bytes,
         )
 
     calls = tuple(RecordedCall(row.spec.key, row.spec) for row in rows)

@@ -28,7 +28,7 @@ from flowq.core.spec import StepKind, StepSpec
 from flowq.engine.replay.call_results import CallResults, resolve_future
 from flowq.engine.replay.control import ContinueAsNew, ProgramDiscarded
 from flowq.engine.replay.loop import ProgramLoop
-from flowq.engine.replay.record import Record
+from flowq.engine.replay.record import Record, refuse_large
 from flowq.engine.replay.scopes import key_of
 from flowq.engine.replay.values import (
     CallEnded,
@@ -62,6 +62,7 @@ class Execution:
         started_at: When the run began; the program's clock begins there.
         recorded: Every call that has a row.
         flow: The flow's name, for messages.
+        input_limit: The most bytes of JSON that a new call may be given; None: any number.
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class Execution:
         started_at: datetime,
         recorded: Sequence[RecordedCall] = (),
         flow: str = "",
+        input_limit: int | None = None,
     ) -> None:
         self.flow = flow or getattr(function, "__qualname__", "program")
         self.run_id = run_id
         self._function = function
+        self._input_limit = input_limit
         self._inputs = inputs
         self._started_at = started_at
         self._record = Record(self.flow)
@@ -196,7 +199,13 @@ class Execution:
             spec: What is called.
             delay: Of a timer: how long; of a signal: its timeout.
             convert: Converts the value for the program.
+
+        Raises:
+            InvalidInput: it is given too much; nothing is recorded, and the program may go on.
         """
+        # What is recorded was accepted, whatever the limit is now.
+        if self._input_limit is not None and not self._record.knows(spec.key):
+            refuse_large(spec, self._input_limit)
         awaited: Awaited[Any] = Awaited(self._make(spec, delay), convert)
         self._unheard[spec.key] = awaited
         return awaited

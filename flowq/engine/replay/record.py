@@ -5,9 +5,10 @@ replay. Options like retries and timeouts, and the duration of a timer, may chan
 since the path of the program does not depend on them.
 """
 
+import json
 from collections.abc import Sequence
 
-from flowq.core.errors import NondeterminismError
+from flowq.core.errors import InvalidInput, NondeterminismError
 from flowq.core.spec import StepSpec
 from flowq.engine.replay.scopes import path_of
 from flowq.engine.replay.values import ProgramCall, RecordedCall
@@ -31,6 +32,10 @@ class Record:
 
     def __bool__(self) -> bool:
         return bool(self._known)
+
+    def knows(self, key: str) -> bool:
+        """Return whether a call is recorded at the place of a key."""
+        return path_of(key) in self._known
 
     def add(self, recorded: RecordedCall, *, made: bool, new: ProgramCall | None) -> None:
         """Add a call that has a row.
@@ -97,6 +102,23 @@ class Record:
                 hint="the code was changed under a run that waits, or does not do the same each "
                 "time: bring the old code back and resume the run, or cancel it",
             )
+
+
+def refuse_large(spec: StepSpec, limit: int) -> None:
+    """Refuse a call whose row would have too many bytes.
+
+    Raises:
+        InvalidInput: its arguments, with the items of a map, have more than `limit` as JSON.
+    """
+    given = [spec.arguments, spec.map.items if spec.map is not None else None]
+    size = len(json.dumps(given))
+    if size > limit:
+        raise InvalidInput(
+            f"the arguments of {spec.kind} {spec.key!r} have {size:,} bytes as JSON, the limit is "
+            f"{limit:,}",
+            hint="pass results on as they are, by reference, or pass a path or a URL; or raise "
+            "FLOWQ_INPUT_LIMIT_BYTES",
+        )
 
 
 def _shown(spec: StepSpec) -> str:

@@ -18,7 +18,8 @@ def failure_of(error: FlowqError | StepFailure) -> Failure:
     if isinstance(error, StepFailure):
         return Failure(error.message, type=error.error)
     if not isinstance(error, StepFailed | StepError):
-        return Failure(error.message, type=type(error).__name__)
+        said = f"{error.message}: {error.hint}" if error.hint else error.message
+        return Failure(said, type=type(error).__name__)
     details = error.details
     status, traceback = details.get("status"), details.get("traceback_")
     said, kind = error.message, type(error).__name__

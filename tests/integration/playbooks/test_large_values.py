@@ -184,6 +184,22 @@ def test_short_results_stand_in_the_row_as_they_are() -> None:
     assert {"value": whole} == inputs["args"]
 
 
+@pytest.mark.parametrize("is_handled", [True, False])
+def test_step_with_too_much_that_is_computed_fails(is_handled: bool) -> None:  # noqa: FBT001
+    long = "(start.rows | first).text ~ 'y'"
+    text = document(ONE, f"[{long}, {long}]")
+    if is_handled:
+        text += "    case: [{when: error is defined, then: {result: '{{ error.message }}'}}]\n"
+
+    with started(text, size=600_000) as run:
+        run.finish()
+        said = str(run.result()["result"] if is_handled else run.view().error)
+        assert "the arguments of step 'sum#t2.1' have 1,200," in said
+        assert "raise FLOWQ_INPUT_LIMIT_BYTES" in said
+        assert is_handled or "step 'sum' failed: InvalidInput" in said
+        assert ["playbook", "start#t1.1"] == [one.key for one in run.steps]
+
+
 def test_large_document_of_a_child_is_in_no_row_of_its_parent() -> None:
     known = child()
     known["workload"] = {"size": 10, "text": "t" * 100_000}

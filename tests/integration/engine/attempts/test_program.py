@@ -6,6 +6,7 @@
 import asyncio
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,7 +15,8 @@ from pydantic import BaseModel
 
 import flowq
 from flowq import LazyResult, flow, step
-from flowq.core.errors import StepError, StepFailed
+from flowq.adapters.records.database import SqlRecords
+from flowq.core.errors import InvalidInput, StepError, StepFailed
 from flowq.core.ids import RunId
 from flowq.core.references import Concat, Reference
 from flowq.core.states import RunState, StepState
@@ -197,6 +199,22 @@ async def lazy_parent(size: int) -> list[int]:
     counted = await total(found.part("items"))
     assert await grandchild(found) == 3
     return counted
+
+
+@flow
+async def overfeeding(size: int, is_map: bool) -> list[Any]:  # noqa: FBT001
+    x = await add(1)
+    try:
+        texts = ["x" * size]
+        await (text.map([*texts], size=1) if is_map else total(texts))
+    except InvalidInput as error:
+        return [error.message, await add(x)]
+    return []
+
+
+@flow
+async def overfed(size: int) -> list[int]:
+    return await total(["x" * size])
 
 
 @flow
@@ -387,6 +405,43 @@ def test_result_of_a_lazy_child_is_passed_on_by_reference(stage: Stage, size: in
     items = played.step("total#2").inputs["items"]
     assert (["x" * size] * 3 if size == 10 else {"$ref": "child#1", "path": ["items"]}) == items
     assert {"$ref": "child#1"} == played.step("grandchild#3").inputs["found"] or size == 10
+
+
+SMALL_INPUTS = Policies(input_limit_bytes=1000)
+
+
+@pytest.mark.parametrize("is_map", [False, True])
+def test_call_with_too_large_arguments_is_refused(
+    records: SqlRecords,
+    is_map: bool,  # noqa: FBT001
+) -> None:
+    stage = Stage.on(records, policies=SMALL_INPUTS)
+    played = stage.play(overfeeding, size=2000, is_map=is_map)
+
+    said, kept = played.result()
+    assert "the arguments of step 'total#2' have" in said or "'text#2'" in said
+    assert "bytes as JSON, the limit is 1,000" in said
+    assert 3 == kept
+    # Nothing of it is recorded, and what was done before it is.
+    assert ["overfeeding", "add#1", "add#3"] == list(played.states())
+
+
+def test_error_of_too_large_arguments_fails_the_run(records: SqlRecords) -> None:
+    stage = Stage.on(records, policies=SMALL_INPUTS)
+    played = stage.play(overfed, size=2000)
+
+    assert played.status is RunState.FAILED
+    assert "the arguments of step 'total#1' have 2,0" in played.error
+
+
+def test_recorded_call_is_not_refused_when_the_limit_is_lowered(records: SqlRecords) -> None:
+    stage = Stage.on(records)
+    played = stage.submit(overfed, {"size": 2000})
+    stage.dispatcher.run(stage.engine, limit=1)
+
+    later = replace(stage.engine, policies=SMALL_INPUTS)
+    stage.dispatcher.run(later)
+    assert [1, 2000] == played.result()
 
 
 def test_details_of_an_error_reach_the_program(stage: Stage) -> None:
