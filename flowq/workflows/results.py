@@ -120,7 +120,7 @@ class WorkflowResult:
         view = engine.records.autocommit(lambda tx: tx.runs.view(run_id))
         if view is None:
             raise RunNotFound.of(run_id)
-        if not is_flow(view.flow_name) or not isinstance(view.inputs, Mapping):
+        if not is_flow(view.flow_name) or not _has_document(view.inputs):
             raise RunNotFound(f"run {run_id} is not that of a workflow", hint="flowq runs ls")
         return _read(engine, view)
 
@@ -199,6 +199,12 @@ def preview_of(value: Any) -> str:
     except (TypeError, ValueError, RecursionError):
         text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _has_document(inputs: Any) -> bool:
+    """Return whether inputs are those of a workflow: a flow in Python may have such a name too."""
+    document = inputs.get("workflow") if isinstance(inputs, Mapping) else None
+    return isinstance(document, Mapping) and isinstance(document.get("steps"), list)
 
 
 def _read(engine: Engine, view: RunView) -> WorkflowResult:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flowq import flow
 from flowq.core.errors import RunNotFound
 from flowq.core.events import StreamChunk, StreamStarted
 from flowq.core.results import StepFailure
@@ -186,7 +187,11 @@ def test_a_refused_workflow_is_not_recorded(stage: Stage) -> None:
 
 
 def test_other_runs_are_no_workflows(stage: Stage) -> None:
-    for run in (stage.engine.new_id(), "no id"):
+    @flow(name="workflow:test")
+    def other(workflow: int) -> int:
+        return workflow
+
+    for run in (stage.engine.new_id(), "no id", stage.play(other, workflow=1).id):
         with pytest.raises(RunNotFound):
             WorkflowResult.of(run, engine=stage.engine)
 
