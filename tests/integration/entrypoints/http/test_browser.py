@@ -2,9 +2,6 @@
 
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
 from uuid import uuid4
 
@@ -13,32 +10,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.tools import servers
-from tests.tools.browsers import complaints
+from tests.tools.browsers import complaints, site
 from tests.tools.docs.curl import block, page
 from tests.tools.http_service import serving
 from tests.tools.playing import Stage
-
-
-@contextmanager
-def site(html: str) -> Iterator[str]:
-    """Serve one page, from another address than the service's; give its address."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/" else 404)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(html.encode() if self.path == "/" else b"")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join(60)
 
 
 def test_page_draws_progress_and_survives_its_server(
