@@ -13,7 +13,7 @@ from typing import Any, Final
 from flowq.core.errors import StepError
 from flowq.playbooks.control.commands import Deferred, Postponed
 from flowq.playbooks.control.names import SECRET_NAMES, Scope
-from flowq.playbooks.control.values import Collected, Lazy, part, snapshot
+from flowq.playbooks.control.values import Collected, Lazy, existing, part, snapshot
 from flowq.playbooks.document.models import Json, Tool
 from flowq.tools.text import (
     MISSING,
@@ -117,7 +117,7 @@ def at_path(source: Json, scope: Scope) -> Any:
     if _PATH.fullmatch(f"{{{{{source}}}}}"):
         found = large_at(source, scope)
         if found is not None:
-            return snapshot(found)
+            return snapshot(existing(found))
     text = compile_expression(source)
     try:
         return snapshot(text.render(scope.pick(text.names)))

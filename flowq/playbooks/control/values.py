@@ -143,12 +143,19 @@ class Lazy(Standing):
         """Whether the value is in memory."""
         return self.value is not MISSING
 
-    def __flowq_value__(self) -> Any:
+    def find(self) -> Any:
+        """Return the value, or `MISSING` if an HTTP response has no such part."""
         if self.is_loaded:
             return self.value
         value = self.loads.value(self.result)
         for name in self.path:
             value = part(value, name)
+        return value
+
+    def __flowq_value__(self) -> Any:
+        value = self.find()
+        if value is MISSING:
+            raise TemplateFailed(f"{self.reference} does not exist in the response")
         return value
 
     def __flowq_get__(self, name: str | int) -> Any:
@@ -211,7 +218,10 @@ class Collected(Standing):
         """Add the elements of a list; anything else is one element."""
         if isinstance(value, Collected):
             for one in value.parts:
-                self.extend(one)
+                if isinstance(one, Lazy):
+                    self.parts.append(one)  # it is known to be a list: it need not be loaded
+                else:
+                    self.extend(one)
         elif isinstance(value, Lazy) and isinstance(value_of(value), list):
             self.parts.append(value.bare())
         elif isinstance(bare(value), list | tuple):
@@ -324,6 +334,13 @@ def part(value: object, name: str | int) -> Any:
     if isinstance(value, list | tuple) and isinstance(name, int):
         return value[name] if -len(value) <= name < len(value) else MISSING
     return MISSING
+
+
+def existing(value: Any) -> Any:
+    """Return a value, or `MISSING` if it is a part that an HTTP response does not have."""
+    if isinstance(value, Lazy) and value.is_envelope and len(value.path) > 1:
+        return MISSING if value.find() is MISSING else value
+    return value
 
 
 def body_of(value: object) -> object:

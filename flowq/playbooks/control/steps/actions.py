@@ -21,7 +21,7 @@ from flowq.playbooks.control.rendering import (
     rendered_tool,
 )
 from flowq.playbooks.control.state import Activation, Item
-from flowq.playbooks.control.values import Collected, body_of, fields_of, follow, value_of
+from flowq.playbooks.control.values import Collected, body_of, existing, fields_of, follow, value_of
 from flowq.playbooks.document.models import (
     Action,
     Branch,
@@ -136,7 +136,8 @@ def _collect(acting: Acting, action: Collect) -> None:
     item = acting.item
     if action.is_merging_result:
         response = item.response if item else MISSING
-        value = MISSING if response is MISSING else follow(body_of(response), action.path or "")
+        found = MISSING if response is MISSING else follow(body_of(response), action.path or "")
+        value = existing(found)
     else:
         value = at_path(action.source, acting.scope)
     is_wrong = action.mode == "merge" and fields_of(value) is None

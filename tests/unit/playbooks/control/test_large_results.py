@@ -136,6 +136,71 @@ def test_collected_pages_are_parts_of_one_list() -> None:
     assert {"all": [1, 2, 3]} == drive.ctx
 
 
+def test_collected_pages_are_loaded_once_each() -> None:
+    """A list of many pages is passed on without being read again."""
+    pages: list[Large] = []
+
+    def answer(command: Command) -> object:
+        pages.append(Large(f"page{command.page}", envelope(rows=ROWS, more=command.page < 3)))
+        return pages[-1]
+
+    collect = {"collect": {"from": "response.data.rows", "into": "all", "mode": "extend"}}
+    done = "event.name == 'call.done'"
+    case = [
+        {"when": f"{done} and response.more", "then": [collect, {"call": {"params": {}}}]},
+        {"when": done, "then": [collect]},
+    ]
+    args = {"v": "{{ ctx.all }}"}
+    Drive(
+        playbook(
+            {"step": "start", "tool": {"kind": "http"}, "case": case, "next": [{"step": "a"}]},
+            {"step": "a", "args": args, "next": [{"step": "b"}]},
+            {"step": "b", "args": args},
+        ),
+        {"start": answer},
+    )
+
+    assert [1, 1, 1] == [page.loads for page in pages]
+
+
+@pytest.mark.parametrize("form", ["late", "loaded", "plain"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        {"collect": {"from": "response.data.rows", "into": "all", "mode": "extend"}},
+        {"collect": {"from": "response.data.rows", "into": "all", "mode": "append"}},
+        {"collect": {"path": "rows", "into": "all", "mode": "extend"}},
+        {"result": {"from": "response.data.rows"}},
+    ],
+)
+def test_missing_part_of_a_response_is_missing_in_every_form(
+    form: str, action: dict[str, Any]
+) -> None:
+    value = envelope(other=LONG)
+    given = value if form == "plain" else Large("k", value, is_loaded=form == "loaded")
+    case = [{"when": "event.name == 'call.done'", "then": [action]}]
+    book = playbook({"step": "start", "tool": {"kind": "http"}, "case": case})
+    drive = Drive(book, {"start": [given]})
+
+    assert {} == drive.ctx
+    assert ("collect" in action) == ("collect.missed" in drive.names())
+    assert "result" not in action or drive.result is None
+
+
+def test_missing_part_that_is_read_later_fails_the_step() -> None:
+    when = "event.name == 'call.done'"
+    case = [{"when": when, "then": [{"set": {"ctx": {"a": "{{ response.data.rows }}"}}}]}]
+    book = playbook(
+        {"step": "start", "tool": {"kind": "http"}, "case": case, "next": [{"step": "b"}]},
+        {"step": "b", "args": {"n": "{{ ctx.a | length }}"}},
+    )
+    state = Drive(book, {"start": [Large("k", envelope(other=LONG))]}).control.state
+
+    assert state.error is not None
+    assert ("b", "TemplateFailed") == (state.error_step, state.error.type)
+    assert "k.data.rows does not exist in the response" in state.error.message
+
+
 def test_appended_pages_are_elements() -> None:
     drive = paged("append")
 
