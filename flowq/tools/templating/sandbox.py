@@ -7,7 +7,7 @@ are no other attributes. Operators check the size of what they make.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,9 +34,11 @@ _MAX_DEPTH: Final = 64
 #: Bits of a whole number that a template computes.
 _MAX_BITS: Final = 4096
 _OF_MAPPINGS: Final = ("get", "items", "keys", "values")
-#: Filters that no template can name: what stands for `~`, and what makes a view plain.
+#: Filters that no template can name: what stands for `~`, what makes a view plain, and what finds
+#: what is called.
 _CONCAT: Final = "concat operator"
 _PLAIN: Final = "plain value"
+_METHOD: Final = "method"
 #: Tests that look at the name and not at the value.
 _OF_NAMES: Final = frozenset({"defined", "undefined"})
 
@@ -155,16 +157,16 @@ class Environment(SandboxedEnvironment):
             keep_trailing_newline=True,
             cache_size=0,
         )
-        self.filters = {**FILTERS, _CONCAT: joined, _PLAIN: plain}
+        self.filters = {**FILTERS, _CONCAT: joined, _PLAIN: plain, _METHOD: _called}
         self.globals = {"range": Function(_range)}
         self.binop_table = dict(_OPERATORS)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return a key, or one of the few methods that exist."""
+        """Return a key."""
         return self.getitem(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """Return a key, an element, or one of the few methods that exist."""
+        """Return a key or an element."""
         found = _part(obj, plain(argument))
         return self.undefined(obj=plain(obj), name=argument) if found is MISSING else found
 
@@ -194,9 +196,7 @@ def _part(obj: Any, name: Any) -> Any:
         obj = plain(obj)
     if isinstance(obj, Mapping):
         is_key = isinstance(name, str | int | float) and name in obj
-        return obj[name] if is_key else _method(obj, name, _OF_MAPPINGS)
-    if isinstance(obj, str) and isinstance(name, str):
-        return Function(method(obj, name)) if name in METHODS else MISSING
+        return obj[name] if is_key else MISSING
     if isinstance(obj, str | list | tuple) and isinstance(name, int | slice):
         try:
             return obj[name]
@@ -206,8 +206,20 @@ def _part(obj: Any, name: Any) -> Any:
     return getattr(obj, name) if is_of_loop else MISSING
 
 
-def _method(obj: Any, name: Any, known: Sequence[str]) -> Any:
-    return Function(getattr(obj, name)) if name in known else MISSING
+def _called(obj: Any, name: str) -> Any:
+    """Return what `obj.name(…)` calls: a key, or one of the few methods that exist.
+
+    Only a call finds a method, so `response.items` is undefined when there is no such key.
+    """
+    found = _part(obj, name)
+    if found is not MISSING:
+        return found
+    obj = plain(obj)
+    if isinstance(obj, Mapping) and name in _OF_MAPPINGS:
+        return Function(getattr(obj, name))
+    if isinstance(obj, str) and name in METHODS:
+        return Function(method(obj, name))
+    return StrictUndefined(obj=obj, name=name)
 
 
 #: What a template may ask of the `loop` in a `{% for %}`.
@@ -284,7 +296,13 @@ class _Checked(NodeTransformer):
     def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802 - Jinja's way
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             raise InvalidTemplate("arguments with * are not allowed in a template")
-        return self.generic_visit(node)
+        self.generic_visit(node)
+        if isinstance(node.node, nodes.Getattr):
+            name = nodes.Const(node.node.attr, lineno=node.lineno)
+            node.node = nodes.Filter(
+                node.node.node, _METHOD, [name], [], None, None, lineno=node.lineno
+            )
+        return node
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802 - Jinja's way
         if node.name not in FILTERS:

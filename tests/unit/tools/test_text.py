@@ -57,6 +57,11 @@ NAMES: dict[str, Any] = {
         ("{{ response.get('gone', 7) }}", 7),
         ("{{ missing | default(3) }}", 3),
         ("{{ missing is defined }}", False),
+        ("{{ response.items is defined }}", False),
+        ("{{ response['items'] is defined }}", False),
+        ("{{ response.items | default([]) }}", []),
+        ("{{ word.count is defined }}", False),
+        ("{{ response.items() | map('first') | list }}", ["data", "status"]),
         ("{{ range(3) }}", [0, 1, 2]),
         ("{{ now() }}", "2026-01-01T00:00:00+00:00"),
         ("{{ now() | strftime('%Y') }}", "2026"),
@@ -82,6 +87,10 @@ def test_text_with_blocks_where_they_are_allowed() -> None:
 
 #: What stock sandboxes let through, and others; each has to be refused quickly.
 BOMBS = [
+    "{{ response.gone() }}",
+    "{{ response.copy() }}",
+    "{{ word.format(1) }}",
+    "{{ word.__len__() }}",
     "{{ response.data.items() }}",  # the key is a list
     "{{ ''.__class__ }}",
     "{{ ''['__class__'] }}",

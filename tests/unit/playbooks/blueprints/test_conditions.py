@@ -34,6 +34,8 @@ def holds(text: str, **names: Any) -> bool:
         ("variable of does not contain x", False),
         ("variable of exists", True),
         ("variable nobody exists", False),
+        ("variable items exists", False),
+        ("variable keys not equals 3", True),
         ("variable n is greater than 2", True),
         ("variable n at most 2", False),
         ("n >= 3", True),
