@@ -26,6 +26,7 @@ from flowq.workflows.document.references import (
     source_of,
 )
 from flowq.workflows.document.strategies import Strategy, strategy_of
+from flowq.workflows.steps import own  # noqa: F401 - registers the step types of format 2
 from flowq.workflows.steps.step_types import StepRegistry, StepType, registry
 
 _MAX_ID: Final = 180

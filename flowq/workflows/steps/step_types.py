@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
@@ -18,6 +18,9 @@ from flowq.authoring.definitions.steps import Step as FlowStep
 from flowq.engine.registry.registry import registry as steps
 from flowq.workflows.document.models import Geometry, Mode
 from flowq.workflows.document.problems import RegistryFrozenError, StepTypeNotFound
+
+#: How the slugs of flowq's own step types begin. They are imported when they are needed.
+_OF_FLOWQ: Final = "flowq."
 
 
 class _Schema(GenerateJsonSchema):
@@ -157,7 +160,7 @@ class StepRegistry:
 
     def refuse_frozen(self, slug: str) -> None:
         """Raise RegistryFrozenError if the registry takes no further step types."""
-        if self._frozen:
+        if self._frozen and not slug.startswith(_OF_FLOWQ):
             raise RegistryFrozenError(
                 f"step type {slug!r} comes too late: the registry is frozen",
                 hint="import the module that defines it before registry.freeze()",
@@ -168,7 +171,7 @@ class StepRegistry:
 
     def __iter__(self) -> Iterator[str]:
         # Those of flowq itself are not offered.
-        found = (slug for slug in self._types if not slug.startswith("flowq.") and slug in self)
+        found = (slug for slug in self._types if not slug.startswith(_OF_FLOWQ) and slug in self)
         return iter(sorted(found))
 
     def __len__(self) -> int:
