@@ -319,7 +319,7 @@ def fields_of(value: object) -> dict[str, Any] | None:
     if isinstance(value, Lazy) and value.is_result and value.is_envelope and not value.is_loaded:
         return {name: value.child(name) for name in ENVELOPE}
     known = bare(value)
-    names = value_of(known)
+    names = known.find() if isinstance(known, Lazy) else value_of(known)
     if not isinstance(names, Mapping):
         return None
     return {name: part(known, name) for name in names}

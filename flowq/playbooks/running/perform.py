@@ -19,7 +19,7 @@ from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.commands import Command, Deferred, carried
 from flowq.playbooks.control.state import ExecutionState
 from flowq.playbooks.control.steps.results import MapResult
-from flowq.playbooks.document.grammar.tools import YEAR
+from flowq.playbooks.document.grammar.tools import PAYLOADS, YEAR
 from flowq.playbooks.document.models import Json
 from flowq.playbooks.running.failures import failure_of
 from flowq.playbooks.running.kinds.call import failed
@@ -128,12 +128,13 @@ def _payload(command: Command) -> dict[str, Any]:
     """Return the payload of a child playbook: the arguments of the step, then those of the tool.
 
     Raises:
-        CallFailed: a text of it needs a worker, and no step of this playbook renders it.
+        CallFailed: it is no mapping; or a text of it needs a worker, and no step of this playbook
+            renders it.
     """
     config = command.tool.config
-    own: Mapping[str, Any] = next(
-        (config[key] for key in ("payload", "args", "with") if config.get(key)), {}
-    )
+    own: Any = next((config[key] for key in PAYLOADS if config.get(key)), {})
+    if not isinstance(own, Mapping | Deferred):
+        raise failed("ValueError", "the payload of a playbook must be a mapping")
     if isinstance(own, Deferred) or _has_deferred(payload := {**command.args, **own}):
         raise failed(
             "ValueError",

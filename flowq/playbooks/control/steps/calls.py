@@ -14,7 +14,7 @@ from flowq.playbooks.control.names import Scope, names_of_loop
 from flowq.playbooks.control.rendering import Fields, rendered, rendered_tool
 from flowq.playbooks.control.state import Activation, ExecutionState, Item
 from flowq.playbooks.control.values import fields_of
-from flowq.playbooks.document.grammar.tools import ALIASES
+from flowq.playbooks.document.grammar.tools import ALIASES, PAYLOADS
 from flowq.playbooks.document.models import Json, Playbook, Step, Task, Tool
 from flowq.tools.text import TemplateFailed
 
@@ -105,16 +105,18 @@ class Calls:
     def _made(self, activation: Activation, item: Item, tool: Tool, name: str) -> Command:
         self.state.commands += 1
         self.state.open[self.state.commands] = (activation.number, item.index)
+        work = work_of(tool.kind)
+        config = _with_payload(tool.config) if work == "child" else tool.config
         return Command(
             id=self.state.commands,
             execution_id=self.state.execution_id,
             step=name,
-            tool=Tool(tool.kind, argument(tool.config)),
+            tool=Tool(tool.kind, argument(config)),
             args=argument(item.args),
             attempt=item.attempt,
             page=item.page,
             item=item.index,
-            work=work_of(tool.kind),
+            work=work,
         )
 
 
@@ -127,6 +129,15 @@ def merged(tool: Tool, overrides: Mapping[str, Json]) -> Tool:
         known, new = fields_of(config.get(key)), fields_of(value)
         config[key] = value if known is None or new is None else {**known, **new}
     return Tool(tool.kind, config)
+
+
+def _with_payload(config: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the fields of a tool that runs a playbook, with those of its payload one by one.
+
+    The arguments of the step are merged with them, so their names have to be known here.
+    """
+    payloads = {key: fields_of(config[key]) for key in PAYLOADS if key in config}
+    return {**config, **{key: found for key, found in payloads.items() if found is not None}}
 
 
 def _mapping(value: Json) -> dict[str, Json]:

@@ -33,6 +33,8 @@ ALIASES: Final = {
     "workbook": {"name": "task", "with": "args"},
     "playbook": {"payload": "args", "with": "args"},
 }
+#: Fields with the payload of a tool that runs a playbook; the first that it has counts.
+PAYLOADS: Final = ("payload", "args", "with")
 ELSEWHERE: Final = (
     "iterator",
     "ducklake",

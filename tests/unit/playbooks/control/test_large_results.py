@@ -136,6 +136,30 @@ def test_collected_pages_are_parts_of_one_list() -> None:
     assert {"all": [1, 2, 3]} == drive.ctx
 
 
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_payload_of_a_child_playbook_is_a_mapping_with_large_values(*, is_loaded: bool) -> None:
+    """The program merges it with the arguments of the step, so it cannot be one reference."""
+    overrides = {"call": {"args": "{{ response }}"}}
+    once = "event.name == 'call.done' and event.page == 1"
+    child = {"kind": "playbook", "path": "p"}
+    case = [{"when": once, "then": [overrides]}]
+    book = playbook({"step": "start", "tool": child, "case": case})
+    large = Large("k", {"a": LONG, "b": 1}, is_loaded=is_loaded)
+    command = Drive(book, {"start": [large]}).commands[1]
+
+    assert {"a": Reference("k", ("a",)), "b": 1} == command.tool.config["args"]
+
+
+def test_missing_fields_of_a_page_are_left_to_the_worker() -> None:
+    again = {"call": {"params": "{{ response.data.more }}"}}
+    once = "event.name == 'call.done' and event.page == 1"
+    tool = {"kind": "http", "params": {"a": 1}}
+    book = playbook({"step": "start", "tool": tool, "case": [{"when": once, "then": [again]}]})
+    drive = Drive(book, {"start": [Large("k", envelope(other=LONG))]})
+
+    assert Reference("k", ("data", "more")) == drive.commands[1].tool.config["params"]
+
+
 def test_collected_pages_are_loaded_once_each() -> None:
     """A list of many pages is passed on without being read again."""
     pages: list[Large] = []
