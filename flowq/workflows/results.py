@@ -216,8 +216,10 @@ def _read(engine: Engine, view: RunView) -> WorkflowResult:
     status = _RUN_STATES.get(view.status, "running")
     result = WorkflowResult(view.id, status, view.error, reports, engine)
     reports.extend(_report(result, name, nodes.get(name, ())) for name in ids)
-    if status == "completed" and any(one.status == "failed" for one in reports):
+    failed = next((one for one in reports if one.status == "failed"), None)
+    if status == "completed" and failed is not None:
         object.__setattr__(result, "status", "failed")
+        object.__setattr__(result, "error", f"step {failed.id!r} failed: {failed.error}")
     return result
 
 

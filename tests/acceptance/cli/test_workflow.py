@@ -119,6 +119,13 @@ def test_a_workflow_runs_on_a_worker(shell: Shell) -> None:
         assert "did you mean top?" in wrong.err
         assert 1 == len(shell.flowq("runs", "ls", "--json").json)
 
+        steps = [{"id": "split", "type_slug": "tokenize", "on_error": "continue"}]
+        (shell.folder / "goes_on.json").write_text(json.dumps({"name": "x", "steps": steps}))
+        goes_on = ("workflow", "run", "goes_on.json", "--types", "text_steps.py", "-p", "text=5")
+        failed = shell.flowq(*goes_on, "--wait")
+        assert 1 == failed.code
+        assert "the workflow has failed: step 'split' failed: StepError" in failed.err
+
 
 MEETING = """
 import os, time

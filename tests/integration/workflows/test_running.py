@@ -88,6 +88,7 @@ def test_a_workflow_may_continue_after_a_failure(stage: Stage) -> None:
     assert "failed" == result.status
     assert ["completed", "failed", "completed"] == [one.status for one in result.steps]
     assert StepFailure.__name__ == result.value("c")
+    assert "step 'b' failed: ValueError: no" == result.error
 
 
 def test_steps_run_in_the_order_of_the_list(stage: Stage) -> None:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 import click
 
 from flowq.entrypoints.cli import options
-from flowq.entrypoints.cli.group import OK, USAGE, LazyGroup
+from flowq.entrypoints.cli.group import FAILED, OK, USAGE, LazyGroup
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from flowq.client import Run
 
 _document = click.argument("document", type=click.File("rb"), metavar="FILE")
 _types = click.option(
@@ -121,7 +123,21 @@ def run(
     runner = WorkflowRunner(RuntimeContext(user_id=user))
     started = runner.enqueue(found, given, idempotency_key=idempotency_key)
     worker = " ".join(modules)
-    return report.show(started, worker=worker, wait=wait, timeout=timeout, as_json=as_json)
+    code = report.show(started, worker=worker, wait=wait, timeout=timeout, as_json=as_json)
+    return _outcome(started) if code == OK and (wait or timeout) else code
+
+
+def _outcome(run: "Run[Any]") -> int:
+    """Return the exit code of a completed run; a workflow may have failed in it all the same."""
+    from flowq.entrypoints.cli.display import console
+    from flowq.workflows import WorkflowResult
+
+    found = WorkflowResult.of(run)
+    if found.status != "failed":
+        return OK
+    console.note(("Error: ", "bold red"), f"the workflow has failed: {found.error}")
+    console.note(("  → ", "bold"), f"{console.program()} runs show {run.id}")
+    return FAILED
 
 
 def _load(files: Sequence[str]) -> "dict[str, ModuleType]":
