@@ -31,6 +31,8 @@ from flowq.workflows.steps.step_types import StepRegistry, StepType, registry
 
 _MAX_ID: Final = 180
 _ROW_GEOMETRIES: Final = ("expand", "filter")
+#: What to do where no step type is known, in Python and on the command line.
+_NO_TYPES: Final = "there are none: import the module that defines them, or name it: --types FILE"
 _ONLY_ROWS: Final = ("collect", "fail_fast")
 
 
@@ -153,7 +155,7 @@ class _Checker:
         kind = self._types.find(step.type_slug)
         if kind is None:
             text = f"{step.type_slug!r} is not found in the registry; "
-            text += meant(step.type_slug, self._types)
+            text += meant(step.type_slug, self._types) if len(self._types) else _NO_TYPES
             self.found.types.append(problem("", text))
             return None
         config = self._config(step, kind, problem)

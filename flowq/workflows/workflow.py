@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
+from flowq.core.text.json_reading import loads
 from flowq.core.text.json_values import flaw
 from flowq.workflows.checking import check as checked
 from flowq.workflows.document.expressions import VALUE, translate
@@ -36,8 +37,8 @@ class Workflow(WorkflowForm):
             InvalidWorkflow: it is not one, with all problems.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = loads(text)
+        except json.JSONDecodeError as error:
             raise InvalidWorkflow([Problem(f"it is not JSON: {error}")]) from None
         return cls.from_dict(data, check=check)
 

@@ -1,12 +1,10 @@
 """Refuses bodies that are too large, too slow or compressed, and JSON with duplicate keys.
 
-A small compressed body may expand to any size. A slow body holds a connection and memory. JSON
-parsers silently take the last of duplicate keys, which may be the wrong one.
+A small compressed body may expand to any size. A slow body holds a connection and memory.
+`json_reading` says why JSON is read strictly.
 """
 
 import asyncio
-import json
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -16,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flowq.core.text.json_reading import loads
 from flowq.entrypoints.http.problems import Refused, answer
 
 #: Seconds that a body may take, and its minimum bytes for each further second.
@@ -106,16 +105,6 @@ class _StrictRequest(Request):
         """Return the body as JSON.
 
         Raises:
-            JSONDecodeError: it is not JSON, or has a key twice in one object.
+            JSONDecodeError: it is not JSON, or cannot be read, or has a key twice in one object.
         """
-        text = await self.body()
-
-        def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            found = dict(items)
-            if len(found) < len(items):
-                [(name, _)] = Counter(name for name, _ in items).most_common(1)
-                what = f"the key {name!r} is there more than once in one object"
-                raise json.JSONDecodeError(what, "", 0)
-            return found
-
-        return json.loads(text, object_pairs_hook=pairs)
+        return loads(await self.body())

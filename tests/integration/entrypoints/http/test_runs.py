@@ -275,7 +275,7 @@ def test_a_body_that_is_no_json_is_refused(played: Stage) -> None:
 @pytest.mark.parametrize(
     "content, status",
     [
-        (b"[" * 100_000, 400),
+        (b"[" * 100_000, 422),
         (b'{"inputs": {"value": "\\ud800"}}', 400),
         (b'{"inputs": {"\\ud800": 1}}', 400),
         (b'{"inputs": {"value": 1e999}}', 400),
@@ -331,6 +331,23 @@ def test_key_that_is_there_twice_is_refused(
         answer.status_code,
         answer.json()["problems"],
     )
+
+
+@pytest.mark.parametrize(
+    "content, why",
+    [
+        (b"[" * 100_000, "it nests too deep"),
+        (b'{"inputs": "\xff"}', "it is not UTF-8, from byte 12 on"),
+        (b'{"inputs": ' + b"9" * 5000 + b"}", "it has an integer with too many digits"),
+    ],
+)
+def test_json_that_cannot_be_read_is_refused_with_the_reason(
+    played: Stage, content: bytes, why: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    path = "/api/flows/tests.http.doubled/runs"
+    answer = client().post(path, content=content, headers=headers)
+    assert (422, f"body: it is not JSON: {why}") == (answer.status_code, answer.json()["message"])
 
 
 def test_error_of_truncated_json_has_its_place(played: Stage) -> None:
