@@ -302,7 +302,7 @@ def test_queries_that_cannot_be_are_refused(played: Stage, query: str) -> None:
 def test_every_route_refuses_parameters_that_it_does_not_know(played: Stage) -> None:
     http = client()
     said = http.get("/api/runs?staus=running").json()["problems"]
-    known = "before, children, flow, limit, status, user"
+    known = "before, catalog_id, children, flow, limit, status, user"
     message = f"no such parameter; did you mean status? known are: {known}"
     assert [{"where": "query.staus", "message": message}] == said
     paths = http.get("/openapi.json").json()["paths"]
