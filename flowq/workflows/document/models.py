@@ -10,6 +10,7 @@ checks the form; whether the steps can run is checked by `checking`, which knows
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -29,6 +30,8 @@ FORMAT_VERSION: Final = 3
 MAX_STEPS: Final = 10_000
 #: Written beside each step by `to_json(run=…)`; of no meaning when they come back.
 _OF_RUN: Final = ("status", "output_preview")
+#: How alike a key of a front end and the name of a field are, if the field was meant.
+_ALIKE: Final = 0.8
 
 Mode = Literal["batch", "streaming", "row_iterative"]
 Geometry = Literal["apply", "expand", "reduce", "vectorize", "filter"]
@@ -160,6 +163,13 @@ class WorkflowForm(_Document):
         except ValidationError as error:
             raise InvalidWorkflow(list(_problems(error, steps))) from None
 
+    def misspelt(self) -> Iterator[Problem]:
+        """Yield the keys that are kept for front ends but look like a wrong name of a field."""
+        yield from _misspelt(self)
+        for place, step in enumerate(self.steps, start=1):
+            for one in _misspelt(step):
+                yield Problem(one.text, one.where, step.id, place)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the workflow as JSON data."""
         written = self._written("id", "name", "steps")
@@ -168,6 +178,13 @@ class WorkflowForm(_Document):
             **written,
             "steps": [step.to_dict() for step in self.steps],
         }
+
+
+def _misspelt(document: _Document) -> Iterator[Problem]:
+    for name in document.model_extra or {}:
+        near = get_close_matches(name, type(document).model_fields, n=1, cutoff=_ALIKE)
+        if near:
+            yield Problem(f"it is kept, but has no effect; did you mean {near[0]}?", name)
 
 
 def _problems(error: ValidationError, steps: Any) -> Iterator[Problem]:

@@ -75,6 +75,11 @@ def test_all_problems_are_printed(shell: Shell) -> None:
     ]
     good = shell.flowq("workflow", "validate", "words.json", "--types", "text_steps.py")
     assert (0, "words.json: ok, 2 steps\n") == (good.code, good.out)
+    (shell.folder / "typo.json").write_text(json.dumps({**WORDS, "paralel": True, "colour": "red"}))
+    typo = shell.flowq("workflow", "validate", "typo.json", "--types", "text_steps.py")
+    assert (0, "typo.json: ok, 2 steps\n") == (typo.code, typo.out)
+    said = "paralel: it is kept, but has no effect; did you mean parallel?"
+    assert f"Note: typo.json: {said}\n" == typo.err
     both = shell.flowq(
         *("workflow", "validate", "words.json", "edited.json", "--types", "text_steps.py", "--json")
     )

@@ -166,6 +166,8 @@ def _report(file: BinaryIO, *, as_json: bool) -> dict[str, Any]:
             console.out().print(f"{count:,} problem{'s' * (count != 1)}")
         problems = [one.to_json() for one in error.problems]
         return {"file": name, "valid": False, "problems": problems}
+    for line in lines(found.misspelt()):
+        console.note(("Note: ", "bold yellow"), f"{name}: {line}")
     if not as_json:
         steps = len(found.steps)
         console.out().print(f"{name}: ok, {steps:,} step{'s' * (steps != 1)}", soft_wrap=True)
