@@ -161,9 +161,9 @@ def problem_of(error: FlowqError) -> tuple[int, Problem]:
 
 def _hint(error: FlowqError) -> str | None:
     """Return a hint for clients, which cannot run commands of flowq."""
-    if isinstance(error, RunNotFound):
-        return "GET /api/runs lists your runs"
-    return None if error.hint and _COMMAND.search(error.hint) else error.hint
+    if error.hint and not _COMMAND.search(error.hint):
+        return error.hint
+    return "GET /api/runs lists your runs" if isinstance(error, RunNotFound) else None
 
 
 async def _of_flowq(_: Request, error: Exception) -> JSONResponse:

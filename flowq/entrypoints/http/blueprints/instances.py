@@ -207,7 +207,9 @@ def _head(run: "Run[Any]") -> Any:
     """
     found = bootstrap.engine().records.autocommit(lambda tx: tx.runs.head(run.id))
     if found is None:
-        raise RunNotFound(f"there is no instance {run.id}")
+        raise RunNotFound(
+            f"there is no instance {run.id}", hint="GET /api/v2/instances lists yours"
+        )
     return found
 
 

@@ -130,7 +130,9 @@ def test_instances_of_others_do_not_exist(http_: TestClient) -> None:
     assert listed(http_, {}, blueprint_id=blueprint, user="ann") == [ours]
     for path in (ours, f"{ours}/logs"):
         assert http_.get(f"/api/v2/instances/{path}", headers=BOB).status_code == 404
-    assert http_.post(f"/api/v2/instances/{ours}/cancel", headers=BOB).status_code == 404
+    foreign = http_.post(f"/api/v2/instances/{ours}/cancel", headers=BOB)
+    assert foreign.status_code == 404
+    assert foreign.json()["hint"] == "GET /api/v2/instances lists yours"
 
 
 def test_runs_that_are_no_instances_are_not_listed(http_: TestClient) -> None:
