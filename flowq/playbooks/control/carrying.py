@@ -6,7 +6,7 @@ that a document holds or makes has no name and is always copied.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flowq.core.references import Concat
@@ -47,7 +47,7 @@ def _carried(value: Json, copies: _Copies) -> Json:
     if isinstance(value, Standing):
         return _named(value, copies)
     if isinstance(value, Deferred):
-        return Deferred(value.template, _carried(value.names, copies))
+        return replace(value, names=_carried(value.names, copies))
     if isinstance(value, Mapping):
         return {key: _carried(item, copies) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -46,10 +46,14 @@ class Deferred(View):
     """A template that the worker renders, and the values of the names that it uses.
 
     Other templates can pass it on; one that reads it becomes a `Deferred` itself.
+
+    Attributes:
+        results: Those of the names that are whole results, whose envelope falls through.
     """
 
     template: str
     names: Mapping[str, Json]
+    results: tuple[str, ...] = ()
 
     def __flowq_get__(self, name: str | int) -> Any:
         raise Postponed(f"{name} of {self.template} is known on the worker only")
@@ -134,13 +138,15 @@ class Command:
 def carried(value: Json) -> Json:
     """Return what a worker gets in place of a value of a command.
 
-    A `Deferred` becomes `{"$text": template, "names": {…}}`, which the worker renders. What came
+    A `Deferred` becomes `{"$text": template, "names": {…}, "results": […]}`, which the worker
+    renders; `results` is there if it has some. What came
     from results or from outside stands below `{"$data": …}` when it could be taken for one: large
     results, of which nothing is known here, and mappings with such keys. `Reference` and `Concat`
     stay objects; the engine puts the values in their places.
     """
     if isinstance(value, Deferred):
-        return {TEXT: value.template, "names": carried(value.names)}
+        results = {"results": list(value.results)} if value.results else {}
+        return {TEXT: value.template, "names": carried(value.names), **results}
     if isinstance(value, Reference | Concat):
         return {DATA: value}
     if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ from typing import Any, Final
 from flowq.core.errors import StepError
 from flowq.playbooks.control.commands import Deferred, Postponed
 from flowq.playbooks.control.names import SECRET_NAMES, Scope
-from flowq.playbooks.control.values import Collected, Lazy, existing, part, snapshot
+from flowq.playbooks.control.values import Collected, Lazy, existing, is_result, part, snapshot
 from flowq.playbooks.document.models import Json, Tool
 from flowq.tools.text import (
     MISSING,
@@ -94,7 +94,8 @@ def _text(source: str, scope: Scope, fields: Fields | None) -> Any:
 def _deferred(source: str, names: frozenset[str], scope: Scope, later: tuple[str, ...]) -> Deferred:
     known = scope.pick(name for name in names if name not in later)
     given = {name: value for name, value in known.items() if not isinstance(value, Function)}
-    return Deferred(source, {name: snapshot(value) for name, value in given.items()})
+    results = tuple(name for name, value in given.items() if is_result(value))
+    return Deferred(source, {name: snapshot(value) for name, value in given.items()}, results)
 
 
 def large_at(path: str, scope: Scope) -> Lazy | Collected | None:

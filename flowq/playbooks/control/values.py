@@ -11,6 +11,7 @@ compares, counts or changes is a plain value. `carrying` makes of each what a co
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol, runtime_checkable
 
 from flowq.core.references import PathPart, Reference
@@ -289,6 +290,11 @@ def shown(value: object) -> object:
     return value if isinstance(value, Standing) else Shown(value)
 
 
+def is_result(value: object) -> bool:
+    """Return whether a value is a whole result as templates see it."""
+    return value.is_result if isinstance(value, Lazy) else type(value) is Shown
+
+
 def made(value: Any) -> Any:
     """Return data as templates see it: there may be results in lists and mappings."""
     return Made(value) if isinstance(value, Mapping | list | tuple) else value
@@ -372,7 +378,7 @@ def snapshot(value: Json, depth: int = 0) -> Json:
     if isinstance(value, Made | Given):
         value = value.value
     if isinstance(value, Deferred):
-        return Deferred(value.template, snapshot(value.names, depth + 1))
+        return replace(value, names=snapshot(value.names, depth + 1))
     if not isinstance(value, Mapping | list | tuple):
         refuse_undefined_part(value)
         return value

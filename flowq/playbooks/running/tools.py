@@ -16,7 +16,7 @@ from flowq.core.errors import FlowqError, StepError
 from flowq.engine.runtime.context import current_or_none
 from flowq.llm.caller import current_settings
 from flowq.playbooks.control.commands import DATA, TEXT
-from flowq.playbooks.control.values import shown
+from flowq.playbooks.control.values import made, shown
 from flowq.playbooks.running.kinds.call import Call, failed
 from flowq.tools.secrets import CredentialNames, SecretNames, Secrets
 from flowq.tools.text import Function, compile_text, deeply_plain
@@ -114,8 +114,11 @@ def ready(value: Any, names: Mapping[str, Any]) -> Any:
         return value
     if value.keys() == {DATA}:
         return value[DATA]
-    if value.keys() == {TEXT, "names"}:
-        known = {name: shown(item) for name, item in ready(value["names"], names).items()}
+    if TEXT in value:
+        known = {
+            name: shown(item) if name in value.get("results", ()) else made(item)
+            for name, item in ready(value["names"], names).items()
+        }
         text = compile_text(value[TEXT], blocks=True)
         return deeply_plain(text.render({**known, **names}))
     return {key: ready(item, names) for key, item in value.items()}

@@ -277,7 +277,8 @@ def test_template_of_a_template_is_rendered() -> None:
 def test_names_of_a_template_are_seen_as_everywhere() -> None:
     envelope = {"status_code": 200, "data": {"page": 3}}
     names = {"response": {"$data": envelope}}
-    assert {"a": 3} == left({"a": {"$text": "{{ response.page }}", "names": names}})
+    text = {"$text": "{{ response.page }}", "names": names, "results": ["response"]}
+    assert {"a": 3} == left({"a": text})
 
 
 def test_data_from_outside_is_no_template() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from flowq.core.references import Concat, Reference
-from flowq.playbooks.control.commands import Command, Deferred
+from flowq.core.references import Concat, Reference, follow
+from flowq.playbooks.control.commands import Command, Deferred, carried
+from flowq.playbooks.running.tools import ready
 from tests.tools.controls.driving import Drive, playbook
 
 ROWS = list(range(3))
@@ -158,6 +159,47 @@ def test_missing_fields_of_a_page_are_left_to_the_worker() -> None:
     drive = Drive(book, {"start": [Large("k", envelope(other=LONG))]})
 
     assert Reference("k", ("data", "more")) == drive.commands[1].tool.config["params"]
+
+
+@pytest.mark.parametrize("form", ["late", "loaded", "plain"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ ctx.data | default('none') }}",
+        "{{ workload.data | default('none') }}",
+        "{{ start.rows[0] }}",
+        "{{ start.data.rows[0] }}",
+        "{{ args.x.size }}",
+        "{{ x.data | default('none') }}",
+        "{{ whole.rows[0] }}",
+    ],
+)
+def test_names_are_the_same_on_the_worker(text: str, form: str) -> None:
+    """Only a result has an envelope that falls through, here and there."""
+    value = envelope(rows=[7, LONG])
+    given = value if form == "plain" else Large("k", value, is_loaded=form == "loaded")
+    args = {"x": {"size": 5}, "whole": "{{ start }}"}
+    book = playbook(
+        {"step": "start", "tool": {"kind": "http"}, "next": [{"step": "b"}]},
+        {
+            "step": "b",
+            "args": args,
+            "tool": {"kind": "noop", "here": text, "there": "{% if secret %}{% endif %}" + text},
+        },
+        workload={"n": 1},
+    )
+    config = Drive(book, {"start": [given]}).commands[1].tool.config
+
+    def loaded(data: Any) -> Any:
+        """Return what the engine puts in the places of references."""
+        if isinstance(data, Reference):
+            return follow(value, data.path, data)
+        if isinstance(data, dict):
+            return {key: loaded(one) for key, one in data.items()}
+        return [loaded(one) for one in data] if isinstance(data, list) else data
+
+    there = ready(loaded(carried(config["there"])), {"secret": {}})
+    assert str(loaded(config["here"])) == there
 
 
 def test_collected_pages_are_loaded_once_each() -> None:
