@@ -42,6 +42,8 @@ end
 return found
 """
 _SECOND: Final = 1_000_000
+#: Callers in memory from which on those whose windows are empty are forgotten.
+_CALLERS: Final = 1024
 
 
 class RedisWindow:
@@ -108,6 +110,7 @@ class MemoryWindow:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken: dict[tuple[str, int, float], deque[float]] = {}
+        self._sweep_at = _CALLERS
 
     def take(self, caller: str, number: int, seconds: float) -> float:
         """Take a request; see `RedisWindow`."""
@@ -132,8 +135,12 @@ class MemoryWindow:
                     del self._taken[key]
 
     def _in_window(self, caller: str, number: int, seconds: float) -> deque[float]:
+        now = time.monotonic()
+        if len(self._taken) >= self._sweep_at:  # most callers never come again
+            known = self._taken.items()
+            self._taken = {key: one for key, one in known if one and one[-1] > now - key[2]}
+            self._sweep_at = max(_CALLERS, 2 * len(self._taken))
         taken = self._taken.setdefault((caller, number, seconds), deque())
-        since = time.monotonic() - seconds
-        while taken and taken[0] <= since:
+        while taken and taken[0] <= now - seconds:
             taken.popleft()
         return taken

@@ -50,6 +50,16 @@ def test_they_can_be_forgotten(window: RedisWindow | MemoryWindow) -> None:
     assert (1, 1) == (window.left("bob", 1, HOUR), window.left("ann", 2, HOUR))
 
 
+def test_memory_forgets_callers_that_do_not_come_again() -> None:
+    window = MemoryWindow()
+    assert 0 == window.take("ann", 1, HOUR)
+    for number in range(5_000):
+        assert 0 == window.take(f"caller {number}", 1, 0.000_001)
+
+    assert len(window._taken) <= 1024  # what it keeps is not seen otherwise
+    assert 0 < window.take("ann", 1, HOUR)
+
+
 def test_no_window_ever_has_more(window: RedisWindow | MemoryWindow) -> None:
     """Threads take turns for some windows; 11 that were certainly taken within one are too many."""
     taken: list[tuple[float, float]] = []
