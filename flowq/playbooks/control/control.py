@@ -18,7 +18,7 @@ from uuid import UUID
 from flowq.core.errors import FlowqError
 from flowq.playbooks.control import joining
 from flowq.playbooks.control.commands import Command
-from flowq.playbooks.control.events import Event, EventName, Failure, Told
+from flowq.playbooks.control.events import Decision, Event, EventName, Failure
 from flowq.playbooks.control.state import Arrival, ExecutionState
 from flowq.playbooks.control.steps.offering import Limits
 from flowq.playbooks.control.steps.stepping import Stepping
@@ -62,7 +62,7 @@ class Control:
         execution_id: What templates see as `execution_id`.
         now: The clock of the program.
         uuid: Its source of ids.
-        tell: Gets what is decided, for the log.
+        report: Gets what is decided, for the log.
         limits: What keeps the execution finite.
         state: Where it stands, when it goes on.
     """
@@ -75,7 +75,7 @@ class Control:
         execution_id: str,
         now: Callable[[], datetime],
         uuid: Callable[[], UUID],
-        tell: Callable[[Told], None] | None = None,
+        report: Callable[[Decision], None] | None = None,
         limits: Limits | None = None,
         state: ExecutionState | None = None,
     ) -> None:
@@ -88,7 +88,7 @@ class Control:
             self.state,
             limits=limits or Limits(),
             functions={"now": Function(now), "uuid": Function(lambda: str(uuid()))},
-            tell=tell or (lambda _: None),
+            report=report or (lambda _: None),
         )
 
     @property
@@ -101,9 +101,9 @@ class Control:
         if self.state.workflow_status != "pending":
             return []
         self.state.workflow_status = "running"
-        self._stepping.tell(EventName.PLAYBOOK_INITIALIZED, self.playbook.metadata.path)
+        self._stepping.report(EventName.PLAYBOOK_INITIALIZED, self.playbook.metadata.path)
         workload = {"workload": self.state.workload}
-        self._stepping.tell(EventName.WORKFLOW_INITIALIZED, "workflow", workload)
+        self._stepping.report(EventName.WORKFLOW_INITIALIZED, "workflow", workload)
         self._stepping.queue.append(Arrival("start", {}))
         return self._settle()
 
@@ -130,7 +130,7 @@ class Control:
         commands = self._settle()
         name = EventName.COMMAND_FAILED if failure else EventName.COMMAND_COMPLETED
         payload = {"command_id": command_id, **({"error": failure.to_json()} if failure else {})}
-        self._stepping.tell(name, activation.step, payload)
+        self._stepping.report(name, activation.step, payload)
         return commands
 
     def handle(self, event: Event) -> list[Command]:
@@ -208,8 +208,8 @@ class Control:
             "final_step": self.state.final_step,
             "result": self.state.final_result,
         }
-        self._stepping.tell(EventName.WORKFLOW_COMPLETED, "workflow", payload)
-        self._stepping.tell(EventName.PLAYBOOK_COMPLETED, self.playbook.metadata.path, payload)
+        self._stepping.report(EventName.WORKFLOW_COMPLETED, "workflow", payload)
+        self._stepping.report(EventName.PLAYBOOK_COMPLETED, self.playbook.metadata.path, payload)
 
     def outcome(self) -> Outcome:
         """Return how the execution has ended; its result may have views of lazy results.

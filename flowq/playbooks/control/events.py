@@ -1,9 +1,9 @@
-"""What happens in an execution: events, failures, and what is told about them.
+"""What happens in an execution: events, failures, and what is logged about them.
 
-An `Event` comes from outside (a call has ended). A `Told` goes out: `Control` tells what it
+An `Event` comes from outside (a call has ended). A `Decision` goes out: `Control` reports what it
 decides, in the order of the log. The names of both are those of `EventName`. Two of a call,
 `command.claimed` and `command.started`, are not decided here: the log puts them before what the end
-of the call told.
+of the call reported.
 """
 
 from collections.abc import Mapping
@@ -97,7 +97,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Decision:
     """One decision, for the log. Values in the payload may be lazy results."""
 
     name: EventName

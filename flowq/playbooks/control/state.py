@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from flowq.playbooks.control.events import Failure, Told
+from flowq.playbooks.control.events import Decision, Failure
 from flowq.playbooks.control.values import Collected
 from flowq.playbooks.document.models import Json, Sink, Task, Tool
 from flowq.tools.text import MISSING, deeply_plain
@@ -76,7 +76,7 @@ class Activation:
         args: What it was begun with, over its own.
         item_args: Its own arguments that each item renders.
         transitions: What its actions go on with.
-        held: Told once the first call has ended.
+        held: Decision once the first call has ended.
         task: Of the workbook, when the step calls one.
         sink: Of a sink: what it stores by; the step is none of the document then.
     """
@@ -88,7 +88,7 @@ class Activation:
     loop: LoopState | None = None
     items: dict[int | None, Item] = field(default_factory=dict)
     transitions: list[tuple[str, Mapping[str, Json]]] = field(default_factory=list)
-    held: list[Told] = field(default_factory=list)
+    held: list[Decision] = field(default_factory=list)
     given: object = MISSING
     attempt: int = 1
     task: Task | None = None

@@ -15,7 +15,7 @@ from typing import Any, Final
 from flowq.core.errors import InvalidInput
 from flowq.core.references import Concat, Reference
 from flowq.playbooks.control.commands import Deferred
-from flowq.playbooks.control.events import EventName, Failure, Told
+from flowq.playbooks.control.events import Decision, EventName, Failure
 from flowq.playbooks.control.state import Activation, Arrival, ExecutionState, Item, LoopState
 from flowq.playbooks.control.values import Collected, Shown
 from flowq.playbooks.document.models import Sink, Task, Tool
@@ -25,7 +25,7 @@ _TYPE: Final = "$"
 _CLASSES: Final[Mapping[str, type[Any]]] = {
     kind.__name__: kind
     for kind in (
-        *(ExecutionState, Activation, Arrival, Item, LoopState, Failure, Told),
+        *(ExecutionState, Activation, Arrival, Item, LoopState, Failure, Decision),
         *(Tool, Task, Sink, Deferred, Reference, Concat),
     )
 }

@@ -1,9 +1,9 @@
 """The log of an execution, and its state: the program replayed over the rows of its run.
 
 What a program has observed is recorded, in its order. So feeding the observations to it again makes
-it decide the same again, and tell it: the log is complete whatever worker was killed, costs nothing
-while the execution runs, and its numbers never change. Only what was observed is in it: a call that
-has ended since then comes with the next step of the program.
+it decide the same again, and report it: the log is complete whatever worker was killed, costs
+nothing while the execution runs, and its numbers never change. Only what was observed is in it: a
+call that has ended since then comes with the next step of the program.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from flowq.engine.model.rows import StepView
 from flowq.engine.replay import CallEnded, Observation
 from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.control import Control
-from flowq.playbooks.control.events import EventName, Told
+from flowq.playbooks.control.events import Decision, EventName
 from flowq.playbooks.control.state import ExecutionState
 from flowq.playbooks.running.program import interpret
 
@@ -94,21 +94,21 @@ def replayed(engine: Engine, run_id: RunId) -> Replayed:
         RunUnreadable: a row of the run cannot be read.
     """
     done = Replayed()
-    told: list[Told] = []
+    decisions: list[Decision] = []
     record = recording(
         engine,
         run_id,
-        partial(interpret, tell=told.append, watch=partial(setattr, done, "control")),
+        partial(interpret, report=decisions.append, watch=partial(setattr, done, "control")),
     )
     view = engine.records.autocommit(lambda tx: tx.runs.view(run_id))
     rows = {step.key: step for step in view.steps} if view else {}
     execution = record.execution(record.calls)
     try:
         execution.feed([])
-        _note(done, told, execution.now, None)
+        _note(done, decisions, execution.now, None)
         for one in record.history:
             execution.feed([one])
-            _note(done, told, one.at, _row(one, rows))
+            _note(done, decisions, one.at, _row(one, rows))
     finally:
         execution.close()
     return done
@@ -118,9 +118,9 @@ def _row(one: Observation, rows: Mapping[str, StepView]) -> StepView | None:
     return rows.get(one.key) if isinstance(one, CallEnded) else None
 
 
-def _note(done: Replayed, told: list[Told], at: datetime, row: StepView | None) -> None:
-    """Move what was told to the log."""
-    for one in told:
+def _note(done: Replayed, decisions: list[Decision], at: datetime, row: StepView | None) -> None:
+    """Move decisions to the log."""
+    for one in decisions:
         payload = dict(one.payload)
         began = at
         if one.name in (EventName.COMMAND_CLAIMED, EventName.COMMAND_STARTED) and row is not None:
@@ -136,10 +136,10 @@ def _note(done: Replayed, told: list[Told], at: datetime, row: StepView | None) 
                 payload=argument(payload),
             )
         )
-    told.clear()
+    decisions.clear()
 
 
-def _status(one: Told) -> str:
+def _status(one: Decision) -> str:
     if one.name is EventName.STEP_EXIT and one.payload.get("status") == "failed":
         return "FAILED"
     return _STATUS.get(one.name, "RUNNING")

@@ -1,6 +1,6 @@
 """The durable program that runs every playbook: commands become calls, their ends events.
 
-`Control` decides; this does what it decides and tells it what has happened, one end after the
+`Control` decides; this does what it decides and reports to it what has happened, one end after the
 other. Its state is rebuilt by replay, so there is none to store. `semantics` pins the rules in the
 run: a change of the order of calls needs a new number, and both are kept. `limits` pins the
 settings that decide, as they were at the submission: a worker with other ones decides the same.
@@ -22,7 +22,7 @@ from flowq.engine.replay.execution import current
 from flowq.llm.caller import current_settings
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control, Limits
-from flowq.playbooks.control.events import EventName, Failure, Told
+from flowq.playbooks.control.events import Decision, EventName, Failure
 from flowq.playbooks.document.models import Playbook
 from flowq.playbooks.running.failures import failure_of
 from flowq.playbooks.running.kinds.call import failed
@@ -99,7 +99,7 @@ async def interpret(
     return_step: str | None = None,
     semantics: int = SEMANTICS,
     limits: Limits | None = None,
-    tell: Callable[[Told], None] = lambda _: None,
+    report: Callable[[Decision], None] = lambda _: None,
     watch: Callable[[Control], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a playbook; as `playbook`.
@@ -111,7 +111,7 @@ async def interpret(
         return_step: Likewise.
         semantics: Likewise.
         limits: Likewise.
-        tell: Is told each decision, for the log.
+        report: Gets each decision, for the log.
         watch: Gets what decides, before it does.
     """
     if semantics != SEMANTICS:
@@ -128,12 +128,12 @@ async def interpret(
         execution_id=execution_id or str(program.run_id),
         now=durable.now,
         uuid=durable.uuid,
-        tell=tell,
+        report=report,
         limits=limits,
     )
     performer = Performer(str(program.run_id), control.state, partial(_run_child, limits))
     watch(control)
-    await _Interpreter(control, performer, tell).run()
+    await _Interpreter(control, performer, report).run()
     outcome = control.outcome()
     result = outcome.result
     if return_step is not None:
@@ -149,10 +149,10 @@ class _Interpreter:
     """Performs commands until none is left."""
 
     def __init__(
-        self, control: Control, performer: Performer, tell: Callable[[Told], None]
+        self, control: Control, performer: Performer, report: Callable[[Decision], None]
     ) -> None:
         self._control = control
-        self._tell = tell
+        self._report = report
         self._performer = performer
         self._ended: asyncio.Queue[tuple[Command, Any]] = asyncio.Queue()
         self._tasks: dict[asyncio.Task[None], int] = {}  # in their order, as replays need it
@@ -165,7 +165,7 @@ class _Interpreter:
             command, value = await self._ended.get()
             self._open -= 1
             for name in (EventName.COMMAND_CLAIMED, EventName.COMMAND_STARTED):
-                self._tell(Told(name, command.step, {"command_id": command.id}))
+                self._report(Decision(name, command.step, {"command_id": command.id}))
             if isinstance(value, Exception):
                 raise value
             if isinstance(value, Failure):

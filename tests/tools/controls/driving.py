@@ -13,7 +13,7 @@ from uuid import UUID
 from flowq.playbooks.control.carrying import argument
 from flowq.playbooks.control.commands import Command
 from flowq.playbooks.control.control import Control, Limits
-from flowq.playbooks.control.events import Failure, Told
+from flowq.playbooks.control.events import Decision, Failure
 from flowq.playbooks.document.models import Playbook
 
 NOOP: Mapping[str, Any] = {"kind": "noop"}
@@ -37,7 +37,7 @@ class Drive:
 
     Attributes:
         commands: All that were made, in order.
-        told: What was told, in order.
+        decisions: What was logged, in order.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Drive:
         last_first: bool = False,
     ) -> None:
         self.commands: list[Command] = []
-        self.told: list[Told] = []
+        self.decisions: list[Decision] = []
         self._answers = dict(answers or {})
         self._calls: dict[str, int] = {}
         self.control = Control(
@@ -59,7 +59,7 @@ class Drive:
             execution_id="e1",
             now=lambda: NOW,
             uuid=lambda: UUID(int=1),
-            tell=self.told.append,
+            report=self.decisions.append,
             limits=limits or Limits(),
         )
         self._drive(last_first=last_first)
@@ -88,14 +88,14 @@ class Drive:
         return [command.step for command in self.commands]
 
     def names(self) -> list[str]:
-        """Return the names of what was told, in order."""
-        return [one.name for one in self.told]
+        """Return the names of what was logged, in order."""
+        return [one.name for one in self.decisions]
 
     def fired(self, step: str = "start", entry: int = 0) -> list[str]:
         """Return the events on which an entry of `case` fired: `call.done`, in order."""
         return [
             str(one.payload["event"])
-            for one in self.told
+            for one in self.decisions
             if one.name == "case.evaluated" and one.step == step and one.payload["entry"] == entry
         ]
 

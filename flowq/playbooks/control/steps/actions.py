@@ -62,7 +62,7 @@ class Effects:
 
     Attributes:
         is_broken: Whether the failure is that an action could not be rendered.
-        told: Names and payloads for the log.
+        decisions: Names and payloads for the log.
     """
 
     again: Again | None = None
@@ -72,7 +72,7 @@ class Effects:
     is_skipped: bool = False
     branches: list[tuple[str, Mapping[str, Json]]] = field(default_factory=list)
     sinks: list[Sink] = field(default_factory=list)
-    told: list[tuple[EventName, dict[str, Any]]] = field(default_factory=list)
+    decisions: list[tuple[EventName, dict[str, Any]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -91,9 +91,9 @@ class Acting:
         return self.scope.state.ctx
 
     def ignore(self, action: Action, why: str) -> None:
-        """Tell that an action does nothing here."""
+        """Report that an action does nothing here."""
         payload = {"action": action.kind, "event": str(self.event), "why": why}
-        self.effects.told.append((EventName.ACTION_IGNORED, payload))
+        self.effects.decisions.append((EventName.ACTION_IGNORED, payload))
 
 
 def act(
@@ -143,7 +143,9 @@ def _collect(acting: Acting, action: Collect) -> None:
     is_wrong = action.mode == "merge" and fields_of(value) is None
     if value is MISSING or is_wrong:
         where = action.path if action.is_merging_result else action.source
-        acting.effects.told.append((EventName.COLLECT_MISSED, {"from": where, "into": action.into}))
+        acting.effects.decisions.append(
+            (EventName.COLLECT_MISSED, {"from": where, "into": action.into})
+        )
         return
     if action.into:
         acting.ctx[action.into] = _grown(acting.ctx.get(action.into, MISSING), value, action.mode)

@@ -77,7 +77,7 @@ class Ending(Offering):
         *,
         is_skipped: bool,
     ) -> Happened:
-        """Keep the result, tell that the step ends, and return the event."""
+        """Keep the result, report that the step ends, and return the event."""
         if activation.given is not MISSING and failure is None:
             result = activation.given
         if result is not MISSING:
@@ -89,7 +89,7 @@ class Ending(Offering):
             "result": None if result is MISSING else result,
             **({"error": error} if error else {}),
         }
-        self.tell(EventName.STEP_EXIT, activation.step, payload)
+        self.report(EventName.STEP_EXIT, activation.step, payload)
         has_response = item is not None and item.response is not MISSING and failure is None
         response = item.response if item and has_response else result
         return Happened(EventName.STEP_EXIT, payload, response=response, result=result, error=error)
@@ -121,12 +121,14 @@ class Ending(Offering):
         self.queue.extend(arrivals)
 
     def _finish(self, activation: Activation, step: Step, scope: Scope) -> bool:
-        """Evaluate vars, whose errors are only told, and begin sinks; return whether it worked."""
+        """Evaluate vars, log their errors, and begin sinks; return whether it worked."""
         for name, value in step.vars.items():
             try:
                 self.state.ctx[name] = rendered(value, scope)
             except UNRENDERABLE as error:
-                self.tell(EventName.VARS_FAILED, step.name, {"name": name, "error": error.message})
+                self.report(
+                    EventName.VARS_FAILED, step.name, {"name": name, "error": error.message}
+                )
         of_task = activation.task.sink if activation.task else None
         sinks = tuple(sink for sink in (step.sink, of_task) if sink)
         effects = act(sinks, activation, None, EventName.STEP_EXIT, scope)

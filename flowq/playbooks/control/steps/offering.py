@@ -2,7 +2,7 @@
 
 `offer` finds the entry that fires, runs its actions, and begins the branches and sinks that they
 ask for; what they ask of the call itself is left to `Stepping`. Also here: which steps are active,
-the commands that are issued, what is told, and the failure of the execution.
+the commands that are issued, what is logged, and the failure of the execution.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from flowq.playbooks.control.commands import Command
-from flowq.playbooks.control.events import EventName, Failure, Told
+from flowq.playbooks.control.events import Decision, EventName, Failure
 from flowq.playbooks.control.matching import first_match
 from flowq.playbooks.control.names import Happened, Scope, scope_of
 from flowq.playbooks.control.state import Activation, Arrival, ExecutionState, Item
@@ -49,7 +49,7 @@ class Offering:
         *,
         limits: Limits,
         functions: Mapping[str, object],
-        tell: Callable[[Told], None],
+        report: Callable[[Decision], None],
     ) -> None:
         self.queue: deque[Arrival] = deque()
         self.loads = Loads()
@@ -57,7 +57,7 @@ class Offering:
         self.state = state
         self.limits = limits
         self._functions = functions
-        self._tell = tell
+        self._report = report
         self.calls = Calls(playbook, state)
         self._commands: list[Command] = []
 
@@ -66,11 +66,11 @@ class Offering:
         taken, self._commands = self._commands, []
         return taken if self.state.workflow_status == "running" else []
 
-    def tell(
+    def report(
         self, name: EventName, step: str | None, payload: Mapping[str, Any] | None = None
     ) -> None:
-        """Tell what was decided."""
-        self._tell(Told(name, step, payload or {}))
+        """Report what was decided."""
+        self._report(Decision(name, step, payload or {}))
 
     def fail(self, step: str, failure: Failure, attempt: int = 1) -> None:
         """Fail the execution; nothing begins any more."""
@@ -81,8 +81,8 @@ class Offering:
         state.error, state.error_step, state.error_attempt = failure, step, attempt
         self.queue.clear()
         payload = {"status": "failed", "final_step": step, "error": failure.to_json()}
-        self.tell(EventName.WORKFLOW_FAILED, "workflow", payload)
-        self.tell(EventName.PLAYBOOK_FAILED, self.playbook.metadata.path, payload)
+        self.report(EventName.WORKFLOW_FAILED, "workflow", payload)
+        self.report(EventName.PLAYBOOK_FAILED, self.playbook.metadata.path, payload)
 
     def activate(self, name: str, args: dict[str, Json], *, active: str) -> Activation | None:
         """Make a step active, unless the execution has begun too many."""
@@ -124,7 +124,7 @@ class Offering:
             "page": command.page,
             "priority": command.priority,
         }
-        self.tell(EventName.COMMAND_ISSUED, command.step, payload)
+        self.report(EventName.COMMAND_ISSUED, command.step, payload)
 
     # --- entries ------------------------------------------------------------------------------
 
@@ -159,32 +159,34 @@ class Offering:
         if index is None:
             return None
         payload = {"event": happened.name, "entry": index, "when": case[index].when}
-        self.tell_of(activation, EventName.CASE_EVALUATED, payload)
+        self.report_of(activation, EventName.CASE_EVALUATED, payload)
         effects = act(case[index].then, activation, item, happened.name, scope)
         self.perform(activation, effects)
         return effects
 
     def perform(self, activation: Activation, effects: Effects) -> None:
         """Do what actions ask for beside the step."""
-        for name, payload in effects.told:
-            self.tell_of(activation, name, payload)
+        for name, payload in effects.decisions:
+            self.report_of(activation, name, payload)
         self.queue.extend(Arrival(step, args) for step, args in effects.branches)
         for sink in effects.sinks:
             self._begin_sink(activation, sink)
         if effects.failure and effects.fails_workflow:
             self.fail(activation.step, effects.failure, activation.attempt)
 
-    def tell_of(self, activation: Activation, name: EventName, payload: Mapping[str, Any]) -> None:
-        """Tell something of a step: after its `step.enter`, which may be held."""
+    def report_of(
+        self, activation: Activation, name: EventName, payload: Mapping[str, Any]
+    ) -> None:
+        """Report something of a step: after its `step.enter`, which may be held."""
         if activation.held:
-            activation.held.append(Told(name, activation.step, payload))
+            activation.held.append(Decision(name, activation.step, payload))
         else:
-            self.tell(name, activation.step, payload)
+            self.report(name, activation.step, payload)
 
     def release(self, activation: Activation) -> None:
-        """Tell what was held until the first call has ended."""
-        for told in activation.held:
-            self._tell(told)
+        """Report what was held until the first call has ended."""
+        for decision in activation.held:
+            self._report(decision)
         activation.held.clear()
 
     # --- sinks --------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ class Offering:
         activation = self.activate(name, {}, active=_SINK.format(origin.step))
         if activation is not None:
             activation.sink = sink
-            self.tell(EventName.SINK_STARTED, name, {"step": origin.step})
+            self.report(EventName.SINK_STARTED, name, {"step": origin.step})
             self.issue(self.calls.sink(activation))
 
     def sink_ended(self, activation: Activation, failure: Failure | None) -> None:
@@ -202,8 +204,8 @@ class Offering:
         assert activation.sink is not None
         self.deactivate(activation, active=f"{activation.step}#")
         if failure is None:
-            self.tell(EventName.SINK_COMPLETED, activation.step)
+            self.report(EventName.SINK_COMPLETED, activation.step)
             return
-        self.tell(EventName.SINK_FAILED, activation.step, {"error": failure.to_json()})
+        self.report(EventName.SINK_FAILED, activation.step, {"error": failure.to_json()})
         if activation.sink.on_error == "fail":
             self.fail(activation.step, failure)

@@ -10,7 +10,7 @@ A step without a loop has one `Item`, whose index is None. What follows is only 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from flowq.playbooks.control.events import EventName, Failure, Told
+from flowq.playbooks.control.events import Decision, EventName, Failure
 from flowq.playbooks.control.names import Happened, names_of_loop
 from flowq.playbooks.control.rendering import UNRENDERABLE, Fields, rendered
 from flowq.playbooks.control.state import Activation, Item
@@ -38,11 +38,11 @@ class Stepping(Ending):
             own, activation.item_args = _split(step)
             activation.args = {**rendered(own, scope), **args}
         except UNRENDERABLE as error:
-            activation.held.append(Told(EventName.STEP_ENTER, step.name, {"args": dict(args)}))
+            activation.held.append(Decision(EventName.STEP_ENTER, step.name, {"args": dict(args)}))
             self.exit(activation, failure=failure_of(error, f"args of {step.name!r}"))
             return
         happened = Happened(EventName.STEP_ENTER, {"args": activation.args})
-        activation.held.append(Told(EventName.STEP_ENTER, step.name, happened.payload))
+        activation.held.append(Decision(EventName.STEP_ENTER, step.name, happened.payload))
         effects = self.offer(activation, None, happened) or Effects()
         if effects.failure:
             self.exit(activation, failure=effects.failure, is_handled=not effects.is_broken)
@@ -94,7 +94,7 @@ class Stepping(Ending):
             kind = item.tool.kind if item.tool else ""
             item.response = of_response(response, kind, self.loads)
             payload = {"response": item.response}
-            self.tell(EventName.CALL_DONE, activation.step, payload)
+            self.report(EventName.CALL_DONE, activation.step, payload)
             happened = Happened(
                 EventName.CALL_DONE,
                 {"response": shown(item.response), "result": shown(item.response)},
@@ -119,7 +119,7 @@ class Stepping(Ending):
     ) -> Effects | None:
         """Offer a failed call as `call.error`, then as `call.done`."""
         error = failure.to_json()
-        self.tell(EventName.CALL_ERROR, activation.step, {"error": error})
+        self.report(EventName.CALL_ERROR, activation.step, {"error": error})
         if self._is_map(activation):
             return None
         happened = Happened(EventName.CALL_ERROR, {"error": error}, error=error)
@@ -136,7 +136,7 @@ class Stepping(Ending):
             most = again.most_pages or self.limits.pages
             if item.page >= most:
                 payload = {"pages": item.page, "limit": most}
-                self.tell(EventName.PAGINATION_CAPPED, activation.step, payload)
+                self.report(EventName.PAGINATION_CAPPED, activation.step, payload)
                 return False
             item.page, item.attempt, item.overrides = item.page + 1, 1, again.overrides
         command = self.calls.command(activation, item, self.step_of(activation))
@@ -208,7 +208,7 @@ class Stepping(Ending):
         item = Item(index, state.values[index], args=activation.args)
         state.begun, state.open = state.begun + 1, state.open + 1
         payload = {"item": item.value, "index": index, "iterator": iterator}
-        self.tell_of(activation, EventName.LOOP_ITEM, payload)
+        self.report_of(activation, EventName.LOOP_ITEM, payload)
         effects = self.offer(activation, item, Happened(EventName.LOOP_ITEM, payload)) or Effects()
         if effects.failure:
             self._record(activation, item, effects.failure, is_handled=not effects.is_broken)
@@ -245,7 +245,7 @@ class Stepping(Ending):
             return
         result = loops.aggregate(state, state.results if results is None else results)
         payload = {"iterations": len(state.values), "results": result["results"]}
-        self.tell_of(activation, EventName.LOOP_DONE, payload)
+        self.report_of(activation, EventName.LOOP_DONE, payload)
         effects = self.offer(
             activation, None, Happened(EventName.LOOP_DONE, payload, result=result)
         )

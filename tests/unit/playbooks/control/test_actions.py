@@ -313,7 +313,7 @@ def test_fail_ends_the_branch_only() -> None:
     drive = after_call([{"fail": {"message": "no {{ response }}"}}], [1], next=[{"step": "other"}])
 
     assert (["start"], "completed") == (drive.steps(), drive.control.state.workflow_status)
-    exits = [one.payload for one in drive.told if one.name == "step.exit"]
+    exits = [one.payload for one in drive.decisions if one.name == "step.exit"]
     assert ["failed"] == [one["status"] for one in exits]
     assert "no 1" == exits[0]["error"]["message"]
 
@@ -342,7 +342,7 @@ def test_actions_that_make_no_sense_are_ignored_and_told() -> None:
     ]
     drive = Drive(playbook({"step": "start", "case": case}))
 
-    ignored = [one.payload["action"] for one in drive.told if one.name == "action.ignored"]
+    ignored = [one.payload["action"] for one in drive.decisions if one.name == "action.ignored"]
     assert (["start"], ["call", "skip", "retry"]) == (drive.steps(), ignored)
 
 
@@ -367,7 +367,7 @@ PAIRS: dict[str, Any] = {
 def test_every_action_of_an_entry_runs(first: str, second: str) -> None:
     """N36, N37: none displaces another."""
     drive = after_call([{name: PAIRS[name]} for name in (first, second)], [1])
-    (exit_,) = (one for one in drive.told if (one.name, one.step) == ("step.exit", "start"))
+    (exit_,) = (one for one in drive.decisions if (one.name, one.step) == ("step.exit", "start"))
     seen = {
         "set": drive.ctx.get("set") == 1,
         "collect": drive.ctx.get("collected") == [1],

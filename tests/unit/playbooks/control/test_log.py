@@ -1,4 +1,4 @@
-"""N28, N52, N54, N55: what is told, in which order, and with what."""
+"""N28, N52, N54, N55: what is logged, in which order, and with what."""
 
 from itertools import pairwise
 from typing import Any
@@ -10,8 +10,8 @@ ONE_CALL = ["step.enter", "call.done", "step.exit"]
 
 
 def numbered(drive: Drive) -> list[str]:
-    """Return what was told as text: `command.issued 1`, `step.exit start`."""
-    return [f"{one.name} {one.payload.get('command_id') or one.step}" for one in drive.told]
+    """Return what was logged as text: `command.issued 1`, `step.exit start`."""
+    return [f"{one.name} {one.payload.get('command_id') or one.step}" for one in drive.decisions]
 
 
 def test_order_of_three_steps() -> None:
@@ -79,11 +79,11 @@ def test_step_enters_and_exits_once_over_pages_attempts_and_items() -> None:
 
 def test_entry_that_fires_is_told_after_its_event() -> None:
     case = [{"when": "event.name", "then": [{"set": {"ctx": {"a": 1}}}]}]
-    told = Drive(playbook({"step": "start", "case": case})).told
+    decisions = Drive(playbook({"step": "start", "case": case})).decisions
 
     before = [
         (str(first.name), second.payload["event"])
-        for first, second in pairwise(told)
+        for first, second in pairwise(decisions)
         if second.name == "case.evaluated"
     ]
     assert [(name, name) for name in ONE_CALL] == before
@@ -95,16 +95,18 @@ def test_payloads() -> None:
         {"step": "start", "args": {"a": 1}, "loop": {"in": [7], "iterator": "n"}},
         workload={"w": 1},
     )
-    told: dict[str, Any] = {one.name: one.payload for one in Drive(book, {"start": [5]}).told}
+    decisions: dict[str, Any] = {
+        one.name: one.payload for one in Drive(book, {"start": [5]}).decisions
+    }
 
-    assert {"args": {"a": 1}} == told["step.enter"]
-    assert {"item": 7, "index": 0, "iterator": "n"} == told["loop.item"]
-    assert {"response": 5} == told["call.done"]
-    assert {"iterations": 1, "results": [5]} == told["loop.done"]
+    assert {"args": {"a": 1}} == decisions["step.enter"]
+    assert {"item": 7, "index": 0, "iterator": "n"} == decisions["loop.item"]
+    assert {"response": 5} == decisions["call.done"]
+    assert {"iterations": 1, "results": [5]} == decisions["loop.done"]
     whole = {"results": [5], "stats": {"total": 1, "success": 1, "failed": 0}}
-    assert {"status": "completed", "result": whole} == told["step.exit"]
+    assert {"status": "completed", "result": whole} == decisions["step.exit"]
     lifecycle = {"status": "completed", "final_step": "start", "result": whole}
-    assert lifecycle == told["workflow.completed"] == told["playbook.completed"]
+    assert lifecycle == decisions["workflow.completed"] == decisions["playbook.completed"]
     assert {
         "command_id": 1,
         "step": "start",
@@ -114,7 +116,7 @@ def test_payloads() -> None:
         "attempt": 1,
         "page": 1,
         "priority": 0,
-    } == told["command.issued"]
+    } == decisions["command.issued"]
 
 
 def test_errors_of_vars_are_told_only() -> None:
@@ -123,4 +125,4 @@ def test_errors_of_vars_are_told_only() -> None:
     drive = Drive(playbook({"step": "start", "vars": variables}), {"start": [{"x": 1}]})
 
     assert {"a": 1, "c": 2} == drive.ctx
-    assert ["b"] == [one.payload["name"] for one in drive.told if one.name == "vars.failed"]
+    assert ["b"] == [one.payload["name"] for one in drive.decisions if one.name == "vars.failed"]

@@ -124,8 +124,8 @@ def test_every_playbook_ends(book: Playbook, last_first: bool) -> None:  # noqa:
 
 
 def shown(drive: Drive) -> list[tuple[str, str | None, Any]]:
-    """Return what was told as data: the lists in it that still grow are equal to no other list."""
-    return [(one.name, one.step, argument(one.payload)) for one in drive.told]
+    """Return the log as data: the lists in it that still grow are equal to no other list."""
+    return [(one.name, one.step, argument(one.payload)) for one in drive.decisions]
 
 
 @given(playbooks())

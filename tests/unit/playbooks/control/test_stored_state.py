@@ -9,7 +9,7 @@ import pytest
 from flowq.core.errors import InvalidInput
 from flowq.core.references import Concat, Reference
 from flowq.playbooks.control.commands import Deferred
-from flowq.playbooks.control.events import EventName, Failure, Told
+from flowq.playbooks.control.events import Decision, EventName, Failure
 from flowq.playbooks.control.state import Activation, Arrival, ExecutionState, Item, LoopState
 from flowq.playbooks.control.stored_state import decoded, encoded
 from flowq.playbooks.document.models import Sink, Task, Tool
@@ -31,7 +31,7 @@ def kept(value: Any) -> Any:
         Failure("no", "Refused", 503, {"a": 1}),
         Deferred("{{ secret.x }}", {"a": [1]}),
         Concat((Reference("a#1", ("b", 0)),)),
-        Told(EventName.STEP_EXIT, "a", {"b": 1}),
+        Decision(EventName.STEP_EXIT, "a", {"b": 1}),
         Task("t", Tool("noop", {"a": 1}), Sink(Tool("noop")), expects=("a",)),
     ],
 )
