@@ -7,7 +7,7 @@ make a round slower.
 
     make bench                 all of it
     make bench ARGS=growth     one part of it: throughput, naps, growth, programs, payloads,
-                               models, uneven, blocks, http, playbooks, pipelines
+                               models, uneven, blocks, http, playbooks, pipelines, workflows
     BENCH_EVENTS=0 make bench  without the events for Flower, on both sides
 """
 
@@ -350,6 +350,14 @@ def pipelines() -> None:
         report(*row)
 
 
+def workflows() -> None:
+    """Compare workflows with the same flows in Python."""
+    from benchmarks import workflows as measured
+
+    for row in measured.rows():
+        report(*row)
+
+
 def main() -> None:
     """Run what was asked for."""
     wanted = " ".join(sys.argv[1:])
@@ -365,6 +373,7 @@ def main() -> None:
         "http": http,
         "playbooks": playbooks,
         "pipelines": pipelines,
+        "workflows": workflows,
     }
     print(f"{'work':<44} {'raw Celery':>16} {'flowq':>16} {'ratio':>10}   target", flush=True)
     with servers.infrastructure():
