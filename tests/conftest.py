@@ -17,6 +17,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 import redis
+from httpx2._config import DEFAULT_TIMEOUT_CONFIG
 from playwright.sync_api import Browser
 from sqlalchemy import URL
 
@@ -77,6 +78,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("flowq")
+
+
+# A busy machine may need longer than five seconds for an answer.
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from flowq.core.ids import RunId
 from flowq.core.states import StepState
 from flowq.playbooks.building import Playbook
 from flowq.playbooks.running import tools
+from flowq.playbooks.running.answers import Answers
 from flowq.playbooks.running.log import LogEvent, replayed
 from flowq.settings import Settings
 from tests.chaos.harness import playbooks
@@ -35,7 +36,8 @@ Fact = tuple[str, str, str, Any]
 
 
 def log(chaos: Scenario, run_id: RunId) -> list[LogEvent]:
-    return replayed(chaos.cluster.engine, run_id).events
+    engine = chaos.cluster.engine
+    return Answers(engine, run_id).events(replayed(engine, run_id).events)
 
 
 def facts(run_id: RunId, events: Sequence[LogEvent], apart: Sequence[str]) -> list[Fact]:
