@@ -98,7 +98,7 @@ def _rows() -> Iterator[Figure]:
         lambda: mapped.enqueue(values=values).result(timeout=300),
         lambda: _run(each, values),
         lambda: _run(parts, values),
-        rounds=3,
+        rounds=2,
     )
     yield (f"{_ROWS:,} rows, against step.map", *_times(python, ours), "<= 1.05x")
     faster = f"{ours:.2f} s", f"{few:.2f} s", f"{ours / few:.0f}x faster"
