@@ -1,10 +1,7 @@
 """The playbooks of `examples/playbooks`, run by the real program; servers are local."""
 
-import json
 import sqlite3
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +16,7 @@ from flowq.playbooks.parser import load
 from flowq.playbooks.running import program, stored, tools
 from flowq.settings import Settings
 from flowq.testing.runs import StartedRun
+from tests.tools.playbooks.service import JsonHandler, serving
 
 FOLDER = Path(__file__).parents[3] / "examples" / "playbooks"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -38,35 +36,24 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tools, "current_settings", lambda: given)
 
 
-class Orders(BaseHTTPRequestHandler):
+class Orders(JsonHandler):
     """Three pages of two orders; the second answers once that it is busy."""
 
     asked: ClassVar[list[int]] = []
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as the library calls it
         page = int(parse_qs(urlsplit(self.path).query)["page"][0])
         status = 503 if page == 2 and page not in Orders.asked else 200
         Orders.asked.append(page)
         items = [{"id": 2 * page - 1, "amount": 10}, {"id": 2 * page, "amount": 5}]
-        body = json.dumps({"items": items, "paging": {"page": page, "hasMore": page < 3}}).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.answer({"items": items, "paging": {"page": page, "hasMore": page < 3}}, status)
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Orders.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Orders)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Orders) as url:
+        yield url
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -3,10 +3,8 @@
 import json
 import re
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +15,7 @@ from flowq import testing
 from flowq.playbooks.building import Playbook
 from flowq.playbooks.running import tools
 from flowq.settings import Settings
+from tests.tools.playbooks.service import JsonHandler, serving
 
 _PAGE: Final = (Path(__file__).parents[3] / "docs/playbooks.md").read_text(encoding="utf-8")
 _DOCUMENTS: Final = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)
@@ -30,14 +29,14 @@ _RESULTS: Final[dict[str, Callable[[Any], bool]]] = {
 }
 
 
-class Server(BaseHTTPRequestHandler):
+class Server(JsonHandler):
     """Pages of orders, of which the second is busy once; and what was posted."""
 
     asked: ClassVar[list[str]] = []
     posted: ClassVar[dict[str, Any]] = {}
     token: ClassVar[str | None] = None
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as the library calls it
         """Answer with orders, or with the health of a region."""
         parts = urlsplit(self.path)
         query = parse_qs(parts.query)
@@ -46,27 +45,15 @@ class Server(BaseHTTPRequestHandler):
         page = int(query.get("page", ["1"])[0])
         items = [{"id": 2 * page - 1}, {"id": 2 * page}]
         is_busy = (page == 2 and not is_again) or query.get("region") == ["us"]
-        self._answer(
-            503 if is_busy else 200, {"items": items, "paging": {"page": page, "hasMore": page < 3}}
-        )
+        paging = {"page": page, "hasMore": page < 3}
+        self.answer({"items": items, "paging": paging}, 503 if is_busy else 200)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as the library calls it
         """Keep what is posted."""
         length = int(self.headers["content-length"])
         Server.posted[self.path] = json.loads(self.rfile.read(length))
         Server.token = self.headers.get("authorization")
-        self._answer(200, {})
-
-    def _answer(self, status: int, value: Any) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.answer({})
 
 
 @pytest.fixture
@@ -77,11 +64,8 @@ def url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     monkeypatch.setattr(tools, "current_settings", lambda: given)
     with closing(sqlite3.connect(tmp_path / "shop.db")) as shop:
         shop.execute("CREATE TABLE orders (id INTEGER, note TEXT)")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Server) as url:
+        yield url
 
 
 def result(book: Playbook, url: str) -> Any:

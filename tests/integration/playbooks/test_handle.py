@@ -1,10 +1,7 @@
 """Playbooks in Python: built, started, followed by their steps, tested without a server (1.6)."""
 
 import asyncio
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +16,7 @@ from flowq.playbooks.running import program, tools
 from flowq.settings import Settings
 from flowq.testing.definitions import definitions
 from tests.tools.http_service import working
+from tests.tools.playbooks.service import JsonHandler, serving
 from tests.tools.playing import Stage
 from tests.tools.waiting import wait_until
 
@@ -39,28 +37,17 @@ book = Playbook.new("prices", path="shop/prices", workload={"url": "http://local
 )
 
 
-class Prices(BaseHTTPRequestHandler):
+class Prices(JsonHandler):
     """Answers with two rows."""
 
-    def do_GET(self) -> None:
-        body = json.dumps({"rows": ROWS}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    def do_GET(self) -> None:  # noqa: N802 - as the library calls it
+        self.answer({"rows": ROWS})
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Prices)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Prices) as url:
+        yield url
 
 
 @pytest.fixture

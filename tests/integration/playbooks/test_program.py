@@ -1,10 +1,8 @@
 """Playbooks run as durable programs, under a clock that jumps; the server is a real one."""
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,6 +20,7 @@ from flowq.playbooks.running.stored import find
 from flowq.playbooks.running.submitting import as_flow
 from flowq.settings import Settings
 from flowq.testing.runs import StartedRun
+from tests.tools.playbooks.service import JsonHandler, serving
 
 HEAD = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: test, path: tests/test}\n"
 
@@ -73,14 +72,14 @@ workflow:
 """
 
 
-class Orders(BaseHTTPRequestHandler):
+class Orders(JsonHandler):
     """Pages of orders; the second one fails once. A page has orders of a given size."""
 
     pages: ClassVar[list[tuple[int, int, str]]] = []  #: Page, size and status of each request.
     last: ClassVar[int] = 3
     text: ClassVar[str] = ""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as the library calls it
         query = parse_qs(urlsplit(self.path).query)
         page, size = int(query["page"][0]), int(query["size"][0])
         has_failed = any(one[0] == page == 2 for one in Orders.pages)
@@ -91,25 +90,14 @@ class Orders(BaseHTTPRequestHandler):
             if Orders.text:
                 row["text"] = Orders.text  # type: ignore[assignment]
         paging = {"page": page, "hasMore": page < Orders.last}
-        body = json.dumps({"items": rows, "paging": paging}).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.answer({"items": rows, "paging": paging}, status)
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Orders.pages, Orders.last, Orders.text = [], 3, ""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Orders)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Orders) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)
