@@ -17,8 +17,8 @@ _RESERVED: Final = ("celery.", _OWN)
 def is_own(name: str) -> bool:
     """Return whether a step or flow is part of flowq.
 
-    Those trust their inputs: the face that calls them has made these. So whoever only sends data,
-    over HTTP or in a document, must not reach them by name.
+    They do not check their inputs, which another part of flowq has made. So clients of the HTTP
+    service and documents must not call them by name.
     """
     return name.startswith(_OWN)
 

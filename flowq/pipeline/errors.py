@@ -53,7 +53,7 @@ class NodeFailed(FlowqError):
 
 
 class RetryableError(Exception):
-    """Nodes may raise it for what another attempt may mend."""
+    """Raise it in a node for a failure that another attempt may not have."""
 
 
 class TemporaryServiceError(RetryableError):

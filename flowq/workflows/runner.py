@@ -1,7 +1,7 @@
 """Runs workflows: here and now, or on workers. Both are runs of flowq as any other.
 
-A workflow is checked and compiled before anything is recorded. The run keeps the document, so that
-its states can be shown by the ids of its steps whoever asks.
+A workflow is checked and compiled before anything is recorded. The document is an
+input of the run, so that any process can show its states by the ids of the steps.
 """
 
 import asyncio

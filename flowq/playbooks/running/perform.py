@@ -32,7 +32,7 @@ _SIGNAL: Final = "call:"
 
 
 class _Answer(TypedDict, total=False):
-    """What ends an `external` command; a message of another form is refused."""
+    """The message that completes an `external` command; another form is refused."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
