@@ -27,6 +27,8 @@ from flowq.workflows.document.references import MEMORY, SCHEME
 _KEY: Final = "value"
 #: The name of the runs that store values.
 STORED: Final = "workflow-value"
+#: What the metadata of a run of this face says of it.
+FACE: Final = "workflows"
 
 
 class RuntimeContext:
@@ -71,7 +73,7 @@ class RuntimeContext:
             flow,
             {},
             values={_KEY: value},
-            metadata={"face": "workflows"},
+            metadata={"face": FACE},
             user_id=self.user_id,
         )
         return reference_of(run_id, _KEY)

@@ -22,15 +22,12 @@ from flowq.engine.runs import submission
 from flowq.engine.runs.options import SubmitOptions
 from flowq.workflows.checking import check
 from flowq.workflows.compiling import compile_workflow
-from flowq.workflows.context import RuntimeContext
+from flowq.workflows.context import FACE, RuntimeContext
 from flowq.workflows.document.problems import InvalidWorkflow, Problem
 from flowq.workflows.document.references import is_stored
 from flowq.workflows.results import WorkflowResult, preview_of
 from flowq.workflows.steps.step_types import StepRegistry, registry
 from flowq.workflows.workflow import Workflow
-
-#: What the metadata of a run of this face says of it.
-FACE = "workflows"
 
 
 @dataclass(frozen=True, slots=True)
