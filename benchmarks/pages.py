@@ -25,7 +25,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from benchmarks import servers
 from flowq.core.spec import FlowSpec, StepSpec
-from flowq.entrypoints.flower.pages.run_tabs import TABS
+from flowq.entrypoints.flower.pages.run.tabs import TABS
 from tests.tools.servers import free_port, process
 
 RUNS = 100_000

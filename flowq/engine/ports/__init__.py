@@ -13,7 +13,9 @@ through them are in `rows`.
 
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.invariants import Invariants
-from flowq.engine.ports.limits import Limits
+from flowq.engine.ports.limits.meters import Meters
+from flowq.engine.ports.limits.slots import Limits
+from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.messaging import (
     Dispatcher,
@@ -23,13 +25,11 @@ from flowq.engine.ports.messaging import (
     Wakeups,
     Worker,
 )
-from flowq.engine.ports.meters import Meters
 from flowq.engine.ports.records import EnlistedTransaction, Records, Transaction
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.stores import ObjectStore, ResultCache
 from flowq.engine.ports.sweeps import Sweeps
-from flowq.engine.ports.token_rates import TokenRates
 
 __all__ = [
     "CachedResults",

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.documents import Documents
 from flowq.engine.ports.invariants import Invariants
-from flowq.engine.ports.limits import Limits
+from flowq.engine.ports.limits.meters import Meters
+from flowq.engine.ports.limits.slots import Limits
+from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
-from flowq.engine.ports.meters import Meters
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.sweeps import Sweeps
-from flowq.engine.ports.token_rates import TokenRates
 
 if TYPE_CHECKING:  # used by pages, not by workers
     from flowq.engine.queries.port import Overview

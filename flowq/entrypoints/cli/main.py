@@ -18,7 +18,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
     lazy_subcommands={
         "demo": "demo:demo",
         "run": "run:run",
-        "runs": "runs:runs",
+        "runs": "runs.group:runs",
         "graph": "graph:graph",
         "blocks": "blocks:blocks",
         "playbook": "playbooks.group:playbook",

@@ -9,12 +9,12 @@ from tornado.routing import URLSpec
 from flowq.entrypoints.flower.live.streams import FlowsLiveHandler, RunLiveHandler
 from flowq.entrypoints.flower.metrics.collector import MetricsPage
 from flowq.entrypoints.flower.page import STATIC, Nothing, Static
-from flowq.entrypoints.flower.pages.actions import ACTIONS, RunAction
 from flowq.entrypoints.flower.pages.costs import CostPage
 from flowq.entrypoints.flower.pages.flow import FlowPage
 from flowq.entrypoints.flower.pages.flows import FlowsPage
-from flowq.entrypoints.flower.pages.run import ItemsPage, RunContent, RunTab
-from flowq.entrypoints.flower.pages.run_tabs import TABS
+from flowq.entrypoints.flower.pages.run.actions import ACTIONS, RunAction
+from flowq.entrypoints.flower.pages.run.page import ItemsPage, RunContent, RunTab
+from flowq.entrypoints.flower.pages.run.tabs import TABS
 from flowq.entrypoints.flower.templates import FlowsLoader
 
 _RUN = r"/flows/([0-9a-f-]{36})"

@@ -16,7 +16,7 @@ from flowq.adapters.records.sql.repository import METERS, REQUESTS, Repository, 
 from flowq.adapters.records.sql.types import total_cost
 from flowq.core.limits.budgets import run_of_meter
 from flowq.core.usage import Usage
-from flowq.engine.ports.meters import Meters
+from flowq.engine.ports.limits.meters import Meters
 
 _M, _Q = METERS.c, REQUESTS.c
 _READ: Final = select(_M.key, _M.used, _M.cost).where(

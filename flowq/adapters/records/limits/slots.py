@@ -34,7 +34,7 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.states import TERMINAL_STEP_STATES, RunState, StepState
 from flowq.engine.model.rows import StepRef
-from flowq.engine.ports.limits import Limits
+from flowq.engine.ports.limits.slots import Limits
 
 _S, _W, _C, _R = SLOTS.c, WAITS.c, STEPS.c, RUNS.c
 _NOW: Final = DbNow()

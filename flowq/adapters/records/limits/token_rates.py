@@ -20,7 +20,7 @@ from flowq.core.ids import StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.limits.token_rates import Reservation, TokenUses, Use, span_at, span_of
 from flowq.engine.model.rows import StepRef
-from flowq.engine.ports.token_rates import TokenRates
+from flowq.engine.ports.limits.token_rates import TokenRates
 
 _U, _W = TOKEN_USES.c, WAITS.c
 #: How many periods of the rate back the average usage of an attempt is computed from.

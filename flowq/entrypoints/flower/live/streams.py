@@ -32,7 +32,7 @@ from flowq.entrypoints.flower.live.poller import TooManyLists
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import filters
 from flowq.entrypoints.flower.pages.filters import ListQuery
-from flowq.entrypoints.flower.pages.run_request import run_id_of
+from flowq.entrypoints.flower.pages.run.request import run_id_of
 
 #: Seconds of silence after which a comment is sent, so that no proxy closes the connection.
 _BEAT: Final = 15.0

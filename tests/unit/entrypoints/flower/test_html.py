@@ -11,8 +11,8 @@ import uuid_utils.compat as uuids
 from flowq.core.ids import RunId, node_id
 from flowq.core.states import RunState
 from flowq.entrypoints.flower import html
-from flowq.entrypoints.flower.pages.run_request import RunQuery
-from flowq.entrypoints.flower.pages.run_tabs import ROWS, PageLinks, page_links
+from flowq.entrypoints.flower.pages.run.request import RunQuery
+from flowq.entrypoints.flower.pages.run.tabs import ROWS, PageLinks, page_links
 from flowq.entrypoints.flower.templates import run_of_task
 
 

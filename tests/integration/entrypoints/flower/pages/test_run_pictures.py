@@ -6,8 +6,8 @@ import pytest
 
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.entrypoints.flower.pages import run_pictures
-from flowq.entrypoints.flower.pages.run_request import RunQuery, read_page
+from flowq.entrypoints.flower.pages.run import pictures
+from flowq.entrypoints.flower.pages.run.request import RunQuery, read_page
 from flowq.playbooks.parser import read_playbook
 from flowq.playbooks.running.program import playbook
 from tests.tools.playing import Played, Stage
@@ -39,7 +39,7 @@ def graph(played: Played) -> str:
     engine = played.stage.engine
     page = read_page(engine, played.id)
     asked = RunQuery(link=lambda name, *parts: "/".join(map(str, (name, *parts))))
-    return str(run_pictures.graph(engine, page, asked)["picture"])
+    return str(pictures.graph(engine, page, asked)["picture"])
 
 
 def texts(svg: str) -> list[str]:

@@ -12,8 +12,8 @@ from flowq.core.states import RunState, StopKind
 from flowq.engine.engine import Policies
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause
-from flowq.entrypoints.flower.pages import run_tabs
-from flowq.entrypoints.flower.pages.run_request import RunQuery, read_page
+from flowq.entrypoints.flower.pages.run import tabs
+from flowq.entrypoints.flower.pages.run.request import RunQuery, read_page
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
 
@@ -113,7 +113,7 @@ def stage(records: SqlRecords) -> Stage:
 def way(played: Played) -> list[str]:
     """Return the labels of the failures that lead to a run's own, the cause first."""
     engine = played.stage.engine
-    shown = run_tabs.errors(engine, read_page(engine, played.id), RunQuery())
+    shown = tabs.errors(engine, read_page(engine, played.id), RunQuery())
     return [trouble.failure.label for trouble in shown["way"]]
 
 

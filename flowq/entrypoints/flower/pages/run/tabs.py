@@ -22,8 +22,8 @@ from flowq.engine.model.model_calls import CostBy, CostLine
 from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.queries.run_page import FailedStep, RunPage, StepCost
 from flowq.engine.runs import signals
-from flowq.entrypoints.flower.pages import run_pictures
-from flowq.entrypoints.flower.pages.run_request import RunQuery, TemplateContext
+from flowq.entrypoints.flower.pages.run import pictures
+from flowq.entrypoints.flower.pages.run.request import RunQuery, TemplateContext
 
 #: Rows of a page of steps or items.
 ROWS: Final = 100
@@ -264,8 +264,8 @@ def cost(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
 TABS: Final = {
     tab.name: tab
     for tab in (
-        Tab("graph", "Graph", "run_picture", run_pictures.graph),
-        Tab("gantt", "Gantt", "run_picture", run_pictures.gantt),
+        Tab("graph", "Graph", "run_picture", pictures.graph),
+        Tab("gantt", "Gantt", "run_picture", pictures.gantt),
         Tab("steps", "Steps", "run_steps", steps),
         Tab("errors", "Errors", "run_errors", errors),
         Tab("events", "Events", "run_events", events),

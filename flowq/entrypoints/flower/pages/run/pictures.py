@@ -11,7 +11,7 @@ from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.queries.graph import PictureNode, RunPicture
 from flowq.engine.queries.run_page import RunPage
-from flowq.entrypoints.flower.pages.run_request import RunQuery, TemplateContext
+from flowq.entrypoints.flower.pages.run.request import RunQuery, TemplateContext
 from flowq.entrypoints.flower.pictures.gantt import run_gantt
 from flowq.entrypoints.flower.pictures.graph import run_graph
 from flowq.entrypoints.flower.pictures.playbook import playbook_graph

@@ -19,16 +19,16 @@ from flowq.engine.engine import Engine
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import event_text, formatting
 from flowq.entrypoints.flower.page import PageHandler
-from flowq.entrypoints.flower.pages import run_tabs
-from flowq.entrypoints.flower.pages.actions import NOTICES, offered
-from flowq.entrypoints.flower.pages.run_request import (
+from flowq.entrypoints.flower.pages.run import tabs
+from flowq.entrypoints.flower.pages.run.actions import NOTICES, offered
+from flowq.entrypoints.flower.pages.run.request import (
     RunQuery,
     TemplateContext,
     read_page,
     run_id_of,
 )
-from flowq.entrypoints.flower.pages.run_tabs import Tab
-from flowq.entrypoints.flower.pages.run_waits import by_step, in_head, waits_of
+from flowq.entrypoints.flower.pages.run.tabs import Tab
+from flowq.entrypoints.flower.pages.run.waits import by_step, in_head, waits_of
 from flowq.entrypoints.json_output import json_data
 
 #: The tab that a run's page opens with.
@@ -65,7 +65,7 @@ class RunPageHandler(PageHandler):
             template,
             page=page,
             run=run,
-            tabs=list(run_tabs.TABS.values()),
+            tabs=list(tabs.TABS.values()),
             active=active,
             actions=[] if self.read_only else offered(page),
             notice=NOTICES[done](run.status) if done in NOTICES else None,
@@ -83,11 +83,11 @@ class RunTab(RunPageHandler):
     @authenticated
     async def get(self, text: str, name: str | None = None) -> None:
         """Show a tab of a run's page."""
-        tab = run_tabs.TABS[name or _FIRST]
+        tab = tabs.TABS[name or _FIRST]
         asked = self.run_query()
         page, values = await self.read(partial(_tab, run_id_of(text), tab, asked))
         if "events" in values and not self.shows_content:
-            values = {**values, "events": run_tabs.without_text(values["events"])}
+            values = {**values, "events": tabs.without_text(values["events"])}
         self.show_run(tab.template, page, tab.name, asked=asked, **values)
 
 
@@ -135,7 +135,7 @@ def _items(
     run_id: RunId, key: str, asked: RunQuery, engine: Engine
 ) -> tuple[RunPage, TemplateContext]:
     page = read_page(engine, run_id)
-    return page, {**run_tabs.items(engine, page, key, asked), "waits": waits_of(engine, page)}
+    return page, {**tabs.items(engine, page, key, asked), "waits": waits_of(engine, page)}
 
 
 def _content(run_id: RunId, which: str, engine: Engine) -> bytes:

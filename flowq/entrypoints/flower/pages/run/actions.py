@@ -22,7 +22,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
-from flowq.entrypoints.flower.pages.run_request import read_page, run_id_of
+from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
 
 Form = Mapping[str, str]
 

@@ -1,0 +1,1 @@
+"""The ports of limits, budgets and rates of tokens."""

@@ -1,0 +1,30 @@
+"""`flowq runs`: the group of the commands on recorded runs."""
+
+import click
+
+from flowq.entrypoints.cli.group import LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy_subcommands={
+        "ls": "runs.read:ls",
+        "show": "runs.read:show",
+        "watch": "runs.read:watch",
+        "events": "runs.read:events",
+        "result": "runs.read:result",
+        "cancel": "runs.steer:cancel",
+        "pause": "runs.steer:pause",
+        "raise-budget": "runs.steer:raise_budget",
+        "resume": "runs.steer:resume",
+        "signal": "runs.steer:signal",
+        "cost": "runs.read:cost",
+    },
+)
+def runs() -> None:
+    """Show and change recorded runs.
+
+    ls, show, watch, events, result, pause, resume, cancel, signal, cost.
+
+    An ID may be shortened to its first characters.
+    """

@@ -1,0 +1,1 @@
+"""The page of one run: its header, its tabs and its pictures."""
