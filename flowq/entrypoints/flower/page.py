@@ -153,7 +153,7 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
             super().write_error(status_code, **kwargs)
             return
         self.set_status(_STATUS.get(type(error), 503))
-        self.show("problem", error=error)
+        self.show("problem", error=error, back=None)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log no traceback of an error that is shown to the user."""

@@ -42,9 +42,14 @@ class Asked:
 
 @dataclass
 class Site:
-    """A Flower, asked by bytes: no client's library stands between."""
+    """A Flower, asked by bytes: no client's library stands between.
+
+    Attributes:
+        form_at: The path of a form that stays open, for the token; else each form's own.
+    """
 
     port: int
+    form_at: str = ""
 
     def ask(
         self, path: str | bytes, method: str = "GET", body: bytes = b"", **headers: str
@@ -70,7 +75,7 @@ class Site:
 
     def form(self, path: str, fields: Mapping[str, str | bytes], **headers: str) -> Asked:
         """Send a form as its page would."""
-        shown = self.ask(path)
+        shown = self.ask(self.form_at or path)
         token = re.search(r'name="_xsrf" value="([^"]+)"', shown.text)
         cookie = shown.headers["set-cookie"].partition(";")[0]
         assert token is not None
@@ -162,7 +167,8 @@ def site(database_url: str, tmp_path: Path) -> Any:
         cluster_on(database_url, tmp_path / "cluster", FLOWQ_SHOW_CONTENT="1") as cluster,
         flower(cluster) as url,
     ):
-        yield Site(urlsplit(url).port or 0), str(cluster.submit(waits))
+        form_at = f"/flows/{cluster.submit(waits)}/cancel"
+        yield Site(urlsplit(url).port or 0, form_at), str(cluster.submit(waits))
 
 
 @pytest.mark.slow

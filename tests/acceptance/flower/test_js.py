@@ -17,25 +17,33 @@ from tests.tools import servers
 from tests.tools.cluster import Cluster
 from tests.tools.flowers import flower
 
-RUN = Template("""<!doctype html><html lang="en">
+SCRIPTS = "".join(
+    f'<script src="$url/flows/static/{name}" defer></script>'
+    for name in ("vendor/idiomorph-0.8.0.min.js", "flowq.js")
+)
+RUN = Template(
+    """<!doctype html><html lang="en">
 <head><meta charset="utf-8"><title>$name</title></head><body>
-<main data-live="$url/flows/$run/live">
+<main data-live-page data-live="$url/flows/$run/live">
 <section data-run-id="$run" data-run-status="running" data-status="running">
   <span data-cell="status"><span data-sign>●</span> <span data-name>running</span></span>
   <b data-cell="done">0 of 9</b> <b data-cell="duration"></b>
   <div role="progressbar" data-progress="0"><div class="progress-bar" style="width: 0%"></div></div>
 </section>
-<div data-live-part="steps"><a href="#here" id="link">here</a><table>
+<div><a href="#here" id="link">here</a><table>
   $rows
 </table><output>$loaded</output></div>
 <form data-confirm="Cancel it?" action="$url/flows"><button>Cancel</button></form>
-</main><script src="$url/flows/static/flowq.js" defer></script></body></html>""")
+</main>$scripts</body></html>""".replace("$scripts", SCRIPTS)
+)
 ROW = Template("""<tr data-step="$key" data-status="pending"><td data-cell="status">pending</td>
 <td data-cell="attempt"></td><td data-cell="done"></td><td data-cell="duration"></td></tr>""")
-LIST = Template("""<!doctype html><html lang="en">
+LIST = Template(
+    """<!doctype html><html lang="en">
 <head><meta charset="utf-8"><title>List</title></head><body>
-<main data-live="$url/flows/live"><div data-live-part="runs"><table>$rows</table></div>
-</main><script src="$url/flows/static/flowq.js" defer></script></body></html>""")
+<main data-live-page data-live="$url/flows/live"><div><table>$rows</table></div>
+</main>$scripts</body></html>""".replace("$scripts", SCRIPTS)
+)
 LINE = Template("""<tr data-run-id="$run" data-status="running"><td data-cell="status">running</td>
 <td data-cell="done"></td><td><div data-progress="0"></div></td></tr>""")
 

@@ -19,6 +19,7 @@ from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.core.text.json_values import TOO_DEEP, flaw
 from flowq.engine.engine import Engine
+from flowq.engine.model.rows import RunView
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
@@ -151,6 +152,20 @@ NOTICES: Final[Mapping[str, Callable[[RunState], str]]] = {
     "resume": _turned("The run is resumed.", *_GOES_ON),
     "cancel": _turned("The run is being cancelled.", RunState.CANCELLING, RunState.CANCELLED),
 }
+#: Names the run and the action that was just done to it; only the next page of this run reads it.
+_DONE: Final = "flowq_done"
+
+
+def notice_of(page: PageHandler, run: RunView) -> str | None:
+    """Return the notice of the action that this browser has just done to a run, once.
+
+    It is in a cookie, and not in the address, which can be reloaded, saved and shared.
+    """
+    run_id, _, name = page.get_cookie(_DONE, "").partition(".")
+    if run_id != str(run.id) or name not in NOTICES:
+        return None
+    page.clear_cookie(_DONE, path=page.reverse_url("flow-run", run.id))
+    return NOTICES[name](run.status)
 
 
 class RunAction(PageHandler):
@@ -162,6 +177,12 @@ class RunAction(PageHandler):
         self.refuse_when_read_only()
         action = ACTIONS[name]
         page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
+        if page.run.status in TERMINAL_RUN_STATES and not action.may(page):
+            self.set_status(409)
+            needs = f"“{action.label}” needs a run that has not ended"
+            error = InvalidInput(f"run {run_id} is {page.run.status}: {needs}")
+            self.show("problem", error=error, back=self.reverse_url("flow-run", run_id))
+            return
         typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
         if "name" in typed and len(page.waits) == 1:
             typed["name"] = typed["name"] or page.waits[0].name
@@ -183,7 +204,11 @@ class RunAction(PageHandler):
             self.set_status(409 if not isinstance(error, InvalidInput) else 400)
             self._ask(page, action, typed, error)
             return
-        self.redirect(f"{self.reverse_url('flow-run', run_id)}?done={name}", status=303)
+        back = self.reverse_url("flow-run", run_id)
+        self.set_cookie(
+            _DONE, f"{run_id}.{name}", path=back, max_age=60, httponly=True, samesite="Lax"
+        )
+        self.redirect(back, status=303)
 
     def _ask(
         self, page: RunPage, action: PageAction, typed: Form, error: FlowqError | None = None

@@ -20,7 +20,7 @@ from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import event_text, formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run import tabs
-from flowq.entrypoints.flower.pages.run.actions import NOTICES, offered
+from flowq.entrypoints.flower.pages.run.actions import notice_of, offered
 from flowq.entrypoints.flower.pages.run.request import (
     RunQuery,
     TemplateContext,
@@ -60,7 +60,6 @@ class RunPageHandler(PageHandler):
         """Send a page with the head of a run."""
         run = page.run
         is_over = run.status in TERMINAL_RUN_STATES
-        done = self.get_argument("done", "", escape=False)
         self.show(
             template,
             page=page,
@@ -68,7 +67,7 @@ class RunPageHandler(PageHandler):
             tabs=list(tabs.TABS.values()),
             active=active,
             actions=[] if self.read_only else offered(page),
-            notice=NOTICES[done](run.status) if done in NOTICES else None,
+            notice=notice_of(self, run),
             is_over=is_over,
             live=None if is_over else self.reverse_url("flow-live", run.id),
             task_of=self.task_of,

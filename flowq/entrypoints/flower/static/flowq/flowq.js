@@ -28,7 +28,10 @@
   // Shows a run or a step as it stands; tells whether that is news.
   function update(place, line) {
     const cells = (name) => all(named("data-cell", name), place);
-    const write = (name, text) => cells(name).forEach((cell) => set(cell, text));
+    const write = (name, text) => cells(name).forEach((cell) => {
+      set(cell, text);
+      cell.closest("[hidden]")?.removeAttribute("hidden");
+    });
     const before = place.dataset.status;
     // Only its row says that a step waits, for example for a signal.
     const status = before === "waiting" && line.status === "running" ? before
@@ -70,43 +73,40 @@
     return before !== status || Boolean(line.items && place.dataset.items !== String(line.items));
   }
 
-  // Fetches parts of the page anew, at most once a second; less often when that takes long.
-  const STRUCTURE = "[data-live-part]", STEPS = '[data-live-part][data-live-on="steps"]';
-  let wanted = "", busy = false;
-  const want = (which) => { if (wanted !== STRUCTURE) wanted = which; };
-  async function refresh(which) {
-    want(which);
-    if (busy || !all(which).length) return;
+  // Fetches the page anew, at most once a second, less often when that takes long; only what differs
+  // is changed.
+  let wanted = false, busy = false;
+  async function refresh() {
+    wanted = true;
+    if (busy) return;
     busy = true;
     while (wanted) {
-      const parts = wanted, began = performance.now();
-      let failed = false;
-      wanted = "";
+      const began = performance.now();
+      wanted = false;
       try {
         const answer = await fetch(location.href);
-        if (answer.ok) replace(await answer.text(), parts);
-        failed = answer.status >= 500;
-      } catch { failed = true; }
-      if (failed) want(parts);  // changes that were sent are not sent again
-      const took = performance.now() - began;
-      await new Promise((done) => setTimeout(done, Math.max((failed ? 5000 : 1000) - took, 4 * took)));
+        if (answer.ok) morph(await answer.text());
+        wanted = wanted || answer.status >= 500;  // changes that were sent are not sent again
+      } catch { wanted = true; }
+      const took = performance.now() - began, least = wanted ? 5000 : 1000;
+      await new Promise((done) => setTimeout(done, Math.max(least - took, 4 * took)));
     }
     busy = false;
   }
-  function replace(html, parts) {
+  // What a person has typed, ticked and opened stays.
+  const KEPT = "input, select, textarea, [data-live-keep]";
+  const isKept = (node) => node.nodeType === Node.ELEMENT_NODE && node.matches(KEPT);
+  const callbacks = {
+    beforeNodeMorphed: (old, fresh) => !isKept(old) && !old.isEqualNode(fresh),
+    beforeNodeRemoved: (old) => !(isKept(old) && old.hasAttribute("data-live-keep")),
+    beforeAttributeUpdated: (name, old) => !(name === "open" && old.matches("details")),
+  };
+  function morph(html) {
     const page = new DOMParser().parseFromString(html, "text/html");
-    for (const part of all(parts)) {
-      const fresh = page.querySelector(named("data-live-part", part.dataset.livePart));
-      const active = part.contains(document.activeElement) && document.activeElement;
-      if (!fresh || part.isEqualNode(fresh)) continue;
-      if (active && active.matches("input, select, textarea")) continue;
-      const open = all("details[open][id]", part).map((details) => details.id);
-      const [left, link] = [part.scrollLeft, active && active.getAttribute("href")];
-      part.replaceChildren(...fresh.childNodes);
-      open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
-      part.scrollLeft = left;
-      if (link) part.querySelector(named("href", link))?.focus();
-    }
+    const [place, fresh] = [document, page].map((one) => one.querySelector("[data-live-page]"));
+    if (!fresh) return;
+    document.title = page.title;
+    Idiomorph.morph(place, fresh.innerHTML, { morphStyle: "innerHTML", callbacks });
     again();
     tick();
     check();
@@ -124,7 +124,7 @@
   function runs(lines) {
     for (const line of lines) {
       // Its error, and its square among the latest runs, are only in the page.
-      if (show(row(line.id), line).news.includes(true)) refresh(STRUCTURE);
+      if (show(row(line.id), line).news.includes(true)) refresh();
     }
   }
   // The rows that a reload would show, in their order. A page that was read before they were sent
@@ -134,21 +134,21 @@
     const keys = new Set(ids.map(row));
     for (const key of known.keys()) if (key.startsWith("tr[") && !keys.has(key)) known.delete(key);
     [listed, checked] = [ids.join(), false];
-    if (!isListed()) refresh(STRUCTURE);
+    if (!isListed()) refresh();
   }
   const isListed = () => listed === all("tr[data-run-id]").map((one) => one.dataset.runId).join();
   function check() {
-    if (listed !== null && !checked && !isListed()) refresh(STRUCTURE);
+    if (listed !== null && !checked && !isListed()) refresh();
     checked = true;
   }
   function steps(lines, first) {
     let changed = !first && lines.length > 0;
     for (const line of lines) {
       const { missing, news } = show(named("data-step", line.key), line);
-      if (missing) refresh(STRUCTURE);
+      if (missing) refresh();
       changed = changed || news.includes(true);
     }
-    if (changed) refresh(STEPS);
+    if (changed && document.querySelector("[data-live-on=steps]")) refresh();
   }
   function text(line) {
     for (const place of all(named("data-text", line.key))) {
@@ -160,6 +160,7 @@
   function listen(url) {
     const note = document.createElement("p");
     note.className = "flowq-offline";
+    note.dataset.liveKeep = "";
     note.setAttribute("role", "status");
     note.setAttribute("aria-live", "polite");
     document.querySelector("main").prepend(note);
@@ -176,14 +177,17 @@
       for (const { ids } of news.list || []) list(ids);
       steps(news.steps || [], first);
       (news.text || []).forEach(text);
-      if (news.reload) refresh(STRUCTURE);
+      if (news.reload) refresh();
       for (const line of news.run || []) {
         if (line.ended) source.close();
         const { news: changed } = show("[data-run-status]", line);
         if (line.status) {
-          all("[data-run-status]").forEach((one) => { one.dataset.runStatus = line.status; });
+          for (const one of all("[data-run-status]")) {
+            document.title = document.title.replace(` ${one.dataset.runStatus} `, ` ${line.status} `);
+            one.dataset.runStatus = line.status;
+          }
         }
-        if (changed.includes(true)) refresh(STRUCTURE);
+        if (changed.includes(true)) refresh();
       }
       first = false;
     };
@@ -192,6 +196,7 @@
   }
 
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.documentElement.classList.add("flowq-script");
   if (still) document.documentElement.classList.add("flowq-still");
   const passed = (time) => Math.max(0, Date.now() - Date.parse(time));
   function ago(ms) {
@@ -205,6 +210,18 @@
   }
   tick();
   setInterval(tick, still ? 5000 : 1000);
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      set(button, "Copied");
+    } catch {  // only pages of HTTPS may write to the clipboard
+      const text = document.getElementById(button.getAttribute("aria-describedby"));
+      getSelection().selectAllChildren(text);
+      set(button, "Press Ctrl+C");
+    }
+  });
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
