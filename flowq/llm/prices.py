@@ -2,17 +2,24 @@
 
 A cost that is not known is None with a status, never 0. That is so for a model without a price, and
 for a call whose usage is missing or impossible.
+
+Budgets reserve what a call may cost before it is made. A call has such a bound only with a token
+limit (`max_tokens`). How many tokens its input has, only the provider counts: a token is taken to
+have at least three bytes, which holds for most texts in most languages.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from flowq.core.usage import CostStatus, Price, Reported
+from flowq.core.usage import CostStatus, Price, Reported, Tokens, Usage
+from flowq.llm.caller import current_settings
 
 _PLACES: Final = Decimal("1e-9")
 #: Columns hold nine digits before the point.
 _MAX_COST: Final = Decimal(10**9)
+_BYTES_OF_TOKEN: Final = 3
 
 
 def cost_of(
@@ -55,3 +62,29 @@ def _listed(
         return Decimal(price.total_price)
     except Exception:  # noqa: BLE001 - the answer is there: what cannot be priced is unknown
         return None
+
+
+def bound_of(
+    model: Any, messages: Sequence[Any], settings: Mapping[str, Any] | None
+) -> Usage | None:
+    """Return what a call uses at most; None if it has no token limit.
+
+    Args:
+        model: A model of pydantic-ai.
+        messages: Those that are sent to it.
+        settings: The settings of the call, before those of the model.
+    """
+    most = {**(model.settings or {}), **(settings or {})}.get("max_tokens")
+    if not isinstance(most, int) or most <= 0:
+        return None
+    from pydantic_ai.messages import ModelMessagesTypeAdapter  # noqa: PLC0415 - see the package
+    from pydantic_ai.usage import RequestUsage  # noqa: PLC0415
+
+    size = len(ModelMessagesTypeAdapter.dump_json(list(messages)))
+    tokens = Tokens(size // _BYTES_OF_TOKEN + 1, most)
+    usage = RequestUsage(input_tokens=tokens.input, output_tokens=tokens.output)
+    prices = current_settings().prices
+    cost, status = cost_of(model.system, model.model_name, Reported(tokens), usage, prices=prices)
+    if cost is None:
+        return Usage(tokens.total, unpriced=int(status is CostStatus.UNKNOWN))
+    return Usage(tokens.total, cost)

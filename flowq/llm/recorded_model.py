@@ -9,6 +9,7 @@ from pydantic_ai.models import ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
+from flowq.llm.prices import bound_of
 from flowq.llm.recording import calling, recorded
 
 
@@ -26,6 +27,7 @@ class RecordedModel(WrapperModel):
             self.wrapped.system,
             self.wrapped.model_name,
             lambda: self.wrapped.request(messages, model_settings, model_request_parameters),
+            lambda: bound_of(self.wrapped, messages, model_settings),
         )
 
     @asynccontextmanager
@@ -38,7 +40,11 @@ class RecordedModel(WrapperModel):
     ) -> AsyncGenerator[StreamedResponse]:
         """Ask the model and stream its answer."""
         async with (
-            calling(self.wrapped.system, self.wrapped.model_name) as call,
+            calling(
+                self.wrapped.system,
+                self.wrapped.model_name,
+                lambda: bound_of(self.wrapped, messages, model_settings),
+            ) as call,
             self.wrapped.request_stream(
                 messages, model_settings, model_request_parameters, run_context
             ) as stream,

@@ -5,7 +5,6 @@ structured step calls its model itself, once for each correction. The agent gets
 which records each of these calls.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flowq.core.errors import FlowqError
-from flowq.core.usage import CostStatus, RequestStatus, Tokens, reported
+from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage, reported
 from flowq.engine.runtime.model_calls import ModelCall, ModelCalls
 from flowq.llm.caller import current_settings
 from flowq.llm.failures import failure, is_foreign
@@ -86,17 +85,21 @@ def call_id() -> UUID | None:
 
 
 @asynccontextmanager
-async def calling(provider: str, model: str) -> AsyncIterator[OpenCall]:
+async def calling(
+    provider: str, model: str, bound: Callable[[], Usage | None] | None = None
+) -> AsyncIterator[OpenCall]:
     """Record the call that is made in the block; the block sets its usage.
 
+    Args:
+        bound: Computes what the call uses at most, for budgets.
+
     Raises:
-        FlowqError: a guard refuses the call, or it has failed.
+        FlowqError: a guard or a budget refuses the call, or it has failed.
     """
     spent = _spending.get()
     spent.provider, spent.model = provider, model
-    if spent.calls.guards:
-        await asyncio.to_thread(spent.calls.check, provider, model)
-    recorded = spent.calls.start(provider, model)
+    call_id = await spent.calls.admit(provider, model, bound)
+    recorded = spent.calls.start(call_id, provider, model)
     call = OpenCall(recorded)
     outer = _current_call.set(recorded.id)
     try:
@@ -156,10 +159,13 @@ async def _end(
 
 
 async def recorded(
-    provider: str, model: str, ask: Callable[[], "Awaitable[ModelResponse]"]
+    provider: str,
+    model: str,
+    ask: Callable[[], "Awaitable[ModelResponse]"],
+    bound: Callable[[], Usage | None] | None = None,
 ) -> "ModelResponse":
     """Make a call and record it; raises as `calling`."""
-    async with calling(provider, model) as call:
+    async with calling(provider, model, bound) as call:
         answer = await ask()
         call.answered(answer)
     return answer

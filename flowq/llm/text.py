@@ -10,6 +10,7 @@ from typing import Any
 from flowq.core.errors import InvalidAnswer
 from flowq.llm.caller import current_caller
 from flowq.llm.models import chosen, once, text_model
+from flowq.llm.prices import bound_of
 from flowq.llm.recording import calling, recorded, spending
 from flowq.llm.streams import open_stream
 
@@ -110,6 +111,7 @@ async def _answer(
             model.system,
             model.model_name,
             lambda: model_request(model, messages, model_settings=asked),
+            lambda: bound_of(model, messages, asked),
         )
     said = answer.text
     if not said:
@@ -132,7 +134,9 @@ async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
 
     with open_stream() as write:
         async with (
-            calling(model.system, model.model_name) as call,
+            calling(
+                model.system, model.model_name, lambda: bound_of(model, messages, settings)
+            ) as call,
             model_request_stream(model, messages, model_settings=settings) as stream,
         ):
             async for event in stream:

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, insert, select, update
+from sqlalchemy import and_, bindparam, case, func, insert, literal, select, update
 from sqlalchemy.sql.elements import ColumnElement
 from typing_extensions import override
 
@@ -103,6 +103,29 @@ _GROUPS: Mapping[CostBy, ColumnElement[Any]] = {
     CostBy.USER: _Q.user_id,
     CostBy.DAY: UtcDay(_Q.created_at),
 }
+#: So many calls are searched for those of one step and model: no index has their names.
+_LAST_CALLS = 2000
+_RECENT = (
+    select(
+        _Q.step_name,
+        (_Q.provider + ":" + _Q.model).label("model"),
+        (_Q.input_tokens + _Q.output_tokens).label("tokens"),
+        _Q.cost,
+    )
+    .where(_Q.status == RequestStatus.COMPLETED)
+    .order_by(_Q.created_at.desc())
+    .limit(_LAST_CALLS)
+    .subquery()
+)
+_LARGEST = select(
+    func.count(),
+    func.coalesce(func.max(_RECENT.c.tokens), 0),
+    func.coalesce(func.max(_RECENT.c.cost), literal(Decimal(0), _Q.cost.type)),
+    func.count().filter(_RECENT.c.cost.is_(None)),
+).where(
+    _RECENT.c.step_name.is_not_distinct_from(bindparam("p_step", type_=_Q.step_name.type)),
+    _RECENT.c.model == bindparam("p_model"),
+)
 _ENDED_WELL = (RequestStatus.STARTED, RequestStatus.COMPLETED)
 _COST = total_cost(_Q.cost)
 
@@ -178,6 +201,7 @@ class LlmRequestRepo(Repository, LlmRequests):
                 rates[rate] = rates.get(rate, 0) + one.tokens.total
         if charges:
             SqlMeters(self._within).charge(charges)
+            SqlMeters(self._within).release([one.id for one in ending if one.caller.meters])
         if rates:
             SqlTokenRates(self._within).charge(rates)
 
@@ -186,6 +210,11 @@ class LlmRequestRepo(Repository, LlmRequests):
         for run_id in sorted(runs):
             self._run(_LOCK, {"p_run": run_id})
             self._run(_SETTLE, {"p_run": run_id})
+
+    @override
+    def largest(self, step_name: str | None, model_id: str) -> Usage | None:
+        row = self._run(_LARGEST, {"p_step": step_name, "p_model": model_id}).one()
+        return Usage(int(row[1]), row[2], int(row[3] > 0)) if row[0] else None
 
     @override
     def of_run(self, run_id: RunId) -> list[RequestView]:

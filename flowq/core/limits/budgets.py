@@ -1,7 +1,7 @@
 """Budgets: in USD, in tokens, or both, and what happens when one is spent. Pure.
 
 A budget is checked before each call of a model: the call is made while less than the budget is
-spent. So only calls that are running at that moment can exceed it.
+spent. Calls that run at once reserve what they may cost, see `reservations`.
 """
 
 from dataclasses import dataclass

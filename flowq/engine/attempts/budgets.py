@@ -1,9 +1,10 @@
-"""Budgets: checked before each call of a model.
+"""Budgets: each call of a model reserves what it may cost before it is made.
 
 A run may have a budget, given when it was enqueued, by its flow or by a setting. Child runs spend
 from it too, and may have their own in addition. A flow and a user may have a budget for each month.
-What is spent is kept in meters, charged by the transaction that ends a call. Without a budget
-nothing is checked or charged.
+What is spent is kept in meters, charged by the transaction that ends a call; `core.limits.
+reservations` decides whether a call is made, refused, or waits for calls that are running. Without
+a budget nothing is checked or charged.
 
 When a budget is spent, the step that wants to call a model fails for good, or the run is paused and
 the step queued again without counting the attempt. Raising the budget resumes the run; a run that
@@ -12,9 +13,10 @@ was paused by a monthly budget is resumed in the next month (see `months`).
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound
 from flowq.core.ids import RunId
@@ -27,8 +29,8 @@ from flowq.core.limits.budgets import (
     run_of_meter,
     whole_tokens,
 )
+from flowq.core.limits.reservations import Spent, reservations
 from flowq.core.states import BUDGET_STOPS, TERMINAL_RUN_STATES, AttemptEnd, RunState, StopKind
-from flowq.core.usage import Usage
 from flowq.engine.advance.after import finish
 from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
@@ -36,7 +38,7 @@ from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, Definition, RunEnding
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.pause import pause, resume
-from flowq.engine.runtime.model_calls import Guard
+from flowq.engine.runtime.model_calls import AskedCall, Reserver
 
 logger = logging.getLogger(__name__)
 
@@ -96,39 +98,59 @@ def _of_flow(engine: Engine, definition: Definition) -> BudgetSpec | None:
     return definition.spec.monthly_budget or engine.policies.flow_budget
 
 
-def guards_of(engine: Engine, meters: Sequence[str]) -> Sequence[Guard]:
-    """Return the guards that check each call of an attempt that is charged to these meters."""
-    return [*engine.model_guards, partial(check, engine)] if meters else engine.model_guards
+def reserver_of(engine: Engine, meters: Sequence[str]) -> Reserver | None:
+    """Return what reserves the calls of an attempt that is charged to these meters."""
+    return partial(reserve, engine) if meters else None
 
 
-def check(engine: Engine, caller: Caller, provider: str, model: str) -> None:
-    """Refuse a call if a budget that it would be charged to is spent.
+def reserve(engine: Engine, asked: AskedCall) -> bool:
+    """Reserve what a call may use under all budgets that it would be charged to.
+
+    Returns:
+        Whether it may be made now; otherwise it has to wait for calls that are running.
 
     Raises:
         BudgetExceeded: a budget with the action `fail` is spent.
-        Held: a budget with the action `pause` is spent; the run is now paused.
+        BudgetPaused: a budget with the action `pause` is spent; the run is now paused.
     """
-    assert caller.run_id is not None
+    caller = asked.caller
     runs = [run_id for run_id in map(run_of_meter, caller.meters) if run_id is not None]
 
-    def read(tx: Transaction) -> tuple[Mapping[str, Usage], Mapping[RunId, BudgetSpec]]:
-        return tx.meters.spent(caller.meters), tx.runs.budgets(runs) if runs else {}
+    def work(tx: Transaction) -> tuple[Spent | None, bool, Mapping[str, BudgetSpec]]:
+        expected = asked.bound or tx.llm_requests.largest(caller.step_name, asked.model_id)
+        if expected is not None:
+            cost = engine.policies.unknown_cost if expected.unpriced else expected.cost
+            expected = replace(expected, cost=cost)
+        uses = tx.meters.lock(caller.meters)
+        of_runs = tx.runs.budgets(runs) if runs else {}
+        found = {meter: _budget(engine, caller, meter, of_runs) for meter in caller.meters}
+        budgets = {meter: one for meter, one in found.items() if one is not None}
+        made = reservations(uses, budgets, expected)
+        if isinstance(made, Spent):
+            return made, False, budgets
+        if made is not None:
+            tx.meters.reserve(asked.id, caller, made)
+        return None, made is not None, budgets
 
-    spent, budgets = engine.records.autocommit(read)
-    for meter in caller.meters:
-        budget = _budget(engine, caller, meter, budgets)
-        gone = budget.spent_by(spent[meter]) if budget is not None else None
-        if budget is None or gone is None:
-            continue
-        why = f"budget is spent: {gone} of {_whose(meter)}; {provider}:{model} was not called"
-        if budget.action is BudgetAction.FAIL:
-            raise BudgetExceeded(why, hint=_hint(meter, caller.run_id))
-        definition = engine.definitions.get(caller.run_id).definition
-        outermost = [definition, *_ancestors(engine, definition)][-1].run_id
-        own = run_of_meter(meter)
-        kind = StopKind.BUDGET_MONTH if own is None else StopKind.BUDGET
-        pause(engine, own or outermost, why, kind)
-        raise BudgetPaused(why)
+    spent, is_made, budgets = engine.records.transaction(work)
+    if spent is not None:
+        _stop(engine, asked, spent, budgets[spent.meter])
+    return is_made
+
+
+def _stop(engine: Engine, asked: AskedCall, spent: Spent, budget: BudgetSpec) -> NoReturn:
+    """Refuse a call, and pause the run if its budget says so; raises as `reserve`."""
+    run_id, meter = asked.caller.run_id, spent.meter
+    assert run_id is not None
+    why = f"budget is spent: {spent.text} of {_whose(meter)}; {asked.model_id} was not called"
+    if budget.action is BudgetAction.FAIL:
+        raise BudgetExceeded(why, hint=_hint(meter, run_id))
+    definition = engine.definitions.get(run_id).definition
+    outermost = [definition, *_ancestors(engine, definition)][-1].run_id
+    own = run_of_meter(meter)
+    kind = StopKind.BUDGET_MONTH if own is None else StopKind.BUDGET
+    pause(engine, own or outermost, why, kind)
+    raise BudgetPaused(why)
 
 
 def _budget(

@@ -214,6 +214,7 @@ def sweep_limits(engine: Engine) -> int:
     """
     records = engine.records
     moved = records.autocommit(lambda tx: tx.limits.reclaim(_RECLAIM_AFTER))
+    records.autocommit(lambda tx: tx.meters.reclaim(_RECLAIM_AFTER))
     for limit in records.autocommit(lambda tx: tx.limits.waited_for()):
         if limit.per is None:
             moved += _promise(engine, limit, _MAX_PROMISES)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from flowq.core.ids import RunId
+from flowq.core.usage import Usage
 from flowq.engine.model.model_calls import (
     CostBy,
     CostLine,
@@ -33,6 +34,13 @@ class LlmRequests(Protocol):
 
     def recompute_totals(self, runs: Sequence[RunId]) -> None:
         """Recompute the totals of runs that have ended."""
+
+    def largest(self, step_name: str | None, model_id: str) -> Usage | None:
+        """The largest usage of the last calls of a step and a model, `provider:model`.
+
+        `unpriced` is 1 if the cost of one of them is unknown. None if there was no such call among
+        the last few thousand of all.
+        """
 
     def of_run(self, run_id: RunId) -> list[RequestView]:
         """The calls of a run, in their order."""

@@ -1,8 +1,8 @@
 """Records the model calls of steps: the part of the engine that `flowq.llm` uses.
 
     calls = context.model_calls            of the attempt that runs, see `StepContext`
-    calls.check("openai", "gpt-…")         guards may refuse; budgets are guards
-    call = calls.start("openai", "gpt-…")  recorded before it is made
+    await calls.admit("openai", "gpt-…")   guards and budgets may refuse; gives the call's id
+    call = calls.start(…)                  recorded before it is made
     call.recorded                          wait for it, then make the call
     call.end(…)                            recorded with what it used, once
 
@@ -18,9 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
+from itertools import chain, repeat
+from typing import Final
 from uuid import UUID
 
-from flowq.core.usage import CostStatus, RequestStatus, Tokens
+from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
 from flowq.engine.ports import ObjectStore
 from flowq.engine.runtime.request_log import RequestLog
@@ -29,10 +31,34 @@ logger = logging.getLogger(__name__)
 
 #: Raises to refuse a call; gets the caller, the provider and the model.
 Guard = Callable[[Caller, str, str], None]
+#: Seconds between two attempts to reserve a call that has to wait for running ones.
+_PAUSES: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
+_LONGEST_PAUSE: Final = 1.0
 
 _ERROR_LIMIT = 2000
 _NAME_LIMIT = 200
 _PROVIDER_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCall:
+    """A call that asks whether its budgets allow it.
+
+    Attributes:
+        id: Of its row.
+        model_id: `provider:model`.
+        bound: What it uses at most, if it has a token limit. `unpriced` is 1 if the cost of that is
+            unknown.
+    """
+
+    id: UUID
+    caller: Caller
+    model_id: str
+    bound: Usage | None = None
+
+
+#: Reserves a call under its budgets: returns whether it may be made now, raises if it never may.
+Reserver = Callable[[AskedCall], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +115,7 @@ class ModelCalls:
         guards: Called before each call, in order.
         objects: Returns the store for what models produce, e.g. images.
         presumed: USD that budgets count for a call of unknown cost.
+        reserver: Reserves each call; None without a budget.
     """
 
     log: RequestLog | None
@@ -97,20 +124,40 @@ class ModelCalls:
     guards: Sequence[Guard] = ()
     objects: Callable[[], ObjectStore] | None = None
     presumed: Decimal = Decimal(0)
+    reserver: Reserver | None = None
 
-    def check(self, provider: str, model: str) -> None:
-        """Let the guards check a call; they may read the database.
+    async def admit(
+        self, provider: str, model: str, bound: Callable[[], Usage | None] | None = None
+    ) -> UUID:
+        """Wait until a call may be made, and return its id.
+
+        A call under a budget waits while running calls may spend all that is left. It needs no
+        connection meanwhile.
+
+        Args:
+            bound: Computes what it uses at most; asked only if there is a budget.
 
         Raises:
-            FlowqError: a guard refuses it.
+            FlowqError: a guard or a budget refuses it.
         """
+        call_id = self.new_id()
         for guard in self.guards:
-            guard(self.caller, provider, model)
+            await asyncio.to_thread(guard, self.caller, provider, model)
+        if self.reserver is None:
+            return call_id
+        model_id = f"{provider[:_PROVIDER_LIMIT]}:{model[:_NAME_LIMIT]}"
+        asked = AskedCall(call_id, self.caller, model_id, bound() if bound else None)
+        # The calls that it waits for may run in other processes, so nothing here can signal it.
+        for pause in chain(_PAUSES, repeat(_LONGEST_PAUSE)):
+            if await asyncio.to_thread(self.reserver, asked):
+                break
+            await asyncio.sleep(pause)
+        return call_id
 
-    def start(self, provider: str, model: str) -> ModelCall:
-        """Record a call that is about to be made."""
+    def start(self, call_id: UUID, provider: str, model: str) -> ModelCall:
+        """Record a call that is about to be made, and that `admit` gave this id."""
         started = StartedRequest(
-            self.new_id(), self.caller, provider[:_PROVIDER_LIMIT], model[:_NAME_LIMIT]
+            call_id, self.caller, provider[:_PROVIDER_LIMIT], model[:_NAME_LIMIT]
         )
         recorded = self.log.write(started) if self.log else _done()
         name = f"{started.provider}:{started.model}"

@@ -2,23 +2,38 @@
 
 Only runs, flows and users with a budget are charged. A meter is inserted when it is first read;
 that of a month begins with the sum of the earlier calls of the month.
+
+Calls that run reserve what they may use, each in a row of its own under each meter. A transaction
+that reserves locks the meters first. So does one that charges, and it deletes the reservation of
+its call: each of them sees all of the other, or nothing.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import bindparam, func, insert, literal, select, update
+from sqlalchemy import Float, bindparam, delete, func, insert, literal, select, update
 from typing_extensions import override
 
 from flowq.adapters.records.sql.prepared import Prepared
-from flowq.adapters.records.sql.repository import METERS, REQUESTS, Repository, by_dialect
-from flowq.adapters.records.sql.types import total_cost
+from flowq.adapters.records.sql.repository import (
+    METERS,
+    REQUESTS,
+    RESERVATIONS,
+    STEPS,
+    Repository,
+    by_dialect,
+)
+from flowq.adapters.records.sql.types import DbNow, total_cost
 from flowq.core.limits.budgets import run_of_meter
+from flowq.core.limits.reservations import MeterUse
+from flowq.core.states import StepState
 from flowq.core.usage import Usage
+from flowq.engine.model.model_calls import Caller
 from flowq.engine.ports.limits.meters import Meters
 
-_M, _Q = METERS.c, REQUESTS.c
+_M, _Q, _V, _S = METERS.c, REQUESTS.c, RESERVATIONS.c, STEPS.c
 _READ: Final = select(_M.key, _M.used, _M.cost).where(
     _M.key.in_(bindparam("p_keys", expanding=True))
 )
@@ -31,6 +46,20 @@ _CHARGE: Final = Prepared(
     )
 )
 _MAKE: Final = by_dialect(METERS, lambda new: new.on_conflict_do_nothing())
+_LOCK: Final = _READ.order_by(_M.key).with_for_update()
+_RESERVED: Final = (
+    select(_V.meter, func.count(), func.sum(_V.tokens), total_cost(_V.cost))
+    .where(_V.meter.in_(bindparam("p_keys", expanding=True)))
+    .group_by(_V.meter)
+)
+_RESERVE: Final = insert(RESERVATIONS).values(created_at=DbNow())
+_RELEASE: Final = delete(RESERVATIONS).where(_V.call_id.in_(bindparam("p_keys", expanding=True)))
+_RECLAIM: Final = delete(RESERVATIONS).where(
+    _V.created_at < DbNow(bindparam("p_before", type_=Float)),
+    ~select(_S.id)
+    .where(_S.id == _V.step_run_id, _S.lease_token == _V.token, _S.status == StepState.RUNNING)
+    .exists(),
+)
 _COLUMNS: Final[Mapping[str, Any]] = {"user": _Q.user_id, "flow": _Q.flow_name}
 
 
@@ -41,13 +70,36 @@ class SqlMeters(Repository, Meters):
     def spent(self, meters: Sequence[str]) -> Mapping[str, Usage]:
         month = month_of_meters()
         keys = {meter: _key(meter, month) for meter in meters}
-        found = self._read(keys.values())
-        missing = [meter for meter in meters if keys[meter] not in found]
-        if missing:
-            for meter in missing:
-                self._make(meter, keys[meter], month)
-            found = self._read(keys.values())
-        return {meter: found[keys[meter]] for meter in meters}
+        return self._spent(keys, month, _READ)
+
+    @override
+    def lock(self, meters: Sequence[str]) -> Mapping[str, MeterUse]:
+        month = month_of_meters()
+        keys = {meter: _key(meter, month) for meter in meters}
+        spent = self._spent(keys, month, _LOCK)
+        rows = self._run_parts(_RESERVED, {}, list(keys.values()))
+        held = {row[0]: (Usage(int(row[2]), row[3]), row[1]) for row in rows}
+        nothing = (Usage(), 0)
+        return {meter: MeterUse(spent[meter], *held.get(keys[meter], nothing)) for meter in meters}
+
+    @override
+    def reserve(self, call_id: UUID, caller: Caller, made: Mapping[str, Usage]) -> None:
+        month = month_of_meters()
+        of_call = {"call_id": call_id, "step_run_id": caller.step_id, "token": caller.token}
+        rows = [
+            {**of_call, "meter": _key(meter, month), "tokens": used.tokens, "cost": used.cost}
+            for meter, used in made.items()
+        ]
+        if rows:
+            self._run(_RESERVE, rows)
+
+    @override
+    def release(self, call_ids: Sequence[UUID]) -> None:
+        self._run(_RELEASE, {"p_keys": list(call_ids)})
+
+    @override
+    def reclaim(self, age: timedelta) -> int:
+        return self._run(_RECLAIM, {"p_before": -age.total_seconds()}).rowcount
 
     @override
     def month(self) -> str:
@@ -67,8 +119,18 @@ class SqlMeters(Repository, Meters):
         names = ["key", "began_at", "used", "cost"]
         self._run(insert(METERS).from_select(names, begun.where(_M.key == old)))
 
-    def _read(self, keys: Any) -> dict[str, Usage]:
-        rows = self._run_parts(_READ, {}, list(keys))
+    def _spent(self, keys: Mapping[str, str], month: datetime, query: Any) -> dict[str, Usage]:
+        """Return what is spent by meter; make the missing meters."""
+        found = self._read(keys.values(), query)
+        missing = [meter for meter, key in keys.items() if key not in found]
+        if missing:
+            for meter in sorted(missing):
+                self._make(meter, keys[meter], month)
+            found = self._read(keys.values(), query)
+        return {meter: found[key] for meter, key in keys.items()}
+
+    def _read(self, keys: Any, query: Any) -> dict[str, Usage]:
+        rows = self._run_parts(query, {}, list(keys))
         return {row[0]: Usage(int(row[1]), row[2]) for row in rows}
 
     def _make(self, meter: str, key: str, month: datetime) -> None:

@@ -52,6 +52,23 @@ class Meter(Base):
     began_at: Mapped[datetime]
     used: Mapped[int] = mapped_column(BigInteger)
     cost: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    warned_at: Mapped[datetime | None]
+
+
+class Reservation(Base):
+    """What a running call of a model may use, under one meter."""
+
+    __tablename__ = "flow_reservations"
+
+    call_id: Mapped[UUID] = mapped_column(primary_key=True)
+    meter: Mapped[str] = mapped_column(String(250), primary_key=True)
+    step_run_id: Mapped[UUID]
+    token: Mapped[UUID]
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[Decimal]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "meter"), Index(None, "created_at"))
 
 
 class TokenUse(Base):

@@ -32,7 +32,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from flowq.adapters.records.sql.base import Base
 from flowq.adapters.records.sql.document_tables import DocumentAlias, StoredDocument
-from flowq.adapters.records.sql.limit_tables import Meter, Slot, TokenUse, Wait
+from flowq.adapters.records.sql.limit_tables import Meter, Reservation, Slot, TokenUse, Wait
 from flowq.adapters.records.sql.types import LARGE
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "FlowStepRun",
     "LlmRequest",
     "Meter",
+    "Reservation",
     "Slot",
     "StoredDocument",
     "TokenUse",
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0013"
+REVISION = "0014"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -278,6 +279,10 @@ class LlmRequest(Base):
     latency_ms: Mapped[int | None] = mapped_column(LARGE)
     error_message: Mapped[str | None] = mapped_column(Text)
     object_key: Mapped[str | None] = mapped_column(String(300))
+    # What metadata the outermost run had, as far as costs are grouped by it.
+    labels: Mapped[Any | None]
+    # What the cost was computed with: prices change.
+    price: Mapped[Any | None]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
 

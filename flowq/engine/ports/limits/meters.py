@@ -1,9 +1,13 @@
 """What was spent, by run, and by user and flow in each month."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
+from flowq.core.limits.reservations import MeterUse
 from flowq.core.usage import Usage
+from flowq.engine.model.model_calls import Caller
 
 
 class Meters(Protocol):
@@ -21,3 +25,17 @@ class Meters(Protocol):
 
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that exist."""
+
+    # --- reservations of running calls ------------------------------------------------------------
+
+    def lock(self, meters: Sequence[str]) -> Mapping[str, MeterUse]:
+        """What is spent and reserved, in the given order; locked until the transaction ends."""
+
+    def reserve(self, call_id: UUID, caller: Caller, made: Mapping[str, Usage]) -> None:
+        """Reserve under locked meters, until the call ends or its attempt has lost its lease."""
+
+    def release(self, call_ids: Sequence[UUID]) -> None:
+        """Delete the reservations of calls that have ended."""
+
+    def reclaim(self, age: timedelta) -> int:
+        """Delete reservations, made at least `age` ago, whose attempt does not run any more."""

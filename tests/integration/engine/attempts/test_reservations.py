@@ -1,0 +1,176 @@
+"""Calls of models that run at once reserve what they may cost, and give it back."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import uuid_utils.compat as uuids
+
+from flowq import Budget, flow, step
+from flowq.adapters.records.database import SqlRecords
+from flowq.core.ids import LeaseToken, StepRunId
+from flowq.core.limits.budgets import run_meter
+from flowq.core.states import RunState
+from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
+from flowq.engine.engine import Policies
+from flowq.engine.model.model_calls import Caller
+from flowq.engine.runs import submission
+from tests.tools.invariants import assert_invariants
+from tests.tools.playing import Played, Stage
+
+AT_ONCE = 50
+
+
+@dataclass
+class Bills:
+    """What each call costs, by its number, and how many were made."""
+
+    costs: Any = field(default=lambda number: Decimal("0.10"))
+    bounds: Any = field(default=lambda number: None)
+    made: int = 0
+    running: int = 0
+    most_running: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    during: Any = None
+
+
+bills = Bills()
+
+
+@pytest.fixture(autouse=True)
+def unbilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "bills", Bills())
+
+
+@step
+async def paid(number: int) -> int:
+    calls = step.context().model_calls
+    assert calls is not None
+    call_id = await calls.admit("fake", "reserved", lambda: bills.bounds(number))
+    with bills.lock:
+        bills.made += 1
+        bills.running += 1
+        bills.most_running = max(bills.most_running, bills.running)
+    call = calls.start(call_id, "fake", "reserved")
+    await call.recorded
+    if bills.during is not None:
+        await asyncio.to_thread(bills.during)
+    await asyncio.sleep(0.01)
+    with bills.lock:
+        bills.running -= 1
+    known, cost = CostStatus.KNOWN, bills.costs(number)
+    await call.end(RequestStatus.COMPLETED, tokens=Tokens(1, 1), cost=cost, cost_status=known)
+    return number
+
+
+@flow
+def many(count: int) -> Any:
+    return paid.map(list(range(count)))
+
+
+@pytest.fixture
+def stage(records: SqlRecords) -> Stage:
+    with records.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM llm_requests")
+    return Stage.on(records, policies=replace(Policies(), resend_after=timedelta(0)))
+
+
+def play_at_once(stage: Stage, count: int, budget: Budget) -> Played:
+    run_id = submission.submit(stage.engine, many.type, {"count": count}, budget=budget)
+    played, take = Played(stage, run_id, many), threading.Lock()
+    ended = {RunState.COMPLETED, RunState.PAUSED, RunState.FAILED}
+    deadline = time.monotonic() + 60
+
+    def work() -> None:
+        while played.status not in ended or stage.dispatcher._ready:
+            assert time.monotonic() < deadline
+            with take:
+                delivery = stage.dispatcher._next() if stage.dispatcher._ready else None
+            if delivery is None:
+                time.sleep(0.005)
+                continue
+            stage.dispatcher.deliver(stage.engine, delivery)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for future in [pool.submit(copy_context().run, work) for _ in range(AT_ONCE)]:
+            future.result(60)
+    return played
+
+
+def test_the_first_call_of_its_kind_is_made_alone_and_others_then_fit(stage: Stage) -> None:
+    """Nothing is known of these calls: 50 at once would spend $5 of $1."""
+    played = play_at_once(stage, 60, Budget(usd=1, on_exceeded="pause"))
+
+    assert played.status is RunState.PAUSED
+    assert bills.made == 10
+    assert played.view.cost == Decimal("1.00")
+    assert_invariants(stage.records)
+
+
+def test_calls_that_all_cost_more_than_known_exceed_by_no_more_than_that(stage: Stage) -> None:
+    """After the first call each costs 12 cents instead of 10: three times two cents of a dollar."""
+    bills.costs = lambda number: Decimal("0.12") if bills.made > 1 else Decimal("0.10")
+
+    played = play_at_once(stage, 60, Budget(usd=1, on_exceeded="pause"))
+
+    assert played.status is RunState.PAUSED
+    assert Decimal("1.00") <= played.view.cost <= Decimal("1.20")
+
+
+def test_calls_with_a_token_limit_need_no_earlier_ones(stage: Stage) -> None:
+    bills.bounds = lambda number: Usage(2, Decimal("0.10"))
+
+    played = play_at_once(stage, 10, Budget(usd=1))
+
+    assert played.status is RunState.COMPLETED
+    assert (bills.made, played.view.cost) == (10, Decimal("1.00"))
+    assert bills.most_running > 1
+
+
+def test_call_that_waits_for_running_ones_is_made_when_they_cost_less(stage: Stage) -> None:
+    """Each may cost 60 cents of a dollar and costs one: they run one after the other."""
+    bills.bounds = lambda number: Usage(2, Decimal("0.60"))
+    bills.costs = lambda number: Decimal("0.01")
+
+    played = play_at_once(stage, 8, Budget(usd=1))
+
+    assert (played.status, bills.made) == (RunState.COMPLETED, 8)
+    assert bills.most_running == 1
+
+
+def test_reservations_of_lost_attempts_are_released_and_no_others(stage: Stage) -> None:
+    seen: list[Usage] = []
+    lost = Caller(step_id=StepRunId(uuids.uuid7()), token=LeaseToken(uuids.uuid7()))
+
+    def sweep() -> None:
+        meter = run_meter(run_id)
+        stage.records.transaction(
+            lambda tx: tx.meters.reserve(uuids.uuid7(), lost, {meter: Usage(7, Decimal(7))})
+        )
+        for old in (False, True):
+            if old:
+                with stage.records.engine.begin() as connection:
+                    connection.exec_driver_sql(
+                        "UPDATE flow_reservations SET created_at = '2020-01-01 00:00:00.000000'"
+                    )
+            stage.sweep()
+            seen.append(
+                stage.records.transaction(lambda tx: tx.meters.lock([meter]))[meter].reserved
+            )
+
+    bills.during = sweep
+    bills.bounds = lambda number: Usage(2, Decimal("0.25"))
+    run_id = submission.submit(stage.engine, many.type, {"count": 1}, budget=Budget(usd=1))
+    stage.dispatcher.run(stage.engine)
+
+    assert seen == [Usage(9, Decimal("7.25")), Usage(2, Decimal("0.25"))]
+    assert Played(stage, run_id, many).result() == [0]
+    uses = stage.records.transaction(lambda tx: tx.meters.lock([run_meter(run_id)]))
+    assert uses[run_meter(run_id)].running == 0
