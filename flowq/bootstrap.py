@@ -1,11 +1,10 @@
-"""The composition root: the only file that names concrete adapters.
+"""The composition root: with `servers`, the only file that names concrete adapters.
 
 It builds one `Engine` per process, at first use and never at import. A forked child builds its own:
 connections must not be shared across a fork. What the parent had is kept, unused, because closing a
 connection in the child would end it for the parent too.
 """
 
-import atexit
 import os
 import random
 import socket
@@ -25,10 +24,12 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from redis import Redis
 
+from flowq import servers
 from flowq.adapters import redis_client as clients
 from flowq.adapters.dispatch.addresses import (
-    broker_address,
+    Servers,
     broker_prefix,
+    broker_redis,
     check_app,
     load_config,
     set_default_broker,
@@ -39,16 +40,14 @@ from flowq.adapters.dispatch.threads import ThreadDispatcher
 from flowq.adapters.dispatch.unsent import UnsentDispatcher
 from flowq.adapters.dispatch.wakeups import RedisWakeups
 from flowq.adapters.embedded import EmbeddedValkey
-from flowq.adapters.events.redis import RedisEvents
 from flowq.adapters.expiring import ExpiringValues
 from flowq.adapters.moving_window import RedisWindow
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.request_rate import RequestRate
 from flowq.adapters.results.objects import open_store
-from flowq.adapters.results.redis import RedisCache
 from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.addresses.setting_errors import invalid_settings
-from flowq.core.errors import InvalidFlow
+from flowq.core.errors import InvalidFlow, InvalidSetting
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import Dispatcher
 from flowq.engine.registry.registry import registry
@@ -100,24 +99,25 @@ def settings() -> Settings:
 
 
 def embedded() -> EmbeddedValkey | None:
-    """Return the embedded Valkey, or None when a Redis server is named.
+    """Return the embedded Valkey, or None when another Redis is used, or none.
 
-    FLOWQ_REDIS_URL names one; so does the broker of an app that flowq was installed on.
+    FLOWQ_REDIS_URL and FLOWQ_BROKER_URL say so; so does the broker of an app that flowq was
+    installed on.
     """
     own = EmbeddedValkey(settings().home)
     return own if redis_address() == read_redis(own.url) else None
 
 
-def redis_address() -> RedisAddress:
-    """Return where small results and events are kept.
+def redis_address() -> RedisAddress | None:
+    """Return where small results and events are kept; None: nowhere but in the rows.
 
     Raises:
-        InvalidSetting: the app's broker is no Redis, and FLOWQ_REDIS_URL names none.
+        InvalidSetting: the app's broker is a Redis that cannot keep them.
     """
-    named = _named_redis()
+    named = servers.named_redis(settings())
     if named is None and _process.app is not None:
-        return broker_address(_process.app)
-    return named or read_redis(EmbeddedValkey(settings().home).url)
+        return broker_redis(_process.app)
+    return named or servers.of_settings(settings()).redis
 
 
 def redis_source() -> str:
@@ -126,6 +126,8 @@ def redis_source() -> str:
         return "FLOWQ_REDIS_URL"
     if embedded() is not None:
         return "the embedded Valkey"
+    if settings().broker_url and not _process.app_is_known:
+        return "FLOWQ_BROKER_URL"
     assert _process.app is not None
     return f"the broker of app {_process.app.main!r}"
 
@@ -137,36 +139,40 @@ def redis_prefix() -> str:
     return broker_prefix(_process.app)
 
 
-def _named_redis() -> RedisAddress | None:
-    url = settings().redis_url
-    return read_redis(url) if url else None
-
-
-def _to_give() -> tuple[RedisAddress, str] | None:
-    """Return the broker of an app that names none."""
-    named = _named_redis()
-    return (named, settings().redis_prefix) if named is not None else None
+def _to_give() -> Servers | None:
+    """Return the servers of an app that names no broker."""
+    chosen = settings()
+    return servers.of_settings(chosen) if chosen.redis_url or chosen.broker_url else None
 
 
 def redis_client() -> Redis:
     """Return a client for Redis with a bounded pool whose callers wait instead of failing.
 
     Raises:
-        InvalidSetting: the app's broker is something else, and FLOWQ_REDIS_URL names no Redis.
+        InvalidSetting: no Redis is used.
     """
-    return clients.redis_client(redis_address(), settings().redis_pool_size)
+    return clients.redis_client(_required_redis("this"), settings().redis_pool_size)
+
+
+def _required_redis(what: str) -> RedisAddress:
+    address = redis_address()
+    if address is None:
+        raise InvalidSetting(
+            f"{what} needs a Redis, and the broker is none",
+            hint="set FLOWQ_REDIS_URL to a Redis; the broker stays what it is",
+        )
+    return address
 
 
 def new_app(name: str, *, current: bool = True) -> Celery:
-    """Return a new Celery app on FLOWQ_REDIS_URL or the embedded Valkey."""
-    url = settings().redis_url or EmbeddedValkey(settings().home).url
-    return make_app(name, url, prefix=settings().redis_prefix, current=current)
+    """Return a new Celery app on the servers of the settings, or on the embedded Valkey."""
+    return make_app(name, servers.of_settings(settings()), current=current)
 
 
 def use_app(app: Celery) -> None:
     """Send through this Celery app from now on; the newest one counts.
 
-    If it turns out to name no broker it is given the Redis of FLOWQ_REDIS_URL.
+    If it turns out to name no broker it is given FLOWQ_BROKER_URL, or else FLOWQ_REDIS_URL.
     """
     set_default_broker(app, _to_give)
     with _process.lock:
@@ -253,39 +259,54 @@ def engine_here() -> tuple[Engine, ThreadDispatcher]:
         return _process.here
 
 
-def wakeups() -> RedisWakeups:
-    """Return the requests for passes of the sweepers on this Redis."""
-    return RedisWakeups(clients.readers(redis_address()), redis_prefix())
+def wakeups() -> RedisWakeups | None:
+    """Return the requests for passes of the sweepers; None without a Redis: nobody can ask."""
+    address = redis_address()
+    return None if address is None else RedisWakeups(clients.readers(address), redis_prefix())
 
 
 def request_rate(number: int, period: timedelta) -> RequestRate:
-    """Return what counts the requests of each caller on this Redis; it connects when it counts."""
-    return RequestRate(redis_client(), number, period, redis_prefix())
+    """Return what counts the requests of each caller on this Redis; it connects when it counts.
+
+    Raises:
+        InvalidSetting: no Redis is used.
+    """
+    client = clients.redis_client(_required_redis("FLOWQ_HTTP_RATE"), settings().redis_pool_size)
+    return RequestRate(client, number, period, redis_prefix())
 
 
 def has_redis() -> bool:
     """Return whether a Redis is named, or the embedded one runs."""
     own = embedded()
-    return own is None or own.pid is not None
+    return redis_address() is not None if own is None else own.pid is not None
 
 
 def moving_window() -> RedisWindow:
-    """Return what counts the executions of users on this Redis."""
-    return RedisWindow(_shared_client(), redis_prefix())
+    """Return what counts the executions of users on this Redis.
+
+    Raises:
+        InvalidSetting: no Redis is used.
+    """
+    return RedisWindow(_shared_client("a rate limit over all processes"), redis_prefix())
 
 
 def expiring_values(prefix: str) -> ExpiringValues:
-    """Return values that expire, under names with this prefix in this Redis."""
-    return ExpiringValues(_shared_client(), redis_prefix() + prefix)
+    """Return values that expire, under names with this prefix in this Redis.
+
+    Raises:
+        InvalidSetting: no Redis is used.
+    """
+    return ExpiringValues(_shared_client("a cache over all processes"), redis_prefix() + prefix)
 
 
-def _shared_client() -> Redis:
+def _shared_client(what: str) -> Redis:
+    address = _required_redis(what)
     with _process.lock:
         if _process.client is None:
             own = embedded()
             if own is not None:
                 own.join()
-            _process.client = redis_client()
+            _process.client = clients.redis_client(address, settings().redis_pool_size)
         return _process.client
 
 
@@ -305,9 +326,9 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
     own = embedded()
     if own is not None:
         own.join()
-    client = clients.redis_client(address, chosen.redis_pool_size)
+    cache, events = servers.in_redis(address, chosen, prefix)
     policies = _policies(chosen)
-    dispatcher: Dispatcher = CeleryDispatcher(celery, hint=_broker_hint(celery))
+    dispatcher: Dispatcher = CeleryDispatcher(celery, hint=servers.broker_hint(celery, chosen))
     if not _process.app_is_known:
         dispatcher, policies = (
             UnsentDispatcher(dispatcher, wakeups()),
@@ -320,13 +341,10 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
             timeout=chosen.database_timeout_seconds,
         ),
         results=ResultStore(
-            RedisCache(client, timedelta(seconds=chosen.result_ttl_seconds), prefix),
-            lambda: store,
-            chosen.result_threshold_bytes,
-            chosen.result_inline_bytes,
+            cache, lambda: store, chosen.result_threshold_bytes, chosen.result_inline_bytes
         ),
         dispatcher=dispatcher,
-        events=_events(client, clients.readers(address), chosen, prefix),
+        events=events,
         registry=registry,
         new_id=uuids.uuid7,
         chance=random.random,
@@ -357,27 +375,3 @@ def _policies(chosen: Settings) -> Policies:
         live_programs=chosen.live_programs,
         events=chosen.events,
     )
-
-
-def _events(client: Redis, readers: Redis, chosen: Settings, prefix: str) -> RedisEvents:
-    events = RedisEvents(
-        client,
-        # Who reads holds a connection while it waits: those of the pool are for the others.
-        readers,
-        max_entries=chosen.events_max_entries,
-        ttl=timedelta(seconds=chosen.events_ttl_seconds),
-        prefix=prefix,
-    )
-    atexit.register(events.flush)
-    return events
-
-
-def _broker_hint(app: Celery) -> str:
-    """Return what to do when the broker does not take messages."""
-    url = app.conf.broker_write_url
-    if url == EmbeddedValkey(settings().home).url:
-        return "start a worker, which starts the embedded Valkey; or set FLOWQ_REDIS_URL"
-    named = _named_redis()
-    if named is not None and url == named.celery_url:
-        return "check FLOWQ_REDIS_URL and that Redis runs; then: flowq doctor"
-    return f"check that this broker runs, and the broker_url of app {app.main!r}"

@@ -24,6 +24,7 @@ from sqlalchemy import URL
 from flowq import bootstrap, testing
 from flowq.entrypoints.fake_llm import FakeLlm
 from tests.tools import servers
+from tests.tools.brokers.rabbitmq import RabbitMq, rabbitmq
 from tests.tools.browsers import chromium
 from tests.tools.session import databases
 from tests.tools.session.distribution import deal
@@ -109,6 +110,13 @@ def redis_url(valkey_url: str) -> str:
     with redis.Redis.from_url(valkey_url.replace("redis+socket://", "unix://")) as client:
         client.flushdb()
     return valkey_url
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_node() -> Iterator[RabbitMq]:
+    """A running RabbitMQ; the tests of a module share it."""
+    with rabbitmq() as node:
+        yield node
 
 
 @pytest.fixture(scope="session")

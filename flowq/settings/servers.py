@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from flowq.core.addresses.amqp import is_amqp, read_amqp
 from flowq.core.addresses.redis import read_redis
 from flowq.core.errors import InvalidSetting
 
@@ -25,8 +26,14 @@ class ServerSettings(BaseSettings):
     )
     redis_url: str | None = Field(
         None,
-        description="Broker, chords and small results: `redis://…`, `rediss://…`, `unix:///…` or "
-        "`sentinel://…`. None: the embedded Valkey.",
+        description="Small results, events and chords, and the broker unless FLOWQ_BROKER_URL "
+        "names another one: `redis://…`, `rediss://…`, `unix:///…` or `sentinel://…`. None: the "
+        "embedded Valkey.",
+    )
+    broker_url: str | None = Field(
+        None,
+        description="Broker, where that is not the Redis of FLOWQ_REDIS_URL: `amqp://…`, "
+        "`amqps://…`, or a Redis. With AMQP and without FLOWQ_REDIS_URL no Redis is used.",
     )
     redis_prefix: str = Field(
         "",
@@ -74,6 +81,17 @@ class ServerSettings(BaseSettings):
         if url is None or not url.strip():
             return None
         read_redis(url)
+        return url.strip()
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker(cls, url: str | None) -> str | None:
+        if url is None or not url.strip():
+            return None
+        if is_amqp(url):
+            read_amqp(url)
+        else:
+            read_redis(url, "FLOWQ_BROKER_URL")
         return url.strip()
 
     @field_validator("redis_prefix")

@@ -2,16 +2,20 @@
 
 `install()` may come before an app has its broker, so nothing is read there. Celery asks for the
 broker when the app's configuration is loaded, at its first use: an app that names none is then
-given flowq's Redis, as defaults that whatever is set later comes before. What cannot work is
+given flowq's servers, as defaults that whatever is set later comes before. What cannot work is
 refused when a worker starts and before the first run is recorded.
 """
 
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from celery import Celery
 
+from flowq.core.addresses.amqp import AmqpAddress, is_amqp, read_amqp
 from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.errors import InvalidSetting
 from flowq.core.text.masking import without_secrets
@@ -26,38 +30,74 @@ _OF_RESULTS: Final = {
     "socket_keepalive": "redis_socket_keepalive",
     "socket_timeout": "redis_socket_timeout",
 }
-_TRANSPORTS: Final = ("broker_transport_options", "result_backend_transport_options")
+_TRANSPORTS: Final = {"broker_transport_options", "result_backend_transport_options"}
+_REDIS: Final = ("redis", "unix", "sentinel")
 #: What each app without a broker was given.
 _given: WeakKeyDictionary[Celery, dict[str, Any]] = WeakKeyDictionary()
 
 
-def address_settings(address: RedisAddress, prefix: str = "") -> dict[str, Any]:
-    """Return the settings of Celery that put broker and results on a Redis.
+@dataclass(frozen=True)
+class Servers:
+    """What an app of Celery uses.
 
-    Args:
-        address: Where it is.
-        prefix: What all keys and channels begin with.
+    Attributes:
+        broker: Where its messages go.
+        redis: Where its chords are counted; None: nowhere, so no batch is a chord.
+        prefix: What all names in Redis begin with.
     """
-    shared: dict[str, Any] = {"global_keyprefix": prefix} if prefix else {}
-    if address.kind == "sentinel":
-        login = dict(address.sentinel)
-        others = login.pop("min_other_sentinels", 0)
-        shared |= {"master_name": address.master_name, "min_other_sentinels": others}
-        times = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
-        shared["sentinel_kwargs"] = {**times, **login}
+
+    broker: RedisAddress | AmqpAddress
+    redis: RedisAddress | None
+    prefix: str = ""
+
+
+def read_broker(url: str, name: str = "FLOWQ_BROKER_URL") -> RedisAddress | AmqpAddress:
+    """Read the URL of a broker: a Redis, or one that speaks AMQP.
+
+    Raises:
+        InvalidSetting: it is neither, or is wrong; the error says what to write.
+    """
+    return read_amqp(url, name) if is_amqp(url) else read_redis(url, name)
+
+
+def server_settings(servers: Servers) -> dict[str, Any]:
+    """Return the settings of Celery that put an app's broker and results where they are."""
+    broker, redis, prefix = servers.broker, servers.redis, servers.prefix
+    of_broker = (
+        _amqp_settings(broker) if isinstance(broker, AmqpAddress) else _redis_broker(broker, prefix)
+    )
+    return of_broker | (_result_settings(redis, prefix) if redis is not None else {})
+
+
+def _amqp_settings(address: AmqpAddress) -> dict[str, Any]:
+    settings: dict[str, Any] = {"broker_url": address.celery_url}
+    if address.tls:
+        tls = {name.removeprefix("ssl_"): said for name, said in address.tls.items()}
+        required = ssl.VerifyMode[f"CERT_{tls.pop('cert_reqs').upper()}"]
+        # py-amqp checks a name only if it is given one; kombu puts that of the node in for None.
+        name = urlsplit(address.celery_url).hostname if ";" not in address.celery_url else None
+        checked = {} if required is ssl.CERT_NONE else {"server_hostname": name}
+        settings["broker_use_ssl"] = {**tls, **checked, "cert_reqs": required}
+    return settings
+
+
+def _redis_broker(address: RedisAddress, prefix: str) -> dict[str, Any]:
     # Who may use the channels of one prefix alone may not subscribe to patterns of others.
     by_name = {"fanout_patterns": False} if prefix else {}
     settings: dict[str, Any] = {
         "broker_url": address.celery_url,
+        "broker_transport_options": {**_shared(address, prefix), **by_name, **address.options},
+    }
+    return settings | ({"broker_use_ssl": dict(address.tls)} if address.tls else {})
+
+
+def _result_settings(address: RedisAddress, prefix: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
         "result_backend": address.celery_url,
-        "broker_transport_options": {**shared, **by_name, **address.options},
-        "result_backend_transport_options": shared,
+        "result_backend_transport_options": _shared(address, prefix),
     }
     if address.tls:
-        settings |= {
-            "broker_use_ssl": dict(address.tls),
-            "redis_backend_use_ssl": dict(address.tls),
-        }
+        settings["redis_backend_use_ssl"] = dict(address.tls)
     # A unix socket refuses the option; the broker's client leaves it out by itself.
     of_results = {**address.options}
     if address.kind == "unix":
@@ -65,27 +105,38 @@ def address_settings(address: RedisAddress, prefix: str = "") -> dict[str, Any]:
     return settings | {_OF_RESULTS[name]: said for name, said in of_results.items()}
 
 
-def configure_addresses(app: Celery, address: RedisAddress, prefix: str = "") -> None:
-    """Put an app on a Redis; what it says of its transports already is kept beside that."""
-    settings = address_settings(address, prefix)
-    for name in _TRANSPORTS:
+def _shared(address: RedisAddress, prefix: str) -> dict[str, Any]:
+    """Return the options that the transports of broker and results have in common."""
+    shared: dict[str, Any] = {"global_keyprefix": prefix} if prefix else {}
+    if address.kind == "sentinel":
+        login = dict(address.sentinel)
+        others = login.pop("min_other_sentinels", 0)
+        shared |= {"master_name": address.master_name, "min_other_sentinels": others}
+        times = {"socket_timeout": 3.0, "socket_connect_timeout": 3.0}
+        shared["sentinel_kwargs"] = {**times, **login}
+    return shared
+
+
+def configure_servers(app: Celery, servers: Servers) -> None:
+    """Put an app on its servers; what it says of its transports already is kept beside that."""
+    settings = server_settings(servers)
+    for name in _TRANSPORTS & settings.keys():
         settings[name] = {**app.conf.get(name, {}), **settings[name]}
     app.conf.update(settings)
 
 
-def set_default_broker(app: Celery, find: Callable[[], tuple[RedisAddress, str] | None]) -> None:
-    """Have an app use a Redis if it turns out to name no broker.
+def set_default_broker(app: Celery, find: Callable[[], Servers | None]) -> None:
+    """Have an app use flowq's servers if it turns out to name no broker.
 
     Args:
         app: The app; what is set on it later comes before this.
-        find: Finds the Redis and the prefix of its keys, when that is needed; None when there is
-            none to give.
+        find: Finds the servers, when they are needed; None when there are none to give.
     """
 
     def give(source: Any, **_: Any) -> None:
         found = None if source.broker_write_url or source.broker_read_url else find()
         if found is not None:
-            _given[app] = address_settings(*found)
+            _given[app] = server_settings(found)
             source.add_defaults(_given[app])
 
     if app.configured:  # type: ignore[attr-defined]  # the published types lack it
@@ -121,7 +172,7 @@ def check_app(app: Celery) -> None:
     if not url:
         raise InvalidSetting(
             f"app {app.main!r} has no broker",
-            hint=f"Celery({app.main!r}, broker=…), or set FLOWQ_REDIS_URL",
+            hint=f"Celery({app.main!r}, broker=…), or set FLOWQ_REDIS_URL or FLOWQ_BROKER_URL",
         )
     given = _given.get(app)
     if given and given["broker_url"] != url:
@@ -147,19 +198,21 @@ def broker_urls(app: Celery) -> list[str]:
     return [urls] if isinstance(urls, str) else [str(url) for url in urls]
 
 
-def broker_address(app: Celery) -> RedisAddress:
-    """Return where the broker of an app is, for clients of flowq's own.
+def broker_redis(app: Celery) -> RedisAddress | None:
+    """Return where the broker of an app is, for clients of flowq's own; None if it is no Redis.
 
     Raises:
-        InvalidSetting: it is no Redis, or not one address.
+        InvalidSetting: it is a Redis, and not one address that all clients can use.
     """
     url: Any = app.conf.broker_write_url  # text, or a list of texts
+    urls = [url] if isinstance(url, str) else [str(one) for one in url or ()]
+    if not any(one.startswith(_REDIS) for one in urls):
+        return None
     name = f"the broker of app {app.main!r}"
     hint = "set FLOWQ_REDIS_URL to the Redis that is to keep small results and events"
-    if not isinstance(url, str) or not url.startswith(("redis", "unix", "sentinel")):
-        scheme = str(url).partition(":")[0] if isinstance(url, str) else "a list of them"
+    if not isinstance(url, str):
         raise InvalidSetting(
-            f"small results and events are kept in Redis, and {name}, {scheme}, is none", hint=hint
+            f"small results and events are kept in one Redis, and {name} is a list", hint=hint
         )
     transport = app.conf.broker_transport_options or {}
     tls = app.conf.broker_use_ssl

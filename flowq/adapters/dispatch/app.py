@@ -7,28 +7,29 @@ from typing import Any
 
 from celery import Celery
 
-from flowq.adapters.dispatch.addresses import configure_addresses
-from flowq.core.addresses.redis import read_redis
+from flowq.adapters.dispatch.addresses import Servers, configure_servers, read_broker
+from flowq.core.addresses.redis import RedisAddress
 
 
-def make_app(name: str, url: str, *, prefix: str = "", current: bool = True) -> Celery:
-    """Return an app on Redis for both broker and chords. Connects at first use.
+def make_app(name: str, servers: Servers | str, *, current: bool = True) -> Celery:
+    """Return an app on a broker. Connects at first use.
 
     Args:
-        url: Where Redis is.
-        prefix: What all its keys and channels begin with.
+        servers: What it uses; an address is that of the broker, and of chords if it is a Redis.
         current: Whether it becomes Celery's current app, as any new app does; not when nobody has
             asked for an app, and another one of the process may be current.
 
     Raises:
-        InvalidSetting: the URL cannot be read.
+        InvalidSetting: the address cannot be read.
     """
-    address = read_redis(url)
+    if isinstance(servers, str):
+        address = read_broker(servers, "the broker")
+        servers = Servers(address, address if isinstance(address, RedisAddress) else None)
     app = Celery(name, set_as_current=current)
     app.conf.update(celery_settings())
-    if address.kind != "unix":
+    if servers.redis is not None and servers.redis.kind != "unix":
         app.conf.redis_socket_keepalive = True  # a unix socket refuses the option
-    configure_addresses(app, address, prefix)
+    configure_servers(app, servers)
     return app
 
 
@@ -54,7 +55,8 @@ def celery_settings() -> dict[str, Any]:
         # A publish that cannot reach Redis fails fast: the sweeper sends it later.
         "task_publish_retry": False,
         # A dead connection that was not closed is detected: by a worker after about 11 s, by a
-        # sender after 5 s. One try to connect is enough, for the same reason.
+        # sender after 5 s. One try to connect is enough, for the same reason. RabbitMQ confirms
+        # what Celery itself publishes; the messages of flowq are confirmed anyway.
         "broker_transport_options": {
             "health_check_interval": 5,
             "socket_keepalive": True,
@@ -62,7 +64,10 @@ def celery_settings() -> dict[str, Any]:
             "socket_connect_timeout": 5,
             "max_retries": 1,
             "interval_start": 0.1,
+            "confirm_publish": True,
         },
+        # The same for workers on RabbitMQ, after about 20 s.
+        "broker_heartbeat": 10,
         "result_backend_transport_options": {"retry_policy": {"max_retries": 1}},
         # The same checks for the connections of chords.
         "redis_backend_health_check_interval": 5,

@@ -6,7 +6,7 @@ its size does not depend on the flow: the task's id is the step run's, its root 
 group is the batch. The chord's body and its error callback are both `flowq.advance`.
 
 Chords need Celery's Redis result backend. With another one a batch is sent as plain tasks, each of
-which advances by itself: slower, same outcome.
+which advances by itself: slower, same outcome. On RabbitMQ messages are confirmed (see `amqp`).
 """
 
 import json
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from celery import Celery
 from celery.backends.redis import RedisBackend
@@ -29,6 +29,7 @@ from redis.exceptions import RedisError
 from typing_extensions import override
 
 from flowq.adapters.breaker import CircuitBreaker
+from flowq.adapters.dispatch import amqp
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.adapters.dispatch.inspect_workers import inspect_workers
 from flowq.core.errors import RedisUnavailable
@@ -49,6 +50,8 @@ _PIPELINE: Final = 500
 #: Seconds in which workers that have answered are not asked again.
 _KNOWN_FOR: Final = 5.0
 _ALONE: Final = json.dumps([[], {}, {}], separators=(",", ":"))
+
+Publisher: TypeAlias = Producer | amqp.ConfirmedPublisher
 
 
 class CeleryDispatcher(Dispatcher):
@@ -114,10 +117,12 @@ class CeleryDispatcher(Dispatcher):
 
     @override
     def depth(self, queue: str) -> int:
-        with self._producer(1) as producer:
+        with self._connected() as producer:
             connection: Any = producer.connection
             try:
-                if not connection.connected:
+                if amqp.is_amqp(connection):
+                    amqp.refresh(connection)
+                elif not connection.connected:
                     connection.connect()  # it was closed after an error, and stays in the pool
                 # A channel of its own: some brokers close it when there is no such queue.
                 with connection.channel() as channel:
@@ -134,7 +139,7 @@ class CeleryDispatcher(Dispatcher):
             return known[1]
 
     def _publish(
-        self, producer: Producer, name: str, queue: str | None, headers: dict[str, Any], body: str
+        self, producer: Publisher, name: str, queue: str | None, headers: dict[str, Any], body: str
     ) -> None:
         producer.publish(
             body,
@@ -160,7 +165,19 @@ class CeleryDispatcher(Dispatcher):
         return next((queue for queue in queues if queue.routing_key == key), None)
 
     @contextmanager
-    def _producer(self, messages: int) -> Iterator[Producer]:
+    def _producer(self, messages: int) -> Iterator[Publisher]:
+        """Yield what publishes a number of messages; at the end the broker has them all."""
+        with self._connected() as producer:
+            if amqp.is_amqp(producer.connection):
+                with amqp.publishing(self._app, producer.connection) as confirmed:
+                    yield confirmed
+                return
+            batching: Any = producer  # `batch` is newer than the published types
+            with batching.batch(max_size=_PIPELINE) if messages > 1 else nullcontext():
+                yield producer
+
+    @contextmanager
+    def _connected(self) -> Iterator[Producer]:
         """Yield a producer; whatever is raised on the way of a message leaves as one kind of error.
 
         Messages follow a commit: what is wrong with a broker, its address, its client library or
@@ -173,9 +190,7 @@ class CeleryDispatcher(Dispatcher):
             )
         try:
             with self._app.producer_or_acquire() as producer:
-                pipelined = producer.batch(max_size=_PIPELINE) if messages > 1 else nullcontext()
-                with pipelined:
-                    yield producer
+                yield producer
             self._breaker.record_success()
         except Exception as error:  # noqa: BLE001 - see above
             self._breaker.record_failure()

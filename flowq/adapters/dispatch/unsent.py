@@ -27,7 +27,7 @@ _OWN: Final = "flowq."
 class UnsentDispatcher(Dispatcher):
     """Implements `flowq.engine.ports.Dispatcher` by leaving all of it to the workers' sweepers."""
 
-    def __init__(self, asks: Dispatcher, wakeups: Wakeups) -> None:
+    def __init__(self, asks: Dispatcher, wakeups: Wakeups | None) -> None:
         self._asks = asks  # of the app that was made here: its broker may be that of the workers
         self._wakeups = wakeups
         self._said = self._failing = False
@@ -62,6 +62,8 @@ class UnsentDispatcher(Dispatcher):
         return self._asks.workers(patience)
 
     def _wake(self) -> None:
+        if self._wakeups is None:
+            return  # without a Redis nobody can be asked; every sweeper passes anyway
         try:
             self._wakeups.request()
         except RedisUnavailable as error:

@@ -54,8 +54,10 @@ _SETTLED: Final = timedelta(seconds=2 * _LATE)
 _NEW: Final = timedelta(seconds=5)
 #: Seconds without events after which a reader reads the rows; doubled each time, up to the second.
 _SILENCE: Final = (2.0, 60.0)
-#: The same while Redis is unreachable.
+#: The same while Redis is unreachable, or where there is none.
 _AWAY: Final = (0.5, 5.0)
+#: Then a reader pauses for this many times what reading the rows has taken.
+_REST: Final = 9.0
 
 
 def follow(
@@ -175,7 +177,7 @@ class _Reader:
             self._doubt = True
             time.sleep(min(wait, self._outage.first))
             if self._outage.over():
-                yield from self._compare()
+                yield from self._compare_unstreamed()
             return
         self._outage.reset()
         if not page.whole:
@@ -298,6 +300,14 @@ class _Reader:
         if progress := self._feed.progress(moment):
             yield self._lacking(progress)
 
+    def _compare_unstreamed(self) -> Iterator[Event]:
+        """Yield events from the rows, and read them again sooner while something happens."""
+        before, began = self._rebuilt, time.monotonic()
+        yield from self._compare()
+        if self._rebuilt > before:
+            self._outage.reset()
+        self._outage.postpone(_REST * (time.monotonic() - began))
+
     def _emit_missing(self, run: RunView, moment: datetime) -> Iterator[Event]:
         """Yield events from the rows of an ended run that were not yielded yet."""
         marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
@@ -338,6 +348,10 @@ class _Pauses:
         """Reset the pause."""
         self._pause = self.first
         self._at = time.monotonic() + self._pause
+
+    def postpone(self, seconds: float) -> None:
+        """Let the pause last at least this long from now on."""
+        self._at = max(self._at, time.monotonic() + seconds)
 
     @property
     def have_grown(self) -> bool:

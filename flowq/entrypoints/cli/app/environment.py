@@ -1,4 +1,4 @@
-"""What a command needs before it can work: settings, a Redis that answers, a migrated database.
+"""What a command needs before it can work: settings, servers that answer, a migrated database.
 
 flowq prepares its own services: it starts the embedded Valkey and migrates a SQLite file in
 `.flowq`. It prints the path of a new file, since that may be in the wrong folder. It only checks
@@ -56,7 +56,7 @@ def start_redis() -> str:
     """Start the embedded Redis if it is used, and wait until Redis answers.
 
     Returns:
-        `started`, `adopted`, or `answers` for a Redis of the user's own.
+        `started`, `adopted`, `answers` for a Redis of the user's own, or `unused`.
 
     Raises:
         RedisUnavailable: it does not answer.
@@ -65,6 +65,8 @@ def start_redis() -> str:
     own = bootstrap.embedded()
     if own is not None:
         return own.use()
+    if bootstrap.redis_address() is None:
+        return "unused"
     with bootstrap.redis_client() as client:
         ping(client)
     return "answers"
@@ -88,7 +90,9 @@ def ping(client: Redis) -> None:
 def redis_place() -> str:
     """Return where Redis is, without secrets."""
     own = bootstrap.embedded()
-    return relative(own.socket) if own else str(bootstrap.redis_address())
+    if own is not None:
+        return relative(own.socket)
+    return str(bootstrap.redis_address() or "none; results and events are in the database")
 
 
 def prepare_database() -> None:

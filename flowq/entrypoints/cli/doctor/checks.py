@@ -8,14 +8,12 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from difflib import get_close_matches
-from enum import StrEnum
 from importlib.metadata import version as installed_version
 from typing import Final
 
 import click
-from celery import Celery
 from redis import Redis, RedisError
 from redis.exceptions import NoPermissionError
 from rich.text import Text
@@ -25,39 +23,21 @@ from flowq.adapters.records.connections.probe import probe
 from flowq.adapters.records.migrations import revisions
 from flowq.adapters.records.sql.tables import REVISION
 from flowq.adapters.results.objects import open_store
-from flowq.core.errors import DatabaseNotMigrated, FlowqError, Unavailable
+from flowq.core.errors import DatabaseNotMigrated, FlowqError
 from flowq.engine.waits.explain import Stuck, stuck
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.app import apps, environment
 from flowq.entrypoints.cli.display import console as looks
+from flowq.entrypoints.cli.doctor.broker import check_broker, ping_broker
+from flowq.entrypoints.cli.doctor.findings import Finding, Level
 from flowq.entrypoints.http.settings import HttpSettings
 from flowq.settings import Settings
 
 _OLDEST: Final = (3, 11)
-#: Seconds that a broker has to answer.
-_PATIENCE: Final = 3
 _MAX_STUCK: Final = 5
 _POLICY: Final = "noeviction"
 #: Variables that only flowq's own test suite reads.
 _TESTS: Final = "FLOWQ_TEST_"
-
-
-class Level(StrEnum):
-    """How serious a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"  #: It works; something is not as it should be.
-    PROBLEM = "problem"  #: It does not work.
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of a check."""
-
-    name: str
-    level: Level
-    text: str
-    hint: str | None = None
 
 
 def report(*, as_json: bool) -> bool:
@@ -148,26 +128,7 @@ def _app() -> Finding:
     if app.conf.task_always_eager:
         hint = "unset task_always_eager; flowq.testing runs flows without workers"
         return Finding("app", Level.PROBLEM, f"{text}, in eager mode: no step would run", hint)
-    return Finding("app", Level.OK, f"{text}, broker {_broker(app)} answers")
-
-
-def _broker(app: Celery) -> str:
-    """Return the address of an app's broker, if it answers.
-
-    Raises:
-        Unavailable: it does not.
-    """
-    connection = app.connection_for_write()
-    place = str(connection.as_uri())
-    try:
-        with connection:
-            connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
-    except Exception as error:  # each transport has its own errors
-        raise Unavailable(
-            f"the broker of {apps.named()}, {place}, cannot be used: {error}",
-            hint="check the broker_url of the app, and that the broker runs",
-        ) from error
-    return place
+    return Finding("app", Level.OK, f"{text}, broker {ping_broker(app)} answers")
 
 
 def _redis() -> Finding:
@@ -177,6 +138,12 @@ def _redis() -> Finding:
         program = own.program
         return Finding(
             "Redis", Level.OK, f"embedded, not running; the first worker or run starts {program}"
+        )
+    if bootstrap.redis_address() is None:
+        return Finding(
+            "Redis",
+            Level.OK,
+            "none; small results and events are in the database, and no text is streamed",
         )
     with bootstrap.redis_client() as client:
         environment.ping(client)
@@ -248,11 +215,7 @@ def _workers() -> Finding:
     own = bootstrap.embedded()
     if own is not None and own.pid is None:
         return Finding("workers", Level.WARNING, "none is online", _worker_hint())
-    if bootstrap.knows_app():
-        _broker(bootstrap.app())
-    else:
-        with bootstrap.redis_client() as client:
-            environment.ping(client)
+    ping_broker(bootstrap.app())
     answers = bootstrap.app().control.ping(timeout=1.0) or []
     names = sorted(name for answer in answers for name in answer)
     if not names:
@@ -309,6 +272,7 @@ CHECKS: Final[dict[str, Callable[[], Finding]]] = {
     "packages": _packages,
     "settings": _settings,
     "app": _app,
+    "broker": check_broker,
     "Redis": _redis,
     "database": _database,
     "migrations": _migrations,

@@ -1,5 +1,6 @@
 """An app that flowq is put on before it has a broker: which one it gets, and when it is refused."""
 
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,9 +10,15 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from flowq import bootstrap
-from flowq.adapters.dispatch.addresses import broker_address, check_app, set_default_broker
-from flowq.core.addresses.redis import read_redis
+from flowq import bootstrap, servers
+from flowq.adapters.dispatch.addresses import (
+    Servers,
+    broker_redis,
+    check_app,
+    set_default_broker,
+)
+from flowq.core.addresses.amqp import read_amqp
+from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.errors import InvalidSetting
 
 _TLS = "rediss://:pw@given:6380/2?ssl_cert_reqs=none&socket_timeout=9"
@@ -20,7 +27,8 @@ _TLS = "rediss://:pw@given:6380/2?ssl_cert_reqs=none&socket_timeout=9"
 @pytest.fixture
 def app() -> Iterator[Celery]:
     app = Celery("shop", set_as_current=False)
-    set_default_broker(app, lambda: (read_redis(_TLS), "tenant:"))
+    given = read_redis(_TLS)
+    set_default_broker(app, lambda: Servers(given, given, "tenant:"))
     yield app
     app.close()
 
@@ -32,7 +40,9 @@ def test_app_without_a_broker_is_given_flowqs_redis(app: Celery) -> None:
     assert "rediss://:pw@given:6380/2" == app.conf.broker_url == app.conf.result_backend
     assert {"ssl_cert_reqs": "none"} == app.conf.broker_use_ssl
     assert "tenant:" == app.conf.broker_transport_options["global_keyprefix"]
-    assert read_redis(_TLS).hosts == broker_address(app).hosts
+    found = broker_redis(app)
+    assert found is not None
+    assert read_redis(_TLS).hosts == found.hosts
 
 
 def _conf(app: Celery) -> None:
@@ -64,7 +74,9 @@ def test_broker_that_is_set_later_is_the_apps(
     assert not app.conf.broker_use_ssl
     assert {} == app.conf.broker_transport_options
     assert "own" == app.connection_for_write().hostname
-    assert "tcp" == broker_address(app).kind
+    found = broker_redis(app)
+    assert found is not None
+    assert "tcp" == found.kind
 
 
 def test_broker_of_the_environment_is_the_apps(
@@ -84,15 +96,15 @@ def test_app_that_gets_none_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="'shop' has no broker") as caught:
         check_app(app)
 
-    assert "Celery('shop', broker=…), or set FLOWQ_REDIS_URL" == caught.value.hint
+    hint = "Celery('shop', broker=…), or set FLOWQ_REDIS_URL or FLOWQ_BROKER_URL"
+    assert hint == caught.value.hint
 
 
 @pytest.mark.parametrize(
     "broker, says",
     [
-        ("amqp://u:SECRET@rabbit//", "amqp, is none"),
         ("redis://:SECRET@a;redis://:SECRET@b", "names 2 servers"),
-        (["redis://:SECRET@a", "redis://:SECRET@b"], "a list of them, is none"),
+        (["redis://:SECRET@a", "redis://:SECRET@b"], "is a list"),
     ],
 )
 def test_broker_that_cannot_keep_results_says_what_to_set(broker: Any, says: str) -> None:
@@ -101,11 +113,37 @@ def test_broker_that_cannot_keep_results_says_what_to_set(broker: Any, says: str
     app.conf["broker_url"] = broker
 
     with pytest.raises(InvalidSetting, match=says) as caught:
-        broker_address(app)
+        broker_redis(app)
 
     assert "the broker of app 'shop'" in str(caught.value)
     assert "set FLOWQ_REDIS_URL" in (caught.value.hint or "")
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "broker", ["amqp://u:p@rabbit//", ["amqp://u:p@one//", "amqp://u:p@two//"], "memory://"]
+)
+def test_broker_that_is_no_redis_leaves_results_to_the_rows(broker: Any) -> None:
+    app = Celery("shop", set_as_current=False)
+    app.conf["broker_url"] = broker
+
+    assert broker_redis(app) is None
+
+
+@pytest.mark.parametrize("redis", [None, read_redis("redis://given/3")], ids=["alone", "beside"])
+def test_app_without_a_broker_is_given_rabbitmq(redis: RedisAddress | None) -> None:
+    """And the Redis for its chords, if there is one; none of the options of Redis as a broker."""
+    app = Celery("shop", set_as_current=False)
+    given = Servers(read_amqp("amqps://u:p@rabbit/shop?ssl_ca_certs=/ca.pem"), redis, "tenant:")
+    set_default_broker(app, lambda: given)
+    check_app(app)
+
+    assert "amqps://u:p@rabbit/shop" == app.conf.broker_url
+    tls = {"ca_certs": "/ca.pem", "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "rabbit"}
+    assert tls == app.conf.broker_use_ssl
+    assert {} == app.conf.broker_transport_options
+    assert (redis and redis.celery_url) == app.conf.result_backend
+    assert broker_redis(app) is None
 
 
 def test_sentinels_of_an_app_are_found() -> None:
@@ -114,7 +152,8 @@ def test_sentinels_of_an_app_are_found() -> None:
     login = {"master_name": "m", "sentinel_kwargs": {"password": "p"}}
     app.conf.broker_transport_options = login
 
-    address = broker_address(app)
+    address = broker_redis(app)
+    assert address is not None
 
     assert ("m", {"password": "p"}, 3) == (address.master_name, address.sentinel, address.db)
 
@@ -133,7 +172,7 @@ def test_hint_names_what_is_wrong(url: str, says: str, monkeypatch: pytest.Monke
     app = Celery("shop", set_as_current=False)
     app.conf["broker_url"] = read_redis(url).celery_url if url.startswith("redis") else url
     try:
-        assert says in bootstrap._broker_hint(app)
+        assert says in servers.broker_hint(app, bootstrap.settings())
     finally:
         monkeypatch.undo()
         bootstrap.settings.cache_clear()

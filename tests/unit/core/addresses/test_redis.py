@@ -9,7 +9,7 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowq.adapters.dispatch.addresses import address_settings
+from flowq.adapters.dispatch.addresses import Servers, server_settings
 from flowq.adapters.redis_client import redis_client
 from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.errors import InvalidSetting
@@ -81,7 +81,7 @@ def test_three_clients_of_one_url_go_to_one_place(url: str) -> None:
     """Celery's broker, its result backend and flowq's own client; with the same login and TLS."""
     address = read_redis(url)
     app = Celery("test", set_as_current=False)
-    app.conf.update(address_settings(address))
+    app.conf.update(server_settings(Servers(address, address)))
 
     own = redis_client(address, 5).connection_pool.connection_kwargs
     backend: Any = app.backend
