@@ -219,7 +219,7 @@ class LlmRequestRepo(Repository, LlmRequests):
     @override
     def of_run(self, run_id: RunId) -> list[RequestView]:
         query = select(REQUESTS).where(_Q.flow_run_id == run_id).order_by(_Q.id)
-        return [_view(row) for row in self._run(query)]
+        return [request_view(row) for row in self._run(query)]
 
     @override
     def costs(
@@ -291,7 +291,8 @@ def _added(one: EndedRequest) -> dict[str, Any]:
     }
 
 
-def _view(row: Any) -> RequestView:
+def request_view(row: Any) -> RequestView:
+    """Return a call as people see it, from its row."""
     return RequestView(
         id=row.id,
         step_id=row.flow_step_run_id,

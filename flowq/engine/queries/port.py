@@ -29,6 +29,7 @@ from flowq.engine.queries.lists import (
 )
 from flowq.engine.queries.metrics import CallSums, EndedRun, MetricsSnapshot, StepSums
 from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage, StepCost
+from flowq.engine.queries.step_page import StepPage
 
 
 class Lists(Protocol):
@@ -192,6 +193,9 @@ class RunPages(Protocol):
 
     def result_bytes(self, run_id: RunId, keys: Sequence[str]) -> int:
         """The total size of the results of steps; of a map those of its items."""
+
+    def step_page(self, run_id: RunId, key: str, index: int | None = None) -> StepPage | None:
+        """A step of a run, or one item of a map; None if there is no such one."""
 
 
 class LiveRuns(Protocol):

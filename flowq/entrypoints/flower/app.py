@@ -14,6 +14,7 @@ from flowq.entrypoints.flower.pages.flow import FlowPage
 from flowq.entrypoints.flower.pages.flows import FlowsPage
 from flowq.entrypoints.flower.pages.run.actions import ACTIONS, RunAction
 from flowq.entrypoints.flower.pages.run.page import ItemsPage, RunContent, RunTab
+from flowq.entrypoints.flower.pages.run.step import StepHandler, StepOutput
 from flowq.entrypoints.flower.pages.run.tabs import TABS
 from flowq.entrypoints.flower.templates import FlowsLoader
 
@@ -28,6 +29,8 @@ RULES: list[URLSpec] = [
     URLSpec(_RUN + rf"/({'|'.join(ACTIONS)})", RunAction, name="flow-run-action"),
     URLSpec(_RUN + rf"/({'|'.join(TABS)})", RunTab, name="flow-run-tab"),
     URLSpec(_RUN + r"/steps/(.+)", ItemsPage, name="flow-run-items"),
+    URLSpec(_RUN + r"/step/(.+)", StepHandler, name="flow-step"),
+    URLSpec(_RUN + r"/output/(.+)", StepOutput, name="flow-step-output"),
     URLSpec(_RUN, RunTab, name="flow-run"),
     URLSpec(r"/flows/live", FlowsLiveHandler, name="flows-live"),
     URLSpec(_RUN + r"/live", RunLiveHandler, name="flow-live"),

@@ -8,6 +8,7 @@ from flowq.adapters.records.queries.lists import ListReads
 from flowq.adapters.records.queries.live import LiveReads
 from flowq.adapters.records.queries.metrics import MetricReads
 from flowq.adapters.records.queries.run_page import RunPageReads
+from flowq.adapters.records.queries.step_page import StepPageReads
 from flowq.adapters.records.runs.waits import WaitReads
 
 
@@ -18,6 +19,7 @@ class SqlOverview(
     CostReads,
     PictureReads,
     RunPageReads,
+    StepPageReads,
     LiveReads,
     MetricReads,
     WaitReads,

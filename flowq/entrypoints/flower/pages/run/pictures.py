@@ -7,7 +7,6 @@ from typing import Final
 from urllib.parse import urlencode
 
 from flowq.core.ids import RunId
-from flowq.core.states import StepState
 from flowq.engine.engine import Engine
 from flowq.engine.queries.graph import PictureNode, RunPicture
 from flowq.engine.queries.run_page import RunPage
@@ -74,6 +73,6 @@ def _link(
     steps = asked.link("flow-run-tab", run_id, "steps")
     if node.size is not None and not by_label:
         return f"{steps}?{urlencode({'text': node.name})}"
-    if node.status is StepState.FAILED:
-        return asked.link("flow-run-tab", run_id, "errors")
-    return f"{steps}?{urlencode({'text': node.key})}"
+    if by_label:
+        return f"{steps}?{urlencode({'text': node.key})}"
+    return asked.link("flow-step", run_id, node.key)

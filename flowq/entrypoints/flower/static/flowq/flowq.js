@@ -150,10 +150,15 @@
     }
     if (changed && document.querySelector("[data-live-on=steps]")) refresh();
   }
+  // A page has the text up to some character; what comes before that is known, after a gap it is
+  // fetched anew. Offsets count characters, as Python does.
   function text(line) {
-    for (const place of all(named("data-text", line.key))) {
-      if (!line.offset) place.textContent = "";
-      place.append(line.text);
+    const label = line.index === null ? line.key : `${line.key}[${line.index}]`;
+    for (const place of all(named("data-text", label))) {
+      const isNew = place.dataset.attempt !== String(line.attempt);
+      const stream = place.querySelector(named("data-stream", line.stream));
+      if (isNew || !stream || [...stream.textContent].length < line.offset) refresh();
+      else if ([...stream.textContent].length === line.offset) stream.append(line.text);
     }
   }
 
