@@ -15,6 +15,7 @@ from flowq.core import events
 from flowq.core.spec import StepKind
 from flowq.core.states import AttemptEnd, RunState, StepState, StopKind
 from flowq.core.usage import CostStatus, RequestStatus
+from flowq.engine.runs.options import SubmitOptions
 from flowq.entrypoints.cli.main import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -80,7 +81,7 @@ def options() -> set[str]:
     """Return the names of all that may be said of a step, a flow or a run."""
     makers = (flowq.step.__call__, flowq.flow, flowq.Step.options, flowq.Flow.options)
     said = {name for each in makers for name in inspect.signature(each).parameters}
-    return said - {"self", "function"}
+    return (said | SubmitOptions.__annotations__.keys()) - {"self", "function", "of_run"}
 
 
 @pytest.mark.parametrize("name", TABLES)

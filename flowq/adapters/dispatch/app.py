@@ -44,6 +44,8 @@ def celery_settings() -> dict[str, Any]:
         "task_acks_late": False,
         # A step waits in the queue, where any worker can take it, not in a busy worker.
         "worker_prefetch_multiplier": 1,
+        # On RabbitMQ, queues order their messages by priority; on Redis this has no effect.
+        "task_queue_max_priority": 9,
         # No code waits for a Celery result; chords work without those of their headers.
         "task_ignore_result": True,
         "result_expires": 24 * 3600,

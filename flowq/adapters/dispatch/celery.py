@@ -32,6 +32,7 @@ from flowq.adapters.breaker import CircuitBreaker
 from flowq.adapters.dispatch import amqp
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.adapters.dispatch.inspect_workers import inspect_workers
+from flowq.adapters.dispatch.priorities import broker_priority, read_urgent_lists
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
 from flowq.core.text.masking import masked, without_secrets
@@ -63,6 +64,7 @@ class CeleryDispatcher(Dispatcher):
     """
 
     def __init__(self, app: Celery, hint: str = _HINT) -> None:
+        read_urgent_lists()
         self._app = app
         self._hint = hint
         self._breaker = CircuitBreaker(patience=10)
@@ -76,29 +78,40 @@ class CeleryDispatcher(Dispatcher):
                 in_chord = batch.in_chord and isinstance(self._app.backend, RedisBackend)
                 if in_chord:
                     self._app.backend.set_chord_size(batch.id, len(batch.messages))
-                body = _chord(batch.id) if in_chord else _ALONE
+                priority = _priority(producer, batch.priority)
+                body = _chord(batch.id, priority) if in_chord else _ALONE
                 for index, message in enumerate(batch.messages):
                     headers = _headers(message)
                     if in_chord:
                         headers |= {"group": batch.id, "group_index": index}
-                    self._publish(producer, message.name, message.queue, headers, body)
+                    self._publish(
+                        producer,
+                        message.name,
+                        message.queue,
+                        headers,
+                        body=body,
+                        priority=priority,
+                    )
 
     @override
-    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+    def send_advance(
+        self, batches: Sequence[BatchId], delay: timedelta | None = None, priority: int = 0
+    ) -> None:
         due = None if delay is None else (datetime.now(UTC) + delay).isoformat()
         with self._producer(len(batches)) as producer:
             for batch in batches:
                 headers = {"task": ADVANCE, "id": f"advance-{batch}", "ignore_result": True}
                 headers |= {"argsrepr": f"({batch!r},)", "kwargsrepr": "{}"}
                 headers |= {"eta": due} if due is not None else {}
-                self._publish(producer, ADVANCE, None, headers, _body([batch]))
+                own = _priority(producer, priority)
+                self._publish(producer, ADVANCE, None, headers, body=_body([batch]), priority=own)
 
     @override
     def send_collect(self) -> None:
         with self._producer(1) as producer:
             headers = {"task": COLLECT, "id": uuid(), "ignore_result": True}
             headers |= {"argsrepr": "()", "kwargsrepr": "{}"}
-            self._publish(producer, COLLECT, None, headers, _body([]))
+            self._publish(producer, COLLECT, None, headers, body=_body([]))
 
     @override
     def queue_of(self, message: Message) -> str:
@@ -139,7 +152,14 @@ class CeleryDispatcher(Dispatcher):
             return known[1]
 
     def _publish(
-        self, producer: Publisher, name: str, queue: str | None, headers: dict[str, Any], body: str
+        self,
+        producer: Publisher,
+        name: str,
+        queue: str | None,
+        headers: dict[str, Any],
+        *,
+        body: str,
+        priority: int | None = None,
     ) -> None:
         producer.publish(
             body,
@@ -148,6 +168,7 @@ class CeleryDispatcher(Dispatcher):
             headers=headers,
             content_type="application/json",
             content_encoding="utf-8",
+            priority=priority,  # type: ignore[arg-type]  # None is kombu's own default
         )
 
     def _queue(self, name: str) -> str:
@@ -214,6 +235,13 @@ class CeleryDispatcher(Dispatcher):
         )
 
 
+def _priority(producer: Publisher, priority: int) -> int | None:
+    if not priority or isinstance(producer, amqp.ConfirmedPublisher):
+        return priority or None
+    connection: Any = producer.connection  # there is one once it was acquired
+    return broker_priority(connection, priority)
+
+
 def _headers(message: Message) -> dict[str, Any]:
     return {
         "task": message.name,
@@ -225,9 +253,10 @@ def _headers(message: Message) -> dict[str, Any]:
     }
 
 
-def _chord(batch: BatchId) -> str:
-    errback = _signature([batch], {})
-    return _body([], chord=_signature([batch], {"link_error": [errback]}))
+def _chord(batch: BatchId, priority: int | None) -> str:
+    own = {} if priority is None else {"priority": priority}
+    errback = _signature([batch], own)
+    return _body([], chord=_signature([batch], {"link_error": [errback], **own}))
 
 
 def _signature(args: Iterable[Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -42,11 +42,13 @@ class Delivery:
         batch: The batch it belongs to; None when what is old is to be deleted.
         message: The step run; None when it is the batch's end.
         in_chord: Whether the batch advances when all of it has ended.
+        priority: That of its run.
     """
 
     batch: BatchId | None
     message: Message | None = None
     in_chord: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,17 @@ class InProcessDispatcher(Dispatcher):
         for batch in batches:
             if batch.in_chord:
                 self._open[batch.id] = len(batch.messages)
-            self._put(Delivery(batch.id, one, batch.in_chord) for one in batch.messages)
+            self._put(
+                Delivery(batch.id, one, batch.in_chord, batch.priority) for one in batch.messages
+            )
 
     @override
-    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+    def send_advance(
+        self, batches: Sequence[BatchId], delay: timedelta | None = None, priority: int = 0
+    ) -> None:
         """Keep the ends of batches until they are run."""
         due = None if delay is None else self._clock() + delay.total_seconds()
-        self._put((Delivery(batch) for batch in batches), due)
+        self._put((Delivery(batch, priority=priority) for batch in batches), due)
 
     @override
     def send_collect(self) -> None:
@@ -203,7 +209,7 @@ class InProcessDispatcher(Dispatcher):
         self._open[delivery.batch] -= 1
         if not self._open[delivery.batch]:
             del self._open[delivery.batch]
-            self._put([Delivery(delivery.batch)])
+            self._put([Delivery(delivery.batch, priority=delivery.priority)])
 
     def _seen(self, message: Message, ended: AttemptResult) -> None:
         """Look at the end of an attempt."""
@@ -211,7 +217,7 @@ class InProcessDispatcher(Dispatcher):
     def _put(self, deliveries: Iterable[Delivery], due: float | None = None) -> None:
         """Keep something to do, now or later."""
         if due is None:
-            self._ready += deliveries
+            self._make_ready(deliveries)
         else:
             self._later += [_Later(due, one) for one in deliveries]
 
@@ -232,4 +238,11 @@ class InProcessDispatcher(Dispatcher):
         now = max(until, self._clock())
         due = sorted((one for one in self._later if one.due <= now), key=lambda one: one.due)
         self._later = [one for one in self._later if one.due > now]
-        self._ready += [one.delivery for one in due]
+        self._make_ready(one.delivery for one in due)
+
+    def _make_ready(self, deliveries: Iterable[Delivery]) -> None:
+        """Put deliveries behind those of the same priority, and before those of a smaller one."""
+        first = len(self._ready)
+        self._ready += deliveries
+        if any(self._ready[place].priority for place in range(first, len(self._ready))):
+            self._ready = deque(sorted(self._ready, key=lambda one: -one.priority))

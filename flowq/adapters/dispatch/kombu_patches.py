@@ -20,6 +20,8 @@ from typing import Any
 
 from kombu.transport import redis
 
+from flowq.adapters.dispatch.priorities import read_urgent_lists
+
 _close = redis.Channel.close
 _Channel: Any = redis.Channel  # what is mended is not public
 _prefixed: list[str] = redis.GlobalKeyPrefixMixin.PREFIXED_SIMPLE_COMMANDS
@@ -34,6 +36,7 @@ def patch_kombu() -> None:
     _Channel._create_client = _kept_client  # noqa: SLF001
     _Channel._subscribe = _subscribe_by_name  # noqa: SLF001
     _Channel._unsubscribe_from = _unsubscribe_by_name  # noqa: SLF001
+    read_urgent_lists()
     if "EXISTS" not in _prefixed:
         _prefixed.append("EXISTS")
 

@@ -40,7 +40,9 @@ class UnsentDispatcher(Dispatcher):
         self._wake()
 
     @override
-    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+    def send_advance(
+        self, batches: Sequence[BatchId], delay: timedelta | None = None, priority: int = 0
+    ) -> None:
         """Leave the ends of batches to the sweepers."""
         self._wake()
 

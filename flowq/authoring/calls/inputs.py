@@ -35,8 +35,6 @@ from flowq.engine.results.codecs.read_back import (
 
 #: Options of Celery's `apply_async` that `enqueue` lacks, with the alternatives.
 _INSTEAD: Final = {
-    "priority": "; runs have no priority: give urgent runs their own queue and workers, "
-    'my_step.options(queue="urgent")',
     "queue": '; a queue belongs to a step: my_step.options(queue="…"), or task_routes of the app',
     **dict.fromkeys(
         ("countdown", "eta"),

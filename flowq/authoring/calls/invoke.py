@@ -102,6 +102,6 @@ def refuse_of_runs(callee: Callee, submission: Mapping[str, Any]) -> None:
         if value is not None:
             raise InvalidFlow(
                 f"flow {callee.name!r} is called with {name}= ({caller()})",
-                hint=f"it is for {callee.code}.enqueue(…); a child run has the user, the deadline "
-                "and the budget of its parent",
+                hint=f"it is for {callee.code}.enqueue(…); a child run has the user, the deadline, "
+                "the budget and the priority of its parent",
             )

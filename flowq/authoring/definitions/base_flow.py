@@ -114,7 +114,8 @@ class BaseFlow:
 
         Args:
             inputs: Its inputs, by name.
-            options: `idempotency_key`, `deadline`, `session`, `user_id`, `metadata`, `budget`.
+            options: `idempotency_key`, `deadline`, `session`, `user_id`, `metadata`, `budget`,
+                `priority`.
 
         Raises:
             InvalidInput: the inputs do not fit `Inputs`, or an option is invalid.

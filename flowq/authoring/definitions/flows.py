@@ -15,8 +15,7 @@ is one way to test it.
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from flowq.authoring.calls.callee import Callee
 from flowq.authoring.calls.durable import budgeted_program
@@ -35,6 +34,7 @@ from flowq.core.limits.budgets import Budget, budget_of
 from flowq.core.spec import FailurePolicy, FlowSpec, StepKind
 from flowq.engine.registry.callables import late_names, names_around
 from flowq.engine.registry.registry import RegisteredFlow, registry
+from flowq.engine.runs.options import SubmitOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,12 +121,6 @@ class Flow(Enqueueing[P, R]):
     def options(
         self,
         *,
-        user_id: str | Unset | None = UNSET,
-        metadata: Mapping[str, Any] | Unset | None = UNSET,
-        idempotency_key: str | Unset | None = UNSET,
-        deadline: datetime | timedelta | Unset | None = UNSET,
-        budget: Budget | Unset | None = UNSET,
-        session: object = UNSET,
         when: Any = UNSET,
         after: Any = UNSET,
         allow_failure: bool | Unset = UNSET,
@@ -134,29 +128,25 @@ class Flow(Enqueueing[P, R]):
         tolerate: int | str | Unset | None = UNSET,
         key: str | Unset | None = UNSET,
         lazy: bool | Unset = UNSET,
+        **of_run: Unpack[SubmitOptions],
     ) -> Self:
         """Return a copy of this flow with other options.
 
         Args:
-            user_id: For `enqueue`: the user of the run.
-            metadata: For `enqueue`: JSON data that is kept with the run.
-            idempotency_key: For `enqueue`: if a run of this flow has this key already, that run is
-                returned.
-            deadline: For `enqueue`: when the run must have ended: an aware datetime or a timedelta.
-            budget: For `enqueue`: what calls of models may cost in the run.
-            session: For `enqueue`: an SQLAlchemy session on flowq's database; the run begins if,
-                and when, its transaction is committed.
-            when: For a child run, like all below: false skips it; see `Step.options`.
+            when: For a child run, like those below: false skips it; see `Step.options`.
             after: Results of steps that must end first, one or a list.
             allow_failure: The run continues when the child fails.
             accept_skipped: Run although some of the steps before it were skipped.
             tolerate: For `.map`: how many child runs may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.
             lazy: In a program: the result comes as a `LazyResult`.
+            of_run: For `enqueue`: the options of a run, such as `session`; see `SubmitOptions`.
 
         Raises:
             InvalidFlow: a value is invalid.
         """
+        for name in of_run.keys() - SubmitOptions.__annotations__.keys():
+            raise TypeError(f"options() got an unexpected keyword argument {name!r}")
         options = changed(
             self.call_options,
             when=when,
@@ -167,16 +157,7 @@ class Flow(Enqueueing[P, R]):
             key=key,
             lazy=lazy,
         )
-        given = {
-            "user_id": user_id,
-            "metadata": metadata,
-            "idempotency_key": idempotency_key,
-            "deadline": deadline,
-            "budget": budget,
-            "session": session,
-        }
-        submission = {name: value for name, value in given.items() if value is not UNSET}
-        merged = {**self.submission, **submission}
+        merged = {**self.submission, **of_run}
         return type(self)(self.type, self._function, self._inputs, options, merged)
 
     def __repr__(self) -> str:

@@ -221,4 +221,5 @@ class Advance:
         if self._tx.steps.expand(self._run_id, step.key, rows, batch, resend_after):
             messages = tuple(message(self._run_id, step, index) for index in range(len(items)))
             in_chord = len(messages) >= self._engine.policies.chord_from
-            self._progress.batches.append(Batch(batch, messages, in_chord))
+            priority = self._definition.priority
+            self._progress.batches.append(Batch(batch, messages, in_chord, priority))

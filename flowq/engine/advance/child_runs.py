@@ -13,7 +13,7 @@ from functools import partial
 
 from flowq.core.ids import RunId, batch_of_run
 from flowq.core.states import StopKind
-from flowq.engine.advance.dispatch import send_advance
+from flowq.engine.advance.dispatch import by_priority, send_advance
 from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
@@ -44,7 +44,8 @@ def cancel_orphans(engine: Engine, run_id: RunId) -> None:
         with set_aside_if_unreadable(engine, child):
             finish_if_done(engine, engine.definitions.get(child).definition)
     if rest := cancelled[_CLOSE_HERE:]:
-        send_advance(engine, [batch_of_run(child) for child in rest])
+        for priority, group in by_priority(engine, [batch_of_run(one) for one in rest]).items():
+            send_advance(engine, group, priority=priority)
 
 
 def stop_orphans(tx: Transaction, orphans: Sequence[Orphan]) -> None:

@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable, Unavailable
-from flowq.core.ids import BatchId, RunId, batch_of_items, batch_of_nodes, item_id, node_id
+from flowq.core.ids import (
+    BatchId,
+    RunId,
+    batch_of_items,
+    batch_of_nodes,
+    item_id,
+    node_id,
+    parse_batch,
+)
 from flowq.core.spec import StepSpec
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.engine import Engine
@@ -52,15 +60,18 @@ def node_batch(
     """Return a batch of nodes."""
     step = definition.spec.step
     messages = tuple(message(definition.run_id, step(key), None) for key in keys)
-    return Batch(batch, messages, in_chord=len(messages) >= engine.policies.chord_from)
+    in_chord = len(messages) >= engine.policies.chord_from
+    return Batch(batch, messages, in_chord, definition.priority)
 
 
 def program_batch(engine: Engine, run_id: RunId) -> Batch:
     """Return the message that resumes a program."""
-    program = engine.definitions.get(run_id).definition.spec.program
+    definition = engine.definitions.get(run_id).definition
+    program = definition.spec.program
     assert program is not None
-    lead = node_id(run_id, program.key)
-    return Batch(batch_of_nodes(run_id, lead), (message(run_id, program, None),), in_chord=False)
+    batch = batch_of_nodes(run_id, node_id(run_id, program.key))
+    one = message(run_id, program, None)
+    return Batch(batch, (one,), in_chord=False, priority=definition.priority)
 
 
 def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> None:
@@ -86,14 +97,36 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
 
 
 def send_advance(
-    engine: Engine, batches: Sequence[BatchId], delay: timedelta | None = None
+    engine: Engine,
+    batches: Sequence[BatchId],
+    delay: timedelta | None = None,
+    *,
+    priority: int = 0,
 ) -> None:
-    """Request advances, perhaps after a delay; if the broker is unreachable the sweeper does."""
+    """Request advances, perhaps after a delay; if the broker is unreachable the sweeper does.
+
+    Args:
+        priority: That of their run.
+    """
     try:
-        engine.dispatcher.send_advance(batches, delay)
+        engine.dispatcher.send_advance(batches, delay, priority)
     except RedisUnavailable as error:
         extra = {"action": "send_failed"}
         logger.warning("%d advances are left to the sweeper: %s", len(batches), error, extra=extra)
+
+
+def by_priority(engine: Engine, batches: Sequence[BatchId]) -> dict[int, list[BatchId]]:
+    """Group batches of several runs by the priorities of these.
+
+    Raises:
+        DatabaseUnavailable: they cannot be read now.
+    """
+    named = {batch: parse_batch(batch)[1] for batch in batches}
+    urgent = engine.records.autocommit(lambda tx: tx.runs.urgent(list(named.values())))
+    groups: dict[int, list[BatchId]] = {}
+    for batch, one in named.items():
+        groups.setdefault(urgent.get(one, 0), []).append(batch)
+    return groups
 
 
 def resend(engine: Engine, batches: Sequence[Batch]) -> None:
@@ -110,14 +143,16 @@ def alone(engine: Engine, places: Sequence[StepRef]) -> list[Batch]:
     batches: list[Batch] = []
     for place in places:
         try:
-            step = engine.definitions.get(place.run_id).step(place.key)
+            known = engine.definitions.get(place.run_id)
+            step = known.step(place.key)
         except RunNotFound:
             continue  # deleted meanwhile, with its steps
         except RunUnreadable as error:
             set_aside(engine, place.run_id, error)
             continue
         one = message(place.run_id, step, place.map_index)
-        batches.append(Batch(_batch_of(place), (one,), in_chord=False))
+        priority = known.definition.priority
+        batches.append(Batch(_batch_of(place), (one,), in_chord=False, priority=priority))
     return batches
 
 

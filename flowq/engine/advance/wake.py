@@ -58,7 +58,9 @@ def timers_due(engine: Engine, run_id: RunId) -> bool:
         left = engine.records.autocommit(lambda tx: tx.steps.next_timer(run_id))
         if left is not None and timedelta(0) < left <= NEAR:
             # The message came too early by the database's clock.
-            send_advance(engine, [batch_of_timer(run_id, program_of(engine, run_id))], left)
+            timer = batch_of_timer(run_id, program_of(engine, run_id))
+            priority = engine.definitions.get(run_id).definition.priority
+            send_advance(engine, [timer], left, priority=priority)
         return False
     woke = [wake(engine, run_id, batch) for batch in ended]  # each of them
     return any(woke)

@@ -77,4 +77,5 @@ def _fail(engine: Engine, claim: Claim, error: Exception) -> None:
         raise claim.lost()
     publish.step_failed(engine, claim, outcome)
     batch = engine.records.autocommit(lambda tx: tx.steps.batch_of(claim.id))
-    send_advance(engine, [batch] if batch is not None else [])
+    priority = engine.definitions.get(claim.run_id).definition.priority
+    send_advance(engine, [batch] if batch is not None else [], priority=priority)

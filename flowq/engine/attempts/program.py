@@ -313,9 +313,11 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         batches.append(program_batch(engine, run_id))
     publish.calls_started(engine, run_id, calls)
     send(engine, batches, again=True)
+    priority = engine.definitions.get(run_id).definition.priority
     for call in calls:
         if call.delay is not None and call.delay <= NEAR:
-            send_advance(engine, [batch_of_timer(run_id, call.id)], call.delay)
+            timer = batch_of_timer(run_id, call.id)
+            send_advance(engine, [timer], call.delay, priority=priority)
     return AttemptResult(AttemptEnding.WAITING)
 
 
@@ -366,15 +368,18 @@ def _items(spec: CallSpec, node: StepRunId, order: int) -> tuple[NewStep, ...]:
 
 def _batches(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Batch]:
     chord_from = engine.policies.chord_from
+    priority = engine.definitions.get(claim.run_id).definition.priority
     members: dict[str, list[NewCall]] = {}
     batches: list[Batch] = []
     for call in calls:
         if call.items:
             messages = tuple(message(claim.run_id, call.spec, i) for i in range(len(call.items)))
-            batches.append(Batch(batch_of_items(call.id), messages, len(messages) >= chord_from))
+            in_chord = len(messages) >= chord_from
+            batches.append(Batch(batch_of_items(call.id), messages, in_chord, priority))
         elif call.state is StepState.QUEUED:
             members.setdefault(call.batch, []).append(call)
     for group in members.values():
         messages = tuple(message(claim.run_id, call.spec, None) for call in group)
-        batches.append(Batch(group[0].batch, messages, in_chord=len(messages) >= chord_from))
+        in_chord = len(messages) >= chord_from
+        batches.append(Batch(group[0].batch, messages, in_chord, priority))
     return batches

@@ -295,7 +295,7 @@ def _start_child(
             raise claim.lost()
 
     try:
-        # Child runs have the user of their parent, and spend from its budget.
+        # Child runs have the user and the priority of their parent, and spend from its budget.
         own = engine.definitions.get(claim.run_id).definition
         submit(
             engine,
@@ -307,6 +307,7 @@ def _start_child(
             charged_to=tuple(meters_of_runs(own)),
             stored=True,
             user_id=own.user_id,
+            priority=own.priority,
         )
     except InvalidInput:
         refuse_failure(step, inputs)

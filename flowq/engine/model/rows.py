@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from flowq.core.errors import LeaseLost
@@ -18,6 +18,9 @@ from flowq.core.spec import CallSpec, FlowSpec, Gate, StepKind
 from flowq.core.states import DONE_STEP_STATES, RunState, StepState, StopKind
 from flowq.core.usage import Usage
 from flowq.engine.model.stops import StopReason
+
+#: Priorities are integers from 0, the default, to this one; larger goes first.
+MAX_PRIORITY: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages sent together.
+    """Messages sent together, all of one run.
 
     When `in_chord`, the completion of all of them calls `advance` with the batch id; otherwise each
     one advances the run when it completes.
@@ -42,6 +45,7 @@ class Batch:
     id: BatchId
     messages: tuple[Message, ...]
     in_chord: bool
+    priority: int = 0  #: That of the run.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class NewRun:
     deadline: datetime | timedelta | None = None  #: A timedelta counts by the database's clock.
     budget: BudgetSpec | None = None
     document_id: UUID | None = None  #: The stored document that it was started from.
+    priority: int = 0
     mode: str = "async"  #: How it was started: `async` on workers, `sync` in this process.
 
 
@@ -97,6 +102,7 @@ class Definition:
     user_id: str | None
     parent: StepRunId | None  #: The step that waits for this run, when it is a child run.
     spec: FlowSpec
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +271,7 @@ class RunFacts:
     cost: Decimal
     unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
     error: str | None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,9 @@ class Dispatcher(Protocol):
             RedisUnavailable: nothing, or not everything, was sent.
         """
 
-    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+    def send_advance(
+        self, batches: Sequence[BatchId], delay: timedelta | None = None, priority: int = 0
+    ) -> None:
         """Ask a worker to advance these batches, now or after a delay; raises as `send`."""
 
     def send_collect(self) -> None:

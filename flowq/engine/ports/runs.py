@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol
+from uuid import UUID
 
 from flowq.core.ids import RunId
 from flowq.core.limits.budgets import BudgetSpec
@@ -39,6 +40,9 @@ class RunRows(Protocol):
 
     def stand_in(self, run_id: RunId) -> Definition | None:
         """Return a run's definition without reading its spec, so without steps."""
+
+    def urgent(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        """Read the priorities of runs, or of the runs of nodes; those without one are left out."""
 
     def status(self, run_id: RunId) -> RunState | None:
         """Read the state of a run."""

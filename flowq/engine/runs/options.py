@@ -1,4 +1,4 @@
-"""The options of a run beside its inputs: user, idempotency key, deadline, metadata.
+"""The options of a run beside its inputs: user, idempotency key, deadline, metadata, priority.
 
 All of them are stored in columns with limits, and a database's error about a value that does not
 fit helps nobody. So they are checked here, before anything is traced or recorded.
@@ -18,6 +18,7 @@ from flowq.core.errors import InvalidInput
 from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.limits.budgets import Budget, BudgetSpec, budget_of
 from flowq.core.text.json_values import MAX_DEPTH, flaw, flaw_of_text, marked
+from flowq.engine.model.rows import MAX_PRIORITY
 from flowq.engine.results.codecs.annotations import as_path, shown
 from flowq.engine.results.codecs.read_back import describe_difference, difference_of_form
 
@@ -37,6 +38,8 @@ class SubmitOptions(TypedDict, total=False):
             database's clock.
         budget: What calls of models may cost in this run and its child runs; replaces the flow's
             budget.
+        priority: From 0, the default, to 9, the most urgent: workers take messages of runs with a
+            larger one first.
         session: The caller's transaction; the run begins if and when it commits.
     """
 
@@ -45,6 +48,7 @@ class SubmitOptions(TypedDict, total=False):
     idempotency_key: str | None
     deadline: datetime | timedelta | None
     budget: Budget | None
+    priority: int | None
     session: object
 
 
@@ -57,6 +61,7 @@ class Submission:
     idempotency_key: str | None = None
     deadline: datetime | timedelta | None = None
     budget: BudgetSpec | None = None
+    priority: int = 0
 
     @classmethod
     def of(cls, options: SubmitOptions, limit: int) -> "Submission":
@@ -75,6 +80,7 @@ class Submission:
             idempotency_key=text_of("idempotency_key", options.get("idempotency_key")),
             deadline=_deadline(options.get("deadline")),
             budget=budget_of(options.get("budget")),
+            priority=_priority(options.get("priority")),
         )
 
 
@@ -156,6 +162,18 @@ def _deadline(value: Any) -> datetime | timedelta | None:
         raise InvalidInput(
             f"deadline {value!r} is not between now and 100 years from now",
             hint="give a positive timedelta, or leave the deadline out",
+        )
+    return value
+
+
+def _priority(value: Any) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_PRIORITY:
+        raise InvalidInput(
+            f"priority is {shown(value)} ({type(value).__name__}), "
+            f"not a whole number from 0 to {MAX_PRIORITY}",
+            hint=f"0 is the default; {MAX_PRIORITY} is the most urgent, on every broker",
         )
     return value
 

@@ -22,7 +22,7 @@ from typing import Final
 from flowq.core.ids import RunId, batch_of_run
 from flowq.core.states import RunState, StopKind
 from flowq.engine.advance.after import run_ready
-from flowq.engine.advance.dispatch import alone, resend, send_advance
+from flowq.engine.advance.dispatch import alone, by_priority, resend, send_advance
 from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import StepRef
@@ -106,7 +106,8 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
 def _advance_resumed(engine: Engine, resumed: Sequence[RunId]) -> None:
     """Decide what became ready meanwhile, and finish runs whose last step has ended."""
     if rest := resumed[:-_GO_ON_HERE]:
-        send_advance(engine, [batch_of_run(run_id) for run_id in rest])
+        for priority, group in by_priority(engine, [batch_of_run(one) for one in rest]).items():
+            send_advance(engine, group, priority=priority)
     for run_id in resumed[-_GO_ON_HERE:]:
         with set_aside_if_unreadable(engine, run_id):
             run_ready(engine, run_id)

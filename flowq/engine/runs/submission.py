@@ -142,7 +142,7 @@ def continue_as_new(
     Raises:
         InvalidInput: an input is missing, unknown, too large or of the wrong type.
     """
-    options = Submission(user_id=old.user_id, budget=old.spec.budget)
+    options = Submission(old.user_id, budget=old.spec.budget, priority=old.priority)
     charged_to = old.spec.charged_to
     start = _prepare(engine, flow, inputs, options, parent=old.parent, charged_to=charged_to)
     return Continuation(old.run_id, start)
@@ -353,8 +353,11 @@ def _prepare(
         mode=mode,
         budget=budget,
         document_id=document_id,
+        priority=submission.priority,
     )
-    definition = Definition(run_id, spec.name, submission.user_id, parent, spec)
+    definition = Definition(
+        run_id, spec.name, submission.user_id, parent, spec, submission.priority
+    )
     return _Start(run, definition, graph, queued, [*decided.evaluate, *decided.expand])
 
 

@@ -28,7 +28,7 @@ from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable, Unav
 from flowq.core.ids import FIRST_ID, BatchId, RunId, batch_of_run
 from flowq.core.states import StopKind
 from flowq.engine.advance.child_runs import SHIELD, stop_orphans
-from flowq.engine.advance.dispatch import alone, resend
+from flowq.engine.advance.dispatch import alone, by_priority, resend
 from flowq.engine.advance.finish import finish_if_done
 from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
 from flowq.engine.attempts.limits import sweep_limits
@@ -242,7 +242,8 @@ def _advance(engine: Engine, ended: Sequence[BatchId]) -> None:
     batches = list(dict.fromkeys(ended))
     extra = {"action": "advance", "batches": len(batches)}
     logger.info("advancing %d batches that had ended", len(batches), extra=extra)
-    engine.dispatcher.send_advance(batches)
+    for priority, group in by_priority(engine, batches).items():
+        engine.dispatcher.send_advance(group, priority=priority)
 
 
 def _ask_to_collect(engine: Engine) -> None:

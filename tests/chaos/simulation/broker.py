@@ -16,10 +16,12 @@ class Broker(InProcessDispatcher):
         super().__init__(clock=lambda: clock.seconds)
         self._reach = reach
 
-    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+    def send_advance(
+        self, batches: Sequence[BatchId], delay: timedelta | None = None, priority: int = 0
+    ) -> None:
         """Keep the ends of batches; the place before and after is not one of the engine's."""
         self._reach(FaultPoint.BEFORE_PUBLISH)
-        super().send_advance(batches, delay)
+        super().send_advance(batches, delay, priority)
         self._reach(FaultPoint.AFTER_PUBLISH)
 
     def ready(self) -> int:

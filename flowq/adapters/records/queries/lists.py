@@ -71,6 +71,7 @@ _LISTED: Final = select(
     _R.total_cost,
     _R.unpriced_calls,
     _R.error_message,
+    _R.priority,
 )
 _STRIP: Final = (_R.id, _R.status, _R.created_at, _R.execution_time_ms)
 

@@ -99,6 +99,7 @@ class RunInserts(Repository, RunRows):
             "spec": spec,
             "parent_step_run_id": run.parent,
             "document_id": run.document_id,
+            "priority": run.priority,
             "total_steps": len(run.steps),
             "idempotency_key": run.idempotency_key,
             "budget_usd": run.budget.usd if run.budget else None,

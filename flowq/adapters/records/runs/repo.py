@@ -20,6 +20,7 @@ from sqlalchemy import (
     exists,
     func,
     select,
+    union_all,
     update,
 )
 from typing_extensions import override
@@ -61,12 +62,23 @@ _STATES = Prepared(
 )
 _DEFINITION = Prepared(
     select(
-        RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id, cast(RUNS.c.spec, Text)
+        RUNS.c.flow_name,
+        RUNS.c.user_id,
+        RUNS.c.parent_step_run_id,
+        cast(RUNS.c.spec, Text),
+        RUNS.c.priority,
     ).where(_THIS)
 )
 
 _STAND_IN = Prepared(
     select(RUNS.c.flow_name, RUNS.c.user_id, RUNS.c.parent_step_run_id).where(_THIS)
+)
+_IDS: Any = bindparam("p_keys", expanding=True)
+_URGENT = union_all(
+    select(RUNS.c.id, RUNS.c.priority).where(RUNS.c.id.in_(_IDS), RUNS.c.priority > 0),
+    select(_S.id, RUNS.c.priority)
+    .join(RUNS, RUNS.c.id == _S.flow_run_id)
+    .where(_S.id.in_(_IDS), RUNS.c.priority > 0),
 )
 _BUDGETS = Prepared(
     select(RUNS.c.id, RUNS.c.budget_usd, RUNS.c.budget_tokens, RUNS.c.budget_action).where(
@@ -289,7 +301,7 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
         if row is None:
             return None
         parent = StepRunId(row[2]) if row[2] else None
-        return Definition(run_id, row[0], row[1], parent, flow_spec(row[3]))
+        return Definition(run_id, row[0], row[1], parent, flow_spec(row[3]), row[4])
 
     @override
     def stand_in(self, run_id: RunId) -> Definition | None:
@@ -298,6 +310,10 @@ class FlowRunRepo(RunInserts, RunCancels, RunPauses):
             return None
         parent = StepRunId(row[2]) if row[2] else None
         return Definition(run_id, row[0], row[1], parent, FlowSpec(name=row[0], steps=()))
+
+    @override
+    def urgent(self, ids: Sequence[UUID]) -> dict[UUID, int]:
+        return {row[0]: row[1] for row in self._run_parts(_URGENT, {}, ids)}
 
     @override
     def status(self, run_id: RunId) -> RunState | None:

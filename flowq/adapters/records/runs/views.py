@@ -65,6 +65,7 @@ def written(row: Any) -> dict[str, Any]:
         "completed_at": row.completed_at,
         "execution_time_ms": row.execution_time_ms,
         "error": row.error_message,
+        "priority": row.priority,
     }
 
 

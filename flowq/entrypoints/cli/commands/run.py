@@ -33,6 +33,13 @@ from flowq.entrypoints.cli import options
     metavar="SECONDS",
     help="Time from now by which the run has to end.",
 )
+@click.option(
+    "--priority",
+    type=click.IntRange(0, 9),
+    default=0,
+    metavar="0-9",
+    help="Runs with a larger priority go first; 0 is the default.",
+)
 @options.as_json
 def run(
     target: str,
@@ -44,6 +51,7 @@ def run(
     user: str | None,
     idempotency_key: str | None,
     deadline: float | None,
+    priority: int,
     as_json: bool,
 ) -> int:
     """Start a run of a flow.
@@ -71,5 +79,6 @@ def run(
             user_id=user,
             idempotency_key=idempotency_key,
             deadline=timedelta(seconds=deadline) if deadline else None,
+            priority=priority,
         )
     return report.show(started, worker=loaded.file, wait=wait, timeout=timeout, as_json=as_json)

@@ -122,6 +122,7 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
         "budget": _budget(view),
         "saved": _saved(view),
         "user": view.user_id or "",
+        "priority": str(view.priority or ""),
         "next run": str(view.continued_as or ""),
     }
     for name, value in facts.items():

@@ -56,14 +56,14 @@ class NewRun(_Request):
     )
     metadata: dict[str, JsonValue] | None = Field(None, description="Data to keep with the run.")
     budget: NewBudget | None = None
+    priority: int = Field(
+        0, ge=0, le=9, strict=True, description="Runs with a larger one go first."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _explain_unknown(cls, given: Any) -> Any:
-        """Explain a body with bare inputs, or with a priority."""
-        if isinstance(given, dict) and "priority" in given:
-            text = "runs have no priority: route steps of urgent flows to a queue with own workers"
-            raise PydanticCustomError("no_priority", text)
+        """Explain a body with bare inputs."""
         if isinstance(given, dict) and "inputs" not in given:
             lost = [name for name in given if not get_close_matches(name, cls.model_fields, n=1)]
             if lost:
@@ -103,6 +103,7 @@ class RunSummary(RunStatus):
     unpriced_calls: int = Field(description="Calls of models whose cost is not in `cost`.")
     error: str | None = Field(description="Why it has failed.")
     reason: str | None = Field(description="The reason of a pause or cancel.")
+    priority: int = Field(description="From 0 to 9; larger goes first.")
 
     @classmethod
     def of(cls, run: RunFacts, **more: Any) -> Self:
@@ -124,6 +125,7 @@ class RunSummary(RunStatus):
             unpriced_calls=run.unpriced,
             error=run.error if run.status is RunState.FAILED else None,
             reason=run.error if run.status in _STEERED else None,
+            priority=run.priority,
             **more,
         )
 

@@ -62,6 +62,7 @@ def start(
         "idempotency_key": new.idempotency_key,
         "deadline": timedelta(seconds=new.deadline_seconds) if new.deadline_seconds else None,
         "budget": new.budget.budget if new.budget else None,
+        "priority": new.priority,
     }
     with user_errors(flow):
         run = client.submit(flow, new.inputs, **options)

@@ -24,7 +24,7 @@ BOUNDED: Final = {
     **dict.fromkeys(("pending_dependencies", "observed", "place"), "the rows of a run"),
     **dict.fromkeys(("attempt", "attempts", "recoveries", "resends"), "each takes a while"),
     **dict.fromkeys(("slots", "number"), "checked where a limit is given"),
-    "priority": "nothing writes it",
+    "priority": "checked where it is given",
     "version": "each is the registration of another text",
 }
 LARGEST: Final = 2**62

@@ -484,6 +484,7 @@ OF_RUNS: Final[dict[str, Any]] = {
     "idempotency_key": "once",
     "deadline": timedelta(hours=1),
     "budget": object(),
+    "priority": 9,
     "session": object(),
 }
 
@@ -564,7 +565,7 @@ def test_table_has_all_options() -> None:
     """Who adds an option adds it here, and to all that takes options."""
     assert parameters(StepDecorator.__call__) == OF_STEPS | {"name", "middleware"}
     assert parameters(Step.options) == OF_STEPS | OF_CALLS | OF_PROGRAMS
-    assert parameters(Flow.options) == OF_CALLS | OF_PROGRAMS | {"allow_failure"} | set(OF_RUNS)
+    assert parameters(Flow.options) == OF_CALLS | OF_PROGRAMS | {"allow_failure"}
     assert set(SubmitOptions.__annotations__) == set(OF_RUNS)
     assert all(hasattr(BaseStep, name) for name in OF_STEPS | {"middleware"})
 

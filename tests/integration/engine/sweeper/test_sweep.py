@@ -166,10 +166,12 @@ class AwayDispatcher(InProcessDispatcher):
             raise RedisUnavailable("the broker is away")
         return super().depth(queue)
 
-    def send_advance(self, batches: Sequence[BatchId], delay: timedelta | None = None) -> None:
+    def send_advance(
+        self, batches: Sequence[BatchId], delay: timedelta | None = None, priority: int = 0
+    ) -> None:
         if self.away:
             raise RedisUnavailable("the broker is away")
-        super().send_advance(batches, delay)
+        super().send_advance(batches, delay, priority)
 
 
 def test_no_resend_is_delayed_while_the_broker_is_away(records: SqlRecords) -> None:

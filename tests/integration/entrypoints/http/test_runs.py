@@ -235,10 +235,12 @@ def test_inputs_belong_under_inputs(played: Stage) -> None:
     assert 'body: put the inputs of the flow under `inputs`: {"inputs": {"value": …}}' == said
 
 
-def test_runs_have_no_priority(played: Stage) -> None:
-    answer = client().post("/api/flows/tests.http.doubled/runs", json={"priority": 9})
-    assert (422, 1) == (answer.status_code, len(answer.json()["problems"]))
-    assert "a queue with own workers" in answer.json()["message"]
+def test_run_has_the_priority_that_is_given(played: Stage) -> None:
+    http = client()
+    run_id = start(http, inputs={"value": 1}, priority=9)["id"]
+    assert 9 == http.get(f"/api/runs/{run_id}").json()["priority"]
+    refused = http.post("/api/flows/tests.http.doubled/runs", json={"priority": 10})
+    assert (422, 1) == (refused.status_code, len(refused.json()["problems"]))
 
 
 def test_hints_are_for_clients_of_http(played: Stage) -> None:

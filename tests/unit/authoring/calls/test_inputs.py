@@ -72,7 +72,6 @@ def test_all_problems_are_reported() -> None:
 @pytest.mark.parametrize(
     "name, instead",
     [
-        ("priority", "options(queue="),
         ("queue", "task_routes"),
         ("countdown", "flowq.sleep"),
         ("eta", "celery beat"),
