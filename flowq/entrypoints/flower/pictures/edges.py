@@ -1,9 +1,10 @@
 """The lines of a graph: edges, their words, and the boxes of several steps.
 
-An edge goes down, from the lower side of a vertex to the upper side of another. One of a cycle goes
-up, beside the place where its opposite would be, and one from a vertex to itself is a loop at its
-right side. The words of an edge are above the vertex that it leads to; when several such edges end
-there, they are below the vertex where they begin, if that is the only one there.
+An edge goes down, from the lower side of a vertex to the upper side of another, or to the right if
+the graph is drawn sideways. One of a cycle goes up, beside the place where its opposite would be,
+and one from a vertex to itself is a loop at its right side. The words of an edge are beside its
+end; when several such edges end there, beside its beginning, if it is the only one there. An edge
+has the state of the vertex where it begins, and is grey if a step at one of its ends was skipped.
 """
 
 from collections import Counter
@@ -14,12 +15,11 @@ from typing import Final
 from flowq.core.states import StepState
 from flowq.engine.queries.graph import EdgeKind, PictureEdge, PictureNode
 from flowq.entrypoints.flower.pictures.layout import Layout, NodeBox, Point
-from flowq.entrypoints.flower.pictures.svg import element, label, safe
+from flowq.entrypoints.flower.pictures.svg import columns_of, element, label, safe
 from flowq.entrypoints.flower.pictures.vertices import (
     BEHIND,
     CELL_GAP,
     HEAD,
-    NODE,
     Drawn,
     Form,
     Vertex,
@@ -28,38 +28,57 @@ from flowq.entrypoints.flower.pictures.vertices import (
 #: The room of a loop with its words.
 LOOP_WIDTH: Final = 110.0
 _LOOP_COLUMNS: Final = 13
-_CONDITION_COLUMNS: Final = 34
-#: Distance between layers, and of two lines of words.
+_CONDITION_COLUMNS: Final = 26
+#: Distance between layers, also of a graph that is drawn sideways, and of two lines of words.
 _DROP: Final = 44.0
+_SIDE_DROP: Final = 64.0
 _LINE: Final = 14.0
+_LETTER: Final = 6.0
 #: How far an edge upwards is beside its opposite.
 _ASIDE: Final = 16.0
+
+#: Of several steps where an edge begins, the state of the first of these is shown.
+_WORST_FIRST: Final = (
+    *(StepState.FAILED, StepState.RETRYING, StepState.RUNNING, StepState.WAITING),
+    *(StepState.CANCELLED, StepState.COMPLETED),
+)
 
 _Ends = tuple[str, str]
 
 
-def drop_of(drawn: Drawn) -> float:
+def drop_of(drawn: Drawn, *, sideways: bool = False) -> float:
     """Return the distance between layers that has room for the words of edges."""
-    stacked = Counter(lower for (_, lower), edge in _worded(drawn).items() if edge.condition)
+    worded = _worded(drawn)
+    if sideways:
+        widest = max((columns_of(_words(edge)) for edge in worded.values()), default=0.0)
+        return _SIDE_DROP + _LETTER * min(widest, _CONDITION_COLUMNS)
+    stacked = Counter(lower for (_, lower), edge in worded.items() if edge.condition)
     return _DROP + _LINE * (max(stacked.values(), default=1) - 1)
 
 
-def drawn_edges(drawn: Drawn, layout: Layout, prefix: str) -> tuple[list[str], list[str]]:
+def drawn_edges(
+    drawn: Drawn, layout: Layout, prefix: str, *, sideways: bool = False
+) -> tuple[list[str], list[str]]:
     """Return the lines of all edges, and the words on them, which are drawn above the nodes."""
     cells = {vertex.id: vertex.cells for vertex in drawn.vertices}
+    numbers = {vertex.id: number for number, vertex in enumerate(drawn.vertices)}
     lines: list[str] = []
     routes: dict[_Ends, Sequence[Point]] = {}
     for ends, edge in drawn.edges.items():
         upper, lower = ends
-        if ends in drawn.back:
+        is_back = ends in drawn.back
+        if is_back:
             route = [(x + _ASIDE, y) for x, y in reversed(layout.routes[lower, upper])]
             route[-1] = (route[-1][0], route[-1][1] + _behind(cells[lower]))
-            lines.append(_edge(edge, cells[lower], route, prefix, "back"))
         else:
             route = list(layout.routes[ends])
-            lines.append(_edge(edge, cells[lower], route, prefix, edge.kind))
+        kind = "back" if is_back else edge.kind
+        dashed = " fq-condition" if edge.condition and kind != EdgeKind.CONDITION else ""
+        cls = f"fq-edge fq-{kind}{dashed}{_state(cells[upper], cells[lower])}"
+        between = f"{numbers[upper]} {numbers[lower]}"
+        lines.append(_line(_path(route, sideways=sideways), cls, prefix, data_ends=between))
         routes[ends] = route
-    words = _conditions(_worded(drawn), routes)
+    words = _conditions(_worded(drawn), routes, sideways=sideways)
     for name, edge in drawn.loops.items():
         line, text = _loop(edge, layout.places[name], _behind(cells[name]), prefix)
         lines.append(line)
@@ -75,15 +94,16 @@ def box(vertex: Vertex, x: float, y: float, prefix: str) -> str:
         label(x + 12, y + HEAD + 2, vertex.words, "fq-head"),
     ]
     if vertex.form is Form.SEQUENCE:
-        middle = NODE.height / 2
+        cell = vertex.cell
+        middle = cell.height / 2
         for (x1, y1), (x2, y2) in pairwise(vertex.places(x, y)):
-            right = x1 + NODE.width
+            right = x1 + cell.width
             path = f"M{right:g} {y1 + middle:g}H{x2:g}"
             if y1 != y2:  # continue in the next line
                 half = CELL_GAP / 2
                 path = (
-                    f"M{x1 + NODE.width / 2:g} {y1 + NODE.height:g}v{half:g}"
-                    f"H{x2 + NODE.width / 2:g}V{y2:g}"
+                    f"M{x1 + cell.width / 2:g} {y1 + cell.height:g}v{half:g}"
+                    f"H{x2 + cell.width / 2:g}V{y2:g}"
                 )
             parts.append(_line(path, "fq-edge fq-order", prefix))
     return element("g", *parts)
@@ -107,23 +127,27 @@ def arrow_head(prefix: str) -> str:
     )
 
 
-def _edge(
-    edge: PictureEdge,
-    target: Sequence[PictureNode],
-    route: Sequence[Point],
-    prefix: str,
-    kind: str,
-) -> str:
+def _path(route: Sequence[Point], *, sideways: bool) -> str:
     path = f"M{route[0][0]:.1f} {route[0][1]:.1f}"
     for (x1, y1), (x2, y2) in pairwise(route):
-        if abs(x1 - x2) < 0.5:
+        if abs(y1 - y2 if sideways else x1 - x2) < 0.5:
             path += f"L{x2:.1f} {y2:.1f}"
+        elif sideways:
+            middle = (x1 + x2) / 2
+            path += f"C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
         else:
             middle = (y1 + y2) / 2
             path += f"C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2:.1f}"
-    off = all(node.status is StepState.SKIPPED for node in target)
-    dashed = " fq-condition" if edge.condition and kind != EdgeKind.CONDITION else ""
-    return _line(path, f"fq-edge fq-{kind}{dashed}{' fq-off' if off else ''}", prefix)
+    return path
+
+
+def _state(source: Sequence[PictureNode], target: Sequence[PictureNode]) -> str:
+    """Return the class of an edge: off, or the state of the steps where it begins."""
+    if any(all(one.status is StepState.SKIPPED for one in cells) for cells in (source, target)):
+        return " fq-off"
+    states = {one.status for one in source}
+    found = next((state for state in _WORST_FIRST if state in states), None)
+    return f" fq-{found}" if found is not None else ""
 
 
 def _behind(cells: Sequence[PictureNode]) -> float:
@@ -142,8 +166,8 @@ def _loop(edge: PictureEdge, place: NodeBox, behind: float, prefix: str) -> tupl
     return _line(path, "fq-edge fq-back", prefix), element("g", element("title", safe(words)), text)
 
 
-def _line(path: str, cls: str, prefix: str) -> str:
-    return element("path", d=path, cls=cls, marker_end=f"url(#{prefix}-arrow)")
+def _line(path: str, cls: str, prefix: str, **more: object) -> str:
+    return element("path", d=path, cls=cls, marker_end=f"url(#{prefix}-arrow)", **more)
 
 
 def _worded(drawn: Drawn) -> dict[_Ends, PictureEdge]:
@@ -160,8 +184,16 @@ def _worded(drawn: Drawn) -> dict[_Ends, PictureEdge]:
     return found
 
 
+def _words(edge: PictureEdge) -> str:
+    is_step = edge.kind is EdgeKind.CONDITION
+    return f"when {edge.condition}" if is_step else str(edge.condition)
+
+
 def _conditions(
-    worded: Mapping[_Ends, PictureEdge], routes: Mapping[_Ends, Sequence[Point]]
+    worded: Mapping[_Ends, PictureEdge],
+    routes: Mapping[_Ends, Sequence[Point]],
+    *,
+    sideways: bool,
 ) -> list[str]:
     """Return the words of edges."""
     into = Counter(lower for _, lower in worded)
@@ -171,18 +203,16 @@ def _conditions(
     for ends, edge in worded.items():
         upper, lower = ends
         first, last = routes[ends][0], routes[ends][-1]
-        sinks = last[1] < first[1]  # it goes up
-        if sinks or (into[lower] > 1 and out[upper] == 1):
-            x, y = first[0], first[1] + (-8 if sinks else 16)
+        rises = not sideways and last[1] < first[1]
+        if rises or (not sideways and into[lower] > 1 and out[upper] == 1):
+            x, y, anchor = first[0] + 8, first[1] + (-8 if rises else 16), "start"
         else:
-            x, y = last[0], last[1] - 16 - _LINE * placed[lower]
+            aside = -10 if sideways else 8
+            up = 6 if sideways else 14
+            x, y = last[0] + aside, last[1] - up - _LINE * placed[lower]
+            anchor = "end" if sideways else "start"
             placed[lower] += 1
-        is_step = edge.kind is EdgeKind.CONDITION
-        words = f"when {edge.condition}" if is_step else str(edge.condition)
-        text = label(
-            *(x, y, words, "fq-condition"),
-            columns=_CONDITION_COLUMNS,
-            text_anchor="middle",
-        )
+        words = _words(edge)
+        text = label(*(x, y, words, "fq-condition"), columns=_CONDITION_COLUMNS, text_anchor=anchor)
         found.append(element("g", element("title", safe(words)), text))
     return found

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from flowq.core.states import AttemptEnd, StepState
+from flowq.core.states import DONE_STEP_STATES, AttemptEnd, StepState
 from flowq.engine.queries.graph import PictureNode, RunPicture
 from flowq.entrypoints.flower.pictures.axis import Axis, ticks
 from flowq.entrypoints.flower.pictures.critical_path import critical_path, ready_times
@@ -224,8 +224,8 @@ def _map_bars(chart: _Chart, node: PictureNode, top: float) -> Iterator[str]:
 
 def _words(node: PictureNode, now: datetime) -> str:
     if node.is_many:
-        done = node.counts.get(StepState.COMPLETED, 0)
-        return f"{count(done)}/{count(node.size)}" if node.size is not None else str(node.status)
+        done = sum(node.counts.get(state, 0) for state in DONE_STEP_STATES)
+        return f"{count(done)} of {count(node.size)}" if node.size is not None else str(node.status)
     began = _last_start(node)
     if node.status in {StepState.QUEUED, StepState.RETRYING} or began is None:
         return str(node.status)

@@ -8,9 +8,12 @@ Pure: rows in, text out. Classes, all styled in `picture.css`:
     fq-key, fq-words             its two lines
     fq-rest, fq-fill fq-<state>  the bar of a map
     fq-batch, fq-head            the light box of a batch, and its words
-    fq-edge fq-<kind> [fq-off]   `data`, `next`, `condition` (dashed), `order`, `back` (upwards);
-                                 `off` if it was not taken
+    fq-edge fq-<kind> fq-<state> `data`, `next`, `condition` (dashed), `order`, `back` (upwards);
+                                 the state where it begins, `fq-off` if it was not taken
     fq-condition                 the words of a condition
+    fq-dims, fq-lit              set by `picture.js`: one step and what is before and after it
+
+`data-vertex` numbers the nodes, `data-ends` has the numbers at the ends of an edge.
 """
 
 from collections.abc import Callable
@@ -27,7 +30,7 @@ from flowq.entrypoints.flower.pictures.edges import (
     drawn_edges,
     drop_of,
 )
-from flowq.entrypoints.flower.pictures.layout import layered
+from flowq.entrypoints.flower.pictures.layout import Layout, Point, Size, layered, sideways
 from flowq.entrypoints.flower.pictures.svg import (
     Link,
     counted,
@@ -42,7 +45,6 @@ from flowq.entrypoints.flower.pictures.svg import (
 )
 from flowq.entrypoints.flower.pictures.vertices import (
     BEHIND,
-    NODE,
     Drawn,
     Form,
     of_graph,
@@ -52,8 +54,14 @@ from flowq.entrypoints.formatting import count, duration
 
 #: A wider picture does not shrink to the width of a phone, since its text would be unreadable.
 _FITS: Final = 520.0
-_KEY_COLUMNS: Final = 20
-_WORDS_COLUMNS: Final = 25
+#: The part of a window in which a graph is seen, and how much better it has to fit sideways.
+_VIEW: Final = 1340.0, 620.0
+_BETTER: Final = 1.15
+_SIDE_GAP: Final = 20.0
+#: The room of a letter of a name and of the second line, and what is beside them.
+_LETTER: Final = 8.3
+_SMALL_LETTER: Final = 6.3
+_BESIDE: Final = 52.0
 _KINDS: Final = {
     StepKind.FLOW: "\N{NORTH EAST ARROW}",
     StepKind.PROGRAM: "\N{IDENTICAL TO}",
@@ -145,17 +153,23 @@ def draw(
         desc: Its description in words.
         has_run: Whether nodes have a state.
     """
-    sizes = {vertex.id: vertex.size for vertex in drawn.vertices}
-    layout = layered(sizes, drawn.downwards, drop=drop_of(drawn))
-    lines, words_on_lines = drawn_edges(drawn, layout, prefix)
+    layout, is_sideways = best_layout(drawn)
+    lines, words_on_lines = drawn_edges(drawn, layout, prefix, sideways=is_sideways)
     parts = [arrow_head(prefix), *lines]
-    for vertex in drawn.vertices:
+    for number, vertex in enumerate(drawn.vertices):
         place = layout.places[vertex.id]
         if vertex.form is not Form.SINGLE:
             parts.append(box(vertex, place.x, place.y, prefix))
         parts += [
-            _node(node, x, y, words(node), link(node), has_run=has_run)
-            for node, (x, y) in zip(vertex.cells, vertex.places(place.x, place.y), strict=True)
+            _node(
+                node,
+                at,
+                vertex.cell,
+                words(node),
+                href=link(node),
+                vertex=number if has_run else None,
+            )
+            for node, at in zip(vertex.cells, vertex.places(place.x, place.y), strict=True)
         ]
     parts += words_on_lines
     return framed(
@@ -169,14 +183,41 @@ def draw(
     )
 
 
+def best_layout(drawn: Drawn) -> tuple[Layout, bool]:
+    """Return the layout that is easier to see in a window, and whether it goes sideways."""
+    sizes = {vertex.id: vertex.size for vertex in drawn.vertices}
+    down = layered(sizes, drawn.downwards, drop=drop_of(drawn))
+    if (
+        drawn.back or drawn.loops or _fits(down) == 1
+    ):  # lines of cycles go beside those that go down
+        return down, False
+    drop = drop_of(drawn, sideways=True)
+    right = sideways(sizes, drawn.downwards, gap=_SIDE_GAP, drop=drop)
+    return (right, True) if _fits(right) > _BETTER * _fits(down) else (down, False)
+
+
+def _fits(layout: Layout) -> float:
+    """Return at which scale a layout is seen whole."""
+    return min(1.0, _VIEW[0] / max(layout.width, 1.0), _VIEW[1] / max(layout.height, 1.0))
+
+
 # --- nodes ----------------------------------------------------------------------------------------
 
 
 def _node(
-    node: PictureNode, x: float, y: float, words: str, href: str | None, *, has_run: bool
+    node: PictureNode,
+    place: Point,
+    size: Size,
+    words: str,
+    *,
+    href: str | None,
+    vertex: int | None,
 ) -> str:
+    """Return a node; `vertex` is the number of its vertex, None where nothing has run."""
+    x, y = place
+    has_run = vertex is not None
     parts = [element("title", safe(_tooltip(node) if has_run else f"{node.key}\n{words}"))]
-    shape = {"width": NODE.width, "height": NODE.height, "rx": 9}
+    shape = {"width": size.width, "height": size.height, "rx": 9}
     if node.is_many:
         parts += [
             element("rect", x=x + by, y=y + by, cls="fq-box fq-behind", **shape)
@@ -191,20 +232,21 @@ def _node(
         parts.append(
             label(x + 20, y + 34, _KINDS.get(node.kind, of_kind), "fq-kind", text_anchor="middle")
         )
-    name, columns = node.key, _KEY_COLUMNS
+    room = size.width - _BESIDE
+    columns = room / _LETTER
     mark = _KINDS.get(node.kind) if has_run else None
     if mark is not None:
-        parts.append(label(x + NODE.width - 12, y + 22, mark, "fq-kind", text_anchor="end"))
+        parts.append(label(x + size.width - 12, y + 22, mark, "fq-kind", text_anchor="end"))
         columns -= 2
     is_bar = node.is_many and has_run
-    parts.append(label(x + 40, y + (20 if is_bar else 25), name, "fq-key", columns=columns))
+    parts.append(label(x + 40, y + (20 if is_bar else 25), node.key, "fq-key", columns=columns))
     parts.append(
-        label(x + 40, y + (36 if is_bar else 43), words, "fq-words", columns=_WORDS_COLUMNS)
+        label(x + 40, y + (36 if is_bar else 43), words, "fq-words", columns=room / _SMALL_LETTER)
     )
     if is_bar:
-        parts.append(progress(node, x + 40, y + 44, NODE.width - 52, 6))
+        parts.append(progress(node, x + 40, y + 44, room, 6))
     state = f"fq-{node.status}" if has_run else "fq-plain"
-    inside = element("g", *parts, cls=f"fq-node {state}")
+    inside = element("g", *parts, cls=f"fq-node {state}", data_vertex=vertex)
     return linked(href, inside)
 
 

@@ -6,30 +6,29 @@ System Structures", IEEE Trans. SMC 11, 1981), in the steps of Gansner, Koutsofi
 
     layers       by the longest path, so that every edge goes down
     dummies      an edge over several layers passes each of them in a place of its own
-    order        within a layer by the barycentre of the neighbours, while crossings get fewer
+    order        within a layer, so that few edges cross: see `ordering`
     coordinates  near the mean of the neighbours, at a distance from each other: that is isotonic
                  regression, which "pool adjacent violators" solves exactly for a layer
+    long edges   straight for as many layers as there is room
 
 Pure, and the same for the same input.
 """
 
-from bisect import bisect_right, insort
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from itertools import pairwise
+from math import inf
 from typing import Final, TypeAlias
+
+from flowq.entrypoints.flower.pictures.ordering import Layers, reduce_crossings
 
 Edge: TypeAlias = tuple[str, str]
 Point: TypeAlias = tuple[float, float]
 
 #: Maximum dummies; with more of them, long edges are straight. Such a picture is unreadable anyway.
 _MAX_DUMMIES: Final = 4000
-_ORDER_ROUNDS: Final = 8
 _PLACE_ROUNDS: Final = 6
-_DUMMY_WIDTH: Final = 10.0
-#: Weight that keeps long edges straight.
-_DUMMY_WEIGHT: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +67,6 @@ class Layout:
     height: float
 
 
-@dataclass(slots=True)
-class _Layers:
-    """Boxes and dummies, by number, in their layers; boxes come first."""
-
-    layer: list[int]
-    width: list[float]
-    weight: list[float]
-    above: list[list[int]] = field(default_factory=list)
-    below: list[list[int]] = field(default_factory=list)
-    order: list[list[int]] = field(default_factory=list)
-    chains: dict[Edge, list[int]] = field(default_factory=dict)
-
-    def join(self, upper: int, lower: int) -> None:
-        self.below[upper].append(lower)
-        self.above[lower].append(upper)
-
-    def dummy(self, layer: int) -> int:
-        self.layer.append(layer)
-        self.width.append(_DUMMY_WIDTH)
-        self.weight.append(_DUMMY_WEIGHT)
-        self.above.append([])
-        self.below.append([])
-        return len(self.layer) - 1
-
-
 def layered(
     sizes: Mapping[str, Size],
     edges: Sequence[Edge],
@@ -116,8 +90,9 @@ def layered(
     """
     wanted = list(dict.fromkeys(edges))
     layers = _with_dummies(sizes, wanted, _longest_paths(sizes, wanted))
-    _reduce_crossings(layers)
+    reduce_crossings(layers)
     xs = _coordinates(layers, gap)
+    _straighten(layers, xs, gap, boxes=len(sizes))
     left = min((x - w / 2 for x, w in zip(xs, layers.width, strict=True)), default=0.0)
     xs = [x - left + margin for x in xs]
     tops, bottoms = _rows(layers, list(sizes.values()), xs, drop, margin)
@@ -140,6 +115,37 @@ def layered(
     return Layout(places, routes, right + margin, (bottoms[-1] if bottoms else 0.0) + margin)
 
 
+def sideways(
+    sizes: Mapping[str, Size],
+    edges: Sequence[Edge],
+    *,
+    gap: float,
+    drop: float,
+    margin: float = 12.0,
+) -> Layout:
+    """Place boxes in layers from left to right; routes go from the right side to the left side.
+
+    Args:
+        sizes: The boxes; ties keep this order.
+        edges: From a box to one that comes after it.
+        gap: Distance between boxes of a layer.
+        drop: Minimum distance between layers.
+        margin: Width of the margin.
+
+    Raises:
+        graphlib.CycleError: the edges form a cycle.
+        KeyError: an edge names an unknown box.
+    """
+    turned = {key: Size(size.height, size.width) for key, size in sizes.items()}
+    found = layered(turned, edges, gap=gap, drop=drop, margin=margin)
+    return Layout(
+        {key: NodeBox(p.y, p.x, p.height, p.width, p.layer) for key, p in found.places.items()},
+        {edge: tuple((y, x) for x, y in route) for edge, route in found.routes.items()},
+        width=found.height,
+        height=found.width,
+    )
+
+
 def _longest_paths(sizes: Mapping[str, Size], edges: Sequence[Edge]) -> dict[str, int]:
     """Return the layer of each box: below all its predecessors."""
     before: dict[str, list[str]] = {key: [] for key in sizes}
@@ -159,9 +165,9 @@ def _longest_paths(sizes: Mapping[str, Size], edges: Sequence[Edge]) -> dict[str
 
 def _with_dummies(
     sizes: Mapping[str, Size], edges: Sequence[Edge], layer: Mapping[str, int]
-) -> _Layers:
+) -> Layers:
     numbers = {key: number for number, key in enumerate(sizes)}
-    layers = _Layers(
+    layers = Layers(
         [layer[key] for key in sizes], [size.width for size in sizes.values()], [1.0] * len(sizes)
     )
     layers.above = [[] for _ in sizes]
@@ -181,50 +187,10 @@ def _with_dummies(
     return layers
 
 
-# --- the order within layers ----------------------------------------------------------------------
-
-
-def _reduce_crossings(layers: _Layers) -> None:
-    """Order each layer by the neighbours above, then below, and keep the best order found."""
-    best, fewest = [list(row) for row in layers.order], _crossings(layers)
-    for turn in range(_ORDER_ROUNDS):
-        if not fewest:
-            break
-        down = turn % 2 == 0
-        rows = layers.order if down else layers.order[::-1]
-        beside = layers.above if down else layers.below
-        for fixed, row in pairwise(rows):
-            places = {number: place for place, number in enumerate(fixed)}
-            own = {number: float(place) for place, number in enumerate(row)}
-            for number in row:
-                near = [places[one] for one in beside[number] if one in places]
-                if near:
-                    own[number] = sum(near) / len(near)
-            row.sort(key=own.__getitem__)
-        crossings = _crossings(layers)
-        if crossings < fewest:
-            best, fewest = [list(row) for row in layers.order], crossings
-    layers.order = best
-
-
-def _crossings(layers: _Layers) -> int:
-    found = 0
-    for upper, lower in pairwise(layers.order):
-        places = {number: place for place, number in enumerate(lower)}
-        passed: list[int] = []
-        for number in upper:
-            ends = sorted(places[one] for one in layers.below[number])
-            for end in ends:
-                found += len(passed) - bisect_right(passed, end)
-            for end in ends:
-                insort(passed, end)
-    return found
-
-
 # --- coordinates ----------------------------------------------------------------------------------
 
 
-def _coordinates(layers: _Layers, gap: float) -> list[float]:
+def _coordinates(layers: Layers, gap: float) -> list[float]:
     """Return the x coordinate of the middle of each box and dummy."""
     xs = [0.0] * len(layers.layer)
     for row in layers.order:
@@ -243,7 +209,7 @@ def _coordinates(layers: _Layers, gap: float) -> list[float]:
 
 
 def _spread(
-    layers: _Layers, row: Sequence[int], wanted: Sequence[float], gap: float, xs: list[float]
+    layers: Layers, row: Sequence[int], wanted: Sequence[float], gap: float, xs: list[float]
 ) -> None:
     """Return positions as near to the desired ones as the order and the gaps allow.
 
@@ -268,8 +234,43 @@ def _spread(
             place += 1
 
 
+def _straighten(layers: Layers, xs: list[float], gap: float, *, boxes: int) -> None:
+    """Give the dummies of an edge the same x, for as many layers in a row as have room there."""
+    place = {number: at for row in layers.order for at, number in enumerate(row)}
+
+    def room(number: int) -> tuple[float, float]:
+        row, at = layers.order[layers.layer[number]], place[number]
+        low, high = -inf, inf
+        if at > 0:
+            low = xs[row[at - 1]] + (layers.width[row[at - 1]] + layers.width[number]) / 2 + gap
+        if at + 1 < len(row):
+            high = xs[row[at + 1]] - (layers.width[row[at + 1]] + layers.width[number]) / 2 - gap
+        return min(low, xs[number]), max(high, xs[number])
+
+    def settle(run: Sequence[int], low: float, high: float) -> None:
+        ends = [
+            xs[one] for one in (layers.above[run[0]][0], layers.below[run[-1]][0]) if one < boxes
+        ]
+        wanted = ends[0] if ends else sum(xs[one] for one in run) / len(run)
+        for number in run:
+            xs[number] = min(max(wanted, low), high)
+
+    for chain in layers.chains.values():
+        run: list[int] = []
+        low, high = -inf, inf
+        for number in chain:
+            least, most = room(number)
+            if run and max(low, least) > min(high, most):
+                settle(run, low, high)
+                run, low, high = [], -inf, inf
+            run.append(number)
+            low, high = max(low, least), min(high, most)
+        if run:
+            settle(run, low, high)
+
+
 def _rows(
-    layers: _Layers, sizes: Sequence[Size], xs: Sequence[float], drop: float, margin: float
+    layers: Layers, sizes: Sequence[Size], xs: Sequence[float], drop: float, margin: float
 ) -> tuple[list[float], list[float]]:
     """Return the y range of each layer; edges over a long horizontal distance get more height."""
     tops: list[float] = []

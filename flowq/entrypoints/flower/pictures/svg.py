@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Final
 from unicodedata import east_asian_width
 
-from flowq.core.states import StepState
+from flowq.core.states import DONE_STEP_STATES, StepState
 from flowq.engine.queries.graph import PictureNode
 from flowq.entrypoints.formatting import MARKS, count
 
@@ -49,12 +49,17 @@ def safe(text: object) -> str:
     return escape(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text)))
 
 
-def shortened(text: str, columns: int) -> str:
+def shortened(text: str, columns: float) -> str:
     """Return text that is about as wide as this number of letters at most; fonts differ."""
     ends = list(accumulate(map(_columns, text)))
     if not ends or ends[-1] <= columns:
         return text
     return text[: bisect_right(ends, columns - 1)].rstrip(" ·") + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def columns_of(text: str) -> float:
+    """Return about how many letters like `a` are as wide as a text."""
+    return sum(map(_columns, text))
 
 
 def _columns(sign: str) -> float:
@@ -81,7 +86,7 @@ def element(tag: str, *inside: str, **attributes: object) -> str:
     return f"<{tag}{given}>{''.join(inside)}</{tag}>" if inside else f"<{tag}{given}/>"
 
 
-def label(x: float, y: float, text: str, cls: str, *, columns: int = 80, **more: object) -> str:
+def label(x: float, y: float, text: str, cls: str, *, columns: float = 80, **more: object) -> str:
     """Return one line of text."""
     return element("text", safe(shortened(text, columns)), x=x, y=y, cls=cls, **more)
 
@@ -159,7 +164,7 @@ def counted(node: PictureNode) -> str:
     if node.size is None:
         return "items not known yet"
     counts = node.counts
-    done = counts.get(StepState.COMPLETED, 0) + counts.get(StepState.SKIPPED, 0)
+    done = sum(counts.get(state, 0) for state in DONE_STEP_STATES)
     words = [f"{count(done)} of {count(node.size)}"]
     words += [
         f"{count(counts[state])} {state}"

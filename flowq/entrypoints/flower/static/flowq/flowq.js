@@ -99,7 +99,8 @@
   const callbacks = {
     beforeNodeMorphed: (old, fresh) => !isKept(old) && !old.isEqualNode(fresh),
     beforeNodeRemoved: (old) => !(isKept(old) && old.hasAttribute("data-live-keep")),
-    beforeAttributeUpdated: (name, old) => !(name === "open" && old.matches("details")),
+    beforeAttributeUpdated: (name, old) => !(name === "open" && old.matches("details"))
+      && !(["style", "data-zoomed"].includes(name) && old.matches("[data-zoomed]")),
   };
   function morph(html) {
     const page = new DOMParser().parseFromString(html, "text/html");
@@ -107,6 +108,7 @@
     if (!fresh) return;
     document.title = page.title;
     Idiomorph.morph(place, fresh.innerHTML, { morphStyle: "innerHTML", callbacks });
+    document.dispatchEvent(new Event("flowq:morphed"));
     again();
     tick();
     check();

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowq.entrypoints.flower.pictures.layout import Edge, Layout, Size, layered
+from flowq.entrypoints.flower.pictures.layout import Edge, Layout, Size, layered, sideways
 
 BOX = Size(100, 40)
 
@@ -117,6 +117,35 @@ def test_root_is_right_above_its_dependent() -> None:
     layout = layered(dict.fromkeys(["a", "late", "b", "c"], BOX), edges)
 
     assert layout.places["late"].layer == layout.places["b"].layer == 1
+
+
+def test_long_edge_is_straight_where_there_is_room() -> None:
+    names = [f"n{i}" for i in range(8)]
+    edges = [*pairwise(names), (names[0], names[-1])]
+
+    layout = layered(dict.fromkeys(names, BOX), edges)
+
+    bends = {x for x, _ in layout.routes[names[0], names[-1]]}
+    assert len(bends) <= 3, "out of its box, beside the others, and in"
+
+
+@settings(max_examples=40)
+@given(graphs())
+def test_sideways_is_the_same_layout_turned(given: tuple[dict[str, Size], list[Edge]]) -> None:
+    sizes, edges = given
+
+    layout = sideways(sizes, edges, gap=20, drop=60)
+
+    assert overlap(layout) == []
+    for left, right in edges:
+        before, after = layout.places[left], layout.places[right]
+        route = layout.routes[left, right]
+        assert route[0] == pytest.approx(
+            (before.x + before.width, before.y + before.height / 2), abs=0.02
+        )
+        assert route[-1] == pytest.approx((after.x, after.y + after.height / 2), abs=0.02)
+    for key, place in layout.places.items():
+        assert (place.width, place.height) == pytest.approx((sizes[key].width, sizes[key].height))
 
 
 def test_circle_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -106,24 +107,92 @@ def test_map_is_one_node_with_counts_and_a_bar() -> None:
 
     svg = run_graph(run([crawl], (), RunState.RUNNING), now=NOW)
 
-    assert "9,000 of 10,000 · 1 failed" in texts(svg)
+    assert "9,001 of 10,000 · 1 failed" in texts(svg)
     widths = [float(one.get("width") or 0) for one in of_class(svg, "fq-fill")]
     whole = float(of_class(svg, "fq-rest")[0].get("width") or 0)
     assert widths[0] == pytest.approx(whole * 0.9, rel=0.01)
     assert widths[1] >= 1, "one of ten thousand is seen"
 
 
-def test_steps_with_the_same_neighbours_share_a_box() -> None:
-    picture = run(
-        [node("a", 0, 1), node("b", 1, 2), node("c", 1, 2), node("d", 2, 3)],
-        ("a>b", "a>c", "b>d", "c>d"),
-    )
+def fan(many: int) -> RunPicture:
+    """A run in which so many steps are between two others."""
+    middle = [node(f"m{i}", 1, 2) for i in range(many)]
+    edges = [edge for one in middle for edge in (f"a>{one.key}", f"{one.key}>z")]
+    return run([node("a", 0, 1), *middle, node("z", 2, 3)], edges)
 
-    svg = run_graph(picture, now=NOW)
 
-    assert len(of_class(svg, "fq-batch")) == 1
-    assert "batch · 2" in texts(svg)
-    assert len(of_class(svg, "fq-edge")) == 2
+def test_few_steps_with_the_same_neighbours_are_a_diamond_and_many_share_a_box() -> None:
+    few, many = (run_graph(fan(number), now=NOW) for number in (4, 5))
+
+    assert not of_class(few, "fq-batch")
+    assert len(of_class(few, "fq-edge")) == 8
+    assert len(of_class(many, "fq-batch")) == 1
+    assert "5 steps in parallel" in texts(many)
+    assert len(of_class(many, "fq-edge")) == 2
+
+
+def chain(many: int, *also: PictureEdge) -> RunPicture:
+    keys = [f"s{i:02}" for i in range(many)]
+    edges = [f"{upper}>{lower}" for upper, lower in pairwise(keys)]
+    nodes = [node("x", 0, 1), *(node(key, 0, 1) for key in keys)]
+    return run(nodes, edges, also=also)
+
+
+@pytest.mark.parametrize("many, boxes", [(7, 0), (8, 1), (60, 1)])
+def test_long_chain_shares_a_box(many: int, boxes: int) -> None:
+    svg = run_graph(chain(many), now=NOW)
+
+    assert texts(svg).count(f"{many} steps, one after another") == boxes
+    assert len(of_class(svg, "fq-node")) == many + 1
+    assert len(of_class(svg, "fq-edge")) == many - 1, "each arrow is drawn, in the box or not"
+    assert float(parsed(svg).get("height") or 0) < 1000
+
+
+def test_chain_is_cut_where_something_else_joins_or_a_condition_is() -> None:
+    for kind, condition in ((EdgeKind.DATA, None), (EdgeKind.CONDITION, "x.ok")):
+        svg = run_graph(chain(16, PictureEdge("x", "s08", kind, condition)), now=NOW)
+
+        assert ["8 steps, one after another"] * 2 == [
+            text for text in texts(svg) if "one after" in text
+        ]
+
+
+def test_graph_goes_to_the_right_when_it_is_easier_to_see_so() -> None:
+    steps = [node(f"{row}{i}", 0, 1) for row in "st" for i in range(12)]
+    edges = [*(f"a>s{i}" for i in range(12)), *(f"s{i}>t{i}" for i in range(12))]
+    wide = run_graph(run([node("a", 0, 1), *steps], edges), now=NOW)
+    narrow = run_graph(run([node("a", 0, 1), *steps[:4]], edges[:4]), now=NOW)
+
+    def starts(svg: str) -> set[float]:
+        """Where nodes begin, from left to right."""
+        return {float(one.get("x") or 0) for one in of_class(svg, "fq-box")}
+
+    assert len(starts(wide)) == 3, "one column for each layer"
+    assert len({one.get("y") for one in of_class(narrow, "fq-box")}) == 2
+
+
+def test_node_is_as_wide_as_its_name_within_limits() -> None:
+    names = ["a", "validate_and_normalise_it", "n" * 100]
+    svg = run_graph(run([node(name, 0, 1) for name in names]), now=NOW)
+
+    widths = [float(one.get("width") or 0) for one in of_class(svg, "fq-box")]
+    assert widths[0] < widths[1] < widths[2] == 320
+    assert {"a", "validate_and_normalise_it"} <= set(texts(svg))
+
+
+def test_edge_has_the_state_of_its_beginning_and_is_off_beside_a_skipped_step() -> None:
+    states = [
+        (StepState.COMPLETED, StepState.RUNNING, "fq-completed"),
+        (StepState.FAILED, StepState.CANCELLED, "fq-failed"),
+        (StepState.PENDING, StepState.PENDING, "fq-data"),
+        (StepState.COMPLETED, StepState.SKIPPED, "fq-off"),
+        (StepState.SKIPPED, StepState.COMPLETED, "fq-off"),
+    ]
+    for before, after, cls in states:
+        svg = run_graph(run([node("a", 0, 1, before), node("b", 1, 2, after)], ["a>b"]), now=NOW)
+        (edge,) = of_class(svg, "fq-edge")
+        assert (edge.get("class") or "").split()[-1] == cls
+        assert edge.get("data-ends") == "0 1"
 
 
 def test_condition_is_said_and_a_skipped_step_is_off() -> None:
@@ -170,7 +239,7 @@ def test_program_shows_batches_in_their_order_and_calls_in_between_as_a_sequence
     svg = run_graph(picture, now=NOW)
 
     assert [one.text for one in of_class(svg, "fq-head")] == [
-        "batch · 3",
+        "3 calls in parallel",
         "6 calls, one after another",  # the first one at the side, too
     ]
     tops = {
@@ -285,7 +354,7 @@ def test_map_is_one_row_with_how_many_ended_when() -> None:
     tall = [float(one) for one in re.findall(r"v-([\d.]+)", done.get("d") or "")]
     assert tall[1] == max(tall) == pytest.approx(2 * tall[0], rel=0.02)
     assert len(of_class(svg, "fq-dense", "fq-failed")) == 1
-    assert "99/100" in texts(svg)
+    assert "100 of 100" in texts(svg)
 
 
 def test_critical_path_is_marked_and_described() -> None:

@@ -60,11 +60,11 @@ def test_calls_of_a_step_are_one_node_and_their_transitions_labelled_edges() -> 
     assert [one for one in said if one in {"start", "alert", "count", "count_sink"}] == [
         *("start", "alert", "count", "count_sink"),
     ]
-    assert {"3 of 4 · 1 failed", "40 of 40", "not reached"} <= set(said)
+    assert {"4 of 4 · 1 failed", "40 of 40", "not reached"} <= set(said)
     assert {"retry | page", "when response.total > 9", "sink"} <= set(said)
     assert len(of_class(svg, "fq-edge", "fq-next")) == 4
     assert len(of_class(svg, "fq-edge", "fq-condition")) == 2
-    assert len(of_class(svg, "fq-edge", "fq-off")) == 1
+    assert len(of_class(svg, "fq-edge", "fq-off")) == 2  # to what was not reached, and from it
     assert re.findall(r'href="(.*?)"', svg) == ["#start", "#count", "#count_sink"]
 
 
