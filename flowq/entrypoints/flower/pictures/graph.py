@@ -60,7 +60,7 @@ _BETTER: Final = 1.15
 _SIDE_GAP: Final = 20.0
 #: The room of a letter of a name and of the second line, and what is beside them.
 _LETTER: Final = 8.3
-_SMALL_LETTER: Final = 6.3
+_SMALL_LETTER: Final = 6.9
 _BESIDE: Final = 52.0
 _KINDS: Final = {
     StepKind.FLOW: "\N{NORTH EAST ARROW}",
