@@ -57,6 +57,8 @@ from flowq.settings import Settings
 
 #: Steps that run at once for `execute`; most of them wait for something.
 _THREADS: Final = 32
+#: Seconds that an ending process waits for its logged lines to be written.
+_LOGS_WAIT: Final = 5.0
 
 
 class _ProcessState:
@@ -316,6 +318,13 @@ def flush_events() -> None:
         _process.engine.events.flush()
 
 
+def flush_logs() -> None:
+    """Write what the steps of this process have logged; before it ends."""
+    logs = _process.engine.logs if _process.engine is not None else None
+    if logs is not None:
+        logs.flush(_LOGS_WAIT)
+
+
 def _build(celery: Celery, chosen: Settings) -> Engine:
     # All that is known to be wrong before a server is asked is refused here: later a run might be
     # recorded that its caller is then told nothing of.
@@ -374,4 +383,6 @@ def _policies(chosen: Settings) -> Policies:
         max_calls=chosen.program_calls,
         live_programs=chosen.live_programs,
         events=chosen.events,
+        logs_bytes=chosen.logs_limit_bytes if chosen.logs else None,
+        logs_kept=chosen.logs_kept,
     )

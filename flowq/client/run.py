@@ -6,6 +6,7 @@ deleted early, and polling them costs Redis one request per step.
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -20,6 +21,9 @@ from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance.finish import output
 from flowq.engine.attempts import budgets
+from flowq.engine.logs import reading
+from flowq.engine.logs.reading import log_filter
+from flowq.engine.model.logs import LogLine
 from flowq.engine.model.rows import RunView
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.codecs import adapter_for, coerce
@@ -189,6 +193,38 @@ class Run(Generic[R_co]):
             RunNotFound: while it is used: the run was deleted.
         """
         return RunEvents(self.id, self.flow_name, after, timeout, wait=wait)
+
+    def logs(
+        self,
+        step: str | None = None,
+        *,
+        index: int | None = None,
+        attempt: int | None = None,
+        level: str | None = None,
+        follow: bool = False,
+    ) -> Iterator[LogLine]:
+        """Yield what the steps of the run have logged, in the order of time.
+
+        Workers write lines about a second after they were logged.
+
+        Args:
+            step: Only of the step with this key; of a map of all its items.
+            index: Only of this item of the map, from 0.
+            attempt: Only of attempts with this number, from 1.
+            level: Only lines of at least this level, e.g. `"warning"`.
+            follow: Whether to wait for further lines until the run has ended. Lines that were
+                written late come late.
+
+        Raises:
+            InvalidInput: there is no such level.
+            Unavailable: while it is used: the database or the object store cannot be used.
+        """
+        engine, wanted = bootstrap.engine(), log_filter(step, index, attempt, level)
+        return (
+            reading.follow(engine, self.id, wanted)
+            if follow
+            else reading.lines(engine, self.id, wanted)
+        )
 
     def cancel(self, reason: str | None = None) -> RunState:
         """Cancel the run and its child runs; terminal steps and runs do not change.

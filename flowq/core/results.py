@@ -73,6 +73,15 @@ def image_key(
     return f"{OBJECTS}/{run_id or FIRST_ID}/{step_id or FIRST_ID}/{request_id}.{suffix}"
 
 
+#: Begins the key of every object with lines that a step has logged.
+LOGS = "logs"
+
+
+def log_key(run_id: RunId, step_id: StepRunId, token: LeaseToken, first_line: int) -> str:
+    """Key of logged lines in the object store; the row of the bunch names it."""
+    return f"{LOGS}/{run_id}/{step_id}/{token}.{first_line}"
+
+
 #: Begins the key of every object that is a part of the content of a block.
 BLOCKS = "blocks"
 

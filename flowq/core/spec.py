@@ -115,6 +115,7 @@ class StepSpec(_SpecModel):
     queue: str | None = None  #: None leaves it to Celery's `task_routes`.
     cache: CacheSpec | None = None
     limits: tuple[LimitSpec, ...] = ()
+    log_prints: bool = False  #: Printed lines are kept as logged ones are.
 
 
 class CallSpec(StepSpec):

@@ -29,6 +29,7 @@ from flowq.engine.registry.registry import Registry
 from flowq.engine.results.store import ResultStore
 from flowq.engine.results.value_cache import ValueCache
 from flowq.engine.runtime.heartbeat import LeaseKeeper
+from flowq.engine.runtime.logs.writer import LogWriter
 from flowq.engine.runtime.model_calls import Guard
 from flowq.engine.runtime.program_cache import ProgramCache
 from flowq.engine.runtime.request_log import RequestLog
@@ -76,6 +77,10 @@ class Policies:
     live_programs: int = 500
     #: Whether events other than the end of each run are published.
     events: bool = True
+    #: How many bytes are kept of what one attempt logs; None keeps nothing.
+    logs_bytes: int | None = None
+    #: Logged lines are deleted when they are older than this; None keeps them as long as the run.
+    logs_kept: timedelta | None = None
 
 
 class RunDefinition:
@@ -235,6 +240,7 @@ class Engine:
     program_cache: ProgramCache = field(init=False)
     requests: RequestLog = field(init=False)
     run_ends: RunEndWatcher = field(init=False)
+    logs: LogWriter | None = field(init=False, default=None)
     #: Called before each model call; budgets are such guards.
     model_guards: list[Guard] = field(init=False, default_factory=list)
 
@@ -251,3 +257,6 @@ class Engine:
         requests = RequestLog(self.records, self.policies.outage_wait)
         object.__setattr__(self, "requests", requests)
         object.__setattr__(self, "run_ends", RunEndWatcher(self.records))
+        if self.policies.logs_bytes is not None:
+            writer = LogWriter(self.records, lambda: self.results.objects, self.policies.logs_bytes)
+            object.__setattr__(self, "logs", writer)

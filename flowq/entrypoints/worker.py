@@ -49,6 +49,7 @@ from flowq.entrypoints.shutdown import (
 from flowq.entrypoints.task_names import check_names, check_names_when_finalized
 from flowq.entrypoints.unknown_steps import UnknownSteps
 from flowq.entrypoints.worker_events import EventBatching
+from flowq.entrypoints.worker_logs import keep_logs
 
 logger = logging.getLogger(__name__)
 
@@ -311,6 +312,7 @@ class SweeperStep(bootsteps.StartStopStep):
         """Start the sweeper."""
         check_names(parent.app, _OWN)
         engine = bootstrap.engine()
+        keep_logs()
         _process.watch(engine)
         self._sweeper = Sweeper(engine, bootstrap.settings().sweep_pause, bootstrap.wakeups())
         self._sweeper.start()
@@ -335,7 +337,7 @@ def _connect_signals() -> None:
     signals.after_setup_task_logger.connect(_guard_log)
     signals.worker_init.connect(_prepare)
     signals.worker_process_init.connect(_prepare_child)
-    signals.worker_process_shutdown.connect(_flush_events)
+    signals.worker_process_shutdown.connect(_flush)
     signals.worker_shutting_down.connect(_ring)
     worker_aborts.connect(_is_step)
 
@@ -369,14 +371,16 @@ def _prepare_child(**_: Any) -> None:
     if os.getpid() not in _main:
         # A child of a prefork pool may be killed together with a step that ignores a cancel.
         this_process_is_expendable()
+    keep_logs()
     # Objects from before the fork never become garbage.
     gc.freeze()
 
 
-def _flush_events(**_: Any) -> None:
-    """Send the last events of a child of a prefork pool, which ends without `atexit`."""
+def _flush(**_: Any) -> None:
+    """Send the last events and logs of a child of a prefork pool, which ends without `atexit`."""
     if _state.get_current_app() in _installed:
         bootstrap.flush_events()
+        bootstrap.flush_logs()
 
 
 def _ring(**_: Any) -> None:

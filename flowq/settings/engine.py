@@ -1,6 +1,7 @@
 """How runs are executed: sizes, leases, periods, limits of a process, events."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
@@ -107,6 +108,25 @@ class EngineSettings(BaseSettings):
         description="Whether the pages in Flower, and the HTTP service, show prompts, answers, "
         "inputs and outputs.",
     )
+    logs: bool = Field(
+        True, description="Whether workers keep what steps log: `flowq runs logs`, pages in Flower."
+    )
+    logs_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO",
+        description="The lowest level that is kept. The levels of the worker's loggers come first: "
+        "start the worker with `--loglevel=DEBUG` to keep DEBUG.",
+    )
+    logs_limit_bytes: int = Field(
+        1024 * 1024,
+        ge=64 * 1024,
+        description="How much is kept of what one attempt logs: its first lines and its last ones.",
+    )
+    logs_days: float = Field(
+        0.0,
+        ge=0,
+        description="Logged lines are deleted after this many days; 0 keeps them as long as their "
+        "run.",
+    )
     events_ttl_seconds: int = Field(
         24 * 3600,
         gt=0,
@@ -134,6 +154,11 @@ class EngineSettings(BaseSettings):
     def retention(self) -> timedelta | None:
         """How long ended runs are kept; None forever."""
         return timedelta(days=self.retention_days) if self.retention_days else None
+
+    @property
+    def logs_kept(self) -> timedelta | None:
+        """How long logged lines are kept; None as long as their run."""
+        return timedelta(days=self.logs_days) if self.logs_days else None
 
     @property
     def resend_after(self) -> timedelta:

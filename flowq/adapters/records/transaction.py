@@ -16,6 +16,7 @@ from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.limits.slots import SqlLimits
 from flowq.adapters.records.limits.token_rates import SqlTokenRates
 from flowq.adapters.records.llm_requests import LlmRequestRepo
+from flowq.adapters.records.logs import SqlLogs
 from flowq.adapters.records.runs.repo import FlowRunRepo
 from flowq.adapters.records.steps.repo import FlowStepRunRepo
 from flowq.adapters.records.sweeps.steps import SqlSweeps
@@ -52,6 +53,7 @@ class SqlTransaction(Transaction):
     limits = _within(SqlLimits)
     token_rates = _within(SqlTokenRates)
     documents = _within(SqlDocuments)
+    logs = _within(SqlLogs)
 
     @cached_property
     @override

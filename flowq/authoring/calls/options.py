@@ -57,6 +57,7 @@ class Options:
         tolerate: For a map: how many items may fail, `3` or `"5%"`.
         key: The node's key, instead of one made from the function's name.
         lazy: Of a call of a program: the result is loaded when the program asks for it.
+        log_prints: Whether printed lines are kept as logged ones are.
     """
 
     retry: RetryPolicy = ONE_ATTEMPT
@@ -72,6 +73,7 @@ class Options:
     tolerate: int | str | None = None
     key: str | None = None
     lazy: bool = False
+    log_prints: bool = False
 
     def spec_fields(self) -> dict[str, Any]:
         """Return the fields of the node's spec that are the same in any flow.
@@ -86,6 +88,7 @@ class Options:
             "limits": self.concurrency + self.rate,
             "allow_failure": self.allow_failure,
             "accept_skipped": self.accept_skipped,
+            "log_prints": self.log_prints,
         }
 
     def changed_names(self) -> list[str]:
@@ -113,7 +116,7 @@ def changed(options: Options, **given: Any) -> Options:
     if "after" in changes:
         changes["after"] = after_of(changes["after"])
     tolerance(changes.get("tolerate"))
-    for name in ("allow_failure", "accept_skipped", "lazy"):
+    for name in ("allow_failure", "accept_skipped", "lazy", "log_prints"):
         if name in changes and not isinstance(changes[name], bool):
             raise InvalidFlow(
                 f"{name} is {changes[name]!r} ({caller()})", hint="give True or False"

@@ -84,6 +84,7 @@ class BaseStep:
             key may contain the `{model}`.
         allow_failure: The run continues when it fails.
         middleware: Code around each attempt, as for `@step`.
+        log_prints: Printed lines are kept as logged ones are.
     """
 
     step_name: ClassVar[str] = ""
@@ -104,6 +105,7 @@ class BaseStep:
     rate: ClassVar[RateOption] = None
     allow_failure: ClassVar[bool] = False
     middleware: ClassVar[Iterable[Middleware]] = ()
+    log_prints: ClassVar[bool] = False
 
     Inputs: ClassVar[type[BaseModel]]
 
@@ -385,4 +387,5 @@ def _options(cls: type[BaseStep]) -> Options:
         timeout=cls.timeout,
         queue=cls.queue,
         allow_failure=cls.allow_failure,
+        log_prints=cls.log_prints,
     )

@@ -120,6 +120,7 @@ class Step(Generic[P, R]):
         tolerate: int | str | Unset | None = UNSET,
         key: str | Unset | None = UNSET,
         lazy: bool | Unset = UNSET,
+        log_prints: bool | Unset = UNSET,
     ) -> "Step[P, R]":
         """Return a copy of this step with other options.
 
@@ -141,6 +142,7 @@ class Step(Generic[P, R]):
             tolerate: For `.map`: how many items may fail, `3` or `"5%"`.
             key: The key of the node, instead of the function's name.
             lazy: In a program: the result comes as a `LazyResult`.
+            log_prints: Keep printed lines as logged ones.
 
         Raises:
             InvalidFlow: a value is invalid.
@@ -149,6 +151,7 @@ class Step(Generic[P, R]):
         given = {"timeout": timeout, "queue": queue, "allow_failure": allow_failure, "when": when}
         given |= {"after": after, "accept_skipped": accept_skipped, "tolerate": tolerate}
         given |= {"key": key, "lazy": lazy, "cache": _cache_of_call(cache)}
+        given |= {"log_prints": log_prints}
         given |= self._limits(concurrency, rate)
         retried = policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on)
         return Step(self.type, changed(self._options, retry=retried, **given))
@@ -201,6 +204,7 @@ class StepDecorator:
         rate: RateOption = None,
         allow_failure: bool = False,
         middleware: Iterable[Middleware] = (),
+        log_prints: bool = False,
     ) -> StepMaker: ...
     def __call__(
         self,
@@ -220,6 +224,7 @@ class StepDecorator:
         rate: RateOption = None,
         allow_failure: bool = False,
         middleware: Iterable[Middleware] = (),
+        log_prints: bool = False,
     ) -> Any:
         """Make a function a step.
 
@@ -242,6 +247,7 @@ class StepDecorator:
             allow_failure: The run continues when it fails; dependents get a `StepFailure`.
             middleware: Code around the function in each attempt, the outermost first; that of
                 `flowq.use` runs around it.
+            log_prints: Keep printed lines as logged ones.
 
         Raises:
             InvalidFlow: it cannot be a step, or a value is invalid.
@@ -249,6 +255,7 @@ class StepDecorator:
         policy = functools.partial(retry_policy, RetryPolicy(), retry=retry, retries=retries)
         cached, cache_key = cache_of(cache)
         given = {"timeout": timeout, "queue": queue, "allow_failure": allow_failure}
+        given |= {"log_prints": log_prints}
         retried = policy(retry_delay=retry_delay, backoff=backoff, retry_on=retry_on)
         options = changed(Options(), retry=retried, cache=cached, **given)
 

@@ -23,6 +23,8 @@ from flowq.engine.model.rows import Claim
 from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.runtime.context import StepContext
 from flowq.engine.runtime.execution import Attempt
+from flowq.engine.runtime.log_capture import capture_prints
+from flowq.engine.runtime.logs.attempt_log import AttemptLog
 from flowq.engine.runtime.middleware import StepCall, wrapped_async, wrapped_sync
 from flowq.engine.runtime.model_calls import ModelCalls
 
@@ -50,7 +52,8 @@ def call_function(
     """
     step_type = engine.registry.step(step.name)
     calls = _model_calls(engine, claim, step, limits)
-    context = _context(engine, attempt, step_type, claim, calls)
+    log = log_of(engine, claim, prints=step.log_prints)
+    context = _context(engine, attempt, step_type, claim, calls=calls, log=log)
 
     def wait_for(value: Awaitable[Any]) -> Any:
         # A decorator has hidden that it is async; its code has not run yet.
@@ -65,8 +68,21 @@ def call_function(
             else wrapped_sync(function, chain, called, context, wait_for=wait_for)
         )
     call = attempt.call_async if step_type.is_async else attempt.call_sync
-    value = call(function, bound.args, bound.kwargs, context, step.timeout)
-    return wait_for(value) if inspect.isawaitable(value) else value
+    try:
+        value = call(function, bound.args, bound.kwargs, context, step.timeout)
+        return wait_for(value) if inspect.isawaitable(value) else value
+    finally:
+        if log is not None and log.prints:
+            log.end_line()
+
+
+def log_of(engine: Engine, claim: Claim, *, prints: bool = False) -> AttemptLog | None:
+    """Return the log of an attempt; None when none is kept."""
+    if engine.logs is None:
+        return None
+    if prints:
+        capture_prints()
+    return engine.logs.attempt(claim, prints=prints)
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:
@@ -74,7 +90,13 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 def _context(
-    engine: Engine, attempt: Attempt, step_type: RegisteredStep, claim: Claim, calls: ModelCalls
+    engine: Engine,
+    attempt: Attempt,
+    step_type: RegisteredStep,
+    claim: Claim,
+    *,
+    calls: ModelCalls,
+    log: AttemptLog | None,
 ) -> StepContext:
     extra = {"run_id": str(claim.run_id), "step": claim.key, "attempt": claim.attempt}
     return StepContext(
@@ -90,6 +112,7 @@ def _context(
         publish.streams(engine, claim),
         lambda: attempt_objects(engine, claim),
         lambda run_id: engine.records.autocommit(lambda tx: tx.runs.view(run_id)),
+        log,
     )
 
 

@@ -32,6 +32,7 @@ from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import cancel_orphans
 from flowq.engine.advance.dispatch import message, program_batch, send, send_advance
 from flowq.engine.advance.wake import NEAR
+from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
 from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
@@ -133,6 +134,7 @@ def _run_to_wait(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
                 error=row.stored.error_message,
             )
     execution, state = opened.program.execution, opened.state
+    execution.host = log_of(engine, claim)
     try:
         observed = state.observed
         events: list[Observation] = []
@@ -151,6 +153,8 @@ def _run_to_wait(engine: Engine, claim: Claim, step: StepSpec) -> _Replayed:
     except BaseException:
         execution.close()
         raise
+    finally:
+        execution.host = None
     cancel_seen = cancel is not None or state.cancel is not None
     return _Replayed(execution, progress, observed + len(seen), seen, cancel, cancel_seen)
 

@@ -16,6 +16,7 @@ from flowq.core.results import StepFailure, StorageKind
 from flowq.core.spec import CallSpec, StepKind, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.advance.resolve import failure, load, lookup, result_of
+from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outcomes import details_in
 from flowq.engine.engine import Engine
 from flowq.engine.model.programs import CalledRow, ProgramState, SeenCancel
@@ -86,8 +87,11 @@ def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
         flow=flow.name,
         input_limit=engine.policies.input_limit_bytes,
     )
+    history = _observations(engine, claim, state, after=0)
+    if not rows and not history:  # its code runs for the first time
+        execution.host = log_of(engine, claim)
     try:
-        execution.replay(_observations(engine, claim, state, after=0))
+        execution.replay(history)
     except BaseException:
         execution.close()
         raise

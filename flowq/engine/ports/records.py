@@ -10,6 +10,7 @@ from flowq.engine.ports.limits.meters import Meters
 from flowq.engine.ports.limits.slots import Limits
 from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
+from flowq.engine.ports.logs import Logs
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
@@ -63,6 +64,10 @@ class Transaction(Protocol):
     @property
     def documents(self) -> Documents:
         """The stored documents."""
+
+    @property
+    def logs(self) -> Logs:
+        """What steps have logged."""
 
     @property
     def invariants(self) -> Invariants:

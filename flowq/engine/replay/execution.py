@@ -92,6 +92,8 @@ class Execution:
         self._results = CallResults()
         self._given_up: list[str] = []
         self._cancelled = False
+        #: What the host wants to find where code of the program runs for the first time.
+        self.host: Any = None
         # asyncio's base class has many more methods; those are refused.
         self._loop = ProgramLoop(self._start_timer, self._drop_timer)  # type: ignore[abstract]
         self._context = Context()

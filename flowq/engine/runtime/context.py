@@ -13,6 +13,7 @@ from flowq.core.errors import FlowqError, StepCancelled
 from flowq.core.ids import RunId, StepRunId
 from flowq.engine.model.rows import RunView
 from flowq.engine.runtime.attempt_objects import AttemptObjects
+from flowq.engine.runtime.logs.attempt_log import AttemptLog
 from flowq.engine.runtime.model_calls import ModelCalls
 from flowq.engine.runtime.text_stream import Streams
 
@@ -38,6 +39,7 @@ class StepContext:
     objects: Callable[[], AttemptObjects] | None = field(default=None, repr=False)
     #: Returns a run as it is now; few steps need it.
     view: Callable[[RunId], RunView | None] | None = field(default=None, repr=False)
+    log: AttemptLog | None = field(default=None, repr=False)  #: Keeps what the attempt logs.
 
     @property
     def cancelled(self) -> bool:

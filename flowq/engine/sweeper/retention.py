@@ -3,11 +3,12 @@
 The sweeper requests it once an hour, and a process that runs steps does it, since only that may
 open the object store. One turn does a bounded part and saves where the next one begins.
 
-A run is deleted with all its child runs. Its rows are deleted first, then the objects that they
-reference: after a crash in between the remaining objects are unreferenced, and are deleted here
-too, as given values are. An unreferenced object is deleted only when it is older than a grace and
-its step's row is gone or has ended with another result: then no row can reference it later. So
-concurrent turns, or a turn of a worker that was suspended, delete nothing that is needed.
+A run is deleted with all its child runs and their logs. Its rows are deleted first, then the
+objects that they reference: after a crash in between the remaining objects are unreferenced, and
+are deleted here too, as given values are. An unreferenced object is deleted only when it is older
+than a grace and its step's row is gone or has ended with another result: then no row can reference
+it later. So concurrent turns, or a turn of a worker that was suspended, delete nothing that is
+needed.
 """
 
 import logging
@@ -18,7 +19,7 @@ from itertools import chain, islice
 from typing import Final
 
 from flowq.core.ids import FIRST_ID, RunId
-from flowq.core.results import BLOCKS, OBJECTS
+from flowq.core.results import BLOCKS, LOGS, OBJECTS
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 
@@ -35,6 +36,9 @@ _KEPT_EXPIRED: Final = timedelta(hours=1)
 #: Runs with their child runs, and pages of objects, in one turn.
 _MAX_RUNS: Final = 200
 _MAX_PAGES: Final = 20
+#: Bunches of logs in one statement, and such statements in one turn.
+_LOG_BUNCHES: Final = 1_000
+_MAX_LOG_PARTS: Final = 20
 
 
 def collect(engine: Engine) -> int:
@@ -48,6 +52,7 @@ def collect(engine: Engine) -> int:
     """
     engine.records.autocommit(lambda tx: tx.cached.purge(_KEPT_EXPIRED))
     runs, more = _delete_expired(engine)
+    more |= _delete_old_logs(engine)
     objects, position = _delete_unnamed(engine)
     # Remaining runs do not wait for an hour.
     engine.records.autocommit(lambda tx: tx.sweeps.save_cursor(COLLECT, position, again=more))
@@ -82,6 +87,22 @@ def _expired(tx: Transaction, *, age: timedelta, after: RunId, limit: int) -> li
     return tx.sweeps.expired(age, after=after, limit=limit)
 
 
+def _delete_old_logs(engine: Engine) -> bool:
+    """Delete logs past their retention; returns whether there may be more."""
+    kept = engine.policies.logs_kept
+    if kept is None:
+        return False
+    for _ in range(_MAX_LOG_PARTS):
+        deleted, objects = engine.records.transaction(
+            lambda tx: tx.logs.expire(kept, limit=_LOG_BUNCHES)
+        )
+        if objects:
+            engine.results.objects.delete(objects)
+        if deleted < _LOG_BUNCHES:
+            return False
+    return True
+
+
 def delete_run(engine: Engine, root: RunId) -> int:
     """Delete a run with its child runs, unless one of them is open.
 
@@ -103,7 +124,9 @@ def _delete_unnamed(engine: Engine) -> tuple[int, str]:
     position = engine.records.autocommit(lambda tx: tx.sweeps.position(COLLECT))
     store, grace, deleted, pages = engine.results.objects, engine.policies.orphans_after, 0, 0
     # In the order of their keys, so that one position says where to continue.
-    listed = chain.from_iterable(store.list(kind, after=position) for kind in (BLOCKS, OBJECTS))
+    listed = chain.from_iterable(
+        store.list(kind, after=position) for kind in (BLOCKS, LOGS, OBJECTS)
+    )
     for page in islice(listed, _MAX_PAGES):
         old = [one.key for one in page if one.age >= grace]
         unnamed = engine.records.autocommit(partial(_unnamed, keys=old))

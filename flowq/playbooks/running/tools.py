@@ -2,8 +2,8 @@
 
 Each gets the configuration and the arguments of a call, in which templates that need the worker are
 left (`{"$text": …}`): secrets, blocks, the item of a map. They are rendered here, handles of
-secrets are resolved, and what was used of them is masked in the result and in errors. What a
-tool does is in `kinds`.
+secrets are resolved, and what was used of them is masked in the result, in errors and in what is
+logged. What a tool does is in `kinds`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from flowq.adapters import clock
 from flowq.authoring.definitions.steps import Step, step
 from flowq.core.errors import FlowqError, StepError
 from flowq.engine.runtime.context import current_or_none
+from flowq.engine.runtime.log_capture import log_here
 from flowq.llm.caller import current_settings
 from flowq.playbooks.control.commands import DATA, TEXT
 from flowq.playbooks.control.values import made, shown
@@ -47,6 +48,9 @@ def _tool(kind: str) -> Step[..., Any]:
         """Run a tool; with `iterator`, for one item of a map."""
         settings = current_settings()
         secrets = Secrets(settings.credentials, settings.playbook_env)
+        log = log_here()
+        if log is not None:
+            log.mask = secrets.masked
         try:
             names = _names(secrets, iterator, item)
             call = Call(

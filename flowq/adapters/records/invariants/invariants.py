@@ -15,6 +15,7 @@ from sqlalchemy import String, Text, and_, bindparam, cast, literal, or_, select
 from typing_extensions import override
 
 from flowq.adapters.records.invariants.base import CALLED, NODE, R, S
+from flowq.adapters.records.invariants.logs import LOG_CHECKS
 from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
 from flowq.adapters.records.invariants.runs import RUN_CHECKS
 from flowq.adapters.records.invariants.signals import SIGNAL_CHECKS
@@ -29,7 +30,7 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import Invariant, PlacedNode, PlacedRun, Violation
 from flowq.engine.ports.invariants import Invariants, StoredObject, Suspect
 
-_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS, *SIGNAL_CHECKS)
+_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS, *SIGNAL_CHECKS, *LOG_CHECKS)
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
 
 _ALL = union_all(

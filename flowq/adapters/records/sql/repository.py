@@ -45,6 +45,7 @@ TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
 DOCUMENTS: Table = Base.metadata.tables["flow_documents"]
 ALIASES: Table = Base.metadata.tables["flow_document_aliases"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
+LOGS: Table = Base.metadata.tables["flow_logs"]
 
 #: The row of an attempt that holds its lease: `p_id`, `p_token`.
 HELD: Final = and_(

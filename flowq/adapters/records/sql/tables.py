@@ -33,6 +33,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from flowq.adapters.records.sql.base import Base
 from flowq.adapters.records.sql.document_tables import DocumentAlias, StoredDocument
 from flowq.adapters.records.sql.limit_tables import Meter, Reservation, Slot, TokenUse, Wait
+from flowq.adapters.records.sql.log_tables import FlowLog
 from flowq.adapters.records.sql.types import LARGE
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "DocumentAlias",
     "FlowAttempt",
     "FlowDuty",
+    "FlowLog",
     "FlowRun",
     "FlowSignal",
     "FlowStepRun",
@@ -69,7 +71,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0014"
+REVISION = "0015"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 

@@ -13,9 +13,11 @@ from sqlalchemy import BindParameter, Integer, Text, bindparam, cast, delete, ex
 from typing_extensions import override
 
 from flowq.adapters.records.cached import SharedObjects
-from flowq.adapters.records.sql.repository import CACHED, DUTIES, REQUESTS, RUNS, STEPS
+from flowq.adapters.records.logs import SqlLogs
+from flowq.adapters.records.sql.repository import CACHED, DUTIES, LOGS, REQUESTS, RUNS, STEPS
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import RunId, earliest_id
+from flowq.core.results import LOGS as LOG_OBJECTS
 from flowq.core.results import StorageKind, belongs_to, maker_of_object, step_of_object
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 from flowq.engine.model.sweeps import DeletedTree
@@ -58,6 +60,9 @@ _ENTRIES = (
     .join(STEPS, _S.id == CACHED.c.step_run_id)
     .where(_S.flow_run_id.in_(_KEYS))
 )
+_LOGGED = select(LOGS.c.object_key).where(
+    LOGS.c.flow_run_id.in_(_KEYS), LOGS.c.object_key.is_not(None)
+)
 _DELETE_RUNS = delete(RUNS).where(_R.id.in_(_KEYS)).returning(_R.id)
 _MADE = select(REQUESTS.c.object_key).where(REQUESTS.c.id.in_(_KEYS))
 _OWNERS = select(_S.id, _S.status, json_text(_S.result, "key")).where(_S.id.in_(_KEYS))
@@ -87,6 +92,7 @@ class RetentionSweeps(SharedObjects, Sweeps):
         named = {row[0] for row in self._run_parts(_NAMED, {}, ids)}
         made = [row[0] for row in self._run_parts(_DELETE_REQUESTS, {}, ids) if row[0]]
         entries = list(self._run_parts(_ENTRIES, {}, ids)) if made else []
+        logged = [row[0] for row in self._run_parts(_LOGGED, {}, ids)]
         deleted = tuple(RunId(row[0]) for row in self._run_parts(_DELETE_RUNS, {}, ids))
         # Cached objects are kept after the run that made them; hits do not own their object.
         objects = sorted(named - self._shared(named, owners=True))
@@ -95,15 +101,17 @@ class RetentionSweeps(SharedObjects, Sweeps):
         stale = [row[0] for row in entries if row[1] and any(image in row[1] for image in images)]
         if stale:
             self._run(delete(CACHED).where(CACHED.c.step_run_id.in_(stale)))
-        return DeletedTree(deleted, (*objects, *images))
+        return DeletedTree(deleted, (*objects, *images, *logged))
 
     @override
     def unnamed(self, keys: Sequence[str]) -> list[str]:
         """Return the keys of objects of steps that are deleted, or have ended with another result.
 
         Cached objects, and those of hits, are referenced by other rows; given values by the spec
-        of their run, as long as it is there.
+        of their run, as long as it is there; logged lines by the row of their bunch.
         """
+        logs = [key for key in keys if key.startswith(f"{LOG_OBJECTS}/")]
+        unused = sorted(set(logs) - SqlLogs(self._within).named(logs)) if logs else []
         owners = {key: owner for key in keys if (owner := step_of_object(key)) is not None}
         ids = list(set(owners.values()))
         rows = self._run_parts(_OWNERS, {}, ids)
@@ -123,4 +131,4 @@ class RetentionSweeps(SharedObjects, Sweeps):
         # Images are referenced by the calls that made them.
         makers = [maker_of_object(key) for key in unnamed]
         made = {row[0] for row in self._run_parts(_MADE, {}, makers)}
-        return [key for key in unnamed if key not in made | shared]
+        return [*unused, *(key for key in unnamed if key not in made | shared)]

@@ -45,6 +45,7 @@ def test_every_command_is_listed() -> None:
         "runs show",
         "runs watch",
         "runs events",
+        "runs logs",
         "runs result",
         "runs cancel",
         "runs pause",

@@ -12,6 +12,7 @@ from flowq.entrypoints.cli.group import LazyGroup
         "show": "runs.read:show",
         "watch": "runs.read:watch",
         "events": "runs.read:events",
+        "logs": "runs.logs:logs",
         "result": "runs.read:result",
         "cancel": "runs.steer:cancel",
         "pause": "runs.steer:pause",
@@ -24,7 +25,7 @@ from flowq.entrypoints.cli.group import LazyGroup
 def runs() -> None:
     """Show and change recorded runs.
 
-    ls, show, watch, events, result, pause, resume, cancel, signal, cost.
+    ls, show, watch, events, logs, result, pause, resume, cancel, signal, cost.
 
     An ID may be shortened to its first characters.
     """

@@ -1,0 +1,1 @@
+"""What attempts log: cut into bunches, and written by a thread."""
