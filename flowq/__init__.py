@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         UnstructuredStep,
     )
     from flowq.authoring.definitions.middleware import use
+    from flowq.authoring.definitions.schedules import schedule
     from flowq.authoring.definitions.steps import Step, step
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
     from flowq.client import Run
@@ -74,6 +75,7 @@ __all__ = [
     "length",
     "now",
     "random",
+    "schedule",
     "signal",
     "sleep",
     "step",
@@ -90,6 +92,7 @@ _HOMES = {
     "flowq.authoring.definitions.limiting": "Concurrency Rate",
     "flowq.authoring.definitions.llm_steps": "ImageStep NewsStep StructuredStep UnstructuredStep",
     "flowq.authoring.definitions.middleware": "use",
+    "flowq.authoring.definitions.schedules": "schedule",
     "flowq.authoring.definitions.steps": "Step step",
     "flowq.authoring.durable": "continue_as_new now random signal sleep uuid",
     "flowq.client": "Run",

@@ -9,6 +9,7 @@ The type says who has to act:
     ├── InvalidSetting         a setting is wrong             (operator; refused before anything)
     ├── FlowNotFound           no flow of that name, or no such file   (caller)
     ├── RunNotFound            no run of that id              (caller)
+    ├── ScheduleNotFound       no schedule of that name       (caller)
     ├── RunUnreadable          its rows cannot be read: it is failed or paused   (operator)
     ├── StepError              an attempt of a step ends here
     │   ├── InvalidOutput      does not match its annotation   (final: a retry gives the same)
@@ -76,6 +77,7 @@ __all__ = [
     "RunFailed",
     "RunNotFound",
     "RunUnreadable",
+    "ScheduleNotFound",
     "SignalRefused",
     "SignalTimeout",
     "StepCancelled",
@@ -144,6 +146,10 @@ class RunNotFound(FlowqError):
     def of(cls, run_id: UUID) -> "RunNotFound":
         """Return the error for a whole id that no row has."""
         return cls(f"there is no run {run_id}", hint="flowq runs ls")
+
+
+class ScheduleNotFound(FlowqError):
+    """No schedule of that name is recorded."""
 
 
 class RunUnreadable(FlowqError):

@@ -21,7 +21,7 @@ from celery.exceptions import Ignore, Reject, Retry, TaskPredicate
 from celery.states import SUCCESS
 
 from flowq import bootstrap
-from flowq.adapters.dispatch.celery import ADVANCE, COLLECT
+from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, SCHEDULE
 from flowq.adapters.dispatch.kombu_patches import patch_kombu
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
@@ -34,6 +34,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.registry.registry import registry
 from flowq.engine.runtime.causes import message_of
 from flowq.engine.runtime.heartbeat import this_process_is_expendable
+from flowq.engine.schedules.starting import start_due
 from flowq.engine.sweeper.retention import collect
 from flowq.engine.sweeper.sweep import Sweeper
 from flowq.entrypoints import worker_aborts
@@ -92,6 +93,7 @@ def install(app: Celery) -> Celery:
     own = f"{_REQUESTS}:OwnRequest"
     app.task(name=ADVANCE, ignore_result=True, shared=False, Request=own)(_advance)
     app.task(name=COLLECT, ignore_result=True, shared=False, Request=own)(_collect)
+    app.task(name=SCHEDULE, ignore_result=True, shared=False, Request=own)(_schedule)
     check_names_when_finalized(app, _OWN)
     import_module(
         "flowq.builtin"
@@ -136,6 +138,15 @@ def _collect() -> None:
         )
 
 
+def _schedule(name: str) -> None:
+    """Start what is due of a schedule; after an outage the sweeper asks again."""
+    try:
+        start_due(bootstrap.engine(), name)
+    except Unavailable as error:
+        extra = {"action": "schedule", "schedule": name}
+        logger.warning("schedule %s is left to the sweeper: %s", name, error, extra=extra)
+
+
 def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
     """Run one attempt of the step run with this task's id, or a direct call."""
     worker_aborts.begins(task)
@@ -172,7 +183,7 @@ def _count_in_chord(task: "Task[Any, Any]") -> None:
 
 
 #: The functions of flowq's own tasks.
-_OWN = (_advance, _collect, _run_step)
+_OWN = (_advance, _collect, _schedule, _run_step)
 
 
 def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None:
@@ -293,7 +304,7 @@ _process = _WorkerProcess()
 
 def _names() -> frozenset[str]:
     """Return the names of flowq's tasks."""
-    return frozenset({*registry.steps, *registry.flows, ADVANCE, COLLECT})
+    return frozenset({*registry.steps, *registry.flows, ADVANCE, COLLECT, SCHEDULE})
 
 
 class SweeperStep(bootsteps.StartStopStep):

@@ -257,7 +257,8 @@ class _Stage:
     def _swept(self) -> bool:
         """Run the sweeper for rows that have no message; return whether it sent something."""
         sweep(self.engine, grace=timedelta(0))
-        return any(delivery.batch is not None for delivery in self._dispatcher.due_now)
+        ready = self._dispatcher.due_now
+        return any(one.batch is not None or one.schedule is not None for one in ready)
 
     def jump(self, until: datetime | None) -> bool:
         """Advance the time to the next due row, and do the work; False when none is due by then."""
@@ -284,7 +285,7 @@ class _Stage:
 def _registry(fakes: Fakes) -> Registry:
     if not fakes:
         return registry
-    known = Registry(dict(registry.steps), registry.flows, registry.middleware)
+    known = Registry(dict(registry.steps), registry.flows, registry.middleware, registry.schedules)
     for step, function in fakes.items():
         known.steps[step.type.name] = RegisteredStep(
             step.type.name,

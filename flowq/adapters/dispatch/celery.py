@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 ADVANCE: Final = "flowq.advance"
 COLLECT: Final = "flowq.collect"
+SCHEDULE: Final = "flowq.schedule"
 _HINT: Final = "check that the broker runs, and the app's broker_url; then: flowq doctor"
 #: What a broker that is away raises; anything else is logged with its traceback.
 _EXPECTED: Final = (OperationalError, BatchPublishError, RedisError, OSError)
@@ -112,6 +113,14 @@ class CeleryDispatcher(Dispatcher):
             headers = {"task": COLLECT, "id": uuid(), "ignore_result": True}
             headers |= {"argsrepr": "()", "kwargsrepr": "{}"}
             self._publish(producer, COLLECT, None, headers, body=_body([]))
+
+    @override
+    def send_schedules(self, due: Sequence[tuple[str, str]]) -> None:
+        with self._producer(len(due)) as producer:
+            for name, flow in due:
+                headers = {"task": SCHEDULE, "id": uuid(), "ignore_result": True}
+                headers |= {"argsrepr": f"({name!r},)", "kwargsrepr": "{}"}
+                self._publish(producer, SCHEDULE, self._queue(flow), headers, body=_body([name]))
 
     @override
     def queue_of(self, message: Message) -> str:

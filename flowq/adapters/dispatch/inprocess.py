@@ -29,6 +29,7 @@ from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher
+from flowq.engine.schedules.starting import start_due
 from flowq.engine.sweeper.retention import collect
 
 logger = logging.getLogger(__name__)
@@ -36,19 +37,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One thing for a worker to do: an attempt of a step, the end of a batch, or to collect.
+    """One thing for a worker to do: an attempt, the end of a batch, a schedule, or to collect.
 
     Attributes:
-        batch: The batch it belongs to; None when what is old is to be deleted.
+        batch: The batch it belongs to; None of a schedule, and when what is old is to be deleted.
         message: The step run; None when it is the batch's end.
         in_chord: Whether the batch advances when all of it has ended.
         priority: That of its run.
+        schedule: The name of the schedule of which something is due.
     """
 
     batch: BatchId | None
     message: Message | None = None
     in_chord: bool = False
     priority: int = 0
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,11 @@ class InProcessDispatcher(Dispatcher):
     def send_collect(self) -> None:
         """Keep the request to delete what is old until it is run."""
         self._put([Delivery(None)])
+
+    @override
+    def send_schedules(self, due: Sequence[tuple[str, str]]) -> None:
+        """Keep the names of schedules until they are run."""
+        self._put(Delivery(None, schedule=name) for name, _ in due)
 
     @override
     def workers(self, _patience: timedelta) -> None:
@@ -174,6 +182,9 @@ class InProcessDispatcher(Dispatcher):
     def deliver(self, engine: Engine, delivery: Delivery) -> None:
         """Do one thing as a worker would, whether it stands in the queue or not."""
         message = delivery.message
+        if delivery.schedule is not None:
+            start_due(engine, delivery.schedule)
+            return
         if delivery.batch is None:
             collect(engine)
             return

@@ -51,6 +51,10 @@ class UnsentDispatcher(Dispatcher):
         """Leave what is old to the sweepers."""
 
     @override
+    def send_schedules(self, due: Sequence[tuple[str, str]]) -> None:
+        """Leave schedules to the sweepers."""
+
+    @override
     def queue_of(self, message: Message) -> str:
         """Return the queue of a step that names one itself; of others nothing is known."""
         return message.queue or ""

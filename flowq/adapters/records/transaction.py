@@ -18,6 +18,7 @@ from flowq.adapters.records.limits.token_rates import SqlTokenRates
 from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.logs import SqlLogs
 from flowq.adapters.records.runs.repo import FlowRunRepo
+from flowq.adapters.records.schedules import SqlSchedules
 from flowq.adapters.records.steps.repo import FlowStepRunRepo
 from flowq.adapters.records.sweeps.steps import SqlSweeps
 from flowq.engine.ports.records import Transaction
@@ -54,6 +55,7 @@ class SqlTransaction(Transaction):
     token_rates = _within(SqlTokenRates)
     documents = _within(SqlDocuments)
     logs = _within(SqlLogs)
+    schedules = _within(SqlSchedules)
 
     @cached_property
     @override

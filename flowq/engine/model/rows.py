@@ -80,6 +80,7 @@ class NewRun:
     budget: BudgetSpec | None = None
     document_id: UUID | None = None  #: The stored document that it was started from.
     priority: int = 0
+    schedule: str | None = None  #: The name of the schedule that has started it.
     mode: str = "async"  #: How it was started: `async` on workers, `sync` in this process.
 
 

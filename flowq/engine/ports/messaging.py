@@ -38,6 +38,14 @@ class Dispatcher(Protocol):
     def send_collect(self) -> None:
         """Ask a worker to delete what is old; raises as `send`."""
 
+    def send_schedules(self, due: Sequence[tuple[str, str]]) -> None:
+        """Ask workers to start what is due of schedules; raises as `send`.
+
+        Args:
+            due: The name of each schedule, and of its flow: the request goes where that one's runs
+                would go.
+        """
+
     def queue_of(self, message: Message) -> str:
         """Name of the queue that a message goes to."""
 

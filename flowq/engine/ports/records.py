@@ -12,6 +12,7 @@ from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.logs import Logs
 from flowq.engine.ports.runs import RunRows
+from flowq.engine.ports.schedules import Schedules
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.sweeps import Sweeps
@@ -68,6 +69,10 @@ class Transaction(Protocol):
     @property
     def logs(self) -> Logs:
         """What steps have logged."""
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules."""
 
     @property
     def invariants(self) -> Invariants:

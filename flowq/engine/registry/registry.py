@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.core.names import check_name
+from flowq.core.schedules.spec import ScheduleSpec
 from flowq.core.spec import FlowSpec
 from flowq.engine.registry.callables import annotations_of, code_of, is_async, signature_of
 from flowq.engine.registry.origins import Origin, origin_of
@@ -163,13 +164,22 @@ class RegisteredFlow:
         return self.annotation()
 
 
+@dataclass(frozen=True)
+class DeclaredSchedule:
+    """A schedule that code declares, with the place of its declaration, `file:line`."""
+
+    spec: ScheduleSpec
+    place: str
+
+
 @dataclass
 class Registry:
-    """The step types and flows that have been defined in this process."""
+    """The step types, flows and schedules that have been defined in this process."""
 
     steps: dict[str, RegisteredStep] = field(default_factory=dict)
     flows: dict[str, RegisteredFlow] = field(default_factory=dict)
     middleware: tuple[Middleware, ...] = ()  #: Around every step, the outermost first.
+    schedules: dict[str, DeclaredSchedule] = field(default_factory=dict)
     _origins: dict[str, tuple[str, Origin]] = field(default_factory=dict)
     _unchecked: dict[str, RegisteredStep] = field(default_factory=dict)
     _listeners: list[Callable[[str], None]] = field(default_factory=list)
@@ -208,6 +218,21 @@ class Registry:
         self._claim(flow.name, "flow", origin_of(flow.subject or flow.trace))
         self.flows[flow.name] = flow
 
+    def add_schedule(self, declared: DeclaredSchedule) -> None:
+        """Register a schedule; declared at the same place again, it replaces the first.
+
+        Raises:
+            InvalidFlow: another place declares a schedule of that name.
+        """
+        known = self.schedules.get(declared.spec.name)
+        if known is not None and known.place != declared.place and known.spec != declared.spec:
+            raise InvalidFlow(
+                f"two schedules are named {declared.spec.name!r}: {known.place} and "
+                f"{declared.place}",
+                hint="give one of them another name",
+            )
+        self.schedules[declared.spec.name] = declared
+
     def use(self, middleware: Middleware) -> None:
         """Run middleware around every step, inside of what is there already."""
         if not any(one is middleware for one in self.middleware):
@@ -229,7 +254,10 @@ class Registry:
     @contextmanager
     def forgetting(self) -> Iterator[None]:
         """Forget, at the end of the block, what is defined within it."""
-        all_: list[dict[str, Any]] = [self.steps, self.flows, self._origins, self._unchecked]
+        all_: list[dict[str, Any]] = [
+            *(self.steps, self.flows, self.schedules),
+            *(self._origins, self._unchecked),
+        ]
         before = [dict(one) for one in all_]
         middleware = self.middleware
         try:

@@ -88,6 +88,7 @@ def submit(
     stored: bool = False,
     values: Mapping[str, Any] | None = None,
     document_id: UUID | None = None,
+    schedule: str | None = None,
     **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
@@ -103,6 +104,7 @@ def submit(
         stored: Whether the inputs are stored JSON data, to be read and not validated as given.
         values: Given values, by the keys under which the spec of the flow refers to them.
         document_id: The stored document that it is started from.
+        schedule: The name of the schedule that starts it.
         options: The user and more; see `SubmitOptions`.
 
     Returns:
@@ -127,6 +129,7 @@ def submit(
         stored=stored,
         values=values,
         document_id=document_id,
+        schedule=schedule,
     )
     return _begin(engine, [start], options.get("session"), before)[0]
 
@@ -315,6 +318,7 @@ def _prepare(
     stored: bool = False,
     values: Mapping[str, Any] | None = None,
     document_id: UUID | None = None,
+    schedule: str | None = None,
 ) -> _Start:
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
@@ -354,6 +358,7 @@ def _prepare(
         budget=budget,
         document_id=document_id,
         priority=submission.priority,
+        schedule=schedule,
     )
     definition = Definition(
         run_id, spec.name, submission.user_id, parent, spec, submission.priority

@@ -100,6 +100,7 @@ class RunInserts(Repository, RunRows):
             "parent_step_run_id": run.parent,
             "document_id": run.document_id,
             "priority": run.priority,
+            "schedule_name": run.schedule,
             "total_steps": len(run.steps),
             "idempotency_key": run.idempotency_key,
             "budget_usd": run.budget.usd if run.budget else None,

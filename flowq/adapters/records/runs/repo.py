@@ -194,6 +194,7 @@ _INHERITED = (
     "budget_usd",
     "budget_tokens",
     "budget_action",
+    "schedule_name",
 )
 _INHERIT = (
     update(RUNS)

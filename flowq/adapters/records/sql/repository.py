@@ -44,6 +44,8 @@ RESERVATIONS: Table = Base.metadata.tables["flow_reservations"]
 TOKEN_USES: Table = Base.metadata.tables["flow_token_uses"]
 DOCUMENTS: Table = Base.metadata.tables["flow_documents"]
 ALIASES: Table = Base.metadata.tables["flow_document_aliases"]
+SCHEDULES: Table = Base.metadata.tables["flow_schedules"]
+SKIPPED: Table = Base.metadata.tables["flow_skipped_ticks"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 LOGS: Table = Base.metadata.tables["flow_logs"]
 

@@ -34,6 +34,7 @@ from flowq.adapters.records.sql.base import Base
 from flowq.adapters.records.sql.document_tables import DocumentAlias, StoredDocument
 from flowq.adapters.records.sql.limit_tables import Meter, Reservation, Slot, TokenUse, Wait
 from flowq.adapters.records.sql.log_tables import FlowLog
+from flowq.adapters.records.sql.schedule_tables import FlowSchedule, SkippedTick
 from flowq.adapters.records.sql.types import LARGE
 
 __all__ = [
@@ -42,9 +43,11 @@ __all__ = [
     "HAS_DEADLINE",
     "HAS_DOCUMENT",
     "HAS_ERROR",
+    "HAS_SCHEDULE",
     "LEASED",
     "OPEN",
     "OPEN_RUN",
+    "OPEN_SCHEDULED",
     "QUEUED",
     "RETRYING",
     "REVISION",
@@ -59,11 +62,13 @@ __all__ = [
     "FlowDuty",
     "FlowLog",
     "FlowRun",
+    "FlowSchedule",
     "FlowSignal",
     "FlowStepRun",
     "LlmRequest",
     "Meter",
     "Reservation",
+    "SkippedTick",
     "Slot",
     "StoredDocument",
     "TokenUse",
@@ -71,7 +76,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0015"
+REVISION = "0016"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -80,6 +85,8 @@ VERSION_TABLE = "flowq_alembic_version"
 OPEN_RUN = text("status IN ('pending', 'running', 'paused', 'cancelling')")
 HAS_ERROR = text("error_message IS NOT NULL")
 HAS_DOCUMENT = text("document_id IS NOT NULL")
+HAS_SCHEDULE = text("schedule_name IS NOT NULL")
+OPEN_SCHEDULED = text(f"{HAS_SCHEDULE.text} AND {OPEN_RUN.text}")
 HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
 
 
@@ -121,6 +128,8 @@ class FlowRun(Base):
     parent_step_run_id: Mapped[UUID | None]
     # The stored document that it was started from; it has no other effect on the run.
     document_id: Mapped[UUID | None]
+    # The schedule that has started it; there may be no such schedule any more.
+    schedule_name: Mapped[str | None] = mapped_column(String(200))
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     priority: Mapped[int] = mapped_column(default=0)
     deadline: Mapped[datetime | None]
@@ -144,6 +153,8 @@ class FlowRun(Base):
         Index(None, "parent_step_run_id"),
         Index("uq_flow_runs_idempotency_key", "flow_name", "idempotency_key", unique=True),
         _partial("ix_flow_runs_document_id", "document_id", "id", where=HAS_DOCUMENT),
+        _partial("ix_flow_runs_schedule_name", "schedule_name", "id", where=HAS_SCHEDULE),
+        _partial("ix_flow_runs_open_scheduled", "schedule_name", where=OPEN_SCHEDULED),
         _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
         _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
         _partial("ix_flow_runs_error", "id", where=HAS_ERROR),
