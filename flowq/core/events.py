@@ -81,6 +81,18 @@ class WorkflowCancelled(_WorkflowEnded):
     reason: str | None = None
 
 
+class BudgetWarning(_Event):
+    """The share `warn_at` of a budget is spent; once for each budget, until it is raised."""
+
+    event_type: Literal["BUDGET_WARNING"] = "BUDGET_WARNING"
+    budget_of: Literal["run", "flow", "user"]  #: Of a flow and a user: their budget of the month.
+    share: float  #: The spent share, 0.8 is 80 %; more than 1 if it is exceeded.
+    cost: Usd  #: What is spent, in USD.
+    tokens: int
+    budget_usd: Usd | None = None
+    budget_tokens: int | None = None
+
+
 # --- batches --------------------------------------------------------------------------------------
 
 
@@ -202,6 +214,7 @@ Event: TypeAlias = (
     | BatchStarted
     | BatchCompleted
     | ProgressUpdate
+    | BudgetWarning
     | StepEvent
     | StreamEvent
     | EndEvent

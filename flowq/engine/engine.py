@@ -241,7 +241,7 @@ class Engine:
     requests: RequestLog = field(init=False)
     run_ends: RunEndWatcher = field(init=False)
     logs: LogWriter | None = field(init=False, default=None)
-    #: Called before each model call; budgets are such guards.
+    #: Called before each model call.
     model_guards: list[Guard] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ import json
 from flowq.core.events import (
     BatchCompleted,
     BatchStarted,
+    BudgetWarning,
     Event,
     ProgressUpdate,
     StepCompleted,
@@ -27,6 +28,9 @@ def what(event: Event) -> str:
     parts = [_where(event)]
     if isinstance(event, ProgressUpdate):
         parts.append(f"{event.done} of {event.total}, {event.percentage:g} %")
+    elif isinstance(event, BudgetWarning):
+        of = f"budget of this {event.budget_of}"
+        parts.append(f"{100 * event.share:.0f} % of the {of} is spent")
     elif isinstance(event, StepStarted):
         parts += [_attempt(event.attempt), event.worker or ""]
     elif isinstance(event, StepCompleted | WorkflowCompleted) and event.execution_time_ms:

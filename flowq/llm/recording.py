@@ -156,6 +156,7 @@ async def _end(
         error=None if error is None else getattr(error, "message", None) or repr(error),
         object_key=call.object_key,
     )
+    await spent.calls.settle()
 
 
 async def recorded(

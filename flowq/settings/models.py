@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
 from flowq.core.errors import InvalidSetting
-from flowq.core.limits.budgets import BudgetAction, BudgetSpec
+from flowq.core.limits.budgets import DEFAULT_WARN_AT, BudgetAction, BudgetSpec
 from flowq.core.usage import Price
 
 
@@ -64,6 +64,12 @@ class ModelSettings(BaseSettings):
         description="What happens when a budget is spent: `fail` fails the step, `pause` "
         "pauses the run.",
     )
+    budget_warn_at: float = Field(
+        DEFAULT_WARN_AT,
+        ge=0,
+        lt=1,
+        description="Share of the budgets of these settings at which a warning is given. 0: none.",
+    )
 
     @field_validator("openai_base_url")
     @classmethod
@@ -97,4 +103,5 @@ class ModelSettings(BaseSettings):
     def _budget(self, usd: Decimal | None, tokens: int | None) -> BudgetSpec | None:
         if usd is None and tokens is None:
             return None
-        return BudgetSpec(usd=usd, tokens=tokens, action=self.budget_action)
+        warn_at = self.budget_warn_at or None
+        return BudgetSpec(usd=usd, tokens=tokens, action=self.budget_action, warn_at=warn_at)

@@ -20,6 +20,8 @@ from flowq.core.usage import Usage
 _MAX_USD: Final = Decimal(10**9 - 1)
 _MAX_TOKENS: Final = 2**31 - 1
 _OF_RUN: Final = "run:"
+#: The share of a budget at which a warning is given, unless another one is set.
+DEFAULT_WARN_AT: Final = 0.8
 
 
 class BudgetAction(StrEnum):
@@ -37,14 +39,35 @@ class BudgetSpec(BaseModel):
     usd: Decimal | None = None
     tokens: int | None = None
     action: BudgetAction = BudgetAction.FAIL
+    warn_at: float | None = None
+
+    def share_of(self, usage: Usage) -> float:
+        """Return the share of it that is spent: of USD or of tokens, whichever is larger."""
+        shares = [0.0]
+        if self.usd is not None:
+            shares.append(float(usage.cost / self.usd))
+        if self.tokens is not None:
+            shares.append(usage.tokens / self.tokens)
+        return max(shares)
 
     def spent_by(self, usage: Usage) -> str | None:
         """Return which part of it is spent, if any is."""
         if self.usd is not None and usage.cost >= self.usd:
-            return f"${plain(usage.cost)} of ${plain(self.usd)}"
+            return self._in_usd(usage)
         if self.tokens is not None and usage.tokens >= self.tokens:
-            return f"{usage.tokens:,} of {self.tokens:,} tokens"
+            return self._in_tokens(usage)
         return None
+
+    def compared_to(self, usage: Usage) -> str:
+        """Return what is spent of each of its parts, for people."""
+        usd = [] if self.usd is None else [self._in_usd(usage)]
+        return ", ".join([*usd, *([] if self.tokens is None else [self._in_tokens(usage)])])
+
+    def _in_usd(self, usage: Usage) -> str:
+        return f"${plain(usage.cost)} of ${plain(self.usd or Decimal(0))}"
+
+    def _in_tokens(self, usage: Usage) -> str:
+        return f"{usage.tokens:,} of {self.tokens or 0:,} tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +79,20 @@ class Budget:
         tokens: Tokens, input and output.
         on_exceeded: What happens when it is spent: `fail` fails the step that wants to call a model
             next, `pause` pauses its run.
+        warn_at: The share of it at which a warning is given: 0.8 is 80 %. None gives none.
     """
 
     usd: Decimal | int | float | str | None = None
     tokens: int | None = None
     on_exceeded: Literal["fail", "pause"] = "fail"
+    warn_at: float | None = DEFAULT_WARN_AT
 
     @property
     def spec(self) -> BudgetSpec:
         """The checked budget.
 
         Raises:
-            InvalidInput: it is empty, or not greater than zero.
+            InvalidInput: it is empty, or not greater than zero; or `warn_at` is no share.
         """
         usd, tokens = dollars(self.usd), whole_tokens(self.tokens)
         if usd is None and tokens is None:
@@ -79,7 +104,8 @@ class Budget:
                 f"on_exceeded of a budget is {self.on_exceeded!r}",
                 hint=f"one of: {', '.join(BudgetAction)}",
             )
-        return BudgetSpec(usd=usd, tokens=tokens, action=BudgetAction(self.on_exceeded))
+        action, warn_at = BudgetAction(self.on_exceeded), warning_share(self.warn_at)
+        return BudgetSpec(usd=usd, tokens=tokens, action=action, warn_at=warn_at)
 
 
 def budget_of(value: Any) -> BudgetSpec | None:
@@ -136,6 +162,18 @@ def whole_tokens(value: Any) -> int | None:
             hint=f"give a whole number from 1 to {_MAX_TOKENS:,}, e.g. tokens=1_000_000",
         )
     return value
+
+
+def warning_share(value: Any) -> float | None:
+    """Return a share between 0 and 1, or None; raises `InvalidInput`."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InvalidInput(
+            f"warn_at of a budget is {value!r}",
+            hint="give a share between 0 and 1, e.g. warn_at=0.8, or None for no warning",
+        )
+    return float(value)
 
 
 def plain(amount: Decimal) -> str:

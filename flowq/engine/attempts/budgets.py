@@ -12,13 +12,15 @@ was paused by a monthly budget is resumed in the next month (see `months`).
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, NoReturn
 
-from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound
+from typing_extensions import override
+
+from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound, Unavailable
 from flowq.core.ids import RunId
 from flowq.core.limits.budgets import (
     BudgetAction,
@@ -31,14 +33,16 @@ from flowq.core.limits.budgets import (
 )
 from flowq.core.limits.reservations import Spent, reservations
 from flowq.core.states import BUDGET_STOPS, TERMINAL_RUN_STATES, AttemptEnd, RunState, StopKind
+from flowq.core.usage import Usage
 from flowq.engine.advance.after import finish
 from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
+from flowq.engine.events import publish
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, Definition, RunEnding
 from flowq.engine.ports import Transaction
 from flowq.engine.runs.pause import pause, resume
-from flowq.engine.runtime.model_calls import AskedCall, Reserver
+from flowq.engine.runtime.model_calls import AskedCall, CallBudgets
 
 logger = logging.getLogger(__name__)
 
@@ -98,44 +102,86 @@ def _of_flow(engine: Engine, definition: Definition) -> BudgetSpec | None:
     return definition.spec.monthly_budget or engine.policies.flow_budget
 
 
-def reserver_of(engine: Engine, meters: Sequence[str]) -> Reserver | None:
-    """Return what reserves the calls of an attempt that is charged to these meters."""
-    return partial(reserve, engine) if meters else None
+@dataclass(frozen=True, slots=True)
+class AttemptBudgets(CallBudgets):
+    """The budgets of an attempt's calls, while it runs."""
 
+    engine: Engine
 
-def reserve(engine: Engine, asked: AskedCall) -> bool:
-    """Reserve what a call may use under all budgets that it would be charged to.
+    @override
+    def reserve(self, asked: AskedCall) -> bool:
+        """Reserve what a call may use under all budgets that it would be charged to.
 
-    Returns:
-        Whether it may be made now; otherwise it has to wait for calls that are running.
+        Returns:
+            Whether it may be made now; otherwise it has to wait for calls that are running.
 
-    Raises:
-        BudgetExceeded: a budget with the action `fail` is spent.
-        BudgetPaused: a budget with the action `pause` is spent; the run is now paused.
-    """
-    caller = asked.caller
-    runs = [run_id for run_id in map(run_of_meter, caller.meters) if run_id is not None]
+        Raises:
+            BudgetExceeded: a budget with the action `fail` is spent.
+            BudgetPaused: a budget with the action `pause` is spent; the run is now paused.
+        """
+        engine, caller = self.engine, asked.caller
 
-    def work(tx: Transaction) -> tuple[Spent | None, bool, Mapping[str, BudgetSpec]]:
-        expected = asked.bound or tx.llm_requests.largest(caller.step_name, asked.model_id)
-        if expected is not None:
-            cost = engine.policies.unknown_cost if expected.unpriced else expected.cost
-            expected = replace(expected, cost=cost)
-        uses = tx.meters.lock(caller.meters)
-        of_runs = tx.runs.budgets(runs) if runs else {}
-        found = {meter: _budget(engine, caller, meter, of_runs) for meter in caller.meters}
-        budgets = {meter: one for meter, one in found.items() if one is not None}
-        made = reservations(uses, budgets, expected)
+        def work(tx: Transaction) -> tuple[Any, Mapping[str, BudgetSpec]]:
+            expected = asked.bound or tx.llm_requests.largest(caller.step_name, asked.model_id)
+            if expected is not None:
+                cost = engine.policies.unknown_cost if expected.unpriced else expected.cost
+                expected = replace(expected, cost=cost)
+            uses = tx.meters.lock(caller.meters)
+            budgets = _budgets(engine, tx, caller)
+            made = reservations(uses, budgets, expected)
+            if made is not None and not isinstance(made, Spent):
+                tx.meters.reserve(asked.id, caller, made)
+            return made, budgets
+
+        made, budgets = engine.records.transaction(work)
         if isinstance(made, Spent):
-            return made, False, budgets
-        if made is not None:
-            tx.meters.reserve(asked.id, caller, made)
-        return None, made is not None, budgets
+            _stop(engine, asked, made, budgets[made.meter])
+        return made is not None
 
-    spent, is_made, budgets = engine.records.transaction(work)
-    if spent is not None:
-        _stop(engine, asked, spent, budgets[spent.meter])
-    return is_made
+    @override
+    def warn(self, caller: Caller) -> None:
+        """Warn once for each budget of which the share `warn_at` is spent."""
+        engine = self.engine
+
+        def read(tx: Transaction) -> tuple[Mapping[str, Usage], Mapping[str, BudgetSpec]]:
+            return tx.meters.spent(caller.meters), _budgets(engine, tx, caller)
+
+        try:
+            spent, budgets = engine.records.autocommit(read)
+            for meter, budget in budgets.items():
+                warn_at = _warn_at(engine, meter, budget)
+                if warn_at is None or budget.share_of(spent[meter]) < warn_at:
+                    continue
+                if engine.records.autocommit(partial(_mark_warned, meter=meter)):
+                    _warn(engine, caller, meter, budget, spent[meter])
+        except Unavailable as error:  # the next call warns
+            logger.info("budgets were not compared with what is spent: %s", error)
+
+
+def _warn_at(engine: Engine, meter: str, budget: BudgetSpec) -> float | None:
+    """Return the share at which a budget warns; that of a run is in its spec, not in its row."""
+    run_id = run_of_meter(meter)
+    if run_id is None:
+        return budget.warn_at
+    of_run = engine.definitions.get(run_id).definition.spec.budget
+    return None if of_run is None else of_run.warn_at
+
+
+def _mark_warned(tx: Transaction, meter: str) -> bool:
+    return tx.meters.mark_warned(meter)
+
+
+def _warn(engine: Engine, caller: Caller, meter: str, budget: BudgetSpec, spent: Usage) -> None:
+    share = budget.share_of(spent)
+    logger.warning(
+        "%.0f %% of the budget of %s is spent: %s",
+        100 * share,
+        _whose(meter),
+        budget.compared_to(spent),
+        extra={"action": "budget", "run_id": str(caller.run_id)},
+    )
+    if caller.run_id is not None:
+        publish.budget_warning(engine, caller.run_id, meter.partition(":")[0], budget, spent)
 
 
 def _stop(engine: Engine, asked: AskedCall, spent: Spent, budget: BudgetSpec) -> NoReturn:
@@ -151,6 +197,14 @@ def _stop(engine: Engine, asked: AskedCall, spent: Spent, budget: BudgetSpec) ->
     kind = StopKind.BUDGET_MONTH if own is None else StopKind.BUDGET
     pause(engine, own or outermost, why, kind)
     raise BudgetPaused(why)
+
+
+def _budgets(engine: Engine, tx: Transaction, caller: Caller) -> dict[str, BudgetSpec]:
+    """Return the budgets of a caller by meter, with what they were raised to."""
+    runs = [run_id for run_id in map(run_of_meter, caller.meters) if run_id is not None]
+    of_runs = tx.runs.budgets(runs) if runs else {}
+    found = {meter: _budget(engine, caller, meter, of_runs) for meter in caller.meters}
+    return {meter: budget for meter, budget in found.items() if budget is not None}
 
 
 def _budget(
@@ -210,6 +264,7 @@ def raise_budget(
         _check_raise(run_id, "usd", old.usd, dollar)
         _check_raise(run_id, "tokens", old.tokens, token)
         tx.runs.raise_budget(run_id, usd=dollar, tokens=token)
+        tx.meters.rearm(run_meter(run_id))
         return ending
 
     ending = engine.records.transaction(work)

@@ -14,7 +14,7 @@ from typing import Any
 from flowq.core.ids import idempotency_key
 from flowq.core.limits.slots import Limit
 from flowq.core.spec import StepSpec
-from flowq.engine.attempts.budgets import meters_of, reserver_of
+from flowq.engine.attempts.budgets import AttemptBudgets, meters_of
 from flowq.engine.attempts.objects import attempt_objects
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
@@ -140,5 +140,5 @@ def _model_calls(
         engine.model_guards,
         lambda: engine.results.objects,
         engine.policies.unknown_cost,
-        reserver_of(engine, meters),
+        AttemptBudgets(engine) if meters else None,
     )

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from flowq.core.events import (
     BatchStarted,
+    BudgetWarning,
     EndEvent,
     StepCompleted,
     StepFailed,
@@ -25,6 +26,7 @@ from flowq.core.events import (
     WorkflowStarted,
 )
 from flowq.core.ids import BatchId, BatchKind, RunId, StepRunId, batch_of_items, parse_batch
+from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
@@ -56,6 +58,23 @@ def run_started(engine: Engine, definition: Definition) -> None:
 def run_ended(engine: Engine, definition: Definition, state: RunState) -> None:
     """Publish the terminal event of a run; readers take error and totals from its row."""
     engine.events.publish(_ENDS[state], definition.run_id, flow_name=definition.flow_name)
+
+
+def budget_warning(
+    engine: Engine, run_id: RunId, budget_of: str, budget: BudgetSpec, spent: Usage
+) -> None:
+    """Publish that much of a budget is spent."""
+    if engine.policies.events:
+        engine.events.publish(
+            BudgetWarning,
+            run_id,
+            budget_of=budget_of,
+            share=round(budget.share_of(spent), 4),
+            cost=spent.cost,
+            tokens=spent.tokens,
+            budget_usd=budget.usd,
+            budget_tokens=budget.tokens,
+        )
 
 
 def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:

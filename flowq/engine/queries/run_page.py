@@ -47,6 +47,7 @@ class RunPage:
         hits: How many results were taken from the cache.
         saved: What those cost when they were made.
         spent: What its own budget has been charged; None without one.
+        warned_at: When a warning was given that much of that budget is spent.
         parent: The run whose step has started it.
         children: Runs that its steps have started, the first of them.
         child_count: The number of child runs.
@@ -59,6 +60,7 @@ class RunPage:
     hits: int
     saved: Usage
     spent: Usage | None
+    warned_at: datetime | None
     parent: RunLink | None
     children: tuple[RunLink, ...]
     child_count: int

@@ -5,6 +5,7 @@
     call = calls.start(…)                  recorded before it is made
     call.recorded                          wait for it, then make the call
     call.end(…)                            recorded with what it used, once
+    await calls.settle()                   warns if much of a budget is spent by now
 
 All this is called from coroutines, and both futures are done when the database has committed. The
 transaction that ends a call adds its usage to its step's row, even if another worker holds the
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from itertools import chain, repeat
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
@@ -57,8 +58,14 @@ class AskedCall:
     bound: Usage | None = None
 
 
-#: Reserves a call under its budgets: returns whether it may be made now, raises if it never may.
-Reserver = Callable[[AskedCall], bool]
+class CallBudgets(Protocol):
+    """The budgets of an attempt's calls."""
+
+    def reserve(self, asked: AskedCall) -> bool:
+        """Reserve a call; return whether it may be made now. Raises if it never may."""
+
+    def warn(self, caller: Caller) -> None:
+        """Warn if a call has spent the share of a budget at which a warning is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ class ModelCalls:
         guards: Called before each call, in order.
         objects: Returns the store for what models produce, e.g. images.
         presumed: USD that budgets count for a call of unknown cost.
-        reserver: Reserves each call; None without a budget.
+        budgets: Reserves each call; None without a budget.
     """
 
     log: RequestLog | None
@@ -124,7 +131,7 @@ class ModelCalls:
     guards: Sequence[Guard] = ()
     objects: Callable[[], ObjectStore] | None = None
     presumed: Decimal = Decimal(0)
-    reserver: Reserver | None = None
+    budgets: CallBudgets | None = None
 
     async def admit(
         self, provider: str, model: str, bound: Callable[[], Usage | None] | None = None
@@ -143,16 +150,21 @@ class ModelCalls:
         call_id = self.new_id()
         for guard in self.guards:
             await asyncio.to_thread(guard, self.caller, provider, model)
-        if self.reserver is None:
+        if self.budgets is None:
             return call_id
         model_id = f"{provider[:_PROVIDER_LIMIT]}:{model[:_NAME_LIMIT]}"
         asked = AskedCall(call_id, self.caller, model_id, bound() if bound else None)
         # The calls that it waits for may run in other processes, so nothing here can signal it.
         for pause in chain(_PAUSES, repeat(_LONGEST_PAUSE)):
-            if await asyncio.to_thread(self.reserver, asked):
+            if await asyncio.to_thread(self.budgets.reserve, asked):
                 break
             await asyncio.sleep(pause)
         return call_id
+
+    async def settle(self) -> None:
+        """Give the warnings of budgets after the end of a call is recorded."""
+        if self.budgets is not None:
+            await asyncio.to_thread(self.budgets.warn, self.caller)
 
     def start(self, call_id: UUID, provider: str, model: str) -> ModelCall:
         """Record a call that is about to be made, and that `admit` gave this id."""

@@ -60,6 +60,12 @@ _RECLAIM: Final = delete(RESERVATIONS).where(
     .where(_S.id == _V.step_run_id, _S.lease_token == _V.token, _S.status == StepState.RUNNING)
     .exists(),
 )
+_WARN: Final = (
+    update(METERS)
+    .where(_M.key == bindparam("p_key"), _M.warned_at.is_(None))
+    .values(warned_at=DbNow())
+)
+_REARM: Final = update(METERS).where(_M.key == bindparam("p_key")).values(warned_at=None)
 _COLUMNS: Final[Mapping[str, Any]] = {"user": _Q.user_id, "flow": _Q.flow_name}
 
 
@@ -71,6 +77,14 @@ class SqlMeters(Repository, Meters):
         month = month_of_meters()
         keys = {meter: _key(meter, month) for meter in meters}
         return self._spent(keys, month, _READ)
+
+    @override
+    def mark_warned(self, meter: str) -> bool:
+        return self._changes(_WARN, {"p_key": _key(meter, month_of_meters())})
+
+    @override
+    def rearm(self, meter: str) -> None:
+        self._run(_REARM, {"p_key": _key(meter, month_of_meters())})
 
     @override
     def lock(self, meters: Sequence[str]) -> Mapping[str, MeterUse]:

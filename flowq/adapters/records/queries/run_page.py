@@ -6,6 +6,7 @@ listed by keyset over the index of nodes, and only the columns that are shown ar
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import func, select
@@ -41,9 +42,11 @@ class RunPageReads(RunStepReads):
         if recorded is None:
             return None
         children, count = self._children(run_id)
+        spent, warned_at = self._spent(run_id)
         return RunPage(
             **self._as_it_is_now(recorded),
-            spent=None if recorded.budget is None else self._spent(run_id),
+            spent=None if recorded.budget is None else spent,
+            warned_at=warned_at,
             parent=None if recorded.parent is None else self._parent(recorded.parent),
             children=children,
             child_count=count,
@@ -94,10 +97,10 @@ class RunPageReads(RunStepReads):
         )
         return self._run(query.limit(1)).first() is not None
 
-    def _spent(self, run_id: RunId) -> Usage:
-        query = select(_M.used, _M.cost).where(_M.key == run_meter(run_id))
+    def _spent(self, run_id: RunId) -> tuple[Usage, datetime | None]:
+        query = select(_M.used, _M.cost, _M.warned_at).where(_M.key == run_meter(run_id))
         row = self._run(query).first()
-        return Usage() if row is None else Usage(int(row[0]), row[1])
+        return (Usage(), None) if row is None else (Usage(int(row[0]), row[1]), row[2])
 
     def _parent(self, step_id: StepRunId) -> RunLink | None:
         query = (

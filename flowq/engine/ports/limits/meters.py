@@ -26,6 +26,12 @@ class Meters(Protocol):
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that exist."""
 
+    def mark_warned(self, meter: str) -> bool:
+        """Record that a warning is given; return False if it was given before."""
+
+    def rearm(self, meter: str) -> None:
+        """Forget that a warning was given, since the budget was raised."""
+
     # --- reservations of running calls ------------------------------------------------------------
 
     def lock(self, meters: Sequence[str]) -> Mapping[str, MeterUse]:

@@ -44,12 +44,7 @@ class BudgetLine:
     @property
     def share(self) -> float:
         """The spent share, from 0 to 1; of dollars and tokens, the larger one."""
-        if self.budget is None:
-            return 0.0
-        usd, tokens = self.budget.usd, self.budget.tokens
-        shares = [float(self.used.cost / usd)] if usd else []
-        shares += [self.used.tokens / tokens] if tokens else []
-        return max(shares, default=0.0)
+        return 0.0 if self.budget is None else self.budget.share_of(self.used)
 
     @property
     def words(self) -> str:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from flowq.core import events
-from flowq.core.limits.budgets import Budget, BudgetAction
+from flowq.core.limits.budgets import DEFAULT_WARN_AT, Budget, BudgetAction
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usd
 from flowq.engine.model.rows import RunFacts, StepView
@@ -37,11 +37,19 @@ class NewBudget(_Request):
     on_exceeded: BudgetAction = Field(
         BudgetAction.FAIL, description="`fail` fails the next step that calls a model."
     )
+    warn_at: float | None = Field(
+        DEFAULT_WARN_AT, gt=0, lt=1, description="Share of it at which a warning is given."
+    )
 
     @property
     def budget(self) -> Budget:
         """The budget as an option of the client."""
-        return Budget(usd=self.usd, tokens=self.tokens, on_exceeded=self.on_exceeded.value)
+        return Budget(
+            usd=self.usd,
+            tokens=self.tokens,
+            on_exceeded=self.on_exceeded.value,
+            warn_at=self.warn_at,
+        )
 
 
 class NewRun(_Request):

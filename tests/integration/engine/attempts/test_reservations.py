@@ -15,10 +15,13 @@ import uuid_utils.compat as uuids
 
 from flowq import Budget, flow, step
 from flowq.adapters.records.database import SqlRecords
+from flowq.core.errors import DatabaseUnavailable, InvalidInput
+from flowq.core.events import BudgetWarning
 from flowq.core.ids import LeaseToken, StepRunId
 from flowq.core.limits.budgets import run_meter
 from flowq.core.states import RunState
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
+from flowq.engine.attempts.budgets import raise_budget
 from flowq.engine.engine import Policies
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.runs import submission
@@ -67,6 +70,7 @@ async def paid(number: int) -> int:
         bills.running -= 1
     known, cost = CostStatus.KNOWN, bills.costs(number)
     await call.end(RequestStatus.COMPLETED, tokens=Tokens(1, 1), cost=cost, cost_status=known)
+    await calls.settle()
     return number
 
 
@@ -174,3 +178,69 @@ def test_reservations_of_lost_attempts_are_released_and_no_others(stage: Stage) 
     assert Played(stage, run_id, many).result() == [0]
     uses = stage.records.transaction(lambda tx: tx.meters.lock([run_meter(run_id)]))
     assert uses[run_meter(run_id)].running == 0
+
+
+# --- warnings ------------------------------------------------------------------------------------
+
+
+def warnings(played: Played, caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one for one in caplog.messages if f"budget of run {played.id} is spent" in one]
+
+
+def test_budget_warns_once_when_its_share_is_spent_and_again_when_raised(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget = Budget(usd=1, on_exceeded="pause", warn_at=0.55)
+    run_id = submission.submit(stage.engine, many.type, {"count": 20}, budget=budget)
+    played = Played(stage, run_id, many)
+    stage.dispatcher.run(stage.engine)
+
+    assert warnings(played, caplog) == [
+        f"60 % of the budget of run {played.id} is spent: $0.6 of $1"
+    ]
+    entries = stage.engine.events.read(played.id).entries
+    events = [event for entry in entries for event in entry.events]
+    event = next(one for one in events if isinstance(one, BudgetWarning))
+    assert (event.budget_of, event.share, event.cost) == ("run", 0.6, Decimal("0.60"))
+    page = stage.records.autocommit(lambda tx: tx.overview.run_page(played.id))
+    assert page is not None
+    assert page.warned_at is not None
+
+    raise_budget(stage.engine, played.id, usd=2)
+    page = stage.records.autocommit(lambda tx: tx.overview.run_page(played.id))
+    assert page is not None
+    assert page.warned_at is None
+    stage.dispatcher.run(stage.engine)
+    assert played.status is RunState.COMPLETED
+    assert "$1.1 of $2" in warnings(played, caplog)[1]
+    assert len(warnings(played, caplog)) == 2
+
+
+@pytest.mark.parametrize("warn_at,count", [(None, 0), (0.8, 1), (0.05, 1)])
+def test_share_of_a_warning_is_an_option(
+    stage: Stage, caplog: pytest.LogCaptureFixture, warn_at: float | None, count: int
+) -> None:
+    played = play_at_once(stage, 9, Budget(usd=1, warn_at=warn_at))
+
+    assert played.status is RunState.COMPLETED
+    assert len(warnings(played, caplog)) == count
+
+
+def test_call_whose_warning_fails_is_still_paid(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any) -> None:
+        raise DatabaseUnavailable("says the test")
+
+    monkeypatch.setattr("flowq.adapters.records.limits.meters.SqlMeters.spent", away)
+
+    played = play_at_once(stage, 2, Budget(usd=1, warn_at=0.05))
+
+    assert (played.status, played.view.cost) == (RunState.COMPLETED, Decimal("0.20"))
+    assert warnings(played, caplog) == []
+
+
+@pytest.mark.parametrize("warn_at", [0, 1, -0.5, 80, True, "0.8", float("nan")])
+def test_warning_that_is_no_share_is_refused(warn_at: Any) -> None:
+    with pytest.raises(InvalidInput, match="warn_at"):
+        _ = Budget(usd=1, warn_at=warn_at).spec
