@@ -106,7 +106,7 @@ class EngineSettings(BaseSettings):
     show_content: bool = Field(
         False,
         description="Whether the pages in Flower, and the HTTP service, show prompts, answers, "
-        "inputs and outputs.",
+        "inputs, outputs and logged lines.",
     )
     logs: bool = Field(
         True, description="Whether workers keep what steps log: `flowq runs logs`, pages in Flower."

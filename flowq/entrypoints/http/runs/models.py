@@ -180,6 +180,26 @@ class StepList(BaseModel):
     next: int | None = Field(description="Give it as `after` to get the next part.")
 
 
+class LogLineShown(BaseModel):
+    """A line that a step has logged."""
+
+    at: datetime = Field(description="By the clock of the worker.")
+    level: str = Field(description="`INFO`, `WARNING`, …")
+    logger: str = Field(description="Its name; `print` for printed lines.")
+    message: str
+    step: str
+    index: int | None = Field(description="Of a map: which item, from 0.")
+    attempt: int
+    missing: int = Field(description="Not 0: it stands for so many lines that were not kept.")
+
+
+class LogLines(BaseModel):
+    """A part of what the steps of a run have logged, by time."""
+
+    lines: list[LogLineShown]
+    next: int | None = Field(description="Give it as `skip` to get the next part.")
+
+
 class RunDetails(RunSummary):
     """A run."""
 

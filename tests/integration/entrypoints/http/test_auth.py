@@ -81,6 +81,7 @@ OF_A_RUN = {
     "GET /api/runs/{run_id}/steps": 200,
     "GET /api/runs/{run_id}/steps/{key}/result": 404,
     "GET /api/runs/{run_id}/result": 202,
+    "GET /api/runs/{run_id}/logs": 403,
     "POST /api/runs/{run_id}/pause": 200,
     "POST /api/runs/{run_id}/resume": 200,
     "POST /api/runs/{run_id}/signals/{name}": 200,

@@ -48,6 +48,9 @@ class RunPageHandler(PageHandler):
             text=self.get_argument("text", "", escape=False)[:200],
             after=_number(self.get_argument("after", "", escape=False)),
             before=_number(self.get_argument("before", "", escape=False)),
+            level=self.get_argument("level", "", escape=False),
+            attempt=_number(self.get_argument("attempt", "", escape=False)),
+            shows_content=self.shows_content,
             link=self.reverse_url,
         )
 

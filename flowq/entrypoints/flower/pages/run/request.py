@@ -23,6 +23,9 @@ class RunQuery:
     text: str = ""
     after: int | None = None
     before: int | None = None
+    level: str = ""
+    attempt: int | None = None
+    shows_content: bool = False
     link: Callable[..., str | None] = lambda *_: None  #: From the name of a rule to an address.
 
 

@@ -23,6 +23,7 @@ from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.queries.run_page import FailedStep, RunPage, StepCost
 from flowq.engine.runs import signals
 from flowq.entrypoints.flower.pages.run import pictures
+from flowq.entrypoints.flower.pages.run.logs import logs
 from flowq.entrypoints.flower.pages.run.request import RunQuery, TemplateContext
 
 #: Rows of a page of steps or items.
@@ -269,6 +270,7 @@ TABS: Final = {
         Tab("steps", "Steps", "run_steps", steps),
         Tab("errors", "Errors", "run_errors", errors),
         Tab("events", "Events", "run_events", events),
+        Tab("logs", "Logs", "run_logs", logs),
         Tab("cost", "Cost", "run_cost", cost),
     )
 }

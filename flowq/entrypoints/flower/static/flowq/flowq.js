@@ -217,6 +217,8 @@
   }
   tick();
   setInterval(tick, still ? 5000 : 1000);
+  // No event announces logged lines.
+  setInterval(() => { if (!document.hidden && document.querySelector("[data-live-every]")) refresh(); }, 2000);
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
