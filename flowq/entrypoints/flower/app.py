@@ -6,7 +6,11 @@ from flower import urls
 from flower.app import Flower, rewrite_handler
 from tornado.routing import URLSpec
 
-from flowq.entrypoints.flower.live.streams import FlowsLiveHandler, RunLiveHandler
+from flowq.entrypoints.flower.live.streams import (
+    FlowsLiveHandler,
+    ManyLiveHandler,
+    RunLiveHandler,
+)
 from flowq.entrypoints.flower.metrics.collector import MetricsPage
 from flowq.entrypoints.flower.page import STATIC, Nothing, Static
 from flowq.entrypoints.flower.pages.costs import CostPage
@@ -32,6 +36,7 @@ RULES: list[URLSpec] = [
     URLSpec(_RUN + r"/step/(.+)", StepHandler, name="flow-step"),
     URLSpec(_RUN + r"/output/(.+)", StepOutput, name="flow-step-output"),
     URLSpec(_RUN, RunTab, name="flow-run"),
+    URLSpec(r"/flows/live/many", ManyLiveHandler, name="flows-live-many"),
     URLSpec(r"/flows/live", FlowsLiveHandler, name="flows-live"),
     URLSpec(_RUN + r"/live", RunLiveHandler, name="flow-live"),
     URLSpec(r"/flows", FlowsPage, name="flows"),

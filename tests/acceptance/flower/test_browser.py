@@ -4,6 +4,7 @@ Flower runs under a prefix and with a login here; without them it does in `test_
 Whatever a page does, its console stays silent and it asks no other host for anything.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from tests.tools import servers
 from tests.tools.browsers import complaints
 
 LOGIN = "ada:lovelace"
+STATES = ("open", "pending", "running", "paused", "completed", "failed", "cancelled")
 TABS = ("Graph", "Gantt", "Steps", "Errors", "Events", "Cost")
 #: How long a page may take to show what has happened: the machine may be busy.
 expect.set_options(timeout=60_000)
@@ -198,14 +200,64 @@ def test_bar_of_a_large_map_moves_without_a_reload(page: Page, flower: str, shop
     seen = sorted(float(value) for value in page.evaluate("[...window.seen]"))
     assert 100 == seen[-1]
     assert len([value for value in seen if 0 < value < 100]) >= 2, seen
-    expect(page.locator(".progress-bar").first).to_have_attribute("style", "width: 100%;")
+    full = re.compile(r"width: ?100(\.0)?%")
+    expect(page.locator(".progress-bar").first).to_have_attribute("style", full)
     expect(page.locator("[data-run-status] [data-cell=done]")).to_have_text("1,003 of 1,003")
     page.get_by_role("link", name="Steps").click()
     expect(page.locator("[data-step=warn_manager]")).to_have_attribute("data-status", "skipped")
-    page.get_by_role("link", name="price_order", exact=True).click()
+    page.get_by_role("link", name="Items of price_order").click()
     expect(page.locator("tbody tr")).to_have_count(100)
     retried = page.locator("tbody tr", has_text="price_order[3]").locator("[data-label=Attempts]")
     expect(retried).to_have_text("2")
+
+
+def test_many_open_tabs_share_one_connection_and_all_are_live(
+    page: Page, flower: str, runs: dict[str, str], shop: Shop
+) -> None:
+    paths = [f"/{runs['quiet']}", f"/{runs['quiet']}/steps", *(f"?state={one}" for one in STATES)]
+    tabs = [page.context.new_page() for _ in paths]
+    for tab, path in zip(tabs, paths, strict=True):  # a browser has six connections to a host
+        tab.goto(f"{flower}/flows{path}")
+    page.goto(f"{flower}/flows")
+
+    [run_id] = shop.enqueue(("price_orders", {"count": 3, "pace": 0}))
+
+    for tab in (page, tabs[2 + STATES.index("completed")]):
+        tab.bring_to_front()  # one that nobody sees is fetched anew later
+        expect(row(tab, run_id)).to_have_attribute("data-status", "completed")
+    for tab in tabs:
+        tab.close()
+
+
+def test_streams_of_many_pages_come_over_one(flower: str, runs: dict[str, str]) -> None:
+    run = f"/dash/flows/{runs['completed']}/live"
+    pages = [run, "/dash/flows/live?state=failed", f"/dash/flows/{'0' * 36}/live", "/x"]
+    name, _, password = LOGIN.partition(":")
+    auth = (name, password)
+    address = f"{flower}/flows/live/many"
+    heard: dict[str, list[dict[str, Any]]] = {one: [] for one in pages}
+    with httpx2.stream(
+        "GET",
+        address,
+        params={"page": pages},
+        auth=auth,
+        timeout=60,
+    ) as answer:
+        assert 200 == answer.status_code
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                said = json.loads(line[6:])
+                heard[said["page"]].append(said)
+            lists = [said["news"]["list"] for said in heard[pages[1]] if "list" in said["news"]]
+            if heard[run] and heard[run][-1].get("over") and lists and lists[-1][0]["ids"]:
+                break
+
+    lines = [line for said in heard[run] for line in said.get("news", {}).get("run", [])]
+    assert "completed" == lines[-1]["status"]
+    assert runs["failed"] in lists[-1][0]["ids"]
+    assert [[404], [404]] == [[one["refused"] for one in heard[page]] for page in pages[2:]]
+    for bad in ([], ["/x", "/x"], [f"/{i}" for i in range(65)]):
+        assert 400 == httpx2.get(address, params={"page": bad}, auth=auth).status_code
 
 
 def test_every_tab_shows_itself(page: Page, flower: str, runs: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ from tests.tools.flowers import flower
 
 SCRIPTS = "".join(
     f'<script src="$url/flows/static/{name}" defer></script>'
-    for name in ("vendor/idiomorph-0.8.0.min.js", "flowq.js")
+    for name in ("vendor/idiomorph-0.8.0.min.js", "connection.js", "flowq.js")
 )
 RUN = Template(
     """<!doctype html><html lang="en">

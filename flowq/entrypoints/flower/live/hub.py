@@ -45,6 +45,7 @@ class RunSink:
         self._state = self._projection = RunProjection(shows_content)
         self._unseen = False
         self._row: tuple[RunState, Usage | None] | None = None
+        self._stale: datetime | None = None
 
     def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
@@ -54,6 +55,12 @@ class RunSink:
         """Set the status that the rows of the run have."""
         self._row = status, used
         if self._state.set_status(status, used):
+            self._notifier.notify()
+
+    def set_stale(self, since: datetime | None) -> None:
+        """Set since when the database has not answered; None if it does."""
+        self._stale = since
+        if self._state.changes.put("stale", "", {"since": since}):
             self._notifier.notify()
 
     def begin(self) -> None:
@@ -74,6 +81,8 @@ class RunSink:
         if self._unseen or self._state is not projection:
             if self._state is not projection and self._row is not None:
                 projection.set_status(*self._row)
+            if self._state is not projection and self._stale is not None:
+                projection.changes.put("stale", "", {"since": self._stale})
             self._state, self._unseen = projection, False
             self._notifier.notify()
 

@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Final, Protocol, TypeAlias
 
 from flowq.client.followers import Notifier
@@ -56,6 +57,9 @@ class Followed(Protocol):
     def set_status(self, status: RunState, used: Usage | None = None) -> None:
         """Set the status and the usage that the rows of the run have."""
 
+    def set_stale(self, since: datetime | None) -> None:
+        """Set since when the database has not answered; None if it does."""
+
 
 class RunList:
     """One list of runs, for all pages that show it.
@@ -75,6 +79,11 @@ class RunList:
     def since(self, seen: str) -> Delta:
         """Return what has changed after `seen`."""
         return self._state.since(seen)
+
+    def set_stale(self, since: datetime | None) -> None:
+        """Set since when the database has not answered; None if it does."""
+        if self._state.put("stale", "", {"since": since}):
+            self.notifier.notify()
 
     def put(self, runs: Iterable[ListedRun], progress: Progress) -> None:
         """Set the runs of the list; notify its pages if they have changed."""
@@ -105,6 +114,7 @@ class RunPoller:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._runs = False
+        self._stale: datetime | None = None  #: Since when the database has not answered.
 
     def start(self) -> None:
         """Start the thread, unless it is running."""
@@ -163,15 +173,28 @@ class RunPoller:
             progress = self._count(known)
         except FlowqError as error:
             logger.debug("the runs cannot be read: %s", error)
+            self._set_stale(followed, lists, self._stale or datetime.now(UTC))
             return
         except Exception:
             logger.exception("the runs cannot be read")
+            self._set_stale(followed, lists, self._stale or datetime.now(UTC))
             return
+        self._set_stale(followed, lists, None)
         for run_id in followed.keys() & known.keys():
             used = progress[run_id][2] if run_id in progress else None
             followed[run_id].set_status(known[run_id][0], used)
         for listed, runs in pages:
             listed.put(runs, progress)
+
+    def _set_stale(
+        self, followed: Mapping[RunId, Followed], lists: list[RunList], since: datetime | None
+    ) -> None:
+        """Tell all pages whether what they show may be old."""
+        if since is not None or self._stale is not None:
+            pages: list[Followed | RunList] = [*followed.values(), *lists]
+            for shown in pages:
+                shown.set_stale(since)
+        self._stale = since
 
     def _read(self, listed: RunList) -> tuple[ListedRun, ...]:
         """Return the runs that a list shows."""

@@ -70,12 +70,16 @@ class Delta:
     def __bool__(self) -> bool:
         return bool(self.lines) or self.reload
 
-    def sse(self) -> str:
-        """Return it as a server-sent event."""
+    def data(self) -> Any:
+        """Return it as JSON data."""
         data: dict[str, Any] = dict(self.lines)
         if self.reload:
             data["reload"] = True
-        return f"id: {self.id}\ndata: {json.dumps(shown(data), separators=(',', ':'))}\n\n"
+        return shown(data)
+
+    def sse(self) -> str:
+        """Return it as a server-sent event."""
+        return f"id: {self.id}\ndata: {json.dumps(self.data(), separators=(',', ':'))}\n\n"
 
 
 class ChangeLog:

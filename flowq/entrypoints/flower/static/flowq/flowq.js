@@ -78,9 +78,9 @@
   let wanted = false, busy = false;
   async function refresh() {
     wanted = true;
-    if (busy) return;
+    if (busy || document.hidden) return;
     busy = true;
-    while (wanted) {
+    while (wanted && !document.hidden) {
       const began = performance.now();
       wanted = false;
       try {
@@ -93,6 +93,8 @@
     }
     busy = false;
   }
+  // A page that nobody sees is fetched when it is looked at again.
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && wanted) refresh(); });
   // What a person has typed, ticked and opened stays.
   const KEPT = "input, select, textarea, [data-live-keep]";
   const isKept = (node) => node.nodeType === Node.ELEMENT_NODE && node.matches(KEPT);
@@ -164,41 +166,52 @@
     }
   }
 
-  function listen(url) {
+  // What a message says; `first` is the first one, which has everything.
+  function take(news, first) {
+    runs(news.runs || []);
+    for (const { ids } of news.list || []) list(ids);
+    steps(news.steps || [], first);
+    (news.text || []).forEach(text);
+    for (const { since } of news.stale || []) stale = since;
+    if (news.reload) refresh();
+    for (const line of news.run || []) {
+      const { news: changed } = show("[data-run-status]", line);
+      if (line.status) {
+        for (const one of all("[data-run-status]")) {
+          document.title = document.title.replace(` ${one.dataset.runStatus} `, ` ${line.status} `);
+          one.dataset.runStatus = line.status;
+        }
+      }
+      if (changed.includes(true)) refresh();
+    }
+    return (news.run || []).some((line) => line.ended);
+  }
+
+  // Since when the database has not answered; what the page shows may be old then.
+  let stale;
+  function listen(live) {
     const note = document.createElement("p");
     note.className = "flowq-offline";
     note.dataset.liveKeep = "";
     note.setAttribute("role", "status");
     note.setAttribute("aria-live", "polite");
     document.querySelector("main").prepend(note);
-    const source = new EventSource(url);
     let first = true, late;
-    source.onopen = () => { late = clearTimeout(late); set(note, ""); };
-    source.onerror = () => {
-      if (source.readyState === EventSource.CLOSED) set(note, "Not live: reload the page.");
-      else late ??= setTimeout(() => set(note, "Offline, reconnecting …"), 1500);
+    const say = (words) => {
+      late = clearTimeout(late);
+      set(note, words || (stale ? `The database has not answered since ${stale.slice(11, 19)} UTC: what is shown may be old.` : ""));
     };
-    source.onmessage = (message) => {
-      const news = JSON.parse(message.data);
-      runs(news.runs || []);
-      for (const { ids } of news.list || []) list(ids);
-      steps(news.steps || [], first);
-      (news.text || []).forEach(text);
-      if (news.reload) refresh();
-      for (const line of news.run || []) {
-        if (line.ended) source.close();
-        const { news: changed } = show("[data-run-status]", line);
-        if (line.status) {
-          for (const one of all("[data-run-status]")) {
-            document.title = document.title.replace(` ${one.dataset.runStatus} `, ` ${line.status} `);
-            one.dataset.runStatus = line.status;
-          }
-        }
-        if (changed.includes(true)) refresh();
-      }
-      first = false;
-    };
-    addEventListener("pagehide", () => source.close());
+    window.flowqFollow(live.dataset, {
+      open: () => { first = true; say(""); },
+      lost: () => { late ??= setTimeout(() => set(note, "Offline, reconnecting …"), 1500); },
+      closed: () => say("Not live: reload the page."),
+      news: (news) => {
+        const hasEnded = take(news, first);
+        first = false;
+        say("");
+        return hasEnded;
+      },
+    });
     addEventListener("pageshow", (shown) => { if (shown.persisted) location.reload(); });
   }
 
@@ -212,7 +225,7 @@
     return `${Math.floor(ms / 1000 / length)} ${name} ago`;
   }
   function tick() {
-    all("time[data-since]").forEach((time) => set(time, duration(passed(time.dataset.since))));
+    if (!stale) all("time[data-since]").forEach((time) => set(time, duration(passed(time.dataset.since))));
     all("time[data-ago]").forEach((time) => set(time, ago(passed(time.dateTime))));
   }
   tick();
@@ -239,5 +252,5 @@
   const tab = document.querySelector(".flowq-run-tabs [aria-current]");
   if (tab) tab.closest(".flowq-run-tabs").scrollLeft = tab.offsetLeft - 8;
   const live = document.querySelector("[data-live]");
-  if (live) listen(live.dataset.live);
+  if (live) listen(live);
 })();

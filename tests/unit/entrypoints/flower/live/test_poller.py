@@ -1,19 +1,23 @@
 """A list of runs is read once for all its pages, and they receive exactly its runs."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from flowq.client.followers import Notifier
+from flowq.core.errors import DatabaseUnavailable
 from flowq.core.ids import RunId
 from flowq.core.states import RunState
 from flowq.core.usage import Usage
-from flowq.engine.queries.lists import ListedRun
+from flowq.engine.queries.lists import ListedRun, RunsPage
 from flowq.entrypoints.flower.live import poller as module
+from flowq.entrypoints.flower.live.hub import RunSink
 from flowq.entrypoints.flower.live.poller import RunList, RunPoller, TooManyLists
 from flowq.entrypoints.flower.pages.filters import ListQuery
 
@@ -105,3 +109,29 @@ def test_pages_with_one_address_share_a_list_until_the_last_has_left(
         assert second not in one.notifier._wakeups
 
     asyncio.run(run())
+
+
+def test_pages_are_told_since_when_the_database_does_not_answer() -> None:
+    answers: list[Any] = [DatabaseUnavailable("no"), DatabaseUnavailable("no"), [], []]
+    listed = RunList(ListQuery)
+    run = RunSink(Notifier(), shows_content=False)
+    poller = RunPoller(lambda: engine, dict)
+
+    class Records:
+        def autocommit(self, read: Callable[[Any], Any]) -> Any:
+            if isinstance(answers[0], Exception):
+                raise answers[0]
+            found = {"runs_page": RunsPage(), "states": {}, "progress": {}}
+            asked = {name: lambda *_, of=name, **__: found[of] for name in found}
+            return read(SimpleNamespace(overview=SimpleNamespace(**asked)))
+
+    engine: Any = SimpleNamespace(records=Records())
+    said = []
+    while answers:
+        poller._poll({a_run(1).id: run}, [listed])
+        answers.pop(0)
+        said.append([one.since("").lines.get("stale") for one in (listed, run)])
+
+    assert [None, None] != said[0] == said[1], "it is the time of the first failure"
+    assert said[0][0] == said[0][1]
+    assert [[{}], [{}]] == said[2] == said[3]
