@@ -18,14 +18,15 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty
 from types import FrameType
 from typing import Any, Final
 
 from celery.worker import state as celery_state
-from kombu.transport.redis import Channel
+from celery.worker.request import Request
+from kombu.transport import pyamqp, redis
 
 from flowq.engine.attempts.release import Stopped, release_all
 from flowq.engine.engine import Engine
@@ -186,24 +187,49 @@ def _exit(why: str) -> None:
     os._exit(0)
 
 
-def requeue(channel: Any, names: frozenset[str]) -> None:
+def fetched(names: frozenset[str]) -> list[Request]:
+    """Return the tasks of flowq that this worker has fetched, begun or not.
+
+    Celery forgets them when its consumer ends.
+    """
+    return [one for one in tuple(celery_state.reserved_requests) if one.name in names]
+
+
+def requeue(channel: Any, names: frozenset[str], requests: Sequence[Request]) -> None:
     """Requeue messages of flowq that this worker has fetched and not begun.
 
     Celery does that only after all running tasks have ended. Messages of other tasks, and brokers
-    other than Redis, are left to Celery.
+    other than Redis and RabbitMQ, are left to Celery.
+
+    Args:
+        channel: That of the worker's consumer, which takes no more messages.
+        names: Those of flowq's tasks.
+        requests: What was fetched before the consumer ended.
     """
-    if not isinstance(channel, Channel):
-        return
-    redis: Any = channel  # the needed attributes are not public
     try:
-        if redis._in_poll:  # noqa: SLF001
-            # The BRPOP that is running would take the first of them; kombu ends it likewise.
-            with suppress(Empty):
-                redis._brpop_read()  # noqa: SLF001
-        begun = {request.message.delivery_tag for request in tuple(celery_state.active_requests)}
-        for tag, message in list((redis.qos._delivered or {}).items()):  # noqa: SLF001
-            if tag not in begun and message.headers.get("task") in names:
-                redis.basic_reject(tag, requeue=True)
-    except redis.connection_errors as error:
+        if isinstance(channel, redis.Channel):
+            _requeue_on_redis(channel, names)
+        elif isinstance(channel, pyamqp.Channel):
+            _requeue_on_amqp({*requests, *fetched(names)})
+    except (*redis.Transport.connection_errors, *pyamqp.Transport.connection_errors) as error:
         # Their steps are queued, so the sweeper sends them again.
         logger.warning("fetched messages were not requeued: %s", error, extra={"action": "stop"})
+
+
+def _requeue_on_redis(channel: Any, names: frozenset[str]) -> None:
+    # The needed attributes are not public.
+    if channel._in_poll:  # noqa: SLF001
+        # The BRPOP that is running would take the first of them; kombu ends it likewise.
+        with suppress(Empty):
+            channel._brpop_read()  # noqa: SLF001
+    begun = {request.message.delivery_tag for request in tuple(celery_state.active_requests)}
+    for tag, message in list((channel.qos._delivered or {}).items()):  # noqa: SLF001
+        if tag not in begun and message.headers.get("task") in names:
+            channel.basic_reject(tag, requeue=True)
+
+
+def _requeue_on_amqp(requests: set[Request]) -> None:
+    for request in requests - set(celery_state.active_requests):
+        if not request.acknowledged:
+            request.message.requeue()
+            request.acknowledged = True  # RabbitMQ closes a channel that answers a message twice

@@ -43,6 +43,7 @@ from flowq.entrypoints.escaping import guard
 from flowq.entrypoints.shutdown import (
     ShutdownPipe,
     ShutdownWatcher,
+    fetched,
     leave_child,
     leave_main,
     requeue,
@@ -318,6 +319,7 @@ class SweeperStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._sweeper: Sweeper | None = None
+        self._fetched: list[Any] = []
 
     def start(self, parent: Any) -> None:
         """Start the sweeper."""
@@ -328,6 +330,10 @@ class SweeperStep(bootsteps.StartStopStep):
         self._sweeper = Sweeper(engine, bootstrap.settings().sweep_pause, bootstrap.wakeups())
         self._sweeper.start()
 
+    def close(self, _parent: Any) -> None:
+        """Note what was fetched; called before the consumer ends, and forgets it."""
+        self._fetched = fetched(_names())
+
     def stop(self, parent: Any) -> None:
         """Stop it, and requeue messages that were fetched and not begun."""
         if self._sweeper is not None:
@@ -335,7 +341,7 @@ class SweeperStep(bootsteps.StartStopStep):
         _process.notify()
         consumer = parent.consumer.task_consumer if parent.consumer else None
         if consumer is not None:
-            requeue(consumer.channel, _names())
+            requeue(consumer.channel, _names(), self._fetched)
 
 
 def _connect_signals() -> None:

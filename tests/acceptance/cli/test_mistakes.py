@@ -190,7 +190,7 @@ def test_doctor_reports_every_problem_and_what_to_do(shell: Shell) -> None:
     assert (3, False) == (done.code, done.json["ok"])
     found = {check["name"]: check for check in done.json["checks"]}
     levels = {name: check["level"] for name, check in found.items()}
-    problems = {"Redis", "database", "migrations", "workers", "results"}
+    problems = {"broker", "Redis", "database", "migrations", "workers", "results"}
     assert problems == {name for name, level in levels.items() if level == "problem"}
     assert "warning" == levels["settings"]
     assert "did you mean FLOWQ_REDIS_URL?" == found["settings"]["hint"]
