@@ -19,7 +19,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from queue import Empty
 from types import FrameType
 from typing import Any, Final
@@ -28,6 +29,7 @@ from celery.worker import state as celery_state
 from celery.worker.request import Request
 from kombu.transport import pyamqp, redis
 
+from flowq import bootstrap
 from flowq.engine.attempts.release import Stopped, release_all
 from flowq.engine.engine import Engine
 
@@ -185,6 +187,51 @@ def _exit(why: str) -> None:
     logger.warning("ending process %d at once: %s", os.getpid(), why, extra={"action": "stop"})
     logging.shutdown()
     os._exit(0)
+
+
+class WorkerProcess:
+    """The graceful end of this process when the worker has to stop.
+
+    Args:
+        names: Returns the names of flowq's tasks.
+    """
+
+    def __init__(self, names: Callable[[], frozenset[str]]) -> None:
+        self._names = names
+        self._pipe: ShutdownPipe | None = None
+        self._main = 0
+        self._watched = 0
+        self._watch: ShutdownWatcher | None = None
+
+    def start(self) -> None:
+        """Create the pipe, in the main process before it forks; not for a worker in a thread."""
+        if threading.current_thread() is threading.main_thread():
+            self._pipe, self._main, self._watch = ShutdownPipe(), os.getpid(), None
+
+    def notify(self) -> None:
+        """Notify all processes."""
+        if self._pipe is not None:
+            self._pipe.notify()
+
+    def watch(self, engine: Engine) -> AbstractContextManager[object]:
+        """Wait for the pipe from now on; the block that is given back must not be cut off.
+
+        A spawned child has no pipe: attempts that run at its end are recovered when their leases
+        expire.
+        """
+        if self._pipe is None:
+            return nullcontext()
+        if self._watch is None or self._watched != os.getpid():
+            self._watched = os.getpid()
+            grace = bootstrap.settings().stop_grace_seconds
+            if self._watched == self._main:
+                leave = partial(leave_main, names=self._names)
+                self._watch = ShutdownWatcher(engine, self._pipe, grace, leave)
+            else:
+                self._watch = ShutdownWatcher(engine, self._pipe, grace, leave_child)
+                self._watch.answer_sigterm()
+            self._watch.start()
+        return self._watch.busy()
 
 
 def fetched(names: frozenset[str]) -> list[Request]:

@@ -9,9 +9,6 @@ alone.
 import gc
 import logging
 import os
-import threading
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -41,11 +38,8 @@ from flowq.entrypoints import worker_aborts
 from flowq.entrypoints.direct_calls import call_directly, is_message_of_step
 from flowq.entrypoints.escaping import guard
 from flowq.entrypoints.shutdown import (
-    ShutdownPipe,
-    ShutdownWatcher,
+    WorkerProcess,
     fetched,
-    leave_child,
-    leave_main,
     requeue,
 )
 from flowq.entrypoints.task_names import check_names, check_names_when_finalized
@@ -260,52 +254,12 @@ def _retry(task: "Task[Any, Any]", ended: AttemptResult) -> None:
         raise later from error
 
 
-class _WorkerProcess:
-    """The graceful end of this process when the worker has to stop."""
-
-    def __init__(self) -> None:
-        self._pipe: ShutdownPipe | None = None
-        self._main = 0
-        self._watched = 0
-        self._watch: ShutdownWatcher | None = None
-
-    def start(self) -> None:
-        """Create the pipe, in the main process before it forks; not for a worker in a thread."""
-        if threading.current_thread() is threading.main_thread():
-            self._pipe, self._main, self._watch = ShutdownPipe(), os.getpid(), None
-
-    def notify(self) -> None:
-        """Notify all processes."""
-        if self._pipe is not None:
-            self._pipe.notify()
-
-    def watch(self, engine: Engine) -> AbstractContextManager[object]:
-        """Wait for the pipe from now on; the block that is given back must not be cut off.
-
-        A spawned child has no pipe: attempts that run at its end are recovered when their leases
-        expire.
-        """
-        if self._pipe is None:
-            return nullcontext()
-        if self._watch is None or self._watched != os.getpid():
-            self._watched = os.getpid()
-            grace = bootstrap.settings().stop_grace_seconds
-            if self._watched == self._main:
-                leave = partial(leave_main, names=_names)
-                self._watch = ShutdownWatcher(engine, self._pipe, grace, leave)
-            else:
-                self._watch = ShutdownWatcher(engine, self._pipe, grace, leave_child)
-                self._watch.answer_sigterm()
-            self._watch.start()
-        return self._watch.busy()
-
-
-_process = _WorkerProcess()
-
-
 def _names() -> frozenset[str]:
     """Return the names of flowq's tasks."""
     return frozenset({*registry.steps, *registry.flows, ADVANCE, COLLECT, SCHEDULE})
+
+
+_process = WorkerProcess(_names)
 
 
 class SweeperStep(bootsteps.StartStopStep):
