@@ -6,9 +6,10 @@ meanwhile. A spec contains templates (see `references`) and no code: a step has 
 of its callable. It contains no results but given values, which exist before the run.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -118,11 +119,36 @@ class StepSpec(_SpecModel):
     log_prints: bool = False  #: Printed lines are kept as logged ones are.
 
 
+class Reused(_SpecModel):
+    """Of a call whose end is that of the same call in an earlier run."""
+
+    ended_at: datetime  #: Its end there, for the clock of the program.
+    seed: UUID  #: What the program's random numbers derive from after it has seen this end.
+
+
 class CallSpec(StepSpec):
     """A call of a program: it is in no graph, so its row has this spec."""
 
     group: int = 1  #: How many calls the program awaits as a group; 1 for a single one.
     lazy: bool = False  #: The program gets the result as a `LazyResult`.
+    reused: Reused | None = None
+    reruns: bool = False  #: A child run that reruns the one of the same call in the earlier run.
+
+
+class RerunSpec(_SpecModel):
+    """What a run reuses of an earlier run while it runs.
+
+    Steps that are reused from the start have completed rows already.
+    """
+
+    of: UUID  #: The earlier run.
+    #: Keys of maps, items and child runs that begin anew.
+    fresh: tuple[str, ...] = ()
+    #: Of a program: the calls that are reused beyond those that have rows from the start.
+    only: tuple[str, ...] | None = None
+    #: Of a program: when the clock of its first run began, and its first random numbers.
+    began_at: datetime | None = None
+    seed: UUID | None = None
 
 
 class FlowSpec(_SpecModel):
@@ -137,6 +163,7 @@ class FlowSpec(_SpecModel):
     budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has the present one.
     monthly_budget: BudgetSpec | None = None  #: Of all runs of the flow in a month.
     charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of its ancestors.
+    rerun: RerunSpec | None = None  #: Of a rerun.
 
     def step(self, key: str) -> StepSpec:
         """Return a step by its key.

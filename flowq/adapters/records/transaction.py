@@ -18,6 +18,7 @@ from flowq.adapters.records.limits.token_rates import SqlTokenRates
 from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.logs import SqlLogs
 from flowq.adapters.records.runs.repo import FlowRunRepo
+from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.schedules import SqlSchedules
 from flowq.adapters.records.steps.repo import FlowStepRunRepo
 from flowq.adapters.records.sweeps.steps import SqlSweeps
@@ -45,6 +46,7 @@ class SqlTransaction(Transaction):
     within: Session | Connection
 
     runs = _within(FlowRunRepo)
+    reruns = _within(SqlReruns)
     steps = _within(FlowStepRunRepo)
     signals = _within(SqlSignals)
     llm_requests = _within(LlmRequestRepo)

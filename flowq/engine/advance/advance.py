@@ -27,6 +27,7 @@ from flowq.engine.advance.passed_failures import HINT, passed_failure
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.events.failure_log import log_failed_map
+from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Batch, Definition, NewStep
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
@@ -166,7 +167,7 @@ class Advance:
         for key in broken:
             ended |= self._end_nodes([key], StepState.FAILED, reason=facts.errors[key])
         for key in decided.expand:
-            ended |= self._begin_map(key, facts.lists.get(key))
+            ended |= self._begin_map(key, facts.lists.get(key), facts.reused.get(key, {}))
         return ended
 
     def _end_nodes(
@@ -190,12 +191,16 @@ class Advance:
             self.on_commit(partial(emit, key=key, state=state))
         return dict.fromkeys(ended, state)
 
-    def _begin_map(self, key: str, items: Sequence[Any] | None) -> dict[str, StepState]:
-        """Expand a map whose list is known; a map without items ends immediately."""
+    def _begin_map(
+        self, key: str, items: Sequence[Any] | None, reused: Mapping[int, ReusedStep]
+    ) -> dict[str, StepState]:
+        """Expand a map whose list is known; one without items that run ends immediately."""
         if items is None:
             self._progress.undecided.append(key)
         elif items:
-            self._expand(self._spec.step(key), items)
+            expanded = self._expand(self._spec.step(key), items, reused)
+            if expanded and len(reused) == len(items):
+                return self._end_nodes([key], StepState.COMPLETED, items=len(items))
         else:
             return self._end_nodes([key], StepState.COMPLETED, items=0, map_size=0)
         return {}
@@ -208,7 +213,10 @@ class Advance:
             ours = [key for key in keys if key in queued]
             self._progress.batches.append(node_batch(self._engine, self._definition, batch, ours))
 
-    def _expand(self, step: StepSpec, items: Sequence[Any]) -> None:
+    def _expand(
+        self, step: StepSpec, items: Sequence[Any], reused: Mapping[int, ReusedStep]
+    ) -> bool:
+        """Insert the items of a map, and queue those that are not reused."""
         assert step.map is not None
         node = node_id(self._run_id, step.key)
         order = self._graph.order[step.key]
@@ -218,8 +226,15 @@ class Advance:
         ]
         batch = batch_of_items(node)
         resend_after = self._engine.policies.resend_after
-        if self._tx.steps.expand(self._run_id, step.key, rows, batch, resend_after):
-            messages = tuple(message(self._run_id, step, index) for index in range(len(items)))
+        if not self._tx.steps.expand(
+            self._run_id, step.key, rows, batch, resend_after, reused=reused
+        ):
+            return False
+        messages = tuple(
+            message(self._run_id, step, index) for index in range(len(items)) if index not in reused
+        )
+        if messages:
             in_chord = len(messages) >= self._engine.policies.chord_from
             priority = self._definition.priority
             self._progress.batches.append(Batch(batch, messages, in_chord, priority))
+        return True

@@ -13,7 +13,9 @@ from flowq.core.expressions import evaluate
 from flowq.core.references import Reference, Template, as_reference, literal, references, resolve
 from flowq.core.spec import StepSpec
 from flowq.engine.advance.resolve import lookup
+from flowq.engine.advance.reuse import reusable_items
 from flowq.engine.engine import Engine
+from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Definition
 
 #: An item of a mapped list goes into its own row if it has no more JSON characters than this;
@@ -30,6 +32,8 @@ class Evaluation:
     lists: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     #: From a step's key to why its condition or its list could not be read.
     errors: Mapping[str, str] = field(default_factory=dict)
+    #: Of a rerun: from a map's key to its items that have the results of the earlier run.
+    reused: Mapping[str, Mapping[int, ReusedStep]] = field(default_factory=dict)
 
 
 def evaluate_conditions(engine: Engine, definition: Definition, keys: Sequence[str]) -> Evaluation:
@@ -50,7 +54,20 @@ def evaluate_conditions(engine: Engine, definition: Definition, keys: Sequence[s
         except Exception as error:  # noqa: BLE001 - comparing users' values runs users' code
             known = isinstance(error, FlowqError)
             errors[key] = str(error) if known else f"{type(error).__name__}: {error}"
-    return Evaluation(conditions, lists, errors)
+    reused = _reused(engine, definition, lists) if definition.spec.rerun is not None else {}
+    return Evaluation(conditions, lists, errors, reused)
+
+
+def _reused(
+    engine: Engine, definition: Definition, lists: Mapping[str, Sequence[Any]]
+) -> dict[str, Mapping[int, ReusedStep]]:
+    known = engine.definitions.get(definition.run_id)
+    return {
+        key: reusable_items(
+            engine, definition.run_id, known.step(key), items, known.graph.order[key]
+        )
+        for key, items in lists.items()
+    }
 
 
 def _items(engine: Engine, definition: Definition, step: StepSpec) -> Sequence[Any]:

@@ -24,7 +24,7 @@ from flowq.engine.results.store import Copies
 from flowq.engine.results.value_cache import own_copy
 
 #: Rows by step and, for a single item of a map, its index.
-_Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
+Rows = dict[tuple[str, int | None], StoredStep | list[StoredStep]]
 
 
 def lookup(
@@ -51,7 +51,7 @@ def lookup(
     wanted = [reference for reference in asked if reference.step not in given]
     rows = _whole(wanted, nodes)
     if rows is None:
-        rows = engine.records.autocommit(lambda tx: _read(tx, run_id, wanted))
+        rows = engine.records.autocommit(lambda tx: read_rows(tx, run_id, wanted))
     refs = {row.result.key: row.result for row in _all(rows) if row.result}
     shared = _shared(engine, wanted, rows)
     own = [ref for key, ref in refs.items() if key not in shared]
@@ -60,7 +60,7 @@ def lookup(
     def find(reference: Reference) -> Any:
         if reference.step in given:
             return own_copy(follow(given[reference.step], reference.path, reference))
-        found = rows[_place(reference)]
+        found = rows[place_of(reference)]
         if isinstance(found, list):
             value: Any = [result_of(row, values) for row in found]
             return follow(value, reference.path, reference)
@@ -80,7 +80,7 @@ def _no_copies(_keys: Sequence[str]) -> Mapping[str, bytes]:
     return {}
 
 
-def _shared(engine: Engine, wanted: Sequence[Reference], rows: _Rows) -> dict[str, Any]:
+def _shared(engine: Engine, wanted: Sequence[Reference], rows: Rows) -> dict[str, Any]:
     """Return the values of nodes of which only parts are needed, from a cache of this process."""
     whole = {reference.step for reference in wanted if not reference.path}
     shared: dict[str, Any] = {}
@@ -125,25 +125,27 @@ def _nothing(reference: Reference) -> Any:
     raise StepError(f"{reference} was not loaded")
 
 
-def _place(reference: Reference) -> tuple[str, int | None]:
+def place_of(reference: Reference) -> tuple[str, int | None]:
+    """Return the place of the rows that a reference names: a step, perhaps an index."""
     first = reference.path[0] if reference.path else None
     return reference.step, first if isinstance(first, int) else None
 
 
-def _whole(wanted: Sequence[Reference], nodes: Sequence[StoredStep]) -> _Rows | None:
+def _whole(wanted: Sequence[Reference], nodes: Sequence[StoredStep]) -> Rows | None:
     """Return the rows of the references if `nodes` has all of them, and none is a map's."""
     by_key = {node.key: node for node in nodes if node.map_size is None}
     if any(reference.step not in by_key for reference in wanted):
         return None
-    return {_place(reference): by_key[reference.step] for reference in wanted}
+    return {place_of(reference): by_key[reference.step] for reference in wanted}
 
 
-def _read(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> _Rows:
+def read_rows(tx: Transaction, run_id: RunId, wanted: Sequence[Reference]) -> Rows:
+    """Return the rows that references name, by their places; of a whole map those of its items."""
     nodes = {row.key: row for row in tx.steps.stored(run_id, list({ref.step for ref in wanted}))}
-    places = dict.fromkeys(map(_place, wanted))
+    places = dict.fromkeys(map(place_of, wanted))
     items_of = Counter(key for key, _ in places)
     every: dict[str, list[StoredStep]] = {}
-    rows: _Rows = {}
+    rows: Rows = {}
     for key, index in places:
         node = nodes[key]
         if node.map_size is None or node.status is not StepState.COMPLETED:
@@ -172,7 +174,7 @@ def _item(node: StoredStep, items: Sequence[StoredStep], index: int, first: int 
     return items[at - first]
 
 
-def _all(rows: _Rows) -> Iterable[StoredStep]:
+def _all(rows: Rows) -> Iterable[StoredStep]:
     for found in rows.values():
         if isinstance(found, list):
             yield from found

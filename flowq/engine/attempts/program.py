@@ -12,7 +12,7 @@ a sequence number; replays deliver them in that order.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,33 +20,33 @@ from flowq.core.errors import StepCancelled, StepError
 from flowq.core.ids import (
     StepRunId,
     batch_of_calls,
-    batch_of_items,
     batch_of_timer,
-    item_id,
     node_id,
 )
 from flowq.core.results import NO_RESULT
-from flowq.core.spec import CallSpec, StepKind, StepSpec
+from flowq.core.spec import StepKind, StepSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine.advance.after import finish
 from flowq.engine.advance.child_runs import cancel_orphans
-from flowq.engine.advance.dispatch import message, program_batch, send, send_advance
+from flowq.engine.advance.dispatch import program_batch, send, send_advance
 from flowq.engine.advance.wake import NEAR
 from flowq.engine.attempts.call import log_of
 from flowq.engine.attempts.outages import retry_on_outage
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult, since
+from flowq.engine.attempts.program_calls import batches_of, new_call
 from flowq.engine.attempts.program_history import cancelled, flow_of, observe, open_program
+from flowq.engine.attempts.program_reuse import reuse_calls
 from flowq.engine.attempts.release import release_paused
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.programs import NewCall, SeenCancel, Suspension
-from flowq.engine.model.rows import Batch, Claim, NewStep, Outcome
+from flowq.engine.model.reruns import ReusedStep
+from flowq.engine.model.rows import Claim, Outcome
 from flowq.engine.ports import Transaction
 from flowq.engine.replay import (
     Continued,
     Execution,
     Observation,
-    ProgramCall,
     Raised,
     ReplayOutcome,
 )
@@ -283,7 +283,8 @@ def _end(
 def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     """Record that a program waits, and its new calls; then send these."""
     run_id = claim.run_id
-    calls, batches = _new_calls(engine, claim, at)
+    calls, reused = _new_calls(engine, claim, at)
+    batches = batches_of(engine, claim, calls)
     given_up = at.given_up
     alone = [node_id(run_id, key) for key in at.progress.alone]
     observed = at.observed + len(given_up)
@@ -297,6 +298,7 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
         cancel_seen=at.cancel_seen,
         cleanup=engine.policies.cleanup,
         resend_after=engine.policies.resend_after,
+        reused=reused,
     )
 
     def suspend(_: int) -> StepState:
@@ -325,65 +327,17 @@ def _suspend(engine: Engine, claim: Claim, at: _Replayed) -> AttemptResult:
     return AttemptResult(AttemptEnding.WAITING)
 
 
-def _new_calls(engine: Engine, claim: Claim, at: _Replayed) -> tuple[list[NewCall], list[Batch]]:
-    """Return the rows of new calls, and the batches to send."""
+def _new_calls(
+    engine: Engine, claim: Claim, at: _Replayed
+) -> tuple[list[NewCall], list[ReusedStep]]:
+    """Return the rows of new calls, and of those that a rerun reuses."""
     calls = at.progress.calls
     group_of = {key: keys for keys in at.progress.groups for key in keys}
     first = at.execution.calls - len(calls) + 2  # the program's own place is 1
     new = [
-        _new_call(claim, call, first + number, group_of.get(call.key, (call.key,)))
+        new_call(claim, call, first + number, group_of.get(call.key, (call.key,)))
         for number, call in enumerate(calls)
     ]
-    return new, _batches(engine, claim, new)
-
-
-def _new_call(claim: Claim, call: ProgramCall, order: int, group: Sequence[str]) -> NewCall:
-    run_id = claim.run_id
-    row = node_id(run_id, call.key)
-    lead = node_id(run_id, group[0])
-    spec = CallSpec.model_construct(**{**dict(call.spec), "group": len(group)})
-    items = _items(spec, row, order)
-    state = StepState.QUEUED
-    if spec.kind in (StepKind.TIMER, StepKind.SIGNAL):
-        state = StepState.WAITING
-    elif spec.map is not None:
-        state = StepState.RUNNING if items else StepState.COMPLETED
-    return NewCall(
-        id=row,
-        spec=spec,
-        order=order,
-        batch=batch_of_calls(run_id, lead, len(group)),
-        state=state,
-        delay=call.delay,
-        items=items,
-        shielded=call.after_cancel,
-    )
-
-
-def _items(spec: CallSpec, node: StepRunId, order: int) -> tuple[NewStep, ...]:
-    if spec.map is None:
-        return ()
-    batch, parameter = batch_of_items(node), spec.map.parameter
-    return tuple(
-        NewStep(item_id(node, index), spec.key, spec.name, order, 0, {parameter: item}, batch)
-        for index, item in enumerate(spec.map.items)
-    )
-
-
-def _batches(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Batch]:
-    chord_from = engine.policies.chord_from
-    priority = engine.definitions.get(claim.run_id).definition.priority
-    members: dict[str, list[NewCall]] = {}
-    batches: list[Batch] = []
-    for call in calls:
-        if call.items:
-            messages = tuple(message(claim.run_id, call.spec, i) for i in range(len(call.items)))
-            in_chord = len(messages) >= chord_from
-            batches.append(Batch(batch_of_items(call.id), messages, in_chord, priority))
-        elif call.state is StepState.QUEUED:
-            members.setdefault(call.batch, []).append(call)
-    for group in members.values():
-        messages = tuple(message(claim.run_id, call.spec, None) for call in group)
-        in_chord = len(messages) >= chord_from
-        batches.append(Batch(group[0].batch, messages, in_chord, priority))
-    return batches
+    if at.execution.has_diverged:
+        return new, []
+    return reuse_calls(engine, claim.run_id, new)

@@ -74,19 +74,10 @@ def _catch_up(engine: Engine, claim: Claim, kept: CachedProgram) -> Opened | Non
 
 
 def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
-    flow = flow_of(engine, step)
-    assert flow.program is not None
+    flow_of(engine, step)  # nothing is read for a program that is not defined here
     rows, state = engine.records.autocommit(partial(_read, claim=claim))
-    arguments = resolve(step.arguments, lookup(engine, claim.run_id, []))
-    execution = Execution(
-        flow.program,
-        flow.read(arguments),
-        run_id=claim.run_id,
-        started_at=state.started_at,
-        recorded=[RecordedCall(row.spec.key, row.spec) for row in rows],
-        flow=flow.name,
-        input_limit=engine.policies.input_limit_bytes,
-    )
+    recorded = [RecordedCall(row.spec.key, row.spec) for row in rows]
+    execution = _execution(engine, claim.run_id, step, state)(recorded)
     history = _observations(engine, claim, state, after=0)
     if not rows and not history:  # its code runs for the first time
         execution.host = log_of(engine, claim)
@@ -96,6 +87,39 @@ def _replay(engine: Engine, claim: Claim, step: StepSpec) -> Opened:
         execution.close()
         raise
     return Opened(CachedProgram(execution, state.observed), state, _fresh(state))
+
+
+def _execution(
+    engine: Engine,
+    run_id: RunId,
+    step: StepSpec,
+    state: ProgramState,
+    function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+) -> Callable[[Sequence[RecordedCall]], Execution]:
+    """Return what creates a program at its beginning, with its recorded calls.
+
+    That of a rerun has the clock of the first run.
+    """
+    flow = flow_of(engine, step)
+    program = function or flow.program
+    assert program is not None
+    arguments = flow.read(resolve(step.arguments, lookup(engine, run_id, [])))
+    rerun = engine.definitions.get(run_id).definition.spec.rerun
+    began_at = rerun.began_at if rerun is not None else None
+
+    def execution(recorded: Sequence[RecordedCall]) -> Execution:
+        return Execution(
+            program,
+            arguments,
+            run_id=run_id,
+            started_at=began_at or state.started_at,
+            recorded=recorded,
+            flow=flow.name,
+            input_limit=engine.policies.input_limit_bytes,
+            seed=rerun.seed if rerun is not None else None,
+        )
+
+    return execution
 
 
 def flow_of(engine: Engine, step: StepSpec) -> RegisteredFlow:
@@ -212,14 +236,16 @@ def cancelled(seen: SeenCancel) -> Cancelled:
 def _ended(engine: Engine, end: _End, values: Mapping[str, Any]) -> CallEnded:
     row, stored = end.row, end.row.stored
     assert row.completed_at is not None
+    reused = row.spec.reused
     ended = partial(
         CallEnded,
         row.spec.key,
         stored.status,
-        row.completed_at,
+        row.completed_at if reused is None else reused.ended_at,
         error_type=stored.error_type,
         error_message=stored.error_message,
         attempts=stored.attempt,
+        reused=reused,
     )
     if stored.status is StepState.FAILED:
         return ended(details=details_in(stored.metadata))
@@ -302,22 +328,7 @@ def recording(
         node_id(run_id, step.key), run_id, step.key, None, 0, 0, LeaseToken(FIRST_ID), None
     )
     rows, state = engine.records.autocommit(partial(_read, claim=claim))
-    flow = flow_of(engine, step)
-    inputs = resolve(step.arguments, lookup(engine, run_id, []))
-
-    def execution(recorded: Sequence[RecordedCall]) -> Execution:
-        program = function or flow.program
-        assert program is not None
-        return Execution(
-            program,
-            flow.read(inputs),
-            run_id=run_id,
-            started_at=state.started_at,
-            recorded=recorded,
-            flow=flow.name,
-            input_limit=engine.policies.input_limit_bytes,
-        )
-
+    execution = _execution(engine, run_id, step, state, function)
     calls = tuple(RecordedCall(row.spec.key, row.spec) for row in rows)
     history = _observations(engine, claim, state, after=0)
     if state.saw_all:

@@ -31,6 +31,7 @@ from flowq.core.states import RunState, StopKind
 from flowq.engine.advance.after import complete
 from flowq.engine.advance.passed_failures import bind, refuse_failure
 from flowq.engine.advance.resolve import lookup
+from flowq.engine.advance.reuse import old_child
 from flowq.engine.advance.unreadable import set_aside
 from flowq.engine.attempts.budgets import meters_of_runs
 from flowq.engine.attempts.caching import cache_key, keep, look_up
@@ -58,6 +59,7 @@ from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.results.codecs import local_files
 from flowq.engine.results.store import Stored
 from flowq.engine.runs.pause import pause
+from flowq.engine.runs.reruns import reuse_child
 from flowq.engine.runs.submission import submit
 from flowq.engine.runtime.execution import Attempt
 
@@ -306,6 +308,7 @@ def _start_child(
             before=wait,
             charged_to=tuple(meters_of_runs(own)),
             stored=True,
+            reuse=reuse_child(engine, old_child(engine, claim.run_id, step, claim.map_index)),
             user_id=own.user_id,
             priority=own.priority,
         )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from flowq.core.ids import BatchId, StepRunId
 from flowq.core.spec import CallSpec
 from flowq.core.states import StepState
+from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import NewStep, StoredStep
 
 
@@ -67,6 +68,7 @@ class NewCall:
     delay: timedelta | None = None  #: Until a timer ends, or the wait for a signal times out.
     items: tuple[NewStep, ...] = ()  #: Of a map.
     shielded: bool = False  #: It runs on while its run is stopping.
+    reused: Mapping[int, ReusedStep] = field(default_factory=dict)  #: Items of a rerun.
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Suspension:
         cancel: The cancel that it has now seen.
         cancel_seen: Whether it knows that its run is stopping.
         cleanup: How long it may run on after it has seen the cancel.
+        reused: Of a rerun: new calls that have the ends of the earlier run.
         resend_after: When queued rows are due to be resent.
     """
 
@@ -94,3 +97,4 @@ class Suspension:
     cancel: SeenCancel | None = None
     cancel_seen: bool = False
     cleanup: timedelta = timedelta(0)
+    reused: Sequence[ReusedStep] = ()

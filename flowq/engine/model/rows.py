@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from flowq.core.errors import LeaseLost
@@ -18,6 +18,9 @@ from flowq.core.spec import CallSpec, FlowSpec, Gate, StepKind
 from flowq.core.states import DONE_STEP_STATES, RunState, StepState, StopKind
 from flowq.core.usage import Usage
 from flowq.engine.model.stops import StopReason
+
+if TYPE_CHECKING:
+    from flowq.engine.model.reruns import ReusedStep
 
 #: Priorities are integers from 0, the default, to this one; larger goes first.
 MAX_PRIORITY: Final = 9
@@ -82,6 +85,8 @@ class NewRun:
     priority: int = 0
     schedule: str | None = None  #: The name of the schedule that has started it.
     mode: str = "async"  #: How it was started: `async` on workers, `sync` in this process.
+    rerun_of: RunId | None = None  #: The run that it repeats,
+    reused: "tuple[ReusedStep, ...]" = ()  #: and the rows that it reuses of it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,7 @@ class RunView(RunFacts):
     steps: tuple[StepView, ...] = ()
     budget: BudgetSpec | None = None
     continued_as: RunId | None = None  #: The run as which it continues.
+    rerun_of: RunId | None = None  #: The run that it repeats.
 
     @property
     def hits(self) -> int:

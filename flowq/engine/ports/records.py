@@ -11,6 +11,7 @@ from flowq.engine.ports.limits.slots import Limits
 from flowq.engine.ports.limits.token_rates import TokenRates
 from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.logs import Logs
+from flowq.engine.ports.reruns import Reruns
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.schedules import Schedules
 from flowq.engine.ports.signals import SignalRows
@@ -29,6 +30,10 @@ class Transaction(Protocol):
     @property
     def runs(self) -> RunRows:
         """The runs."""
+
+    @property
+    def reruns(self) -> Reruns:
+        """The reruns of runs."""
 
     @property
     def steps(self) -> StepRows:

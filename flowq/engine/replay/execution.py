@@ -20,6 +20,7 @@ from contextvars import Context, ContextVar
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from flowq.core.errors import StepError
 from flowq.core.ids import RunId
@@ -63,6 +64,7 @@ class Execution:
         recorded: Every call that has a row.
         flow: The flow's name, for messages.
         input_limit: The most bytes of JSON that a new call may be given; None: any number.
+        seed: What random numbers derive from until an end is observed; by default the run's id.
     """
 
     def __init__(
@@ -75,9 +77,12 @@ class Execution:
         recorded: Sequence[RecordedCall] = (),
         flow: str = "",
         input_limit: int | None = None,
+        seed: UUID | None = None,
     ) -> None:
         self.flow = flow or getattr(function, "__qualname__", "program")
         self.run_id = run_id
+        self._seed = seed or run_id
+        self._is_rerun = seed is not None
         self._function = function
         self._input_limit = input_limit
         self._inputs = inputs
@@ -100,6 +105,8 @@ class Execution:
         self._context.run(_current.set, self)
         self._root: ProgramTask | None = None
         self._end: End | None = None
+        #: Whether it has observed something that its earlier run did not; see `RerunSpec`.
+        self.has_diverged = False
         for one in recorded:
             self._know(one)
 
@@ -128,7 +135,8 @@ class Execution:
         for one in recorded:
             self._know(one)
         self.feed(history)
-        if history or self._record:  # otherwise nothing was recorded, and all calls are new
+        # Otherwise nothing was recorded, and all calls are new; of a rerun all but the copied ones.
+        if (history or self._record) and not (self._is_rerun and self._record.is_copied):
             self._record.check_nothing_new(tuple(self._new.values()))
             self._raise_if_broken()
 
@@ -218,7 +226,7 @@ class Execution:
 
     def draw(self) -> bytes:
         """Return 32 pseudo-random bytes that are the same in every replay."""
-        return sha256(self.run_id.bytes + self._loop.scope().next_draw().encode()).digest()
+        return sha256(self._seed.bytes + self._loop.scope().next_draw().encode()).digest()
 
     def _make(self, spec: StepSpec, delay: timedelta | None) -> CallFuture:
         call = ProgramCall(spec.key, spec, delay, after_cancel=self._cancelled)
@@ -326,6 +334,10 @@ class Execution:
         self._root.cancel(reason)
 
     def _deliver(self, ended: CallEnded) -> None:
+        if ended.reused is None:
+            self.has_diverged, self._seed = True, self.run_id
+        elif not self.has_diverged:
+            self._seed = ended.reused.seed
         if ended.key not in self._made:
             self._record.check_observed(ended.key)
             self._raise_if_broken()

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 
 from flowq.core.errors import InvalidInput, NondeterminismError
-from flowq.core.spec import StepSpec
+from flowq.core.spec import CallSpec, StepSpec
 from flowq.engine.replay.scopes import path_of
 from flowq.engine.replay.values import ProgramCall, RecordedCall
 
@@ -32,6 +32,14 @@ class Record:
 
     def __bool__(self) -> bool:
         return bool(self._known)
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether all recorded calls are those of an earlier run, so that others may be new."""
+        return all(
+            isinstance(one.spec, CallSpec) and one.spec.reused is not None
+            for one in self._known.values()
+        )
 
     def knows(self, key: str) -> bool:
         """Return whether a call is recorded at the place of a key."""

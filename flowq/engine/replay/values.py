@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flowq.core.references import PathPart, Reference, follow
 from flowq.core.results import StepFailure
-from flowq.core.spec import StepSpec
+from flowq.core.spec import Reused, StepSpec
 from flowq.core.states import StepState
 
 
@@ -126,6 +126,7 @@ class CallEnded:
     error_message: str | None = None
     details: Mapping[str, Any] | None = None  #: Of the error, if it had some.
     attempts: int = 1
+    reused: Reused | None = None  #: Of an end that is that of an earlier run.
 
 
 @dataclass(frozen=True, slots=True)

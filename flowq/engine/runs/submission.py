@@ -15,45 +15,25 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from flowq.core.errors import FlowqError, InvalidInput, Unavailable
-from flowq.core.graph import Graph
-from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId, batch_of_nodes, node_id
-from flowq.core.planner import plan
-from flowq.core.results import ResultRef
-from flowq.core.spec import FlowSpec, StepKind
-from flowq.core.text.json_values import unmarked
+from flowq.core.ids import RunId, StepRunId
 from flowq.engine.advance.after import run_ready
-from flowq.engine.advance.dispatch import after_commit, node_batch, send
+from flowq.engine.advance.dispatch import after_commit, send
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
-from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
+from flowq.engine.model.rows import Definition
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.options import (
     Submission,
     SubmitOptions,
-    inputs_as_json,
     listed,
     same_json,
     text_of,
 )
+from flowq.engine.runs.preparing import Reuse, Start, input_limit, prepare
 
 #: Runs of one `submit_many` that are recorded and sent together.
 _GROUP = 25
-
-
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """A run that is ready to be inserted, and its first batches."""
-
-    run: NewRun
-    definition: Definition
-    graph: Graph
-    queued: Mapping[BatchId, tuple[str, ...]]
-    undecided: list[str]
-
-    def batches(self, engine: Engine) -> list[Batch]:
-        """Return the batches to send once the run is recorded."""
-        return [node_batch(engine, self.definition, *batch) for batch in self.queued.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +41,7 @@ class Continuation:
     """A run that is ready to replace another one."""
 
     old: RunId
-    start: _Start
+    start: Start
 
     def insert(self, engine: Engine, tx: Transaction) -> None:
         """Insert it and link the old run with it, in the transaction that ends the old program."""
@@ -89,6 +69,7 @@ def submit(
     values: Mapping[str, Any] | None = None,
     document_id: UUID | None = None,
     schedule: str | None = None,
+    reuse: Reuse | None = None,
     **options: Unpack[SubmitOptions],
 ) -> RunId:
     """Start a run.
@@ -105,6 +86,7 @@ def submit(
         values: Given values, by the keys under which the spec of the flow refers to them.
         document_id: The stored document that it is started from.
         schedule: The name of the schedule that starts it.
+        reuse: Of a rerun: finds what it reuses.
         options: The user and more; see `SubmitOptions`.
 
     Returns:
@@ -116,8 +98,8 @@ def submit(
         InvalidFlow: the flow cannot be made into a graph.
         DatabaseUnavailable: the run could not be recorded.
     """
-    submission = Submission.of(options, _limit(engine))
-    start = _prepare(
+    submission = Submission.of(options, input_limit(engine))
+    start = prepare(
         engine,
         flow,
         inputs,
@@ -130,8 +112,9 @@ def submit(
         values=values,
         document_id=document_id,
         schedule=schedule,
+        reuse=reuse,
     )
-    return _begin(engine, [start], options.get("session"), before)[0]
+    return begin(engine, [start], options.get("session"), before)[0]
 
 
 def continue_as_new(
@@ -147,7 +130,7 @@ def continue_as_new(
     """
     options = Submission(old.user_id, budget=old.spec.budget, priority=old.priority)
     charged_to = old.spec.charged_to
-    start = _prepare(engine, flow, inputs, options, parent=old.parent, charged_to=charged_to)
+    start = prepare(engine, flow, inputs, options, parent=old.parent, charged_to=charged_to)
     return Continuation(old.run_id, start)
 
 
@@ -184,13 +167,13 @@ def submit_many(
     starts = _prepare_many(engine, flow, listed(inputs, "inputs"), idempotency_keys, options)
     session = options.get("session")
     if session is not None:
-        return _begin(engine, starts, session)
+        return begin(engine, starts, session)
     engine.records.autocommit(lambda tx: _taken(tx, starts))  # refuses before the first is recorded
     groups = [starts[first : first + _GROUP] for first in range(0, len(starts), _GROUP)]
     begun: list[RunId] = []
     for group in groups:
         try:
-            begun += _begin(engine, group)
+            begun += begin(engine, group)
         except Unavailable as error:
             if not begun:
                 raise
@@ -202,9 +185,9 @@ def submit_many(
     return begun
 
 
-def _begin(
+def begin(
     engine: Engine,
-    starts: Sequence[_Start],
+    starts: Sequence[Start],
     session: object = None,
     before: Callable[[Transaction], None] | None = None,
 ) -> list[RunId]:
@@ -229,7 +212,7 @@ def _begin(
     return [others.get(start.run.id, start.run.id) for start in starts]
 
 
-def _send_first(engine: Engine, starts: Sequence[_Start]) -> None:
+def _send_first(engine: Engine, starts: Sequence[Start]) -> None:
     """Send the first batches, and decide steps that are not decided yet. Raises nothing."""
     with after_commit("%d runs are recorded; the sweeper will start them", len(starts)):
         for start in starts:
@@ -237,11 +220,11 @@ def _send_first(engine: Engine, starts: Sequence[_Start]) -> None:
             publish.run_started(engine, start.definition)
         send(engine, [batch for start in starts for batch in start.batches(engine)])
         for start in starts:
-            if start.undecided or not start.run.steps:
+            if start.undecided or not start.queued:
                 run_ready(engine, start.run.id)
 
 
-def _begin_committed(engine: Engine, starts: Sequence[_Start]) -> None:
+def _begin_committed(engine: Engine, starts: Sequence[Start]) -> None:
     """Start the runs that the caller has committed. Raises nothing."""
     with after_commit("the sweeper will start those of %d runs that are recorded", len(starts)):
         ids = [start.run.id for start in starts]
@@ -249,7 +232,7 @@ def _begin_committed(engine: Engine, starts: Sequence[_Start]) -> None:
         _send_first(engine, [start for start in starts if start.run.id in there])
 
 
-def _taken(tx: Transaction, starts: Sequence[_Start]) -> dict[RunId, RunId]:
+def _taken(tx: Transaction, starts: Sequence[Start]) -> dict[RunId, RunId]:
     """Find the runs that have the same idempotency keys.
 
     Returns:
@@ -281,7 +264,7 @@ def _prepare_many(
     inputs: Sequence[Mapping[str, Any]],
     keys: Iterable[str] | None,
     options: SubmitOptions,
-) -> list[_Start]:
+) -> list[Start]:
     """Check many runs; an error names the run that it is about."""
     each: list[str | None] = (
         [None] * len(inputs) if keys is None else listed(keys, "idempotency_keys")
@@ -292,108 +275,14 @@ def _prepare_many(
             f"{len(set(each))} different idempotency_keys are given for {len(inputs)} runs",
             hint="give one for each, in the same order",
         )
-    starts: list[_Start] = []
+    starts: list[Start] = []
     for index, (one, key) in enumerate(zip(inputs, each, strict=True)):
         try:
-            own = Submission.of({**options, "idempotency_key": key}, _limit(engine))
-            starts.append(_prepare(engine, flow, one, own))
+            own = Submission.of({**options, "idempotency_key": key}, input_limit(engine))
+            starts.append(prepare(engine, flow, one, own))
         except FlowqError as error:
             raise type(error)(f"inputs[{index}]: {error.message}", hint=error.hint) from error
         except Exception as error:
             error.add_note(f"raised by the flow's function for inputs[{index}]")
             raise
     return starts
-
-
-def _prepare(
-    engine: Engine,
-    flow: RegisteredFlow,
-    inputs: Mapping[str, Any],
-    submission: Submission,
-    *,
-    parent: StepRunId | None = None,
-    run_id: RunId | None = None,
-    mode: str = "async",
-    charged_to: tuple[str, ...] = (),
-    stored: bool = False,
-    values: Mapping[str, Any] | None = None,
-    document_id: UUID | None = None,
-    schedule: str | None = None,
-) -> _Start:
-    if not isinstance(inputs, Mapping):
-        raise InvalidInput(
-            f"the inputs of {flow.name!r} are {inputs!r} ({type(inputs).__name__}), not a dict",
-            hint='give them by parameter, e.g. {"x": 1}',
-        )
-    checked = flow.read(inputs) if stored else flow.validate(inputs)
-    recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", _limit(engine))
-    flow.verify(checked, unmarked(recorded))
-    spec = flow.trace(checked)
-    budget = submission.budget or spec.budget
-    if budget is None and parent is None:
-        budget = engine.policies.run_budget
-    if budget is not None or charged_to:
-        spec = spec.model_copy(update={"budget": budget, "charged_to": charged_to})
-    is_new = run_id is None
-    run_id = run_id or RunId(engine.new_id())
-    if values:
-        spec = spec.model_copy(update={"given": _given(engine, run_id, values)})
-    graph = Graph.of(spec)
-    roots = [key for key, names in graph.dependencies.items() if not names]
-    decided = plan(spec, graph, roots, {}, {})
-    queued = {batch_of_nodes(run_id, node_id(run_id, keys[0])): keys for keys in decided.batches}
-    run = NewRun(
-        id=run_id,
-        flow_name=spec.name,  # a program that runs documents names its runs by these
-        spec=spec,
-        inputs=recorded,
-        steps=_nodes(run_id, spec, graph, queued),
-        user_id=submission.user_id,
-        parent=parent,
-        metadata=submission.metadata,
-        is_new=is_new,
-        idempotency_key=submission.idempotency_key,
-        deadline=submission.deadline,
-        mode=mode,
-        budget=budget,
-        document_id=document_id,
-        priority=submission.priority,
-        schedule=schedule,
-    )
-    definition = Definition(
-        run_id, spec.name, submission.user_id, parent, spec, submission.priority
-    )
-    return _Start(run, definition, graph, queued, [*decided.evaluate, *decided.expand])
-
-
-def _given(engine: Engine, run_id: RunId, values: Mapping[str, Any]) -> dict[str, ResultRef]:
-    """Store given values: in the spec up to the threshold for all of them, the rest as objects."""
-    room, refs = engine.results.threshold_bytes, {}
-    for key, value in values.items():
-        token = LeaseToken(engine.new_id())
-        ref = refs[key] = engine.results.give(value, run_id=run_id, token=token, room=room)
-        room -= ref.size if ref.data is not None else 0
-    return refs
-
-
-def _nodes(
-    run_id: RunId, spec: FlowSpec, graph: Graph, batches: Mapping[BatchId, tuple[str, ...]]
-) -> tuple[NewStep, ...]:
-    batch_of = {key: batch for batch, keys in batches.items() for key in keys}
-    return tuple(
-        NewStep(
-            id=node_id(run_id, step.key),
-            key=step.key,
-            name=step.name,
-            order=graph.order[step.key],
-            pending=len(graph.dependencies[step.key]),
-            inputs=step.arguments,
-            batch=batch_of.get(step.key),
-            observed=0 if step.kind is StepKind.PROGRAM else None,
-        )
-        for step in spec.steps
-    )
-
-
-def _limit(engine: Engine) -> int:
-    return engine.policies.input_limit_bytes

@@ -178,6 +178,22 @@ _NO_DOCUMENT = runs(
     "it was started from the document {document_id}, which does not exist",
 )
 
+_O = RUNS.alias("earlier").c
+_EARLIER_GONE = runs(
+    and_(R.rerun_of.is_not(None), ~exists().where(_O.id == R.rerun_of)),
+    "it reruns {rerun_of}, which does not exist",
+)
+_NOT_RUN = steps(
+    and_(
+        in_state(StepState.COMPLETED),
+        S.cached_from.is_not(None),
+        S.attempt == 0,
+        R.rerun_of.is_(None),
+    ),
+    "it has a result without an attempt, and its run is no rerun",
+    of=STEPS.join(RUNS),
+)
+
 RUN_CHECKS: Final = (
     Check("run moves", "A run that is open has a step that will move it.", [_AT_REST]),
     Check("run ends", "Exactly the runs that have ended have an end time.", [_TIMES]),
@@ -207,5 +223,10 @@ RUN_CHECKS: Final = (
         "run document",
         "The stored document that a run was started from exists.",
         [_NO_DOCUMENT],
+    ),
+    Check(
+        "rerun",
+        "The run that a rerun repeats exists, and only a rerun has results without an attempt.",
+        [_EARLIER_GONE, _NOT_RUN],
     ),
 )

@@ -22,6 +22,8 @@ from flowq.core.states import RunState, StepState
 _G = SIGNALS.c
 _O = SIGNALS.alias("other").c
 _IS_WAIT: Final = and_(CALLED, json_text(S.spec, "kind") == StepKind.SIGNAL)
+#: A wait of a rerun has what that of the earlier run received.
+_IS_REUSED: Final = json_text(S.spec, "reused").is_not(None)
 #: Signals that a wait received, and those that it could receive.
 _RECEIVED: Final = exists().where(_G.consumed_by == S.id)
 _IS_THERE: Final = exists().where(
@@ -58,7 +60,7 @@ SIGNAL_CHECKS: Final = (
                 "signal {name} was received by {consumed_by} at {consumed_at}",
             ),
             steps(
-                and_(_IS_WAIT, in_state(StepState.COMPLETED), ~_RECEIVED),
+                and_(_IS_WAIT, in_state(StepState.COMPLETED), ~_RECEIVED, ~_IS_REUSED),
                 "it has completed, and has received no signal",
             ),
             steps(

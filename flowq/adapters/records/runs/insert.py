@@ -13,9 +13,11 @@ from sqlalchemy import Float, Text, bindparam, cast, func, insert, select
 from sqlalchemy.orm import Session
 from typing_extensions import override
 
+from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository, by_dialect
 from flowq.adapters.records.sql.types import DbNow, EncodedJson
+from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import NewRun, NewStep
@@ -71,7 +73,16 @@ class RunInserts(Repository, RunRows):
         ]
         if steps:
             self._run(_INSERT_STEPS, steps)
+        for run in runs:
+            if run.rerun_of is not None and run.id in inserted:
+                self._insert_reused(run)
         return inserted
+
+    def _insert_reused(self, run: NewRun) -> None:
+        reruns = SqlReruns(self._within)
+        if run.rerun_of is not None and not reruns.keep(run.rerun_of):
+            raise RunNotFound.of(run.rerun_of)
+        reruns.insert_reused(run.id, run.reused)
 
     @override
     def with_keys(
@@ -101,7 +112,8 @@ class RunInserts(Repository, RunRows):
             "document_id": run.document_id,
             "priority": run.priority,
             "schedule_name": run.schedule,
-            "total_steps": len(run.steps),
+            "rerun_of": run.rerun_of,
+            "total_steps": len(run.steps) + len(run.reused),
             "idempotency_key": run.idempotency_key,
             "budget_usd": run.budget.usd if run.budget else None,
             "budget_tokens": run.budget.tokens if run.budget else None,

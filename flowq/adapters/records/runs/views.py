@@ -49,6 +49,7 @@ def _run(row: Any, steps: tuple[StepView, ...]) -> RunView:
         failed_step_id=StepRunId(row.failed_step_id) if row.failed_step_id else None,
         steps=steps,
         continued_as=row.continued_as,
+        rerun_of=RunId(row.rerun_of) if row.rerun_of else None,
         budget=budget_of_row(row.budget_usd, row.budget_tokens, row.budget_action),
     )
 

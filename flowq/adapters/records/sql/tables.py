@@ -44,6 +44,7 @@ __all__ = [
     "HAS_DOCUMENT",
     "HAS_ERROR",
     "HAS_SCHEDULE",
+    "IS_RERUN",
     "LEASED",
     "OPEN",
     "OPEN_RUN",
@@ -76,7 +77,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0016"
+REVISION = "0017"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -87,6 +88,7 @@ HAS_ERROR = text("error_message IS NOT NULL")
 HAS_DOCUMENT = text("document_id IS NOT NULL")
 HAS_SCHEDULE = text("schedule_name IS NOT NULL")
 OPEN_SCHEDULED = text(f"{HAS_SCHEDULE.text} AND {OPEN_RUN.text}")
+IS_RERUN = text("rerun_of IS NOT NULL")
 HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
 
 
@@ -138,6 +140,8 @@ class FlowRun(Base):
     budget_action: Mapped[str | None] = mapped_column(String(10))
     cancel_requested_at: Mapped[datetime | None]
     continued_as: Mapped[UUID | None]
+    # Of a rerun: the run that it repeats, which is kept as long as the rerun.
+    rerun_of: Mapped[UUID | None]
 
     steps: Mapped[list["FlowStepRun"]] = relationship(
         back_populates="run",
@@ -155,6 +159,7 @@ class FlowRun(Base):
         _partial("ix_flow_runs_document_id", "document_id", "id", where=HAS_DOCUMENT),
         _partial("ix_flow_runs_schedule_name", "schedule_name", "id", where=HAS_SCHEDULE),
         _partial("ix_flow_runs_open_scheduled", "schedule_name", where=OPEN_SCHEDULED),
+        _partial("ix_flow_runs_rerun_of", "rerun_of", "id", where=IS_RERUN),
         _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
         _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
         _partial("ix_flow_runs_error", "id", where=HAS_ERROR),
@@ -219,7 +224,7 @@ class FlowStepRun(Base):
     spec: Mapped[Any | None]
     observed: Mapped[int | None]
     shielded_until: Mapped[datetime | None]
-    # Of a hit: the step that made the result, and what that cost.
+    # Of a hit, and of a reused step of a rerun: the step that made the result, and what that cost.
     cached_from: Mapped[UUID | None]
     saved_tokens: Mapped[int | None] = mapped_column(BigInteger)
     saved_cost: Mapped[Decimal | None]

@@ -6,17 +6,20 @@ state it comes from, like the writes of an attempt.
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Float, Integer, and_, bindparam, insert, or_, update
 from typing_extensions import override
 
+from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.stored import NODES
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import TERMINAL_STEP_STATES, StepState, step_sources
+from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import NewStep
 from flowq.engine.ports.steps import AdvanceRows
 
@@ -130,6 +133,8 @@ class AdvanceWrites(Repository, AdvanceRows):
         items: Sequence[NewStep],
         batch: BatchId,
         resend_after: timedelta,
+        *,
+        reused: Mapping[int, ReusedStep] = MappingProxyType({}),
     ) -> bool:
         given = {"p_run": run_id, "p_keys": [key], "p_batch": batch, "p_size": len(items)}
         if not self._changes(_EXPAND, given):
@@ -153,8 +158,11 @@ class AdvanceWrites(Repository, AdvanceRows):
                 "inputs": item.inputs,
             }
             for index, item in enumerate(items)
+            if index not in reused
         ]
-        self._run(constant, rows)
+        if rows:
+            self._run(constant, rows)
+        SqlReruns(self._within).insert_reused(run_id, list(reused.values()))
         return True
 
     @override

@@ -129,7 +129,8 @@ def called_row(row: Sequence[Any]) -> CalledRow:
 def _order(row: CalledRow) -> tuple[int, datetime, str]:
     """Order by number; calls without a number come last, by their end."""
     assert row.completed_at is not None
-    return (row.observed or 1 << 31, row.completed_at, row.stored.key)
+    ended_at = row.completed_at if row.spec.reused is None else row.spec.reused.ended_at
+    return (row.observed or 1 << 31, ended_at, row.stored.key)
 
 
 def _seen_cancel(metadata: Any) -> SeenCancel | None:

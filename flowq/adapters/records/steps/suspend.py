@@ -25,6 +25,7 @@ from sqlalchemy import (
 from typing_extensions import override
 
 from flowq.adapters.records.control.signals import SqlSignals
+from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.sql.prepared import Prepared
 from flowq.adapters.records.sql.repository import HELD, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.types import DbNow
@@ -216,11 +217,20 @@ class ProgramWrites(Repository, ProgramRows):
             until = shield if call.shielded else None
             rows.append(_call_row(run_id, call, resend, until, refused=refused))
             if not refused:
-                rows += [_item_row(run_id, call, i, resend, until) for i in range(len(call.items))]
+                rows += [
+                    _item_row(run_id, call, index, resend, until)
+                    for index in range(len(call.items))
+                    if index not in call.reused
+                ]
         if len(rows) == 1:
             self._run(_NEW_ONE, rows[0])
         elif rows:
             self._run(_NEW, rows)
+        reused = list(suspension.reused)
+        if not refused:
+            reused += [row for call in suspension.calls for row in call.reused.values()]
+        if reused:
+            SqlReruns(self._within).insert_reused(run_id, reused)
 
 
 #: How long a program that is to see its cancel may wait for a worker.

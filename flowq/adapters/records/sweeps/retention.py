@@ -2,7 +2,7 @@
 
 A run is deleted with all of its child runs, or not at all: the row of the parent step references
 the result of a child run. All of them are terminal and so never change; no row can reference their
-objects later.
+objects later. A run is kept as long as a rerun of it exists.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from typing_extensions import override
 from flowq.adapters.records.cached import SharedObjects
 from flowq.adapters.records.logs import SqlLogs
 from flowq.adapters.records.sql.repository import CACHED, DUTIES, LOGS, REQUESTS, RUNS, STEPS
+from flowq.adapters.records.sql.tables import IS_RERUN
 from flowq.adapters.records.sql.types import DbNow, json_text
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.results import LOGS as LOG_OBJECTS
@@ -28,6 +29,7 @@ _S = STEPS.c
 _KEYS: BindParameter[Any] = bindparam("p_keys", expanding=True)
 _ENDED = _R.status.in_(tuple(TERMINAL_RUN_STATES))
 
+_again = RUNS.alias("again").c
 #: Ids sort by time, so old runs are at one end of the primary key.
 _EXPIRED = (
     select(_R.id)
@@ -35,6 +37,7 @@ _EXPIRED = (
         _R.id > bindparam("p_after", type_=_R.id.type),
         _R.id < bindparam("p_to", type_=_R.id.type),
         ~exists().where(_S.id == _R.parent_step_run_id),
+        ~exists().where(_again.rerun_of == _R.id),
         _R.completed_at < bindparam("p_before", type_=_R.completed_at.type),
         _ENDED,
     )
@@ -48,6 +51,9 @@ _TREE = _tree.union(
         _tree.join(STEPS, _S.flow_run_id == _tree.c.id), RUNS, _R.parent_step_run_id == _S.id
     )
 )
+#: Locks the runs first: a rerun that is inserted at this moment locks the run that it repeats.
+_LOCK = select(_R.id).where(_R.id.in_(_KEYS)).with_for_update()
+_RERUNS = select(_R.id).where(IS_RERUN, _R.rerun_of.in_(_KEYS))
 _STATUSES = select(_R.id, _ENDED).where(_R.id.in_(select(_TREE.c.id)))
 _NAMED = select(json_text(_S.result, "key")).where(
     _S.flow_run_id.in_(_KEYS), json_text(_S.result, "place") == StorageKind.OBJECT
@@ -89,6 +95,8 @@ class RetentionSweeps(SharedObjects, Sweeps):
         if not all(row[1] for row in rows):
             return None
         ids = [row[0] for row in rows]
+        if self._has_rerun(ids):
+            return None
         named = {row[0] for row in self._run_parts(_NAMED, {}, ids)}
         made = [row[0] for row in self._run_parts(_DELETE_REQUESTS, {}, ids) if row[0]]
         entries = list(self._run_parts(_ENTRIES, {}, ids)) if made else []
@@ -102,6 +110,12 @@ class RetentionSweeps(SharedObjects, Sweeps):
         if stale:
             self._run(delete(CACHED).where(CACHED.c.step_run_id.in_(stale)))
         return DeletedTree(deleted, (*objects, *images, *logged))
+
+    def _has_rerun(self, ids: Sequence[RunId]) -> bool:
+        """Lock runs, and return whether another run reruns one of them."""
+        list(self._run_parts(_LOCK, {}, ids))
+        again = {row[0] for row in self._run_parts(_RERUNS, {}, ids)}
+        return not again <= set(ids)
 
     @override
     def unnamed(self, keys: Sequence[str]) -> list[str]:

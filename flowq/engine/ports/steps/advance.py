@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Protocol
 
 from flowq.core.ids import BatchId, RunId
 from flowq.core.states import StepState
+from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import NewStep, StepRef
 
 
@@ -34,8 +36,15 @@ class AdvanceRows(Protocol):
         items: Sequence[NewStep],
         batch: BatchId,
         resend_after: timedelta,
+        *,
+        reused: Mapping[int, ReusedStep] = MappingProxyType({}),
     ) -> bool:
-        """Write `pending` → `running` for a map, its items as `queued`; False when done before."""
+        """Write `pending` → `running` for a map, its items as `queued`; False when done before.
+
+        Args:
+            items: All of them.
+            reused: Those that have ended in an earlier run, by their indices.
+        """
 
     def end_nodes(
         self,

@@ -166,7 +166,7 @@ def test_of_many_runs_it_is_said_how_many_are_recorded(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the database goes between two groups of them."""
-    begin, groups = submission._begin, []
+    begin, groups = submission.begin, []
 
     def once(*args: Any) -> Any:
         groups.append(args)
@@ -174,7 +174,7 @@ def test_of_many_runs_it_is_said_how_many_are_recorded(
             raise DatabaseUnavailable("it is away")
         return begin(*args)
 
-    monkeypatch.setattr(submission, "_begin", once)
+    monkeypatch.setattr(submission, "begin", once)
     with pytest.raises(DatabaseUnavailable, match="first 25 of 30 runs are recorded") as caught:
         submission.submit_many(stage.engine, doubled.type, [{"value": 1}] * 30)
 

@@ -1,0 +1,136 @@
+"""What a rerun reuses of an earlier run: a pure comparison of two graphs.
+
+A step of the new graph is reused if the old run has completed the same step (key, name, inputs,
+condition, version of its cache) and if all steps before it are reused too: then its inputs are the
+same values. A step that was skipped is reused in the same sense: it would be skipped again. All
+other steps run. From a step on (`fork`), that step and everything after it run.
+
+What is only known while the new run runs, the items of a list that is made again, is compared when
+that list is known.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from graphlib import TopologicalSorter
+from typing import Any, Final
+
+from flowq.core.graph import Graph
+from flowq.core.references import references
+from flowq.core.spec import FlowSpec, StepSpec
+from flowq.core.states import StepState
+
+_ITEM: Final = re.compile(r"(.+)\[(\d+)\]")
+
+
+class Why(StrEnum):
+    """Why a step of a rerun runs, though there is an earlier run."""
+
+    FORK = "fork"  #: The rerun was asked to begin with it.
+    NEW = "new"  #: The earlier run has no such step.
+    CHANGED = "changed"  #: It has another name, other inputs or another condition there.
+    OPEN = "open"  #: It has not completed there.
+    UNREADABLE = "unreadable"  #: Its result cannot be read any more.
+    DEPENDS = "depends"  #: A step before it runs.
+
+
+@dataclass(frozen=True, slots=True)
+class OldNode:
+    """A node of the earlier run.
+
+    Attributes:
+        state: Its state.
+        is_whole: Whether it, and each item of a map, has completed.
+        is_readable: Whether its result, and that of each item, is there.
+    """
+
+    state: StepState
+    is_whole: bool = True
+    is_readable: bool = True
+
+
+def item_of(key: str) -> tuple[str, int] | None:
+    """Return the map and the index that `fetch[3]` names; None for any other key."""
+    found = _ITEM.fullmatch(key)
+    return None if found is None else (found[1], int(found[2]))
+
+
+def compare(
+    old: FlowSpec,
+    new: FlowSpec,
+    graph: Graph,
+    nodes: Mapping[str, OldNode],
+    fork: str | None = None,
+) -> dict[str, Why | None]:
+    """Decide about each step of a rerun.
+
+    Args:
+        old: The spec of the earlier run.
+        new: The spec of the rerun.
+        graph: The graph of the rerun.
+        nodes: The nodes of the earlier run, by key.
+        fork: The key of a step of the rerun, or of an item of its map: it and all after it run.
+
+    Returns:
+        From each key, in an order in which dependencies come first, to why the step runs; None if
+        it is reused.
+    """
+    forked = None if fork is None else (item_of(fork) or (fork,))[0]
+    if forked not in new.by_key:
+        forked = fork
+    decided: dict[str, Why | None] = {}
+    for key in TopologicalSorter(graph.dependencies).static_order():
+        if key == forked:
+            decided[key] = Why.FORK
+        elif any(decided[name] is not None for name in graph.dependencies[key]):
+            decided[key] = Why.DEPENDS
+        else:
+            decided[key] = _alone(old, new, new.step(key), nodes.get(key))
+    return decided
+
+
+def after(graph: Graph, key: str) -> set[str]:
+    """Return the keys of all steps that depend on a step, directly or not."""
+    found: set[str] = set()
+    ahead = [key]
+    while ahead:
+        more = [one for one in graph.dependents[ahead.pop()] if one not in found]
+        found.update(more)
+        ahead += more
+    return found
+
+
+def _alone(old: FlowSpec, new: FlowSpec, step: StepSpec, node: OldNode | None) -> Why | None:
+    """Decide about a step whose dependencies are all reused."""
+    known = old.by_key.get(step.key)
+    if known is None or node is None:
+        return Why.NEW
+    if not same_step(known, step) or _given(old, known) != _given(new, step):
+        return Why.CHANGED
+    if node.state is StepState.SKIPPED:
+        return None
+    if node.state is not StepState.COMPLETED or not node.is_whole:
+        return Why.OPEN
+    return None if node.is_readable else Why.UNREADABLE
+
+
+def same_step(one: StepSpec, other: StepSpec) -> bool:
+    """Return whether two steps do the same with the same results of the steps before them.
+
+    Retries, timeouts, queues and limits may differ: a result does not depend on them.
+    """
+    return _work(one) == _work(other)
+
+
+def _work(step: StepSpec) -> tuple[Any, ...]:
+    mapped = None if step.map is None else (step.map.parameter, step.map.items)
+    version = None if step.cache is None else step.cache.version
+    return (step.kind, step.name, step.arguments, mapped, step.when, version)
+
+
+def _given(spec: FlowSpec, step: StepSpec) -> dict[str, tuple[str, str]]:
+    """Return the given values that a step reads, as digests."""
+    read = [step.arguments, step.map.items if step.map else None, step.when]
+    named = {ref.step for ref in references(read)} & spec.given.keys()
+    return {key: (spec.given[key].codec, spec.given[key].sha256) for key in named}

@@ -1,0 +1,71 @@
+"""The new calls of a program as rows of its run, and the messages for them."""
+
+from collections.abc import Sequence
+
+from flowq.core.ids import StepRunId, batch_of_calls, batch_of_items, item_id, node_id
+from flowq.core.spec import CallSpec, StepKind
+from flowq.core.states import StepState
+from flowq.engine.advance.dispatch import message
+from flowq.engine.engine import Engine
+from flowq.engine.model.programs import NewCall
+from flowq.engine.model.rows import Batch, Claim, NewStep
+from flowq.engine.replay import ProgramCall
+
+
+def new_call(claim: Claim, call: ProgramCall, order: int, group: Sequence[str]) -> NewCall:
+    """Return the row of a new call, with those of its items; it is awaited in this group."""
+    run_id = claim.run_id
+    row = node_id(run_id, call.key)
+    lead = node_id(run_id, group[0])
+    spec = CallSpec.model_construct(**{**dict(call.spec), "group": len(group)})
+    items = _items(spec, row, order)
+    state = StepState.QUEUED
+    if spec.kind in (StepKind.TIMER, StepKind.SIGNAL):
+        state = StepState.WAITING
+    elif spec.map is not None:
+        state = StepState.RUNNING if items else StepState.COMPLETED
+    return NewCall(
+        id=row,
+        spec=spec,
+        order=order,
+        batch=batch_of_calls(run_id, lead, len(group)),
+        state=state,
+        delay=call.delay,
+        items=items,
+        shielded=call.after_cancel,
+    )
+
+
+def _items(spec: CallSpec, node: StepRunId, order: int) -> tuple[NewStep, ...]:
+    if spec.map is None:
+        return ()
+    batch, parameter = batch_of_items(node), spec.map.parameter
+    return tuple(
+        NewStep(item_id(node, index), spec.key, spec.name, order, 0, {parameter: item}, batch)
+        for index, item in enumerate(spec.map.items)
+    )
+
+
+def batches_of(engine: Engine, claim: Claim, calls: Sequence[NewCall]) -> list[Batch]:
+    """Return the batches to send for new calls; reused items of a map have none."""
+    chord_from = engine.policies.chord_from
+    priority = engine.definitions.get(claim.run_id).definition.priority
+    members: dict[str, list[NewCall]] = {}
+    batches: list[Batch] = []
+    for call in calls:
+        if call.items:
+            messages = tuple(
+                message(claim.run_id, call.spec, index)
+                for index in range(len(call.items))
+                if index not in call.reused
+            )
+            if messages:
+                in_chord = len(messages) >= chord_from
+                batches.append(Batch(batch_of_items(call.id), messages, in_chord, priority))
+        elif call.state is StepState.QUEUED:
+            members.setdefault(call.batch, []).append(call)
+    for group in members.values():
+        messages = tuple(message(claim.run_id, call.spec, None) for call in group)
+        in_chord = len(messages) >= chord_from
+        batches.append(Batch(group[0].batch, messages, in_chord, priority))
+    return batches

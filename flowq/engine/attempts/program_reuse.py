@@ -1,0 +1,74 @@
+"""Calls of a rerun of a program that have the results of the earlier run.
+
+Its history was copied when it was submitted. Beyond that a call is reused if the earlier run has
+completed the same call (key, name, inputs), and if the program has observed nothing yet that the
+earlier run did not: what it does after that may depend on it in ways that nobody can see. Calls
+that were made together with one that has failed are reused so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flowq.core.ids import RunId
+from flowq.core.rerun import same_step
+from flowq.core.spec import RerunSpec, StepKind
+from flowq.core.states import StepState
+from flowq.engine.advance.reuse import missing_objects, reusable_items, reused_call, reused_end
+from flowq.engine.engine import Engine
+from flowq.engine.model.programs import NewCall
+from flowq.engine.model.reruns import OldStep, ReusedStep
+
+
+def reuse_calls(
+    engine: Engine, run_id: RunId, calls: Sequence[NewCall]
+) -> tuple[list[NewCall], list[ReusedStep]]:
+    """Return the calls that run, with the reused items of maps, and the rows of the others."""
+    rerun = engine.definitions.get(run_id).definition.spec.rerun
+    if rerun is None or not calls:
+        return list(calls), []
+    keys = [call.spec.key for call in calls if _may_be_reused(rerun, call.spec.key)]
+    old_id = RunId(rerun.of)
+    rows = engine.records.autocommit(lambda tx: tx.reruns.old_steps(old_id, keys))
+    known = {row.key: row for row in rows if row.map_index is None and row.call is not None}
+    missing = missing_objects(engine, known.values())
+    run: list[NewCall] = []
+    reused: list[ReusedStep] = []
+    for call in calls:
+        old = known.get(call.spec.key)
+        if old is None or old.call is None or old.call.kind is not call.spec.kind:
+            run.append(call)
+        elif call.spec.map is not None:
+            run.append(_with_items(engine, run_id, call, old_id, old))
+        elif not same_step(old.call, call.spec):
+            run.append(_as_rerun(call))
+        elif old.status is StepState.COMPLETED and old.id not in missing:
+            reused.append(reused_call(old_id, run_id, old, call.order))
+        else:
+            run.append(_as_rerun(call))
+    return run, reused
+
+
+def _may_be_reused(rerun: RerunSpec, key: str) -> bool:
+    return key not in rerun.fresh and (rerun.only is None or key in rerun.only)
+
+
+def _as_rerun(call: NewCall) -> NewCall:
+    """Return a call whose child run reruns that of the earlier call."""
+    if call.spec.kind is not StepKind.FLOW:
+        return call
+    return replace(call, spec=call.spec.model_copy(update={"reruns": True}))
+
+
+def _with_items(
+    engine: Engine, run_id: RunId, call: NewCall, old_id: RunId, old: OldStep
+) -> NewCall:
+    """Return a map with the items that are reused; it has ended if these are all."""
+    call = _as_rerun(call)
+    assert call.spec.map is not None
+    items = reusable_items(engine, run_id, call.spec, call.spec.map.items, call.order)
+    if not items or len(items) < len(call.items):
+        return replace(call, reused=items)
+    spec = call.spec
+    if old.status is StepState.COMPLETED:
+        spec = spec.model_copy(update={"reused": reused_end(old_id, old)})
+    return replace(call, spec=spec, state=StepState.COMPLETED, reused=items)
