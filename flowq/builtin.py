@@ -4,6 +4,7 @@ Importing this registers them. They import what they need when they run.
 """
 
 from flowq.blocks import edge_types
+from flowq.canvas import program as canvases
 from flowq.pipeline import pipeline
 from flowq.pipeline.executing import program as pipelines
 from flowq.pipeline.executing import recording as pipeline_outcomes
@@ -14,6 +15,7 @@ from flowq.workflows.steps import rows as workflow_rows
 
 __all__ = [
     "caching",
+    "canvases",
     "edge_types",
     "pipeline",
     "pipeline_outcomes",

@@ -16,6 +16,7 @@ The type says who has to act:
     │   ├── NotSerializable    no codec can store it          (final)
     │   ├── BudgetExceeded     its budget is spent            (final)
     │   ├── StepTimeout        took longer than allowed       (retried)
+    │   ├── RetryRequested     its code asks for another attempt   (retried after its delay)
     │   ├── TaskRevoked        an operator revoked its Celery task  (final)
     │   ├── ModelUnavailable   429, 5xx, no connection        (retried, not before its retry_after)
     │   ├── ModelRefused       no key, or any other 4xx       (final)
@@ -73,6 +74,7 @@ __all__ = [
     "ResultCorrupt",
     "ResultMissing",
     "ResultTimeout",
+    "RetryRequested",
     "RunCancelled",
     "RunFailed",
     "RunNotFound",
@@ -194,6 +196,21 @@ class BudgetExceeded(StepError):
 
 class StepTimeout(StepError):
     """An attempt took longer than the step's timeout."""
+
+
+class RetryRequested(StepError):
+    """The code of a step asks for another attempt, at a time that it says.
+
+    The retry policy of the step says how many there may be, and not after which errors. The cause
+    of this error, if it has one, is recorded as the error of the attempt.
+
+    Attributes:
+        delay: The time before the next attempt.
+    """
+
+    def __init__(self, message: str, delay: timedelta, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.delay = delay
 
 
 class TaskRevoked(StepError):

@@ -114,6 +114,8 @@ class StepSpec(_SpecModel):
     retry: RetryPolicy = RetryPolicy()
     timeout: timedelta | None = None  #: For one attempt.
     queue: str | None = None  #: None leaves it to Celery's `task_routes`.
+    #: The name by which `task_routes` route its Celery task and events show it; None: its own.
+    shadow: str | None = None
     cache: CacheSpec | None = None
     limits: tuple[LimitSpec, ...] = ()
     log_prints: bool = False  #: Printed lines are kept as logged ones are.

@@ -87,7 +87,7 @@ class CeleryDispatcher(Dispatcher):
                         headers |= {"group": batch.id, "group_index": index}
                     self._publish(
                         producer,
-                        message.name,
+                        message.shadow or message.name,
                         message.queue,
                         headers,
                         body=body,
@@ -130,7 +130,7 @@ class CeleryDispatcher(Dispatcher):
             RedisUnavailable: the app's routes do not say.
         """
         try:
-            return message.queue or self._queue(message.name)
+            return message.queue or self._queue(message.shadow or message.name)
         except Exception as error:
             raise RedisUnavailable(
                 f"the queue of {message.name} is not known: {type(error).__name__}: {error}",
@@ -252,7 +252,8 @@ def _priority(producer: Publisher, priority: int) -> int | None:
 
 
 def _headers(message: Message) -> dict[str, Any]:
-    return {
+    shadow = {} if message.shadow is None else {"shadow": message.shadow}
+    return shadow | {
         "task": message.name,
         "id": str(message.id),
         "root_id": str(message.run_id),

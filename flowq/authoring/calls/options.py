@@ -47,6 +47,7 @@ class Options:
         retry: When a failed attempt is retried.
         timeout: For one attempt.
         queue: Celery queue; None leaves it to `task_routes`.
+        shadow: The name by which `task_routes` and events know its Celery task; None: its own.
         cache: The cache; None: it always runs.
         concurrency: How many may run at once.
         rate: How many may begin within a time.
@@ -63,6 +64,7 @@ class Options:
     retry: RetryPolicy = ONE_ATTEMPT
     timeout: timedelta | None = None
     queue: str | None = None
+    shadow: str | None = None
     cache: CacheSpec | None = None
     concurrency: tuple[LimitSpec, ...] = ()
     rate: tuple[LimitSpec, ...] = ()
@@ -84,6 +86,7 @@ class Options:
             "retry": self.retry,
             "timeout": self.timeout,
             "queue": self.queue,
+            "shadow": self.shadow,
             "cache": self.cache,
             "limits": self.concurrency + self.rate,
             "allow_failure": self.allow_failure,

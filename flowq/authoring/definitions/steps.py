@@ -58,7 +58,7 @@ class Step(Generic[P, R]):
         functools.update_wrapper(self, step_type.function, updated=())
         self.type = step_type
         self._options = options
-        self._callee = Callee(
+        self.callee = Callee(
             StepKind.STEP,
             step_type.name,
             step_type.function,
@@ -74,7 +74,7 @@ class Step(Generic[P, R]):
         Raises:
             InvalidFlow: the arguments do not fit the function, or cannot be stored.
         """
-        return cast(R, call(self._callee, self._options, args, kwargs))
+        return cast(R, call(self.callee, self._options, args, kwargs))
 
     def map(
         self,
@@ -96,9 +96,9 @@ class Step(Generic[P, R]):
         Raises:
             InvalidFlow: the arguments do not fit the function, or cannot be stored.
         """
-        constants, tolerate = self._callee.map_arguments(tolerate, constants)
+        constants, tolerate = self.callee.map_arguments(tolerate, constants)
         options = self._options if tolerate is None else changed(self._options, tolerate=tolerate)
-        return cast(Mapped[R], call_map(self._callee, options, items, constants))
+        return cast(Mapped[R], call_map(self.callee, options, items, constants))
 
     def options(
         self,

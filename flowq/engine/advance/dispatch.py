@@ -50,8 +50,9 @@ def message(run_id: RunId, step: StepSpec, index: int | None) -> Message:
     """Return the message for a node, or for one item of a map."""
     node = node_id(run_id, step.key)
     if index is None:
-        return Message(node, run_id, step.name, step.key, step.queue)
-    return Message(item_id(node, index), run_id, step.name, f"{step.key}[{index}]", step.queue)
+        return Message(node, run_id, step.name, step.key, step.queue, step.shadow)
+    label = f"{step.key}[{index}]"
+    return Message(item_id(node, index), run_id, step.name, label, step.queue, step.shadow)
 
 
 def node_batch(

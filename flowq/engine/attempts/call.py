@@ -19,7 +19,7 @@ from flowq.engine.attempts.objects import attempt_objects
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.model_calls import Caller
-from flowq.engine.model.rows import Claim
+from flowq.engine.model.rows import Claim, StoredStep
 from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.runtime.context import StepContext
 from flowq.engine.runtime.execution import Attempt
@@ -113,7 +113,14 @@ def _context(
         lambda: attempt_objects(engine, claim),
         lambda run_id: engine.records.autocommit(lambda tx: tx.runs.view(run_id)),
         log,
+        lambda key: _stored(engine, claim, key),
+        claim.attempt - claim.recoveries - 1,
     )
+
+
+def _stored(engine: Engine, claim: Claim, key: str) -> StoredStep | None:
+    rows = engine.records.autocommit(lambda tx: tx.steps.stored(claim.run_id, [key]))
+    return next(iter(rows), None)
 
 
 def _model_calls(

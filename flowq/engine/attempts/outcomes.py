@@ -24,6 +24,7 @@ from flowq.core.errors import (
     ModelRefused,
     ModelUnavailable,
     NotSerializable,
+    RetryRequested,
     StepError,
     StepFailed,
     Unavailable,
@@ -97,8 +98,10 @@ def failed(
 ) -> AttemptResult:
     """Record a failed attempt: the step is retried, or has failed."""
     step = claim.spec or engine.definitions.get(claim.run_id).step(claim.key)
-    outcome = outcome_of(claim, step, error, inputs, started)
     delay = delay_after(engine, claim, step.retry, error)
+    if isinstance(error, RetryRequested):
+        error = error.__cause__ or error
+    outcome = outcome_of(claim, step, error, inputs, started)
     if delay is not None:
         if not engine.records.transaction(lambda tx: tx.steps.retry(claim, outcome, delay)):
             raise claim.lost()
@@ -161,6 +164,9 @@ def delay_after(
     engine: Engine, claim: Claim, policy: RetryPolicy, error: BaseException
 ) -> timedelta | None:
     """Return the delay before the retry of a failed attempt; None without a retry."""
+    if isinstance(error, RetryRequested):
+        has_more = claim.attempt - claim.recoveries < policy.max_attempts
+        return error.delay if has_more else None
     # flowq itself raises a bare StepError: the inputs do not fit the step, now or later.
     if isinstance(error, _FINAL) or type(error) is StepError:
         return None

@@ -35,6 +35,7 @@ class Message:
     name: str  #: Registered name of the step type: the Celery task's name.
     label: str  #: What people see, e.g. `measure[17]`.
     queue: str | None = None
+    shadow: str | None = None  #: Routed and shown by this name instead, as Celery calls it.
 
 
 @dataclass(frozen=True, slots=True)

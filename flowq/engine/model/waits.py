@@ -29,7 +29,8 @@ class OpenStep:
     worker: str | None
     error_type: str | None
     kind: StepKind | None = None  #: Of a call of a program,
-    queue: str | None = None  #: and the queue that the call names.
+    queue: str | None = None  #: the queue that the call names,
+    shadow: str | None = None  #: and the name by which it is routed instead of its own.
     wanted: Any = None  #: Of a signal: what its message has to be, as a JSON schema.
 
 

@@ -11,7 +11,7 @@ from threading import Event
 
 from flowq.core.errors import FlowqError, StepCancelled
 from flowq.core.ids import RunId, StepRunId
-from flowq.engine.model.rows import RunView
+from flowq.engine.model.rows import RunView, StoredStep
 from flowq.engine.runtime.attempt_objects import AttemptObjects
 from flowq.engine.runtime.logs.attempt_log import AttemptLog
 from flowq.engine.runtime.model_calls import ModelCalls
@@ -40,6 +40,9 @@ class StepContext:
     #: Returns a run as it is now; few steps need it.
     view: Callable[[RunId], RunView | None] | None = field(default=None, repr=False)
     log: AttemptLog | None = field(default=None, repr=False)  #: Keeps what the attempt logs.
+    #: Returns a node of its run by its key; few steps need it.
+    stored: Callable[[str], StoredStep | None] | None = field(default=None, repr=False)
+    retries: int = 0  #: How many attempts have failed; recoveries after a crash do not count.
 
     @property
     def cancelled(self) -> bool:

@@ -220,7 +220,10 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
     ]
     if not queued:
         return Queues()
-    of = {step.key: _queue_of(engine, run_id, step.key, step.name, step.queue) for step in queued}
+    of = {
+        step.key: _queue_of(engine, run_id, step.key, step.shadow or step.name, step.queue)
+        for step in queued
+    }
     if all(rows.now - step.since < workers.fresh for step in queued):
         return Queues(of)
     known, broken = workers.get()

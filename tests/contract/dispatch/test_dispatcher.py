@@ -8,7 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from traceback import format_exception
 from typing import Any, cast
@@ -279,6 +279,16 @@ def test_task_routes_of_the_app_choose_the_queue(app: Celery, client: redis.Redi
     place.dispatcher.send([batch(1, in_chord=False)])
 
     assert place.sent() == [as_sent(0, queue="slow")]
+
+
+def test_shadow_is_routed_and_shown_in_place_of_the_name(app: Celery, client: redis.Redis) -> None:
+    app.conf.task_routes = {"shop.pay": {"queue": "slow"}}
+    message = replace(item(0), shadow="shop.pay")
+
+    on_celery(app, client).dispatcher.send([Batch(BATCH, (message,), in_chord=False)])
+
+    [sent] = map(json.loads, client.lrange("slow", 0, -1))
+    assert [sent["headers"]["task"], sent["headers"]["shadow"]] == ["steps.measure", "shop.pay"]
 
 
 def _work() -> None:

@@ -161,6 +161,7 @@ class WaitReads(Repository, Waits):
                 _C.error_type,
                 json_text(_C.spec, "kind"),
                 json_text(_C.spec, "queue"),
+                json_text(_C.spec, "shadow"),
                 _C.spec.is_not(None),
                 _C.inputs,
             )
@@ -255,7 +256,7 @@ def _in_line() -> Any:
 
 
 def _node(row: Sequence[Any]) -> OpenStep:
-    kind, queue, is_called, inputs = row[9:]
+    kind, queue, shadow, is_called, inputs = row[9:]
     found = shown_kind(kind) if is_called else None
     wait = inputs if isinstance(inputs, dict) else {}
     wanted = wait.get("schema") if found is StepKind.SIGNAL else None
@@ -273,5 +274,6 @@ def _node(row: Sequence[Any]) -> OpenStep:
         error_type=row[8],
         kind=found,
         queue=queue if is_called else None,
+        shadow=shadow if is_called else None,
         wanted=wanted.get(LITERAL) if isinstance(wanted, dict) else None,
     )

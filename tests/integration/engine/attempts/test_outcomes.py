@@ -4,12 +4,19 @@ import asyncio
 import logging
 import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from flowq import flow, step
-from flowq.core.errors import LeaseLost, NondeterminismError, StepCancelled, StepError
+from flowq.core.errors import (
+    LeaseLost,
+    NondeterminismError,
+    RetryRequested,
+    StepCancelled,
+    StepError,
+)
 from flowq.core.states import RunState, StepState
 from tests.tools.playing import Played, Stage
 from tests.tools.raising import ERRORS, class_of, raised
@@ -292,3 +299,31 @@ def test_log_of_a_failure_is_bounded_and_names_run_and_step(
     assert "10,000 ----" in line
     assert run.step("many_members").metadata["traceback"].rstrip() in line
     assert (record.action, record.step) == ("fail", "many_members")  # type: ignore[attr-defined]
+
+
+def test_code_that_asks_for_a_retry_gets_as_many_as_the_policy_allows(stage: Stage) -> None:
+    retries: list[int] = []
+    needed = 3
+
+    @step(name="asks", retries=2, retry_on=ConnectionError)
+    def asks() -> int:
+        retries.append(step.context().retries)
+        if len(retries) < needed:
+            raise RetryRequested("later", timedelta(seconds=0.01)) from KeyError("cause")
+        return len(retries)
+
+    @flow(name="asking")
+    def asking() -> int:
+        return asks()
+
+    played = stage.submit(asking, {})
+    stage.dispatcher.run(stage.engine, limit=1)
+    waiting = played.step("asks")
+    assert [waiting.status, waiting.error_type] == [StepState.RETRYING, "KeyError"]
+    stage.dispatcher.run(stage.engine)
+    assert played.result() == 3
+    assert retries == [0, 1, 2]
+
+    retries.clear()
+    needed = 4
+    assert "'cause'" in stage.play(asking).error
