@@ -1,4 +1,4 @@
-"""Real workers on a Redis behind TLS, behind sentinels, and shared by installations by a prefix."""
+"""Real workers on a Redis behind TLS or sentinels, in a Cluster, and shared by a prefix."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +15,30 @@ from tests.tools.waiting import wait_until
 
 #: From 8 steps on a batch is a chord.
 _MANY = 12
+#: Each attempt of an item leaves a line.
+SLOW = """
+import time
+
+from flowq import flow, step
+
+
+@step
+def note(x: int) -> int:
+    with open("ledger", "a") as ledger:
+        ledger.write(f"{x}\\n")
+    time.sleep(0.1)
+    return x
+
+
+@step
+def add(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@flow
+def slow(n: int) -> int:
+    return add([note(x) for x in range(n)])
+"""
 
 
 @pytest.fixture
@@ -95,7 +119,7 @@ def test_installations_share_a_server_by_a_prefix(tmp_path: Path, place: Path) -
 
 @pytest.mark.slow
 def test_sentinels(tmp_path: Path, place: Path) -> None:
-    """A worker and its clients find the server that leads, and the one that leads after it."""
+    """A run goes on when another server leads: all of it is done, and nothing of it twice."""
     first, second, sentinel = (servers.free_port() for _ in range(3))
     watch = [f"sentinel monitor shop 127.0.0.1 {first} 1"]
     watch += ["sentinel down-after-milliseconds shop 500", "sentinel failover-timeout shop 5000"]
@@ -114,13 +138,61 @@ def test_sentinels(tmp_path: Path, place: Path) -> None:
         missing = servers.free_port()  # nobody listens there
         url = f"sentinel://127.0.0.1:{missing};sentinel://127.0.0.1:{sentinel}/0?master_name=shop"
         shell = shell_in(tmp_path / "shop", FLOWQ_REDIS_URL=url, FLOWQ_RESEND_SECONDS="2")
-        with shell.worker():
-            runs_a_flow(shell)
+        (shell.folder / "slow.py").write_text(SLOW)
+        ledger = shell.folder / "ledger"
+        with shell.worker(target="slow.py"):
+            run_id = shell.flowq("run", "slow.py:slow", "-p", f"n={4 * _MANY}").out.strip()
+            wait_until(
+                lambda: ledger.exists() and len(ledger.read_text().split()) >= 5,
+                timeout=60,
+                what="some items were done",
+            )
             leader.kill()
             wait_until(
                 lambda: asked.sentinel_master("shop")["port"] == second,
                 timeout=60,
                 what="the replica leads",
             )
-            runs_a_flow(shell)
+            assert 0 == shell.flowq("runs", "watch", run_id).code
+            assert list(range(4 * _MANY)) == sorted(map(int, ledger.read_text().split()))
+            done = shell.flowq("run", "slow.py:slow", "-p", "n=9", "--wait", "--timeout", "60")
+            assert 36 == done.json, done.err
             assert "sentinel://127.0.0.1" in shell.flowq("doctor").out
+
+
+def test_node_of_a_cluster(tmp_path: Path, place: Path) -> None:
+    """All keys in one hash slot, and the node that has it; anything else the doctor names."""
+    nodes = []
+    with ExitStack() as running:
+        for slots in ((0, 8191), (8192, 16383)):
+            port, bus = servers.free_port(), servers.free_port()
+            lines = ["cluster-enabled yes", f"cluster-config-file {port}", f"cluster-port {bus}"]
+            running.enter_context(servers.valkey_process(place, port, *lines))
+            node: Any = running.enter_context(redis.Redis(port=port, decode_responses=True))
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+            nodes.append((node, port, bus))
+        nodes[0][0].execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[1][1], nodes[1][2])
+        wait_until(
+            lambda: {"ok"} == {node.cluster("info")["cluster_state"] for node, _, _ in nodes},
+            timeout=60,
+            what="the cluster works",
+        )
+        slot = nodes[0][0].cluster("keyslot", "{flowq}")
+        (_, right, _), (_, wrong, _) = nodes if slot < 8192 else nodes[::-1]
+        untagged, elsewhere, shell = (
+            shell_in(
+                tmp_path / name,
+                FLOWQ_REDIS_URL=f"redis://127.0.0.1:{port}/0",
+                FLOWQ_REDIS_PREFIX=prefix,
+            )
+            for name, port, prefix in (
+                ("untagged", right, "flowq"),
+                ("elsewhere", wrong, "{flowq}"),
+                ("right", right, "{flowq}"),
+            )
+        )
+        assert "set FLOWQ_REDIS_PREFIX={flowq}" in untagged.flowq("doctor").out
+        assert f"redis://127.0.0.1:{right}/0" in elsewhere.flowq("doctor").out
+        with shell.worker():
+            runs_a_flow(shell)
+            assert "has the keys of {flowq}:" in shell.flowq("doctor").out

@@ -29,6 +29,7 @@ from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.app import apps, environment
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.cli.doctor.broker import check_broker, ping_broker
+from flowq.entrypoints.cli.doctor.cluster import check_cluster
 from flowq.entrypoints.cli.doctor.findings import Finding, Level
 from flowq.entrypoints.http.settings import HttpSettings
 from flowq.settings import Settings
@@ -149,7 +150,7 @@ def _redis() -> Finding:
         environment.ping(client)
         server = _server(client)
         where = f"embedded, pid {own.pid}" if own else f"at {environment.redis_place()}"
-        return _judged(client, f"{server}, {where}")
+        return check_cluster(client, f"{server}, {where}") or _judged(client, f"{server}, {where}")
 
 
 def _server(client: Redis) -> str:
