@@ -3,7 +3,7 @@
 The values are in files of their own beside `flowq.engine.model.rows`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -54,6 +54,9 @@ class Lists(Protocol):
             limit: How many runs at most.
             counts: Whether to count the steps of open runs; if not, they are as their rows say.
         """
+
+    def child_counts(self, run_ids: Collection[RunId]) -> Mapping[RunId, int]:
+        """How many child runs each of these runs has; those without are missing."""
 
     def has_runs(self) -> bool:
         """Whether there is any run."""

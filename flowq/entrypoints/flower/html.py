@@ -83,20 +83,25 @@ def share(used: float, level: str | None = WARNS) -> str:
 
 
 def blocks(runs: Sequence[FlowHistoryRun], address: str) -> str:
-    """Return runs as a row of small links; not in a template, since a page has a thousand of them.
+    """Return runs as a row of small links, as high as they took long beside each other.
+
+    It is not in a template, since a page has a thousand of them.
 
     Args:
         runs: The runs, the newest last.
         address: The address of the page of a run, without the id.
     """
     found = []
+    longest = max((run.execution_time_ms or 0 for run in runs), default=0)
     for run in runs:
+        tall = 1 if run.execution_time_ms is None else run.execution_time_ms / max(longest, 1)
         words = f"{run.status}, {formatting.ago(run.created_at)}"
         if run.execution_time_ms is not None:
             words += f", {formatting.duration(run.execution_time_ms / 1000)}"
         found.append(
             f'<a data-status="{run.status}" href="{address}{run.id}" title="{words}" '
-            f'aria-label="Run: {words}">{formatting.MARKS[run.status].sign}</a>'
+            f'style="height:{60 + round(40 * tall)}%" aria-label="Run: {words}">'
+            f"{formatting.MARKS[run.status].sign}</a>"
         )
     return "".join(found)
 

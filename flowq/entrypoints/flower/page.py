@@ -6,6 +6,7 @@ invalid address or form gets 400 or 404 before anything reads it. Pages of other
 these pages.
 """
 
+import logging
 from collections.abc import Callable
 from functools import cache, partial
 from hashlib import sha256
@@ -17,7 +18,15 @@ from flower.views import BaseHandler
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from flowq import bootstrap
-from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput, RunNotFound
+from flowq.core.errors import (
+    DatabaseNotMigrated,
+    DatabaseTooNew,
+    FlowNotFound,
+    FlowqError,
+    InvalidInput,
+    RunNotFound,
+    Unavailable,
+)
 from flowq.engine.engine import Engine
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower import html
@@ -28,8 +37,16 @@ STATIC: Final = Path(__file__).parent / "static" / "flowq"
 #: HTTP statuses of errors; all other errors mean that a service is unavailable.
 _STATUS: Final = {RunNotFound: 404, FlowNotFound: 404, InvalidInput: 400}
 
+#: Errors of which no reload helps, and whose hint does; they name no host.
+_SAYS_WHAT_TO_DO: Final = (DatabaseNotMigrated, DatabaseTooNew)
+
 #: Bytes of a form.
 _MAX_FORM_BYTES: Final = 2 * 1024 * 1024
+
+#: Seconds after which a page that could not be read is loaded again.
+_AGAIN: Final = 5
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -149,10 +166,24 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Show an error of flowq with its hint; show other errors as Flower does."""
         error = kwargs["exc_info"][1] if kwargs.get("exc_info") else None
-        if not isinstance(error, FlowqError):
+        if isinstance(error, HTTPError) and status_code in {400, 403, 404, 413}:
+            error = InvalidInput(error.log_message or f"this got the status {status_code}")
+            self.set_status(status_code)
+        elif isinstance(error, Unavailable) and not isinstance(error, _SAYS_WHAT_TO_DO):
+            # Its message names hosts and users, which belong into the log.
+            logger.warning("a page could not be shown: %s", error)
+            error = Unavailable(
+                "the database, Redis or the object store cannot be used now",
+                hint=f"wait: the page tries again every {_AGAIN} seconds; Flower's log says why",
+            )
+            self.set_status(503)
+            if self.request.method == "GET":
+                self.set_header("Refresh", str(_AGAIN))
+        elif isinstance(error, FlowqError):
+            self.set_status(_STATUS.get(type(error), 503))
+        else:
             super().write_error(status_code, **kwargs)
             return
-        self.set_status(_STATUS.get(type(error), 503))
         self.show("problem", error=error, back=None)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:

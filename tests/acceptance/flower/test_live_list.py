@@ -89,7 +89,7 @@ def children(run_id: RunId) -> set[str]:
 
 
 def test_child_runs_appear_below_newer_runs(browser: Browser, cluster: Cluster) -> None:
-    with flower(cluster) as url, opened(browser, f"{url}/flows") as page:
+    with flower(cluster) as url, opened(browser, f"{url}/flows?children=shown") as page:
         parents = [cluster.submit(flows.parent, number=number) for number in range(4)]
         newer = cluster.submit(flows.fan, count=2)
         until(page, lambda rows: len(rows) == 5, "those are there that wait for a worker")
@@ -108,7 +108,7 @@ def test_list_of_a_state_gains_and_loses_runs(
 ) -> None:
     with flower(cluster) as url:
         runs = [cluster.submit(flows.fan, count=2) for _ in range(2)]
-        with opened(browser, f"{url}/flows?state={state}") as page:
+        with opened(browser, f"{url}/flows?children=shown&state={state}") as page:
             until(page, lambda rows: len(rows) == before, "nothing has ended")
             settled(page)
             with cluster.worker("--concurrency=2", "--pool=threads"):
@@ -119,7 +119,7 @@ def test_list_of_a_state_gains_and_loses_runs(
 def test_older_page_gains_child_runs(browser: Browser, cluster: Cluster) -> None:
     with flower(cluster) as url:
         parent, newer = cluster.submit(flows.parent, number=1), cluster.submit(flows.fan, count=2)
-        with opened(browser, f"{url}/flows?before={newer}") as page:
+        with opened(browser, f"{url}/flows?children=shown&before={newer}") as page:
             until(page, lambda rows: len(rows) == 1, "the parent is there")
             settled(page)
             with cluster.worker("--concurrency=2", "--pool=threads"):
@@ -134,7 +134,7 @@ def test_list_continues_while_redis_is_away(
     with ExitStack() as stack:
         cluster, redis = stack.enter_context(cluster_with_redis(sqlite_url, tmp_path / "cluster"))
         url = stack.enter_context(flower(cluster))
-        page = stack.enter_context(opened(browser, f"{url}/flows"))
+        page = stack.enter_context(opened(browser, f"{url}/flows?children=shown"))
         worker = stack.enter_context(ExitStack())
         worker.enter_context(cluster.worker("--concurrency=1", name="a", stop=signal.SIGKILL))
         ended(cluster, cluster.submit(flows.fan, count=1))

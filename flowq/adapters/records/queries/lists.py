@@ -9,7 +9,7 @@ A run's row has its progress of the last write. The steps of an open run are cou
 are many: then the sweeper's last count is used, which is some seconds old.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from heapq import merge
 from itertools import groupby, islice
 from typing import Any, Final
@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    or_,
     select,
     text,
     true,
@@ -33,7 +34,7 @@ from typing_extensions import override
 from flowq.adapters.records.runs.views import written
 from flowq.adapters.records.sql.repository import DOCUMENTS, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import HAS_DOCUMENT, HAS_ERROR, OPEN_RUN
-from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_with_prefix
+from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_of_same_moment, ids_with_prefix
 from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
 from flowq.engine.queries.lists import (
     Cursor,
@@ -158,6 +159,20 @@ class ListReads(Repository, Lists):
         if is_after:
             return RunsPage(runs[::-1], has_newer=True, has_older=True)
         return RunsPage(runs, has_newer=at is not None, has_older=is_more)
+
+    @override
+    def child_counts(self, run_ids: Collection[RunId]) -> Mapping[RunId, int]:
+        if not run_ids:
+            return {}
+        # Ids of child runs have the time of their parent's, so they are found by the primary key.
+        near = sorted({ids_of_same_moment(run_id) for run_id in run_ids})
+        query = (
+            select(_S.flow_run_id, func.count())
+            .select_from(RUNS.join(STEPS, _S.id == _R.parent_step_run_id))
+            .where(or_(*(_R.id.between(*span) for span in near)), _S.flow_run_id.in_(run_ids))
+            .group_by(_S.flow_run_id)
+        )
+        return {RunId(run_id): many for run_id, many in self._run(query)}
 
     @override
     def has_runs(self) -> bool:

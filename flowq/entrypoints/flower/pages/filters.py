@@ -22,7 +22,8 @@ _CURSORS: Final = ("before", "after")
 #: All parameters that the address of a list may have.
 ARGUMENTS: Final = (*FIELDS, *_CURSORS)
 OPEN: Final = "open"
-HIDDEN: Final = "hidden"
+#: Whether a list has child runs; by default it has them with a search or a flow only.
+SHOWN, HIDDEN = "shown", "hidden"
 STATES: Final = (OPEN, *RunState)
 WITHIN: Final[Mapping[str, timedelta]] = {
     "hour": timedelta(hours=1),
@@ -89,7 +90,7 @@ def parse(arguments: Mapping[str, str], now: datetime) -> ListQuery:
         since=since,
         until=until,
         text=_text(given, "text", problems),
-        children=not _hides_children(given, problems),
+        children=_shows_children(given, problems),
     )
     return ListQuery(given, wanted, _cursor(arguments, problems), problems)
 
@@ -106,11 +107,13 @@ def _states(given: Mapping[str, str], problems: dict[str, str]) -> frozenset[Run
     return frozenset({RunState(state)})
 
 
-def _hides_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
-    children = given.get("children", HIDDEN)
-    if children != HIDDEN:
-        problems["children"] = f"Child runs can be “{HIDDEN}”, not “{children}”."
-    return "children" in given
+def _shows_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
+    """Return whether to list child runs: one run may have thousands, and would fill pages."""
+    default = SHOWN if "text" in given or "flow" in given else HIDDEN
+    children = given.get("children", default)
+    if children not in (SHOWN, HIDDEN):
+        problems["children"] = f"Child runs can be “{SHOWN}” or “{HIDDEN}”, not “{children}”."
+    return children == SHOWN
 
 
 def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str | None:

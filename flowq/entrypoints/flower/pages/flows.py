@@ -1,11 +1,13 @@
 """The page of all runs: `/flows`, with filters, and the latest runs of each flow."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from tornado.web import authenticated
 
+from flowq.core.ids import RunId
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.queries.lists import FlowHistoryBar, RunsPage
@@ -27,6 +29,7 @@ class Listed:
     strips: list[FlowHistoryBar]
     has_runs: bool  #: Whether there is any run at all.
     flow_names: list[str]
+    children: Mapping[RunId, int] = field(default_factory=dict)  #: How many runs have started.
 
 
 class FlowsPage(PageHandler):
@@ -56,6 +59,7 @@ class FlowsPage(PageHandler):
             all_strips=all_strips,
             flow_names=listed.flow_names,
             has_runs=listed.has_runs,
+            children=listed.children,
             now=now,
             states=filters.STATES,
             live=None if query.problems else self.reverse_url("flows-live") + query.here(),
@@ -67,9 +71,10 @@ def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
         page = tx.overview.runs_page(query.wanted, at=query.cursor)
         has_runs = bool(page.runs) or tx.overview.has_runs()
         # Older pages serve to find a run, not to see the present state of the flows.
+        children = tx.overview.child_counts([run.id for run in page.runs])
         if not has_runs or query.cursor is not None:
-            return Listed(page, [], has_runs, [])
+            return Listed(page, [], has_runs, [], children)
         strips = tx.overview.history_bars(flow_name=query.wanted.flow_name, flows=most + 1)
-        return Listed(page, strips, has_runs, tx.overview.flow_names())
+        return Listed(page, strips, has_runs, tx.overview.flow_names(), children)
 
     return engine.records.autocommit(read)

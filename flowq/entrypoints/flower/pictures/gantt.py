@@ -11,6 +11,7 @@ ended at each time. Pure: rows in, text out. Classes, all styled in `picture.css
     fq-open                      it continues
     fq-span, fq-dense fq-<state> the time of a map, and when its items ended
     fq-tick, fq-grid, fq-now     the axis
+    fq-axis, fq-ground           the copy of the axis that stays in sight
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +40,8 @@ _WIDTH: Final = 1080.0
 _LEFT: Final = 232.0
 _RIGHT: Final = 122.0
 _TOP: Final = 30.0
-_ROW: Final = 28.0
-_BAR: Final = 14.0
+_ROW: Final = 22.0
+_BAR: Final = 12.0
 _MAX_ROWS: Final = 150
 _KEY_COLUMNS: Final = 26
 _WORDS_COLUMNS: Final = 17
@@ -116,6 +117,21 @@ def run_gantt(
         width=_WIDTH,
         height=height,
     )
+
+
+def gantt_axis(picture: RunPicture, *, now: datetime) -> str:
+    """Draw the axis alone, which stays in sight while the chart is scrolled below it.
+
+    Args:
+        picture: The run and its steps.
+        now: As in `run_gantt`.
+    """
+    parts = [element("rect", x=0, y=0, width=_WIDTH, height=_TOP, cls="fq-ground")]
+    parts += ticks(_axis(picture, now), _TOP, _TOP)
+    inside = "\n".join(parts)
+    box = f"0 0 {_WIDTH:g} {_TOP:g}"
+    svg = element("svg", inside, viewBox=box, cls="fq-svg fq-gantt", aria_hidden="true")
+    return element("div", svg, cls="fq-axis")
 
 
 def _axis(picture: RunPicture, now: datetime) -> Axis:

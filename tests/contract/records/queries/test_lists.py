@@ -192,6 +192,20 @@ def test_child_runs_can_be_left_out(records: SqlRecords) -> None:
     assert 10 == len(ids(page(records)))
 
 
+def test_child_runs_are_counted_by_their_own_parent(records: SqlRecords) -> None:
+    same_moment = at(NOW, 0), at(NOW, 1)
+    first, second = (make(records, id=run_id) for run_id in same_moment)
+    lonely = make(records, id=at(NOW + timedelta(seconds=1), 0))
+    for place, parent in enumerate([first, first, second]):
+        make(records, id=at(NOW, 10 + place), row={"parent_step_run_id": node_id(parent, "a")})
+
+    asked = [first, second, lonely]
+    found = records.autocommit(lambda tx: tx.overview.child_counts(asked))
+    none = records.autocommit(lambda tx: tx.overview.child_counts([]))
+
+    assert ({first: 2, second: 1}, {}) == (found, none)
+
+
 def test_text_is_the_beginning_of_an_id_or_a_part_of_flow_or_error(records: SqlRecords) -> None:
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     by_id = make(records, id=at(moment), flow_name="one")

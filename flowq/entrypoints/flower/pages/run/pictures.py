@@ -11,7 +11,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.queries.graph import PictureNode, RunPicture
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints.flower.pages.run.request import RunQuery, TemplateContext
-from flowq.entrypoints.flower.pictures.gantt import run_gantt
+from flowq.entrypoints.flower.pictures.gantt import gantt_axis, run_gantt
 from flowq.entrypoints.flower.pictures.graph import run_graph
 from flowq.entrypoints.flower.pictures.playbook import playbook_graph
 from flowq.entrypoints.flower.pictures.svg import Link
@@ -35,7 +35,11 @@ def graph(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
 
 def gantt(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
     """Read and draw the Gantt chart."""
-    return _drawn(_picture(engine, page), run_gantt, partial(_link, asked, page.run.id))
+    picture, now = _picture(engine, page), datetime.now(UTC)
+    if picture is None:
+        return {"picture": ""}
+    chart = run_gantt(picture, now=now, link=partial(_link, asked, page.run.id))
+    return {"picture": gantt_axis(picture, now=now) + chart}
 
 
 def _playbook(page: RunPage) -> Playbook | None:

@@ -17,7 +17,7 @@ RUN = RunId(UUID("01a1fe43-13eb-714e-8000-000000000001"))
 def test_nothing_is_asked_for() -> None:
     query = parse({"text": "  ", "state": ""}, NOW)
 
-    assert RunFilter() == query.wanted
+    assert RunFilter(children=False) == query.wanted
     assert {} == query.problems
     assert query.cursor is None
     assert "" == query.address()
@@ -92,3 +92,22 @@ def test_pages_keep_filters() -> None:
     assert "?state=failed&text=a%26b" == query.address()
     assert f"?state=failed&text=a%26b&after={RUN}" == query.page(RUN, after=True)
     assert "?user=ada&text=a%26b" == query.address(state=None, user="ada")
+
+
+@pytest.mark.parametrize(
+    "given, has_children",
+    [
+        ({}, False),
+        ({"state": "running"}, False),
+        ({"user": "ann"}, False),
+        ({"text": "0199"}, True),
+        ({"flow": "shop.price"}, True),
+        ({"text": "0199", "children": "hidden"}, False),
+        ({"children": "shown"}, True),
+    ],
+)
+def test_child_runs_are_listed_when_something_is_searched(
+    given: dict[str, str],
+    has_children: object,
+) -> None:
+    assert parse(given, NOW).wanted.children is has_children

@@ -13,7 +13,7 @@ from flowq.core.graph import MAX_NAME_LENGTH
 from flowq.core.spec import FlowSpec, MapSpec, StepKind, StepSpec
 from flowq.core.states import AttemptEnd, RunState, StepState
 from flowq.engine.queries.graph import ChildRun, EdgeKind, PictureEdge, PictureNode, RunPicture
-from flowq.entrypoints.flower.pictures.gantt import run_gantt
+from flowq.entrypoints.flower.pictures.gantt import gantt_axis, run_gantt
 from flowq.entrypoints.flower.pictures.graph import flow_graph, run_graph
 from flowq.entrypoints.flower.pictures.svg import shortened
 from tests.unit.entrypoints.flower.pictures.picturing import CHILD, at, node, past, run
@@ -424,3 +424,14 @@ def test_shortened_text_is_as_wide_as_it_may_be() -> None:
     assert shortened("名前名前", 8) == "名前名前"
     assert shortened("名前名前名", 8) == "名前名…"
     assert shortened("", 3) == ""
+
+
+def test_axis_that_stays_in_sight_is_that_of_the_chart() -> None:
+    picture = run([node("a", 0, 7)], ended=7)
+
+    axis, chart = (draw(picture, now=NOW) for draw in (gantt_axis, run_gantt))
+
+    for what in ("fq-tick", "fq-grid"):
+        ticks = [[(one.text, one.get("x")) for one in of_class(svg, what)] for svg in (axis, chart)]
+        assert ticks[0] == ticks[1]
+    assert 'aria-hidden="true"' in axis
