@@ -37,6 +37,7 @@ class BatchKind(StrEnum):
     CALL = "c"  #: A call that its program awaits alone.
     CALLS = "g"  #: Calls of a program that are awaited as a group.
     TIMER = "t"  #: No batch: a timer of a program is due.
+    START = "s"  #: No batch: a run that has not begun is due.
 
 
 def batch_of_nodes(run_id: RunId, lead: StepRunId) -> BatchId:
@@ -63,6 +64,11 @@ def batch_of_timer(run_id: RunId, timer: StepRunId) -> BatchId:
 def batch_of_run(run_id: RunId) -> BatchId:
     """Id of a request to advance all steps of a run without open dependencies."""
     return BatchId(BatchKind.RUN + run_id.hex)
+
+
+def batch_of_start(run_id: RunId) -> BatchId:
+    """Id of a request to start a run that has not begun."""
+    return BatchId(BatchKind.START + run_id.hex)
 
 
 def parse_batch(batch: BatchId) -> tuple[BatchKind, UUID]:

@@ -14,6 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowq.core.limits.budgets import BudgetSpec
+from flowq.core.limits.queueing import QueueingSpec
 from flowq.core.limits.slots import LimitSpec
 from flowq.core.references import Template
 from flowq.core.results import ResultRef
@@ -164,6 +165,7 @@ class FlowSpec(_SpecModel):
     on_failure: FailurePolicy = FailurePolicy.FAIL_FAST
     budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has the present one.
     monthly_budget: BudgetSpec | None = None  #: Of all runs of the flow in a month.
+    queueing: QueueingSpec | None = None  #: When the run begins, beside others of its keys.
     charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of its ancestors.
     rerun: RerunSpec | None = None  #: Of a rerun.
 

@@ -121,6 +121,7 @@ class StopKind(StrEnum):
     DEADLINE = "deadline"  #: Its deadline has passed.
     BUDGET = "budget"  #: Its own budget is spent; raising that resumes it.
     BUDGET_MONTH = "budget_month"  #: A budget of a month is spent; the next month resumes it.
+    SUPERSEDED = "superseded"  #: Another run of its singleton or debounce key has replaced it.
     PARENT = "parent"  #: The run whose step has started it is paused, or waits for it no longer.
     USER = "user"  #: Someone has paused or cancelled it.
 

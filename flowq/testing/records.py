@@ -23,7 +23,8 @@ _UNIX_EPOCH: Final = 2440587.5  # as a Julian day
 #: The conditions of open rows that wait for a time.
 _NEXT: Final = (
     "SELECT min(wake_at) FROM flow_step_runs WHERE status IN ('waiting', 'retrying', 'queued') "
-    "UNION ALL SELECT min(deadline) FROM flow_runs WHERE status IN ('running', 'paused')"
+    "UNION ALL SELECT min(deadline) FROM flow_runs WHERE status IN ('running', 'paused') "
+    "UNION ALL SELECT min(starts_at) FROM flow_runs WHERE status = 'pending'"
 )
 
 

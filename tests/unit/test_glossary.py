@@ -11,6 +11,7 @@ import pytest
 
 import flowq
 from flowq.adapters.records.sql.tables import Base
+from flowq.authoring.definitions.queueing import QueueingOptions
 from flowq.core import events
 from flowq.core.spec import StepKind
 from flowq.core.states import AttemptEnd, RunState, StepState, StopKind
@@ -81,7 +82,8 @@ def options() -> set[str]:
     """Return the names of all that may be said of a step, a flow or a run."""
     makers = (flowq.step.__call__, flowq.flow, flowq.Step.options, flowq.Flow.options)
     said = {name for each in makers for name in inspect.signature(each).parameters}
-    return (said | SubmitOptions.__annotations__.keys()) - {"self", "function", "of_run"}
+    said |= SubmitOptions.__annotations__.keys() | QueueingOptions.__annotations__.keys()
+    return said - {"self", "function", "of_run", "queueing"}
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -20,11 +20,6 @@ _URGENT: Final = tuple(range(-MAX_PRIORITY, 0))
 _Channel: Any = redis.Channel  # its priority steps are a documented option, its bounds are not
 
 
-def queue_arguments() -> dict[str, int]:
-    """Return the arguments of a queue on RabbitMQ that orders its messages by priority."""
-    return {"x-max-priority": MAX_PRIORITY}
-
-
 def broker_priority(connection: Connection, priority: int) -> int | None:
     """Return the priority of a message for a broker; None is the broker's own default.
 

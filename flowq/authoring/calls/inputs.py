@@ -36,10 +36,8 @@ from flowq.engine.results.codecs.read_back import (
 #: Options of Celery's `apply_async` that `enqueue` lacks, with the alternatives.
 _INSTEAD: Final = {
     "queue": '; a queue belongs to a step: my_step.options(queue="…"), or task_routes of the app',
-    **dict.fromkeys(
-        ("countdown", "eta"),
-        "; a run starts at once: await flowq.sleep(…) in an `async def` flow, or use celery beat",
-    ),
+    "countdown": "; delay=timedelta(…) is how long a run waits before it begins",
+    "eta": "; at=datetime(…) is when a run begins",
     "expires": "; deadline=… is the time by which a run has to end",
     "task_id": "; idempotency_key=… starts at most one run per key",
 }

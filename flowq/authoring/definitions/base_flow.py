@@ -20,7 +20,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 from pydantic import BaseModel
 
@@ -31,6 +31,7 @@ from flowq.authoring.calls.invoke import call, refuse_enqueue
 from flowq.authoring.calls.options import Options
 from flowq.authoring.calls.tracing import active, caller
 from flowq.authoring.definitions.flows import AsyncFlow
+from flowq.authoring.definitions.queueing import Queueing, QueueingOptions, queueing_of
 from flowq.core.errors import InvalidFlow, InvalidInput
 from flowq.core.limits.budgets import Budget, BudgetSpec, budget_of
 from flowq.engine.registry.registry import RegisteredFlow, registry
@@ -48,6 +49,7 @@ class BaseFlow:
         Inputs: The model of the inputs; without it any dict is accepted.
         budget: What calls of models may cost in each run, with its child runs, as for `@flow`.
         monthly_budget: What they may cost in all runs of this flow in a month (UTC).
+        singleton, singleton_by, debounce, debounce_by: As for `@flow`.
         flow: The flow as made by `@flow`, for `options`, `map` and `enqueue_many`.
     """
 
@@ -115,7 +117,7 @@ class BaseFlow:
         Args:
             inputs: Its inputs, by name.
             options: `idempotency_key`, `deadline`, `session`, `user_id`, `metadata`, `budget`,
-                `priority`.
+                `priority`, `delay`, `at`.
 
         Raises:
             InvalidInput: the inputs do not fit `Inputs`, or an option is invalid.
@@ -203,6 +205,7 @@ def _define(cls: type[BaseFlow], name: str) -> AsyncFlow[..., dict[str, Any]]:
         bind=functools.partial(_bind, cls),
         subject=cls,
         input_schema=functools.partial(json_schema, inputs),
+        queueing=_queueing_of(cls, name),
     )
     registry.add_flow(flow_type)
     return AsyncFlow(flow_type, program, inputs, Options(), {})
@@ -236,6 +239,13 @@ def _budget_of(cls: type[BaseFlow], name: str) -> BudgetSpec | None:
         raise InvalidInput(
             f"flow class {cls.__qualname__}: {name}: {error.message} ({caller()})", hint=error.hint
         ) from error
+
+
+def _queueing_of(cls: type[BaseFlow], name: str) -> Queueing | None:
+    given = {option: getattr(cls, option, None) for option in QueueingOptions.__annotations__}
+    model: type[BaseModel] | None = getattr(cls, "Inputs", None)
+    names = None if model is None else model.model_fields
+    return queueing_of(name, cast(QueueingOptions, given), names)
 
 
 def _as_dict(cls: type[BaseFlow], inputs: Any) -> dict[str, Any]:

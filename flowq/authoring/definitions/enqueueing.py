@@ -54,13 +54,18 @@ class Enqueueing(Generic[P, R]):
     @overload
     def enqueue(self, *args: Any, priority: int | None, **inputs: Any) -> "Run[R]": ...
     @overload
+    def enqueue(self, *args: Any, delay: timedelta | None, **inputs: Any) -> "Run[R]": ...
+    @overload
+    def enqueue(self, *args: Any, at: datetime | None, **inputs: Any) -> "Run[R]": ...
+    @overload
     def enqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
     def enqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":
         """Submit a run with these inputs and return immediately.
 
         Beside the inputs it takes the options of a run: `idempotency_key`, `deadline`, `session`,
-        `user_id`, `metadata`, `budget`, `priority`. If the flow has a parameter of one of these
-        names, it is an input; then give the option with `flow.options(session=…).enqueue(…)`.
+        `user_id`, `metadata`, `budget`, `priority`, `delay`, `at`. If the flow has a parameter of
+        one of these names, it is an input; then give the option with
+        `flow.options(session=…).enqueue(…)`.
 
         Raises:
             InvalidInput: an input is missing, unknown, too large or of the wrong type; a run with
@@ -86,8 +91,8 @@ class Enqueueing(Generic[P, R]):
         Args:
             inputs: The inputs of each run, by parameter: `[{"x": 1}, {"x": 2}]`.
             idempotency_keys: The key of each run, in the same order.
-            options: `deadline`, `session`, `user_id`, `metadata`, `budget`, `priority`, the same
-                for all of them.
+            options: `deadline`, `session`, `user_id`, `metadata`, `budget`, `priority`,
+                `delay`, `at`, the same for all of them.
 
         Raises:
             InvalidInput: an input is missing, unknown, too large or of the wrong type; says which.
@@ -120,6 +125,10 @@ class Enqueueing(Generic[P, R]):
     async def aenqueue(self, *args: Any, budget: Budget | None, **inputs: Any) -> "Run[R]": ...
     @overload
     async def aenqueue(self, *args: Any, priority: int | None, **inputs: Any) -> "Run[R]": ...
+    @overload
+    async def aenqueue(self, *args: Any, delay: timedelta | None, **inputs: Any) -> "Run[R]": ...
+    @overload
+    async def aenqueue(self, *args: Any, at: datetime | None, **inputs: Any) -> "Run[R]": ...
     @overload
     async def aenqueue(self, *args: Any, session: object, **inputs: Any) -> "Run[R]": ...
     async def aenqueue(self, *args: Any, **kwargs: Any) -> "Run[R]":

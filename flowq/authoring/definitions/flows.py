@@ -27,6 +27,7 @@ from flowq.authoring.calls.templates import ValueLocation, to_template
 from flowq.authoring.calls.tracing import Trace, caller, during, source
 from flowq.authoring.definitions.enqueueing import Enqueueing
 from flowq.authoring.definitions.functions import checked
+from flowq.authoring.definitions.queueing import QueueingOptions, queueing_of
 from flowq.authoring.naming import registered_name
 from flowq.core.errors import InvalidFlow
 from flowq.core.graph import Graph
@@ -183,8 +184,9 @@ class AsyncFlow(Flow[P, R]):
 class FlowMaker:
     """The decorator that `@flow(...)` with options returns."""
 
-    def __init__(self, name: str | None, **facts: Any) -> None:
+    def __init__(self, name: str | None, queueing: QueueingOptions, **facts: Any) -> None:
         self._name = name
+        self._queueing = queueing
         self._facts = facts
 
     @overload
@@ -224,6 +226,7 @@ class FlowMaker:
             bind=inputs.bind,
             subject=function,
             input_schema=functools.partial(json_schema, inputs),
+            queueing=queueing_of(name, self._queueing, inputs.signature.parameters),
         )
         registry.add_flow(flow_type)
         kind = AsyncFlow if is_program else Flow
@@ -241,6 +244,7 @@ def flow(
     on_failure: Literal["fail_fast", "continue"] = "fail_fast",
     budget: Budget | None = None,
     monthly_budget: Budget | None = None,
+    **queueing: Unpack[QueueingOptions],
 ) -> FlowMaker: ...
 def flow(
     function: Callable[..., Any] | None = None,
@@ -250,6 +254,7 @@ def flow(
     on_failure: Literal["fail_fast", "continue"] = "fail_fast",
     budget: Budget | None = None,
     monthly_budget: Budget | None = None,
+    **queueing: Unpack[QueueingOptions],
 ) -> Any:
     """Make a function a flow.
 
@@ -261,6 +266,8 @@ def flow(
             has `allow_failure`.
         budget: What calls of models may cost in each run, with its child runs.
         monthly_budget: What they may cost in all runs of this flow in a month (UTC).
+        queueing: When its runs begin, beside others: `singleton` and `debounce`, each with a key;
+            see `QueueingOptions`.
 
     Raises:
         InvalidInput: a budget is not positive.
@@ -273,9 +280,8 @@ def flow(
             f"on_failure is {on_failure!r} ({caller()})",
             hint=f"one of: {', '.join(FailurePolicy)}",
         ) from None
-    maker = FlowMaker(
-        name, on_failure=policy, budget=budget_of(budget), monthly_budget=budget_of(monthly_budget)
-    )
+    budgets = {"budget": budget_of(budget), "monthly_budget": budget_of(monthly_budget)}
+    maker = FlowMaker(name, queueing, on_failure=policy, **budgets)
     return maker if function is None else maker(function)
 
 

@@ -27,6 +27,7 @@ from flowq.engine.advance.child_runs import cancel_orphans
 from flowq.engine.advance.conditions import Evaluation, evaluate_conditions
 from flowq.engine.advance.dispatch import alone, node_batch, resend, send
 from flowq.engine.advance.finish import finish_if_done
+from flowq.engine.advance.starting import start_due
 from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
 from flowq.engine.advance.wake import program_of, timers_due, wake, wake_after, woken
 from flowq.engine.engine import Engine
@@ -216,6 +217,8 @@ def _batch_ended(engine: Engine, batch: BatchId, kind: BatchKind, named: UUID) -
     run_id = RunId(named)
     if kind is BatchKind.RUN:
         run_ready(engine, run_id)
+    elif kind is BatchKind.START:
+        start_due(engine, run_id)
     elif kind is BatchKind.TIMER:
         timers_due(engine, run_id)
     elif kind is BatchKind.NODES:

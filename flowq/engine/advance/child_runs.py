@@ -52,9 +52,16 @@ def stop_orphans(tx: Transaction, orphans: Sequence[Orphan]) -> None:
     """Cancel child runs that are not cancelled yet, with all of their steps that can be."""
     for orphan in orphans:
         why = f"step {orphan.key!r} of run {orphan.parent}, which waited for it, {orphan.state}"
-        if tx.runs.request_cancel([orphan.run_id], StopReason(StopKind.PARENT, why)):
-            tx.steps.shield(orphan.run_id, SHIELD, timedelta(0))  # the sweeper sends it
-            tx.steps.cancel_open(orphan.run_id)
+        stop(tx, orphan.run_id, StopReason(StopKind.PARENT, why))
+
+
+def stop(tx: Transaction, run_id: RunId, reason: StopReason) -> bool:
+    """Cancel an open run with all of its steps that can be; False if it was cancelled before."""
+    if not tx.runs.request_cancel([run_id], reason):
+        return False
+    tx.steps.shield(run_id, SHIELD, timedelta(0))  # the sweeper sends it
+    tx.steps.cancel_open(run_id)
+    return True
 
 
 def _orphans(tx: Transaction, parents: Sequence[RunId]) -> list[Orphan]:

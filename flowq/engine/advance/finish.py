@@ -17,6 +17,7 @@ from flowq.core.references import as_reference, references, resolve
 from flowq.core.results import NO_RESULT
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState, StopKind
 from flowq.engine.advance.resolve import lookup
+from flowq.engine.advance.starting import key_is_free
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.rows import Definition, Outcome, RunEnding
@@ -73,6 +74,7 @@ def _closed_at_once(engine: Engine, definition: Definition) -> bool:
     )
     if closed:
         publish.run_ended(engine, definition, RunState.COMPLETED)
+        key_is_free(engine, definition)
     return closed
 
 
@@ -129,6 +131,7 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
     if parent is None:
         if engine.records.autocommit(close):
             publish.run_ended(engine, definition, decision.state)
+            key_is_free(engine, definition)
         return None
     completed = decision.state is RunState.COMPLETED
     ended = StepState.COMPLETED if completed else StepState.FAILED
@@ -137,6 +140,7 @@ def _close(engine: Engine, definition: Definition, decision: _Decision) -> StepR
         lambda tx: close(tx) and tx.steps.end_waiting(parent, ended, outcome)
     )
     publish.run_ended(engine, definition, decision.state)
+    key_is_free(engine, definition)
     if not parent_ended:
         return None
     publish.parent_ended(engine, parent, ended, outcome)

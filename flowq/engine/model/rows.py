@@ -68,7 +68,7 @@ class NewStep:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to be inserted with its steps, as `running`."""
+    """A run to be inserted with its steps: as `running`, or `pending` if it waits."""
 
     id: RunId
     flow_name: str
@@ -85,6 +85,8 @@ class NewRun:
     document_id: UUID | None = None  #: The stored document that it was started from.
     priority: int = 0
     schedule: str | None = None  #: The name of the schedule that has started it.
+    waits: bool = False  #: It begins later.
+    starts: datetime | timedelta | None = None  #: Not before then; a timedelta as for `deadline`.
     mode: str = "async"  #: How it was started: `async` on workers, `sync` in this process.
     rerun_of: RunId | None = None  #: The run that it repeats,
     reused: "tuple[ReusedStep, ...]" = ()  #: and the rows that it reuses of it.
@@ -279,6 +281,7 @@ class RunFacts:
     unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
     error: str | None
     priority: int = 0
+    starts_at: datetime | None = None  #: Of a pending run: when it begins.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

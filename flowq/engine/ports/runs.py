@@ -10,6 +10,7 @@ from flowq.core.ids import RunId
 from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.states import RunState
 from flowq.engine.model.rows import Definition, NewRun, RunEnding, RunView
+from flowq.engine.model.starts import PendingRun, StartedRun
 from flowq.engine.model.stops import StopReason
 from flowq.engine.model.sweeps import Orphan
 
@@ -119,6 +120,35 @@ class RunRows(Protocol):
 
     def roll_up(self, run_id: RunId) -> bool:
         """Write progress and totals of a running run."""
+
+    # --- start -----------------------------------------------------------------------------------
+
+    def start(self, run_ids: Sequence[RunId]) -> list[StartedRun]:
+        """`pending` → `running`, of those without a singleton key whose time has come."""
+
+    def start_next(self, flow_name: str, key: str) -> list[StartedRun]:
+        """`pending` → `running`, of the next of a singleton key, unless one is in flight.
+
+        The next is one of the largest priority, and of these the oldest.
+        """
+
+    def line_up(self, run_ids: Sequence[RunId]) -> None:
+        """Have runs whose time has come wait for nothing but their singleton key."""
+
+    def to_start(self, run_id: RunId) -> PendingRun | None:
+        """A run that has not begun, or the one that has replaced it in its debounce."""
+
+    def with_singleton_key(self, flow_name: str, key: str) -> list[RunId]:
+        """Lock a singleton key until the commit; return its runs that are not stopping, by age."""
+
+    def in_debounce(self, flow_name: str, key: str) -> list[RunId]:
+        """Lock a debounce key until the commit; return its run that has not begun."""
+
+    def holder(self, flow_name: str, key: str) -> RunId | None:
+        """The run of a singleton key that is in flight."""
+
+    def pass_key_on(self, run_id: RunId, new: RunId, key: str) -> None:
+        """Give the singleton key of a run to the one as which it continues."""
 
     # --- cancel ----------------------------------------------------------------------------------
 

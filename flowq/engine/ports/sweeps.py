@@ -11,6 +11,7 @@ from typing import Protocol
 from flowq.core.ids import BatchId, RunId, StepRunId
 from flowq.core.states import StopKind
 from flowq.engine.model.rows import StepRef
+from flowq.engine.model.starts import PendingRun
 from flowq.engine.model.sweeps import DeletedTree, ExpiredLease, Orphan, RunIdRange, UnclaimedStep
 
 
@@ -56,6 +57,12 @@ class Sweeps(Protocol):
 
     def paused(self, kind: StopKind, *, after: RunId, limit: int) -> list[RunId]:
         """Runs that were paused for a reason of a kind, by id."""
+
+    def starting(self, *, limit: int) -> list[PendingRun]:
+        """Runs that have not begun though their time has come, the most overdue first."""
+
+    def in_line(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[PendingRun]:
+        """Runs that have waited for `grace` for a singleton key that no run has."""
 
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:
         """Runs past their deadline that are not stopped yet, with their deadlines."""

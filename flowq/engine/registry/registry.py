@@ -17,6 +17,7 @@ from typing import Any, ParamSpecArgs, ParamSpecKwargs, Unpack, get_args, get_or
 from pydantic import TypeAdapter
 
 from flowq.core.errors import InvalidFlow, InvalidInput
+from flowq.core.limits.queueing import QueueingSpec
 from flowq.core.names import check_name
 from flowq.core.schedules.spec import ScheduleSpec
 from flowq.core.spec import FlowSpec
@@ -145,6 +146,7 @@ class RegisteredFlow:
         subject: The function or class that defines it.
         input_schema: From where the schemas of models are, as `#/$defs/{model}`, to the JSON Schema
             of its inputs.
+        queueing: From checked inputs and the user of a run to when it begins, beside others.
     """
 
     name: str
@@ -157,6 +159,7 @@ class RegisteredFlow:
     read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     verify: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = _nothing_to_verify
     input_schema: Callable[[str], dict[str, Any]] = lambda _: {"type": "object"}
+    queueing: Callable[[Mapping[str, Any], str | None], QueueingSpec] | None = None
 
     @cached_property
     def returns(self) -> Any:

@@ -22,8 +22,8 @@ from flowq.engine.model.rows import MAX_PRIORITY
 from flowq.engine.results.codecs.annotations import as_path, shown
 from flowq.engine.results.codecs.read_back import describe_difference, difference_of_form
 
-#: A later deadline is a mistake: databases cannot add much more to their clocks.
-_MAX_DEADLINE = timedelta(days=36_500)
+#: A later time is a mistake: databases cannot add much more to their clocks.
+_LONGEST = timedelta(days=36_500)
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -40,6 +40,8 @@ class SubmitOptions(TypedDict, total=False):
             budget.
         priority: From 0, the default, to 9, the most urgent: workers take messages of runs with a
             larger one first.
+        delay: How long it waits before it begins, a timedelta.
+        at: Or when it begins: an aware datetime; a past one is now.
         session: The caller's transaction; the run begins if and when it commits.
     """
 
@@ -49,6 +51,8 @@ class SubmitOptions(TypedDict, total=False):
     deadline: datetime | timedelta | None
     budget: Budget | None
     priority: int | None
+    delay: timedelta | None
+    at: datetime | None
     session: object
 
 
@@ -62,6 +66,7 @@ class Submission:
     deadline: datetime | timedelta | None = None
     budget: BudgetSpec | None = None
     priority: int = 0
+    starts: datetime | timedelta | None = None
 
     @classmethod
     def of(cls, options: SubmitOptions, limit: int) -> "Submission":
@@ -81,6 +86,7 @@ class Submission:
             deadline=_deadline(options.get("deadline")),
             budget=budget_of(options.get("budget")),
             priority=_priority(options.get("priority")),
+            starts=_starts(options.get("delay"), options.get("at")),
         )
 
 
@@ -139,29 +145,44 @@ def _metadata(value: Any, limit: int) -> Mapping[str, Any]:
 
 
 def _deadline(value: Any) -> datetime | timedelta | None:
-    if value is None:
-        return None
-    if not isinstance(value, datetime | timedelta):
+    if not isinstance(value, datetime | timedelta | None):
         raise InvalidInput(
             f"deadline is {shown(value)} ({type(value).__name__}), not a time",
             hint="give a timedelta, or a datetime with a time zone",
         )
+    return _moment("deadline", value)
+
+
+def _starts(delay: Any, at: Any) -> datetime | timedelta | None:
+    if delay is not None and at is not None:
+        raise InvalidInput("delay and at are given", hint="give one of them")
+    for name, value, kind in (("delay", delay, timedelta), ("at", at, datetime)):
+        if not isinstance(value, kind | None):
+            raise InvalidInput(
+                f"{name} is {shown(value)} ({type(value).__name__}), not a {kind.__name__}",
+                hint="e.g. delay=timedelta(minutes=5), or at=datetime.now(UTC)",
+            )
+    return _moment("at", at) if at is not None else _moment("delay", delay)
+
+
+def _moment(name: str, value: datetime | timedelta | None) -> datetime | timedelta | None:
+    """Return a time that databases can store and compare with their clocks."""
     if isinstance(value, datetime) and value.utcoffset() is None:
         raise InvalidInput(
-            f"deadline {value!r} has no time zone", hint="e.g. datetime.now(UTC), or a timedelta"
+            f"{name} {value!r} has no time zone", hint="e.g. datetime.now(UTC), or a timedelta"
         )
     if isinstance(value, datetime):
         try:
             value.astimezone(UTC)
         except OverflowError:
             raise InvalidInput(
-                f"deadline {value!r} is outside the years 1 to 9999 in UTC",
-                hint="give a timedelta, or leave the deadline out",
+                f"{name} {value!r} is outside the years 1 to 9999 in UTC",
+                hint=f"give a timedelta, or leave the {name} out",
             ) from None
-    if isinstance(value, timedelta) and not timedelta(0) < value <= _MAX_DEADLINE:
+    if isinstance(value, timedelta) and not timedelta(0) < value <= _LONGEST:
         raise InvalidInput(
-            f"deadline {value!r} is not between now and 100 years from now",
-            hint="give a positive timedelta, or leave the deadline out",
+            f"{name} {value!r} is not between now and 100 years from now",
+            hint=f"give a positive timedelta, or leave the {name} out",
         )
     return value
 

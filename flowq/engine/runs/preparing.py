@@ -1,6 +1,7 @@
 """Makes a run that is ready to be inserted: checks inputs, makes the spec, plans the first batch.
 
-Nothing is recorded here but given values that are large.
+Nothing is recorded here but given values that are large. Of a run that begins later all steps are
+pending.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.options import Submission, inputs_as_json
+from flowq.engine.runs.turns import pending, with_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +80,15 @@ def prepare(
     document_id: UUID | None = None,
     schedule: str | None = None,
     reuse: Reuse | None = None,
+    continues: Definition | None = None,
 ) -> Start:
     """Check a run and return it ready to be inserted; arguments and errors as of `submit`.
 
     Args:
         reuse: Of a rerun: finds what it reuses.
+        continues: The run as whose continuation it begins.
     """
-    if not isinstance(inputs, Mapping):
-        raise InvalidInput(
-            f"the inputs of {flow.name!r} are {inputs!r} ({type(inputs).__name__}), not a dict",
-            hint='give them by parameter, e.g. {"x": 1}',
-        )
-    checked = flow.read(inputs) if stored else flow.validate(inputs)
+    checked = _checked(flow, inputs, stored=stored)
     recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", input_limit(engine))
     flow.verify(checked, unmarked(recorded))
     spec = _budgeted(
@@ -98,6 +97,8 @@ def prepare(
         engine.policies.run_budget if parent is None else None,
         charged_to,
     )
+    user_id = submission.user_id
+    spec = with_rules(engine, flow, spec, checked, user_id, parent=parent, continues=continues)
     is_new = run_id is None
     run_id = run_id or RunId(engine.new_id())
     if values:
@@ -110,7 +111,7 @@ def prepare(
         spec=taken.spec,
         inputs=recorded,
         steps=(),
-        user_id=submission.user_id,
+        user_id=user_id,
         parent=parent,
         metadata=submission.metadata,
         is_new=is_new,
@@ -122,7 +123,16 @@ def prepare(
         priority=submission.priority,
         schedule=schedule,
     )
-    return _planned(run, graph, taken)
+    return _planned(pending(run, submission, continues=continues is not None), graph, taken)
+
+
+def _checked(flow: RegisteredFlow, inputs: Mapping[str, Any], *, stored: bool) -> Mapping[str, Any]:
+    if not isinstance(inputs, Mapping):
+        raise InvalidInput(
+            f"the inputs of {flow.name!r} are {inputs!r} ({type(inputs).__name__}), not a dict",
+            hint='give them by parameter, e.g. {"x": 1}',
+        )
+    return flow.read(inputs) if stored else flow.validate(inputs)
 
 
 def _planned(run: NewRun, graph: Graph, taken: Reusable) -> Start:
@@ -134,7 +144,8 @@ def _planned(run: NewRun, graph: Graph, taken: Reusable) -> Start:
         if key not in ended and all(name in ended for name in names)
     ]
     decided = plan(spec, graph, ready, ended, {})
-    queued = {batch_of_nodes(run.id, node_id(run.id, keys[0])): keys for keys in decided.batches}
+    batches = () if run.waits else decided.batches
+    queued = {batch_of_nodes(run.id, node_id(run.id, keys[0])): keys for keys in batches}
     steps = _nodes(run.id, spec, graph, queued, taken)
     run = replace(run, steps=steps, reused=taken.rows, rerun_of=taken.rerun_of)
     definition = Definition(run.id, run.flow_name, run.user_id, run.parent, spec, run.priority)

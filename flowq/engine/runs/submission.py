@@ -18,6 +18,7 @@ from flowq.core.errors import FlowqError, InvalidInput, Unavailable
 from flowq.core.ids import RunId, StepRunId
 from flowq.engine.advance.after import run_ready
 from flowq.engine.advance.dispatch import after_commit, send
+from flowq.engine.advance.starting import start_due
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.model.rows import Definition
@@ -31,6 +32,7 @@ from flowq.engine.runs.options import (
     text_of,
 )
 from flowq.engine.runs.preparing import Reuse, Start, input_limit, prepare
+from flowq.engine.runs.superseding import Superseded
 
 #: Runs of one `submit_many` that are recorded and sent together.
 _GROUP = 25
@@ -43,16 +45,24 @@ class Continuation:
     old: RunId
     start: Start
 
+    @property
+    def _key(self) -> str | None:
+        queueing = self.start.run.spec.queueing
+        has_key = queueing is not None and queueing.singleton is not None
+        return queueing.singleton_key if queueing is not None and has_key else None
+
     def insert(self, engine: Engine, tx: Transaction) -> None:
         """Insert it and link the old run with it, in the transaction that ends the old program."""
         new = self.start.run.id
         tx.runs.insert([self.start.run], engine.policies.resend_after)
         tx.runs.continue_as(self.old, new)
+        if self._key is not None:
+            tx.runs.pass_key_on(self.old, new, self._key)
         tx.signals.move(self.old, new)
 
     def send(self, engine: Engine) -> None:
         """Send its first batches, after the commit."""
-        _send_first(engine, [self.start])
+        _send_first(engine, [self.start], Superseded())
 
 
 def submit(
@@ -130,7 +140,9 @@ def continue_as_new(
     """
     options = Submission(old.user_id, budget=old.spec.budget, priority=old.priority)
     charged_to = old.spec.charged_to
-    start = prepare(engine, flow, inputs, options, parent=old.parent, charged_to=charged_to)
+    start = prepare(
+        engine, flow, inputs, options, parent=old.parent, charged_to=charged_to, continues=old
+    )
     return Continuation(old.run_id, start)
 
 
@@ -192,44 +204,64 @@ def begin(
     before: Callable[[Transaction], None] | None = None,
 ) -> list[RunId]:
     """Insert runs in one transaction and send them after it; returns the id of each."""
+    superseded = Superseded()
 
     def insert(tx: Transaction) -> tuple[set[RunId], dict[RunId, RunId]]:
+        superseded.clear()
         if before is not None:
             before(tx)
         if session is not None:
             _taken(tx, starts)  # the caller may catch it and commit: insert nothing before it
-        inserted = tx.runs.insert([start.run for start in starts], engine.policies.resend_after)
-        return inserted, _taken(tx, [start for start in starts if start.run.id not in inserted])
+        inserted = _insert(engine, tx, starts, superseded)
+        lost = [start for start in starts if start.run.id not in inserted]
+        return inserted, {**superseded.instead, **_taken(tx, lost)}
 
     if session is None:
         inserted, others = engine.records.transaction(insert)
-        _send_first(engine, [start for start in starts if start.run.id in inserted])
+        _send_first(engine, [start for start in starts if start.run.id in inserted], superseded)
     else:
         enlisted = engine.records.enlist(session)
         # Before the insert: the caller may commit the rows of an insert that failed midway.
-        enlisted.after_transaction(lambda: _begin_committed(engine, starts))
+        enlisted.after_transaction(lambda: _begin_committed(engine, starts, superseded))
         _, others = enlisted.work(insert)
     return [others.get(start.run.id, start.run.id) for start in starts]
 
 
-def _send_first(engine: Engine, starts: Sequence[Start]) -> None:
+def _insert(
+    engine: Engine, tx: Transaction, starts: Sequence[Start], superseded: Superseded
+) -> set[RunId]:
+    """Insert runs; those that begin later one by one, each after what it replaces."""
+    resend_after = engine.policies.resend_after
+    inserted = tx.runs.insert([one.run for one in starts if not one.run.waits], resend_after)
+    for start in (one for one in starts if one.run.waits):
+        if not _taken(tx, [start]) and superseded.admit(tx, start.run):
+            inserted |= tx.runs.insert([start.run], resend_after)
+    return inserted
+
+
+def _send_first(engine: Engine, starts: Sequence[Start], superseded: Superseded) -> None:
     """Send the first batches, and decide steps that are not decided yet. Raises nothing."""
+    with after_commit("%d cancelled runs end soon", len(superseded.cancelled)):
+        superseded.end(engine)
     with after_commit("%d runs are recorded; the sweeper will start them", len(starts)):
         for start in starts:
             engine.definitions.add(start.definition, start.graph)
             publish.run_started(engine, start.definition)
         send(engine, [batch for start in starts for batch in start.batches(engine)])
         for start in starts:
-            if start.undecided or not start.queued:
+            if start.run.waits:
+                start_due(engine, start.run.id)
+            elif start.undecided or not start.queued:
                 run_ready(engine, start.run.id)
 
 
-def _begin_committed(engine: Engine, starts: Sequence[Start]) -> None:
+def _begin_committed(engine: Engine, starts: Sequence[Start], superseded: Superseded) -> None:
     """Start the runs that the caller has committed. Raises nothing."""
     with after_commit("the sweeper will start those of %d runs that are recorded", len(starts)):
         ids = [start.run.id for start in starts]
         there = engine.records.autocommit(lambda tx: tx.runs.among(ids))
-        _send_first(engine, [start for start in starts if start.run.id in there])
+        committed = [start for start in starts if start.run.id in there]
+        _send_first(engine, committed, superseded if committed else Superseded())
 
 
 def _taken(tx: Transaction, starts: Sequence[Start]) -> dict[RunId, RunId]:

@@ -30,6 +30,7 @@ from flowq.core.states import StopKind
 from flowq.engine.advance.child_runs import SHIELD, stop_orphans
 from flowq.engine.advance.dispatch import alone, by_priority, resend
 from flowq.engine.advance.finish import finish_if_done
+from flowq.engine.advance.starting import start_next, sweep_starts
 from flowq.engine.advance.unreadable import set_aside, set_aside_if_unreadable
 from flowq.engine.attempts.limits import sweep_limits
 from flowq.engine.engine import Engine
@@ -74,6 +75,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
         for work in (
             lambda: _recover(engine, ended),
             lambda: _resend_unclaimed(engine),
+            lambda: sweep_starts(engine),
             lambda: sweep_limits(engine),
             lambda: resume_in_new_month(engine),
             lambda: ring_schedules(engine),
@@ -221,6 +223,10 @@ def _inspect(engine: Engine, grace: timedelta, ended: list[BatchId]) -> None:
     if orphans:
         records.transaction(lambda tx: stop_orphans(tx, orphans))
         ended += [batch_of_run(orphan.run_id) for orphan in orphans]
+    for one in records.autocommit(
+        lambda tx: tx.sweeps.in_line(within=within, grace=grace, limit=_LIMIT)
+    ):
+        start_next(engine, one.flow_name, one.singleton_key or "")
     for run_id in records.autocommit(
         lambda tx: tx.sweeps.unknown_waits(within=within, limit=_LIMIT)
     ):

@@ -23,11 +23,13 @@ from flowq.engine.waits.reasons import (
     Queues,
     Reason,
     Waiting,
+    begins_at,
     label,
     lacks,
     merged,
     reasons,
     summarize,
+    waits_for_run,
 )
 
 #: Time limit for the answers of workers.
@@ -138,6 +140,8 @@ def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> l
     rows = engine.records.autocommit(lambda tx: tx.overview.open_steps(run_id))
     if rows is None:
         raise RunNotFound.of(run_id)
+    if rows.status is RunState.PENDING:
+        return _not_begun(engine, run_id)
     rows = _with_times(engine, run_id, rows)
     queues = _queues(engine, run_id, rows, workers)
     found = list(reasons(rows, queues, run_id=run_id, lease=engine.policies.lease))
@@ -145,6 +149,21 @@ def _of_run(engine: Engine, run_id: RunId, workers: Workers, *, depth: int) -> l
         for step, child in islice(_children(engine, run_id, rows), _MAX_CHILDREN):
             found += _of_child(engine, step, child, workers, depth=depth + 1)
     return found
+
+
+def _not_begun(engine: Engine, run_id: RunId) -> list[Waiting]:
+    """Return why a pending run has not begun."""
+    head = engine.records.autocommit(lambda tx: tx.runs.head(run_id))
+    if head is None or head.status is not RunState.PENDING:
+        return []
+    queueing = engine.definitions.shown(run_id).definition.spec.queueing
+    if head.starts_at is not None:
+        return [begins_at(head.starts_at, is_debounced=bool(queueing and queueing.debounce))]
+    if queueing is None or queueing.singleton is None:
+        return []
+    flow_name, key = head.flow_name, queueing.singleton_key
+    holder = engine.records.autocommit(lambda tx: tx.runs.holder(flow_name, key))
+    return [waits_for_run(flow_name, key, holder)]
 
 
 def _of_child(

@@ -42,13 +42,15 @@ class Reason(StrEnum):
     RETRY = "retry"
     CHILD_RUN = "child run"
     LOST_WORKER = "lost worker"
+    START = "start"  #: The run has not begun: its time has not come.
+    SINGLETON = "singleton"  #: Another run of its key is in flight.
 
 
 #: The most serious first: the one that is shown for a run with several reasons.
 _URGENCY: Final = (
     *(Reason.PAUSED, Reason.BUDGET, Reason.NOT_SENT, Reason.NO_WORKER, Reason.NOT_REGISTERED),
     *(Reason.SIGNAL, Reason.LOST_WORKER, Reason.LIMIT, Reason.BACKLOG, Reason.SENT),
-    *(Reason.RETRY, Reason.SLEEP, Reason.CHILD_RUN),
+    *(Reason.RETRY, Reason.SLEEP, Reason.SINGLETON, Reason.START, Reason.CHILD_RUN),
 )
 
 
@@ -318,6 +320,21 @@ def summarize(steps: Sequence[WaitingSteps]) -> str:
             return f"{word} at {_moment(min(due))}" if due else word
     due = [one.wake_at for one in steps if one.wake_at]
     return f"sleeps until {_moment(min(due))}" if due else ""
+
+
+def begins_at(then: datetime, *, is_debounced: bool) -> Waiting:
+    """Return that a run begins at a time."""
+    unless = ", unless another run of its debounce key is enqueued" if is_debounced else ""
+    return Waiting(Reason.START, f"begins at {_moment(then)}{unless}", until=then)
+
+
+def waits_for_run(flow_name: str, key: str, holder: RunId | None) -> Waiting:
+    """Return that a run waits for its singleton key, which a run has or has just had."""
+    of = f" for {key!r}" if key else ""
+    if holder is None:
+        return Waiting(Reason.SINGLETON, f"is the next run of {flow_name!r}{of}; it begins soon")
+    text = f"one run of {flow_name!r}{of} at a time: waits for run {holder}"
+    return Waiting(Reason.SINGLETON, text, hint=f"flowq runs show {holder}")
 
 
 def label(step: OpenStep) -> str:

@@ -1,7 +1,26 @@
 """Options that several commands have."""
 
-import click
+from datetime import datetime
+from typing import Any
 
+import click
+from typing_extensions import override
+
+
+class _Moment(click.ParamType[datetime]):
+    """A time in ISO 8601; without an offset it is local time."""
+
+    name = "time"
+
+    @override
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time; write e.g. 2030-01-31T02:00:00+01:00", param, ctx)
+
+
+MOMENT = _Moment()
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 inputs = click.option(
     "-p",

@@ -19,6 +19,7 @@ from flowq.adapters.records.invariants.logs import LOG_CHECKS
 from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
 from flowq.adapters.records.invariants.runs import RUN_CHECKS
 from flowq.adapters.records.invariants.signals import SIGNAL_CHECKS
+from flowq.adapters.records.invariants.starts import START_CHECKS
 from flowq.adapters.records.invariants.steps import STEP_CHECKS
 from flowq.adapters.records.sql.reading import flow_spec, result_ref
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
@@ -30,7 +31,14 @@ from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import Invariant, PlacedNode, PlacedRun, Violation
 from flowq.engine.ports.invariants import Invariants, StoredObject, Suspect
 
-_CHECKS: Final = (*RUN_CHECKS, *STEP_CHECKS, *PROGRAM_CHECKS, *SIGNAL_CHECKS, *LOG_CHECKS)
+_CHECKS: Final = (
+    *RUN_CHECKS,
+    *START_CHECKS,
+    *STEP_CHECKS,
+    *PROGRAM_CHECKS,
+    *SIGNAL_CHECKS,
+    *LOG_CHECKS,
+)
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
 
 _ALL = union_all(

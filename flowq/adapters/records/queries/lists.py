@@ -73,6 +73,7 @@ _LISTED: Final = select(
     _R.unpriced_calls,
     _R.error_message,
     _R.priority,
+    _R.starts_at,
 )
 _STRIP: Final = (_R.id, _R.status, _R.created_at, _R.execution_time_ms)
 

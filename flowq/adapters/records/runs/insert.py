@@ -19,6 +19,7 @@ from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository, by_di
 from flowq.adapters.records.sql.types import DbNow, EncodedJson
 from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
+from flowq.core.limits.queueing import QueueingSpec
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import NewRun, NewStep
 from flowq.engine.ports.runs import RunRows
@@ -35,6 +36,25 @@ _NEW_RUN: Final[dict[str, Any]] = {
 _INSERT_RUN = insert(RUNS).values(**_NEW_RUN)
 _INSERT_UNLESS_THERE: Final = by_dialect(
     RUNS, lambda new: new.values(**_NEW_RUN).on_conflict_do_nothing().returning(RUNS.c.id)
+)
+#: A run that begins later.
+_INSERT_PENDING: Final = by_dialect(
+    RUNS,
+    lambda new: (
+        new.values(
+            **{
+                **_NEW_RUN,
+                "status": RunState.PENDING,
+                "started_at": None,
+                "starts_at": func.coalesce(
+                    bindparam("p_starts", type_=RUNS.c.starts_at.type),
+                    DbNow(bindparam("p_starts_in", type_=Float)),
+                ),
+            }
+        )
+        .on_conflict_do_nothing()
+        .returning(RUNS.c.id)
+    ),
 )
 _INSERT_STEPS = insert(STEPS).values(
     created_at=DbNow(), wake_at=DbNow(bindparam("p_resend", type_=Float))
@@ -55,13 +75,19 @@ class RunInserts(Repository, RunRows):
     @override
     def insert(self, runs: Sequence[NewRun], resend_after: timedelta) -> set[RunId]:
         """Insert runs; of transactions with the same key, all but the first wait for its end."""
-        certain = [run for run in runs if run.is_new and run.idempotency_key is None]
+        certain = [
+            run for run in runs if run.is_new and run.idempotency_key is None and not run.waits
+        ]
         if certain:
             self._run(_INSERT_RUN, [self._run_row(run) for run in certain])
         inserted = {run.id for run in certain}
-        unless_there = _INSERT_UNLESS_THERE[self._connection.dialect.name]
+        dialect = self._connection.dialect.name
         for run in runs:
-            if run.id not in inserted and self._run(unless_there, self._run_row(run)).first():
+            if run.id in inserted:
+                continue
+            unless_there = (_INSERT_PENDING if run.waits else _INSERT_UNLESS_THERE)[dialect]
+            row = {**self._run_row(run), **(_waiting_row(run) if run.waits else {})}
+            if self._run(unless_there, row).first():
                 inserted.add(run.id)
         # This column is used only while a step is queued.
         resend = resend_after.total_seconds()
@@ -118,11 +144,23 @@ class RunInserts(Repository, RunRows):
             "budget_usd": run.budget.usd if run.budget else None,
             "budget_tokens": run.budget.tokens if run.budget else None,
             "budget_action": run.budget.action if run.budget else None,
-            "p_deadline": run.deadline if isinstance(run.deadline, datetime) else None,
-            "p_deadline_in": run.deadline.total_seconds()
-            if isinstance(run.deadline, timedelta)
-            else None,
+            **_moments("p_deadline", run.deadline),
         }
+
+
+def _waiting_row(run: NewRun) -> Mapping[str, Any]:
+    queueing = run.spec.queueing or QueueingSpec()
+    return {
+        "singleton_key": queueing.singleton_key if queueing.singleton is not None else None,
+        "debounce_key": queueing.debounce_key if queueing.debounce is not None else None,
+        **_moments("p_starts", run.starts),
+    }
+
+
+def _moments(name: str, given: datetime | timedelta | None) -> Mapping[str, Any]:
+    """Return the parameters for a time that is given, or that counts by the database's clock."""
+    after = given.total_seconds() if isinstance(given, timedelta) else None
+    return {name: given if isinstance(given, datetime) else None, f"{name}_in": after}
 
 
 def _step_row(run_id: RunId, step: NewStep, resend: float) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ from flowq.adapters.records.control.pause import RunPauses
 from flowq.adapters.records.control.stops import STOP, stop_of_row, stop_parameters, stop_unless
 from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.runs.insert import RunInserts
+from flowq.adapters.records.runs.starting import RunStarts
 from flowq.adapters.records.runs.views import budget_of_row, listed, view
 from flowq.adapters.records.runs.waits import is_waiting
 from flowq.adapters.records.sql.prepared import Prepared
@@ -208,7 +209,7 @@ _INHERIT = (
 )
 
 
-class FlowRunRepo(RunInserts, RunCancels, RunPauses):
+class FlowRunRepo(RunInserts, RunStarts, RunCancels, RunPauses):
     """Reads and writes `flow_runs` within a session or a connection; never commits."""
 
     # --- for people ------------------------------------------------------------------------------

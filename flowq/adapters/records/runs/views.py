@@ -67,6 +67,7 @@ def written(row: Any) -> dict[str, Any]:
         "execution_time_ms": row.execution_time_ms,
         "error": row.error_message,
         "priority": row.priority,
+        "starts_at": row.starts_at if row.status == RunState.PENDING else None,
     }
 
 

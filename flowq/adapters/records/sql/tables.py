@@ -39,11 +39,13 @@ from flowq.adapters.records.sql.types import LARGE
 
 __all__ = [
     "CALLED",
+    "DEBOUNCED",
     "EXPANDED",
     "HAS_DEADLINE",
     "HAS_DOCUMENT",
     "HAS_ERROR",
     "HAS_SCHEDULE",
+    "IN_LINE",
     "IS_RERUN",
     "LEASED",
     "OPEN",
@@ -52,6 +54,8 @@ __all__ = [
     "QUEUED",
     "RETRYING",
     "REVISION",
+    "SINGLETON",
+    "STARTING",
     "TIMED",
     "UNADVANCED",
     "UNCONSUMED",
@@ -77,7 +81,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0017"
+REVISION = "0018"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -90,10 +94,15 @@ HAS_SCHEDULE = text("schedule_name IS NOT NULL")
 OPEN_SCHEDULED = text(f"{HAS_SCHEDULE.text} AND {OPEN_RUN.text}")
 IS_RERUN = text("rerun_of IS NOT NULL")
 HAS_DEADLINE = text("deadline IS NOT NULL AND status IN ('pending', 'running', 'paused')")
+STARTING = text("starts_at IS NOT NULL AND status = 'pending'")
+# Not by the state: a run that is cancelled before it begins is `cancelling`, too.
+SINGLETON = text("singleton_key IS NOT NULL AND started_at IS NOT NULL AND completed_at IS NULL")
+IN_LINE = text("singleton_key IS NOT NULL AND status = 'pending'")
+DEBOUNCED = text("debounce_key IS NOT NULL AND status = 'pending'")
 
 
-def _partial(name: str, *columns: str, where: TextClause) -> Index:
-    return Index(name, *columns, postgresql_where=where, sqlite_where=where)
+def _partial(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, postgresql_where=where, sqlite_where=where)
 
 
 class FlowRun(Base):
@@ -134,6 +143,10 @@ class FlowRun(Base):
     schedule_name: Mapped[str | None] = mapped_column(String(200))
     idempotency_key: Mapped[str | None] = mapped_column(String(200))
     priority: Mapped[int] = mapped_column(default=0)
+    # Of a pending run: when it begins, unless it waits for its singleton key.
+    starts_at: Mapped[datetime | None]
+    singleton_key: Mapped[str | None] = mapped_column(String(200))
+    debounce_key: Mapped[str | None] = mapped_column(String(200))
     deadline: Mapped[datetime | None]
     budget_usd: Mapped[Decimal | None]
     budget_tokens: Mapped[int | None] = mapped_column(LARGE)
@@ -163,6 +176,14 @@ class FlowRun(Base):
         _partial("ix_flow_runs_open", "id", where=OPEN_RUN),
         _partial("ix_flow_runs_deadline", "deadline", where=HAS_DEADLINE),
         _partial("ix_flow_runs_error", "id", where=HAS_ERROR),
+        _partial("ix_flow_runs_starting", "starts_at", where=STARTING),
+        _partial(
+            "uq_flow_runs_singleton", "flow_name", "singleton_key", where=SINGLETON, unique=True
+        ),
+        _partial("ix_flow_runs_in_line", "flow_name", "singleton_key", "id", where=IN_LINE),
+        _partial(
+            "uq_flow_runs_debounce", "flow_name", "debounce_key", where=DEBOUNCED, unique=True
+        ),
     )
 
 

@@ -24,12 +24,14 @@ from sqlalchemy import (
 from typing_extensions import override
 
 from flowq.adapters.records.control.cancel import ORPHANS, orphan
+from flowq.adapters.records.runs.starting import DUE_STARTS, IN_LINE_FOR_NOTHING, pending_run
 from flowq.adapters.records.sql.repository import DUTIES, RUNS, STEPS, Repository, by_dialect
 from flowq.adapters.records.sql.tables import HAS_DEADLINE, OPEN, OPEN_RUN
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.steps.wake import has_ended, of_unknown_kind
 from flowq.core.ids import LAST_ID, BatchId, RunId
 from flowq.core.states import RunState, StepState, StopKind
+from flowq.engine.model.starts import PendingRun
 from flowq.engine.model.sweeps import Orphan, RunIdRange
 from flowq.engine.ports.sweeps import Sweeps
 
@@ -184,6 +186,15 @@ class RunSweeps(Repository, Sweeps):
     def paused(self, kind: StopKind, *, after: RunId, limit: int) -> list[RunId]:
         given = {"p_kind": kind, "p_after": after, "p_limit": limit}
         return [RunId(row[0]) for row in self._run(_PAUSED, given)]
+
+    @override
+    def starting(self, *, limit: int) -> list[PendingRun]:
+        return [pending_run(row) for row in self._run(DUE_STARTS, {"p_limit": limit})]
+
+    @override
+    def in_line(self, *, within: RunIdRange, grace: timedelta, limit: int) -> list[PendingRun]:
+        given = _bounds(within) | {"p_before": -grace.total_seconds(), "p_limit": limit}
+        return [pending_run(row) for row in self._run(IN_LINE_FOR_NOTHING, given)]
 
     @override
     def overdue(self, *, limit: int) -> list[tuple[RunId, datetime]]:

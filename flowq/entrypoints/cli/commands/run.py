@@ -6,7 +6,7 @@ starts nothing then, since a person at a terminal wants to see the problem.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TextIO
 
 import click
@@ -40,6 +40,18 @@ from flowq.entrypoints.cli import options
     metavar="0-9",
     help="Runs with a larger priority go first; 0 is the default.",
 )
+@click.option(
+    "--delay",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Time from now at which the run begins.",
+)
+@click.option(
+    "--at",
+    type=options.MOMENT,
+    metavar="TIME",
+    help="When the run begins, e.g. 2030-01-31T02:00:00+01:00; without an offset, local time.",
+)
 @options.as_json
 def run(
     target: str,
@@ -52,6 +64,8 @@ def run(
     idempotency_key: str | None,
     deadline: float | None,
     priority: int,
+    delay: float | None,
+    at: datetime | None,
     as_json: bool,
 ) -> int:
     """Start a run of a flow.
@@ -80,5 +94,7 @@ def run(
             idempotency_key=idempotency_key,
             deadline=timedelta(seconds=deadline) if deadline else None,
             priority=priority,
+            delay=timedelta(seconds=delay) if delay else None,
+            at=at,
         )
     return report.show(started, worker=loaded.file, wait=wait, timeout=timeout, as_json=as_json)

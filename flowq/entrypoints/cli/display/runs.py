@@ -74,8 +74,9 @@ def _failed_items(view: RunView, step: StepView) -> list[Failure]:
 def as_json(view: RunView) -> dict[str, Any]:
     """Return a run as plain data."""
     names = (
-        "id flow_name status user_id priority created_at started_at completed_at execution_time_ms "
-        "total done tokens cost unpriced inputs outputs error stop_kind failed_step_id continued_as"
+        "id flow_name status user_id priority starts_at created_at started_at completed_at "
+        "execution_time_ms total done tokens cost unpriced inputs outputs error stop_kind "
+        "failed_step_id continued_as"
     )
     return _facts(view, names)
 

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from flowq.core import events
@@ -67,6 +67,10 @@ class NewRun(_Request):
     priority: int = Field(
         0, ge=0, le=9, strict=True, description="Runs with a larger one go first."
     )
+    delay_seconds: float | None = Field(
+        None, gt=0, le=3.15e9, strict=True, description="How long it waits before it begins."
+    )
+    at: AwareDatetime | None = Field(None, description="Or when it begins; with a time zone.")
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +116,7 @@ class RunSummary(RunStatus):
     error: str | None = Field(description="Why it has failed.")
     reason: str | None = Field(description="The reason of a pause or cancel.")
     priority: int = Field(description="From 0 to 9; larger goes first.")
+    starts_at: datetime | None = Field(description="Of a pending run: when it begins.")
 
     @classmethod
     def of(cls, run: RunFacts, **more: Any) -> Self:
@@ -134,6 +139,7 @@ class RunSummary(RunStatus):
             error=run.error if run.status is RunState.FAILED else None,
             reason=run.error if run.status in _STEERED else None,
             priority=run.priority,
+            starts_at=run.starts_at,
             **more,
         )
 

@@ -63,6 +63,8 @@ def start(
         "deadline": timedelta(seconds=new.deadline_seconds) if new.deadline_seconds else None,
         "budget": new.budget.budget if new.budget else None,
         "priority": new.priority,
+        "delay": timedelta(seconds=new.delay_seconds) if new.delay_seconds else None,
+        "at": new.at,
     }
     with user_errors(flow):
         run = client.submit(flow, new.inputs, **options)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, Final
@@ -485,6 +485,8 @@ OF_RUNS: Final[dict[str, Any]] = {
     "deadline": timedelta(hours=1),
     "budget": object(),
     "priority": 9,
+    "delay": timedelta(hours=1),
+    "at": datetime(2040, 1, 1, tzinfo=UTC),
     "session": object(),
 }
 

@@ -73,8 +73,8 @@ def test_all_problems_are_reported() -> None:
     "name, instead",
     [
         ("queue", "task_routes"),
-        ("countdown", "flowq.sleep"),
-        ("eta", "celery beat"),
+        ("countdown", "delay="),
+        ("eta", "at="),
         ("expires", "deadline="),
         ("task_id", "idempotency_key="),
     ],

@@ -22,6 +22,7 @@ from flowq.core.states import RunState, StepState, StopKind
 from flowq.engine.model.rows import Outcome, Violation
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Records
+from flowq.engine.runs.submission import submit
 from flowq.engine.sweeper.invariants import check, invariants, missing_objects
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
@@ -93,6 +94,7 @@ class Good:
     waiting: Played  #: Its child run is open; nothing of it has run yet.
     fresh: Played  #: Its first step is queued.
     cancelled: Played
+    delayed: Played  #: It has not begun.
 
     def step(self, played: Played, key: str, index: int | None = None) -> StepRunId:
         node = node_id(played.id, key)
@@ -154,6 +156,7 @@ def db(records: SqlRecords) -> Good:
         waiting=waiting,
         fresh=fresh,
         cancelled=stopped,
+        delayed=Played(stage, submit(stage.engine, good.type, {"n": 1}, delay=HOUR), good),
     )
     stage.play(mapped, values=[])
     stage.play(mapped, values=[-1, -1])
@@ -266,6 +269,13 @@ RUN_FAULTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "step of another kind": ("run stop", "failed", {"stop_kind": "deadline"}),
     "child without a step": ("child run", "fresh", {"parent_step_run_id": uuids.uuid7()}),
     "started from no document": ("run document", "fresh", {"document_id": uuids.uuid7()}),
+    "pending, though it began": (
+        "run is pending",
+        "fresh",
+        {"status": "pending", "starts_at": DbNow(3600.0)},
+    ),
+    "nothing begins it": ("run begins", "delayed", {"starts_at": None}),
+    "should have begun": ("run begins", "delayed", {"starts_at": DbNow(-60.0)}),
     "another spec": ("nodes", "done", {"spec": {"name": "good", "steps": []}}),
 }
 
