@@ -34,6 +34,7 @@ from flowq.adapters.dispatch.addresses import (
     load_config,
     set_default_broker,
 )
+from flowq.adapters.dispatch.amqp import check_queues
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.adapters.dispatch.threads import ThreadDispatcher
@@ -232,6 +233,7 @@ def prepare_worker(app: Celery) -> None:
         RedisUnavailable: the embedded Valkey does not start.
     """
     check_app(app)
+    check_queues(app)
     own = embedded()
     if own is not None:
         own.use()

@@ -9,6 +9,7 @@ thus send before the first worker runs, and nothing is declared while queues exi
 A connection that the broker has closed while nobody used it is replaced before the first message.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,6 +18,10 @@ import amqp
 from celery import Celery
 from kombu.entity import maybe_delivery_mode
 from kombu.exceptions import OperationalError
+
+from flowq.core.errors import InvalidSetting
+
+logger = logging.getLogger(__name__)
 
 #: Messages that are published before their confirmations are awaited.
 _WINDOW: Final = 500
@@ -46,6 +51,43 @@ def refresh(connection: Any) -> None:
             connection.collect()
     if not connection.connected:
         connection.connect()
+
+
+def check_queues(app: Celery) -> None:
+    """Check that the queues that an app's workers consume have the arguments of the app.
+
+    RabbitMQ refuses to declare a queue with other arguments than it has, and a worker would connect
+    again for ever. Queues that do not exist yet, and a broker that does not answer, are no mistake.
+
+    Raises:
+        InvalidSetting: a queue has other arguments.
+    """
+    try:
+        connection: Any = app.connection_for_write()
+        if not is_amqp(connection):
+            return
+        with connection:
+            connection.ensure_connection(max_retries=1, timeout=_PATIENCE)
+            for name, queue in app.amqp.queues.consume_from.items():
+                _check_queue(connection, name, queue)
+    except (OperationalError, OSError, amqp.ConnectionError) as error:
+        logger.debug("queues are not checked: %s", error)
+
+
+def _check_queue(connection: Any, name: str, queue: Any) -> None:
+    try:
+        with connection.channel() as channel:
+            channel.queue_declare(name, passive=True)
+            queue(channel).queue_declare()
+    except amqp.NotFound:
+        return  # the worker declares it
+    except amqp.PreconditionFailed as error:
+        raise InvalidSetting(
+            f"queue {name!r} exists on RabbitMQ, with other arguments than the app has for it: "
+            f"{error.reply_text}",
+            hint="set task_default_queue to another name, or delete this queue when it is empty, "
+            "or set what it has: task_queue_max_priority is its x-max-priority, None for none",
+        ) from None
 
 
 @contextmanager

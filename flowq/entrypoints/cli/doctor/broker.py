@@ -9,6 +9,7 @@ from typing import Any, Final
 from celery import Celery
 
 from flowq import bootstrap
+from flowq.adapters.dispatch.amqp import check_queues
 from flowq.adapters.dispatch.celery import CeleryDispatcher
 from flowq.core.errors import RedisUnavailable, Unavailable
 from flowq.core.text.masking import masked, without_secrets
@@ -28,6 +29,7 @@ def check_broker() -> Finding:
     if own is not None and own.pid is None and app.conf.broker_write_url == own.url:
         return Finding("broker", Level.OK, "the embedded Valkey, which is not running yet")
     place, server, client = _connect(app)
+    check_queues(app)
     confirmed = client in _ANSWERED
     said = "messages are confirmed" if confirmed else "messages are not confirmed"
     queue = str(app.conf.task_default_queue)

@@ -9,12 +9,14 @@ from uuid import UUID
 
 import pytest
 import uuid_utils.compat as uuids
+from amqp import NotFound
 from celery import Celery
 from kombu import Queue
 
+from flowq.adapters.dispatch.amqp import check_queues
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, CeleryDispatcher
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import InvalidSetting, RedisUnavailable
 from flowq.core.ids import BatchId, RunId, batch_of_items, item_id, node_id
 from flowq.engine.model.rows import Batch, Message
 from tests.tools import servers
@@ -130,6 +132,36 @@ def test_queue_that_must_not_be_created_is_said(rabbitmq_node: RabbitMq, queue: 
         app.conf.task_create_missing_queues = False
         with pytest.raises(RedisUnavailable, match="task_create_missing_queues forbids"):
             CeleryDispatcher(app).send([batch(1, queue)])
+
+
+def test_worker_whose_queue_has_other_arguments_is_refused(
+    rabbitmq_node: RabbitMq, queue: str
+) -> None:
+    """It would connect again for ever; a queue that fits, or is not there, is left as it is."""
+    with make_app("flowq-test", rabbitmq_node.url) as app:
+        app.conf.task_default_queue = queue
+        check_queues(app)
+        with rabbitmq_node.channel() as channel, pytest.raises(NotFound):
+            channel.queue_declare(queue, passive=True)
+        CeleryDispatcher(app).send_collect()
+        check_queues(app)
+
+        app.conf.task_queue_max_priority = None
+        del app.amqp.queues
+        with pytest.raises(InvalidSetting, match="x-max-priority") as caught:
+            check_queues(app)
+    assert "task_default_queue" in (caught.value.hint or "")
+    assert 1 == len(take(rabbitmq_node, queue))
+
+
+def test_urgent_messages_are_taken_first(rabbitmq_node: RabbitMq, app: Celery, queue: str) -> None:
+    dispatcher = CeleryDispatcher(app)
+    for priority, index in ((0, 0), (3, 1), (9, 2), (0, 3), (9, 4)):
+        dispatcher.send([Batch(BATCH, (item(index, queue),), in_chord=False, priority=priority)])
+
+    taken = [UUID(one.headers["id"]) for one in take(rabbitmq_node, queue)]
+
+    assert [item_id(NODE, index) for index in (2, 4, 1, 0, 3)] == taken
 
 
 def test_message_that_the_broker_refuses_is_noticed(
