@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flowq.authoring.definitions.steps import Step, step
     from flowq.authoring.durable import continue_as_new, now, random, signal, sleep, uuid
     from flowq.client import Run
+    from flowq.client.acting import acting
     from flowq.core.limits.budgets import Budget
     from flowq.core.results import StepFailure
     from flowq.core.retries import RetryPolicy
@@ -66,6 +67,7 @@ __all__ = [
     "StructuredStep",
     "UnstructuredStep",
     "__version__",
+    "acting",
     "allow_waiting",
     "celery_app",
     "continue_as_new",
@@ -96,6 +98,7 @@ _HOMES = {
     "flowq.authoring.definitions.steps": "Step step",
     "flowq.authoring.durable": "continue_as_new now random signal sleep uuid",
     "flowq.client": "Run",
+    "flowq.client.acting": "acting",
     "flowq.core.limits.budgets": "Budget",
     "flowq.core.results": "StepFailure",
     "flowq.core.retries": "RetryPolicy",

@@ -1,4 +1,4 @@
-"""Events as lines of text, for terminals and for the pages of Flower."""
+"""Events and actions as lines of text, for terminals and for the pages of Flower."""
 
 import json
 
@@ -18,6 +18,7 @@ from flowq.core.events import (
     WorkflowCompleted,
     WorkflowError,
 )
+from flowq.engine.model.actions import ActionKind, ActionView
 from flowq.entrypoints import formatting
 
 _MAX_LENGTH = 100
@@ -48,6 +49,17 @@ def what(event: Event) -> str:
         parts.append(event.reason or "")
     text = "  ".join(part for part in parts if part)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+
+
+def of_action(action: ActionView) -> str:
+    """Return what somebody did to a run, without who it was."""
+    details = action.details
+    if action.kind is ActionKind.SIGNAL:
+        return str(details.get("name", ""))
+    if action.kind is ActionKind.RAISE_BUDGET:
+        names = {"usd": "USD", "tokens": "tokens"}
+        return "to " + ", ".join(f"{details[key]} {names[key]}" for key in names if key in details)
+    return str(details.get("reason", ""))
 
 
 def _attempt(number: int) -> str:

@@ -8,7 +8,7 @@ from flowq.core.errors import StepError
 from flowq.core.results import image_key
 from flowq.llm.caller import current_settings
 from flowq.llm.models import image_model
-from flowq.llm.recording import Spending, calling
+from flowq.llm.recording import MAX_KEPT, Spending, calling
 from flowq.llm.results import ImageFacts
 
 #: Old names of qualities; newer models have others.
@@ -46,7 +46,7 @@ async def image(
         raise StepError(
             "there is no object store for images in this process", hint="set FLOWQ_RESULTS_URL"
         )
-    async with calling(found.system, found.model_name) as call:
+    async with calling(found.system, found.model_name, None, lambda: prompt[:MAX_KEPT]) as call:
         answer = await found.generate(prompt, settings=asked)
         call.used = answer.usage
         data, media_type = answer.image.data, answer.image.media_type

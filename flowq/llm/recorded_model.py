@@ -10,7 +10,7 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
 from flowq.llm.prices import bound_of
-from flowq.llm.recording import calling, recorded
+from flowq.llm.recording import calling, prompt_text, recorded
 
 
 class RecordedModel(WrapperModel):
@@ -28,6 +28,7 @@ class RecordedModel(WrapperModel):
             self.wrapped.model_name,
             lambda: self.wrapped.request(messages, model_settings, model_request_parameters),
             lambda: bound_of(self.wrapped, messages, model_settings),
+            lambda: prompt_text(messages),
         )
 
     @asynccontextmanager
@@ -44,6 +45,7 @@ class RecordedModel(WrapperModel):
                 self.wrapped.system,
                 self.wrapped.model_name,
                 lambda: bound_of(self.wrapped, messages, model_settings),
+                lambda: prompt_text(messages),
             ) as call,
             self.wrapped.request_stream(
                 messages, model_settings, model_request_parameters, run_context

@@ -3,14 +3,18 @@
 `Spending` sums the calls of one execution of a step. It is in a ContextVar, because the agent of a
 structured step calls its model itself, once for each correction. The agent gets a `RecordedModel`,
 which records each of these calls.
+
+Prompts and answers are kept as text for people. It is bounded, since a prompt may hold a book; a
+file is named by its type and size. Prompts that are made of secrets are never kept: their callers
+give none (see `flowq.llm.text.chat`).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from flowq.core.errors import FlowqError
@@ -21,7 +25,11 @@ from flowq.llm.failures import failure, is_foreign
 from flowq.llm.prices import cost_of
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+
+
+#: Characters of a prompt, and of an answer, that are kept.
+MAX_KEPT: Final = 32_768
 
 
 @dataclass
@@ -72,9 +80,13 @@ class OpenCall:
     used: Any = None  #: The usage as the library returns it, once the model has answered.
     says_something: bool = True  #: Whether the answer has content.
     object_key: str | None = None  #: The key of the object that it has made.
+    prompt: Callable[[], str] | None = None  #: Returns the prompt, if it may be kept.
+    answer: str | None = None  #: What the model has said, if that may be kept.
 
     def answered(self, answer: "ModelResponse") -> None:
-        """Take the usage of an answer, and whether it has content."""
+        """Take the usage of an answer, its text, and whether it has content."""
+        if self.prompt is not None and current_settings().keep_prompts:
+            self.answer = answer_text(answer)
         self.used = answer.usage
         self.says_something = any(part.has_content() for part in answer.parts)
 
@@ -86,12 +98,16 @@ def call_id() -> UUID | None:
 
 @asynccontextmanager
 async def calling(
-    provider: str, model: str, bound: Callable[[], Usage | None] | None = None
+    provider: str,
+    model: str,
+    bound: Callable[[], Usage | None] | None = None,
+    prompt: Callable[[], str] | None = None,
 ) -> AsyncIterator[OpenCall]:
     """Record the call that is made in the block; the block sets its usage.
 
     Args:
         bound: Computes what the call uses at most, for budgets.
+        prompt: Returns the prompt, to be kept with the call; None if it may hold a secret.
 
     Raises:
         FlowqError: a guard or a budget refuses the call, or it has failed.
@@ -100,7 +116,7 @@ async def calling(
     spent.provider, spent.model = provider, model
     call_id = await spent.calls.admit(provider, model, bound)
     recorded = spent.calls.start(call_id, provider, model)
-    call = OpenCall(recorded)
+    call = OpenCall(recorded, prompt=prompt)
     outer = _current_call.set(recorded.id)
     try:
         await recorded.recorded
@@ -155,6 +171,10 @@ async def _end(
         cost_status=cost_status,
         error=None if error is None else getattr(error, "message", None) or repr(error),
         object_key=call.object_key,
+        prompt=call.prompt()
+        if call.prompt is not None and current_settings().keep_prompts
+        else None,
+        answer=call.answer,
     )
     await spent.calls.settle()
 
@@ -164,9 +184,57 @@ async def recorded(
     model: str,
     ask: Callable[[], "Awaitable[ModelResponse]"],
     bound: Callable[[], Usage | None] | None = None,
+    prompt: Callable[[], str] | None = None,
 ) -> "ModelResponse":
     """Make a call and record it; raises as `calling`."""
-    async with calling(provider, model, bound) as call:
+    async with calling(provider, model, bound, prompt) as call:
         answer = await ask()
         call.answered(answer)
     return answer
+
+
+# --- text for people -----------------------------------------------------------------------------
+
+
+def prompt_text(messages: "Sequence[ModelMessage]") -> str:
+    """Return the messages to a model; the last of them whole, if they are too long for all."""
+    lines = [line for message in messages for line in _of_message(message)]
+    text = "\n\n".join(lines)
+    left_out = len(text) - MAX_KEPT
+    return text if left_out <= 0 else f"({left_out:,} characters before)\n{text[-MAX_KEPT:]}"
+
+
+def answer_text(answer: "ModelResponse") -> str:
+    """Return the answer of a model."""
+    text = "\n\n".join(filter(None, (_of_part(part) for part in answer.parts)))
+    left_out = len(text) - MAX_KEPT
+    return text if left_out <= 0 else f"{text[:MAX_KEPT]}\n({left_out:,} more characters)"
+
+
+def _of_message(message: Any) -> Iterator[str]:
+    instructions = getattr(message, "instructions", None)
+    if instructions:
+        yield f"[instructions]\n{instructions}"
+    for part in message.parts:
+        text = _of_part(part)
+        if text:
+            yield f"[{part.part_kind.removesuffix('-prompt')}]\n{text}"
+
+
+def _of_part(part: Any) -> str:
+    if part.part_kind in {"tool-call", "builtin-tool-call"}:
+        return f"{part.tool_name}({part.args_as_json_str()})"
+    content = getattr(part, "content", None)
+    if isinstance(content, str):
+        return content
+    pieces = content if isinstance(content, list | tuple) else [content]
+    return "\n".join(_of_piece(piece) for piece in pieces if piece is not None)
+
+
+def _of_piece(piece: Any) -> str:
+    if isinstance(piece, str):
+        return piece
+    data = getattr(piece, "data", None)
+    if isinstance(data, bytes):
+        return f"({getattr(piece, 'media_type', 'file')}, {len(data):,} bytes)"
+    return str(getattr(piece, "url", None) or piece)

@@ -5,13 +5,14 @@ which matters when hundreds of steps share a process.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flowq.core.errors import InvalidAnswer
 from flowq.llm.caller import current_caller
 from flowq.llm.models import chosen, once, text_model
 from flowq.llm.prices import bound_of
-from flowq.llm.recording import calling, recorded, spending
+from flowq.llm.recording import calling, prompt_text, recorded, spending
 from flowq.llm.streams import open_stream
 
 
@@ -42,7 +43,7 @@ async def text(
     from pydantic_ai.messages import ModelRequest, UserPromptPart  # noqa: PLC0415 - see the package
 
     messages = [ModelRequest(parts=[UserPromptPart(prompt)], instructions=instructions)]
-    return await _answer(found, messages, settings=settings, stream=stream, where=where)
+    return await _answer(found, messages, settings=settings, stream=stream, where=where, keeps=True)
 
 
 async def chat(
@@ -54,6 +55,8 @@ async def chat(
     where: str,
 ) -> str:
     """Send messages to a model and return its answer; the call counts for the running step.
+
+    The messages are not kept with the call: those of a playbook may hold secrets.
 
     Args:
         messages: Each with a `role` and its `content`, the oldest first.
@@ -98,20 +101,32 @@ def _requests(messages: Sequence[Mapping[str, str]]) -> list[Any]:
 
 
 async def _answer(
-    model: Any, messages: Any, *, settings: dict[str, Any], stream: bool, where: str
+    model: Any,
+    messages: Any,
+    *,
+    settings: dict[str, Any],
+    stream: bool,
+    where: str,
+    keeps: bool = False,
 ) -> str:
-    """Send messages of pydantic-ai to one of its models and return the answer; raises as `text`."""
+    """Send messages of pydantic-ai to one of its models and return the answer; raises as `text`.
+
+    Args:
+        keeps: Whether the messages and the answer may be kept with the call.
+    """
     from pydantic_ai.direct import model_request  # noqa: PLC0415 - see the package
 
     asked = once(model, settings)
+    prompt = partial(prompt_text, messages) if keeps else None
     if stream:
-        answer = await _streamed(model, messages, asked)
+        answer = await _streamed(model, messages, asked, prompt)
     else:
         answer = await recorded(
             model.system,
             model.model_name,
             lambda: model_request(model, messages, model_settings=asked),
             lambda: bound_of(model, messages, asked),
+            prompt,
         )
     said = answer.text
     if not said:
@@ -123,7 +138,7 @@ async def _answer(
     return str(said)
 
 
-async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
+async def _streamed(model: Any, messages: Any, settings: Any, prompt: Any) -> Any:
     from pydantic_ai.direct import model_request_stream  # noqa: PLC0415 - see the package
     from pydantic_ai.messages import (  # noqa: PLC0415
         PartDeltaEvent,
@@ -135,7 +150,10 @@ async def _streamed(model: Any, messages: Any, settings: Any) -> Any:
     with open_stream() as write:
         async with (
             calling(
-                model.system, model.model_name, lambda: bound_of(model, messages, settings)
+                model.system,
+                model.model_name,
+                lambda: bound_of(model, messages, settings),
+                prompt,
             ) as call,
             model_request_stream(model, messages, model_settings=settings) as stream,
         ):

@@ -31,6 +31,11 @@ class ModelSettings(BaseSettings):
     prompts: Path | None = Field(
         None, description="Folder of prompt files. None: `prompts` beside the module of the step."
     )
+    keep_prompts: bool = Field(
+        True,
+        description="Whether the prompt and the answer of each call of a step are kept in "
+        "`llm_requests`, 32,768 characters of each; never those of a playbook's tool `llm`.",
+    )
     prices: dict[str, Price] = Field(
         {},
         description="Prices that override the known ones, in USD per million tokens, as JSON: "

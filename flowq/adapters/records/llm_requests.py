@@ -62,6 +62,8 @@ _END = (
         latency_ms=bindparam("p_latency"),
         error_message=bindparam("p_error"),
         object_key=bindparam("p_object"),
+        prompt=bindparam("p_prompt"),
+        answer=bindparam("p_answer"),
         completed_at=DbNow(),
     )
 )
@@ -278,6 +280,8 @@ def _ended(one: EndedRequest) -> dict[str, Any]:
         "p_latency": one.latency_ms,
         "p_error": one.error,
         "p_object": one.object_key,
+        "p_prompt": one.prompt,
+        "p_answer": one.answer,
     }
 
 
@@ -306,6 +310,8 @@ def request_view(row: Any) -> RequestView:
         latency_ms=row.latency_ms,
         error=row.error_message,
         created_at=row.created_at,
+        prompt=row.prompt,
+        answer=row.answer,
     )
 
 

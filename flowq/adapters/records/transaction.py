@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import override
 
 from flowq.adapters.records.cached import SqlCachedResults
+from flowq.adapters.records.control.actions import SqlActions
 from flowq.adapters.records.control.signals import SqlSignals
 from flowq.adapters.records.documents import SqlDocuments
 from flowq.adapters.records.limits.meters import SqlMeters
@@ -49,6 +50,7 @@ class SqlTransaction(Transaction):
     reruns = _within(SqlReruns)
     steps = _within(FlowStepRunRepo)
     signals = _within(SqlSignals)
+    actions = _within(SqlActions)
     llm_requests = _within(LlmRequestRepo)
     sweeps = _within(SqlSweeps)
     cached = _within(SqlCachedResults)

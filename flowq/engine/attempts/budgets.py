@@ -38,9 +38,11 @@ from flowq.engine.advance.after import finish
 from flowq.engine.attempts.outcomes import AttemptDeferred, AttemptEnding, AttemptResult
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
+from flowq.engine.model.actions import ActionKind
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.model.rows import Claim, Definition, RunEnding
 from flowq.engine.ports import Transaction
+from flowq.engine.runs.actors import new_action
 from flowq.engine.runs.pause import pause, resume
 from flowq.engine.runtime.model_calls import AskedCall, CallBudgets
 
@@ -253,6 +255,9 @@ def raise_budget(
     dollar, token = dollars(usd), whole_tokens(tokens)
     if dollar is None and token is None:
         raise InvalidInput("neither usd nor tokens is given", hint="e.g. raise_budget(usd=10)")
+    raised = {"usd": None if dollar is None else plain(dollar), "tokens": token}
+    details = {name: value for name, value in raised.items() if value is not None}
+    action = new_action(engine, run_id, ActionKind.RAISE_BUDGET, details)
 
     def work(tx: Transaction) -> RunEnding | None:
         ending = tx.runs.ending(run_id)
@@ -265,12 +270,13 @@ def raise_budget(
         _check_raise(run_id, "tokens", old.tokens, token)
         tx.runs.raise_budget(run_id, usd=dollar, tokens=token)
         tx.meters.rearm(run_meter(run_id))
+        tx.actions.insert(action)
         return ending
 
     ending = engine.records.transaction(work)
     if ending is None:
         raise RunNotFound.of(run_id)
-    return resume(engine, run_id) if _is_held(ending) else ending.status
+    return resume(engine, run_id, by_hand=False) if _is_held(ending) else ending.status
 
 
 def resume_by_hand(engine: Engine, run_id: RunId) -> RunState:

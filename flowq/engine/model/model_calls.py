@@ -45,6 +45,8 @@ class EndedRequest:
     Attributes:
         cost: USD; None when it is unknown.
         object_key: The object that it made, e.g. an image.
+        prompt: What the model was asked, as text for people,
+        answer: and what it has answered; None if that is not kept.
         presumed: USD that budgets count when its cost is unknown.
     """
 
@@ -58,6 +60,8 @@ class EndedRequest:
     error: str | None = None
     object_key: str | None = None
     presumed: Decimal = Decimal(0)
+    prompt: str | None = None
+    answer: str | None = None
 
     @property
     def charged(self) -> Decimal:
@@ -81,6 +85,8 @@ class RequestView:
     latency_ms: int | None
     error: str | None
     created_at: datetime
+    prompt: str | None = None
+    answer: str | None = None
 
 
 class CostBy(StrEnum):

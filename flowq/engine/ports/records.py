@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from flowq.engine.ports.actions import ActionRows
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.documents import Documents
 from flowq.engine.ports.invariants import Invariants
@@ -42,6 +43,10 @@ class Transaction(Protocol):
     @property
     def signals(self) -> SignalRows:
         """The signals."""
+
+    @property
+    def actions(self) -> ActionRows:
+        """What people did to runs."""
 
     @property
     def llm_requests(self) -> LlmRequests:

@@ -21,9 +21,11 @@ from flowq.engine.advance.child_runs import SHIELD, cancel_orphans
 from flowq.engine.advance.dispatch import program_batch, send
 from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
+from flowq.engine.model.actions import ActionKind
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
+from flowq.engine.runs.actors import new_action, storable
 
 #: The recorded reason when none is given.
 NO_REASON = "no reason was given"
@@ -45,6 +47,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
         DatabaseUnavailable: it could not be recorded, or not be read back.
     """
     asked = StopReason(StopKind.USER, storable_reason(reason))
+    action = new_action(engine, run_id, ActionKind.CANCEL, {"reason": asked.text})
     shielded: list[StepRef] = []
 
     def ask(tx: Transaction) -> RunState | None:
@@ -53,6 +56,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
             program = tx.steps.shield(run_id, SHIELD, engine.policies.resend_after)
             shielded.extend([program] if program is not None else [])
             tx.steps.cancel_open(run_id)
+            tx.actions.insert(action)
         return tx.runs.status(run_id)
 
     state = found(run_id, engine.records.transaction(ask))
@@ -68,9 +72,7 @@ def cancel(engine: Engine, run_id: RunId, reason: str | None = None) -> RunState
 
 def storable_reason(reason: str | None) -> str:
     """Return a reason that every database can store, or the default."""
-    # PostgreSQL stores no text with NUL.
-    text = (reason or "").strip().replace("\0", "\N{SYMBOL FOR NULL}")[:_REASON_LIMIT] or NO_REASON
-    return text.encode(errors="backslashreplace").decode()
+    return storable((reason or "").strip()[:_REASON_LIMIT] or NO_REASON)
 
 
 def found(run_id: RunId, state: RunState | None) -> RunState:

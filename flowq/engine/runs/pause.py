@@ -25,9 +25,11 @@ from flowq.engine.advance.after import run_ready
 from flowq.engine.advance.dispatch import alone, by_priority, resend, send_advance
 from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
+from flowq.engine.model.actions import ActionKind
 from flowq.engine.model.rows import StepRef
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
+from flowq.engine.runs.actors import new_action
 from flowq.engine.runs.cancel import found, storable_reason
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ def pause(
         DatabaseUnavailable: it could not be recorded.
     """
     text = storable_reason(reason)
+    action = new_action(engine, run_id, ActionKind.PAUSE, {"reason": text})
 
     def work(tx: Transaction) -> tuple[list[RunId], RunState | None]:
         paused = level = tx.runs.pause([run_id], StopReason(kind, text))
@@ -64,6 +67,8 @@ def pause(
             paused = [*paused, *level]
         if paused:
             tx.steps.park(paused)
+        if paused and kind is StopKind.USER:
+            tx.actions.insert(action)
         return paused, tx.runs.status(run_id)
 
     paused, state = engine.records.transaction(work)
@@ -73,8 +78,11 @@ def pause(
     return found(run_id, state)
 
 
-def resume(engine: Engine, run_id: RunId) -> RunState:
+def resume(engine: Engine, run_id: RunId, *, by_hand: bool = True) -> RunState:
     """Resume a paused run, with those of its child runs that are paused.
+
+    Args:
+        by_hand: Whether somebody resumes it, which is recorded as an action.
 
     Returns:
         The new state of the run: `running`, also if it was not paused; its terminal state, if
@@ -84,6 +92,7 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
         RunNotFound: there is no such run.
         DatabaseUnavailable: it could not be recorded.
     """
+    action = new_action(engine, run_id, ActionKind.RESUME)
 
     def work(tx: Transaction) -> tuple[list[RunId], Sequence[StepRef]]:
         resumed = level = tx.runs.resume([run_id])
@@ -91,6 +100,8 @@ def resume(engine: Engine, run_id: RunId) -> RunState:
             children = tx.runs.children(level, RunState.PAUSED)
             level = tx.runs.resume(children) if children else []
             resumed = [*resumed, *level]
+        if resumed and by_hand:
+            tx.actions.insert(action)
         return resumed, tx.steps.unpark(resumed, engine.policies.resend_after) if resumed else ()
 
     resumed, places = engine.records.transaction(work)

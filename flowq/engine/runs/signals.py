@@ -9,6 +9,7 @@ Before the first wait for a name no schema is known; then the program skips sign
 """
 
 import logging
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -20,8 +21,10 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.engine.advance.dispatch import after_commit
 from flowq.engine.advance.wake import program_of, wake_after
 from flowq.engine.engine import Engine
+from flowq.engine.model.actions import ActionKind
 from flowq.engine.model.rows import NewSignal
 from flowq.engine.ports import Transaction
+from flowq.engine.runs.actors import new_action
 from flowq.engine.runs.options import is_storable, plain_of, size_of
 
 logger = logging.getLogger(__name__)
@@ -55,13 +58,20 @@ def send_signal(
         _check(name, wanted, signal.payload)
     else:
         _warn_of_slip(engine, run_id, name)
+    made = new_action(engine, run_id, ActionKind.SIGNAL, {"name": name})
+    action = replace(made, id=signal.id)
+
+    def store(tx: Transaction) -> None:
+        tx.signals.insert(signal)
+        tx.actions.insert(action)
+
     if session is None:
-        engine.records.autocommit(lambda tx: tx.signals.insert(signal), idempotent=False)
+        engine.records.transaction(store)
         _deliver_after_commit(engine, run_id)
         return
     enlisted = engine.records.enlist(session)
     enlisted.after_transaction(partial(_deliver_after_commit, engine, run_id))
-    enlisted.work(lambda tx: tx.signals.insert(signal))
+    enlisted.work(store)
 
 
 def deliver(engine: Engine, run_id: RunId) -> None:

@@ -89,13 +89,15 @@ class ModelCall:
         cost_status: CostStatus = CostStatus.UNKNOWN,
         error: str | None = None,
         object_key: str | None = None,
+        prompt: str | None = None,
+        answer: str | None = None,
     ) -> "asyncio.Future[None]":
         """Record how the call has ended."""
         if self._log is None:
             return _done()
         if cost is None and self._caller.meters and not self._presumed:
             _warn(self._model)
-        text = None if error is None else error.encode(errors="backslashreplace").decode()
+        text = _storable(error)
         return self._log.write(
             EndedRequest(
                 self.id,
@@ -108,6 +110,8 @@ class ModelCall:
                 text[:_ERROR_LIMIT] if text else None,
                 object_key,
                 self._presumed,
+                prompt=_storable(prompt),
+                answer=_storable(answer),
             )
         )
 
@@ -174,6 +178,13 @@ class ModelCalls:
         recorded = self.log.write(started) if self.log else _done()
         name = f"{started.provider}:{started.model}"
         return ModelCall(started.id, recorded, self.caller, self.log, name, self.presumed)
+
+
+def _storable(text: str | None) -> str | None:
+    """Return text that every database can store."""
+    if text is None:
+        return None
+    return text.replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="backslashreplace").decode()
 
 
 @cache

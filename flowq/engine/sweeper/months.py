@@ -46,7 +46,7 @@ def resume_in_new_month(engine: Engine) -> int:
     kind = StopKind.BUDGET_MONTH
     found = records.autocommit(lambda tx: tx.sweeps.paused(kind, after=after, limit=_MAX_RESUMED))
     for run_id in found:
-        state = resume(engine, run_id)
+        state = resume(engine, run_id, by_hand=False)
         extra = {"action": "resume", "run_id": str(run_id)}
         logger.info("run %s is resumed in a new month: it is %s", run_id, state, extra=extra)
     more = len(found) == _MAX_RESUMED

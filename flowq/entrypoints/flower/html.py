@@ -132,6 +132,13 @@ def clock(then: datetime) -> str:
     return f'<time datetime="{utc.isoformat()}" title="{utc:%Y-%m-%d} UTC">{shows}</time>'
 
 
+def instant(then: datetime) -> str:
+    """Return a day and a time of day in UTC, with milliseconds."""
+    utc = then.astimezone(UTC)
+    shows = f"{utc:%Y-%m-%d %H:%M:%S}.{utc.microsecond // 1000:03d}"
+    return f'<time datetime="{utc.isoformat()}">{shows}</time>'
+
+
 def elapsed(
     status: RunState, started_at: datetime | None, execution_time_ms: int | None, now: datetime
 ) -> str:

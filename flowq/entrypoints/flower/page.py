@@ -137,6 +137,11 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
             raise HTTPError(403, "Flower was started with --read_only")
 
     @property
+    def who(self) -> str | None:
+        """The user that is logged in; None if Flower has no login, or does not name the user."""
+        return self.current_user if isinstance(self.current_user, str) else None
+
+    @property
     def shows_content(self) -> bool:
         """Return whether prompts, answers, inputs and outputs are shown: FLOWQ_SHOW_CONTENT."""
         return bootstrap.settings().show_content

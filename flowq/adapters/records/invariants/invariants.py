@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import String, Text, and_, bindparam, cast, literal, or_, select, union_all
 from typing_extensions import override
 
+from flowq.adapters.records.invariants.actions import ACTION_CHECKS
 from flowq.adapters.records.invariants.base import CALLED, NODE, R, S
 from flowq.adapters.records.invariants.logs import LOG_CHECKS
 from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
@@ -38,6 +39,7 @@ _CHECKS: Final = (
     *PROGRAM_CHECKS,
     *SIGNAL_CHECKS,
     *LOG_CHECKS,
+    *ACTION_CHECKS,
 )
 INVARIANTS: Final = tuple(Invariant(check.name, check.text) for check in _CHECKS)
 

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from flowq.adapters.records.sql.action_tables import FlowAction
 from flowq.adapters.records.sql.base import Base
 from flowq.adapters.records.sql.document_tables import DocumentAlias, StoredDocument
 from flowq.adapters.records.sql.limit_tables import Meter, Reservation, Slot, TokenUse, Wait
@@ -63,6 +64,7 @@ __all__ = [
     "Base",
     "CachedResult",
     "DocumentAlias",
+    "FlowAction",
     "FlowAttempt",
     "FlowDuty",
     "FlowLog",
@@ -81,7 +83,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0018"
+REVISION = "0019"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 
@@ -197,6 +199,8 @@ TIMED = text("status = 'waiting' AND wake_at IS NOT NULL")
 CALLED = text("spec IS NOT NULL")
 UNCONSUMED = text("consumed_by IS NULL")
 _HAS_REQUEST = text("llm_request_id IS NOT NULL")
+#: Failed steps, by the class of their error.
+_HAS_FAILED = text("status = 'failed' AND error_type IS NOT NULL")
 _IS_HIT = text("cached_from IS NOT NULL")
 
 
@@ -257,6 +261,7 @@ class FlowStepRun(Base):
         Index("ix_flow_step_runs_step_name", "step_name"),
         _partial("ix_flow_step_runs_llm_request_id", "llm_request_id", where=_HAS_REQUEST),
         _partial("ix_flow_step_runs_cached_from", "cached_from", where=_IS_HIT),
+        _partial("ix_flow_step_runs_error_type", "error_type", where=_HAS_FAILED),
         # For queries of the engine and the sweeper, over the few rows that can match.
         _partial("ix_flow_step_runs_open", "flow_run_id", "step_key", where=OPEN),
         _partial("ix_flow_step_runs_unadvanced", "flow_run_id", where=UNADVANCED),
@@ -318,6 +323,8 @@ class LlmRequest(Base):
     latency_ms: Mapped[int | None] = mapped_column(LARGE)
     error_message: Mapped[str | None] = mapped_column(Text)
     object_key: Mapped[str | None] = mapped_column(String(300))
+    prompt: Mapped[str | None] = mapped_column(Text)
+    answer: Mapped[str | None] = mapped_column(Text)
     # What metadata the outermost run had, as far as costs are grouped by it.
     labels: Mapped[Any | None]
     # What the cost was computed with: prices change.

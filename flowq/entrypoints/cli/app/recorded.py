@@ -1,11 +1,14 @@
 """Recorded runs for commands: the engine that reads and changes them, and the runs of given ids."""
 
+import getpass
 from collections.abc import Iterable
 from typing import Any
 
 from flowq import bootstrap
 from flowq.client import Run
 from flowq.engine.engine import Engine
+from flowq.engine.model.actions import Face
+from flowq.engine.runs.actors import act_as
 from flowq.entrypoints.cli.app import apps, environment
 
 
@@ -16,6 +19,7 @@ def engine() -> Engine:
         FlowNotFound: what `--app` names is no Celery app.
         Unavailable: the database cannot be used.
     """
+    act_as(Face.CLI, _user())
     apps.use_named()
     environment.prepare_database()
     return bootstrap.engine()
@@ -39,3 +43,11 @@ def runs(run_ids: Iterable[str]) -> list[Run[Any]]:
     """
     engine()
     return list(dict.fromkeys([Run.get(run_id) for run_id in run_ids]))
+
+
+def _user() -> str | None:
+    """Return the user of the operating system; None where it has no name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None

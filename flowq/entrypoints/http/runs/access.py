@@ -9,10 +9,22 @@ from flowq import bootstrap
 from flowq.client import Run
 from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId
+from flowq.engine.model.actions import Face
+from flowq.engine.runs.actors import act_as
 from flowq.entrypoints.http.auth import Caller, caller
 
+
+async def acting_caller(found: Annotated[Caller, Depends(caller)]) -> Caller:
+    """Return who sends the request, and record what the request does to runs as theirs.
+
+    It is a coroutine: what it sets in the context of the request holds in the route too.
+    """
+    act_as(Face.HTTP, found.user_id)
+    return found
+
+
 #: Who sends the request.
-CallerHere = Annotated[Caller, Depends(caller)]
+CallerHere = Annotated[Caller, Depends(acting_caller)]
 
 
 def visible(run_id: Annotated[UUID, Path()], caller: CallerHere) -> "Run[object]":

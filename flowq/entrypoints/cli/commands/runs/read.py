@@ -1,13 +1,19 @@
 """`flowq runs ls, show, watch, events, result, cost`: commands that read recorded runs."""
 
+import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.entrypoints.cli import options
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
+
+if TYPE_CHECKING:
+    from flowq.engine.model.actions import ActionView
 
 _by_flow = click.option(
     "--flow", "flow_name", metavar="NAME", help="Only runs of this flow, by its registered name."
@@ -117,28 +123,41 @@ def watch(run_id: str, *, as_json: bool) -> int:
 @click.option("--after", metavar="EVENT", help="Start after the event with this id.")
 @options.as_json
 def events(run_id: str, *, follow: bool, after: str | None, as_json: bool) -> int:
-    """Print what has happened in a run, a line for each event.
+    """Print what has happened in a run: its events, and actions on it.
 
-    With --json each line is a JSON object. With --follow it exits with 0 when the run has
-    completed, and with 1 when it has failed or was cancelled.
+    Actions (pause, resume, cancel, signal, raise_budget) have who did it. With --json each line is
+    a JSON object. With --follow it exits with 0 when the run has completed, and with 1 when it has
+    failed or was cancelled.
     """
     from flowq.core.events import Event, WorkflowCompleted, to_json
     from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.app.actions import Actions
     from flowq.entrypoints.cli.display import console, output
-    from flowq.entrypoints.cli.display.events import line
+    from flowq.entrypoints.cli.display.events import action_json, action_line, line
     from flowq.entrypoints.escaping import escaped_json
 
     run = recorded.run(run_id)
     last: Event | None = None
     out = console.out()
+    actions = Actions(run.id, since_start=after is None)
+
+    def show(found: "Sequence[ActionView]") -> None:
+        for one in found:
+            if as_json:
+                click.echo(json.dumps(action_json(one), ensure_ascii=True))
+            else:
+                out.print(action_line(one), soft_wrap=True)
+
     try:
         for event in run.events(after, wait=follow):
+            show(actions.before(event.timestamp))
             if as_json:
                 click.echo(escaped_json(to_json(event)))
                 sys.stdout.flush()
             else:
                 out.print(line(event), soft_wrap=True)
             last = event
+        show(actions.before(None))
     except KeyboardInterrupt:
         output.print_left(run)
         return INTERRUPTED

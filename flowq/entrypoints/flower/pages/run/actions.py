@@ -19,8 +19,10 @@ from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
 from flowq.core.text.json_values import TOO_DEEP, flaw
 from flowq.engine.engine import Engine
+from flowq.engine.model.actions import Face
 from flowq.engine.model.rows import RunView
 from flowq.engine.queries.run_page import RunPage
+from flowq.engine.runs.actors import acting
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
@@ -196,7 +198,7 @@ class RunAction(PageHandler):
         typed = {field: self.get_body_argument(field, "") for field in action.fields}
         given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
         try:
-            await self.read(partial(_do, run_id, action, given))
+            await self.read(partial(_do, run_id, action, given, self.who))
         except (RunNotFound, Unavailable):
             raise
         except FlowqError as error:
@@ -227,10 +229,10 @@ class RunAction(PageHandler):
 
     def _because(self, typed: str) -> str:
         """Return the reason and the user, as they are recorded with the run."""
-        who = self.current_user if isinstance(self.current_user, str) else ""
-        by = f"by {who} in Flower" if who else "in Flower"
+        by = f"by {self.who} in Flower" if self.who else "in Flower"
         return f"{typed.strip()} ({by})" if typed.strip() else by
 
 
-def _do(run_id: str, action: PageAction, form: Form, _: Engine) -> None:
-    action.do(Run.get(run_id), form)
+def _do(run_id: str, action: PageAction, form: Form, who: str | None, _: Engine) -> None:
+    with acting(Face.FLOWER, who):
+        action.do(Run.get(run_id), form)

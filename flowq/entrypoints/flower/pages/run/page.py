@@ -17,7 +17,7 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine
 from flowq.engine.queries.run_page import RunPage
-from flowq.entrypoints import event_text, formatting
+from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run import tabs
 from flowq.entrypoints.flower.pages.run.actions import notice_of, offered
@@ -50,6 +50,8 @@ class RunPageHandler(PageHandler):
             before=_number(self.get_argument("before", "", escape=False)),
             level=self.get_argument("level", "", escape=False),
             attempt=_number(self.get_argument("attempt", "", escape=False)),
+            kind=self.get_argument("kind", "", escape=False)[:20],
+            order=self.get_argument("order", "", escape=False)[:20],
             shows_content=self.shows_content,
             link=self.reverse_url,
         )
@@ -74,7 +76,6 @@ class RunPageHandler(PageHandler):
             is_over=is_over,
             live=None if is_over else self.reverse_url("flow-live", run.id),
             task_of=self.task_of,
-            event_text=event_text,
             **{**values, "waits": in_head(values["waits"])},
         )
 
@@ -88,8 +89,6 @@ class RunTab(RunPageHandler):
         tab = tabs.TABS[name or _FIRST]
         asked = self.run_query()
         page, values = await self.read(partial(_tab, run_id_of(text), tab, asked))
-        if "events" in values and not self.shows_content:
-            values = {**values, "events": tabs.without_text(values["events"])}
         self.show_run(tab.template, page, tab.name, asked=asked, **values)
 
 

@@ -25,6 +25,8 @@ class RunQuery:
     before: int | None = None
     level: str = ""
     attempt: int | None = None
+    kind: str = ""  #: Which events,
+    order: str = ""  #: and `oldest` for the oldest first.
     shows_content: bool = False
     link: Callable[..., str | None] = lambda *_: None  #: From the name of a rule to an address.
 

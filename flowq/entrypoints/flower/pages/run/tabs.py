@@ -4,39 +4,29 @@ The errors tab shows the cause first. That is the failed step of the run. If tha
 child run, or is a program that did not catch the failure of a call, the cause is the failure there.
 """
 
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from flowq.core.errors import RunNotFound, Unavailable
-from flowq.core.events import BatchStarted, Event, StreamChunk, StreamEnded, StreamStarted
+from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId, StepRunId, child_run_id, node_id
 from flowq.core.spec import StepKind
-from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
+from flowq.core.states import RunState, StepState
 from flowq.engine.engine import Engine
-from flowq.engine.events.follow import follow
-from flowq.engine.events.rebuild import begin, end, history
 from flowq.engine.model.model_calls import CostBy, CostLine
 from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.queries.run_page import FailedStep, RunPage, StepCost
 from flowq.engine.runs import signals
-from flowq.entrypoints.flower.pages.run import pictures
+from flowq.entrypoints.flower.pages.run import events, pictures
 from flowq.entrypoints.flower.pages.run.logs import logs
 from flowq.entrypoints.flower.pages.run.request import RunQuery, TemplateContext
 
 #: Rows of a page of steps or items.
 ROWS: Final = 100
 _FAILURES: Final = 50
-_EVENTS: Final = 300
 _COSTS: Final = 100
-#: With more step runs, or after this many seconds, events are rebuilt from the newest rows only.
-_FOLLOWED: Final = 2_000
-_PATIENCE: Final = 1.0
 _MAX_DEPTH: Final = 20
 _FAILING: Final = (RunState.FAILED, RunState.CANCELLING)
-_STREAMED: Final = (StreamStarted, StreamChunk, StreamEnded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,48 +188,6 @@ def _run(engine: Engine, run_id: RunId) -> RunView | None:
     return engine.records.autocommit(lambda tx: tx.runs.head(newest))
 
 
-# --- events --------------------------------------------------------------------------------------
-
-
-def events(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
-    """Read the newest events of a run, newest last."""
-    run, emitted = page.run, None
-    if run.total <= _FOLLOWED:
-        emitted = _followed(engine, run.id)
-    is_whole = emitted is not None
-    if emitted is None:
-        emitted = _from_rows(engine, run)
-    return {"events": emitted[-_EVENTS:], "cut": len(emitted) > _EVENTS, "is_whole": is_whole}
-
-
-def _followed(engine: Engine, run_id: RunId) -> list[Event] | None:
-    """Return the last events of a run from its stream; None if that takes too long."""
-    late = time.monotonic() + _PATIENCE
-    emitted: deque[Event] = deque(maxlen=_EVENTS + 1)
-    try:
-        for event in follow(engine, run_id, wait=False):
-            if time.monotonic() > late:
-                return None
-            emitted.append(event)
-    except Unavailable:
-        return None
-    return list(emitted)
-
-
-def _from_rows(engine: Engine, run: RunView) -> list[Event]:
-    """Return events that are rebuilt from the newest rows, without those of batches."""
-    marks = engine.records.autocommit(lambda tx: tx.overview.newest_progress(run.id, limit=_EVENTS))
-    first: list[Event] = [begin(run, run.total)]
-    emitted = [event for event in history(run, marks) if not isinstance(event, BatchStarted)]
-    last: list[Event] = [end(run)] if run.status in TERMINAL_RUN_STATES else []
-    return [*first, *emitted, *last]
-
-
-def without_text(emitted: Sequence[Event]) -> list[Event]:
-    """Leave out streamed text."""
-    return [event for event in emitted if not isinstance(event, _STREAMED)]
-
-
 # --- cost ----------------------------------------------------------------------------------------
 
 
@@ -269,7 +217,7 @@ TABS: Final = {
         Tab("gantt", "Gantt", "run_picture", pictures.gantt),
         Tab("steps", "Steps", "run_steps", steps),
         Tab("errors", "Errors", "run_errors", errors),
-        Tab("events", "Events", "run_events", events),
+        Tab("events", "Events", "run_events", events.events),
         Tab("logs", "Logs", "run_logs", logs),
         Tab("cost", "Cost", "run_cost", cost),
     )
