@@ -7,6 +7,8 @@ however many runs there are.
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from flowq.core.ids import RunId
@@ -15,6 +17,21 @@ from flowq.core.states import RunState
 from flowq.core.usage import Usage
 from flowq.engine.model.documents import DocumentKind
 from flowq.engine.model.rows import RunFacts
+
+#: Runs that are looked at, the newest, if no index answers a filter or an order.
+MAX_SEARCHED: Final = 10_000
+#: Up to this number of runs a chip has the exact number.
+MAX_COUNTED: Final = 1_000
+
+
+class RunSort(StrEnum):
+    """The order of a list; only the first has further pages."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    LONGEST = "longest"
+    COSTLIEST = "costliest"
+    STALLED = "stalled"  #: Open runs, the one without progress for the longest time first.
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,13 @@ class RunFilter:
         until: Before this time.
         text: The beginning of a run's id, a part of the name of its flow, or a part of its error.
         children: Whether to include child runs.
+        user_part: A part of its user.
+        error_type: The class of the error of a step that has failed.
+        step: The key, or the name, of one of its steps.
+        metadata: Entries of its metadata, by key, as text.
+        inputs: Entries of its inputs, likewise.
+        attention: Only runs that need somebody, see `adapters.records.queries.searches`.
+        sort: The order of the list.
         document_kind: Only runs of stored documents of this kind,
         document_path: and only of this document; no text is searched then.
         document_id: Only runs of this version of a document.
@@ -39,9 +63,22 @@ class RunFilter:
     until: datetime | None = None
     text: str | None = None
     children: bool = True
+    user_part: str | None = None
+    error_type: str | None = None
+    step: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    attention: bool = False
+    sort: RunSort = RunSort.NEWEST
     document_kind: DocumentKind | None = None
     document_path: str | None = None
     document_id: UUID | None = None
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether no index answers it, so that only the newest `MAX_SEARCHED` runs are searched."""
+        entries = (self.user_part, self.step, self.metadata, self.inputs)
+        return any(entries) or self.sort not in {RunSort.NEWEST, RunSort.OLDEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +95,7 @@ class ListedRun(RunFacts):
 
     is_child: bool
     document_id: UUID | None = None
+    progress_at: datetime | None = None  #: When a step last began or ended; None if not counted.
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from flowq.engine.queries.lists import (
     CacheSavings,
     Cursor,
     FlowHistoryBar,
+    ListedRun,
     RunFilter,
     RunsPage,
 )
@@ -57,6 +58,16 @@ class Lists(Protocol):
 
     def child_counts(self, run_ids: Collection[RunId]) -> Mapping[RunId, int]:
         """How many child runs each of these runs has; those without are missing."""
+
+    def listed(self, run_ids: Sequence[RunId]) -> list[ListedRun]:
+        """Those of the runs that there are, newest first, as their rows say."""
+
+    def run_counts(self, wanted: RunFilter) -> Mapping[str, int]:
+        """How many runs match in each state, and in need of `attention`; at most `MAX_COUNTED` + 1.
+
+        Args:
+            wanted: Which runs; its states are ignored. Empty if no index answers it.
+        """
 
     def has_runs(self) -> bool:
         """Whether there is any run."""

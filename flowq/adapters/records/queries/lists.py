@@ -10,6 +10,7 @@ are many: then the sweeper's last count is used, which is some seconds old.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from heapq import merge
 from itertools import groupby, islice
 from typing import Any, Final
@@ -31,17 +32,26 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
+from flowq.adapters.records.queries.searches import (
+    has_failed_with,
+    needs_attention,
+    order_of,
+    searched,
+)
 from flowq.adapters.records.runs.views import written
 from flowq.adapters.records.sql.repository import DOCUMENTS, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import HAS_DOCUMENT, HAS_ERROR, OPEN_RUN
 from flowq.core.ids import FIRST_ID, RunId, earliest_id, ids_of_same_moment, ids_with_prefix
 from flowq.core.states import DONE_STEP_STATES, OPEN_RUN_STATES, RunState
 from flowq.engine.queries.lists import (
+    MAX_COUNTED,
+    MAX_SEARCHED,
     Cursor,
     FlowHistoryBar,
     FlowHistoryRun,
     ListedRun,
     RunFilter,
+    RunSort,
     RunsPage,
 )
 from flowq.engine.queries.port import Lists
@@ -149,6 +159,8 @@ class ListReads(Repository, Lists):
         limit: int = 50,
         counts: bool = True,
     ) -> RunsPage:
+        if wanted.sort is not RunSort.NEWEST:
+            at = None  # other orders have one page
         is_after = at is not None and at.is_after
         rows = self._found(wanted, at, limit + 1)
         is_more = len(rows) > limit
@@ -176,6 +188,22 @@ class ListReads(Repository, Lists):
         return {RunId(run_id): many for run_id, many in self._run(query)}
 
     @override
+    def listed(self, run_ids: Sequence[RunId]) -> list[ListedRun]:
+        rows = self._run(_LISTED.where(_R.id.in_(run_ids)).order_by(_R.id.desc()))
+        return [_listed(row, None) for row in rows]
+
+    @override
+    def run_counts(self, wanted: RunFilter) -> Mapping[str, int]:
+        if wanted.is_searched or wanted.text:
+            return {}
+        plain = replace(wanted, states=frozenset(), attention=False)
+        kinds = {state.value: replace(plain, states=frozenset({state})) for state in RunState}
+        kinds |= {"open": replace(plain, states=OPEN_RUN_STATES)}
+        kinds |= {"attention": replace(plain, attention=True, children=True)}
+        counts = [_some_count(one).label(name) for name, one in kinds.items()]
+        return dict(zip(kinds, self._run(select(*counts)).one(), strict=True))
+
+    @override
     def has_runs(self) -> bool:
         return self._run(select(_R.id).limit(1)).first() is not None
 
@@ -198,10 +226,16 @@ class ListReads(Repository, Lists):
     def _found(self, wanted: RunFilter, at: Cursor | None, limit: int) -> list[Any]:
         """Return rows from the cursor on, in reading order."""
         query = _LISTED.where(and_(true(), *_conditions(wanted)))
+        if wanted.is_searched:
+            query = _LISTED.where(_R.id.in_(_newest_ids(wanted)), *searched(wanted))
         is_after = at is not None and at.is_after
         if at is not None:
             query = query.where(_R.id > at.run_id if is_after else _R.id < at.run_id)
         in_order = _R.id if is_after else _R.id.desc()
+        if wanted.sort is not RunSort.NEWEST:
+            ways = self._ways(wanted.text) if wanted.text else [true()]
+            ordered = query.where(or_(*ways)).order_by(*order_of(wanted.sort))
+            return list(self._run(ordered.limit(limit)))
         query = query.order_by(in_order).limit(limit)
         if wanted.document_path is not None:
             return self._of_versions(wanted, query, limit, is_after=is_after)
@@ -236,6 +270,7 @@ class ListReads(Repository, Lists):
         having = [name for name in names if part in name.casefold()]
         if having:
             ways.append(_R.flow_name.in_(having))
+        ways.append(has_failed_with(wanted))
         span = ids_with_prefix(wanted)
         if span is not None:
             ways.append(_R.id.between(*span))
@@ -262,7 +297,10 @@ def _counts(run_ids: Sequence[UUID], dialect: str) -> Any:
 
 
 def _some_steps(run_id: Any) -> Select[Any]:
-    steps = select(_S.status, _S.map_size, _S.tokens_used, _S.cost_estimate, _S.unpriced_calls)
+    steps = select(
+        *(_S.status, _S.map_size, _S.tokens_used, _S.cost_estimate, _S.unpriced_calls),
+        func.coalesce(_S.completed_at, _S.started_at).label("at"),
+    )
     return steps.where(_S.flow_run_id == run_id).limit(_MAX_COUNTED + 1)
 
 
@@ -276,7 +314,21 @@ def _sums(run_id: Any, steps: Any) -> Select[Any]:
         func.sum(steps.c.tokens_used).label("tokens"),
         func.sum(steps.c.cost_estimate).label("cost"),
         func.sum(steps.c.unpriced_calls).label("unpriced"),
+        func.max(steps.c.at).label("progress_at"),
     )
+
+
+def _some_count(wanted: RunFilter) -> Any:
+    """Count the runs that match, up to one more than `MAX_COUNTED`."""
+    some = select(_R.id).where(and_(true(), *_conditions(wanted))).limit(MAX_COUNTED + 1)
+    return select(func.count()).select_from(some.subquery()).scalar_subquery()
+
+
+def _newest_ids(wanted: RunFilter) -> Any:
+    """Return the runs that a search looks at."""
+    ids = select(_R.id).where(and_(true(), *_conditions(wanted)))
+    some = ids.order_by(_R.id.desc()).limit(MAX_SEARCHED).subquery("some")
+    return select(some.c.id)
 
 
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
@@ -300,7 +352,19 @@ def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
         found.append(_R.id < earliest_id(wanted.until))
     if not wanted.children:
         found.append(_R.parent_step_run_id.is_(None))
-    return [*found, *_of_documents(wanted)]
+    return [*found, *_of_steps(wanted), *_of_documents(wanted)]
+
+
+def _of_steps(wanted: RunFilter) -> list[Any]:
+    """Return the conditions that the indexes of the steps answer."""
+    found: list[Any] = []
+    if wanted.error_type is not None:
+        found.append(has_failed_with(wanted.error_type))
+    if wanted.attention:
+        found.append(needs_attention())
+    if wanted.sort is RunSort.STALLED:
+        found.append(OPEN_RUN)
+    return found
 
 
 def _of_documents(wanted: RunFilter) -> list[Any]:
@@ -321,6 +385,7 @@ def _listed(row: Any, counted: Any) -> ListedRun:
         tokens=row.total_tokens if counted is None else int(counted.tokens or 0),
         cost=row.total_cost if counted is None or counted.cost is None else counted.cost,
         unpriced=row.unpriced_calls if counted is None else int(counted.unpriced or 0),
+        progress_at=None if counted is None else counted.progress_at,
     )
 
 

@@ -186,9 +186,10 @@ class LiveHandler(PageHandler):
             TooManyLists: too many others are followed.
         """
         given = {name: arguments.get(name, "") for name in filters.ARGUMENTS}
+        shows_content = self.shows_content
 
         def query() -> ListQuery:
-            return filters.parse(given, datetime.now(UTC))
+            return filters.parse(given, datetime.now(UTC), shows_content=shows_content)
 
         if query().problems:
             raise InvalidInput("there is no such list")

@@ -14,17 +14,20 @@ from uuid import UUID
 
 from flowq.core.ids import RunId
 from flowq.core.states import OPEN_RUN_STATES, RunState
-from flowq.engine.queries.lists import Cursor, RunFilter
+from flowq.engine.queries.lists import Cursor, RunFilter, RunSort
+from flowq.entrypoints.terms import parse_terms
 
 #: The filters of a list, in the order of an address.
-FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to", "children")
+FIELDS: Final = ("state", "flow", "user", "text", "within", "from", "to", "children", "sort")
 _CURSORS: Final = ("before", "after")
 #: All parameters that the address of a list may have.
 ARGUMENTS: Final = (*FIELDS, *_CURSORS)
 OPEN: Final = "open"
 #: Whether a list has child runs; by default it has them with a search or a flow only.
 SHOWN, HIDDEN = "shown", "hidden"
-STATES: Final = (OPEN, *RunState)
+#: Runs that need somebody; not a state, but chosen in its place.
+ATTENTION: Final = "attention"
+STATES: Final = (ATTENTION, OPEN, *RunState)
 WITHIN: Final[Mapping[str, timedelta]] = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
@@ -72,12 +75,13 @@ def address(filters: Mapping[str, str | None], **more: str) -> str:
     return f"?{query}" if query else ""
 
 
-def parse(arguments: Mapping[str, str], now: datetime) -> ListQuery:
+def parse(arguments: Mapping[str, str], now: datetime, *, shows_content: bool = True) -> ListQuery:
     """Parse the arguments of an address.
 
     Args:
         arguments: Its arguments.
         now: The end of "the last hour".
+        shows_content: Whether inputs may be searched.
     """
     given = {name: arguments.get(name, "").strip() for name in FIELDS}
     given = {name: text for name, text in given.items() if text}
@@ -90,14 +94,21 @@ def parse(arguments: Mapping[str, str], now: datetime) -> ListQuery:
         since=since,
         until=until,
         text=_text(given, "text", problems),
-        children=_shows_children(given, problems),
+        # A child run that needs somebody is the reason why its parent waits.
+        children=_shows_children(given, problems) or given.get("state") == ATTENTION,
+        attention=given.get("state") == ATTENTION,
+        sort=_sort(given, problems),
     )
-    return ListQuery(given, wanted, _cursor(arguments, problems), problems)
+    terms = parse_terms(wanted.text or "", shows_content=shows_content)
+    if terms.problem is not None:
+        problems["text"] = terms.problem
+    cursor = _cursor(arguments, problems)
+    return ListQuery(given, terms.added_to(wanted), cursor, problems)
 
 
 def _states(given: Mapping[str, str], problems: dict[str, str]) -> frozenset[RunState]:
     state = given.get("state")
-    if state is None:
+    if state in (None, ATTENTION):
         return frozenset()
     if state == OPEN:
         return OPEN_RUN_STATES
@@ -114,6 +125,14 @@ def _shows_children(given: Mapping[str, str], problems: dict[str, str]) -> bool:
     if children not in (SHOWN, HIDDEN):
         problems["children"] = f"Child runs can be “{SHOWN}” or “{HIDDEN}”, not “{children}”."
     return children == SHOWN
+
+
+def _sort(given: Mapping[str, str], problems: dict[str, str]) -> RunSort:
+    sort = given.get("sort", RunSort.NEWEST)
+    if sort not in set(RunSort):
+        problems["sort"] = f"There is no order “{sort}”. Orders are: {', '.join(RunSort)}."
+        return RunSort.NEWEST
+    return RunSort(sort)
 
 
 def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str | None:

@@ -1,19 +1,28 @@
 """The page of all runs: `/flows`, with filters, and the latest runs of each flow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from tornado.web import authenticated
 
 from flowq.core.ids import RunId
+from flowq.core.states import OPEN_RUN_STATES
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
-from flowq.engine.queries.lists import FlowHistoryBar, RunsPage
+from flowq.engine.queries.lists import (
+    MAX_COUNTED,
+    MAX_SEARCHED,
+    FlowHistoryBar,
+    RunSort,
+    RunsPage,
+)
+from flowq.engine.waits.explain import summaries_of
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import filters
+from flowq.entrypoints.flower.pages.bulk import BULK
 from flowq.entrypoints.flower.pages.filters import ListQuery
 
 #: Maximum flows whose latest runs are shown: by default, and if all are asked for.
@@ -30,6 +39,8 @@ class Listed:
     has_runs: bool  #: Whether there is any run at all.
     flow_names: list[str]
     children: Mapping[RunId, int] = field(default_factory=dict)  #: How many runs have started.
+    counts: Mapping[str, int] = field(default_factory=dict)  #: Of runs, by chip.
+    waits: Mapping[RunId, str] = field(default_factory=dict)  #: What open runs wait for.
 
 
 class FlowsPage(PageHandler):
@@ -40,7 +51,7 @@ class FlowsPage(PageHandler):
         """Show a page of runs."""
         now = datetime.now(UTC)
         given = {name: self.get_query_argument(name, "") for name in filters.ARGUMENTS}
-        query = filters.parse(given, now)
+        query = filters.parse(given, now, shows_content=self.shows_content)
         all_strips = self.get_query_argument("strips", "") == "all"
         most = _MAX_STRIPS if all_strips else _SOME_STRIPS
         if query.problems:
@@ -62,6 +73,12 @@ class FlowsPage(PageHandler):
             children=listed.children,
             now=now,
             states=filters.STATES,
+            counts=listed.counts,
+            waits=listed.waits,
+            max_counted=MAX_COUNTED,
+            max_searched=MAX_SEARCHED,
+            sorts=list(RunSort),
+            bulk=[] if self.read_only else list(BULK.values()),
             live=None if query.problems else self.reverse_url("flows-live") + query.here(),
         )
 
@@ -69,12 +86,15 @@ class FlowsPage(PageHandler):
 def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
     def read(tx: Transaction) -> Listed:
         page = tx.overview.runs_page(query.wanted, at=query.cursor)
+        counts = tx.overview.run_counts(query.wanted)
         has_runs = bool(page.runs) or tx.overview.has_runs()
         # Older pages serve to find a run, not to see the present state of the flows.
         children = tx.overview.child_counts([run.id for run in page.runs])
         if not has_runs or query.cursor is not None:
-            return Listed(page, [], has_runs, [], children)
+            return Listed(page, [], has_runs, [], children, counts)
         strips = tx.overview.history_bars(flow_name=query.wanted.flow_name, flows=most + 1)
-        return Listed(page, strips, has_runs, tx.overview.flow_names(), children)
+        return Listed(page, strips, has_runs, tx.overview.flow_names(), children, counts)
 
-    return engine.records.autocommit(read)
+    listed = engine.records.autocommit(read)
+    going_on = [run.id for run in listed.page.runs if run.status in OPEN_RUN_STATES]
+    return replace(listed, waits=summaries_of(engine, going_on))

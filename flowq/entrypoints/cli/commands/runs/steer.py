@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flowq.core.states import RunState
+from flowq.core.states import OPEN_RUN_STATES, RunState
 from flowq.entrypoints.cli import options
+from flowq.entrypoints.cli.commands.runs.chosen import chosen, filtered
 from flowq.entrypoints.cli.group import FAILED, INTERRUPTED, OK
 
 if TYPE_CHECKING:
@@ -15,22 +16,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.run_ids
+@filtered
 @click.option(
     "--reason", metavar="TEXT", help="Who cancels the runs and why; recorded with each run."
 )
 @click.option("--wait", is_flag=True, help="Wait until the runs have ended.")
 @options.as_json
-def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: bool) -> int:
+def cancel(*, reason: str | None, wait: bool, as_json: bool) -> int:
     """Cancel runs and their child runs.
+
+    Give their ids, or a filter; a filter asks for a confirmation that has the number of runs.
 
     Running steps are asked to stop, and are stopped after a grace period where that is possible.
     Exits with 1 when one of the runs had already ended: its state does not change.
     """
-    from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
 
-    at_once = {run: run.cancel(reason) for run in recorded.runs(run_ids)}
+    found = chosen(what="Cancel", able=OPEN_RUN_STATES - {RunState.CANCELLING})
+    if found is None:
+        return FAILED
+    at_once = {run: run.cancel(reason) for run in found}
     states = at_once
     if wait:
         try:
@@ -59,16 +64,21 @@ def cancel(run_ids: Sequence[str], *, reason: str | None, wait: bool, as_json: b
 
 
 @click.command()
-@options.run_ids
+@filtered
 @click.option("--reason", metavar="TEXT", help="Who pauses the run and why; recorded with the run.")
 @options.as_json
-def pause(run_ids: Sequence[str], *, reason: str | None, as_json: bool) -> int:
+def pause(*, reason: str | None, as_json: bool) -> int:
     """Pause runs and their child runs.
+
+    Give their ids, or a filter; a filter asks for a confirmation that has the number of runs.
 
     Running steps continue to their end; nothing else begins until `flowq runs resume`. Exits with 1
     when one of the runs is stopping or had already ended.
     """
-    return _change(run_ids, lambda run: run.pause(reason), {RunState.PAUSED}, as_json=as_json)
+    found = chosen(what="Pause", able=frozenset({RunState.RUNNING}))
+    if found is None:
+        return FAILED
+    return _change(found, lambda run: run.pause(reason), {RunState.PAUSED}, as_json=as_json)
 
 
 @click.command("raise-budget")
@@ -79,18 +89,27 @@ def pause(run_ids: Sequence[str], *, reason: str | None, as_json: bool) -> int:
 def raise_budget(run_id: str, *, usd: str | None, tokens: int | None, as_json: bool) -> int:
     """Raise the budget of a run; resume it if that was spent."""
     going = set(RunState) - {RunState.FAILED, RunState.CANCELLED}
+    from flowq.entrypoints.cli.app import recorded
+
+    runs = recorded.runs([run_id])
     return _change(
-        [run_id], lambda run: run.raise_budget(usd=usd, tokens=tokens), going, as_json=as_json
+        runs, lambda run: run.raise_budget(usd=usd, tokens=tokens), going, as_json=as_json
     )
 
 
 @click.command()
-@options.run_ids
+@filtered
 @options.as_json
-def resume(run_ids: Sequence[str], *, as_json: bool) -> int:
-    """Resume paused runs and their child runs."""
+def resume(*, as_json: bool) -> int:
+    """Resume paused runs and their child runs.
+
+    Give their ids, or a filter; a filter asks for a confirmation that has the number of runs.
+    """
+    found = chosen(what="Resume", able=frozenset({RunState.PAUSED}))
+    if found is None:
+        return FAILED
     going = {RunState.RUNNING, RunState.COMPLETED}
-    return _change(run_ids, lambda run: run.resume(), going, as_json=as_json)
+    return _change(found, lambda run: run.resume(), going, as_json=as_json)
 
 
 @click.command()
@@ -117,17 +136,16 @@ def signal(run_id: str, name: str, payload: str | None, *, as_json: bool) -> int
 
 
 def _change(
-    run_ids: Sequence[str],
+    runs: "Sequence[Run[Any]]",
     change: Callable[["Run[Any]"], RunState],
     wanted: Collection[RunState],
     *,
     as_json: bool,
 ) -> int:
     """Change the state of runs and print the new state of each."""
-    from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
 
-    states = {run: change(run) for run in recorded.runs(run_ids)}
+    states = {run: change(run) for run in runs}
     if as_json:
         console.print_json([{"id": run.id, "status": state} for run, state in states.items()])
     for run, state in states.items():

@@ -1,0 +1,113 @@
+"""Which runs a command acts on: given ids, or a filter, confirmed with the number of runs."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from flowq.core.states import RunState
+
+if TYPE_CHECKING:
+    from flowq.client import Run
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SPAN: Final = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_META: Final = "flowq.chosen"
+#: Runs that one command acts on.
+_MAX_RUNS: Final = 10_000
+
+
+def filtered(command: _F) -> _F:
+    """Add the options of a filter, and `--yes`; the ids become optional."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Keep a value for `chosen`, so that no command passes them on one by one."""
+    context.meta.setdefault(_META, {})[parameter.name] = value
+    return value
+
+
+def _option(*names: str, **settings: Any) -> Any:
+    return click.option(*names, expose_value=False, callback=_keep, **settings)
+
+
+_STATES: Final = click.Choice([state.value for state in RunState])
+_OPTIONS: Final = (
+    click.argument("run_ids", metavar="[ID]...", nargs=-1, expose_value=False, callback=_keep),
+    _option("--flow", "flow_name", metavar="NAME", help="All runs of this flow that match."),
+    _option("--state", type=_STATES, help="In this state."),
+    _option("--since", metavar="SPAN", help="Started within the last, e.g., 30m, 2h or 7d."),
+    _option("--user", "user_id", metavar="ID", help="Of this user."),
+    _option("--search", metavar="TERMS", help="As in Flower: metadata.a=b error=KeyError …"),
+    _option("--yes", is_flag=True, help="Do not ask for a confirmation."),
+)
+
+
+def chosen(what: str, able: frozenset[RunState]) -> "list[Run[Any]] | None":
+    """Return the runs that the running command names; None if a person has not confirmed.
+
+    Args:
+        what: The verb of the question.
+        able: The states of runs that can be changed so; a filter leaves out the others.
+
+    Raises:
+        UsageError: neither ids nor a filter are given, or both; or nobody can be asked.
+    """
+    from flowq.client import Run
+    from flowq.engine.queries.lists import RunFilter
+    from flowq.entrypoints.cli.app import recorded
+    from flowq.entrypoints.cli.display import console
+    from flowq.entrypoints.terms import parse_terms
+
+    given: Mapping[str, Any] = click.get_current_context().meta[_META]
+    has_filter = any(given[name] for name in ("flow_name", "state", "since", "user_id", "search"))
+    if bool(given["run_ids"]) == has_filter:
+        raise click.UsageError("give ids of runs, or a filter such as --flow NAME, not both")
+    if not has_filter:
+        return recorded.runs(given["run_ids"])
+    wanted = RunFilter(
+        states=frozenset({RunState(given["state"])}) & able if given["state"] else able,
+        flow_name=given["flow_name"],
+        user_id=given["user_id"],
+        since=None if given["since"] is None else datetime.now(UTC) - _span(given["since"]),
+        children=False,
+    )
+    terms = parse_terms(given["search"] or "")
+    if terms.problem is not None:
+        raise click.BadParameter(terms.problem, param_hint="--search")
+    engine = recorded.engine()
+    page = engine.records.autocommit(
+        lambda tx: tx.overview.runs_page(terms.added_to(wanted), limit=_MAX_RUNS, counts=False)
+    )
+    found: list[Run[Any]] = []
+    if wanted.states:
+        found = [Run(run.id, run.flow_name) for run in page.runs]
+    if not found:
+        console.note("No run matches.")
+        return []
+    number = f"{len(found):,} run{'s' if len(found) > 1 else ''}"
+    if not given["yes"] and not _confirmed(f"{what} {number}?"):
+        return None
+    return found
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        raise click.UsageError(f"{question} Nobody can answer here: --yes confirms it") from None
+
+
+def _span(text: str) -> timedelta:
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise click.BadParameter(
+            f"{text!r} is not a span of time: write e.g. 30m, 2h or 7d", param_hint="--since"
+        )
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})

@@ -1,0 +1,192 @@
+"""Actions on many runs of a list: `/flows/bulk/<action>`, cancel, pause and resume.
+
+GET shows how many runs it is about, and which: the ticked ones, or all that match the filter, up
+to `MAX_RUNS`. The page holds their ids, so POST acts on exactly the runs whose number was shown,
+and on none that has come meanwhile. A run that can no longer be changed is counted apart.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from tornado.web import HTTPError, authenticated
+
+from flowq.client import Run
+from flowq.core.errors import FlowqError, InvalidInput, RunNotFound
+from flowq.core.ids import RunId
+from flowq.core.states import OPEN_RUN_STATES, RunState
+from flowq.engine.engine import Engine
+from flowq.engine.model.actions import Face
+from flowq.engine.queries.lists import ListedRun, RunFilter
+from flowq.engine.runs.actors import acting
+from flowq.entrypoints.flower.page import PageHandler
+from flowq.entrypoints.flower.pages import filters
+from flowq.entrypoints.flower.pages.run.request import run_id_of
+
+#: Runs that one form acts on.
+MAX_RUNS: Final = 1_000
+_SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BulkAction:
+    """An action on many runs.
+
+    Attributes:
+        name: The last part of its address.
+        label: The text of its button.
+        says: A description of the effect.
+        states: The states of the runs that it can change.
+        do: Changes one run, for a reason.
+        wanted: The states of a run that it has changed.
+    """
+
+    name: str
+    label: str
+    says: str
+    states: frozenset[RunState]
+    do: Callable[[Run[Any], str], RunState]
+    wanted: frozenset[RunState]
+
+
+BULK: Final[Mapping[str, BulkAction]] = {
+    one.name: one
+    for one in (
+        BulkAction(
+            "pause",
+            "Pause",
+            "No step of these runs and their child runs begins until they are resumed.",
+            frozenset({RunState.RUNNING}),
+            lambda run, reason: run.pause(reason),
+            frozenset({RunState.PAUSED}),
+        ),
+        BulkAction(
+            "resume",
+            "Resume",
+            "These runs and their child runs continue where they were paused.",
+            frozenset({RunState.PAUSED}),
+            lambda run, _: run.resume(),
+            frozenset({RunState.RUNNING, RunState.COMPLETED}),
+        ),
+        BulkAction(
+            "cancel",
+            "Cancel",
+            "These runs and their child runs are cancelled: no further step begins, and running "
+            "steps are asked to stop. This cannot be undone.",
+            OPEN_RUN_STATES - {RunState.CANCELLING},
+            lambda run, reason: run.cancel(reason),
+            frozenset({RunState.CANCELLING, RunState.CANCELLED}),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What has become of the runs.
+
+    Attributes:
+        changed: How many were changed.
+        failed: The runs that were not, each with the reason.
+    """
+
+    changed: int
+    failed: Sequence[tuple[RunId, str]]
+
+
+class BulkPage(PageHandler):
+    """`/flows/bulk/<action>`."""
+
+    @authenticated
+    async def get(self, name: str) -> None:
+        """Show which runs the action is about."""
+        self.refuse_when_read_only()
+        action = BULK[name]
+        given = {name: self.get_query_argument(name, "") for name in filters.ARGUMENTS}
+        query = filters.parse(given, datetime.now(UTC), shows_content=self.shows_content)
+        if query.problems:
+            raise InvalidInput(" ".join(query.problems.values()), hint="open the list of flows")
+        if self.get_query_argument("all", ""):
+            found = await self.read(partial(_matching, wanted=query.wanted))
+        else:
+            texts = self.get_query_arguments("id")[:MAX_RUNS]
+            found = await self.read(partial(_named, ids=[run_id_of(text) for text in texts]))
+        able = [run for run in found if run.status in action.states]
+        self.show(
+            "bulk",
+            action=action,
+            runs=able[:MAX_RUNS],
+            shown=_SHOWN,
+            is_cut=len(found) > MAX_RUNS,
+            others=len(found) - len(able),
+            back=self.reverse_url("flows") + query.address(),
+            outcome=None,
+        )
+
+    @authenticated
+    async def post(self, name: str) -> None:
+        """Act on the runs of the form.
+
+        Raises:
+            HTTPError: 400; it has too many ids.
+        """
+        self.refuse_when_read_only()
+        action = BULK[name]
+        texts = self.get_body_argument("ids", "").split()
+        if len(texts) > MAX_RUNS:
+            raise HTTPError(400, f"a form may have at most {MAX_RUNS} runs")
+        ids = [run_id_of(text) for text in texts]
+        by = f"by {self.who} in Flower" if self.who else "in Flower"
+        reason = self.get_body_argument("reason", "").strip()
+        because = f"{reason} ({by})" if reason else by
+        outcome = await self.read(
+            partial(_act, action=action, ids=ids, reason=because, who=self.who)
+        )
+        self.show(
+            "bulk",
+            action=action,
+            runs=[],
+            shown=_SHOWN,
+            is_cut=False,
+            others=0,
+            back=self.reverse_url("flows"),
+            outcome=outcome,
+        )
+
+
+def _matching(engine: Engine, wanted: RunFilter) -> list[ListedRun]:
+    page = engine.records.autocommit(
+        lambda tx: tx.overview.runs_page(wanted, limit=MAX_RUNS + 1, counts=False)
+    )
+    return list(page.runs)
+
+
+def _named(engine: Engine, ids: Sequence[RunId]) -> list[ListedRun]:
+    found = engine.records.autocommit(lambda tx: tx.overview.listed(ids))
+    if missing := set(ids) - {run.id for run in found}:
+        raise RunNotFound.of(min(missing))
+    return found
+
+
+def _act(
+    engine: Engine,  # noqa: ARG001 - the client finds it itself
+    action: BulkAction,
+    ids: Sequence[RunId],
+    reason: str,
+    who: str | None,
+) -> Outcome:
+    changed, failed = 0, []
+    for run_id in ids:
+        try:
+            with acting(Face.FLOWER, who):
+                state = action.do(Run.get(run_id), reason)
+        except FlowqError as error:
+            failed.append((run_id, error.message))
+            continue
+        if state in action.wanted:
+            changed += 1
+        else:
+            failed.append((run_id, f"it is {state}"))
+    return Outcome(changed, failed)
