@@ -14,6 +14,7 @@ from flowq.entrypoints.flower.live.streams import (
 from flowq.entrypoints.flower.metrics.collector import MetricsPage
 from flowq.entrypoints.flower.page import STATIC, Nothing, Static
 from flowq.entrypoints.flower.pages.bulk import BULK, BulkPage
+from flowq.entrypoints.flower.pages.compare import ComparePage
 from flowq.entrypoints.flower.pages.costs import CostPage
 from flowq.entrypoints.flower.pages.flow import FlowPage
 from flowq.entrypoints.flower.pages.flows import FlowsPage
@@ -38,6 +39,7 @@ RULES: list[URLSpec] = [
     URLSpec(_RUN + r"/output/(.+)", StepOutput, name="flow-step-output"),
     URLSpec(_RUN, RunTab, name="flow-run"),
     URLSpec(r"/flows/live/many", ManyLiveHandler, name="flows-live-many"),
+    URLSpec(r"/flows/compare", ComparePage, name="flows-compare"),
     URLSpec(rf"/flows/bulk/({'|'.join(BULK)})", BulkPage, name="flows-bulk"),
     URLSpec(r"/flows/live", FlowsLiveHandler, name="flows-live"),
     URLSpec(_RUN + r"/live", RunLiveHandler, name="flow-live"),

@@ -192,3 +192,14 @@ def test_command_names_the_number_and_asks(
     ):
         assert command(*words).exit_code == 2
     assert "--yes" in command("cancel", "--flow", "tests.search.asks").output
+
+
+def test_two_ticked_runs_are_compared(stage: Stage, pages: Pages) -> None:
+    first = start(stage, tolerant, dict(), order="known")
+    second = start(stage, tolerant, dict(), order={"id": 7})
+
+    shown = pages.text(f"/flows/compare?id={second.id}&id={first.id}")
+    assert shown.index(str(first.id)) < shown.index(str(second.id))
+    assert 'order "known" { "id": 7 }' in shown
+    assert "the lookup differs ✓ completed ✗ failed" in shown
+    assert "needs two runs, not 1" in pages.get(f"/flows/compare?id={first.id}", status=400)
