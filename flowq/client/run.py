@@ -16,6 +16,7 @@ from uuid import UUID
 from flowq import bootstrap
 from flowq.client.awaiting import until_ended, within
 from flowq.client.events import RunEvents, refuse_to_hold_a_worker
+from flowq.client.rerunning import Rerunning
 from flowq.core.errors import ResultTimeout, RunCancelled, RunFailed, RunNotFound
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
@@ -38,7 +39,7 @@ LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True)
-class Run(Generic[R_co]):
+class Run(Rerunning, Generic[R_co]):
     """One execution of a flow.
 
     Attributes:

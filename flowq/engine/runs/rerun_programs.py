@@ -2,7 +2,7 @@
 
 The history is what the program has observed, in that order. Its rows are copied, so the program is
 replayed over them with the code of today, as after any wait; where that code does something else,
-the rerun fails with a `NondeterminismError`. The fork is the first end that is not copied:
+the rerun is paused with a `NondeterminismError`. The fork is the first end that is not copied:
 
     a call is given        its end; it and all that was observed after it is dropped
     a call failed it       that call; failures that it has caught before stay in the history

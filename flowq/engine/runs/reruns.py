@@ -206,7 +206,7 @@ def _prepared(
             raise InvalidInput(
                 f"the inputs of run {run_id} cannot be replaced here: its flow {old.flow_name!r} "
                 "is not defined in this process, or is a document",
-                hint="name the module that defines it: flowq runs rerun … -A my_module",
+                hint="name the file that defines it: flowq runs rerun … --code flows.py",
             )
         given = {**flow.read(given), **inputs}
     own = Submission.of(options, input_limit(engine))

@@ -22,7 +22,7 @@ from flowq.entrypoints.http.openapi import documented
 from flowq.entrypoints.http.parameters import known_parameters
 from flowq.entrypoints.http.playbooks import install as playbooks
 from flowq.entrypoints.http.rate import RequestRates
-from flowq.entrypoints.http.runs import flow_engine, logs, results
+from flowq.entrypoints.http.runs import flow_engine, logs, reruns, results
 from flowq.entrypoints.http.runs import routes as runs
 from flowq.entrypoints.http.settings import HttpSettings, http_settings, listed
 from flowq.entrypoints.http.sse import Streams
@@ -64,6 +64,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     app.include_router(runs.router)
     app.include_router(results.router)
     app.include_router(logs.router)
+    app.include_router(reruns.router)
     blocks.install(app, chosen)
     playbooks.install(app)
     blueprints.install(app)

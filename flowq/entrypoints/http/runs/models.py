@@ -23,11 +23,13 @@ Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")
 _STEERED: Final = {RunState.PAUSED, RunState.CANCELLING, RunState.CANCELLED}
 
 
-class _Request(BaseModel):
+class StrictModel(BaseModel):
+    """A body of a request: a field that it does not have is refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class NewBudget(_Request):
+class NewBudget(StrictModel):
     """The budget of model calls in a run and its child runs."""
 
     usd: float | None = Field(None, gt=0, strict=True, description="Limit in US dollars.")
@@ -52,7 +54,7 @@ class NewBudget(_Request):
         )
 
 
-class NewRun(_Request):
+class NewRun(StrictModel):
     """A run to start."""
 
     inputs: dict[str, JsonValue] = Field({}, description="The inputs of the flow, by name.")
@@ -85,7 +87,7 @@ class NewRun(_Request):
         return given
 
 
-class Reason(_Request):
+class Reason(StrictModel):
     """The reason for a change of a run."""
 
     reason: str | None = Field(None, max_length=1_000)

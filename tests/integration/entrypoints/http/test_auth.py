@@ -85,6 +85,8 @@ OF_A_RUN = {
     "POST /api/runs/{run_id}/pause": 200,
     "POST /api/runs/{run_id}/resume": 200,
     "POST /api/runs/{run_id}/signals/{name}": 200,
+    "POST /api/runs/{run_id}/rerun": 400,
+    "POST /api/runs/{run_id}/rerun/preview": 400,
     "GET /api/v1/flow-engine/runs/{run_id}": 200,
     "POST /api/runs/{run_id}/cancel": 200,
     "GET /api/runs/{run_id}/events": 200,

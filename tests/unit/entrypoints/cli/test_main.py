@@ -51,6 +51,7 @@ def test_every_command_is_listed() -> None:
         "runs pause",
         "runs raise-budget",
         "runs resume",
+        "runs rerun",
         "runs signal",
         "runs cost",
         "graph",

@@ -18,6 +18,7 @@ from flowq.entrypoints.cli.group import LazyGroup
         "pause": "runs.steer:pause",
         "raise-budget": "runs.steer:raise_budget",
         "resume": "runs.steer:resume",
+        "rerun": "runs.rerun:rerun",
         "signal": "runs.steer:signal",
         "cost": "runs.read:cost",
     },
@@ -25,7 +26,8 @@ from flowq.entrypoints.cli.group import LazyGroup
 def runs() -> None:
     """Show and change recorded runs.
 
-    ls, show, watch, events, logs, result, pause, resume, cancel, signal, cost.
+    ls, show, watch, events, logs, result, pause, resume, cancel, rerun, signal,
+    cost.
 
     An ID may be shortened to its first characters.
     """

@@ -1,0 +1,105 @@
+"""The routes that rerun a run, and show before what that would do."""
+
+from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Response
+from pydantic import BaseModel, Field, JsonValue
+
+from flowq.core.rerun import Why
+from flowq.core.states import StepState
+from flowq.engine.registry.registry import registry
+from flowq.entrypoints.http.bodies import StrictRoute
+from flowq.entrypoints.http.runs import models
+from flowq.entrypoints.http.runs.access import RunHere
+from flowq.entrypoints.http.runs.flows import user_errors
+
+router = APIRouter(prefix="/api", tags=["runs"], route_class=StrictRoute)
+
+
+class RerunRequest(models.StrictModel):
+    """What of a run is to be run again."""
+
+    from_step: models.Text | None = Field(
+        None, description="Key of a step, a call or an item: it and all after it run."
+    )
+    inputs: dict[str, JsonValue] | None = Field(
+        None, description="Inputs that replace those of the run, by name."
+    )
+
+
+class RerunStep(BaseModel):
+    """A step of a rerun."""
+
+    key: str
+    name: str
+    reused: bool
+    why: Why | None = Field(description="Why it runs; null: it is reused.")
+    completed_items: int | None = Field(
+        description="Of a map: items that have completed; those with the same inputs are reused."
+    )
+    status: StepState | None = Field(description="Its state in the earlier run; null: it is new.")
+    tokens: int = Field(description="What it has used in the earlier run.")
+    cost: Decimal = Field(description="What that cost, in USD.")
+
+
+class Rerun(BaseModel):
+    """What a rerun would do."""
+
+    run_id: UUID
+    flow_name: str
+    steps: list[RerunStep]
+    saved_tokens: int
+    saved_cost: Decimal
+    first_cost: Decimal = Field(description="What the steps that run have cost the first time.")
+    notes: list[str] = Field(description="What cannot be known before it runs.")
+
+
+def _errors_of(run: RunHere) -> AbstractContextManager[None]:
+    """Convert what the function of the flow raises, where this server knows the flow."""
+    flow = registry.flows.get(run.flow_name)
+    return nullcontext() if flow is None else user_errors(flow)
+
+
+_Body = Annotated[RerunRequest | None, Body()]
+
+
+@router.post("/runs/{run_id}/rerun", status_code=202)
+def rerun(run: RunHere, response: Response, body: _Body = None) -> models.RunStatus:
+    """Start a new run that reuses what a run has completed, and runs the rest."""
+    asked = body or RerunRequest()
+    with _errors_of(run):
+        again = run.rerun(asked.from_step, asked.inputs)
+    response.headers["Location"] = f"/api/runs/{again.id}"
+    return models.RunStatus(id=again.id, flow_name=again.flow_name, status=again.status)
+
+
+@router.post("/runs/{run_id}/rerun/preview")
+def preview(run: RunHere, body: _Body = None) -> Rerun:
+    """Show what a rerun would reuse and run, and what that cost; starts nothing."""
+    asked = body or RerunRequest()
+    with _errors_of(run):
+        found = run.rerun_preview(asked.from_step, asked.inputs)
+    return Rerun(
+        run_id=found.run_id,
+        flow_name=found.flow_name,
+        steps=[
+            RerunStep(
+                key=step.key,
+                name=step.name,
+                reused=step.is_reused,
+                why=step.why,
+                completed_items=step.items,
+                status=step.state,
+                tokens=step.tokens,
+                cost=step.cost,
+            )
+            for step in found.steps
+        ],
+        saved_tokens=found.saved_tokens,
+        saved_cost=found.saved_cost,
+        first_cost=found.first_cost,
+        notes=list(found.notes),
+    )

@@ -1,0 +1,63 @@
+"""What `flowq runs rerun` refuses before it reads anything, and how it shows a preview."""
+
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from flowq.core.ids import RunId
+from flowq.core.rerun import Why
+from flowq.core.states import StepState
+from flowq.engine.runs.reruns import PlannedStep, RerunPreview
+from flowq.entrypoints.cli.commands.runs.rerun import _span, rerun
+from flowq.entrypoints.cli.display.reruns import preview_json, reason
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ([], "give the IDs of runs, or --flow"),
+        (["01a2", "--flow", "f"], "give the IDs of runs, or --flow"),
+        (["01a2", "--failed"], "choose among the runs of --flow"),
+        (["--flow", "f"], "say which runs of the flow"),
+        (["--flow", "f", "--failed", "--since", "soon"], "is not a time"),
+        (["01a2", "-p", "x"], "is not NAME=VALUE"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments: list[str], says: str) -> None:
+    result = CliRunner().invoke(rerun, arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_times_are_numbers_with_a_unit() -> None:
+    assert _span("30m") == timedelta(minutes=30)
+    assert _span("2h") == timedelta(hours=2)
+    for wrong in ("", "2", "h", "-1h", "2 h", "9999999d"):
+        with pytest.raises(click.BadParameter):
+            _span(wrong)
+
+
+def test_preview_says_why_each_step_runs() -> None:
+    steps = (
+        PlannedStep("a", "s", None, state=StepState.COMPLETED, tokens=5, cost=Decimal(2)),
+        PlannedStep("m", "s", Why.OPEN, items=3, state=StepState.FAILED, cost=Decimal(1)),
+        PlannedStep("z", "s", Why.NEW),
+    )
+    preview = RerunPreview(RunId(uuid4()), "f", steps, ("A note.",))
+    assert (preview.saved_cost, preview.saved_tokens, preview.first_cost) == (
+        Decimal(2),
+        5,
+        Decimal(1),
+    )
+    assert reason(steps[0]) == ""
+    assert "3 completed items" in reason(steps[1])
+    data = preview_json(preview)
+    assert [(one["key"], one["reused"], one["why"]) for one in data["steps"]] == [
+        ("a", True, None),
+        ("m", False, "open"),
+        ("z", False, "new"),
+    ]
