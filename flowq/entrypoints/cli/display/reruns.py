@@ -1,23 +1,13 @@
 """Prints the preview of a rerun: which steps are reused, which run and why, and their cost."""
 
-from typing import Any, Final
+from typing import Any
 
 from rich.table import Table
 
-from flowq.core.rerun import Why
 from flowq.engine.runs.reruns import PlannedStep, RerunPreview
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console
-
-#: Why a step runs, for people.
-WHY: Final = {
-    Why.FORK: "the rerun begins here",
-    Why.NEW: "the run has no such step",
-    Why.CHANGED: "the step or its inputs are others",
-    Why.OPEN: "it has not completed",
-    Why.UNREADABLE: "its result is gone",
-    Why.DEPENDS: "a step before it runs",
-}
+from flowq.entrypoints.rerun_reasons import WHY
 
 
 def reason(step: PlannedStep) -> str:

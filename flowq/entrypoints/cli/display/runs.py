@@ -76,7 +76,7 @@ def as_json(view: RunView) -> dict[str, Any]:
     names = (
         "id flow_name status user_id priority starts_at created_at started_at completed_at "
         "execution_time_ms total done tokens cost unpriced inputs outputs error stop_kind "
-        "failed_step_id continued_as"
+        "failed_step_id continued_as rerun_of"
     )
     return _facts(view, names)
 

@@ -124,6 +124,7 @@ def _print_header(console: Console, view: RunView, calls: Sequence[CostLine]) ->
         "user": view.user_id or "",
         "priority": str(view.priority or ""),
         "next run": str(view.continued_as or ""),
+        "rerun of": str(view.rerun_of or ""),
     }
     for name, value in facts.items():
         if value:
@@ -171,9 +172,8 @@ def _saved(view: RunView) -> str:
     if not view.hits:
         return ""
     saved = view.saved
-    results = (
-        "1 cached result" if view.hits == 1 else f"{formatting.count(view.hits)} cached results"
-    )
+    word = "cached" if view.rerun_of is None else "reused"
+    results = f"{formatting.count(view.hits)} {word} result{'' if view.hits == 1 else 's'}"
     return f"{formatting.money(saved.cost)}, {formatting.count(saved.tokens)} tokens by {results}"
 
 
@@ -198,7 +198,13 @@ def _steps(console: Console, view: RunView, spec: FlowSpec, graph: Graph) -> Tab
         if (step.called or spec.step(step.key).kind) is StepKind.FLOW:
             name.append(f"  {_child(view, step)}", style="dim")
         if step.hits:
-            name.append("  cached" if step.map_size is None else f"  {step.hits} cached", "dim")
+            # In a rerun; a step with its own cache may have hits beside.
+            word = (
+                "reused"
+                if view.rerun_of and not (step.attempts and step.map_size is None)
+                else "cached"
+            )
+            name.append(f"  {word}" if step.map_size is None else f"  {step.hits} {word}", "dim")
         if line.also:
             name.append(f"  also after {', '.join(line.also)}", style="dim")
         attempts = str(step.attempts or "")

@@ -1,4 +1,4 @@
-"""Actions on the page of a run: cancel, pause, resume, send a signal, raise a budget.
+"""Actions on the page of a run: cancel, pause, resume, rerun, send a signal, raise a budget.
 
 Each action has an address. GET shows a form that describes the effect, so it works without a script
 and a link changes nothing. POST performs the action and redirects to the run. An error is shown
@@ -23,9 +23,11 @@ from flowq.engine.model.actions import Face
 from flowq.engine.model.rows import RunView
 from flowq.engine.queries.run_page import RunPage
 from flowq.engine.runs.actors import acting
+from flowq.engine.runs.reruns import RerunPreview
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
+from flowq.entrypoints.rerun_reasons import WHY
 
 Form = Mapping[str, str]
 
@@ -131,6 +133,14 @@ ACTIONS: Final = {
             lambda page: _is_open(page) and page.run.status is not RunState.CANCELLING,
             is_grave=True,
         ),
+        PageAction(
+            "rerun",
+            "Rerun",
+            "A new run reuses what this one has completed, at no cost, and runs the rest.",
+            ("from_step",),
+            lambda run, form: run.rerun(form["from_step"].strip() or None),
+            lambda page: not _is_open(page),
+        ),
     )
 }
 
@@ -152,6 +162,7 @@ NOTICES: Final[Mapping[str, Callable[[RunState], str]]] = {
     "budget": lambda _: "The budget is raised.",
     "pause": _turned("The run is paused.", RunState.PAUSED),
     "resume": _turned("The run is resumed.", *_GOES_ON),
+    "rerun": lambda _: "This is the rerun.",
     "cancel": _turned("The run is being cancelled.", RunState.CANCELLING, RunState.CANCELLED),
 }
 #: Names the run and the action that was just done to it; only the next page of this run reads it.
@@ -188,7 +199,18 @@ class RunAction(PageHandler):
         typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
         if "name" in typed and len(page.waits) == 1:
             typed["name"] = typed["name"] or page.waits[0].name
-        self._ask(page, action, typed)
+        if name != "rerun":
+            self._ask(page, action, typed)
+            return
+        try:
+            preview = await self.read(partial(_preview, run_id, typed))
+        except (RunNotFound, Unavailable):
+            raise
+        except FlowqError as error:
+            self.set_status(400)
+            self._ask(page, action, typed, error)
+            return
+        self._ask(page, action, typed, preview=preview)
 
     @authenticated
     async def post(self, run_id: str, name: str) -> None:
@@ -198,7 +220,7 @@ class RunAction(PageHandler):
         typed = {field: self.get_body_argument(field, "") for field in action.fields}
         given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
         try:
-            await self.read(partial(_do, run_id, action, given, self.who))
+            done = await self.read(partial(_do, run_id, action, given, self.who))
         except (RunNotFound, Unavailable):
             raise
         except FlowqError as error:
@@ -206,6 +228,7 @@ class RunAction(PageHandler):
             self.set_status(409 if not isinstance(error, InvalidInput) else 400)
             self._ask(page, action, typed, error)
             return
+        run_id = str(done.id) if isinstance(done, Run) else run_id
         back = self.reverse_url("flow-run", run_id)
         self.set_cookie(
             _DONE, f"{run_id}.{name}", path=back, max_age=60, httponly=True, samesite="Lax"
@@ -213,7 +236,13 @@ class RunAction(PageHandler):
         self.redirect(back, status=303)
 
     def _ask(
-        self, page: RunPage, action: PageAction, typed: Form, error: FlowqError | None = None
+        self,
+        page: RunPage,
+        action: PageAction,
+        typed: Form,
+        error: FlowqError | None = None,
+        *,
+        preview: RerunPreview | None = None,
     ) -> None:
         waits = {wait.name: wait for wait in page.waits}
         self.show(
@@ -224,6 +253,8 @@ class RunAction(PageHandler):
             typed=typed,
             error=error,
             waits=waits,
+            preview=preview,
+            why=WHY,
             back=self.reverse_url("flow-run", page.run.id),
         )
 
@@ -233,6 +264,10 @@ class RunAction(PageHandler):
         return f"{typed.strip()} ({by})" if typed.strip() else by
 
 
-def _do(run_id: str, action: PageAction, form: Form, who: str | None, _: Engine) -> None:
+def _do(run_id: str, action: PageAction, form: Form, who: str | None, _: Engine) -> object:
     with acting(Face.FLOWER, who):
-        action.do(Run.get(run_id), form)
+        return action.do(Run.get(run_id), form)
+
+
+def _preview(run_id: str, form: Form, _: Engine) -> RerunPreview:
+    return Run.get(run_id).rerun_preview(form["from_step"].strip() or None)
