@@ -38,6 +38,23 @@ class SignalWait:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOrigin:
+    """How a run was enqueued.
+
+    Attributes:
+        mode: `async` on workers, `sync` in the process that has started it.
+        metadata: What its caller has stored with it.
+        idempotency_key: Another run of its flow with this key is not started.
+        deadline: When it is cancelled, at the latest.
+    """
+
+    mode: str
+    metadata: Mapping[str, Any]
+    idempotency_key: str | None
+    deadline: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunPage:
     """The head of a run's page.
 
@@ -53,6 +70,7 @@ class RunPage:
         child_count: The number of child runs.
         takes_signals: Whether it is the run of a program.
         waits: The signals it waits for, the first of them.
+        origin: How it was enqueued.
     """
 
     run: RunView
@@ -66,6 +84,7 @@ class RunPage:
     child_count: int
     takes_signals: bool
     waits: tuple[SignalWait, ...]
+    origin: RunOrigin
 
 
 @dataclass(frozen=True, slots=True)

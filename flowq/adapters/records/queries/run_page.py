@@ -23,7 +23,7 @@ from flowq.core.spec import StepKind
 from flowq.core.states import DONE_STEP_STATES, RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.rows import RunView
-from flowq.engine.queries.run_page import RunLink, RunPage, SignalWait
+from flowq.engine.queries.run_page import RunLink, RunOrigin, RunPage, SignalWait
 
 _C, _R, _M = STEPS.c, RUNS.c, METERS.c
 _LINKS: Final = 10
@@ -52,6 +52,7 @@ class RunPageReads(RunStepReads):
             child_count=count,
             takes_signals=self._is_program(run_id),
             waits=() if recorded.completed_at is not None else self._waits(run_id),
+            origin=self._origin(run_id),
         )
 
     # --- parts of the head -----------------------------------------------------------------------
@@ -89,6 +90,11 @@ class RunPageReads(RunStepReads):
             "hits": sum(row[4] for row in rows),
             "saved": sum((Usage(int(row[5]), row[6]) for row in rows), Usage()),
         }
+
+    def _origin(self, run_id: RunId) -> RunOrigin:
+        query = select(_R.execution_mode, _R.flow_metadata, _R.idempotency_key, _R.deadline)
+        mode, metadata, key, deadline = self._run(query.where(_R.id == run_id)).one()
+        return RunOrigin(mode, metadata if isinstance(metadata, dict) else {}, key, deadline)
 
     def _is_program(self, run_id: RunId) -> bool:
         """Return whether the run has the row of a program."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from flower.utils.tasks import get_task_by_id
+from tornado.escape import xhtml_escape
 from tornado.web import HTTPError, authenticated
 
 from flowq.core.ids import RunId
@@ -61,6 +62,23 @@ class RunPageHandler(PageHandler):
         known = get_task_by_id(self.application.events, str(step_id)) is not None
         return str(self.reverse_url("task", step_id)) if known else None
 
+    def worker_of(self, step_id: object, process: str | None) -> str:
+        """Return the worker of a step as a link to Flower's page of it, if Flower knows it.
+
+        Args:
+            step_id: Id of the step, which is that of its task.
+            process: The host and the id of the process, as they are recorded.
+        """
+        if process is None:
+            return ""
+        task = get_task_by_id(self.application.events, str(step_id))
+        worker = getattr(task, "worker", None)
+        if worker is None:
+            return str(xhtml_escape(process))
+        href = self.reverse_url("worker", worker.hostname)
+        name, title = xhtml_escape(worker.hostname), xhtml_escape(process)
+        return f'<a href="{href}" title="{title}">{name}</a>'
+
     def show_run(self, template: str, page: RunPage, active: str, **values: Any) -> None:
         """Send a page with the head of a run."""
         run = page.run
@@ -76,6 +94,7 @@ class RunPageHandler(PageHandler):
             is_over=is_over,
             live=None if is_over else self.reverse_url("flow-live", run.id),
             task_of=self.task_of,
+            worker_of=self.worker_of,
             **{**values, "waits": in_head(values["waits"])},
         )
 

@@ -17,6 +17,7 @@ from flowq.engine.model.model_calls import CostBy, CostLine
 from flowq.engine.model.rows import RunView, StepView
 from flowq.engine.queries.run_page import FailedStep, RunPage, StepCost
 from flowq.engine.runs import signals
+from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.pages.run import events, pictures
 from flowq.entrypoints.flower.pages.run.logs import logs
 from flowq.entrypoints.flower.pages.run.request import RunQuery, TemplateContext
@@ -139,7 +140,17 @@ def errors(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
     others = [FailureInRun(run, one) for one in found[:_FAILURES] if one.id not in shown]
     failed = page.states.get(StepState.FAILED, 0)
     left = failed - len(others) - sum(trouble.run.id == run.id for trouble in way)
-    return {"way": list(reversed(way)), "others": others, "left": max(left, 0)}
+    return {"way": list(reversed(way)), "others": alike(others), "left": max(left, 0)}
+
+
+def alike(found: Sequence[FailureInRun]) -> list[list[FailureInRun]]:
+    """Group failures of the same type at the same place of the same step, in their order."""
+    groups: dict[object, list[FailureInRun]] = {}
+    for trouble in found:
+        failure = trouble.failure
+        same = failure.key, failure.error_type, formatting.place(failure.traceback)
+        groups.setdefault(same, []).append(trouble)
+    return list(groups.values())
 
 
 def _failures(

@@ -1,6 +1,7 @@
 """The cause of a failed run is found by what its rows name, whatever keys and errors are called."""
 
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -213,3 +214,18 @@ def test_cancel_of_a_paused_run_takes_the_place_of_the_pause(stage: Stage) -> No
     cancel(stage.engine, played.id)
     stage.dispatcher.run(stage.engine)
     assert (played.view.stop_kind, played.error) == (StopKind.USER, "no reason was given")
+
+
+def test_failures_of_one_type_at_one_place_are_grouped() -> None:
+    def failure(key: str, index: int, error: str, line: int) -> Any:
+        traceback = f'  File "/flows.py", line {line}, in fail_at\n'
+        return SimpleNamespace(
+            failure=SimpleNamespace(key=key, index=index, error_type=error, traceback=traceback)
+        )
+
+    first, other, again = failure("m", 0, "E", 7), failure("m", 1, "E", 8), failure("m", 2, "E", 7)
+    type_, step_ = failure("m", 3, "F", 7), failure("n", 4, "E", 7)
+
+    assert [[first, again], [other], [type_], [step_]] == tabs.alike(
+        [first, other, again, type_, step_]
+    )
