@@ -18,6 +18,7 @@ Pure: rows in, text out. Classes, all styled in `picture.css`:
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from flowq.core.spec import FlowSpec, StepKind
@@ -185,14 +186,29 @@ def draw(
 
 def best_layout(drawn: Drawn) -> tuple[Layout, bool]:
     """Return the layout that is easier to see in a window, and whether it goes sideways."""
-    sizes = {vertex.id: vertex.size for vertex in drawn.vertices}
-    down = layered(sizes, drawn.downwards, drop=drop_of(drawn))
-    if (
-        drawn.back or drawn.loops or _fits(down) == 1
-    ):  # lines of cycles go beside those that go down
+    return _best_layout(
+        tuple((vertex.id, vertex.size) for vertex in drawn.vertices),
+        tuple(drawn.downwards),
+        drop=drop_of(drawn),
+        side_drop=drop_of(drawn, sideways=True),
+        has_cycles=bool(drawn.back or drawn.loops),
+    )
+
+
+@lru_cache(maxsize=64)  # an open page draws the same graph each second, with other states
+def _best_layout(
+    boxes: tuple[tuple[str, Size], ...],
+    edges: tuple[tuple[str, str], ...],
+    *,
+    drop: float,
+    side_drop: float,
+    has_cycles: bool,
+) -> tuple[Layout, bool]:
+    sizes = dict(boxes)
+    down = layered(sizes, edges, drop=drop)
+    if has_cycles or _fits(down) == 1:  # lines of cycles go beside those that go down
         return down, False
-    drop = drop_of(drawn, sideways=True)
-    right = sideways(sizes, drawn.downwards, gap=_SIDE_GAP, drop=drop)
+    right = sideways(sizes, edges, gap=_SIDE_GAP, drop=side_drop)
     return (right, True) if _fits(right) > _BETTER * _fits(down) else (down, False)
 
 
