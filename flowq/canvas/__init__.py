@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from flowq.lazy import public_names
 
 if TYPE_CHECKING:
-    from flowq.canvas.durable import CanvasRun, Durable, durable
+    from flowq.canvas.handle import CanvasRun, Durable, durable
 
 __all__ = ["CanvasRun", "Durable", "durable"]
 
-__getattr__, __dir__ = public_names(__name__, {"flowq.canvas.durable": "CanvasRun Durable durable"})
+__getattr__, __dir__ = public_names(__name__, {"flowq.canvas.handle": "CanvasRun Durable durable"})

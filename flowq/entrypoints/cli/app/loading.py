@@ -23,6 +23,7 @@ import flowq
 from flowq.authoring.definitions.base_flow import BaseFlow
 from flowq.authoring.definitions.flows import Flow
 from flowq.authoring.naming import import_place
+from flowq.canvas.handle import Durable
 from flowq.core.errors import FlowNotFound, FlowqError, InvalidFlow
 from flowq.engine.registry.origins import raised_in
 
@@ -129,7 +130,12 @@ def flows_of(module: ModuleType) -> dict[str, Flow[..., Any]]:
 
 
 def _flow_in(value: object) -> Flow[..., Any] | None:
-    """Return the flow that a value of a module is; a `BaseFlow` class stands for its flow."""
+    """Return the flow that a value of a module is.
+
+    A `BaseFlow` class and a durable canvas stand for their flow.
+    """
+    if isinstance(value, Durable):
+        return value.flow
     if isinstance(value, type) and issubclass(value, BaseFlow):
         value = vars(value).get("flow")
     return value if isinstance(value, Flow) else None

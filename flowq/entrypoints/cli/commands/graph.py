@@ -24,6 +24,7 @@ def graph(
     """
     if mermaid and as_json:
         raise click.UsageError("--mermaid and --json exclude each other")
+    from flowq.canvas.handle import CanvasFlow
     from flowq.core.graph import Graph
     from flowq.entrypoints.cli.app import environment, inputs
     from flowq.entrypoints.cli.app.loading import load_flow, tracing
@@ -36,7 +37,7 @@ def graph(
     given = inputs.read(flow, pairs, file)
     checked = flow.type.validate(given)
     with tracing(flow):
-        spec = flow.type.trace(checked)
+        spec = flow.preview() if isinstance(flow, CanvasFlow) else flow.type.trace(checked)
     shape = Graph.of(spec)
     if as_json:
         document = {"flow_name": spec.name, "inputs": dict(checked), "spec": spec.to_json()}

@@ -81,7 +81,7 @@ def as_mermaid(spec: FlowSpec, shape: Graph) -> Iterator[str]:
     names = {key: f"s{place}" for key, place in shape.order.items()}
     for step in spec.steps:
         kind = "map" if step.map else step.kind.value
-        left, right = _SHAPES[kind]
+        left, right = _SHAPES.get(kind, _SHAPES["step"])
         yield f"    {names[step.key]}{left}{_label(step)}{right}"
     for edge in spec_edges(spec):
         arrow = "-.->" if edge.kind is EdgeKind.ORDER else "-->"

@@ -7,19 +7,21 @@ The canvas is checked and compiled by `durable`, in the process that has the tas
 recorded for one that is refused.
 """
 
-import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Unpack
 
 from flowq import bootstrap
 from flowq.authoring.definitions.flows import AsyncFlow
 from flowq.canvas.compiling import compile_canvas
+from flowq.canvas.outline import outline
 from flowq.canvas.plan import CanvasPlan, leading_task
 from flowq.canvas.program import canvas
 from flowq.canvas.values import decoded
 from flowq.client import Run
 from flowq.client.submitting import asubmit, submit
 from flowq.core.names import check_name
+from flowq.core.spec import FlowSpec
 from flowq.engine.runs.options import SubmitOptions
 
 #: What the metadata of a run of this face says of it.
@@ -39,6 +41,22 @@ class CanvasRun(Run[Any]):
         return decoded(await super().aresult(timeout))
 
 
+class CanvasFlow(AsyncFlow[[], Any]):
+    """A canvas as a flow without inputs."""
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any]) -> "CanvasFlow":
+        """Return the program of all canvases with the inputs of one."""
+        made = cls.__new__(cls)
+        vars(made).update(vars(canvas))
+        made.type = replace(canvas.type, validate=lambda _: canvas.type.validate(inputs))
+        return made
+
+    def preview(self) -> FlowSpec:
+        """Return the graph of its tasks, without running anything."""
+        return outline(CanvasPlan.model_validate(self.type.validate({})["canvas"]))
+
+
 class Durable:
     """A canvas that was checked; made by `durable`.
 
@@ -50,12 +68,13 @@ class Durable:
         self.plan = plan
 
     @property
-    def flow(self) -> AsyncFlow[[], Any]:
+    def flow(self) -> CanvasFlow:
         """The canvas as a flow without inputs, for `flowq.testing` and `flowq run`."""
-        made: AsyncFlow[[], Any] = copy.copy(canvas)  # type: ignore[arg-type]
-        inputs = self._inputs
-        made.type = replace(canvas.type, validate=lambda _: canvas.type.validate(inputs))
-        return made
+        return CanvasFlow.of(self._inputs)
+
+    def preview(self) -> FlowSpec:
+        """Return the graph of its tasks, without running anything; `flowq graph` draws it."""
+        return self.flow.preview()
 
     @property
     def _inputs(self) -> dict[str, Any]:
