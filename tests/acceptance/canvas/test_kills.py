@@ -10,11 +10,11 @@ from flowq.canvas.compiling import compile_canvas
 from flowq.canvas.plan import CanvasPlan
 from flowq.canvas.program import canvas
 from flowq.core.states import RunState, StepState
-from tests.acceptance.apps.canvas_app import app, begin, total, work
+from tests.acceptance.canvas.shop_app import app, begin, total, work
 from tests.tools.cluster import Cluster
 from tests.tools.waiting import wait_until
 
-_APP = "tests.acceptance.apps.canvas_app"
+_APP = "tests.acceptance.canvas.shop_app"
 _POOL = ("--pool=prefork", "--concurrency=2")
 
 

@@ -9,7 +9,7 @@ from celery import Celery
 
 import flowq
 
-app = Celery("tests.acceptance.apps.canvas_app", broker=os.environ.get("FLOWQ_REDIS_URL"))
+app = Celery("tests.acceptance.canvas.shop_app", broker=os.environ.get("FLOWQ_REDIS_URL"))
 app.conf.worker_send_task_events = True
 flowq.install(app)
 
