@@ -13,11 +13,25 @@
     def test_is_deterministic():
         testing.assert_deterministic(remind, {"user": "ann"})
 
+    def test_runs_every_night():
+        with testing.schedules() as played:
+            played.wait(timedelta(days=3))
+            assert 3 == len(played.runs("nightly-report"))
+
 The real engine runs in the test's own thread, on tables in memory.
 """
 
 from flowq.testing.definitions import definitions
 from flowq.testing.determinism import assert_deterministic
 from flowq.testing.runs import StartedRun, run, start
+from flowq.testing.schedules import PlayedSchedules, schedules
 
-__all__ = ["StartedRun", "assert_deterministic", "definitions", "run", "start"]
+__all__ = [
+    "PlayedSchedules",
+    "StartedRun",
+    "assert_deterministic",
+    "definitions",
+    "run",
+    "schedules",
+    "start",
+]

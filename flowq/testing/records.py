@@ -20,11 +20,21 @@ from flowq.adapters.records.migrations import migrate
 
 _TEXT: Final = "%Y-%m-%d %H:%M:%S.%f"
 _UNIX_EPOCH: Final = 2440587.5  # as a Julian day
+#: Whether a tick waits for an open run: the end of that is what matters, not the next look.
+_IS_HELD: Final = (
+    "((held_at IS NOT NULL OR (backfill_at IS NOT NULL AND overlap <> 'allow')) AND EXISTS "
+    "(SELECT 1 FROM flow_runs AS r WHERE r.schedule_name = s.name AND r.completed_at IS NULL))"
+)
 #: The conditions of open rows that wait for a time.
-_NEXT: Final = (
-    "SELECT min(wake_at) FROM flow_step_runs WHERE status IN ('waiting', 'retrying', 'queued') "
-    "UNION ALL SELECT min(deadline) FROM flow_runs WHERE status IN ('running', 'paused') "
-    "UNION ALL SELECT min(starts_at) FROM flow_runs WHERE status = 'pending'"
+_NEXT: Final = " UNION ALL ".join(
+    (
+        "SELECT min(wake_at) FROM flow_step_runs WHERE status IN ('waiting', 'retrying', 'queued')",
+        "SELECT min(deadline) FROM flow_runs WHERE status IN ('running', 'paused')",
+        "SELECT min(starts_at) FROM flow_runs WHERE status = 'pending'",
+        "SELECT min(wake_at) FROM flow_schedules AS s WHERE NOT " + _IS_HELD,  # noqa: S608
+        "SELECT min(next_at) FROM flow_schedules AS s "  # noqa: S608 - both are constants
+        "WHERE held_at IS NULL AND " + _IS_HELD,
+    )
 )
 
 

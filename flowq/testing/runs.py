@@ -38,7 +38,7 @@ AnyFlow = Flow[..., Any] | type[BaseFlow]
 #: From a step to the function that replaces it.
 Fakes = Mapping[Step[..., Any], Callable[..., Any]]
 
-_BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
+BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
 #: Time is constant while steps run, so no lease has to be renewed.
 _FOREVER: Final = timedelta(days=365)
 _THRESHOLD: Final = 1024 * 1024
@@ -51,7 +51,7 @@ def run(
     inputs: Mapping[str, Any] | None = None,
     *,
     fakes: Fakes | None = None,
-    now: datetime = _BEGIN,
+    now: datetime = BEGIN,
 ) -> Any:
     """Run a flow to its end, and return its result.
 
@@ -76,11 +76,11 @@ def start(
     inputs: Mapping[str, Any] | None = None,
     *,
     fakes: Fakes | None = None,
-    now: datetime = _BEGIN,
+    now: datetime = BEGIN,
 ) -> "StartedRun":
     """Start a run, and do all that is possible without advancing the time; as `run`."""
     chosen = flow_of(flow)
-    stage = _Stage(_registry(fakes or {}), now)
+    stage = Stage(registry_with(fakes or {}), now)
     try:
         started = StartedRun(stage, _submitted(stage.engine, chosen, inputs or {}), chosen)
         stage.play()
@@ -122,7 +122,7 @@ class StartedRun:
         id: Its id.
     """
 
-    def __init__(self, stage: "_Stage", run_id: RunId, flow: Flow[..., Any]) -> None:
+    def __init__(self, stage: "Stage", run_id: RunId, flow: Flow[..., Any]) -> None:
         self.stage = stage
         self.id = run_id
         self.flow = flow
@@ -229,7 +229,7 @@ class StartedRun:
         self.close()
 
 
-class _Stage:
+class Stage:
     """An engine in the test's own thread, and its clock."""
 
     def __init__(self, known: Registry, now: datetime) -> None:
@@ -277,15 +277,16 @@ class _Stage:
         return True
 
     def close(self) -> None:
+        """Delete all of it."""
         self.engine.program_cache.clear()
         self.engine.leases.close()
         self._records.close()
 
 
-def _registry(fakes: Fakes) -> Registry:
-    if not fakes:
-        return registry
-    known = Registry(dict(registry.steps), registry.flows, registry.middleware, registry.schedules)
+def registry_with(fakes: Fakes) -> Registry:
+    """Return what this process knows, with fakes for some steps, and without its schedules."""
+    known = Registry(dict(registry.steps) if fakes else registry.steps, registry.flows)
+    known.middleware = registry.middleware
     for step, function in fakes.items():
         known.steps[step.type.name] = RegisteredStep(
             step.type.name,

@@ -53,6 +53,7 @@ class UnsentDispatcher(Dispatcher):
     @override
     def send_schedules(self, due: Sequence[tuple[str, str]]) -> None:
         """Leave schedules to the sweepers."""
+        self._wake()
 
     @override
     def queue_of(self, message: Message) -> str:

@@ -30,6 +30,7 @@ from flowq.engine.queries.lists import (
 )
 from flowq.engine.queries.metrics import CallSums, EndedRun, MetricsSnapshot, StepSums
 from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage, StepCost
+from flowq.engine.queries.schedules import ListedSchedule, ScheduledRun, SkippedTicks
 from flowq.engine.queries.step_page import StepPage
 
 
@@ -144,6 +145,27 @@ class Instances(Protocol):
         """
 
 
+class SchedulePages(Protocol):
+    """What pages show of schedules."""
+
+    def schedules(
+        self, *, after: str = "", limit: int = 100, names: Sequence[str] | None = None
+    ) -> list[ListedSchedule]:
+        """Schedules by name, each with its last run.
+
+        Args:
+            after: Only those whose name is greater.
+            limit: How many at most.
+            names: Only those of these names.
+        """
+
+    def runs_of_schedule(self, name: str, *, limit: int = 20) -> list[ScheduledRun]:
+        """The runs that a schedule has started, the newest first."""
+
+    def skipped_ticks(self, name: str, *, limit: int = 20) -> list[SkippedTicks]:
+        """The ticks of a schedule that have started no run, the latest first."""
+
+
 class RunPages(Protocol):
     """What the page of one run shows."""
 
@@ -254,5 +276,7 @@ class Waits(Protocol):
         """Queued steps of running runs, by name; the most frequent first."""
 
 
-class Overview(Lists, Instances, Pictures, RunPages, LiveRuns, Metrics, Waits, Protocol):
+class Overview(
+    Lists, Instances, Pictures, RunPages, SchedulePages, LiveRuns, Metrics, Waits, Protocol
+):
     """Reads for pages; changes nothing."""

@@ -4,12 +4,13 @@ Each is one guarded UPDATE that is decided from the row as it is, and decided ag
 was first. Nothing here starts a run: that is left to a worker, which knows the flow.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from flowq.core.errors import InvalidInput, ScheduleNotFound
+from flowq.core.errors import InvalidInput, RedisUnavailable, ScheduleNotFound
 from flowq.core.schedules.decide import Progress, wake_at
 from flowq.core.schedules.spec import ScheduleSpec
 from flowq.core.schedules.ticks import next_tick, ticks_within
@@ -17,6 +18,8 @@ from flowq.engine.engine import Engine
 from flowq.engine.model.schedules import StoredSchedule
 from flowq.engine.ports import Transaction
 from flowq.engine.schedules.declaring import insert
+
+logger = logging.getLogger(__name__)
 
 #: Ticks of one backfill.
 MAX_BACKFILL: Final = 1_000
@@ -89,7 +92,7 @@ def request_run(engine: Engine, name: str) -> StoredSchedule:
     def change(found: StoredSchedule, now: datetime) -> Progress:
         return replace(found.progress, requested_at=found.progress.requested_at or now)
 
-    return _change(engine, name, change)
+    return _soon(engine, _change(engine, name, change))
 
 
 def backfill_ticks(
@@ -132,7 +135,7 @@ def backfill(engine: Engine, name: str, first: datetime, last: datetime) -> Stor
         due = _ticks(found, first, last, now)
         return replace(found.progress, backfill_at=due[0], backfill_until=due[-1])
 
-    return _change(engine, name, change)
+    return _soon(engine, _change(engine, name, change))
 
 
 def cancel_backfill(engine: Engine, name: str) -> StoredSchedule:
@@ -161,6 +164,15 @@ def remove(engine: Engine, name: str) -> StoredSchedule:
         return found
 
     return engine.records.transaction(work)
+
+
+def _soon(engine: Engine, schedule: StoredSchedule) -> StoredSchedule:
+    """Ask a worker to look at a schedule now; without a broker the sweeper does it later."""
+    try:
+        engine.dispatcher.send_schedules([(schedule.spec.name, schedule.spec.flow_name)])
+    except RedisUnavailable as error:
+        logger.warning("schedule %s is left to the sweeper: %s", schedule.spec.name, error)
+    return schedule
 
 
 def _ticks(found: StoredSchedule, first: datetime, last: datetime, now: datetime) -> list[datetime]:

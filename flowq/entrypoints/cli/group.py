@@ -24,6 +24,7 @@ from flowq.core.errors import (
     InvalidInput,
     InvalidSetting,
     RunNotFound,
+    ScheduleNotFound,
     Unavailable,
 )
 
@@ -38,7 +39,8 @@ def exit_code(error: FlowqError) -> int:
     """Return the exit code that an error ends a command with."""
     if isinstance(error, Unavailable):
         return UNAVAILABLE
-    asked_wrongly = InvalidFlow | InvalidInput | InvalidSetting | FlowNotFound | RunNotFound
+    not_found = FlowNotFound | RunNotFound | ScheduleNotFound
+    asked_wrongly = InvalidFlow | InvalidInput | InvalidSetting | not_found
     return USAGE if isinstance(error, asked_wrongly) else FAILED
 
 

@@ -19,6 +19,7 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         "demo": "demo:demo",
         "run": "run:run",
         "runs": "runs.group:runs",
+        "schedules": "schedules.group:schedules",
         "graph": "graph:graph",
         "blocks": "blocks:blocks",
         "playbook": "playbooks.group:playbook",

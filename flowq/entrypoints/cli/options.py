@@ -49,3 +49,9 @@ timeout = click.option(
 user = click.option("--user", metavar="ID", help="User that the run belongs to.")
 run_id = click.argument("run_id", metavar="ID")
 run_ids = click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+schedule_name = click.argument("name", metavar="NAME")
+schedule_names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
+#: A day or a time, with or without an offset.
+TIME = click.DateTime(
+    ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+)

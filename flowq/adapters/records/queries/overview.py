@@ -8,6 +8,7 @@ from flowq.adapters.records.queries.lists import ListReads
 from flowq.adapters.records.queries.live import LiveReads
 from flowq.adapters.records.queries.metrics import MetricReads
 from flowq.adapters.records.queries.run_page import RunPageReads
+from flowq.adapters.records.queries.schedules import ScheduleReads
 from flowq.adapters.records.queries.step_page import StepPageReads
 from flowq.adapters.records.runs.waits import WaitReads
 
@@ -19,6 +20,7 @@ class SqlOverview(
     CostReads,
     PictureReads,
     RunPageReads,
+    ScheduleReads,
     StepPageReads,
     LiveReads,
     MetricReads,

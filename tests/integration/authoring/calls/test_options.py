@@ -31,7 +31,7 @@ from flowq.engine.runs.options import SubmitOptions
 from flowq.testing.runs import StartedRun
 from tests.tools.playing import Stage
 
-BEGIN: Final = testing.runs._BEGIN
+BEGIN: Final = testing.runs.BEGIN
 
 _numbers = count()
 
