@@ -31,6 +31,7 @@ MAX_CATCH_UP: Final = 1000
 #: The idempotency key of a run has the name and the tick, in 200 characters.
 MAX_NAME: Final = 120
 _FIELDS: Final = 5
+_UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _EXAMPLE: Final = 'e.g. cron="0 2 * * *": minute, hour, day of month, month, day of week'
 
 
@@ -116,7 +117,11 @@ class ScheduleSpec(BaseModel):
         """When it runs, for people."""
         if self.cron is not None:
             return f"{self.cron} ({self.timezone})"
-        return f"every {self.every}"
+        assert self.every is not None
+        seconds = self.every.total_seconds()
+        unit, size = next((one for one in _UNITS if seconds % one[1] == 0), _UNITS[-1])
+        count = seconds / size
+        return f"every {unit}" if count == 1 else f"every {count:g} {unit}s"
 
 
 def checked(spec: ScheduleSpec) -> ScheduleSpec:

@@ -22,6 +22,8 @@ from flowq.entrypoints.flower.pages.run.actions import ACTIONS, RunAction
 from flowq.entrypoints.flower.pages.run.page import ItemsPage, RunContent, RunTab
 from flowq.entrypoints.flower.pages.run.step import StepHandler, StepOutput
 from flowq.entrypoints.flower.pages.run.tabs import TABS
+from flowq.entrypoints.flower.pages.schedules import ACTIONS as SCHEDULE_ACTIONS
+from flowq.entrypoints.flower.pages.schedules import ScheduleChange, SchedulePage, SchedulesPage
 from flowq.entrypoints.flower.templates import FlowsLoader
 
 _RUN = r"/flows/([0-9a-f-]{36})"
@@ -31,6 +33,13 @@ RULES: list[URLSpec] = [
     URLSpec(r"/flows/static/(.+)", Static, {"path": str(STATIC)}, name="flows-static"),
     URLSpec(r"/flows/by-name/(.+)", FlowPage, name="flow-by-name"),
     URLSpec(r"/flows/cost", CostPage, name="flows-cost"),
+    URLSpec(
+        rf"/flows/schedules/(.+)/({'|'.join(SCHEDULE_ACTIONS)})",
+        ScheduleChange,
+        name="schedule-change",
+    ),
+    URLSpec(r"/flows/schedules/(.+)", SchedulePage, name="schedule"),
+    URLSpec(r"/flows/schedules", SchedulesPage, name="schedules"),
     URLSpec(_RUN + r"/(inputs|outputs)\.json", RunContent, name="flow-run-content"),
     URLSpec(_RUN + rf"/({'|'.join(ACTIONS)})", RunAction, name="flow-run-action"),
     URLSpec(_RUN + rf"/({'|'.join(TABS)})", RunTab, name="flow-run-tab"),

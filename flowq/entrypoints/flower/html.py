@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from tornado.escape import xhtml_escape
 
@@ -18,11 +19,20 @@ from flowq.core.states import TERMINAL_STEP_STATES, RunState
 from flowq.engine.model.rows import StepView
 from flowq.engine.queries.lists import FlowHistoryRun
 from flowq.engine.queries.run_page import ItemView
+from flowq.engine.queries.schedules import ScheduleState
 from flowq.entrypoints import formatting
 from flowq.entrypoints.json_output import json_data
 
 #: A bar that takes the colour of a warning when little is left.
 WARNS: Final = "warns"
+#: States of runs that look like those of schedules.
+_LIKE: Final = {
+    ScheduleState.ACTIVE: "running",
+    ScheduleState.PAUSED: "paused",
+    ScheduleState.WAITING: "waiting",
+    ScheduleState.OVERDUE: "failed",
+    ScheduleState.ENDED: "skipped",
+}
 #: Characters of JSON on a page.
 _MAX_LENGTH: Final = 4_000
 
@@ -40,6 +50,23 @@ def state(status: str, *, cell: bool = True) -> str:
         f'<span data-sign aria-hidden="true">{formatting.MARKS[status].sign}</span> '
         f"<span data-name>{name}</span></span>"
     )
+
+
+def schedule_state(state: ScheduleState) -> str:
+    """Return the state of a schedule, in the colours of the states of runs."""
+    status = _LIKE[state]
+    return (
+        f'<span class="flowq-state" data-status="{status}"><span aria-hidden="true">'
+        f"{formatting.MARKS[status].sign}</span> {state}</span>"
+    )
+
+
+def local(then: datetime, zone: ZoneInfo) -> str:
+    """Return a time in a time zone, with its offset; the title is the time in UTC."""
+    utc, shown = then.astimezone(UTC), then.astimezone(zone)
+    exact = "seconds" if shown.second else "minutes"
+    text = f"{shown.replace(tzinfo=None).isoformat(' ', exact)} {shown:%z}"
+    return f'<time datetime="{utc.isoformat()}" title="{_written(utc)}">{text}</time>'
 
 
 def percent(part: float, whole: float) -> float:

@@ -25,6 +25,7 @@ from flowq.core.errors import (
     FlowqError,
     InvalidInput,
     RunNotFound,
+    ScheduleNotFound,
     Unavailable,
 )
 from flowq.engine.engine import Engine
@@ -35,7 +36,12 @@ from flowq.entrypoints.flower import html
 STATIC: Final = Path(__file__).parent / "static" / "flowq"
 
 #: HTTP statuses of errors; all other errors mean that a service is unavailable.
-_STATUS: Final = {RunNotFound: 404, FlowNotFound: 404, InvalidInput: 400}
+_STATUS: Final = {
+    RunNotFound: 404,
+    FlowNotFound: 404,
+    ScheduleNotFound: 404,
+    InvalidInput: 400,
+}
 
 #: Errors of which no reload helps, and whose hint does; they name no host.
 _SAYS_WHAT_TO_DO: Final = (DatabaseNotMigrated, DatabaseTooNew)

@@ -77,3 +77,18 @@ def test_choices_name_what_there_is() -> None:
     assert Overlap.CANCEL_RUNNING is choice(Overlap, "overlap", "cancel_running")
     with pytest.raises(InvalidInput, match="one of: skip, queue, allow, cancel_running"):
         choice(Overlap, "overlap", "wait")
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (3600, "every hour"),
+        (5400, "every 90 minutes"),
+        (1.5, "every 1.5 seconds"),
+        (172800, "every 2 days"),
+    ],
+)
+def test_intervals_have_words(seconds: float, words: str) -> None:
+    assert (
+        words == SPEC.model_copy(update={"cron": None, "every": timedelta(seconds=seconds)}).timing
+    )
