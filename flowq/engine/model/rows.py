@@ -356,7 +356,7 @@ class Violation:
     """A row that breaks an invariant."""
 
     invariant: str  #: Name of the invariant.
-    run_id: RunId
+    run_id: RunId | None  #: None when the row is that of a schedule, which `what` names.
     what: str  #: What is wrong with the row.
     step_id: StepRunId | None = None  #: None when the row is the run's.
     key: str | None = None
@@ -366,7 +366,7 @@ class Violation:
     def where(self) -> str:
         """The row, as people can find it."""
         if self.step_id is None:
-            return f"run {self.run_id}"
+            return "schedules" if self.run_id is None else f"run {self.run_id}"
         index = "" if self.map_index is None else f"[{self.map_index}]"
         return f"run {self.run_id}, step {self.key}{index} ({self.step_id})"
 

@@ -93,10 +93,11 @@ def run_options(options: SubmitOptions, limit: int) -> RunOptions:
     Raises:
         InvalidInput: one of them does not fit, or cannot be an option of a schedule.
     """
-    for name in ("idempotency_key", "session"):
+    for name in ("idempotency_key", "session", "delay", "at"):
         if options.get(name) is not None:
             raise InvalidInput(
-                f"a schedule is given {name}", hint="a schedule makes the key of each tick itself"
+                f"a schedule is given {name}",
+                hint="it makes the key of each run and starts it at its tick; see its jitter",
             )
     deadline = options.get("deadline")
     if isinstance(deadline, datetime):

@@ -8,7 +8,7 @@ fault, the ticks from the first to the last that was handled are exactly those o
 import random
 from collections import Counter
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from flowq.authoring.definitions.flows import Flow
 from flowq.core.schedules.spec import CatchUp, Overlap, ScheduleSpec, checked
@@ -32,7 +32,7 @@ _LIMIT: Final = 100_000
 class SchedulePlay:
     """One seed, played."""
 
-    def __init__(self, database: Database, seed: int, flow: Flow[..., object]) -> None:
+    def __init__(self, database: Database, seed: int, flow: Flow[..., Any]) -> None:
         database.reset()
         self._chance = random.Random(seed)
         self._world = World(database, self._chance, random_rates(self._chance))

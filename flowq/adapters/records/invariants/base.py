@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
-from flowq.adapters.records.sql.repository import RUNS, SIGNALS, STEPS
+from flowq.adapters.records.sql.repository import RUNS, SCHEDULES, SIGNALS, STEPS
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
 
@@ -96,3 +96,12 @@ def signals(where: Any, what: str) -> Select[Any]:
     columns = (SIGNALS.c.flow_run_id, SIGNALS.c.consumed_by)
     nowhere = (cast(null(), String), cast(null(), Integer))
     return select(*columns, *nowhere, _what(what, SIGNALS.c, {})).select_from(SIGNALS).where(where)
+
+
+def schedules(where: Any, what: str) -> Select[Any]:
+    """Select schedules that break an invariant, with what is wrong; they are rows of no run."""
+    nobody = (cast(null(), R.id.type), cast(null(), S.id.type))
+    nowhere = (cast(null(), String), cast(null(), Integer))
+    text = "schedule {name}: " + what
+    columns = (*nobody, *nowhere, _what(text, SCHEDULES.c, {}))
+    return select(*columns).select_from(SCHEDULES).where(where)

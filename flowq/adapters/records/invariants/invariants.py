@@ -19,6 +19,7 @@ from flowq.adapters.records.invariants.base import CALLED, NODE, R, S
 from flowq.adapters.records.invariants.logs import LOG_CHECKS
 from flowq.adapters.records.invariants.programs import PROGRAM_CHECKS
 from flowq.adapters.records.invariants.runs import RUN_CHECKS
+from flowq.adapters.records.invariants.schedules import SCHEDULE_CHECKS
 from flowq.adapters.records.invariants.signals import SIGNAL_CHECKS
 from flowq.adapters.records.invariants.starts import START_CHECKS
 from flowq.adapters.records.invariants.steps import STEP_CHECKS
@@ -38,6 +39,7 @@ _CHECKS: Final = (
     *STEP_CHECKS,
     *PROGRAM_CHECKS,
     *SIGNAL_CHECKS,
+    *SCHEDULE_CHECKS,
     *LOG_CHECKS,
     *ACTION_CHECKS,
 )
@@ -101,7 +103,14 @@ class SqlInvariants(Repository, Invariants):
     def violations(self, *, grace: timedelta, max_recoveries: int) -> list[Violation]:
         given = {"p_before": -grace.total_seconds(), "p_recoveries": max_recoveries}
         return [
-            Violation(name, RunId(run), what, None if step is None else StepRunId(step), key, index)
+            Violation(
+                name,
+                None if run is None else RunId(run),
+                what,
+                None if step is None else StepRunId(step),
+                key,
+                index,
+            )
             for run, step, key, index, what, name in self._run(_ALL, given)
         ]
 

@@ -399,6 +399,45 @@ def test_a_run_that_continues_is_still_the_run_of_its_schedule(stage: Stage) -> 
     assert [("overlap", 1, None)] == skipped(stage)
 
 
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ("flow_schedules SET wake_at = NULL", "the sweeper never looks at it"),
+        ("flow_schedules SET next_at = NULL", "schedule s: it has nothing to start"),
+        ("flow_schedules SET backfill_until = next_at", "its backfill is at none"),
+        ("flow_schedules SET last_at = next_at", "is not before"),
+        ("flow_runs SET idempotency_key = 'x'", "it is a run of schedule s, and its key is x"),
+    ],
+)
+def test_what_breaks_a_schedule_is_found(stage: Stage, change: str, words: str) -> None:
+    declared(stage)
+    make_due(stage)
+    sweep(stage)
+    before = stage.records.autocommit(
+        lambda tx: tx.invariants.violations(grace=HOUR, max_recoveries=5)
+    )
+    assert [] == [one for one in before if one.invariant == "schedules"]
+    where = "flow_runs WHERE schedule_name = 's'" if "flow_runs" in change else "flow_schedules"
+    column = change.split(" ")[2]
+    with stage.records.engine.begin() as connection:
+        (was,) = connection.exec_driver_sql(f"SELECT {column} FROM {where}").one()
+        scope = " WHERE schedule_name = 's'" if "flow_runs" in change else ""
+        connection.exec_driver_sql(f"UPDATE {change}{scope}")
+
+    found = stage.records.autocommit(
+        lambda tx: tx.invariants.violations(grace=HOUR, max_recoveries=5)
+    )
+
+    own = [one for one in found if one.invariant == "schedules"]
+    assert 1 == len(own)
+    assert words in str(own[0])
+    if "flow_runs" in change:
+        with stage.records.engine.begin() as connection:
+            run = FlowRun.__table__
+            statement = run.update().where(run.c.schedule_name == "s")  # type: ignore[attr-defined]
+            connection.execute(statement.values(idempotency_key=was))
+
+
 def test_a_schedule_that_has_ended_is_not_looked_at(stage: Stage) -> None:
     declared(stage, ends_at=datetime.now(UTC) + timedelta(seconds=1))
 
