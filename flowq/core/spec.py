@@ -168,6 +168,7 @@ class FlowSpec(_SpecModel):
     queueing: QueueingSpec | None = None  #: When the run begins, beside others of its keys.
     charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of its ancestors.
     rerun: RerunSpec | None = None  #: Of a rerun.
+    labels: dict[str, str] = {}  #: Metadata of the outermost run, by which costs are grouped.
 
     def step(self, key: str) -> StepSpec:
         """Return a step by its key.

@@ -110,6 +110,19 @@ class CostStatus(StrEnum):
     UNKNOWN = "unknown"  #: No price for this model, or no usage; never 0.
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedPrice:
+    """The price that the cost of a call was computed with; kept with the call, as prices change.
+
+    Attributes:
+        source: `FLOWQ_PRICES`, or the library of prices and its version.
+        rates: The price, for people.
+    """
+
+    source: str
+    rates: str
+
+
 class RequestStatus(StrEnum):
     """The state of a model call."""
 
@@ -145,6 +158,13 @@ class Price(BaseModel):
     output: Decimal = Field(default=Decimal(0), ge=0)
     cached: Decimal | None = Field(default=None, ge=0)
     call: Decimal = Field(default=Decimal(0), ge=0)
+
+    @property
+    def rates(self) -> str:
+        """The price in words."""
+        per_million = [("input", self.input), ("output", self.output), ("cached", self.cached)]
+        said = [f"${in_digits(one)}/{kind} MTok" for kind, one in per_million if one is not None]
+        return ", ".join([*said, f"${in_digits(self.call)}/call"] if self.call else said)
 
     def of(self, used: Reported) -> Decimal | None:
         """Return the cost of a call; None when it depends on an unknown count."""

@@ -11,9 +11,11 @@ have at least three bytes, which holds for most texts in most languages.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Final
 
-from flowq.core.usage import CostStatus, Price, Reported, Tokens, Usage
+from flowq.core.usage import AppliedPrice, CostStatus, Price, Reported, Tokens, Usage
 from flowq.llm.caller import current_settings
 
 _PLACES: Final = Decimal("1e-9")
@@ -30,8 +32,8 @@ def cost_of(
     *,
     prices: "dict[str, Price]",
     at: datetime | None = None,
-) -> tuple[Decimal | None, CostStatus]:
-    """Return the cost of a call in USD and what is known about it.
+) -> tuple[Decimal | None, CostStatus, AppliedPrice | None]:
+    """Return the cost of a call in USD, what is known about it, and the price.
 
     Args:
         provider: Id of the provider, e.g. `openai`.
@@ -42,26 +44,34 @@ def cost_of(
         at: When the call was made; prices change.
     """
     own = prices.get(f"{provider}:{model}") or prices.get(model)
-    cost = own.of(used) if own is not None else _listed(provider, model, used, usage, at)
-    if cost is None or not 0 <= cost < _MAX_COST:
-        return None, CostStatus.UNKNOWN
-    return cost.quantize(_PLACES), CostStatus.KNOWN
+    if own is None:
+        cost, price = _listed(provider, model, used, usage, at)
+    else:
+        cost, price = own.of(used), AppliedPrice("FLOWQ_PRICES", own.rates)
+    if cost is None or price is None or not 0 <= cost < _MAX_COST:
+        return None, CostStatus.UNKNOWN, None
+    return cost.quantize(_PLACES), CostStatus.KNOWN, price
 
 
 def _listed(
     provider: str, model: str, used: Reported, usage: Any, at: datetime | None
-) -> Decimal | None:
-    """Return the cost by the installed list of prices."""
+) -> tuple[Decimal | None, AppliedPrice | None]:
+    """Return the cost by the installed list of prices, and the price."""
     if not (used.input_known and used.output_known):
-        return None
+        return None, None
     # Imported here since it loads thousands of prices, which an import of steps need not wait for.
     from genai_prices import calc_price  # noqa: PLC0415 - see above
 
     try:
         price = calc_price(usage, model, provider_id=provider, genai_request_timestamp=at)
-        return Decimal(price.total_price)
+        return Decimal(price.total_price), AppliedPrice(_list_version(), str(price.model_price))
     except Exception:  # noqa: BLE001 - the answer is there: what cannot be priced is unknown
-        return None
+        return None, None
+
+
+@cache
+def _list_version() -> str:
+    return f"genai-prices {version('genai-prices')}"
 
 
 def bound_of(
@@ -84,7 +94,9 @@ def bound_of(
     tokens = Tokens(size // _BYTES_OF_TOKEN + 1, most)
     usage = RequestUsage(input_tokens=tokens.input, output_tokens=tokens.output)
     prices = current_settings().prices
-    cost, status = cost_of(model.system, model.model_name, Reported(tokens), usage, prices=prices)
+    cost, status, _ = cost_of(
+        model.system, model.model_name, Reported(tokens), usage, prices=prices
+    )
     if cost is None:
         return Usage(tokens.total, unpriced=int(status is CostStatus.UNKNOWN))
     return Usage(tokens.total, cost)

@@ -152,7 +152,7 @@ async def _end(
 ) -> None:
     """Record the end of a call with its usage and cost."""
     tokens = Tokens()
-    cost = Decimal(0) if cost_status is CostStatus.UNBILLED else None
+    cost, price = Decimal(0) if cost_status is CostStatus.UNBILLED else None, None
     if call.used is not None:  # also when something failed after the answer: the call is billed
         used = call.used
         report = reported(
@@ -162,7 +162,7 @@ async def _end(
             says_something=call.says_something,
         )
         tokens, prices = report.tokens, current_settings().prices
-        cost, cost_status = cost_of(spent.provider, spent.model, report, used, prices=prices)
+        cost, cost_status, price = cost_of(spent.provider, spent.model, report, used, prices=prices)
     spent.add(call.recorded, tokens, cost)
     await call.recorded.end(
         status,
@@ -175,6 +175,7 @@ async def _end(
         if call.prompt is not None and current_settings().keep_prompts
         else None,
         answer=call.answer,
+        price=price,
     )
     await spent.calls.settle()
 

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -10,6 +11,14 @@ from pydantic_settings import BaseSettings
 from flowq.core.errors import InvalidSetting
 from flowq.core.limits.budgets import DEFAULT_WARN_AT, BudgetAction, BudgetSpec
 from flowq.core.usage import Price
+
+#: Each key costs a query now and then, and series.
+_MAX_COST_LABELS: Final = 5
+
+
+def cost_label_keys(text: str) -> tuple[str, ...]:
+    """Return the keys in FLOWQ_COST_LABELS."""
+    return tuple(key for part in text.split(",") if (key := part.strip()))
 
 
 class ModelSettings(BaseSettings):
@@ -75,6 +84,22 @@ class ModelSettings(BaseSettings):
         lt=1,
         description="Share of the budgets of these settings at which a warning is given. 0: none.",
     )
+
+    cost_labels: str = Field(
+        "",
+        description="Keys of metadata by which Flower's `/metrics` has series of cost: "
+        "`customer, team`. Whoever may read that page reads their values.",
+    )
+
+    @field_validator("cost_labels")
+    @classmethod
+    def _labels(cls, text: str) -> str:
+        keys = cost_label_keys(text)
+        if len(keys) > _MAX_COST_LABELS:
+            raise InvalidSetting(f"names {len(keys)} keys; at most {_MAX_COST_LABELS} are possible")
+        if any('"' in key or "\\" in key for key in keys):
+            raise InvalidSetting("has a quote or a backslash in a key")
+        return text
 
     @field_validator("openai_base_url")
     @classmethod

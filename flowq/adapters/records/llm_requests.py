@@ -8,6 +8,7 @@ is waited for.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -24,9 +25,10 @@ from flowq.adapters.records.sql.types import DbNow, UtcDay, total_cost
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
-from flowq.core.usage import OPEN_REQUESTS, CostStatus, RequestStatus, Tokens, Usage
+from flowq.core.usage import OPEN_REQUESTS, AppliedPrice, CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.model.model_calls import (
     CostBy,
+    CostGroup,
     CostLine,
     EndedRequest,
     RequestView,
@@ -64,6 +66,7 @@ _END = (
         object_key=bindparam("p_object"),
         prompt=bindparam("p_prompt"),
         answer=bindparam("p_answer"),
+        price=bindparam("p_price", type_=_Q.price.type),
         completed_at=DbNow(),
     )
 )
@@ -153,6 +156,7 @@ class LlmRequestRepo(Repository, LlmRequests):
                 "step_name": one.caller.step_name,
                 "flow_name": one.caller.flow_name,
                 "user_id": one.caller.user_id,
+                "labels": dict(one.caller.labels) or None,
                 "provider": one.provider,
                 "model": one.model,
                 "input_tokens": 0,
@@ -226,7 +230,8 @@ class LlmRequestRepo(Repository, LlmRequests):
     @override
     def costs(
         self,
-        by: CostBy,
+        by: CostBy | CostGroup,
+        also: CostBy | CostGroup | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -234,7 +239,8 @@ class LlmRequestRepo(Repository, LlmRequests):
         user_id: str | None = None,
         run_id: RunId | None = None,
     ) -> list[CostLine]:
-        name = _GROUPS[by].label("name")
+        name = _column(by).label("name")
+        second = (literal(None) if also is None else _column(also)).label("also")
         where = [
             None if since is None else _Q.created_at >= since,
             None if until is None else _Q.created_at < until,
@@ -252,15 +258,25 @@ class LlmRequestRepo(Repository, LlmRequests):
                 func.sum(_Q.output_tokens),
                 func.sum(_Q.cached_tokens),
                 _COST.label("cost"),
+                second,
             )
             .where(and_(True, *(one for one in where if one is not None)))
-            .group_by(name)
+            .group_by(*([name] if also is None else [name, second]))
         )
         if by is CostBy.DAY:
             query = query.order_by(name.desc())
         else:
             query = query.order_by(_COST.desc(), func.sum(_Q.input_tokens).desc(), name)
         return [_line(row) for row in self._run(query)]
+
+
+def _column(group: CostBy | CostGroup) -> ColumnElement[Any]:
+    if isinstance(group, CostBy):
+        group = CostGroup(group)
+    if group.by is CostBy.METADATA:
+        label: ColumnElement[Any] = _Q.labels[group.key].as_string()
+        return label
+    return _GROUPS[group.by]
 
 
 def _step_id(one: EndedRequest) -> StepRunId:
@@ -282,6 +298,7 @@ def _ended(one: EndedRequest) -> dict[str, Any]:
         "p_object": one.object_key,
         "p_prompt": one.prompt,
         "p_answer": one.answer,
+        "p_price": None if one.price is None else asdict(one.price),
     }
 
 
@@ -312,6 +329,7 @@ def request_view(row: Any) -> RequestView:
         created_at=row.created_at,
         prompt=row.prompt,
         answer=row.answer,
+        price=None if row.price is None else AppliedPrice(**row.price),
     )
 
 
@@ -323,4 +341,5 @@ def _line(row: Any) -> CostLine:
         unknown=int(row[3]),
         tokens=Tokens(int(row[4]), int(row[5]), int(row[6])),
         cost=row[7],
+        also=row[8],
     )

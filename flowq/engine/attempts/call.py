@@ -139,6 +139,7 @@ def _model_calls(
         run.user_id,
         meters,
         tuple(limit for limit in limits if limit.counts_tokens),
+        run.spec.labels,
     )
     return ModelCalls(
         engine.requests,

@@ -58,6 +58,7 @@ from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredStep
 from flowq.engine.results.codecs import local_files
 from flowq.engine.results.store import Stored
+from flowq.engine.runs.inherited import Inherited
 from flowq.engine.runs.pause import pause
 from flowq.engine.runs.reruns import reuse_child
 from flowq.engine.runs.submission import submit
@@ -306,7 +307,7 @@ def _start_child(
             parent=claim.id,
             run_id=child_run_id(claim.id),
             before=wait,
-            charged_to=tuple(meters_of_runs(own)),
+            inherited=Inherited(tuple(meters_of_runs(own)), own.spec.labels),
             stored=True,
             reuse=reuse_child(engine, old_child(engine, claim.run_id, step, claim.map_index)),
             user_id=own.user_id,

@@ -8,6 +8,7 @@ from flowq.core.ids import RunId
 from flowq.core.usage import Usage
 from flowq.engine.model.model_calls import (
     CostBy,
+    CostGroup,
     CostLine,
     EndedRequest,
     RequestView,
@@ -47,7 +48,8 @@ class LlmRequests(Protocol):
 
     def costs(
         self,
-        by: CostBy,
+        by: CostBy | CostGroup,
+        also: CostBy | CostGroup | None = None,
         *,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -55,4 +57,7 @@ class LlmRequests(Protocol):
         user_id: str | None = None,
         run_id: RunId | None = None,
     ) -> list[CostLine]:
-        """Sums over calls, the most expensive group first; by day, the newest first."""
+        """Sums over calls, the most expensive group first; by day, the newest first.
+
+        With a second group each line is of one name in both.
+        """

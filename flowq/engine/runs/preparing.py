@@ -12,7 +12,6 @@ from uuid import UUID
 from flowq.core.errors import InvalidInput
 from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId, batch_of_nodes, node_id
-from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.planner import plan
 from flowq.core.results import ResultRef
 from flowq.core.spec import FlowSpec, StepKind
@@ -23,6 +22,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.model.reruns import ReusedStep
 from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.registry.registry import RegisteredFlow
+from flowq.engine.runs.inherited import NOTHING, Inherited
 from flowq.engine.runs.options import Submission, inputs_as_json
 from flowq.engine.runs.turns import pending, with_rules
 
@@ -74,7 +74,7 @@ def prepare(
     parent: StepRunId | None = None,
     run_id: RunId | None = None,
     mode: str = "async",
-    charged_to: tuple[str, ...] = (),
+    inherited: Inherited = NOTHING,
     stored: bool = False,
     values: Mapping[str, Any] | None = None,
     document_id: UUID | None = None,
@@ -91,12 +91,10 @@ def prepare(
     checked = _checked(flow, inputs, stored=stored)
     recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", input_limit(engine))
     flow.verify(checked, unmarked(recorded))
-    spec = _budgeted(
-        flow.trace(checked),
-        submission.budget,
-        engine.policies.run_budget if parent is None else None,
-        charged_to,
-    )
+    spec = flow.trace(checked)
+    default = engine.policies.run_budget if parent is None else None
+    budget = submission.budget or spec.budget or default
+    spec = inherited.spec(spec, budget, submission.metadata)
     user_id = submission.user_id
     spec = with_rules(engine, flow, spec, checked, user_id, parent=parent, continues=continues)
     is_new = run_id is None
@@ -151,19 +149,6 @@ def _planned(run: NewRun, graph: Graph, taken: Reusable) -> Start:
     definition = Definition(run.id, run.flow_name, run.user_id, run.parent, spec, run.priority)
     undecided = [*decided.evaluate, *decided.expand, *decided.skip, *decided.cancel]
     return Start(run, definition, graph, queued, undecided)
-
-
-def _budgeted(
-    spec: FlowSpec,
-    given: BudgetSpec | None,
-    default: BudgetSpec | None,
-    charged_to: tuple[str, ...],
-) -> FlowSpec:
-    """Return a spec with the budget of its run: the given one, that of the flow, or a default."""
-    budget = given or spec.budget or default
-    if budget is None and not charged_to:
-        return spec
-    return spec.model_copy(update={"budget": budget, "charged_to": charged_to})
 
 
 def _given(engine: Engine, run_id: RunId, values: Mapping[str, Any]) -> dict[str, ResultRef]:

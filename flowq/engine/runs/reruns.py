@@ -266,7 +266,9 @@ def _flow(engine: Engine, found: _Comparison) -> tuple[RegisteredFlow, bool]:
             f"Flow {name!r} is not defined in this process, so the recorded graph of the run is "
             "used."
         )
-    spec = old.spec.model_copy(update={"rerun": None, "charged_to": (), "budget": None})
+    spec = old.spec.model_copy(
+        update={"rerun": None, "charged_to": (), "labels": {}, "budget": None}
+    )
     return RegisteredFlow(spec.name, trace=lambda _: spec, validate=lambda given: given), True
 
 

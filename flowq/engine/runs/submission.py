@@ -24,6 +24,7 @@ from flowq.engine.events import publish
 from flowq.engine.model.rows import Definition
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
+from flowq.engine.runs.inherited import NOTHING, Inherited
 from flowq.engine.runs.options import (
     Submission,
     SubmitOptions,
@@ -74,7 +75,7 @@ def submit(
     run_id: RunId | None = None,
     before: Callable[[Transaction], None] | None = None,
     mode: str = "async",
-    charged_to: tuple[str, ...] = (),
+    inherited: Inherited = NOTHING,
     stored: bool = False,
     values: Mapping[str, Any] | None = None,
     document_id: UUID | None = None,
@@ -91,7 +92,7 @@ def submit(
         run_id: Its id; with the id of an existing run nothing is inserted.
         before: Called first, in the transaction that inserts the run.
         mode: How it is started: `async` on workers, `sync` here and now.
-        charged_to: Meters of the ancestors of a child run, whose budgets it spends.
+        inherited: What a child run has from its parent.
         stored: Whether the inputs are stored JSON data, to be read and not validated as given.
         values: Given values, by the keys under which the spec of the flow refers to them.
         document_id: The stored document that it is started from.
@@ -117,7 +118,7 @@ def submit(
         parent=parent,
         run_id=run_id,
         mode=mode,
-        charged_to=charged_to,
+        inherited=inherited,
         stored=stored,
         values=values,
         document_id=document_id,
@@ -139,9 +140,9 @@ def continue_as_new(
         InvalidInput: an input is missing, unknown, too large or of the wrong type.
     """
     options = Submission(old.user_id, budget=old.spec.budget, priority=old.priority)
-    charged_to = old.spec.charged_to
+    inherited = Inherited(old.spec.charged_to, old.spec.labels)
     start = prepare(
-        engine, flow, inputs, options, parent=old.parent, charged_to=charged_to, continues=old
+        engine, flow, inputs, options, parent=old.parent, inherited=inherited, continues=old
     )
     return Continuation(old.run_id, start)
 

@@ -23,7 +23,7 @@ from itertools import chain, repeat
 from typing import Final, Protocol
 from uuid import UUID
 
-from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
+from flowq.core.usage import AppliedPrice, CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
 from flowq.engine.ports import ObjectStore
 from flowq.engine.runtime.request_log import RequestLog
@@ -91,6 +91,7 @@ class ModelCall:
         object_key: str | None = None,
         prompt: str | None = None,
         answer: str | None = None,
+        price: AppliedPrice | None = None,
     ) -> "asyncio.Future[None]":
         """Record how the call has ended."""
         if self._log is None:
@@ -110,6 +111,7 @@ class ModelCall:
                 text[:_ERROR_LIMIT] if text else None,
                 object_key,
                 self._presumed,
+                price=price,
                 prompt=_storable(prompt),
                 answer=_storable(answer),
             )

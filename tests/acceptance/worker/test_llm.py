@@ -1,5 +1,6 @@
 """Real workers that call models: side by side, and killed in the middle of it."""
 
+import csv
 import json
 import signal
 
@@ -96,6 +97,7 @@ def test_the_command_line_shows_what_was_spent(
     by_model = shell.flowq("runs", "cost", "--by", "model")
     by_flow = shell.flowq("runs", "cost", "--json")
     of_run = shell.flowq("runs", "cost", "--run", str(run_id), "--by", "day", "--json")
+    as_csv = shell.flowq("runs", "cost", "--by", "metadata.customer,model", "--csv")
     shown = shell.flowq("runs", "show", str(other))
     as_json = shell.flowq("runs", "show", str(run_id), "--json").json
 
@@ -108,6 +110,12 @@ def test_the_command_line_shows_what_was_spent(
     ]
     assert [2, 1] == [line["calls"] for line in by_flow.json]
     assert [0, 1] == [line["unknown"] for line in by_flow.json]
+    header, *rows = list(csv.reader(as_csv.out.splitlines()))
+    assert header[:4] == ["metadata.customer", "model", "calls", "failed"]
+    assert sorted(row[:4] for row in rows) == [
+        ["", "openai:fake", "2", "0"],
+        ["", "openai:unpriced", "1", "0"],
+    ]
     [day] = of_run.json
     assert (2, day["cost"]) == (day["calls"], by_flow.json[0]["cost"])
     assert "openai:unpriced (1 calls, 1 of unknown cost)" in shown.out

@@ -16,10 +16,11 @@ from flowq.core.ids import LeaseToken, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.results import OBJECTS, image_key
 from flowq.core.spec import FlowSpec, StepSpec
 from flowq.core.states import RunState
-from flowq.core.usage import CostStatus, RequestStatus, Tokens
+from flowq.core.usage import AppliedPrice, CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.model.model_calls import (
     Caller,
     CostBy,
+    CostGroup,
     EndedRequest,
     RequestView,
     StartedRequest,
@@ -243,6 +244,10 @@ def test_costs_are_summed_by_what_is_asked(records: SqlRecords) -> None:
         ("openai:gpt", 4, 1, 2, Decimal("2.25")),
         ("openai:other", 1, 0, 0, Decimal("0.25")),
     ] == (costs(CostBy.MODEL))
+    both = records.autocommit(lambda tx: tx.llm_requests.costs(CostBy.MODEL, CostBy.USER))
+    assert [("openai:gpt", "bob", 3), ("openai:gpt", "ada", 1), ("openai:other", "ada", 1)] == [
+        (one.name, one.also, one.calls) for one in both
+    ]
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     assert [(today, 5, 1, 2, Decimal("2.5"))] == costs(CostBy.DAY)
     assert [("one", 2, 0, 0, Decimal("0.5"))] == costs(CostBy.FLOW, user_id="ada")
@@ -272,3 +277,40 @@ def test_an_image_is_named_by_its_call_and_goes_with_its_run(records: SqlRecords
     assert tree is not None
     assert (key,) == tree.objects
     assert [] == calls(records, claim.run_id)
+
+
+@pytest.mark.parametrize("key", ["customer", "cost.center", "$", "a b", "[0]", "'; --", "größe"])
+def test_costs_are_summed_by_a_label(records: SqlRecords, key: str) -> None:
+    claim = running(records)
+    for labels in ({key: "acme"}, {key: "acme", "other": "x"}, {key: "7"}, {"other": "acme"}, {}):
+        end(records, ended(started(records, caller(claim, labels=labels))))
+
+    group = CostGroup.parse(f"metadata.{key}")
+    lines = records.autocommit(lambda tx: tx.llm_requests.costs(group))
+
+    assert {one.name: one.calls for one in lines} == {"acme": 2, "7": 1, None: 2}
+
+
+def test_call_keeps_the_price_that_it_was_computed_with(records: SqlRecords) -> None:
+    claim, price = running(records), AppliedPrice("FLOWQ_PRICES", "$1/input MTok")
+    end(records, ended(started(records, caller(claim)), price=price))
+    end(records, ended(started(records, caller(claim)), cost=None))
+
+    calls = records.autocommit(lambda tx: tx.llm_requests.of_run(claim.run_id))
+
+    assert [one.price for one in calls] == [price, None]
+
+
+def test_largest_of_the_last_calls_is_of_one_step_and_model(records: SqlRecords) -> None:
+    claim = running(records)
+    for step_name, model, cost in (("a", "m", 1), ("a", "m", 3), ("a", "n", 7), ("b", "m", None)):
+        request = started(records, caller(claim, step_name=step_name), model)
+        end(records, ended(request, tokens=Tokens(10, cost or 1), cost=cost and Decimal(cost)))
+
+    def largest(step_name: str | None, model: str) -> Usage | None:
+        return records.autocommit(lambda tx: tx.llm_requests.largest(step_name, model))
+
+    assert largest("a", "openai:m") == Usage(13, Decimal(3))
+    assert largest("b", "openai:m") == Usage(11, Decimal(0), 1)
+    assert largest("c", "openai:m") is None
+    assert largest(None, "openai:m") is None

@@ -12,6 +12,7 @@ from flowq.adapters.records.database import SqlRecords
 from flowq.core.states import RunState
 from flowq.engine.attempts.budgets import raise_budget
 from flowq.engine.engine import Policies
+from flowq.engine.model.model_calls import CostBy, CostGroup
 from flowq.engine.runs import submission
 from flowq.engine.sweeper.retention import collect
 from flowq.entrypoints.fake_llm import FakeLlm
@@ -79,6 +80,37 @@ def test_budget_holds_for_steps_that_call_models(stage: Stage, fake_llm: FakeLlm
 
     assert played.status is RunState.COMPLETED
     assert fake_llm.stats.calls == 3
+
+
+@flow(name="tests.llm.asked_twice")
+def asked_twice(question: str) -> Any:
+    return [Ask()(question=question).output_content, asked(questions=[question])]
+
+
+def test_costs_are_grouped_by_the_metadata_of_the_outermost_run(
+    stage: Stage, fake_llm: FakeLlm
+) -> None:
+    for customer in ("acme", "umbrella"):
+        metadata = {"customer": customer, "vip": True, "order": {"id": 7}}
+        inputs = {"question": customer}
+        submission.submit(stage.engine, asked_twice.type, inputs, metadata=metadata)
+    stage.dispatcher.run(stage.engine)
+    stage.play(asked_twice, question="nobody")
+
+    group = CostGroup.parse("metadata.customer")
+    lines = stage.records.autocommit(
+        lambda tx: tx.llm_requests.costs(group, CostBy.MODEL, flow_name="tests.llm.asked")
+    )
+    assert {(one.name, one.also): one.calls for one in lines if one.name} == {
+        ("acme", "openai:fake"): 1,
+        ("umbrella", "openai:fake"): 1,
+    }
+    every = stage.records.autocommit(lambda tx: tx.llm_requests.costs(group))
+    assert {one.name: one.calls for one in every if one.name} == {"acme": 2, "umbrella": 2}
+    vip = stage.records.autocommit(
+        lambda tx: tx.llm_requests.costs(CostGroup.parse("metadata.vip"))
+    )
+    assert {one.name: one.calls for one in vip if one.name} == {"true": 4}
 
 
 # --- images in the cache -------------------------------------------------------------------------

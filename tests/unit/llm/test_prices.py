@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from flowq.core.usage import CostStatus, Price, Reported, Tokens, reported
-from flowq.llm.prices import cost_of
+from flowq.core.usage import AppliedPrice, CostStatus, Price, Reported, Tokens, reported
+from flowq.llm import prices as priced
+
+
+def cost_of(*args: Any, **options: Any) -> tuple[Decimal | None, CostStatus]:
+    """Return the cost of a call, without its price."""
+    amount, status, price = priced.cost_of(*args, **options)
+    assert (price is None) == (amount is None)
+    return amount, status
 
 
 def cost(model: str, tokens: Tokens, provider: str = "openai", **prices: Price) -> Any:
@@ -133,3 +140,19 @@ def test_what_the_list_cannot_price_is_unknown() -> None:
     usage = SimpleNamespace(input_tokens="ten", output_tokens=5)
 
     assert (None, CostStatus.UNKNOWN) == cost_of("openai", "gpt-4o", used, usage, prices={})
+
+
+def test_price_that_a_cost_was_computed_with_is_returned() -> None:
+    tokens = Tokens(1000, 10)
+    own = Price(input=Decimal("0.50"), output=Decimal(2), call=Decimal("0.01"))
+
+    *_, by_setting = priced.cost_of("a", "m", usage_of(tokens), None, prices={"m": own})
+    assert by_setting == AppliedPrice("FLOWQ_PRICES", "$0.5/input MTok, $2/output MTok, $0.01/call")
+
+    from genai_prices import Usage
+
+    usage = Usage(input_tokens=1000, output_tokens=10)
+    *_, listed = priced.cost_of("openai", "gpt-5-mini", usage_of(tokens), usage, prices={})
+    assert listed is not None
+    assert listed.source.startswith("genai-prices 0.")
+    assert "$0.25/input MTok, $2/output MTok" in listed.rates

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, func, literal, select, true, union_all
+from sqlalchemy import and_, bindparam, case, func, literal, select, union_all
 from sqlalchemy.sql.elements import ColumnElement
 from typing_extensions import override
 
@@ -18,7 +18,15 @@ from flowq.adapters.records.sql.types import DbNow, total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.core.usage import OPEN_REQUESTS, RequestStatus, Tokens
-from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, MetricsSnapshot, StepSums
+from flowq.engine.model.model_calls import CostGroup
+from flowq.engine.queries.metrics import (
+    BUCKETS,
+    CallSums,
+    EndedRun,
+    LabelSums,
+    MetricsSnapshot,
+    StepSums,
+)
 from flowq.engine.queries.port import Metrics
 
 _R, _S, _Q = RUNS.c, STEPS.c, REQUESTS.c
@@ -94,11 +102,6 @@ class MetricReads(Repository, Metrics):
     @override
     def call_sums(self, since: datetime | None, until: datetime | None) -> list[CallSums]:
         flow, model = func.coalesce(_Q.flow_name, ""), _Q.provider + ":" + _Q.model
-        begun: list[ColumnElement[bool]] = [true()]
-        if since is not None:
-            begun.append(_Q.created_at >= since)
-        if until is not None:
-            begun.append(_Q.created_at < until)
         rows = self._run(
             select(
                 flow,
@@ -110,13 +113,35 @@ class MetricReads(Repository, Metrics):
                 func.sum(_Q.cached_tokens),
                 total_cost(_Q.cost),
             )
-            .where(and_(*begun), _Q.status.not_in(OPEN_REQUESTS))
+            .where(_ended_calls(since, until))
             .group_by(flow, model)
         )
         return [
             CallSums(r[0], r[1], r[2], r[3], Tokens(int(r[4]), int(r[5]), int(r[6])), r[7])
             for r in rows
         ]
+
+    @override
+    def label_sums(
+        self, group: CostGroup, since: datetime | None, until: datetime | None
+    ) -> list[LabelSums]:
+        value, model = _Q.labels[group.key].as_string(), _Q.provider + ":" + _Q.model
+        rows = self._run(
+            select(value, model, total_cost(_Q.cost))
+            .where(_ended_calls(since, until), value.is_not(None))
+            .group_by(value, model)
+        )
+        return [LabelSums(*row) for row in rows]
+
+
+def _ended_calls(since: datetime | None, until: datetime | None) -> ColumnElement[bool]:
+    """Return the condition of the ended calls that began in a span of time."""
+    begun: list[ColumnElement[bool]] = [_Q.status.not_in(OPEN_REQUESTS)]
+    if since is not None:
+        begun.append(_Q.created_at >= since)
+    if until is not None:
+        begun.append(_Q.created_at < until)
+    return and_(*begun)
 
 
 def _sums(row: Any) -> StepSums:

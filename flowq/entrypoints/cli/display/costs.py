@@ -1,37 +1,64 @@
-"""Sums over calls of models, as a table: by flow, model, user or day."""
+"""Sums over calls of models, as a table, CSV or JSON."""
 
+import csv
+from collections.abc import Sequence
+from io import StringIO
 from typing import Any
 
+import click
 from rich.table import Table
 from rich.text import Text
 
 from flowq.core.usage import in_digits
-from flowq.engine.model.model_calls import NAMELESS, CostBy, CostLine
+from flowq.engine.model.model_calls import CostGroup, CostLine
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
+from flowq.entrypoints.escaping import escaped
 
 
-def print_costs(lines: list[CostLine], by: CostBy, *, as_json: bool) -> None:
-    """Print sums over calls of models."""
-    if as_json:
+def print_costs(
+    lines: list[CostLine], groups: Sequence[CostGroup], *, as_csv: bool, as_json: bool
+) -> None:
+    """Print sums over calls of models, by one group or two."""
+    if as_csv:
+        _print_csv(lines, groups)
+    elif as_json:
         looks.print_json([line_json(line) for line in lines])
     elif lines:
-        looks.out().print(_table(by, lines))
+        looks.out().print(_table(groups, lines))
         _warn(lines)
     else:
         looks.note("No calls of models.")
 
 
-def _table(by: CostBy, lines: list[CostLine]) -> Table:
+def _print_csv(lines: list[CostLine], groups: Sequence[CostGroup]) -> None:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    numbers = [key for key in line_json(CostLine.total([])) if key not in {"name", "also"}]
+    writer.writerow([*map(str, groups), *numbers])
+    for line in lines:
+        data = line_json(line)
+        names = [line.name, line.also][: len(groups)]
+        writer.writerow(
+            [*("" if name is None else name for name in names), *map(data.get, numbers)]
+        )
+    click.echo(escaped(text.getvalue(), lines=True), nl=False)
+
+
+def _table(groups: Sequence[CostGroup], lines: list[CostLine]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(by.value)
+    for group in groups:
+        table.add_column(group.key or group.by.value)
     for name in ("calls", "failed", "input", "cached", "output", "cost", "unknown"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(Text(line.name or NAMELESS.get(by, "")), *_cells(line))
+        names = zip(groups, (line.name, line.also), strict=False)
+        cells = [Text(group.nameless if name is None else name) for group, name in names]
+        table.add_row(*cells, *_cells(line))
     if len(lines) > 1:
         table.add_section()
-        table.add_row("total", *_cells(CostLine.total(lines)), style="bold")
+        blank = [""] * (len(groups) - 1)
+        table.add_row("total", *blank, *_cells(CostLine.total(lines)), style="bold")
     return table
 
 
@@ -59,8 +86,10 @@ def _warn(lines: list[CostLine]) -> None:
 
 def line_json(line: CostLine) -> dict[str, Any]:
     """Return a sum as plain data."""
+    also = {} if line.also is None else {"also": line.also}
     return {
         "name": line.name,
+        **also,
         "calls": line.calls,
         "failed": line.failed,
         "unknown": line.unknown,

@@ -10,7 +10,8 @@ Updates never take more than a fiftieth of the time: the longer an update takes,
 pause that follows. Without a database there is `flowq_up 0`, and the counters keep their values.
 
 Flower serves that page without a login, so it has no secrets: names of flows, steps and models, no
-ids, no users. The number of values of each label is limited; later values are `other`.
+ids, no users; values of metadata only for the keys in FLOWQ_COST_LABELS. The number of values of
+each label is limited; later values are `other`.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from flower.views.monitor import Metrics
@@ -37,8 +39,17 @@ from flowq import bootstrap
 from flowq.core.errors import FlowqError
 from flowq.core.ids import RunId
 from flowq.engine.engine import Engine
-from flowq.engine.queries.metrics import BUCKETS, MetricsSnapshot
-from flowq.entrypoints.flower.metrics.counts import Calls, Counts, sum_calls
+from flowq.engine.model.model_calls import CostBy, CostGroup
+from flowq.engine.ports import Transaction
+from flowq.engine.queries.metrics import BUCKETS, LabelSums, MetricsSnapshot
+from flowq.entrypoints.flower.metrics.counts import (
+    Calls,
+    Counts,
+    Labels,
+    sum_calls,
+    sum_labels,
+)
+from flowq.settings.models import cost_label_keys
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +85,8 @@ class FlowMetrics(Collector):
         self._before: Calls = {}
         self._summed_until: datetime | None = None
         self._calls: Calls = {}
+        self._labels_before: Labels = {}
+        self._labels: Labels = {}
 
     # --- bringing up to date, in a thread ---------------------------------------------------------
 
@@ -138,16 +151,28 @@ class FlowMetrics(Collector):
         self._counted = {one: at for one, at in self._counted.items() if at > now - 2 * _LATE}
 
     def _look_at_calls(self, engine: Engine, now: datetime) -> None:
-        records, border = engine.records, self._summed_until
+        border = self._summed_until
         if border is None or border < now - 2 * _LONG:
             until = now - _LONG
-            old = records.autocommit(lambda tx: tx.overview.call_sums(border, until))
-            self._before = sum_calls(self._before, self._counts.named(old))
+            calls, labels = self._sums(engine, border, until)
+            self._before = sum_calls(self._before, calls)
+            self._labels_before = sum_labels(self._labels_before, labels)
             self._summed_until = until
-        until = self._summed_until or now
-        fresh = records.autocommit(lambda tx: tx.overview.call_sums(until, None))
+        calls, labels = self._sums(engine, self._summed_until or now, None)
         with self._shown:
-            self._calls = sum_calls(self._before, self._counts.named(fresh))
+            self._calls = sum_calls(self._before, calls)
+            self._labels = sum_labels(self._labels_before, labels)
+
+    def _sums(
+        self, engine: Engine, since: datetime | None, until: datetime | None
+    ) -> tuple[Calls, Labels]:
+        records, labels = engine.records, Labels()
+        found = records.autocommit(lambda tx: tx.overview.call_sums(since, until))
+        for key in cost_label_keys(bootstrap.settings().cost_labels):
+            group = CostGroup(CostBy.METADATA, key)
+            sums = records.autocommit(partial(_label_sums, group=group, since=since, until=until))
+            labels |= self._counts.labelled(key, sums)
+        return self._counts.named(found), labels
 
     # --- showing ----------------------------------------------------------------------------------
 
@@ -232,6 +257,8 @@ class FlowMetrics(Collector):
             "flowq_tokens", "Tokens; those cached are among the input.", ["model", "kind"], tokens
         )
         yield _counter("flowq_cost_usd", "Cost of calls of models.", ["flow", "model"], costs)
+        by_label = ["key", "value", "model"]
+        yield _counter("flowq_label_cost_usd", "The same, by metadata.", by_label, self._labels)
 
 
 class MetricsPage(Metrics):  # type: ignore[misc]  # Flower has no types
@@ -256,6 +283,12 @@ def registered() -> FlowMetrics:
         _registered.append(FlowMetrics(bootstrap.engine))
         REGISTRY.register(_registered[0])
     return _registered[0]
+
+
+def _label_sums(
+    tx: Transaction, group: CostGroup, since: datetime | None, until: datetime | None
+) -> list[LabelSums]:
+    return tx.overview.label_sums(group, since, until)
 
 
 def _rest(took: float) -> float:

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, StepSums
+from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, LabelSums, StepSums
 
 OTHER: Final = "other"
 #: Values that a label has at most.
-_FLOWS, _STEPS, _MODELS = 50, 300, 50
+_FLOWS, _STEPS, _MODELS, _VALUES = 50, 300, 50, 100
 _NONE: Final = [0.0] * 6
 
 #: By flow and model: calls, failed ones, tokens read, written and cached, cost.
 Calls: TypeAlias = dict[tuple[str, str], list[float]]
+
+#: By key, value and model: cost.
+Labels: TypeAlias = dict[tuple[str, ...], float]
 
 
 class Names:
@@ -49,6 +52,7 @@ class Counts:
         self.retries: dict[tuple[str, ...], int] = defaultdict(int)
         self.sweeper = {"recovered": 0, "resent": 0}
         self.flows, self._steps, self._models = Names(_FLOWS), Names(_STEPS), Names(_MODELS)
+        self._values: dict[str, Names] = defaultdict(lambda: Names(_VALUES))
 
     def add_runs(self, runs: Sequence[EndedRun]) -> None:
         """Count runs."""
@@ -85,6 +89,18 @@ class Counts:
             for number, value in enumerate([*added, float(one.cost)]):
                 place[number] += value
         return found
+
+    def labelled(self, key: str, sums: Sequence[LabelSums]) -> Labels:
+        """Return the cost of calls by a key of metadata, its value and model."""
+        found: Labels = defaultdict(float)
+        for one in sums:
+            found[key, *self._values[key](one.value), *self._models(one.model)] += float(one.cost)
+        return found
+
+
+def sum_labels(one: Labels, other: Labels) -> Labels:
+    """Return the sums of two rows."""
+    return {names: one.get(names, 0.0) + other.get(names, 0.0) for names in {**one, **other}}
 
 
 def sum_calls(one: Calls, other: Calls) -> Calls:

@@ -9,11 +9,12 @@ from typing import Final
 
 from tornado.web import authenticated
 
+from flowq.core.errors import InvalidInput
 from flowq.core.limits.budgets import BudgetAction, BudgetSpec
 from flowq.core.spec import FlowSpec
 from flowq.core.usage import Tokens, Usage
 from flowq.engine.engine import Engine, Policies
-from flowq.engine.model.model_calls import NAMELESS, CostBy, CostLine
+from flowq.engine.model.model_calls import CostBy, CostGroup, CostLine
 from flowq.engine.ports import Transaction
 from flowq.engine.queries.lists import BudgetedRun, BudgetUsage, CacheSavings
 from flowq.entrypoints import formatting
@@ -22,6 +23,8 @@ from flowq.entrypoints.flower.pages import windows
 
 WINDOWS: Final = (windows.WEEK, windows.MONTH, windows.QUARTER)
 _MAX_LENGTH: Final = 200
+
+_BY_DAY: Final = CostGroup(CostBy.DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class BudgetLine:
 class Costs:
     """The data of the page."""
 
-    by: Mapping[CostBy, Sequence[CostLine]]
+    by: Mapping[CostGroup, Sequence[CostLine]]
     saved: CacheSavings
     monthly: Sequence[BudgetUsage]
     specs: Mapping[str, FlowSpec]
@@ -102,10 +105,17 @@ class CostPage(PageHandler):
         }
         first = now.date() - timedelta(days=window.length.days - 1)
         since = datetime(first.year, first.month, first.day, tzinfo=UTC)
+        key = self.get_query_argument("key", "").strip()[:_MAX_LENGTH]
+        try:
+            groups = _groups(key)
+        except InvalidInput:
+            key, groups = "", _groups("")
         costs = await self.read(
-            partial(_read, since=since, flow_name=whose["flow"], user_id=whose["user"])
+            partial(
+                _read, groups=groups, since=since, flow_name=whose["flow"], user_id=whose["user"]
+            )
         )
-        lines = costs.by[CostBy.DAY]
+        lines = costs.by[_BY_DAY]
         self.show(
             "cost",
             window=window,
@@ -114,12 +124,18 @@ class CostPage(PageHandler):
             days=days(lines, first, now.date()),
             total=CostLine.total(lines),
             by=costs.by,
-            groups=(CostBy.FLOW, CostBy.MODEL, CostBy.USER),
-            nameless=NAMELESS,
+            groups=groups[1:],
+            key=key,
             saved=costs.saved,
             monthly=monthly_lines(costs),
             runs=[(run, BudgetLine(run.flow_name, run.used, run.budget)) for run in costs.runs],
         )
+
+
+def _groups(key: str) -> tuple[CostGroup, ...]:
+    """Return what costs are grouped by; raises `InvalidInput` for an impossible key."""
+    plain = tuple(CostGroup(by) for by in (CostBy.DAY, CostBy.FLOW, CostBy.MODEL, CostBy.USER))
+    return (*plain, CostGroup.parse(f"metadata.{key}")) if key else plain
 
 
 def days(lines: Sequence[CostLine], first: date, last: date) -> list[Day]:
@@ -150,11 +166,17 @@ def _nothing(name: str) -> CostLine:
     return CostLine(name, 0, 0, 0, Tokens(), Decimal(0))
 
 
-def _read(engine: Engine, since: datetime, flow_name: str | None, user_id: str | None) -> Costs:
+def _read(
+    engine: Engine,
+    groups: Sequence[CostGroup],
+    since: datetime,
+    flow_name: str | None,
+    user_id: str | None,
+) -> Costs:
     def read(tx: Transaction) -> Costs:
         by = {
             one: tx.llm_requests.costs(one, since=since, flow_name=flow_name, user_id=user_id)
-            for one in CostBy
+            for one in groups
         }
         monthly = tx.overview.monthly_budgets()
         return Costs(

@@ -29,6 +29,7 @@ from flowq.engine.engine import Policies
 from flowq.engine.model.rows import NewRun, NewStep
 from flowq.entrypoints.flower.metrics import collector as module
 from flowq.entrypoints.flower.metrics.collector import FlowMetrics
+from flowq.settings import Settings
 
 LATER = timedelta(seconds=60)
 
@@ -250,6 +251,36 @@ def test_calls_are_all_counted_however_old(records: SqlRecords, scraped: Scraped
         assert 1.0 == scraped.value("flowq_cost_usd_total", flow="flow", model="openai:m")
         assert 20 == scraped.value("flowq_tokens_total", model="openai:m", kind="input")
         assert 2 == scraped.value("flowq_model_calls_total", model="openai:m", outcome="ok")
+
+
+def test_cost_has_series_by_the_metadata_that_a_setting_names(
+    records: SqlRecords, scraped: Scraped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(cost_labels="customer, team")
+    monkeypatch.setattr("flowq.bootstrap.settings", lambda: settings)
+    day_ago = datetime.now(UTC) - timedelta(days=1)
+    call(records, labels={"customer": "acme", "secret": "x"}, created_at=day_ago)
+    call(records, labels={"customer": "acme", "team": "a"})
+    call(records, labels={"customer": "umbrella"}, cost=None)
+    call(records)
+
+    for _ in range(2):
+        scraped.look()
+        lines = [
+            line
+            for line in generate_latest(scraped.registry).decode().splitlines()
+            if line.startswith("flowq_label_cost_usd_total{")
+        ]
+        assert sorted(lines) == [
+            'flowq_label_cost_usd_total{key="customer",model="openai:m",value="acme"} 1.0',
+            'flowq_label_cost_usd_total{key="customer",model="openai:m",value="umbrella"} 0.0',
+            'flowq_label_cost_usd_total{key="team",model="openai:m",value="a"} 0.5',
+        ]
+    for number in range(120):
+        call(records, labels={"customer": f"c{number}"})
+    scraped.look()
+    other = {"key": "customer", "value": "other", "model": "openai:m"}
+    assert scraped.value("flowq_label_cost_usd_total", **other) == 11.0
 
 
 def test_names_are_bounded(records: SqlRecords, scraped: Scraped) -> None:

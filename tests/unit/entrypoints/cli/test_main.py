@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 
 from flowq.core import errors
-from flowq.engine.model.model_calls import CostBy
 from flowq.entrypoints.cli.main import main
 
 HEAVY = {"alembic", "celery", "kombu", "obstore", "pydantic", "redis", "rich", "sqlalchemy"}
@@ -138,14 +137,6 @@ def test_options_are_what_the_function_takes(_path: list[str], command: click.Co
 
     assert command.callback is not None
     assert set(inspect.signature(command.callback).parameters) == taken
-
-
-def test_costs_can_be_asked_for_by_all_there_is() -> None:
-    """The choices are written out, since help must not load where they come from."""
-    [by] = [option for option in command("runs", "cost").params if option.name == "by"]
-
-    assert isinstance(by.type, click.Choice)
-    assert list(CostBy) == list(by.type.choices)
 
 
 @pytest.mark.parametrize("_path, command", COMMANDS, ids=NAMES)

@@ -20,7 +20,7 @@ from flowq.entrypoints.cli.group import LazyGroup
         "resume": "runs.steer:resume",
         "rerun": "runs.rerun:rerun",
         "signal": "runs.steer:signal",
-        "cost": "runs.read:cost",
+        "cost": "runs.cost:cost",
     },
 )
 def runs() -> None:

@@ -1,9 +1,8 @@
-"""`flowq runs ls, show, watch, events, result, cost`: commands that read recorded runs."""
+"""`flowq runs ls, show, watch, events, result`: commands that read recorded runs."""
 
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -182,48 +181,3 @@ def result(run_id: str, *, as_json: bool) -> int:
         )
         return FAILED
     return OK if output.print_ended(run, view, as_json=as_json) else FAILED
-
-
-@click.command()
-@click.option(
-    "--by",
-    # The values of `CostBy`; importing that would make `--help` slow.
-    type=click.Choice(["flow", "model", "user", "day"]),
-    default="flow",
-    show_default=True,
-    help="Group the costs by this.",
-)
-@click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), help="Only calls of the last days."
-)
-@_by_flow
-@click.option("--user", "user_id", metavar="ID", help="Only runs of this user.")
-@click.option("--run", "run_id", metavar="ID", help="Only this run, without its child runs.")
-@options.as_json
-def cost(
-    *,
-    by: str,
-    days: float | None,
-    flow_name: str | None,
-    user_id: str | None,
-    run_id: str | None,
-    as_json: bool,
-) -> int:
-    """Show the cost of model calls.
-
-    Calls of unknown cost are counted separately; FLOWQ_PRICES sets prices.
-    """
-    from flowq.engine.model.model_calls import CostBy
-    from flowq.entrypoints.cli.app import recorded
-    from flowq.entrypoints.cli.display.costs import print_costs
-
-    engine = recorded.engine()
-    since = datetime.now(UTC) - timedelta(days=days) if days else None
-    run = recorded.run(run_id).id if run_id else None
-    lines = engine.records.autocommit(
-        lambda tx: tx.llm_requests.costs(
-            CostBy(by), since=since, flow_name=flow_name, user_id=user_id, run_id=run
-        )
-    )
-    print_costs(lines, CostBy(by), as_json=as_json)
-    return OK
