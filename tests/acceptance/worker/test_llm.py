@@ -98,6 +98,7 @@ def test_the_command_line_shows_what_was_spent(
     by_flow = shell.flowq("runs", "cost", "--json")
     of_run = shell.flowq("runs", "cost", "--run", str(run_id), "--by", "day", "--json")
     as_csv = shell.flowq("runs", "cost", "--by", "metadata.customer,model", "--csv")
+    preview = shell.flowq("run", f"{APP}:articles", "-p", 'texts=["a"]', "--preview", "--json").json
     shown = shell.flowq("runs", "show", str(other))
     as_json = shell.flowq("runs", "show", str(run_id), "--json").json
 
@@ -116,6 +117,8 @@ def test_the_command_line_shows_what_was_spent(
         ["", "openai:fake", "2", "0"],
         ["", "openai:unpriced", "1", "0"],
     ]
+    assert (preview["runs"], preview["completed"]) == (1, 1)
+    assert preview["median_cost"] == preview["p95_cost"] == by_flow.json[0]["cost"]
     [day] = of_run.json
     assert (2, day["cost"]) == (day["calls"], by_flow.json[0]["cost"])
     assert "openai:unpriced (1 calls, 1 of unknown cost)" in shown.out

@@ -12,6 +12,7 @@ from typing import TextIO
 import click
 
 from flowq.entrypoints.cli import options
+from flowq.entrypoints.cli.group import OK
 
 
 @click.command()
@@ -52,6 +53,11 @@ from flowq.entrypoints.cli import options
     metavar="TIME",
     help="When the run begins, e.g. 2030-01-31T02:00:00+01:00; without an offset, local time.",
 )
+@click.option(
+    "--preview",
+    is_flag=True,
+    help="Check the inputs, show what the latest runs have cost, and start nothing.",
+)
 @options.as_json
 def run(
     target: str,
@@ -66,6 +72,7 @@ def run(
     priority: int,
     delay: float | None,
     at: datetime | None,
+    preview: bool,
     as_json: bool,
 ) -> int:
     """Start a run of a flow.
@@ -86,6 +93,12 @@ def run(
     if apps.use_named() is None:
         apps.app_in(loaded.module, loaded.file)
     environment.prepare()
+    if preview:
+        from flowq.entrypoints.cli.app import recorded
+        from flowq.entrypoints.cli.display.costs import print_preview
+
+        print_preview(recorded.engine(), flow.type.name, as_json=as_json)
+        return OK
     with tracing(flow):
         started = client.submit(
             flow.type,

@@ -2,18 +2,25 @@
 
 import csv
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from io import StringIO
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.table import Table
 from rich.text import Text
 
 from flowq.core.usage import in_digits
+from flowq.engine.engine import Engine
 from flowq.engine.model.model_calls import CostGroup, CostLine
+from flowq.engine.queries.flow_page import Figures, figures
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
 from flowq.entrypoints.escaping import escaped
+
+#: How far a preview looks back.
+_PREVIEW_DAYS: Final = 30
 
 
 def print_costs(
@@ -97,4 +104,48 @@ def line_json(line: CostLine) -> dict[str, Any]:
         "cached_tokens": line.tokens.cached,
         "output_tokens": line.tokens.output,
         "cost": in_digits(line.cost),
+    }
+
+
+def print_preview(engine: Engine, flow_name: str, *, as_json: bool) -> None:
+    """Print what the latest runs of a flow have cost, before another one is started."""
+    since = datetime.now(UTC) - timedelta(days=_PREVIEW_DAYS)
+    history = engine.records.autocommit(lambda tx: tx.overview.history(flow_name, since=since))
+    seen = figures(() if history is None else history.runs)
+    if as_json:
+        looks.print_json({"flow": flow_name, "days": _PREVIEW_DAYS, **_preview_json(seen)})
+        return
+    out = looks.out()
+    out.print(Text(f"The inputs of {flow_name} are valid. Nothing was started."))
+    if seen.median_cost is None:
+        out.print(f"No run of it has ended in the last {_PREVIEW_DAYS} days.")
+        return
+    ended = seen.total - seen.open
+    out.print(
+        f"Its last {formatting.count(ended)} runs in {_PREVIEW_DAYS} days, without child runs:"
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("", "median", "95 %"):
+        table.add_column(name)
+    table.add_row(
+        "cost", *(formatting.money(one or Decimal(0)) for one in (seen.median_cost, seen.p95_cost))
+    )
+    times = (seen.median_ms, seen.p95_ms)
+    if None not in times:
+        table.add_row("time", *(formatting.duration((one or 0) / 1000) for one in times))
+    out.print(table)
+    if seen.unpriced:
+        looks.note(f"The cost of {formatting.count(seen.unpriced)} of their calls is unknown.")
+
+
+def _preview_json(seen: Figures) -> dict[str, Any]:
+    costs = {"median_cost": seen.median_cost, "p95_cost": seen.p95_cost}
+    return {
+        "runs": seen.total - seen.open,
+        "completed": seen.completed,
+        "failed": seen.failed,
+        **{key: None if cost is None else in_digits(cost) for key, cost in costs.items()},
+        "median_ms": seen.median_ms,
+        "p95_ms": seen.p95_ms,
+        "unpriced_calls": seen.unpriced,
     }
