@@ -1,7 +1,7 @@
 """The runs, as the engine reads and changes them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
@@ -143,6 +143,9 @@ class RunRows(Protocol):
 
     def in_debounce(self, flow_name: str, key: str) -> list[RunId]:
         """Lock a debounce key until the commit; return its run that has not begun."""
+
+    def starts(self, run_ids: Sequence[RunId]) -> dict[RunId, datetime | None]:
+        """Those of the runs that have not begun, and when they begin; None waits for its turn."""
 
     def holder(self, flow_name: str, key: str) -> RunId | None:
         """The run of a singleton key that is in flight."""

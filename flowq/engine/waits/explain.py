@@ -29,6 +29,7 @@ from flowq.engine.waits.reasons import (
     merged,
     reasons,
     summarize,
+    summary_of_start,
     waits_for_run,
 )
 
@@ -88,7 +89,9 @@ def summaries_of(engine: Engine, runs: Sequence[RunId]) -> dict[RunId, str]:
     by_run: dict[RunId, list[WaitingSteps]] = {}
     for row in rows:
         by_run.setdefault(row.run_id, []).append(row)
-    return {run_id: summarize(steps) for run_id, steps in by_run.items()}
+    found = {run_id: summarize(steps) for run_id, steps in by_run.items()}
+    starts = engine.records.autocommit(lambda tx: tx.runs.starts(runs)) if runs else {}
+    return found | {run_id: summary_of_start(then) for run_id, then in starts.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -328,6 +328,11 @@ def begins_at(then: datetime, *, is_debounced: bool) -> Waiting:
     return Waiting(Reason.START, f"begins at {_moment(then)}{unless}", until=then)
 
 
+def summary_of_start(then: datetime | None) -> str:
+    """Return in a word or two why a run has not begun; for lists."""
+    return "its turn" if then is None else f"begins at {_moment(then)}"
+
+
 def waits_for_run(flow_name: str, key: str, holder: RunId | None) -> Waiting:
     """Return that a run waits for its singleton key, which a run has or has just had."""
     of = f" for {key!r}" if key else ""

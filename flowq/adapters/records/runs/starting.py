@@ -8,7 +8,7 @@ needs no locks.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Float, Integer, String, and_, bindparam, exists, func, or_, select
@@ -115,6 +115,9 @@ _HAVE_KEY: Final = (
     .where(_OF_KEY, _R.status.not_in(tuple(TERMINAL_RUN_STATES)), _R.cancel_requested_at.is_(None))
     .order_by(_R.id)
 )
+_STARTS_OF: Final = select(_R.id, _R.starts_at).where(
+    _R.id.in_(_IDS), _R.status == RunState.PENDING
+)
 _HOLDER: Final = select(_R.id).where(_OF_KEY, SINGLETON)
 _WAITS_IN_DEBOUNCE: Final = select(_R.id).where(
     _R.flow_name == _FLOW, DEBOUNCED, _R.debounce_key == _KEY
@@ -164,6 +167,10 @@ class RunStarts(Repository, RunRows):
         self._lock(_REPLACES, flow_name, key)
         rows = self._run(_WAITS_IN_DEBOUNCE, {"p_flow": flow_name, "p_key": key})
         return [RunId(row[0]) for row in rows]
+
+    @override
+    def starts(self, run_ids: Sequence[RunId]) -> dict[RunId, datetime | None]:
+        return {RunId(row[0]): row[1] for row in self._run_parts(_STARTS_OF, {}, run_ids)}
 
     @override
     def holder(self, flow_name: str, key: str) -> RunId | None:

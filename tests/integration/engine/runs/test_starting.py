@@ -24,7 +24,7 @@ from flowq.engine.runs import submission
 from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause
 from flowq.engine.sweeper.invariants import check
-from flowq.engine.waits.explain import why_waits
+from flowq.engine.waits.explain import summaries_of, why_waits
 from tests.tools.playing import Played, Stage
 
 RUNS: Final = Base.metadata.tables["flow_runs"]
@@ -125,6 +125,8 @@ def test_soon_is_asked_for_by_a_message_and_late_seen_by_the_sweeper(stage: Stag
     late = submit(stage, plain, delay=timedelta(hours=50))
     assert len(stage.dispatcher.waiting) == 1
     assert why_waits(stage.engine, late)[0].text.startswith("begins at ")
+    short = summaries_of(stage.engine, [soon, late])
+    assert all(text.startswith("begins at ") for text in short.values())
     stage.dispatcher.clear()  # lost, as by a crash of the broker
     assert stage.sweep() == 0
     is_due(stage, soon, late)
