@@ -10,7 +10,7 @@ import random
 import socket
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any, Final
 
@@ -46,11 +46,13 @@ from flowq.adapters.moving_window import RedisWindow
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.request_rate import RequestRate
 from flowq.adapters.results.objects import open_store
+from flowq.adapters.tracing.opening import open_tracing
 from flowq.core.addresses.redis import RedisAddress, read_redis
 from flowq.core.addresses.setting_errors import invalid_settings
 from flowq.core.errors import InvalidFlow, InvalidSetting
 from flowq.engine.engine import Engine, Policies
 from flowq.engine.ports import Dispatcher
+from flowq.engine.ports.tracing import message_headers
 from flowq.engine.registry.registry import registry
 from flowq.engine.results.store import ResultStore
 from flowq.engine.sweeper.sweep import Sweeper
@@ -339,7 +341,12 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
         own.join()
     cache, events = servers.in_redis(address, chosen, prefix)
     policies = _policies(chosen)
-    dispatcher: Dispatcher = CeleryDispatcher(celery, hint=servers.broker_hint(celery, chosen))
+    tracing = open_tracing()
+    dispatcher: Dispatcher = CeleryDispatcher(
+        celery,
+        hint=servers.broker_hint(celery, chosen),
+        context=partial(message_headers, tracing),
+    )
     if not _process.app_is_known:
         dispatcher, policies = (
             UnsentDispatcher(dispatcher, wakeups()),
@@ -361,6 +368,7 @@ def _build(celery: Celery, chosen: Settings) -> Engine:
         chance=random.random,
         worker=f"{socket.gethostname()}:{os.getpid()}",
         policies=policies,
+        tracing=tracing,
     )
 
 

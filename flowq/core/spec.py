@@ -166,6 +166,8 @@ class FlowSpec(_SpecModel):
     budget: BudgetSpec | None = None  #: Of the run as it was enqueued; its row has the present one.
     monthly_budget: BudgetSpec | None = None  #: Of all runs of the flow in a month.
     queueing: QueueingSpec | None = None  #: When the run begins, beside others of its keys.
+    #: The trace of the run, as W3C's header of this name; None: no trace was made.
+    traceparent: str | None = None
     charged_to: tuple[str, ...] = ()  #: Of a child run: the meters of its ancestors.
     rerun: RerunSpec | None = None  #: Of a rerun.
     labels: dict[str, str] = {}  #: Metadata of the outermost run, by which costs are grouped.

@@ -24,7 +24,7 @@ from flowq.core.references import references
 from flowq.core.spec import Gate, StepSpec
 from flowq.core.states import StepState
 from flowq.engine.model.rows import Definition, ReleasePlan, StepRef
-from flowq.engine.ports import Dispatcher, Events, Records
+from flowq.engine.ports import Dispatcher, Events, Records, Tracing
 from flowq.engine.registry.registry import Registry
 from flowq.engine.results.store import ResultStore
 from flowq.engine.results.value_cache import ValueCache
@@ -223,6 +223,7 @@ class Engine:
     Attributes:
         new_id: Makes a UUIDv7.
         chance: Makes a random number in [0, 1).
+        tracing: Makes spans; None makes none.
     """
 
     records: Records
@@ -234,6 +235,7 @@ class Engine:
     chance: Callable[[], float]
     worker: str
     policies: Policies = Policies()
+    tracing: Tracing | None = None
     definitions: DefinitionCache = field(init=False)
     leases: LeaseKeeper = field(init=False)
     value_cache: ValueCache = field(init=False, default_factory=ValueCache)

@@ -191,7 +191,8 @@ def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None
         send_elsewhere(engine, step_id)
         _comes_again(_STOPPING, in_chord=in_chord)
         return None
-    ended = run_attempt(engine, step_id, run_id, in_chord=in_chord)
+    sender = task.request.get("traceparent")
+    ended = run_attempt(engine, step_id, run_id, in_chord=in_chord, traceparent=sender)
     if ended.ending is AttemptEnding.NOT_CLAIMED and not in_chord:
         retry_on_outage(engine, lambda _: not_claimed(engine, step_id), stop=True)
     elif ended.ending is AttemptEnding.RELEASED:

@@ -13,7 +13,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -62,18 +62,26 @@ class CeleryDispatcher(Dispatcher):
     Args:
         app: Whose broker and routes are used.
         hint: What to do when the broker does not take messages.
+        context: Returns headers that carry the trace to the worker.
     """
 
-    def __init__(self, app: Celery, hint: str = _HINT) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        hint: str = _HINT,
+        context: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         read_urgent_lists()
         self._app = app
         self._hint = hint
+        self._context = context
         self._breaker = CircuitBreaker(patience=10)
         self._asking = threading.Lock()
         self._workers: tuple[float, list[Worker]] | None = None
 
     @override
     def send(self, batches: Sequence[Batch]) -> None:
+        context = self._context()
         with self._producer(sum(len(batch.messages) for batch in batches)) as producer:
             for batch in batches:
                 in_chord = batch.in_chord and isinstance(self._app.backend, RedisBackend)
@@ -82,7 +90,7 @@ class CeleryDispatcher(Dispatcher):
                 priority = _priority(producer, batch.priority)
                 body = _chord(batch.id, priority) if in_chord else _ALONE
                 for index, message in enumerate(batch.messages):
-                    headers = _headers(message)
+                    headers = {**_headers(message), **context}
                     if in_chord:
                         headers |= {"group": batch.id, "group_index": index}
                     self._publish(

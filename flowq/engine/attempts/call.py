@@ -149,4 +149,5 @@ def _model_calls(
         lambda: engine.results.objects,
         engine.policies.unknown_cost,
         AttemptBudgets(engine) if meters else None,
+        engine.tracing,
     )

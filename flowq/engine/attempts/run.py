@@ -50,6 +50,7 @@ from flowq.engine.attempts.outcomes import (
 )
 from flowq.engine.attempts.program import run_program
 from flowq.engine.attempts.release import Stopped, release_leases, release_paused
+from flowq.engine.attempts.tracing import traced
 from flowq.engine.engine import Engine
 from flowq.engine.events import publish
 from flowq.engine.interrupts import interrupt_in
@@ -72,7 +73,12 @@ class _PausedBeforeChild(BaseException):
 
 
 def run_attempt(
-    engine: Engine, step_id: StepRunId, run_id: RunId | None = None, *, in_chord: bool
+    engine: Engine,
+    step_id: StepRunId,
+    run_id: RunId | None = None,
+    *,
+    in_chord: bool,
+    traceparent: str | None = None,
 ) -> AttemptResult:
     """Run one attempt of a step, if it can be claimed.
 
@@ -80,12 +86,14 @@ def run_attempt(
         run_id: Its run, if the message names it: then its inputs are read in the claim's round
             trip.
         in_chord: Whether a chord advances the run after the whole batch.
+        traceparent: The context of the span that has sent the message, if the message has it.
     """
     try:
         claim = _claim(engine, step_id, run_id)
         if claim is None:
             return AttemptResult(AttemptEnding.NOT_CLAIMED)
-        return _run_claimed(engine, replace(claim, in_chord=True) if in_chord else claim)
+        claim = replace(claim, in_chord=True) if in_chord else claim
+        return traced(engine, claim, traceparent, partial(_run_claimed, engine, claim))
     except RunUnreadable as error:
         place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))
         if place is not None:

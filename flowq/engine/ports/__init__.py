@@ -6,6 +6,7 @@
     Dispatcher    sends batches to workers                        adapters/dispatch
     Events        a stream for each run, for readers              adapters/events
     Wakeups       requests for a pass of a sweeper                adapters/dispatch/wakeups.py
+    Tracing       spans for a tracing system                      adapters/tracing
 
 Each port has one contract suite under tests/contract that every adapter passes. The values that go
 through them are in `rows`.
@@ -30,6 +31,7 @@ from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.stores import ObjectStore, ResultCache
 from flowq.engine.ports.sweeps import Sweeps
+from flowq.engine.ports.tracing import Tracing
 
 __all__ = [
     "CachedResults",
@@ -49,6 +51,7 @@ __all__ = [
     "StreamPage",
     "Sweeps",
     "TokenRates",
+    "Tracing",
     "Transaction",
     "Wakeups",
     "Worker",

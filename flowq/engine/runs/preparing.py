@@ -24,6 +24,7 @@ from flowq.engine.model.rows import Batch, Definition, NewRun, NewStep
 from flowq.engine.registry.registry import RegisteredFlow
 from flowq.engine.runs.inherited import NOTHING, Inherited
 from flowq.engine.runs.options import Submission, inputs_as_json
+from flowq.engine.runs.tracing import with_context
 from flowq.engine.runs.turns import pending, with_rules
 
 
@@ -91,7 +92,7 @@ def prepare(
     checked = _checked(flow, inputs, stored=stored)
     recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", input_limit(engine))
     flow.verify(checked, unmarked(recorded))
-    spec = flow.trace(checked)
+    spec = with_context(engine, flow.trace(checked))
     default = engine.policies.run_budget if parent is None else None
     budget = submission.budget or spec.budget or default
     spec = inherited.spec(spec, budget, submission.metadata)

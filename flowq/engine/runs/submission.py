@@ -34,6 +34,7 @@ from flowq.engine.runs.options import (
 )
 from flowq.engine.runs.preparing import Reuse, Start, input_limit, prepare
 from flowq.engine.runs.superseding import Superseded
+from flowq.engine.runs.tracing import spanned
 
 #: Runs of one `submit_many` that are recorded and sent together.
 _GROUP = 25
@@ -66,6 +67,7 @@ class Continuation:
         _send_first(engine, [self.start], Superseded())
 
 
+@spanned
 def submit(
     engine: Engine,
     flow: RegisteredFlow,
@@ -147,6 +149,7 @@ def continue_as_new(
     return Continuation(old.run_id, start)
 
 
+@spanned
 def submit_many(
     engine: Engine,
     flow: RegisteredFlow,

@@ -25,7 +25,8 @@ from uuid import UUID
 
 from flowq.core.usage import AppliedPrice, CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.model.model_calls import Caller, EndedRequest, StartedRequest
-from flowq.engine.ports import ObjectStore
+from flowq.engine.ports import ObjectStore, Tracing
+from flowq.engine.ports.tracing import CallSpan, active
 from flowq.engine.runtime.request_log import RequestLog
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class ModelCall:
     _log: RequestLog | None
     _model: str = ""
     _presumed: Decimal = Decimal(0)
+    _span: CallSpan | None = None
     _began: float = field(default_factory=time.monotonic)
 
     def end(
@@ -94,6 +96,8 @@ class ModelCall:
         price: AppliedPrice | None = None,
     ) -> "asyncio.Future[None]":
         """Record how the call has ended."""
+        if self._span is not None:
+            self._span.end(status, tokens or Tokens())
         if self._log is None:
             return _done()
         if cost is None and self._caller.meters and not self._presumed:
@@ -129,6 +133,7 @@ class ModelCalls:
         objects: Returns the store for what models produce, e.g. images.
         presumed: USD that budgets count for a call of unknown cost.
         budgets: Reserves each call; None without a budget.
+        tracing: Makes a span of each call; None makes none.
     """
 
     log: RequestLog | None
@@ -138,6 +143,7 @@ class ModelCalls:
     objects: Callable[[], ObjectStore] | None = None
     presumed: Decimal = Decimal(0)
     budgets: CallBudgets | None = None
+    tracing: Tracing | None = None
 
     async def admit(
         self, provider: str, model: str, bound: Callable[[], Usage | None] | None = None
@@ -179,7 +185,10 @@ class ModelCalls:
         )
         recorded = self.log.write(started) if self.log else _done()
         name = f"{started.provider}:{started.model}"
-        return ModelCall(started.id, recorded, self.caller, self.log, name, self.presumed)
+        tracing = active(self.tracing)
+        make = tracing.model_call if tracing is not None else None
+        span = make(self.caller, started.provider, started.model) if make else None
+        return ModelCall(started.id, recorded, self.caller, self.log, name, self.presumed, span)
 
 
 def _storable(text: str | None) -> str | None:
