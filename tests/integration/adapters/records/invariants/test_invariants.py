@@ -19,6 +19,7 @@ from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.records.transaction import SqlTransaction
 from flowq.core.ids import LeaseToken, RunId, StepRunId, item_id, node_id
 from flowq.core.states import RunState, StepState, StopKind
+from flowq.engine.engine import Policies
 from flowq.engine.model.rows import Outcome, Violation
 from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Records
@@ -135,7 +136,8 @@ SHARES_ROWS = True
 
 @pytest.fixture(scope="module")
 def db(records: SqlRecords) -> Good:
-    stage = Stage.on(records)
+    # However slow the tests are, what is left open is not due before they end.
+    stage = Stage.on(records, policies=Policies(lease=HOUR, resend_after=HOUR))
     waiting = stage.submit(parent, {"n": 1})
     stage.dispatcher.run(stage.engine, limit=1)
     stage.dispatcher.clear()
