@@ -47,6 +47,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # Earlier code starts no pending run: those that wait for nothing begin now.
+    op.execute(
+        "UPDATE flow_runs SET status = 'running', started_at = created_at "
+        "WHERE status = 'pending' AND starts_at IS NULL AND singleton_key IS NULL"
+    )
     for name in reversed(_INDEXES):
         op.drop_index(name, "flow_runs")
     for name in ("debounce_key", "singleton_key", "starts_at"):

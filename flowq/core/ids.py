@@ -101,7 +101,7 @@ def _derived(parent: UUID, name: str) -> UUID:
 
 def earliest_id(moment: datetime) -> UUID:
     """Return the smallest UUIDv7 of a moment: earlier ids are smaller."""
-    return UUID(int=int(moment.timestamp() * 1000) << _BELOW_TIME)
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << _BELOW_TIME)
 
 
 def ids_of_same_moment(one: UUID) -> tuple[UUID, UUID]:

@@ -9,6 +9,7 @@ What is only known while the new run runs, the items of a list that is made agai
 that list is known.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,7 +121,12 @@ def same_step(one: StepSpec, other: StepSpec) -> bool:
 
     Retries, timeouts, queues and limits may differ: a result does not depend on them.
     """
-    return _work(one) == _work(other)
+    return _text(one) == _text(other)
+
+
+def _text(step: StepSpec) -> str:
+    """Return what a step does as text: 1, 1.0 and True are equal values, and other inputs."""
+    return json.dumps(_work(step), sort_keys=True, default=repr)
 
 
 def _work(step: StepSpec) -> tuple[Any, ...]:

@@ -238,6 +238,7 @@ class LlmRequestRepo(Repository, LlmRequests):
         flow_name: str | None = None,
         user_id: str | None = None,
         run_id: RunId | None = None,
+        limit: int | None = None,
     ) -> list[CostLine]:
         name = _column(by).label("name")
         second = (literal(None) if also is None else _column(also)).label("also")
@@ -267,7 +268,7 @@ class LlmRequestRepo(Repository, LlmRequests):
             query = query.order_by(name.desc())
         else:
             query = query.order_by(_COST.desc(), func.sum(_Q.input_tokens).desc(), name)
-        return [_line(row) for row in self._run(query)]
+        return [_line(row) for row in self._run(query.limit(limit))]
 
 
 def _column(group: CostBy | CostGroup) -> ColumnElement[Any]:

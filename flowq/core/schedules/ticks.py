@@ -23,6 +23,8 @@ from flowq.core.schedules.spec import ScheduleSpec
 
 _MOMENT: Final = timedelta(microseconds=1)
 _PARTS: Final = 2**64
+#: What the idempotency keys of ticks begin with; users cannot take such a key.
+KEY_OF_TICKS: Final = "schedule:"
 
 
 def ticks(spec: ScheduleSpec, anchor: datetime, after: datetime) -> Iterator[datetime]:
@@ -70,7 +72,7 @@ def start_of(spec: ScheduleSpec, tick: datetime) -> datetime:
 
 def key_of(name: str, tick: datetime) -> str:
     """Return the idempotency key of the run of a tick."""
-    return f"schedule:{name}:{tick.isoformat().replace('+00:00', 'Z')}"
+    return f"{KEY_OF_TICKS}{name}:{tick.isoformat().replace('+00:00', 'Z')}"
 
 
 def _by_cron(spec: ScheduleSpec, after: datetime) -> Iterator[datetime]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from flowq.core.errors import FlowqError, RunNotFound, RunUnreadable, Unavailable
+from flowq.core.errors import FlowqError, Unavailable
 from flowq.core.ids import (
     LeaseToken,
     RunId,
@@ -133,7 +133,9 @@ def reusable_items(
         done, inputs = _comparable(rows, known, len(items))
         mine = digests(engine, run_id, [items[index] for index in done])
         theirs = digests(engine, old_id, inputs)
-    except (RunNotFound, RunUnreadable):
+    except Unavailable:
+        raise
+    except FlowqError:  # nothing can be compared: all items run, and report what is wrong
         return {}
     found = {
         index: row

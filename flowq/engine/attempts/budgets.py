@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, NoReturn
+from uuid import UUID
 
 from typing_extensions import override
 
@@ -139,6 +140,11 @@ class AttemptBudgets(CallBudgets):
         if isinstance(made, Spent):
             _stop(engine, asked, made, budgets[made.meter])
         return made is not None
+
+    @override
+    def release(self, call_id: UUID) -> None:
+        """Delete the reservation of a call that is not made."""
+        self.engine.records.autocommit(lambda tx: tx.meters.release([call_id]))
 
     @override
     def warn(self, caller: Caller) -> None:

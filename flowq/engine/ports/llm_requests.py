@@ -56,8 +56,11 @@ class LlmRequests(Protocol):
         flow_name: str | None = None,
         user_id: str | None = None,
         run_id: RunId | None = None,
+        limit: int | None = None,
     ) -> list[CostLine]:
         """Sums over calls, the most expensive group first; by day, the newest first.
+
+        At most `limit` of them.
 
         With a second group each line is of one name in both.
         """

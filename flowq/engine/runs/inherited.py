@@ -53,6 +53,8 @@ def labels_of(metadata: Mapping[str, Any]) -> dict[str, str]:
             text = str(value)
         else:
             continue
+        if "\0" in key or "\0" in text:
+            continue  # PostgreSQL reads no part of a document that has one
         if len(found) < _MAX_LABELS and len(key) <= _MAX_LENGTH and len(text) <= _MAX_LENGTH:
             found[key] = text
     return found

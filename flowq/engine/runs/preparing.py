@@ -14,6 +14,7 @@ from flowq.core.graph import Graph
 from flowq.core.ids import BatchId, LeaseToken, RunId, StepRunId, batch_of_nodes, node_id
 from flowq.core.planner import plan
 from flowq.core.results import ResultRef
+from flowq.core.schedules.ticks import KEY_OF_TICKS
 from flowq.core.spec import FlowSpec, StepKind
 from flowq.core.states import StepState
 from flowq.core.text.json_values import unmarked
@@ -92,6 +93,12 @@ def prepare(
     checked = _checked(flow, inputs, stored=stored)
     recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", input_limit(engine))
     flow.verify(checked, unmarked(recorded))
+    key = submission.idempotency_key
+    if schedule is None and key is not None and key.startswith(KEY_OF_TICKS):
+        raise InvalidInput(
+            f"an idempotency_key that begins with {KEY_OF_TICKS!r} belongs to schedules",
+            hint="give another key",
+        )
     spec = with_context(engine, flow.trace(checked))
     default = engine.policies.run_budget if parent is None else None
     budget = submission.budget or spec.budget or default

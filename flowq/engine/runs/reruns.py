@@ -19,6 +19,7 @@ from typing import Any, Unpack
 from flowq.core.errors import InvalidInput, RunNotFound
 from flowq.core.graph import Graph
 from flowq.core.ids import RunId, StepRunId, item_id, node_id
+from flowq.core.names import is_own
 from flowq.core.rerun import OldNode, Why, after, compare, item_of
 from flowq.core.spec import FlowSpec, RerunSpec, StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
@@ -165,7 +166,12 @@ def preview(
     names = {step.key: step.name for step in start.definition.spec.steps}
     if start.definition.spec.program is not None:
         names = {row.key: row.name for row in found.rows if row.call is not None}
-    steps = [_planned(found, key, names[key]) for key in found.why if key in names]
+    rows: dict[str, list[OldStep]] = {}
+    for row in found.rows:
+        rows.setdefault(row.key, []).append(row)
+    steps = [
+        _planned(found, key, names[key], rows.get(key, [])) for key in found.why if key in names
+    ]
     return RerunPreview(run_id, found.old.flow_name, tuple(steps), tuple(found.notes))
 
 
@@ -202,7 +208,8 @@ def _prepared(
     flow, stored = _flow(engine, found)
     given: Mapping[str, Any] = unmarked(dict(old.inputs))
     if inputs:
-        if stored:
+        # flowq's own programs trust their inputs, which the face that made the run has checked.
+        if stored or is_own(flow.name):
             raise InvalidInput(
                 f"the inputs of run {run_id} cannot be replaced here: its flow {old.flow_name!r} "
                 "is not defined in this process, or is a document",
@@ -210,11 +217,14 @@ def _prepared(
             )
         given = {**flow.read(given), **inputs}
     own = Submission.of(options, input_limit(engine))
+    kept = old.budget
+    if kept is not None and old.spec.budget is not None:  # rows have no share for a warning
+        kept = kept.model_copy(update={"warn_at": old.spec.budget.warn_at})
     own = replace(
         own,
         user_id=own.user_id or old.user_id,
         metadata=own.metadata or old.metadata,
-        budget=own.budget or old.budget,
+        budget=own.budget or kept,
         priority=own.priority if options.get("priority") is not None else old.priority,
     )
     start = prepare(
@@ -378,8 +388,7 @@ def _nodes(found: _Comparison) -> dict[str, OldNode]:
     }
 
 
-def _planned(found: _Comparison, key: str, name: str) -> PlannedStep:
-    rows = [row for row in found.rows if row.key == key]
+def _planned(found: _Comparison, key: str, name: str, rows: Sequence[OldStep]) -> PlannedStep:
     node = next((row for row in rows if row.map_index is None), None)
     done = sum(row.map_index is not None and row.status is StepState.COMPLETED for row in rows)
     return PlannedStep(

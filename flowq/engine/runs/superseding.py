@@ -48,15 +48,22 @@ class Superseded:
         queueing = run.spec.queueing
         if queueing is None or run.parent is not None:
             return True
-        if queueing.singleton in (SingletonMode.SKIP, SingletonMode.CANCEL_RUNNING):
+        mode = queueing.singleton
+        others: Sequence[RunId] = ()
+        waiting: Sequence[RunId] = ()
+        if mode in (SingletonMode.SKIP, SingletonMode.CANCEL_RUNNING):
             others = tx.runs.with_singleton_key(run.flow_name, queueing.singleton_key)
-            if others and queueing.singleton is SingletonMode.SKIP:
-                self.instead[run.id] = others[0]
-                return False
-            self._cancel(tx, others, run, "singleton")
         if queueing.debounce is not None:
             waiting = tx.runs.in_debounce(run.flow_name, queueing.debounce_key)
-            self._cancel(tx, waiting, run, "debounce")
+        # Only under the locks of these keys is an enqueue with the same idempotency key visible:
+        # its run must not be cancelled for one that is not inserted.
+        if run.idempotency_key and tx.runs.with_keys(run.flow_name, [run.idempotency_key]):
+            return False
+        if others and mode is SingletonMode.SKIP:
+            self.instead[run.id] = others[0]
+            return False
+        self._cancel(tx, others, run, "singleton")
+        self._cancel(tx, waiting, run, "debounce")
         return True
 
     def _cancel(self, tx: Transaction, others: Sequence[RunId], run: NewRun, why: str) -> None:

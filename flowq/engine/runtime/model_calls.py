@@ -65,6 +65,9 @@ class CallBudgets(Protocol):
     def reserve(self, asked: AskedCall) -> bool:
         """Reserve a call; return whether it may be made now. Raises if it never may."""
 
+    def release(self, call_id: UUID) -> None:
+        """Delete the reservation of a call that is not made."""
+
     def warn(self, caller: Caller) -> None:
         """Warn if a call has spent the share of a budget at which a warning is given."""
 
@@ -168,7 +171,7 @@ class ModelCalls:
         asked = AskedCall(call_id, self.caller, model_id, bound() if bound else None)
         # The calls that it waits for may run in other processes, so nothing here can signal it.
         for pause in chain(_PAUSES, repeat(_LONGEST_PAUSE)):
-            if await asyncio.to_thread(self.budgets.reserve, asked):
+            if await _undone_if_cancelled(self.budgets, asked):
                 break
             await asyncio.sleep(pause)
         return call_id
@@ -196,6 +199,22 @@ def _storable(text: str | None) -> str | None:
     if text is None:
         return None
     return text.replace("\0", "\N{SYMBOL FOR NULL}").encode(errors="backslashreplace").decode()
+
+
+async def _undone_if_cancelled(budgets: CallBudgets, asked: AskedCall) -> bool:
+    """Reserve a call in a thread; if it is not awaited any more, delete the reservation."""
+    reserving = asyncio.ensure_future(asyncio.to_thread(budgets.reserve, asked))
+    try:
+        return await asyncio.shield(reserving)
+    except asyncio.CancelledError:
+        loop = asyncio.get_running_loop()
+
+        def undo(done: "asyncio.Future[bool]") -> None:
+            if not done.cancelled() and done.exception() is None and done.result():
+                loop.run_in_executor(None, budgets.release, asked.id)
+
+        reserving.add_done_callback(undo)
+        raise
 
 
 @cache

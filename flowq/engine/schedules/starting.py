@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from flowq.core.errors import FlowqError, Unavailable
+from flowq.core.ids import RunId
 from flowq.core.schedules.decide import (
     Cause,
     Decision,
@@ -24,11 +25,15 @@ from flowq.core.schedules.decide import (
     wake_at,
 )
 from flowq.core.schedules.ticks import key_of
+from flowq.core.states import StopKind
+from flowq.engine.advance.after import finish
+from flowq.engine.advance.child_runs import cancel_orphans, stop
+from flowq.engine.advance.unreadable import set_aside_if_unreadable
 from flowq.engine.engine import Engine
 from flowq.engine.model.schedules import ScheduleNow, StoredSchedule
+from flowq.engine.model.stops import StopReason
 from flowq.engine.ports import Transaction
 from flowq.engine.registry.registry import RegisteredFlow
-from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.submission import submit
 from flowq.engine.schedules.inputs import inputs_of_tick, submit_options
 
@@ -153,13 +158,16 @@ def _start(
     key = key_of(name, tick)
     if start.cause is Cause.BACKFILL and _has_run(engine, flow.name, key):
         return _move(engine, schedule, decision)
-    if start.cancels:
-        for run_id in found.open_runs:
-            cancel(engine, run_id, f"schedule {spec.name!r} starts its run of {tick.isoformat()}")
+    stopped: list[RunId] = []
 
     def take(tx: Transaction) -> None:
+        stopped.clear()
         if not _moved(tx, schedule, decision):
             raise _Taken
+        if start.cancels:  # in the transaction of the new run: if that is refused, they go on
+            text = f"schedule {spec.name!r} starts its run of {tick.isoformat()}"
+            why = StopReason(StopKind.USER, text)
+            stopped.extend(one for one in found.open_runs if stop(tx, one, why))
 
     try:
         inputs = inputs_of_tick(flow, spec, tick)
@@ -175,6 +183,10 @@ def _start(
         text = error.message if isinstance(error, FlowqError) else repr(error)
         refused = Skip(tick, tick, 1, SkipReason.REFUSED, text[:_MAX_TEXT])
         return _skip(engine, schedule, decision, refused)
+    for one in stopped:
+        with set_aside_if_unreadable(engine, one):
+            cancel_orphans(engine, one)
+            finish(engine, one)
     logger.info(
         "schedule %s has started run %s for %s",
         spec.name,

@@ -1,7 +1,8 @@
 """Options that several commands have."""
 
-from datetime import datetime
-from typing import Any
+import re
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import click
 from typing_extensions import override
@@ -20,7 +21,23 @@ class _Moment(click.ParamType[datetime]):
             self.fail(f"{value!r} is no time; write e.g. 2030-01-31T02:00:00+01:00", param, ctx)
 
 
+class _Span(click.ParamType[timedelta]):
+    """A length of time: `30m`, `2h`, `7d`; at most 99,999 of a unit, which databases can count."""
+
+    name = "span"
+
+    @override
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        found = _SPAN.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is no length of time; write e.g. 30m, 2h or 7d", param, ctx)
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+_SPAN: Final = re.compile(r"(\d{1,5})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 MOMENT = _Moment()
+SPAN = _Span()
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 inputs = click.option(
     "-p",

@@ -146,7 +146,7 @@ def test_pause_resume_run_and_rm(stage: Stage) -> None:
     assert ("paused", ["completed"]) == (shown["state"], [run["status"] for run in shown["runs"]])
     assert None is read("resume", "nightly")[0]["paused_at"]
     assert "completed" in flowq("ls").stdout
-    assert "Aborted" in flowq("rm", "nightly").output
+    assert "--yes confirms it" in flowq("rm", "nightly").output
     assert 0 == flowq("rm", "nightly", "--yes").exit_code
     assert [] == read("ls")
 

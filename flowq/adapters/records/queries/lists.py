@@ -231,18 +231,19 @@ class ListReads(Repository, Lists):
         is_after = at is not None and at.is_after
         if at is not None:
             query = query.where(_R.id > at.run_id if is_after else _R.id < at.run_id)
-        in_order = _R.id if is_after else _R.id.desc()
-        if wanted.sort is not RunSort.NEWEST:
+        upwards = is_after or wanted.sort is RunSort.OLDEST
+        in_order = _R.id if upwards else _R.id.desc()
+        if wanted.sort not in {RunSort.NEWEST, RunSort.OLDEST}:
             ways = self._ways(wanted.text) if wanted.text else [true()]
             ordered = query.where(or_(*ways)).order_by(*order_of(wanted.sort))
             return list(self._run(ordered.limit(limit)))
         query = query.order_by(in_order).limit(limit)
         if wanted.document_path is not None:
-            return self._of_versions(wanted, query, limit, is_after=is_after)
+            return self._of_versions(wanted, query, limit, is_after=upwards)
         if not wanted.text:
             return list(self._run(query))
         lists = [list(self._run(query.where(one))) for one in self._ways(wanted.text)]
-        found = merge(*lists, key=lambda row: row.id, reverse=not is_after)
+        found = merge(*lists, key=lambda row: row.id, reverse=not upwards)
         return [next(same) for _, same in islice(groupby(found, key=lambda row: row.id), limit)]
 
     def _of_versions(

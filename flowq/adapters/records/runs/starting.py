@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Float, Integer, String, and_, bindparam, exists, func, or_, select
+from sqlalchemy import Float, Integer, String, and_, bindparam, exists, func, or_, select, union_all
 from sqlalchemy import update as update_of
 from typing_extensions import override
 
@@ -19,7 +19,7 @@ from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import DEBOUNCED, IN_LINE, SINGLETON, STARTING
 from flowq.adapters.records.sql.types import DbNow
 from flowq.core.ids import RunId
-from flowq.core.states import TERMINAL_RUN_STATES, RunState
+from flowq.core.states import RunState
 from flowq.engine.model.starts import PendingRun, StartedRun
 from flowq.engine.ports.runs import RunRows
 
@@ -110,17 +110,20 @@ IN_LINE_FOR_NOTHING: Final = (
     .order_by(_R.id)
     .limit(_LIMIT)
 )
-_HAVE_KEY: Final = (
-    select(_R.id)
-    .where(_OF_KEY, _R.status.not_in(tuple(TERMINAL_RUN_STATES)), _R.cancel_requested_at.is_(None))
-    .order_by(_R.id)
+#: In two parts, each by its partial index: the flow may have many runs that have ended.
+_HAVE_KEY: Final = union_all(
+    *(
+        select(_R.id).where(_OF_KEY, _R.cancel_requested_at.is_(None), one)
+        for one in (SINGLETON, IN_LINE)
+    )
 )
 _STARTS_OF: Final = select(_R.id, _R.starts_at).where(
     _R.id.in_(_IDS), _R.status == RunState.PENDING
 )
 _HOLDER: Final = select(_R.id).where(_OF_KEY, SINGLETON)
-_WAITS_IN_DEBOUNCE: Final = select(_R.id).where(
-    _R.flow_name == _FLOW, DEBOUNCED, _R.debounce_key == _KEY
+#: Locked: a run that begins meanwhile is not among them.
+_WAITS_IN_DEBOUNCE: Final = (
+    select(_R.id).where(_R.flow_name == _FLOW, DEBOUNCED, _R.debounce_key == _KEY).with_for_update()
 )
 
 #: One lock of a key for those who start runs, another for those who replace them.
@@ -160,7 +163,7 @@ class RunStarts(Repository, RunRows):
     def with_singleton_key(self, flow_name: str, key: str) -> list[RunId]:
         self._lock(_REPLACES, flow_name, key)
         rows = self._run(_HAVE_KEY, {"p_flow": flow_name, "p_key": key})
-        return [RunId(row[0]) for row in rows]
+        return sorted(RunId(row[0]) for row in rows)
 
     @override
     def in_debounce(self, flow_name: str, key: str) -> list[RunId]:

@@ -128,3 +128,18 @@ def program() -> str:
         here = Path.cwd()
         return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
     return f"{Path(sys.executable).name} -m flowq.entrypoints.cli"
+
+
+def confirmed(question: str) -> bool:
+    """Ask a person on stderr, and return whether the answer is yes.
+
+    Raises:
+        UsageError: nobody can answer, since the input is no terminal.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise KeyboardInterrupt from None
+        raise click.UsageError(f"{question} Nobody can answer here: --yes confirms it") from None

@@ -264,7 +264,10 @@ class ManyLiveHandler(LiveHandler):
 
     async def _feed(self, stack: ExitStack, page: str) -> Feed | None:
         """Follow what a page follows; None if its address is not that of a stream."""
-        address = urlsplit(page)
+        try:
+            address = urlsplit(page)
+        except ValueError:
+            return None
         if found := _RUN_STREAM.search(address.path):
             return await self.run_feed(stack, found[1])
         if address.path.endswith("/flows/live"):

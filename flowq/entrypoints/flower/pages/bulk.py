@@ -14,7 +14,7 @@ from typing import Any, Final
 from tornado.web import HTTPError, authenticated
 
 from flowq.client import Run
-from flowq.core.errors import FlowqError, InvalidInput, RunNotFound
+from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.ids import RunId
 from flowq.core.states import OPEN_RUN_STATES, RunState
 from flowq.engine.engine import Engine
@@ -182,6 +182,9 @@ def _act(
         try:
             with acting(Face.FLOWER, who):
                 state = action.do(Run.get(run_id), reason)
+        except Unavailable as error:  # the other runs would wait for it one after the other
+            failed += [(one, error.message) for one in ids[ids.index(run_id) :]]
+            break
         except FlowqError as error:
             failed.append((run_id, error.message))
             continue

@@ -139,6 +139,8 @@ def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str 
     text = given.get(name)
     if text is not None and len(text) > _MAX_LENGTH:
         problems[name] = f"This text is longer than {_MAX_LENGTH} characters."
+    elif text is not None and "\0" in text:
+        problems[name] = "This text has a NUL character, which no run has."
     return text
 
 

@@ -49,7 +49,7 @@ def list_flows(caller: CallerHere) -> models.FlowList:  # noqa: ARG001 - anybody
 @router.post(
     "/flows/{name:path}/runs",
     status_code=202,
-    responses=documented({409: "A run of another user has this key."}),
+    responses=documented({409: "A run of another user has this key, or is in flight."}),
 )
 def start(
     name: str, new: models.NewRun, caller: CallerHere, response: Response
@@ -68,8 +68,7 @@ def start(
     }
     with user_errors(flow):
         run = client.submit(flow, new.inputs, **options)
-    if new.idempotency_key is not None:
-        _refuse_others_key(run.id, caller)
+    refuse_others(run.id, caller, has_key=new.idempotency_key is not None)
     response.headers["Location"] = f"/api/runs/{run.id}"
     return _status(run)
 
@@ -249,13 +248,21 @@ def _failure(run: "client.Run[Any]", error: FlowqError) -> models.RunFailure:
     )
 
 
-def _refuse_others_key(run_id: RunId, caller: Caller) -> None:
-    """Do not reveal the run of another user that has the same idempotency key."""
+def refuse_others(run_id: RunId, caller: Caller, *, has_key: bool = False) -> None:
+    """Do not reveal the run of another user: of the same idempotency key, or in flight."""
     known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(run_id))
-    if known is not None and not caller.may_see(known.user_id):
+    if known is None or caller.may_see(known.user_id):
+        return
+    if has_key:
         raise Refused(
             409,
             "IdempotencyKeyTaken",
             "a run of another user has this idempotency_key",
             "put the user into the key",
         )
+    raise Refused(
+        409,
+        "InFlight",
+        "a run of another user is in flight, and the flow lets no other run begin",
+        "try again when it has ended",
+    )

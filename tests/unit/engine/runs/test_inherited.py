@@ -17,6 +17,7 @@ SPEC = FlowSpec(name="flow", steps=())
         ({}, {}),
         ({"customer": "acme", "team": 7, "vip": True, "share": 0.5}, None),
         ({"none": None, "list": [1], "dict": {"a": 1}, "long": "x" * 201, "k" * 201: "v"}, {}),
+        ({"nul": "a\0b", "k\0": "v"}, {}),
         ({f"k{number}": number for number in range(25)}, {f"k{n}": str(n) for n in range(20)}),
     ],
 )

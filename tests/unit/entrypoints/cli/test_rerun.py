@@ -1,6 +1,6 @@
 """What `flowq runs rerun` refuses before it reads anything, and how it shows a preview."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -8,12 +8,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, earliest_id
 from flowq.core.rerun import Why
 from flowq.core.states import StepState
 from flowq.engine.runs.reruns import PlannedStep, RerunPreview
-from flowq.entrypoints.cli.commands.runs.rerun import _span, rerun
+from flowq.entrypoints.cli.commands.runs.rerun import rerun
 from flowq.entrypoints.cli.display.reruns import preview_json, reason
+from flowq.entrypoints.cli.options import SPAN
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from flowq.entrypoints.cli.display.reruns import preview_json, reason
         (["01a2", "--flow", "f"], "give the IDs of runs, or --flow"),
         (["01a2", "--failed"], "choose among the runs of --flow"),
         (["--flow", "f"], "say which runs of the flow"),
-        (["--flow", "f", "--failed", "--since", "soon"], "is not a time"),
+        (["--flow", "f", "--failed", "--since", "soon"], "is no length of time"),
         (["01a2", "-p", "x"], "is not NAME=VALUE"),
     ],
 )
@@ -34,11 +35,13 @@ def test_what_cannot_be_meant_is_refused(arguments: list[str], says: str) -> Non
 
 
 def test_times_are_numbers_with_a_unit() -> None:
-    assert _span("30m") == timedelta(minutes=30)
-    assert _span("2h") == timedelta(hours=2)
-    for wrong in ("", "2", "h", "-1h", "2 h", "9999999d"):
+    assert SPAN.convert("30m", None, None) == timedelta(minutes=30)
+    assert SPAN.convert("2h", None, None) == timedelta(hours=2)
+    for wrong in ("", "2", "h", "-1h", "2 h", "9999999d", "999999d"):
         with pytest.raises(click.BadParameter):
-            _span(wrong)
+            SPAN.convert(wrong, None, None)
+    for longest in ("99999d", "99999w"):
+        earliest_id(datetime.now(UTC) - SPAN.convert(longest, None, None))
 
 
 def test_preview_says_why_each_step_runs() -> None:

@@ -1,20 +1,18 @@
 """Which runs a command acts on: given ids, or a filter, confirmed with the number of runs."""
 
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from flowq.core.states import RunState
+from flowq.entrypoints.cli import options
 
 if TYPE_CHECKING:
     from flowq.client import Run
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_SPAN: Final = re.compile(r"(\d{1,6})([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _META: Final = "flowq.chosen"
 #: Runs that one command acts on.
 _MAX_RUNS: Final = 10_000
@@ -42,7 +40,12 @@ _OPTIONS: Final = (
     click.argument("run_ids", metavar="[ID]...", nargs=-1, expose_value=False, callback=_keep),
     _option("--flow", "flow_name", metavar="NAME", help="All runs of this flow that match."),
     _option("--state", type=_STATES, help="In this state."),
-    _option("--since", metavar="SPAN", help="Started within the last, e.g., 30m, 2h or 7d."),
+    _option(
+        "--since",
+        type=options.SPAN,
+        metavar="SPAN",
+        help="Started within the last, e.g., 30m, 2h or 7d.",
+    ),
     _option("--user", "user_id", metavar="ID", help="Of this user."),
     _option("--search", metavar="TERMS", help="As in Flower: metadata.a=b error=KeyError …"),
     _option("--yes", is_flag=True, help="Do not ask for a confirmation."),
@@ -60,7 +63,7 @@ def chosen(what: str, able: frozenset[RunState]) -> "list[Run[Any]] | None":
         UsageError: neither ids nor a filter are given, or both; or nobody can be asked.
     """
     from flowq.client import Run
-    from flowq.engine.queries.lists import RunFilter
+    from flowq.engine.queries.lists import MAX_SEARCHED, RunFilter
     from flowq.entrypoints.cli.app import recorded
     from flowq.entrypoints.cli.display import console
     from flowq.entrypoints.terms import parse_terms
@@ -75,7 +78,7 @@ def chosen(what: str, able: frozenset[RunState]) -> "list[Run[Any]] | None":
         states=frozenset({RunState(given["state"])}) & able if given["state"] else able,
         flow_name=given["flow_name"],
         user_id=given["user_id"],
-        since=None if given["since"] is None else datetime.now(UTC) - _span(given["since"]),
+        since=None if given["since"] is None else datetime.now(UTC) - given["since"],
         children=False,
     )
     terms = parse_terms(given["search"] or "")
@@ -91,23 +94,11 @@ def chosen(what: str, able: frozenset[RunState]) -> "list[Run[Any]] | None":
     if not found:
         console.note("No run matches.")
         return []
+    if page.has_older:
+        console.note(f"More runs match; these are the newest {_MAX_RUNS:,}. Repeat the command.")
+    if terms.added_to(wanted).is_searched:
+        console.note(f"Only the newest {MAX_SEARCHED:,} runs were searched.")
     number = f"{len(found):,} run{'s' if len(found) > 1 else ''}"
-    if not given["yes"] and not _confirmed(f"{what} {number}?"):
+    if not given["yes"] and not console.confirmed(f"{what} {number}?"):
         return None
     return found
-
-
-def _confirmed(question: str) -> bool:
-    try:
-        return click.confirm(question, err=True)
-    except click.Abort:
-        raise click.UsageError(f"{question} Nobody can answer here: --yes confirms it") from None
-
-
-def _span(text: str) -> timedelta:
-    found = _SPAN.fullmatch(text)
-    if found is None:
-        raise click.BadParameter(
-            f"{text!r} is not a span of time: write e.g. 30m, 2h or 7d", param_hint="--since"
-        )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})

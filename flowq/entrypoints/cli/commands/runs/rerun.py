@@ -1,6 +1,5 @@
 """`flowq runs rerun`: a run again, or many, with what they have completed."""
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -37,7 +36,12 @@ _MOST: Final = 1000
 @click.option("--flow", "flow_name", metavar="NAME", help="Runs of this flow, instead of IDs.")
 @click.option("--failed", is_flag=True, help="With --flow: those that have failed.")
 @click.option("--cancelled", is_flag=True, help="With --flow: those that were cancelled.")
-@click.option("--since", metavar="TIME", help="With --flow: not older than this: 2h, 30m, 7d.")
+@click.option(
+    "--since",
+    type=options.SPAN,
+    metavar="SPAN",
+    help="With --flow: not older than this: 2h, 30m, 7d.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.as_json
 def rerun(
@@ -50,7 +54,7 @@ def rerun(
     flow_name: str | None,
     failed: bool,
     cancelled: bool,
-    since: str | None,
+    since: timedelta | None,
     yes: bool,
     as_json: bool,
 ) -> int:
@@ -78,8 +82,14 @@ def rerun(
         given = inputs.read(loading.load_flow(target).flow, pairs, None) or None
     if flow_name:
         runs = _chosen(flow_name, failed=failed, cancelled=cancelled, since=since)
-        if not preview and not _confirmed(runs, flow_name, yes=yes):
+        if not runs:
+            console.note(
+                f"No such run of {flow_name}. All of them: flowq runs ls --flow {flow_name}"
+            )
             return OK
+        count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+        if not (preview or yes or console.confirmed(f"Rerun {count} of {flow_name}?")):
+            return FAILED
     else:
         runs = recorded.runs(run_ids)
     if preview:
@@ -120,7 +130,7 @@ def _rerun(runs: Sequence["Run[Any]"], from_step: str | None, given: Any, *, as_
 
 
 def _chosen(
-    flow_name: str, *, failed: bool, cancelled: bool, since: str | None
+    flow_name: str, *, failed: bool, cancelled: bool, since: timedelta | None
 ) -> list["Run[Any]"]:
     """Return the runs of a flow that were asked for, the oldest first; no child runs."""
     from flowq.client import Run
@@ -131,7 +141,7 @@ def _chosen(
     states |= {RunState.CANCELLED} if cancelled else set()
     if not states:
         raise click.UsageError("say which runs of the flow: --failed, --cancelled or both")
-    begin = None if since is None else datetime.now(UTC) - _span(since)
+    begin = None if since is None else datetime.now(UTC) - since
     wanted = RunFilter(states=frozenset(states), flow_name=flow_name, since=begin, children=False)
     page = recorded.engine().records.autocommit(
         lambda tx: tx.overview.runs_page(wanted, at=None, limit=_MOST)
@@ -139,27 +149,3 @@ def _chosen(
     if page.has_older:
         raise click.UsageError(f"more than {_MOST} runs are meant; choose fewer with --since")
     return [Run(one.id, one.flow_name) for one in reversed(page.runs)]
-
-
-def _confirmed(runs: Sequence[object], flow_name: str, *, yes: bool) -> bool:
-    from flowq.entrypoints.cli.display import console
-
-    if not runs:
-        console.note(f"No such run of {flow_name}. All of them: flowq runs ls --flow {flow_name}")
-        return False
-    count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
-    return yes or click.confirm(f"Rerun {count} of {flow_name}?", err=True)
-
-
-#: At most 99,999 days, which every database can count back.
-_TIME: Final = re.compile(r"(\d{1,5})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _span(text: str) -> timedelta:
-    found = _TIME.fullmatch(text)
-    if found is None:
-        raise click.BadParameter(
-            f"{text!r} is not a time; write e.g. 30m, 2h or 7d", param_hint="--since"
-        )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})

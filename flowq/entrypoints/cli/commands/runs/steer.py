@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowq.core.errors import FlowqError, Unavailable
 from flowq.core.states import OPEN_RUN_STATES, RunState
 from flowq.entrypoints.cli import options
 from flowq.entrypoints.cli.commands.runs.chosen import chosen, filtered
@@ -35,7 +36,7 @@ def cancel(*, reason: str | None, wait: bool, as_json: bool) -> int:
     found = chosen(what="Cancel", able=OPEN_RUN_STATES - {RunState.CANCELLING})
     if found is None:
         return FAILED
-    at_once = {run: run.cancel(reason) for run in found}
+    at_once, failed = _all(found, lambda run: run.cancel(reason))
     states = at_once
     if wait:
         try:
@@ -60,7 +61,7 @@ def cancel(*, reason: str | None, wait: bool, as_json: bool) -> int:
             before = "already " if at_once[run] is state else ""
             console.note(f"Run {run.id} has {before}{state}.")
     stopped = {RunState.CANCELLING, RunState.CANCELLED}
-    return OK if stopped.issuperset(states.values()) else FAILED
+    return OK if not failed and stopped.issuperset(states.values()) else FAILED
 
 
 @click.command()
@@ -145,14 +146,40 @@ def _change(
     """Change the state of runs and print the new state of each."""
     from flowq.entrypoints.cli.display import console
 
-    states = {run: change(run) for run in runs}
+    states, failed = _all(runs, change)
     if as_json:
         console.print_json([{"id": run.id, "status": state} for run, state in states.items()])
     for run, state in states.items():
         ended = "has" if state in wanted else "has already"
         has = ended if state in {RunState.COMPLETED, RunState.FAILED} else "is"
         console.note(f"Run {run.id} {has} {state}.")
-    return OK if set(wanted).issuperset(states.values()) else FAILED
+    return OK if not failed and set(wanted).issuperset(states.values()) else FAILED
+
+
+def _all(
+    runs: "Sequence[Run[Any]]", change: Callable[["Run[Any]"], RunState]
+) -> "tuple[dict[Run[Any], RunState], bool]":
+    """Change each of some runs; return the new states, and whether one could not be changed.
+
+    Raises:
+        FlowqError: the first one could not be changed, so nothing has changed.
+    """
+    from flowq.entrypoints.cli.display import console
+
+    states: dict[Run[Any], RunState] = {}
+    failed = False
+    for run in runs:
+        try:
+            states[run] = change(run)
+        except FlowqError as error:
+            if not states:
+                raise
+            failed = True
+            console.note(f"Run {run.id} is not changed: {error.message}")
+            if isinstance(error, Unavailable):
+                console.note(f"{len(states):,} of {len(runs):,} runs were changed before that.")
+                break
+    return states, failed
 
 
 def _data(payload: str | None) -> Any:

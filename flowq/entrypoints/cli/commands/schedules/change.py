@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flowq.entrypoints.cli import options
-from flowq.entrypoints.cli.group import OK
+from flowq.entrypoints.cli.group import FAILED, OK
 
 if TYPE_CHECKING:
     from flowq.engine.engine import Engine
@@ -49,9 +49,9 @@ def run(names: Sequence[str], *, as_json: bool) -> int:
 
 @click.command()
 @options.schedule_names
-@click.confirmation_option("--yes", prompt="Delete them? Their runs stay.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @options.as_json
-def rm(names: Sequence[str], *, as_json: bool) -> int:
+def rm(names: Sequence[str], *, yes: bool, as_json: bool) -> int:
     """Delete schedules; their runs stay."""
     from flowq.engine.schedules import control
     from flowq.entrypoints.cli.app import recorded
@@ -60,6 +60,8 @@ def rm(names: Sequence[str], *, as_json: bool) -> int:
     engine = recorded.engine()
     for name in names:
         control.find(engine, name)  # all are there before the first is deleted
+    if not yes and not console.confirmed("Delete them? Their runs stay."):
+        return FAILED
     removed = [control.remove(engine, name) for name in dict.fromkeys(names)]
     if as_json:
         console.print_json([schedules.stored_json(one) for one in removed])
@@ -114,12 +116,9 @@ def backfill(
         end = schedules.in_zone(last, found.spec) if last else schedules.now_in(found.spec)
         _, ticks = control.backfill_ticks(engine, name, begin, end)
         span = schedules.span_of(ticks, found.spec)
-        if not yes:
-            click.confirm(
-                f"Start up to {len(ticks):,} runs of {found.spec.flow_name}: {span}?",
-                abort=True,
-                err=True,
-            )
+        what = f"Start up to {len(ticks):,} runs of {found.spec.flow_name}: {span}?"
+        if not yes and not console.confirmed(what):
+            return FAILED
         done = control.backfill(engine, name, begin, end)
         text = f"A worker starts the runs of {len(ticks):,} ticks: {span}."
     if as_json:

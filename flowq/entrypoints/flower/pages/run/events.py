@@ -72,10 +72,10 @@ class EventLine:
 def events(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
     """Read the newest events of a run, and the actions on it."""
     run = page.run
-    followed = _followed(engine, run.id) if run.total <= _MAX_FOLLOWED else None
+    followed = None
+    if run.total <= _MAX_FOLLOWED:
+        followed = _followed(engine, run.id, shows_content=asked.shows_content)
     emitted = followed if followed is not None else _from_rows(engine, run)
-    if not asked.shows_content:
-        emitted = [event for event in emitted if not isinstance(event, _STREAMED)]
     cut = len(emitted) > _MAX_SHOWN
     actions = engine.records.autocommit(lambda tx: tx.actions.of_run(run.id))
     if cut:
@@ -112,15 +112,19 @@ def _of_action(action: ActionView, *, shows_content: bool) -> EventLine:
     return EventLine(action.at, action.kind, what, who=str(action.actor))
 
 
-def _followed(engine: Engine, run_id: RunId) -> list[Event] | None:
-    """Return the last events of a run from its stream; None if that takes too long."""
+def _followed(engine: Engine, run_id: RunId, *, shows_content: bool) -> list[Event] | None:
+    """Return the last events of a run from its stream; None if that takes too long.
+
+    Streamed text is left out when content is hidden, so that it takes no place of other events.
+    """
     late = time.monotonic() + _PATIENCE
     emitted: deque[Event] = deque(maxlen=_MAX_SHOWN + 1)
     try:
         for event in follow(engine, run_id, wait=False):
             if time.monotonic() > late:
                 return None
-            emitted.append(event)
+            if shows_content or not isinstance(event, _STREAMED):
+                emitted.append(event)
     except Unavailable:
         return None
     return list(emitted)

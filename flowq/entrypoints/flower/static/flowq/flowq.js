@@ -202,7 +202,7 @@
       set(note, words || (stale ? `The database has not answered since ${stale.slice(11, 19)} UTC: what is shown may be old.` : ""));
     };
     window.flowqFollow(live.dataset, {
-      open: () => { first = true; say(""); },
+      open: () => say(""),  // only the first message of a page has what the page shows already
       lost: () => { late ??= setTimeout(() => set(note, "Offline, reconnecting …"), 1500); },
       closed: () => say("Not live: reload the page."),
       news: (news) => {

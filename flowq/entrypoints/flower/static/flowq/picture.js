@@ -74,8 +74,9 @@
     if (drag.moved) view.scrollTo(drag.left - x, drag.top - y);
   });
   addEventListener("pointerup", () => {
-    if (drag?.moved) view.addEventListener("click", (event) => event.preventDefault(), { once: true, capture: true });
-    setTimeout(() => { drag = null; });
+    const swallow = (event) => event.preventDefault();
+    if (drag?.moved) view.addEventListener("click", swallow, { once: true, capture: true });
+    setTimeout(() => { drag = null; view.removeEventListener("click", swallow, true); });
   });
   view.addEventListener("dragstart", (event) => event.preventDefault());
 
