@@ -12,9 +12,10 @@ from hypothesis import strategies as some
 from flowq import testing
 from flowq.canvas import durable
 from flowq.canvas.values import encoded
-from flowq.core.errors import RunFailed
+from flowq.core.errors import InvalidInput, RunFailed
 from flowq.core.ids import node_id
-from flowq.core.states import StepState
+from flowq.core.states import RunState, StepState
+from flowq.engine.runs.reruns import rerun
 from tests.integration.canvas.shop import SEEN, fail, join, play, report, report_id, see
 from tests.tools.playing import Stage
 
@@ -205,3 +206,21 @@ def test_callbacks_of_a_chain_are_not_of_a_group_that_is_a_header() -> None:
 
 def test_error_callback_that_fails_changes_nothing() -> None:
     assert "ValueError" in failure(fail.s().on_error(fail.s()))
+
+
+# --- reruns --------------------------------------------------------------------------------------
+
+
+def test_rerun_takes_no_other_canvas(stage: Stage) -> None:
+    """The program trusts its input: a client that could replace it could run any task."""
+    played = stage.play(durable(chain(join.s(1), join.s(2))).flow)
+    other = {"canvas": {"name": "x", "root": {"kind": "task", "name": "billing.refund"}}}
+
+    with pytest.raises(InvalidInput, match="cannot be replaced"):
+        rerun(stage.engine, played.id, inputs=other)
+
+    again = rerun(stage.engine, played.id)
+    stage.dispatcher.run(stage.engine)
+    view = stage.records.autocommit(lambda tx: tx.runs.view(again))
+    assert view is not None
+    assert view.status is RunState.COMPLETED

@@ -12,6 +12,7 @@ from flowq.core.ids import RunId
 from flowq.engine.model.actions import Face
 from flowq.engine.runs.actors import act_as
 from flowq.entrypoints.http.auth import Caller, caller
+from flowq.entrypoints.http.problems import Refused
 
 
 async def acting_caller(found: Annotated[Caller, Depends(caller)]) -> Caller:
@@ -41,3 +42,23 @@ def visible(run_id: Annotated[UUID, Path()], caller: CallerHere) -> "Run[object]
 
 #: The run of the path, which the caller may see.
 RunHere = Annotated[Run[object], Depends(visible)]
+
+
+def refuse_others(run_id: RunId, caller: Caller, *, has_key: bool = False) -> None:
+    """Do not reveal the run of another user: of the same idempotency key, or in flight."""
+    known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(run_id))
+    if known is None or caller.may_see(known.user_id):
+        return
+    if has_key:
+        raise Refused(
+            409,
+            "IdempotencyKeyTaken",
+            "a run of another user has this idempotency_key",
+            "put the user into the key",
+        )
+    raise Refused(
+        409,
+        "InFlight",
+        "a run of another user is in flight, and the flow lets no other run begin",
+        "try again when it has ended",
+    )

@@ -13,7 +13,7 @@ from flowq.core.states import StepState
 from flowq.engine.registry.registry import registry
 from flowq.entrypoints.http.bodies import StrictRoute
 from flowq.entrypoints.http.runs import models
-from flowq.entrypoints.http.runs.access import RunHere
+from flowq.entrypoints.http.runs.access import CallerHere, RunHere, refuse_others
 from flowq.entrypoints.http.runs.flows import user_errors
 
 router = APIRouter(prefix="/api", tags=["runs"], route_class=StrictRoute)
@@ -67,11 +67,14 @@ _Body = Annotated[RerunRequest | None, Body()]
 
 
 @router.post("/runs/{run_id}/rerun", status_code=202)
-def rerun(run: RunHere, response: Response, body: _Body = None) -> models.RunStatus:
+def rerun(
+    run: RunHere, caller: CallerHere, response: Response, body: _Body = None
+) -> models.RunStatus:
     """Start a new run that reuses what a run has completed, and runs the rest."""
     asked = body or RerunRequest()
     with _errors_of(run):
         again = run.rerun(asked.from_step, asked.inputs)
+    refuse_others(again.id, caller)
     response.headers["Location"] = f"/api/runs/{again.id}"
     return models.RunStatus(id=again.id, flow_name=again.flow_name, status=again.status)
 

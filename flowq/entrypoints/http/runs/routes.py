@@ -23,11 +23,10 @@ from flowq.core.states import RunState
 from flowq.engine.events.follow import position
 from flowq.engine.queries.lists import Cursor, RunFilter
 from flowq.engine.runs.options import SubmitOptions
-from flowq.entrypoints.http.auth import Caller
 from flowq.entrypoints.http.bodies import StrictRoute
-from flowq.entrypoints.http.problems import Refused, documented
+from flowq.entrypoints.http.problems import documented
 from flowq.entrypoints.http.runs import models
-from flowq.entrypoints.http.runs.access import CallerHere, RunHere
+from flowq.entrypoints.http.runs.access import CallerHere, RunHere, refuse_others
 from flowq.entrypoints.http.runs.flows import known_flow, user_errors, visible_flows
 from flowq.entrypoints.http.sse import RETRY, EventStream, frame, frame_followers
 from flowq.entrypoints.json_output import json_data
@@ -68,7 +67,9 @@ def start(
     }
     with user_errors(flow):
         run = client.submit(flow, new.inputs, **options)
-    refuse_others(run.id, caller, has_key=new.idempotency_key is not None)
+    has_key = new.idempotency_key is not None
+    if has_key or flow.queueing is not None:
+        refuse_others(run.id, caller, has_key=has_key)
     response.headers["Location"] = f"/api/runs/{run.id}"
     return _status(run)
 
@@ -245,24 +246,4 @@ def _failure(run: "client.Run[Any]", error: FlowqError) -> models.RunFailure:
         message=error.message,
         hint=f"GET /api/runs/{run.id} shows its steps, with their errors",
         status=run.newest.status,
-    )
-
-
-def refuse_others(run_id: RunId, caller: Caller, *, has_key: bool = False) -> None:
-    """Do not reveal the run of another user: of the same idempotency key, or in flight."""
-    known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(run_id))
-    if known is None or caller.may_see(known.user_id):
-        return
-    if has_key:
-        raise Refused(
-            409,
-            "IdempotencyKeyTaken",
-            "a run of another user has this idempotency_key",
-            "put the user into the key",
-        )
-    raise Refused(
-        409,
-        "InFlight",
-        "a run of another user is in flight, and the flow lets no other run begin",
-        "try again when it has ended",
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -244,6 +245,26 @@ def test_same_idempotency_key_replaces_nothing(stage: Stage) -> None:
     first = submit(stage, newest, idempotency_key="once")
     assert submit(stage, newest, idempotency_key="once") == first
     assert states(stage, [first]) == [RunState.RUNNING]
+
+
+def test_concurrent_enqueues_with_one_idempotency_key_cancel_nothing(
+    records: SqlRecords, four: ThreadPoolExecutor
+) -> None:
+    stage = Stage.on(records)
+    for round_ in range(5):
+        options: dict[str, Any] = {"idempotency_key": f"together {round_}"}
+        futures = [
+            four.submit(copy_context().run, partial(submit, stage, newest, **options))
+            for _ in range(4)
+        ]
+        (run_id,) = {future.result() for future in futures}
+        assert states(stage, [run_id]) != [RunState.CANCELLED]
+        cancel(stage.engine, run_id)
+
+
+def test_key_of_a_tick_is_refused(stage: Stage) -> None:
+    with pytest.raises(InvalidInput, match="belongs to schedules"):
+        submit(stage, plain, idempotency_key="schedule:nightly:2030-01-01T02:00:00Z")
 
 
 def test_continued_run_keeps_its_key(stage: Stage) -> None:

@@ -259,10 +259,25 @@ def test_a_tick_can_cancel_the_open_run(stage: Stage) -> None:
     make_due(stage)
 
     sweep(stage)
+    sweep(stage)  # sends the program that cleans up
 
     first, second = rows(stage)
     assert ("cancelled", "running") == (first["status"], second["status"])
     assert "schedule 's' starts its run of" in first["error_message"]
+
+
+def test_a_tick_whose_run_is_refused_cancels_nothing(stage: Stage) -> None:
+    declared(stage, flow_=waits, overlap="cancel_running")
+    make_due(stage, HOUR)
+    sweep(stage)
+    with stage.records.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE flow_schedules SET inputs = '{\"wrong\": 1}'")
+    make_due(stage)
+
+    sweep(stage)
+
+    assert ["running"] == [row["status"] for row in rows(stage)]
+    assert ["refused"] == [reason for reason, *_ in skipped(stage)]
 
 
 def test_a_queued_tick_starts_when_the_open_run_has_ended(stage: Stage) -> None:
