@@ -32,7 +32,8 @@ from flowq.adapters.breaker import CircuitBreaker
 from flowq.adapters.dispatch import amqp
 from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.adapters.dispatch.inspect_workers import inspect_workers
-from flowq.adapters.dispatch.priorities import broker_priority, read_urgent_lists
+from flowq.adapters.dispatch.kombu_patches import patch_kombu
+from flowq.adapters.dispatch.priorities import broker_priority
 from flowq.core.errors import RedisUnavailable
 from flowq.core.ids import BatchId
 from flowq.core.text.masking import masked, without_secrets
@@ -71,7 +72,7 @@ class CeleryDispatcher(Dispatcher):
         hint: str = _HINT,
         context: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        read_urgent_lists()
+        patch_kombu()
         self._app = app
         self._hint = hint
         self._context = context

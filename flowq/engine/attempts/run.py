@@ -93,6 +93,8 @@ def run_attempt(
         if claim is None:
             return AttemptResult(AttemptEnding.NOT_CLAIMED)
         claim = replace(claim, in_chord=True) if in_chord else claim
+        if engine.tracing is None:
+            return _run_claimed(engine, claim)
         return traced(engine, claim, traceparent, partial(_run_claimed, engine, claim))
     except RunUnreadable as error:
         place = engine.records.autocommit(lambda tx: tx.steps.node(step_id))

@@ -269,9 +269,9 @@ def test_every_tab_shows_itself(page: Page, flower: str, runs: dict[str, str]) -
             page.wait_for_url(f"**/{tab.lower()}")
             expect(link).to_have_attribute("aria-current", "page")
             if tab in {"Graph", "Gantt"}:
-                expect(page.locator("svg.fq-svg")).to_be_visible()
+                expect(page.locator("svg.fq-svg[role]")).to_be_visible()
                 page.wait_for_function(  # asked at once: a live page may put a newer one there
-                    "document.querySelector('svg.fq-svg')?.getBoundingClientRect().height > 40"
+                    "document.querySelector('svg.fq-svg[role]')?.getBoundingClientRect().height > 40"
                 )
                 assert "rgb(0, 0, 0)" != page.locator(".fq-svg text").first.evaluate(
                     "text => getComputedStyle(text).fill"

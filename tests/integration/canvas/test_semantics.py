@@ -6,6 +6,7 @@ import pytest
 from celery import Celery, chain, chord, group
 from celery.canvas import Signature, _chain
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
@@ -32,7 +33,8 @@ def _composed(inner: some.SearchStrategy[Signature]) -> some.SearchStrategy[Sign
     several = some.lists(inner, min_size=1, max_size=3)
     return some.one_of(
         several.map(lambda tasks: chain(*tasks)),
-        several.map(group),
+        # A worker unrolls a group of one in other groups and chains; an eager call does not.
+        some.lists(inner, min_size=2, max_size=3).map(group),
         some.builds(chord, several, inner),
     )
 
@@ -41,9 +43,6 @@ def _composed(inner: some.SearchStrategy[Signature]) -> some.SearchStrategy[Sign
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_canvas_gives_what_celery_gives(stage: Stage, canvas: Any) -> None:
     real = canvas.clone().apply().get()
-    if isinstance(canvas, group) and len(canvas.tasks) == 1:
-        return  # a worker unrolls one group in another here, and an eager call does not
-
     given = stage.play(durable(canvas).flow).result()
     assert encoded(given, "the result") == encoded(real, "the result")
 
@@ -93,17 +92,25 @@ def forms(join: Any) -> dict[str, Any]:
     }
 
 
+def _keep_logging(**_: Any) -> None:
+    """With a receiver of this signal Celery leaves the loggers alone."""
+
+
 @pytest.fixture(scope="module")
 def real() -> dict[str, Any]:
     """What a worker of Celery gives for each form."""
     app = Celery("real", broker="memory://", backend="cache+memory://", set_as_current=False)
     own = app.task(name=join.name)(join.run)
+    # The worker runs in this process, whose logging is not its own.
+    setup_logging.connect(_keep_logging)
     with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False):
         sent = {name: form.apply_async() for name, form in forms(own).items()}
-        return {
+        given = {
             name: encoded(result.get(timeout=60, interval=0.02), name)
             for name, result in sent.items()
         }
+    setup_logging.disconnect(_keep_logging)
+    return given
 
 
 def test_each_form_gives_what_a_worker_gives(stage: Stage, real: dict[str, Any]) -> None:

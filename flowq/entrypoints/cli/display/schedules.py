@@ -48,7 +48,7 @@ def table(listed: Sequence[ListedSchedule]) -> Table:
     """Return schedules as a table; with a column of reasons if a tick of any is not started."""
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("name", "state", "when", "next", "last run", "flow"):
-        shown.add_column(name, no_wrap=name in {"name", "state"})
+        shown.add_column(name, no_wrap=name in {"name", "state", "when"})
     reasons = [one.why for one in listed]
     if any(reasons):
         shown.add_column("why", overflow="fold")
