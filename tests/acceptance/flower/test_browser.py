@@ -271,7 +271,7 @@ def test_every_tab_shows_itself(page: Page, flower: str, runs: dict[str, str]) -
             if tab in {"Graph", "Gantt"}:
                 expect(page.locator("svg.fq-svg[role]")).to_be_visible()
                 page.wait_for_function(  # asked at once: a live page may put a newer one there
-                    "document.querySelector('svg.fq-svg[role]')?.getBoundingClientRect().height > 40"
+                    "document.querySelector('[role].fq-svg')?.getBoundingClientRect().height > 40"
                 )
                 assert "rgb(0, 0, 0)" != page.locator(".fq-svg text").first.evaluate(
                     "text => getComputedStyle(text).fill"

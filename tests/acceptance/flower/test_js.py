@@ -26,7 +26,7 @@ RUN = Template(
 <head><meta charset="utf-8"><title>$name</title></head><body>
 <main data-live-page data-live="$url/flows/$run/live">
 <section data-run-id="$run" data-run-status="$status" data-status="$status">
-  <span data-cell="status"><span data-sign>●</span> <span data-name>running</span></span>
+  <span data-cell="status"><span data-sign>$sign</span> <span data-name>$status</span></span>
   <b data-cell="done">0 of 9</b> <b data-cell="duration"></b>
   <div role="progressbar" data-progress="0"><div class="progress-bar" style="width: 0%"></div></div>
 </section>
@@ -85,7 +85,7 @@ def test_bar_moves_and_steps_appear_without_a_reload(
             rows = "".join(ROW.substitute(key=key) for key in shown)
             status = cluster.records.autocommit(lambda tx: tx.runs.status(run_id))
             given = {"name": "run", "url": url, "run": run_id, "rows": rows, "loaded": loaded[0]}
-            return RUN.substitute(given, status=status)
+            return RUN.substitute(given, status=status, sign="✓" if status == "completed" else "●")
 
         with opened(browser, f"{url}/flows/{run_id}", html) as page:
             until(page, "document.querySelector('[data-step=hold]').dataset.status == 'running'")
@@ -173,7 +173,8 @@ def test_page_says_that_it_is_offline_and_continues_when_flower_is_back(
         stack.callback(first.close)
         url = first.enter_context(flower(cluster, port=port))
         run_id = cluster.submit(flows.holding, folder=str(tmp_path))
-        given = {"name": "run", "url": url, "run": run_id, "loaded": 1, "status": "running"}
+        given = {"name": "run", "url": url, "run": run_id, "loaded": 1}
+        given |= {"status": "running", "sign": "●"}
         html = RUN.substitute(given, rows=ROW.substitute(key="hold"))
         page = stack.enter_context(opened(browser, f"{url}/flows/{run_id}", lambda: html))
         until(page, "document.querySelector('[data-step=hold]').dataset.status == 'running'")

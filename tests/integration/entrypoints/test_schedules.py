@@ -155,7 +155,7 @@ def test_a_backfill_is_confirmed_with_its_number_and_starts_each_tick_once(stage
     add("nightly", "--overlap", "allow")
     span = ("--from", "2026-03-28", "--to", "2026-03-31")
     asked = flowq("backfill", "nightly", *span)
-    assert 1 == asked.exit_code
+    assert 2 == asked.exit_code
     assert "Start up to 3 runs of reports.report: 2026-03-28 02:00+01:00 to" in asked.output
 
     for _ in range(2):

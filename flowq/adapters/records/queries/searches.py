@@ -8,13 +8,13 @@ that has not renewed its lease; or if it has made no progress for long, and no t
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, and_, case, func, literal_column, not_, or_, select
+from sqlalchemy import ColumnElement, Text, and_, case, func, literal_column, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 from flowq.adapters.records.sql.repository import RUNS, STEPS
-from flowq.adapters.records.sql.tables import IN_LINE, LEASED, OPEN, OPEN_RUN, QUEUED
+from flowq.adapters.records.sql.tables import LEASED, OPEN, OPEN_RUN, QUEUED
 from flowq.adapters.records.sql.types import DbNow, ElapsedMs, json_text
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
@@ -91,8 +91,9 @@ def needs_attention() -> ColumnElement[bool]:
             and_(_S.status.in_((StepState.WAITING, StepState.RETRYING)), _S.wake_at > DbNow()),
         ),
     )
+    in_line = and_(_R.singleton_key.is_not(None), _R.status == RunState.PENDING)
     since = func.coalesce(_R.starts_at, _R.started_at, _R.created_at)
-    stalled = and_(since < DbNow(-_STALLED), not_(IN_LINE), ~recent.exists())
+    stalled = and_(since < DbNow(-_STALLED), ~in_line, ~recent.exists())
     those = [_R.id.in_(select(_S.flow_run_id).where(one)) for one in steps]
     return and_(OPEN_RUN, or_(_R.status == RunState.PAUSED, *those, stalled))
 

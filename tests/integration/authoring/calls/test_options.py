@@ -566,7 +566,7 @@ def parameters(function: Any) -> set[str]:
 def test_table_has_all_options() -> None:
     """Who adds an option adds it here, and to all that takes options."""
     assert parameters(StepDecorator.__call__) == OF_STEPS | {"name", "middleware", "log_prints"}
-    assert parameters(Step.options) == OF_STEPS | OF_CALLS | OF_PROGRAMS
+    assert parameters(Step.options) == OF_STEPS | OF_CALLS | OF_PROGRAMS | {"log_prints"}
     assert parameters(Flow.options) == OF_CALLS | OF_PROGRAMS | {"allow_failure"}
     assert set(SubmitOptions.__annotations__) == set(OF_RUNS)
     assert all(hasattr(BaseStep, name) for name in OF_STEPS | {"middleware", "log_prints"})
