@@ -93,12 +93,7 @@ def prepare(
     checked = _checked(flow, inputs, stored=stored)
     recorded = inputs_as_json(checked, f"the inputs of {flow.name!r}", input_limit(engine))
     flow.verify(checked, unmarked(recorded))
-    key = submission.idempotency_key
-    if schedule is None and key is not None and key.startswith(KEY_OF_TICKS):
-        raise InvalidInput(
-            f"an idempotency_key that begins with {KEY_OF_TICKS!r} belongs to schedules",
-            hint="give another key",
-        )
+    _refuse_key_of_tick(submission.idempotency_key, schedule)
     spec = with_context(engine, flow.trace(checked))
     default = engine.policies.run_budget if parent is None else None
     budget = submission.budget or spec.budget or default
@@ -157,6 +152,14 @@ def _planned(run: NewRun, graph: Graph, taken: Reusable) -> Start:
     definition = Definition(run.id, run.flow_name, run.user_id, run.parent, spec, run.priority)
     undecided = [*decided.evaluate, *decided.expand, *decided.skip, *decided.cancel]
     return Start(run, definition, graph, queued, undecided)
+
+
+def _refuse_key_of_tick(key: str | None, schedule: str | None) -> None:
+    if schedule is None and key is not None and key.startswith(KEY_OF_TICKS):
+        raise InvalidInput(
+            f"an idempotency_key that begins with {KEY_OF_TICKS!r} belongs to schedules",
+            hint="give another key",
+        )
 
 
 def _given(engine: Engine, run_id: RunId, values: Mapping[str, Any]) -> dict[str, ResultRef]:

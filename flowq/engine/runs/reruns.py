@@ -169,10 +169,9 @@ def preview(
     rows: dict[str, list[OldStep]] = {}
     for row in found.rows:
         rows.setdefault(row.key, []).append(row)
-    steps = [
-        _planned(found, key, names[key], rows.get(key, [])) for key in found.why if key in names
-    ]
-    return RerunPreview(run_id, found.old.flow_name, tuple(steps), tuple(found.notes))
+    keys = [one for one in found.why if one in names]
+    steps = tuple(_planned(found, one, names[one], rows.get(one, [])) for one in keys)
+    return RerunPreview(run_id, found.old.flow_name, steps, tuple(found.notes))
 
 
 def reuse_child(engine: Engine, old: RunId | None) -> Reuse | None:
@@ -208,8 +207,7 @@ def _prepared(
     flow, stored = _flow(engine, found)
     given: Mapping[str, Any] = unmarked(dict(old.inputs))
     if inputs:
-        # flowq's own programs trust their inputs, which the face that made the run has checked.
-        if stored or is_own(flow.name):
+        if stored or is_own(flow.name):  # flowq's own programs trust their inputs
             raise InvalidInput(
                 f"the inputs of run {run_id} cannot be replaced here: its flow {old.flow_name!r} "
                 "is not defined in this process, or is a document",

@@ -7,7 +7,6 @@ from decimal import Decimal
 from io import StringIO
 from typing import Any, Final
 
-import click
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +16,6 @@ from flowq.engine.model.model_calls import CostGroup, CostLine
 from flowq.engine.queries.flow_page import Figures, figures
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.display import console as looks
-from flowq.entrypoints.escaping import escaped
 
 #: How far a preview looks back.
 _PREVIEW_DAYS: Final = 30
@@ -49,7 +47,8 @@ def _print_csv(lines: list[CostLine], groups: Sequence[CostGroup]) -> None:
         writer.writerow(
             [*("" if name is None else name for name in names), *map(data.get, numbers)]
         )
-    click.echo(escaped(text.getvalue(), lines=True), nl=False)
+    for line in text.getvalue().splitlines():
+        looks.out().print(Text(line), soft_wrap=True)
 
 
 def _table(groups: Sequence[CostGroup], lines: list[CostLine]) -> Table:

@@ -24,6 +24,10 @@ BOUNDED: Final = {
     **dict.fromkeys(("pending_dependencies", "observed", "place"), "the rows of a run"),
     **dict.fromkeys(("attempt", "attempts", "recoveries", "resends"), "each takes a while"),
     **dict.fromkeys(("slots", "number"), "checked where a limit is given"),
+    **dict.fromkeys(("first_line", "line_count", "missing", "size_bytes"), "lines of an attempt"),
+    **dict.fromkeys(("catch_up_limit", "ticks"), "checked where a schedule is made"),
+    "rings": "each takes a while",
+    "level": "those of logging",
     "priority": "checked where it is given",
     "version": "each is the registration of another text",
 }
