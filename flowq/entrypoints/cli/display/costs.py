@@ -47,8 +47,8 @@ def _print_csv(lines: list[CostLine], groups: Sequence[CostGroup]) -> None:
         writer.writerow(
             [*("" if name is None else name for name in names), *map(data.get, numbers)]
         )
-    for line in text.getvalue().splitlines():
-        looks.out().print(Text(line), soft_wrap=True)
+    for row in text.getvalue().splitlines():
+        looks.out().print(Text(row), soft_wrap=True)
 
 
 def _table(groups: Sequence[CostGroup], lines: list[CostLine]) -> Table:
