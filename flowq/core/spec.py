@@ -145,7 +145,7 @@ class RerunSpec(_SpecModel):
     """
 
     of: UUID  #: The earlier run.
-    #: Keys of maps, items and child runs that begin anew.
+    #: Keys of maps, items and child runs that run again from their start.
     fresh: tuple[str, ...] = ()
     #: Of a program: the calls that are reused beyond those that have rows from the start.
     only: tuple[str, ...] | None = None

@@ -12,7 +12,7 @@ from flowq.core.errors import InvalidSetting
 from flowq.core.limits.budgets import DEFAULT_WARN_AT, BudgetAction, BudgetSpec
 from flowq.core.usage import Price
 
-#: Each key costs a query now and then, and series.
+#: Each key costs a query at each update of the metrics, and series.
 _MAX_COST_LABELS: Final = 5
 
 
@@ -88,7 +88,7 @@ class ModelSettings(BaseSettings):
     cost_labels: str = Field(
         "",
         description="Keys of metadata by which Flower's `/metrics` has series of cost: "
-        "`customer, team`. Whoever may read that page reads their values.",
+        "`customer, team`. All who may read that page see their values.",
     )
 
     @field_validator("cost_labels")

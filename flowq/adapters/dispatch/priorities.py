@@ -5,7 +5,7 @@ one, for queues that are declared with `x-max-priority`. kombu's Redis transport
 one: a queue is a list for each priority step, a worker reads them in ascending order, and messages
 without a priority, flowq's and everybody's, are in the first list. So urgent messages get steps
 below zero, and workers read nine more lists, in the same BRPOP. Tasks that are sent with Celery's
-own `priority=` are in the lists after that, as ever.
+own `priority=` are in the lists after those.
 """
 
 from typing import Any, Final

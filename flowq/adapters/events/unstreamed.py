@@ -1,8 +1,8 @@
 """Events where there is no Redis: none is streamed, and readers find them in the rows.
 
-Whoever follows a run reads its rows now and then, as during an outage of Redis (see
-`engine.events.follow`), and so gets every event that the rows tell of. Text that steps stream is in
-no row: its pieces are lost.
+A reader that follows a run reads its rows periodically, as during an outage of Redis (see
+`engine.events.follow`), and so gets every event that can be made from rows. Text that steps stream
+is in no row: its pieces are lost.
 """
 
 import time
