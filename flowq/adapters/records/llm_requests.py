@@ -21,7 +21,7 @@ from flowq.adapters.records.limits.meters import SqlMeters
 from flowq.adapters.records.limits.token_rates import SqlTokenRates
 from flowq.adapters.records.runs.repo import sums
 from flowq.adapters.records.sql.repository import REQUESTS, RUNS, STEPS, Repository
-from flowq.adapters.records.sql.types import DbNow, UtcDay, total_cost
+from flowq.adapters.records.sql.types import DbNow, UtcDay, json_entry, total_cost
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.limits.slots import Limit
 from flowq.core.states import TERMINAL_RUN_STATES, StepState
@@ -275,7 +275,7 @@ def _column(group: CostBy | CostGroup) -> ColumnElement[Any]:
     if isinstance(group, CostBy):
         group = CostGroup(group)
     if group.by is CostBy.METADATA:
-        label: ColumnElement[Any] = _Q.labels[group.key].as_string()
+        label: ColumnElement[Any] = json_entry(_Q.labels, group.key)
         return label
     return _GROUPS[group.by]
 

@@ -314,3 +314,17 @@ def test_largest_of_the_last_calls_is_of_one_step_and_model(records: SqlRecords)
     assert largest("b", "openai:m") == Usage(11, Decimal(0), 1)
     assert largest("c", "openai:m") is None
     assert largest(None, "openai:m") is None
+
+
+def test_label_with_a_nul_costs_no_other_call(records: SqlRecords) -> None:
+    """PostgreSQL reads no part of such a document; earlier versions may have stored one."""
+    claim = running(records)
+    for labels in ({"customer": "acme"}, {"customer": "umbrella", "note": "a\0b"}):
+        end(records, ended(started(records, caller(claim, labels=labels))))
+
+    lines = records.autocommit(
+        lambda tx: tx.llm_requests.costs(CostGroup.parse("metadata.customer"))
+    )
+
+    assert {one.name: one.calls for one in lines}["acme"] == 1
+    assert sum(one.calls for one in lines) == 2

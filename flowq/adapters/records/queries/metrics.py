@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import REQUESTS, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import LEASED, OPEN_RUN, QUEUED, RETRYING, TIMED
-from flowq.adapters.records.sql.types import DbNow, total_cost
+from flowq.adapters.records.sql.types import DbNow, json_entry, total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.core.usage import OPEN_REQUESTS, RequestStatus, Tokens
@@ -125,7 +125,7 @@ class MetricReads(Repository, Metrics):
     def label_sums(
         self, group: CostGroup, since: datetime | None, until: datetime | None
     ) -> list[LabelSums]:
-        value, model = _Q.labels[group.key].as_string(), _Q.provider + ":" + _Q.model
+        value, model = json_entry(_Q.labels, group.key), _Q.provider + ":" + _Q.model
         rows = self._run(
             select(value, model, total_cost(_Q.cost))
             .where(_ended_calls(since, until), value.is_not(None))

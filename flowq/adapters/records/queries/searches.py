@@ -8,14 +8,11 @@ that has not renewed its lease; or if it has made no progress for long, and no t
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, and_, case, func, literal_column, or_, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy import ColumnElement, and_, case, func, literal_column, or_, select
 
 from flowq.adapters.records.sql.repository import RUNS, STEPS
 from flowq.adapters.records.sql.tables import LEASED, OPEN, OPEN_RUN, QUEUED
-from flowq.adapters.records.sql.types import DbNow, ElapsedMs, json_text
+from flowq.adapters.records.sql.types import DbNow, ElapsedMs, json_entry, json_text
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
 from flowq.engine.queries.lists import RunFilter, RunSort
@@ -27,31 +24,6 @@ _RESENT: Final = 3
 _LOST, _STALLED = 30.0, 3600.0
 _FAILED: Final[ColumnElement[str]] = literal_column(f"'{StepState.FAILED}'")
 _AT: Final = func.coalesce(_S.completed_at, _S.started_at)
-
-
-class _Entry(GenericFunction[str]):
-    """The value at a key of a JSON object, as text; NULL if there is none."""
-
-    type = Text()
-    inherit_cache = True
-    name = "flowq_json_entry"
-
-
-@compiles(_Entry, "postgresql")
-def _postgres_entry(element: _Entry, compiler: SQLCompiler, **kw: Any) -> str:
-    column, key = (compiler.process(one, **kw) for one in element.clauses)
-    # PostgreSQL reads no part of a document with a NUL.
-    return f"CASE WHEN position('\\u0000' in {column}::text) = 0 THEN {column} ->> {key} END"
-
-
-@compiles(_Entry, "sqlite")
-def _sqlite_entry(element: _Entry, compiler: SQLCompiler, **kw: Any) -> str:
-    column, key = (compiler.process(one, **kw) for one in element.clauses)
-    place = f"{column}, '$.\"' || {key} || '\"'"
-    value = f"CAST(json_extract({place}) AS TEXT)"
-    # SQLite has numbers in place of true and false.
-    named = f"CASE json_type({place}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
-    return f"CASE WHEN json_valid({column}) THEN {named} ELSE {value} END END"
 
 
 def searched(wanted: RunFilter) -> list[ColumnElement[bool]]:
@@ -66,7 +38,7 @@ def searched(wanted: RunFilter) -> list[ColumnElement[bool]]:
         )
         found.append(of_run.exists())
     for column, entries in ((_R.flow_metadata, wanted.metadata), (_R.inputs, wanted.inputs)):
-        found += [_Entry(column, key) == text for key, text in entries]
+        found += [json_entry(column, key) == text for key, text in entries]
     return found
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     Numeric,
     String,
+    Text,
     bindparam,
     func,
     literal,
@@ -270,6 +271,36 @@ def _sqlite_json(element: _JsonText, compiler: SQLCompiler, **kw: Any) -> str:
     # Invalid JSON would make the whole statement fail.
     column, path = (compiler.process(one, **kw) for one in element.clauses)
     return f"CASE WHEN json_valid({column}) THEN json_extract({column}, '$.{path}') END"
+
+
+class _JsonEntry(GenericFunction[str]):
+    """The value at a key of a JSON object, as text; NULL if there is none."""
+
+    type = Text()
+    inherit_cache = True
+    name = "flowq_json_entry"
+
+
+@compiles(_JsonEntry, "postgresql")
+def _postgres_entry(element: _JsonEntry, compiler: SQLCompiler, **kw: Any) -> str:
+    column, key = (compiler.process(one, **kw) for one in element.clauses)
+    # PostgreSQL reads no part of a document with a NUL.
+    return f"CASE WHEN position('\\u0000' in {column}::text) = 0 THEN {column} ->> {key} END"
+
+
+@compiles(_JsonEntry, "sqlite")
+def _sqlite_entry(element: _JsonEntry, compiler: SQLCompiler, **kw: Any) -> str:
+    column, key = (compiler.process(one, **kw) for one in element.clauses)
+    place = f"{column}, '$.\"' || {key} || '\"'"
+    value = f"CAST(json_extract({place}) AS TEXT)"
+    # SQLite has numbers in place of true and false.
+    named = f"CASE json_type({place}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
+    return f"CASE WHEN json_valid({column}) THEN {named} ELSE {value} END END"
+
+
+def json_entry(column: Any, key: str) -> ColumnElement[str]:
+    """Return the value at a key of a JSON object, as text; NULL if there is none."""
+    return _JsonEntry(column, key)
 
 
 def total_cost(column: Any) -> ColumnElement[Decimal]:
