@@ -18,7 +18,7 @@ from celery.exceptions import Ignore, Reject, Retry, TaskPredicate
 from celery.states import SUCCESS
 
 from flowq import bootstrap
-from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, SCHEDULE
+from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, SCHEDULE, START
 from flowq.adapters.dispatch.kombu_patches import patch_kombu
 from flowq.core.errors import FlowqError, StepError, Unavailable
 from flowq.core.ids import BatchId, RunId, StepRunId
@@ -31,6 +31,7 @@ from flowq.engine.engine import Engine
 from flowq.engine.registry.registry import registry
 from flowq.engine.runtime.causes import message_of
 from flowq.engine.runtime.heartbeat import this_process_is_expendable
+from flowq.engine.schedules.requested import start_requested
 from flowq.engine.schedules.starting import start_due
 from flowq.engine.sweeper.retention import collect
 from flowq.engine.sweeper.sweep import Sweeper
@@ -89,6 +90,7 @@ def install(app: Celery) -> Celery:
     app.task(name=ADVANCE, ignore_result=True, shared=False, Request=own)(_advance)
     app.task(name=COLLECT, ignore_result=True, shared=False, Request=own)(_collect)
     app.task(name=SCHEDULE, ignore_result=True, shared=False, Request=own)(_schedule)
+    app.task(name=START, ignore_result=True, shared=False, Request=own)(_start)
     check_names_when_finalized(app, _OWN)
     import_module(
         "flowq.builtin"
@@ -142,6 +144,15 @@ def _schedule(name: str) -> None:
         logger.warning("schedule %s is left to the sweeper: %s", name, error, extra=extra)
 
 
+def _start(run_id: str) -> None:
+    """Start a requested run; after an outage the sweeper asks again."""
+    try:
+        start_requested(bootstrap.engine(), RunId(UUID(run_id)))
+    except Unavailable as error:
+        extra = {"action": "start", "run_id": run_id}
+        logger.warning("run %s is left to the sweeper: %s", run_id, error, extra=extra)
+
+
 def _run_step(task: "Task[Any, Any]", *args: Any, **kwargs: Any) -> Any:
     """Run one attempt of the step run with this task's id, or a direct call."""
     worker_aborts.begins(task)
@@ -178,7 +189,7 @@ def _count_in_chord(task: "Task[Any, Any]") -> None:
 
 
 #: The functions of flowq's own tasks.
-_OWN = (_advance, _collect, _schedule, _run_step)
+_OWN = (_advance, _collect, _schedule, _start, _run_step)
 
 
 def _run_watched(task: "Task[Any, Any]", engine: Engine) -> BaseException | None:
@@ -257,7 +268,7 @@ def _retry(task: "Task[Any, Any]", ended: AttemptResult) -> None:
 
 def _names() -> frozenset[str]:
     """Return the names of flowq's tasks."""
-    return frozenset({*registry.steps, *registry.flows, ADVANCE, COLLECT, SCHEDULE})
+    return frozenset({*registry.steps, *registry.flows, ADVANCE, COLLECT, SCHEDULE, START})
 
 
 _process = WorkerProcess(_names)

@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 ADVANCE: Final = "flowq.advance"
 COLLECT: Final = "flowq.collect"
 SCHEDULE: Final = "flowq.schedule"
+START: Final = "flowq.start"
 _HINT: Final = "check that the broker runs, and the app's broker_url; then: flowq doctor"
 #: What a broker that is away raises; anything else is logged with its traceback.
 _EXPECTED: Final = (OperationalError, BatchPublishError, RedisError, OSError)
@@ -125,11 +126,19 @@ class CeleryDispatcher(Dispatcher):
 
     @override
     def send_schedules(self, due: Sequence[tuple[str, str]]) -> None:
+        self._ask(SCHEDULE, due)
+
+    @override
+    def send_requested(self, due: Sequence[tuple[str, str]]) -> None:
+        self._ask(START, due)
+
+    def _ask(self, task: str, due: Sequence[tuple[str, str]]) -> None:
+        """Send what is due of flows, by name, to the queues of the flows."""
         with self._producer(len(due)) as producer:
             for name, flow in due:
-                headers = {"task": SCHEDULE, "id": uuid(), "ignore_result": True}
+                headers = {"task": task, "id": uuid(), "ignore_result": True}
                 headers |= {"argsrepr": f"({name!r},)", "kwargsrepr": "{}"}
-                self._publish(producer, SCHEDULE, self._queue(flow), headers, body=_body([name]))
+                self._publish(producer, task, self._queue(flow), headers, body=_body([name]))
 
     @override
     def queue_of(self, message: Message) -> str:

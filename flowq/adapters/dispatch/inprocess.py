@@ -19,16 +19,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from typing_extensions import override
 
-from flowq.core.ids import BatchId
+from flowq.core.ids import BatchId, RunId
 from flowq.engine.advance.after import batch_ended, not_claimed
 from flowq.engine.attempts.outcomes import AttemptEnding, AttemptResult
 from flowq.engine.attempts.run import run_attempt
 from flowq.engine.engine import Engine
 from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher
+from flowq.engine.schedules.requested import start_requested
 from flowq.engine.schedules.starting import start_due
 from flowq.engine.sweeper.retention import collect
 
@@ -37,14 +39,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One thing for a worker to do: an attempt, the end of a batch, a schedule, or to collect.
+    """One thing for a worker to do: an attempt, the end of a batch, a start, or to collect.
 
     Attributes:
-        batch: The batch it belongs to; None of a schedule, and when what is old is to be deleted.
+        batch: The batch it belongs to; None of what begins runs, and when old rows are deleted.
         message: The step run; None when it is the batch's end.
         in_chord: Whether the batch advances when all of it has ended.
         priority: That of its run.
         schedule: The name of the schedule of which something is due.
+        requested: The run that was requested.
     """
 
     batch: BatchId | None
@@ -52,6 +55,7 @@ class Delivery:
     in_chord: bool = False
     priority: int = 0
     schedule: str | None = None
+    requested: RunId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,11 @@ class InProcessDispatcher(Dispatcher):
     def send_schedules(self, due: Sequence[tuple[str, str]]) -> None:
         """Keep the names of schedules until they are run."""
         self._put(Delivery(None, schedule=name) for name, _ in due)
+
+    @override
+    def send_requested(self, due: Sequence[tuple[str, str]]) -> None:
+        """Keep the requests of runs until they are run."""
+        self._put(Delivery(None, requested=RunId(UUID(run_id))) for run_id, _ in due)
 
     @override
     def workers(self, _patience: timedelta) -> None:
@@ -184,6 +193,9 @@ class InProcessDispatcher(Dispatcher):
         message = delivery.message
         if delivery.schedule is not None:
             start_due(engine, delivery.schedule)
+            return
+        if delivery.requested is not None:
+            start_requested(engine, delivery.requested)
             return
         if delivery.batch is None:
             collect(engine)

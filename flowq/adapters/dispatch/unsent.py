@@ -56,6 +56,11 @@ class UnsentDispatcher(Dispatcher):
         self._wake()
 
     @override
+    def send_requested(self, due: Sequence[tuple[str, str]]) -> None:
+        """Leave requested runs to the sweepers."""
+        self._wake()
+
+    @override
     def queue_of(self, message: Message) -> str:
         """Return the queue of a step that names one itself; of others nothing is known."""
         return message.queue or ""

@@ -18,6 +18,7 @@ from flowq.adapters.records.limits.slots import SqlLimits
 from flowq.adapters.records.limits.token_rates import SqlTokenRates
 from flowq.adapters.records.llm_requests import LlmRequestRepo
 from flowq.adapters.records.logs import SqlLogs
+from flowq.adapters.records.requested import SqlRequestedRuns
 from flowq.adapters.records.runs.repo import FlowRunRepo
 from flowq.adapters.records.runs.reruns import SqlReruns
 from flowq.adapters.records.schedules import SqlSchedules
@@ -60,6 +61,7 @@ class SqlTransaction(Transaction):
     documents = _within(SqlDocuments)
     logs = _within(SqlLogs)
     schedules = _within(SqlSchedules)
+    requested = _within(SqlRequestedRuns)
 
     @cached_property
     @override

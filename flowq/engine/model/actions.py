@@ -13,6 +13,7 @@ from flowq.core.ids import RunId
 class ActionKind(StrEnum):
     """What was done to a run."""
 
+    START = "start"
     PAUSE = "pause"
     RESUME = "resume"
     CANCEL = "cancel"

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, StepRunId
 from flowq.engine.model.actions import ActionView, NewAction
 
 
@@ -14,3 +14,6 @@ class ActionRows(Protocol):
 
     def of_run(self, run_id: RunId, *, limit: int = 1_000) -> list[ActionView]:
         """The newest actions on a run, the oldest of them first."""
+
+    def of_signal(self, run_id: RunId, wait: StepRunId) -> ActionView | None:
+        """Who sent a run the signal that ended a wait; None if it has not ended by one."""

@@ -46,6 +46,13 @@ class Dispatcher(Protocol):
                 would go.
         """
 
+    def send_requested(self, due: Sequence[tuple[str, str]]) -> None:
+        """Ask workers to start requested runs; raises as `send`.
+
+        Args:
+            due: The id of each request, and the name of its flow.
+        """
+
     def queue_of(self, message: Message) -> str:
         """Name of the queue that a message goes to."""
 

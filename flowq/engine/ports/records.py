@@ -14,7 +14,7 @@ from flowq.engine.ports.llm_requests import LlmRequests
 from flowq.engine.ports.logs import Logs
 from flowq.engine.ports.reruns import Reruns
 from flowq.engine.ports.runs import RunRows
-from flowq.engine.ports.schedules import Schedules
+from flowq.engine.ports.schedules import RequestedRuns, Schedules
 from flowq.engine.ports.signals import SignalRows
 from flowq.engine.ports.steps import StepRows
 from flowq.engine.ports.sweeps import Sweeps
@@ -83,6 +83,10 @@ class Transaction(Protocol):
     @property
     def schedules(self) -> Schedules:
         """The schedules."""
+
+    @property
+    def requested(self) -> RequestedRuns:
+        """The recorded flows, and the requests of runs of them."""
 
     @property
     def invariants(self) -> Invariants:

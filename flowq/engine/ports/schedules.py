@@ -1,11 +1,13 @@
-"""Schedules, as the engine reads and changes them."""
+"""Schedules, and requests of runs, as the engine reads and changes them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from flowq.core.ids import RunId
 from flowq.core.schedules.decide import Progress, Skip
 from flowq.core.schedules.spec import ScheduleSpec
+from flowq.engine.model.requested import RecordedFlow, RequestedRun
 from flowq.engine.model.schedules import ScheduleNow, StoredSchedule
 
 
@@ -79,3 +81,48 @@ class Schedules(Protocol):
 
     def delete(self, name: str) -> bool:
         """Delete a schedule with its skipped ticks; its runs stay. False if there is none."""
+
+
+class RequestedRuns(Protocol):
+    """The rows of `flow_definitions` and `flow_requests`, within one transaction."""
+
+    def flow(self, name: str) -> RecordedFlow | None:
+        """A flow as a worker has recorded it."""
+
+    def flows(self, names: Sequence[str]) -> Mapping[str, RecordedFlow]:
+        """Those of the flows that are recorded, by name."""
+
+    def names(self, *, after: str = "", limit: int) -> list[str]:
+        """The names of recorded flows in their order, from after one on."""
+
+    def record(self, flow: RecordedFlow) -> None:
+        """Record a flow, or replace its record."""
+
+    def insert(self, run: RequestedRun, check_after: timedelta) -> None:
+        """Record a requested run, and delete the requests of more than a day ago.
+
+        Args:
+            run: What is requested.
+            check_after: When the sweeper has to look at it.
+        """
+
+    def find(self, run_id: RunId) -> RequestedRun | None:
+        """A request; None if its run has started, or it was withdrawn."""
+
+    def any_due(self) -> bool:
+        """Whether the request of a run of any flow is due: one look into an index."""
+
+    def take_due(
+        self, flows: Collection[str], *, again: timedelta, longest: timedelta, limit: int
+    ) -> list[tuple[str, str]]:
+        """Take due requests of some flows; they are due again after a pause that doubles.
+
+        Returns:
+            The id of each, with the name of its flow.
+        """
+
+    def delete(self, run_id: RunId) -> bool:
+        """Delete a request, since its run starts or nobody wants it; False if there is none."""
+
+    def refuse(self, run_id: RunId, problem: str) -> None:
+        """Write why a run cannot be started; no worker tries it again."""

@@ -206,8 +206,17 @@ def begin(
     starts: Sequence[Start],
     session: object = None,
     before: Callable[[Transaction], None] | None = None,
+    after: Callable[[Transaction, set[RunId]], None] | None = None,
 ) -> list[RunId]:
-    """Insert runs in one transaction and send them after it; returns the id of each."""
+    """Insert runs in one transaction and send them after it; returns the id of each.
+
+    Args:
+        engine: Where they are recorded and sent.
+        starts: The runs.
+        session: The caller's transaction, if there is one.
+        before: Called first in the transaction,
+        after: and last, with the ids of the inserted runs.
+    """
     superseded = Superseded()
 
     def insert(tx: Transaction) -> tuple[set[RunId], dict[RunId, RunId]]:
@@ -217,6 +226,8 @@ def begin(
         if session is not None:
             _taken(tx, starts)  # the caller may catch it and commit: insert nothing before it
         inserted = _insert(engine, tx, starts, superseded)
+        if after is not None:
+            after(tx, inserted)
         lost = [start for start in starts if start.run.id not in inserted]
         return inserted, {**superseded.instead, **_taken(tx, lost)}
 

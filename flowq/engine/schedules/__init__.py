@@ -1,1 +1,1 @@
-"""Schedules: declared or added, paused and resumed, and started when a tick is due."""
+"""Schedules and requests: what starts runs where the code of their flow is not."""

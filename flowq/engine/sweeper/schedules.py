@@ -1,4 +1,4 @@
-"""Asks workers to start what schedules have due, and records the schedules that code declares.
+"""Asks workers to start what schedules and requests have due; records schedules and flows of code.
 
 A pass without a due schedule reads one entry of an index, however many schedules there are. Due
 ones are taken with SKIP LOCKED and are due again after a pause, so one worker is asked at a time; a
@@ -7,31 +7,56 @@ are left for a worker that knows them.
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from flowq.core.errors import RedisUnavailable
 from flowq.engine.engine import Engine
+from flowq.engine.ports import Transaction
+from flowq.engine.ports.schedules import RequestedRuns, Schedules
 from flowq.engine.schedules.declaring import declare_all
+from flowq.engine.schedules.requested import record_flows
 
 logger = logging.getLogger(__name__)
 
-#: Schedules that one pass takes.
+#: Schedules, or requests, that one pass takes.
 _LIMIT: Final = 500
 
 
 def ring_schedules(engine: Engine) -> int:
-    """Ask workers to start what is due; called by the sweeper.
+    """Ask workers to start what is due of schedules; called by the sweeper.
 
     Returns:
         How many schedules are due.
     """
     declare_all(engine)
+    send = engine.dispatcher.send_schedules
+    return _ring(engine, lambda tx: tx.schedules, send, "%d schedules are due and wait: %s")
+
+
+def ring_requested(engine: Engine) -> int:
+    """Ask workers to start requested runs whose message was lost; called by the sweeper.
+
+    Returns:
+        How many are due.
+    """
+    record_flows(engine)
+    send = engine.dispatcher.send_requested
+    return _ring(engine, lambda tx: tx.requested, send, "%d requested runs wait: %s")
+
+
+def _ring(
+    engine: Engine,
+    rows: Callable[[Transaction], Schedules | RequestedRuns],
+    send: Callable[[Sequence[tuple[str, str]]], None],
+    says: str,
+) -> int:
     records, policies = engine.records, engine.policies
-    if not records.autocommit(lambda tx: tx.schedules.any_due()):
+    if not records.autocommit(lambda tx: rows(tx).any_due()):
         return 0
     flows = engine.registry.flows.keys()
     due = records.transaction(
-        lambda tx: tx.schedules.take_due(
+        lambda tx: rows(tx).take_due(
             flows,
             again=policies.resend_after,
             longest=policies.max_resend_after,
@@ -40,8 +65,7 @@ def ring_schedules(engine: Engine) -> int:
     )
     if due:
         try:
-            engine.dispatcher.send_schedules(due)
+            send(due)
         except RedisUnavailable as error:
-            extra = {"action": "schedule"}
-            logger.warning("%d schedules are due and wait: %s", len(due), error, extra=extra)
+            logger.warning(says, len(due), error, extra={"action": "schedule"})
     return len(due)

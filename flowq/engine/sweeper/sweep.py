@@ -41,7 +41,7 @@ from flowq.engine.ports import Transaction, Wakeups
 from flowq.engine.runs.signals import deliver
 from flowq.engine.sweeper.months import resume_in_new_month
 from flowq.engine.sweeper.retention import COLLECT, EVERY
-from flowq.engine.sweeper.schedules import ring_schedules
+from flowq.engine.sweeper.schedules import ring_requested, ring_schedules
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ def sweep(engine: Engine, *, grace: timedelta) -> int:
             lambda: sweep_limits(engine),
             lambda: resume_in_new_month(engine),
             lambda: ring_schedules(engine),
+            lambda: ring_requested(engine),
             lambda: _stop_overdue(engine, ended),
             lambda: _find_unadvanced(engine, grace, ended),
             lambda: _inspect(engine, grace, ended),

@@ -20,10 +20,17 @@ from flowq.entrypoints.flower.pages.flow import FlowPage
 from flowq.entrypoints.flower.pages.flows import FlowsPage
 from flowq.entrypoints.flower.pages.run.actions import ACTIONS, RunAction
 from flowq.entrypoints.flower.pages.run.page import ItemsPage, RunContent, RunTab
+from flowq.entrypoints.flower.pages.run.signals import SignalPage
 from flowq.entrypoints.flower.pages.run.step import StepHandler, StepOutput
 from flowq.entrypoints.flower.pages.run.tabs import TABS
 from flowq.entrypoints.flower.pages.schedules import ACTIONS as SCHEDULE_ACTIONS
-from flowq.entrypoints.flower.pages.schedules import ScheduleChange, SchedulePage, SchedulesPage
+from flowq.entrypoints.flower.pages.schedules import (
+    BackfillPage,
+    ScheduleChange,
+    SchedulePage,
+    SchedulesPage,
+)
+from flowq.entrypoints.flower.pages.start import RequestedPage, StartList, StartPage
 from flowq.entrypoints.flower.templates import FlowsLoader
 
 _RUN = r"/flows/([0-9a-f-]{36})"
@@ -32,7 +39,11 @@ _RUN = r"/flows/([0-9a-f-]{36})"
 RULES: list[URLSpec] = [
     URLSpec(r"/flows/static/(.+)", Static, {"path": str(STATIC)}, name="flows-static"),
     URLSpec(r"/flows/by-name/(.+)", FlowPage, name="flow-by-name"),
+    URLSpec(r"/flows/start", StartList, name="flows-start"),
+    URLSpec(r"/flows/start/(.+)", StartPage, name="flow-start"),
+    URLSpec(r"/flows/requested/([0-9a-f-]{36})", RequestedPage, name="flow-requested"),
     URLSpec(r"/flows/cost", CostPage, name="flows-cost"),
+    URLSpec(r"/flows/schedules/(.+)/backfill", BackfillPage, name="schedule-backfill"),
     URLSpec(
         rf"/flows/schedules/(.+)/({'|'.join(SCHEDULE_ACTIONS)})",
         ScheduleChange,
@@ -41,6 +52,7 @@ RULES: list[URLSpec] = [
     URLSpec(r"/flows/schedules/(.+)", SchedulePage, name="schedule"),
     URLSpec(r"/flows/schedules", SchedulesPage, name="schedules"),
     URLSpec(_RUN + r"/(inputs|outputs)\.json", RunContent, name="flow-run-content"),
+    URLSpec(_RUN + r"/signal", SignalPage, name="flow-run-signal"),
     URLSpec(_RUN + rf"/({'|'.join(ACTIONS)})", RunAction, name="flow-run-action"),
     URLSpec(_RUN + rf"/({'|'.join(TABS)})", RunTab, name="flow-run-tab"),
     URLSpec(_RUN + r"/steps/(.+)", ItemsPage, name="flow-run-items"),

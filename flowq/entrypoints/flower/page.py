@@ -128,6 +128,11 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
         answer: _T = await loop.run_in_executor(executor, partial(_asked, question))
         return answer
 
+    def body(self) -> dict[str, str]:
+        """Return the arguments of a form; of repeated ones the last."""
+        arguments = self.request.body_arguments
+        return {name: self.decode_argument(found[-1], name) for name, found in arguments.items()}
+
     @property
     def read_only(self) -> bool:
         """Return whether Flower was started with `--read_only`; then no page offers an action."""

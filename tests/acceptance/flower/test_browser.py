@@ -155,20 +155,18 @@ def test_signal_is_answered_and_the_run_completes(
     page.goto(f"{flower}/flows/{runs['asking']}")
     expect(page.get_by_role("link", name="Answer…")).to_be_visible()  # now it waits for the signal
     page.get_by_role("link", name="Send signal…").click()
-    expect(page.get_by_label("Name")).to_have_value("approve")  # there is only this one
+    expect(page.get_by_label("approved")).to_have_value("")  # there is only this signal
     page.go_back()
     page.get_by_role("link", name="Answer…").click()
-    expect(page.get_by_label("Name")).to_have_value("approve")
-    payload = page.get_by_label("Data of the signal")
-    payload.fill('{"approved": "perhaps"}')
+    page.get_by_label("note").fill("well done")
     send = page.get_by_role("button", name="Send signal")
     with page.expect_response(lambda answer: answer.request.method == "POST") as refused:
         send.click()
     assert 400 == refused.value.status
-    expect(page.get_by_role("alert")).to_contain_text("approved")
-    expect(payload).to_have_value('{"approved": "perhaps"}')  # as it was typed
+    expect(page.get_by_role("alert")).to_contain_text("approved is missing")
+    expect(page.get_by_label("note")).to_have_value("well done")  # as it was typed
 
-    payload.fill('{"approved": true, "note": "well done"}')
+    page.get_by_label("approved").select_option("yes")
     send.click()
     expect(page.get_by_text("The signal is sent.")).to_be_visible()
 

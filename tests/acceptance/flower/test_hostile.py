@@ -154,8 +154,8 @@ FIELDS = {
         {"tokens": bad}
         for bad in ("nan", "-1", "9" * 9_000, "1.5", "٣" * 5_000, "0", "99999999999")
     ],
-    "signal": [{"name": "go", "payload": bad} for bad in PAYLOADS]
-    + [{"name": bad, "payload": "1"} for bad in ("", "x" * 10_000, "a\x00", "\u202e" * 500)]
+    "signal": [{"name": "go", "value:json": bad} for bad in PAYLOADS]
+    + [{"name": bad, "value:json": "1"} for bad in ("", "x" * 10_000, "a\x00", "\u202e" * 500)]
     + [{}],
     "pause": [{"reason": "\x00"}, {"reason": "x" * 1_000_000}],
 }
@@ -210,8 +210,10 @@ def _forms_are_refused(flower: Site, run_id: str) -> None:
             case = (action, json.dumps(fields)[:80], asked.status)
             assert asked.status in {400, 303, 409}, case
             if action == "signal":
-                assert (303 if fields.get("payload") in STORABLE else 400) == asked.status, case
-    large = flower.form(f"/flows/{run_id}/signal", {"name": "go", "payload": '"' + "x" * 3 * MIB})
+                assert (303 if fields.get("value:json") in STORABLE else 400) == asked.status, case
+    large = flower.form(
+        f"/flows/{run_id}/signal", {"name": "go", "value:json": '"' + "x" * 3 * MIB}
+    )
     assert 413 == large.status
     assert "2.0 MiB" in large.text
 

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import ACTIONS, SIGNALS, Repository
 from flowq.adapters.records.sql.types import DbNow
-from flowq.core.ids import RunId
+from flowq.core.ids import RunId, StepRunId
 from flowq.engine.model.actions import ActionKind, ActionView, Actor, Face, NewAction
 from flowq.engine.ports.actions import ActionRows
 
@@ -34,6 +34,12 @@ class SqlActions(Repository, ActionRows):
     def of_run(self, run_id: RunId, *, limit: int = 1_000) -> list[ActionView]:
         rows = self._run(_OF_RUN.where(_A.flow_run_id == run_id).limit(limit))
         return [_view(row) for row in rows][::-1]
+
+    @override
+    def of_signal(self, run_id: RunId, wait: StepRunId) -> ActionView | None:
+        sent = _OF_RUN.where(_A.flow_run_id == run_id, _G.consumed_by == wait)
+        row = self._run(sent.limit(1)).first()
+        return None if row is None else _view(row)
 
 
 def _view(row: Any) -> ActionView:

@@ -47,6 +47,8 @@ DOCUMENTS: Table = Base.metadata.tables["flow_documents"]
 ALIASES: Table = Base.metadata.tables["flow_document_aliases"]
 SCHEDULES: Table = Base.metadata.tables["flow_schedules"]
 SKIPPED: Table = Base.metadata.tables["flow_skipped_ticks"]
+DEFINITIONS: Table = Base.metadata.tables["flow_definitions"]
+REQUESTED: Table = Base.metadata.tables["flow_requests"]
 REQUESTS: Table = Base.metadata.tables["llm_requests"]
 LOGS: Table = Base.metadata.tables["flow_logs"]
 

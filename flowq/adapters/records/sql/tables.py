@@ -35,6 +35,7 @@ from flowq.adapters.records.sql.base import Base
 from flowq.adapters.records.sql.document_tables import DocumentAlias, StoredDocument
 from flowq.adapters.records.sql.limit_tables import Meter, Reservation, Slot, TokenUse, Wait
 from flowq.adapters.records.sql.log_tables import FlowLog
+from flowq.adapters.records.sql.request_tables import FlowDefinition, FlowRequest
 from flowq.adapters.records.sql.schedule_tables import FlowSchedule, SkippedTick
 from flowq.adapters.records.sql.types import LARGE
 
@@ -66,8 +67,10 @@ __all__ = [
     "DocumentAlias",
     "FlowAction",
     "FlowAttempt",
+    "FlowDefinition",
     "FlowDuty",
     "FlowLog",
+    "FlowRequest",
     "FlowRun",
     "FlowSchedule",
     "FlowSignal",
@@ -83,7 +86,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0019"
+REVISION = "0020"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 

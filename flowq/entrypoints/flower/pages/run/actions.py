@@ -6,7 +6,6 @@ beside the typed values. Flower requires no token when it has no login. These fo
 token and the same origin; otherwise any page that an operator opens could cancel runs.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,6 @@ from tornado.web import authenticated
 from flowq.client import Run
 from flowq.core.errors import FlowqError, InvalidInput, RunNotFound, Unavailable
 from flowq.core.states import TERMINAL_RUN_STATES, RunState
-from flowq.core.text.json_values import TOO_DEEP, flaw
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import Face
 from flowq.engine.model.rows import RunView
@@ -29,7 +27,7 @@ from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
 from flowq.entrypoints.rerun_reasons import WHY
 
-Form = Mapping[str, str]
+Form = Mapping[str, Any]
 
 #: Maximum digits of a budget.
 _DIGITS: Final = 30
@@ -58,20 +56,6 @@ class PageAction:
     is_grave: bool = False
 
 
-def _send(run: Run[Any], form: Form) -> None:
-    text = form["payload"].strip()
-    try:
-        payload = json.loads(text) if text else None
-    except RecursionError:
-        raise InvalidInput(f"this JSON {TOO_DEEP}", hint="send plain data") from None
-    except ValueError as error:
-        raise InvalidInput(f"this is not JSON: {error}", hint='write text in quotes: "…"') from None
-    if found := flaw(payload):
-        place = "".join(f"[{part!r}]" for part in found[0][:5])
-        raise InvalidInput(f"this is not JSON that can be stored: {place or 'it'} {found[1]}")
-    run.send_signal(form["name"].strip(), payload)
-
-
 def _raise_budget(run: Run[Any], form: Form) -> None:
     usd, tokens = form["usd"].strip() or None, form["tokens"].strip().replace(",", "") or None
     if tokens is not None and not (tokens.isdecimal() and len(tokens) <= _DIGITS):
@@ -93,8 +77,8 @@ ACTIONS: Final = {
             "signal",
             "Send signal",
             "The run receives the signal when it waits for it. A signal cannot be withdrawn.",
-            ("name", "payload"),
-            _send,
+            (),  # its page is in `signals`
+            lambda run, form: run.send_signal(form["name"], form["payload"]),
             lambda page: _is_open(page) and page.takes_signals,
         ),
         PageAction(
@@ -181,7 +165,30 @@ def notice_of(page: PageHandler, run: RunView) -> str | None:
     return NOTICES[name](run.status)
 
 
-class RunAction(PageHandler):
+class ActionPage(PageHandler):
+    """The base of the pages of actions."""
+
+    def is_refused(self, page: RunPage, action: PageAction) -> bool:
+        """Tell that a run has ended, if the action is not possible then; return whether."""
+        run = page.run
+        if run.status not in TERMINAL_RUN_STATES or action.may(page):
+            return False
+        self.set_status(409)
+        needs = f"“{action.label}” needs a run that has not ended"
+        error = InvalidInput(f"run {run.id} is {run.status}: {needs}")
+        self.show("problem", error=error, back=self.reverse_url("flow-run", run.id))
+        return True
+
+    def done(self, run_id: str, name: str) -> None:
+        """Redirect to a run, whose page then tells what was done."""
+        back = self.reverse_url("flow-run", run_id)
+        self.set_cookie(
+            _DONE, f"{run_id}.{name}", path=back, max_age=60, httponly=True, samesite="Lax"
+        )
+        self.redirect(back, status=303)
+
+
+class RunAction(ActionPage):
     """`/flows/<id>/<action>`."""
 
     @authenticated
@@ -190,15 +197,9 @@ class RunAction(PageHandler):
         self.refuse_when_read_only()
         action = ACTIONS[name]
         page = await self.read(partial(read_page, run_id=run_id_of(run_id)))
-        if page.run.status in TERMINAL_RUN_STATES and not action.may(page):
-            self.set_status(409)
-            needs = f"“{action.label}” needs a run that has not ended"
-            error = InvalidInput(f"run {run_id} is {page.run.status}: {needs}")
-            self.show("problem", error=error, back=self.reverse_url("flow-run", run_id))
+        if self.is_refused(page, action):
             return
         typed = {field: self.get_argument(field, "", escape=False) for field in action.fields}
-        if "name" in typed and len(page.waits) == 1:
-            typed["name"] = typed["name"] or page.waits[0].name
         if name != "rerun":
             self._ask(page, action, typed)
             return
@@ -220,7 +221,7 @@ class RunAction(PageHandler):
         typed = {field: self.get_body_argument(field, "") for field in action.fields}
         given = {**typed, "reason": self._because(typed["reason"])} if "reason" in typed else typed
         try:
-            done = await self.read(partial(_do, run_id, action, given, self.who))
+            done = await self.read(partial(do, run_id, action, given, self.who))
         except (RunNotFound, Unavailable):
             raise
         except FlowqError as error:
@@ -228,12 +229,7 @@ class RunAction(PageHandler):
             self.set_status(409 if not isinstance(error, InvalidInput) else 400)
             self._ask(page, action, typed, error)
             return
-        run_id = str(done.id) if isinstance(done, Run) else run_id
-        back = self.reverse_url("flow-run", run_id)
-        self.set_cookie(
-            _DONE, f"{run_id}.{name}", path=back, max_age=60, httponly=True, samesite="Lax"
-        )
-        self.redirect(back, status=303)
+        self.done(str(done.id) if isinstance(done, Run) else run_id, name)
 
     def _ask(
         self,
@@ -244,7 +240,6 @@ class RunAction(PageHandler):
         *,
         preview: RerunPreview | None = None,
     ) -> None:
-        waits = {wait.name: wait for wait in page.waits}
         self.show(
             "run_action",
             page=page,
@@ -252,7 +247,6 @@ class RunAction(PageHandler):
             action=action,
             typed=typed,
             error=error,
-            waits=waits,
             preview=preview,
             why=WHY,
             back=self.reverse_url("flow-run", page.run.id),
@@ -264,7 +258,8 @@ class RunAction(PageHandler):
         return f"{typed.strip()} ({by})" if typed.strip() else by
 
 
-def _do(run_id: str, action: PageAction, form: Form, who: str | None, _: Engine) -> object:
+def do(run_id: str, action: PageAction, form: Form, who: str | None, _: Engine) -> object:
+    """Perform an action on a run, in the name of whoever is logged in."""
     with acting(Face.FLOWER, who):
         return action.do(Run.get(run_id), form)
 

@@ -22,6 +22,7 @@ from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepSta
 from flowq.engine.advance.resolve import copies_of
 from flowq.engine.engine import Engine
 from flowq.engine.events.follow import follow
+from flowq.engine.model.actions import ActionView
 from flowq.engine.queries.run_page import RunPage
 from flowq.engine.queries.step_page import StepPage
 from flowq.engine.waits.reasons import Waiting
@@ -67,6 +68,7 @@ class ReadStep:
     kind: StepKind
     waits: list[Waiting]
     content: StepContent | None
+    sent: ActionView | None
 
 
 class StepHandler(RunPageHandler):
@@ -89,6 +91,7 @@ class StepHandler(RunPageHandler):
             kind=found.kind,
             waits=found.waits,
             content=found.content,
+            sent=found.sent,
             child=child_run_id(step.id) if has_child else None,
             task=self.task_of(step.id),
             attempts=attempts_of(step),
@@ -187,7 +190,12 @@ def _read(engine: Engine, run_id: RunId, label: str, *, content: bool) -> ReadSt
         kind=kind,
         waits=[one for one in waits if one.step in names],
         content=_content(engine, page, step) if content else None,
+        sent=_sent(engine, run_id, step) if kind is StepKind.SIGNAL else None,
     )
+
+
+def _sent(engine: Engine, run_id: RunId, step: StepPage) -> ActionView | None:
+    return engine.records.autocommit(lambda tx: tx.actions.of_signal(run_id, step.id))
 
 
 def _content(engine: Engine, page: RunPage, step: StepPage) -> StepContent:

@@ -1,0 +1,199 @@
+"""Runs that are requested where the code of their flow is not: a worker that knows it starts them.
+
+Workers record the JSON schema of the inputs of each flow that they know (`record_flows`), so that a
+page can ask for them. The request is a row with the id that the run will have. A worker checks the
+inputs as for any run, and inserts the run in the transaction that deletes the request: of several
+workers one starts it, and a crash before the commit leaves the request as it was. A lost message
+costs a pause of the sweeper. A request that no worker has started within a day is forgotten.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput, RedisUnavailable, Unavailable
+from flowq.core.ids import RunId
+from flowq.engine.engine import Engine
+from flowq.engine.model.actions import ActionKind
+from flowq.engine.model.requested import RecordedFlow, RequestedRun, RequestOptions
+from flowq.engine.ports import Transaction
+from flowq.engine.registry.registry import RegisteredFlow
+from flowq.engine.runs.actors import new_action
+from flowq.engine.runs.options import Submission, SubmitOptions, plain_of, size_of
+from flowq.engine.runs.preparing import prepare
+from flowq.engine.runs.submission import begin
+from flowq.engine.runs.tracing import spanned
+
+logger = logging.getLogger(__name__)
+
+#: Characters of an error that are kept.
+_MAX_TEXT: Final = 4_000
+#: Where the schemas of models are.
+_REFS: Final = "#/$defs/{model}"
+#: Flows of flowq itself need documents, and are started by their own faces.
+_OWN: Final = "flowq."
+
+#: The flows that each engine of this process has recorded.
+_recorded: WeakKeyDictionary[Engine, dict[str, RegisteredFlow]] = WeakKeyDictionary()
+
+
+class _Taken(Exception):
+    """The run is started by another worker, or is not wanted any more: roll back."""
+
+
+def record_flows(engine: Engine) -> int:
+    """Record the flows that this process knows and has not recorded yet; return how many rows."""
+    done = _recorded.setdefault(engine, {})
+    flows = {
+        name: flow
+        for name, flow in list(engine.registry.flows.items())
+        if done.get(name) is not flow and not name.startswith(_OWN)
+    }
+    if not flows:
+        return 0
+    known = engine.records.autocommit(lambda tx: tx.requested.flows(sorted(flows)))
+    recorded = [_recorded_flow(flow) for flow in flows.values()]
+    changed = [one for one in recorded if known.get(one.name) != one]
+    if changed:
+        engine.records.transaction(partial(_record, flows=changed))
+    done.update(flows)
+    return len(changed)
+
+
+def _record(tx: Transaction, *, flows: Sequence[RecordedFlow]) -> None:
+    for flow in flows:
+        tx.requested.record(flow)
+
+
+def recorded_flow(engine: Engine, name: str) -> RecordedFlow:
+    """Return a flow as a worker has recorded it.
+
+    Raises:
+        FlowNotFound: no worker has.
+    """
+    found = engine.records.autocommit(lambda tx: tx.requested.flow(name))
+    if found is None:
+        raise FlowNotFound(
+            f"no worker has recorded the flow {name!r}",
+            hint="start a worker with the module that defines it",
+        )
+    return found
+
+
+def request_run(
+    engine: Engine, name: str, inputs: Mapping[str, Any], options: RequestOptions
+) -> RunId:
+    """Ask a worker to start a run.
+
+    Args:
+        engine: Where it is recorded.
+        name: A flow that a worker has recorded.
+        inputs: Its inputs, as JSON data. They are checked here if this process knows the flow.
+        options: What else the run is given.
+
+    Returns:
+        The id that the run will have.
+
+    Raises:
+        FlowNotFound: no worker has recorded the flow.
+        InvalidInput: an input or an option is not allowed.
+        DatabaseUnavailable: it could not be recorded.
+    """
+    recorded_flow(engine, name)
+    limit = engine.policies.input_limit_bytes
+    Submission.of(_submit_options(options), limit)
+    what = f"the inputs of {name!r}"
+    data = plain_of(inputs, what)
+    size_of(data, what, limit)
+    known = engine.registry.flows.get(name)
+    if known is not None:
+        known.validate(data)
+    run_id = RunId(engine.new_id())
+    actor = new_action(engine, run_id, ActionKind.START).actor
+    wanted = RequestedRun(run_id, name, data, options, actor)
+    check_after = engine.policies.resend_after
+    engine.records.transaction(lambda tx: tx.requested.insert(wanted, check_after))
+    try:
+        engine.dispatcher.send_requested([(str(run_id), name)])
+    except RedisUnavailable as error:
+        logger.warning("run %s is left to the sweeper: %s", run_id, error)
+    return run_id
+
+
+def withdraw(engine: Engine, run_id: RunId) -> bool:
+    """Delete a request; return whether it was there, so that the run will never start."""
+    return engine.records.transaction(lambda tx: tx.requested.delete(run_id))
+
+
+def start_requested(engine: Engine, run_id: RunId) -> bool:
+    """Start a requested run.
+
+    Args:
+        engine: The engine of a process that runs steps.
+        run_id: The request; nothing is done if there is none any more.
+
+    Returns:
+        Whether the run was started.
+
+    Raises:
+        Unavailable: the database cannot be used now; the sweeper asks again.
+    """
+    wanted = engine.records.autocommit(lambda tx: tx.requested.find(run_id))
+    if wanted is None or wanted.problem is not None:
+        return False
+    extra = {"action": "start", "run_id": str(run_id)}
+    flow = engine.registry.flows.get(wanted.flow_name)
+    if flow is None:
+        logger.warning(
+            "run %s is left to another worker: this one does not know the flow %s",
+            run_id,
+            wanted.flow_name,
+            extra=extra,
+        )
+        return False
+    try:
+        _submit(engine, flow, wanted)
+    except _Taken:
+        return False
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - also what the flow's own function raises
+        text = error.message if isinstance(error, FlowqError) else repr(error)
+        engine.records.transaction(lambda tx: tx.requested.refuse(run_id, text[:_MAX_TEXT]))
+        logger.warning("run %s cannot be started: %s", run_id, text, extra=extra)
+        return False
+    return True
+
+
+@spanned
+def _submit(engine: Engine, flow: RegisteredFlow, wanted: RequestedRun) -> None:
+    """Start the run and delete its request, in one transaction."""
+    made = new_action(engine, wanted.id, ActionKind.START)
+    action = type(made)(made.id, wanted.id, made.kind, wanted.actor)
+
+    def take(tx: Transaction) -> None:
+        if not tx.requested.delete(wanted.id):
+            raise _Taken
+
+    def record(tx: Transaction, inserted: set[RunId]) -> None:
+        if wanted.id not in inserted:
+            raise InvalidInput(
+                "another run is in its place: the flow allows one run at a time of its key"
+            )
+        tx.actions.insert(action)
+
+    submission = Submission.of(_submit_options(wanted.options), engine.policies.input_limit_bytes)
+    start = prepare(engine, flow, wanted.inputs, submission, run_id=wanted.id)
+    begin(engine, [start], before=take, after=record)
+
+
+def _submit_options(options: RequestOptions) -> SubmitOptions:
+    return SubmitOptions(user_id=options.user_id, priority=options.priority, delay=options.delay)
+
+
+def _recorded_flow(flow: RegisteredFlow) -> RecordedFlow:
+    schema = json.loads(json.dumps(flow.input_schema(_REFS)))
+    return RecordedFlow(flow.name, schema)
