@@ -4,7 +4,7 @@ All figures are of a bounded number of runs and step runs, so the page of a flow
 takes as long as one with a thousand. A percentile is the nearest-rank one: a value that did occur.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec
-from flowq.core.states import RunState
+from flowq.core.states import RunState, StepState
 
 #: How many runs of a flow are read, the latest;
 MAX_RUNS: Final = 1_000
@@ -21,6 +21,10 @@ MAX_RUNS: Final = 1_000
 MAX_RUNS_OF_STEPS: Final = 100
 #: and how many of their step runs, at most.
 MAX_STEPS: Final = 50_000
+
+#: How many runs a grid has, and how many steps.
+GRID_RUNS: Final = 25
+GRID_STEPS: Final = 100
 
 _Value = TypeVar("_Value", int, Decimal)
 
@@ -49,6 +53,49 @@ class StepFigures:
     tokens: int
     cost: Decimal
     unpriced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GridCell:
+    """What became of a step in one run; of several calls of a program the worst state.
+
+    Attributes:
+        key: Its key; None of several calls.
+        ms: How long its code ran; of a map it is not known.
+    """
+
+    status: StepState
+    count: int
+    key: str | None
+    ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GridRun:
+    """A run with its steps, by name: the key, or of calls of a program the registered name."""
+
+    id: RunId
+    status: RunState
+    created_at: datetime
+    execution_time_ms: int | None
+    cost: Decimal
+    unpriced: int
+    cells: Mapping[str, GridCell]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowGrid:
+    """The steps of a flow in its latest runs.
+
+    Attributes:
+        steps: The names of the steps, in their order.
+        runs: The runs, the newest last.
+        left: How many steps are left out.
+    """
+
+    steps: tuple[str, ...]
+    runs: tuple[GridRun, ...]
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

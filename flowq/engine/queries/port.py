@@ -16,7 +16,8 @@ from flowq.engine.model.documents import DocumentKind
 from flowq.engine.model.model_calls import CostGroup
 from flowq.engine.model.rows import StepProgress, StepView
 from flowq.engine.model.waits import OpenSteps, QueuedSteps, WaitingSteps
-from flowq.engine.queries.flow_page import FlowHistory
+from flowq.engine.queries.children import ChildrenOfStep
+from flowq.engine.queries.flow_page import FlowGrid, FlowHistory
 from flowq.engine.queries.graph import RunPicture
 from flowq.engine.queries.instances import DocumentRun, DocumentUsage
 from flowq.engine.queries.lists import (
@@ -90,6 +91,9 @@ class Lists(Protocol):
 
     def history(self, flow_name: str, *, since: datetime) -> FlowHistory | None:
         """The latest runs of a flow since a moment; None when it has no run at all."""
+
+    def grid(self, flow_name: str) -> FlowGrid:
+        """The steps of the latest `GRID_RUNS` runs of a flow."""
 
     def monthly_budgets(self, *, limit: int = 100) -> list[BudgetUsage]:
         """What flows and users have spent in this month, of those that have a budget."""
@@ -172,6 +176,9 @@ class RunPages(Protocol):
 
     def run_page(self, run_id: RunId) -> RunPage | None:
         """The head of a run's page; None when there is no such run."""
+
+    def child_runs(self, run_id: RunId) -> tuple[ChildrenOfStep, ...]:
+        """The child runs of a run, by step, with their own child runs; see `children`."""
 
     def steps(
         self,

@@ -1,11 +1,12 @@
 """The latest runs of a flow, and the figures of their steps, for the page of the flow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Text, case, cast, func, select
+from sqlalchemy import Text, and_, bindparam, case, cast, func, select
 from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_spec
@@ -13,10 +14,15 @@ from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
 from flowq.core.ids import RunId, earliest_id
 from flowq.core.states import RunState, StepState
 from flowq.engine.queries.flow_page import (
+    GRID_RUNS,
+    GRID_STEPS,
     MAX_RUNS,
     MAX_RUNS_OF_STEPS,
     MAX_STEPS,
+    FlowGrid,
     FlowHistory,
+    GridCell,
+    GridRun,
     PastRun,
     StepFigures,
 )
@@ -32,6 +38,51 @@ _PAST: Final = select(
 ).order_by(_R.id.desc())
 #: The name of a step: each call of a program has a different key.
 _NAME: Final = case((_S.spec.is_not(None), _S.step_name), else_=_S.step_key)
+
+
+#: Of several calls the first of these states is shown.
+_WORST_FIRST: Final = (
+    StepState.FAILED,
+    StepState.RETRYING,
+    StepState.RUNNING,
+    StepState.WAITING,
+    StepState.QUEUED,
+    StepState.PENDING,
+    StepState.CANCELLED,
+    StepState.COMPLETED,
+    StepState.SKIPPED,
+)
+
+
+def _grid() -> Any:
+    """Return the query of a grid: a row for each step of each run, and for a run without steps."""
+    latest = (
+        select(*(_R.id, _R.status, _R.created_at, _R.execution_time_ms))
+        .add_columns(_R.total_cost, _R.unpriced_calls)
+        .where(_R.flow_name == bindparam("p_flow", type_=_R.flow_name.type))
+        .order_by(_R.id.desc())
+        .limit(GRID_RUNS)
+        .subquery("latest")
+    )
+    worst = case({state: rank for rank, state in enumerate(_WORST_FIRST)}, value=_S.status)
+    joined = latest.outerjoin(STEPS, and_(_S.flow_run_id == latest.c.id, _S.map_index.is_(None)))
+    return (
+        select(
+            *latest.c,
+            _NAME.label("name"),
+            func.min(worst).label("worst"),
+            func.count(_S.id).label("many"),
+            func.min(_S.step_key).label("key"),
+            func.sum(_S.execution_time_ms).label("ms"),
+            func.min(_S.step_order).label("place"),
+        )
+        .select_from(joined)
+        .group_by(*latest.c, _NAME)
+        .order_by(latest.c.id, func.min(_S.step_order), _NAME)
+    )
+
+
+_GRID: Final = _grid()
 
 
 class FlowReads(Repository, Lists):
@@ -54,6 +105,18 @@ class FlowReads(Repository, Lists):
             runs_of_steps=len(looked_at),
             steps=self._steps(looked_at) if looked_at else (),
         )
+
+    @override
+    def grid(self, flow_name: str) -> FlowGrid:
+        rows = self._run(_GRID, {"p_flow": flow_name}).all()
+        places: dict[str, int] = {}
+        for row in rows:
+            if row.name is not None:
+                places[row.name] = min(row.place, places.get(row.name, row.place))
+        names = sorted(places, key=lambda name: (places[name], name))
+        shown = set(names[:GRID_STEPS])
+        runs = tuple(_grid_run(of, shown) for _, of in groupby(rows, key=lambda row: row.id))
+        return FlowGrid(tuple(names[:GRID_STEPS]), runs, left=max(len(names) - GRID_STEPS, 0))
 
     def _steps(self, runs: Sequence[UUID]) -> tuple[StepFigures, ...]:
         """Sum the step runs of runs, by step; a map's items count, not the map itself."""
@@ -92,6 +155,30 @@ class FlowReads(Repository, Lists):
             func.sum(placed.c.unpriced_calls),
         ).group_by(placed.c.name)
         return tuple(_figures(row) for row in self._run(query.order_by(placed.c.name)))
+
+
+def _grid_run(rows: Iterable[Any], shown: set[str]) -> GridRun:
+    of_run = list(rows)
+    first = of_run[0]
+    cells = {
+        row.name: GridCell(
+            status=_WORST_FIRST[row.worst],
+            count=row.many,
+            key=row.key if row.many == 1 else None,
+            ms=None if row.ms is None else int(row.ms),
+        )
+        for row in of_run
+        if row.name in shown
+    }
+    return GridRun(
+        RunId(first.id),
+        RunState(first.status),
+        first.created_at,
+        first.execution_time_ms,
+        first.total_cost,
+        first.unpriced_calls,
+        cells,
+    )
 
 
 def _past_run(row: Any) -> PastRun:

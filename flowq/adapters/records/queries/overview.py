@@ -1,5 +1,6 @@
 """All reads for pages in one class."""
 
+from flowq.adapters.records.queries.children import ChildReads
 from flowq.adapters.records.queries.costs import CostReads
 from flowq.adapters.records.queries.flow_page import FlowReads
 from flowq.adapters.records.queries.graph import PictureReads
@@ -20,6 +21,7 @@ class SqlOverview(
     CostReads,
     PictureReads,
     RunPageReads,
+    ChildReads,
     ScheduleReads,
     StepPageReads,
     LiveReads,

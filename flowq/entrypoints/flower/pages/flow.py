@@ -13,15 +13,16 @@ from flowq.engine.queries.flow_page import (
     MAX_RUNS,
     MAX_RUNS_OF_STEPS,
     MAX_STEPS,
+    FlowGrid,
     FlowHistory,
     StepFigures,
     figures,
 )
-from flowq.engine.queries.lists import FlowHistoryBar
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import windows
 from flowq.entrypoints.flower.pictures.graph import flow_graph
+from flowq.entrypoints.flower.pictures.grid import grid_rows, trend
 
 WINDOWS: Final = (windows.DAY, windows.WEEK, windows.MONTH)
 #: Steps in each of the two lists.
@@ -36,14 +37,19 @@ class FlowPage(PageHandler):
         """Show a flow."""
         now = datetime.now(UTC)
         window = windows.chosen(self.get_query_argument("window", ""), WINDOWS, windows.WEEK)
-        history, strips = await self.read(partial(_read, name=name, since=window.since(now)))
+        history, grid, is_known = await self.read(
+            partial(_read, name=name, since=window.since(now))
+        )
         self.show(
             "flow",
             history=history,
             sums=figures(history.runs),
             slowest=slowest(history.steps),
             dearest=dearest(history.steps),
-            strips=strips,
+            grid=grid,
+            rows=grid_rows(grid, self.reverse_url),
+            duration=trend(grid, "Duration"),
+            cost=trend(grid, "Cost"),
             graph=flow_graph(
                 history.spec, link=lambda child: self.reverse_url("flow-by-name", child)
             ),
@@ -51,6 +57,7 @@ class FlowPage(PageHandler):
             windows=WINDOWS,
             limits=_limits(history),
             now=now,
+            can_start=is_known and not self.read_only,
         )
 
 
@@ -78,11 +85,15 @@ def _limits(history: FlowHistory) -> list[str]:
     return found
 
 
-def _read(engine: Engine, name: str, since: datetime) -> tuple[FlowHistory, list[FlowHistoryBar]]:
-    def read(tx: Transaction) -> tuple[FlowHistory | None, list[FlowHistoryBar]]:
-        return tx.overview.history(name, since=since), tx.overview.history_bars(flow_name=name)
+def _read(engine: Engine, name: str, since: datetime) -> tuple[FlowHistory, FlowGrid, bool]:
+    def read(tx: Transaction) -> tuple[FlowHistory | None, FlowGrid, bool]:
+        return (
+            tx.overview.history(name, since=since),
+            tx.overview.grid(name),
+            tx.requested.flow(name) is not None,
+        )
 
-    history, strips = engine.records.autocommit(read)
+    history, grid, is_known = engine.records.autocommit(read)
     if history is None:
         raise FlowNotFound(f"no run of a flow {name!r} is recorded", hint="see the list of flows")
-    return history, strips
+    return history, grid, is_known

@@ -17,6 +17,7 @@ from flowq.core.references import references
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine
+from flowq.engine.queries.children import ChildrenOfStep
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
@@ -147,7 +148,7 @@ def _tab(
 ) -> tuple[RunPage, TemplateContext]:
     page = read_page(engine, run_id)
     waits = waits_of(engine, page)
-    values = tab.read(engine, page, asked)
+    values = {**tab.read(engine, page, asked), "tree": _children(engine, page)}
     return page, {**values, "waits": waits, "waits_by": by_step(waits, values.get("steps", ()))}
 
 
@@ -155,7 +156,14 @@ def _items(
     run_id: RunId, key: str, asked: RunQuery, engine: Engine
 ) -> tuple[RunPage, TemplateContext]:
     page = read_page(engine, run_id)
-    return page, {**tabs.items(engine, page, key, asked), "waits": waits_of(engine, page)}
+    values = {**tabs.items(engine, page, key, asked), "tree": _children(engine, page)}
+    return page, {**values, "waits": waits_of(engine, page)}
+
+
+def _children(engine: Engine, page: RunPage) -> tuple[ChildrenOfStep, ...]:
+    if not page.child_count:
+        return ()
+    return engine.records.autocommit(lambda tx: tx.overview.child_runs(page.run.id))
 
 
 def _content(run_id: RunId, which: str, engine: Engine) -> bytes:

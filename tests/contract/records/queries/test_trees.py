@@ -1,0 +1,99 @@
+"""The grid of a flow, and the tree of child runs: on SQLite and on PostgreSQL."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from flowq.adapters.records.database import SqlRecords
+from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
+from flowq.core.states import RunState, StepState
+from flowq.engine.queries.children import MAX_OF_STEP
+from flowq.engine.queries.flow_page import GRID_RUNS, GRID_STEPS, GridCell
+from tests.contract.records.queries.test_run_page import a_run, a_step, after, an_item, store
+
+
+@pytest.fixture
+def records(database_url: str) -> Iterator[SqlRecords]:
+    records = SqlRecords(database_url)
+    yield records
+    records.close()
+
+
+def test_a_grid_has_the_steps_of_the_latest_runs(records: SqlRecords) -> None:
+    runs = [
+        a_run(UUID(int=n << 80), status="completed", execution_time_ms=n, total_cost=Decimal(n))
+        for n in range(1, GRID_RUNS + 3)
+    ]
+    empty, last = runs[-2], runs[-1]
+    steps = [a_step(run, "a", 1, execution_time_ms=7) for run in runs[:-2]]
+    called = {"spec": {"key": "x"}, "step_name": "call"}
+    calls = [a_step(last, f"call#{n}", n + 2, **called) for n in range(3)]
+    calls[1].status = "failed"
+    mapped = a_step(last, "m", 1, map_size=2, status="running", execution_time_ms=None)
+    items = [an_item(last, "m", index, status="failed") for index in range(2)]
+    store(records, *runs, *steps, *calls, mapped, *items, a_run(flow_name="other"))
+
+    grid = records.autocommit(lambda tx: tx.overview.grid("f"))
+    none = records.autocommit(lambda tx: tx.overview.grid("none"))
+
+    assert ((), ()) == (none.steps, none.runs)
+    assert ("a", "m", "call") == grid.steps
+    assert [run.id for run in runs[2:]] == [run.id for run in grid.runs]
+    assert {} == next(run for run in grid.runs if run.id == empty.id).cells
+    assert {"a": GridCell(StepState.COMPLETED, 1, "a", 7)} == grid.runs[0].cells
+    assert (3, Decimal(3), 0) == (
+        grid.runs[0].execution_time_ms,
+        grid.runs[0].cost,
+        grid.runs[0].unpriced,
+    )
+    assert {
+        "m": GridCell(StepState.RUNNING, 1, "m", None),
+        "call": GridCell(StepState.FAILED, 3, None, None),
+    } == grid.runs[-1].cells
+
+
+def test_a_grid_is_bounded(records: SqlRecords) -> None:
+    run = a_run()
+    store(records, run, *(a_step(run, f"s{n:03}", n) for n in range(GRID_STEPS + 5)))
+    grid = records.autocommit(lambda tx: tx.overview.grid("f"))
+    assert (GRID_STEPS, 5, GRID_STEPS) == (len(grid.steps), grid.left, len(grid.runs[0].cells))
+
+
+def test_child_runs_are_a_tree_with_failed_ones_first(records: SqlRecords) -> None:
+    root = a_run()
+    once = a_step(root, "once", 0)
+    items = [an_item(root, "many", index) for index in range(30)]
+    child = a_run(child_run_id(StepRunId(once.id)), parent_step_run_id=once.id, flow_name="c")
+    child.started_at, child.step_progress, child.total_steps = after(1), 2, 5
+    inner = a_step(child, "deep", 1)
+    deep = a_run(child_run_id(StepRunId(inner.id)), parent_step_run_id=inner.id, flow_name="d")
+    of_items = [
+        a_run(child_run_id(StepRunId(item.id)), parent_step_run_id=item.id, status="completed")
+        for item in items
+    ]
+    of_items[20].status, of_items[25].status = "failed", "running"
+    # Another run of the same moment, whose child runs are its own.
+    other = a_run(UUID(int=root.id.int ^ 1))
+    its = a_step(other, "once", 1)
+    its_child = a_run(child_run_id(StepRunId(its.id)), parent_step_run_id=its.id)
+    store(records, root, once, *items, child, inner, deep, *of_items, other, its, its_child)
+
+    first, many = records.autocommit(lambda tx: tx.overview.child_runs(RunId(root.id)))
+    assert ("once", 1, 0) == (first.key, first.count, first.failed)
+    (only,) = first.runs
+    assert (child.id, "c", None, 2, 5) == (
+        only.id,
+        only.flow_name,
+        only.index,
+        only.done,
+        only.total,
+    )
+    assert ["deep"] == [step.key for step in only.steps]
+    assert [deep.id] == [run.id for run in only.steps[0].runs]
+    assert ("many", 30, 1) == (many.key, many.count, many.failed)
+    assert [20, 25, *range(MAX_OF_STEP - 2)] == [run.index for run in many.runs]
+    assert [RunState.FAILED, RunState.RUNNING] == [run.status for run in many.runs[:2]]
+    assert () == records.autocommit(lambda tx: tx.overview.child_runs(RunId(deep.id)))
+    assert item_id(node_id(RunId(root.id), "many"), 20) == items[20].id
