@@ -42,7 +42,7 @@ POISONS: Final[dict[str, str]] = {
     "no JSON": '{"cut off": [1, 2',
 }
 #: What belongs to no run: only who asks for it reads it.
-NO_RUNS: Final = {"flow_documents", "flow_schedules"}
+NO_RUNS: Final = {"flow_definitions", "flow_documents", "flow_requests", "flow_schedules"}
 COLUMNS: Final = [
     (table.name, column.name)
     for table in Base.metadata.sorted_tables

@@ -50,6 +50,21 @@ async def asks() -> str:
     return f"{answer.approved} {answer.note} {answer.amount}"
 
 
+@flow
+def inner(number: int) -> Any:
+    return send(str(number), Speed.SLOW, None)
+
+
+@flow
+def outer(numbers: list[int]) -> Any:
+    return [asked(1), inner.map(numbers)]
+
+
+@flow
+def asked(number: int) -> Any:
+    return inner(number)
+
+
 @pytest.fixture
 def pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
     record_flows(stage.engine)
@@ -136,3 +151,14 @@ def test_a_signal_has_the_fields_of_its_type(pages: Pages, stage: Stage) -> None
     assert "Sent by flower" in step_page
     assert '"amount": 9' in step_page
     assert '{"approved": false' in pages.get(f"/flows/{played.id}/events")
+
+
+def test_child_runs_are_a_tree_on_the_page_of_the_run(pages: Pages, stage: Stage) -> None:
+    played = stage.play(outer, numbers=list(range(12)))
+    for tab in ("", "/steps"):
+        page = pages.text(f"/flows/{played.id}{tab}")
+        assert "Child runs 13" in page
+        assert "inner 12 child runs" in page
+        assert "1 of 1 steps" in page
+        assert "and 2 more" in page
+        assert "inner 1 child run " in page  # of the other child run
