@@ -114,8 +114,9 @@ async def calling(
     """
     spent = _spending.get()
     spent.provider, spent.model = provider, model
-    call_id = await spent.calls.admit(provider, model, bound)
-    recorded = spent.calls.start(call_id, provider, model)
+    nested = call_id() is not None
+    admitted = await spent.calls.admit(provider, model, bound, nested=nested)
+    recorded = spent.calls.start(admitted, provider, model)
     call = OpenCall(recorded, prompt=prompt)
     outer = _current_call.set(recorded.id)
     try:

@@ -9,6 +9,9 @@ was expected of them.
 The expected usage is the token limit of the call, or else the largest usage of the last such calls.
 If neither is known, the call reserves all that is left: the first call of its kind is made alone,
 and those after it know what it has used.
+
+A call inside an open call never waits: the calls that it would wait for may be the one around it,
+or wait for that one. It is made while less than the budget is spent.
 """
 
 from collections.abc import Mapping
@@ -51,7 +54,11 @@ class Spent:
 
 
 def reservations(
-    uses: Mapping[str, MeterUse], budgets: Mapping[str, BudgetSpec], expected: Usage | None
+    uses: Mapping[str, MeterUse],
+    budgets: Mapping[str, BudgetSpec],
+    expected: Usage | None,
+    *,
+    nested: bool = False,
 ) -> dict[str, Usage] | Spent | None:
     """Decide about a call.
 
@@ -59,6 +66,7 @@ def reservations(
         uses: What is used, by meter, in the order in which budgets are named to people.
         budgets: The budgets of those meters; a meter without one is not limited any more.
         expected: What the call may use; None when nothing is known.
+        nested: Whether it is made inside an open call.
 
     Returns:
         What the call reserves under each meter; `Spent` if it must not be made; None if it has to
@@ -73,7 +81,7 @@ def reservations(
         if meter not in budgets:
             continue
         left = _left(budgets[meter], use)
-        if use.running and not _fits(budgets[meter], left, expected):
+        if use.running and not nested and not _fits(budgets[meter], left, expected):
             return None
         made[meter] = left if expected is None else expected
     return made

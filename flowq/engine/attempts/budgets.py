@@ -131,7 +131,7 @@ class AttemptBudgets(CallBudgets):
                 expected = replace(expected, cost=cost)
             uses = tx.meters.lock(caller.meters)
             budgets = _budgets(engine, tx, caller)
-            made = reservations(uses, budgets, expected)
+            made = reservations(uses, budgets, expected, nested=asked.nested)
             if made is not None and not isinstance(made, Spent):
                 tx.meters.reserve(asked.id, caller, made)
             return made, budgets

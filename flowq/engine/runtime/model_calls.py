@@ -51,12 +51,14 @@ class AskedCall:
         model_id: `provider:model`.
         bound: What it uses at most, if it has a token limit. `unpriced` is 1 if the cost of that is
             unknown.
+        nested: Whether it is made inside an open call, which then never ends while this one waits.
     """
 
     id: UUID
     caller: Caller
     model_id: str
     bound: Usage | None = None
+    nested: bool = False
 
 
 class CallBudgets(Protocol):
@@ -149,7 +151,12 @@ class ModelCalls:
     tracing: Tracing | None = None
 
     async def admit(
-        self, provider: str, model: str, bound: Callable[[], Usage | None] | None = None
+        self,
+        provider: str,
+        model: str,
+        bound: Callable[[], Usage | None] | None = None,
+        *,
+        nested: bool = False,
     ) -> UUID:
         """Wait until a call may be made, and return its id.
 
@@ -158,6 +165,7 @@ class ModelCalls:
 
         Args:
             bound: Computes what it uses at most; asked only if there is a budget.
+            nested: Whether it is made inside an open call; then it does not wait.
 
         Raises:
             FlowqError: a guard or a budget refuses it.
@@ -168,7 +176,7 @@ class ModelCalls:
         if self.budgets is None:
             return call_id
         model_id = f"{provider[:_PROVIDER_LIMIT]}:{model[:_NAME_LIMIT]}"
-        asked = AskedCall(call_id, self.caller, model_id, bound() if bound else None)
+        asked = AskedCall(call_id, self.caller, model_id, bound() if bound else None, nested)
         # The calls that it waits for may run in other processes, so nothing here can signal it.
         for pause in chain(_PAUSES, repeat(_LONGEST_PAUSE)):
             if await _undone_if_cancelled(self.budgets, asked):

@@ -25,6 +25,7 @@ from flowq.engine.attempts.budgets import raise_budget
 from flowq.engine.engine import Policies
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.runs import submission
+from flowq.llm.recording import calling, spending
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
 
@@ -86,9 +87,9 @@ def stage(records: SqlRecords) -> Stage:
     return Stage.on(records, policies=replace(Policies(), resend_after=timedelta(0)))
 
 
-def play_at_once(stage: Stage, count: int, budget: Budget) -> Played:
-    run_id = submission.submit(stage.engine, many.type, {"count": count}, budget=budget)
-    played, take = Played(stage, run_id, many), threading.Lock()
+def play_at_once(stage: Stage, count: int, budget: Budget, played_flow: Any = many) -> Played:
+    run_id = submission.submit(stage.engine, played_flow.type, {"count": count}, budget=budget)
+    played, take = Played(stage, run_id, played_flow), threading.Lock()
     ended = {RunState.COMPLETED, RunState.PAUSED, RunState.FAILED}
     deadline = time.monotonic() + 60
 
@@ -147,6 +148,31 @@ def test_call_that_waits_for_running_ones_is_made_when_they_cost_less(stage: Sta
 
     assert (played.status, bills.made) == (RunState.COMPLETED, 8)
     assert bills.most_running == 1
+
+
+@step
+async def talked_through(number: int) -> int:
+    """Make a call of a model inside an open one, as a tool of an agent does."""
+    calls = step.context().model_calls
+    assert calls is not None
+    with spending(calls):
+        async with calling("fake", "reserved"):
+            await asyncio.sleep(0.05)  # others open theirs
+            async with calling("fake", "reserved"):
+                bills.made += 1
+    return number
+
+
+@flow
+def talks(count: int) -> Any:
+    return talked_through.map(list(range(count)))
+
+
+def test_call_inside_an_open_call_does_not_wait_for_it(stage: Stage) -> None:
+    """Nothing is known of these calls: the outer one reserves all that is left."""
+    played = play_at_once(stage, 3, Budget(usd=1), talks)
+
+    assert (played.status, bills.made) == (RunState.COMPLETED, 3)
 
 
 def test_reservations_of_lost_attempts_are_released_and_no_others(stage: Stage) -> None:

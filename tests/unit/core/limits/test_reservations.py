@@ -61,6 +61,15 @@ def test_both_parts_of_a_budget_and_all_budgets_hold() -> None:
     assert reservations(uses, {"user": DOLLAR}, usage(5)) == {"user": usage(5)}
 
 
+def test_call_inside_an_open_call_never_waits() -> None:
+    full = {"run": MeterUse(usage(0), usage(100), 1)}
+
+    assert reservations(full, {"run": DOLLAR}, usage(1), nested=True) == {"run": usage(1)}
+    assert reservations(full, {"run": DOLLAR}, None, nested=True) == {"run": usage(0)}
+    spent = reservations({"run": MeterUse(usage(100))}, {"run": DOLLAR}, usage(1), nested=True)
+    assert spent == Spent("run", "$1 of $1")
+
+
 @given(
     budget=st.integers(1, 2_000),
     calls=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=40),
