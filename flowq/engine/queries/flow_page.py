@@ -5,7 +5,7 @@ takes as long as one with a thousand. A percentile is the nearest-rank one: a va
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from math import ceil
@@ -14,13 +14,16 @@ from typing import Any, Final, TypeVar
 from flowq.core.ids import RunId
 from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
 
 #: How many runs of a flow are read, the latest;
 MAX_RUNS: Final = 1_000
 #: the steps of how many of them;
 MAX_RUNS_OF_STEPS: Final = 100
-#: and how many of their step runs, at most.
+#: how many of their step runs, at most;
 MAX_STEPS: Final = 50_000
+#: and how many child runs, with theirs.
+MAX_CHILDREN: Final = 50_000
 
 #: How many runs a grid has, and how many steps.
 GRID_RUNS: Final = 25
@@ -31,14 +34,27 @@ _Value = TypeVar("_Value", int, Decimal)
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """A run as the figures of its flow count it."""
+    """A run as the figures of its flow count it.
+
+    Attributes:
+        used: By the run with its child runs, and theirs.
+        is_within: Whether it is below another run of the same figures, which includes its usage.
+    """
 
     id: RunId
     status: RunState
     execution_time_ms: int | None
-    tokens: int
-    cost: Decimal
-    unpriced: int = 0  #: Calls of models whose cost is unknown, so not in `cost`.
+    used: Usage
+    is_within: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChildUsage:
+    """What a child run has used, without its own child runs."""
+
+    id: RunId
+    parent: RunId
+    used: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,7 @@ class FlowHistory:
         spec: What that run was.
         runs: Those in the window, the newest first; `MAX_RUNS` at most.
         steps: Of the step runs of the newest `runs_of_steps` of them.
+        lacks_children: Whether there are more child runs than were read: costs are a lower bound.
     """
 
     name: str
@@ -116,6 +133,7 @@ class FlowHistory:
     runs: tuple[PastRun, ...]
     runs_of_steps: int
     steps: tuple[StepFigures, ...]
+    lacks_children: bool = False
 
     @property
     def is_cut(self) -> bool:
@@ -130,7 +148,8 @@ class Figures:
     Attributes:
         success: Completed runs among those that have completed or failed; None if none has.
         median_ms: Of the completed runs, as `p95_ms`.
-        median_cost: Of the runs that have ended, as `p95_cost`.
+        median_cost: Of the runs that have ended, with their child runs, as `p95_cost`.
+        unpriced: Calls of models whose cost is unknown, so not in the costs.
     """
 
     total: int
@@ -159,7 +178,8 @@ def figures(runs: Sequence[PastRun]) -> Figures:
         if run.status is RunState.COMPLETED and run.execution_time_ms is not None
     ]
     ended = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
-    costs = [run.cost for run in runs if run.status in ended]
+    costs = [run.used.cost for run in runs if run.status in ended]
+    used = sum((run.used for run in runs if not run.is_within), Usage())
     return Figures(
         total=len(runs),
         open=len(runs) - completed - failed - cancelled,
@@ -171,10 +191,25 @@ def figures(runs: Sequence[PastRun]) -> Figures:
         p95_ms=percentile(times, 0.95),
         median_cost=percentile(costs, 0.5),
         p95_cost=percentile(costs, 0.95),
-        tokens=sum(run.tokens for run in runs),
-        cost=sum((run.cost for run in runs), Decimal(0)),
-        unpriced=sum(run.unpriced for run in runs),
+        tokens=used.tokens,
+        cost=used.cost,
+        unpriced=used.unpriced,
     )
+
+
+def with_child_runs(runs: Sequence[PastRun], children: Sequence[ChildUsage]) -> tuple[PastRun, ...]:
+    """Add what child runs have used to the runs that they are below, however deep."""
+    parents: Mapping[RunId, RunId] = {child.id: child.parent for child in children}
+    below = {run.id: run.used for run in runs}
+    within: set[RunId] = set()
+    for child in children:
+        above: RunId | None = child.parent
+        while above is not None:
+            if above in below:
+                below[above] += child.used
+                within.add(child.id)
+            above = parents.get(above)
+    return tuple(replace(run, used=below[run.id], is_within=run.id in within) for run in runs)
 
 
 def percentile(values: Sequence[_Value], share: float) -> Any:

@@ -6,25 +6,29 @@ from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Text, and_, bindparam, case, cast, func, select
+from sqlalchemy import Text, and_, bindparam, case, cast, func, or_, select
 from typing_extensions import override
 
 from flowq.adapters.records.sql.reading import shown_spec
 from flowq.adapters.records.sql.repository import RUNS, STEPS, Repository
-from flowq.core.ids import RunId, earliest_id
+from flowq.core.ids import RunId, earliest_id, ids_of_same_moment
 from flowq.core.states import RunState, StepState
+from flowq.core.usage import Usage
 from flowq.engine.queries.flow_page import (
     GRID_RUNS,
     GRID_STEPS,
+    MAX_CHILDREN,
     MAX_RUNS,
     MAX_RUNS_OF_STEPS,
     MAX_STEPS,
+    ChildUsage,
     FlowGrid,
     FlowHistory,
     GridCell,
     GridRun,
     PastRun,
     StepFigures,
+    with_child_runs,
 )
 from flowq.engine.queries.port import Lists
 
@@ -32,10 +36,11 @@ _R, _S = RUNS.c, STEPS.c
 _NEWEST: Final = select(_R.id, _R.created_at, cast(_R.spec, Text).label("spec")).order_by(
     _R.id.desc()
 )
-_PAST: Final = select(
-    *(_R.id, _R.status, _R.execution_time_ms),
-    *(_R.total_tokens, _R.total_cost, _R.unpriced_calls),
-).order_by(_R.id.desc())
+_USED: Final = (_R.total_tokens, _R.total_cost, _R.unpriced_calls)
+_PAST: Final = select(_R.id, _R.status, _R.execution_time_ms, *_USED).order_by(_R.id.desc())
+_CHILDREN: Final = select(_R.id, _S.flow_run_id, *_USED).join(STEPS, _S.id == _R.parent_step_run_id)
+#: Child runs are looked up for so many runs at a time (SQLite joins 1,000 conditions).
+_RUNS_AT_ONCE: Final = 200
 #: The name of a step: each call of a program has a different key.
 _NAME: Final = case((_S.spec.is_not(None), _S.step_name), else_=_S.step_key)
 
@@ -95,15 +100,17 @@ class FlowReads(Repository, Lists):
             return None
         past = _PAST.where(_R.flow_name == flow_name, _R.id >= earliest_id(since))
         runs = tuple(_past_run(row) for row in self._run(past.limit(MAX_RUNS)))
+        children, lacks_children = self._below(runs)
         looked_at = [run.id for run in runs[:MAX_RUNS_OF_STEPS]]
         return FlowHistory(
             name=flow_name,
             newest=RunId(newest.id),
             newest_at=newest.created_at,
             spec=shown_spec(newest.spec, flow_name),
-            runs=runs,
+            runs=with_child_runs(runs, children),
             runs_of_steps=len(looked_at),
             steps=self._steps(looked_at) if looked_at else (),
+            lacks_children=lacks_children,
         )
 
     @override
@@ -117,6 +124,23 @@ class FlowReads(Repository, Lists):
         shown = set(names[:GRID_STEPS])
         runs = tuple(_grid_run(of, shown) for _, of in groupby(rows, key=lambda row: row.id))
         return FlowGrid(tuple(names[:GRID_STEPS]), runs, left=max(len(names) - GRID_STEPS, 0))
+
+    def _below(self, runs: Sequence[PastRun]) -> tuple[list[ChildUsage], bool]:
+        """Return the child runs of runs, with theirs, and whether there are more.
+
+        Ids of child runs have the time of their parent's, so they are found by the primary key.
+        """
+        near = list(dict.fromkeys(ids_of_same_moment(run.id) for run in runs))
+        found: list[ChildUsage] = []
+        for place in range(0, len(near), _RUNS_AT_ONCE):
+            spans = near[place : place + _RUNS_AT_ONCE]
+            query = _CHILDREN.where(or_(*(_R.id.between(*span) for span in spans)))
+            left = MAX_CHILDREN - len(found)
+            rows = self._run(query.order_by(_R.id).limit(left + 1)).all()
+            found += [ChildUsage(RunId(row[0]), RunId(row[1]), _used(row)) for row in rows[:left]]
+            if len(rows) > left:
+                return found, True
+        return found, False
 
     def _steps(self, runs: Sequence[UUID]) -> tuple[StepFigures, ...]:
         """Sum the step runs of runs, by step; a map's items count, not the map itself."""
@@ -182,7 +206,11 @@ def _grid_run(rows: Iterable[Any], shown: set[str]) -> GridRun:
 
 
 def _past_run(row: Any) -> PastRun:
-    return PastRun(RunId(row.id), RunState(row.status), *row[2:])
+    return PastRun(RunId(row.id), RunState(row.status), row.execution_time_ms, _used(row))
+
+
+def _used(row: Any) -> Usage:
+    return Usage(int(row.total_tokens), row.total_cost, int(row.unpriced_calls))
 
 
 def _figures(row: Any) -> StepFigures:

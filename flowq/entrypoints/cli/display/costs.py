@@ -121,7 +121,7 @@ def print_preview(engine: Engine, flow_name: str, *, as_json: bool) -> None:
         return
     ended = seen.total - seen.open
     out.print(
-        f"Its last {formatting.count(ended)} runs in {_PREVIEW_DAYS} days, without child runs:"
+        f"Its last {formatting.count(ended)} runs in {_PREVIEW_DAYS} days, with their child runs:"
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("", "median", "95 %"):
@@ -133,6 +133,8 @@ def print_preview(engine: Engine, flow_name: str, *, as_json: bool) -> None:
     if None not in times:
         table.add_row("time", *(formatting.duration((one or 0) / 1000) for one in times))
     out.print(table)
+    if history is not None and history.lacks_children:
+        looks.note("There are too many child runs to read all of them: the costs are higher.")
     if seen.unpriced:
         looks.note(f"The cost of {formatting.count(seen.unpriced)} of their calls is unknown.")
 

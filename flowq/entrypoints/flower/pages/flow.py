@@ -10,6 +10,7 @@ from flowq.core.errors import FlowNotFound
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.queries.flow_page import (
+    MAX_CHILDREN,
     MAX_RUNS,
     MAX_RUNS_OF_STEPS,
     MAX_STEPS,
@@ -82,6 +83,8 @@ def _limits(history: FlowHistory) -> list[str]:
         found.append(f"Steps: those of the latest {formatting.count(MAX_RUNS_OF_STEPS)} runs.")
     if sum(step.runs for step in history.steps) >= MAX_STEPS:
         found.append(f"Step runs: {formatting.count(MAX_STEPS)} of them.")
+    if history.lacks_children:
+        found.append(f"Child runs: {formatting.count(MAX_CHILDREN)} of them; costs are higher.")
     return found
 
 

@@ -369,6 +369,33 @@ def test_figures_of_a_flow(records: SqlRecords) -> None:
     assert ["x", "y"] == [one.key for one in found.spec.steps]
 
 
+def test_costs_of_runs_include_their_child_runs_and_theirs(
+    records: SqlRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = {"status": "completed", "total_tokens": 1, "total_cost": Decimal("0.01")}
+    first = make(records, id=at(NOW, 1), row=used)
+    second = make(records, id=at(NOW, 2), row=used)
+    child = make(
+        records,
+        id=at(NOW, 3),
+        flow_name="child",
+        row={**used, "parent_step_run_id": node_id(first, "a")},
+    )
+    # A flow may be below itself: its run counts for itself, and once in the sums.
+    inner = make(records, id=at(NOW, 4), row={**used, "parent_step_run_id": node_id(child, "a")})
+    make(records, id=at(NOW, 5), flow_name="other", row=used)
+
+    found = history(records)
+    costs = {run.id: run.used.cost for run in found.runs}
+
+    assert costs == {first: Decimal("0.03"), second: Decimal("0.01"), inner: Decimal("0.01")}
+    sums = figures(found.runs)
+    assert (sums.tokens, sums.cost, sums.p95_cost) == (4, Decimal("0.04"), Decimal("0.03"))
+    assert not found.lacks_children
+    monkeypatch.setattr("flowq.adapters.records.queries.flow_page.MAX_CHILDREN", 1)
+    assert history(records).lacks_children
+
+
 def test_figures_are_of_a_window_and_of_a_number_of_runs(
     records: SqlRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
