@@ -2,8 +2,9 @@
 
 Events come from many processes and two sources, the run's stream and its rows, so some come twice,
 and a few come late. The feed passes each once, by its content: a step begins an attempt once, is
-retried once per attempt, and ends once. From these it computes when a batch has completed and the
-progress of the run, which would cost the database a count for each step.
+retried once per attempt, and ends once; a budget warns once, until it is raised. From these it
+computes when a batch has completed and the progress of the run, which would cost the database a
+count for each step.
 
 Events of attempts are passed in the order of arrival: after a step has moved to another worker, an
 event of the first attempt may come after one of the second. Compare `attempt`, or `timestamp`.
@@ -17,6 +18,7 @@ from datetime import datetime
 from flowq.core.events import (
     BatchCompleted,
     BatchStarted,
+    BudgetWarning,
     Event,
     ProgressUpdate,
     StepCompleted,
@@ -60,6 +62,7 @@ class Feed:
         self._nodes = nodes
         self._run_id = run_id
         self._reported = 0
+        self._warnings: set[tuple[object, ...]] = set()
         self._known: dict[tuple[str, int | None], set[int]] = {}
         self._batches: dict[BatchId, _BatchProgress] = {}
         #: From a step, or a map's items, to their batch.
@@ -80,6 +83,11 @@ class Feed:
             known = not self._is_new(event.step, event.index, 2 * event.attempt + what)
         elif isinstance(event, StreamStarted | StreamChunk | StreamEnded):
             known = not self._is_new_text(event)
+        elif isinstance(event, BudgetWarning):
+            budget = (event.budget_of, event.budget_usd, event.budget_tokens)
+            warning = (*budget, event.share, event.cost, event.tokens)
+            known = warning in self._warnings
+            self._warnings.add(warning)
         else:
             known = True  # the reader makes the others from the run's row, or from these
         return [] if known else [event]

@@ -22,6 +22,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from flowq.core.errors import BudgetExceeded, InvalidInput, RunNotFound, Unavailable
+from flowq.core.events import BudgetWarning
 from flowq.core.ids import RunId
 from flowq.core.limits.budgets import (
     BudgetAction,
@@ -160,8 +161,7 @@ class AttemptBudgets(CallBudgets):
                 warn_at = _warn_at(engine, meter, budget)
                 if warn_at is None or budget.share_of(spent[meter]) < warn_at:
                     continue
-                if engine.records.autocommit(partial(_mark_warned, meter=meter)):
-                    _warn(engine, caller, meter, budget, spent[meter])
+                _warn(engine, caller, meter, budget, spent[meter])
         except Unavailable as error:  # the next call warns
             logger.info("budgets were not compared with what is spent: %s", error)
 
@@ -175,21 +175,34 @@ def _warn_at(engine: Engine, meter: str, budget: BudgetSpec) -> float | None:
     return None if of_run is None else of_run.warn_at
 
 
-def _mark_warned(tx: Transaction, meter: str) -> bool:
-    return tx.meters.mark_warned(meter)
-
-
 def _warn(engine: Engine, caller: Caller, meter: str, budget: BudgetSpec, spent: Usage) -> None:
+    """Give the warning of a budget, if it was not given."""
+    run_id = caller.run_id
+    assert run_id is not None  # others have no budget
     share = budget.share_of(spent)
+    warning = BudgetWarning.model_validate(
+        {
+            "run_id": run_id,
+            "timestamp": engine.events.now(),
+            "budget_of": meter.partition(":")[0],
+            "share": round(share, 4),
+            "cost": spent.cost,
+            "tokens": spent.tokens,
+            "budget_usd": budget.usd,
+            "budget_tokens": budget.tokens,
+        }
+    )
+    recorded = warning.model_dump(mode="json", exclude={"run_id", "id", "rebuilt"})
+    if not engine.records.transaction(lambda tx: tx.meters.warn(meter, run_id, recorded)):
+        return
     logger.warning(
         "%.0f %% of the budget of %s is spent: %s",
         100 * share,
         _whose(meter),
         budget.compared_to(spent),
-        extra={"action": "budget", "run_id": str(caller.run_id)},
+        extra={"action": "budget", "run_id": str(run_id)},
     )
-    if caller.run_id is not None:
-        publish.budget_warning(engine, caller.run_id, meter.partition(":")[0], budget, spent)
+    publish.budget_warning(engine, warning)
 
 
 def _stop(engine: Engine, asked: AskedCall, spent: Spent, budget: BudgetSpec) -> NoReturn:

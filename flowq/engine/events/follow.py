@@ -31,7 +31,7 @@ from flowq.core.feed import Feed
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.engine.engine import Engine
-from flowq.engine.events.rebuild import begin, end, history
+from flowq.engine.events.rebuild import Recorded, begin, end, history, recorded
 from flowq.engine.model.rows import RunView
 from flowq.engine.ports import StreamEntry, StreamPage
 from flowq.engine.waits.explain import timed_out
@@ -275,6 +275,9 @@ class _Reader:
             raise RunNotFound.of(self._run_id)
         return run
 
+    def _recorded(self) -> Recorded:
+        return self._engine.records.autocommit(lambda tx: recorded(tx, self._run_id))
+
     def _compare(self, *, settled: bool = False) -> Iterator[Event]:
         """Yield events from the rows that were not yielded yet.
 
@@ -283,7 +286,7 @@ class _Reader:
         """
         try:
             run = self._run()
-            marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
+            known = self._recorded()
         except Unavailable:
             return  # still in doubt
         if run.status in TERMINAL_RUN_STATES:
@@ -292,7 +295,7 @@ class _Reader:
         self._doubt = False
         until = self._engine.events.now() - _SETTLED if settled else None
         moment = run.created_at
-        for event in history(run, marks):
+        for event in history(run, known):
             if until is None or event.timestamp <= until:
                 moment = event.timestamp
                 for emitted in self._feed.take(event):
@@ -310,11 +313,11 @@ class _Reader:
 
     def _emit_missing(self, run: RunView, moment: datetime) -> Iterator[Event]:
         """Yield events from the rows of an ended run that were not yielded yet."""
-        marks = self._engine.records.autocommit(lambda tx: tx.steps.step_progress(self._run_id))
+        known = self._recorded()
         if self._last is not None:
             self._rebuilt += 1  # these numbers alone do not say what the stream had
         number = 0
-        for number, event in enumerate(history(run, marks), start=1):
+        for number, event in enumerate(history(run, known), start=1):
             for follows, emitted in enumerate(self._feed.take(event)):
                 text = f"end.{number}" + (f".{follows}" if follows else "")
                 yield from self._emit(emitted, (_LAST, number, follows, 0), text, rebuilt=True)

@@ -26,7 +26,6 @@ from flowq.core.events import (
     WorkflowStarted,
 )
 from flowq.core.ids import BatchId, BatchKind, RunId, StepRunId, batch_of_items, parse_batch
-from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.engine import Engine
@@ -60,21 +59,11 @@ def run_ended(engine: Engine, definition: Definition, state: RunState) -> None:
     engine.events.publish(_ENDS[state], definition.run_id, flow_name=definition.flow_name)
 
 
-def budget_warning(
-    engine: Engine, run_id: RunId, budget_of: str, budget: BudgetSpec, spent: Usage
-) -> None:
+def budget_warning(engine: Engine, warning: BudgetWarning) -> None:
     """Publish that much of a budget is spent."""
     if engine.policies.events:
-        engine.events.publish(
-            BudgetWarning,
-            run_id,
-            budget_of=budget_of,
-            share=round(budget.share_of(spent), 4),
-            cost=spent.cost,
-            tokens=spent.tokens,
-            budget_usd=budget.usd,
-            budget_tokens=budget.tokens,
-        )
+        fields = warning.model_dump(exclude={"run_id", "timestamp", "event_type", "id", "rebuilt"})
+        engine.events.publish(BudgetWarning, warning.run_id, **fields)
 
 
 def batches_started(engine: Engine, batches: Sequence[Batch]) -> None:

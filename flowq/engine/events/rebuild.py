@@ -5,7 +5,8 @@ last one, and no streamed text. For a terminal run the same events come in the s
 so their numbers are positions at which a reader can continue.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,10 +23,12 @@ from flowq.core.events import (
     WorkflowCompleted,
     WorkflowError,
     WorkflowStarted,
+    from_fields,
 )
-from flowq.core.ids import BatchId
+from flowq.core.ids import BatchId, RunId
 from flowq.core.states import RunState, StepState
 from flowq.engine.model.rows import RunView, StepProgress
+from flowq.engine.ports import Transaction
 
 
 def begin(run: RunView, steps: int) -> WorkflowStarted:
@@ -56,13 +59,31 @@ def end(run: RunView) -> EndEvent:
     return WorkflowCancelled(**known, reason=run.error)
 
 
-def history(run: RunView, marks: Sequence[StepProgress]) -> list[Event]:
-    """Return the events between a run's first and last one, ordered by time.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the rows of a run have of its history.
 
-    Args:
+    Attributes:
         marks: The progress of each of its step runs.
+        warnings: The warnings of budgets, without the run.
     """
+
+    marks: Sequence[StepProgress]
+    warnings: Sequence[Mapping[str, Any]] = ()
+
+
+def recorded(tx: Transaction, run_id: RunId) -> Recorded:
+    """Read what the rows of a run have of its history."""
+    return Recorded(tx.steps.step_progress(run_id), tx.meters.warnings(run_id))
+
+
+def history(run: RunView, known: Recorded) -> list[Event]:
+    """Return the events between a run's first and last one, ordered by time."""
+    marks = known.marks
     found = [*_batches(run, marks)]
+    for fields in known.warnings:
+        warning = from_fields({**fields, "run_id": run.id})
+        found.append((warning.timestamp, warning))
     for mark in marks:
         found += [(event.timestamp, event) for event in _of_step(run, mark)]
     found.sort(key=lambda timed: timed[0])  # stable: equal times keep their order

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flowq.core.events import (
     BatchCompleted,
     BatchStarted,
+    BudgetWarning,
     Event,
     StepCompleted,
     StepFailed,
@@ -41,7 +42,8 @@ def step(kind: Any, key: str, index: int | None = None, attempt: int = 1, **fiel
     return made(kind, step=key, index=index, attempt=attempt, **fields)  # type: ignore[no-any-return]
 
 
-#: A run of two steps together, one that is put off once, a map of two, and one that is skipped.
+#: A run of two steps together, one that is put off once, a map of two, and one that is skipped;
+#: and its budget warns twice.
 RUN_EVENTS: list[Event] = [
     batch("n1", "a", "b"),
     step(StepStarted, "a"),
@@ -57,6 +59,7 @@ RUN_EVENTS: list[Event] = [
     step(StepFailed, "c", 1),
     step(StepCompleted, "c", None, 0, items=2),
     step(StepSkipped, "d", None, 0),
+    *(made(BudgetWarning, budget_of="run", share=share, cost=1, tokens=9) for share in (0.8, 0.9)),
 ]
 
 

@@ -21,11 +21,13 @@ from flowq.adapters.records.sql.repository import (
     METERS,
     REQUESTS,
     RESERVATIONS,
+    RUNS,
     STEPS,
     Repository,
     by_dialect,
 )
 from flowq.adapters.records.sql.types import DbNow, total_cost
+from flowq.core.ids import RunId
 from flowq.core.limits.budgets import run_of_meter
 from flowq.core.limits.reservations import MeterUse
 from flowq.core.states import StepState
@@ -60,11 +62,13 @@ _RECLAIM: Final = delete(RESERVATIONS).where(
     .where(_S.id == _V.step_run_id, _S.lease_token == _V.token, _S.status == StepState.RUNNING)
     .exists(),
 )
+_UNWARNED: Final = select(_M.key).where(_M.key == bindparam("p_key"), _M.warned_at.is_(None))
 _WARN: Final = (
     update(METERS)
     .where(_M.key == bindparam("p_key"), _M.warned_at.is_(None))
     .values(warned_at=DbNow())
 )
+_WARNINGS: Final = select(RUNS.c.budget_warnings).where(RUNS.c.id == bindparam("p_run"))
 _REARM: Final = update(METERS).where(_M.key == bindparam("p_key")).values(warned_at=None)
 _COLUMNS: Final[Mapping[str, Any]] = {"user": _Q.user_id, "flow": _Q.flow_name}
 
@@ -79,8 +83,22 @@ class SqlMeters(Repository, Meters):
         return self._spent(keys, month, _READ)
 
     @override
-    def mark_warned(self, meter: str) -> bool:
-        return self._changes(_WARN, {"p_key": _key(meter, month_of_meters())})
+    def warn(self, meter: str, run_id: RunId, warning: Mapping[str, Any]) -> bool:
+        key = {"p_key": _key(meter, month_of_meters())}
+        if self._run(_UNWARNED, key).first() is None:
+            return False
+        # The run first: who raises its budget locks them in this order.
+        row = self._run(_WARNINGS.with_for_update(), {"p_run": run_id}).first()
+        if not self._changes(_WARN, key):
+            return False
+        given = [*(_listed(row[0]) if row else []), dict(warning)]
+        self._run(update(RUNS).where(RUNS.c.id == run_id).values(budget_warnings=given))
+        return True
+
+    @override
+    def warnings(self, run_id: RunId) -> list[Mapping[str, Any]]:
+        row = self._run(_WARNINGS, {"p_run": run_id}).first()
+        return _listed(row[0]) if row else []
 
     @override
     def rearm(self, meter: str) -> None:
@@ -163,6 +181,10 @@ class SqlMeters(Repository, Meters):
 def month_of_meters() -> datetime:
     """Return the begin of the present month of meters."""
     return datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _listed(warnings: Any) -> list[Mapping[str, Any]]:
+    return warnings if isinstance(warnings, list) else []  # none, or unreadable
 
 
 def _key(meter: str, month: datetime) -> str:

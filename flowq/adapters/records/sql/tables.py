@@ -156,6 +156,7 @@ class FlowRun(Base):
     budget_usd: Mapped[Decimal | None]
     budget_tokens: Mapped[int | None] = mapped_column(LARGE)
     budget_action: Mapped[str | None] = mapped_column(String(10))
+    budget_warnings: Mapped[Any | None]
     cancel_requested_at: Mapped[datetime | None]
     continued_as: Mapped[UUID | None]
     # Of a rerun: the run that it repeats, which is kept as long as the rerun.

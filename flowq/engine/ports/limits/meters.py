@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+from flowq.core.ids import RunId
 from flowq.core.limits.reservations import MeterUse
 from flowq.core.usage import Usage
 from flowq.engine.model.model_calls import Caller
@@ -26,8 +27,11 @@ class Meters(Protocol):
     def charge(self, charges: Mapping[str, Usage]) -> None:
         """Add to meters that exist."""
 
-    def mark_warned(self, meter: str) -> bool:
-        """Record that a warning is given; return False if it was given before."""
+    def warn(self, meter: str, run_id: RunId, warning: Mapping[str, Any]) -> bool:
+        """Record a warning with the run whose call has caused it; return False if it was given."""
+
+    def warnings(self, run_id: RunId) -> list[Mapping[str, Any]]:
+        """The warnings that calls of a run have caused, in order."""
 
     def rearm(self, meter: str) -> None:
         """Forget that a warning was given, since the budget was raised."""

@@ -14,6 +14,7 @@ import pytest
 import uuid_utils.compat as uuids
 
 from flowq import Budget, flow, step
+from flowq.adapters.events.memory import MemoryEvents
 from flowq.adapters.records.database import SqlRecords
 from flowq.core.errors import DatabaseUnavailable, InvalidInput
 from flowq.core.events import BudgetWarning
@@ -23,6 +24,7 @@ from flowq.core.states import RunState
 from flowq.core.usage import CostStatus, RequestStatus, Tokens, Usage
 from flowq.engine.attempts.budgets import raise_budget
 from flowq.engine.engine import Policies
+from flowq.engine.events.follow import follow
 from flowq.engine.model.model_calls import Caller
 from flowq.engine.runs import submission
 from flowq.llm.recording import calling, spending
@@ -213,6 +215,11 @@ def warnings(played: Played, caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one for one in caplog.messages if f"budget of run {played.id} is spent" in one]
 
 
+def given(played: Played) -> list[BudgetWarning]:
+    followed = follow(played.stage.engine, played.id, wait=False)
+    return [one for one in followed if isinstance(one, BudgetWarning)]
+
+
 def test_budget_warns_once_when_its_share_is_spent_and_again_when_raised(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,6 +238,7 @@ def test_budget_warns_once_when_its_share_is_spent_and_again_when_raised(
     page = stage.records.autocommit(lambda tx: tx.overview.run_page(played.id))
     assert page is not None
     assert page.warned_at is not None
+    assert [one.share for one in given(played)] == [0.6]
 
     raise_budget(stage.engine, played.id, usd=2)
     page = stage.records.autocommit(lambda tx: tx.overview.run_page(played.id))
@@ -240,6 +248,12 @@ def test_budget_warns_once_when_its_share_is_spent_and_again_when_raised(
     assert played.status is RunState.COMPLETED
     assert "$1.1 of $2" in warnings(played, caplog)[1]
     assert len(warnings(played, caplog)) == 2
+    emitted = given(played)
+    assert isinstance(stage.engine.events, MemoryEvents)
+    stage.engine.events.forget()  # then they are rebuilt from the rows
+    rebuilt = given(played)
+    assert [(one.share, one.rebuilt) for one in emitted] == [(0.6, False), (0.55, False)]
+    assert [(one.share, one.rebuilt) for one in rebuilt] == [(0.6, True), (0.55, True)]
 
 
 @pytest.mark.parametrize("warn_at,count", [(None, 0), (0.8, 1), (0.05, 1)])

@@ -28,7 +28,7 @@ from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES
 from flowq.engine.engine import Engine
 from flowq.engine.events.follow import follow
-from flowq.engine.events.rebuild import begin, end, history
+from flowq.engine.events.rebuild import Recorded, begin, end, history
 from flowq.engine.model.actions import ActionView
 from flowq.engine.model.rows import RunView
 from flowq.engine.queries.run_page import RunPage
@@ -132,10 +132,12 @@ def _followed(engine: Engine, run_id: RunId, *, shows_content: bool) -> list[Eve
 
 def _from_rows(engine: Engine, run: RunView) -> list[Event]:
     """Return events that are rebuilt from the newest rows, without those of batches."""
-    marks = engine.records.autocommit(
-        lambda tx: tx.overview.newest_progress(run.id, limit=_MAX_SHOWN)
+    known = engine.records.autocommit(
+        lambda tx: Recorded(
+            tx.overview.newest_progress(run.id, limit=_MAX_SHOWN), tx.meters.warnings(run.id)
+        )
     )
     first: list[Event] = [begin(run, run.total)]
-    emitted = [event for event in history(run, marks) if not isinstance(event, BatchStarted)]
+    emitted = [event for event in history(run, known) if not isinstance(event, BatchStarted)]
     last: list[Event] = [end(run)] if run.status in TERMINAL_RUN_STATES else []
     return [*first, *emitted, *last]
