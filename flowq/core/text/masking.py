@@ -12,7 +12,8 @@ from urllib.parse import unquote
 #: Separates the addresses of one list; a `;` in a password does not.
 SEPARATOR: Final = re.compile(r"\s*;\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
-_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+#: The scheme is bounded: a search would else take a time that grows with the square of a long word.
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://[^\s'\"<>]+")
 _PIECES: Final = re.compile(r"[:/?#@;&=\[\]\s]")
 #: Characters; shorter pieces would match everywhere.
 _LONG_ENOUGH: Final = 3

@@ -106,9 +106,14 @@ class AttemptLog:
             message: The formatted message, perhaps of several lines.
         """
         if len(message) > MAX_MESSAGE:
-            rest = len(message) - MAX_MESSAGE
-            message = f"{message[:MAX_MESSAGE]}… ({rest:,} more characters)"
+            message = self._cut(message)
         self._taker.put(self, StoredLine(int(at * 1_000_000), level, logger, message))
+
+    def _cut(self, message: str) -> str:
+        """Return the beginning of a long message; a secret in two pieces would not be found."""
+        message = self._without_secrets(message)
+        rest = len(message) - MAX_MESSAGE
+        return message if rest <= 0 else f"{message[:MAX_MESSAGE]}… ({rest:,} more characters)"
 
     def write(self, text: str) -> None:
         """Take printed text; whole lines are kept, and the rest when it is complete."""
@@ -156,7 +161,7 @@ class AttemptLog:
         encoded: list[bytes] = []
         size = 0
         for line in lines:
-            data = _encoded(self._masked(line))
+            data = _encoded(line._replace(message=self._without_secrets(line.message)))
             if part and size + len(data) >= self._bunch_bytes:
                 yield part, encoded
                 part, encoded, size = [], [], 0
@@ -166,9 +171,10 @@ class AttemptLog:
         if part:
             yield part, encoded
 
-    def _masked(self, line: StoredLine) -> StoredLine:
-        message = line.message if self.mask is None else self.mask(line.message)
-        return line._replace(message=without_secrets(message) if "://" in message else message)
+    def _without_secrets(self, message: str) -> str:
+        if self.mask is not None:
+            message = self.mask(message)
+        return without_secrets(message) if "://" in message else message
 
     def _bunch(self, part: Sequence[StoredLine], encoded: Sequence[bytes]) -> LogBunch:
         data = b"[" + b",".join(encoded) + b"]"

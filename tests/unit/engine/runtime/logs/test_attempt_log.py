@@ -140,6 +140,27 @@ def test_long_message_is_cut() -> None:
     assert said.message == "x" * MAX_MESSAGE + "… (1,234 more characters)"
 
 
+@given(
+    secret=st.text("0123456789", min_size=8, max_size=60),
+    place=st.integers(MAX_MESSAGE - 100, MAX_MESSAGE + 5),
+    login=st.sampled_from(["", "https://ann:", "prefix+postgresql://"]),
+    length=st.sampled_from([0, 1_000, 50_000]),
+)
+def test_secret_at_the_place_of_the_cut_is_not_kept(
+    secret: str, place: int, login: str, length: int
+) -> None:
+    log, taken = new_log()
+    if not login:
+        log.mask = lambda text: text.replace(secret, "***")
+    there = f"{login}{secret}{'@db.example.org/shop' if login else ''}"
+
+    log.add(1.0, logging.INFO, "app", "x" * (place - len(login)) + " " + there + " " + "x" * length)
+
+    [bunch], _ = log.bunches(taken.lines)
+    said = json.loads(bunch.data)[0][3].partition("… (")[0]
+    assert not set(said) & set("0123456789")
+
+
 def test_passwords_in_addresses_and_secrets_of_the_attempt_are_not_kept() -> None:
     log, _ = new_log()
     log.mask = lambda text: text.replace("s3cret", "***")
