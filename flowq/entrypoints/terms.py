@@ -5,7 +5,7 @@ text that is searched. The command line reads the same terms.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ _TERM: Final = re.compile(
 #: From the word of a term to the field of the filter.
 _FIELDS: Final[Mapping[str, str]] = {"error": "error_type", "step": "step", "user": "user_part"}
 _ENTRIES: Final = ("metadata", "inputs")
+_HIDDEN: Final = "hidden, so it cannot be searched: FLOWQ_SHOW_CONTENT=1 shows contents."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,13 @@ class Terms:
         return replace(wanted, text=self.text or None, **self.fields)
 
 
-def parse_terms(text: str, *, shows_content: bool = True) -> Terms:
+def parse_terms(text: str, *, shows_content: bool = True, labels: Collection[str] = ()) -> Terms:
     """Parse a search.
 
     Args:
         text: What somebody has typed.
-        shows_content: Whether inputs may be searched: who may not see them must not guess them.
+        shows_content: Whether contents may be searched: who may not see them must not guess them.
+        labels: Keys of metadata that are shown, and so may be searched, all the same.
     """
     fields: dict[str, Any] = {}
     entries: dict[str, list[tuple[str, str]]] = {name: [] for name in _ENTRIES}
@@ -57,8 +59,12 @@ def parse_terms(text: str, *, shows_content: bool = True) -> Terms:
             return Terms(text, {}, _unknown(term[0]))
         if not value:
             problem = f"“{term[0]}” has no value: write {term[0]}something."
-    if entries["inputs"] and not shows_content:
-        problem = "Inputs are hidden, so they cannot be searched: FLOWQ_SHOW_CONTENT=1 shows them."
+    if not shows_content:
+        hidden = [key for key, _ in entries["metadata"] if key not in labels]
+        if entries["inputs"]:
+            problem = f"The value of inputs is {_HIDDEN}"
+        elif hidden:
+            problem = f"Metadata is {_HIDDEN} FLOWQ_COST_LABELS={hidden[0]} shows this key alone."
     rest = " ".join(_TERM.sub(" ", text).split())
     found = {**fields, **{name: tuple(pairs) for name, pairs in entries.items()}}
     return Terms(rest, found, problem)

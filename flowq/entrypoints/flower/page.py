@@ -31,6 +31,7 @@ from flowq.core.errors import (
 from flowq.engine.engine import Engine
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower import html
+from flowq.settings.models import cost_label_keys
 
 #: The files that the pages load: styles and one script.
 STATIC: Final = Path(__file__).parent / "static" / "flowq"
@@ -156,6 +157,11 @@ class PageHandler(Guarded, BaseHandler):  # type: ignore[misc]  # Flower has no 
     def shows_content(self) -> bool:
         """Return whether prompts, answers, inputs and outputs are shown: FLOWQ_SHOW_CONTENT."""
         return bootstrap.settings().show_content
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the keys of metadata whose values are always shown: FLOWQ_COST_LABELS."""
+        return cost_label_keys(bootstrap.settings().cost_labels)
 
     def asset(self, name: str) -> str:
         """Return the URL of a static file of flowq; it contains a digest of the file."""

@@ -34,9 +34,13 @@ def test_wrong_term_is_named(text: str, says: str) -> None:
     assert says in (parse_terms(text).problem or "")
 
 
-def test_inputs_are_not_searched_by_those_who_may_not_see_them() -> None:
-    assert "hidden" in (parse_terms("inputs.a=1", shows_content=False).problem or "")
-    assert parse_terms("metadata.a=1", shows_content=False).problem is None
+@pytest.mark.parametrize("text", ["inputs.a=1", "metadata.b=1", "metadata.a=1 metadata.b=1"])
+def test_contents_are_not_searched_by_those_who_may_not_see_them(text: str) -> None:
+    found = parse_terms(text, shows_content=False, labels=["a"])
+
+    assert "hidden" in (found.problem or "")
+    assert parse_terms(text).problem is None
+    assert parse_terms("metadata.a=1", shows_content=False, labels=["a"]).problem is None
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="="), max_size=50))

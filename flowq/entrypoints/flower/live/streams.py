@@ -186,10 +186,12 @@ class LiveHandler(PageHandler):
             TooManyLists: too many others are followed.
         """
         given = {name: arguments.get(name, "") for name in filters.ARGUMENTS}
-        shows_content = self.shows_content
+        shows_content, labels = self.shows_content, self.labels
 
         def query() -> ListQuery:
-            return filters.parse(given, datetime.now(UTC), shows_content=shows_content)
+            return filters.parse(
+                given, datetime.now(UTC), shows_content=shows_content, labels=labels
+            )
 
         if query().problems:
             raise InvalidInput("there is no such list")

@@ -105,7 +105,9 @@ class BulkPage(PageHandler):
         self.refuse_when_read_only()
         action = BULK[name]
         given = {name: self.get_query_argument(name, "") for name in filters.ARGUMENTS}
-        query = filters.parse(given, datetime.now(UTC), shows_content=self.shows_content)
+        query = filters.parse(
+            given, datetime.now(UTC), shows_content=self.shows_content, labels=self.labels
+        )
         if query.problems:
             raise InvalidInput(" ".join(query.problems.values()), hint="open the list of flows")
         if self.get_query_argument("all", ""):

@@ -9,7 +9,6 @@ from typing import Final
 
 from tornado.web import authenticated
 
-from flowq import bootstrap
 from flowq.core.errors import InvalidInput
 from flowq.core.limits.budgets import BudgetAction, BudgetSpec
 from flowq.core.spec import FlowSpec
@@ -21,7 +20,6 @@ from flowq.engine.queries.lists import BudgetedRun, BudgetUsage, CacheSavings
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages import windows
-from flowq.settings.models import cost_label_keys
 
 WINDOWS: Final = (windows.WEEK, windows.MONTH, windows.QUARTER)
 _MAX_LENGTH: Final = 200
@@ -110,7 +108,7 @@ class CostPage(PageHandler):
         first = now.date() - timedelta(days=window.length.days - 1)
         since = datetime(first.year, first.month, first.day, tzinfo=UTC)
         key = self.get_query_argument("key", "").strip()[:_MAX_LENGTH]
-        if not self.shows_content and key not in cost_label_keys(bootstrap.settings().cost_labels):
+        if not self.shows_content and key not in self.labels:
             key = ""  # its values are content, unless a setting names it
         try:
             groups = _groups(key)
@@ -132,7 +130,7 @@ class CostPage(PageHandler):
             by=costs.by,
             groups=groups[1:],
             key=key,
-            may_group=self.shows_content or bool(bootstrap.settings().cost_labels),
+            may_group=self.shows_content or bool(self.labels),
             saved=costs.saved,
             monthly=monthly_lines(costs),
             runs=[(run, BudgetLine(run.flow_name, run.used, run.budget)) for run in costs.runs],

@@ -5,7 +5,7 @@ script. An invalid filter shows an error beside its field, and the list is empty
 filter would be wrong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -75,13 +75,20 @@ def address(filters: Mapping[str, str | None], **more: str) -> str:
     return f"?{query}" if query else ""
 
 
-def parse(arguments: Mapping[str, str], now: datetime, *, shows_content: bool = True) -> ListQuery:
+def parse(
+    arguments: Mapping[str, str],
+    now: datetime,
+    *,
+    shows_content: bool = True,
+    labels: Collection[str] = (),
+) -> ListQuery:
     """Parse the arguments of an address.
 
     Args:
         arguments: Its arguments.
         now: The end of "the last hour".
-        shows_content: Whether inputs may be searched.
+        shows_content: Whether inputs and metadata may be searched.
+        labels: Keys of metadata that may be searched all the same.
     """
     given = {name: arguments.get(name, "").strip() for name in FIELDS}
     given = {name: text for name, text in given.items() if text}
@@ -99,7 +106,7 @@ def parse(arguments: Mapping[str, str], now: datetime, *, shows_content: bool = 
         attention=given.get("state") == ATTENTION,
         sort=_sort(given, problems),
     )
-    terms = parse_terms(wanted.text or "", shows_content=shows_content)
+    terms = parse_terms(wanted.text or "", shows_content=shows_content, labels=labels)
     if terms.problem is not None:
         problems["text"] = terms.problem
     cursor = _cursor(arguments, problems)

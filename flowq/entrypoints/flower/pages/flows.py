@@ -51,7 +51,7 @@ class FlowsPage(PageHandler):
         """Show a page of runs."""
         now = datetime.now(UTC)
         given = {name: self.get_query_argument(name, "") for name in filters.ARGUMENTS}
-        query = filters.parse(given, now, shows_content=self.shows_content)
+        query = filters.parse(given, now, shows_content=self.shows_content, labels=self.labels)
         all_strips = self.get_query_argument("strips", "") == "all"
         most = _MAX_STRIPS if all_strips else _SOME_STRIPS
         if query.problems:
