@@ -31,8 +31,8 @@ The type says who has to act:
     ├── SignalRefused          the run can never receive the signal   (sender)
     ├── ResultMissing / ResultCorrupt                         the stored value is gone or differs
     ├── RunFailed / RunCancelled / ResultTimeout              what `Run.result()` raises
-    └── Unavailable            Redis, database or store cannot be used now (operator)
-        ├── RedisUnavailable   DatabaseUnavailable   StoreUnavailable
+    └── Unavailable            a service that flowq needs cannot be used now (operator)
+        ├── BrokerUnavailable   RedisUnavailable   DatabaseUnavailable   StoreUnavailable
         ├── DatabaseRefused    it refused a statement of flowq (most likely a bug)
         └── DatabaseNotMigrated   DatabaseTooNew   StoreAfterFork
 
@@ -48,6 +48,7 @@ from uuid import UUID
 from flowq.core.text.escaping import escaped
 
 __all__ = [
+    "BrokerUnavailable",
     "BudgetExceeded",
     "DatabaseNotMigrated",
     "DatabaseRefused",
@@ -334,8 +335,12 @@ class Unavailable(FlowqError):
     """A service that flowq needs is not available."""
 
 
+class BrokerUnavailable(Unavailable):
+    """The broker of messages, a Redis or RabbitMQ, does not answer or refuses."""
+
+
 class RedisUnavailable(Unavailable):
-    """Redis does not answer."""
+    """The Redis of small results and events does not answer."""
 
 
 class DatabaseUnavailable(Unavailable):

@@ -7,7 +7,7 @@ import pytest
 
 from flowq import flow, step
 from flowq.adapters.records.database import SqlRecords
-from flowq.core.errors import DatabaseUnavailable, FlowqError, RedisUnavailable
+from flowq.core.errors import BrokerUnavailable, DatabaseUnavailable, FlowqError
 from flowq.engine.ports.cached import CachedResults
 from flowq.engine.ports.runs import RunRows
 from flowq.engine.ports.steps import StepRows
@@ -41,7 +41,7 @@ def test_fault_happens_as_often_as_it_says_whoever_counts(tmp_path: Path) -> Non
     for number in range(6):
         try:
             hooks[number % 2](FaultPoint.AFTER_PUBLISH)
-        except RedisUnavailable:
+        except BrokerUnavailable:
             broken.append(number)
 
     assert broken == [1, 2]

@@ -34,7 +34,7 @@ from flowq.adapters.dispatch.addresses import broker_urls
 from flowq.adapters.dispatch.inspect_workers import inspect_workers
 from flowq.adapters.dispatch.kombu_patches import patch_kombu
 from flowq.adapters.dispatch.priorities import broker_priority
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import BrokerUnavailable
 from flowq.core.ids import BatchId
 from flowq.core.text.masking import masked, without_secrets
 from flowq.engine.model.rows import Batch, Message
@@ -145,12 +145,12 @@ class CeleryDispatcher(Dispatcher):
         """Return the name of the queue that a message goes to.
 
         Raises:
-            RedisUnavailable: the app's routes do not say.
+            BrokerUnavailable: the app's routes do not say.
         """
         try:
             return message.queue or self._queue(message.shadow or message.name)
         except Exception as error:
-            raise RedisUnavailable(
+            raise BrokerUnavailable(
                 f"the queue of {message.name} is not known: {type(error).__name__}: {error}",
                 hint=f"check the task_routes of app {self._app.main!r}",
             ) from error
@@ -232,7 +232,7 @@ class CeleryDispatcher(Dispatcher):
         the app's routes must not look to the caller as if nothing had been recorded.
         """
         if not self._breaker.allows():
-            raise RedisUnavailable(
+            raise BrokerUnavailable(
                 "the broker did not take messages a moment ago, and is not tried again yet",
                 hint="flowq doctor",
             )
@@ -244,7 +244,7 @@ class CeleryDispatcher(Dispatcher):
             self._breaker.record_failure()
             raise self._failed(error) from (error if isinstance(error, _EXPECTED) else None)
 
-    def _failed(self, error: Exception) -> RedisUnavailable:
+    def _failed(self, error: Exception) -> BrokerUnavailable:
         """Return what a failure to send is told as; what no broker raises that is away is logged.
 
         It is not kept as a cause: Python's errors about an address quote pieces of its password.
@@ -256,7 +256,7 @@ class CeleryDispatcher(Dispatcher):
             if without_secrets(text, *urls) == text:
                 logger.error("messages cannot be sent", exc_info=error, extra={"action": "send"})
         place = ";".join(map(masked, urls)) or f"of app {self._app.main!r}"
-        return RedisUnavailable(
+        return BrokerUnavailable(
             f"the broker {place} does not take messages: {without_secrets(text, *urls)}",
             hint=self._hint,
         )

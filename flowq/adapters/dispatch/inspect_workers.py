@@ -17,7 +17,7 @@ from typing import Any, Final
 from celery import Celery
 
 from flowq.adapters.dispatch.addresses import broker_urls
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import BrokerUnavailable
 from flowq.core.text.masking import masked, without_secrets
 from flowq.engine.ports import Worker
 
@@ -30,7 +30,7 @@ def inspect_workers(app: Celery, patience: timedelta) -> list[Worker]:
     """Return the workers that answer in time.
 
     Raises:
-        RedisUnavailable: the broker could not be asked in time.
+        BrokerUnavailable: the broker could not be asked in time.
     """
     seconds = patience.total_seconds()
     answers: SimpleQueue[tuple[str, Any]] = SimpleQueue()
@@ -77,10 +77,10 @@ def _ask(app: Celery, question: str, seconds: float, answers: SimpleQueue[tuple[
         answers.put((question, error))
 
 
-def _not_asked(app: Celery, why: str) -> RedisUnavailable:
+def _not_asked(app: Celery, why: str) -> BrokerUnavailable:
     urls = broker_urls(app)
     place = ";".join(map(masked, urls)) or f"of app {app.main!r}"
-    return RedisUnavailable(
+    return BrokerUnavailable(
         f"cannot reach workers through the broker {place}: {without_secrets(why, *urls)}",
         hint="check that the broker runs; then: flowq doctor",
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable, Unavailable
+from flowq.core.errors import BrokerUnavailable, RunNotFound, RunUnreadable, Unavailable
 from flowq.core.ids import (
     BatchId,
     RunId,
@@ -88,7 +88,7 @@ def send(engine: Engine, batches: Sequence[Batch], *, again: bool = False) -> No
         publish.batches_started(engine, batches)
     try:
         engine.dispatcher.send(batches)
-    except RedisUnavailable as error:
+    except BrokerUnavailable as error:
         logger.warning(
             "%d steps are queued but were not sent; the sweeper will send them: %s",
             sum(len(batch.messages) for batch in batches),
@@ -111,7 +111,7 @@ def send_advance(
     """
     try:
         engine.dispatcher.send_advance(batches, delay, priority)
-    except RedisUnavailable as error:
+    except BrokerUnavailable as error:
         extra = {"action": "send_failed"}
         logger.warning("%d advances are left to the sweeper: %s", len(batches), error, extra=extra)
 

@@ -15,7 +15,7 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import BrokerUnavailable
 from flowq.core.ids import RunId, batch_of_run, batch_of_start
 from flowq.engine.advance.dispatch import send_advance
 from flowq.engine.engine import Engine
@@ -87,5 +87,5 @@ def _advance(engine: Engine, started: list[StartedRun]) -> None:
         logger.info("run %s begins", one.id, extra=extra)
         try:
             engine.dispatcher.send_advance([batch_of_run(one.id)], priority=one.priority)
-        except RedisUnavailable as error:
+        except BrokerUnavailable as error:
             logger.warning("a run is left to the sweeper: %s", error, extra=extra)

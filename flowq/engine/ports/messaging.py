@@ -27,7 +27,7 @@ class Dispatcher(Protocol):
         """Send batches.
 
         Raises:
-            RedisUnavailable: nothing, or not everything, was sent.
+            BrokerUnavailable: nothing, or not everything, was sent.
         """
 
     def send_advance(
@@ -69,7 +69,7 @@ class Dispatcher(Protocol):
             Those that answered in time; None where steps run in this process.
 
         Raises:
-            RedisUnavailable: they cannot be asked.
+            BrokerUnavailable: they cannot be asked.
         """
 
 

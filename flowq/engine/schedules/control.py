@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from flowq.core.errors import InvalidInput, RedisUnavailable, ScheduleNotFound
+from flowq.core.errors import BrokerUnavailable, InvalidInput, ScheduleNotFound
 from flowq.core.schedules.decide import Progress, wake_at
 from flowq.core.schedules.spec import ScheduleSpec
 from flowq.core.schedules.ticks import next_tick, ticks_within
@@ -170,7 +170,7 @@ def _soon(engine: Engine, schedule: StoredSchedule) -> StoredSchedule:
     """Ask a worker to look at a schedule now; without a broker the sweeper does it later."""
     try:
         engine.dispatcher.send_schedules([(schedule.spec.name, schedule.spec.flow_name)])
-    except RedisUnavailable as error:
+    except BrokerUnavailable as error:
         logger.warning("schedule %s is left to the sweeper: %s", schedule.spec.name, error)
     return schedule
 

@@ -14,7 +14,13 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from flowq.core.errors import FlowNotFound, FlowqError, InvalidInput, RedisUnavailable, Unavailable
+from flowq.core.errors import (
+    BrokerUnavailable,
+    FlowNotFound,
+    FlowqError,
+    InvalidInput,
+    Unavailable,
+)
 from flowq.core.ids import RunId
 from flowq.engine.engine import Engine
 from flowq.engine.model.actions import ActionKind
@@ -118,7 +124,7 @@ def request_run(
     engine.records.transaction(lambda tx: tx.requested.insert(wanted, check_after))
     try:
         engine.dispatcher.send_requested([(str(run_id), name)])
-    except RedisUnavailable as error:
+    except BrokerUnavailable as error:
         logger.warning("run %s is left to the sweeper: %s", run_id, error)
     return run_id
 

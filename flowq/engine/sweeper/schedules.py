@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from flowq.core.errors import RedisUnavailable
+from flowq.core.errors import BrokerUnavailable
 from flowq.engine.engine import Engine
 from flowq.engine.ports import Transaction
 from flowq.engine.ports.schedules import RequestedRuns, Schedules
@@ -66,6 +66,6 @@ def _ring(
     if due:
         try:
             send(due)
-        except RedisUnavailable as error:
+        except BrokerUnavailable as error:
             logger.warning(says, len(due), error, extra={"action": "schedule"})
     return len(due)

@@ -24,7 +24,13 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from flowq.core.errors import RedisUnavailable, RunNotFound, RunUnreadable, Unavailable
+from flowq.core.errors import (
+    BrokerUnavailable,
+    RedisUnavailable,
+    RunNotFound,
+    RunUnreadable,
+    Unavailable,
+)
 from flowq.core.ids import FIRST_ID, BatchId, RunId, batch_of_run
 from flowq.core.states import StopKind
 from flowq.engine.advance.child_runs import SHIELD, stop_orphans
@@ -146,7 +152,7 @@ def _resend_unclaimed(engine: Engine) -> int:
     batches = alone(engine, [one.place for one in found])
     try:
         room = _room(engine, batches)
-    except RedisUnavailable as error:
+    except BrokerUnavailable as error:
         # Nothing is snoozed, so it is sent as soon as the broker is back.
         logger.warning("nothing is resent: %s", error, extra={"action": "resend"})
         return 0

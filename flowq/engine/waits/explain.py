@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Final
 
-from flowq.core.errors import RedisUnavailable, ResultTimeout, RunNotFound, Unavailable
+from flowq.core.errors import BrokerUnavailable, ResultTimeout, RunNotFound, Unavailable
 from flowq.core.ids import RunId, child_run_id, item_id, node_id
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
@@ -63,7 +63,7 @@ class Workers:
         if self._asked is None:
             try:
                 self._asked = self._ask(), None
-            except RedisUnavailable as error:
+            except BrokerUnavailable as error:
                 self._asked = None, error.message
         return self._asked
 
@@ -107,7 +107,7 @@ def stuck(engine: Engine) -> list[Stuck]:
     """Return the queued steps of all runs that no running worker can take.
 
     Raises:
-        RedisUnavailable: workers cannot be asked.
+        BrokerUnavailable: workers cannot be asked.
         DatabaseUnavailable: the rows cannot be read.
     """
     queued = engine.records.autocommit(lambda tx: tx.overview.queued_steps())
@@ -259,7 +259,7 @@ def _queues(engine: Engine, run_id: RunId, rows: OpenSteps, workers: Workers) ->
             depths = {
                 queue: engine.dispatcher.depth(queue) for queue in sorted(asked)[:_MAX_QUEUES]
             }
-        except RedisUnavailable as error:
+        except BrokerUnavailable as error:
             broken = error.message
     return Queues(of, known, depths, broken, asked=True)
 
@@ -272,5 +272,5 @@ def _queue_of(engine: Engine, run_id: RunId, key: str, name: str, queue: str | N
             queue = None
     try:
         return engine.dispatcher.queue_of(Message(node_id(run_id, key), run_id, name, key, queue))
-    except RedisUnavailable:
+    except BrokerUnavailable:
         return ""  # a router of the app raises: nothing is sent either, and that is reported

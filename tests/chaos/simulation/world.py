@@ -23,8 +23,8 @@ from greenlet import getcurrent, greenlet
 from flowq.adapters.events.memory import MemoryEvents
 from flowq.adapters.results.memory import MemoryCache, MemoryObjects
 from flowq.core.errors import (
+    BrokerUnavailable,
     DatabaseUnavailable,
-    RedisUnavailable,
     StoreUnavailable,
     Unavailable,
 )
@@ -40,8 +40,8 @@ from tests.chaos.simulation.rates import Rates
 from tests.tools.faults.points import FaultPoint
 
 _OUTAGES: Final[dict[str, type[Unavailable]]] = {
-    FaultPoint.BEFORE_PUBLISH: RedisUnavailable,
-    FaultPoint.AFTER_PUBLISH: RedisUnavailable,
+    FaultPoint.BEFORE_PUBLISH: BrokerUnavailable,
+    FaultPoint.AFTER_PUBLISH: BrokerUnavailable,
     FaultPoint.BEFORE_RESULT: StoreUnavailable,
     FaultPoint.AFTER_RESULT: StoreUnavailable,
 }

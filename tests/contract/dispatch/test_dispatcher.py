@@ -24,7 +24,7 @@ from flowq.adapters.dispatch.addresses import check_app
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, CeleryDispatcher
 from flowq.adapters.dispatch.inprocess import InProcessDispatcher
-from flowq.core.errors import InvalidSetting, RedisUnavailable
+from flowq.core.errors import BrokerUnavailable, InvalidSetting
 from flowq.core.ids import BatchId, RunId, batch_of_items, batch_of_run, item_id, node_id
 from flowq.engine.model.rows import Batch, Message
 from flowq.engine.ports import Dispatcher
@@ -348,7 +348,7 @@ def test_redis_away_is_said_soon(lonely_url: str, send: Callable[[Dispatcher], N
     """Who submits waits for it: the run is recorded, and the sweeper sends it later."""
     with make_app("flowq-test", lonely_url) as app:
         started = time.monotonic()
-        with pytest.raises(RedisUnavailable, match="does not take messages") as caught:
+        with pytest.raises(BrokerUnavailable, match="does not take messages") as caught:
             send(CeleryDispatcher(app))
 
     assert time.monotonic() - started < 30
@@ -357,7 +357,7 @@ def test_redis_away_is_said_soon(lonely_url: str, send: Callable[[Dispatcher], N
 
 def test_redis_away_tells_no_password(lonely_url: str) -> None:
     url = lonely_url.replace("redis://", "redis://:secret@")
-    with make_app("flowq-test", url) as app, pytest.raises(RedisUnavailable) as caught:
+    with make_app("flowq-test", url) as app, pytest.raises(BrokerUnavailable) as caught:
         CeleryDispatcher(app).send([batch(1, in_chord=False)])
 
     assert "secret" not in str(caught.value)
@@ -402,7 +402,7 @@ def test_whatever_is_wrong_with_an_app_is_one_kind_of_error(
         send is SENDS["a question"] and "route" in name
     ):
         pytest.skip("it is not asked for this")
-    with pytest.raises(RedisUnavailable) as caught:
+    with pytest.raises(BrokerUnavailable) as caught:
         send(CeleryDispatcher(WRONG[name]()))
 
     assert "SECRET" not in "".join(format_exception(caught.value))
@@ -415,7 +415,7 @@ def test_queue_of_a_message_that_no_route_gives(name: str) -> None:
     dispatcher = CeleryDispatcher(WRONG[name]())
     [message] = batch(1, in_chord=False).messages
     if name == "a route that raises":
-        with pytest.raises(RedisUnavailable, match="no route to tenant"):
+        with pytest.raises(BrokerUnavailable, match="no route to tenant"):
             dispatcher.queue_of(message)
     else:
         assert "celery" == dispatcher.queue_of(message)
@@ -451,7 +451,7 @@ def test_where_no_worker_runs_none_answers(app: Celery) -> None:
 def test_broker_that_cannot_be_reached_is_said(lonely_url: str) -> None:
     with (
         make_app("flowq-test", lonely_url) as app,
-        pytest.raises(RedisUnavailable, match="cannot reach workers"),
+        pytest.raises(BrokerUnavailable, match="cannot reach workers"),
     ):
         CeleryDispatcher(app).workers(PATIENCE)
 
@@ -461,7 +461,7 @@ def test_broker_that_never_answers_is_asked_no_longer_than_it_is_given() -> None
         url = f"redis://:secret@127.0.0.1:{silent.getsockname()[1]}/0"
         with make_app("flowq-test", url) as app:
             began = time.monotonic()
-            with pytest.raises(RedisUnavailable, match="did not answer in time") as caught:
+            with pytest.raises(BrokerUnavailable, match="did not answer in time") as caught:
                 CeleryDispatcher(app).workers(PATIENCE)
             assert time.monotonic() - began < 60
             assert "secret" not in str(caught.value)

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from flowq.core.errors import (
+    BrokerUnavailable,
     DatabaseUnavailable,
     FlowqError,
-    RedisUnavailable,
     StoreUnavailable,
     Unavailable,
 )
@@ -36,8 +36,8 @@ _FORM: Final = re.compile(
 
 #: What an outage at these points looks like; elsewhere it is the database that is away.
 _OUTAGES: Final[dict[FaultPoint, type[Unavailable]]] = {
-    FaultPoint.BEFORE_PUBLISH: RedisUnavailable,
-    FaultPoint.AFTER_PUBLISH: RedisUnavailable,
+    FaultPoint.BEFORE_PUBLISH: BrokerUnavailable,
+    FaultPoint.AFTER_PUBLISH: BrokerUnavailable,
     FaultPoint.BEFORE_RESULT: StoreUnavailable,
     FaultPoint.AFTER_RESULT: StoreUnavailable,
 }

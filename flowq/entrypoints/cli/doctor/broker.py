@@ -11,7 +11,7 @@ from celery import Celery
 from flowq import bootstrap
 from flowq.adapters.dispatch.amqp import check_queues
 from flowq.adapters.dispatch.celery import CeleryDispatcher
-from flowq.core.errors import RedisUnavailable, Unavailable
+from flowq.core.errors import BrokerUnavailable, Unavailable
 from flowq.core.text.masking import masked, without_secrets
 from flowq.entrypoints.cli.app import apps
 from flowq.entrypoints.cli.doctor.findings import Finding, Level
@@ -35,7 +35,7 @@ def check_broker() -> Finding:
     queue = str(app.conf.task_default_queue)
     try:
         length = f"{CeleryDispatcher(app).depth(queue)} in queue {queue}"
-    except RedisUnavailable as error:
+    except BrokerUnavailable as error:
         text = f"{server} at {place}, {said}; the length of queue {queue} cannot be read"
         return Finding("broker", Level.WARNING, f"{text}: {error.message}", error.hint)
     text = f"{server} at {place}, {said}, {length}"

@@ -13,11 +13,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from flowq import bootstrap
 from flowq.engine.runs.options import SubmitOptions
 from flowq.entrypoints.http.bodies import StrictRoute
-from flowq.entrypoints.http.problems import Refused, documented
-from flowq.entrypoints.http.runs.access import CallerHere, RunHere
+from flowq.entrypoints.http.problems import documented
+from flowq.entrypoints.http.runs.access import CallerHere, RunHere, refuse_others
 from flowq.entrypoints.http.workflows import models
 from flowq.workflows import (
     InvalidWorkflow,
@@ -63,9 +62,8 @@ def start(new: models.NewWorkflowRun, caller: CallerHere, response: Response) ->
         options["deadline"] = timedelta(seconds=new.deadline_seconds)
     runner = WorkflowRunner(RuntimeContext(user_id=caller.sees))
     run = runner.enqueue(Workflow.from_dict(new.workflow), new.inputs, **options)
-    known = bootstrap.engine().records.autocommit(lambda tx: tx.runs.stand_in(run.id))
-    if known is None or not caller.may_see(known.user_id):
-        raise Refused(409, "KeyTaken", "a run of another user has this idempotency_key")
+    if new.idempotency_key is not None:
+        refuse_others(run.id, caller, has_key=True)
     response.headers["Location"] = f"/api/v2/workflows/runs/{run.id}"
     return models.Started(run_id=run.id)
 

@@ -16,7 +16,7 @@ from kombu import Queue
 from flowq.adapters.dispatch.amqp import check_queues
 from flowq.adapters.dispatch.app import make_app
 from flowq.adapters.dispatch.celery import ADVANCE, COLLECT, CeleryDispatcher
-from flowq.core.errors import InvalidSetting, RedisUnavailable
+from flowq.core.errors import BrokerUnavailable, InvalidSetting
 from flowq.core.ids import BatchId, RunId, batch_of_items, item_id, node_id
 from flowq.engine.model.rows import Batch, Message
 from tests.tools import servers
@@ -130,7 +130,7 @@ def test_queue_of_other_arguments_is_used_as_it_is(
 def test_queue_that_must_not_be_created_is_said(rabbitmq_node: RabbitMq, queue: str) -> None:
     with make_app("flowq-test", rabbitmq_node.url) as app:
         app.conf.task_create_missing_queues = False
-        with pytest.raises(RedisUnavailable, match="task_create_missing_queues forbids"):
+        with pytest.raises(BrokerUnavailable, match="task_create_missing_queues forbids"):
             CeleryDispatcher(app).send([batch(1, queue)])
 
 
@@ -172,7 +172,7 @@ def test_message_that_the_broker_refuses_is_noticed(
     with rabbitmq_node.channel() as channel:
         channel.queue_declare(queue, durable=True, auto_delete=False, arguments=limits)
 
-    with pytest.raises(RedisUnavailable, match="refused 7 messages"):
+    with pytest.raises(BrokerUnavailable, match="refused 7 messages"):
         CeleryDispatcher(app).send([batch(10, queue)])
 
     assert 3 == len(take(rabbitmq_node, queue))
@@ -210,10 +210,10 @@ def test_broker_that_is_away_is_said_soon_and_without_its_password() -> None:
     with make_app("flowq-test", url) as app:
         dispatcher = CeleryDispatcher(app)
         began = time.monotonic()
-        with pytest.raises(RedisUnavailable, match="does not take messages") as caught:
+        with pytest.raises(BrokerUnavailable, match="does not take messages") as caught:
             dispatcher.send([batch(3, "celery")])
         assert time.monotonic() - began < 30
-        with pytest.raises(RedisUnavailable, match="not tried again yet"):
+        with pytest.raises(BrokerUnavailable, match="not tried again yet"):
             dispatcher.depth("celery")
 
     assert "SECRET" not in str(caught.value)
@@ -230,5 +230,5 @@ def test_broker_that_confirms_nothing_is_given_up(
     with app.producer_or_acquire() as producer:
         found: Any = producer.connection.connection
         monkeypatch.setattr(found.flowq_channel, "_forget", lambda *_, **__: 0)
-    with pytest.raises(RedisUnavailable, match=r"no message was confirmed for 0\.2 s"):
+    with pytest.raises(BrokerUnavailable, match=r"no message was confirmed for 0\.2 s"):
         dispatcher.send([batch(1, queue)])

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from flowq import Budget, flow, schedule, signal, step
 from flowq.adapters.records.database import SqlRecords
 from flowq.adapters.records.sql.tables import FlowRun, FlowSchedule, SkippedTick
-from flowq.core.errors import DatabaseUnavailable, InvalidInput, RedisUnavailable
+from flowq.core.errors import BrokerUnavailable, DatabaseUnavailable, InvalidInput
 from flowq.core.schedules.decide import Progress
 from flowq.core.schedules.spec import ScheduleSpec
 from flowq.core.states import RunState
@@ -186,7 +186,7 @@ def test_a_lost_message_costs_time_and_no_tick(
     make_due(stage)
 
     def refuse(_due: Any) -> None:
-        raise RedisUnavailable("it is away")
+        raise BrokerUnavailable("it is away")
 
     with monkeypatch.context() as patched:
         patched.setattr(stage.dispatcher, "send_schedules", refuse)

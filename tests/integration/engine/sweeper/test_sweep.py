@@ -18,7 +18,7 @@ from flowq.adapters.records.sql.tables import FlowDuty, FlowRun, FlowStepRun
 from flowq.adapters.records.sql.types import DbNow
 from flowq.adapters.results import memory
 from flowq.adapters.results.memory import MemoryObjects
-from flowq.core.errors import RedisUnavailable, ResultMissing
+from flowq.core.errors import BrokerUnavailable, ResultMissing
 from flowq.core.ids import BatchId, LeaseToken, StepRunId, item_id, node_id
 from flowq.core.results import NO_RESULT, object_key
 from flowq.core.spec import FlowSpec, StepSpec
@@ -163,14 +163,14 @@ class AwayDispatcher(InProcessDispatcher):
 
     def depth(self, queue: str) -> int:
         if self.away:
-            raise RedisUnavailable("the broker is away")
+            raise BrokerUnavailable("the broker is away")
         return super().depth(queue)
 
     def send_advance(
         self, batches: Sequence[BatchId], delay: timedelta | None = None, priority: int = 0
     ) -> None:
         if self.away:
-            raise RedisUnavailable("the broker is away")
+            raise BrokerUnavailable("the broker is away")
         super().send_advance(batches, delay, priority)
 
 
@@ -317,7 +317,7 @@ def test_deadline_ends_a_run_also_while_the_broker_is_away(records: SqlRecords) 
     dispatcher.away = True
     pass_deadline(played, three.type.name)
 
-    with pytest.raises(RedisUnavailable):
+    with pytest.raises(BrokerUnavailable):
         stage.sweep()
 
     assert played.status is RunState.FAILED

@@ -157,6 +157,7 @@ def test_command_says_what_it_does(_path: list[str], command: click.Command) -> 
         (errors.FlowNotFound("no such flow"), 2),
         (errors.RunNotFound("no such run"), 2),
         (errors.RedisUnavailable("no Redis"), 3),
+        (errors.BrokerUnavailable("no RabbitMQ"), 3),
         (errors.DatabaseUnavailable("no database"), 3),
         (errors.DatabaseNotMigrated("no tables"), 3),
         (errors.DatabaseTooNew("from the future"), 3),
