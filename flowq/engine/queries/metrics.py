@@ -98,12 +98,3 @@ class CallSums:
     failed: int
     tokens: Tokens
     cost: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSums:
-    """Calls of one model in runs whose metadata have one value."""
-
-    value: str
-    model: str
-    cost: Decimal

@@ -13,7 +13,6 @@ from flowq.core.spec import FlowSpec
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import Usage
 from flowq.engine.model.documents import DocumentKind
-from flowq.engine.model.model_calls import CostGroup
 from flowq.engine.model.rows import StepProgress, StepView
 from flowq.engine.model.waits import OpenSteps, QueuedSteps, WaitingSteps
 from flowq.engine.queries.children import ChildrenOfStep
@@ -30,7 +29,7 @@ from flowq.engine.queries.lists import (
     RunFilter,
     RunsPage,
 )
-from flowq.engine.queries.metrics import CallSums, EndedRun, LabelSums, MetricsSnapshot, StepSums
+from flowq.engine.queries.metrics import CallSums, EndedRun, MetricsSnapshot, StepSums
 from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage, StepCost
 from flowq.engine.queries.schedules import ListedSchedule, ScheduledRun, SkippedTicks
 from flowq.engine.queries.step_page import StepPage
@@ -266,11 +265,6 @@ class Metrics(Protocol):
 
     def call_sums(self, since: datetime | None, until: datetime | None) -> list[CallSums]:
         """Sums over the ended calls of models that began in a span of time."""
-
-    def label_sums(
-        self, group: CostGroup, since: datetime | None, until: datetime | None
-    ) -> list[LabelSums]:
-        """The same, by a key of the metadata; calls without it are left out."""
 
 
 class Waits(Protocol):

@@ -14,16 +14,14 @@ from typing_extensions import override
 
 from flowq.adapters.records.sql.repository import REQUESTS, RUNS, STEPS, Repository
 from flowq.adapters.records.sql.tables import LEASED, OPEN_RUN, QUEUED, RETRYING, TIMED
-from flowq.adapters.records.sql.types import DbNow, json_entry, total_cost
+from flowq.adapters.records.sql.types import DbNow, total_cost
 from flowq.core.ids import RunId
 from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.core.usage import OPEN_REQUESTS, RequestStatus, Tokens
-from flowq.engine.model.model_calls import CostGroup
 from flowq.engine.queries.metrics import (
     BUCKETS,
     CallSums,
     EndedRun,
-    LabelSums,
     MetricsSnapshot,
     StepSums,
 )
@@ -120,18 +118,6 @@ class MetricReads(Repository, Metrics):
             CallSums(r[0], r[1], r[2], r[3], Tokens(int(r[4]), int(r[5]), int(r[6])), r[7])
             for r in rows
         ]
-
-    @override
-    def label_sums(
-        self, group: CostGroup, since: datetime | None, until: datetime | None
-    ) -> list[LabelSums]:
-        value, model = json_entry(_Q.labels, group.key), _Q.provider + ":" + _Q.model
-        rows = self._run(
-            select(value, model, total_cost(_Q.cost))
-            .where(_ended_calls(since, until), value.is_not(None))
-            .group_by(value, model)
-        )
-        return [LabelSums(*row) for row in rows]
 
 
 def _ended_calls(since: datetime | None, until: datetime | None) -> ColumnElement[bool]:

@@ -39,9 +39,9 @@ from flowq import bootstrap
 from flowq.core.errors import FlowqError
 from flowq.core.ids import RunId
 from flowq.engine.engine import Engine
-from flowq.engine.model.model_calls import CostBy, CostGroup
+from flowq.engine.model.model_calls import CostBy, CostGroup, CostLine
 from flowq.engine.ports import Transaction
-from flowq.engine.queries.metrics import BUCKETS, LabelSums, MetricsSnapshot
+from flowq.engine.queries.metrics import BUCKETS, MetricsSnapshot
 from flowq.entrypoints.flower.metrics.counts import (
     Calls,
     Counts,
@@ -170,8 +170,8 @@ class FlowMetrics(Collector):
         found = records.autocommit(lambda tx: tx.overview.call_sums(since, until))
         for key in cost_label_keys(bootstrap.settings().cost_labels):
             group = CostGroup(CostBy.METADATA, key)
-            sums = records.autocommit(partial(_label_sums, group=group, since=since, until=until))
-            labels |= self._counts.labelled(key, sums)
+            costs = partial(_costs, group=group, since=since, until=until)
+            labels |= self._counts.labelled(key, records.autocommit(costs))
         return self._counts.named(found), labels
 
     # --- showing ----------------------------------------------------------------------------------
@@ -285,10 +285,10 @@ def registered() -> FlowMetrics:
     return _registered[0]
 
 
-def _label_sums(
+def _costs(
     tx: Transaction, group: CostGroup, since: datetime | None, until: datetime | None
-) -> list[LabelSums]:
-    return tx.overview.label_sums(group, since, until)
+) -> list[CostLine]:
+    return tx.llm_requests.costs(group, CostBy.MODEL, since=since, until=until)
 
 
 def _rest(took: float) -> float:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, LabelSums, StepSums
+from flowq.engine.model.model_calls import CostLine
+from flowq.engine.queries.metrics import BUCKETS, CallSums, EndedRun, StepSums
 
 OTHER: Final = "other"
 #: Values that a label has at most.
@@ -90,11 +91,18 @@ class Counts:
                 place[number] += value
         return found
 
-    def labelled(self, key: str, sums: Sequence[LabelSums]) -> Labels:
-        """Return the cost of calls by a key of metadata, its value and model."""
+    def labelled(self, key: str, lines: Sequence[CostLine]) -> Labels:
+        """Return the cost of calls by a key of metadata, its value and model.
+
+        Args:
+            key: The key.
+            lines: Calls by its value, and by model; those without the key are left out.
+        """
         found: Labels = defaultdict(float)
-        for one in sums:
-            found[key, *self._values[key](one.value), *self._models(one.model)] += float(one.cost)
+        for line in lines:
+            if line.name is not None and line.also is not None:
+                series = key, *self._values[key](line.name), *self._models(line.also)
+                found[series] += float(line.cost)
         return found
 
 
