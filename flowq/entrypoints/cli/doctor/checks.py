@@ -7,7 +7,7 @@ missing. The results store is checked last, because a process that has used it m
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from importlib.metadata import version as installed_version
@@ -19,12 +19,15 @@ from redis.exceptions import NoPermissionError
 from rich.text import Text
 
 from flowq import bootstrap
+from flowq.adapters.dispatch.celery import ADVANCE, SCHEDULE
+from flowq.adapters.dispatch.inspect_workers import inspect_workers
 from flowq.adapters.records.connections.probe import probe
 from flowq.adapters.records.migrations import revisions
 from flowq.adapters.records.sql.tables import REVISION
 from flowq.adapters.results.objects import open_store
 from flowq.core.errors import DatabaseNotMigrated, FlowqError
-from flowq.engine.waits.explain import Stuck, stuck
+from flowq.engine.ports import Worker
+from flowq.engine.waits.explain import PATIENCE, Stuck, stuck
 from flowq.entrypoints import formatting
 from flowq.entrypoints.cli.app import apps, environment
 from flowq.entrypoints.cli.display import console as looks
@@ -221,7 +224,18 @@ def _workers() -> Finding:
     names = sorted(name for answer in answers for name in answer)
     if not names:
         return Finding("workers", Level.WARNING, "none is online", _worker_hint())
-    return Finding("workers", Level.OK, f"{len(names)} online: {', '.join(names[:5])}")
+    text = f"{len(names)} online: {', '.join(names[:5])}"
+    old = _older(inspect_workers(bootstrap.app(), PATIENCE))
+    if old:
+        text += f"; an older flowq, which reads no urgent messages: {', '.join(old[:5])}"
+        return Finding("workers", Level.WARNING, text, "upgrade flowq there: pip install -U flowq")
+    return Finding("workers", Level.OK, text)
+
+
+def _older(workers: Sequence[Worker]) -> list[str]:
+    """Return workers whose flowq is older than schedules, and so than priorities."""
+    flowqs = [one for one in workers if ADVANCE in one.tasks]
+    return sorted(one.name for one in flowqs if SCHEDULE not in one.tasks)
 
 
 def _worker_hint() -> str:
