@@ -2,18 +2,27 @@
 
 The URL comes from FLOWQ_DATABASE_URL unless the caller gives one. Only flowq's own tables are
 looked at, so autogenerate is safe in a database that it shares with others. All of it is one
-transaction, on SQLite too: a process that dies has changed nothing.
+transaction, on SQLite too: a process that dies has changed nothing. An index of a table with rows
+is an exception on PostgreSQL, see `online`: what was done before it is committed.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
 
 from alembic import context
-from flowq.adapters.records.connections.engine import begin_on, open_engine, read_url
+from flowq.adapters.records.connections.engine import begin_on, open_engine, read_url, session_of
+from flowq.adapters.records.migrations import online as online  # noqa: PLC0414 - adds an operation
 from flowq.adapters.records.sql.tables import VERSION_TABLE, Base
 from flowq.settings import Settings
+
+_LOCK = 7046029254386353131
+#: Seconds between two attempts to have the turn.
+_PAUSE = 0.2
+#: A change that waits for a long transaction of others makes all that come after it wait, too.
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '5s'"
 
 
 def _is_ours(name: str | None, kind: str, _parents: dict[str, str | None]) -> bool:
@@ -22,14 +31,33 @@ def _is_ours(name: str | None, kind: str, _parents: dict[str, str | None]) -> bo
 
 @contextmanager
 def _in_turn(engine: Engine) -> Iterator[Connection]:
-    """Give a transaction that commits at its end, one at a time: others that migrate wait."""
-    with engine.connect() as connection, connection.begin():
+    """Give a connection for migrations, one at a time: others that migrate wait.
+
+    They ask again and again: an index that is built concurrently would wait for the end of a
+    statement that waits for the turn. Where the connection is in a transaction, that is ended here;
+    else Alembic begins its own, and the turn lasts as long as the connection.
+    """
+    with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            begin_on(connection)
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7046029254386353131)")
-        yield connection
+            with connection.begin():
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+            return
+        if not session_of(connection).pooled:
+            while not connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LOCK})").scalar():
+                connection.rollback()
+                time.sleep(_PAUSE)
+            connection.commit()
+            yield connection
+            return
+        while True:
+            with connection.begin():
+                begin_on(connection)
+                taken = connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+                if taken.scalar():
+                    yield connection
+                    return
+            time.sleep(_PAUSE)
 
 
 def run() -> None:
@@ -46,7 +74,10 @@ def run() -> None:
                 compare_type=True,
                 render_as_batch=connection.dialect.name == "sqlite",
             )
-            context.run_migrations()
+            with context.begin_transaction():
+                if connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql(_LOCK_TIMEOUT)
+                context.run_migrations()
     finally:
         engine.dispose()
 

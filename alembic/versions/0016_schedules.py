@@ -50,8 +50,13 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_flow_schedules"),
     )
-    _partial_index(
-        "ix_flow_schedules_wake_at", "flow_schedules", ["wake_at"], "wake_at IS NOT NULL"
+    is_due = sa.text("wake_at IS NOT NULL")
+    op.create_index(
+        "ix_flow_schedules_wake_at",
+        "flow_schedules",
+        ["wake_at"],
+        postgresql_where=is_due,
+        sqlite_where=is_due,
     )
     op.create_table(
         "flow_skipped_ticks",
@@ -71,26 +76,10 @@ def upgrade() -> None:
         ),
     )
     op.add_column("flow_runs", sa.Column("schedule_name", sa.String(length=200), nullable=True))
-    is_scheduled = "schedule_name IS NOT NULL"
-    is_open = "status IN ('pending', 'running', 'paused', 'cancelling')"
-    _partial_index("ix_flow_runs_schedule_name", "flow_runs", ["schedule_name", "id"], is_scheduled)
-    _partial_index(
-        "ix_flow_runs_open_scheduled",
-        "flow_runs",
-        ["schedule_name"],
-        f"{is_scheduled} AND {is_open}",
-    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_flow_runs_open_scheduled", "flow_runs")
-    op.drop_index("ix_flow_runs_schedule_name", "flow_runs")
     op.drop_column("flow_runs", "schedule_name")
     op.drop_table("flow_skipped_ticks")
     op.drop_index("ix_flow_schedules_wake_at", "flow_schedules")
     op.drop_table("flow_schedules")
-
-
-def _partial_index(name: str, table: str, columns: list[str], where: str) -> None:
-    condition = sa.text(where)
-    op.create_index(name, table, columns, postgresql_where=condition, sqlite_where=condition)

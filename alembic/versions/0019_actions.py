@@ -1,4 +1,4 @@
-"""Actions on runs, prompts and answers of model calls, failed steps by the class of their error.
+"""Actions on runs, prompts and answers of model calls.
 
 Revision ID: 0019
 Revises: 0018
@@ -40,18 +40,9 @@ def upgrade() -> None:
     )
     op.add_column("llm_requests", sa.Column("prompt", sa.Text(), nullable=True))
     op.add_column("llm_requests", sa.Column("answer", sa.Text(), nullable=True))
-    has_failed = sa.text("status = 'failed' AND error_type IS NOT NULL")
-    op.create_index(
-        "ix_flow_step_runs_error_type",
-        "flow_step_runs",
-        ["error_type"],
-        postgresql_where=has_failed,
-        sqlite_where=has_failed,
-    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_flow_step_runs_error_type", "flow_step_runs")
     op.drop_column("llm_requests", "answer")
     op.drop_column("llm_requests", "prompt")
     op.drop_index("ix_flow_actions_flow_run_id_created_at", "flow_actions")

@@ -5,6 +5,7 @@ is kept in a table of flowq's own name, because the tables may live in a databas
 `alembic_version` already.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,10 @@ from flowq.adapters.records.migrations.revisions import check_not_newer, current
 from flowq.core.errors import DatabaseUnavailable, Unavailable
 
 _NO_SCHEMA: Final = "3F000"
+_LOCKED: Final = "55P03"
+#: How often a change is tried while others use a table, and the seconds in between.
+_TRIES: Final = 5
+_PAUSE: Final = 1.0
 
 
 def scripts() -> Path:
@@ -73,10 +78,19 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def _run(change: Callable[[Config, str], None], url: str, revision: str) -> None:
-    try:
-        change(config(url), revision)
-    except SQLAlchemyError as error:
-        raise _translated(error, read_url(url)) from error
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            change(config(url), revision)
+        except SQLAlchemyError as error:
+            if not (tries_left and _is_locked(error)):
+                raise _translated(error, read_url(url)) from error
+        else:
+            return
+        time.sleep(_PAUSE)
+
+
+def _is_locked(error: SQLAlchemyError) -> bool:
+    return isinstance(error, DBAPIError) and sqlstate(error) == _LOCKED
 
 
 def _translated(error: SQLAlchemyError, url: URL) -> Unavailable:
@@ -85,5 +99,10 @@ def _translated(error: SQLAlchemyError, url: URL) -> Unavailable:
             f"the database {shown(url)} has no schema in which to create tables: "
             f"{first_line(error)}",
             hint="CREATE SCHEMA …, and ALTER ROLE … SET search_path to it",
+        )
+    if _is_locked(error):
+        return DatabaseUnavailable(
+            f"the tables in {shown(url)} are used by a long transaction: {first_line(error)}",
+            hint="run it again when that has ended, e.g. a backup; nothing waits for it meanwhile",
         )
     return translated(error, url)

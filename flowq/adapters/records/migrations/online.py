@@ -1,0 +1,100 @@
+"""Migrations of tables that workers use meanwhile: `op.ensure_index`, an operation of Alembic.
+
+A column that may be NULL is added by a change of the catalog alone. An index reads the whole table,
+and a plain CREATE INDEX keeps everybody from writing to it that long. PostgreSQL builds it without
+that lock outside of a transaction. So what the migrations before have done is committed first, and
+the revision of the index has to bear being done again. If it fails, an invalid index is left, which
+takes the name: it is dropped first.
+
+The index is built in the transaction where nobody has to wait, in an empty table and on SQLite, and
+where the settings of flowq hold in transactions only: behind PgBouncer in transaction mode.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from alembic.operations import MigrateOperation, Operations
+from sqlalchemy import Connection, exists, select, table, text
+
+from flowq.adapters.records.connections.engine import session_of
+
+_IS_VALID: Final = text(
+    """
+    SELECT i.indisvalid FROM pg_catalog.pg_index i
+      JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+     WHERE c.relname = :name AND pg_catalog.pg_table_is_visible(c.oid)
+    """
+)
+
+
+@Operations.register_operation("ensure_index")
+class EnsureIndex(MigrateOperation):
+    """An index that has to be there."""
+
+    def __init__(
+        self, name: str, table_name: str, columns: Sequence[str], where: str | None, *, unique: bool
+    ) -> None:
+        self.name = name
+        self.table_name = table_name
+        self.columns = list(columns)
+        self.where = where
+        self.unique = unique
+
+    @classmethod
+    def ensure_index(
+        cls,
+        operations: Operations,
+        name: str,
+        table_name: str,
+        columns: Sequence[str],
+        *,
+        where: str | None = None,
+        unique: bool = False,
+    ) -> None:
+        """Create an index, unless it is there.
+
+        Args:
+            operations: Those of the migration.
+            name: Of the index.
+            table_name: Of its table.
+            columns: Its columns, in order.
+            where: The condition of a partial index.
+            unique: Whether it refuses equal rows.
+        """
+        operations.invoke(cls(name, table_name, columns, where, unique=unique))
+
+
+@Operations.implementation_for(EnsureIndex)
+def _ensure(operations: Operations, wanted: EnsureIndex) -> None:
+    connection = operations.get_bind()
+    if not _has_to_be_online(connection, wanted.table_name):
+        _create(operations, wanted)
+        return
+    with operations.get_context().autocommit_block():
+        connection = operations.get_bind()
+        is_valid = connection.execute(_IS_VALID, {"name": wanted.name}).scalar()
+        if is_valid is False:
+            operations.drop_index(wanted.name, wanted.table_name, postgresql_concurrently=True)
+        if not is_valid:
+            _create(operations, wanted, postgresql_concurrently=True)
+
+
+def _has_to_be_online(connection: Connection, table_name: str) -> bool:
+    if connection.dialect.name != "postgresql" or session_of(connection).pooled:
+        return False
+    rows = select(exists().select_from(table(table_name)))
+    return bool(connection.execute(rows).scalar())
+
+
+def _create(operations: Operations, wanted: EnsureIndex, **options: Any) -> None:
+    where = None if wanted.where is None else text(wanted.where)
+    operations.create_index(
+        wanted.name,
+        wanted.table_name,
+        wanted.columns,
+        unique=wanted.unique,
+        if_not_exists=True,
+        postgresql_where=where,
+        sqlite_where=where,
+        **options,
+    )
