@@ -153,7 +153,12 @@ class SchedulePages(Protocol):
     """What pages show of schedules."""
 
     def schedules(
-        self, *, after: str = "", limit: int = 100, names: Sequence[str] | None = None
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        names: Sequence[str] | None = None,
+        user_id: str | None = None,
     ) -> list[ListedSchedule]:
         """Schedules by name, each with its last run.
 
@@ -161,6 +166,7 @@ class SchedulePages(Protocol):
             after: Only those whose name is greater.
             limit: How many at most.
             names: Only those of these names.
+            user_id: Only those whose runs are of this user.
         """
 
     def runs_of_schedule(self, name: str, *, limit: int = 20) -> list[ScheduledRun]:

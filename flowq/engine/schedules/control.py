@@ -17,7 +17,7 @@ from flowq.core.schedules.ticks import next_tick, ticks_within
 from flowq.engine.engine import Engine
 from flowq.engine.model.schedules import StoredSchedule
 from flowq.engine.ports import Transaction
-from flowq.engine.schedules.declaring import insert
+from flowq.engine.schedules.declaring import insert, replace_definition
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,35 @@ def add(engine: Engine, spec: ScheduleSpec) -> StoredSchedule:
             f"{spec.name}",
         )
     return find(engine, spec.name)
+
+
+def put(engine: Engine, spec: ScheduleSpec, check: Callable[[StoredSchedule], None]) -> bool:
+    """Add a checked schedule, or replace the definition of the one of its name.
+
+    Args:
+        engine: Where the schedule is.
+        spec: The schedule.
+        check: Raises if that one must not be replaced.
+
+    Returns:
+        Whether it was added. A replaced one counts its next tick from now; an equal one is as it
+        was, and a paused one stays paused.
+    """
+
+    def work(tx: Transaction) -> bool:
+        while True:  # each turn but the last, somebody else has changed the row
+            found = tx.schedules.find(spec.name)
+            if found is None:
+                if insert(tx, spec, declared_in=None):
+                    return True
+                continue
+            check(found)
+            if found.spec.digest == spec.digest:
+                return False
+            if replace_definition(tx, found, spec, declared_in=None):
+                return False
+
+    return engine.records.transaction(work)
 
 
 def pause(engine: Engine, name: str) -> StoredSchedule:

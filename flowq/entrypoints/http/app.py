@@ -24,6 +24,7 @@ from flowq.entrypoints.http.playbooks import install as playbooks
 from flowq.entrypoints.http.rate import RequestRates
 from flowq.entrypoints.http.runs import flow_engine, logs, reruns, results
 from flowq.entrypoints.http.runs import routes as runs
+from flowq.entrypoints.http.schedules import routes as schedules
 from flowq.entrypoints.http.settings import HttpSettings, http_settings, listed
 from flowq.entrypoints.http.sse import Streams
 from flowq.entrypoints.http.workflows import install as workflows
@@ -65,6 +66,7 @@ def create_app(settings: HttpSettings | None = None) -> FastAPI:
     app.include_router(results.router)
     app.include_router(logs.router)
     app.include_router(reruns.router)
+    app.include_router(schedules.router)
     blocks.install(app, chosen)
     playbooks.install(app)
     blueprints.install(app)

@@ -28,6 +28,7 @@ from flowq.core.errors import (
     NotSerializable,
     ResultMissing,
     RunNotFound,
+    ScheduleNotFound,
     SignalRefused,
     Unavailable,
 )
@@ -41,6 +42,7 @@ RETRY_AFTER: Final = 5
 #: HTTP statuses of errors; all other errors are the server's own.
 _STATUS: Final[Mapping[type[FlowqError], int]] = {
     RunNotFound: 404,
+    ScheduleNotFound: 404,
     FlowNotFound: 404,
     InvalidInput: 400,
     InvalidFlow: 400,

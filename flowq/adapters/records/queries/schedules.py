@@ -10,7 +10,7 @@ from typing_extensions import override
 from flowq.adapters.records.schedules import stored
 from flowq.adapters.records.sql.repository import RUNS, SCHEDULES, SKIPPED, Repository
 from flowq.adapters.records.sql.tables import HAS_SCHEDULE
-from flowq.adapters.records.sql.types import DbNow
+from flowq.adapters.records.sql.types import DbNow, json_entry
 from flowq.core.ids import RunId
 from flowq.core.schedules.decide import SkipReason
 from flowq.core.states import RunState
@@ -39,11 +39,18 @@ class ScheduleReads(Repository, SchedulePages):
 
     @override
     def schedules(
-        self, *, after: str = "", limit: int = 100, names: Sequence[str] | None = None
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        names: Sequence[str] | None = None,
+        user_id: str | None = None,
     ) -> list[ListedSchedule]:
         query = _LISTED.where(_C.name > after).limit(limit)
         if names is not None:
             query = query.where(_C.name.in_(names))
+        if user_id is not None:
+            query = query.where(json_entry(_C.options, "user_id") == user_id)
         rows = self._run(query).all()
         runs = self._runs_by_id([row.last_run for row in rows if row.last_run is not None])
         skipped = self._last_skipped([row.name for row in rows])

@@ -1,0 +1,1 @@
+"""Schedules over HTTP: list, add, change and remove them; their ticks and runs."""
