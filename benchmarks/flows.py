@@ -4,11 +4,14 @@
 # mypy: disable-error-code="misc, no-any-return, call-overload, arg-type, list-item"
 
 import asyncio
+import logging
 import time
 
 import flowq
 from benchmarks.servers import EVENTS
 from flowq import flow, step
+
+log = logging.getLogger(__name__)
 
 app = flowq.celery_app()
 app.conf.worker_prefetch_multiplier = 4  # Celery's default, as the other side has it
@@ -81,6 +84,20 @@ def either(a: float, b: float) -> float:
 def fan_out(n: int) -> int:
     """1 → n → 1."""
     return count(noop.map(numbers(n)))
+
+
+@step
+def log_lines(x: int, lines: int) -> int:
+    """Log some lines; a worker with Celery's own level takes warnings."""
+    for number in range(lines):
+        log.warning("line %d of step %d", number, x)
+    return x
+
+
+@flow
+def logging_fan_out(n: int, lines: int) -> int:
+    """1 → n → 1, of steps that log."""
+    return count(log_lines.map(numbers(n), lines=lines))
 
 
 @flow

@@ -47,6 +47,23 @@ def test_worker_that_ends_has_written_all(
         assert "says 3" in log
 
 
+@pytest.mark.parametrize("kind", ["gevent", "threads"])
+def test_attempts_that_take_turns_in_a_process_have_their_own_lines(
+    sqlite_template: Path, tmp_path: Path, kind: str
+) -> None:
+    url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'flowq.db')}"
+    with cluster_on(url, tmp_path) as cluster:
+        with cluster.worker(f"--pool={kind}", "--concurrency=4", app=APP):
+            run_id = cluster.submit(flows.together, count=2)
+            cluster.result(run_id)
+        found = reading.lines(cluster.engine, run_id)
+
+    said = [(line.where, line.message) for line in found]
+    assert sorted(said) == [(f"takes_turns[{n}]", f"of {n}") for n in (0, 1) for _ in range(20)]
+    turns = [one for one, other in zip(said, said[1:], strict=False) if one != other]
+    assert len(turns) > 1, "they ran at the same time"
+
+
 def test_lines_of_a_killed_worker_are_kept(sqlite_template: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'flowq.db')}"
     pool = ["--pool=prefork", "--concurrency=1"]

@@ -44,6 +44,20 @@ def waits(folder: str) -> int:
     return attempt
 
 
+@step
+def takes_turns(n: int) -> int:
+    """Log lines, between which others run."""
+    for _ in range(20):
+        log.info("of %d", n)
+        time.sleep(0.02)
+    return n
+
+
+@flow(name="logging.together")
+def together(count: int) -> list[int]:
+    return takes_turns.map(list(range(count)))
+
+
 @flow(name="logging.many")
 def many(n: int) -> list[int]:
     return [says(n), prints(n), awaits(n)]
