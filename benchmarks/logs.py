@@ -1,4 +1,4 @@
-"""What logged lines of steps cost: time and CPU time per step with FLOWQ_LOGS=1 against FLOWQ_LOGS=0.
+"""What logged lines cost: time and CPU time per step with FLOWQ_LOGS=1 against FLOWQ_LOGS=0.
 
     python -m benchmarks.logs
 

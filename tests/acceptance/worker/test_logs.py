@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_attempts_that_take_turns_in_a_process_have_their_own_lines(
 
     said = [(line.where, line.message) for line in found]
     assert sorted(said) == [(f"takes_turns[{n}]", f"of {n}") for n in (0, 1) for _ in range(20)]
-    turns = [one for one, other in zip(said, said[1:], strict=False) if one != other]
+    turns = [one for one, other in pairwise(said) if one != other]
     assert len(turns) > 1, "they ran at the same time"
 
 
