@@ -59,7 +59,9 @@ def pages_of(
 ) -> Iterator[Pages]:
     """Serve the pages on an engine until the end of the block."""
     patch.setattr(bootstrap, "engine", lambda: engine)
-    patch.setattr(bootstrap, "settings", lambda: SimpleNamespace(show_content=show_content))
+    patch.setattr(
+        bootstrap, "settings", lambda: SimpleNamespace(show_content=show_content, cost_labels="")
+    )
     ready, made = threading.Event(), SimpleNamespace(port=0, loop=None)
 
     def serve() -> None:
