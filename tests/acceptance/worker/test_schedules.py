@@ -3,6 +3,7 @@
 import os
 import signal
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flowq.core.schedules.spec import CatchUp, Overlap, ScheduleSpec, checked
@@ -31,11 +32,14 @@ def test_each_tick_has_one_run_although_workers_are_killed(cluster: Cluster) -> 
             lambda tx: tx.overview.runs_of_schedule("often", limit=1_000)
         )
 
+    def has_more_than(count: int) -> bool:
+        return len(runs()) > count
+
     for killed in range(3):
         options = ("--pool=prefork", "--concurrency=1")
         known = len(runs())
         with cluster.worker(*options, name=f"worker{killed}", stop=signal.SIGKILL) as worker:
-            wait_until(lambda known=known: len(runs()) > known + 1, what="ticks start runs")
+            wait_until(partial(has_more_than, known + 1), what="ticks start runs")
             os.killpg(worker.pid, signal.SIGKILL)
             worker.wait(60)
     last = control.pause(cluster.engine, "often").progress.last_at

@@ -112,9 +112,8 @@ def test_past_ticks_are_started_once(http: TestClient) -> None:
     answer = http.post(f"{AT}/backfill", json=span)
 
     assert (202, 2) == (answer.status_code, answer.json()["ticks"])
-    runs = wait_until(
-        lambda: len(found := http.get(AT).json()["runs"]) == 2 and found, what="two runs"
-    )
+    wait_until(lambda: len(http.get(AT).json()["runs"]) == 2, what="two runs")
+    runs = http.get(AT).json()["runs"]
     assert len({run["scheduled_for"] for run in runs}) == 2
     assert http.delete(f"{AT}/backfill").json()["backfill_at"] is None
 
