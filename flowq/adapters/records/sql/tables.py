@@ -86,7 +86,7 @@ __all__ = [
 ]
 
 #: The Alembic revision of these models; a test compares it with the scripts.
-REVISION = "0021"
+REVISION = "0022"
 #: A name of flowq's own, since the tables may be in a database with other migrations.
 VERSION_TABLE = "flowq_alembic_version"
 

@@ -84,7 +84,7 @@ def test_no_statement_locks_a_table_that_workers_use(url: str) -> None:
 
 
 def test_index_that_could_not_be_built_is_built_when_the_upgrade_is_repeated(url: str) -> None:
-    migrate.upgrade(url, "0020")
+    migrate.upgrade(url, "0021")
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("CREATE INDEX ix_flow_runs_in_line ON flow_runs (id)"))

@@ -3,14 +3,14 @@
 They are in a revision of their own because PostgreSQL builds them without a lock, outside of a
 transaction: if one of them fails, this revision alone is done again. See `ensure_index`.
 
-Revision ID: 0021
-Revises: 0020
+Revision ID: 0022
+Revises: 0021
 """
 
 from alembic import op
 
-revision = "0021"
-down_revision = "0020"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
