@@ -9,6 +9,7 @@ from typing import Any, Final, TypeGuard
 
 from flowq.core.results import user_place
 from flowq.core.states import RunState, StepState
+from flowq.core.text import amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,8 @@ def short_ids(ids: list[str]) -> list[str]:
     return ids
 
 
-#: Less than this is shown as that.
-_MIN_SHOWN = Decimal("0.0001")
-
-
-def money(cost: Decimal) -> str:
-    """Return dollars, with more digits for small sums."""
-    if not cost:
-        return "$0"
-    if cost < _MIN_SHOWN:
-        return f"<${_MIN_SHOWN}"
-    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
+#: Dollars as text.
+money: Final = amounts.money
 
 
 def cost(known: Decimal, unpriced: int) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowq.core.errors import InvalidInput
 from flowq.core.ids import RunId
+from flowq.core.text.amounts import money
 from flowq.core.usage import Usage
 
 #: Columns have nine digits before the point and nine after it.
@@ -64,7 +65,7 @@ class BudgetSpec(BaseModel):
         return ", ".join([*usd, *([] if self.tokens is None else [self._in_tokens(usage)])])
 
     def _in_usd(self, usage: Usage) -> str:
-        return f"${plain(usage.cost)} of ${plain(self.usd or Decimal(0))}"
+        return f"{money(usage.cost)} of {money(self.usd or Decimal(0))}"
 
     def _in_tokens(self, usage: Usage) -> str:
         return f"{usage.tokens:,} of {self.tokens or 0:,} tokens"
@@ -145,9 +146,15 @@ def dollars(value: Any) -> Decimal | None:
         amount = Decimal(str(value) if isinstance(value, float | bool) else value)
     except (InvalidOperation, TypeError, ValueError):
         amount = Decimal("NaN")
-    if not (amount.is_finite() and 0 < amount <= _MAX_USD):
+    if amount.is_nan():
         raise InvalidInput(
-            f"a budget of {value!r} USD", hint="give an amount that is more than 0, e.g. usd=5"
+            f"the budget {str(value)[:40]!r} is not a number of US dollars",
+            hint="give a number with a decimal point and without other signs, such as 5 or 2.50",
+        )
+    if not 0 < amount <= _MAX_USD:
+        raise InvalidInput(
+            f"a budget of {str(amount)[:40]} USD",
+            hint=f"give an amount that is more than 0 and at most {_MAX_USD:,}",
         )
     return amount.quantize(Decimal("1e-9")).normalize() or Decimal("1e-9")
 

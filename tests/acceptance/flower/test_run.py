@@ -452,13 +452,16 @@ def test_budget_is_raised(site: Site, tmp_path: Path) -> None:
 
     less = site.act(f"{run_id}/budget", usd="1", tokens="")
     none = site.act(f"{run_id}/budget", usd="", tokens="")
-    words = site.act(f"{run_id}/budget", usd="", tokens="many")
-    more = site.act(f"{run_id}/budget", usd="5.50", tokens="2,000")
+    words = site.act(f"{run_id}/budget", usd="", tokens="2,5")
+    comma = site.act(f"{run_id}/budget", usd="2,5", tokens="")
+    more = site.act(f"{run_id}/budget", usd="$5.50", tokens="2,000")
     page = site.page(run_id)
     file.touch()
 
-    assert [400, 400, 400, 303] == [one.status_code for one in (less, none, words, more)]
+    refused = (less, none, words, comma)
+    assert [400] * 4 + [303] == [one.status_code for one in (*refused, more)]
     assert "give the new total" in less.text
+    assert "with a decimal point" in comma.text
     assert 'value="1"' in less.text
     assert "$0 of $5.50" in page
     assert "0 of 2,000 tokens" in page

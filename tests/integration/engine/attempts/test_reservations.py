@@ -229,7 +229,7 @@ def test_budget_warns_once_when_its_share_is_spent_and_again_when_raised(
     stage.dispatcher.run(stage.engine)
 
     assert warnings(played, caplog) == [
-        f"60 % of the budget of run {played.id} is spent: $0.6 of $1"
+        f"60 % of the budget of run {played.id} is spent: $0.6000 of $1.00"
     ]
     entries = stage.engine.events.read(played.id).entries
     events = [event for entry in entries for event in entry.events]

@@ -6,6 +6,7 @@ beside the typed values. Flower requires no token when it has no login. These fo
 token and the same origin; otherwise any page that an operator opens could cancel runs.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +30,8 @@ from flowq.entrypoints.rerun_reasons import WHY
 
 Form = Mapping[str, Any]
 
-#: Maximum digits of a budget.
-_DIGITS: Final = 30
+#: A number of tokens, with commas between thousands or without.
+_TOKENS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){1,9}|[0-9]{1,30}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,15 @@ class PageAction:
 
 
 def _raise_budget(run: Run[Any], form: Form) -> None:
-    usd, tokens = form["usd"].strip() or None, form["tokens"].strip().replace(",", "") or None
-    if tokens is not None and not (tokens.isdecimal() and len(tokens) <= _DIGITS):
-        shown = formatting.shortened(tokens)
-        raise InvalidInput(f"{shown!r} is not a number of tokens", hint="give a whole number")
-    if usd is not None and len(usd) > _DIGITS:
-        raise InvalidInput(f"{formatting.shortened(usd)!r} is not an amount", hint="e.g. 5 or 0.50")
-    run.raise_budget(usd=usd, tokens=None if tokens is None else int(tokens))
+    usd, tokens = form["usd"].strip().removeprefix("$").strip(), form["tokens"].strip()
+    if tokens and not _TOKENS.fullmatch(tokens):
+        raise InvalidInput(
+            f"{formatting.shortened(tokens)!r} is not a number of tokens",
+            hint="give a whole number, such as 200000",
+        )
+    if not (usd or tokens):
+        raise InvalidInput("no new budget is given", hint="type the new limit of the run, in total")
+    run.raise_budget(usd=usd or None, tokens=int(tokens.replace(",", "")) if tokens else None)
 
 
 def _is_open(page: RunPage) -> bool:
