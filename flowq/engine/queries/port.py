@@ -5,7 +5,7 @@ The values are in files of their own beside `flowq.engine.model.rows`.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from flowq.core.ids import RunId, StepRunId
@@ -60,6 +60,9 @@ class Lists(Protocol):
 
     def child_counts(self, run_ids: Collection[RunId]) -> Mapping[RunId, int]:
         """How many child runs each of these runs has; those without are missing."""
+
+    def root_causes(self, run_ids: Sequence[RunId]) -> Mapping[RunId, RootCause]:
+        """The cause of each run that has failed by a child run; others are missing."""
 
     def listed(self, run_ids: Sequence[RunId]) -> list[ListedRun]:
         """Those of the runs that there are, newest first, as their rows say."""

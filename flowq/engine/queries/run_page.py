@@ -4,7 +4,7 @@ A map is one row with counts; its items are read page by page. Inputs of steps a
 may be large, and private.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -85,6 +85,21 @@ class RunPage:
     takes_signals: bool
     waits: tuple[SignalWait, ...]
     origin: RunOrigin
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """Which items of a map are wanted; both have to fit.
+
+    Attributes:
+        status: Only those in this state.
+        text: Only those with this in their worker, or in the class or text of their error,
+        or_indexes: and those of these indexes.
+    """
+
+    status: StepState | None = None
+    text: str | None = None
+    or_indexes: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

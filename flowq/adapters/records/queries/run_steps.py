@@ -1,4 +1,4 @@
-"""Steps, items, failures and costs of one run, a page at a time."""
+"""Steps, failures and costs of one run, a page at a time."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,7 +6,6 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Select,
     and_,
     case,
     cast,
@@ -17,16 +16,16 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
+from flowq.adapters.records.queries.run_items import RunItemReads
 from flowq.adapters.records.runs.views import STEP_COLUMNS, counted_items, step_view
-from flowq.adapters.records.sql.repository import FIRST_STARTED, REQUESTS, STEPS, Repository
+from flowq.adapters.records.sql.repository import REQUESTS, STEPS
 from flowq.adapters.records.sql.types import json_text, total_cost
 from flowq.adapters.records.steps.reads import PROGRESS, step_progress
 from flowq.core.ids import RunId, StepRunId
 from flowq.core.states import StepState
 from flowq.core.usage import CostStatus, RequestStatus
 from flowq.engine.model.rows import StepProgress, StepView
-from flowq.engine.queries.port import RunPages
-from flowq.engine.queries.run_page import FailedStep, ItemView, StepCost
+from flowq.engine.queries.run_page import FailedStep, StepCost
 
 _C, _Q = STEPS.c, REQUESTS.c
 _node: Final = STEPS.alias("node")
@@ -34,23 +33,6 @@ _IS_NODE: Final = _C.map_index.is_(None)
 COST: Final = total_cost(_C.cost_estimate).label("cost")
 SAVED_COST: Final = total_cost(_C.saved_cost)
 _ENDED_WELL: Final = (RequestStatus.STARTED, RequestStatus.COMPLETED)
-_ITEM: Final = (
-    _C.id,
-    _C.map_index,
-    _C.status,
-    _C.attempt,
-    _C.recoveries,
-    FIRST_STARTED,
-    _C.completed_at,
-    _C.execution_time_ms,
-    _C.tokens_used,
-    _C.cost_estimate,
-    _C.worker,
-    _C.error_type,
-    _C.error_message,
-    _C.cached_from.is_not(None),
-    _C.unpriced_calls,
-)
 _FAILED: Final = (
     _C.id,
     _C.step_key,
@@ -67,7 +49,7 @@ _FAILED: Final = (
 )
 
 
-class RunStepReads(Repository, RunPages):
+class RunStepReads(RunItemReads):
     """The part of `flowq.engine.queries.port.RunPages` that reads steps."""
 
     @override
@@ -94,25 +76,6 @@ class RunStepReads(Repository, RunPages):
         maps = [row.step_key for row in rows if row.map_size is not None]
         items = counted_items(self._connection, run_id, maps) if maps else {}
         return [step_view(row, items.get(row.step_key, ())) for row in rows]
-
-    @override
-    def items(
-        self,
-        run_id: RunId,
-        key: str,
-        *,
-        limit: int,
-        after: int | None = None,
-        before: int | None = None,
-        status: StepState | None = None,
-    ) -> list[ItemView]:
-        query = select(*_ITEM).where(
-            _C.flow_run_id == run_id, _C.step_key == key, _C.map_index.is_not(None)
-        )
-        if status is not None:
-            query = query.where(_C.status == status)
-        rows = self._between(query, _C.map_index, after, before, limit)
-        return [ItemView(StepRunId(row[0]), row[1], StepState(row[2]), *row[3:]) for row in rows]
 
     @override
     def failures(
@@ -194,22 +157,6 @@ class RunStepReads(Repository, RunPages):
         size = func.sum(cast(json_text(_C.result, "size"), BigInteger))
         query = select(size).where(_C.flow_run_id == run_id, _C.step_key.in_(keys))
         return int(self._run(query).scalar() or 0)
-
-    def _between(
-        self,
-        query: Select[Any],
-        place: ColumnElement[int],
-        after: int | None,
-        before: int | None,
-        limit: int,
-    ) -> list[Any]:
-        """Return the first rows after a place, or the last ones before it, in order."""
-        if before is not None:
-            rows = self._run(query.where(place < before).order_by(place.desc()).limit(limit)).all()
-            return list(reversed(rows))
-        if after is not None:
-            query = query.where(place > after)
-        return list(self._run(query.order_by(place).limit(limit)).all())
 
 
 def _in_state(status: StepState) -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from flowq.adapters.records.sql.tables import Base, FlowRun, FlowStepRun, LlmReq
 from flowq.core.ids import RunId, StepRunId, child_run_id, item_id, node_id
 from flowq.core.states import RunState, StepState
 from flowq.core.usage import CostStatus, RequestStatus, Usage
-from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage
+from flowq.engine.queries.run_page import FailedStep, ItemFilter, ItemView, RunPage
 
 BEGAN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 COMPLETED, FAILED, RUNNING = StepState.COMPLETED, StepState.FAILED, StepState.RUNNING
@@ -254,9 +254,36 @@ def test_items_come_a_page_at_a_time(records: SqlRecords) -> None:
     assert [0, 1, 2] == indexes(records, run.id)
     assert [3, 4, 5] == indexes(records, run.id, after=2)
     assert [2, 3, 4] == indexes(records, run.id, before=5)
-    assert [3, 5, 7] == indexes(records, run.id, after=1, status=FAILED)
-    assert [1, 3] == indexes(records, run.id, before=5, status=FAILED)
-    assert [] == indexes(records, run.id, status=RUNNING)
+    assert [3, 5, 7] == indexes(records, run.id, after=1, wanted=ItemFilter(FAILED))
+    assert [1, 3] == indexes(records, run.id, before=5, wanted=ItemFilter(FAILED))
+    assert [] == indexes(records, run.id, wanted=ItemFilter(RUNNING))
+
+
+def test_items_are_found_by_text_and_have_states_and_short_inputs(records: SqlRecords) -> None:
+    run = a_run()
+    long, node = "x" * 500, a_step(run, "m", map_size=4)
+    items = [
+        an_item(run, "m", 0, inputs={"page": "Äpfel"}),
+        an_item(run, "m", 1, status="failed", error_message="50% are Gone", inputs={"page": long}),
+        an_item(run, "m", 3, worker="host:7"),
+    ]
+    store(records, run, node, *items, an_item(run, "other", 0, inputs={"page": 1}))
+
+    def read(tx: Any) -> tuple[Any, Any, Any]:
+        pages, place = tx.overview, (RunId(run.id), "m")
+        states = pages.item_states(*place, first=1, limit=2)
+        return (
+            states,
+            pages.item_inputs(*place, longest=400),
+            pages.item_inputs(*place, longest=400, indexes=[1, 3]),
+        )
+
+    assert [1] == indexes(records, run.id, wanted=ItemFilter(text="gone"))
+    assert [3] == indexes(records, run.id, wanted=ItemFilter(text="HOST"))
+    assert [0, 1] == indexes(records, run.id, wanted=ItemFilter(text="50%", or_indexes=[0]))
+    assert [] == indexes(records, run.id, wanted=ItemFilter(text="5_%"))
+    states, inputs, none = records.autocommit(read)
+    assert ([(1, FAILED)], {0: {"page": "Äpfel"}}, {}) == (states, inputs, none)
 
 
 def test_item_has_all_that_is_shown_of_it(records: SqlRecords) -> None:

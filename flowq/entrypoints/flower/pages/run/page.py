@@ -117,7 +117,12 @@ class ItemsPage(RunPageHandler):
 
     @authenticated
     async def get(self, text: str, key: str) -> None:
-        """Show a page of items."""
+        """Show a page of items; `index` is an item to go to."""
+        index = _number(self.get_argument("index", "", escape=False))
+        if index is not None:
+            after = f"?after={index - 1}" if index else ""
+            self.redirect(f"{self.reverse_url('flow-run-items', text, key)}{after}#item-{index}")
+            return
         asked = self.run_query()
         page, values = await self.read(partial(_items, run_id_of(text), key, asked))
         self.show_run("run_items", page, "steps", asked=asked, key=key, **values)
@@ -147,23 +152,28 @@ def _tab(
     run_id: RunId, tab: Tab, asked: RunQuery, engine: Engine
 ) -> tuple[RunPage, TemplateContext]:
     page = read_page(engine, run_id)
-    waits = waits_of(engine, page)
-    values = {**tab.read(engine, page, asked), "tree": _children(engine, page)}
-    return page, {**values, "waits": waits, "waits_by": by_step(waits, values.get("steps", ()))}
+    values, head = tab.read(engine, page, asked), _head(engine, page)
+    return page, {**values, **head, "waits_by": by_step(head["waits"], values.get("steps", ()))}
 
 
 def _items(
     run_id: RunId, key: str, asked: RunQuery, engine: Engine
 ) -> tuple[RunPage, TemplateContext]:
     page = read_page(engine, run_id)
-    values = {**tabs.items(engine, page, key, asked), "tree": _children(engine, page)}
-    return page, {**values, "waits": waits_of(engine, page)}
+    return page, {**items(engine, page, key, asked), **_head(engine, page)}
 
 
-def _children(engine: Engine, page: RunPage) -> tuple[ChildrenOfStep, ...]:
-    if not page.child_count:
-        return ()
-    return engine.records.autocommit(lambda tx: tx.overview.child_runs(page.run.id))
+def _head(engine: Engine, page: RunPage) -> TemplateContext:
+    """Read what is above the tabs: what the run waits for, its child runs, its cause in one."""
+    run_id, has_children = page.run.id, page.child_count > 0
+    tree: tuple[ChildrenOfStep, ...] = ()
+    cause: RootCause | None = None
+    if has_children:
+        tree = engine.records.autocommit(lambda tx: tx.overview.child_runs(run_id))
+    if has_children and page.run.error:
+        causes = engine.records.autocommit(lambda tx: tx.overview.root_causes([run_id]))
+        cause = causes.get(run_id)
+    return {"waits": waits_of(engine, page), "tree": tree, "cause": cause}
 
 
 def _content(run_id: RunId, which: str, engine: Engine) -> bytes:

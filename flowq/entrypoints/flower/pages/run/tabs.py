@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from flowq.core.errors import RunNotFound
 from flowq.core.ids import RunId, StepRunId, child_run_id, node_id
 from flowq.core.spec import StepKind
 from flowq.core.states import RunState, StepState
@@ -79,28 +78,6 @@ def steps(engine: Engine, page: RunPage, asked: RunQuery) -> TemplateContext:
     return {"steps": rows, "turn": turn, "children": children, "ids": ids}
 
 
-def items(engine: Engine, page: RunPage, key: str, asked: RunQuery) -> TemplateContext:
-    """Read a page of the items of a map.
-
-    Raises:
-        RunNotFound: the run has no such map.
-    """
-    run_id = page.run.id
-
-    def read(tx: Any) -> tuple[list[StepView], Any]:
-        options = {"after": asked.after, "before": asked.before, "status": asked.status}
-        node = tx.overview.steps(run_id, limit=1, key=key)
-        return node, tx.overview.items(run_id, key, limit=ROWS + 1, **options)
-
-    nodes, found = engine.records.autocommit(read)
-    if not nodes or nodes[0].map_size is None:
-        raise RunNotFound(f"run {run_id} has no map {key!r}", hint="open the run's own page")
-    rows, turn = page_links(found, asked, lambda item: item.index)
-    is_flow = _kind(engine, run_id, nodes[0]) is StepKind.FLOW
-    children = {item.index: child_run_id(item.id) for item in rows if is_flow and item.attempts}
-    return {"step": nodes[0], "items": rows, "turn": turn, "children": children}
-
-
 def page_links(
     found: Sequence[Any], asked: RunQuery, place: Callable[[Any], int]
 ) -> tuple[Sequence[Any], PageLinks]:
@@ -117,11 +94,12 @@ def page_links(
 def _child(engine: Engine, run_id: RunId, step: StepView) -> RunId | None:
     if not step.attempts or step.map_size is not None:
         return None
-    is_flow = _kind(engine, run_id, step) is StepKind.FLOW
+    is_flow = kind_of(engine, run_id, step) is StepKind.FLOW
     return child_run_id(node_id(run_id, step.key)) if is_flow else None
 
 
-def _kind(engine: Engine, run_id: RunId, step: StepView) -> StepKind:
+def kind_of(engine: Engine, run_id: RunId, step: StepView) -> StepKind:
+    """Return the kind of a step: its own, or that in the definition of its run."""
     if step.called is not None:
         return step.called
     known = engine.definitions.shown(run_id).definition.spec.by_key.get(step.key)
@@ -144,11 +122,12 @@ def errors(engine: Engine, page: RunPage, _: RunQuery) -> TemplateContext:
 
 
 def alike(found: Sequence[FailureInRun]) -> list[list[FailureInRun]]:
-    """Group failures of the same type at the same place of the same step, in their order."""
+    """Group failures of the same type at the same place in the code, in their order."""
     groups: dict[object, list[FailureInRun]] = {}
     for trouble in found:
         failure = trouble.failure
-        same = failure.key, failure.error_type, formatting.place(failure.traceback)
+        place = formatting.place(failure.traceback)
+        same = failure.error_type, place, failure.key if place is None else None
         groups.setdefault(same, []).append(trouble)
     return list(groups.values())
 

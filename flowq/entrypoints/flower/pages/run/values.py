@@ -57,7 +57,7 @@ def shown_inputs(engine: Engine, run_id: RunId, step: StepPage, of_run: Any) -> 
         template |= step.inputs
     elif known.map is not None:
         template[known.map.parameter] = known.map.items
-    why = _unresolved(engine, run_id, template)
+    why = unresolved(engine, run_id, template)
     if why is None:
         try:
             find = lookup(engine, run_id, references(template))
@@ -68,7 +68,7 @@ def shown_inputs(engine: Engine, run_id: RunId, step: StepPage, of_run: Any) -> 
     return ShownInputs(as_json(as_text(template)), why)
 
 
-def _unresolved(engine: Engine, run_id: RunId, template: Any) -> str | None:
+def unresolved(engine: Engine, run_id: RunId, template: Any) -> str | None:
     """Return why the references of a template are not resolved; None if they can be."""
     given = engine.definitions.get(run_id).definition.spec.given
     keys = sorted({one.step for one in references(template)} - set(given))

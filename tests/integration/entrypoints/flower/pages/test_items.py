@@ -1,0 +1,76 @@
+"""The items of a map on their page: cells, values, a search in them, and a way to an index."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flowq import flow, step
+from tests.tools.flower.pages import Pages, pages_of
+from tests.tools.playing import Stage
+
+
+@step
+def words(count: int) -> list[str]:
+    return [f"word {index} of <b>" for index in range(count)]
+
+
+@step(allow_failure=True)
+def spell(word: str) -> str:
+    if "7" in word:
+        raise LookupError(f"nobody knows {word[:4].upper()}")
+    return word * 9000
+
+
+@step
+def measure(text: Any) -> int:
+    return len(text)
+
+
+@flow
+def spelled(count: int) -> Any:
+    return measure.map(spell.map(words(count)))
+
+
+@pytest.fixture
+def pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
+    with pages_of(stage.engine, monkeypatch) as pages:
+        yield pages
+
+
+def test_items_are_cells_and_found_by_their_values(stage: Stage, pages: Pages) -> None:
+    here = f"/flows/{stage.play(spelled, count=120).id}/steps/spell"
+
+    shown = pages.get(here)
+    assert 'viewBox="0 0 100 2"' in shown
+    assert "Items of spell: 98 completed, 22 failed" in shown
+    assert "word 99 of <b>" in shown
+    assert [f"spell[{one}]" in pages.text(f"{here}?text=WORD+10") for one in (9, 10, 109)] == [
+        *(False, True, True)
+    ]
+    found = pages.text(f"{here}?text=nobody&state=failed&after=100")
+    assert "LookupError nobody knows WORD" in found
+    assert "spell[107]" in found
+    assert "spell[10]" not in found
+    assert "No such item" in pages.text(f"{here}?text=nobody&state=completed")
+
+
+def test_an_index_is_gone_to_and_hidden_values_are_not_found(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = f"/flows/{stage.play(spelled, count=120).id}/steps/spell"
+
+    with pages_of(stage.engine, monkeypatch, show_content=False) as pages:
+        answer = pages.client.get(f"{here}?index=105")
+        assert (302, f"{here}?after=104#item-105") == (
+            *(answer.status_code, answer.headers["Location"]),
+        )
+        assert "spell[104]" not in pages.text(f"{here}?after=104")
+        assert "word 1" not in pages.text(here)
+        assert "No such item" in pages.text(f"{here}?text=word+10")
+
+
+def test_large_values_are_references(stage: Stage, pages: Pages) -> None:
+    here = f"/flows/{stage.play(spelled, count=30).id}/steps/measure"
+
+    assert "→ spell[3]" in pages.text(here)
