@@ -19,6 +19,7 @@ from flowq.core.events import StreamChunk, StreamStarted
 from flowq.core.ids import RunId, child_run_id
 from flowq.core.spec import StepKind
 from flowq.core.states import TERMINAL_RUN_STATES, TERMINAL_STEP_STATES, StepState
+from flowq.core.text.escaping import escaped
 from flowq.engine.advance.resolve import copies_of
 from flowq.engine.engine import Engine
 from flowq.engine.events.follow import follow
@@ -27,8 +28,9 @@ from flowq.engine.queries.run_page import RunPage
 from flowq.engine.queries.step_page import StepPage
 from flowq.engine.waits.reasons import Waiting
 from flowq.entrypoints.flower import html
+from flowq.entrypoints.flower.pages.run.logs import LastLines, last_lines
 from flowq.entrypoints.flower.pages.run.page import RunPageHandler
-from flowq.entrypoints.flower.pages.run.request import read_page, run_id_of
+from flowq.entrypoints.flower.pages.run.request import RunQuery, read_page, run_id_of
 from flowq.entrypoints.flower.pages.run.values import ShownInputs, shown_inputs
 from flowq.entrypoints.flower.pages.run.waits import waits_of
 
@@ -69,6 +71,7 @@ class ReadStep:
     waits: list[Waiting]
     content: StepContent | None
     sent: ActionView | None
+    logs: LastLines | None
 
 
 class StepHandler(RunPageHandler):
@@ -78,9 +81,7 @@ class StepHandler(RunPageHandler):
     async def get(self, text: str, label: str) -> None:
         """Show a step, or an item of a map."""
         run_id = run_id_of(text)
-        found = await self.read(
-            partial(_read, run_id=run_id, label=label, content=self.shows_content)
-        )
+        found = await self.read(partial(_read, run_id=run_id, label=label, asked=self.run_query()))
         step, run = found.step, found.page.run
         is_over = run.status in TERMINAL_RUN_STATES
         has_child = found.kind is StepKind.FLOW and step.map_size is None and step.attempt > 0
@@ -92,6 +93,9 @@ class StepHandler(RunPageHandler):
             waits=found.waits,
             content=found.content,
             sent=found.sent,
+            logs=found.logs,
+            log_attempts=_numbers(found.step),
+            escaped=escaped,
             child=child_run_id(step.id) if has_child else None,
             task=self.task_of(step.id),
             attempts=attempts_of(step),
@@ -177,7 +181,7 @@ def _step_page(tx: Any, run_id: RunId, key: str, index: int | None) -> StepPage 
     return found
 
 
-def _read(engine: Engine, run_id: RunId, label: str, *, content: bool) -> ReadStep:
+def _read(engine: Engine, run_id: RunId, label: str, asked: RunQuery) -> ReadStep:
     page = read_page(engine, run_id)
     step = find(engine, run_id, label)
     known = engine.definitions.shown(run_id).definition.spec.by_key.get(step.key)
@@ -189,13 +193,20 @@ def _read(engine: Engine, run_id: RunId, label: str, *, content: bool) -> ReadSt
         step=step,
         kind=kind,
         waits=[one for one in waits if one.step in names],
-        content=_content(engine, page, step) if content else None,
+        content=_content(engine, page, step) if asked.shows_content else None,
+        logs=last_lines(engine, page, step, asked.attempt) if asked.shows_content else None,
         sent=_sent(engine, run_id, step) if kind is StepKind.SIGNAL else None,
     )
 
 
 def _sent(engine: Engine, run_id: RunId, step: StepPage) -> ActionView | None:
     return engine.records.autocommit(lambda tx: tx.actions.of_signal(run_id, step.id))
+
+
+def _numbers(step: StepPage) -> list[int]:
+    """Return the numbers of attempts among which people choose: the last ten, if there are two."""
+    numbers = sorted({one.number for one in attempts_of(step)})[-10:]
+    return numbers if len(numbers) > 1 and step.map_size is None else []
 
 
 def _content(engine: Engine, page: RunPage, step: StepPage) -> StepContent:

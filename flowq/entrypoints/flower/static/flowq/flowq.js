@@ -104,12 +104,18 @@
     beforeAttributeUpdated: (name, old) => !(name === "open" && old.matches("details"))
       && !(["style", "data-zoomed"].includes(name) && old.matches("[data-zoomed]")),
   };
+  // The last lines of a log stay in view, unless somebody reads above them.
+  const isAtEnd = (tail) => tail.scrollHeight - tail.scrollTop - tail.clientHeight < 40;
+  const toEnd = (tails) => tails.forEach((tail) => { tail.scrollTop = tail.scrollHeight; });
+  const tails = () => all("[data-tail]");
   function morph(html) {
     const page = new DOMParser().parseFromString(html, "text/html");
     const [place, fresh] = [document, page].map((one) => one.querySelector("[data-live-page]"));
     if (!fresh) return;
+    const following = tails().filter(isAtEnd), before = tails().length;
     document.title = page.title;
     Idiomorph.morph(place, fresh.innerHTML, { morphStyle: "innerHTML", callbacks });
+    toEnd(before ? following : tails());
     document.dispatchEvent(new Event("flowq:morphed"));
     again();
     tick();
@@ -228,6 +234,7 @@
     if (!stale) all("time[data-since]").forEach((time) => set(time, duration(passed(time.dataset.since))));
     all("time[data-ago]").forEach((time) => set(time, ago(passed(time.dateTime))));
   }
+  toEnd(tails());
   tick();
   setInterval(tick, still ? 5000 : 1000);
   // No event announces logged lines.

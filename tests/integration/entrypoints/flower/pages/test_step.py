@@ -1,13 +1,19 @@
 """The page of one step: what it was given and returned, its attempts, and what is hidden."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+import uuid_utils.compat as uuids
 
 import flowq
 from flowq import flow, step
+from flowq.core.ids import LeaseToken, item_id, node_id
 from flowq.core.states import RunState, StepState
+from flowq.engine.model.logs import LogBunch, StoredLine
+from flowq.engine.model.rows import Claim
+from flowq.engine.runtime.logs.attempt_log import AttemptLog
 from flowq.entrypoints.flower.pages.run import step as page
 from tests.tools.flower.pages import Pages, pages_of
 from tests.tools.playing import Stage
@@ -50,6 +56,15 @@ def of_large(size: int) -> Any:
 async def program(word: str) -> Any:
     found = await length.options(key="how long?")(word)
     return found + await flowq.signal("more", int)
+
+
+class Nowhere:
+    def put(self, log: AttemptLog, line: StoredLine) -> None:
+        raise AssertionError
+
+
+def write(tx: Any, bunches: list[LogBunch]) -> None:
+    tx.logs.write(bunches)
 
 
 @pytest.fixture
@@ -140,3 +155,26 @@ def test_content_is_hidden_unless_settings_show_it(
             assert "hidden; FLOWQ_SHOW_CONTENT=1 shows them" in shown
             assert "secret-word" not in shown
         pages.get(f"/flows/{played.id}/output/how long%3F%231", status=403)
+
+
+def test_last_lines_are_those_of_the_chosen_attempt(stage: Stage, pages: Pages) -> None:
+    played = stage.play(inverses, count=1)
+    item = item_id(node_id(played.id, "invert"), 0)
+    for attempt in (1, 2):
+        claim = Claim(item, played.id, "invert", 0, attempt, 0, LeaseToken(uuids.uuid7()), {})
+        said = [StoredLine(n, 20, "app", f"line <{n}> of {attempt}") for n in range(60)]
+        bunches = AttemptLog(claim, Nowhere(), 1_000_000).bunches(said)[0]
+        stage.records.transaction(partial(write, bunches=bunches))
+
+    last, first = (
+        pages.get(f"/flows/{played.id}/step/invert[0]{asked}") for asked in ("", "?attempt=1")
+    )
+
+    assert "line <59> of 2" in last
+    assert "line <10> of 2" in last
+    assert "line <9> of 2" not in last  # of fifty
+    assert "of 1<" not in last
+    assert "line <59> of 1" in first
+    assert "logs?text=invert%5B0%5D&attempt=1" in first
+    # The last attempt has just ended, and may write a line yet.
+    assert [True, False] == ["data-live-every" in one for one in (last, first)]
