@@ -108,6 +108,29 @@ class RunsPage:
 
 
 @dataclass(frozen=True, slots=True)
+class RunName:
+    """A run and the name of its flow."""
+
+    id: RunId
+    flow_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootCause:
+    """The failure in a child run by which a run has failed.
+
+    Attributes:
+        runs: The child run, its child run, and so on to that of the failure.
+        step: The step, or item, as people name it; None if no step has failed that run.
+    """
+
+    runs: tuple[RunName, ...]
+    step: str | None
+    error_type: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowHistoryRun:
     """A run in the strip of its flow."""
 

@@ -26,11 +26,12 @@ from flowq.engine.queries.lists import (
     Cursor,
     FlowHistoryBar,
     ListedRun,
+    RootCause,
     RunFilter,
     RunsPage,
 )
 from flowq.engine.queries.metrics import CallSums, EndedRun, MetricsSnapshot, StepSums
-from flowq.engine.queries.run_page import FailedStep, ItemView, RunPage, StepCost
+from flowq.engine.queries.run_page import FailedStep, ItemFilter, ItemView, RunPage, StepCost
 from flowq.engine.queries.schedules import ListedSchedule, ScheduledRun, SkippedTicks
 from flowq.engine.queries.step_page import StepPage
 
@@ -218,9 +219,24 @@ class RunPages(Protocol):
         limit: int,
         after: int | None = None,
         before: int | None = None,
-        status: StepState | None = None,
+        wanted: ItemFilter | None = None,
     ) -> list[ItemView]:
         """Some items of a map, by index: those after one, or the last before one."""
+
+    def item_states(
+        self, run_id: RunId, key: str, *, first: int, limit: int
+    ) -> list[tuple[int, StepState]]:
+        """The index and the state of items of a map, from an index on."""
+
+    def item_inputs(
+        self, run_id: RunId, key: str, *, longest: int, indexes: Sequence[int] | None = None
+    ) -> dict[int, Any]:
+        """The inputs of items of a map by index, of the first 10,000.
+
+        Args:
+            longest: Those with more characters of JSON are left out.
+            indexes: Only of these items.
+        """
 
     def failures(
         self, run_id: RunId, *, limit: int, step: StepRunId | None = None

@@ -1,5 +1,6 @@
 """All reads for pages in one class."""
 
+from flowq.adapters.records.queries.causes import CauseReads
 from flowq.adapters.records.queries.children import ChildReads
 from flowq.adapters.records.queries.costs import CostReads
 from flowq.adapters.records.queries.flow_page import FlowReads
@@ -16,6 +17,7 @@ from flowq.adapters.records.runs.waits import WaitReads
 
 class SqlOverview(
     ListReads,
+    CauseReads,
     InstanceReads,
     FlowReads,
     CostReads,

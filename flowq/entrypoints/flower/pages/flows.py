@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from tornado.web import authenticated
 
@@ -15,6 +15,7 @@ from flowq.engine.queries.lists import (
     MAX_COUNTED,
     MAX_SEARCHED,
     FlowHistoryBar,
+    RootCause,
     RunSort,
     RunsPage,
 )
@@ -41,6 +42,7 @@ class Listed:
     children: Mapping[RunId, int] = field(default_factory=dict)  #: How many runs have started.
     counts: Mapping[str, int] = field(default_factory=dict)  #: Of runs, by chip.
     waits: Mapping[RunId, str] = field(default_factory=dict)  #: What open runs wait for.
+    causes: Mapping[RunId, RootCause] = field(default_factory=dict)  #: In child runs.
 
 
 class FlowsPage(PageHandler):
@@ -75,6 +77,7 @@ class FlowsPage(PageHandler):
             states=filters.STATES,
             counts=listed.counts,
             waits=listed.waits,
+            causes=listed.causes,
             max_counted=MAX_COUNTED,
             max_searched=MAX_SEARCHED,
             sorts=list(RunSort),
@@ -90,10 +93,13 @@ def _read(engine: Engine, query: ListQuery, most: int) -> Listed:
         has_runs = bool(page.runs) or tx.overview.has_runs()
         # Older pages serve to find a run, not to see the present state of the flows.
         children = tx.overview.child_counts([run.id for run in page.runs])
+        failing = [run.id for run in page.runs if run.error and run.id in children]
+        causes = tx.overview.root_causes(failing) if failing else {}
+        rest: dict[str, Any] = {"children": children, "counts": counts, "causes": causes}
         if not has_runs or query.cursor is not None:
-            return Listed(page, [], has_runs, [], children, counts)
+            return Listed(page, [], has_runs, [], **rest)
         strips = tx.overview.history_bars(flow_name=query.wanted.flow_name, flows=most + 1)
-        return Listed(page, strips, has_runs, tx.overview.flow_names(), children, counts)
+        return Listed(page, strips, has_runs, tx.overview.flow_names(), **rest)
 
     listed = engine.records.autocommit(read)
     going_on = [run.id for run in listed.page.runs if run.status in OPEN_RUN_STATES]

@@ -18,11 +18,13 @@ from flowq.core.states import TERMINAL_RUN_STATES, RunState, StepState
 from flowq.engine.advance.finish import output
 from flowq.engine.engine import Engine
 from flowq.engine.queries.children import ChildrenOfStep
+from flowq.engine.queries.lists import RootCause
 from flowq.engine.queries.run_page import RunPage
 from flowq.entrypoints import formatting
 from flowq.entrypoints.flower.page import PageHandler
 from flowq.entrypoints.flower.pages.run import tabs
 from flowq.entrypoints.flower.pages.run.actions import notice_of, offered
+from flowq.entrypoints.flower.pages.run.items import items
 from flowq.entrypoints.flower.pages.run.request import (
     RunQuery,
     TemplateContext,

@@ -15,6 +15,7 @@ from flowq.engine.runs.cancel import cancel
 from flowq.engine.runs.pause import pause
 from flowq.entrypoints.flower.pages.run import tabs
 from flowq.entrypoints.flower.pages.run.request import RunQuery, read_page
+from tests.tools.flower.pages import pages_of
 from tests.tools.invariants import assert_invariants
 from tests.tools.playing import Played, Stage
 
@@ -75,6 +76,21 @@ def of_items(texts: list[str]) -> Any:
 
 
 @flow
+def innermost(number: int) -> Any:
+    return fail_at.map([0, number])
+
+
+@flow
+def middle(number: int) -> Any:
+    return fine(innermost(number))
+
+
+@flow
+def outermost(numbers: list[int]) -> Any:
+    return fine(middle.map(numbers))
+
+
+@flow
 async def program(key: str) -> Any:
     with suppress(errors.StepFailed):
         await fail("this one is caught")
@@ -116,6 +132,30 @@ def way(played: Played) -> list[str]:
     engine = played.stage.engine
     shown = tabs.errors(engine, read_page(engine, played.id), RunQuery())
     return [trouble.failure.label for trouble in shown["way"]]
+
+
+def causes(*played: Played) -> Any:
+    """Return the causes that a list of these runs shows."""
+    ids = [one.id for one in played]
+    return played[0].stage.records.autocommit(lambda tx: tx.overview.root_causes(ids))
+
+
+def test_causes_in_child_runs_are_found_however_deep(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = stage.play(outermost, numbers=[0, 3])
+    other, fine = stage.play(of_map, numbers=[1]), stage.play(outermost, numbers=[0])
+
+    assert (played.status, fine.status) == (RunState.FAILED, RunState.COMPLETED)
+    found = causes(other, played, fine)
+    assert [*found] == [played.id]
+    cause = found[played.id]
+    assert (cause.step, cause.error_type, cause.error) == ("fail_at[1]", "ValueError", "number 3")
+    assert [one.flow_name for one in cause.runs] == [middle.name, innermost.name]
+    with pages_of(stage.engine, monkeypatch) as pages:
+        listed, head = pages.text("/flows"), pages.text(f"/flows/{played.id}")
+    assert f"ValueError: number 3 in {innermost.name}" in listed
+    assert f"Failed: ValueError : number 3 in fail_at[1] of {innermost.name}" in head
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -168,6 +208,9 @@ def test_program_fails_of_the_call_that_it_did_not_catch(stage: Stage, key: str)
     child = way(played)[0]
     assert child.startswith(key)
     assert len(way(played)) == 4  # the call in the child run, that program, its call, this program
+    cause = causes(played)[played.id]
+    assert (cause.step, cause.error_type, cause.error) == (child, "ValueError", "this one is not")
+    assert [one.flow_name for one in cause.runs] == [program.name]
     assert_invariants(stage.records)
 
 
@@ -225,7 +268,10 @@ def test_failures_of_one_type_at_one_place_are_grouped() -> None:
 
     first, other, again = failure("m", 0, "E", 7), failure("m", 1, "E", 8), failure("m", 2, "E", 7)
     type_, step_ = failure("m", 3, "F", 7), failure("n", 4, "E", 7)
+    nowhere = [failure(key, 0, "Lost", 0) for key in "mn"]
+    for one in nowhere:
+        one.failure.traceback = None
 
-    assert [[first, again], [other], [type_], [step_]] == tabs.alike(
-        [first, other, again, type_, step_]
+    assert [[first, again, step_], [other], [type_], *([one] for one in nowhere)] == tabs.alike(
+        [first, other, again, type_, step_, *nowhere]
     )
