@@ -1,0 +1,101 @@
+"""Every page of the Flows tab, in light and dark, has nothing that axe-core complains about."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import flowq
+from flowq import flow, schedule, step
+from flowq.adapters.records.database import SqlRecords
+from flowq.core.states import RunState
+from flowq.engine.runs.pause import pause
+from flowq.engine.runs.submission import submit
+from flowq.engine.schedules import control
+from flowq.engine.schedules.declaring import declare_all
+from tests.tools.accessibility import barriers
+from tests.tools.browsers import chromium
+from tests.tools.flower.pages import pages_of
+from tests.tools.playing import Stage
+
+
+class Answer(BaseModel):
+    approved: bool
+    note: str = ""
+
+
+@step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@step(retries=1, retry_delay=0, allow_failure=True)
+def invert(number: int) -> float:
+    try:
+        return 1 / (number % 5)
+    except ZeroDivisionError as error:
+        raise ValueError(f"no inverse of {number}") from error
+
+
+@step
+def total(parts: list[Any]) -> int:
+    if len(parts) > 20:
+        raise LookupError("too many parts")
+    return len(parts)
+
+
+@flow(name="tests.axe.inverses")
+def inverses(count: int) -> Any:
+    return total(invert.map(numbers(count)))
+
+
+@flow(name="tests.axe.parent")
+def parent(counts: list[int]) -> Any:
+    return inverses.map(counts)
+
+
+@flow(name="tests.axe.asking", budget=flowq.Budget(usd=2, tokens=1000))
+async def asking(count: int) -> Any:
+    await inverses(count)
+    return await flowq.signal("approve", Answer)
+
+
+@pytest.fixture
+def stage(sqlite_url: str) -> Iterator[Stage]:
+    records = SqlRecords(sqlite_url)
+    stage = Stage.on(records)
+    schedule("tests axe nightly", inverses, cron="0 2 * * *", inputs={"count": 3})
+    declare_all(stage.engine)
+    yield stage
+    control.remove(stage.engine, "tests axe nightly")
+    stage.engine.program_cache.clear()
+    records.close()
+
+
+def test_no_page_has_a_barrier(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed, good = stage.play(parent, counts=[4, 25]), stage.play(inverses, count=12)
+    asks = stage.play(asking, count=3)
+    pending = stage.submit(inverses, {"count": 2})
+    paused = submit(stage.engine, inverses.type, {"count": 2}, user_id="ada", metadata={"a": 1})
+    pause(stage.engine, paused, "lunch")
+    assert (failed.status, good.status) == (RunState.FAILED, RunState.COMPLETED)
+    places = [
+        *("", "?text=nothing+like+this", "?within=never", "?state=attention", "/nothing", "/cost"),
+        *("/by-name/tests.axe.inverses", "/schedules", "/schedules/tests%20axe%20nightly"),
+        f"/compare?id={good.id}&id={failed.id}",
+        f"/bulk/cancel?id={paused}&id={pending.id}",
+        *(f"/{failed.id}{tab}" for tab in ("", "/gantt", "/steps", "/errors", "/events", "/rerun")),
+        *(f"/{good.id}{tab}" for tab in ("/cost", "/logs", "/steps/invert", "/step/invert%5B5%5D")),
+        *(f"/{asks.id}{tab}" for tab in ("", "/signal?name=approve", "/budget", "/pause")),
+        *(f"/{paused}{tab}" for tab in ("", "/resume", "/step/invert")),
+    ]
+
+    with pages_of(stage.engine, monkeypatch) as pages, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        found = {}
+        for place in places:
+            page.goto(f"{pages.client.base_url}/flows{place}")
+            found[place] = barriers(page)
+
+    assert {} == {place: some for place, some in found.items() if some}
