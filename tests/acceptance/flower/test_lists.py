@@ -349,7 +349,7 @@ def test_page_of_costs(site: Site) -> None:
     answer = site.get("/flows/cost")
 
     assert "Cost $2.50 + 1 unknown without 1 call whose cost is unknown" in answer.words
-    assert "$0.7500 1 result taken, 70 tokens" in answer.words
+    assert "$0.7500 1 result reused, 70 tokens" in answer.words
     assert "openai:known 2 3,000 $2.50" in answer.words
     assert "openai:nameless 1 1,500 unknown" in answer.words
     assert f"{(NOW - timedelta(days=3)).date()}: $1.25, 1 call" in answer.words

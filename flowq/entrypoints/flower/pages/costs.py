@@ -71,7 +71,7 @@ class BudgetLine:
     def left(self) -> str:
         """What is left of it, in words."""
         if self.budget is None:
-            return "not known here"
+            return "budget not known to Flower"
         if self.share >= 1:
             is_pause = self.budget.action is BudgetAction.PAUSE
             return "spent: runs pause" if is_pause else "spent: steps fail"

@@ -147,7 +147,7 @@ def _text(given: Mapping[str, str], name: str, problems: dict[str, str]) -> str 
     if text is not None and len(text) > _MAX_LENGTH:
         problems[name] = f"This text is longer than {_MAX_LENGTH} characters."
     elif text is not None and "\0" in text:
-        problems[name] = "This text has a NUL character, which no run has."
+        problems[name] = "This text contains a NUL character, which matches no run."
     return text
 
 
@@ -157,13 +157,15 @@ def _times(
     since, until = _moment(given, "from", problems), _moment(given, "to", problems)
     within = given.get("within")
     if within is not None and within not in WITHIN:
-        problems["within"] = f"There is no “{within}”: choose {', '.join(WITHIN)}."
+        problems["within"] = (
+            f"There is no window of time “{within}”. Windows are: {', '.join(WITHIN)}."
+        )
     elif within is not None and (since or until):
-        problems["within"] = "Choose the last hour, day or week, or give times, not both."
+        problems["within"] = "Choose either the last hour, day or week, or a start and an end."
     elif within is not None:
         since = now - WITHIN[within]
     if since and until and since >= until:
-        problems["to"] = "The end is not after the start."
+        problems["to"] = "The end must be after the start."
     return since, until
 
 

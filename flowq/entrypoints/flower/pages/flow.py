@@ -78,13 +78,13 @@ def _limits(history: FlowHistory) -> list[str]:
     """Return which runs or steps the figures omit, if any."""
     found = []
     if history.is_cut:
-        found.append(f"Runs: the latest {formatting.count(MAX_RUNS)} in this time.")
+        found.append(f"Runs: the latest {formatting.count(MAX_RUNS)} in this period.")
     if len(history.runs) > MAX_RUNS_OF_STEPS:
         found.append(f"Steps: those of the latest {formatting.count(MAX_RUNS_OF_STEPS)} runs.")
     if sum(step.runs for step in history.steps) >= MAX_STEPS:
-        found.append(f"Step runs: {formatting.count(MAX_STEPS)} of them.")
+        found.append(f"Step runs: {formatting.count(MAX_STEPS)} at most.")
     if history.lacks_children:
-        found.append(f"Child runs: {formatting.count(MAX_CHILDREN)} of them; costs are higher.")
+        found.append(f"Child runs: {formatting.count(MAX_CHILDREN)} at most; costs are higher.")
     return found
 
 

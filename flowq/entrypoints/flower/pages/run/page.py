@@ -195,7 +195,8 @@ def _outputs(engine: Engine, run_id: RunId) -> Any:
     size = engine.records.autocommit(lambda tx: tx.overview.result_bytes(run_id, keys))
     if size > _MAX_BYTES:
         raise HTTPError(
-            413, f"the outputs are {formatting.size(size)} large: flowq runs result {run_id} > file"
+            413,
+            f"the outputs are {formatting.size(size)} large: flowq runs result {run_id} > file",
         )
     return output(engine, definition)
 

@@ -98,6 +98,7 @@ class StepHandler(RunPageHandler):
             escaped=escaped,
             child=child_run_id(step.id) if has_child else None,
             task=self.task_of(step.id),
+            worker_of=self.worker_of,
             attempts=attempts_of(step),
             is_open=step.status not in TERMINAL_STEP_STATES,
             live=None if is_over else self.reverse_url("flow-live", run.id),

@@ -62,7 +62,7 @@ def test_total_is_the_sum_of_all_lines() -> None:
             "500 of 500 tokens",
             "spent: runs pause",
         ),
-        (None, 0.0, "$2.00, 500 tokens", "not known here"),
+        (None, 0.0, "$2.00, 500 tokens", "budget not known to Flower"),
     ],
 )
 def test_budget_says_what_is_used_and_left(
