@@ -642,7 +642,7 @@ def test_a_call_of_unknown_cost_counts_for_what_the_setting_says(records: SqlRec
 
     assert played.step("n3").error_type == "BudgetExceeded"
     assert 3 == calls["unpriced"]
-    assert "$1.2 of $1" in played.error
+    assert "$1.20 of $1.00" in played.error
     # What is presumed is no cost.
     assert (3000, Decimal(0)) == (played.view.tokens, played.view.cost)
     assert 3 == played.view.unpriced

@@ -246,7 +246,7 @@ def test_budget_warns_once_when_its_share_is_spent_and_again_when_raised(
     assert page.warned_at is None
     stage.dispatcher.run(stage.engine)
     assert played.status is RunState.COMPLETED
-    assert "$1.1 of $2" in warnings(played, caplog)[1]
+    assert "$1.10 of $2.00" in warnings(played, caplog)[1]
     assert len(warnings(played, caplog)) == 2
     emitted = given(played)
     assert isinstance(stage.engine.events, MemoryEvents)

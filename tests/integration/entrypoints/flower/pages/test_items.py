@@ -15,11 +15,11 @@ def words(count: int) -> list[str]:
     return [f"word {index} of <b>" for index in range(count)]
 
 
-@step(allow_failure=True)
-def spell(word: str) -> str:
+@step
+def spell(word: str, times: int) -> str:
     if "7" in word:
         raise LookupError(f"nobody knows {word[:4].upper()}")
-    return word * 9000
+    return word * times
 
 
 @step
@@ -28,8 +28,8 @@ def measure(text: Any) -> int:
 
 
 @flow
-def spelled(count: int) -> Any:
-    return measure.map(spell.map(words(count)))
+def spelled(count: int, times: int = 1) -> Any:
+    return measure.map(spell.map(words(count), times=times, tolerate="50%"))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_items_are_cells_and_found_by_their_values(stage: Stage, pages: Pages) -
 
     shown = pages.get(here)
     assert 'viewBox="0 0 100 2"' in shown
-    assert "Items of spell: 98 completed, 22 failed" in shown
+    assert "Items of spell: 99 completed, 21 failed" in shown
     assert "word 99 of <b>" in shown
     assert [f"spell[{one}]" in pages.text(f"{here}?text=WORD+10") for one in (9, 10, 109)] == [
         *(False, True, True)
@@ -71,6 +71,6 @@ def test_an_index_is_gone_to_and_hidden_values_are_not_found(
 
 
 def test_large_values_are_references(stage: Stage, pages: Pages) -> None:
-    here = f"/flows/{stage.play(spelled, count=30).id}/steps/measure"
+    here = f"/flows/{stage.play(spelled, count=6, times=30_000).id}/steps/measure"
 
     assert "→ spell[3]" in pages.text(here)

@@ -151,11 +151,11 @@ def test_causes_in_child_runs_are_found_however_deep(
     assert [*found] == [played.id]
     cause = found[played.id]
     assert (cause.step, cause.error_type, cause.error) == ("fail_at[1]", "ValueError", "number 3")
-    assert [one.flow_name for one in cause.runs] == [middle.name, innermost.name]
+    assert [one.flow_name for one in cause.runs] == [middle.type.name, innermost.type.name]
     with pages_of(stage.engine, monkeypatch) as pages:
         listed, head = pages.text("/flows"), pages.text(f"/flows/{played.id}")
-    assert f"ValueError: number 3 in {innermost.name}" in listed
-    assert f"Failed: ValueError : number 3 in fail_at[1] of {innermost.name}" in head
+    assert f"ValueError: number 3 in {innermost.type.name}" in listed
+    assert f"Failed: ValueError : number 3 in fail_at[1] of {innermost.type.name}" in head
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -210,7 +210,7 @@ def test_program_fails_of_the_call_that_it_did_not_catch(stage: Stage, key: str)
     assert len(way(played)) == 4  # the call in the child run, that program, its call, this program
     cause = causes(played)[played.id]
     assert (cause.step, cause.error_type, cause.error) == (child, "ValueError", "this one is not")
-    assert [one.flow_name for one in cause.runs] == [program.name]
+    assert [one.flow_name for one in cause.runs] == [program.type.name]
     assert_invariants(stage.records)
 
 
