@@ -14,8 +14,8 @@ from flowq.engine.runs.pause import pause
 from flowq.engine.runs.submission import submit
 from flowq.engine.schedules import control
 from flowq.engine.schedules.declaring import declare_all
-from tests.tools.accessibility import barriers
 from tests.tools.browsers import chromium
+from tests.tools.flower.accessibility import barriers
 from tests.tools.flower.pages import pages_of
 from tests.tools.playing import Stage
 

@@ -39,35 +39,35 @@ def pages(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pages]:
 
 
 def test_items_are_cells_and_found_by_their_values(stage: Stage, pages: Pages) -> None:
-    here = f"/flows/{stage.play(spelled, count=120).id}/steps/spell"
+    here = f"/flows/{stage.play(spelled, count=28).id}/steps/spell"
 
     shown = pages.get(here)
-    assert 'viewBox="0 0 100 2"' in shown
-    assert "Items of spell: 99 completed, 21 failed" in shown
-    assert "word 99 of <b>" in shown
-    assert [f"spell[{one}]" in pages.text(f"{here}?text=WORD+10") for one in (9, 10, 109)] == [
+    assert 'viewBox="0 0 28 1"' in shown
+    assert "Items of spell: 25 completed, 3 failed" in shown
+    assert "word 26 of <b>" in shown
+    assert [f"spell[{one}]" in pages.text(f"{here}?text=WORD+2") for one in (9, 2, 26)] == [
         *(False, True, True)
     ]
-    found = pages.text(f"{here}?text=nobody&state=failed&after=100")
+    found = pages.text(f"{here}?text=nobody&state=failed&after=8")
     assert "LookupError nobody knows WORD" in found
-    assert "spell[107]" in found
-    assert "spell[10]" not in found
+    assert "spell[17]" in found
+    assert "spell[7]" not in found
     assert "No such item" in pages.text(f"{here}?text=nobody&state=completed")
 
 
 def test_an_index_is_gone_to_and_hidden_values_are_not_found(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = f"/flows/{stage.play(spelled, count=120).id}/steps/spell"
+    here = f"/flows/{stage.play(spelled, count=28).id}/steps/spell"
 
     with pages_of(stage.engine, monkeypatch, show_content=False) as pages:
-        answer = pages.client.get(f"{here}?index=105")
-        assert (302, f"{here}?after=104#item-105") == (
+        answer = pages.client.get(f"{here}?index=25")
+        assert (302, f"{here}?after=24#item-25") == (
             *(answer.status_code, answer.headers["Location"]),
         )
-        assert "spell[104]" not in pages.text(f"{here}?after=104")
+        assert "spell[24]" not in pages.text(f"{here}?after=24")
         assert "word 1" not in pages.text(here)
-        assert "No such item" in pages.text(f"{here}?text=word+10")
+        assert "No such item" in pages.text(f"{here}?text=word+1")
 
 
 def test_large_values_are_references(stage: Stage, pages: Pages) -> None:
