@@ -1,6 +1,5 @@
 """All reads for pages in one class."""
 
-from flowq.adapters.records.queries.causes import CauseReads
 from flowq.adapters.records.queries.children import ChildReads
 from flowq.adapters.records.queries.costs import CostReads
 from flowq.adapters.records.queries.flow_page import FlowReads
@@ -12,6 +11,7 @@ from flowq.adapters.records.queries.metrics import MetricReads
 from flowq.adapters.records.queries.run_page import RunPageReads
 from flowq.adapters.records.queries.schedules import ScheduleReads
 from flowq.adapters.records.queries.step_page import StepPageReads
+from flowq.adapters.records.runs.causes import CauseReads
 from flowq.adapters.records.runs.waits import WaitReads
 
 
