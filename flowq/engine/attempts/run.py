@@ -61,7 +61,7 @@ from flowq.engine.results.codecs import local_files
 from flowq.engine.results.store import Stored
 from flowq.engine.runs.inherited import Inherited
 from flowq.engine.runs.pause import pause
-from flowq.engine.runs.reruns import reuse_child
+from flowq.engine.runs.rerun_comparing import reuse_child
 from flowq.engine.runs.submission import submit
 from flowq.engine.runtime.execution import Attempt
 
