@@ -201,7 +201,7 @@ class _Walk:
 
     def _chord_failed(self, body: Plan, error: StepFailed) -> None:
         """Call the error callbacks of the body of a chord whose header has failed."""
-        identity = node_id(self._program.run_id, str(error.step))
+        identity = node_id(self._program.run_of(str(error.step)), str(error.step))
         said = f"Dependency {identity} raised {error.error}({error.reason!r})"
         for plan in first_tasks(body):
             failure = _failure(self._program, plan, list(plan.args), error)
@@ -245,7 +245,7 @@ def _failure(
     """Return what an error callback gets to know of a failed task."""
     return {
         "key": error.step,
-        "id": str(node_id(program.run_id, str(error.step))),
+        "id": str(node_id(program.run_of(str(error.step)), str(error.step))),
         "task": plan.name,
         "args": args,
         "kwargs": plan.kwargs,

@@ -81,6 +81,9 @@ class Execution:
     ) -> None:
         self.flow = flow or getattr(function, "__qualname__", "program")
         self.run_id = run_id
+        #: The run that was not a rerun. A program that names its run in calls names this one, so
+        #: that a rerun makes the same calls.
+        self.first_run_id = run_id if seed is None else RunId(seed)
         self._seed = seed or run_id
         self._is_rerun = seed is not None
         self._function = function
@@ -95,6 +98,7 @@ class Execution:
         self._timers: dict[asyncio.TimerHandle, CallFuture] = {}
         self._grouped: dict[str, Callable[..., Any]] = {}  # open calls that are in a group
         self._results = CallResults()
+        self._earlier: dict[str, RunId] = {}  # where calls that are reused have ended
         self._given_up: list[str] = []
         self._cancelled = False
         #: What the host wants to find where code of the program runs for the first time.
@@ -224,6 +228,10 @@ class Execution:
         """Return a reference to the call that returned this object, if it is not copied."""
         return self._results.reference_of(value)
 
+    def run_of(self, key: str) -> RunId:
+        """Return the run in which a call has ended: this one, or an earlier one if it is reused."""
+        return self._earlier.get(key, self.run_id)
+
     def draw(self) -> bytes:
         """Return 32 pseudo-random bytes that are the same in every replay."""
         return sha256(self._seed.bytes + self._loop.scope().next_draw().encode()).digest()
@@ -336,8 +344,10 @@ class Execution:
     def _deliver(self, ended: CallEnded) -> None:
         if ended.reused is None:
             self.has_diverged, self._seed = True, self.run_id
-        elif not self.has_diverged:
-            self._seed = ended.reused.seed
+        else:
+            self._earlier[ended.key] = RunId(ended.reused.seed)
+            if not self.has_diverged:
+                self._seed = ended.reused.seed
         if ended.key not in self._made:
             self._record.check_observed(ended.key)
             self._raise_if_broken()

@@ -14,11 +14,11 @@ something new, and that has completed in the earlier run with the same inputs, i
 made (`engine.attempts.program_reuse`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flowq.core.errors import InvalidInput
-from flowq.core.ids import RunId, StepRunId, item_id, node_id
+from flowq.core.ids import RunId, StepRunId, node_id
 from flowq.core.rerun import item_of
 from flowq.core.spec import RerunSpec, StepKind
 from flowq.core.states import StepState
@@ -65,13 +65,7 @@ def history(
         InvalidInput: there is no such call.
     """
     calls = {row.key: row for row in rows if row.call is not None and row.map_index is None}
-    item = None if fork is None or fork in calls else item_of(fork)
-    named = fork if item is None else item[0]
-    if named is not None and named not in calls:
-        raise InvalidInput(
-            f"run {old.id} has no call {fork!r}",
-            hint=f"its calls: {', '.join(calls) or 'none'}; flowq runs show {old.id}",
-        )
+    named, item = (None, None) if fork is None else _named(old, calls, fork)
     seen = [calls[key] for key in _seen(state) if key in calls] if same_inputs else []
     end = _fork(rows, seen, named)
     ids = {row.key for row in rows if row.id in missing}
@@ -79,12 +73,31 @@ def history(
     known = old.spec.rerun
     rerun = RerunSpec(
         of=old.id,
-        fresh=() if item is None or fork is None else (fork,),
+        fresh=() if item is None else (f"{named}[{item}]",),
         only=None if named is None else (() if item is None else (named,)),
         began_at=(known.began_at if known else None) or old.started_at,
         seed=(known.seed if known else None) or old.id,
     )
     return History(tuple(seen[:end]), seen[end].key if end < len(seen) else named, rerun)
+
+
+def _named(old: OldRun, calls: Mapping[str, OldStep], fork: str) -> tuple[str, int | None]:
+    """Return the call that is named, and the item of it: `fetch#2`, or the first call of `fetch`.
+
+    Raises:
+        InvalidInput: there is no such call.
+    """
+    item = item_of(fork)
+    for name, index in [(fork, None), *([item] if item is not None else [])]:
+        if name in calls:
+            return name, index
+        for key in calls:
+            if key.rpartition("#")[0] == name:
+                return key, index
+    raise InvalidInput(
+        f"run {old.id} has no call {fork!r}",
+        hint=f"its calls: {', '.join(calls) or 'none'}; flowq runs show {old.id}",
+    )
 
 
 def _seen(state: ProgramState) -> list[str]:
@@ -139,9 +152,5 @@ def copied(
         found.append(reused_call(old.id, run_id, call, call.order, observed=place))
         if call.status is StepState.COMPLETED:
             node = node_id(run_id, call.key)
-            found += [
-                reused_row(one, item_id(node, one.map_index), one.order)
-                for one in items.get(call.key, ())
-                if one.map_index is not None
-            ]
+            found += [reused_row(one, node, one.order) for one in items.get(call.key, ())]
     return tuple(found)

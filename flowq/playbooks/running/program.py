@@ -50,7 +50,7 @@ async def playbook(
     Args:
         document: The playbook, in its plain form.
         payload: Is merged over the workload of the document.
-        execution_id: What templates see; by default the id of the run.
+        execution_id: What templates see; by default the id of the run, of the first one in a rerun.
         return_step: The step whose result is the result of the execution; by default the last.
         semantics: The rules by which the document is read.
         limits: What keeps the execution finite; by default the settings at its submission.
@@ -125,7 +125,7 @@ async def interpret(
     control = Control(
         Playbook.of(document),
         payload,
-        execution_id=execution_id or str(program.run_id),
+        execution_id=execution_id or str(program.first_run_id),
         now=durable.now,
         uuid=durable.uuid,
         report=report,
