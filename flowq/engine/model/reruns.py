@@ -12,6 +12,7 @@ from flowq.core.limits.budgets import BudgetSpec
 from flowq.core.results import ResultRef
 from flowq.core.spec import CallSpec, FlowSpec
 from flowq.core.states import RunState, StepState
+from flowq.engine.model.actions import NewAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class OldStep:
     Attributes:
         call: What was called; None of a node and of an item.
         failed_step_id: Of a failed program: the call whose failure it did not catch.
-        tokens: What it cost when it was made, also if it was reused there,
-        cost: in USD.
+        tokens: What it has used when its result was made, with all child runs below it,
+        cost: and what that cost in USD; also if it was reused there.
     """
 
     id: StepRunId
@@ -58,6 +59,8 @@ class OldStep:
     failed_step_id: StepRunId | None
     tokens: int
     cost: Decimal
+    error_type: str | None
+    error_message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class ReusedStep:
         result: The reference of its result.
         copied_from: The row that has the durable copy of a small result; None: it needs none.
         call: Of a call of a program: what is recorded of it.
-        batch: Of a call.
+        batch: Of a call and of an item.
         observed: Of a call: its number in the order in which the program saw calls end.
     """
 
@@ -82,3 +85,18 @@ class ReusedStep:
     call: CallSpec | None = None
     batch: BatchId | None = None
     observed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRerun:
+    """What a new run repeats.
+
+    Attributes:
+        of: The earlier run.
+        rows: The rows that it reuses of it.
+        action: Who reruns it; None of a child run, which its parent reruns.
+    """
+
+    of: RunId
+    rows: tuple[ReusedStep, ...] = ()
+    action: NewAction | None = None

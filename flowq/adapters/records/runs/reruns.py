@@ -6,11 +6,23 @@ and what that cost; in contrast to one it has had no attempt. The transaction th
 locks the earlier run's row, as does the one that would delete that run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Text, bindparam, case, cast, func, insert, literal_column, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal_column,
+    select,
+)
 from typing_extensions import override
 
 from flowq.adapters.records.runs.views import budget_of_row
@@ -28,18 +40,33 @@ _C, _R = STEPS.c, RUNS.c
 _SHOWN: Final = 20
 
 _OLD_RUN = select(RUNS, cast(_R.spec, Text).label("spec_text")).where(_R.id == bindparam("p_run"))
-_child = RUNS.alias("child").c
-_OF_CHILD = _child.parent_step_run_id == _C.id
-#: What a row cost when its result was made: its own calls of models, or those of its child run.
-_TOKENS = func.coalesce(
-    _C.saved_tokens,
-    _C.tokens_used
-    + func.coalesce(select(func.sum(_child.total_tokens)).where(_OF_CHILD).scalar_subquery(), 0),
-)
-_COST = func.coalesce(
-    _C.saved_cost,
-    _C.cost_estimate + select(total_cost(_child.total_cost)).where(_OF_CHILD).scalar_subquery(),
-)
+#: What a row itself cost when its result was made.
+_TOKENS = func.coalesce(_C.saved_tokens, _C.tokens_used)
+_COST = func.coalesce(_C.saved_cost, _C.cost_estimate)
+_KEYS: BindParameter[Any] = bindparam("p_keys", expanding=True)
+
+
+def _spent_below(*which: ColumnElement[bool]) -> Select[Any]:
+    """Return what the child runs of rows of a run have cost, with all child runs below them."""
+    first = (
+        select(_C.id.label("row_id"), _R.id.label("run_id"))
+        .join_from(STEPS, RUNS, _R.parent_step_run_id == _C.id)
+        .where(_C.flow_run_id == bindparam("p_run"), *which)
+        .cte("below", recursive=True)
+    )
+    below = first.union_all(
+        select(first.c.row_id, _R.id)
+        .join_from(first, STEPS, _C.flow_run_id == first.c.run_id)
+        .join(RUNS, _R.parent_step_run_id == _C.id)
+    ).c
+    return (
+        select(below.row_id, func.sum(_TOKENS), total_cost(_COST))
+        .join(STEPS, _C.flow_run_id == below.run_id)
+        .group_by(below.row_id)
+    )
+
+
+_BELOW, _BELOW_SOME = _spent_below(), _spent_below(_C.step_key.in_(_KEYS))
 _OLD_STEPS = (
     select(
         _C.id,
@@ -57,11 +84,13 @@ _OLD_STEPS = (
         _C.failed_step_id,
         _TOKENS,
         _COST,
+        _C.error_type,
+        _C.error_message,
     )
     .where(_C.flow_run_id == bindparam("p_run"))
     .order_by(_C.step_order, _C.step_key, _C.map_index.is_not(None), _C.map_index)
 )
-_SOME_STEPS = _OLD_STEPS.where(_C.step_key.in_(bindparam("p_keys", expanding=True)))
+_SOME_STEPS = _OLD_STEPS.where(_C.step_key.in_(_KEYS))
 _KEEP = select(_R.id).where(_R.id == bindparam("p_run")).with_for_update(read=True, key_share=True)
 _RERUNS = (
     select(_R.id)
@@ -139,9 +168,15 @@ class SqlReruns(Repository, Reruns):
 
     @override
     def old_steps(self, run_id: RunId, keys: Sequence[str] | None = None) -> list[OldStep]:
+        given = {"p_run": run_id}
         if keys is None:
-            return [_old_step(row) for row in self._run(_OLD_STEPS, {"p_run": run_id})]
-        return [_old_step(row) for row in self._run_parts(_SOME_STEPS, {"p_run": run_id}, keys)]
+            rows: Iterable[Sequence[Any]] = self._run(_OLD_STEPS, given).all()
+            below: Iterable[Sequence[Any]] = self._run(_BELOW, given)
+        else:
+            rows = list(self._run_parts(_SOME_STEPS, given, keys))
+            below = self._run_parts(_BELOW_SOME, given, keys)
+        spent = {row[0]: (int(row[1]), row[2]) for row in below}
+        return [_old_step(row, *spent.get(row[0], (0, Decimal(0)))) for row in rows]
 
     @override
     def keep(self, run_id: RunId) -> bool:
@@ -157,7 +192,7 @@ class SqlReruns(Repository, Reruns):
         return [RunId(row[0]) for row in self._run(_RERUNS, {"p_run": run_id})]
 
 
-def _old_step(row: Sequence[Any]) -> OldStep:
+def _old_step(row: Sequence[Any], tokens_below: int, cost_below: Decimal) -> OldStep:
     spec, failed = row[9], row[12]
     return OldStep(
         id=StepRunId(row[0]),
@@ -173,8 +208,10 @@ def _old_step(row: Sequence[Any]) -> OldStep:
         observed=row[10],
         completed_at=row[11],
         failed_step_id=StepRunId(failed) if failed else None,
-        tokens=int(row[13]),
-        cost=row[14],
+        tokens=int(row[13]) + tokens_below,
+        cost=row[14] + cost_below,
+        error_type=row[15],
+        error_message=row[16],
     )
 
 

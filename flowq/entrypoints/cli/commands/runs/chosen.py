@@ -52,12 +52,20 @@ _OPTIONS: Final = (
 )
 
 
-def chosen(what: str, able: frozenset[RunState]) -> "list[Run[Any]] | None":
+def chosen(
+    what: str,
+    able: frozenset[RunState],
+    usual: frozenset[RunState] | None = None,
+    *,
+    asks: bool = True,
+) -> "list[Run[Any]] | None":
     """Return the runs that the running command names; None if a person has not confirmed.
 
     Args:
         what: The verb of the question.
         able: The states of runs that can be changed so; a filter leaves out the others.
+        usual: Those that a filter without a state chooses; by default all of them.
+        asks: Whether a filter asks for a confirmation.
 
     Raises:
         UsageError: neither ids nor a filter are given, or both; or nobody can be asked.
@@ -75,7 +83,7 @@ def chosen(what: str, able: frozenset[RunState]) -> "list[Run[Any]] | None":
     if not has_filter:
         return recorded.runs(given["run_ids"])
     wanted = RunFilter(
-        states=frozenset({RunState(given["state"])}) & able if given["state"] else able,
+        states=frozenset({RunState(given["state"])}) & able if given["state"] else usual or able,
         flow_name=given["flow_name"],
         user_id=given["user_id"],
         since=None if given["since"] is None else datetime.now(UTC) - given["since"],
@@ -99,6 +107,6 @@ def chosen(what: str, able: frozenset[RunState]) -> "list[Run[Any]] | None":
     if terms.added_to(wanted).is_searched:
         console.note(f"Only the newest {MAX_SEARCHED:,} runs were searched.")
     number = f"{len(found):,} run{'s' if len(found) > 1 else ''}"
-    if not given["yes"] and not console.confirmed(f"{what} {number}?"):
+    if asks and not given["yes"] and not console.confirmed(f"{what} {number}?"):
         return None
     return found
